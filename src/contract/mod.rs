@@ -1,0 +1,5 @@
+//! What the world outside sees: the messages in, the messages out, and the words both use.
+
+pub mod association;
+pub mod ids;
+pub mod object_type;

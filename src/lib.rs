@@ -1,0 +1,8 @@
+//! Archives HubSpot CRM associations in bulk.
+//!
+//! The modules stand in the order in which a job passes through them; `ARCHITECTURE.md` is the map.
+
+pub mod config;
+pub mod contract;
+pub mod engine;
+pub mod hubspot;
