@@ -270,3 +270,6 @@ impl AccountPauseKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

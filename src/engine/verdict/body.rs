@@ -129,7 +129,7 @@ impl<'a> Fault<'a> {
 
     /// The `message`, or the entry itself where it is a plain string.
     pub(super) fn message(self) -> Option<&'a str> {
-        self.text("message").or(self.0.as_str())
+        self.text("message").or_else(|| plain_text(self.0))
     }
 
     pub(super) fn correlation_id(self) -> Option<&'a str> {
@@ -229,7 +229,7 @@ impl<'a> Fault<'a> {
     }
 
     fn text(self, key: &str) -> Option<&'a str> {
-        self.0.get(key)?.as_str().map(str::trim).filter(|text| !text.is_empty())
+        self.0.get(key).and_then(plain_text)
     }
 }
 
@@ -272,6 +272,10 @@ fn list(value: Option<&Value>) -> &[Value] {
         Some(Value::Array(values)) => values,
         Some(other) => std::slice::from_ref(other),
     }
+}
+
+fn plain_text(value: &Value) -> Option<&str> {
+    value.as_str().map(str::trim).filter(|text| !text.is_empty())
 }
 
 /// A record's id as text, as a number, or as `{"id": …}`.

@@ -110,11 +110,15 @@ impl Case<'_> {
             _ if fault.is_rate_limit() => self.throttled(),
             Some("EXPIRED_AUTHENTICATION" | "INVALID_AUTHENTICATION") => self.token_refused(),
             Some("MISSING_SCOPES") => self.forbidden(),
-            None if fault.message().is_some_and(|message| message.starts_with(NO_SUCH_TYPE)) => {
-                Judgement::LaneRefused(self.wording.refused_in_words_of(fault))
-            }
+            None if self.no_such_type() => Judgement::LaneRefused(self.wording.refused_in_words_of(fault)),
             Some(_) | None => judge_refused(fault, self.pairs, &self.wording),
         }
+    }
+
+    /// Whether a 400, or what ought to have been one, says that an object type does not exist.
+    fn no_such_type(&self) -> bool {
+        let may_be = matches!(self.answer.status, 200..=299 | 400);
+        may_be && self.message().is_some_and(|message| message.starts_with(NO_SUCH_TYPE))
     }
 
     /// 404 is about the path, unless the body says which records were not found.
