@@ -41,7 +41,7 @@ pub enum WorkerCategory {
     Unattributed,
     /// `notAfter` passed.
     Expired,
-    /// HubSpot did not accept the account's token or its scopes.
+    /// HubSpot refuses the account or the lane until its operator mends something: a token, scopes, the API version.
     AccountRefused,
 }
 
@@ -142,5 +142,36 @@ impl WorkerCategory {
 
 /// The longest start of `text` that has at most `max_bytes` bytes and ends at a character boundary.
 pub(crate) fn cut(text: &str, max_bytes: usize) -> Box<str> {
-    text[..text.floor_char_boundary(max_bytes)].into()
+    let mut end = text.len().min(max_bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        let long = "é".repeat(400);
+        let refusal = Refusal::hubspot(&long, &format!("x{long}"), 400)
+            .with_sub_category(Some(&long))
+            .with_correlation_id(Some(&format!("x{long}")));
+
+        assert_eq!(refusal.message.len(), 499);
+        assert_eq!(refusal.source.category().len(), 128);
+        assert_eq!(refusal.sub_category.map(|text| text.len()), Some(128));
+        assert_eq!(refusal.correlation_id.map(|text| text.len()), Some(127));
+    }
+
+    #[test]
+    fn a_worker_refusal_is_as_retryable_as_its_category() {
+        for category in WorkerCategory::ALL {
+            let refusal = Refusal::worker(category, "why");
+            assert_eq!(refusal.retryable, category.retryable());
+            assert_eq!((refusal.source.as_str(), refusal.source.category()), ("WORKER", category.as_str()));
+        }
+    }
 }

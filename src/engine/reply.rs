@@ -133,3 +133,100 @@ fn digits(text: &str) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     plain.then(|| text.parse().unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn reads_the_headers_of_a_throttled_answer() {
+        let headers = read(&[
+            ("retry-after", "7"),
+            ("x-hubspot-ratelimit-max", "190"),
+            ("x-hubspot-ratelimit-remaining", " 12 "),
+            ("x-hubspot-ratelimit-interval-milliseconds", "10000"),
+            ("x-hubspot-ratelimit-secondly", "19"),
+            ("x-hubspot-ratelimit-secondly-remaining", "18"),
+            ("x-hubspot-ratelimit-daily", "625000"),
+            ("x-hubspot-ratelimit-daily-remaining", "0"),
+            ("x-hubspot-correlation-id", "corr"),
+            ("cf-ray", "ray-FRA"),
+        ]);
+
+        let rate = RateHeaders {
+            max: Some(190),
+            remaining: Some(12),
+            interval: Some(Duration::from_secs(10)),
+            secondly: Some(19),
+            secondly_remaining: Some(18),
+            daily: Some(625_000),
+            daily_remaining: Some(0),
+        };
+        let expected = Headers {
+            retry_after: Some(RetryAfter::Seconds(7)),
+            rate,
+            correlation_id: Some("corr".into()),
+            cf_ray: Some("ray-FRA".into()),
+        };
+        assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_as_if_it_were_missing() {
+        let headers = read(&[
+            ("retry-after", "soon"),
+            ("x-hubspot-ratelimit-max", "-1"),
+            ("x-hubspot-ratelimit-remaining", "1.5"),
+            ("x-hubspot-ratelimit-interval-milliseconds", ""),
+            ("x-hubspot-correlation-id", "  "),
+        ]);
+        assert_eq!(headers, Headers::default());
+
+        let binary: &[u8] = &[0xff, 0xfe];
+        assert_eq!(Headers::read(|_| Some(binary)), Headers::default());
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        let long = "r".repeat(5_000);
+        let headers = read(&[("cf-ray", &long), ("x-hubspot-correlation-id", &long)]);
+        assert_eq!(headers.cf_ray.map(|ray| ray.len()), Some(Refusal::MAX_TEXT_BYTES));
+        assert_eq!(headers.correlation_id.map(|id| id.len()), Some(Refusal::MAX_TEXT_BYTES));
+    }
+
+    #[test]
+    fn retry_after_is_read_in_every_form_of_http() {
+        let at = RetryAfter::At("1994-11-06T08:49:37Z".parse().unwrap());
+        for (text, expected) in [
+            ("0", Some(RetryAfter::Seconds(0))),
+            ("86400", Some(RetryAfter::Seconds(86_400))),
+            ("99999999999999999999999", Some(RetryAfter::Seconds(u64::MAX))),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(at)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(at)),
+            ("Sun Nov  6 08:49:37 1994", Some(at)),
+            ("", None),
+            ("-5", None),
+            ("Sun, 99 Nov 1994 08:49:37 GMT", None),
+        ] {
+            assert_eq!(RetryAfter::parse(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_never_longer_than_a_day_nor_negative() {
+        let now: Timestamp = "2026-12-01T00:00:00Z".parse().unwrap();
+        let at = |text: &str| RetryAfter::At(text.parse().unwrap()).wait(now);
+
+        assert_eq!(RetryAfter::Seconds(30).wait(now), Duration::from_secs(30));
+        assert_eq!(RetryAfter::Seconds(u64::MAX).wait(now), RetryAfter::MAX);
+        assert_eq!(at("2026-12-01T00:01:00Z"), Duration::from_secs(60));
+        assert_eq!(at("2026-11-30T00:00:00Z"), Duration::ZERO);
+        assert_eq!(at("9999-01-01T00:00:00Z"), RetryAfter::MAX);
+    }
+
+    fn read(headers: &[(&str, &str)]) -> Headers {
+        Headers::read(|name| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes()))
+    }
+}

@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::contract::association::Pair;
 use crate::engine::refusal::Refusal;
-use crate::engine::reply::{Reply, RetryAfter};
+use crate::engine::reply::RetryAfter;
 
-/// Judges the reply to a request that carried `pairs`.
-///
-/// `pairs` are distinct. Total: every status, header and body has a judgement.
-pub fn judge(_reply: &Reply, _pairs: &[Pair]) -> Judgement {
-    todo!()
-}
+mod attribution;
+mod body;
+mod table;
+mod wording;
+
+pub use table::judge;
 
 /// What a reply means for the request it answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -271,3 +270,6 @@ impl AccountPauseKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
