@@ -6,4 +6,5 @@ pub mod job;
 pub mod message;
 pub mod object_type;
 pub mod outcome;
+pub mod text;
 pub mod time;

@@ -7,6 +7,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::text::{TEXT_MAX_BYTES, cut};
+
 /// An object type as a job names it.
 ///
 /// Two are equal when they may share a batch: the same type by HubSpot's documents, whatever the spelling. What the job
@@ -19,7 +21,7 @@ pub struct ObjectType {
 
 impl ObjectType {
     /// Longest name, in bytes.
-    pub const MAX_BYTES: usize = 128;
+    pub const MAX_BYTES: usize = TEXT_MAX_BYTES;
 
     /// Reads a standard name in any case, singular or plural; a type id (`0-1`, `2-123456`); `p_name` or `p123_name`.
     pub fn parse(text: &str) -> Result<Self, TypeFault> {
@@ -101,11 +103,7 @@ pub struct TypeText(Spelling);
 impl TypeText {
     /// Keeps the first 128 bytes, or a little less where a character would be cut in two.
     pub fn new(text: &str) -> Self {
-        let mut end = text.len().min(ObjectType::MAX_BYTES);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        Self(Spelling::Shared(Arc::from(&text[..end])))
+        Self(Spelling::Shared(cut(text, ObjectType::MAX_BYTES).into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -239,7 +237,8 @@ mod tests {
         for standard in &STANDARD {
             let Some(id) = standard.merged_id else { continue };
             let plural = parsed(standard.plural);
-            for spelling in [standard.singular, id, &standard.plural.to_uppercase(), &standard.singular.to_uppercase()] {
+            for spelling in [standard.singular, id, &standard.plural.to_uppercase(), &standard.singular.to_uppercase()]
+            {
                 let other = parsed(spelling);
                 assert_eq!(plural, other);
                 assert_eq!(hasher.hash_one(&plural), hasher.hash_one(&other));

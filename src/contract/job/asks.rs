@@ -12,11 +12,13 @@ use crate::contract::association::{Label, Pair, RecordId, Removal};
 pub(super) const MAX_LABELS: usize = 100;
 
 /// Why the inputs of a job do not make a job.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(super) enum AskFault {
-    TooManyPairs,
-    /// Once as a whole, once only some of its labels.
+    #[error("has more than {max} distinct pairs, the most that jobs.max_pairs allows; split the job")]
+    TooManyPairs { max: usize },
+    #[error("contradicts itself: the pair {} -> {} is there both with and without `types`", .0.from, .0.to)]
     Contradiction(Pair),
+    #[error("has more than {MAX_LABELS} `types` for the pair {} -> {}", .0.from, .0.to)]
     TooManyLabels(Pair),
 }
 
@@ -43,12 +45,7 @@ impl Gathered {
     }
 
     /// Adds an input: every label where `labels` is `None`.
-    pub(super) fn add(
-        &mut self,
-        from: RecordId,
-        to: &[RecordId],
-        labels: Option<Vec<Label>>,
-    ) -> Result<(), AskFault> {
+    pub(super) fn add(&mut self, from: RecordId, to: &[RecordId], labels: Option<Vec<Label>>) -> Result<(), AskFault> {
         let pairs = to.iter().map(|&to| Pair { from, to });
         match labels {
             None => self.whole.extend(pairs),
@@ -61,10 +58,10 @@ impl Gathered {
         if self.whole.len() + self.labelled.len() > self.squeeze_above { self.squeeze() } else { Ok(()) }
     }
 
-    /// The asks of the job, the one for whole associations first.
-    pub(super) fn into_asks(mut self) -> Result<SmallVec<[Ask; 1]>, AskFault> {
+    /// The asks of the job, the one for whole associations first; nothing is left.
+    pub(super) fn take_asks(&mut self) -> Result<SmallVec<[Ask; 1]>, AskFault> {
         self.squeeze()?;
-        let mut asks = SmallVec::new();
+        let mut asks: SmallVec<[Ask; 1]> = SmallVec::new();
         let mut ask_of_set = HashMap::new();
         for entries in self.labelled.chunk_by(|a, b| a.0 == b.0) {
             let pair = entries[0].0;
@@ -79,7 +76,7 @@ impl Gathered {
             asks[index].pairs.push(pair);
         }
         if !self.whole.is_empty() {
-            asks.insert(0, Ask { removal: Removal::Association, pairs: self.whole });
+            asks.insert(0, Ask { removal: Removal::Association, pairs: std::mem::take(&mut self.whole) });
         }
         Ok(asks)
     }
@@ -93,7 +90,7 @@ impl Gathered {
         self.labelled.dedup();
         let labelled_pairs = self.labelled.chunk_by(|a, b| a.0 == b.0).count();
         if self.whole.len() + labelled_pairs > self.max_pairs {
-            return Err(AskFault::TooManyPairs);
+            return Err(AskFault::TooManyPairs { max: self.max_pairs });
         }
         self.squeeze_above = self.max_pairs.max(self.whole.len() + self.labelled.len()).saturating_mul(2);
         Ok(())

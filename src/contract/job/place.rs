@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::contract::outcome::MESSAGE_MAX_BYTES;
+use crate::contract::text::{MESSAGE_MAX_BYTES, cut};
 
 /// A field of the body, written as its path: `inputs[3].to[0].id`.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ impl fmt::Display for Place {
 }
 
 /// Longest quotation from a body in a message, in bytes.
-const QUOTE_MAX_BYTES: usize = 64;
+pub(super) const QUOTE_MAX_BYTES: usize = 64;
 
 /// The text as it may stand in a message: short, and without control characters.
 pub(super) fn quoted(text: &str) -> String {
@@ -67,13 +67,4 @@ pub(super) fn bounded(mut message: String) -> String {
     }
     message.truncate(cut(&message, MESSAGE_MAX_BYTES).len());
     message
-}
-
-/// The first `max` bytes, or a little less where a character would be cut in two.
-pub(super) fn cut(text: &str, max: usize) -> &str {
-    let mut end = text.len().min(max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
