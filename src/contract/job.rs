@@ -11,9 +11,11 @@ use super::ids::{JobId, PortalId};
 use super::object_type::{ObjectType, TypeText};
 
 mod asks;
+mod fields;
 mod place;
 mod reader;
 mod salvage;
+mod value;
 
 /// A valid job.
 #[derive(Clone, PartialEq, Eq, Debug)]
