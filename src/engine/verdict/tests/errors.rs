@@ -88,8 +88,10 @@ fn any_other_error_about_a_record_with_several_pairs_makes_them_suspect() {
 #[test]
 fn both_sides_of_one_pair_are_enough() {
     assert_eq!(partial("VALIDATION_ERROR", json!({"fromObjectId": ["101"], "toObjectId": ["902"]}), &fan()), "ARAA");
-    let some = json!({"fromObjectId": ["101"], "toObjectId": ["901", "903"]});
+    let some = json!({"fromObjectId": ["101", "101"], "toObjectId": ["903", "901"]});
     assert_eq!(partial("VALIDATION_ERROR", some, &fan()), "RARA");
+    let repeated = json!({"fromObjectId": ["101", "101"], "toObjectId": ["902"]});
+    assert_eq!(partial("VALIDATION_ERROR", repeated, &fan()), "ARAA");
 }
 
 #[test]
@@ -153,6 +155,11 @@ fn nothing_there_in_the_details_only() {
     let detail = json!({"message": "m", "subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND"});
     let error = json!({"category": "OBJECT_NOT_FOUND", "context": {"fromObjectId": ["101"]}, "errors": [detail]});
     assert_eq!(judge_json(207, &multi(json!([error])), &three()), Judgement::Archived);
+
+    let mut mixed = error;
+    mixed["errors"] =
+        json!([mixed["errors"][0], {"message": "m", "subCategory": "crm.associations.INVALID_IDENTIFIER"}]);
+    assert_eq!(letters(&judge_json(207, &multi(json!([mixed])), &three())), "RAA");
 }
 
 #[test]
@@ -246,6 +253,8 @@ fn a_passing_entry_is_sent_again_and_refuses_nobody() {
         assert_eq!(refusal_of(&judgement, 0).source, Source::Worker(WorkerCategory::RetriesExhausted));
         assert_eq!(partial(category, json!({}), &three()), "GGG", "{category}");
     }
+    let status_decides = refused("CONFLICT", json!({"fromObjectId": ["101"]}), &three());
+    assert_eq!(status_decides, "RUU", "a 400 does not pass");
     let mixed = json!([entry("CONFLICT", json!({"fromObjectId": ["101"]})), entry("VALIDATION_ERROR", json!({}))]);
     assert_eq!(letters(&judge_json(207, &multi(mixed), &three())), "GSS");
 }
