@@ -132,6 +132,7 @@ fn an_id_on_both_sides_is_unclear() {
     let body = json!({"subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND", "context": {"ids": ["2"]}});
     let judgement = judge_json(400, &body, &chain);
     assert!(matches!(judgement, Judgement::Suspect(_)), "an excuse may mean either: {judgement:?}");
+    assert_eq!(judge_json(400, &body, &pairs([(2, 2)])), Judgement::Archived);
 }
 
 #[test]
