@@ -167,9 +167,8 @@ impl Associations {
 
     /// Removes labels of one pair; the pair stays associated unless its unlabelled type is among them.
     pub fn remove_labels(&mut self, lane: &Lane, from: u64, to: u64, labels: &[Label]) -> Removed {
-        let unlabelled = |label: &Label| {
-            label.category == LabelCategory::HubspotDefined && self.unlabelled.contains(&label.type_id)
-        };
+        let unlabelled =
+            |label: &Label| label.category == LabelCategory::HubspotDefined && self.unlabelled.contains(&label.type_id);
         let whole = labels.iter().any(unlabelled);
         let was_there = match &mut self.existing {
             Existing::Everything => true,

@@ -81,9 +81,7 @@ pub(crate) fn read(
     for &from in records {
         match account.associations.of(types.lane, from).filter(|tos| !tos.is_empty()) {
             Some(tos) => {
-                let label = |label: &crate::association::Label| {
-                    json!({"category": label.category.as_str(), "typeId": label.type_id, "label": Value::Null})
-                };
+                let label = |label: &crate::association::Label| json!({"category": label.category.as_str(), "typeId": label.type_id, "label": Value::Null});
                 let to = tos.iter().map(|(to, labels)| {
                     json!({"toObjectId": to, "associationTypes": labels.iter().map(label).collect::<Vec<_>>()})
                 });

@@ -97,7 +97,9 @@ pub enum Effect {
     },
     /// The true answer, whose connection ends after some bytes of the body.
     #[serde(rename_all = "camelCase")]
-    Cut { after_bytes: usize },
+    Cut {
+        after_bytes: usize,
+    },
     Reset(ResetWhen),
     /// 200 `COMPLETE`, and nothing was done.
     NothingDone,

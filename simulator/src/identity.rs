@@ -18,7 +18,7 @@ pub(crate) fn refresh(account: Option<&mut Account>, form: &[u8], now: Duration,
     }
     let portal = account.as_ref().map_or(0, |account| account.portal_id);
     let oauth = account.and_then(|account| account.oauth.as_mut());
-    let granted = oauth.map_or(Err(GrantRefused::BadRefreshToken), |oauth| {
+    let granted = oauth.map_or(Err(GrantRefused::RefreshToken), |oauth| {
         oauth.refresh(portal, &value("client_id"), &value("client_secret"), &value("refresh_token"), now)
     });
     match granted {
@@ -29,13 +29,13 @@ pub(crate) fn refresh(account: Option<&mut Account>, form: &[u8], now: Duration,
             });
             Answer::json(200, body.to_string())
         }
-        Err(GrantRefused::BadClientId) => {
+        Err(GrantRefused::ClientId) => {
             grant_error("invalid_client", "BAD_CLIENT_ID", "missing or unknown client id", voice)
         }
-        Err(GrantRefused::BadClientSecret) => {
+        Err(GrantRefused::ClientSecret) => {
             grant_error("invalid_client", "BAD_CLIENT_SECRET", "missing or invalid client secret", voice)
         }
-        Err(GrantRefused::BadRefreshToken) => {
+        Err(GrantRefused::RefreshToken) => {
             grant_error("invalid_grant", "BAD_REFRESH_TOKEN", "missing or invalid refresh token", voice)
         }
     }

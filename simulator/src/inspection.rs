@@ -10,7 +10,7 @@ use crate::wire::Input;
 pub(crate) fn violations(kind: Kind, inputs: &[Input], caps: &Caps) -> Vec<Violation> {
     let mut broken = Vec::new();
     if inputs.is_empty() {
-        broken.push(Violation::Malformed);
+        broken.push(Violation::EmptyInputs);
     }
     if inputs.iter().any(|input| input.to.is_empty()) {
         broken.push(Violation::EmptyTo);
@@ -36,16 +36,14 @@ pub(crate) fn violations(kind: Kind, inputs: &[Input], caps: &Caps) -> Vec<Viola
 /// How HubSpot answers a request that breaks these; `None` if it does not mind.
 pub(crate) fn refusal(broken: &[Violation], caps: &Caps, voice: Voice<'_>) -> Option<Answer> {
     broken.iter().find_map(|violation| match violation {
-        Violation::TooManyPairs => {
-            Some(voice.error(413, None, "Request entity too large", serde_json::Value::Null))
-        }
+        Violation::TooManyPairs => Some(voice.error(413, None, "Request entity too large", serde_json::Value::Null)),
         Violation::TooManyFrom => Some(voice.validation("The request has more inputs than fit in a batch.")),
         Violation::RepeatedFrom | Violation::RepeatedPair => match caps.repeats {
             Repeats::Refused => Some(voice.validation("Duplicate ids found in the batch input.")),
             Repeats::Accepted => None,
         },
-        Violation::Malformed => Some(voice.validation("inputs must not be empty")),
-        Violation::EmptyTo | Violation::OverCeiling => None,
+        Violation::EmptyInputs => Some(voice.validation("inputs must not be empty")),
+        Violation::EmptyTo | Violation::Malformed | Violation::OverCeiling => None,
     })
 }
 
@@ -102,7 +100,7 @@ mod tests {
 
     #[test]
     fn each_broken_rule_is_found() {
-        assert_eq!(found(&[]), [Violation::Malformed]);
+        assert_eq!(found(&[]), [Violation::EmptyInputs]);
         assert_eq!(found(&[(1, &[])]), [Violation::EmptyTo]);
         assert_eq!(found(&[(1, &[1, 2, 3, 4, 5])]), [Violation::TooManyPairs]);
         assert_eq!(found(&[(1, &[1]), (2, &[1]), (3, &[1])]), [Violation::TooManyFrom]);

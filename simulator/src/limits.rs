@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn a_request_counts_for_exactly_its_interval() {
         let mut limits = two_a_second();
-        assert_eq!(admit(&mut limits, 0 * MS), Ok(()));
+        assert_eq!(admit(&mut limits, Duration::ZERO), Ok(()));
         assert_eq!(admit(&mut limits, 600 * MS), Ok(()));
         let over = OverLimit { policy: Policy::TenSecondlyRolling, free_in: MS };
         assert_eq!(admit(&mut limits, 999 * MS), Err(over));
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn the_secondly_limit_has_its_own_name() {
         let mut limits = Limits { secondly: Some(Window::new(1, 1000 * MS)), ..Limits::default() };
-        assert_eq!(admit(&mut limits, 0 * MS), Ok(()));
+        assert_eq!(admit(&mut limits, Duration::ZERO), Ok(()));
         assert_eq!(admit(&mut limits, MS).unwrap_err().policy, Policy::Secondly);
     }
 

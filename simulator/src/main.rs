@@ -132,7 +132,9 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {addr}; choose another with --listen or --port"))?;
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "listening on {}", simulator.base_url()).and_then(|()| stdout.flush()).context("stdout is closed")?;
+    writeln!(stdout, "listening on {}", simulator.base_url())
+        .and_then(|()| stdout.flush())
+        .context("stdout is closed")?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -158,8 +160,9 @@ impl Flags {
     }
 
     fn settings(self) -> anyhow::Result<Settings> {
-        let time_zone = jiff::tz::TimeZone::get(&self.time_zone)
-            .with_context(|| format!("--time-zone {:?} is unknown; give a name such as Europe/Berlin", self.time_zone))?;
+        let time_zone = jiff::tz::TimeZone::get(&self.time_zone).with_context(|| {
+            format!("--time-zone {:?} is unknown; give a name such as Europe/Berlin", self.time_zone)
+        })?;
         let mut accounts: Vec<PortalSettings> = Vec::new();
         for (portal_id, token) in self.tokens {
             let known = accounts.iter_mut().find(|settings| settings.portal_id == portal_id);

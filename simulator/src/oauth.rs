@@ -46,12 +46,12 @@ pub(crate) struct Grant {
     pub expires_in: Duration,
 }
 
-/// Why a refresh was refused, in HubSpot's words.
+/// What is wrong with a refused refresh.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum GrantRefused {
-    BadClientId,
-    BadClientSecret,
-    BadRefreshToken,
+    ClientId,
+    ClientSecret,
+    RefreshToken,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -107,13 +107,13 @@ impl OAuth {
         now: Duration,
     ) -> Result<Grant, GrantRefused> {
         if client_id != self.client_id {
-            return Err(GrantRefused::BadClientId);
+            return Err(GrantRefused::ClientId);
         }
         if client_secret != self.client_secret {
-            return Err(GrantRefused::BadClientSecret);
+            return Err(GrantRefused::ClientSecret);
         }
         if refresh_token != self.refresh_token {
-            return Err(GrantRefused::BadRefreshToken);
+            return Err(GrantRefused::RefreshToken);
         }
         let access_token = self.issue(portal, now);
         if self.rotate {
@@ -142,7 +142,7 @@ mod tests {
         let grant = oauth.refresh(7, "app", "secret", "first", Duration::ZERO).unwrap();
         assert_eq!(
             oauth.refresh(7, "app", "secret", "first", Duration::ZERO),
-            Err(GrantRefused::BadRefreshToken),
+            Err(GrantRefused::RefreshToken),
             "the old token is spent"
         );
         oauth.refresh(7, "app", "secret", &grant.refresh_token, Duration::ZERO).unwrap();

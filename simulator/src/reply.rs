@@ -29,9 +29,14 @@ pub struct Answer {
 pub enum Ending {
     Whole,
     /// The connection ends after this many bytes of the body, or before its last one.
-    Cut { after_bytes: usize },
+    Cut {
+        after_bytes: usize,
+    },
     /// Nothing more comes for a while after this many bytes of the body, or before its last one.
-    Stalled { after_bytes: usize, lasting: Duration },
+    Stalled {
+        after_bytes: usize,
+        lasting: Duration,
+    },
     /// The connection is reset without an answer.
     Reset,
 }
@@ -167,7 +172,9 @@ impl Voice<'_> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Unauthorized {
     Invalid,
-    Expired { seconds_ago: u64 },
+    Expired {
+        seconds_ago: u64,
+    },
     /// What HubSpot says to a token that it cannot even read.
     MalformedToken,
 }

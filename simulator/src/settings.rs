@@ -293,7 +293,8 @@ mod tests {
 
     #[test]
     fn a_named_account_ends_the_one_that_takes_any_token() {
-        let world = applied(r#"{"accounts":[{"portalId":1,"set":{"tokens":["a"]}},{"portalId":2,"set":{"tokens":["b"]}}]}"#);
+        let world =
+            applied(r#"{"accounts":[{"portalId":1,"set":{"tokens":["a"]}},{"portalId":2,"set":{"tokens":["b"]}}]}"#);
         let portals: Vec<u64> = world.accounts.iter().map(|account| account.portal_id).collect();
         assert_eq!(portals, [1, 2]);
     }

@@ -76,8 +76,9 @@ pub enum Violation {
     RepeatedFrom,
     /// A pair listed twice in one body.
     RepeatedPair,
+    EmptyInputs,
     EmptyTo,
-    /// A body that is none.
+    /// A body that cannot be read, or whose shape HubSpot takes without doing anything.
     Malformed,
     /// A request over the rolling or the secondly limit.
     OverCeiling,

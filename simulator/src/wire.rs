@@ -189,18 +189,19 @@ mod tests {
 
     #[test]
     fn archive_takes_lists_of_strings_or_numbers() {
-        let body = br#"{"inputs":[{"from":{"id":"1"},"to":[{"id":"2"},{"id":3,"x":[]}]},{"to":[],"from":{"id":"\u0034"}}]}"#;
-        let expected = [
-            Input { from: 1, to: vec![2, 3], labels: vec![] },
-            Input { from: 4, to: vec![], labels: vec![] },
-        ];
+        let body =
+            br#"{"inputs":[{"from":{"id":"1"},"to":[{"id":"2"},{"id":3,"x":[]}]},{"to":[],"from":{"id":"\u0034"}}]}"#;
+        let expected =
+            [Input { from: 1, to: vec![2, 3], labels: vec![] }, Input { from: 4, to: vec![], labels: vec![] }];
         assert_eq!(archive(body).unwrap(), Inputs::Readable(expected.into()));
     }
 
     #[test]
     fn an_object_for_a_list_is_ignored_and_garbage_is_not_read() {
         assert_eq!(archive(br#"{"inputs":[{"from":{"id":"1"},"to":{"id":"2"}}]}"#).unwrap(), Inputs::Ignored);
-        for body in ["", "{}", "[]", r#"{"inputs":[{"from":{"id":"x"},"to":[]}]}"#, r#"{"inputs":[{"from":{"id":"1"}}]}"#] {
+        for body in
+            ["", "{}", "[]", r#"{"inputs":[{"from":{"id":"x"},"to":[]}]}"#, r#"{"inputs":[{"from":{"id":"1"}}]}"#]
+        {
             assert!(archive(body.as_bytes()).is_err(), "{body}");
         }
     }

@@ -245,7 +245,9 @@ impl World {
             return Some(voice.error(404, None, "resource not found", Value::Null));
         }
         if request.method != call.route.method() {
-            return Some(voice.error(405, None, "Method not allowed", Value::Null).with_header("allow", call.route.method()));
+            return Some(
+                voice.error(405, None, "Method not allowed", Value::Null).with_header("allow", call.route.method()),
+            );
         }
         let (from, to) = call.route.types?;
         let account = self.accounts.get(call.account?)?;
@@ -313,9 +315,10 @@ impl World {
                 .with_header("x-hubspot-ratelimit-interval-milliseconds", window.interval.as_millis());
         }
         if let Some(window) = &mut limits.secondly {
-            answer = answer
-                .with_header("x-hubspot-ratelimit-secondly", window.requests)
-                .with_header("x-hubspot-ratelimit-secondly-remaining", window.requests.saturating_sub(window.used(now)));
+            answer = answer.with_header("x-hubspot-ratelimit-secondly", window.requests).with_header(
+                "x-hubspot-ratelimit-secondly-remaining",
+                window.requests.saturating_sub(window.used(now)),
+            );
         }
         // HubSpot does not tell an OAuth app what is left of the day.
         match &limits.daily {
@@ -410,5 +413,12 @@ fn seen_of<'a>(accounts: &'a mut [Account], strangers: &'a mut Seen, account: Op
 /// In the form of a UUID.
 fn correlation_id(rng: &mut Rng) -> String {
     let (a, b) = (rng.u64(..), rng.u64(..));
-    format!("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", a >> 32, (a >> 16) & 0xffff, a & 0xffff, b >> 48, b & 0xffff_ffff_ffff)
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        a >> 32,
+        (a >> 16) & 0xffff,
+        a & 0xffff,
+        b >> 48,
+        b & 0xffff_ffff_ffff
+    )
 }
