@@ -1,8 +1,10 @@
 //! The simulator as a process: flags in, one line with its address out, until it is told to stop.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,7 +13,7 @@ use hubspot_simulator::account::Tokens;
 use hubspot_simulator::behaviour::Success;
 use hubspot_simulator::duration::parse as parse_duration;
 use hubspot_simulator::refusal::BadMode;
-use hubspot_simulator::settings::{AccountSettings, LimitSetting, PortalSettings, RetryAfterSetting};
+use hubspot_simulator::settings::{AccountSettings, LimitSetting, RetryAfterSetting};
 use hubspot_simulator::world::DEFAULT_PORTAL;
 use hubspot_simulator::{Account, Rule, Settings, Simulator, World};
 use jiff::Timestamp;
@@ -123,12 +125,26 @@ enum RetryAfter {
 
 // All work is under one lock, and a second thread would only pass it to and fro.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let flags = Flags::parse();
     let addr = flags.port.map_or(flags.listen, |port| (Ipv4Addr::LOCALHOST, port).into());
+    let ended = match flags.world() {
+        Ok(world) => serve(world, addr).await.map_err(|error| (1, error)),
+        Err(error) => Err((2, error)),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, error)) => {
+            eprintln!("hubspot-simulator: {error:#}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+async fn serve(world: World, addr: SocketAddr) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let simulator = Simulator::listen(flags.world()?, addr)
+    let simulator = Simulator::listen(world, addr)
         .await
         .with_context(|| format!("cannot listen on {addr}; choose another with --listen or --port"))?;
     let mut stdout = std::io::stdout();
@@ -163,17 +179,9 @@ impl Flags {
         let time_zone = jiff::tz::TimeZone::get(&self.time_zone).with_context(|| {
             format!("--time-zone {:?} is unknown; give a name such as Europe/Berlin", self.time_zone)
         })?;
-        let mut accounts: Vec<PortalSettings> = Vec::new();
-        for (portal_id, token) in self.tokens {
-            let known = accounts.iter_mut().find(|settings| settings.portal_id == portal_id);
-            match known {
-                Some(settings) => settings.set.tokens.get_or_insert_default().insert(token),
-                None => {
-                    let set = AccountSettings { tokens: Some([token].into()), ..AccountSettings::default() };
-                    accounts.push(PortalSettings { portal_id, set });
-                    true
-                }
-            };
+        let mut accounts: BTreeMap<u64, AccountSettings> = BTreeMap::new();
+        for (portal, token) in self.tokens {
+            accounts.entry(portal).or_default().tokens.get_or_insert_default().insert(token);
         }
         let every_account = AccountSettings {
             time_zone: Some(time_zone),

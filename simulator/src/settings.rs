@@ -35,18 +35,8 @@ pub struct Settings {
     pub arrivals_kept: Option<usize>,
     /// For all accounts there are after `accounts` was read.
     pub every_account: AccountSettings,
-    /// Accounts by portal; an unknown portal is opened. An account that takes any token does not stand beside them.
-    pub accounts: Vec<PortalSettings>,
-}
-
-/// Changes to one account.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PortalSettings {
-    pub portal_id: u64,
-    /// Those of `everyAccount`.
-    #[serde(default)]
-    pub set: AccountSettings,
+    /// By portal id; an unknown portal is opened. An account that takes any token does not stand beside them.
+    pub accounts: BTreeMap<u64, AccountSettings>,
 }
 
 /// Changes to an account.
@@ -154,9 +144,9 @@ impl Settings {
         for account in &mut world.accounts {
             every_account.clone().apply(account);
         }
-        for PortalSettings { portal_id, set } in accounts {
+        for (portal_id, settings) in accounts {
             if let Some(account) = world.account_mut(portal_id) {
-                set.apply(account);
+                settings.apply(account);
             }
         }
     }
@@ -238,21 +228,22 @@ impl ExistingSetting {
 }
 
 /// Makes sure that every portal named has an account, and that none of another portal takes any token.
-fn open_accounts(world: &mut World, named: &[PortalSettings]) {
+fn open_accounts(world: &mut World, named: &BTreeMap<u64, AccountSettings>) {
     if named.is_empty() {
         return;
     }
-    let is_named = |portal: u64| named.iter().any(|settings| settings.portal_id == portal);
+    let closed = Tokens::These(BTreeSet::new());
     for account in &mut world.accounts {
-        if account.tokens == Tokens::Any && !is_named(account.portal_id) {
-            account.tokens = Tokens::These(BTreeSet::new());
+        if account.tokens == Tokens::Any && !named.contains_key(&account.portal_id) {
+            account.tokens = closed.clone();
         }
     }
-    let unused = |account: &Account| account.tokens == Tokens::These(BTreeSet::new()) && account.seen.requests() == 0;
-    world.accounts.retain(|account| is_named(account.portal_id) || account.oauth.is_some() || !unused(account));
-    for settings in named {
-        if world.account(settings.portal_id).is_none() {
-            world.accounts.push(Account::new(settings.portal_id));
+    // One that has seen nothing would only stand in the way of what is to be read off the state.
+    let idle = |account: &Account| account.tokens == closed && account.oauth.is_none() && account.seen.requests() == 0;
+    world.accounts.retain(|account| named.contains_key(&account.portal_id) || !idle(account));
+    for &portal_id in named.keys() {
+        if world.account(portal_id).is_none() {
+            world.accounts.push(Account::new(portal_id));
         }
     }
 }
@@ -293,8 +284,7 @@ mod tests {
 
     #[test]
     fn a_named_account_ends_the_one_that_takes_any_token() {
-        let world =
-            applied(r#"{"accounts":[{"portalId":1,"set":{"tokens":["a"]}},{"portalId":2,"set":{"tokens":["b"]}}]}"#);
+        let world = applied(r#"{"accounts":{"1":{"tokens":["a"]},"2":{"tokens":["b"]}}}"#);
         let portals: Vec<u64> = world.accounts.iter().map(|account| account.portal_id).collect();
         assert_eq!(portals, [1, 2]);
     }
@@ -306,6 +296,7 @@ mod tests {
             (r#"{"everyAccount":{"limit":"100"}}"#, "100/10s"),
             (r#"{"everyAccount":{"limit":"1/0s"}}"#, "100/10s"),
             (r#"{"everyAccount":{"timeZone":"Mars"}}"#, "Mars"),
+            (r#"{"accounts":{"1":{"token":"a"}}}"#, "token"),
             (r#"{"everyAccount":{"unknownTypes":["pets"]}}"#, "pets"),
         ] {
             let error = serde_json::from_str::<Settings>(json).unwrap_err().to_string();
