@@ -31,7 +31,8 @@ pub struct When {
     pub kind: Option<Kind>,
     pub from: Option<ObjectType>,
     pub to: Option<ObjectType>,
-    /// First and last of the requests to which the rest of this applies, counted from 1.
+    /// First and last of the requests to which the rest of this applies, counted from 1; those that an earlier rule
+    /// struck are not among them.
     pub requests: Option<(u64, u64)>,
     pub probability: Probability,
     /// Counted from the moment the rules were installed.

@@ -452,6 +452,21 @@ fn rules_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn the_readmes_examples_are_understood() {
+    let blocks: Vec<&str> = include_str!("../README.md").split("```json\n").skip(1).collect();
+    let [settings, rules] = [0, 1].map(|index| blocks[index].split("```").next().unwrap());
+    let mut world = world();
+    serde_json::from_str::<hubspot_simulator::Settings>(settings).unwrap().apply(&mut world);
+    assert_eq!(world.accounts.iter().map(|account| account.portal_id).collect::<Vec<_>>(), [4711, 4712]);
+    assert_eq!(serde_json::from_str::<Vec<Rule>>(rules).unwrap().len(), 5);
+    let effects = include_str!("../README.md").split('`').filter(|text| text.starts_with("{\"") && text.ends_with('}'));
+    let bodies = |text: &&str| !text.contains('…');
+    for effect in effects.filter(bodies).filter(|text| !text.contains("filler")) {
+        serde_json::from_str::<hubspot_simulator::Effect>(effect).expect(effect);
+    }
+}
+
+#[test]
 fn in_flight_lasts_until_the_answer() {
     let mut world = world();
     let text = inputs(&[(1, &[2])]);
