@@ -101,3 +101,58 @@ fn without_password(url: &Url) -> String {
     }
     shown.into()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn shows_everything_but_the_password() {
+        let uri = AmqpUri::parse("amqps://worker:hunter2@broker.example:5671/crm?heartbeat=15").unwrap();
+        assert_eq!(uri.to_string(), "amqps://worker:***@broker.example:5671/crm?heartbeat=15");
+        assert_eq!(format!("{uri:?}"), "AmqpUri(amqps://worker:***@broker.example:5671/crm?heartbeat=15)");
+        assert_eq!(uri.expose(), "amqps://worker:hunter2@broker.example:5671/crm?heartbeat=15");
+        assert!(uri.is_tls());
+    }
+
+    #[test]
+    fn the_client_reads_what_was_meant() {
+        for (text, host, port, vhost) in [
+            ("amqp://guest:guest@127.0.0.1:5672/%2f", "127.0.0.1", 5672, "/"),
+            ("amqp://broker", "broker", 5672, "/"),
+            ("amqp://broker/", "broker", 5672, "/"),
+            ("amqps://u:p%40ss@broker/a%2Fb", "broker", 5671, "a/b"),
+        ] {
+            let read: lapin::uri::AMQPUri = AmqpUri::parse(text).unwrap().expose().parse().unwrap();
+            let found = (read.authority.host.as_str(), read.authority.port, read.vhost.as_str());
+            assert_eq!(found, (host, port, vhost), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_uri_is_refused_without_being_shown() {
+        for wrong in [
+            "hunter2",
+            "http://u:hunter2@broker",
+            "amqp:u:hunter2@broker",
+            "amqp://",
+            "amqp:///hunter2",
+            "amqp://u:hunter2/x@broker",
+            "amqp://u:12/hunter2@broker",
+            "amqp://u:12?hunter2@broker",
+            "amqp://u:12#hunter2@broker",
+            "amqp://u:hunter2@broker#x",
+            "amqp://u:hunter2@[::1]:5672/%2f",
+            "amqp://u:hunter2@broker:99999",
+            "amqp://u:hunter2@broker?verify=hunter2",
+            "amqp://u:hunter2@broker?heartbeat=hunter2",
+            "amqp://u:hunter2@broker?frame_max=4096",
+            "amqp://u:hunter2@broker?auth_mechanism=hunter2",
+        ] {
+            let error = AmqpUri::parse(wrong).unwrap_err();
+            assert!(!error.contains("hunter2"), "{wrong}: {error}");
+        }
+    }
+}

@@ -25,14 +25,14 @@ pub enum SettingsError {
 fn hint(key: &SettingKey, known: &[String]) -> String {
     let nearest = known.iter().map(|name| (edits(key.dotted(), name), name)).min();
     match nearest {
-        Some((distance, name)) if distance <= NEAR => format!("; did you mean {name}?"),
+        Some((distance, name)) if distance * TYPO_SHARE <= name.len() => format!("; did you mean {name}?"),
         Some(_) => format!("; known here: {}", known.join(", ")),
         None => String::new(),
     }
 }
 
-/// A typo is at most this many edits away.
-const NEAR: usize = 3;
+/// A typo changes at most one letter in so many.
+const TYPO_SHARE: usize = 3;
 
 /// Levenshtein distance in characters.
 fn edits(left: &str, right: &str) -> usize {

@@ -2,13 +2,12 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::node::{self, Kind, Node, Origin, Table};
-use super::{SettingKey, SettingsError};
+use super::{SettingKey, SettingsError, text_file};
 
 /// What every environment variable that is a setting begins with; `__` also stands between the levels of a key.
 pub(super) const PREFIX: &str = "ARCHIVER__";
@@ -57,17 +56,10 @@ const DEFAULT_FILE: &str = "config/default.toml";
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 fn read_if_there(path: &Path) -> Result<Option<String>, SettingsError> {
-    let mut text = String::new();
-    match File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)) {
-        Ok(bytes) if bytes as u64 > MAX_FILE_BYTES => {
-            Err(unreadable(path, format!("it is longer than {MAX_FILE_BYTES} bytes")))
-        }
-        Ok(_) => Ok(Some(text)),
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound => Ok(None),
-            io::ErrorKind::InvalidData => Err(unreadable(path, "it is not UTF-8 text")),
-            _ => Err(unreadable(path, error.to_string())),
-        },
+    match text_file::read(path, MAX_FILE_BYTES) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(path, error.to_string())),
     }
 }
 
@@ -102,10 +94,8 @@ fn environment(variables: &[(OsString, OsString)]) -> Result<Table, SettingsErro
         let Some(value) = value.to_str() else {
             return Err(path.refused("is not UTF-8 text"));
         };
-        // Compose files and shells pass a variable that is not set as an empty one.
-        if !value.is_empty() {
-            insert(&mut settings, &levels, value).map_err(|problem| path.refused(problem))?;
-        }
+        let kind = if value.is_empty() { Kind::Unset } else { Kind::Text(value.to_owned()) };
+        insert(&mut settings, &levels, kind).map_err(|problem| path.refused(problem))?;
     }
     Ok(settings)
 }
@@ -113,16 +103,16 @@ fn environment(variables: &[(OsString, OsString)]) -> Result<Table, SettingsErro
 /// The deepest setting is `hubspot.accounts[0].oauth.client_secret`.
 const MOST_LEVELS: usize = 5;
 
-fn insert(table: &mut Table, levels: &[&str], value: &str) -> Result<(), &'static str> {
+fn insert(table: &mut Table, levels: &[&str], kind: Kind) -> Result<(), &'static str> {
     const CLASH: &str = "is set both as a value and as a section: drop one of the variables";
     let Some((key, below)) = levels.split_first() else { return Ok(()) };
     if below.is_empty() {
-        let value = Node { kind: Kind::Text(value.to_owned()), origin: Origin::Environment };
+        let value = Node { kind, origin: Origin::Environment };
         return if table.insert((*key).to_owned(), value).is_some() { Err(CLASH) } else { Ok(()) };
     }
     let empty = || Node { kind: Kind::Table(Table::new()), origin: Origin::Environment };
     match &mut table.entry((*key).to_owned()).or_insert_with(empty).kind {
-        Kind::Table(section) => insert(section, below, value),
-        Kind::Text(_) | Kind::Scalar(_) | Kind::List(_) => Err(CLASH),
+        Kind::Table(section) => insert(section, below, kind),
+        Kind::Text(_) | Kind::Scalar(_) | Kind::List(_) | Kind::Unset => Err(CLASH),
     }
 }

@@ -21,6 +21,9 @@ mod secret;
 mod section;
 mod settings;
 mod shutdown;
+#[cfg(test)]
+mod tests;
+mod text_file;
 
 pub use account::{AccountSettings, Credentials, OAuthCredentials};
 pub use admin::AdminSettings;

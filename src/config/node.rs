@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Scalar(String),
     List(Vec<Node>),
     Table(Table),
+    /// An empty variable: compose files and shells pass one for what is not set. It hides nothing beneath it.
+    Unset,
 }
 
 /// Where a setting was written.
@@ -53,7 +55,7 @@ impl Node {
     pub(super) fn as_scalar(&self) -> Option<&str> {
         match &self.kind {
             Kind::Text(text) | Kind::Scalar(text) => Some(text),
-            Kind::List(_) | Kind::Table(_) => None,
+            Kind::List(_) | Kind::Table(_) | Kind::Unset => None,
         }
     }
 
@@ -65,7 +67,7 @@ impl Node {
                 let count = items.len();
                 (0..count).map(|index| items.remove(&index.to_string())).collect()
             }
-            Kind::Text(_) | Kind::Scalar(_) => None,
+            Kind::Text(_) | Kind::Scalar(_) | Kind::Unset => None,
         }
     }
 }
@@ -90,6 +92,9 @@ pub(super) fn merge(lower: &mut Table, upper: Table) {
 }
 
 fn merged(under: Node, over: Node) -> Node {
+    if matches!(over.kind, Kind::Unset) {
+        return under;
+    }
     let kind = match (under.kind, over.kind) {
         (Kind::Table(mut under), Kind::Table(over)) => {
             merge(&mut under, over);
@@ -100,7 +105,7 @@ fn merged(under: Node, over: Node) -> Node {
             merge(&mut numbered, over);
             Kind::Table(numbered)
         }
-        (Kind::Table(_) | Kind::List(_) | Kind::Text(_) | Kind::Scalar(_), over) => over,
+        (Kind::Table(_) | Kind::List(_) | Kind::Text(_) | Kind::Scalar(_) | Kind::Unset, over) => over,
     };
     Node { kind, origin: over.origin }
 }

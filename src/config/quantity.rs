@@ -32,3 +32,32 @@ pub(super) fn bytes(text: &str) -> Result<u64, &'static str> {
     };
     number.checked_mul(unit).ok_or(RULE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit_unless_they_are_zero() {
+        assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(duration("10"), Err("needs a unit, as in \"200ms\", \"10s\" or \"24h\""));
+        for wrong in ["", " ", "-1s", "s", "10 parsecs", "99999999999999999999s", "1e3s", "10s10"] {
+            assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_take_binary_and_decimal_units() {
+        assert_eq!(bytes("256MiB"), Ok(256 * 1024 * 1024));
+        assert_eq!(bytes("1 MiB"), Ok(1024 * 1024));
+        assert_eq!(bytes("64kB"), Ok(64_000));
+        assert_eq!(bytes("1048576"), Ok(1_048_576));
+        for wrong in ["", "MiB", "-1", "1.5MiB", "1TiB", "1Mi", "99999999999999999999", "18446744073709551615GiB"] {
+            assert!(bytes(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,12 +1,10 @@
 //! Secrets: given in the settings, or in a file of their own that is read again whenever they are needed.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::{SettingKey, SettingsError};
+use super::{SettingKey, SettingsError, text_file};
 
 /// Where a secret comes from. Its `Debug` shows the place, never the secret.
 #[derive(Clone, Debug)]
@@ -49,7 +47,7 @@ impl SecretSource {
         match &self.place {
             Place::Inline(secret) => Ok(secret.clone()),
             Place::File(path) => {
-                let text = read_bounded(&self.key, path)?;
+                let text = read_named(&self.key, path)?;
                 checked(&self.key, text.trim_end_matches(['\r', '\n']))
             }
         }
@@ -71,7 +69,7 @@ pub(super) fn checked(key: &SettingKey, text: &str) -> Result<SecretString, Sett
 
 /// A certificate or key file, in PEM.
 pub(super) fn read_pem(key: &SettingKey, path: &Path) -> Result<String, SettingsError> {
-    let text = read_bounded(key, path)?;
+    let text = read_named(key, path)?;
     if text.contains("-----BEGIN ") {
         Ok(text)
     } else {
@@ -82,23 +80,9 @@ pub(super) fn read_pem(key: &SettingKey, path: &Path) -> Result<String, Settings
 /// A mounted secret or a chain of certificates is far shorter.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-fn read_bounded(key: &SettingKey, path: &Path) -> Result<String, SettingsError> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
-    match read {
-        Ok(bytes) if bytes as u64 > MAX_FILE_BYTES => {
-            Err(key.refused(format!("names {}, which is longer than {MAX_FILE_BYTES} bytes", shown(path))))
-        }
-        Ok(_) => Ok(text),
-        Err(error) => Err(key.refused(format!("names {}, which cannot be read: {}", shown(path), cause(&error)))),
-    }
-}
-
-fn cause(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
-        _ => error.to_string(),
-    }
+fn read_named(key: &SettingKey, path: &Path) -> Result<String, SettingsError> {
+    text_file::read(path, MAX_FILE_BYTES)
+        .map_err(|error| key.refused(format!("names {}, which cannot be read: {error}", shown(path))))
 }
 
 /// The path, unless it looks like a secret that was written where its file belongs.

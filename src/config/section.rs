@@ -173,7 +173,7 @@ impl Section {
         let Some(node) = self.take(key) else { return Ok(None) };
         let converted = match &node.kind {
             Kind::Text(text) => convert(text),
-            Kind::Scalar(_) | Kind::List(_) | Kind::Table(_) => None,
+            Kind::Scalar(_) | Kind::List(_) | Kind::Table(_) | Kind::Unset => None,
         };
         converted.map(Some).ok_or_else(|| invalid(&path, node.origin, rule))
     }
@@ -217,16 +217,22 @@ impl Section {
     /// Refuses what is left.
     pub(super) fn finish(self) -> Result<(), SettingsError> {
         let Some((key, node)) = self.entries.iter().next() else { return Ok(()) };
-        Err(SettingsError::Unknown {
-            key: self.key_of(key),
-            origin: Some(node.origin.clone()),
-            known: self.known.iter().map(|key| self.key_of(key).0).collect(),
-        })
+        let mut path = self.key_of(key);
+        let mut node = node;
+        // A variable is known to its author by its whole name.
+        while let (Origin::Environment, Kind::Table(below)) = (&node.origin, &node.kind)
+            && let Some((key, next)) = below.iter().next()
+        {
+            path = SettingKey(format!("{}.{key}", path.dotted()));
+            node = next;
+        }
+        let known = self.known.iter().map(|key| self.key_of(key).0).collect();
+        Err(SettingsError::Unknown { key: path, origin: Some(node.origin.clone()), known })
     }
 
     fn take(&mut self, key: &str) -> Option<Node> {
         self.known.push(key.to_owned());
-        self.entries.remove(key)
+        self.entries.remove(key).filter(|node| !matches!(node.kind, Kind::Unset))
     }
 
     fn measured<T: PartialOrd>(
