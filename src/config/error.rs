@@ -23,7 +23,8 @@ pub enum SettingsError {
 
 /// Names the nearest known key, or all of them where none is near.
 fn hint(key: &SettingKey, known: &[String]) -> String {
-    let nearest = known.iter().map(|name| (edits(key.dotted(), name), name)).min();
+    let comparable = known.iter().filter(|_| key.dotted().len() <= LONGEST_TYPO);
+    let nearest = comparable.map(|name| (edits(key.dotted(), name), name)).min();
     match nearest {
         Some((distance, name)) if distance * TYPO_SHARE <= name.len() => format!("; did you mean {name}?"),
         Some(_) => format!("; known here: {}", known.join(", ")),
@@ -33,6 +34,9 @@ fn hint(key: &SettingKey, known: &[String]) -> String {
 
 /// A typo changes at most one letter in so many.
 const TYPO_SHARE: usize = 3;
+
+/// In bytes; no setting's name is so long.
+const LONGEST_TYPO: usize = 100;
 
 /// Levenshtein distance in characters.
 fn edits(left: &str, right: &str) -> usize {

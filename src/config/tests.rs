@@ -8,6 +8,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
@@ -218,8 +220,41 @@ fn broken_toml_is_placed_but_not_quoted() {
         assert!(error.starts_with(&format!("worker.toml line {line} is not valid TOML: ")), "{text}: {error}");
         assert!(!error.contains("s3cr3t") && !error.contains('\n'), "{text}: {error}");
     }
-    let deep = format!("x = {}", "[".repeat(100_000));
-    assert!(from_text(&deep).is_err());
+}
+
+#[test]
+fn depth_and_length_are_no_danger() {
+    let levels = 100_000;
+    for text in [
+        format!("x = {}", "[".repeat(levels)),
+        format!("x = {}", "{x = ".repeat(levels)),
+        format!("{}x = 1", "x.".repeat(levels)),
+        format!("[{}x]", "x.".repeat(levels)),
+        format!("{} = 1", "x".repeat(levels)),
+    ] {
+        assert!(complaint_about(&text).len() < 1_000);
+    }
+    let error = from_env(&[(&format!("ARCHIVER{}", "__X".repeat(levels)), "1")]).unwrap_err().to_string();
+    assert!(error.len() < 1_000, "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn any_input_is_settings_or_one_line_of_complaint(
+        lines in vec("(\\[\\[?)?(amqp|hubspot|batch|hubspot\\.accounts|.{0,8})(\\.|\\]\\]?)?(uri|max_hold|oauth|.{0,8})? ?=? ?.{0,12}", 0..6),
+        names in vec("(AMQP|HUBSPOT|.{0,6})(__)?(URI|ACCOUNTS|MAX_HOLD|.{0,6})(__)?([01]|.{0,4})", 0..4),
+        value in ".{0,12}",
+    ) {
+        let files = TempDir::new().unwrap();
+        let environment = names.iter().map(|name| (format!("ARCHIVER__{name}").into(), (&value).into())).collect();
+        let layers = Layers { file: Some(file(&files, "f", &lines.join("\n"))), environment, ..Layers::default() };
+        if let Err(error) = Settings::from_layers(&layers) {
+            let error = error.to_string();
+            prop_assert!(!error.chars().any(char::is_control) && error.len() < 2_000, "{error:?}");
+        }
+    }
 }
 
 #[test]
@@ -427,7 +462,9 @@ fn leaves(table: node::Table, path: &str, found: &mut Vec<String>) {
 fn known_in(text: &str) -> Vec<String> {
     match from_text(text).unwrap_err() {
         SettingsError::Unknown { known, .. } => known.iter().map(|key| key.replace("[0]", "[]")).collect(),
-        other => panic!("{text}: {other}"),
+        other @ (SettingsError::File { .. } | SettingsError::Toml { .. } | SettingsError::Invalid { .. }) => {
+            panic!("{text}: {other}")
+        }
     }
 }
 
