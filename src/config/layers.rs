@@ -104,7 +104,7 @@ fn environment(variables: &[(OsString, OsString)]) -> Result<Table, SettingsErro
 const MOST_LEVELS: usize = 5;
 
 fn insert(table: &mut Table, levels: &[&str], kind: Kind) -> Result<(), &'static str> {
-    const CLASH: &str = "is set both as a value and as a section: drop one of the variables";
+    const CLASH: &str = "is set twice, or once as a value and once as a section: drop one of the variables";
     let Some((key, below)) = levels.split_first() else { return Ok(()) };
     if below.is_empty() {
         let value = Node { kind, origin: Origin::Environment };

@@ -1,0 +1,3 @@
+pub mod refusal;
+pub mod reply;
+pub mod verdict;
