@@ -1,0 +1,16 @@
+//! The shell around the engine: one loop, fed by channels, and the two worlds it serves.
+//!
+//! `seams` says what goes through the channels; `policy_loop` is the loop. Jobs come from RabbitMQ (`delivery`,
+//! `answer`, `recent`) or from lines of text (`lines`); HubSpot is reached through `calls`.
+
+pub mod accounts;
+pub mod seams;
+
+pub mod delivery;
+pub mod recent;
+pub mod watching;
+pub mod policy_loop;
+pub mod calls;
+pub mod answer;
+
+pub mod service;

@@ -1,0 +1,18 @@
+//! What the loop tells of itself, for logs and metrics.
+
+use crate::engine::Counters;
+use crate::engine::clock::Now;
+use crate::engine::command::{ArchiveCall, CallResult, Notice, Parked, Settled};
+use crate::engine::status::Status;
+
+/// Hears what happens; called on the loop, so it must not wait.
+pub trait Watcher: Send {
+    fn admitted(&mut self, jobs: usize);
+    fn sent(&mut self, call: &ArchiveCall);
+    fn answered(&mut self, result: CallResult);
+    fn settled(&mut self, settled: &Settled, now: Now);
+    fn parked(&mut self, parked: &Parked);
+    fn notice(&mut self, notice: &Notice);
+    /// Once a second.
+    fn counted(&mut self, counters: Counters, status: &Status);
+}
