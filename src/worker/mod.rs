@@ -4,6 +4,7 @@
 //! `answer`, `recent`) or from lines of text (`lines`); HubSpot is reached through `calls`.
 
 pub mod accounts;
+pub mod policy;
 pub mod seams;
 
 pub mod delivery;
@@ -11,6 +12,8 @@ pub mod recent;
 pub mod watching;
 pub mod policy_loop;
 pub mod calls;
+pub mod departures;
 pub mod answer;
 
+pub mod lines;
 pub mod service;
