@@ -1,0 +1,3 @@
+#[derive(Debug)]
+pub struct Published(());
+impl Published { pub(super) fn spend(self) {} }
