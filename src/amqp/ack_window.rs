@@ -266,7 +266,7 @@ mod tests {
                     (*key, tag, verdict, *pause)
                 })
                 .collect();
-            order.sort_unstable();
+            order.sort_unstable_by_key(|(key, tag, ..)| (*key, *tag));
             order.truncate(order.len().saturating_sub(leave_open));
 
             let mut broker = Broker { outstanding: (1..=keys.len() as u64).collect(), ..Broker::default() };

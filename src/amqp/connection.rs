@@ -104,9 +104,14 @@ impl Dial {
             Err(_elapsed) => {
                 // lapin's thread would wait for the silent peer for ever.
                 socket.shut();
-                Err(self.unreachable("it accepts connections but does not answer"))
+                Err(self.silent())
             }
         }
+    }
+
+    /// The fault of a broker that accepts connections and says nothing.
+    pub fn silent(&self) -> ConnectFault {
+        self.unreachable("it does not answer")
     }
 
     /// Host and port, without credentials.
