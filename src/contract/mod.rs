@@ -2,4 +2,9 @@
 
 pub mod association;
 pub mod ids;
+pub mod job;
+pub mod message;
 pub mod object_type;
+pub mod outcome;
+pub mod text;
+pub mod time;

@@ -1,0 +1,127 @@
+//! A job: what a producer asks to be archived.
+//!
+//! Archiving cannot be undone, so nothing is guessed and nothing is ignored: a field that we do not know, that comes
+//! twice or that is null could be the one that mattered.
+
+use jiff::Timestamp;
+use smallvec::SmallVec;
+
+use super::association::{Pair, Removal};
+use super::ids::{JobId, PortalId};
+use super::object_type::{ObjectType, TypeText};
+
+mod asks;
+mod fields;
+mod place;
+mod reader;
+mod salvage;
+mod value;
+
+/// A valid job.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Job {
+    pub id: JobId,
+    /// As the job names it; which account that is, is not known here.
+    pub portal: Option<PortalId>,
+    pub from_type: ObjectType,
+    pub to_type: ObjectType,
+    /// Never empty.
+    pub asks: SmallVec<[Ask; 1]>,
+    pub not_after: Option<Timestamp>,
+}
+
+impl Job {
+    /// The number of distinct pairs, `numPairs` of the outcome.
+    pub fn num_pairs(&self) -> usize {
+        self.asks.iter().map(|ask| ask.pairs.len()).sum()
+    }
+}
+
+/// The pairs of a job from which the same is to be removed; no pair is in two asks of a job.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ask {
+    pub removal: Removal,
+    /// Sorted, distinct, never empty.
+    pub pairs: SmallVec<[Pair; 1]>,
+}
+
+/// What a job may weigh.
+#[derive(Clone, Copy, Debug)]
+pub struct JobLimits {
+    /// `jobs.max_bytes`: bytes of the body.
+    pub max_bytes: usize,
+    /// `jobs.max_pairs`: distinct pairs.
+    pub max_pairs: usize,
+}
+
+/// What a message says beside its body.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Envelope<'a> {
+    pub message_id: Option<&'a str>,
+    pub content_encoding: Option<&'a str>,
+}
+
+/// A message that is no valid job, with what could still be read of it so that its outcome can be matched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Malformed {
+    /// Without one there is nobody to answer to.
+    pub job_id: Option<JobId>,
+    pub portal: Option<PortalId>,
+    pub from_type: Option<TypeText>,
+    pub to_type: Option<TypeText>,
+    /// Names the field and the rule; at most 500 bytes, without control characters.
+    pub message: String,
+}
+
+/// Reads a message as a job.
+pub fn parse(body: &[u8], envelope: Envelope<'_>, limits: &JobLimits) -> Result<Job, Malformed> {
+    read(body, envelope, limits).map_err(|message| {
+        let found = salvage::salvage(body);
+        Malformed {
+            job_id: found.job_id.or_else(|| envelope.message_id.and_then(JobId::new)),
+            portal: found.portal,
+            from_type: found.from_type,
+            to_type: found.to_type,
+            message: place::bounded(message),
+        }
+    })
+}
+
+fn read(body: &[u8], envelope: Envelope<'_>, limits: &JobLimits) -> Result<Job, String> {
+    if let Some(encoding) = envelope.content_encoding.filter(|encoding| !is_plain(encoding)) {
+        return Err(format!(
+            "content_encoding: must be identity or absent, is {}; send the body uncompressed",
+            place::quoted(encoding)
+        ));
+    }
+    if body.len() > limits.max_bytes {
+        return Err(format!("body: has {} bytes; jobs.max_bytes allows {}", body.len(), limits.max_bytes));
+    }
+    let draft = reader::read(body, limits.max_pairs)?;
+    let id = match (draft.id, envelope.message_id) {
+        (Some(id), _) => id,
+        (None, None) => return Err(NO_ID.to_owned()),
+        (None, Some(message_id)) => JobId::new(message_id).ok_or(UNFIT_MESSAGE_ID)?,
+    };
+    Ok(Job {
+        id,
+        portal: draft.portal,
+        from_type: draft.from_type,
+        to_type: draft.to_type,
+        asks: draft.asks,
+        not_after: draft.not_after,
+    })
+}
+
+const NO_ID: &str =
+    "jobId: is missing, and so is the message_id property; without either the outcome could not be matched to the job";
+
+const UNFIT_MESSAGE_ID: &str =
+    "jobId: is missing, and the message_id property cannot stand in: it must be 1-128 bytes without control characters";
+
+fn is_plain(content_encoding: &str) -> bool {
+    ["", "identity", "none"].iter().any(|plain| plain.eq_ignore_ascii_case(content_encoding))
+}
+
+#[cfg(test)]
+mod tests;

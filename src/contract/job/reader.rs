@@ -1,0 +1,361 @@
+//! The strict reading of a job's body, field by field, so that an error can name its field.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use smallvec::SmallVec;
+
+use super::Ask;
+use super::asks::{AskFault, Gathered, MAX_LABELS};
+use super::fields::{FieldName, Fields};
+use super::place::{Place, QUOTE_MAX_BYTES};
+use super::value::{LabelTypeId, Scalar, Value};
+use crate::contract::association::{Label, RecordId};
+use crate::contract::ids::{JobId, PortalId};
+use crate::contract::object_type::ObjectType;
+use crate::contract::text::cut;
+
+/// A job as its body has it: whether it has an id is not only the body's business.
+pub(super) struct Draft {
+    pub(super) id: Option<JobId>,
+    pub(super) portal: Option<PortalId>,
+    pub(super) from_type: ObjectType,
+    pub(super) to_type: ObjectType,
+    pub(super) asks: SmallVec<[Ask; 1]>,
+    pub(super) not_after: Option<Timestamp>,
+}
+
+/// Reads a body; the error names the field and the rule.
+pub(super) fn read(body: &[u8], max_pairs: usize) -> Result<Draft, String> {
+    if body.starts_with(b"\xef\xbb\xbf") {
+        return Err("body: begins with a byte order mark; send plain UTF-8".to_owned());
+    }
+    let mut reading = Reading { at: Place::Body, max_pairs, gathered: Gathered::new(max_pairs), to: SmallVec::new() };
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let draft = Seed(JobObject(&mut reading)).deserialize(&mut json).and_then(|draft| json.end().map(|()| draft));
+    draft.map_err(|error| described(&error, reading.at))
+}
+
+/// What the visitors share.
+pub(super) struct Reading {
+    /// The field being read: what an error, even one of the JSON itself, is about.
+    pub(super) at: Place,
+    max_pairs: usize,
+    gathered: Gathered,
+    /// The `to` records of the input being read.
+    to: SmallVec<[RecordId; 8]>,
+}
+
+impl Reading {
+    pub(super) fn refuse<E: Error>(&mut self, at: Place, rule: impl fmt::Display) -> E {
+        self.at = at;
+        E::custom(rule)
+    }
+
+    /// Drops copies among the records, which may leave too many all the same.
+    fn squeeze_to<E: Error>(&mut self) -> Result<(), E> {
+        self.to.sort_unstable();
+        self.to.dedup();
+        let max = self.max_pairs;
+        if self.to.len() > max { Err(self.refuse(Place::Inputs, AskFault::TooManyPairs { max })) } else { Ok(()) }
+    }
+}
+
+/// `place: rule`, whoever found the fault.
+fn described(error: &serde_json::Error, at: Place) -> String {
+    let text = error.to_string();
+    if !error.is_data() {
+        return format!("{at}: is not well-formed JSON: {text}");
+    }
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let rule = text.strip_suffix(&position).unwrap_or(&text);
+    match rule.strip_prefix("invalid type: ").and_then(|rule| rule.rsplit_once(", expected ")) {
+        Some((found, expected)) => format!("{at}: must be {expected}, is {}", shortened(found)),
+        None => format!("{at}: {rule}"),
+    }
+}
+
+/// serde's words for a value, such as ``string "…"``, without all of a long text.
+fn shortened(found: &str) -> String {
+    let short = cut(found, QUOTE_MAX_BYTES);
+    if short.len() < found.len() { format!("{short}…") } else { short.to_owned() }
+}
+
+/// Hands any JSON value to a visitor, which refuses what it does not want.
+pub(super) struct Seed<V>(pub(super) V);
+
+impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Seed<V> {
+    type Value = V::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self.0)
+    }
+}
+
+struct JobObject<'r>(&'r mut Reading);
+
+impl<'de> Visitor<'de> for JobObject<'_> {
+    type Value = Draft;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Draft, A::Error> {
+        let reading = self.0;
+        let (mut id, mut portal, mut from_type, mut to_type) = (None, None, None, None);
+        let (mut inputs, mut not_after) = (None, None);
+        let mut fields = Fields::new(Place::Body);
+        while let Some(field) = fields.next(reading, &mut map)? {
+            match field {
+                JobField::Id => id = Some(value(reading, Place::JobId, &mut map)?),
+                JobField::Portal => portal = Some(value(reading, Place::PortalId, &mut map)?),
+                JobField::FromType => from_type = Some(value(reading, Place::FromObjectType, &mut map)?),
+                JobField::ToType => to_type = Some(value(reading, Place::ToObjectType, &mut map)?),
+                JobField::NotAfter => not_after = Some(value(reading, Place::NotAfter, &mut map)?),
+                JobField::Inputs => {
+                    reading.at = Place::Inputs;
+                    inputs = Some(map.next_value_seed(Seed(Inputs(reading)))?);
+                }
+            }
+        }
+        let from_type = from_type.ok_or_else(|| reading.refuse(Place::FromObjectType, MISSING))?;
+        let to_type = to_type.ok_or_else(|| reading.refuse(Place::ToObjectType, MISSING))?;
+        inputs.ok_or_else(|| reading.refuse(Place::Inputs, MISSING))?;
+        let asks = reading.gathered.take_asks().map_err(|fault| reading.refuse(Place::Inputs, fault))?;
+        Ok(Draft { id, portal, from_type, to_type, asks, not_after })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum JobField {
+    Id,
+    Portal,
+    FromType,
+    ToType,
+    Inputs,
+    NotAfter,
+}
+
+impl FieldName for JobField {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("jobId", Self::Id),
+        ("portalId", Self::Portal),
+        ("fromObjectType", Self::FromType),
+        ("toObjectType", Self::ToType),
+        ("inputs", Self::Inputs),
+        ("notAfter", Self::NotAfter),
+    ];
+}
+
+struct Inputs<'r>(&'r mut Reading);
+
+impl<'de> Visitor<'de> for Inputs<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut inputs: A) -> Result<(), A::Error> {
+        let reading = self.0;
+        let mut count = 0;
+        loop {
+            reading.at = Place::Input(count);
+            if inputs.next_element_seed(Seed(Input(reading, count)))?.is_none() {
+                break;
+            }
+            count += 1;
+        }
+        if count == 0 { Err(reading.refuse(Place::Inputs, EMPTY)) } else { Ok(()) }
+    }
+}
+
+struct Input<'r>(&'r mut Reading, usize);
+
+impl<'de> Visitor<'de> for Input<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(r#"an object such as {"from": {"id": "101"}, "to": [{"id": "9001"}]}"#)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self(reading, i) = self;
+        let (mut from, mut to, mut labels) = (None, None, None);
+        let mut fields = Fields::new(Place::Input(i));
+        while let Some(field) = fields.next(reading, &mut map)? {
+            match field {
+                InputField::From => {
+                    reading.at = Place::From(i);
+                    from = Some(map.next_value_seed(Seed(Record {
+                        reading,
+                        at: Place::From(i),
+                        id: Place::FromId(i),
+                    }))?);
+                }
+                InputField::To => {
+                    reading.at = Place::To(i);
+                    to = Some(map.next_value_seed(Seed(ToRecords(reading, i)))?);
+                }
+                InputField::Types => {
+                    reading.at = Place::Types(i);
+                    labels = Some(map.next_value_seed(Seed(Labels(reading, i)))?);
+                }
+            }
+        }
+        let from = from.ok_or_else(|| reading.refuse(Place::From(i), MISSING))?;
+        to.ok_or_else(|| reading.refuse(Place::To(i), MISSING))?;
+        let added = reading.gathered.add(from, &reading.to, labels);
+        added.map_err(|fault| reading.refuse(Place::Inputs, fault))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum InputField {
+    From,
+    To,
+    Types,
+}
+
+impl FieldName for InputField {
+    const ALL: &'static [(&'static str, Self)] = &[("from", Self::From), ("to", Self::To), ("types", Self::Types)];
+}
+
+struct Record<'r> {
+    reading: &'r mut Reading,
+    at: Place,
+    id: Place,
+}
+
+impl<'de> Visitor<'de> for Record<'_> {
+    type Value = RecordId;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(r#"an object such as {"id": "101"}"#)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RecordId, A::Error> {
+        let Self { reading, at, id: id_at } = self;
+        let mut id = None;
+        let mut fields = Fields::new(at);
+        while let Some(RecordField::Id) = fields.next(reading, &mut map)? {
+            id = Some(value(reading, id_at, &mut map)?);
+        }
+        id.ok_or_else(|| reading.refuse(id_at, MISSING))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum RecordField {
+    Id,
+}
+
+impl FieldName for RecordField {
+    const ALL: &'static [(&'static str, Self)] = &[("id", Self::Id)];
+}
+
+/// Leaves the records in [`Reading::to`].
+struct ToRecords<'r>(&'r mut Reading, usize);
+
+impl<'de> Visitor<'de> for ToRecords<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(r#"an array such as [{"id": "9001"}]"#)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<(), A::Error> {
+        let Self(reading, i) = self;
+        reading.to.clear();
+        let mut count = 0;
+        loop {
+            let at = Place::ToEntry(i, count);
+            reading.at = at;
+            let id = Place::ToEntryId(i, count);
+            let Some(record) = records.next_element_seed(Seed(Record { reading, at, id }))? else { break };
+            reading.to.push(record);
+            count += 1;
+            if reading.to.len() > reading.max_pairs.saturating_mul(2) {
+                reading.squeeze_to()?;
+            }
+        }
+        if count == 0 {
+            return Err(reading.refuse(Place::To(i), EMPTY));
+        }
+        if reading.to.len() > reading.max_pairs { reading.squeeze_to() } else { Ok(()) }
+    }
+}
+
+struct Labels<'r>(&'r mut Reading, usize);
+
+impl<'de> Visitor<'de> for Labels<'_> {
+    type Value = Vec<Label>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of labels, or absent to remove the whole association")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<Label>, A::Error> {
+        let Self(reading, i) = self;
+        let mut labels = Vec::new();
+        loop {
+            let k = labels.len();
+            reading.at = Place::Label(i, k);
+            let Some(label) = entries.next_element_seed(Seed(LabelObject(reading, i, k)))? else { break };
+            if k == MAX_LABELS {
+                return Err(reading.refuse(Place::Types(i), format_args!("has more than {MAX_LABELS} entries")));
+            }
+            labels.push(label);
+        }
+        if labels.is_empty() { Err(reading.refuse(Place::Types(i), NO_LABELS)) } else { Ok(labels) }
+    }
+}
+
+struct LabelObject<'r>(&'r mut Reading, usize, usize);
+
+impl<'de> Visitor<'de> for LabelObject<'_> {
+    type Value = Label;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(r#"an object such as {"associationCategory": "USER_DEFINED", "associationTypeId": 37}"#)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Label, A::Error> {
+        let Self(reading, i, k) = self;
+        let (mut category, mut type_id) = (None, None);
+        let mut fields = Fields::new(Place::Label(i, k));
+        while let Some(field) = fields.next(reading, &mut map)? {
+            match field {
+                LabelField::Category => category = Some(value(reading, Place::LabelCategory(i, k), &mut map)?),
+                LabelField::TypeId => type_id = Some(value(reading, Place::LabelTypeId(i, k), &mut map)?),
+            }
+        }
+        let category = category.ok_or_else(|| reading.refuse(Place::LabelCategory(i, k), MISSING))?;
+        let LabelTypeId(type_id) = type_id.ok_or_else(|| reading.refuse(Place::LabelTypeId(i, k), MISSING))?;
+        Ok(Label { category, type_id })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum LabelField {
+    Category,
+    TypeId,
+}
+
+impl FieldName for LabelField {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("associationCategory", Self::Category), ("associationTypeId", Self::TypeId)];
+}
+
+const MISSING: &str = "is missing";
+const EMPTY: &str = "is empty; name at least one";
+const NO_LABELS: &str = "is empty; name at least one label, or leave `types` out to remove the whole association";
+
+/// Reads the value of a field that stands at `at`.
+fn value<'de, V: Value, A: MapAccess<'de>>(reading: &mut Reading, at: Place, map: &mut A) -> Result<V, A::Error> {
+    reading.at = at;
+    map.next_value_seed(Seed(Scalar::new()))
+}

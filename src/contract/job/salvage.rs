@@ -1,0 +1,96 @@
+//! What can still be read of a message that is no valid job, so that its outcome finds its way home.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserializer as _;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::contract::ids::{JobId, PortalId};
+use crate::contract::object_type::TypeText;
+
+/// How far into a body is looked, in bytes: the most a broker carries unless told otherwise.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+#[derive(Default)]
+pub(super) struct Salvage {
+    pub(super) job_id: Option<JobId>,
+    pub(super) portal: Option<PortalId>,
+    pub(super) from_type: Option<TypeText>,
+    pub(super) to_type: Option<TypeText>,
+}
+
+/// Reads the top level leniently. What stands before a syntax error counts; of several values the first usable one.
+pub(super) fn salvage(body: &[u8]) -> Salvage {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let mut found = Salvage::default();
+    let mut json = serde_json::Deserializer::from_slice(&body[..body.len().min(MAX_BYTES)]);
+    let _broken_off = json.deserialize_map(TopLevel(&mut found));
+    found
+}
+
+struct TopLevel<'a>(&'a mut Salvage);
+
+impl<'de> Visitor<'de> for TopLevel<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self(found) = self;
+        while let Some(key) = map.next_key_seed(AnyKey)? {
+            if !matches!(&*key, b"jobId" | b"portalId" | b"fromObjectType" | b"toObjectType") {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let value = map.next_value::<&RawValue>()?.get();
+            match &*key {
+                b"jobId" => keep(&mut found.job_id, || JobId::new(&text(value)?)),
+                b"portalId" => keep(&mut found.portal, || serde_json::from_str(value).ok().map(PortalId)),
+                b"fromObjectType" => keep(&mut found.from_type, || text(value).as_deref().map(TypeText::new)),
+                _ => keep(&mut found.to_type, || text(value).as_deref().map(TypeText::new)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn keep<T>(slot: &mut Option<T>, read: impl FnOnce() -> Option<T>) {
+    if slot.is_none() {
+        *slot = read();
+    }
+}
+
+fn text(json: &str) -> Option<String> {
+    serde_json::from_str(json).ok()
+}
+
+/// A key that need not be UTF-8.
+struct AnyKey;
+
+impl<'de> DeserializeSeed<'de> for AnyKey {
+    type Value = Cow<'de, [u8]>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+impl<'de> Visitor<'de> for AnyKey {
+    type Value = Cow<'de, [u8]>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_bytes<E>(self, key: &'de [u8]) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(key))
+    }
+
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(key.to_owned()))
+    }
+}

@@ -1,0 +1,476 @@
+#![expect(clippy::unwrap_used)]
+
+use std::num::NonZeroU64;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::contract::association::{Label, LabelCategory, RecordId};
+
+const LIMITS: JobLimits = JobLimits { max_bytes: 4096, max_pairs: 5 };
+
+const WITH_ID: Envelope<'_> = Envelope { message_id: Some("m-1"), content_encoding: None };
+
+/// The contract's own example.
+const EXAMPLE: &str = r#"{
+  "jobId": "crm-sync-81f2",
+  "portalId": 4711,
+  "fromObjectType": "contacts",
+  "toObjectType": "companies",
+  "inputs": [
+    { "from": { "id": "101" }, "to": [ { "id": "9001" }, { "id": "9002" } ] }
+  ],
+  "notAfter": "2026-12-01T00:00:00Z"
+}"#;
+
+fn parse_str(body: &str) -> Result<Job, Malformed> {
+    parse(body.as_bytes(), Envelope::default(), &LIMITS)
+}
+
+/// A job with these inputs.
+fn job_with(inputs: &str) -> String {
+    format!(r#"{{"jobId":"j","fromObjectType":"contacts","toObjectType":"0-2","inputs":{inputs}}}"#)
+}
+
+/// A job with this field added.
+fn job_and(field: &str) -> String {
+    format!(
+        r#"{{"jobId":"j","fromObjectType":"contacts","toObjectType":"0-2","inputs":[{{"from":{{"id":"1"}},"to":[{{"id":"2"}}]}}],{field}}}"#
+    )
+}
+
+fn pair(from: u64, to: u64) -> Pair {
+    let record = |id| RecordId(NonZeroU64::new(id).unwrap());
+    Pair { from: record(from), to: record(to) }
+}
+
+fn label(category: LabelCategory, type_id: u64) -> Label {
+    Label { category, type_id: NonZeroU64::new(type_id).unwrap() }
+}
+
+fn pairs(job: &Job) -> Vec<(Removal, Vec<Pair>)> {
+    job.asks.iter().map(|ask| (ask.removal.clone(), ask.pairs.to_vec())).collect()
+}
+
+#[test]
+fn reads_the_example() {
+    let job = parse_str(EXAMPLE).unwrap();
+    assert_eq!(job.id.as_str(), "crm-sync-81f2");
+    assert_eq!(job.portal, NonZeroU64::new(4711).map(PortalId));
+    assert_eq!((job.from_type.as_written(), job.to_type.as_written()), ("contacts", "companies"));
+    assert_eq!(pairs(&job), [(Removal::Association, vec![pair(101, 9001), pair(101, 9002)])]);
+    assert_eq!(job.not_after, Some("2026-12-01T00:00:00Z".parse().unwrap()));
+    assert_eq!(job.num_pairs(), 2);
+}
+
+#[test]
+fn fields_may_come_in_any_order_and_text_may_be_escaped() {
+    let body = r#" {"inputs":[{"to":[{"id":"\u0032"}],"from":{"id":1}}],"toObjectType":"comp\u0061nies","fromObjectType":"Contact","\u006aobId":"\ud83d\ude00"} "#;
+    let job = parse_str(body).unwrap();
+    assert_eq!(job.id.as_str(), "😀");
+    assert_eq!((job.from_type.as_written(), job.to_type.path_segment()), ("Contact", "companies"));
+    assert_eq!(pairs(&job), [(Removal::Association, vec![pair(1, 2)])]);
+    assert_eq!((job.portal, job.not_after), (None, None));
+}
+
+#[test]
+fn ids_are_read_to_the_last_digit() {
+    let job = parse_str(&job_with(
+        r#"[{"from":{"id":18446744073709551615},"to":[{"id":"18446744073709551615"},{"id":9007199254740993}]}]"#,
+    ));
+    assert_eq!(
+        pairs(&job.unwrap()),
+        [(Removal::Association, vec![pair(u64::MAX, 9_007_199_254_740_993), pair(u64::MAX, u64::MAX)])]
+    );
+    let job = parse_str(&job_and(r#""portalId":18446744073709551615"#)).unwrap();
+    assert_eq!(job.portal, NonZeroU64::new(u64::MAX).map(PortalId));
+}
+
+#[test]
+fn the_same_pair_counts_once() {
+    let job = parse_str(&job_with(
+        r#"[{"from":{"id":"2"},"to":[{"id":"9"},{"id":9}]},{"from":{"id":"1"},"to":[{"id":"9"}]},{"from":{"id":2},"to":[{"id":"9"}]}]"#,
+    ));
+    assert_eq!(pairs(&job.unwrap()), [(Removal::Association, vec![pair(1, 9), pair(2, 9)])]);
+}
+
+#[test]
+fn labels_of_a_pair_are_united_and_pairs_with_equal_labels_meet() {
+    let job = parse_str(&job_with(
+        r#"[
+          {"from":{"id":"1"},"to":[{"id":"2"},{"id":"3"}],"types":[{"associationCategory":"USER_DEFINED","associationTypeId":37},{"associationCategory":"USER_DEFINED","associationTypeId":37}]},
+          {"types":[{"associationTypeId":1,"associationCategory":"HUBSPOT_DEFINED"}],"from":{"id":"1"},"to":[{"id":"3"}]},
+          {"from":{"id":"4"},"to":[{"id":"2"}],"types":[{"associationCategory":"USER_DEFINED","associationTypeId":37}]},
+          {"from":{"id":"4"},"to":[{"id":"3"}]}
+        ]"#,
+    ))
+    .unwrap();
+    let user = label(LabelCategory::UserDefined, 37);
+    let both = [label(LabelCategory::HubspotDefined, 1), user];
+    assert_eq!(
+        pairs(&job),
+        [
+            (Removal::Association, vec![pair(4, 3)]),
+            (Removal::Labels([user].into()), vec![pair(1, 2), pair(4, 2)]),
+            (Removal::Labels(both.into()), vec![pair(1, 3)]),
+        ]
+    );
+    assert_eq!(job.num_pairs(), 4);
+}
+
+#[test]
+fn copies_do_not_count_against_the_limit() {
+    let five = r#"{"id":1},{"id":2},{"id":3},{"id":4},{"id":5}"#;
+    let input = format!(r#"{{"from":{{"id":1}},"to":[{five},{five},{five},{five}]}}"#);
+    let job = parse_str(&job_with(&format!("[{input},{input},{input},{input}]"))).unwrap();
+    assert_eq!(job.num_pairs(), 5);
+}
+
+#[test]
+fn the_id_comes_from_the_body_or_the_message() {
+    let in_body = job_and(r#""portalId":1"#);
+    let without = in_body.replace(r#""jobId":"j","#, "");
+    let id = |body: &str, envelope| parse(body.as_bytes(), envelope, &LIMITS).map(|job| job.id.as_str().to_owned());
+    assert_eq!(id(&in_body, WITH_ID).unwrap(), "j");
+    assert_eq!(id(&without, WITH_ID).unwrap(), "m-1");
+    let unfit = "x".repeat(129);
+    let unfit = Envelope { message_id: Some(&unfit), content_encoding: None };
+    assert_eq!(id(&in_body, unfit).unwrap(), "j");
+    let refused = id(&without, unfit).unwrap_err();
+    assert!(refused.message.starts_with("jobId: is missing, and the message_id property cannot"), "{refused:?}");
+    assert_eq!(refused.job_id, None);
+    let refused = id(&without, Envelope::default()).unwrap_err();
+    assert!(refused.message.starts_with("jobId: is missing, and so is the message_id"), "{refused:?}");
+}
+
+#[test]
+fn a_longest_job_id_is_fine() {
+    let body = job_and(r#""portalId":1"#).replace(r#""j""#, &format!(r#""{}""#, "ü".repeat(64)));
+    assert_eq!(parse_str(&body).unwrap().id.as_str(), "ü".repeat(64));
+}
+
+#[test]
+fn an_encoded_body_is_refused() {
+    let body = job_and(r#""portalId":1"#);
+    let with = |encoding| parse(body.as_bytes(), Envelope { message_id: None, content_encoding: encoding }, &LIMITS);
+    for plain in [None, Some(""), Some("identity"), Some("Identity"), Some("NONE")] {
+        assert!(with(plain).is_ok(), "{plain:?}");
+    }
+    for encoded in ["gzip", "deflate", "br", "utf-8", "identity, gzip", " identity"] {
+        let refused = with(Some(encoded)).unwrap_err();
+        assert!(refused.message.starts_with("content_encoding: must be identity or absent, is "), "{refused:?}");
+        assert!(refused.message.contains(encoded));
+        assert_eq!(refused.job_id, JobId::new("j"));
+    }
+}
+
+/// The job is refused with a message that begins with the field and names the rule.
+fn told(body: &str, begins: &str, contains: &str) {
+    let refused = parse(body.as_bytes(), WITH_ID, &LIMITS).unwrap_err();
+    assert!(refused.message.starts_with(begins), "{body}\n{}\nshould begin with {begins}", refused.message);
+    assert!(refused.message.contains(contains), "{body}\n{}\nshould contain {contains}", refused.message);
+    assert!(refused.message.len() <= 500 && !refused.message.contains(char::is_control), "{}", refused.message);
+    assert!(refused.job_id.is_some(), "{body}");
+}
+
+#[test]
+fn what_is_no_json_document_is_refused() {
+    let json = "is not well-formed JSON";
+    told("", "body: ", json);
+    told(" ", "body: ", "EOF");
+    told("jobs, please", "body: ", "line 1 column 1");
+    told("null", "body: must be a JSON object, is null", "");
+    told("[]", "body: must be a JSON object, is sequence", "");
+    told("\"{}\"", "body: must be a JSON object, is string \"{}\"", "");
+    told("17", "body: must be a JSON object, is integer `17`", "");
+    told("\u{feff}{}", "body: begins with a byte order mark", "plain UTF-8");
+    told(r#"{"jobId":"j""#, "body: ", json);
+    told(r#"{"jobId":"j"#, "jobId: ", json);
+    told(r#"{"jobId":"j",}"#, "body: ", "trailing comma");
+    told(r#"{'jobId':'j'}"#, "body: ", json);
+    told(r#"{jobId:"j"}"#, "body: ", json);
+    told(r#"{"jobId":"j" "portalId":1}"#, "body: ", json);
+    told(r#"{"jobId":NaN}"#, "jobId: ", json);
+    told(r#"{"jobId":"\ud800"}"#, "jobId: ", "hex escape");
+    told(r#"{"jobId":"\udc00\ud800"}"#, "jobId: ", "surrogate");
+    told(r#"{"jobId":"\q"}"#, "jobId: ", "invalid escape");
+    told("{\"jobId\":\"a\nb\"}", "jobId: ", "control character");
+    told(r#"{"portalId":1e999}"#, "portalId: ", "out of range");
+    told(r#"{"portalId":01}"#, "portalId: ", "invalid number");
+    told(r#"{"portalId":+1}"#, "portalId: ", json);
+    told(&format!("{EXAMPLE} {{}}"), "body: ", "trailing characters");
+    told(&format!("{EXAMPLE}\0"), "body: ", "trailing characters");
+    told(&"[".repeat(4000), "body: must be a JSON object, is sequence", "");
+    told(&job_with(&"[".repeat(3000)), "inputs[0]: must be an object such as", "is sequence");
+    told(&" ".repeat(4097), "body: has 4097 bytes; jobs.max_bytes allows 4096", "");
+}
+
+#[test]
+fn a_wrong_job_id_or_portal_is_refused() {
+    let with_id = |id: &str| job_and(r#""portalId":1"#).replace(r#""jobId":"j""#, &format!(r#""jobId":{id}"#));
+    told(&with_id(r#""""#), r#"jobId: "" is not a string of 1-128 bytes"#, "");
+    told(&with_id(&format!("\"{}\"", "x".repeat(129))), r#"jobId: "xxx"#, "is not a string of 1-128 bytes");
+    told(&with_id(r#""a\nb""#), r#"jobId: "a\nb" is not a string"#, "without control characters");
+    told(&with_id(r#""a\u0085b""#), r#"jobId: "a\u{85}b" is not a string"#, "without control characters");
+    told(&with_id("17"), "jobId: must be a string of 1-128 bytes", "is the integer 17");
+    told(&with_id("null"), "jobId: must be a string of 1-128 bytes", "is null");
+    told(&with_id("{}"), "jobId: must be a string of 1-128 bytes", "is map");
+    let with_portal = |portal: &str| job_and(&format!(r#""portalId":{portal}"#));
+    let rule = "portalId: must be an integer from 1 to 18446744073709551615, or absent, is ";
+    told(&with_portal("0"), rule, "the integer 0");
+    told(&with_portal("-4711"), rule, "`-4711`");
+    told(&with_portal("4711.0"), rule, "`4711.0`");
+    told(&with_portal("1e3"), rule, "`1000.0`");
+    told(&with_portal("18446744073709551616"), rule, "floating point");
+    told(&with_portal("null"), rule, "null");
+    told(&with_portal("true"), rule, "`true`");
+    told(&with_portal("[4711]"), rule, "sequence");
+    told(&with_portal(r#""4711""#), r#"portalId: "4711" is not an integer from 1 to"#, "");
+}
+
+#[test]
+fn a_wrong_object_type_is_refused() {
+    let with_types =
+        |from: &str, to: &str| job_and(r#""portalId":1"#).replace(r#""contacts""#, from).replace(r#""0-2""#, to);
+    told(&with_types(r#""""#, r#""deals""#), r#"fromObjectType: "" is empty"#, "");
+    told(&with_types(r#""a/b""#, r#""deals""#), r#"fromObjectType: "a/b" has a character"#, "");
+    told(&with_types(r#""deals""#, r#""cars""#), r#"toObjectType: "cars" is no standard name"#, "type id");
+    told(&with_types(r#""deals""#, r#""2-01""#), r#"toObjectType: "2-01" is no type id"#, "leading zeros");
+    told(&with_types("1", r#""deals""#), "fromObjectType: must be an object type", "is the integer 1");
+    told(&with_types(r#""deals""#, "null"), "toObjectType: must be an object type", "is null");
+    told("{}", "fromObjectType: is missing", "");
+    told(r#"{"jobId":"j","fromObjectType":"contacts"}"#, "toObjectType: is missing", "");
+}
+
+#[test]
+fn wrong_inputs_are_refused() {
+    let no_inputs = job_with("[]").replace(r#","inputs":[]"#, "");
+    told(&no_inputs, "inputs: is missing", "");
+    told(&job_with("[]"), "inputs: is empty", "at least one");
+    told(&job_with("null"), "inputs: must be an array, is null", "");
+    told(&job_with("{}"), "inputs: must be an array, is map", "");
+    told(&job_with("[null]"), "inputs[0]: must be an object such as", "is null");
+    told(&job_with("[{}]"), "inputs[0].from: is missing", "");
+    told(&job_with(r#"[{"to":[{"id":"1"}]}]"#), "inputs[0].from: is missing", "");
+    told(&job_with(r#"[{"from":{"id":"1"}}]"#), "inputs[0].to: is missing", "");
+    let from = |from: &str| job_with(&format!(r#"[{{"from":{from},"to":[{{"id":"1"}}]}}]"#));
+    told(&from(r#""1""#), "inputs[0].from: must be an object such as", r#"is string "1""#);
+    told(&from("{}"), "inputs[0].from.id: is missing", "");
+    let to = |to: &str| job_with(&format!(r#"[{{"from":{{"id":"1"}},"to":{to}}}]"#));
+    told(&to("[]"), "inputs[0].to: is empty", "at least one");
+    told(&to(r#"{"id":"2"}"#), "inputs[0].to: must be an array such as", "is map");
+    told(&to(r#"["2"]"#), "inputs[0].to[0]: must be an object such as", r#"is string "2""#);
+    told(&to(r#"[{"id":"2"},{}]"#), "inputs[0].to[1].id: is missing", "");
+    told(&to(r#"[{"id":"2"} {"id":"3"}]"#), "inputs[0].to[1]: is not well-formed JSON", "expected `,`");
+    let second = r#"[{"from":{"id":"1"},"to":[{"id":"2"}]},{"from":{"id":"1"},"to":[{"id":"2"},{"id":null}]}]"#;
+    told(&job_with(second), "inputs[1].to[1].id: must be a string of digits", "is null");
+    let six: Vec<_> = (1..=6).map(|id| json!({"id": id})).collect();
+    told(&to(&json!(six).to_string()), "inputs: has more than 5 distinct pairs", "jobs.max_pairs");
+    let spread: Vec<_> = six.iter().map(|record| json!({"from": record, "to": [record]})).collect();
+    told(&job_with(&json!(spread).to_string()), "inputs: has more than 5 distinct pairs", "jobs.max_pairs");
+}
+
+#[test]
+fn a_wrong_record_id_is_refused() {
+    let from = |id: &str| job_with(&format!(r#"[{{"from":{{"id":{id}}},"to":[{{"id":"1"}}]}}]"#));
+    let to = |id: &str| job_with(&format!(r#"[{{"from":{{"id":"1"}},"to":[{{"id":"1"}},{{"id":{id}}}]}}]"#));
+    let rule = "a string of digits, 1 to 18446744073709551615, without a leading zero";
+    for text in ["", "0", "012", "+1", "-1", " 1", "1 ", "1.0", "1e3", "0x1", "１", "18446744073709551616", "abc"] {
+        told(&from(&json!(text).to_string()), &format!("inputs[0].from.id: {text:?} is not {rule}"), "");
+        told(&to(&json!(text).to_string()), &format!("inputs[0].to[1].id: {text:?} is not {rule}"), "");
+    }
+    for value in ["0", "-1", "-0", "1.0", "1e3", "18446744073709551616", "true", "null", "[]", "[1]", "{}"] {
+        told(&from(value), &format!("inputs[0].from.id: must be {rule}, is "), "");
+        told(&to(value), &format!("inputs[0].to[1].id: must be {rule}, is "), "");
+    }
+}
+
+#[test]
+fn wrong_labels_are_refused() {
+    let types = |types: &str| job_with(&format!(r#"[{{"from":{{"id":"1"}},"to":[{{"id":"2"}}],"types":{types}}}]"#));
+    told(&types("[]"), "inputs[0].types: is empty", "leave `types` out");
+    told(&types("null"), "inputs[0].types: must be an array of labels, or absent", "is null");
+    told(&types("{}"), "inputs[0].types: must be an array of labels, or absent", "is map");
+    told(&types("[37]"), "inputs[0].types[0]: must be an object such as", "is integer `37`");
+    told(&types("[{}]"), "inputs[0].types[0].associationCategory: is missing", "");
+    let no_id = r#"[{"associationCategory":"WORK"}]"#;
+    told(&types(no_id), "inputs[0].types[0].associationTypeId: is missing", "");
+    let category = |category: &str| types(&format!(r#"[{{"associationCategory":{category},"associationTypeId":1}}]"#));
+    told(&category(r#""work""#), "inputs[0].types[0].associationCategory: \"work\" is not HUBSPOT_DEFINED", "");
+    told(&category("1"), "inputs[0].types[0].associationCategory: must be HUBSPOT_DEFINED", "is the integer 1");
+    let type_id = |id: &str| types(&format!(r#"[{{"associationCategory":"WORK","associationTypeId":{id}}}]"#));
+    told(&type_id(r#""1""#), "inputs[0].types[0].associationTypeId: \"1\" is not an integer", "");
+    told(&type_id("0"), "inputs[0].types[0].associationTypeId: must be an integer", "is the integer 0");
+    told(&type_id("1.5"), "inputs[0].types[0].associationTypeId: must be an integer", "is floating point `1.5`");
+    let contradiction = r#"[
+        {"from":{"id":"1"},"to":[{"id":"3"},{"id":"2"}]},
+        {"from":{"id":"1"},"to":[{"id":"2"}],"types":[{"associationCategory":"WORK","associationTypeId":1}]}
+    ]"#;
+    told(&job_with(contradiction), "inputs: contradicts itself: the pair 1 -> 2", "with and without `types`");
+}
+
+#[test]
+fn a_field_that_is_unknown_or_comes_twice_is_refused_at_every_level() {
+    let input = |input: &str| job_with(&format!("[{{{input}}}]"));
+    let label = |label: &str| input(&format!(r#""from":{{"id":"1"}},"to":[{{"id":"2"}}],"types":[{{{label}}}]"#));
+    told(&job_and(r#""dryRun":true"#), r#"body: has the unknown field "dryRun""#, "notAfter");
+    told(&job_and(r#""JobId":"j""#), r#"body: has the unknown field "JobId""#, "");
+    told(&job_and(r#""":1"#), r#"body: has the unknown field """#, "");
+    told(&job_and(r#""portalId":1,"portalId":1"#), r#"body: has the field "portalId" twice"#, "");
+    told(&job_and(r#""portalId":1,"\u0070ortalId":1"#), r#"body: has the field "portalId" twice"#, "");
+    told(&job_and(r#""inputs":[]"#), r#"body: has the field "inputs" twice"#, "");
+    told(&input(r#""type":[]"#), r#"inputs[0]: has the unknown field "type""#, "from, to, types");
+    told(&input(r#""to":[{"id":"2"}],"to":[{"id":"3"}]"#), r#"inputs[0]: has the field "to" twice"#, "");
+    told(&input(r#""from":{"id":"1","name":"x"}"#), r#"inputs[0].from: has the unknown field "name""#, "");
+    told(&input(r#""to":[{"id":"2","id":"2"}]"#), r#"inputs[0].to[0]: has the field "id" twice"#, "");
+    let unknown = r#""associationCategory":"WORK","associationTypeId":1,"label":"x""#;
+    told(&label(unknown), r#"inputs[0].types[0]: has the unknown field "label""#, "associationCategory");
+    let twice = r#""associationTypeId":1,"associationTypeId":1"#;
+    told(&label(twice), r#"inputs[0].types[0]: has the field "associationTypeId" twice"#, "");
+}
+
+#[test]
+fn a_wrong_time_is_refused() {
+    let not_after = |time: &str| job_and(&format!(r#""notAfter":{time}"#));
+    told(&not_after("null"), "notAfter: must be an RFC 3339 time", "or absent, is null");
+    told(&not_after("1764547200"), "notAfter: must be an RFC 3339 time", "is the integer");
+    told(&not_after(r#""soon""#), r#"notAfter: "soon" is not an RFC 3339 time"#, "");
+    told(&not_after(r#""2026-12-01T00:00:00""#), "notAfter: ", "is not an RFC 3339 time");
+}
+
+#[test]
+fn too_many_labels_are_refused_in_one_list_and_over_several() {
+    let label = |id: u64| json!({"associationCategory": "WORK", "associationTypeId": id});
+    let limits = JobLimits { max_bytes: 1 << 20, max_pairs: 5 };
+    let message = |lists: &[Vec<serde_json::Value>]| {
+        let inputs: Vec<_> =
+            lists.iter().map(|types| json!({"from": {"id": "1"}, "to": [{"id": "2"}], "types": types})).collect();
+        let body = job_with(&json!(inputs).to_string());
+        parse(body.as_bytes(), Envelope::default(), &limits).map_err(|refused| refused.message)
+    };
+    assert!(message(&[(1..=100).map(label).collect()]).is_ok());
+    assert_eq!(message(&[(1..=101).map(label).collect()]).unwrap_err(), "inputs[0].types: has more than 100 entries");
+    assert!(message(&[(1..=60).map(label).collect(), (41..=100).map(label).collect()]).is_ok());
+    assert_eq!(
+        message(&[(1..=60).map(label).collect(), (61..=101).map(label).collect()]).unwrap_err(),
+        "inputs: has more than 100 `types` for the pair 1 -> 2"
+    );
+}
+
+#[test]
+fn invalid_utf_8_is_refused_wherever_it_stands() {
+    let body = job_and(r#""notAfter":"2026-12-01T00:00:00Z""#).into_bytes();
+    for i in 0..body.len() {
+        let mut broken = body.clone();
+        broken[i] = 0xff;
+        assert!(parse(&broken, WITH_ID, &LIMITS).is_err(), "byte {i}");
+    }
+}
+
+#[test]
+fn a_body_cut_off_anywhere_is_refused() {
+    for end in 0..EXAMPLE.len() {
+        assert!(parse_str(&EXAMPLE[..end]).is_err(), "byte {end}");
+    }
+}
+
+#[test]
+fn a_message_stays_short_whatever_the_body_holds() {
+    let long = "é".repeat(1000);
+    for body in [job_and(&format!(r#""{long}":1"#)), job_and(&format!(r#""notAfter":"{long}""#)), format!("\"{long}\"")]
+    {
+        let refused = parse_str(&body).unwrap_err();
+        assert!(refused.message.contains("é…") || refused.message.contains("é\"…"), "{}", refused.message);
+        assert!(refused.message.len() <= 500, "{}", refused.message.len());
+    }
+}
+
+#[test]
+fn what_can_be_read_of_a_malformed_job_is_kept() {
+    let salvaged = |body: &[u8], message_id: Option<&str>| {
+        let refused = parse(body, Envelope { message_id, content_encoding: None }, &LIMITS).unwrap_err();
+        let text = |text: Option<TypeText>| text.map(|text| text.as_str().to_owned());
+        format!(
+            "{:?} {:?} {:?} {:?}",
+            refused.job_id.as_ref().map(JobId::as_str),
+            refused.portal.map(|portal| portal.0.get()),
+            text(refused.from_type),
+            text(refused.to_type)
+        )
+    };
+    let unknown_field = br#"{"dryRun":{"a":[1]},"jobId":"j","portalId":7,"toObjectType":"a/b","fromObjectType":"x"}"#;
+    insta::assert_snapshot!(salvaged(unknown_field, Some("m")), @r#"Some("j") Some(7) Some("x") Some("a/b")"#);
+    let cut_off = br#"{"jobId":"j","portalId":7,"fromObjectType":"contacts","inputs":[{"fr"#;
+    insta::assert_snapshot!(salvaged(cut_off, Some("m")), @r#"Some("j") Some(7) Some("contacts") None"#);
+    let invalid_utf_8 = b"{\"x\xff\":\"\xff\",\"fromObjectType\":\"\\ud800\",\"jobId\":\"j\",\"toObjectType\":5}";
+    insta::assert_snapshot!(salvaged(invalid_utf_8, Some("m")), @r#"Some("j") None None None"#);
+    let twice = br#"{"jobId":"","jobId":"a","jobId":"b","portalId":-1,"portalId":"7"}"#;
+    insta::assert_snapshot!(salvaged(twice, Some("m")), @r#"Some("a") None None None"#);
+    let bad_id = br#"{"jobId":"a\u0000"}"#;
+    insta::assert_snapshot!(salvaged(bad_id, Some("m")), @r#"Some("m") None None None"#);
+    insta::assert_snapshot!(salvaged(bad_id, Some("m\n")), @"None None None None");
+    insta::assert_snapshot!(salvaged(b"\xef\xbb\xbf{\"jobId\":\"j\"}", None), @r#"Some("j") None None None"#);
+    insta::assert_snapshot!(salvaged(b"[{\"jobId\":\"j\"}]", None), @"None None None None");
+    let oversize = format!(r#"{{"x":"{}","jobId":"j"}}"#, " ".repeat(LIMITS.max_bytes));
+    insta::assert_snapshot!(salvaged(oversize.as_bytes(), None), @r#"Some("j") None None None"#);
+    let nested = format!(r#"{{"x":{}"#, "[".repeat(4000));
+    insta::assert_snapshot!(salvaged(nested.as_bytes(), Some("m")), @r#"Some("m") None None None"#);
+}
+
+fn any_id() -> impl Strategy<Value = u64> {
+    prop_oneof![1..30_u64, 1..=u64::MAX]
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_can_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..300), id in any::<Option<String>>()) {
+        let envelope = Envelope { message_id: id.as_deref(), content_encoding: None };
+        prop_assert!(parse(&body, envelope, &LIMITS).is_err());
+    }
+
+    #[test]
+    fn a_job_with_some_bytes_changed_is_refused_or_still_valid(
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut body = EXAMPLE.as_bytes().to_vec();
+        for (at, byte) in changes {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        match parse(&body, WITH_ID, &LIMITS) {
+            Ok(job) => prop_assert!((1..=2).contains(&job.num_pairs())),
+            Err(refused) => prop_assert!(refused.message.contains(": ") && refused.message.len() <= 500),
+        }
+    }
+
+    #[test]
+    fn a_valid_job_is_read_to_the_same_pairs(
+        inputs in proptest::collection::vec((any_id(), proptest::collection::vec((any_id(), any::<bool>()), 1..6)), 1..20),
+        id in "[^\\p{Cc}]{1,32}",
+        portal in proptest::option::of(1..=u64::MAX),
+    ) {
+        let mut wanted: Vec<Pair> =
+            inputs.iter().flat_map(|(from, to)| to.iter().map(|(to, _)| pair(*from, *to))).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let inputs: Vec<_> = inputs.iter().map(|(from, to)| {
+            let to: Vec<_> = to.iter().map(|(id, text)| {
+                if *text { json!({"id": id.to_string()}) } else { json!({"id": id}) }
+            }).collect();
+            json!({"from": {"id": from.to_string()}, "to": to})
+        }).collect();
+        let mut body = json!({"jobId": id, "fromObjectType": "p_a", "toObjectType": "2-5", "inputs": inputs});
+        if let Some(portal) = portal {
+            body["portalId"] = json!(portal);
+        }
+        let limits = JobLimits { max_bytes: 1 << 20, max_pairs: wanted.len() };
+        let body = body.to_string();
+        let job = parse(body.as_bytes(), Envelope::default(), &limits).unwrap();
+        prop_assert_eq!(job.id.as_str(), id);
+        prop_assert_eq!(job.portal.map(|portal| portal.0.get()), portal);
+        prop_assert_eq!(pairs(&job), [(Removal::Association, wanted.clone())]);
+        let tighter = JobLimits { max_pairs: wanted.len() - 1, ..limits };
+        prop_assert!(parse(body.as_bytes(), Envelope::default(), &tighter).is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! The single values in a job: what each must be, and the words for what it is not.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::num::NonZeroU64;
+
+use jiff::Timestamp;
+use serde::de::{Error, Visitor};
+
+use super::place::quoted;
+use crate::contract::association::{LabelCategory, RecordId};
+use crate::contract::ids::{JobId, PortalId};
+use crate::contract::object_type::ObjectType;
+use crate::contract::time;
+
+/// A value that is a string, an integer or, for record ids, either.
+pub(super) trait Value: Sized {
+    /// Completes "must be …".
+    const RULE: &'static str;
+
+    fn from_text(_text: &str) -> Option<Self> {
+        None
+    }
+
+    fn from_integer(_integer: NonZeroU64) -> Option<Self> {
+        None
+    }
+
+    /// Completes "`text` …" for a text that is no such value.
+    fn why_not(_text: &str) -> String {
+        format!("is not {}", Self::RULE)
+    }
+}
+
+/// Reads a [`Value`].
+pub(super) struct Scalar<V>(PhantomData<V>);
+
+impl<V> Scalar<V> {
+    pub(super) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<'de, V: Value> Visitor<'de> for Scalar<V> {
+    type Value = V;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(V::RULE)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<V, E> {
+        V::from_text(text).ok_or_else(|| E::custom(format_args!("{} {}", quoted(text), V::why_not(text))))
+    }
+
+    fn visit_u64<E: Error>(self, integer: u64) -> Result<V, E> {
+        NonZeroU64::new(integer)
+            .and_then(V::from_integer)
+            .ok_or_else(|| E::custom(format_args!("must be {}, is the integer {integer}", V::RULE)))
+    }
+}
+
+impl Value for JobId {
+    const RULE: &'static str = "a string of 1-128 bytes without control characters";
+
+    fn from_text(text: &str) -> Option<Self> {
+        Self::new(text)
+    }
+}
+
+impl Value for PortalId {
+    const RULE: &'static str = "an integer from 1 to 18446744073709551615, or absent";
+
+    fn from_integer(integer: NonZeroU64) -> Option<Self> {
+        Some(Self(integer))
+    }
+}
+
+impl Value for ObjectType {
+    const RULE: &'static str = "an object type, such as \"contacts\", \"0-1\", \"2-123456\" or \"p_name\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        Self::parse(text).ok()
+    }
+
+    fn why_not(text: &str) -> String {
+        Self::parse(text).err().map_or_else(String::new, |fault| fault.to_string())
+    }
+}
+
+impl Value for Timestamp {
+    const RULE: &'static str = "an RFC 3339 time such as \"2026-12-01T00:00:00Z\", or absent";
+
+    fn from_text(text: &str) -> Option<Self> {
+        time::parse(text)
+    }
+}
+
+impl Value for RecordId {
+    const RULE: &'static str = "a string of digits, 1 to 18446744073709551615, without a leading zero";
+
+    fn from_text(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+
+    fn from_integer(integer: NonZeroU64) -> Option<Self> {
+        Some(Self(integer))
+    }
+}
+
+impl Value for LabelCategory {
+    const RULE: &'static str = "HUBSPOT_DEFINED, USER_DEFINED, INTEGRATOR_DEFINED or WORK";
+
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|category| category.as_str() == text)
+    }
+}
+
+/// `associationTypeId`.
+pub(super) struct LabelTypeId(pub(super) NonZeroU64);
+
+impl Value for LabelTypeId {
+    const RULE: &'static str = "an integer from 1 to 18446744073709551615";
+
+    fn from_integer(integer: NonZeroU64) -> Option<Self> {
+        Some(Self(integer))
+    }
+}

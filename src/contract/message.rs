@@ -1,0 +1,201 @@
+//! What surrounds a body on its way through the broker: identities, properties, headers.
+//!
+//! Names and rules only; what an AMQP library makes of them is its adapter's business.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use super::ids::{JobId, PortalId};
+
+/// Property `type` of an outcome.
+pub const OUTCOME_TYPE: &str = "association-archive.outcome.v1";
+
+/// Property `app_id` of all that the worker makes.
+pub const APP_ID: &str = "association-archiver";
+
+/// Property `content_type` of jobs and outcomes.
+pub const CONTENT_TYPE: &str = "application/json";
+
+/// Property `delivery_mode` of all that the worker publishes: persistent.
+pub const DELIVERY_MODE: u8 = 2;
+
+/// On an outcome: its status.
+pub const JOB_STATUS: &str = "x-job-status";
+
+/// On a dead letter: the worker's category.
+pub const REJECT_CATEGORY: &str = "x-reject-category";
+
+/// On a dead letter: what was wrong, at most 500 bytes.
+pub const REJECT_MESSAGE: &str = "x-reject-message";
+
+/// On a dead letter: when it was made, RFC 3339 UTC with milliseconds.
+pub const REJECTED_AT: &str = "x-rejected-at";
+
+/// How often a dead letter was put back on the jobs queue; absent for never.
+pub const REDRIVEN: &str = "x-redriven";
+
+/// On a republished message: the `user_id` it came with.
+pub const ORIGINAL_USER_ID: &str = "x-original-user-id";
+
+/// On a republished message: the `expiration` it came with.
+pub const ORIGINAL_EXPIRATION: &str = "x-original-expiration";
+
+/// W3C trace context, carried over from the job to its outcome.
+pub const TRACE_CONTEXT: [&str; 2] = ["traceparent", "tracestate"];
+
+/// Whether a header stays behind when its message is published again.
+///
+/// `CC` and `BCC` would route a second copy; the others are the broker's own counts, which it reads again on the next
+/// way round. Names are case-sensitive, as the broker takes them.
+pub fn is_dropped_when_republished(header: &str) -> bool {
+    matches!(header, "CC" | "BCC" | "x-death" | "x-delivery-count" | "x-acquired-count")
+        || header.starts_with("x-first-death-")
+        || header.starts_with("x-last-death-")
+}
+
+/// The `correlation_id` of an outcome: the job message's own, else its `message_id`, else the job id.
+///
+/// An empty property counts as absent. At most 255 bytes, since that is the most an AMQP property holds.
+pub fn correlation_id<'a>(
+    job_correlation_id: Option<&'a str>,
+    job_message_id: Option<&'a str>,
+    job_id: &'a JobId,
+) -> &'a str {
+    let set = |property: &&str| !property.is_empty();
+    job_correlation_id.filter(set).or(job_message_id.filter(set)).unwrap_or(job_id.as_str())
+}
+
+/// SHA-256 of a job's body as it came.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BodyDigest([u8; 32]);
+
+impl BodyDigest {
+    pub fn of(body: &[u8]) -> Self {
+        Self(Sha256::digest(body).into())
+    }
+}
+
+impl fmt::Debug for BodyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The `message_id` of an outcome: the same whenever the same delivery is answered, so that a consumer can drop a copy;
+/// another one when the job was redriven or is another message.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct MessageId(Uuid);
+
+impl MessageId {
+    /// `portal` as the job names it, so that the id does not change with the settings; `redriven` from the header
+    /// [`REDRIVEN`], 0 without it.
+    pub fn of_outcome(portal: Option<PortalId>, job_id: &JobId, body: &BodyDigest, redriven: u64) -> Self {
+        let mut name: SmallVec<[u8; 192]> = SmallVec::new();
+        // 0 stands for no portal, which no portal has. Only the job id's length varies and nothing follows it, so that
+        // no two requests write the same name.
+        name.extend_from_slice(&portal.map_or(0, |portal| portal.0.get()).to_be_bytes());
+        name.extend_from_slice(&body.0);
+        name.extend_from_slice(&redriven.to_be_bytes());
+        name.extend_from_slice(job_id.as_str().as_bytes());
+        Self(Uuid::new_v5(&NAMESPACE, &name))
+    }
+
+    /// The id as 36 characters of text.
+    pub fn encode(self, buffer: &mut [u8; 36]) -> &str {
+        self.0.hyphenated().encode_lower(buffer)
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// Made once at random for this product. Changing it gives every outcome another id.
+const NAMESPACE: Uuid = Uuid::from_u128(0x914bb787_b5f4_46a0_ba11_8afd76b3e61f);
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used)]
+
+    use std::collections::HashSet;
+    use std::num::NonZeroU64;
+
+    use super::*;
+
+    fn id(portal: u64, job_id: &str, body: &[u8], redriven: u64) -> String {
+        let portal = NonZeroU64::new(portal).map(PortalId);
+        MessageId::of_outcome(portal, &JobId::new(job_id).unwrap(), &BodyDigest::of(body), redriven).to_string()
+    }
+
+    #[test]
+    fn an_outcomes_id_never_changes() {
+        insta::assert_snapshot!(id(4711, "crm-sync-81f2", b"{}", 0), @"e2dcb111-46ca-5f6b-b147-1e4a5696ec82");
+        insta::assert_snapshot!(id(0, "crm-sync-81f2", b"{}", 0), @"8c697a9d-022f-5365-8c10-0ce9131bf72a");
+        insta::assert_snapshot!(id(u64::MAX, &"ü".repeat(64), b"", u64::MAX), @"3c208bb9-3bcc-51f6-823c-3e3448b9ed29");
+    }
+
+    #[test]
+    fn anything_else_about_the_request_gives_another_id() {
+        let ids = [
+            id(4711, "a", b"{}", 0),
+            id(4712, "a", b"{}", 0),
+            id(0, "a", b"{}", 0),
+            id(4711, "b", b"{}", 0),
+            id(4711, "aa", b"{}", 0),
+            id(4711, "a", b"{} ", 0),
+            id(4711, "a", b"{}", 1),
+        ];
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+    }
+
+    #[test]
+    fn both_spellings_of_an_id_agree() {
+        let id = MessageId::of_outcome(None, &JobId::new("a").unwrap(), &BodyDigest::of(b""), 0);
+        assert_eq!(id.encode(&mut [0; 36]), id.to_string());
+    }
+
+    #[test]
+    fn the_brokers_headers_stay_behind_and_no_others() {
+        for dropped in [
+            "CC",
+            "BCC",
+            "x-death",
+            "x-first-death-queue",
+            "x-first-death-reason",
+            "x-first-death-exchange",
+            "x-last-death-queue",
+            "x-delivery-count",
+            "x-acquired-count",
+        ] {
+            assert!(is_dropped_when_republished(dropped), "{dropped}");
+        }
+        for kept in [
+            "cc",
+            "x-deaths",
+            "x-first-seen",
+            "x-delivery-counts",
+            REDRIVEN,
+            REJECT_CATEGORY,
+            ORIGINAL_USER_ID,
+            ORIGINAL_EXPIRATION,
+            "traceparent",
+            "",
+        ] {
+            assert!(!is_dropped_when_republished(kept), "{kept}");
+        }
+    }
+
+    #[test]
+    fn the_jobs_own_correlation_id_comes_first() {
+        let job_id = JobId::new("job").unwrap();
+        assert_eq!(correlation_id(Some("own"), Some("message"), &job_id), "own");
+        assert_eq!(correlation_id(None, Some("message"), &job_id), "message");
+        assert_eq!(correlation_id(Some(""), Some("message"), &job_id), "message");
+        assert_eq!(correlation_id(None, None, &job_id), "job");
+    }
+}

@@ -1,0 +1,372 @@
+//! The pairs that are held: who waits for each, and where it stands between arrival and verdict.
+//!
+//! Equal pairs of one lane share a [`Node`] for as long as none of them is on the wire; all `to` of one `from`
+//! stand in one group. Every operation costs the same however much is held.
+
+use hashbrown::HashMap;
+use slotmap::{SlotMap, new_key_type};
+use smallvec::SmallVec;
+
+use super::clock::Tick;
+use super::pack::{self, Caps};
+use crate::contract::association::{Pair, RecordId};
+
+new_key_type! {
+    /// A job in hand, from admission until it leaves; never reused within one life of the engine.
+    pub struct JobKey;
+    /// A pair in hand.
+    pub struct NodeKey;
+    /// The waiting pairs of one lane that share a `from`.
+    pub struct GroupKey;
+    /// A lane; see [`super::lane`].
+    pub struct LaneKey;
+}
+
+/// One pair and the jobs that wait for it.
+#[derive(Debug)]
+pub struct Node {
+    pub lane: LaneKey,
+    pub pair: Pair,
+    pub place: Place,
+    pub waiters: SmallVec<[JobKey; 1]>,
+    /// A request that carried the pair got no answer, so nobody knows whether it was archived.
+    pub in_doubt: bool,
+}
+
+/// Where a pair stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// In its lane's queue; `position` within the group.
+    Waiting { group: GroupKey, position: u32 },
+    /// Part of a batch that waits for its turn, a retry or a sibling's verdict.
+    Gathered,
+    /// Part of a request without an answer yet: nothing may join or leave it.
+    OnWire,
+}
+
+#[derive(Debug)]
+struct Group {
+    from: RecordId,
+    members: SmallVec<[NodeKey; 2]>,
+    arrived: Tick,
+    older: Option<GroupKey>,
+    newer: Option<GroupKey>,
+}
+
+/// A lane's waiting groups, oldest first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Queue {
+    oldest: Option<GroupKey>,
+    newest: Option<GroupKey>,
+    groups: usize,
+    pairs: usize,
+}
+
+impl Queue {
+    /// Unique `from` records waiting.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// Pairs waiting.
+    pub fn pairs(&self) -> usize {
+        self.pairs
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pairs == 0
+    }
+}
+
+/// All pairs in hand, of all lanes.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    nodes: SlotMap<NodeKey, Node>,
+    groups: SlotMap<GroupKey, Group>,
+    /// The node an equal pair may still join.
+    open: HashMap<(LaneKey, Pair), NodeKey>,
+    waiting: HashMap<(LaneKey, RecordId), GroupKey>,
+}
+
+impl Backlog {
+    /// Pairs in hand, waiting or on the wire.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    pub fn node(&self, key: NodeKey) -> Option<&Node> {
+        self.nodes.get(key)
+    }
+
+    pub fn node_mut(&mut self, key: NodeKey) -> Option<&mut Node> {
+        self.nodes.get_mut(key)
+    }
+
+    /// When the oldest pair of the queue arrived.
+    pub fn oldest_arrival(&self, queue: &Queue) -> Option<Tick> {
+        queue.oldest.and_then(|group| self.groups.get(group)).map(|group| group.arrived)
+    }
+
+    /// Notes that `job` wants `pair`: joins an equal pair that is not on the wire, or queues it.
+    pub fn ask(&mut self, lane: LaneKey, queue: &mut Queue, pair: Pair, job: JobKey, now: Tick) -> NodeKey {
+        if let Some(&key) = self.open.get(&(lane, pair))
+            && let Some(node) = self.nodes.get_mut(key)
+        {
+            node.waiters.push(job);
+            return key;
+        }
+        let group = self.group_of(lane, queue, pair.from, now);
+        let waiters = SmallVec::from_elem(job, 1);
+        let place = Place::Waiting { group, position: 0 };
+        let key = self.nodes.insert(Node { lane, pair, place, waiters, in_doubt: false });
+        self.open.insert((lane, pair), key);
+        self.enter(group, key);
+        queue.pairs += 1;
+        key
+    }
+
+    fn enter(&mut self, group: GroupKey, key: NodeKey) {
+        let (Some(members), Some(node)) = (self.groups.get_mut(group).map(|g| &mut g.members), self.nodes.get_mut(key))
+        else {
+            return;
+        };
+        let position = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        members.push(key);
+        node.place = Place::Waiting { group, position };
+    }
+
+    fn group_of(&mut self, lane: LaneKey, queue: &mut Queue, from: RecordId, now: Tick) -> GroupKey {
+        if let Some(&group) = self.waiting.get(&(lane, from)) {
+            return group;
+        }
+        let group = Group { from, members: SmallVec::new(), arrived: now, older: queue.newest, newer: None };
+        let key = self.groups.insert(group);
+        match queue.newest.and_then(|newest| self.groups.get_mut(newest)) {
+            Some(newest) => newest.newer = Some(key),
+            None => queue.oldest = Some(key),
+        }
+        queue.newest = Some(key);
+        queue.groups += 1;
+        self.waiting.insert((lane, from), key);
+        key
+    }
+
+    /// Takes `job` off a pair that is not on the wire; a pair nobody waits for any more is gone.
+    pub fn withdraw(&mut self, queue: &mut Queue, key: NodeKey, job: JobKey) -> bool {
+        let Some(node) = self.nodes.get_mut(key) else { return false };
+        let Some(index) = node.waiters.iter().position(|&waiter| waiter == job) else { return false };
+        if node.place == Place::OnWire {
+            return false;
+        }
+        node.waiters.swap_remove(index);
+        if node.waiters.is_empty() {
+            self.discard(queue, key);
+        }
+        true
+    }
+
+    /// Removes a pair that is not on the wire.
+    fn discard(&mut self, queue: &mut Queue, key: NodeKey) {
+        let Some(node) = self.nodes.remove(key) else { return };
+        if self.open.get(&(node.lane, node.pair)) == Some(&key) {
+            self.open.remove(&(node.lane, node.pair));
+        }
+        if let Place::Waiting { group, position } = node.place {
+            self.leave_group(node.lane, queue, group, position as usize);
+        }
+    }
+
+    fn leave_group(&mut self, lane: LaneKey, queue: &mut Queue, key: GroupKey, position: usize) {
+        let Some(group) = self.groups.get_mut(key) else { return };
+        if position >= group.members.len() {
+            return;
+        }
+        group.members.swap_remove(position);
+        queue.pairs -= 1;
+        let empty = group.members.is_empty();
+        if let Some(&moved) = group.members.get(position)
+            && let Some(node) = self.nodes.get_mut(moved)
+        {
+            node.place = Place::Waiting { group: key, position: u32::try_from(position).unwrap_or(u32::MAX) };
+        }
+        if empty {
+            self.unlink(lane, queue, key);
+        }
+    }
+
+    fn unlink(&mut self, lane: LaneKey, queue: &mut Queue, key: GroupKey) {
+        let Some(group) = self.groups.remove(key) else { return };
+        self.waiting.remove(&(lane, group.from));
+        match group.older.and_then(|older| self.groups.get_mut(older)) {
+            Some(older) => older.newer = group.newer,
+            None => queue.oldest = group.newer,
+        }
+        match group.newer.and_then(|newer| self.groups.get_mut(newer)) {
+            Some(newer) => newer.older = group.older,
+            None => queue.newest = group.older,
+        }
+        queue.groups -= 1;
+    }
+
+    /// Gathers the next batch's pairs, grouped by `from`, within the caps; empty only if the queue is.
+    pub fn gather(&mut self, lane: LaneKey, queue: &mut Queue, caps: Caps) -> Vec<NodeKey> {
+        let mut window = Vec::with_capacity(queue.groups.min(caps.from.saturating_mul(pack::LOOKAHEAD)));
+        let mut sizes = Vec::with_capacity(window.capacity());
+        let mut next = queue.oldest;
+        while let Some(key) = next
+            && window.len() < caps.from.saturating_mul(pack::LOOKAHEAD)
+            && let Some(group) = self.groups.get(key)
+        {
+            window.push(key);
+            sizes.push(group.members.len());
+            next = group.newer;
+        }
+        let mut gathered = Vec::with_capacity(caps.pairs.min(queue.pairs));
+        for pick in pack::choose(&sizes, caps) {
+            self.gather_group(lane, queue, window[pick.index], pick.pairs, &mut gathered);
+        }
+        gathered
+    }
+
+    fn gather_group(
+        &mut self,
+        lane: LaneKey,
+        queue: &mut Queue,
+        key: GroupKey,
+        pairs: usize,
+        gathered: &mut Vec<NodeKey>,
+    ) {
+        let Some(group) = self.groups.get_mut(key) else { return };
+        let kept = group.members.len().saturating_sub(pairs);
+        let start = gathered.len();
+        gathered.extend(group.members.drain(kept..));
+        queue.pairs -= gathered.len() - start;
+        let emptied = group.members.is_empty();
+        for &member in &gathered[start..] {
+            if let Some(node) = self.nodes.get_mut(member) {
+                node.place = Place::Gathered;
+            }
+        }
+        if emptied {
+            self.unlink(lane, queue, key);
+        }
+    }
+
+    /// The pair goes on the wire: nothing may join it from here on.
+    pub fn depart(&mut self, key: NodeKey) {
+        let Some(node) = self.nodes.get_mut(key) else { return };
+        node.place = Place::OnWire;
+        self.open.remove(&(node.lane, node.pair));
+    }
+
+    /// The pair comes back unsettled. Jobs that asked for an equal pair meanwhile join it; they are returned.
+    pub fn come_back(&mut self, queue: &mut Queue, key: NodeKey) -> SmallVec<[JobKey; 1]> {
+        let Some(node) = self.nodes.get_mut(key) else { return SmallVec::new() };
+        node.place = Place::Gathered;
+        let identity = (node.lane, node.pair);
+        let Some(twin) = self.open.insert(identity, key) else { return SmallVec::new() };
+        let joining = self.nodes.get_mut(twin).map(|twin| std::mem::take(&mut twin.waiters)).unwrap_or_default();
+        self.discard(queue, twin);
+        if let Some(node) = self.nodes.get_mut(key) {
+            node.waiters.extend(joining.iter().copied());
+        }
+        joining
+    }
+
+    /// The pair has its verdict; whoever waited for it is returned.
+    pub fn settle(&mut self, queue: &mut Queue, key: NodeKey) -> SmallVec<[JobKey; 1]> {
+        let waiters = self.nodes.get_mut(key).map(|node| std::mem::take(&mut node.waiters)).unwrap_or_default();
+        self.discard(queue, key);
+        waiters
+    }
+
+    /// Walks the waiting pairs of a queue, oldest group first.
+    pub fn waiting(&self, queue: &Queue) -> impl Iterator<Item = NodeKey> + '_ {
+        std::iter::successors(queue.oldest, |&key| self.groups.get(key).and_then(|group| group.newer))
+            .filter_map(|key| self.groups.get(key))
+            .flat_map(|group| group.members.iter().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::num::NonZeroU64;
+
+    fn pair(from: u64, to: u64) -> Pair {
+        let id = |n| RecordId(NonZeroU64::new(n).unwrap_or(NonZeroU64::MIN));
+        Pair { from: id(from), to: id(to) }
+    }
+
+    fn keys() -> (LaneKey, Vec<JobKey>) {
+        let mut lanes: SlotMap<LaneKey, ()> = SlotMap::with_key();
+        let mut jobs: SlotMap<JobKey, ()> = SlotMap::with_key();
+        (lanes.insert(()), (0..64).map(|_| jobs.insert(())).collect())
+    }
+
+    #[test]
+    fn an_equal_pair_joins_until_it_departs_and_again_when_it_comes_back() {
+        let (lane, jobs) = keys();
+        let (mut backlog, mut queue) = (Backlog::default(), Queue::default());
+        let first = backlog.ask(lane, &mut queue, pair(1, 2), jobs[0], Tick::ZERO);
+        assert_eq!(backlog.ask(lane, &mut queue, pair(1, 2), jobs[1], Tick::ZERO), first);
+        assert_eq!(backlog.gather(lane, &mut queue, Caps { from: 1, pairs: 1 }), [first]);
+        assert_eq!(backlog.ask(lane, &mut queue, pair(1, 2), jobs[2], Tick::ZERO), first);
+        backlog.depart(first);
+        let second = backlog.ask(lane, &mut queue, pair(1, 2), jobs[3], Tick::ZERO);
+        assert_ne!(second, first, "nothing joins a pair on the wire");
+        assert!(!backlog.withdraw(&mut queue, first, jobs[0]), "nothing leaves it either");
+        assert_eq!(backlog.come_back(&mut queue, first).as_slice(), [jobs[3]]);
+        assert!(queue.is_empty());
+        assert_eq!(backlog.settle(&mut queue, first).len(), 4);
+        assert!(backlog.is_empty());
+    }
+
+    proptest! {
+        /// Whatever is asked, withdrawn and gathered, the counts agree with a plain model.
+        #[test]
+        fn counts_agree_with_a_model(steps in prop::collection::vec((0u8..4, 1u64..6, 1u64..6, 0usize..8), 1..200)) {
+            let (lane, jobs) = keys();
+            let (mut backlog, mut queue) = (Backlog::default(), Queue::default());
+            let mut asked: Vec<(NodeKey, JobKey, Pair)> = Vec::new();
+            for (step, from, to, job) in steps {
+                match step {
+                    0 | 1 => {
+                        let wanted = pair(from, to);
+                        if !asked.iter().any(|&(_, j, p)| j == jobs[job] && p == wanted) {
+                            let key = backlog.ask(lane, &mut queue, wanted, jobs[job], Tick::ZERO);
+                            asked.push((key, jobs[job], wanted));
+                        }
+                    }
+                    2 => {
+                        if let Some((key, j, _)) = asked.pop() {
+                            prop_assert!(backlog.withdraw(&mut queue, key, j));
+                        }
+                    }
+                    _ => {
+                        let caps = Caps { from: 2, pairs: 3 };
+                        let gathered = backlog.gather(lane, &mut queue, caps);
+                        prop_assert!(gathered.len() <= 3);
+                        for key in gathered {
+                            let waiters = backlog.settle(&mut queue, key);
+                            prop_assert!(!waiters.is_empty());
+                            asked.retain(|&(k, _, _)| k != key);
+                        }
+                    }
+                }
+                let mut pairs: Vec<Pair> = asked.iter().map(|&(_, _, p)| p).collect();
+                pairs.sort_unstable();
+                pairs.dedup();
+                prop_assert_eq!(queue.pairs(), pairs.len());
+                pairs.dedup_by_key(|p| p.from);
+                prop_assert_eq!(queue.groups(), pairs.len());
+                prop_assert_eq!(backlog.waiting(&queue).count(), queue.pairs());
+            }
+        }
+    }
+}

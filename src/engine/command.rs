@@ -1,0 +1,204 @@
+//! What goes into the engine and what comes out: plain values both ways.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use slotmap::new_key_type;
+use smallvec::SmallVec;
+
+use super::backlog::JobKey;
+use super::pause::{PauseKind, Tier};
+use super::refusal::Refusal;
+use super::verdict::{Policy, Transient};
+use crate::contract::association::{Pair, Removal};
+use crate::contract::ids::{AccountIndex, PortalId};
+use crate::contract::job::Ask;
+use crate::contract::object_type::ObjectType;
+use crate::contract::outcome::Ending;
+
+new_key_type! {
+    /// One request on the wire.
+    pub struct CallKey;
+}
+
+/// A valid job of a known account, as the engine wants it.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    pub account: AccountIndex,
+    pub from_type: ObjectType,
+    pub to_type: ObjectType,
+    /// Distinct removals, each with distinct pairs; never empty.
+    pub asks: SmallVec<[Ask; 1]>,
+    pub not_after: Option<Timestamp>,
+    /// Bytes the job occupies while it is held.
+    pub weight: usize,
+    pub carried: Carried,
+}
+
+/// What a job remembers of earlier stays in the process: it travels with a parked job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Carried {
+    /// When the job was received for the first time.
+    pub received: Timestamp,
+    /// When its first request left.
+    pub started: Option<Timestamp>,
+    /// Requests that carried any pair of the job.
+    pub attempts: u32,
+    /// Time since its first transient failure that counts towards `retry.max_age`; `None` before the first.
+    pub age: Option<Duration>,
+    /// How often it was parked for failures.
+    pub parks: u32,
+}
+
+impl Carried {
+    pub fn fresh(received: Timestamp) -> Self {
+        Self { received, started: None, attempts: 0, age: None, parks: 0 }
+    }
+}
+
+/// What names a lane: only pairs that agree in all of this share a request.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct LaneId {
+    pub account: AccountIndex,
+    pub from_type: ObjectType,
+    pub to_type: ObjectType,
+    pub removal: Removal,
+}
+
+/// What the shell must do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Send this batch; report with [`super::Engine::answered`].
+    Archive(ArchiveCall),
+    /// Get an access token with the refresh token; report with [`super::Engine::refreshed`].
+    Refresh { call: CallKey, account: AccountIndex },
+    /// Ask whose token it is; report with [`super::Engine::identified`].
+    Identify { call: CallKey, account: AccountIndex },
+    /// HubSpot refused the token: look whether its file has another; report with `credentials_changed`.
+    RereadCredentials { account: AccountIndex },
+    /// The job has its outcome.
+    Settle(Settled),
+    /// The job is to wait in the broker.
+    Park(Parked),
+    /// The job has not been finished and goes back to where it came from.
+    HandBack(JobKey),
+    /// The job, whose delivery is void, has left without an outcome.
+    Forgotten(JobKey),
+    /// For logs and the operator; nothing to do.
+    Notice(Notice),
+}
+
+/// One request for one lane.
+#[derive(Clone, Debug)]
+pub struct ArchiveCall {
+    pub call: CallKey,
+    pub lane: LaneId,
+    /// Distinct, grouped by `from`, never empty.
+    pub pairs: Arc<[Pair]>,
+    pub sealed: Sealed,
+    /// Transient failures of this batch so far.
+    pub failures: u32,
+}
+
+/// Why a batch left as it did.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Sealed {
+    /// As many `from` records or pairs as a request may have.
+    Full,
+    /// Its first job had waited for `batch.linger`.
+    Linger,
+    /// Full lanes kept it waiting for too long.
+    Overdue,
+    /// Nothing more will come.
+    Flush,
+    /// To find out whether a pause is over.
+    Probe,
+    /// Again after a transient failure or a 429.
+    Retry,
+    /// To find out which pair is at fault.
+    Trial,
+}
+
+impl Sealed {
+    pub const ALL: [Self; 7] =
+        [Self::Full, Self::Linger, Self::Overdue, Self::Flush, Self::Probe, Self::Retry, Self::Trial];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Linger => "linger",
+            Self::Overdue => "overdue",
+            Self::Flush => "flush",
+            Self::Probe => "probe",
+            Self::Retry => "retry",
+            Self::Trial => "trial",
+        }
+    }
+}
+
+/// The end of a job.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    pub job: JobKey,
+    pub ending: Ending,
+    pub carried: Carried,
+    /// Why a copy goes to the dead-letter queue as well.
+    pub dead_letter: Option<Arc<Refusal>>,
+}
+
+/// A job that waits in a delay queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Parked {
+    pub job: JobKey,
+    pub tier: Tier,
+    pub carried: Carried,
+}
+
+/// Something an operator may want to know.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    Paused { account: AccountIndex, lane: Option<LaneId>, kind: PauseKind, detail: String, until: Option<Timestamp> },
+    Resumed { account: AccountIndex, lane: Option<LaneId>, kind: PauseKind, lasted: Duration },
+    /// HubSpot would not say whose token it is; the account goes on unchecked.
+    Unidentified { account: AccountIndex, detail: String },
+    /// HubSpot lowered the pace.
+    Slowed { account: AccountIndex, policy: Policy, until: Option<Timestamp> },
+    Isolating { lane: LaneId, pairs: usize },
+    Unattributed { lane: LaneId, pairs: usize },
+}
+
+/// What one archive request came to: the `result` label of `http_requests_total`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum CallResult {
+    Archived,
+    Partial,
+    Refused,
+    Throttled,
+    Transient(Transient),
+    LanePaused,
+    AccountPaused,
+    /// The engine does not know the call (any more).
+    Unknown,
+}
+
+/// Whether HubSpot gave an access token for the refresh token.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RefreshReply {
+    Granted { expires_in: Duration, portal: Option<PortalId> },
+    /// Final until the operator mends it, in HubSpot's words (no secret in it).
+    Refused { detail: String },
+    /// Passing.
+    Failed { detail: String, wait: Option<Duration> },
+}
+
+/// Whose token it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum IdentityReply {
+    Told { portal: NonZeroU64, time_zone: Option<TimeZone> },
+    WillNotTell { detail: String },
+    /// Passing.
+    Failed { detail: String, wait: Option<Duration> },
+}

@@ -1,0 +1,257 @@
+//! Why an account or a lane stands still, when it is tried again, and how long its jobs wait elsewhere.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::clock::{Now, Tick};
+
+/// Why nothing is sent. The words on the wire, in logs and metrics are [`PauseKind::as_str`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum PauseKind {
+    /// 401: the token is refused.
+    Unauthorized,
+    /// The OAuth refresh token is refused.
+    RefreshRefused,
+    /// The token belongs to another portal than the settings say.
+    PortalMismatch,
+    /// 477: HubSpot is moving the portal.
+    PortalMoving,
+    /// The day's requests are spent.
+    DaySpent,
+    /// The breaker: too many failures in a row.
+    Outage,
+    /// By setting, command or endpoint.
+    Operator,
+    /// 403 naming scopes.
+    MissingScopes,
+    /// Any other 403.
+    Forbidden,
+    /// 404, 405, 415 or a redirect: the path does not exist as we call it.
+    WrongPath,
+}
+
+impl PauseKind {
+    pub const ALL: [Self; 10] = [
+        Self::Unauthorized,
+        Self::RefreshRefused,
+        Self::PortalMismatch,
+        Self::PortalMoving,
+        Self::DaySpent,
+        Self::Outage,
+        Self::Operator,
+        Self::MissingScopes,
+        Self::Forbidden,
+        Self::WrongPath,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::RefreshRefused => "refresh_refused",
+            Self::PortalMismatch => "portal_mismatch",
+            Self::PortalMoving => "portal_moving",
+            Self::DaySpent => "day_spent",
+            Self::Outage => "outage",
+            Self::Operator => "operator",
+            Self::MissingScopes => "missing_scopes",
+            Self::Forbidden => "forbidden",
+            Self::WrongPath => "wrong_path",
+        }
+    }
+
+    /// How the end of such a pause is found out.
+    fn longest_probe_interval(self) -> Option<Duration> {
+        match self {
+            Self::Outage => Some(Duration::from_secs(15)),
+            Self::Unauthorized
+            | Self::RefreshRefused
+            | Self::PortalMismatch
+            | Self::MissingScopes
+            | Self::Forbidden
+            | Self::WrongPath => Some(Duration::from_secs(20)),
+            Self::PortalMoving | Self::DaySpent | Self::Operator => None,
+        }
+    }
+
+    /// How long jobs are kept in hand before they are parked: an outage is often over in seconds.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Outage => Duration::from_secs(10),
+            Self::Unauthorized
+            | Self::RefreshRefused
+            | Self::PortalMismatch
+            | Self::PortalMoving
+            | Self::DaySpent
+            | Self::Operator
+            | Self::MissingScopes
+            | Self::Forbidden
+            | Self::WrongPath => Duration::ZERO,
+        }
+    }
+
+    /// Whether HubSpot refused the credentials: what ends the `archive` command.
+    pub fn is_refusal_of_credentials(self) -> bool {
+        match self {
+            Self::Unauthorized
+            | Self::RefreshRefused
+            | Self::PortalMismatch
+            | Self::MissingScopes
+            | Self::Forbidden => true,
+            Self::PortalMoving | Self::DaySpent | Self::Outage | Self::Operator | Self::WrongPath => false,
+        }
+    }
+}
+
+/// A standstill, from its first sign until something was sent with success again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pause {
+    pub kind: PauseKind,
+    pub since: Tick,
+    pub since_wall: Timestamp,
+    /// When it ends by itself; `None` where only a probe or an operator can tell.
+    pub until: Option<Timestamp>,
+    /// What HubSpot said, or the operator must know: never a secret.
+    pub detail: String,
+    /// When the next request may find out; `None` where none may.
+    probe_at: Option<Tick>,
+}
+
+/// First probe after so long, and at least so long between two.
+const FIRST_PROBE: Duration = Duration::from_secs(1);
+
+impl Pause {
+    pub fn new(kind: PauseKind, until: Option<Timestamp>, detail: String, now: Now) -> Self {
+        let probe_at = match until {
+            Some(until) => Some(now.tick_of(until)),
+            None => kind.longest_probe_interval().map(|_| now.tick + FIRST_PROBE),
+        };
+        Self { kind, since: now.tick, since_wall: now.wall, until, detail, probe_at }
+    }
+
+    /// When a request may be sent to find out whether the pause is over.
+    pub fn probe_at(&self) -> Option<Tick> {
+        self.probe_at
+    }
+
+    /// A probe failed, or was sent: the next one comes a third of the pause's length later, at most every 20 s.
+    pub fn probed(&mut self, now: Tick) {
+        if let Some(longest) = self.kind.longest_probe_interval() {
+            self.probe_at = Some(now + (now.since(self.since) / 3).clamp(FIRST_PROBE, longest));
+        }
+    }
+
+    /// Something changed that may have mended it: try at once.
+    pub fn probe_now(&mut self, now: Tick) {
+        if self.kind.longest_probe_interval().is_some() {
+            self.probe_at = Some(now);
+        }
+    }
+
+    /// From when on its jobs wait in the broker rather than in hand; `None` where it ends too soon for that.
+    pub fn parks_from(&self, now: Now) -> Option<Tick> {
+        let from = self.since + self.kind.patience();
+        match self.until {
+            Some(until) => (now.tick_of(until).since(now.tick) >= Tier::TenSeconds.wait()).then_some(from),
+            None => Some(from),
+        }
+    }
+
+    /// The delay queue for a job of this pause: as long as the rest where the end is known, else no longer than
+    /// the pause has lasted.
+    pub fn tier(&self, now: Now) -> Tier {
+        match self.until {
+            Some(until) => Tier::within(now.tick_of(until).since(now.tick)),
+            None => Tier::within(now.tick.since(self.since)).min(Tier::TenMinutes),
+        }
+    }
+}
+
+/// The delay queues of the broker.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Tier {
+    TenSeconds,
+    OneMinute,
+    TenMinutes,
+    OneHour,
+}
+
+impl Tier {
+    pub const ALL: [Self; 4] = [Self::TenSeconds, Self::OneMinute, Self::TenMinutes, Self::OneHour];
+
+    pub fn wait(self) -> Duration {
+        match self {
+            Self::TenSeconds => Duration::from_secs(10),
+            Self::OneMinute => Duration::from_secs(60),
+            Self::TenMinutes => Duration::from_secs(600),
+            Self::OneHour => Duration::from_secs(3_600),
+        }
+    }
+
+    /// The suffix of the queue's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TenSeconds => "10s",
+            Self::OneMinute => "1m",
+            Self::TenMinutes => "10m",
+            Self::OneHour => "1h",
+        }
+    }
+
+    /// The longest tier that fits into `wait`, the shortest where none does.
+    pub fn within(wait: Duration) -> Self {
+        Self::ALL.into_iter().rev().find(|tier| tier.wait() <= wait).unwrap_or(Self::TenSeconds)
+    }
+
+    /// For a job that was parked `parks` times for failures: each time longer, at most ten minutes.
+    pub fn after_parks(parks: u32) -> Self {
+        match parks {
+            0 => Self::TenSeconds,
+            1 => Self::OneMinute,
+            2.. => Self::TenMinutes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Now {
+        let wall = Timestamp::from_second(1_800_000_000 + i64::try_from(seconds).unwrap_or(0)).unwrap_or_default();
+        Now { tick: Tick::from_micros(seconds * 1_000_000), wall }
+    }
+
+    #[test]
+    fn probes_come_at_growing_intervals_of_at_most_twenty_seconds() {
+        let mut pause = Pause::new(PauseKind::Unauthorized, None, String::new(), at(0));
+        let mut times = Vec::new();
+        while let Some(due) = pause.probe_at()
+            && due < Tick::from_micros(200_000_000)
+        {
+            times.push(due.as_micros() / 1_000_000);
+            pause.probed(due);
+        }
+        assert!(times.iter().filter(|&&second| second <= 5).count() <= 4, "{times:?}");
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] <= 20), "{times:?}");
+    }
+
+    #[test]
+    fn an_unknown_end_never_waits_longer_than_the_pause_has_lasted() {
+        let pause = Pause::new(PauseKind::MissingScopes, None, String::new(), at(0));
+        assert_eq!(pause.tier(at(0)), Tier::TenSeconds);
+        assert_eq!(pause.tier(at(59)), Tier::TenSeconds);
+        assert_eq!(pause.tier(at(60)), Tier::OneMinute);
+        assert_eq!(pause.tier(at(10_000)), Tier::TenMinutes, "an hour is for known ends");
+    }
+
+    #[test]
+    fn a_known_end_waits_as_long_as_fits() {
+        let until = at(4_000).wall;
+        let pause = Pause::new(PauseKind::DaySpent, Some(until), String::new(), at(0));
+        assert_eq!(pause.tier(at(0)), Tier::OneHour);
+        assert_eq!(pause.tier(at(1_000)), Tier::TenMinutes);
+        assert_eq!(pause.tier(at(3_990)), Tier::TenSeconds);
+        assert!(pause.parks_from(at(3_995)).is_none());
+    }
+}

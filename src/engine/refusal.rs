@@ -1,0 +1,177 @@
+//! Why a pair was not archived, in the words an outcome gives to its producer.
+
+/// Why a pair was not archived, in HubSpot's words or ours; shared by all pairs it holds for.
+///
+/// Texts are cut at a character boundary when the refusal is made: the message at
+/// [`Refusal::MAX_MESSAGE_BYTES`], every other text at [`Refusal::MAX_TEXT_BYTES`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    pub source: Source,
+    /// HubSpot's `subCategory`.
+    pub sub_category: Option<Box<str>>,
+    pub message: Box<str>,
+    /// Status of the HTTP answer that said so; `None` where no answer did.
+    pub http_status: Option<u16>,
+    /// HubSpot's name for the request, for its support.
+    pub correlation_id: Option<Box<str>>,
+    /// Whether the same job, sent again later, may succeed.
+    pub retryable: bool,
+}
+
+/// Who refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// HubSpot, with its `category`; [`Refusal::NO_CATEGORY`] where it gave none.
+    Hubspot {
+        category: Box<str>,
+    },
+    Worker(WorkerCategory),
+}
+
+/// The worker's own reasons: a closed, documented set.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum WorkerCategory {
+    /// The message is not a valid job.
+    MalformedJob,
+    /// No account is configured for the job's portal.
+    UnknownPortal,
+    /// Transient failures went on for longer than `retry.max_age`.
+    RetriesExhausted,
+    /// HubSpot refused a batch without saying which pair, and the requests allowed for finding it were spent.
+    Unattributed,
+    /// `notAfter` passed.
+    Expired,
+    /// HubSpot refuses the account or the lane until its operator mends something: a token, scopes, the API version.
+    AccountRefused,
+}
+
+impl Refusal {
+    pub const MAX_MESSAGE_BYTES: usize = 500;
+    pub const MAX_TEXT_BYTES: usize = 128;
+    /// Stands for the category that HubSpot did not give.
+    pub const NO_CATEGORY: &str = "UNKNOWN";
+
+    /// A refusal in HubSpot's words, not retryable.
+    pub fn hubspot(category: &str, message: &str, http_status: u16) -> Self {
+        Self {
+            source: Source::Hubspot { category: cut(category, Self::MAX_TEXT_BYTES) },
+            sub_category: None,
+            message: cut(message, Self::MAX_MESSAGE_BYTES),
+            http_status: Some(http_status),
+            correlation_id: None,
+            retryable: false,
+        }
+    }
+
+    /// A refusal in the worker's words, retryable as its category is.
+    pub fn worker(category: WorkerCategory, message: &str) -> Self {
+        Self {
+            source: Source::Worker(category),
+            sub_category: None,
+            message: cut(message, Self::MAX_MESSAGE_BYTES),
+            http_status: None,
+            correlation_id: None,
+            retryable: category.retryable(),
+        }
+    }
+
+    pub fn with_sub_category(mut self, sub_category: Option<&str>) -> Self {
+        self.sub_category = sub_category.map(|text| cut(text, Self::MAX_TEXT_BYTES));
+        self
+    }
+
+    pub fn with_correlation_id(mut self, correlation_id: Option<&str>) -> Self {
+        self.correlation_id = correlation_id.map(|text| cut(text, Self::MAX_TEXT_BYTES));
+        self
+    }
+
+    pub fn with_http_status(mut self, http_status: u16) -> Self {
+        self.http_status = Some(http_status);
+        self
+    }
+}
+
+impl Source {
+    /// The `source` of an outcome's error.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Hubspot { category: _ } => "HUBSPOT",
+            Self::Worker(_) => "WORKER",
+        }
+    }
+
+    /// The `category` of an outcome's error.
+    pub fn category(&self) -> &str {
+        match self {
+            Self::Hubspot { category } => category,
+            Self::Worker(category) => category.as_str(),
+        }
+    }
+}
+
+impl WorkerCategory {
+    pub const ALL: [Self; 6] = [
+        Self::MalformedJob,
+        Self::UnknownPortal,
+        Self::RetriesExhausted,
+        Self::Unattributed,
+        Self::Expired,
+        Self::AccountRefused,
+    ];
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MalformedJob => "MALFORMED_JOB",
+            Self::UnknownPortal => "UNKNOWN_PORTAL",
+            Self::RetriesExhausted => "RETRIES_EXHAUSTED",
+            Self::Unattributed => "UNATTRIBUTED",
+            Self::Expired => "EXPIRED",
+            Self::AccountRefused => "ACCOUNT_REFUSED",
+        }
+    }
+
+    /// Whether the same job, sent again later, may succeed.
+    pub fn retryable(self) -> bool {
+        match self {
+            Self::MalformedJob | Self::UnknownPortal | Self::Expired => false,
+            Self::RetriesExhausted | Self::Unattributed | Self::AccountRefused => true,
+        }
+    }
+}
+
+/// The longest start of `text` that has at most `max_bytes` bytes and ends at a character boundary.
+pub(crate) fn cut(text: &str, max_bytes: usize) -> Box<str> {
+    let mut end = text.len().min(max_bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        let long = "é".repeat(400);
+        let refusal = Refusal::hubspot(&long, &format!("x{long}"), 400)
+            .with_sub_category(Some(&long))
+            .with_correlation_id(Some(&format!("x{long}")));
+
+        assert_eq!(refusal.message.len(), 499);
+        assert_eq!(refusal.source.category().len(), 128);
+        assert_eq!(refusal.sub_category.map(|text| text.len()), Some(128));
+        assert_eq!(refusal.correlation_id.map(|text| text.len()), Some(127));
+    }
+
+    #[test]
+    fn a_worker_refusal_is_as_retryable_as_its_category() {
+        for category in WorkerCategory::ALL {
+            let refusal = Refusal::worker(category, "why");
+            assert_eq!(refusal.retryable, category.retryable());
+            assert_eq!((refusal.source.as_str(), refusal.source.category()), ("WORKER", category.as_str()));
+        }
+    }
+}

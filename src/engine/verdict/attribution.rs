@@ -1,0 +1,283 @@
+//! From the records that HubSpot's errors name to the pairs of the request that asked for them.
+//!
+//! Nothing may fail because of a neighbour: a pair is refused only where no other pair of the request
+//! can be the one that an error means. Every other pair that may be meant is suspect.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::contract::association::{Pair, RecordId};
+use crate::engine::refusal::Refusal;
+use crate::engine::verdict::body::{Charge, Envelope, Fault, MAX_CHARGES, Named};
+use crate::engine::verdict::wording::Wording;
+use crate::engine::verdict::{Judgement, PairVerdict};
+
+/// Categories of an entry of `errors[]` that condemn no pair: they pass, or an operator mends them.
+const PASSING: [&str; 7] = [
+    "RATE_LIMIT",
+    "RATE_LIMITS",
+    "CONFLICT",
+    "INTERNAL_ERROR",
+    "EXPIRED_AUTHENTICATION",
+    "INVALID_AUTHENTICATION",
+    "MISSING_SCOPES",
+];
+
+/// Judges a batch that HubSpot worked through with errors: a pair that no error can mean is archived.
+pub(super) fn judge_partial(envelope: &Envelope, pairs: &[Pair], wording: &Wording<'_>) -> Judgement {
+    let mut docket = Docket::new(pairs, wording, Scope::Entry);
+    let mut explained: u64 = 0;
+    let mut doubt = None;
+    let mut delay = None;
+    for fault in envelope.errors() {
+        let Placement { met, charge } = docket.place(fault);
+        if met || charge.nothing_there() {
+            explained += 1;
+        } else if is_passing(&charge) {
+            explained += 1;
+            delay.get_or_insert_with(|| wording.exhausted(charge.message));
+        } else {
+            doubt.get_or_insert_with(|| wording.refused(&charge));
+        }
+    }
+    if envelope.num_errors() > explained {
+        doubt.get_or_insert_with(|| wording.refused_without_account());
+    }
+    let rest = match (doubt, delay) {
+        (Some(refusal), _) => PairVerdict::Suspect(refusal),
+        (None, Some(refusal)) => PairVerdict::Again(refusal),
+        (None, None) => PairVerdict::Archived,
+    };
+    each(docket.close(&rest))
+}
+
+/// Judges a batch that HubSpot refused as a whole: a pair that no error can mean was left untouched.
+pub(super) fn judge_refused(fault: Fault<'_>, pairs: &[Pair], wording: &Wording<'_>) -> Judgement {
+    let mut docket = Docket::new(pairs, wording, Scope::Request);
+    let Placement { met, charge } = docket.place(fault);
+    if !met && charge.nothing_there() && pairs.len() == 1 {
+        return Judgement::Archived;
+    }
+    let verdicts = docket.close(&PairVerdict::Untouched);
+    let undecided = |verdict: &PairVerdict| *verdict == PairVerdict::Untouched;
+    let suspect = |verdict: &PairVerdict| matches!(verdict, PairVerdict::Suspect(_));
+    if verdicts.iter().all(undecided) || verdicts.iter().all(suspect) {
+        return refuse_request(pairs, wording.refused(&charge));
+    }
+    each(verdicts)
+}
+
+/// Judges a refusal that names nothing: a pair that was alone in its request is the one.
+pub(super) fn refuse_request(pairs: &[Pair], refusal: Arc<Refusal>) -> Judgement {
+    match pairs {
+        [_] => Judgement::Each(vec![PairVerdict::Refused(refusal)]),
+        _ => Judgement::Suspect(refusal),
+    }
+}
+
+fn each(verdicts: Vec<PairVerdict>) -> Judgement {
+    if verdicts.iter().all(|verdict| *verdict == PairVerdict::Archived) {
+        return Judgement::Archived;
+    }
+    Judgement::Each(verdicts)
+}
+
+/// The pairs of a request, with what was found about each of them.
+struct Docket<'a> {
+    pairs: &'a [Pair],
+    by_from: HashMap<RecordId, Vec<usize>>,
+    by_to: HashMap<RecordId, Vec<usize>>,
+    findings: Vec<Finding>,
+    charges_left: usize,
+    wording: &'a Wording<'a>,
+    scope: Scope,
+}
+
+/// What the errors of a body are about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Single entries of a batch that was worked through.
+    Entry,
+    /// The whole request, which was refused.
+    Request,
+}
+
+/// What was found about one pair; a later finding replaces an earlier one only if it weighs more.
+enum Finding {
+    Nothing,
+    NothingThere,
+    Passing(Arc<Refusal>),
+    Suspect(Arc<Refusal>),
+    Refused(Arc<Refusal>),
+}
+
+/// How surely an error means a pair, the surest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Aim {
+    /// This pair, whatever else is in the request.
+    Sure,
+    /// This pair, or another one that the same words fit.
+    Perhaps,
+    /// An id that stands on both sides of the request: even an excuse may mean another pair.
+    Unclear,
+}
+
+/// What became of one error.
+struct Placement<'a> {
+    /// Whether it named any pair of the request.
+    met: bool,
+    /// Its weightiest words, for the pairs that it did not name.
+    charge: Charge<'a>,
+}
+
+impl<'a> Docket<'a> {
+    fn new(pairs: &'a [Pair], wording: &'a Wording<'a>, scope: Scope) -> Self {
+        let mut by_from = HashMap::<_, Vec<_>>::new();
+        let mut by_to = HashMap::<_, Vec<_>>::new();
+        for (index, pair) in pairs.iter().enumerate() {
+            by_from.entry(pair.from).or_default().push(index);
+            by_to.entry(pair.to).or_default().push(index);
+        }
+        let findings = pairs.iter().map(|_| Finding::Nothing).collect();
+        Self { pairs, by_from, by_to, findings, charges_left: MAX_CHARGES, wording, scope }
+    }
+
+    /// Lays an error at the pairs it names. One that says more than may still be read names nothing.
+    fn place<'f>(&mut self, fault: Fault<'f>) -> Placement<'f> {
+        let (first, more) = fault.charges(self.charges_left);
+        let Some(left) = self.charges_left.checked_sub(1 + more.len()) else {
+            // What was not read may accuse where the rest excuses.
+            return Placement { met: false, charge: Charge { sub_category: None, ..first } };
+        };
+        self.charges_left = left;
+        let mut met = false;
+        for charge in std::iter::once(&first).chain(&more) {
+            met |= self.lay(charge);
+        }
+        let accusing = |charge: &Charge<'_>| !charge.nothing_there();
+        let charge = if accusing(&first) { first } else { more.into_iter().find(accusing).unwrap_or(first) };
+        Placement { met, charge }
+    }
+
+    /// Whether the charge names any pair of the request.
+    fn lay(&mut self, charge: &Charge<'_>) -> bool {
+        let aims = self.meant(charge);
+        let Some(_) = aims.first() else { return false };
+        let passing = self.scope == Scope::Entry && is_passing(charge);
+        let refusal = if passing { self.wording.exhausted(charge.message) } else { self.wording.refused(charge) };
+        for (index, aim) in &aims {
+            let refusal = Arc::clone(&refusal);
+            let finding = match aim {
+                Aim::Unclear if charge.nothing_there() => Finding::Nothing,
+                Aim::Sure | Aim::Perhaps if charge.nothing_there() => Finding::NothingThere,
+                Aim::Sure | Aim::Perhaps | Aim::Unclear if passing => Finding::Passing(refusal),
+                Aim::Sure => Finding::Refused(refusal),
+                Aim::Perhaps | Aim::Unclear => Finding::Suspect(refusal),
+            };
+            if finding.weight() > self.findings[*index].weight() {
+                self.findings[*index] = finding;
+            }
+        }
+        true
+    }
+
+    /// The pairs that a charge can mean, each once.
+    fn meant(&self, charge: &Charge<'_>) -> Vec<(usize, Aim)> {
+        let Named { from, to, either } = &charge.named;
+        let missing = charge.not_found();
+        let mut aims = match (from.as_slice(), to.as_slice()) {
+            ([], []) => Vec::new(),
+            (from, []) => one_side(&self.by_from, from, missing),
+            ([], to) => one_side(&self.by_to, to, missing),
+            (from, to) => self.both_sides(from, to),
+        };
+        for id in either {
+            aims.extend(self.either_side(*id, missing));
+        }
+        aims.sort_unstable();
+        aims.dedup_by_key(|(index, _)| *index);
+        // An error that names all it was sent may only be repeating it.
+        if aims.len() > 1 && aims.len() == self.pairs.len() && !missing {
+            for (_, aim) in &mut aims {
+                *aim = (*aim).max(Aim::Perhaps);
+            }
+        }
+        aims
+    }
+
+    /// The pairs between the named records.
+    ///
+    /// Where all that was asked of one record is named, the error may only be repeating the input; and of
+    /// several records on both sides it is not said which belong together.
+    fn both_sides(&self, from: &[RecordId], to: &[RecordId]) -> Vec<(usize, Aim)> {
+        let wanted = |index: &usize| to.binary_search(&self.pairs[*index].to).is_ok();
+        let matches: Vec<usize> =
+            from.iter().filter_map(|id| self.by_from.get(id)).flatten().copied().filter(wanted).collect();
+        let asked = match (from, to) {
+            ([from], _) => self.by_from.get(from).map_or(0, Vec::len),
+            (_, [to]) => self.by_to.get(to).map_or(0, Vec::len),
+            (_, _) => 0,
+        };
+        let aim = if matches.len() == 1 || matches.len() < asked { Aim::Sure } else { Aim::Perhaps };
+        matches.into_iter().map(|index| (index, aim)).collect()
+    }
+
+    fn either_side(&self, id: RecordId, missing: bool) -> Vec<(usize, Aim)> {
+        let from = one_side(&self.by_from, &[id], missing);
+        let to = one_side(&self.by_to, &[id], missing);
+        match (from.is_empty(), to.is_empty()) {
+            (_, true) => from,
+            (true, false) => to,
+            (false, false) => from.into_iter().chain(to).map(|(index, _)| (index, Aim::Unclear)).collect(),
+        }
+    }
+
+    /// The verdicts in the request's order; `rest` is that of the pairs about which nothing was found.
+    fn close(self, rest: &PairVerdict) -> Vec<PairVerdict> {
+        let alone = self.pairs.len() == 1;
+        let verdicts = self.findings.into_iter().map(|finding| match finding {
+            Finding::Nothing => rest.clone(),
+            Finding::NothingThere => PairVerdict::Archived,
+            Finding::Passing(refusal) => PairVerdict::Again(refusal),
+            Finding::Suspect(refusal) => PairVerdict::Suspect(refusal),
+            Finding::Refused(refusal) => PairVerdict::Refused(refusal),
+        });
+        let certain = |verdict| match verdict {
+            PairVerdict::Suspect(refusal) if alone => PairVerdict::Refused(refusal),
+            PairVerdict::Suspect(_)
+            | PairVerdict::Archived
+            | PairVerdict::Refused(_)
+            | PairVerdict::Again(_)
+            | PairVerdict::Untouched => verdict,
+        };
+        verdicts.map(certain).collect()
+    }
+}
+
+impl Finding {
+    fn weight(&self) -> u8 {
+        match self {
+            Self::Nothing => 0,
+            Self::NothingThere => 1,
+            Self::Passing(_) => 2,
+            Self::Suspect(_) => 3,
+            Self::Refused(_) => 4,
+        }
+    }
+}
+
+fn is_passing(charge: &Charge<'_>) -> bool {
+    charge.category.is_some_and(|category| PASSING.contains(&category))
+}
+
+/// The pairs of records that are named on one side only.
+///
+/// A record that does not exist fails all its pairs; any other fault may be that of one of them.
+fn one_side(side: &HashMap<RecordId, Vec<usize>>, ids: &[RecordId], missing: bool) -> Vec<(usize, Aim)> {
+    let groups = ids.iter().filter_map(|id| side.get(id));
+    let aims = groups.flat_map(|group| {
+        let aim = if missing || group.len() == 1 { Aim::Sure } else { Aim::Perhaps };
+        group.iter().map(move |index| (*index, aim))
+    });
+    aims.collect()
+}

@@ -1,0 +1,195 @@
+//! The table of answers: what each HTTP status means, and where the body has the last word.
+
+use std::sync::Arc;
+
+use crate::contract::association::Pair;
+use crate::engine::refusal::{Refusal, cut};
+use crate::engine::reply::{Answer, Reply, Silence};
+use crate::engine::verdict::attribution::{judge_partial, judge_refused, refuse_request};
+use crate::engine::verdict::body::{Content, Envelope, Fault, State};
+use crate::engine::verdict::wording::{Wording, unanswered};
+use crate::engine::verdict::{
+    AccountPause, AccountPauseKind, Again, Judgement, LanePause, LanePauseKind, Policy, Throttled, Transient,
+};
+
+/// The start of the one message that stands for a category: HubSpot gives none where a type does not exist.
+const NO_SUCH_TYPE: &str = "Unable to infer object type from:";
+/// The one message that says which limit was reached where `policyName` does not.
+const SECONDLY_MESSAGE: &str = "You have reached your secondly limit.";
+
+/// Judges the reply to a request that carried `pairs`, which are distinct and at least one.
+///
+/// Total: every status, every header and every body has a judgement.
+pub fn judge(reply: &Reply, pairs: &[Pair]) -> Judgement {
+    match reply {
+        Reply::Silence(silence) => judge_silence(silence),
+        Reply::Answer(answer) => {
+            let content = Content::read(&answer.body);
+            let fault = match &content {
+                Content::Object(envelope) => Some(envelope.fault()),
+                Content::Nothing | Content::Unreadable => None,
+            };
+            let wording = Wording::of(answer, fault);
+            Case { answer, content: &content, fault, wording, pairs }.judge()
+        }
+    }
+}
+
+fn judge_silence(silence: &Silence) -> Judgement {
+    let cause = match silence {
+        Silence::Refused => Transient::Unreachable,
+        Silence::Tls(_) => Transient::Tls,
+        Silence::TimedOut => Transient::TimedOut,
+        Silence::Reset => Transient::Reset,
+    };
+    Judgement::Again(Again { cause, retry_after: None, refusal: unanswered(silence) })
+}
+
+/// An answer with what was read of it.
+struct Case<'a> {
+    answer: &'a Answer,
+    content: &'a Content,
+    /// The body as one error.
+    fault: Option<Fault<'a>>,
+    wording: Wording<'a>,
+    pairs: &'a [Pair],
+}
+
+impl Case<'_> {
+    fn judge(&self) -> Judgement {
+        match self.answer.status {
+            200..=299 => self.success(),
+            300..=399 => self.pause_lane(LanePauseKind::Redirected),
+            401 => self.token_refused(),
+            403 => self.forbidden(),
+            404 => self.not_found(),
+            405 => self.pause_lane(LanePauseKind::MethodNotAllowed),
+            415 => self.pause_lane(LanePauseKind::UnsupportedMedia),
+            408 | 409 | 425 => self.again(Transient::NotNow),
+            413 | 414 => self.again(Transient::TooLarge),
+            423 => self.again(Transient::Locked),
+            429 => self.throttled(),
+            477 => self.pause_account(AccountPauseKind::Moving(self.answer.headers.retry_after)),
+            400..=499 => self.refused(),
+            522 | 525 | 526 => self.again(Transient::EdgeConnection),
+            524 => self.again(Transient::TimedOut),
+            500..=599 => self.again(Transient::ServerError),
+            0..=199 | 600.. => self.again(Transient::Garbage),
+        }
+    }
+
+    /// 2xx: the code has changed between releases of HubSpot's API, so the body decides.
+    fn success(&self) -> Judgement {
+        match self.content {
+            Content::Nothing => Judgement::Archived,
+            Content::Unreadable => self.again(Transient::Garbage),
+            Content::Object(envelope) => match envelope.state() {
+                State::Done => judge_partial(envelope, self.pairs, &self.wording),
+                State::Unfinished => self.again(Transient::Unfinished),
+                State::Unknown => self.again(Transient::Garbage),
+                State::Failed => self.failed_success(envelope),
+            },
+        }
+    }
+
+    /// An error's body with the status of a success: its category stands for the status it ought to have.
+    fn failed_success(&self, envelope: &Envelope) -> Judgement {
+        match envelope.fault().category() {
+            Some("CONFLICT") => self.again(Transient::NotNow),
+            Some("INTERNAL_ERROR") => self.again(Transient::ServerError),
+            Some(_) | None => self.refused(),
+        }
+    }
+
+    /// 400 and every 4xx without a row of its own: something in the request, unless the body knows better.
+    fn refused(&self) -> Judgement {
+        let Some(fault) = self.fault else {
+            return refuse_request(self.pairs, self.wording.refused_without_words());
+        };
+        match fault.category() {
+            _ if fault.is_rate_limit() => self.throttled(),
+            Some("EXPIRED_AUTHENTICATION" | "INVALID_AUTHENTICATION") => self.token_refused(),
+            Some("MISSING_SCOPES") => self.forbidden(),
+            None if self.no_such_type() => Judgement::LaneRefused(self.wording.refused_in_words_of(fault)),
+            Some(_) | None => judge_refused(fault, self.pairs, &self.wording),
+        }
+    }
+
+    /// Whether a 400, or what ought to have been one, says that an object type does not exist.
+    fn no_such_type(&self) -> bool {
+        let may_be = matches!(self.answer.status, 200..=299 | 400);
+        may_be && self.message().is_some_and(|message| message.starts_with(NO_SUCH_TYPE))
+    }
+
+    /// 404 is about the path, unless the body says which records were not found.
+    fn not_found(&self) -> Judgement {
+        match self.fault {
+            Some(fault) if fault.is_about_records() => judge_refused(fault, self.pairs, &self.wording),
+            Some(_) | None => self.pause_lane(LanePauseKind::NotFound),
+        }
+    }
+
+    fn forbidden(&self) -> Judgement {
+        let scopes_missing = |fault: &Fault<'_>| fault.category() == Some("MISSING_SCOPES");
+        let Some(fault) = self.fault.filter(scopes_missing) else {
+            return self.pause_lane(LanePauseKind::Forbidden);
+        };
+        let scopes = fault.scopes(LanePauseKind::MAX_SCOPES);
+        let scopes = scopes.into_iter().map(|scope| cut(scope, Refusal::MAX_TEXT_BYTES)).collect();
+        self.pause_lane(LanePauseKind::MissingScopes(scopes))
+    }
+
+    fn token_refused(&self) -> Judgement {
+        self.pause_account(match self.fault.and_then(Fault::category) {
+            Some("EXPIRED_AUTHENTICATION") => AccountPauseKind::TokenExpired,
+            Some("INVALID_AUTHENTICATION") => AccountPauseKind::TokenInvalid,
+            Some(_) | None => AccountPauseKind::TokenRefused,
+        })
+    }
+
+    fn throttled(&self) -> Judgement {
+        let policy = match self.fault.and_then(Fault::policy_name) {
+            Some("TEN_SECONDLY_ROLLING") => Policy::TenSecondly,
+            Some("SECONDLY") => Policy::Secondly,
+            Some("DAILY") => Policy::Daily,
+            Some(_) | None if self.message() == Some(SECONDLY_MESSAGE) => Policy::Secondly,
+            Some(_) | None => Policy::Unknown,
+        };
+        let retry_after = self.answer.headers.retry_after;
+        Judgement::Throttled(Throttled { policy, retry_after, refusal: self.wording.exhausted(self.message()) })
+    }
+
+    fn again(&self, cause: Transient) -> Judgement {
+        let retry_after = self.answer.headers.retry_after;
+        let message = self.message().or(match cause {
+            Transient::Garbage => Some("the answer cannot be read, so whether the association was archived is unknown"),
+            Transient::Unfinished => Some("the batch was accepted but not completed"),
+            Transient::ServerError
+            | Transient::EdgeConnection
+            | Transient::TimedOut
+            | Transient::NotNow
+            | Transient::TooLarge
+            | Transient::Locked
+            | Transient::Unreachable
+            | Transient::Tls
+            | Transient::Reset => None,
+        });
+        Judgement::Again(Again { cause, retry_after, refusal: self.wording.exhausted(message) })
+    }
+
+    fn pause_lane(&self, kind: LanePauseKind) -> Judgement {
+        Judgement::PauseLane(LanePause { kind, refusal: self.account_refused() })
+    }
+
+    fn pause_account(&self, kind: AccountPauseKind) -> Judgement {
+        Judgement::PauseAccount(AccountPause { kind, refusal: self.account_refused() })
+    }
+
+    fn account_refused(&self) -> Arc<Refusal> {
+        self.wording.account_refused(self.message())
+    }
+
+    fn message(&self) -> Option<&str> {
+        self.fault.and_then(Fault::message)
+    }
+}
