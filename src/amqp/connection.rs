@@ -1,11 +1,9 @@
 //! Connections to the broker, and what can be wrong with one.
 
-use std::fmt;
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lapin::tcp::{AsyncTcpStream, OwnedIdentity, OwnedTLSConfig};
@@ -14,7 +12,7 @@ use lapin::{Connection, ConnectionProperties, ErrorKind};
 use secrecy::ExposeSecret;
 use tokio::time::timeout;
 
-use super::settings::AmqpSettings;
+use crate::config::{AmqpSettings, Broker};
 
 /// Name lookup, TCP and TLS together.
 const TRANSPORT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -36,6 +34,8 @@ pub const NOT_ALLOWED: u16 = 530;
 /// Why there is no connection, by what can be done about it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ConnectFault {
+    #[error("{cause}")]
+    Settings { cause: String },
     #[error("the broker at {at} cannot be reached: {cause}; check amqp.uri and that RabbitMQ is running")]
     Unreachable { at: String, cause: String },
     #[error(
@@ -53,78 +53,52 @@ impl ConnectFault {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Tls { .. } => false,
-            Self::AccessRefused { .. } | Self::VhostRefused { .. } => true,
+            Self::Settings { .. } | Self::AccessRefused { .. } | Self::VhostRefused { .. } => true,
         }
     }
 }
 
-/// Settings that can be seen to be wrong without a network.
-#[derive(Debug, thiserror::Error)]
-pub enum DialFault {
-    #[error("amqp.uri (ARCHIVER__AMQP__URI) is not a broker's address: write amqp://user:password@host:5672/vhost")]
-    Uri,
-    #[error("{setting}: cannot read {path}: {cause}")]
-    File { setting: &'static str, path: String, cause: io::Error },
-    #[error("amqp.client_cert_file and amqp.client_key_file belong together: set both or neither")]
-    HalfIdentity,
-}
-
 /// All that is needed to connect, as often as necessary.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Dial {
-    uri: AMQPUri,
-    tls: OwnedTLSConfig,
+    settings: AmqpSettings,
     name: String,
 }
 
 impl Dial {
     /// `purpose` shows in the broker's list of connections, beside the product's name.
-    pub fn new(settings: &AmqpSettings, purpose: &str) -> Result<Self, DialFault> {
-        Ok(Self {
-            uri: read_uri(settings.uri.expose_secret())?,
-            tls: read_tls(settings)?,
-            name: format!("{} {purpose}", env!("CARGO_PKG_NAME")),
-        })
+    pub fn new(settings: &AmqpSettings, purpose: &str) -> Self {
+        Self { settings: settings.clone(), name: format!("{} {purpose}", env!("CARGO_PKG_NAME")) }
     }
 
-    /// Tries once; ends within 40 s and leaves nothing behind when it fails.
-    pub async fn connect(&self) -> Result<Connection, ConnectFault> {
-        let socket = Arc::new(Socket::default());
-        let attempt = self.attempt(Arc::clone(&socket));
-        let outcome = timeout(TRANSPORT_TIMEOUT + HANDSHAKE_TIMEOUT, attempt).await;
-        match outcome {
+    /// Tries once, with address, password and certificates as their files are now; ends within `limit`, and in any case
+    /// within 40 s. Leaves nothing behind when it fails or is dropped.
+    pub async fn connect(&self, limit: Duration) -> Result<Connection, ConnectFault> {
+        let broker = self.settings.broker().map_err(|fault| ConnectFault::Settings { cause: fault.to_string() })?;
+        let at = broker.uri.to_string();
+        let mut uri: AMQPUri = broker.uri.expose().parse().map_err(|_unsafe_to_show| ConnectFault::Settings {
+            cause: format!("amqp.uri ({at}) is not understood by the AMQP client"),
+        })?;
+        uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT_SECONDS));
+        let vhost = uri.vhost.clone();
+
+        let attempt = Attempt(Arc::default());
+        let connecting = self.attempt(uri, tls_config(&broker), Arc::clone(&attempt.0));
+        match timeout(limit.min(TRANSPORT_TIMEOUT + HANDSHAKE_TIMEOUT), connecting).await {
             Ok(Ok(connection)) => {
-                socket.forget();
+                attempt.0.release();
                 Ok(connection)
             }
-            Ok(Err(error)) => {
-                socket.shut();
-                Err(self.explain(&error, socket.stage()))
-            }
-            Err(_elapsed) => {
-                // lapin's thread would wait for the silent peer for ever.
-                socket.shut();
-                Err(self.silent())
-            }
+            Ok(Err(error)) => Err(explain(&error, attempt.0.stage(), at, vhost)),
+            Err(_elapsed) => Err(ConnectFault::Unreachable { at, cause: attempt.0.stage().silence().to_owned() }),
         }
     }
 
-    /// The fault of a broker that accepts connections and says nothing.
-    pub fn silent(&self) -> ConnectFault {
-        self.unreachable("it does not answer")
-    }
-
-    /// Host and port, without credentials.
-    pub fn address(&self) -> String {
-        format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
-    }
-
-    async fn attempt(&self, socket: Arc<Socket>) -> lapin::Result<Connection> {
-        let tls = self.tls.clone();
+    async fn attempt(&self, uri: AMQPUri, tls: OwnedTLSConfig, socket: Arc<Socket>) -> lapin::Result<Connection> {
         let properties = ConnectionProperties::default().with_connection_name(self.name.clone().into());
         let runtime = lapin::runtime::default_runtime()?;
         Connection::connector(
-            self.uri.clone(),
+            uri,
             runtime,
             async move |uri: AMQPUri, runtime| {
                 let transport = async {
@@ -152,32 +126,6 @@ impl Dial {
         )
         .await
     }
-
-    fn explain(&self, error: &lapin::Error, stage: Stage) -> ConnectFault {
-        let at = self.address();
-        match reply_code(error) {
-            Some(ACCESS_REFUSED) => ConnectFault::AccessRefused { at },
-            Some(NOT_ALLOWED) => ConnectFault::VhostRefused {
-                at,
-                vhost: self.uri.vhost.clone(),
-                cause: reply_text(error).unwrap_or_default(),
-            },
-            _ => match stage {
-                Stage::Tls => ConnectFault::Tls { at, cause: plain_cause(error) },
-                Stage::Tcp | Stage::Handshake => self.unreachable(&plain_cause(error)),
-            },
-        }
-    }
-
-    fn unreachable(&self, cause: &str) -> ConnectFault {
-        ConnectFault::Unreachable { at: self.address(), cause: cause.to_owned() }
-    }
-}
-
-impl fmt::Debug for Dial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dial").field("at", &self.address()).field("name", &self.name).finish_non_exhaustive()
-    }
 }
 
 /// The code with which the broker closed a channel or connection, if it was the broker.
@@ -194,37 +142,25 @@ fn plain_cause(error: &lapin::Error) -> String {
     if let ErrorKind::IOError(cause) = error.kind() { cause.to_string() } else { error.to_string() }
 }
 
-fn read_uri(text: &str) -> Result<AMQPUri, DialFault> {
-    let mut uri: AMQPUri = text.parse().map_err(|_unsafe_to_show| DialFault::Uri)?;
-    if let Some(address) = ipv6_host(text) {
-        uri.authority.host = address.to_owned();
+fn explain(error: &lapin::Error, stage: Stage, at: String, vhost: String) -> ConnectFault {
+    match reply_code(error) {
+        Some(ACCESS_REFUSED) => ConnectFault::AccessRefused { at },
+        Some(NOT_ALLOWED) => {
+            ConnectFault::VhostRefused { at, vhost, cause: reply_text(error).unwrap_or_default() }
+        }
+        _ => match stage {
+            Stage::Tls => ConnectFault::Tls { at, cause: plain_cause(error) },
+            Stage::Tcp | Stage::Handshake => ConnectFault::Unreachable { at, cause: plain_cause(error) },
+        },
     }
-    uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT_SECONDS));
-    Ok(uri)
 }
 
-/// lapin's reader takes an IPv6 literal for no host at all, and would connect to localhost.
-fn ipv6_host(uri: &str) -> Option<&str> {
-    let authority = uri.split_once("://")?.1.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit_once('@').map_or(authority, |(_user, host)| host);
-    host.strip_prefix('[')?.split_once(']').map(|(address, _port)| address)
-}
-
-fn read_tls(settings: &AmqpSettings) -> Result<OwnedTLSConfig, DialFault> {
-    let cert_chain = settings.ca_file.as_deref().map(|path| read_text("amqp.ca_file", path)).transpose()?;
-    let identity = match (&settings.client_cert_file, &settings.client_key_file) {
-        (Some(cert), Some(key)) => Some(OwnedIdentity::PKCS8 {
-            pem: read_text("amqp.client_cert_file", cert)?.into_bytes(),
-            key: read_text("amqp.client_key_file", key)?.into_bytes(),
-        }),
-        (None, None) => None,
-        (Some(_), None) | (None, Some(_)) => return Err(DialFault::HalfIdentity),
-    };
-    Ok(OwnedTLSConfig { identity, cert_chain })
-}
-
-fn read_text(setting: &'static str, path: &Path) -> Result<String, DialFault> {
-    std::fs::read_to_string(path).map_err(|cause| DialFault::File { setting, path: path.display().to_string(), cause })
+fn tls_config(broker: &Broker) -> OwnedTLSConfig {
+    let identity = broker.client.as_ref().map(|client| OwnedIdentity::PKCS8 {
+        pem: client.cert_pem.clone().into_bytes(),
+        key: client.key_pem.expose_secret().as_bytes().to_vec(),
+    });
+    OwnedTLSConfig { identity, cert_chain: broker.ca_pem.clone() }
 }
 
 /// How far an attempt came, which tells a refused certificate from a refused port.
@@ -236,58 +172,70 @@ enum Stage {
     Handshake,
 }
 
-/// A second handle on an attempt's socket, so that a hung attempt can be ended from outside.
-#[derive(Default)]
-struct Socket(Mutex<(Stage, Option<TcpStream>)>);
-
-impl Socket {
-    fn reach(&self, stage: Stage) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = stage;
-    }
-
-    fn stage(&self) -> Stage {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn hold(&self, stream: TcpStream) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(stream);
-    }
-
-    /// The connection lives: it alone closes its socket.
-    fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1 = None;
-    }
-
-    fn shut(&self) {
-        if let Some(stream) = self.0.lock().unwrap_or_else(PoisonError::into_inner).1.take() {
-            // Fails only where the peer was faster.
-            let _ = stream.shutdown(Shutdown::Both);
+impl Stage {
+    fn silence(self) -> &'static str {
+        match self {
+            Self::Tcp => "it does not answer",
+            Self::Tls => "it accepts connections but does not answer in TLS",
+            Self::Handshake => "it accepts connections but does not answer in AMQP",
         }
     }
 }
 
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use super::*;
+/// A second handle on an attempt's socket, so that a hung or abandoned attempt can be ended from outside: the library's
+/// thread would wait for a silent peer for ever.
+#[derive(Default)]
+struct Socket(Mutex<SocketState>);
 
-    #[test]
-    fn the_heartbeat_of_the_uri_wins() {
-        assert_eq!(read_uri("amqp://localhost/").unwrap().query.heartbeat, Some(HEARTBEAT_SECONDS));
-        assert_eq!(read_uri("amqp://localhost/?heartbeat=40").unwrap().query.heartbeat, Some(40));
+#[derive(Default)]
+struct SocketState {
+    stage: Stage,
+    stream: Option<TcpStream>,
+    abandoned: bool,
+}
+
+impl Socket {
+    fn reach(&self, stage: Stage) {
+        self.lock().stage = stage;
     }
 
-    #[test]
-    fn an_ipv6_address_is_a_host() {
-        let uri = read_uri("amqp://user:pa%5Bss@[::1]:5673/%2f").unwrap();
-        assert_eq!((uri.authority.host.as_str(), uri.authority.port), ("::1", 5673));
-        assert_eq!(uri.authority.userinfo.password, "pa[ss");
-        assert_eq!(read_uri("amqp://broker.example/x").unwrap().authority.host, "broker.example");
+    fn stage(&self) -> Stage {
+        self.lock().stage
     }
 
-    #[test]
-    fn a_wrong_uri_is_not_repeated() {
-        let text = read_uri("amqp//user:secret@host").unwrap_err().to_string();
-        assert!(!text.contains("secret"), "{text}");
+    fn hold(&self, stream: TcpStream) {
+        let mut state = self.lock();
+        if state.abandoned {
+            shut(&stream);
+        } else {
+            state.stream = Some(stream);
+        }
     }
+
+    /// The connection lives: it alone closes its socket.
+    fn release(&self) {
+        self.lock().stream = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SocketState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the attempt when it goes out of scope, unless the socket was released.
+struct Attempt(Arc<Socket>);
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.abandoned = true;
+        if let Some(stream) = state.stream.take() {
+            shut(&stream);
+        }
+    }
+}
+
+fn shut(stream: &TcpStream) {
+    // Fails only where the peer was faster.
+    let _ = stream.shutdown(Shutdown::Both);
 }

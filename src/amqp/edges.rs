@@ -7,14 +7,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::acknowledge::Settler;
 use super::backoff::Backoff;
-use super::connection::{CALL_TIMEOUT, ConnectFault, Dial, DialFault};
+use super::connection::{CALL_TIMEOUT, ConnectFault, Dial};
 use super::consumer::{Intake, IntakeWiring};
 use super::health::Health;
 use super::link::{Link, Purpose};
 use super::prefetch::Prefetch;
 use super::publisher::{Publisher, Wiring};
 use super::receipt::{CurrentGeneration, Held};
-use super::settings::AmqpSettings;
+use crate::config::AmqpSettings;
 use super::topology::{Topology, TopologyFault, TopologyReport};
 
 /// A running pair of connections with all that works on them.
@@ -35,8 +35,6 @@ pub struct Edges {
 #[derive(Debug, thiserror::Error)]
 pub enum StartFault {
     #[error(transparent)]
-    Settings(#[from] DialFault),
-    #[error(transparent)]
     Connect(#[from] ConnectFault),
     #[error(transparent)]
     Topology(#[from] TopologyFault),
@@ -48,12 +46,10 @@ impl Edges {
         let (health, held, current) = (Arc::<Health>::default(), Arc::<Held>::default(), CurrentGeneration::default());
         let topology = Arc::new(Topology::new(settings));
         let give_up = CancellationToken::new();
-        let link = |purpose, name| -> Result<Arc<Link>, StartFault> {
-            let dial = Dial::new(settings, name)?;
-            Ok(Arc::new(Link::new(dial, purpose, &health, give_up.clone())))
+        let link = |purpose, name| {
+            Arc::new(Link::new(Dial::new(settings, name), purpose, &health, give_up.clone()))
         };
-        let consume = link(Purpose::Consume, "consume")?;
-        let publish = link(Purpose::Publish, "publish")?;
+        let (consume, publish) = (link(Purpose::Consume, "consume"), link(Purpose::Publish, "publish"));
 
         let deadline = Instant::now() + settings.connect_timeout;
         consume.connect_first(settings.connect_timeout).await?;
@@ -79,7 +75,7 @@ impl Edges {
             current,
             health: Arc::clone(&health),
             held: Arc::clone(&held),
-            prefetch: Prefetch::new(settings.prefetch, settings.max_held_bytes),
+            prefetch: Prefetch::new(settings.prefetch.get(), settings.max_held_bytes),
         });
         let closer = Closer { consume, publish, settler: settler.clone(), give_up };
         Ok(Self { intake, publisher, settler, held, health, topology: report, closer })

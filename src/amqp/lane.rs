@@ -191,7 +191,7 @@ impl Lane {
             return batch;
         }
         let (stale, live): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_stale);
-        self.reports.stale(stale.into_iter().map(|pending| Answer { receipt: None, ..pending.answer }).collect());
+        self.reports.stale(stale.into_iter().map(|pending| pending.answer.without_receipt()).collect());
         live
     }
 

@@ -56,13 +56,12 @@ impl Link {
         let deadline = Instant::now() + patience;
         let mut backoff = Backoff::default();
         loop {
-            let fault = match timeout(patience, self.dial.connect()).await {
-                Ok(Ok(connection)) => {
+            let fault = match self.dial.connect(deadline.saturating_duration_since(Instant::now())).await {
+                Ok(connection) => {
                     self.connection.lock().await.connection = Some(self.adopt(connection));
                     return Ok(());
                 }
-                Ok(Err(fault)) => fault,
-                Err(_elapsed) => self.dial.silent(),
+                Err(fault) => fault,
             };
             let wait = backoff.next_wait();
             if fault.is_refusal() || Instant::now() + wait >= deadline {
@@ -150,10 +149,10 @@ impl Link {
     }
 
     async fn reconnect(&self, backoff: &mut Backoff) -> Option<Connection> {
-        match self.dial.connect().await {
+        match self.dial.connect(Duration::MAX).await {
             Ok(connection) => {
                 self.health.reconnects.add(1);
-                tracing::info!(purpose = ?self.purpose, broker = self.dial.address(), "connected to the broker");
+                tracing::info!(purpose = ?self.purpose, "connected to the broker");
                 Some(self.adopt(connection))
             }
             Err(fault) => {

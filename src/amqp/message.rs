@@ -173,6 +173,11 @@ impl Answer {
         self
     }
 
+    /// The same without its delivery, which is settled or lost.
+    pub(super) fn without_receipt(self) -> Self {
+        Self { receipt: None, ..self }
+    }
+
     pub fn messages(&self) -> &[Outgoing] {
         &self.messages
     }

@@ -16,6 +16,5 @@ pub mod prefetch;
 pub mod publisher;
 pub mod receipt;
 pub mod route;
-pub mod settings;
 pub mod silence;
 pub mod topology;

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::connection::{ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, reply_code, reply_text};
 use super::route::{DEAD_LETTERS_KEY, DelayTier, JOBS_KEY, RESULTS_KEY, Route};
-use super::settings::AmqpSettings;
+use crate::config::AmqpSettings;
 
 /// A job delivered so often without being settled goes to the dead letters.
 const JOBS_DELIVERY_LIMIT: i32 = 1_000;
@@ -92,32 +92,32 @@ pub enum TopologyFault {
 
 impl Topology {
     pub fn new(settings: &AmqpSettings) -> Self {
-        let jobs = queue_name(&settings.jobs_queue);
+        let jobs = queue_name(settings.jobs_queue.as_str());
         let keep = || arguments(&[("x-delivery-limit", KEEP_DELIVERY_LIMIT.into())]);
         let mut queues = vec![
             QueuePlan {
                 name: jobs.clone(),
                 keys: vec![JOBS_KEY.into(), jobs.clone()],
-                arguments: jobs_arguments(&settings.exchange),
+                arguments: jobs_arguments(settings.exchange.as_str()),
             },
             QueuePlan {
-                name: queue_name(&settings.results_queue),
+                name: queue_name(settings.results_queue.as_str()),
                 keys: vec![RESULTS_KEY.into()],
                 arguments: keep(),
             },
             QueuePlan {
-                name: queue_name(&settings.dead_letter_queue),
+                name: queue_name(settings.dead_letter_queue.as_str()),
                 keys: vec![DEAD_LETTERS_KEY.into()],
                 arguments: keep(),
             },
         ];
         queues.extend(DelayTier::ALL.map(|tier| {
-            let name = queue_name(&tier.queue(&settings.jobs_queue));
-            let arguments = delay_arguments(&settings.exchange, &settings.jobs_queue, tier.wait());
+            let name = queue_name(&tier.queue(settings.jobs_queue.as_str()));
+            let arguments = delay_arguments(settings.exchange.as_str(), settings.jobs_queue.as_str(), tier.wait());
             QueuePlan { keys: vec![name.clone()], name, arguments }
         }));
         Self {
-            exchange: queue_name(&settings.exchange),
+            exchange: queue_name(settings.exchange.as_str()),
             queues,
             jobs_queue: jobs,
             may_declare: settings.declare_topology,
@@ -361,7 +361,7 @@ fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(value.into())
 }
 
-/// Names are at most 255 bytes, which the settings check; a longer one is cut and will be found missing.
+/// The settings see to it that all names fit.
 fn queue_name(name: &str) -> ShortString {
     super::message::short(name)
 }
