@@ -92,7 +92,7 @@ impl Day {
 
     /// A refusal just after midnight means that HubSpot's day has not turned yet: the wait is short then.
     pub fn refused_near_midnight(&self, now: Timestamp) -> Option<Timestamp> {
-        let began = self.now.to_zoned_datetime(zone.clone()).start_of_day().ok()?.timestamp();
+        let began = now.to_zoned_datetime(self.zone.clone()).start_of_day().ok()?.timestamp();
         let age = now.as_second() - began.as_second();
         let wait = SKEW_WAIT_SECONDS.min(15 << self.refused_runs.min(5));
         (age < MIDNIGHT_SKEW_SECONDS).then(|| now + jiff::SignedDuration::from_secs(wait))

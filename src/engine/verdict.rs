@@ -211,6 +211,28 @@ impl Transient {
         }
     }
 
+    /// Whether the request may have been carried out all the same.
+    pub fn leaves_doubt(self) -> bool {
+        match self {
+            Self::ServerError | Self::TimedOut | Self::Reset | Self::Garbage | Self::Unfinished => true,
+            Self::EdgeConnection | Self::NotNow | Self::TooLarge | Self::Locked | Self::Unreachable | Self::Tls => false,
+        }
+    }
+
+    /// Whether it says that HubSpot, or the way there, is in trouble: what opens the account's breaker.
+    pub fn is_failure_of_account(self) -> bool {
+        match self {
+            Self::ServerError
+            | Self::EdgeConnection
+            | Self::TimedOut
+            | Self::Unreachable
+            | Self::Tls
+            | Self::Reset
+            | Self::Garbage => true,
+            Self::NotNow | Self::TooLarge | Self::Locked | Self::Unfinished => false,
+        }
+    }
+
     fn least_wait(self) -> Duration {
         match self {
             Self::Locked => Self::LOCKED_WAIT,
