@@ -13,6 +13,7 @@ use crate::contract::message::{
     APP_ID, CONTENT_TYPE, DELIVERY_MODE, JOB_STATUS, MessageId, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID, OUTCOME_TYPE,
     is_dropped_when_republished,
 };
+use crate::contract::outcome::Status;
 
 /// A job as it came.
 #[derive(Debug)]
@@ -205,8 +206,7 @@ pub struct OutcomeEnvelope {
     pub message_id: MessageId,
     /// At most 255 bytes, as every AMQP short string; longer ones are cut.
     pub correlation_id: String,
-    /// The word on the wire, for the header `x-job-status`.
-    pub status: &'static str,
+    pub status: Status,
     /// Seconds since 1970.
     pub timestamp: u64,
     /// The job's W3C trace context, where it had one: header and value.
@@ -244,7 +244,7 @@ impl Envelope {
 impl OutcomeEnvelope {
     fn properties(&self) -> BasicProperties {
         let mut headers = FieldTable::default();
-        headers.insert(JOB_STATUS.into(), AMQPValue::LongString(self.status.into()));
+        headers.insert(JOB_STATUS.into(), AMQPValue::LongString(self.status.as_str().into()));
         for (name, value) in &self.trace {
             headers.insert((*name).into(), AMQPValue::LongString(value.as_str().into()));
         }

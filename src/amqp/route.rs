@@ -1,6 +1,6 @@
 //! Where a message of ours goes: all of them through the worker's own exchange.
 
-use std::time::Duration;
+use crate::engine::pause::Tier;
 
 /// A destination within the topology.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -9,43 +9,12 @@ pub enum Route {
     Results,
     DeadLetters,
     /// Back to the jobs queue by itself, after the tier's time.
-    Delay(DelayTier),
+    Delay(Tier),
 }
 
-/// The queues in which a job waits outside the process.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum DelayTier {
-    TenSeconds,
-    OneMinute,
-    TenMinutes,
-    OneHour,
-}
-
-impl DelayTier {
-    pub const ALL: [Self; 4] = [Self::TenSeconds, Self::OneMinute, Self::TenMinutes, Self::OneHour];
-
-    pub fn wait(self) -> Duration {
-        Duration::from_secs(match self {
-            Self::TenSeconds => 10,
-            Self::OneMinute => 60,
-            Self::TenMinutes => 600,
-            Self::OneHour => 3600,
-        })
-    }
-
-    /// The end of the queue's name, and the name the tier has in headers and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TenSeconds => "10s",
-            Self::OneMinute => "1m",
-            Self::TenMinutes => "10m",
-            Self::OneHour => "1h",
-        }
-    }
-
-    pub fn queue(self, jobs_queue: &str) -> String {
-        format!("{jobs_queue}.delay.{}", self.as_str())
-    }
+/// Name of the queue in which the jobs of a tier wait; it is its routing key too.
+pub fn delay_queue(jobs_queue: &str, tier: Tier) -> String {
+    format!("{jobs_queue}.delay.{}", tier.as_str())
 }
 
 /// Key of the jobs queue's binding, beside its own name.
@@ -58,10 +27,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_tier_is_named_after_its_wait() {
-        for tier in DelayTier::ALL {
+    fn each_delay_queue_is_named_after_its_wait() {
+        for tier in Tier::ALL {
             assert_eq!(humantime::parse_duration(tier.as_str()), Ok(tier.wait()));
         }
-        assert_eq!(DelayTier::OneMinute.queue("jobs"), "jobs.delay.1m");
+        assert_eq!(delay_queue("jobs", Tier::OneMinute), "jobs.delay.1m");
     }
 }

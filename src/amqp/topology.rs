@@ -13,8 +13,9 @@ use lapin::{Connection, ExchangeKind};
 use tokio::time::timeout;
 
 use super::connection::{ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, reply_code, reply_text};
-use super::route::{DEAD_LETTERS_KEY, DelayTier, JOBS_KEY, RESULTS_KEY, Route};
+use super::route::{DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY, Route, delay_queue};
 use crate::config::AmqpSettings;
+use crate::engine::pause::Tier;
 
 /// A job delivered so often without being settled goes to the dead letters.
 const JOBS_DELIVERY_LIMIT: i32 = 1_000;
@@ -111,8 +112,8 @@ impl Topology {
                 arguments: keep(),
             },
         ];
-        queues.extend(DelayTier::ALL.map(|tier| {
-            let name = queue_name(&tier.queue(settings.jobs_queue.as_str()));
+        queues.extend(Tier::ALL.map(|tier| {
+            let name = queue_name(&delay_queue(settings.jobs_queue.as_str(), tier));
             let arguments = delay_arguments(settings.exchange.as_str(), settings.jobs_queue.as_str(), tier.wait());
             QueuePlan { keys: vec![name.clone()], name, arguments }
         }));
@@ -138,7 +139,7 @@ impl Topology {
             Route::Jobs => JOBS_KEY.into(),
             Route::Results => RESULTS_KEY.into(),
             Route::DeadLetters => DEAD_LETTERS_KEY.into(),
-            Route::Delay(tier) => queue_name(&tier.queue(self.jobs_queue.as_str())),
+            Route::Delay(tier) => queue_name(&delay_queue(self.jobs_queue.as_str(), tier)),
         }
     }
 
