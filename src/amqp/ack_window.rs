@@ -163,7 +163,6 @@ impl AckWindow {
 }
 
 #[cfg(test)]
-#[expect(clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use std::collections::BTreeSet;
 

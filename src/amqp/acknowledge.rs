@@ -32,7 +32,11 @@ pub struct Settler {
 #[derive(Debug)]
 enum Order {
     /// A subscription has begun; its deliveries come through this channel.
-    Begin { generation: Generation, channel: Channel, prefetch: u16 },
+    Begin {
+        generation: Generation,
+        channel: Channel,
+        prefetch: u16,
+    },
     Settle(Vec<Settlement>),
     Finish(oneshot::Sender<()>),
 }

@@ -44,7 +44,9 @@ pub enum ConnectFault {
     Tls { at: String, cause: String },
     #[error("the broker at {at} refuses the user or password; check them in amqp.uri (ARCHIVER__AMQP__URI)")]
     AccessRefused { at: String },
-    #[error("the broker at {at} refuses the virtual host {vhost:?}: {cause}; create it, or grant the user access to it, or mend amqp.uri")]
+    #[error(
+        "the broker at {at} refuses the virtual host {vhost:?}: {cause}; create it, or grant the user access to it, or mend amqp.uri"
+    )]
     VhostRefused { at: String, vhost: String, cause: String },
 }
 
@@ -145,9 +147,7 @@ fn plain_cause(error: &lapin::Error) -> String {
 fn explain(error: &lapin::Error, stage: Stage, at: String, vhost: String) -> ConnectFault {
     match reply_code(error) {
         Some(ACCESS_REFUSED) => ConnectFault::AccessRefused { at },
-        Some(NOT_ALLOWED) => {
-            ConnectFault::VhostRefused { at, vhost, cause: reply_text(error).unwrap_or_default() }
-        }
+        Some(NOT_ALLOWED) => ConnectFault::VhostRefused { at, vhost, cause: reply_text(error).unwrap_or_default() },
         _ => match stage {
             Stage::Tls => ConnectFault::Tls { at, cause: plain_cause(error) },
             Stage::Tcp | Stage::Handshake => ConnectFault::Unreachable { at, cause: plain_cause(error) },

@@ -83,7 +83,7 @@ impl Intake {
             drain: drain.clone(),
             generation: Generation(0),
             silence: Silence::default(),
-            topology_checked: None,
+            topology_doubted: false,
         };
         tokio::spawn(subscriber.run());
         Self { events, drain }
@@ -107,7 +107,8 @@ struct Subscriber {
     drain: CancellationToken,
     generation: Generation,
     silence: Silence,
-    topology_checked: Option<Epoch>,
+    /// A queue may have been deleted while the connection lived.
+    topology_doubted: bool,
 }
 
 /// How a subscription ended.
@@ -147,19 +148,16 @@ impl Subscriber {
     }
 
     async fn subscribe(&mut self, channel: &Channel, epoch: Epoch) -> Result<Consumer, SubscribeFault> {
-        if self.topology_checked != Some(epoch) {
+        if self.topology_doubted || !self.wiring.link.has_ensured(epoch).await {
             match self.wiring.link.ensure(&self.wiring.topology).await {
                 Some(Ok(report)) => report.warnings.iter().for_each(|warning| tracing::debug!("{warning}")),
                 Some(Err(fault)) => return Err(SubscribeFault::Topology(fault)),
                 None => return Err(SubscribeFault::Silent),
             }
-            self.topology_checked = Some(epoch);
+            self.topology_doubted = false;
         }
         let subscribed = consume(channel, &self.wiring.topology, self.wiring.prefetch).await;
-        if subscribed.is_err() {
-            // The queue may have been deleted while the connection lived.
-            self.topology_checked = None;
-        }
+        self.topology_doubted = subscribed.is_err();
         subscribed
     }
 
@@ -284,7 +282,9 @@ impl Subscriber {
         cancel(channel, &consumer).await.map_err(End::Lost)?;
         let (generation, held) = (self.generation, &self.wiring.held);
         let rest = async { while let Read::More = read(&mut consumer, generation, held, ready).await {} };
-        timeout(REST_TIMEOUT, rest).await.map_err(|_elapsed| End::Lost("a cancelled consumer did not end".to_owned()))?;
+        timeout(REST_TIMEOUT, rest)
+            .await
+            .map_err(|_elapsed| End::Lost("a cancelled consumer did not end".to_owned()))?;
         self.consume_again(channel).await
     }
 
@@ -302,14 +302,15 @@ impl Subscriber {
     ) -> Result<(), String> {
         cancel(channel, &consumer).await?;
         let rest = async {
-            let mut unseen = ready;
+            let (mut unseen, mut ended) = (ready, false);
             loop {
                 let all = unseen.drain(..).flatten();
                 self.wiring.settler.settle(all.map(|job| job.receipt.hand_back()).collect()).await;
-                match read(&mut consumer, self.generation, &self.wiring.held, &mut unseen).await {
-                    Read::More => {}
-                    Read::Ended(_) => return,
+                if ended {
+                    return;
                 }
+                let read = read(&mut consumer, self.generation, &self.wiring.held, &mut unseen).await;
+                ended = matches!(read, Read::Ended(_));
             }
         };
         timeout(REST_TIMEOUT, rest).await.map_err(|_elapsed| "a cancelled consumer did not end".to_owned())
@@ -325,7 +326,7 @@ impl Subscriber {
         tracing::warn!(generation = self.generation.0, "the subscription was lost, its jobs come again: {why}");
         // While the channel lives, the broker keeps what it delivered there.
         let _ = timeout(CLOSE_TIMEOUT, channel.close(200, "OK".into())).await;
-        self.topology_checked = None;
+        self.topology_doubted = true;
         self.tell(IntakeEvent::Lost(self.generation)).await;
     }
 
@@ -377,7 +378,8 @@ async fn cancel(channel: &Channel, consumer: &Consumer) -> Result<(), String> {
     }
 }
 
-/// Waits for deliveries and takes all that are there, up to a chunk. Cancel-safe: what was read is in `ready`.
+/// Waits for deliveries and takes all that are there, up to a chunk, also when the stream ends behind them. Cancel-safe:
+/// what was read is in `ready`.
 async fn read(
     consumer: &mut Consumer,
     generation: Generation,

@@ -14,8 +14,8 @@ use super::link::{Link, Purpose};
 use super::prefetch::Prefetch;
 use super::publisher::{Publisher, Wiring};
 use super::receipt::{CurrentGeneration, Held};
-use crate::config::AmqpSettings;
 use super::topology::{Topology, TopologyFault, TopologyReport};
+use crate::config::AmqpSettings;
 
 /// A running pair of connections with all that works on them.
 #[derive(Debug)]
@@ -46,9 +46,7 @@ impl Edges {
         let (health, held, current) = (Arc::<Health>::default(), Arc::<Held>::default(), CurrentGeneration::default());
         let topology = Arc::new(Topology::new(settings));
         let give_up = CancellationToken::new();
-        let link = |purpose, name| {
-            Arc::new(Link::new(Dial::new(settings, name), purpose, &health, give_up.clone()))
-        };
+        let link = |purpose, name| Arc::new(Link::new(Dial::new(settings, name), purpose, &health, give_up.clone()));
         let (consume, publish) = (link(Purpose::Consume, "consume"), link(Purpose::Publish, "publish"));
 
         let deadline = Instant::now() + settings.connect_timeout;

@@ -224,10 +224,12 @@ impl Lane {
                     message_id: message.delivery.properties.message_id().as_ref().map(|id| id.to_string().into()),
                 }));
             }
-            let identity = |index: usize| messages.get(index).map_or_else(Identity::nobody, |message| Identity {
-                routing_key: topology.key(message.route).to_string().into(),
-                message_id: message.envelope.message_id(),
-            });
+            let identity = |index: usize| {
+                messages.get(index).map_or_else(Identity::nobody, |message| Identity {
+                    routing_key: topology.key(message.route).to_string().into(),
+                    message_id: message.envelope.message_id(),
+                })
+            };
             Ok(judge(&verdicts, &returned, identity))
         };
         self.while_not_blocked(work).await?.map_err(PublishFault::Channel)

@@ -43,6 +43,8 @@ pub struct Link {
 struct Current {
     connection: Option<Connection>,
     epoch: u64,
+    /// The epoch in which the topology was last found whole.
+    ensured: Option<u64>,
 }
 
 impl Link {
@@ -105,8 +107,15 @@ impl Link {
 
     /// Checks the topology, and declares what is missing of it; `None` without a connection.
     pub async fn ensure(&self, topology: &Topology) -> Option<Result<TopologyReport, TopologyFault>> {
-        let current = self.connection.lock().await;
-        Some(topology.ensure(current.connection.as_ref()?).await)
+        let mut current = self.connection.lock().await;
+        let ensured = topology.ensure(current.connection.as_ref()?).await;
+        current.ensured = ensured.is_ok().then_some(current.epoch);
+        Some(ensured)
+    }
+
+    /// True where the topology was found whole on the connection of this epoch.
+    pub async fn has_ensured(&self, epoch: Epoch) -> bool {
+        self.connection.lock().await.ensured == Some(epoch.0)
     }
 
     /// What is worth a warning about a jobs queue that was there before.

@@ -57,6 +57,7 @@ impl Properties {
 
     /// A header's text, whichever of its types the sender's library chose for it. Not UTF-8: unreadable characters are
     /// replaced. `None` where it is absent or no text.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, of which all others are no text")]
     pub fn text_header(&self, name: &str) -> Option<Cow<'_, str>> {
         match self.header(name)? {
             AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes())),
@@ -67,6 +68,7 @@ impl Properties {
     }
 
     /// A header's whole number, whichever of its widths the sender's library chose, or its digits.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, of which all others are no numbers")]
     pub fn integer_header(&self, name: &str) -> Option<i64> {
         match self.header(name)? {
             AMQPValue::ShortShortInt(number) => Some(i64::from(*number)),
@@ -109,7 +111,7 @@ impl Properties {
     fn without_user_and_expiration(&self) -> BasicProperties {
         let from = &self.0;
         let mut to = BasicProperties::default().with_delivery_mode(DELIVERY_MODE);
-        let texts: [(&Option<ShortString>, fn(BasicProperties, ShortString) -> BasicProperties); 8] = [
+        let texts: [(&Option<ShortString>, SetText); 8] = [
             (from.content_type(), BasicProperties::with_content_type),
             (from.content_encoding(), BasicProperties::with_content_encoding),
             (from.correlation_id(), BasicProperties::with_correlation_id),
@@ -133,6 +135,8 @@ impl Properties {
         to
     }
 }
+
+type SetText = fn(BasicProperties, ShortString) -> BasicProperties;
 
 /// A header of ours.
 #[derive(Clone, PartialEq, Eq, Debug)]

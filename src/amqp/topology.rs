@@ -72,7 +72,10 @@ impl fmt::Display for Kind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
     /// It was there, with so many ready messages and consumers (none of either on an exchange).
-    Existing { ready: u32, consumers: u32 },
+    Existing {
+        ready: u32,
+        consumers: u32,
+    },
     Declared,
 }
 
@@ -182,10 +185,8 @@ impl Topology {
         let subject = Subject { kind: Kind::Exchange, name: &self.exchange };
         let declare = async |options: ExchangeDeclareOptions| {
             let (name, kind) = (self.exchange.clone(), ExchangeKind::Direct);
-            call(connection, async |channel| {
-                channel.exchange_declare(name, kind, options, FieldTable::default()).await
-            })
-            .await
+            call(connection, async |channel| channel.exchange_declare(name, kind, options, FieldTable::default()).await)
+                .await
         };
         let existing = Found::Existing { ready: 0, consumers: 0 };
         let passive = ExchangeDeclareOptions { passive: true, durable: true, ..ExchangeDeclareOptions::default() };
@@ -198,7 +199,9 @@ impl Topology {
             }
             // Looking needs a right that publishing does not.
             Err(fault) if fault.is(ACCESS_REFUSED) => {
-                report.warnings.push(format!("exchange {:?} could not be checked: no right to look", subject.name.as_str()));
+                report
+                    .warnings
+                    .push(format!("exchange {:?} could not be checked: no right to look", subject.name.as_str()));
                 existing
             }
             Err(fault) => return Err(subject.fault(fault)),
@@ -280,7 +283,9 @@ impl Subject<'_> {
             CallFault::Silent => TopologyFault::Lost("the broker does not answer".to_owned()),
             CallFault::Broker(error) => match (reply_code(&error), reply_text(&error)) {
                 (Some(NOT_FOUND), _) => TopologyFault::Missing { kind, name },
-                (Some(ACCESS_REFUSED), cause) => TopologyFault::Refused { kind, name, cause: cause.unwrap_or_default() },
+                (Some(ACCESS_REFUSED), cause) => {
+                    TopologyFault::Refused { kind, name, cause: cause.unwrap_or_default() }
+                }
                 (Some(_), cause) => TopologyFault::Unusable { kind, name, cause: cause.unwrap_or_default() },
                 (None, _) => TopologyFault::Lost(error.to_string()),
             },
