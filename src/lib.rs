@@ -2,6 +2,7 @@
 //!
 //! The modules stand in the order in which a job passes through them; `ARCHITECTURE.md` is the map.
 
+pub mod amqp;
 pub mod config;
 pub mod contract;
 pub mod engine;
