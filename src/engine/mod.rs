@@ -25,5 +25,6 @@ mod standstill;
 pub mod ledger;
 mod departure;
 mod engine;
+pub mod status;
 
 pub use engine::{Counters, Engine, EnginePolicy, Waiting};
