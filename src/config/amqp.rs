@@ -1,0 +1,185 @@
+//! `[amqp]`: the broker, how much is held, and the names of what is declared there.
+
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::section::Section;
+use super::{AmqpUri, ExchangeName, QueueName, SecretSource, SettingKey, SettingsError, secret};
+
+#[derive(Clone, Debug)]
+pub struct AmqpSettings {
+    /// The broker's address with its password; [`Self::broker`] reads it.
+    pub uri: SecretSource,
+    pub ca_file: Option<PathBuf>,
+    /// Set together with `client_key_file` or not at all.
+    pub client_cert_file: Option<PathBuf>,
+    pub client_key_file: Option<PathBuf>,
+    /// Unacknowledged jobs held at most.
+    pub prefetch: NonZeroU16,
+    /// Bytes of job bodies held at most, before the consumer is cancelled.
+    pub max_held_bytes: u64,
+    /// Longest time a job is held unacknowledged; must stay below the broker's acknowledgement timeout.
+    pub max_hold: Duration,
+    /// How long an unreachable broker is tried at start.
+    pub connect_timeout: Duration,
+    /// `false`: only check that the topology exists.
+    pub declare_topology: bool,
+    pub jobs_queue: QueueName,
+    pub exchange: ExchangeName,
+    pub results_queue: QueueName,
+    pub dead_letter_queue: QueueName,
+}
+
+/// What a connection needs. Its `Debug` shows no password and no key.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    pub uri: AmqpUri,
+    /// A private certificate authority, in PEM.
+    pub ca_pem: Option<String>,
+    pub client: Option<ClientIdentity>,
+}
+
+/// The certificate with which the worker shows the broker who it is.
+#[derive(Clone, Debug)]
+pub struct ClientIdentity {
+    pub cert_pem: String,
+    pub key_pem: SecretString,
+}
+
+impl Default for AmqpSettings {
+    fn default() -> Self {
+        Self {
+            uri: SecretSource::inline(SettingKey::new("amqp.uri"), DEFAULT_URI.into()),
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            prefetch: DEFAULT_PREFETCH,
+            max_held_bytes: 256 * MIB,
+            max_hold: Duration::from_secs(10 * 60),
+            connect_timeout: Duration::from_secs(60),
+            declare_topology: true,
+            jobs_queue: queue("association-archiver.jobs"),
+            exchange: exchange("association-archiver"),
+            results_queue: queue("association-archiver.results"),
+            dead_letter_queue: queue("association-archiver.dead-letters"),
+        }
+    }
+}
+
+const DEFAULT_URI: &str = "amqp://guest:guest@127.0.0.1:5672/%2f";
+const DEFAULT_PREFETCH: NonZeroU16 = NonZeroU16::new(10_000).unwrap();
+const MIB: u64 = 1024 * 1024;
+const LEAST_HELD_BYTES: u64 = 1024;
+const MOST_HELD_BYTES: u64 = 1024 * 1024 * MIB;
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_CONNECT: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[expect(clippy::expect_used, reason = "constants, read by every test")]
+fn queue(name: &str) -> QueueName {
+    QueueName::new(name).expect("the default is a queue name")
+}
+
+#[expect(clippy::expect_used, reason = "constants, read by every test")]
+fn exchange(name: &str) -> ExchangeName {
+    ExchangeName::new(name).expect("the default is an exchange name")
+}
+
+impl AmqpSettings {
+    /// Reads address, password and certificates anew, so that a changed file counts at the next connection.
+    pub fn broker(&self) -> Result<Broker, SettingsError> {
+        let uri = self.uri.read()?;
+        let uri = AmqpUri::parse(uri.expose_secret()).map_err(|rule| self.uri.key().refused(rule))?;
+        let tls_files = [
+            ("amqp.ca_file", &self.ca_file),
+            ("amqp.client_cert_file", &self.client_cert_file),
+            ("amqp.client_key_file", &self.client_key_file),
+        ];
+        if !uri.is_tls()
+            && let Some((key, _)) = tls_files.iter().find(|(_, file)| file.is_some())
+        {
+            return Err(SettingKey::new(key).refused("has no effect on an amqp:// address: use amqps://, or drop it"));
+        }
+        let [ca_pem, cert_pem, key_pem] = tls_files.map(|(key, file)| {
+            let key = SettingKey::new(key);
+            file.as_deref().map(|path| secret::read_pem(&key, path)).transpose()
+        });
+        let client = cert_pem?.zip(key_pem?);
+        let client = client.map(|(cert_pem, key_pem)| ClientIdentity { cert_pem, key_pem: key_pem.into() });
+        Ok(Broker { uri, ca_pem: ca_pem?, client })
+    }
+
+    pub(super) fn read(mut section: Section) -> Result<Self, SettingsError> {
+        let default = Self::default();
+        let holds = SHORTEST_WAIT..=LONGEST_HOLD;
+        let connects = SHORTEST_WAIT..=LONGEST_CONNECT;
+        let settings = Self {
+            uri: section.secret("uri")?.unwrap_or(default.uri),
+            ca_file: section.path("ca_file")?,
+            client_cert_file: section.path("client_cert_file")?,
+            client_key_file: section.path("client_key_file")?,
+            prefetch: section.integer("prefetch", NonZeroU16::MIN..=NonZeroU16::MAX)?.unwrap_or(default.prefetch),
+            max_held_bytes: section
+                .bytes("max_held_bytes", LEAST_HELD_BYTES..=MOST_HELD_BYTES)?
+                .unwrap_or(default.max_held_bytes),
+            max_hold: section.duration("max_hold", holds)?.unwrap_or(default.max_hold),
+            connect_timeout: section.duration("connect_timeout", connects)?.unwrap_or(default.connect_timeout),
+            declare_topology: section.flag("declare_topology")?.unwrap_or(default.declare_topology),
+            jobs_queue: section.converted("jobs_queue", NAME_RULE, QueueName::new)?.unwrap_or(default.jobs_queue),
+            exchange: section.converted("exchange", NAME_RULE, ExchangeName::new)?.unwrap_or(default.exchange),
+            results_queue: section
+                .converted("results_queue", NAME_RULE, QueueName::new)?
+                .unwrap_or(default.results_queue),
+            dead_letter_queue: section
+                .converted("dead_letter_queue", NAME_RULE, QueueName::new)?
+                .unwrap_or(default.dead_letter_queue),
+        };
+        section.finish()?;
+        settings.names_apart()?;
+        settings.identity_whole()?;
+        Ok(settings)
+    }
+
+    /// Outcomes that came back as jobs would go round for ever.
+    fn names_apart(&self) -> Result<(), SettingsError> {
+        let jobs = self.jobs_queue.as_str();
+        if RESERVED_KEYS.contains(&jobs) {
+            return Err(SettingKey::new("amqp.jobs_queue").refused(format!(
+                "is \"{jobs}\", which is also a routing key of the worker's exchange: choose another name"
+            )));
+        }
+        for (key, name, other_key, other) in [
+            ("amqp.results_queue", &self.results_queue, "amqp.jobs_queue", &self.jobs_queue),
+            ("amqp.dead_letter_queue", &self.dead_letter_queue, "amqp.jobs_queue", &self.jobs_queue),
+            ("amqp.dead_letter_queue", &self.dead_letter_queue, "amqp.results_queue", &self.results_queue),
+        ] {
+            if name == other {
+                return Err(
+                    SettingKey::new(key).refused(format!("names the same queue as {other_key}: choose another name"))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn identity_whole(&self) -> Result<(), SettingsError> {
+        match (&self.client_cert_file, &self.client_key_file) {
+            (Some(_), None) => {
+                Err(SettingKey::new("amqp.client_cert_file").refused("needs amqp.client_key_file beside it"))
+            }
+            (None, Some(_)) => {
+                Err(SettingKey::new("amqp.client_key_file").refused("needs amqp.client_cert_file beside it"))
+            }
+            (Some(_), Some(_)) | (None, None) => Ok(()),
+        }
+    }
+}
+
+/// The jobs queue is bound to its own name, so these as a name would bring outcomes back as jobs.
+const RESERVED_KEYS: [&str; 2] = ["results", "dead-letters"];
+
+const NAME_RULE: &str =
+    "must be 1 to 245 bytes without control characters, and must not begin with \"amq.\", which is the broker's own";

@@ -1,0 +1,82 @@
+//! All settings, and the rules that hold between sections.
+
+use std::path::Path;
+
+use super::section::Section;
+use super::{
+    AdminSettings, AmqpSettings, BatchSettings, HubspotSettings, IsolationSettings, JobsSettings, Layers, LogSettings,
+    RateLimit, RetrySettings, SettingKey, SettingsError, ShutdownSettings,
+};
+
+/// What the process was told, checked; each part of the program gets its own section and no more.
+///
+/// Loading opens no file but the settings themselves. Files that hold secrets or certificates are read by whoever
+/// needs them ([`AmqpSettings::broker`], [`HubspotSettings::accounts`], [`AdminSettings::token`]), so that a command
+/// which needs no HubSpot token runs where none is mounted.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    pub amqp: AmqpSettings,
+    pub hubspot: HubspotSettings,
+    pub batch: BatchSettings,
+    /// The ceiling of every account that sets none of its own; [`super::AccountSettings::rate_limit`] has the result.
+    pub rate_limit: RateLimit,
+    pub retry: RetrySettings,
+    pub isolation: IsolationSettings,
+    pub jobs: JobsSettings,
+    pub shutdown: ShutdownSettings,
+    pub admin: AdminSettings,
+    pub log: LogSettings,
+}
+
+impl Settings {
+    /// Reads built-in defaults, `config/default.toml` under the working directory if it is there, `file` (from
+    /// `--config`) and the environment of this process; later ones win.
+    pub fn load(file: Option<&Path>) -> Result<Self, SettingsError> {
+        Self::from_layers(&Layers::of_this_process(file))
+    }
+
+    /// The same from layers given by the caller.
+    pub fn from_layers(layers: &Layers) -> Result<Self, SettingsError> {
+        let mut root = Section::root(layers.merged()?);
+        let rate_limit = RateLimit::read(root.section("rate_limit")?, &RateLimit::default())?;
+        let settings = Self {
+            amqp: AmqpSettings::read(root.section("amqp")?)?,
+            hubspot: HubspotSettings::read(root.section("hubspot")?, &rate_limit)?,
+            batch: BatchSettings::read(root.section("batch")?)?,
+            rate_limit,
+            retry: RetrySettings::read(root.section("retry")?)?,
+            isolation: IsolationSettings::read(root.section("isolation")?)?,
+            jobs: JobsSettings::read(root.section("jobs")?)?,
+            shutdown: ShutdownSettings::read(root.section("shutdown")?)?,
+            admin: AdminSettings::read(root.section("admin")?)?,
+            log: LogSettings::read(root.section("log")?)?,
+        };
+        root.finish()?;
+        settings.agree()?;
+        Ok(settings)
+    }
+
+    fn agree(&self) -> Result<(), SettingsError> {
+        if self.amqp.max_hold <= self.hubspot.request_timeout {
+            return Err(SettingKey::new("amqp.max_hold").refused(format!(
+                "is {}, but must be longer than hubspot.request_timeout ({}): a job is held at least while its request runs; raise the one or lower the other",
+                humantime::format_duration(self.amqp.max_hold),
+                humantime::format_duration(self.hubspot.request_timeout)
+            )));
+        }
+        if self.amqp.max_hold <= self.batch.linger {
+            return Err(SettingKey::new("batch.linger").refused(format!(
+                "is {}, but must be shorter than amqp.max_hold ({})",
+                humantime::format_duration(self.batch.linger),
+                humantime::format_duration(self.amqp.max_hold)
+            )));
+        }
+        if self.amqp.max_held_bytes < self.jobs.max_bytes {
+            return Err(SettingKey::new("amqp.max_held_bytes").refused(format!(
+                "is {} bytes, but must be at least jobs.max_bytes ({} bytes), else one job could not be held",
+                self.amqp.max_held_bytes, self.jobs.max_bytes
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,503 @@
+//! The settings as a user meets them: files and variables in, values or one line of complaint out.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+
+use super::*;
+
+const TOKEN: (&str, &str) = ("ARCHIVER__HUBSPOT__ACCESS_TOKEN", "pat-s3cr3t");
+
+#[test]
+fn without_any_layer_the_defaults_hold() {
+    let settings = from_env(&[]).unwrap();
+    assert_eq!(settings.amqp.broker().unwrap().uri.expose(), "amqp://guest:guest@127.0.0.1:5672/%2f");
+    assert_eq!(settings.amqp.prefetch.get(), 10_000);
+    assert_eq!(settings.amqp.max_held_bytes, 256 * 1024 * 1024);
+    assert_eq!(settings.amqp.max_hold, Duration::from_secs(600));
+    assert_eq!(settings.amqp.jobs_queue.as_str(), "association-archiver.jobs");
+    assert_eq!(settings.hubspot.base_url.as_str(), "https://api.hubapi.com/");
+    assert_eq!(settings.hubspot.api_version.as_str(), "v4");
+    assert_eq!(settings.hubspot.request_timeout, Duration::from_secs(110));
+    assert_eq!(settings.batch.max_from.get(), 100);
+    assert_eq!(settings.rate_limit, RateLimit::default());
+    assert_eq!(settings.jobs.max_bytes, 1024 * 1024);
+    assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:9090");
+    assert_eq!(settings.log.format, LogFormat::Json);
+}
+
+#[test]
+fn a_later_layer_wins_key_by_key() {
+    let files = TempDir::new().unwrap();
+    let layers = Layers {
+        default_file: Some(file(&files, "default.toml", "[batch]\nmax_from = 1\nmax_pairs = 11\nlinger = \"1s\"")),
+        file: Some(file(&files, "worker.toml", "[batch]\nmax_from = 2\nmax_pairs = 12")),
+        environment: variables(&[("ARCHIVER__BATCH__MAX_FROM", "3"), ("ARCHIVER__BATCH__MAX_PAIRS", "")]),
+    };
+    let BatchSettings { max_from, max_pairs, linger } = Settings::from_layers(&layers).unwrap().batch;
+    assert_eq!((max_from.get(), max_pairs.get(), linger), (3, 12, Duration::from_secs(1)));
+}
+
+#[test]
+fn only_the_default_file_may_be_missing() {
+    let nowhere = PathBuf::from("nowhere.toml");
+    let absent_default = Layers { default_file: Some(nowhere.clone()), ..Layers::default() };
+    assert!(Settings::from_layers(&absent_default).is_ok());
+    let absent_file = Layers { file: Some(nowhere), ..Layers::default() };
+    let error = Settings::from_layers(&absent_file).unwrap_err().to_string();
+    assert_eq!(error, "cannot read the settings file nowhere.toml: it does not exist");
+    let directory = Layers { default_file: Some(TempDir::new().unwrap().keep()), ..Layers::default() };
+    assert!(Settings::from_layers(&directory).is_err());
+}
+
+#[test]
+fn the_environment_reaches_every_kind_of_value() {
+    let settings = from_env(&[
+        ("ARCHIVER__AMQP__PREFETCH", "500"),
+        ("ARCHIVER__AMQP__DECLARE_TOPOLOGY", "false"),
+        ("ARCHIVER__AMQP__MAX_HELD_BYTES", "2MiB"),
+        ("ARCHIVER__BATCH__LINGER", "0"),
+        ("ARCHIVER__HUBSPOT__API_VERSION", "2026-09"),
+        ("ARCHIVER__RATE_LIMIT__DAILY", "250000"),
+        ("ARCHIVER__ADMIN__LISTEN", "0.0.0.0:0"),
+        ("ARCHIVER__LOG__FILTER", "warn,association_archiver=debug"),
+        ("ARCHIVER__HUBSPOT__ACCOUNTS__0__PORTAL_ID", "4711"),
+        ("ARCHIVER__HUBSPOT__ACCOUNTS__0__ACCESS_TOKEN", "pat-s3cr3t"),
+        ("ARCHIVER__HUBSPOT__ACCOUNTS__0__RATE_LIMIT__REQUESTS", "7"),
+        ("ARCHIVER_PORT_9090_TCP", "tcp://10.0.0.1:9090"),
+        ("UNRELATED", "1"),
+    ])
+    .unwrap();
+    assert_eq!(settings.amqp.prefetch.get(), 500);
+    assert!(!settings.amqp.declare_topology);
+    assert_eq!(settings.amqp.max_held_bytes, 2 * 1024 * 1024);
+    assert_eq!(settings.batch.linger, Duration::ZERO);
+    assert_eq!(settings.hubspot.api_version, ApiVersion::September2026);
+    assert_eq!(settings.rate_limit.daily.map(|d| d.get()), Some(250_000));
+    let [account] = settings.hubspot.accounts().unwrap() else { panic!("one account") };
+    assert_eq!(account.portal_id.unwrap().to_string(), "4711");
+    assert_eq!(account.rate_limit.requests.get(), 7);
+    assert_eq!(account.rate_limit.daily, settings.rate_limit.daily);
+}
+
+#[test]
+fn a_variable_meets_the_account_of_its_number_in_the_file() {
+    let files = TempDir::new().unwrap();
+    let accounts = "[[hubspot.accounts]]\nportal_id = 1\naccess_token = \"a\"\n\
+                    [[hubspot.accounts]]\nportal_id = 2\naccess_token = \"b\"\npaused = true\n";
+    let environment = variables(&[("ARCHIVER__HUBSPOT__ACCOUNTS__1__ACCESS_TOKEN", "new")]);
+    let layers = Layers { file: Some(file(&files, "worker.toml", accounts)), environment, ..Layers::default() };
+    let settings = Settings::from_layers(&layers).unwrap();
+    let [first, second] = settings.hubspot.accounts().unwrap() else { panic!("two accounts") };
+    assert_eq!((token_of(first), token_of(second), second.paused), ("a".to_owned(), "new".to_owned(), true));
+}
+
+#[test]
+fn unknown_keys_are_refused_by_name_from_every_layer() {
+    for (text, named) in [
+        (
+            "[amqp]\nprefech = 1",
+            "unknown setting amqp.prefech (ARCHIVER__AMQP__PREFECH) (in worker.toml line 2); did you mean amqp.prefetch?",
+        ),
+        (
+            "[hubspt]\nbase_url = \"x\"",
+            "unknown setting hubspt (ARCHIVER__HUBSPT) (in worker.toml line 1); did you mean hubspot?",
+        ),
+        ("dry_run = true", "unknown setting dry_run"),
+        ("[[hubspot.accounts]]\nportal_id = 1\naccesstoken = \"a\"", "did you mean hubspot.accounts[0].access_token?"),
+        (
+            "[[hubspot.accounts]]\naccess_token = \"a\"\noauth.scope = \"x\"",
+            "unknown setting hubspot.accounts[0].oauth.scope",
+        ),
+        ("[hubspot]\n\"a\\nb\" = 1", "unknown setting \"hubspot.a\\nb\""),
+    ] {
+        let error = complaint_about(text);
+        assert!(error.contains(named), "{text}: {error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+    for name in ["ARCHIVER__AMQP__FOO", "ARCHIVER__FOO__BAR", "ARCHIVER__FOO", "ARCHIVER__A__B__C__D__E__F"] {
+        let error = from_env(&[(name, "1")]).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
+    assert!(from_env(&[("ARCHIVER__AMQP__FOO", "")]).is_err(), "an empty value does not make the key known");
+    for nameless in ["ARCHIVER__", "ARCHIVER__AMQP__", "ARCHIVER____AMQP"] {
+        assert!(from_env(&[(nameless, "1")]).is_err(), "{nameless}");
+    }
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_rule() {
+    for (name, value, complaint) in [
+        (
+            "AMQP__PREFETCH",
+            "0",
+            "amqp.prefetch (ARCHIVER__AMQP__PREFETCH) must be a whole number from 1 to 65535, not \"0\" (in the environment)",
+        ),
+        ("AMQP__PREFETCH", "65536", "not \"65536\""),
+        ("AMQP__PREFETCH", "-1", "not \"-1\""),
+        ("AMQP__PREFETCH", "ten", "not \"ten\""),
+        ("AMQP__MAX_HELD_BYTES", "256 elephants", "must be a size such as"),
+        ("AMQP__MAX_HELD_BYTES", "2KiB", "must be at least jobs.max_bytes"),
+        ("AMQP__MAX_HOLD", "100s", "must be longer than hubspot.request_timeout"),
+        ("AMQP__MAX_HOLD", "10", "needs a unit"),
+        ("AMQP__DECLARE_TOPOLOGY", "yes", "must be true or false"),
+        ("AMQP__JOBS_QUEUE", "results", "routing key"),
+        ("AMQP__JOBS_QUEUE", "amq.jobs", "must not begin with \"amq.\""),
+        ("AMQP__RESULTS_QUEUE", "association-archiver.jobs", "names the same queue as amqp.jobs_queue"),
+        ("AMQP__CLIENT_CERT_FILE", "cert.pem", "needs amqp.client_key_file"),
+        ("HUBSPOT__BASE_URL", "http://proxy.example", "plain http"),
+        ("HUBSPOT__BASE_URL", "ftp://proxy.example", "must be a URL"),
+        ("HUBSPOT__BASE_URL", "https://user:s3cr3t@proxy.example", "must be a URL"),
+        ("HUBSPOT__API_VERSION", "v3", "must be \"v4\" or \"2026-03\" or \"2026-09\", not \"v3\""),
+        ("HUBSPOT__REQUEST_TIMEOUT", "0s", "must be a duration from 10ms to 1h, not \"0s\""),
+        ("HUBSPOT__MAX_IN_FLIGHT", "0", "hubspot.max_in_flight"),
+        ("BATCH__MAX_FROM", "101", "from 1 to 100"),
+        ("RATE_LIMIT__REQUESTS", "0", "rate_limit.requests"),
+        ("RATE_LIMIT__DAILY", "0", "must be \"none\" or a whole number"),
+        ("RETRY__MAX_DELAY", "1ms", "must not be shorter than retry.base_delay"),
+        ("JOBS__MAX_PAIRS", "10001", "from 1 to 10000"),
+        ("JOBS__MAX_BYTES", "17MiB", "jobs.max_bytes"),
+        ("ADMIN__LISTEN", "localhost", "must be an address with a port"),
+        ("LOG__FORMAT", "xml", "must be \"json\" or \"pretty\", not \"xml\""),
+        ("LOG__FILTER", "association_archiver=loud", "must be a level"),
+    ] {
+        let error = from_env(&[(&format!("ARCHIVER__{name}"), value)]).expect_err(name).to_string();
+        assert!(error.contains(complaint), "{name}={value}: {error}");
+        assert!(!error.contains('\n') && !error.contains("s3cr3t"), "{error}");
+    }
+}
+
+#[test]
+fn values_of_the_wrong_shape_are_refused() {
+    for text in [
+        "amqp = 1",
+        "amqp = \"amqp://u:s3cr3t@broker\"",
+        "hubspot = [\"s3cr3t\"]",
+        "[amqp]\nuri = 1",
+        "[amqp]\nuri = [\"amqp://u:s3cr3t@broker\"]",
+        "[amqp.uri]\npassword = \"s3cr3t\"",
+        "[amqp]\njobs_queue = 1",
+        "[amqp]\nprefetch = 1.5",
+        "[amqp]\nprefetch = 99999999999999999999999999999999999999999999999",
+        "[amqp]\nprefetch = 1979-05-27",
+        "[amqp]\nmax_hold = [\"10m\"]",
+        "[hubspot]\naccess_token = { s3cr3t = 1 }",
+        "[hubspot]\naccounts = \"s3cr3t\"",
+        "[hubspot]\naccounts = [\"s3cr3t\"]",
+        "[hubspot]\naccess_token_file = 7",
+        "[hubspot]\naccess_token_file = \"\"",
+        "[hubspot]\naccess_token = \"\"",
+        "[hubspot]\naccess_token = \"s3cr3t \"",
+        "[hubspot]\naccess_token = \"s3cr3t\\n\"",
+    ] {
+        let error = complaint_about(text);
+        assert!(!error.contains("s3cr3t") && !error.contains('\n'), "{text}: {error}");
+    }
+}
+
+#[test]
+fn broken_toml_is_placed_but_not_quoted() {
+    for (text, line) in [
+        ("[hubspot]\naccess_token = pat-s3cr3t", 2),
+        ("[hubspot]\naccess_token = \"pat-s3cr3t", 2),
+        ("[hubspot]\naccess_token = 'pat-s3cr3t\" # x", 2),
+        ("[hubspot]\naccess_token = \"pat-s3cr3t\" s3cr3t", 2),
+        ("[hubspot]\n\naccess_token = \"pat-\\s3cr3t\"", 3),
+        ("[hubspot]\naccess_token = \"a\"\naccess_token = \"s3cr3t\"", 3),
+        ("[hubspot]\naccess_token = {s3cr3t", 2),
+        ("[hubspot]\naccess_token: s3cr3t", 2),
+    ] {
+        let error = complaint_about(text);
+        assert!(error.starts_with(&format!("worker.toml line {line} is not valid TOML: ")), "{text}: {error}");
+        assert!(!error.contains("s3cr3t") && !error.contains('\n'), "{text}: {error}");
+    }
+}
+
+#[test]
+fn depth_and_length_are_no_danger() {
+    let levels = 100_000;
+    for text in [
+        format!("x = {}", "[".repeat(levels)),
+        format!("x = {}", "{x = ".repeat(levels)),
+        format!("{}x = 1", "x.".repeat(levels)),
+        format!("[{}x]", "x.".repeat(levels)),
+        format!("{} = 1", "x".repeat(levels)),
+    ] {
+        assert!(complaint_about(&text).len() < 1_000);
+    }
+    let error = from_env(&[(&format!("ARCHIVER{}", "__X".repeat(levels)), "1")]).unwrap_err().to_string();
+    assert!(error.len() < 1_000, "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn any_input_is_settings_or_one_line_of_complaint(
+        lines in vec("(\\[\\[?)?(amqp|hubspot|batch|hubspot\\.accounts|.{0,8})(\\.|\\]\\]?)?(uri|max_hold|oauth|.{0,8})? ?=? ?.{0,12}", 0..6),
+        names in vec("(AMQP|HUBSPOT|.{0,6})(__)?(URI|ACCOUNTS|MAX_HOLD|.{0,6})(__)?([01]|.{0,4})", 0..4),
+        value in ".{0,12}",
+    ) {
+        let files = TempDir::new().unwrap();
+        let environment = names.iter().map(|name| (format!("ARCHIVER__{name}").into(), (&value).into())).collect();
+        let layers = Layers { file: Some(file(&files, "f", &lines.join("\n"))), environment, ..Layers::default() };
+        if let Err(error) = Settings::from_layers(&layers) {
+            let error = error.to_string();
+            prop_assert!(!error.chars().any(char::is_control) && error.len() < 2_000, "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    let settings =
+        from_env(&[TOKEN, ("ARCHIVER__AMQP__URI", "amqp://u:s3cr3t@broker"), ("ARCHIVER__ADMIN__TOKEN", "s3cr3t")])
+            .unwrap();
+    assert!(!format!("{settings:?}").contains("s3cr3t"));
+    assert!(!format!("{:?}", settings.amqp.broker().unwrap()).contains("s3cr3t"));
+    assert!(!format!("{:?}", settings.admin.token().unwrap()).contains("s3cr3t"));
+    let not_text = OsString::from_vec(b"s3cr3t\xff".to_vec());
+    let environment = vec![(TOKEN.0.into(), not_text)];
+    let error = Settings::from_layers(&Layers { environment, ..Layers::default() }).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("s3cr3t"));
+    // The secret where its file belongs.
+    for (name, value) in [
+        ("ARCHIVER__HUBSPOT__ACCESS_TOKEN_FILE", "pat-na1-s3cr3t00-0000-0000-0000-000000000000"),
+        ("ARCHIVER__HUBSPOT__CA_FILE", "-----BEGIN s3cr3t-----abcdefghi"),
+        ("ARCHIVER__AMQP__URI_FILE", "amqp://u:s3cr3t@h"),
+    ] {
+        let settings = from_env(&[(name, value)]).unwrap();
+        let errors = [
+            settings.hubspot.accounts().map(drop),
+            settings.hubspot.ca_pem().map(drop),
+            settings.amqp.broker().map(drop),
+        ];
+        let errors: String = errors.iter().filter_map(|r| r.as_ref().err()).map(ToString::to_string).collect();
+        assert!(errors.contains(name) && !errors.contains("s3cr3t"), "{errors}");
+    }
+}
+
+#[test]
+fn a_secret_file_is_trimmed_and_read_again() {
+    let files = TempDir::new().unwrap();
+    let path = file(&files, "token", "first\n");
+    let settings = from_env(&[("ARCHIVER__HUBSPOT__ACCESS_TOKEN_FILE", path.to_str().unwrap())]).unwrap();
+    let [account] = settings.hubspot.accounts().unwrap() else { panic!("one account") };
+    assert_eq!(token_of(account), "first");
+    fs::write(&path, "second\r\n").unwrap();
+    assert_eq!(token_of(account), "second");
+    let Credentials::AccessToken(source) = &account.credentials else { panic!("a token") };
+    assert_eq!(source.path(), Some(path.as_path()));
+    for (content, complaint) in
+        [(&b""[..], "is empty"), (b"\n", "is empty"), (b"two words", "one word"), (b"\xff", "UTF-8")]
+    {
+        fs::write(&path, content).unwrap();
+        let error = settings.hubspot.accounts().unwrap_err().to_string();
+        assert!(error.starts_with("hubspot.access_token_file (ARCHIVER__HUBSPOT__ACCESS_TOKEN_FILE) "), "{error}");
+        assert!(error.contains(complaint), "{error}");
+    }
+    fs::remove_file(&path).unwrap();
+    let error = settings.hubspot.accounts().unwrap_err().to_string();
+    assert!(error.contains(path.to_str().unwrap()) && error.contains("cannot be read"), "{error}");
+}
+
+#[test]
+fn a_secret_and_its_file_exclude_each_other() {
+    for key in ["AMQP__URI", "HUBSPOT__ACCESS_TOKEN", "ADMIN__TOKEN"] {
+        let (inline, twin) = (format!("ARCHIVER__{key}"), format!("ARCHIVER__{key}_FILE"));
+        let error = from_env(&[(&inline, "amqp://broker"), (&twin, "/run/secrets/x")]).unwrap_err().to_string();
+        assert!(error.contains("are both set"), "{error}");
+    }
+}
+
+#[test]
+fn accounts_must_be_whole_and_apart() {
+    let oauth = "oauth.client_id = \"c\"\noauth.client_secret = \"s\"\noauth.refresh_token = \"r\"";
+    for (text, complaint) in [
+        (
+            "[[hubspot.accounts]]\nportal_id = 1",
+            "hubspot.accounts[0] (ARCHIVER__HUBSPOT__ACCOUNTS__0) has no credentials",
+        ),
+        (&format!("[[hubspot.accounts]]\naccess_token = \"t\"\n{oauth}"), "has both"),
+        (
+            "[[hubspot.accounts]]\noauth.client_id = \"c\"",
+            "is incomplete: add client_secret_file and refresh_token_file",
+        ),
+        ("[[hubspot.accounts]]\nportal_id = 0\naccess_token = \"t\"", "must be a positive integer"),
+        ("[[hubspot.accounts]]\naccess_token = \"t\"\ntime_zone = \"Mars/Olympus\"", "IANA"),
+        (
+            "[[hubspot.accounts]]\nportal_id = 1\naccess_token = \"t\"\n[[hubspot.accounts]]\nportal_id = 1\naccess_token = \"t\"",
+            "hubspot.accounts[1].portal_id (ARCHIVER__HUBSPOT__ACCOUNTS__1__PORTAL_ID) is 1, as in an account before it",
+        ),
+        (
+            "[[hubspot.accounts]]\nportal_id = 1\naccess_token = \"t\"\n[[hubspot.accounts]]\naccess_token = \"t\"",
+            "hubspot.accounts[1].portal_id (ARCHIVER__HUBSPOT__ACCOUNTS__1__PORTAL_ID) is missing",
+        ),
+        (
+            "[hubspot]\naccess_token = \"t\"\n[[hubspot.accounts]]\nportal_id = 1\naccess_token = \"t\"",
+            "beside [[hubspot.accounts]]",
+        ),
+    ] {
+        let error = complaint_about(text);
+        assert!(error.contains(complaint), "{text}: {error}");
+    }
+    let gap = from_env(&[("ARCHIVER__HUBSPOT__ACCOUNTS__1__ACCESS_TOKEN", "t")]).unwrap_err().to_string();
+    assert!(gap.contains("without a gap"), "{gap}");
+    let nobody = from_env(&[]).unwrap().hubspot.accounts().unwrap_err().to_string();
+    assert!(nobody.contains("hubspot.access_token_file"), "{nobody}");
+
+    let text = format!("[[hubspot.accounts]]\n{oauth}\ntime_zone = \"Europe/Berlin\"\nrate_limit.daily = 9");
+    let settings = from_text(&text).unwrap();
+    let [account] = settings.hubspot.accounts().unwrap() else { panic!("one account") };
+    assert!(matches!(&account.credentials, Credentials::OAuth(oauth) if oauth.client_id == "c"));
+    assert_eq!(account.time_zone.as_ref().unwrap().iana_name(), Some("Europe/Berlin"));
+    assert_eq!(account.rate_limit.daily.unwrap().get(), 9);
+    assert_eq!(account.rate_limit.requests, settings.rate_limit.requests);
+}
+
+#[test]
+fn plain_http_needs_the_loopback_or_consent() {
+    for url in ["http://localhost:8080", "http://127.0.0.1:8080/hubspot", "http://[::1]:8080", "https://proxy.example"]
+    {
+        let settings = from_env(&[("ARCHIVER__HUBSPOT__BASE_URL", url)]).unwrap();
+        assert!(settings.hubspot.base_url.join("crm").unwrap().as_str().starts_with(url), "{url}");
+    }
+    let consent = ("ARCHIVER__HUBSPOT__ALLOW_HTTP", "true");
+    assert!(from_env(&[("ARCHIVER__HUBSPOT__BASE_URL", "http://proxy.example"), consent]).is_ok());
+    for lookalike in ["http://localhost.example", "http://127.0.0.1.example", "http://10.0.0.1"] {
+        assert!(from_env(&[("ARCHIVER__HUBSPOT__BASE_URL", lookalike)]).is_err(), "{lookalike}");
+    }
+}
+
+#[test]
+fn broker_certificates_are_read_and_need_tls() {
+    let files = TempDir::new().unwrap();
+    let pem = file(&files, "ca.pem", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
+    let other = file(&files, "other.pem", "not a certificate");
+    let broker = |uri: &str, ca: &Path| {
+        let ca = ca.to_str().unwrap();
+        from_env(&[("ARCHIVER__AMQP__URI", uri), ("ARCHIVER__AMQP__CA_FILE", ca)]).unwrap().amqp.broker()
+    };
+    assert!(broker("amqps://broker", &pem).unwrap().ca_pem.unwrap().starts_with("-----BEGIN"));
+    assert!(broker("amqp://broker", &pem).unwrap_err().to_string().contains("use amqps://"));
+    assert!(broker("amqps://broker", &other).unwrap_err().to_string().contains("no PEM file"));
+}
+
+#[test]
+fn the_documented_defaults_are_the_built_in_ones() {
+    let mut text = String::new();
+    for doc in documented_settings().iter().filter(|doc| doc.has_default && !doc.key.contains("[]")) {
+        text.push_str(&format!("{} = {}\n", doc.key, doc.value));
+    }
+    assert_eq!(format!("{:?}", from_text(&text).unwrap()), format!("{:?}", from_text("").unwrap()));
+    let uri = from_text(&text).unwrap().amqp.uri.read().unwrap();
+    assert_eq!(uri.expose_secret(), AmqpSettings::default().uri.read().unwrap().expose_secret());
+}
+
+#[test]
+fn every_setting_is_documented_and_every_documented_one_exists() {
+    let mut existing = Vec::new();
+    let sections = known_in("unknown_key = 1");
+    for section in sections {
+        existing.extend(known_in(&format!("{section}.unknown_key = 1")));
+    }
+    let account = "access_token = \"t\"\n";
+    for below in ["", "oauth.", "rate_limit."] {
+        existing.extend(known_in(&format!("[[hubspot.accounts]]\n{account}{below}unknown_key = 1")));
+    }
+    let sections = ["hubspot.accounts", "hubspot.accounts[].oauth", "hubspot.accounts[].rate_limit"];
+    existing.retain(|key| !sections.contains(&key.as_str()));
+    existing.sort();
+    let mut documented: Vec<String> = documented_settings().into_iter().map(|doc| doc.key).collect();
+    documented.sort();
+    assert_eq!(existing, documented);
+    assert!(documented_settings().iter().all(|doc| !doc.meaning.is_empty()));
+}
+
+#[test]
+fn the_documented_file_is_valid_before_and_after_uncommenting() {
+    let commented = include_str!("../../config/default.toml");
+    assert_eq!(format!("{:?}", from_text(commented).unwrap()), format!("{:?}", from_text("").unwrap()));
+    let uncommented: String = commented.lines().map(|line| format!("{}\n", uncomment(line))).collect();
+    let table = node::parse_toml(&uncommented, &Path::new("default.toml").into()).unwrap();
+    let mut written = Vec::new();
+    leaves(table, "", &mut written);
+    written.sort();
+    let mut documented: Vec<String> = documented_settings().into_iter().map(|doc| doc.key).collect();
+    documented.sort();
+    assert_eq!(written, documented);
+}
+
+/// A setting or a section header has no space after its `#`.
+fn uncomment(line: &str) -> &str {
+    line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)
+}
+
+fn leaves(table: node::Table, path: &str, found: &mut Vec<String>) {
+    for (key, value) in table {
+        let path = if path.is_empty() { key } else { format!("{path}.{key}") };
+        match value.kind {
+            node::Kind::Table(table) => leaves(table, &path, found),
+            node::Kind::List(items) => {
+                for item in items {
+                    let node::Kind::Table(table) = item.kind else { panic!("{path} is a list of sections") };
+                    leaves(table, &format!("{path}[]"), found);
+                }
+            }
+            node::Kind::Text(_) | node::Kind::Scalar(_) | node::Kind::Unset => found.push(path),
+        }
+    }
+}
+
+/// The keys that could stand beside an unknown one, with `[]` for list entries.
+fn known_in(text: &str) -> Vec<String> {
+    match from_text(text).unwrap_err() {
+        SettingsError::Unknown { known, .. } => known.iter().map(|key| key.replace("[0]", "[]")).collect(),
+        other @ (SettingsError::File { .. } | SettingsError::Toml { .. } | SettingsError::Invalid { .. }) => {
+            panic!("{text}: {other}")
+        }
+    }
+}
+
+fn token_of(account: &AccountSettings) -> String {
+    match &account.credentials {
+        Credentials::AccessToken(source) => source.read().unwrap().expose_secret().to_owned(),
+        Credentials::OAuth(_) => panic!("an account with a token"),
+    }
+}
+
+fn from_env(list: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    Settings::from_layers(&Layers { environment: variables(list), ..Layers::default() })
+}
+
+fn from_text(text: &str) -> Result<Settings, SettingsError> {
+    let files = TempDir::new().unwrap();
+    Settings::from_layers(&Layers { file: Some(file(&files, "worker.toml", text)), ..Layers::default() })
+}
+
+/// What is said about a file called `worker.toml` in the working directory.
+fn complaint_about(text: &str) -> String {
+    let files = TempDir::new().unwrap();
+    let layers = Layers { file: Some(file(&files, "worker.toml", text)), ..Layers::default() };
+    let error = Settings::from_layers(&layers).expect_err(text).to_string();
+    error.replace(&format!("{}/", files.path().display()), "")
+}
+
+fn variables(list: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    list.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+}
+
+fn file(directory: &TempDir, name: &str, text: &str) -> PathBuf {
+    let path = directory.path().join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
