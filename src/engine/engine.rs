@@ -16,7 +16,7 @@ use super::backlog::{Backlog, JobKey, LaneKey};
 use super::clock::{Now, Tick};
 use super::command::{CallKey, Command, LaneId, NewJob};
 use super::lane::{Batch, BatchKey, Lane, Standing};
-use super::ledger::{Job, Ledger, Leaving};
+use super::ledger::{Job, Leaving, Ledger};
 use super::pace::Slot;
 use super::pack::Caps;
 use super::pause::Tier;
