@@ -4,5 +4,6 @@ mod archive;
 mod arguments;
 mod exit;
 mod run;
+mod signals;
 
 pub use arguments::main;

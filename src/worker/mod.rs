@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod policy;
 pub mod seams;
+pub mod wall_clock;
 
 pub mod delivery;
 pub mod recent;
