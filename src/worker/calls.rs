@@ -4,6 +4,8 @@
 use tokio::sync::mpsc;
 
 use super::seams::{Errand, Return};
+use crate::engine::command::IdentityReply;
+use crate::engine::reply::{Reply, Silence};
 use crate::hubspot::client::HubspotClient;
 use crate::hubspot::credentials::{CredentialStore, Refreshed};
 use crate::hubspot::identity::identify;
