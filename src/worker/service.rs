@@ -127,10 +127,12 @@ async fn finish(
     patience: Duration,
 ) -> bool {
     let handed_over = timeout(patience, &mut departing).await.is_ok();
-    departing.abort();
-    remembering.abort();
     // Both have ended, or end at their next step: then the publisher is ours alone.
-    let _ = departing.await;
+    if !handed_over {
+        departing.abort();
+        let _ = departing.await;
+    }
+    remembering.abort();
     let _ = remembering.await;
     let Some(publisher) = Arc::into_inner(publisher) else { return false };
     let waiting = publisher.waiting();
