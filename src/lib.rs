@@ -6,3 +6,4 @@ pub mod config;
 pub mod contract;
 pub mod engine;
 pub mod hubspot;
+pub mod telemetry;
