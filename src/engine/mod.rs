@@ -26,4 +26,10 @@ mod departure;
 mod engine;
 pub mod ledger;
 
+pub mod status;
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
+mod tests;
+
 pub use engine::{Counters, Engine, EnginePolicy, Waiting};

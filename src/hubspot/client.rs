@@ -97,11 +97,8 @@ impl HubspotClient {
 
     /// A `POST` of a form; its secrets do not occur in the reply unless that is a success, which may carry new ones.
     pub(super) async fn post_form(&self, path: &str, fields: &[(&str, &str)], secrets: &[&SecretString]) -> Reply {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in fields {
-            form.append_pair(name, value);
-        }
-        let reply = self.send(self.posted(path, FORM, form.finish().into_bytes())).await;
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish().into_bytes();
+        let reply = self.send(self.posted(path, FORM, body)).await;
         if matches!(&reply, Reply::Answer(answer) if (200..300).contains(&answer.status)) {
             return reply;
         }
