@@ -23,9 +23,10 @@ use tokio::time::timeout;
 
 use crate::far_end::{DEADLINE, FarEnd, TOKEN, answer, client};
 
-const FIRST: AccountIndex = AccountIndex(0);
-const CLIENT_SECRET: &str = "client-secret-1";
-const REFRESH_TOKEN: &str = "refresh-token-1";
+pub const FIRST: AccountIndex = AccountIndex(0);
+pub const CLIENT_ID: &str = "app one";
+pub const CLIENT_SECRET: &str = "client-secret-1";
+pub const REFRESH_TOKEN: &str = "refresh-token-1";
 const ROTATED: &str =
     r#"{"access_token":"access-token-1","refresh_token":"refresh-token-2","expires_in":1800,"hub_id":4711}"#;
 
@@ -303,7 +304,8 @@ async fn a_token_is_looked_up_where_its_kind_is_known() {
     assert!(seen.head.starts_with("POST /oauth/v2/private-apps/get/access-token-info "), "{}", seen.head);
     assert_eq!(seen.body, format!(r#"{{"tokenKey":"{TOKEN}"}}"#));
 
-    let store = OAuthFiles::new().store();
+    let account = OAuthFiles::new();
+    let store = account.store();
     let far_end = FarEnd::in_turn(vec![
         answer(200, "", ROTATED),
         answer(200, "", r#"{"active":true,"hub_id":4711,"scopes":["oauth"],"token":"access-token-1"}"#),
@@ -333,12 +335,12 @@ async fn nothing_here_shows_a_secret() {
 }
 
 /// The two files of an OAuth account.
-struct OAuthFiles {
+pub struct OAuthFiles {
     folder: TempDir,
 }
 
 impl OAuthFiles {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let files = Self { folder: TempDir::new().unwrap() };
         fs::write(files.client_secret(), CLIENT_SECRET).unwrap();
         fs::write(files.refresh_token(), format!("{REFRESH_TOKEN}\n")).unwrap();
@@ -349,14 +351,14 @@ impl OAuthFiles {
         self.folder.path().join("client-secret")
     }
 
-    fn refresh_token(&self) -> PathBuf {
+    pub fn refresh_token(&self) -> PathBuf {
         self.folder.path().join("refresh-token")
     }
 
-    fn store(&self) -> CredentialStore {
+    pub fn store(&self) -> CredentialStore {
         let file = |key: &str, path: &Path| SecretSource::file(SettingKey::new(key), path.to_owned());
         CredentialStore::new(&[oauth(OAuthCredentials {
-            client_id: "app one".to_owned(),
+            client_id: CLIENT_ID.to_owned(),
             client_secret: file("hubspot.accounts[0].oauth.client_secret_file", &self.client_secret()),
             refresh_token: file("hubspot.accounts[0].oauth.refresh_token_file", &self.refresh_token()),
         })])
