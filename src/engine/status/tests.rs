@@ -181,7 +181,7 @@ fn engine(portals: &[Option<u64>]) -> Engine {
         },
         isolation_requests: 200,
         max_in_flight: 64,
-        waiting: Waiting::InHand,
+        waiting: Waiting::InHand { give_up_after: Duration::from_secs(30) },
     };
     let account = |&portal: &Option<u64>| AccountPolicy {
         portal: portal.and_then(NonZeroU64::new).map(PortalId),
