@@ -7,3 +7,5 @@ pub mod contract;
 pub mod engine;
 pub mod hubspot;
 pub mod telemetry;
+
+pub mod admin;

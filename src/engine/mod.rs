@@ -21,6 +21,7 @@ pub mod verdict;
 mod conclude;
 pub mod retry;
 mod standstill;
+mod operator;
 
 pub mod ledger;
 mod departure;
