@@ -42,6 +42,9 @@ use tokio_util::sync::CancellationToken;
 
 const TOKEN: &str = "letmein-0123456789";
 
+/// Name, broker, draining, paused accounts, and why it is not ready.
+type Case = (&'static str, BrokerState, bool, &'static [u32], Option<&'static str>);
+
 #[tokio::test]
 async fn readiness_says_whether_jobs_are_taken_and_answered() {
     let worker = Worker::start(Some(TOKEN)).await;
@@ -51,7 +54,7 @@ async fn readiness_says_whether_jobs_are_taken_and_answered() {
         what(&mut broker);
         broker
     };
-    let cases: Vec<(&str, BrokerState, bool, &[u32], Option<&str>)> = vec![
+    let cases: Vec<Case> = vec![
         ("all is well", up.clone(), false, &[], None),
         ("one account of two is paused", up.clone(), false, &[0], None),
         ("every account is paused", up.clone(), false, &[0, 1], Some("every account is paused")),
@@ -343,6 +346,71 @@ async fn promtool_has_nothing_to_say() {
     let output = promtool.wait_with_output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+/// Chromium comes with Debian's package of that name.
+#[tokio::test]
+#[ignore = "needs chromium on the path"]
+async fn the_page_shows_a_pause_in_a_real_browser() {
+    let worker = Worker::start(None).await;
+    let mut engine = engine();
+    engine.admit(job(0, "contacts", "companies", 1), now());
+    let broker = BrokerState { consuming: true, publishing: true, ..BrokerState::default() };
+    worker.show(&engine, broker.clone(), false);
+    let (asked, changed) = (CancellationToken::new(), CancellationToken::new());
+    let relay = relay(worker.address, asked.clone(), changed.clone()).await;
+    let profile = tempfile::tempdir().unwrap();
+    let browser = tokio::process::Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"])
+        .args(["--virtual-time-budget=10000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("http://{relay}/"))
+        .kill_on_drop(true)
+        .output();
+    let browser = tokio::spawn(timeout(Duration::from_secs(60), browser));
+    timeout(Duration::from_secs(60), asked.cancelled()).await.expect("the page asks for the status");
+    engine.pause(AccountIndex(1), now());
+    let trouble = Some("<img src=x onerror=alert(1)>".to_owned());
+    worker.show(&engine, BrokerState { consuming: false, consuming_trouble: trouble, ..broker }, false);
+    changed.cancel();
+
+    let output = browser.await.unwrap().expect("the browser ends").unwrap();
+
+    let (page, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(page.contains(">not ready</span>"), "{page}");
+    assert!(page.contains("<strong>portal 815</strong>") && page.contains("until an operator resumes it"), "{page}");
+    assert!(page.contains("contacts → companies"), "{page}");
+    assert!(page.contains("&lt;img src=x") && !page.contains("<img"), "{page}");
+    assert!(!log.contains("CONSOLE"), "{log}");
+}
+
+/// Passes requests on, tells when the status was asked for first, and holds the next such question until `changed`.
+async fn relay(to: SocketAddr, asked: CancellationToken, changed: CancellationToken) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let (asked, changed) = (asked.clone(), changed.clone());
+            tokio::spawn(async move {
+                let mut head = [0; 11];
+                if client.read_exact(&mut head).await.is_err() {
+                    return;
+                }
+                let asks_status = head == *b"GET /status";
+                if asks_status && asked.is_cancelled() {
+                    changed.cancelled().await;
+                }
+                let mut server = TcpStream::connect(to).await.unwrap();
+                server.write_all(&head).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                if asks_status {
+                    asked.cancel();
+                }
+            });
+        }
+    });
+    address
 }
 
 /// More silent clients than there are connections: each is cut off, and a probe gets through.

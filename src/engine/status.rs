@@ -433,4 +433,4 @@ pub(crate) fn write_time_or_null<S: Serializer>(time: &Option<Timestamp>, serial
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

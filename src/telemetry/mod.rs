@@ -16,4 +16,3 @@ pub mod reporter;
 pub mod snapshot;
 pub mod throughput;
 mod window;
-
