@@ -55,6 +55,10 @@ pub(super) struct Lane {
     /// Tried in vain, by the time of the next try and a running number.
     later: BTreeMap<(Instant, u64), Pending>,
     sequence: u64,
+    /// Messages a batch; fewer after a batch that cost the channel, to find the message that does it.
+    batch_limit: usize,
+    /// This lane has complained and not yet published since.
+    in_trouble: bool,
 }
 
 /// An answer on its way.
@@ -63,12 +67,15 @@ struct Pending {
     /// For each message of the answer: whether it need not be published again.
     safe: SmallVec<[bool; 2]>,
     tries: u32,
+    /// It was alone in a batch that cost the channel, so it goes alone again.
+    suspect: bool,
 }
 
 impl Lane {
     pub(super) fn new(inbox: mpsc::UnboundedReceiver<Vec<Answer>>, wiring: Wiring, reports: Arc<Reports>) -> Self {
         let (fresh, later, backoff) = (VecDeque::new(), BTreeMap::new(), Backoff::default());
-        Self { inbox, wiring, reports, backoff, fresh, later, sequence: 0 }
+        let (sequence, batch_limit, in_trouble) = (0, MAX_BATCH, false);
+        Self { inbox, wiring, reports, backoff, fresh, later, sequence, batch_limit, in_trouble }
     }
 
     /// Ends when the inbox is closed and all of it is published, or when the link is given up.
@@ -112,20 +119,30 @@ impl Lane {
             match self.publish(channel, &batch).await {
                 Ok(fates) => {
                     self.backoff.reset();
+                    self.batch_limit = (self.batch_limit * 2).min(MAX_BATCH);
                     self.conclude(batch, &fates).await;
                 }
                 Err(fault) => {
-                    self.wiring.health.unknown.add(batch.len());
-                    self.wiring.health.publishing_trouble.set(&fault);
-                    tracing::warn!(answers = batch.len(), "publishing again, under the same ids: {fault}");
-                    self.put_back(batch);
-                    match fault {
-                        PublishFault::Silent => self.wiring.link.break_off(epoch).await,
-                        PublishFault::Channel(_) => self.mend_topology().await,
-                    }
+                    self.recover(batch, &fault, epoch).await;
                     return Left::Channel;
                 }
             }
+        }
+    }
+
+    /// Nobody knows what became of the batch: all of it goes again.
+    async fn recover(&mut self, mut batch: Vec<Pending>, fault: &PublishFault, epoch: Epoch) {
+        self.wiring.health.unknown.add(batch.len());
+        self.complain(fault);
+        tracing::warn!(answers = batch.len(), "publishing again, under the same ids: {fault}");
+        self.batch_limit = (self.batch_limit / 4).max(1);
+        match (batch.pop(), batch.is_empty()) {
+            (Some(alone), true) => self.try_later(Pending { suspect: true, ..alone }, Fate::Refused),
+            (last, _) => self.put_back(batch.into_iter().chain(last)),
+        }
+        match fault {
+            PublishFault::Silent => self.wiring.link.break_off(epoch).await,
+            PublishFault::Channel(_) => self.mend_topology().await,
         }
     }
 
@@ -135,8 +152,11 @@ impl Lane {
             if !self.fresh.is_empty() {
                 return Next::Batch(self.take_batch());
             }
-            if closed && self.later.is_empty() {
-                return Next::Closed;
+            if self.later.is_empty() {
+                self.calm_down();
+                if closed {
+                    return Next::Closed;
+                }
             }
             if !channel.status().connected() {
                 return Next::ChannelLost;
@@ -171,12 +191,18 @@ impl Lane {
     fn take_batch(&mut self) -> Vec<Pending> {
         let (mut messages, mut bytes, mut answers) = (0, 0, 0);
         for pending in &self.fresh {
+            if answers > 0 && pending.suspect {
+                break;
+            }
             messages += pending.answer.messages().len();
             bytes += pending.answer.messages().iter().map(|message| message.body.len()).sum::<usize>();
-            if answers > 0 && (messages > MAX_BATCH || bytes > MAX_BATCH_BYTES) {
+            if answers > 0 && (messages > self.batch_limit || bytes > MAX_BATCH_BYTES) {
                 break;
             }
             answers += 1;
+            if pending.suspect {
+                break;
+            }
         }
         self.fresh.drain(..answers).collect()
     }
@@ -277,10 +303,12 @@ impl Lane {
             self.reports.published(published);
         }
         if returned + refused == 0 {
-            self.wiring.health.publishing_trouble.clear();
+            if self.later.is_empty() {
+                self.calm_down();
+            }
             return;
         }
-        self.complain(&unpublished, returned, refused);
+        self.complain_of(&unpublished, returned, refused);
         for (pending, fate) in unpublished {
             self.try_later(pending, fate);
         }
@@ -289,7 +317,18 @@ impl Lane {
         }
     }
 
-    fn complain(&self, unpublished: &[(Pending, Fate)], returned: usize, refused: usize) {
+    fn complain(&mut self, sentence: impl ToString) {
+        self.in_trouble = true;
+        self.wiring.health.publishing_trouble.set(sentence);
+    }
+
+    fn calm_down(&mut self) {
+        if std::mem::take(&mut self.in_trouble) {
+            self.wiring.health.publishing_trouble.clear();
+        }
+    }
+
+    fn complain_of(&mut self, unpublished: &[(Pending, Fate)], returned: usize, refused: usize) {
         let first = unpublished.iter().flat_map(|(pending, _)| pending.unsafe_messages()).next();
         let key = first.map(|message| self.wiring.topology.key(message.route)).unwrap_or_default();
         let exchange = self.wiring.topology.exchange();
@@ -302,7 +341,7 @@ impl Lane {
         } else {
             format!("the broker refuses messages with key {:?}: their queue is full or at fault", key.as_str())
         };
-        self.wiring.health.publishing_trouble.set(&sentence);
+        self.complain(&sentence);
         if unpublished.iter().any(|(pending, _)| pending.tries.is_power_of_two()) {
             tracing::warn!(returned, refused, "not published, trying again: {sentence}");
         }
@@ -319,18 +358,18 @@ impl Lane {
         self.later.insert((Instant::now() + wait, self.sequence), pending);
     }
 
-    fn put_back(&mut self, batch: Vec<Pending>) {
-        for pending in batch.into_iter().rev() {
+    fn put_back(&mut self, batch: impl DoubleEndedIterator<Item = Pending>) {
+        for pending in batch.rev() {
             self.fresh.push_front(pending);
         }
     }
 
     /// What is missing may have been deleted while we ran.
-    async fn mend_topology(&self) {
+    async fn mend_topology(&mut self) {
         match self.wiring.link.ensure(&self.wiring.topology).await {
             Some(Ok(_)) | None => {}
             Some(Err(fault)) => {
-                self.wiring.health.publishing_trouble.set(&fault);
+                self.complain(&fault);
                 tracing::warn!("{fault}");
             }
         }
@@ -340,7 +379,7 @@ impl Lane {
 impl Pending {
     fn new(answer: Answer) -> Self {
         let safe = SmallVec::from_elem(false, answer.messages().len());
-        Self { answer, safe, tries: 1 }
+        Self { answer, safe, tries: 1, suspect: false }
     }
 
     fn unsafe_messages(&self) -> impl Iterator<Item = &Outgoing> {
