@@ -19,10 +19,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::backoff::{self, Backoff};
 use super::barrier::{Confirm, Fate, Identity, judge};
 use super::connection::CALL_TIMEOUT;
-use super::link::Epoch;
+use super::link::{Epoch, Link};
 use super::message::{Answer, Outgoing};
 use super::pipeline::all_in_order;
 use super::publisher::{Reports, Wiring};
+use super::topology::Topology;
 
 /// Messages published before their confirms are awaited.
 const MAX_BATCH: usize = 1_000;
@@ -78,9 +79,9 @@ impl Lane {
         Self { inbox, wiring, reports, backoff, fresh, later, sequence, batch_limit, in_trouble }
     }
 
-    /// Ends when the inbox is closed and all of it is published, or when the link is given up.
+    /// Ends when the inbox is closed and all of it is published or stale, or when the link is given up.
     pub(super) async fn run(mut self) {
-        while let Some((channel, epoch)) = self.open().await {
+        while let Some((channel, epoch)) = self.wait_for_channel().await {
             match self.work(&channel, epoch).await {
                 Left::Nothing => {
                     // An error means that the channel was lost after its last confirm.
@@ -92,16 +93,18 @@ impl Lane {
         }
     }
 
-    async fn open(&self) -> Option<(Channel, Epoch)> {
-        let mut backoff = Backoff::default();
+    /// While the broker is away, what has become stale is given back. `None`: there is nothing left to publish, or the
+    /// link is given up.
+    async fn wait_for_channel(&mut self) -> Option<(Channel, Epoch)> {
+        let link = Arc::clone(&self.wiring.link);
+        let mut opening = pin!(open(&link));
         loop {
-            let (channel, epoch) = self.wiring.link.channel().await?;
-            match timeout(CALL_TIMEOUT, channel.confirm_select(ConfirmSelectOptions::default())).await {
-                Ok(Ok(())) if channel.status().confirm() => return Some((channel, epoch)),
-                Ok(_) => {}
-                Err(_elapsed) => self.wiring.link.break_off(epoch).await,
+            if let Ok(opened) = timeout(IDLE_CHECK, &mut opening).await {
+                return opened;
             }
-            sleep(backoff.next_wait()).await;
+            if self.purge() && self.fresh.is_empty() && self.later.is_empty() {
+                return None;
+            }
         }
     }
 
@@ -207,6 +210,20 @@ impl Lane {
         self.fresh.drain(..answers).collect()
     }
 
+    /// Gives back all that is stale. True when nothing more will come in.
+    fn purge(&mut self) -> bool {
+        loop {
+            let closed = self.absorb();
+            let waiting = self.fresh.len() + self.later.len();
+            let later = std::mem::take(&mut self.later).into_values();
+            let all = std::mem::take(&mut self.fresh).into_iter().chain(later).collect();
+            self.fresh = self.without_stale(all).into();
+            if closed || self.fresh.len() == waiting {
+                return closed;
+            }
+        }
+    }
+
     /// Answers to deliveries that will come again are not published: the next answer would be a second one.
     fn without_stale(&self, batch: Vec<Pending>) -> Vec<Pending> {
         let current = self.wiring.current.get();
@@ -224,40 +241,7 @@ impl Lane {
     /// The fates of all messages of the batch that were not safe before, in order.
     async fn publish(&self, channel: &Channel, batch: &[Pending]) -> Result<Vec<Fate>, PublishFault> {
         let messages: Vec<&Outgoing> = batch.iter().flat_map(Pending::unsafe_messages).collect();
-        let topology = &self.wiring.topology;
-        let options = BasicPublishOptions { mandatory: true, immediate: false };
-        let work = async {
-            let publishes = messages.iter().map(|message| {
-                let (exchange, key) = (topology.exchange().clone(), topology.key(message.route));
-                channel.basic_publish(exchange, key, options, &message.body, message.envelope.properties())
-            });
-            let mut confirms = Vec::with_capacity(messages.len());
-            let mut returned = HashSet::new();
-            for written in all_in_order(publishes).await {
-                confirms.push(written?);
-            }
-            let mut verdicts = Vec::with_capacity(messages.len());
-            for confirm in confirms {
-                let (verdict, message) = match confirm.await? {
-                    Confirmation::Ack(message) => (Confirm::Ack, message),
-                    // Without confirms nothing is known; `open` makes sure of them.
-                    Confirmation::Nack(message) => (Confirm::Nack, message),
-                    Confirmation::NotRequested => (Confirm::Nack, None),
-                };
-                verdicts.push(verdict);
-                returned.extend(message.map(|message| Identity {
-                    routing_key: message.delivery.routing_key.to_string().into(),
-                    message_id: message.delivery.properties.message_id().as_ref().map(|id| id.to_string().into()),
-                }));
-            }
-            let identity = |index: usize| {
-                messages.get(index).map_or_else(Identity::nobody, |message| Identity {
-                    routing_key: topology.key(message.route).to_string().into(),
-                    message_id: message.envelope.message_id(),
-                })
-            };
-            Ok(judge(&verdicts, &returned, identity))
-        };
+        let work = publish_all(channel, &self.wiring.topology, &messages);
         self.while_not_blocked(work).await?.map_err(PublishFault::Channel)
     }
 
@@ -397,6 +381,56 @@ impl Pending {
             }
         }
         worst
+    }
+}
+
+/// Publishes all, waits for all confirms, and only then judges. An error: nothing is known of any of them.
+async fn publish_all(channel: &Channel, topology: &Topology, messages: &[&Outgoing]) -> lapin::Result<Vec<Fate>> {
+    let options = BasicPublishOptions { mandatory: true, immediate: false };
+    let publishes = messages.iter().map(|message| {
+        let (exchange, key) = (topology.exchange().clone(), topology.key(message.route));
+        channel.basic_publish(exchange, key, options, &message.body, message.envelope.properties())
+    });
+    let mut confirms = Vec::with_capacity(messages.len());
+    for written in all_in_order(publishes).await {
+        confirms.push(written?);
+    }
+    let mut answers = Vec::with_capacity(messages.len());
+    let mut returned = HashSet::new();
+    for confirm in confirms {
+        let (answer, message) = match confirm.await? {
+            Confirmation::Ack(message) => (Confirm::Ack, message),
+            Confirmation::Nack(message) => (Confirm::Nack, message),
+            // Nothing is known without confirms; `open` makes sure that there are some.
+            Confirmation::NotRequested => (Confirm::Nack, None),
+        };
+        answers.push(answer);
+        returned.extend(message.map(|message| Identity {
+            routing_key: message.delivery.routing_key.to_string().into(),
+            message_id: message.delivery.properties.message_id().as_ref().map(|id| id.to_string().into()),
+        }));
+    }
+    let identity = |index: usize| match messages.get(index) {
+        Some(message) => Identity {
+            routing_key: topology.key(message.route).to_string().into(),
+            message_id: message.envelope.message_id(),
+        },
+        None => Identity::nobody(),
+    };
+    Ok(judge(&answers, &returned, identity))
+}
+
+/// A channel on which the broker confirms. `None`: the link is given up.
+async fn open(link: &Link) -> Option<(Channel, Epoch)> {
+    let mut backoff = Backoff::default();
+    loop {
+        let (channel, epoch) = link.channel().await?;
+        match timeout(CALL_TIMEOUT, channel.confirm_select(ConfirmSelectOptions::default())).await {
+            Ok(Ok(())) if channel.status().confirm() => return Some((channel, epoch)),
+            Ok(_) => {}
+            Err(_elapsed) => link.break_off(epoch).await,
+        }
+        sleep(backoff.next_wait()).await;
     }
 }
 

@@ -117,10 +117,11 @@ impl Link {
         status.as_ref().is_some_and(|status| status.connected() && status.blocked())
     }
 
-    /// Checks the topology, and declares what is missing of it; `None` without a connection.
+    /// Checks the topology, and declares what is missing of it; `None` while there is no connection.
     pub async fn ensure(&self, topology: &Topology) -> Option<Result<TopologyReport, TopologyFault>> {
         let mut current = self.connection.lock().await;
-        let ensured = topology.ensure(current.connection.as_ref()?).await;
+        let connection = current.connection.as_ref().filter(|connection| connection.status().connected())?;
+        let ensured = topology.ensure(connection).await;
         current.ensured = ensured.is_ok().then_some(current.epoch);
         Some(ensured)
     }
