@@ -14,16 +14,19 @@ mod layers;
 mod log;
 mod names;
 mod node;
+mod place;
 mod quantity;
 mod rate_limit;
 mod retry;
 mod secret;
 mod section;
 mod settings;
+mod settings_file;
 mod shutdown;
 #[cfg(test)]
 mod tests;
 mod text_file;
+mod variables;
 
 pub use account::{AccountSettings, Credentials, OAuthCredentials};
 pub use admin::AdminSettings;

@@ -5,13 +5,14 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use toml::de::{DeTable, DeValue};
+use ::config::{Map, Value, ValueKind};
 
 pub(super) type Table = BTreeMap<String, Node>;
 
 pub(super) struct Node {
     pub(super) kind: Kind,
-    pub(super) origin: Origin,
+    /// `None` for an empty section.
+    pub(super) origin: Option<Origin>,
 }
 
 pub(super) enum Kind {
@@ -27,15 +28,22 @@ pub(super) enum Kind {
 /// Where a setting was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// The line counts from 1.
+    /// The line counts from 1; it is looked for once there is something to say about it.
     File {
         path: Arc<Path>,
-        line: usize,
+        line: Option<usize>,
     },
     Environment,
 }
 
+/// What `config` calls the origin of every variable.
+const ENVIRONMENT: &str = "the environment";
+
 impl Origin {
+    fn named(name: &str) -> Self {
+        if name == ENVIRONMENT { Self::Environment } else { Self::File { path: Path::new(name).into(), line: None } }
+    }
+
     pub(super) fn suffix(origin: Option<&Self>) -> String {
         origin.map(|origin| format!(" (in {origin})")).unwrap_or_default()
     }
@@ -44,8 +52,9 @@ impl Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { path, line } => write!(f, "{} line {line}", path.display()),
-            Self::Environment => f.write_str("the environment"),
+            Self::File { path, line: Some(line) } => write!(f, "{} line {line}", path.display()),
+            Self::File { path, line: None } => write!(f, "{}", path.display()),
+            Self::Environment => f.write_str(ENVIRONMENT),
         }
     }
 }
@@ -72,91 +81,37 @@ impl Node {
     }
 }
 
-pub(super) fn parse_toml(text: &str, path: &Arc<Path>) -> Result<Table, toml::de::Error> {
-    Ok(Reader { lines: line_starts(text), path }.table(DeTable::parse(text)?.into_inner()))
+/// What the layers say, read into our own form.
+pub(super) fn from_config(settings: Map<String, Value>) -> Table {
+    settings.into_iter().map(|(key, value)| (key, node(value))).collect()
 }
 
-/// Lays `upper` over `lower`: tables are merged key by key, a numbered key of the environment meets the list entry of
-/// that number, and anything else is replaced.
-pub(super) fn merge(lower: &mut Table, upper: Table) {
-    for (key, over) in upper {
-        match lower.remove(&key) {
-            Some(under) => {
-                lower.insert(key, merged(under, over));
-            }
-            None => {
-                lower.insert(key, over);
-            }
-        }
-    }
-}
-
-fn merged(under: Node, over: Node) -> Node {
-    if matches!(over.kind, Kind::Unset) {
-        return under;
-    }
-    let kind = match (under.kind, over.kind) {
-        (Kind::Table(mut under), Kind::Table(over)) => {
-            merge(&mut under, over);
-            Kind::Table(under)
-        }
-        (Kind::List(under), Kind::Table(over)) => {
-            let mut numbered = under.into_iter().enumerate().map(|(index, node)| (index.to_string(), node)).collect();
-            merge(&mut numbered, over);
-            Kind::Table(numbered)
-        }
-        (Kind::Table(_) | Kind::List(_) | Kind::Text(_) | Kind::Scalar(_) | Kind::Unset, over) => over,
+fn node(value: Value) -> Node {
+    let origin = value.origin().map(Origin::named);
+    let kind = match value.kind {
+        ValueKind::Nil => Kind::Unset,
+        ValueKind::String(text) if text.is_empty() && origin == Some(Origin::Environment) => Kind::Unset,
+        ValueKind::String(text) => Kind::Text(text),
+        ValueKind::Boolean(flag) => Kind::Scalar(flag.to_string()),
+        ValueKind::I64(number) => Kind::Scalar(number.to_string()),
+        ValueKind::I128(number) => Kind::Scalar(number.to_string()),
+        ValueKind::U64(number) => Kind::Scalar(number.to_string()),
+        ValueKind::U128(number) => Kind::Scalar(number.to_string()),
+        // 1.0 is no whole number and must not look like one.
+        ValueKind::Float(number) => Kind::Scalar(format!("{number:?}")),
+        ValueKind::Array(items) => Kind::List(items.into_iter().map(node).collect()),
+        ValueKind::Table(entries) => Kind::Table(from_config(entries)),
     };
-    Node { kind, origin: over.origin }
+    let origin = origin.or_else(|| kind.first_origin());
+    Node { kind, origin }
 }
 
-struct Reader<'a> {
-    lines: Vec<usize>,
-    path: &'a Arc<Path>,
-}
-
-impl Reader<'_> {
-    fn table(&self, table: DeTable<'_>) -> Table {
-        let entries = table.into_iter().map(|(key, value)| {
-            let start = key.span().start;
-            (key.into_inner().into_owned(), self.node(value.into_inner(), start))
-        });
-        entries.collect()
+impl Kind {
+    /// Merging leaves a table without an origin of its own.
+    fn first_origin(&self) -> Option<Origin> {
+        match self {
+            Self::Table(entries) => entries.values().find_map(|entry| entry.origin.clone()),
+            Self::Text(_) | Self::Scalar(_) | Self::List(_) | Self::Unset => None,
+        }
     }
-
-    fn node(&self, value: DeValue<'_>, start: usize) -> Node {
-        let kind = match value {
-            DeValue::String(text) => Kind::Text(text.into_owned()),
-            DeValue::Integer(number) => {
-                let value = i128::from_str_radix(number.as_str(), number.radix());
-                // What does not even fit here breaks every range, so its text serves as well.
-                Kind::Scalar(value.map_or_else(|_| number.as_str().to_owned(), |value| value.to_string()))
-            }
-            DeValue::Float(number) => Kind::Scalar(number.as_str().to_owned()),
-            DeValue::Boolean(flag) => Kind::Scalar(flag.to_string()),
-            DeValue::Datetime(time) => Kind::Scalar(time.to_string()),
-            DeValue::Array(items) => Kind::List(
-                items
-                    .into_iter()
-                    .map(|item| {
-                        let start = item.span().start;
-                        self.node(item.into_inner(), start)
-                    })
-                    .collect(),
-            ),
-            DeValue::Table(table) => Kind::Table(self.table(table)),
-        };
-        Node { kind, origin: Origin::File { path: Arc::clone(self.path), line: line_of(&self.lines, start) } }
-    }
-}
-
-/// The byte at which each line begins.
-pub(super) fn line_starts(text: &str) -> Vec<usize> {
-    let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
-    std::iter::once(0).chain(breaks).collect()
-}
-
-/// The line, counted from 1, that holds the byte at `offset`.
-pub(super) fn line_of(line_starts: &[usize], offset: usize) -> usize {
-    line_starts.partition_point(|start| *start <= offset)
 }

@@ -38,7 +38,7 @@ impl Display for SettingKey {
             return write!(f, "{cut:?}");
         }
         let variable = dotted.replace(['.', '['], "__").replace(']', "").to_ascii_uppercase();
-        write!(f, "{dotted} ({}{variable})", super::layers::PREFIX)
+        write!(f, "{dotted} ({}{variable})", super::variables::PREFIX)
     }
 }
 
@@ -220,14 +220,14 @@ impl Section {
         let mut path = self.key_of(key);
         let mut node = node;
         // A variable is known to its author by its whole name.
-        while let (Origin::Environment, Kind::Table(below)) = (&node.origin, &node.kind)
+        while let (Some(Origin::Environment), Kind::Table(below)) = (&node.origin, &node.kind)
             && let Some((key, next)) = below.iter().next()
         {
             path = SettingKey(format!("{}.{key}", path.dotted()));
             node = next;
         }
         let known = self.known.iter().map(|key| self.key_of(key).0).collect();
-        Err(SettingsError::Unknown { key: path, origin: Some(node.origin.clone()), known })
+        Err(SettingsError::Unknown { key: path, origin: node.origin.clone(), known })
     }
 
     fn take(&mut self, key: &str) -> Option<Node> {
@@ -269,8 +269,8 @@ impl Section {
     }
 }
 
-fn invalid(key: &SettingKey, origin: Origin, problem: impl Into<String>) -> SettingsError {
-    SettingsError::Invalid { key: key.clone(), origin: Some(origin), problem: problem.into() }
+fn invalid(key: &SettingKey, origin: Option<Origin>, problem: impl Into<String>) -> SettingsError {
+    SettingsError::Invalid { key: key.clone(), origin, problem: problem.into() }
 }
 
 /// What was written, unless it is so long that it could be a secret in the wrong place.

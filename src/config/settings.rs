@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::layers::Merged;
 use super::section::Section;
 use super::{
     AdminSettings, AmqpSettings, BatchSettings, HubspotSettings, IsolationSettings, JobsSettings, Layers, LogSettings,
@@ -37,7 +38,11 @@ impl Settings {
 
     /// The same from layers given by the caller.
     pub fn from_layers(layers: &Layers) -> Result<Self, SettingsError> {
-        let mut root = Section::root(layers.merged()?);
+        let Merged { settings, files } = layers.merged()?;
+        Self::read(Section::root(settings)).map_err(|error| files.placed(error))
+    }
+
+    fn read(mut root: Section) -> Result<Self, SettingsError> {
         let rate_limit = RateLimit::read(root.section("rate_limit")?, &RateLimit::default())?;
         let settings = Self {
             amqp: AmqpSettings::read(root.section("amqp")?)?,

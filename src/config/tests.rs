@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::config::{FileFormat, Format};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
@@ -238,6 +239,94 @@ fn depth_and_length_are_no_danger() {
     assert!(error.len() < 1_000, "{error}");
 }
 
+#[test]
+fn no_key_is_taken_for_a_path() {
+    for (text, complaint) in [
+        (
+            "[batch]\n[hubspot]\n[\"x[999999999]\"]\ny = 1",
+            "x[999999999] (ARCHIVER__X__999999999) is a key in quotes, which no setting needs: write sections and keys without (in worker.toml line 3)",
+        ),
+        ("\"x[-999999999]\" = 1", "is a key in quotes"),
+        ("\"hubspot.accounts[999999999]\" = 1", "is a key in quotes"),
+        ("\"amqp.prefetch\" = 1", "is a key in quotes"),
+        ("\"\" = 1", "unknown setting"),
+        ("[hubspot]\n\"accounts[999999999]\" = 1", "unknown setting hubspot.accounts[999999999]"),
+        ("[[hubspot.accounts]]\n\"x[999999999]\" = 1", "unknown setting hubspot.accounts[0].x[999999999]"),
+    ] {
+        let error = complaint_about(text);
+        assert!(error.contains(complaint), "{text}: {error}");
+    }
+    for (name, complaint) in [
+        ("X[999999999]", "unknown setting x[999999999]"),
+        ("HUBSPOT__ACCOUNTS[999999999]__ACCESS_TOKEN", "unknown setting hubspot.accounts[999999999].access_token"),
+        ("HUBSPOT.ACCESS_TOKEN", "unknown setting hubspot.access_token"),
+        ("HUBSPOT__ACCOUNTS__999999999__ACCESS_TOKEN", "without a gap"),
+    ] {
+        let error = from_env(&[(&format!("ARCHIVER__{name}"), "s3cr3t")]).unwrap_err().to_string();
+        assert!(error.contains(complaint) && !error.contains("s3cr3t"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_number_too_large_to_hold_is_placed() {
+    for number in ["9223372036854775808", "0xffff_ffff_ffff_ffff", "1e999"] {
+        let error = complaint_about(&format!("[[hubspot.accounts]]\nportal_id = {number}"));
+        assert_eq!(error, "worker.toml line 2 is not valid TOML: see column 13 (a number does not fit into 64 bits)");
+    }
+    let error = complaint_about("[amqp]\nprefetch = 1.0");
+    assert!(error.contains("must be a whole number from 1 to 65535, not \"1.0\" (in worker.toml line 2)"), "{error}");
+}
+
+#[test]
+fn a_list_is_replaced_whole_by_a_later_file() {
+    let files = TempDir::new().unwrap();
+    let account = |portal: u32| format!("[[hubspot.accounts]]\nportal_id = {portal}\naccess_token = \"t{portal}\"\n");
+    let layers = Layers {
+        default_file: Some(file(&files, "default.toml", &format!("{}{}", account(1), account(2)))),
+        file: Some(file(&files, "worker.toml", &account(3))),
+        environment: variables(&[("ARCHIVER__HUBSPOT__ACCOUNTS__0__PAUSED", "")]),
+    };
+    let settings = Settings::from_layers(&layers).unwrap();
+    let [account] = settings.hubspot.accounts().unwrap() else { panic!("one account") };
+    assert_eq!((token_of(account), account.paused), ("t3".to_owned(), false));
+    let unknown = ("ARCHIVER__HUBSPOT__ACCOUNTS__0__PAUSE", "");
+    let error =
+        Settings::from_layers(&Layers { environment: variables(&[unknown]), ..layers }).unwrap_err().to_string();
+    assert!(error.contains("did you mean hubspot.accounts[0].paused?"), "{error}");
+}
+
+#[test]
+fn a_complaint_names_the_layer_it_is_about() {
+    let files = TempDir::new().unwrap();
+    let layers = |environment: &[(&str, &str)]| Layers {
+        default_file: Some(file(&files, "default.toml", "[batch]\nmax_from = 0\n[retry]\n[retries]")),
+        file: Some(file(&files, "worker.toml", "\n\n[batch]\nmax_pairs = 0")),
+        environment: variables(environment),
+    };
+    let complaint = |environment: &[(&str, &str)]| Settings::from_layers(&layers(environment)).unwrap_err().to_string();
+    assert!(complaint(&[]).ends_with("default.toml line 2)"), "{}", complaint(&[]));
+    let max_from = ("ARCHIVER__BATCH__MAX_FROM", "1");
+    assert!(complaint(&[max_from]).ends_with("worker.toml line 4)"), "{}", complaint(&[max_from]));
+    let max_pairs = ("ARCHIVER__BATCH__MAX_PAIRS", "-1");
+    assert!(complaint(&[max_from, max_pairs]).ends_with("(in the environment)"));
+    let error = complaint(&[max_from, ("ARCHIVER__BATCH__MAX_PAIRS", "1")]);
+    assert!(error.contains("unknown setting retries") && error.contains("default.toml line 4)"), "{error}");
+}
+
+#[test]
+fn variables_that_contradict_each_other_are_refused_in_any_order() {
+    for pair in [
+        [("ARCHIVER__BATCH__LINGER", "1s"), ("ARCHIVER__batch__linger", "2s")],
+        [("ARCHIVER__BATCH", "s3cr3t"), ("ARCHIVER__BATCH__LINGER", "1s")],
+        [("ARCHIVER__BATCH__LINGER", "1s"), ("ARCHIVER__BATCH__LINGER__X", "")],
+    ] {
+        let [forth, back] =
+            [[pair[0], pair[1]], [pair[1], pair[0]]].map(|pair| from_env(&pair).unwrap_err().to_string());
+        assert!(forth.contains("drop one of the variables") && !forth.contains("s3cr3t"), "{forth}");
+        assert_eq!(forth, back);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -428,7 +517,7 @@ fn the_documented_file_is_valid_before_and_after_uncommenting() {
     let commented = include_str!("../../config/default.toml");
     assert_eq!(format!("{:?}", from_text(commented).unwrap()), format!("{:?}", from_text("").unwrap()));
     let uncommented: String = commented.lines().map(|line| format!("{}\n", uncomment(line))).collect();
-    let table = node::parse_toml(&uncommented, &Path::new("default.toml").into()).unwrap();
+    let table = node::from_config(FileFormat::Toml.parse(None, &uncommented).unwrap());
     let mut written = Vec::new();
     leaves(table, "", &mut written);
     written.sort();

@@ -214,22 +214,27 @@ impl Backlog {
 
     /// Gathers the next batch's pairs, grouped by `from`, within the caps; empty only if the queue is.
     pub fn gather(&mut self, lane: LaneKey, queue: &mut Queue, caps: Caps) -> Vec<NodeKey> {
-        let mut window = Vec::with_capacity(queue.groups.min(caps.from.saturating_mul(pack::LOOKAHEAD)));
-        let mut sizes = Vec::with_capacity(window.capacity());
-        let mut next = queue.oldest;
-        while let Some(key) = next
-            && window.len() < caps.from.saturating_mul(pack::LOOKAHEAD)
-            && let Some(group) = self.groups.get(key)
-        {
-            window.push(key);
-            sizes.push(group.members.len());
-            next = group.newer;
-        }
+        let window = self.in_sight(queue, caps);
+        let sizes: Vec<usize> =
+            window.iter().map(|&key| self.groups.get(key).map_or(0, |group| group.members.len())).collect();
+        let waiting = pack::Waiting { groups: queue.groups, pairs: queue.pairs };
         let mut gathered = Vec::with_capacity(caps.pairs.min(queue.pairs));
-        for pick in pack::choose(&sizes, caps) {
+        for pick in pack::choose(&sizes, waiting, caps) {
             self.gather_group(lane, queue, window[pick.index], pick.pairs, &mut gathered);
         }
         gathered
+    }
+
+    /// The oldest groups of a queue and the newest, in the order of arrival.
+    fn in_sight(&self, queue: &Queue, caps: Caps) -> Vec<GroupKey> {
+        let newer = |&key: &GroupKey| self.groups.get(key).and_then(|group| group.newer);
+        let older = |&key: &GroupKey| self.groups.get(key).and_then(|group| group.older);
+        let oldest = caps.from.saturating_mul(pack::OLDEST_IN_SIGHT);
+        let newest = caps.from.saturating_mul(pack::NEWEST_IN_SIGHT).min(queue.groups.saturating_sub(oldest));
+        let mut window: Vec<GroupKey> = std::iter::successors(queue.oldest, newer).take(oldest).collect();
+        window.extend(std::iter::successors(queue.newest, older).take(newest));
+        window[queue.groups.min(oldest)..].reverse();
+        window
     }
 
     fn gather_group(

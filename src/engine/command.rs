@@ -160,14 +160,38 @@ pub struct Parked {
 /// Something an operator may want to know.
 #[derive(Clone, Debug)]
 pub enum Notice {
-    Paused { account: AccountIndex, lane: Option<LaneId>, kind: PauseKind, detail: String, until: Option<Timestamp> },
-    Resumed { account: AccountIndex, lane: Option<LaneId>, kind: PauseKind, lasted: Duration },
+    Paused {
+        account: AccountIndex,
+        lane: Option<LaneId>,
+        kind: PauseKind,
+        detail: String,
+        until: Option<Timestamp>,
+    },
+    Resumed {
+        account: AccountIndex,
+        lane: Option<LaneId>,
+        kind: PauseKind,
+        lasted: Duration,
+    },
     /// HubSpot would not say whose token it is; the account goes on unchecked.
-    Unidentified { account: AccountIndex, detail: String },
+    Unidentified {
+        account: AccountIndex,
+        detail: String,
+    },
     /// HubSpot lowered the pace.
-    Slowed { account: AccountIndex, policy: Policy, until: Option<Timestamp> },
-    Isolating { lane: LaneId, pairs: usize },
-    Unattributed { lane: LaneId, pairs: usize },
+    Slowed {
+        account: AccountIndex,
+        policy: Policy,
+        until: Option<Timestamp>,
+    },
+    Isolating {
+        lane: LaneId,
+        pairs: usize,
+    },
+    Unattributed {
+        lane: LaneId,
+        pairs: usize,
+    },
 }
 
 /// What one archive request came to: the `result` label of `http_requests_total`.
@@ -187,18 +211,34 @@ pub enum CallResult {
 /// Whether HubSpot gave an access token for the refresh token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RefreshReply {
-    Granted { expires_in: Duration, portal: Option<PortalId> },
+    Granted {
+        expires_in: Duration,
+        portal: Option<PortalId>,
+    },
     /// Final until the operator mends it, in HubSpot's words (no secret in it).
-    Refused { detail: String },
+    Refused {
+        detail: String,
+    },
     /// Passing.
-    Failed { detail: String, wait: Option<Duration> },
+    Failed {
+        detail: String,
+        wait: Option<Duration>,
+    },
 }
 
 /// Whose token it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum IdentityReply {
-    Told { portal: NonZeroU64, time_zone: Option<TimeZone> },
-    WillNotTell { detail: String },
+    Told {
+        portal: NonZeroU64,
+        time_zone: Option<TimeZone>,
+    },
+    WillNotTell {
+        detail: String,
+    },
     /// Passing.
-    Failed { detail: String, wait: Option<Duration> },
+    Failed {
+        detail: String,
+        wait: Option<Duration>,
+    },
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-
 use super::access::{Refused, portal_matches};
 use super::backlog::{LaneKey, NodeKey, Place};
 use super::clock::{Now, Tick};
@@ -264,7 +263,8 @@ impl Engine {
             self.split(lane, suspects, &allowance, now);
         }
         if !untouched.is_empty() {
-            let trial = (fault_found || sibling.is_some()).then(|| Trial { allowance: allowance.clone(), sibling: None });
+            let trial =
+                (fault_found || sibling.is_some()).then(|| Trial { allowance: allowance.clone(), sibling: None });
             let trial = trial.map(|trial| Trial { sibling: sibling.take(), ..trial });
             self.come_back(Batch { lane, nodes: untouched, wire: Arc::new([]), failures, trial }, now.tick, now);
         }
@@ -440,11 +440,11 @@ impl Engine {
                 self.come_back(batch, now.tick + delay, now);
                 self.park_failed(&nodes, delay, now);
             }
-            Waiting::InHand if given_up => {
+            Waiting::InHand { .. } if given_up => {
                 batch.failures = 0;
                 self.come_back(batch, now.tick + delay.max(Tier::TenSeconds.wait()), now);
             }
-            Waiting::Outside { .. } | Waiting::InHand => self.come_back(batch, now.tick + delay, now),
+            Waiting::Outside { .. } | Waiting::InHand { .. } => self.come_back(batch, now.tick + delay, now),
         }
     }
 
@@ -608,7 +608,6 @@ impl Engine {
         self.mark_ready(index);
         self.pump(now);
     }
-
 }
 
 /// Suspects stand together by the error that names them: each error is one known fault.
@@ -623,7 +622,9 @@ fn lane_pause(pause: &LanePause) -> (PauseKind, String) {
     let said = &pause.refusal.message;
     match &pause.kind {
         LanePauseKind::MissingScopes(scopes) if scopes.is_empty() => (PauseKind::MissingScopes, said.to_string()),
-        LanePauseKind::MissingScopes(scopes) => (PauseKind::MissingScopes, format!("missing scopes: {}", scopes.join(", "))),
+        LanePauseKind::MissingScopes(scopes) => {
+            (PauseKind::MissingScopes, format!("missing scopes: {}", scopes.join(", ")))
+        }
         LanePauseKind::Forbidden => (PauseKind::Forbidden, said.to_string()),
         LanePauseKind::NotFound
         | LanePauseKind::MethodNotAllowed
@@ -634,7 +635,11 @@ fn lane_pause(pause: &LanePause) -> (PauseKind, String) {
 
 fn exhausted_by(cause: &Refusal) -> Refusal {
     let message = format!("retry.max_age is over; the last failure: {}", cause.message);
-    Refusal { http_status: cause.http_status, correlation_id: cause.correlation_id.clone(), ..Refusal::worker(WorkerCategory::RetriesExhausted, &message) }
+    Refusal {
+        http_status: cause.http_status,
+        correlation_id: cause.correlation_id.clone(),
+        ..Refusal::worker(WorkerCategory::RetriesExhausted, &message)
+    }
 }
 
 fn unattributed(cause: &Refusal, requests: u32) -> Refusal {
@@ -643,5 +648,9 @@ fn unattributed(cause: &Refusal, requests: u32) -> Refusal {
          further requests (isolation.max_requests) did not find out; it may be good. HubSpot's words: {}",
         cause.message
     );
-    Refusal { http_status: cause.http_status, correlation_id: cause.correlation_id.clone(), ..Refusal::worker(WorkerCategory::Unattributed, &message) }
+    Refusal {
+        http_status: cause.http_status,
+        correlation_id: cause.correlation_id.clone(),
+        ..Refusal::worker(WorkerCategory::Unattributed, &message)
+    }
 }

@@ -139,7 +139,8 @@ impl Lane {
 
     /// A request went through: the size grows back by a tenth.
     pub fn regrow(&mut self, of_settings: Caps) {
-        self.shrunk_to = self.shrunk_to.map(|pairs| pairs + (pairs / 10).max(1)).filter(|&pairs| pairs < of_settings.pairs);
+        self.shrunk_to =
+            self.shrunk_to.map(|pairs| pairs + (pairs / 10).max(1)).filter(|&pairs| pairs < of_settings.pairs);
     }
 
     pub fn next_due(&self) -> Option<(Tick, BatchKey)> {

@@ -6,24 +6,30 @@ pub mod clock;
 pub mod command;
 pub mod reply;
 
+pub mod access;
+pub mod account;
 pub mod backlog;
-pub mod pack;
+pub mod day;
+mod dispatch;
 pub mod lane;
 pub mod pace;
-pub mod day;
-pub mod access;
+pub mod pack;
 pub mod pause;
-pub mod account;
-mod dispatch;
 
-pub mod refusal;
-pub mod verdict;
 mod conclude;
+pub mod refusal;
 pub mod retry;
 mod standstill;
+pub mod verdict;
 
-pub mod ledger;
 mod departure;
 mod engine;
+pub mod ledger;
+
+pub mod status;
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
+mod tests;
 
 pub use engine::{Counters, Engine, EnginePolicy, Waiting};

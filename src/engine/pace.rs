@@ -326,12 +326,17 @@ mod tests {
     }
 
     fn most_in(sent: &[Tick], interval: Duration) -> usize {
-        sent.iter().map(|&start| sent.iter().filter(|&&at| at >= start && at.since(start) < interval).count()).max().unwrap_or(0)
+        sent.iter()
+            .map(|&start| sent.iter().filter(|&&at| at >= start && at.since(start) < interval).count())
+            .max()
+            .unwrap_or(0)
     }
 
     #[test]
     fn a_backlog_uses_98_per_cent_of_the_ceiling_after_the_first_interval() {
-        for (requests, interval) in [(100, Duration::from_secs(10)), (40, Duration::from_secs(2)), (1_000, Duration::from_secs(10))] {
+        for (requests, interval) in
+            [(100, Duration::from_secs(10)), (40, Duration::from_secs(2)), (1_000, Duration::from_secs(10))]
+        {
             let mut pace = Pace::new(ceiling(requests, interval), Tick::ZERO);
             let sent = send_for(&mut pace, interval * 16, |_| Duration::from_micros(1_300));
             let counted = sent.iter().filter(|&&at| at >= Tick::ZERO + interval).count();
@@ -353,7 +358,8 @@ mod tests {
         while accepted < 600 {
             match pace.permit(now) {
                 Ok(slot) => {
-                    let recent = arrivals.iter().rev().take_while(|&&at| now.since(at) < Duration::from_secs(1)).count();
+                    let recent =
+                        arrivals.iter().rev().take_while(|&&at| now.since(at) < Duration::from_secs(1)).count();
                     if recent < 20 {
                         arrivals.push(now);
                         accepted += 1;

@@ -215,7 +215,9 @@ impl Transient {
     pub fn leaves_doubt(self) -> bool {
         match self {
             Self::ServerError | Self::TimedOut | Self::Reset | Self::Garbage | Self::Unfinished => true,
-            Self::EdgeConnection | Self::NotNow | Self::TooLarge | Self::Locked | Self::Unreachable | Self::Tls => false,
+            Self::EdgeConnection | Self::NotNow | Self::TooLarge | Self::Locked | Self::Unreachable | Self::Tls => {
+                false
+            }
         }
     }
 

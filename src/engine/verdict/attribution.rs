@@ -54,8 +54,8 @@ pub(super) fn judge_partial(envelope: &Envelope, pairs: &[Pair], wording: &Wordi
 /// Judges a batch that HubSpot refused as a whole: a pair that no error can mean was left untouched.
 pub(super) fn judge_refused(fault: Fault<'_>, pairs: &[Pair], wording: &Wording<'_>) -> Judgement {
     let mut docket = Docket::new(pairs, wording, Scope::Request);
-    let Placement { met, charge } = docket.place(fault);
-    if !met && charge.nothing_there() && pairs.len() == 1 {
+    let Placement { met: _, charge } = docket.place(fault);
+    if charge.nothing_there() && pairs.len() == 1 {
         return Judgement::Archived;
     }
     let verdicts = docket.close(&PairVerdict::Untouched);

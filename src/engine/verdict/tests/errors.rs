@@ -34,6 +34,11 @@ fn a_refusal_carries_hubspots_words() {
     assert_eq!(refusal.sub_category.as_deref(), Some("crm.associations.INVALID_IDENTIFIER"));
     assert_eq!(&*refusal.message, "bad label");
     assert_eq!((refusal.http_status, refusal.retryable), (Some(207), false));
+
+    let mut as_in_the_schema = entry("VALIDATION_ERROR", json!({"fromObjectId": ["101"]}));
+    as_in_the_schema["subCategory"] = json!({"level": 3, "name": "INVALID_IDENTIFIER"});
+    let refusal = refusal_of(&judge_json(207, &multi(json!([as_in_the_schema])), &three()), 0);
+    assert_eq!(refusal.sub_category.as_deref(), Some("INVALID_IDENTIFIER"));
 }
 
 #[test]
@@ -64,9 +69,17 @@ fn details_name_records_as_their_error_does() {
 
 #[test]
 fn a_detail_stands_between_the_records_its_error_names() {
-    let body = json!({"category": "VALIDATION_ERROR", "context": {"fromObjectId": ["101"]},
-        "errors": [{"message": "m", "context": {"toObjectId": ["902"]}}]});
-    assert_eq!(letters(&judge_json(400, &body, &fan())), "SRSU");
+    let crossed = pairs([(101, 901), (101, 902), (202, 902)]);
+    let error = |whole: Value, detail: Value| json!({"category": "VALIDATION_ERROR", "context": whole, "errors": [{"message": "m", "context": detail}]});
+    let (from, to) = (json!({"fromObjectId": ["101"]}), json!({"toObjectId": ["902"]}));
+    assert_eq!(letters(&judge_json(400, &error(from.clone(), to.clone()), &crossed)), "SRU");
+    assert_eq!(letters(&judge_json(400, &error(to, from), &crossed)), "URS");
+}
+
+#[test]
+fn a_record_named_twice_is_one_record() {
+    let two = &three()[..2];
+    assert_eq!(partial("VALIDATION_ERROR", json!({"fromObjectId": ["101"], "ids": ["901"]}), two), "RA");
 }
 
 #[test]
@@ -88,8 +101,10 @@ fn any_other_error_about_a_record_with_several_pairs_makes_them_suspect() {
 #[test]
 fn both_sides_of_one_pair_are_enough() {
     assert_eq!(partial("VALIDATION_ERROR", json!({"fromObjectId": ["101"], "toObjectId": ["902"]}), &fan()), "ARAA");
-    let some = json!({"fromObjectId": ["101"], "toObjectId": ["901", "903"]});
+    let some = json!({"fromObjectId": ["101", "101"], "toObjectId": ["903", "901"]});
     assert_eq!(partial("VALIDATION_ERROR", some, &fan()), "RARA");
+    let repeated = json!({"fromObjectId": ["101", "101"], "toObjectId": ["902"]});
+    assert_eq!(partial("VALIDATION_ERROR", repeated, &fan()), "ARAA");
 }
 
 #[test]
@@ -117,6 +132,7 @@ fn an_id_on_both_sides_is_unclear() {
     let body = json!({"subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND", "context": {"ids": ["2"]}});
     let judgement = judge_json(400, &body, &chain);
     assert!(matches!(judgement, Judgement::Suspect(_)), "an excuse may mean either: {judgement:?}");
+    assert_eq!(judge_json(400, &body, &pairs([(2, 2)])), Judgement::Archived);
 }
 
 #[test]
@@ -153,6 +169,15 @@ fn nothing_there_in_the_details_only() {
     let detail = json!({"message": "m", "subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND"});
     let error = json!({"category": "OBJECT_NOT_FOUND", "context": {"fromObjectId": ["101"]}, "errors": [detail]});
     assert_eq!(judge_json(207, &multi(json!([error])), &three()), Judgement::Archived);
+
+    let stranger = json!({"subCategory": "crm.associations.INVALID_IDENTIFIER", "context": {"fromObjectId": ["777"]}});
+    let accused = json!({"subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND", "errors": [stranger]});
+    assert_eq!(letters(&judge_json(207, &multi(json!([accused])), &three())), "SSS");
+
+    let mut mixed = error;
+    mixed["errors"] =
+        json!([mixed["errors"][0], {"message": "m", "subCategory": "crm.associations.INVALID_IDENTIFIER"}]);
+    assert_eq!(letters(&judge_json(207, &multi(json!([mixed])), &three())), "RAA");
 }
 
 #[test]
@@ -246,6 +271,8 @@ fn a_passing_entry_is_sent_again_and_refuses_nobody() {
         assert_eq!(refusal_of(&judgement, 0).source, Source::Worker(WorkerCategory::RetriesExhausted));
         assert_eq!(partial(category, json!({}), &three()), "GGG", "{category}");
     }
+    let status_decides = refused("CONFLICT", json!({"fromObjectId": ["101"]}), &three());
+    assert_eq!(status_decides, "RUU", "a 400 does not pass");
     let mixed = json!([entry("CONFLICT", json!({"fromObjectId": ["101"]})), entry("VALIDATION_ERROR", json!({}))]);
     assert_eq!(letters(&judge_json(207, &multi(mixed), &three())), "GSS");
 }

@@ -1,0 +1,167 @@
+//! The batch endpoints: what a request does to an account's associations.
+
+use serde_json::{Value, json};
+
+use crate::account::Account;
+use crate::association::Removed;
+use crate::behaviour::{Behaviour, NotAssociated, Success};
+use crate::object_type::Lane;
+use crate::refusal::{About, BadMode, Complaint, Types};
+use crate::reply::{Answer, Voice};
+use crate::wire::Input;
+
+/// Inputs of `batch/create`.
+const MAX_CREATE_INPUTS: usize = 2000;
+
+/// Inputs of `batch/read`.
+const MAX_READ_INPUTS: usize = 1000;
+
+/// `batch/archive`, and `batch/labels/archive` for inputs with labels.
+pub(crate) fn archive(
+    account: &mut Account,
+    behaviour: &Behaviour,
+    types: Types<'_>,
+    inputs: &[Input],
+    voice: Voice<'_>,
+) -> Answer {
+    let mut complaints = refused(account, inputs);
+    if !complaints.is_empty() {
+        match account.bad_records.mode {
+            BadMode::PartialNamed | BadMode::PartialUnnamed => {}
+            BadMode::RefusedNamed | BadMode::RefusedUnnamed => {
+                return refused_whole(account, behaviour, types, &complaints, voice);
+            }
+        }
+    }
+    for input in inputs {
+        archive_input(account, behaviour.not_associated, types.lane, input, &mut complaints);
+    }
+    if complaints.is_empty() {
+        return match behaviour.success {
+            Success::NoContent => Answer::empty(204),
+            Success::Ok => voice.completed(200, "COMPLETE", &[]),
+            Success::MultiStatus => voice.completed(207, "COMPLETE", &[]),
+        };
+    }
+    complaints.sort_by_key(|complaint| (complaint.from, complaint.to));
+    voice.completed(207, "COMPLETE", &account.bad_records.errors(&complaints, types, behaviour.context))
+}
+
+/// `batch/create`.
+pub(crate) fn create(account: &mut Account, lane: &Lane, inputs: &[Input], voice: Voice<'_>) -> Answer {
+    if inputs.len() > MAX_CREATE_INPUTS {
+        return voice.validation("The request has more inputs than fit in a batch.");
+    }
+    let mut results = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        for &to in &input.to {
+            account.associations.create(lane, input.from, to, &input.labels);
+            results.push(json!({
+                "fromObjectTypeId": lane.from.as_str(), "fromObjectId": input.from,
+                "toObjectTypeId": lane.to.as_str(), "toObjectId": to, "labels": [],
+            }));
+        }
+    }
+    listed(201, results, Vec::new(), voice)
+}
+
+/// `batch/read`. Where everything exists nothing can be listed: then no record has associations.
+pub(crate) fn read(
+    account: &Account,
+    behaviour: &Behaviour,
+    types: Types<'_>,
+    records: &[u64],
+    voice: Voice<'_>,
+) -> Answer {
+    if records.len() > MAX_READ_INPUTS {
+        return voice.validation("The request has more inputs than fit in a batch.");
+    }
+    let mut results = Vec::new();
+    let mut lonely = Vec::new();
+    for &from in records {
+        match account.associations.of(types.lane, from).filter(|tos| !tos.is_empty()) {
+            Some(tos) => {
+                let label = |label: &crate::association::Label| json!({"category": label.category.as_str(), "typeId": label.type_id, "label": Value::Null});
+                let to = tos.iter().map(|(to, labels)| {
+                    json!({"toObjectId": to, "associationTypes": labels.iter().map(label).collect::<Vec<_>>()})
+                });
+                results.push(json!({"from": {"id": from.to_string()}, "to": to.collect::<Vec<_>>()}));
+            }
+            None => lonely.push(Complaint { from, to: 0, about: About::NotAssociated }),
+        }
+    }
+    let shape = crate::behaviour::ContextShape { names: crate::behaviour::Names::FromOnly, ..behaviour.context };
+    let errors = account.bad_records.errors(&lonely, types, shape);
+    listed(if errors.is_empty() { 200 } else { 207 }, results, errors, voice)
+}
+
+/// One complaint for each pair that names a bad record.
+fn refused(account: &Account, inputs: &[Input]) -> Vec<Complaint> {
+    if account.bad_records.ids.is_empty() {
+        return Vec::new();
+    }
+    let pairs = inputs.iter().flat_map(|input| input.to.iter().map(|&to| (input.from, to)));
+    pairs
+        .filter(|&(from, to)| account.bad_records.refuses(from, to))
+        .map(|(from, to)| Complaint { from, to, about: About::BadRecord })
+        .collect()
+}
+
+fn refused_whole(
+    account: &Account,
+    behaviour: &Behaviour,
+    types: Types<'_>,
+    complaints: &[Complaint],
+    voice: Voice<'_>,
+) -> Answer {
+    let bad = &account.bad_records;
+    let mut more = json!({});
+    if bad.mode == BadMode::RefusedNamed {
+        more["errors"] = Value::Array(bad.errors(complaints, types, behaviour.context));
+    }
+    if let Some(sub_category) = &bad.sub_category {
+        more["subCategory"] = json!(sub_category);
+    }
+    voice.error(400, Some(&bad.category), "The batch has inputs that are not valid.", more)
+}
+
+/// Archives the pairs of one input that are not refused.
+fn archive_input(
+    account: &mut Account,
+    not_associated: NotAssociated,
+    lane: &Lane,
+    input: &Input,
+    complaints: &mut Vec<Complaint>,
+) {
+    let bad = &account.bad_records;
+    let good: Vec<u64>;
+    let tos = if input.to.iter().any(|&to| bad.refuses(input.from, to)) {
+        good = input.to.iter().copied().filter(|&to| !bad.refuses(input.from, to)).collect();
+        &good
+    } else {
+        &input.to
+    };
+    let mut note = |to, removed| match (removed, not_associated) {
+        (Removed::WasNotThere, NotAssociated::Reported) => {
+            complaints.push(Complaint { from: input.from, to, about: About::NotAssociated });
+        }
+        (Removed::WasNotThere, NotAssociated::Silent) | (Removed::Archived, _) => {}
+    };
+    if input.labels.is_empty() {
+        account.associations.archive(lane, input.from, tos, note);
+    } else {
+        for &to in tos {
+            note(to, account.associations.remove_labels(lane, input.from, to, &input.labels));
+        }
+    }
+}
+
+fn listed(status: u16, results: Vec<Value>, errors: Vec<Value>, voice: Voice<'_>) -> Answer {
+    let at = format!("{:.3}", voice.wall);
+    let mut body = json!({"status": "COMPLETE", "results": results, "startedAt": at, "completedAt": at});
+    if !errors.is_empty() {
+        body["numErrors"] = json!(errors.len());
+        body["errors"] = Value::Array(errors);
+    }
+    Answer::json(status, body.to_string())
+}

@@ -1,0 +1,492 @@
+//! The engine against a far side that a test scripts, on a clock that the test moves.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use smallvec::smallvec;
+
+use super::access::CredentialKind;
+use super::account::AccountPolicy;
+use super::backlog::JobKey;
+use super::clock::{Now, Tick};
+use super::command::{ArchiveCall, Carried, Command, IdentityReply, NewJob, Notice, RefreshReply, Sealed};
+use super::pace::Ceiling;
+use super::pack::Caps;
+use super::pause::{PauseKind, Tier};
+use super::reply::{Answer, Body, Headers, Reply, Silence};
+use super::retry::RetryPolicy;
+use super::{Engine, EnginePolicy, Waiting};
+use crate::contract::association::{Pair, RecordId, Removal};
+use crate::contract::ids::{AccountIndex, PortalId};
+use crate::contract::job::Ask;
+use crate::contract::object_type::ObjectType;
+use crate::contract::outcome::{Ending, Status};
+
+const LATENCY: Duration = Duration::from_millis(80);
+
+fn pair(from: u64, to: u64) -> Pair {
+    let id = |n| RecordId(NonZeroU64::new(n).unwrap());
+    Pair { from: id(from), to: id(to) }
+}
+
+fn answer(status: u16, body: &str) -> Reply {
+    Reply::Answer(Answer {
+        status,
+        headers: Headers::default(),
+        body: Body::Whole(Bytes::copy_from_slice(body.as_bytes())),
+    })
+}
+
+fn policy() -> EnginePolicy {
+    EnginePolicy {
+        caps: Caps { from: 100, pairs: 1_000 },
+        linger: Duration::from_millis(200),
+        retry: RetryPolicy {
+            max_attempts: 5,
+            base_delay: Duration::from_millis(500),
+            max_delay: Duration::from_secs(30),
+            max_age: Duration::from_secs(86_400),
+        },
+        isolation_requests: 200,
+        max_in_flight: 64,
+        waiting: Waiting::Outside { longest_hold: Duration::from_secs(490) },
+    }
+}
+
+fn account() -> AccountPolicy {
+    AccountPolicy {
+        portal: None,
+        credentials: CredentialKind::Static,
+        ceiling: Ceiling { requests: NonZeroU32::new(100).unwrap(), interval: Duration::from_secs(10) },
+        daily: None,
+        time_zone: None,
+        max_in_flight: 16,
+        paused: false,
+    }
+}
+
+/// What left the engine for good.
+#[derive(Debug, PartialEq)]
+enum End {
+    Settled(Status, usize, u32),
+    Parked(Tier, u32),
+    HandedBack,
+}
+
+struct Bench {
+    engine: Engine,
+    now: Now,
+    reply: Box<dyn FnMut(&ArchiveCall, Tick) -> Reply>,
+    on_wire: BTreeMap<(Tick, u64), (ArchiveCall, Reply)>,
+    sent: Vec<(Tick, ArchiveCall)>,
+    ends: BTreeMap<JobKey, (Tick, End)>,
+    notices: Vec<Notice>,
+    identity: IdentityReply,
+    refresh: Vec<RefreshReply>,
+    next: u64,
+}
+
+impl Bench {
+    fn new(
+        policy: EnginePolicy,
+        accounts: Vec<AccountPolicy>,
+        reply: impl FnMut(&ArchiveCall, Tick) -> Reply + 'static,
+    ) -> Self {
+        let now = Now { tick: Tick::ZERO, wall: Timestamp::from_second(1_795_000_000).unwrap() };
+        Self {
+            engine: Engine::new(policy, accounts, 1, now),
+            now,
+            reply: Box::new(reply),
+            on_wire: BTreeMap::new(),
+            sent: Vec::new(),
+            ends: BTreeMap::new(),
+            notices: Vec::new(),
+            identity: IdentityReply::WillNotTell { detail: String::new() },
+            refresh: Vec::new(),
+            next: 0,
+        }
+    }
+
+    fn admit(&mut self, types: (&str, &str), pairs: &[Pair]) -> JobKey {
+        self.admit_to(AccountIndex(0), types, pairs, None)
+    }
+
+    fn admit_to(
+        &mut self,
+        account: AccountIndex,
+        types: (&str, &str),
+        pairs: &[Pair],
+        not_after: Option<Timestamp>,
+    ) -> JobKey {
+        let asks = smallvec![Ask { removal: Removal::Association, pairs: pairs.iter().copied().collect() }];
+        let (from_type, to_type) = (ObjectType::parse(types.0).unwrap(), ObjectType::parse(types.1).unwrap());
+        let carried = Carried::fresh(self.now.wall);
+        self.engine.admit(NewJob { account, from_type, to_type, asks, not_after, weight: 100, carried }, self.now)
+    }
+
+    fn obey(&mut self) {
+        while let Some(command) = self.engine.next_command() {
+            match command {
+                Command::Archive(call) => {
+                    let mut pairs = call.pairs.to_vec();
+                    let total = pairs.len();
+                    pairs.sort_unstable();
+                    pairs.dedup();
+                    assert_eq!(pairs.len(), total, "no pair twice in a request");
+                    pairs.dedup_by_key(|pair| pair.from);
+                    assert!(!call.pairs.is_empty() && total <= 1_000 && pairs.len() <= 100, "within the caps");
+                    let reply = (self.reply)(&call, self.now.tick);
+                    self.sent.push((self.now.tick, call.clone()));
+                    self.next += 1;
+                    self.on_wire.insert((self.now.tick + LATENCY, self.next), (call, reply));
+                }
+                Command::Identify { call, .. } => self.engine.identified(call, self.identity.clone(), self.now),
+                Command::Refresh { call, .. } => {
+                    let reply =
+                        self.refresh.pop().unwrap_or(RefreshReply::Failed { detail: String::new(), wait: None });
+                    self.engine.refreshed(call, reply, self.now);
+                }
+                Command::RereadCredentials { .. } => {}
+                Command::Settle(settled) => {
+                    let (status, failed) = match &settled.ending {
+                        Ending::Expired { errors } => (Status::Expired, errors.len()),
+                        Ending::Settled { num_pairs, errors } => match (num_pairs - errors.len(), errors.len()) {
+                            (_, 0) => (Status::Archived, 0),
+                            (0, failed) => (Status::Failed, failed),
+                            (_, failed) => (Status::Partial, failed),
+                        },
+                        Ending::Rejected(_) => panic!("the engine rejects nothing"),
+                    };
+                    self.end(settled.job, End::Settled(status, failed, settled.carried.attempts));
+                }
+                Command::Park(parked) => self.end(parked.job, End::Parked(parked.tier, parked.carried.attempts)),
+                Command::HandBack(job) | Command::Forgotten(job) => self.end(job, End::HandedBack),
+                Command::Notice(notice) => self.notices.push(notice),
+            }
+        }
+    }
+
+    fn end(&mut self, job: JobKey, end: End) {
+        let old = self.ends.insert(job, (self.now.tick, end));
+        assert!(old.is_none(), "one end for each job");
+    }
+
+    /// Runs until nothing happens any more, or for `span`.
+    fn run(&mut self, span: Duration) {
+        let end = self.now.tick + span;
+        self.engine.wake(self.now);
+        self.obey();
+        loop {
+            let reply = self.on_wire.first_key_value().map(|(&(at, _), _)| at);
+            let wake = self.engine.next_wake(self.now);
+            let Some(next) = [reply, wake].into_iter().flatten().min().filter(|&at| at <= end) else { break };
+            self.advance(next);
+            match reply {
+                Some(at) if at <= self.now.tick => {
+                    let (_, (call, reply)) = self.on_wire.pop_first().unwrap();
+                    self.engine.answered(call.call, &reply, self.now);
+                }
+                _ => self.engine.wake(self.now),
+            }
+            self.obey();
+        }
+        self.advance(end);
+    }
+
+    fn advance(&mut self, to: Tick) {
+        let to = to.max(self.now.tick);
+        self.now = Now { wall: self.now.wall_at(to), tick: to };
+    }
+
+    fn settled(&self, status: Status) -> usize {
+        self.ends.values().filter(|(_, end)| matches!(end, End::Settled(s, _, _) if *s == status)).count()
+    }
+
+    fn paused(&self, kind: PauseKind) -> bool {
+        self.notices.iter().any(|notice| matches!(notice, Notice::Paused { kind: k, .. } if *k == kind))
+    }
+}
+
+fn always(status: u16, body: &'static str) -> impl FnMut(&ArchiveCall, Tick) -> Reply {
+    move |_, _| answer(status, body)
+}
+
+#[test]
+fn a_lone_job_leaves_after_the_linger() {
+    let mut bench = Bench::new(policy(), vec![account()], always(204, ""));
+    let job = bench.admit(("contacts", "companies"), &[pair(1, 2)]);
+    bench.run(Duration::from_secs(5));
+    assert_eq!(bench.sent.len(), 1);
+    assert_eq!(bench.sent[0].0, Tick::from_micros(200_000));
+    assert_eq!(bench.ends[&job].1, End::Settled(Status::Archived, 0, 1));
+}
+
+#[test]
+fn twenty_thousand_jobs_over_four_lanes_cost_the_fewest_requests() {
+    let mut bench = Bench::new(policy(), vec![account()], always(204, ""));
+    let lanes = [("contacts", "companies"), ("contact", "0-3"), ("deals", "tickets"), ("tickets", "contacts")];
+    for n in 0..20_000u64 {
+        bench.admit(lanes[(n / 8 % 4) as usize], &[pair(1 + n / 8, 1 + n % 8)]);
+    }
+    bench.run(Duration::from_secs(60));
+    assert_eq!(bench.settled(Status::Archived), 20_000);
+    assert_eq!(bench.sent.len(), 28);
+}
+
+#[test]
+fn equal_pairs_of_different_jobs_share_a_request_and_all_are_answered() {
+    let mut bench = Bench::new(policy(), vec![account()], always(204, ""));
+    for _ in 0..50 {
+        bench.admit(("contacts", "companies"), &[pair(1, 2), pair(1, 3)]);
+    }
+    bench.run(Duration::from_secs(5));
+    assert_eq!(bench.sent.len(), 1);
+    assert_eq!(bench.sent[0].1.pairs.len(), 2);
+    assert_eq!(bench.settled(Status::Archived), 50);
+}
+
+#[test]
+fn a_refused_batch_loses_exactly_its_bad_pairs() {
+    for bad in [vec![1], vec![50, 51], vec![1, 33, 99, 100], (1..=100).collect::<Vec<u64>>()] {
+        let bad_ids = bad.clone();
+        let reply =
+            move |call: &ArchiveCall, _: Tick| match call.pairs.iter().any(|pair| bad_ids.contains(&pair.from.0.get()))
+            {
+                true => answer(
+                    400,
+                    r#"{"status":"error","category":"VALIDATION_ERROR","message":"bad","correlationId":"c"}"#,
+                ),
+                false => answer(204, ""),
+            };
+        let mut bench = Bench::new(policy(), vec![account()], reply);
+        for n in 1..=100u64 {
+            bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+        }
+        bench.run(Duration::from_secs(120));
+        assert_eq!(bench.settled(Status::Failed), bad.len());
+        assert_eq!(bench.settled(Status::Archived), 100 - bad.len());
+        let (k, n) = (bad.len() as f64, 100.0f64);
+        let bound = 2.0 * k * (n / k).log2().ceil() + 2.0 * k + 1.0;
+        assert!(
+            bench.sent.len() as f64 <= bound,
+            "{} requests for {} bad of 100, {bound} allowed",
+            bench.sent.len(),
+            bad.len()
+        );
+    }
+}
+
+#[test]
+fn past_the_allowance_the_rest_is_unattributed_and_nothing_else_suffers() {
+    let reply = |call: &ArchiveCall, _: Tick| match call.pairs.iter().any(|pair| pair.from.0.get() % 2 == 0) {
+        true => answer(400, r#"{"status":"error","category":"VALIDATION_ERROR","message":"bad"}"#),
+        false => answer(204, ""),
+    };
+    let mut bench = Bench::new(EnginePolicy { isolation_requests: 10, ..policy() }, vec![account()], reply);
+    for n in 1..=100u64 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(120));
+    assert!(bench.sent.len() <= 11);
+    assert_eq!(bench.ends.len(), 100, "every job has its end");
+    assert!(bench.notices.iter().any(|notice| matches!(notice, Notice::Unattributed { .. })));
+}
+
+#[test]
+fn a_429_spends_no_attempt_and_everything_is_archived() {
+    let mut calls = 0;
+    let reply = move |_: &ArchiveCall, _: Tick| {
+        calls += 1;
+        match calls {
+            1..=12 => answer(429, r#"{"errorType":"RATE_LIMIT","policyName":"TEN_SECONDLY_ROLLING"}"#),
+            _ => answer(204, ""),
+        }
+    };
+    let mut bench = Bench::new(policy(), vec![account()], reply);
+    let job = bench.admit(("contacts", "companies"), &[pair(1, 2)]);
+    bench.run(Duration::from_secs(400));
+    assert_eq!(bench.ends[&job].1, End::Settled(Status::Archived, 0, 13));
+}
+
+#[test]
+fn a_transient_failure_is_retried_then_parked_in_growing_tiers() {
+    let mut bench = Bench::new(policy(), vec![account()], always(503, ""));
+    let job = bench.admit(("contacts", "companies"), &[pair(1, 2)]);
+    bench.run(Duration::from_secs(200));
+    assert_eq!(bench.ends[&job].1, End::Parked(Tier::TenSeconds, 5));
+    assert!(bench.paused(PauseKind::Outage), "five failures in a row open the breaker");
+}
+
+#[test]
+fn a_bad_token_pauses_the_account_and_spends_few_requests() {
+    let mut bench = Bench::new(
+        policy(),
+        vec![account()],
+        always(401, r#"{"status":"error","category":"INVALID_AUTHENTICATION","message":"no"}"#),
+    );
+    for n in 1..=500u64 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(5));
+    assert!(bench.sent.len() <= 20, "{} requests in five seconds", bench.sent.len());
+    assert!(bench.paused(PauseKind::Unauthorized));
+    assert_eq!(bench.settled(Status::Failed) + bench.settled(Status::Archived), 0, "no outcome");
+    let parked = bench.ends.values().filter(|(_, end)| matches!(end, End::Parked(Tier::TenSeconds, _))).count();
+    assert!((390..=400).contains(&parked), "{parked} wait in the broker, a reserve in hand");
+    bench.reply = Box::new(always(204, ""));
+    bench.engine.credentials_changed(AccountIndex(0), bench.now);
+    bench.run(Duration::from_secs(30));
+    assert_eq!(bench.settled(Status::Archived), 500 - parked);
+}
+
+#[test]
+fn a_lane_without_scopes_stands_while_the_others_go_on() {
+    let reply = |call: &ArchiveCall, now: Tick| match call.lane.from_type.path_segment() == "deals"
+        && now < Tick::from_micros(30_000_000)
+    {
+        true => answer(
+            403,
+            r#"{"status":"error","category":"MISSING_SCOPES","message":"x","errors":[{"context":{"requiredGranularScopes":["crm.objects.deals.write"]}}]}"#,
+        ),
+        false => answer(204, ""),
+    };
+    let mut bench = Bench::new(policy(), vec![account()], reply);
+    for n in 1..=50u64 {
+        bench.admit(("deals", "companies"), &[pair(n, 7)]);
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(10));
+    assert_eq!(bench.settled(Status::Archived), 50);
+    assert!(bench.paused(PauseKind::MissingScopes));
+    bench.run(Duration::from_secs(50));
+    assert_eq!(bench.settled(Status::Archived), 100, "it recovers by itself");
+    assert!(bench.ends.values().all(|(at, _)| *at < Tick::from_micros(52_000_000)));
+}
+
+#[test]
+fn a_job_past_its_time_expires_and_one_in_doubt_says_so() {
+    let mut bench = Bench::new(policy(), vec![account()], |_: &ArchiveCall, _: Tick| Reply::Silence(Silence::TimedOut));
+    let soon = bench.now.wall + jiff::SignedDuration::from_millis(100);
+    let unsent = bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(1, 2)], Some(soon));
+    let later = bench.now.wall + jiff::SignedDuration::from_secs(2);
+    let sent = bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(3, 4)], Some(later));
+    bench.run(Duration::from_secs(20));
+    assert_eq!(bench.ends[&unsent].1, End::Settled(Status::Expired, 1, 0));
+    assert!(matches!(bench.ends[&sent].1, End::Settled(Status::Failed, 1, attempts) if attempts > 0));
+}
+
+#[test]
+fn draining_hands_back_what_waits_and_finishes_what_is_on_the_wire() {
+    let mut bench = Bench::new(policy(), vec![account()], always(204, ""));
+    for n in 1..=500u64 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.engine.wake(bench.now);
+    bench.obey();
+    assert_eq!(bench.sent.len(), 1);
+    bench.engine.drain(bench.now);
+    bench.run(Duration::from_secs(1));
+    assert_eq!((bench.settled(Status::Archived), bench.ends.len()), (100, 500));
+    assert_eq!((bench.engine.held_jobs(), bench.engine.held_bytes()), (0, 0));
+}
+
+#[test]
+fn a_wrong_portal_archives_nothing() {
+    let portal = PortalId(NonZeroU64::new(4_711).unwrap());
+    let mut bench = Bench::new(policy(), vec![AccountPolicy { portal: Some(portal), ..account() }], always(204, ""));
+    bench.identity = IdentityReply::Told { portal: NonZeroU64::new(1).unwrap(), time_zone: None };
+    let job = bench.admit(("contacts", "companies"), &[pair(1, 2)]);
+    bench.run(Duration::from_secs(60));
+    assert!(bench.sent.is_empty() && bench.paused(PauseKind::PortalMismatch));
+    bench.identity = IdentityReply::Told { portal: portal.0, time_zone: None };
+    bench.run(Duration::from_secs(30));
+    assert_eq!(bench.ends[&job].1, End::Settled(Status::Archived, 0, 1));
+}
+
+#[test]
+fn an_oauth_account_refreshes_first_and_once_on_401() {
+    let mut refused = true;
+    let reply = move |_: &ArchiveCall, _: Tick| match std::mem::take(&mut refused) {
+        true => answer(401, r#"{"category":"EXPIRED_AUTHENTICATION"}"#),
+        false => answer(204, ""),
+    };
+    let mut bench =
+        Bench::new(policy(), vec![AccountPolicy { credentials: CredentialKind::OAuth, ..account() }], reply);
+    let granted = || RefreshReply::Granted { expires_in: Duration::from_secs(1_800), portal: None };
+    bench.refresh = vec![granted(), granted()];
+    let job = bench.admit(("contacts", "companies"), &[pair(1, 2)]);
+    bench.run(Duration::from_secs(30));
+    assert_eq!(bench.ends[&job].1, End::Settled(Status::Archived, 0, 2));
+    assert!(bench.refresh.is_empty() && !bench.paused(PauseKind::Unauthorized));
+}
+
+#[test]
+fn a_day_spent_stops_the_account_until_its_midnight() {
+    let mut bench = Bench::new(policy(), vec![AccountPolicy { daily: Some(5), ..account() }], always(204, ""));
+    for n in 1..=800u64 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(30));
+    assert_eq!(bench.sent.len(), 5);
+    assert!(bench.paused(PauseKind::DaySpent));
+    bench.run(Duration::from_secs(86_400));
+    assert_eq!((bench.sent.len(), bench.engine.held_jobs()), (5, 0), "what is left waits in the broker");
+    assert!(bench.ends.values().any(|(_, end)| matches!(end, End::Parked(Tier::OneHour, _))));
+    bench.admit(("contacts", "companies"), &[pair(1, 7)]);
+    bench.run(Duration::from_secs(5));
+    assert_eq!(bench.sent.len(), 6);
+}
+
+#[test]
+fn a_busy_portal_does_not_delay_another() {
+    let mut bench = Bench::new(policy(), vec![account(), account()], always(204, ""));
+    for n in 1..=20_000u64 {
+        bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(n, 7)], None);
+    }
+    let jobs: Vec<JobKey> =
+        (1..=10).map(|n| bench.admit_to(AccountIndex(1), ("deals", "companies"), &[pair(n, 7)], None)).collect();
+    bench.run(Duration::from_secs(2));
+    assert!(jobs.iter().all(|job| bench.ends.contains_key(job)));
+}
+
+#[test]
+fn a_time_out_halves_the_next_requests() {
+    let reply = |call: &ArchiveCall, _: Tick| match call.pairs.len() > 30 {
+        true => answer(524, ""),
+        false => answer(204, ""),
+    };
+    let mut bench = Bench::new(policy(), vec![account()], reply);
+    for n in 1..=100u64 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(60));
+    assert_eq!(bench.settled(Status::Archived), 100);
+    assert!(bench.sent.iter().all(|(_, call)| call.sealed != Sealed::Retry || call.pairs.len() <= 50));
+}
+
+#[test]
+fn what_is_held_too_long_is_parked() {
+    let mut bench = Bench::new(policy(), vec![AccountPolicy { paused: true, ..account() }], always(204, ""));
+    let job = bench.admit(("contacts", "companies"), &[pair(1, 2)]);
+    bench.run(Duration::from_secs(600));
+    assert_eq!(bench.ends[&job].0, Tick::from_micros(490_000_000));
+}
+
+#[test]
+fn without_a_broker_an_account_that_stays_refused_fails_its_jobs() {
+    let in_hand = EnginePolicy { waiting: Waiting::InHand { give_up_after: Duration::from_secs(30) }, ..policy() };
+    let mut bench = Bench::new(in_hand, vec![account()], always(401, "{}"));
+    for n in 1..=500u64 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(29));
+    assert!(bench.ends.is_empty());
+    bench.run(Duration::from_secs(3));
+    assert_eq!(bench.settled(Status::Failed), 500);
+    let late = bench.admit(("contacts", "companies"), &[pair(501, 7)]);
+    bench.run(Duration::from_secs(1));
+    assert!(matches!(bench.ends[&late].1, End::Settled(Status::Failed, 1, 0)), "what comes later fails at once");
+}
