@@ -37,7 +37,7 @@ const DEAD_LETTERS: &str = "association-archiver.dead-letters";
 #[tokio::test]
 async fn the_whole_topology_is_declared_and_used_as_it_is_the_next_time() {
     let (client, settings) = own_vhost("declared").await;
-    let first = Edges::start(&settings, Source::Jobs).await.unwrap();
+    let first = Edges::start(&settings).await.unwrap();
     let names: Vec<&str> = first.topology.items.iter().map(|item| item.name.as_str()).collect();
     let delays: Vec<String> = ["10s", "1m", "10m", "1h"].iter().map(|tier| format!("{JOBS}.delay.{tier}")).collect();
     let mut expected = vec!["association-archiver", JOBS, RESULTS, DEAD_LETTERS];
@@ -48,7 +48,7 @@ async fn the_whole_topology_is_declared_and_used_as_it_is_the_next_time() {
     stop(first).await;
 
     client.publish(JOBS, jobs(0..3)).await.unwrap();
-    let second = Edges::start(&settings, Source::Jobs).await.unwrap();
+    let second = Edges::start(&settings).await.unwrap();
     assert!(second.topology.items.iter().all(|item| matches!(item.found, Found::Existing { .. })));
     assert_eq!(second.topology.warnings, Vec::<String>::new());
     assert_eq!(second.topology.items[1].found, Found::Existing { ready: 3, consumers: 0 });
@@ -59,7 +59,7 @@ async fn the_whole_topology_is_declared_and_used_as_it_is_the_next_time() {
 async fn a_jobs_queue_without_dead_letter_target_is_used_and_warned_about() {
     let (client, settings) = own_vhost("plain-queue").await;
     client.declare_quorum(JOBS, &[]).await.unwrap();
-    let edges = Edges::start(&settings, Source::Jobs).await.unwrap();
+    let edges = Edges::start(&settings).await.unwrap();
     assert_eq!(edges.topology.warnings.len(), 1, "{:?}", edges.topology.warnings);
     assert!(edges.topology.warnings[0].contains("dead-letter target"), "{:?}", edges.topology.warnings);
     stop(edges).await;
@@ -69,7 +69,7 @@ async fn a_jobs_queue_without_dead_letter_target_is_used_and_warned_about() {
 async fn without_the_right_to_declare_a_missing_queue_is_named() {
     let (_, mut settings) = own_vhost("only-check").await;
     settings.declare_topology = false;
-    let fault = Edges::start(&settings, Source::Jobs).await.unwrap_err();
+    let fault = Edges::start(&settings).await.unwrap_err();
     let StartFault::Topology(TopologyFault::Missing { kind: Kind::Exchange, name }) = &fault else {
         panic!("{fault}");
     };
@@ -81,13 +81,13 @@ async fn without_the_right_to_declare_a_missing_queue_is_named() {
 async fn a_user_with_the_least_rights_can_work_on_a_topology_that_is_there() {
     let broker = Broker::shared().await.unwrap();
     let (client, settings) = own_vhost("least").await;
-    stop(Edges::start(&settings, Source::Jobs).await.unwrap()).await;
+    stop(Edges::start(&settings).await.unwrap()).await;
     let rights = Rights { configure: "^$", write: "^association-archiver$", read: "^association-archiver\\.jobs$" };
     broker.add_user("least", "secret", "least", rights).await.unwrap();
     let least = with_uri(settings, &broker.uri_as("least", "secret", "least"));
 
     client.publish(JOBS, jobs(0..5)).await.unwrap();
-    let mut edges = Edges::start(&least, Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&least).await.unwrap();
     assert!(!edges.topology.warnings.is_empty());
     for job in take(&mut edges, 5).await {
         edges.publisher.publish(vec![outcome(job)]).await;
@@ -138,7 +138,7 @@ async fn a_hung_attempt_to_connect_leaves_no_thread() {
 #[tokio::test]
 async fn every_job_is_acknowledged_when_its_outcome_is_safe() {
     let (client, settings) = own_vhost("many").await;
-    let mut edges = Edges::start(&settings, Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings).await.unwrap();
     client.publish(JOBS, jobs(0..20_000)).await.unwrap();
     answer_all(&mut edges, 20_000).await;
     assert_eq!(edges.health.acknowledged.get(), 20_000);
@@ -162,7 +162,7 @@ async fn every_job_is_acknowledged_when_its_outcome_is_safe() {
 #[tokio::test]
 async fn a_returned_message_among_good_ones_is_not_taken_for_published() {
     let (client, settings) = own_vhost("returned").await;
-    let mut edges = Edges::start(&settings, Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings).await.unwrap();
     let delay = format!("{JOBS}.delay.1h");
     client.delete(&delay).await.unwrap();
     client.publish(JOBS, jobs(0..2_000)).await.unwrap();
@@ -183,9 +183,9 @@ async fn a_returned_message_among_good_ones_is_not_taken_for_published() {
 #[tokio::test]
 async fn what_has_no_route_waits_until_somebody_makes_one() {
     let (client, mut settings) = own_vhost("no-route").await;
-    stop(Edges::start(&settings, Source::Jobs).await.unwrap()).await;
+    stop(Edges::start(&settings).await.unwrap()).await;
     settings.declare_topology = false;
-    let mut edges = Edges::start(&settings, Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings).await.unwrap();
     client.delete(RESULTS).await.unwrap();
     client.publish(JOBS, jobs(0..50)).await.unwrap();
     let answers = take(&mut edges, 50).await.into_iter().map(outcome).collect();
@@ -217,7 +217,7 @@ async fn a_full_results_queue_holds_outcomes_back_and_parked_jobs_not() {
     let full = [("x-max-length", 5_i32.into()), ("x-overflow", long_string("reject-publish"))];
     client.declare_quorum(RESULTS, &full).await.unwrap();
     client.publish(RESULTS, jobs(100..110)).await.unwrap();
-    let mut edges = Edges::start(&settings, Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings).await.unwrap();
     client.publish(JOBS, jobs(0..100)).await.unwrap();
     let mut held = take(&mut edges, 100).await;
     let late = held.split_off(90);
@@ -239,9 +239,9 @@ async fn a_full_results_queue_holds_outcomes_back_and_parked_jobs_not() {
 #[tokio::test]
 async fn an_answer_of_two_messages_needs_both() {
     let (client, mut settings) = own_vhost("two").await;
-    stop(Edges::start(&settings, Source::Jobs).await.unwrap()).await;
+    stop(Edges::start(&settings).await.unwrap()).await;
     settings.declare_topology = false;
-    let mut edges = Edges::start(&settings, Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings).await.unwrap();
     client.delete(DEAD_LETTERS).await.unwrap();
     client.publish(JOBS, [message("no job").with_header("x-death", "forged").unwrap()]).await.unwrap();
     let job = take(&mut edges, 1).await.remove(0);
@@ -269,7 +269,7 @@ async fn an_answer_of_two_messages_needs_both() {
 #[tokio::test]
 async fn a_stuck_job_holds_up_no_other() {
     let (client, settings) = own_vhost("stuck").await;
-    let mut edges = Edges::start(&settings, Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings).await.unwrap();
     client.publish(JOBS, jobs(0..1_000)).await.unwrap();
     let mut held = take(&mut edges, 1_000).await;
     let stuck = held.remove(0);
@@ -295,7 +295,7 @@ async fn a_stuck_job_holds_up_no_other() {
 async fn draining_hands_back_what_nobody_has_seen_and_settles_the_rest() {
     let (client, mut settings) = own_vhost("drain").await;
     settings.prefetch = NonZeroU16::new(6_000).unwrap();
-    let mut edges = Edges::start(&settings, Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings).await.unwrap();
     client.publish(JOBS, jobs(0..30_000)).await.unwrap();
     let held = take(&mut edges, 500).await;
     edges.intake.drain();
@@ -326,7 +326,7 @@ async fn draining_hands_back_what_nobody_has_seen_and_settles_the_rest() {
 #[tokio::test]
 async fn a_deleted_jobs_queue_is_declared_again_and_used() {
     let (client, settings) = own_vhost("deleted").await;
-    let mut edges = Edges::start(&settings, Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings).await.unwrap();
     client.publish(JOBS, jobs(0..10)).await.unwrap();
     let lost = take(&mut edges, 10).await;
     client.delete(JOBS).await.unwrap();
@@ -345,7 +345,7 @@ async fn a_deleted_jobs_queue_is_declared_again_and_used() {
 async fn large_jobs_do_not_fill_the_memory() {
     let (client, mut settings) = own_vhost("large").await;
     settings.max_held_bytes = 4 * 1024 * 1024;
-    let mut edges = Edges::start(&settings, Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings).await.unwrap();
     let large = (0..60).map(|number| message(&format!("{}{number}", "x".repeat(262_144))));
     client.publish(JOBS, large).await.unwrap();
     let (mut answered, mut overfull, mut held) = (0, 0, Vec::new());
@@ -372,7 +372,7 @@ async fn large_jobs_do_not_fill_the_memory() {
 async fn connections_closed_by_the_broker_cost_nothing() {
     let broker = Broker::start(Options::default()).await.unwrap();
     let client = Client::new(&broker.uri());
-    let mut edges = Edges::start(&settings(&broker.uri()), Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings(&broker.uri())).await.unwrap();
     client.publish(JOBS, jobs(0..5_000)).await.unwrap();
     let mut closed = false;
     answer_while(&mut edges, &client, 5_000, async |edges, answered| {
@@ -392,7 +392,7 @@ async fn connections_closed_by_the_broker_cost_nothing() {
 async fn a_broker_killed_and_restarted_loses_nothing() {
     let broker = Broker::start(Options::default()).await.unwrap();
     let client = Client::new(&broker.uri());
-    let mut edges = Edges::start(&settings(&broker.uri()), Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings(&broker.uri())).await.unwrap();
     client.publish(JOBS, jobs(0..5_000)).await.unwrap();
     tokio::time::sleep(QUEUE_SETTLED).await;
     let mut killed = false;
@@ -416,7 +416,7 @@ async fn a_broker_killed_and_restarted_loses_nothing() {
 async fn a_memory_alarm_stops_publishing_and_not_acknowledging() {
     let broker = Broker::start(Options::default()).await.unwrap();
     let client = Client::new(&broker.uri());
-    let mut edges = Edges::start(&settings(&broker.uri()), Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings(&broker.uri())).await.unwrap();
     client.publish(JOBS, jobs(0..200)).await.unwrap();
     let mut held = take(&mut edges, 200).await;
     broker.raise_memory_alarm().await.unwrap();
@@ -440,8 +440,7 @@ async fn a_connection_cut_in_the_middle_of_a_frame_is_made_again() {
     let broker = Broker::shared().await.unwrap();
     let (client, _) = own_vhost("cut").await;
     let relay = Relay::start(broker.address()).await.unwrap();
-    let mut edges =
-        Edges::start(&settings(&relay.through(&broker.uri_as("guest", "guest", "cut"))), Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings(&relay.through(&broker.uri_as("guest", "guest", "cut")))).await.unwrap();
     client.publish(JOBS, jobs(0..5_000)).await.unwrap();
     let mut cut = false;
     answer_while(&mut edges, &client, 5_000, async |_, answered| {
@@ -459,7 +458,7 @@ async fn a_connection_cut_in_the_middle_of_a_frame_is_made_again() {
 #[tokio::test]
 async fn a_message_that_costs_the_connection_holds_up_no_other() {
     let (client, settings) = own_vhost("poison").await;
-    let mut edges = Edges::start(&settings, Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings).await.unwrap();
     client.publish(JOBS, jobs(0..300)).await.unwrap();
     let mut held = take(&mut edges, 300).await;
     let poison = held.remove(150);
@@ -485,7 +484,7 @@ async fn a_frozen_broker_is_noticed_and_costs_nothing() {
     let broker = Broker::start(Options::default()).await.unwrap();
     let client = Client::new(&broker.uri());
     let uri = format!("{}?heartbeat=2", broker.uri());
-    let mut edges = Edges::start(&settings(&uri), Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings(&uri)).await.unwrap();
     client.publish(JOBS, jobs(0..5_000)).await.unwrap();
     let mut frozen = false;
     answer_while(&mut edges, &client, 5_000, async |edges, answered| {
@@ -506,7 +505,7 @@ async fn a_frozen_broker_is_noticed_and_costs_nothing() {
 async fn jobs_held_beyond_the_brokers_patience_come_again() {
     let broker = Broker::start(Options::default().consumer_timeout(Duration::from_secs(3))).await.unwrap();
     let client = Client::new(&broker.uri());
-    let mut edges = Edges::start(&settings(&broker.uri()), Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings(&broker.uri())).await.unwrap();
     client.publish(JOBS, jobs(0..10)).await.unwrap();
     let held = take(&mut edges, 10).await;
     let lost = tokio::time::timeout(LATER, edges.intake.next()).await.unwrap();
@@ -525,7 +524,7 @@ async fn jobs_held_beyond_the_brokers_patience_come_again() {
 #[tokio::test]
 async fn parked_jobs_come_back_by_themselves() {
     let (client, settings) = own_vhost("parked").await;
-    let mut edges = Edges::start(&settings, Source::Jobs).await.unwrap();
+    let mut edges = Edges::start(&settings).await.unwrap();
     client.publish(JOBS, jobs(0..20)).await.unwrap();
     let begun = Instant::now();
     let jobs_to_park = take(&mut edges, 20).await;
@@ -550,7 +549,7 @@ async fn parked_jobs_come_back_by_themselves() {
 #[tokio::test]
 async fn dead_letters_are_put_back_by_the_same_means() {
     let (client, settings) = own_vhost("redrive").await;
-    let mut letters = Edges::start(&settings, Source::DeadLetters).await.unwrap();
+    let mut letters = Edges::start_on(&settings, Source::DeadLetters).await.unwrap();
     client.publish(DEAD_LETTERS, jobs(0..100)).await.unwrap();
     let mut taken = take(&mut letters, 100).await;
     let kept = taken.split_off(60);
@@ -609,7 +608,7 @@ fn with_uri(mut settings: AmqpSettings, uri: &str) -> AmqpSettings {
 }
 
 async fn start_fault(settings: &AmqpSettings) -> ConnectFault {
-    match Edges::start(settings, Source::Jobs).await {
+    match Edges::start(settings).await {
         Err(StartFault::Connect(fault)) => fault,
         Err(fault) => panic!("{fault}"),
         Ok(_) => panic!("connected"),

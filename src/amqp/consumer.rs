@@ -228,7 +228,7 @@ impl Subscriber {
 
     fn is_silent(&mut self, delivered: u64) -> bool {
         let room = self.wiring.held.jobs() < u64::from(self.wiring.prefetch.current());
-        self.silence.is_dead(Look { delivered, has_room: room, ready: self.wiring.health.queue_ready.get() })
+        self.silence.is_dead(Look { delivered, has_room: room, ready: self.wiring.health.jobs_ready.get() })
     }
 
     /// Stops for good: hands back all that the worker has not seen.
@@ -439,7 +439,7 @@ async fn watch_depth(wiring: IntakeWiring) {
     loop {
         sleep(LOOK_EVERY).await;
         if let Some(ready) = wiring.link.depth(&wiring.queue).await {
-            wiring.health.queue_ready.set(u64::from(ready));
+            wiring.health.jobs_ready.set(u64::from(ready));
         }
     }
 }

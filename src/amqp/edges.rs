@@ -60,8 +60,13 @@ pub enum StartFault {
 }
 
 impl Edges {
-    /// Connects, within `amqp.connect_timeout`, checks or declares the topology, and subscribes.
-    pub async fn start(settings: &AmqpSettings, source: Source) -> Result<Self, StartFault> {
+    /// Connects, within `amqp.connect_timeout`, checks or declares the topology, and subscribes to the jobs queue.
+    pub async fn start(settings: &AmqpSettings) -> Result<Self, StartFault> {
+        Self::start_on(settings, Source::Jobs).await
+    }
+
+    /// The same, subscribed to the queue of the caller's choice.
+    pub async fn start_on(settings: &AmqpSettings, source: Source) -> Result<Self, StartFault> {
         let ground = Ground::new(settings);
         let (consume, publish) = (ground.link(Purpose::Consume), ground.link(Purpose::Publish));
         consume.connect_first(ground.patience()).await?;

@@ -19,7 +19,7 @@ pub struct Health {
     /// Why messages do not go out.
     pub publishing_trouble: Trouble,
     /// Ready messages in the queue that is consumed, when last looked (every 15 s).
-    pub queue_ready: LastSeen,
+    pub jobs_ready: LastSeen,
 
     /// Connections made again after a loss.
     pub reconnects: Count,
