@@ -10,3 +10,5 @@ pub mod contract;
 pub mod engine;
 pub mod hubspot;
 pub mod worker;
+
+pub mod telemetry;

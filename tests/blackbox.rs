@@ -6,7 +6,7 @@ use std::time::Duration;
 use harness::simulator::SimulatorProcess;
 use harness::tally::Tally;
 use harness::worker::Worker;
-use harness::{eventually, Broker, Client, Message, Until, job};
+use harness::{Broker, Client, Message, Until, eventually, job};
 
 const JOBS: &str = "association-archiver.jobs";
 const RESULTS: &str = "association-archiver.results";
@@ -22,7 +22,8 @@ async fn twenty_thousand_jobs_over_four_lanes_are_archived_with_few_requests() -
         .set("hubspot.access_token", "secret-token")
         .start()?;
     let client = Client::new(&vhost.uri);
-    eventually(Duration::from_secs(30), "the results queue", async || Ok(client.exists(RESULTS).await?.then_some(()))).await?;
+    eventually(Duration::from_secs(30), "the results queue", async || Ok(client.exists(RESULTS).await?.then_some(())))
+        .await?;
     let lanes = [("contacts", "companies"), ("contact", "0-3"), ("deals", "tickets"), ("tickets", "contacts")];
     let jobs: Vec<Message> = (0..20_000u64)
         .map(|n| {

@@ -14,10 +14,6 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub fn running(error: &anyhow::Error) -> Self {
-        Self::Running(format!("{error:#}"))
-    }
-
     /// Says it on stderr and gives the exit code.
     pub fn report(self) -> ExitCode {
         let (code, message) = match self {

@@ -14,10 +14,14 @@ use crate::worker::service::{self, Ended, StartError};
 /// Runs until SIGTERM or SIGINT; a second signal stops at once.
 pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
+    super::start_logging(&settings)?;
     let runtime = Runtime::new().map_err(|error| Failure::Running(format!("no runtime: {error}")))?;
     let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
-        signals::stop_on_signals(stop.clone()).map_err(|error| Failure::Running(format!("no signals: {error}")))?;
+        let last_words =
+            || tracing::warn!("second signal: stopping at once; what is not answered will be delivered again");
+        signals::stop_on_signals(stop.clone(), last_words)
+            .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
         service::run(&settings, stop).await.map_err(|error| match error {
             StartError::Settings(error) => Failure::from(error),
             StartError::Broker(error) => Failure::Running(error.to_string()),
@@ -28,7 +32,8 @@ pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
     match ended? {
         Ended::Drained => Ok(ExitCode::SUCCESS),
         Ended::GraceExpired => Err(Failure::Running(
-            "shutdown.grace is over and requests are still without an answer; their jobs will be delivered again".to_owned(),
+            "shutdown.grace is over and requests are still without an answer; their jobs will be delivered again"
+                .to_owned(),
         )),
     }
 }

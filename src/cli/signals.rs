@@ -3,8 +3,9 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Cancels `stop` at the first signal; at the second the process exits with 1.
-pub fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+/// Cancels `stop` at the first signal; at the second the process has its last words and exits with 1.
+pub fn stop_on_signals(stop: CancellationToken, last_words: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let mut last_words = Some(last_words);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::spawn(async move {
         for first in [true, false] {
@@ -13,7 +14,9 @@ pub fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
                 _ = interrupt.recv() => {}
             }
             if !first {
-                tracing::warn!("second signal: stopping at once; what is not answered will be delivered again");
+                if let Some(last_words) = last_words.take() {
+                    last_words();
+                }
                 std::process::exit(1);
             }
             tracing::info!("stopping: finishing what is in flight");

@@ -7,14 +7,12 @@ use super::clock::Now;
 use super::command::{Command, Parked};
 use super::engine::{Engine, Waiting};
 use super::ledger::{self, Job, Leaving};
-use super::refusal::Refusal;
-use crate::contract::ids::AccountIndex;
 
 impl Engine {
     /// Takes a job out: at once what is not on the wire, the rest when it is answered.
     pub(super) fn leave(&mut self, key: JobKey, leaving: Leaving, now: Now) {
         let Some(job) = self.jobs.get_mut(key) else { return };
-        if matches!(leaving, Leaving::Park { .. }) && self.policy.waiting == Waiting::InHand {
+        if matches!(leaving, Leaving::Park { .. }) && matches!(self.policy.waiting, Waiting::InHand { .. }) {
             return;
         }
         if !supersedes(&leaving, job.leaving.as_ref()) {
@@ -112,17 +110,6 @@ impl Engine {
             && let Some(key) = unstarted.pop()
         {
             self.leave(key, Leaving::HandBack, now);
-        }
-    }
-
-    /// Ends every job of an account as failed: what the `archive` command does with an account that stays refused.
-    pub fn give_up(&mut self, account: AccountIndex, refusal: Refusal, now: Now) {
-        let refusal = Arc::new(refusal);
-        let of_account: Vec<JobKey> =
-            self.jobs.iter().filter(|(_, job)| job.account == account).map(|(key, _)| key).collect();
-        for key in of_account {
-            let refusal = Arc::clone(&refusal);
-            self.leave(key, Leaving::Fail { refusal, dead_letter: false }, now);
         }
     }
 }

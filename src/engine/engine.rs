@@ -41,8 +41,8 @@ pub struct EnginePolicy {
 pub enum Waiting {
     /// In the broker's delay queues; in hand no longer than this from its admission until its last request leaves.
     Outside { longest_hold: Duration },
-    /// In hand, for as long as it takes: there is no broker.
-    InHand,
+    /// In hand, since there is no broker; jobs of an account or lane whose credentials are refused for so long fail.
+    InHand { give_up_after: Duration },
 }
 
 /// A request on the wire.
@@ -182,10 +182,17 @@ impl Engine {
             }
             self.expiries.push(Reverse((not_after, key)));
         }
-        if let Waiting::Outside { longest_hold } = self.policy.waiting {
-            self.holds.push_back((now.tick + longest_hold, key));
-            if let Some(tier) = self.no_room_while_paused(key, now) {
-                self.leave(key, Leaving::Park { tier, for_failures: false }, now);
+        match self.policy.waiting {
+            Waiting::Outside { longest_hold } => {
+                self.holds.push_back((now.tick + longest_hold, key));
+                if let Some(tier) = self.no_room_while_paused(key, now) {
+                    self.leave(key, Leaving::Park { tier, for_failures: false }, now);
+                }
+            }
+            Waiting::InHand { give_up_after } => {
+                if let Some(refusal) = self.refused_for(give_up_after, key, now) {
+                    self.leave(key, Leaving::Fail { refusal, dead_letter: false }, now);
+                }
             }
         }
     }
@@ -267,6 +274,10 @@ impl Engine {
         for job in held {
             self.leave(job, Leaving::HandBack, now);
         }
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining
     }
 
     /// No further job will be admitted: what is held leaves without waiting for company.

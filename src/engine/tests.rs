@@ -474,3 +474,19 @@ fn what_is_held_too_long_is_parked() {
     bench.run(Duration::from_secs(600));
     assert_eq!(bench.ends[&job].0, Tick::from_micros(490_000_000));
 }
+
+#[test]
+fn without_a_broker_an_account_that_stays_refused_fails_its_jobs() {
+    let in_hand = EnginePolicy { waiting: Waiting::InHand { give_up_after: Duration::from_secs(30) }, ..policy() };
+    let mut bench = Bench::new(in_hand, vec![account()], always(401, "{}"));
+    for n in 1..=500u64 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(29));
+    assert!(bench.ends.is_empty());
+    bench.run(Duration::from_secs(3));
+    assert_eq!(bench.settled(Status::Failed), 500);
+    let late = bench.admit(("contacts", "companies"), &[pair(501, 7)]);
+    bench.run(Duration::from_secs(1));
+    assert!(matches!(bench.ends[&late].1, End::Settled(Status::Failed, 1, 0)), "what comes later fails at once");
+}

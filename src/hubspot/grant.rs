@@ -137,7 +137,7 @@ fn is_one_word(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::panic)]
+    #![expect(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
     use std::num::NonZeroU64;
 

@@ -252,10 +252,10 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let mut secret = open(&folder, "first");
         let path = folder.path().join("token");
-        fs::write(&path, "the operator's").unwrap();
+        fs::write(&path, "theirs").unwrap();
 
         assert!(matches!(secret.replace(&"second".into()), Err(NotWritten::Overtaken)));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "the operator's");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
         assert!(secret.glance().unwrap(), "and it is still noticed");
     }
 

@@ -1,5 +1,6 @@
 //! Errands to HubSpot, each a task of its own for as long as it is on the wire.
 
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
@@ -33,6 +34,7 @@ impl Calls {
     }
 
     async fn run_errand(&self, errand: Errand) -> Option<Return> {
+        let began = Instant::now();
         match errand {
             Errand::Archive(call) => {
                 let reply = match self.credentials.token(call.lane.account) {
@@ -40,21 +42,21 @@ impl Calls {
                     // The engine refreshes before it sends; were there no token all the same, nothing was sent.
                     None => Reply::Silence(Silence::Refused),
                 };
-                Some(Return::Archived { call: call.call, reply })
+                Some(Return::Archived { call, reply, took: began.elapsed() })
             }
             Errand::Refresh { call, account } => {
                 let Refreshed { reply, warning } = self.credentials.refresh(&self.client, account).await;
                 if let Some(warning) = warning {
                     tracing::warn!(account = account.0, "{warning}");
                 }
-                Some(Return::Refreshed { call, reply })
+                Some(Return::Refreshed { call, reply, took: began.elapsed() })
             }
             Errand::Identify { call, account } => {
                 let reply = match self.credentials.token(account) {
                     Some(token) => identify(&self.client, &token).await,
                     None => IdentityReply::Failed { detail: "there is no token yet".to_owned(), wait: None },
                 };
-                Some(Return::Identified { call, reply })
+                Some(Return::Identified { call, reply, took: began.elapsed() })
             }
             Errand::RereadCredentials { account } => {
                 let changed = self.credentials.reread(account).await.unwrap_or_else(|fault| {

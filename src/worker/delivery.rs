@@ -49,15 +49,22 @@ pub fn receive(
     now: Timestamp,
 ) -> Received {
     let Delivered { body, properties, redelivered, receipt } = delivered;
-    let envelope =
-        Envelope { message_id: properties.message_id(), content_encoding: properties.content_encoding() };
+    let envelope = Envelope { message_id: properties.message_id(), content_encoding: properties.content_encoding() };
     let job = match job::parse(&body, envelope, limits) {
         Ok(job) => job,
         Err(malformed) => {
             let refusal = Refusal::worker(WorkerCategory::MalformedJob, &malformed.message);
             let identity = malformed.job_id.clone().map(|id| Identity::of(id, malformed.portal, &body, &properties));
             let Malformed { from_type, to_type, .. } = malformed;
-            return Received::Answered(answer::rejected(body, properties, receipt, identity, (from_type, to_type), refusal, now));
+            return Received::Answered(answer::rejected(
+                body,
+                properties,
+                receipt,
+                identity,
+                (from_type, to_type),
+                refusal,
+                now,
+            ));
         }
     };
     let identity = Identity::of(job.id.clone(), job.portal, &body, &properties);

@@ -9,8 +9,10 @@ use super::delivery::Delivery;
 use super::recent::Recent;
 use super::seams::Departure;
 use crate::amqp::acknowledge::Settler;
-use crate::amqp::message::Answer;
+use crate::amqp::message::{Answer, Envelope};
 use crate::amqp::publisher::Publisher;
+use crate::amqp::route::Route;
+use crate::telemetry::metrics::Metrics;
 
 /// Takes departures until the loop and the intake are gone.
 pub async fn run(
@@ -60,10 +62,22 @@ async fn depart(
 }
 
 /// Remembers what was answered, for jobs that are delivered again.
-pub async fn remember(publisher: Arc<Publisher>, recent: Arc<Recent>) {
+pub async fn remember(publisher: Arc<Publisher>, recent: Arc<Recent>, metrics: Arc<Metrics>) {
     loop {
         let report = publisher.report().await;
+        count(&report.published, &metrics);
         recent.remember(&report.published);
         recent.remember(&report.stale);
+    }
+}
+
+/// Counts what the broker has confirmed.
+pub fn count(published: &[Answer], metrics: &Metrics) {
+    for message in published.iter().flat_map(Answer::messages) {
+        match (&message.envelope, message.route) {
+            (Envelope::Outcome(outcome), _) => metrics.outcomes.of(outcome.status).increment(),
+            (Envelope::Copy(_), Route::DeadLetters) => metrics.dead_letters.increment(),
+            (Envelope::Copy(_), Route::Jobs | Route::Results | Route::Delay(_)) => {}
+        }
     }
 }

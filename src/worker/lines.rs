@@ -97,7 +97,11 @@ pub fn settled(line: Line, settled: Settled, completed: Timestamp) -> Outcome {
 
 /// Reads one line into `line`, at most `limit` bytes of it kept: a longer one keeps one byte more, so that it is refused
 /// as too long. `false` at the end.
-pub async fn next_line(input: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>, limit: usize) -> std::io::Result<bool> {
+pub async fn next_line(
+    input: &mut (impl AsyncBufRead + Unpin),
+    line: &mut Vec<u8>,
+    limit: usize,
+) -> std::io::Result<bool> {
     line.clear();
     let mut any = false;
     loop {

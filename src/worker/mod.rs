@@ -8,13 +8,13 @@ pub mod policy;
 pub mod seams;
 pub mod wall_clock;
 
+pub mod answer;
+pub mod calls;
 pub mod delivery;
+pub mod departures;
+pub mod policy_loop;
 pub mod recent;
 pub mod watching;
-pub mod policy_loop;
-pub mod calls;
-pub mod departures;
-pub mod answer;
 
 pub mod lines;
 pub mod service;

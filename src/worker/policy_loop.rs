@@ -1,33 +1,27 @@
 //! The loop: jobs, replies, time and the operator in; errands and answers out. It decides nothing itself.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use slotmap::SecondaryMap;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::seams::{Arrival, Clock, Departure, Errand, Return};
 use super::watching::Watcher;
 use crate::contract::ids::AccountIndex;
+use crate::engine::Engine;
 use crate::engine::backlog::JobKey;
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::Command;
-use crate::engine::refusal::Refusal;
-use crate::engine::status::Status;
-use crate::engine::Engine;
+use crate::telemetry::label::HttpResult;
 
 /// What an operator, or a command, asks of the running loop.
 #[derive(Debug)]
 pub enum Control {
     Pause { account: AccountIndex, done: oneshot::Sender<()> },
     Resume { account: AccountIndex, done: oneshot::Sender<()> },
-    /// Every job of the account ends as failed.
-    GiveUp { account: AccountIndex, refusal: Refusal },
-    /// No more jobs will come: partial batches need not wait.
-    Flush,
 }
 
 /// The loop's ends of its channels.
@@ -41,8 +35,6 @@ pub struct Ends<D> {
     /// Likewise.
     pub returns: mpsc::UnboundedReceiver<Return>,
     pub control: mpsc::Receiver<Control>,
-    /// Refreshed once a second.
-    pub status: watch::Sender<Arc<Status>>,
 }
 
 /// How often the status is refreshed and the loop shows that it lives.
@@ -85,7 +77,6 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
     /// `stop` drains: nothing more is sent, what is on the wire is waited for, the rest is handed back.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut status_due = Instant::now();
-        let mut draining = false;
         loop {
             let now = self.clock.now();
             self.obey(now);
@@ -101,10 +92,7 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
             let mut alarm = pin!(sleep_until(wake));
             tokio::select! {
                 biased;
-                () = stop.cancelled(), if !draining => {
-                    draining = true;
-                    self.engine.drain(self.clock.now());
-                }
+                () = stop.cancelled(), if !self.engine.is_draining() => self.engine.drain(self.clock.now()),
                 Some(back) = self.ends.returns.recv() => self.take_returns(back),
                 Some(control) = self.ends.control.recv() => self.take_control(control),
                 arrival = self.ends.arrivals.recv(), if !self.arrivals_closed => self.take_arrivals(arrival),
@@ -132,12 +120,18 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
 
     fn take_return(&mut self, back: Return, now: Now) {
         match back {
-            Return::Archived { call, reply } => {
-                let result = self.engine.answered(call, &reply, now);
-                self.watcher.answered(result);
+            Return::Archived { call, reply, took } => {
+                let result = self.engine.answered(call.call, &reply, now);
+                self.watcher.archived(&call, &reply, result, took, now);
             }
-            Return::Refreshed { call, reply } => self.engine.refreshed(call, reply, now),
-            Return::Identified { call, reply } => self.engine.identified(call, reply, now),
+            Return::Refreshed { call, reply, took } => {
+                self.watcher.asked(HttpResult::TokenRefresh, took);
+                self.engine.refreshed(call, reply, now);
+            }
+            Return::Identified { call, reply, took } => {
+                self.watcher.asked(HttpResult::Identify, took);
+                self.engine.identified(call, reply, now);
+            }
             Return::CredentialsChanged { account } => self.engine.credentials_changed(account, now),
         }
     }
@@ -147,14 +141,14 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
         match control {
             Control::Pause { account, done } => {
                 self.engine.pause(account, now);
+                self.publish_status(now);
                 let _ = done.send(());
             }
             Control::Resume { account, done } => {
                 self.engine.resume(account, now);
+                self.publish_status(now);
                 let _ = done.send(());
             }
-            Control::GiveUp { account, refusal } => self.engine.give_up(account, refusal, now),
-            Control::Flush => self.engine.flush(now),
         }
     }
 
@@ -162,7 +156,7 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
         let now = self.clock.now();
         let Some(first) = first else {
             self.arrivals_closed = true;
-            return;
+            return self.engine.flush(now);
         };
         let mut next = Some(first);
         for _ in 0..BUNDLE {
@@ -179,7 +173,6 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
     fn take_arrival(&mut self, arrival: Arrival<D>, now: Now) {
         match arrival {
             Arrival::Jobs { generation, jobs } => {
-                self.watcher.admitted(jobs.len());
                 for (job, delivery) in jobs {
                     let key = self.engine.admit(job, now);
                     self.held.insert(key, (generation, delivery));
@@ -244,8 +237,6 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
     }
 
     fn publish_status(&mut self, now: Now) {
-        let status = self.engine.status(now);
-        self.watcher.counted(self.engine.counters(), &status);
-        self.ends.status.send_replace(Arc::new(status));
+        self.watcher.counted(self.engine.counters(), self.engine.status(now), self.engine.is_draining(), now);
     }
 }

@@ -3,6 +3,8 @@
 //! `D` is a delivery: whatever must come back with a job's answer so that it can be given. The loop keeps it and
 //! never looks into it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::contract::ids::AccountIndex;
@@ -24,11 +26,22 @@ pub enum Arrival<D> {
 /// Out of the loop, to where answers go.
 #[derive(Debug)]
 pub enum Departure<D> {
-    Settled { delivery: D, settled: Settled, completed: Timestamp },
-    Parked { delivery: D, parked: Parked },
-    HandedBack { delivery: D },
+    Settled {
+        delivery: D,
+        settled: Settled,
+        completed: Timestamp,
+    },
+    Parked {
+        delivery: D,
+        parked: Parked,
+    },
+    HandedBack {
+        delivery: D,
+    },
     /// The delivery was void, and so nothing is answered.
-    Forgotten { delivery: D },
+    Forgotten {
+        delivery: D,
+    },
 }
 
 /// Out of the loop, to HubSpot.
@@ -43,9 +56,9 @@ pub enum Errand {
 /// Into the loop, from HubSpot.
 #[derive(Debug)]
 pub enum Return {
-    Archived { call: CallKey, reply: Reply },
-    Refreshed { call: CallKey, reply: RefreshReply },
-    Identified { call: CallKey, reply: IdentityReply },
+    Archived { call: ArchiveCall, reply: Reply, took: Duration },
+    Refreshed { call: CallKey, reply: RefreshReply, took: Duration },
+    Identified { call: CallKey, reply: IdentityReply, took: Duration },
     CredentialsChanged { account: AccountIndex },
 }
 

@@ -16,7 +16,7 @@ use super::policy_loop::{Control, Ends, PolicyLoop};
 use super::recent::Recent;
 use super::seams::{Arrival, Clock};
 use super::wall_clock::WallClock;
-use super::watching::LoopWatcher;
+use super::watching::ServiceWatcher;
 use super::{departures, policy};
 use crate::amqp::consumer::{Intake, IntakeEvent};
 use crate::amqp::edges::{Edges, StartFault};
@@ -29,6 +29,8 @@ use crate::engine::command::NewJob;
 use crate::hubspot::client::HubspotClient;
 use crate::hubspot::credentials::CredentialStore;
 use crate::hubspot::watch;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::reporter::Reporter;
 
 /// How the service ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,7 +73,8 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let of_engine = policy::of_engine(settings, policy::in_broker(settings));
     let engine = Engine::new(of_engine, policies.collect(), fastrand::u64(..), clock.now());
 
-    let Edges { intake, publisher, settler, held: _, health: _, topology: _, closer } = Edges::start(&settings.amqp).await?;
+    let Edges { intake, publisher, settler, held: _, health, topology: _, closer } =
+        Edges::start(&settings.amqp).await?;
     let publisher = Arc::new(publisher);
     let recent = Arc::new(Recent::new(settings.amqp.prefetch.get().into()));
 
@@ -81,24 +84,26 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let (errands_in, errands) = mpsc::unbounded_channel();
     let (returns_in, returns) = mpsc::unbounded_channel();
     let (_control_in, control) = mpsc::channel::<Control>(MAX_CONTROLS);
-    let (status, _status) = tokio::sync::watch::channel(Arc::default());
     let (news_in, news) = mpsc::channel(MAX_ARRIVALS);
 
+    let metrics = Arc::new(Metrics::new(Timestamp::now()));
+    let reporter = Reporter::new(Arc::clone(&metrics));
     let reader = Reader {
-        portals,
+        portals: portals.clone(),
+        metrics: Arc::clone(&metrics),
         limits: limits(&settings.jobs),
         recent: Arc::clone(&recent),
         keep_bytes: usize::try_from(settings.amqp.max_held_bytes / 2).unwrap_or(usize::MAX),
     };
     let taking_in = tokio::spawn(reader.take_in(intake, arrivals_in, ready_in, stop.clone()));
     let departing = tokio::spawn(departures::run(departures, ready, Arc::clone(&publisher), settler));
-    let remembering = tokio::spawn(departures::remember(Arc::clone(&publisher), recent));
+    let remembering = tokio::spawn(departures::remember(Arc::clone(&publisher), recent, Arc::clone(&metrics)));
     let calling = tokio::spawn(Calls { client, credentials: credentials.clone() }.run(errands, returns_in.clone()));
     let watching = tokio::spawn(watch::watch(credentials, news_in));
     let passing_on = tokio::spawn(calls::watch(news, returns_in));
 
-    let ends = Ends { arrivals, departures: departures_in, errands: errands_in, returns, control, status };
-    let watcher = LoopWatcher::default();
+    let ends = Ends { arrivals, departures: departures_in, errands: errands_in, returns, control };
+    let watcher = ServiceWatcher::new(portals.clone(), Arc::clone(&metrics), reporter, health);
     let mut running = tokio::spawn(PolicyLoop::new(engine, clock, clock.epoch, watcher, ends).run(stop.clone()));
 
     tokio::select! {
@@ -140,7 +145,8 @@ async fn finish(
     handed_over && (waiting == 0 || report.published.len() + report.stale.len() >= waiting)
 }
 
-pub(super) fn limits(settings: &JobsSettings) -> JobLimits {
+/// What a job may have.
+pub fn limits(settings: &JobsSettings) -> JobLimits {
     JobLimits {
         max_bytes: usize::try_from(settings.max_bytes).unwrap_or(usize::MAX),
         max_pairs: usize::try_from(settings.max_pairs.get()).unwrap_or(usize::MAX),
@@ -150,6 +156,7 @@ pub(super) fn limits(settings: &JobsSettings) -> JobLimits {
 /// Reads deliveries off the loop.
 struct Reader {
     portals: Portals,
+    metrics: Arc<Metrics>,
     limits: JobLimits,
     recent: Arc<Recent>,
     /// What may stay in hand when too much is held.
@@ -200,6 +207,8 @@ impl Reader {
 
     fn read(&self, delivered: Vec<Delivered>) -> (Vec<(NewJob, Box<Delivery>)>, Vec<Answer>) {
         let now = Timestamp::now();
+        self.metrics.jobs_received.add(delivered.len() as u64);
+        self.metrics.jobs_redelivered.add(delivered.iter().filter(|one| one.redelivered).count() as u64);
         let (mut jobs, mut answered) = (Vec::with_capacity(delivered.len()), Vec::new());
         for one in delivered {
             match delivery::receive(one, &self.portals, &self.limits, &self.recent, now) {

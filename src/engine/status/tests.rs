@@ -1,4 +1,4 @@
-#![expect(clippy::unwrap_used)]
+#![expect(clippy::unwrap_used, clippy::panic)]
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
@@ -43,7 +43,10 @@ fn what_is_held_is_told_by_account_and_lane() {
     assert_eq!(status.held.drain_seconds, Some(0.3), "accounts drain side by side");
     let [larger, smaller] = status.lanes.as_slice() else { panic!("two lanes") };
     assert_eq!((larger.waiting_pairs, larger.waiting_from, larger.oldest_seconds), (250, 250, Some(5.0)));
-    assert_eq!((smaller.kind, smaller.labels.as_slice()), (LaneKind::Labels, ["USER_DEFINED 37".to_owned()].as_slice()));
+    assert_eq!(
+        (smaller.kind, smaller.labels.as_slice()),
+        (LaneKind::Labels, ["USER_DEFINED 37".to_owned()].as_slice())
+    );
     assert_eq!((smaller.from_object_type.as_str(), smaller.to_object_type.as_str()), ("deals", "contacts"));
 }
 
