@@ -20,6 +20,7 @@ mod conclude;
 pub mod refusal;
 pub mod retry;
 mod standstill;
+mod operator;
 pub mod verdict;
 
 mod departure;
