@@ -125,7 +125,7 @@ async fn run(settings: &Settings, file: Option<&Path>, tally: &Arc<Tally>) -> Re
     let (departures, mut departed) = mpsc::unbounded_channel();
     let (errands_in, errands) = mpsc::unbounded_channel();
     let (returns_in, returns) = mpsc::unbounded_channel();
-    let (_control, control) = mpsc::channel(1);
+    let (_orders, orders) = mpsc::channel(1);
     let (news_in, news) = mpsc::channel(MAX_BUNDLES);
     let (output, written) = mpsc::channel(MAX_BUNDLES);
     tokio::spawn(Calls { client, credentials: credentials.clone() }.run(errands, returns_in.clone()));
@@ -161,7 +161,7 @@ async fn run(settings: &Settings, file: Option<&Path>, tally: &Arc<Tally>) -> Re
         })
     };
     let watcher = LineWatcher { portals, troubles: Repetition::new(REPEAT_AFTER) };
-    let ends = Ends { arrivals, departures, errands: errands_in, returns, control };
+    let ends = Ends { arrivals, departures, errands: errands_in, returns, orders };
     PolicyLoop::new(engine, clock, clock.epoch, watcher, ends).run(stop).await;
     let read = reading.await;
     let _ = passing_on.await;

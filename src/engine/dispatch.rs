@@ -271,7 +271,9 @@ impl Engine {
             if let Some(lane) = self.lanes.get_mut(key) {
                 lane.returned.remove(&(due, batch_key));
             }
-            if let Some(Trial { allowance, sibling: Some(sibling) }) = self.batches.remove(batch_key).and_then(|batch| batch.trial) {
+            if let Some(Trial { allowance, sibling: Some(sibling) }) =
+                self.batches.remove(batch_key).and_then(|batch| batch.trial)
+            {
                 self.try_out(key, sibling.nodes, &sibling.refusal, None, &allowance, now);
             }
         }

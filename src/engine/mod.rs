@@ -17,10 +17,10 @@ pub mod pack;
 pub mod pause;
 
 mod conclude;
+mod operator;
 pub mod refusal;
 pub mod retry;
 mod standstill;
-mod operator;
 pub mod verdict;
 
 mod departure;
