@@ -2,7 +2,15 @@
 //!
 //! The modules stand in the order in which a job passes through them; `ARCHITECTURE.md` is the map.
 
+pub mod cli;
 pub mod config;
+
+pub mod amqp;
 pub mod contract;
 pub mod engine;
 pub mod hubspot;
+pub mod worker;
+
+pub mod telemetry;
+
+pub mod admin;

@@ -317,7 +317,7 @@ impl Engine {
         self.try_out(lane, nodes, &refusal, Some(sibling), allowance, now);
     }
 
-    fn try_out(
+    pub(super) fn try_out(
         &mut self,
         lane: LaneKey,
         nodes: Vec<NodeKey>,
@@ -440,11 +440,11 @@ impl Engine {
                 self.come_back(batch, now.tick + delay, now);
                 self.park_failed(&nodes, delay, now);
             }
-            Waiting::InHand if given_up => {
+            Waiting::InHand { .. } if given_up => {
                 batch.failures = 0;
                 self.come_back(batch, now.tick + delay.max(Tier::TenSeconds.wait()), now);
             }
-            Waiting::Outside { .. } | Waiting::InHand => self.come_back(batch, now.tick + delay, now),
+            Waiting::Outside { .. } | Waiting::InHand { .. } => self.come_back(batch, now.tick + delay, now),
         }
     }
 

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use super::backlog::{JobKey, NodeKey, Place};
+use smallvec::SmallVec;
+
+use super::backlog::{JobKey, LaneKey, NodeKey, Place};
 use super::clock::Now;
 use super::command::{Command, Parked};
 use super::engine::{Engine, Waiting};
 use super::ledger::{self, Job, Leaving};
-use super::refusal::Refusal;
-use crate::contract::ids::AccountIndex;
 
 impl Engine {
     /// Takes a job out: at once what is not on the wire, the rest when it is answered.
     pub(super) fn leave(&mut self, key: JobKey, leaving: Leaving, now: Now) {
         let Some(job) = self.jobs.get_mut(key) else { return };
-        if matches!(leaving, Leaving::Park { .. }) && self.policy.waiting == Waiting::InHand {
+        if matches!(leaving, Leaving::Park { .. }) && matches!(self.policy.waiting, Waiting::InHand { .. }) {
             return;
         }
         if !supersedes(&leaving, job.leaving.as_ref()) {
@@ -22,17 +22,24 @@ impl Engine {
         }
         job.leaving = Some(leaving);
         let nodes = std::mem::take(&mut job.nodes);
+        let mut lanes: SmallVec<[LaneKey; 1]> = SmallVec::new();
         for &node in &nodes {
-            self.withdraw(node, key, now);
+            let lane = self.backlog.node(node).map(|node| node.lane);
+            lanes.extend(lane.filter(|lane| !lanes.contains(lane)));
+            self.withdraw(node, key);
         }
         if let Some(job) = self.jobs.get_mut(key) {
             job.nodes = nodes;
         }
         self.finish_if_done(key, now);
+        for lane in lanes {
+            self.place(lane, now.tick);
+            self.tidy(lane);
+        }
     }
 
     /// Takes a leaving job off one pair that is not on the wire.
-    fn withdraw(&mut self, node_key: NodeKey, key: JobKey, now: Now) {
+    fn withdraw(&mut self, node_key: NodeKey, key: JobKey) {
         let Some(node) = self.backlog.node(node_key) else { return };
         if node.place == Place::OnWire || !node.waiters.contains(&key) {
             return;
@@ -51,10 +58,6 @@ impl Engine {
             }
             Some(Leaving::Park { .. } | Leaving::HandBack | Leaving::Forget) | None => {}
         }
-        if self.lanes.get(lane_key).is_some_and(|lane| lane.queue.is_empty()) {
-            self.place(lane_key, now.tick);
-            self.tidy(lane_key);
-        }
     }
 
     /// A pair came back unsettled: whoever is leaving leaves it now.
@@ -63,7 +66,7 @@ impl Engine {
         let waiters = node.waiters.clone();
         for waiter in waiters {
             if self.jobs.get(waiter).is_some_and(|job| job.leaving.is_some()) {
-                self.withdraw(node_key, waiter, now);
+                self.withdraw(node_key, waiter);
                 self.finish_if_done(waiter, now);
             }
         }
@@ -112,17 +115,6 @@ impl Engine {
             && let Some(key) = unstarted.pop()
         {
             self.leave(key, Leaving::HandBack, now);
-        }
-    }
-
-    /// Ends every job of an account as failed: what the `archive` command does with an account that stays refused.
-    pub fn give_up(&mut self, account: AccountIndex, refusal: Refusal, now: Now) {
-        let refusal = Arc::new(refusal);
-        let of_account: Vec<JobKey> =
-            self.jobs.iter().filter(|(_, job)| job.account == account).map(|(key, _)| key).collect();
-        for key in of_account {
-            let refusal = Arc::clone(&refusal);
-            self.leave(key, Leaving::Fail { refusal, dead_letter: false }, now);
         }
     }
 }

@@ -41,8 +41,8 @@ pub struct EnginePolicy {
 pub enum Waiting {
     /// In the broker's delay queues; in hand no longer than this from its admission until its last request leaves.
     Outside { longest_hold: Duration },
-    /// In hand, for as long as it takes: there is no broker.
-    InHand,
+    /// In hand, since there is no broker; jobs of an account or lane whose credentials are refused for so long fail.
+    InHand { give_up_after: Duration },
 }
 
 /// A request on the wire.
@@ -102,6 +102,13 @@ pub struct Engine {
     random: fastrand::Rng,
     pub(super) counters: Counters,
 }
+
+/// Timers of departed jobs kept at most, beyond as many as there are jobs.
+const STALE_TIMERS: usize = 1_024;
+
+/// Lanes of an account that stand still and hold nothing, kept at most. A further one is forgotten, and so tried anew
+/// with its next job.
+const MAX_EMPTY_STANDING: usize = 1_000;
 
 /// With the wall clock set forward or back, a date may come sooner than thought: never sleep longer than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -182,11 +189,30 @@ impl Engine {
             }
             self.expiries.push(Reverse((not_after, key)));
         }
-        if let Waiting::Outside { longest_hold } = self.policy.waiting {
-            self.holds.push_back((now.tick + longest_hold, key));
-            if let Some(tier) = self.no_room_while_paused(key, now) {
-                self.leave(key, Leaving::Park { tier, for_failures: false }, now);
+        self.drop_stale_timers();
+        match self.policy.waiting {
+            Waiting::Outside { longest_hold } => {
+                self.holds.push_back((now.tick + longest_hold, key));
+                if let Some(tier) = self.no_room_while_paused(key, now) {
+                    self.leave(key, Leaving::Park { tier, for_failures: false }, now);
+                }
             }
+            Waiting::InHand { give_up_after } => {
+                if let Some(refusal) = self.refused_for(give_up_after, key, now) {
+                    self.leave(key, Leaving::Fail { refusal, dead_letter: false }, now);
+                }
+            }
+        }
+    }
+
+    /// Timers of jobs that are gone are dropped once they are the greater part: their dates may lie far ahead.
+    fn drop_stale_timers(&mut self) {
+        let most = 2 * self.jobs.len() + STALE_TIMERS;
+        if self.expiries.len() > most {
+            self.expiries.retain(|&Reverse((_, key))| self.jobs.contains_key(key));
+        }
+        if self.holds.len() > most {
+            self.holds.retain(|&(_, key)| self.jobs.contains_key(key));
         }
     }
 
@@ -203,12 +229,14 @@ impl Engine {
 
     /// Forgets a lane that nothing keeps alive.
     pub(super) fn tidy(&mut self, key: LaneKey) {
-        if !self.lanes.get(key).is_some_and(Lane::is_spent) {
+        let Some(lane) = self.lanes.get(key) else { return };
+        let account = &mut self.accounts[lane.id.account.0 as usize];
+        if !lane.is_empty() || (lane.pause.is_some() && account.standing.len() <= MAX_EMPTY_STANDING) {
             return;
         }
         let Some(lane) = self.lanes.remove(key) else { return };
         self.lane_keys.remove(&lane.id);
-        let account = &mut self.accounts[lane.id.account.0 as usize];
+        account.standing.remove(&key);
         if let Standing::Lingering(until) = lane.standing {
             account.lingering.remove(&(until, key));
         }
@@ -267,6 +295,10 @@ impl Engine {
         for job in held {
             self.leave(job, Leaving::HandBack, now);
         }
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining
     }
 
     /// No further job will be admitted: what is held leaves without waiting for company.

@@ -17,6 +17,7 @@ pub mod pack;
 pub mod pause;
 
 mod conclude;
+mod operator;
 pub mod refusal;
 pub mod retry;
 mod standstill;
@@ -25,6 +26,8 @@ pub mod verdict;
 mod departure;
 mod engine;
 pub mod ledger;
+
+pub mod status;
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]

@@ -1,5 +1,6 @@
 //! Pauses: how accounts and lanes come to a standstill, what happens to their jobs meanwhile, and how they go on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashSet;
@@ -13,6 +14,7 @@ use super::engine::{Engine, Waiting};
 use super::lane::Lane;
 use super::ledger::{Job, Leaving};
 use super::pause::{Pause, PauseKind, Tier};
+use super::refusal::{Refusal, WorkerCategory};
 use crate::contract::ids::AccountIndex;
 
 /// Pairs of a standing lane, and jobs of a standing account, that stay in hand to find out whether it goes on.
@@ -90,15 +92,21 @@ impl Engine {
 
     /// Looks after an account's pauses at its turn. `Err`: it may not send, and when to look again.
     pub(super) fn mind_pause(&mut self, index: AccountIndex, now: Now) -> Result<(), Option<Tick>> {
-        self.park_lanes(index, now);
+        match self.policy.waiting {
+            Waiting::Outside { .. } => self.park_lanes(index, now),
+            Waiting::InHand { give_up_after } => self.give_up_refused(index, give_up_after, now),
+        }
         let account = &self.accounts[index.0 as usize];
         let Some(pause) = &account.pause else { return Ok(()) };
         if pause.until.is_some_and(|until| until <= now.wall) {
             self.resume_account(index, now);
             return Ok(());
         }
-        let parks_from = pause.parks_from(now);
-        if parks_from.is_some_and(|at| at <= now.tick) {
+        let parks_from = match self.policy.waiting {
+            Waiting::Outside { .. } => pause.parks_from(now),
+            Waiting::InHand { give_up_after } => Some(pause.since + give_up_after),
+        };
+        if matches!(self.policy.waiting, Waiting::Outside { .. }) && parks_from.is_some_and(|at| at <= now.tick) {
             let tier = pause.tier(now);
             self.park_account(index, tier, now);
         }
@@ -114,7 +122,7 @@ impl Engine {
     /// Parks the jobs of a standing account, but for a reserve that finds out when it goes on.
     fn park_account(&mut self, index: AccountIndex, tier: Tier, now: Now) {
         let account = &self.accounts[index.0 as usize];
-        if self.policy.waiting == Waiting::InHand || account.held_jobs <= RESERVE {
+        if account.held_jobs <= RESERVE {
             return;
         }
         let lanes = account.lanes.clone();
@@ -123,9 +131,6 @@ impl Engine {
 
     /// Parks the jobs of an account's standing lanes, but for a reserve each.
     fn park_lanes(&mut self, index: AccountIndex, now: Now) {
-        if self.policy.waiting == Waiting::InHand {
-            return;
-        }
         let of_account = &self.accounts[index.0 as usize].standing;
         let crowded = |lane: &Lane| lane.queue.pairs() + lane.returned.len() > RESERVE;
         let standing: Vec<LaneKey> =
@@ -137,6 +142,32 @@ impl Engine {
                 self.park_all_but_reserve(&[key], RESERVE, tier, now);
             }
         }
+    }
+
+    /// Fails the jobs of an account, and of its lanes, whose credentials have been refused for too long.
+    fn give_up_refused(&mut self, index: AccountIndex, after: Duration, now: Now) {
+        let account = &self.accounts[index.0 as usize];
+        if account.pause.is_none() && account.standing.is_empty() {
+            return;
+        }
+        let of_account: Vec<JobKey> =
+            self.jobs.iter().filter(|(_, job)| job.account == index).map(|(key, _)| key).collect();
+        for key in of_account {
+            if let Some(refusal) = self.refused_for(after, key, now) {
+                self.leave(key, Leaving::Fail { refusal, dead_letter: false }, now);
+            }
+        }
+    }
+
+    /// What to tell a job whose account or lane has been refused for so long.
+    pub(super) fn refused_for(&self, after: Duration, key: JobKey, now: Now) -> Option<Arc<Refusal>> {
+        let job = self.jobs.get(key)?;
+        let refused = |pause: &&Pause| pause.kind.is_refusal_of_credentials() && now.tick.since(pause.since) >= after;
+        let of_account = self.accounts.get(job.account.0 as usize)?.pause.as_ref().filter(refused);
+        let of_lane = self.lanes.get(job.lane).and_then(|lane| lane.pause.as_ref()).filter(refused);
+        let pause = of_account.or(of_lane)?;
+        let message = format!("HubSpot has refused the account for {} s: {}", after.as_secs(), pause.detail);
+        Some(Arc::new(Refusal::worker(WorkerCategory::AccountRefused, &message)))
     }
 
     fn park_all_but_reserve(&mut self, lanes: &[LaneKey], reserve: usize, tier: Tier, now: Now) {
@@ -187,17 +218,19 @@ impl Engine {
         }
     }
 
-    /// The operator, by command or endpoint.
-    pub fn pause(&mut self, index: AccountIndex, now: Now) {
-        if self.accounts.get(index.0 as usize).is_some() {
-            self.pause_account(index, PauseKind::Operator, None, "paused by the operator".to_owned(), now);
-            self.pump(now);
+    /// The operator, by command or endpoint. `false`: there is no such account.
+    pub fn pause(&mut self, index: AccountIndex, now: Now) -> bool {
+        if self.accounts.get(index.0 as usize).is_none() {
+            return false;
         }
+        self.pause_account(index, PauseKind::Operator, None, "paused by the operator".to_owned(), now);
+        self.pump(now);
+        true
     }
 
     /// Ends an operator's pause, and tries again at once where anything else keeps the account standing.
-    pub fn resume(&mut self, index: AccountIndex, now: Now) {
-        let Some(account) = self.accounts.get_mut(index.0 as usize) else { return };
+    pub fn resume(&mut self, index: AccountIndex, now: Now) -> bool {
+        let Some(account) = self.accounts.get_mut(index.0 as usize) else { return false };
         match &mut account.pause {
             Some(pause) if pause.kind == PauseKind::Operator => self.resume_account(index, now),
             Some(pause) => {
@@ -214,6 +247,7 @@ impl Engine {
             }
         }
         self.pump(now);
+        true
     }
 
     /// Time of a job that counts towards `retry.max_age`.

@@ -1,1 +1,18 @@
+//! HubSpot's API over HTTP: I/O and nothing else. The only place that names reqwest.
 
+pub mod client;
+mod request;
+mod silence;
+
+pub mod bearer;
+pub mod credentials;
+mod grant;
+mod oauth_account;
+mod secret_file;
+mod static_account;
+pub mod watch;
+
+pub mod identity;
+pub mod introspection;
+mod standing;
+mod wording;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
@@ -16,6 +16,11 @@ use crate::port::free_port;
 const CTL_LIMIT: Duration = Duration::from_secs(60);
 /// Another process may take a port between its choice and the node's bind.
 const START_TRIES: usize = 3;
+
+const LEADER_LIMIT: Duration = Duration::from_secs(15);
+/// Erlang: the quorum queues whose leader does not answer within a second.
+const LEADERLESS_QUEUES: &str = "[Name || Q <- rabbit_amqqueue:list(), amqqueue:is_quorum(Q), \
+     Name <- [amqqueue:get_pid(Q)], element(1, ra:members(Name, 1000)) =/= ok].";
 
 /// What a node is started with besides the harness's own settings.
 #[derive(Clone, Debug, Default)]
@@ -243,14 +248,19 @@ impl Broker {
         self.node.stop().await
     }
 
-    /// Starts the node again on its data and ports, and waits until it speaks AMQP; stops it in good order first if it
-    /// still runs.
+    /// Starts the node again on its data and ports; stops it in good order first if it still runs.
+    ///
+    /// Back when it speaks AMQP and its quorum queues have leaders: until then they seem empty. A queue that finds none
+    /// within 15 s, for lack of other nodes perhaps, is left as it is.
     pub async fn restart(&self) -> Result<()> {
         if self.node.running()? {
             self.node.stop().await?;
         }
         self.node.launch()?;
-        self.node.ready().await
+        self.node.ready().await?;
+        let end = Instant::now() + LEADER_LIMIT;
+        while self.ctl(&["eval", LEADERLESS_QUEUES]).await?.trim() != "[]" && Instant::now() < end {}
+        Ok(())
     }
 
     /// SIGSTOP: connections stay open and nothing answers.

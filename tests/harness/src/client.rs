@@ -83,7 +83,7 @@ impl Client {
 
     /// Whether the queue is there.
     pub async fn exists(&self, queue: &str) -> Result<bool> {
-        match self.ready_now(queue).await {
+        match self.count_now(queue).await {
             Ok(_) => Ok(true),
             Err(error) if format!("{error:#}").contains("NOT_FOUND") => Ok(false),
             Err(error) => Err(error),
@@ -94,7 +94,7 @@ impl Client {
     pub async fn count(&self, queue: &str) -> Result<u32> {
         let (mut last, mut agreed) = (None, 0);
         eventually(COUNT_LIMIT, &format!("a steady count of {queue}"), async || {
-            let now = self.ready_now(queue).await?;
+            let now = self.count_now(queue).await?;
             agreed = if last == Some(now) { agreed + 1 } else { 1 };
             last = Some(now);
             if agreed >= AGREEING_COUNTS {
@@ -102,6 +102,15 @@ impl Client {
             }
             tokio::time::sleep(BETWEEN_COUNTS).await;
             Ok(None)
+        })
+        .await
+    }
+
+    /// Messages ready in the queue at this moment. RabbitMQ says 0 for a quorum queue that has no leader just then.
+    pub async fn count_now(&self, queue: &str) -> Result<u32> {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        self.ask(&format!("look at {queue}"), async |channel| {
+            Ok(channel.queue_declare(short(queue)?, options, FieldTable::default()).await?.message_count())
         })
         .await
     }
@@ -147,10 +156,10 @@ impl Client {
     /// A fresh channel, on a fresh connection where the old one is broken.
     pub async fn channel(&self) -> Result<Channel> {
         let mut slot = self.connection.lock().await;
-        if let Some(connection) = slot.as_ref().filter(|connection| connection.status().connected()) {
-            if let Ok(Ok(channel)) = timeout(REQUEST_LIMIT, connection.create_channel()).await {
-                return Ok(channel);
-            }
+        if let Some(connection) = slot.as_ref().filter(|connection| connection.status().connected())
+            && let Ok(Ok(channel)) = timeout(REQUEST_LIMIT, connection.create_channel()).await
+        {
+            return Ok(channel);
         }
         *slot = None;
         let properties = ConnectionProperties::default().with_connection_name("harness".into());
@@ -161,14 +170,6 @@ impl Client {
         let channel = timeout(REQUEST_LIMIT, connection.create_channel()).await??;
         *slot = Some(Arc::new(connection));
         Ok(channel)
-    }
-
-    async fn ready_now(&self, queue: &str) -> Result<u32> {
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        self.ask(&format!("look at {queue}"), async |channel| {
-            Ok(channel.queue_declare(short(queue)?, options, FieldTable::default()).await?.message_count())
-        })
-        .await
     }
 
     /// One request on a channel of its own, since the broker closes the channel on which one is refused.

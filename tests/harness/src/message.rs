@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::types::{AMQPValue, ShortString};
 use serde_json::Value;
 
 /// Body and properties; `redelivered` is set by the broker on what was read.
@@ -34,7 +34,7 @@ impl Message {
 
     /// Adds a text header.
     pub fn with_header(mut self, name: &str, value: &str) -> Result<Self> {
-        let mut headers = self.properties.headers().clone().unwrap_or_else(FieldTable::default);
+        let mut headers = self.properties.headers().clone().unwrap_or_default();
         headers.insert(short(name)?, AMQPValue::LongString(value.into()));
         self.properties = self.properties.with_headers(headers);
         Ok(self)

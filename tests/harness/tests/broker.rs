@@ -76,19 +76,21 @@ async fn a_killed_node_comes_back_with_all_that_was_confirmed() {
     assert_eq!(client.count("q").await.unwrap(), 500);
 
     // Publishing and collecting go on through a kill in their midst.
-    let (published, collected, restarted) = tokio::join!(
-        client.publish("q", numbered(500..30_000)),
-        client.collect("q", Until::Count(30_000), Duration::from_secs(120)),
-        async {
-            eventually(LATER, "the run to be under way", async || Ok((client.count("q").await? > 0).then_some(())))
-                .await
-                .ok();
-            broker.kill9().await?;
-            broker.restart().await
-        }
-    );
+    let (published, restarted) = tokio::join!(client.publish("q", numbered(500..30_000)), async {
+        let under_way = async || Ok((client.count_now("q").await? > 500).then_some(()));
+        eventually(LATER, "the run to be under way", under_way).await?;
+        broker.kill9().await?;
+        broker.restart().await
+    });
     restarted.unwrap();
     published.unwrap();
+    let (collected, restarted) = tokio::join!(client.collect("q", Until::Count(30_000), LATER), async {
+        let under_way = async || Ok((client.count_now("q").await? < 30_000).then_some(()));
+        eventually(LATER, "the collection to be under way", under_way).await?;
+        broker.kill9().await?;
+        broker.restart().await
+    });
+    restarted.unwrap();
     let mut collected = collected.unwrap();
     collected.extend(client.collect("q", Until::Idle(Duration::from_secs(1)), LATER).await.unwrap());
     let mut unique = ids(&collected);

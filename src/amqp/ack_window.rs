@@ -1,0 +1,306 @@
+//! Which acknowledgements to send, and when: many deliveries by one frame where their order allows it.
+//!
+//! Deliveries finish in any order. The *low-water mark* is the highest tag up to which all are settled; everything
+//! finished below it is acknowledged by one `multiple` frame. A delivery finished above the mark waits for the mark a
+//! little, then is acknowledged alone, so that one slow job holds up no other.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::receipt::Verdict;
+
+/// A mark that has moved less than a chunk is told to the broker after this time.
+const MARK_DELAY: Duration = Duration::from_millis(20);
+/// A delivery finished above the mark is acknowledged alone after this time.
+const STRAGGLER_DELAY: Duration = Duration::from_millis(50);
+/// A mark that has moved by so many deliveries is told at once; with a small prefetch, fewer.
+const MAX_CHUNK: u64 = 256;
+
+/// What to send on the channel that delivered, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Frame {
+    /// Acknowledges this tag and all outstanding ones below it.
+    AckUpTo(u64),
+    AckOne(u64),
+    /// Gives the message back to its queue.
+    Requeue(u64),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Delivered, not settled.
+    Open,
+    /// May be acknowledged; the broker has not been told.
+    Finished,
+    /// The broker has been told, by a frame of its own.
+    Told,
+}
+
+/// The deliveries of one generation that the broker still counts as unacknowledged.
+#[derive(Debug)]
+pub struct AckWindow {
+    chunk: u64,
+    /// Every tag up to here is settled.
+    mark: u64,
+    /// States of the tags after the mark, the first being `mark + 1`, as far as any was settled.
+    above: VecDeque<State>,
+    /// Highest tag at or below the mark which may be named in an `AckUpTo`: naming one that the broker no longer knows
+    /// closes the channel.
+    untold: Option<Untold>,
+    /// Finished tags in the order in which they finished.
+    stragglers: VecDeque<(Instant, u64)>,
+    frames: Vec<Frame>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Untold {
+    tag: u64,
+    /// The mark when the broker was last told.
+    from: u64,
+    since: Instant,
+}
+
+impl AckWindow {
+    /// `prefetch`: the most deliveries outstanding at a time.
+    pub fn new(prefetch: u16) -> Self {
+        Self {
+            chunk: u64::from(prefetch / 4).clamp(1, MAX_CHUNK),
+            mark: 0,
+            above: VecDeque::new(),
+            untold: None,
+            stragglers: VecDeque::new(),
+            frames: Vec::new(),
+        }
+    }
+
+    /// Records a settled delivery. `tag` counts from 1; one that was settled before changes nothing.
+    pub fn settle(&mut self, tag: u64, verdict: Verdict, now: Instant) {
+        let Some(offset) = tag.checked_sub(self.mark + 1).and_then(|offset| usize::try_from(offset).ok()) else {
+            return;
+        };
+        if self.above.len() <= offset {
+            self.above.resize(offset + 1, State::Open);
+        }
+        if self.above.get(offset) != Some(&State::Open) {
+            return;
+        }
+        self.above[offset] = match verdict {
+            Verdict::Ack => {
+                if offset > 0 {
+                    self.stragglers.push_back((now, tag));
+                }
+                State::Finished
+            }
+            Verdict::HandBack => {
+                self.frames.push(Frame::Requeue(tag));
+                State::Told
+            }
+        };
+        self.advance(now);
+    }
+
+    /// The frames to send now. Empty until [`Self::next_due`], unless something was settled meanwhile.
+    pub fn due(&mut self, now: Instant) -> Vec<Frame> {
+        if let Some(untold) = self.untold
+            && (untold.tag - untold.from >= self.chunk || now >= untold.since + MARK_DELAY)
+        {
+            self.frames.push(Frame::AckUpTo(untold.tag));
+            self.untold = None;
+        }
+        self.release_stragglers(now, STRAGGLER_DELAY);
+        std::mem::take(&mut self.frames)
+    }
+
+    /// All that is finished, without waiting for company: the end of a generation.
+    pub fn flush(&mut self, now: Instant) -> Vec<Frame> {
+        if let Some(untold) = self.untold.take() {
+            self.frames.push(Frame::AckUpTo(untold.tag));
+        }
+        self.release_stragglers(now, Duration::ZERO);
+        std::mem::take(&mut self.frames)
+    }
+
+    /// When [`Self::due`] will next have something to say; `None` until more is settled.
+    pub fn next_due(&self) -> Option<Instant> {
+        let mark = self.untold.map(|untold| untold.since + MARK_DELAY);
+        let straggler = self.stragglers.front().map(|(finished, _)| *finished + STRAGGLER_DELAY);
+        mark.into_iter().chain(straggler).min()
+    }
+
+    fn advance(&mut self, now: Instant) {
+        let before = self.mark;
+        while let Some(state) = self.above.front() {
+            match state {
+                State::Open => break,
+                State::Finished => {
+                    let from = self.untold.map_or(before, |untold| untold.from);
+                    let since = self.untold.map_or(now, |untold| untold.since);
+                    self.untold = Some(Untold { tag: self.mark + 1, from, since });
+                }
+                State::Told => {}
+            }
+            self.above.pop_front();
+            self.mark += 1;
+        }
+        while self.stragglers.front().is_some_and(|(_, tag)| *tag <= self.mark) {
+            self.stragglers.pop_front();
+        }
+    }
+
+    fn release_stragglers(&mut self, now: Instant, delay: Duration) {
+        while let Some((finished, tag)) = self.stragglers.front().copied() {
+            if tag > self.mark && now < finished + delay {
+                break;
+            }
+            self.stragglers.pop_front();
+            let state = tag.checked_sub(self.mark + 1).and_then(|offset| usize::try_from(offset).ok());
+            if let Some(state) = state.and_then(|offset| self.above.get_mut(offset)) {
+                *state = State::Told;
+                self.frames.push(Frame::AckOne(tag));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_run_is_acknowledged_by_one_frame() {
+        let start = Instant::now();
+        let mut window = AckWindow::new(1000);
+        for tag in 1..=10 {
+            window.settle(tag, Verdict::Ack, start);
+        }
+        assert_eq!(window.due(start), []);
+        assert_eq!(window.next_due(), Some(start + MARK_DELAY));
+        assert_eq!(window.due(start + MARK_DELAY), [Frame::AckUpTo(10)]);
+        assert_eq!(window.next_due(), None);
+    }
+
+    #[test]
+    fn a_chunk_does_not_wait() {
+        let start = Instant::now();
+        let mut window = AckWindow::new(10_000);
+        for tag in 1..=MAX_CHUNK {
+            window.settle(tag, Verdict::Ack, start);
+        }
+        assert_eq!(window.due(start), [Frame::AckUpTo(MAX_CHUNK)]);
+        let mut narrow = AckWindow::new(1);
+        narrow.settle(1, Verdict::Ack, start);
+        assert_eq!(narrow.due(start), [Frame::AckUpTo(1)]);
+    }
+
+    #[test]
+    fn one_stuck_job_holds_up_no_other() {
+        let start = Instant::now();
+        let mut window = AckWindow::new(1000);
+        window.settle(2, Verdict::Ack, start);
+        window.settle(3, Verdict::Ack, start);
+        assert_eq!(window.due(start + MARK_DELAY), []);
+        let later = start + STRAGGLER_DELAY;
+        assert_eq!(window.due(later), [Frame::AckOne(2), Frame::AckOne(3)]);
+        window.settle(1, Verdict::Ack, later);
+        assert_eq!(window.due(later + MARK_DELAY), [Frame::AckUpTo(1)]);
+        window.settle(4, Verdict::Ack, later);
+        assert_eq!(window.due(later + MARK_DELAY), [Frame::AckUpTo(4)]);
+    }
+
+    #[test]
+    fn a_message_handed_back_is_never_named_again() {
+        let start = Instant::now();
+        let mut window = AckWindow::new(1000);
+        window.settle(1, Verdict::Ack, start);
+        window.settle(2, Verdict::HandBack, start);
+        assert_eq!(window.due(start), [Frame::Requeue(2)]);
+        assert_eq!(window.flush(start), [Frame::AckUpTo(1)]);
+    }
+
+    /// The broker's side of a channel, strict as RabbitMQ: naming a tag that is not outstanding closes the channel.
+    #[derive(Default)]
+    struct Broker {
+        outstanding: BTreeSet<u64>,
+        acked: BTreeSet<u64>,
+        requeued: BTreeSet<u64>,
+    }
+
+    impl Broker {
+        fn receive(&mut self, frame: Frame) {
+            match frame {
+                Frame::AckUpTo(tag) => {
+                    assert!(self.outstanding.contains(&tag), "multiple ack of unknown tag {tag}");
+                    let above = self.outstanding.split_off(&(tag + 1));
+                    self.acked.append(&mut self.outstanding);
+                    self.outstanding = above;
+                }
+                Frame::AckOne(tag) => {
+                    assert!(self.outstanding.remove(&tag), "ack of unknown tag {tag}");
+                    self.acked.insert(tag);
+                }
+                Frame::Requeue(tag) => {
+                    assert!(self.outstanding.remove(&tag), "requeue of unknown tag {tag}");
+                    self.requeued.insert(tag);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_order_of_settling_tells_the_broker_exactly_what_was_settled(
+            keys in prop::collection::vec((any::<u32>(), 0..8_u8, 0..30_u64), 1..300),
+            prefetch in 1..400_u16,
+            leave_open in 0..5_usize,
+        ) {
+            let mut order: Vec<(u32, u64, Verdict, u64)> = keys
+                .iter()
+                .zip(1..)
+                .map(|((key, kind, pause), tag)| {
+                    let verdict = if *kind == 0 { Verdict::HandBack } else { Verdict::Ack };
+                    (*key, tag, verdict, *pause)
+                })
+                .collect();
+            order.sort_unstable_by_key(|(key, tag, ..)| (*key, *tag));
+            order.truncate(order.len().saturating_sub(leave_open));
+
+            let mut broker = Broker { outstanding: (1..=keys.len() as u64).collect(), ..Broker::default() };
+            let mut window = AckWindow::new(prefetch);
+            let mut now = Instant::now();
+            let mut settled = (BTreeSet::new(), BTreeSet::new());
+            for (_, tag, verdict, pause) in order {
+                window.settle(tag, verdict, now);
+                window.settle(tag, Verdict::HandBack, now);
+                match verdict {
+                    Verdict::Ack => settled.0.insert(tag),
+                    Verdict::HandBack => settled.1.insert(tag),
+                };
+                now += Duration::from_millis(pause);
+                window.due(now).into_iter().for_each(|frame| broker.receive(frame));
+                prop_assert!(broker.acked.is_subset(&settled.0), "acknowledged what was not settled");
+            }
+            while let Some(due) = window.next_due() {
+                now = now.max(due);
+                window.due(now).into_iter().for_each(|frame| broker.receive(frame));
+            }
+            prop_assert_eq!((broker.acked, broker.requeued), settled);
+        }
+
+        #[test]
+        fn a_flush_leaves_nothing_finished_behind(tags in prop::collection::btree_set(1..200_u64, 0..100)) {
+            let now = Instant::now();
+            let mut broker = Broker { outstanding: (1..200).collect(), ..Broker::default() };
+            let mut window = AckWindow::new(200);
+            for tag in tags.iter().rev() {
+                window.settle(*tag, Verdict::Ack, now);
+            }
+            window.flush(now).into_iter().for_each(|frame| broker.receive(frame));
+            prop_assert_eq!(broker.acked, tags);
+            prop_assert_eq!(window.next_due(), None);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The only place that acknowledges.
+//!
+//! One task settles all deliveries, since frames of two tasks could name a tag twice, for which the broker closes the
+//! channel. It works for one generation at a time; what belongs to an earlier one is counted and dropped, because the
+//! broker delivers it again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lapin::Channel;
+use lapin::options::{BasicAckOptions, BasicNackOptions};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, sleep_until, timeout};
+
+use super::ack_window::{AckWindow, Frame};
+use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT};
+use super::health::Health;
+use super::pipeline::all_in_order;
+use super::receipt::{Generation, Settlement, Verdict};
+
+/// Lists of settlements waiting for the task; whoever has more waits.
+const MAX_WAITING_LISTS: usize = 64;
+/// RabbitMQ's quorum queues lose acknowledgements that arrive just before the channel closes.
+const BEFORE_CLOSE: Duration = Duration::from_millis(250);
+
+/// Where receipts go when they are settled; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Settler {
+    orders: mpsc::Sender<Order>,
+}
+
+#[derive(Debug)]
+enum Order {
+    /// A subscription has begun; its deliveries come through this channel.
+    Begin {
+        generation: Generation,
+        channel: Channel,
+        prefetch: u16,
+    },
+    Settle(Vec<Settlement>),
+    Finish(oneshot::Sender<()>),
+}
+
+impl Settler {
+    /// Starts the task; it ends when the last clone is dropped, or by [`Settler::finish`].
+    pub fn start(health: &Arc<Health>) -> Self {
+        let (orders, inbox) = mpsc::channel(MAX_WAITING_LISTS);
+        let acknowledger = Acknowledger { inbox, health: Arc::clone(health), current: None };
+        tokio::spawn(acknowledger.run());
+        Self { orders }
+    }
+
+    /// Waits only while the broker does not take acknowledgements as fast as they are made.
+    pub async fn settle(&self, settlements: Vec<Settlement>) {
+        if !settlements.is_empty() {
+            // Refused only after `finish`, when the deliveries go back to the queue by themselves.
+            let _ = self.orders.send(Order::Settle(settlements)).await;
+        }
+    }
+
+    /// Sends what is still owed, waits until the broker has surely taken it, and closes the channel.
+    pub async fn finish(&self) {
+        let (done, finished) = oneshot::channel();
+        if self.orders.send(Order::Finish(done)).await.is_ok() {
+            let _ = finished.await;
+        }
+    }
+
+    pub(super) async fn begin(&self, generation: Generation, channel: Channel, prefetch: u16) {
+        let _ = self.orders.send(Order::Begin { generation, channel, prefetch }).await;
+    }
+}
+
+struct Acknowledger {
+    inbox: mpsc::Receiver<Order>,
+    health: Arc<Health>,
+    current: Option<Subscription>,
+}
+
+struct Subscription {
+    generation: Generation,
+    channel: Channel,
+    window: AckWindow,
+}
+
+impl Acknowledger {
+    async fn run(mut self) {
+        loop {
+            let due = self.current.as_ref().and_then(|current| current.window.next_due());
+            let order = tokio::select! {
+                order = self.inbox.recv() => order,
+                () = until(due) => {
+                    self.send(AckWindow::due).await;
+                    continue;
+                }
+            };
+            match order {
+                Some(Order::Begin { generation, channel, prefetch }) => {
+                    self.current = Some(Subscription { generation, channel, window: AckWindow::new(prefetch) });
+                }
+                Some(Order::Settle(settlements)) => {
+                    self.settle(settlements);
+                    self.send(AckWindow::due).await;
+                }
+                Some(Order::Finish(done)) => {
+                    self.finish().await;
+                    let _ = done.send(());
+                    return;
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn settle(&mut self, settlements: Vec<Settlement>) {
+        let now = Instant::now();
+        let (mut acks, mut hand_backs, mut late) = (0, 0, 0);
+        for settlement in settlements {
+            match &mut self.current {
+                Some(current) if current.generation == settlement.generation() => {
+                    let verdict = settlement.verdict();
+                    match verdict {
+                        Verdict::Ack => acks += 1,
+                        Verdict::HandBack => hand_backs += 1,
+                    }
+                    current.window.settle(settlement.tag(), verdict, now);
+                }
+                Some(_) | None => late += 1,
+            }
+        }
+        self.health.acknowledged.add(acks);
+        self.health.handed_back.add(hand_backs);
+        self.health.settled_too_late.add(late);
+    }
+
+    /// A channel that fails is given up: its consumer sees it end and begins anew.
+    async fn send(&mut self, frames: impl FnOnce(&mut AckWindow, Instant) -> Vec<Frame>) {
+        let Some(current) = &mut self.current else { return };
+        let frames = frames(&mut current.window, Instant::now());
+        if frames.is_empty() {
+            return;
+        }
+        let fault = match timeout(CALL_TIMEOUT, write(&current.channel, &frames)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => "the broker takes no more acknowledgements".to_owned(),
+        };
+        tracing::warn!(generation = current.generation.0, frames = frames.len(), "deliveries will come again: {fault}");
+        self.health.failed_acknowledgements.add(frames.len());
+        if let Some(current) = self.current.take() {
+            // Where the channel still lives, its consumer must learn that nothing settles its deliveries any more.
+            tokio::spawn(async move { timeout(CLOSE_TIMEOUT, current.channel.close(200, "OK".into())).await });
+        }
+    }
+
+    async fn finish(&mut self) {
+        self.send(AckWindow::flush).await;
+        if let Some(current) = self.current.take() {
+            sleep(BEFORE_CLOSE).await;
+            // An error means that the channel was lost already.
+            let _ = timeout(CLOSE_TIMEOUT, current.channel.close(200, "OK".into())).await;
+        }
+    }
+}
+
+async fn write(channel: &Channel, frames: &[Frame]) -> lapin::Result<()> {
+    let written = all_in_order(frames.iter().map(|frame| write_one(channel, *frame))).await;
+    written.into_iter().collect()
+}
+
+async fn write_one(channel: &Channel, frame: Frame) -> lapin::Result<()> {
+    match frame {
+        Frame::AckUpTo(tag) => channel.basic_ack(tag, BasicAckOptions { multiple: true }).await,
+        Frame::AckOne(tag) => channel.basic_ack(tag, BasicAckOptions { multiple: false }).await,
+        Frame::Requeue(tag) => channel.basic_nack(tag, BasicNackOptions { multiple: false, requeue: true }).await,
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}

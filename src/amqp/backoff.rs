@@ -1,0 +1,57 @@
+//! How long to wait before the next try at the broker.
+
+use std::time::Duration;
+
+/// Upper end of the first wait.
+const BASE: Duration = Duration::from_millis(200);
+/// No wait is longer, however long the broker has been away.
+const MAX: Duration = Duration::from_secs(30);
+/// Never a wait so short that failing at once turns into a busy loop.
+const MIN: Duration = Duration::from_millis(20);
+
+/// Counts tries since the last success; full jitter, without end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Backoff {
+    tries: u32,
+}
+
+impl Backoff {
+    /// The next wait, drawn from zero to the present ceiling, which doubles from 200 ms to 30 s.
+    pub fn next_wait(&mut self) -> Duration {
+        self.tries = self.tries.saturating_add(1);
+        wait(self.tries, fastrand::f64())
+    }
+
+    pub fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    pub fn reset(&mut self) {
+        self.tries = 0;
+    }
+}
+
+/// `attempt` counts from 1; `jitter` from 0 to 1.
+pub fn wait(attempt: u32, jitter: f64) -> Duration {
+    let doublings = attempt.saturating_sub(1).min(16);
+    let ceiling = BASE.saturating_mul(1 << doublings).min(MAX);
+    ceiling.mul_f64(jitter.clamp(0.0, 1.0)).max(MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ceiling_doubles_and_then_stays() {
+        let ceilings: Vec<u128> = (1..=10).map(|attempt| wait(attempt, 1.0).as_millis()).collect();
+        assert_eq!(ceilings, [200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
+        assert_eq!(wait(u32::MAX, 1.0), MAX);
+    }
+
+    #[test]
+    fn no_draw_makes_a_busy_loop() {
+        assert_eq!(wait(1, 0.0), MIN);
+        assert_eq!(wait(40, -1.0), MIN);
+    }
+}

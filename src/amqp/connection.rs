@@ -1,0 +1,241 @@
+//! Connections to the broker, and what can be wrong with one.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lapin::tcp::{AsyncTcpStream, OwnedIdentity, OwnedTLSConfig};
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{Connection, ConnectionProperties, ErrorKind};
+use secrecy::ExposeSecret;
+use tokio::time::timeout;
+
+use crate::config::{AmqpSettings, Broker};
+
+/// Name lookup, TCP and TLS together.
+const TRANSPORT_TIMEOUT: Duration = Duration::from_secs(20);
+/// The AMQP handshake; a broker's own limit is 10 s.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Seconds. A dead peer is noticed after twice this time; the broker's default of 60 would be too slow.
+const HEARTBEAT_SECONDS: u16 = 15;
+/// Waiting for the answer to one request on a channel or connection.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Closing is a courtesy, and on a blocked connection it would wait for the end of the alarm.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Reply codes of AMQP 0-9-1.
+pub const ACCESS_REFUSED: u16 = 403;
+pub const NOT_FOUND: u16 = 404;
+pub const PRECONDITION_FAILED: u16 = 406;
+pub const NOT_ALLOWED: u16 = 530;
+
+/// Why there is no connection, by what can be done about it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConnectFault {
+    #[error("{cause}")]
+    Settings { cause: String },
+    #[error("the broker at {at} cannot be reached: {cause}; check amqp.uri and that RabbitMQ is running")]
+    Unreachable { at: String, cause: String },
+    #[error(
+        "no trusted TLS connection to the broker at {at}: {cause}; check amqp.ca_file, amqp.client_cert_file, amqp.client_key_file and the host name in amqp.uri"
+    )]
+    Tls { at: String, cause: String },
+    #[error("the broker at {at} refuses the user or password; check them in amqp.uri (ARCHIVER__AMQP__URI)")]
+    AccessRefused { at: String },
+    #[error(
+        "the broker at {at} refuses the virtual host {vhost:?}: {cause}; create it, or grant the user access to it, or mend amqp.uri"
+    )]
+    VhostRefused { at: String, vhost: String, cause: String },
+}
+
+impl ConnectFault {
+    /// True where trying again soon cannot help: someone has to change the settings or the broker.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Tls { .. } => false,
+            Self::Settings { .. } | Self::AccessRefused { .. } | Self::VhostRefused { .. } => true,
+        }
+    }
+}
+
+/// All that is needed to connect, as often as necessary.
+#[derive(Clone, Debug)]
+pub struct Dial {
+    settings: AmqpSettings,
+    name: String,
+}
+
+impl Dial {
+    /// `purpose` shows in the broker's list of connections, beside the product's name.
+    pub fn new(settings: &AmqpSettings, purpose: &str) -> Self {
+        Self { settings: settings.clone(), name: format!("{} {purpose}", env!("CARGO_PKG_NAME")) }
+    }
+
+    /// Tries once, with address, password and certificates as their files are now; ends within `limit`, and in any case
+    /// within 40 s. Leaves nothing behind when it fails or is dropped.
+    pub async fn connect(&self, limit: Duration) -> Result<Connection, ConnectFault> {
+        let broker = self.settings.broker().map_err(|fault| ConnectFault::Settings { cause: fault.to_string() })?;
+        let at = broker.uri.to_string();
+        let mut uri: AMQPUri = broker.uri.expose().parse().map_err(|_unsafe_to_show| ConnectFault::Settings {
+            cause: format!("amqp.uri ({at}) is not understood by the AMQP client"),
+        })?;
+        uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT_SECONDS));
+        let vhost = uri.vhost.clone();
+
+        let attempt = Attempt(Arc::default());
+        let connecting = self.attempt(uri, tls_config(&broker), Arc::clone(&attempt.0));
+        match timeout(limit.min(TRANSPORT_TIMEOUT + HANDSHAKE_TIMEOUT), connecting).await {
+            Ok(Ok(connection)) => {
+                attempt.0.release();
+                Ok(connection)
+            }
+            Ok(Err(error)) => Err(explain(&error, attempt.0.stage(), at, vhost)),
+            Err(_elapsed) => Err(ConnectFault::Unreachable { at, cause: attempt.0.stage().silence().to_owned() }),
+        }
+    }
+
+    async fn attempt(&self, uri: AMQPUri, tls: OwnedTLSConfig, socket: Arc<Socket>) -> lapin::Result<Connection> {
+        let properties = ConnectionProperties::default().with_connection_name(self.name.clone().into());
+        let runtime = lapin::runtime::default_runtime()?;
+        Connection::connector(
+            uri,
+            runtime,
+            async move |uri: AMQPUri, runtime| {
+                let transport = async {
+                    socket.reach(Stage::Tcp);
+                    let host = (uri.authority.host.as_str(), uri.authority.port);
+                    let addresses: Vec<_> = tokio::net::lookup_host(host).await?.collect();
+                    let plain = AsyncTcpStream::connect(&runtime, addresses).await?;
+                    if let AsyncTcpStream::Plain(stream) = &plain {
+                        socket.hold(stream.get_ref().as_fd().try_clone_to_owned()?.into());
+                    }
+                    let stream = match uri.scheme {
+                        AMQPScheme::AMQP => plain,
+                        AMQPScheme::AMQPS => {
+                            socket.reach(Stage::Tls);
+                            plain.into_tls(&uri.authority.host, tls.as_ref()).await?
+                        }
+                    };
+                    socket.reach(Stage::Handshake);
+                    io::Result::Ok(stream)
+                };
+                let stream = timeout(TRANSPORT_TIMEOUT, transport).await.map_err(io::Error::from)??;
+                Ok(stream)
+            },
+            properties,
+        )
+        .await
+    }
+}
+
+/// The code with which the broker closed a channel or connection, if it was the broker.
+pub fn reply_code(error: &lapin::Error) -> Option<u16> {
+    if let ErrorKind::ProtocolError(reply) = error.kind() { Some(reply.get_id()) } else { None }
+}
+
+/// The broker's own words for it.
+pub fn reply_text(error: &lapin::Error) -> Option<String> {
+    if let ErrorKind::ProtocolError(reply) = error.kind() { Some(reply.get_message().to_string()) } else { None }
+}
+
+fn plain_cause(error: &lapin::Error) -> String {
+    if let ErrorKind::IOError(cause) = error.kind() { cause.to_string() } else { error.to_string() }
+}
+
+fn explain(error: &lapin::Error, stage: Stage, at: String, vhost: String) -> ConnectFault {
+    match reply_code(error) {
+        Some(ACCESS_REFUSED) => ConnectFault::AccessRefused { at },
+        Some(NOT_ALLOWED) => ConnectFault::VhostRefused { at, vhost, cause: reply_text(error).unwrap_or_default() },
+        _ => match stage {
+            Stage::Tls => ConnectFault::Tls { at, cause: plain_cause(error) },
+            Stage::Tcp | Stage::Handshake => ConnectFault::Unreachable { at, cause: plain_cause(error) },
+        },
+    }
+}
+
+fn tls_config(broker: &Broker) -> OwnedTLSConfig {
+    let identity = broker.client.as_ref().map(|client| OwnedIdentity::PKCS8 {
+        pem: client.cert_pem.clone().into_bytes(),
+        key: client.key_pem.expose_secret().as_bytes().to_vec(),
+    });
+    OwnedTLSConfig { identity, cert_chain: broker.ca_pem.clone() }
+}
+
+/// How far an attempt came, which tells a refused certificate from a refused port.
+#[derive(Clone, Copy, Default, Debug)]
+enum Stage {
+    #[default]
+    Tcp,
+    Tls,
+    Handshake,
+}
+
+impl Stage {
+    fn silence(self) -> &'static str {
+        match self {
+            Self::Tcp => "it does not answer",
+            Self::Tls => "it accepts connections but does not answer in TLS",
+            Self::Handshake => "it accepts connections but does not answer in AMQP",
+        }
+    }
+}
+
+/// A second handle on an attempt's socket, so that a hung or abandoned attempt can be ended from outside: the library's
+/// thread would wait for a silent peer for ever.
+#[derive(Default)]
+struct Socket(Mutex<SocketState>);
+
+#[derive(Default)]
+struct SocketState {
+    stage: Stage,
+    stream: Option<TcpStream>,
+    abandoned: bool,
+}
+
+impl Socket {
+    fn reach(&self, stage: Stage) {
+        self.lock().stage = stage;
+    }
+
+    fn stage(&self) -> Stage {
+        self.lock().stage
+    }
+
+    fn hold(&self, stream: TcpStream) {
+        let mut state = self.lock();
+        if state.abandoned {
+            shut(&stream);
+        } else {
+            state.stream = Some(stream);
+        }
+    }
+
+    /// The connection lives: it alone closes its socket.
+    fn release(&self) {
+        self.lock().stream = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SocketState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the attempt when it goes out of scope, unless the socket was released.
+struct Attempt(Arc<Socket>);
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.abandoned = true;
+        if let Some(stream) = state.stream.take() {
+            shut(&stream);
+        }
+    }
+}
+
+fn shut(stream: &TcpStream) {
+    // Fails only where the peer was faster.
+    let _ = stream.shutdown(Shutdown::Both);
+}

@@ -1,0 +1,104 @@
+//! How the broker's edges are doing, for readiness, `/status` and metrics.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Shared by all parts of the edges; reading it never waits for the broker.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// A consumer is subscribed.
+    pub consuming: Flag,
+    /// The connection for publishing is up.
+    pub publishing: Flag,
+    /// A resource alarm of the broker stops publishing; what was archived meanwhile waits to be answered.
+    pub blocked: Flag,
+    /// The consumer was cancelled because the jobs in hand occupy too much memory.
+    pub overfull: Flag,
+    /// Why jobs do not come in.
+    pub consuming_trouble: Trouble,
+    /// Why messages do not go out.
+    pub publishing_trouble: Trouble,
+    /// Ready messages in the queue that is consumed, when last looked (every 15 s).
+    pub jobs_ready: LastSeen,
+
+    /// Connections made again after a loss.
+    pub reconnects: Count,
+    /// Subscriptions made again after a loss, whether or not the connection was lost too.
+    pub resubscriptions: Count,
+    /// Messages confirmed by the broker.
+    pub published: Count,
+    /// Messages that came back because no queue is bound to their route.
+    pub returned: Count,
+    /// Messages the broker refused, as a full queue does.
+    pub refused: Count,
+    /// Messages published again because nobody knows what became of them: possible copies, under the same id.
+    pub unknown: Count,
+    /// Deliveries acknowledged.
+    pub acknowledged: Count,
+    /// Deliveries given back to the queue.
+    pub handed_back: Count,
+    /// Acknowledgements that could not be sent; each stands for one delivery or several.
+    pub failed_acknowledgements: Count,
+    /// Deliveries settled too late, after their subscription was lost; the broker delivers them again.
+    pub settled_too_late: Count,
+}
+
+#[derive(Debug, Default)]
+pub struct Flag(AtomicBool);
+
+impl Flag {
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// True where this changed it.
+    pub(super) fn set(&self, value: bool) -> bool {
+        self.0.swap(value, Ordering::Relaxed) != value
+    }
+}
+
+/// Counts up from the start of the process.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, number: usize) {
+        self.0.fetch_add(number as u64, Ordering::Relaxed);
+    }
+}
+
+/// A number that has to be asked for; unknown until then.
+#[derive(Debug, Default)]
+pub struct LastSeen(AtomicU64);
+
+impl LastSeen {
+    pub fn get(&self) -> Option<u64> {
+        self.0.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    pub(super) fn set(&self, number: u64) {
+        self.0.store(number.saturating_add(1), Ordering::Relaxed);
+    }
+}
+
+/// One sentence for people, while there is something to say.
+#[derive(Debug, Default)]
+pub struct Trouble(Mutex<Option<String>>);
+
+impl Trouble {
+    pub fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set(&self, sentence: impl ToString) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sentence.to_string());
+    }
+
+    pub(super) fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}

@@ -1,0 +1,228 @@
+//! A connection that is made again whenever it is needed and gone.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Connection, ConnectionStatus};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial};
+use super::health::{Health, Trouble};
+use super::topology::{Topology, TopologyFault, TopologyReport};
+
+/// What a link is for; consuming and publishing have a connection each, because a resource alarm of the broker stops
+/// everything that is written on a connection that publishes, acknowledgements included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    Consume,
+    Publish,
+}
+
+/// Tells a connection from those before and after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Epoch(u64);
+
+/// One connection at a time, shared by the channels on it.
+#[derive(Debug)]
+pub struct Link {
+    dial: Dial,
+    purpose: Purpose,
+    connection: tokio::sync::Mutex<Current>,
+    /// The same connection's status, to be read while another task is busy connecting.
+    status: Mutex<Option<ConnectionStatus>>,
+    health: Arc<Health>,
+    /// Ends all waiting for the broker.
+    give_up: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    connection: Option<Connection>,
+    epoch: u64,
+    /// The epoch in which the topology was last found whole.
+    ensured: Option<u64>,
+    /// The trouble that health shows is this link's, and not of those who work on it.
+    complained: bool,
+}
+
+impl Link {
+    pub fn new(dial: Dial, purpose: Purpose, health: &Arc<Health>, give_up: CancellationToken) -> Self {
+        let (connection, status) = (tokio::sync::Mutex::default(), Mutex::default());
+        Self { dial, purpose, connection, status, health: Arc::clone(health), give_up }
+    }
+
+    /// The first connection: tried until `patience` is over. Refused credentials end it at once.
+    pub async fn connect_first(&self, patience: Duration) -> Result<(), ConnectFault> {
+        let deadline = Instant::now() + patience;
+        let mut backoff = Backoff::default();
+        loop {
+            let fault = match self.dial.connect(deadline.saturating_duration_since(Instant::now())).await {
+                Ok(connection) => {
+                    self.connection.lock().await.connection = Some(self.adopt(connection));
+                    return Ok(());
+                }
+                Err(fault) => fault,
+            };
+            let wait = backoff.next_wait();
+            if fault.is_refusal() || Instant::now() + wait >= deadline {
+                return Err(fault);
+            }
+            sleep(wait).await;
+        }
+    }
+
+    /// A new channel, on a new connection where necessary, for which it waits without end. `None`: given up.
+    pub async fn channel(&self) -> Option<(Channel, Epoch)> {
+        let work = async {
+            let mut current = self.connection.lock().await;
+            let mut backoff = Backoff::default();
+            loop {
+                if let Some(open) = &current.connection
+                    && open.status().connected()
+                {
+                    let trouble = match timeout(CALL_TIMEOUT, open.create_channel()).await {
+                        Ok(Ok(channel)) => {
+                            self.calm_down(&mut current);
+                            return (channel, Epoch(current.epoch));
+                        }
+                        Ok(Err(error)) => format!("the broker opens no channel: {error}"),
+                        Err(_elapsed) => "the broker does not answer".to_owned(),
+                    };
+                    self.complain(&mut current, trouble);
+                    sleep(backoff.next_wait()).await;
+                }
+                if let Some(lost) = current.connection.take() {
+                    self.forget(lost);
+                }
+                match self.reconnect(&mut backoff).await {
+                    Ok(connection) => current.connection = Some(connection),
+                    Err((fault, wait)) => {
+                        self.complain(&mut current, fault);
+                        sleep(wait).await;
+                    }
+                }
+                current.epoch += 1;
+            }
+        };
+        self.give_up.run_until_cancelled(work).await
+    }
+
+    /// True while a resource alarm of the broker stops this connection.
+    pub fn blocked(&self) -> bool {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.as_ref().is_some_and(|status| status.connected() && status.blocked())
+    }
+
+    /// Checks the topology, and declares what is missing of it; `None` while there is no connection.
+    pub async fn ensure(&self, topology: &Topology) -> Option<Result<TopologyReport, TopologyFault>> {
+        let mut current = self.connection.lock().await;
+        let connection = current.connection.as_ref().filter(|connection| connection.status().connected())?;
+        let ensured = topology.ensure(connection).await;
+        current.ensured = ensured.is_ok().then_some(current.epoch);
+        Some(ensured)
+    }
+
+    /// True where the topology was found whole on the connection of this epoch.
+    pub async fn has_ensured(&self, epoch: Epoch) -> bool {
+        self.connection.lock().await.ensured == Some(epoch.0)
+    }
+
+    /// What is worth a warning about a jobs queue that was there before.
+    pub async fn compare_jobs_queue(&self, topology: &Topology) -> Option<String> {
+        let current = self.connection.lock().await;
+        topology.compare_jobs_queue(current.connection.as_ref()?).await
+    }
+
+    /// Ready messages in a queue; `None` where nobody can say.
+    pub async fn depth(&self, queue: &ShortString) -> Option<u32> {
+        let current = self.connection.lock().await;
+        let look = async {
+            let channel = current.connection.as_ref()?.create_channel().await.ok()?;
+            drop(current);
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let found = channel.queue_declare(queue.clone(), passive, FieldTable::default()).await.ok()?;
+            // Dropping it would close it too, but without waiting.
+            channel.close(200, "OK".into()).await.ok()?;
+            Some(found.message_count())
+        };
+        timeout(CALL_TIMEOUT, look).await.ok().flatten()
+    }
+
+    /// Drops a connection that no longer answers, so that the next channel gets a new one; nothing if that happened already.
+    pub async fn break_off(&self, silent: Epoch) {
+        let mut current = self.connection.lock().await;
+        if Epoch(current.epoch) == silent
+            && let Some(lost) = current.connection.take()
+        {
+            self.forget(lost);
+        }
+    }
+
+    /// Says goodbye to the broker; ends within 3 s whatever the broker does.
+    pub async fn close(&self) {
+        let goodbye = async {
+            if let Some(connection) = self.connection.lock().await.connection.take() {
+                // An error means that the connection was lost already.
+                let _ = connection.close(200, "OK".into()).await;
+            }
+        };
+        let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+    }
+
+    /// The error comes with the time to wait before the next try.
+    async fn reconnect(&self, backoff: &mut Backoff) -> Result<Connection, (ConnectFault, Duration)> {
+        match self.dial.connect(Duration::MAX).await {
+            Ok(connection) => {
+                self.health.reconnects.add(1);
+                tracing::info!(purpose = ?self.purpose, "connected to the broker");
+                Ok(self.adopt(connection))
+            }
+            Err(fault) => {
+                let wait = backoff.next_wait();
+                if backoff.tries().is_power_of_two() {
+                    tracing::warn!(purpose = ?self.purpose, tries = backoff.tries(), "{fault}");
+                }
+                Err((fault, wait))
+            }
+        }
+    }
+
+    fn complain(&self, current: &mut Current, sentence: impl ToString) {
+        current.complained = true;
+        self.trouble().set(sentence);
+    }
+
+    fn calm_down(&self, current: &mut Current) {
+        if std::mem::take(&mut current.complained) {
+            self.trouble().clear();
+        }
+    }
+
+    fn adopt(&self, connection: Connection) -> Connection {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.status().clone());
+        if self.purpose == Purpose::Publish {
+            self.health.publishing.set(true);
+        }
+        connection
+    }
+
+    /// In a task of its own, because a connection that does not answer would not answer the goodbye either.
+    fn forget(&self, lost: Connection) {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if self.purpose == Purpose::Publish {
+            self.health.publishing.set(false);
+        }
+        tokio::spawn(async move { timeout(CLOSE_TIMEOUT, lost.close(200, "OK".into())).await });
+    }
+
+    fn trouble(&self) -> &Trouble {
+        match self.purpose {
+            Purpose::Consume => &self.health.consuming_trouble,
+            Purpose::Publish => &self.health.publishing_trouble,
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Messages on the wire: reading what came, and building what goes out.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, MAX_SHORT_STRING_LENGTH, ShortString};
+use smallvec::{SmallVec, smallvec};
+
+use super::receipt::Receipt;
+use super::route::Route;
+use crate::contract::message::{
+    APP_ID, CONTENT_TYPE, DELIVERY_MODE, JOB_STATUS, MessageId, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID, OUTCOME_TYPE,
+    is_dropped_when_republished,
+};
+use crate::contract::outcome::Status;
+
+/// A job as it came.
+#[derive(Debug)]
+pub struct Delivered {
+    pub body: Vec<u8>,
+    pub properties: Properties,
+    /// The broker delivered it before, perhaps to another worker.
+    pub redelivered: bool,
+    pub receipt: Receipt,
+}
+
+/// The properties of a message, as a client or the broker wrote them.
+#[derive(Clone, Default, Debug)]
+pub struct Properties(Box<BasicProperties>);
+
+impl Properties {
+    pub(super) fn new(properties: BasicProperties) -> Self {
+        Self(Box::new(properties))
+    }
+
+    pub fn message_id(&self) -> Option<&str> {
+        self.0.message_id().as_ref().map(ShortString::as_str)
+    }
+
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.0.correlation_id().as_ref().map(ShortString::as_str)
+    }
+
+    pub fn content_type(&self) -> Option<&str> {
+        self.0.content_type().as_ref().map(ShortString::as_str)
+    }
+
+    pub fn content_encoding(&self) -> Option<&str> {
+        self.0.content_encoding().as_ref().map(ShortString::as_str)
+    }
+
+    /// Seconds since 1970, as the sender set it.
+    pub fn timestamp(&self) -> Option<u64> {
+        *self.0.timestamp()
+    }
+
+    /// A header's text, whichever of its types the sender's library chose for it. Not UTF-8: unreadable characters are
+    /// replaced. `None` where it is absent or no text.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, of which all others are no text")]
+    pub fn text_header(&self, name: &str) -> Option<Cow<'_, str>> {
+        match self.header(name)? {
+            AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes())),
+            AMQPValue::ByteArray(bytes) => Some(String::from_utf8_lossy(bytes.as_slice())),
+            AMQPValue::ShortString(text) => Some(Cow::Borrowed(text.as_str())),
+            _ => None,
+        }
+    }
+
+    /// A header's whole number, whichever of its widths the sender's library chose, or its digits.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, of which all others are no numbers")]
+    pub fn integer_header(&self, name: &str) -> Option<i64> {
+        match self.header(name)? {
+            AMQPValue::ShortShortInt(number) => Some(i64::from(*number)),
+            AMQPValue::ShortShortUInt(number) => Some(i64::from(*number)),
+            AMQPValue::ShortInt(number) => Some(i64::from(*number)),
+            AMQPValue::ShortUInt(number) => Some(i64::from(*number)),
+            AMQPValue::LongInt(number) => Some(i64::from(*number)),
+            AMQPValue::LongUInt(number) => Some(i64::from(*number)),
+            AMQPValue::LongLongInt(number) => Some(*number),
+            AMQPValue::Timestamp(seconds) => i64::try_from(*seconds).ok(),
+            _ => self.text_header(name)?.trim().parse().ok(),
+        }
+    }
+
+    /// The properties with which the message may be published again: persistent, without what would close the channel,
+    /// expire the copy, route a second one, or be read by the broker as its own notes; with `additions`, which replace
+    /// headers of the same names.
+    pub fn republished(&self, additions: impl IntoIterator<Item = (&'static str, HeaderValue)>) -> Self {
+        let mut headers = FieldTable::default();
+        let kept = self.0.headers().iter().flat_map(|table| table.inner().iter());
+        for (name, value) in kept.filter(|(name, _)| !is_dropped_when_republished(name.as_str())) {
+            headers.insert(name.clone(), value.clone());
+        }
+        let moved = [(ORIGINAL_USER_ID, self.0.user_id()), (ORIGINAL_EXPIRATION, self.0.expiration())];
+        for (name, value) in moved {
+            if let Some(value) = value {
+                headers.insert(name.into(), AMQPValue::LongString(value.as_str().into()));
+            }
+        }
+        for (name, value) in additions {
+            headers.insert(name.into(), value.into());
+        }
+        Self::new(self.without_user_and_expiration().with_headers(headers))
+    }
+
+    fn header(&self, name: &str) -> Option<&AMQPValue> {
+        self.0.headers().as_ref()?.inner().get(name)
+    }
+
+    fn without_user_and_expiration(&self) -> BasicProperties {
+        let from = &self.0;
+        let mut to = BasicProperties::default().with_delivery_mode(DELIVERY_MODE);
+        let texts: [(&Option<ShortString>, SetText); 8] = [
+            (from.content_type(), BasicProperties::with_content_type),
+            (from.content_encoding(), BasicProperties::with_content_encoding),
+            (from.correlation_id(), BasicProperties::with_correlation_id),
+            (from.reply_to(), BasicProperties::with_reply_to),
+            (from.message_id(), BasicProperties::with_message_id),
+            (from.kind(), BasicProperties::with_type),
+            (from.app_id(), BasicProperties::with_app_id),
+            (from.cluster_id(), BasicProperties::with_cluster_id),
+        ];
+        for (value, set) in texts {
+            if let Some(value) = value {
+                to = set(to, value.clone());
+            }
+        }
+        if let Some(priority) = from.priority() {
+            to = to.with_priority(*priority);
+        }
+        if let Some(timestamp) = from.timestamp() {
+            to = to.with_timestamp(*timestamp);
+        }
+        to
+    }
+}
+
+type SetText = fn(BasicProperties, ShortString) -> BasicProperties;
+
+/// A header of ours.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HeaderValue {
+    Text(String),
+    Integer(i64),
+}
+
+impl From<HeaderValue> for AMQPValue {
+    fn from(value: HeaderValue) -> Self {
+        match value {
+            HeaderValue::Text(text) => Self::LongString(text.into()),
+            HeaderValue::Integer(number) => Self::LongLongInt(number),
+        }
+    }
+}
+
+/// All that must be safe with the broker before one delivery may be acknowledged: an outcome, a parked copy, or an
+/// outcome and a dead letter.
+#[derive(Debug)]
+pub struct Answer {
+    /// The sender's own mark, handed back untouched.
+    pub key: u64,
+    /// The delivery that is answered; `None` where there is none, as when jobs are enqueued.
+    pub receipt: Option<Receipt>,
+    /// Never empty: an answer of no message would acknowledge a delivery for nothing.
+    messages: SmallVec<[Outgoing; 1]>,
+}
+
+impl Answer {
+    pub fn new(key: u64, receipt: Option<Receipt>, message: Outgoing) -> Self {
+        Self { key, receipt, messages: smallvec![message] }
+    }
+
+    /// One more message without which the delivery may not be acknowledged.
+    #[must_use]
+    pub fn and(mut self, message: Outgoing) -> Self {
+        self.messages.push(message);
+        self
+    }
+
+    /// The same without its delivery, which is settled or lost.
+    pub(super) fn without_receipt(self) -> Self {
+        Self { receipt: None, ..self }
+    }
+
+    pub fn messages(&self) -> &[Outgoing] {
+        &self.messages
+    }
+}
+
+/// A message on its way out. Always published persistent, mandatory and confirmed.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub route: Route,
+    pub body: Bytes,
+    pub envelope: Envelope,
+}
+
+#[derive(Clone, Debug)]
+pub enum Envelope {
+    Outcome(OutcomeEnvelope),
+    /// A message that came from elsewhere or was made by a command; made by [`Properties::republished`] or
+    /// [`Properties::of_job`].
+    Copy(Properties),
+}
+
+/// What is particular about an outcome's properties.
+#[derive(Clone, Debug)]
+pub struct OutcomeEnvelope {
+    pub message_id: MessageId,
+    /// At most 255 bytes, as every AMQP short string; longer ones are cut.
+    pub correlation_id: String,
+    pub status: Status,
+    /// Seconds since 1970.
+    pub timestamp: u64,
+    /// The job's W3C trace context, where it had one: header and value.
+    pub trace: SmallVec<[(&'static str, String); 0]>,
+}
+
+impl Properties {
+    /// The properties of a job that a command sends.
+    pub fn of_job(message_id: &str) -> Self {
+        let properties = BasicProperties::default()
+            .with_content_type(CONTENT_TYPE.into())
+            .with_delivery_mode(DELIVERY_MODE)
+            .with_app_id(APP_ID.into())
+            .with_message_id(short(message_id));
+        Self::new(properties)
+    }
+}
+
+impl Envelope {
+    pub(super) fn message_id(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Outcome(outcome) => Some(Cow::Owned(outcome.message_id.to_string())),
+            Self::Copy(properties) => properties.message_id().map(Cow::Borrowed),
+        }
+    }
+
+    pub(super) fn properties(&self) -> BasicProperties {
+        match self {
+            Self::Outcome(outcome) => outcome.properties(),
+            Self::Copy(properties) => (*properties.0).clone(),
+        }
+    }
+}
+
+impl OutcomeEnvelope {
+    fn properties(&self) -> BasicProperties {
+        let mut headers = FieldTable::default();
+        headers.insert(JOB_STATUS.into(), AMQPValue::LongString(self.status.as_str().into()));
+        for (name, value) in &self.trace {
+            headers.insert((*name).into(), AMQPValue::LongString(value.as_str().into()));
+        }
+        BasicProperties::default()
+            .with_content_type(CONTENT_TYPE.into())
+            .with_delivery_mode(DELIVERY_MODE)
+            .with_type(OUTCOME_TYPE.into())
+            .with_app_id(APP_ID.into())
+            .with_message_id(self.message_id.encode(&mut [0; 36]).into())
+            .with_correlation_id(short(&self.correlation_id))
+            .with_timestamp(self.timestamp)
+            .with_headers(headers)
+    }
+}
+
+/// An AMQP short string of as much of `text` as fits.
+pub(super) fn short(text: &str) -> ShortString {
+    text[..text.floor_char_boundary(MAX_SHORT_STRING_LENGTH)].into()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn with_headers(pairs: Vec<(&str, AMQPValue)>) -> Properties {
+        let mut headers = FieldTable::default();
+        for (name, value) in pairs {
+            headers.insert(name.into(), value);
+        }
+        Properties::new(BasicProperties::default().with_headers(headers))
+    }
+
+    #[test]
+    fn a_header_is_read_whatever_the_type_its_sender_chose() {
+        let properties = with_headers(vec![
+            ("long", AMQPValue::LongString("00-a".into())),
+            ("bytes", AMQPValue::ByteArray(b"00-b".as_slice().into())),
+            ("bad", AMQPValue::LongString(vec![0xff].into())),
+            ("digits", AMQPValue::LongString(" 7 ".into())),
+            ("tiny", AMQPValue::ShortShortInt(-1)),
+            ("small", AMQPValue::ShortUInt(2)),
+            ("int", AMQPValue::LongInt(3)),
+            ("big", AMQPValue::LongLongInt(i64::MAX)),
+            ("void", AMQPValue::Void),
+        ]);
+        assert_eq!(properties.text_header("long").unwrap(), "00-a");
+        assert_eq!(properties.text_header("bytes").unwrap(), "00-b");
+        assert_eq!(properties.text_header("bad").unwrap(), "\u{fffd}");
+        assert_eq!(properties.text_header("int"), None);
+        let numbers = ["digits", "tiny", "small", "int", "big", "void", "long", "absent"];
+        assert_eq!(
+            numbers.map(|name| properties.integer_header(name)),
+            [Some(7), Some(-1), Some(2), Some(3), Some(i64::MAX), None, None, None]
+        );
+    }
+
+    #[test]
+    fn a_copy_keeps_all_but_what_would_harm_it() {
+        let mut headers = FieldTable::default();
+        for name in ["CC", "x-death", "x-first-death-queue", "x-delivery-count"] {
+            headers.insert(name.into(), AMQPValue::LongInt(1));
+        }
+        headers.insert("mine".into(), AMQPValue::Boolean(true));
+        headers.insert("x-reject-message".into(), AMQPValue::LongString("an older one".into()));
+        let came = Properties::new(
+            BasicProperties::default()
+                .with_content_type("application/json".into())
+                .with_correlation_id("c".into())
+                .with_reply_to("somewhere".into())
+                .with_message_id("m".into())
+                .with_type("t".into())
+                .with_app_id("a".into())
+                .with_priority(3)
+                .with_timestamp(17)
+                .with_delivery_mode(1)
+                .with_user_id("guest".into())
+                .with_expiration("60000".into())
+                .with_headers(headers),
+        );
+        let copy = came.republished([("x-reject-message", HeaderValue::Text("why".into()))]);
+
+        let mut expected = FieldTable::default();
+        expected.insert("mine".into(), AMQPValue::Boolean(true));
+        expected.insert("x-original-user-id".into(), AMQPValue::LongString("guest".into()));
+        expected.insert("x-original-expiration".into(), AMQPValue::LongString("60000".into()));
+        expected.insert("x-reject-message".into(), AMQPValue::LongString("why".into()));
+        assert_eq!(
+            *copy.0,
+            BasicProperties::default()
+                .with_content_type("application/json".into())
+                .with_correlation_id("c".into())
+                .with_reply_to("somewhere".into())
+                .with_message_id("m".into())
+                .with_type("t".into())
+                .with_app_id("a".into())
+                .with_priority(3)
+                .with_timestamp(17)
+                .with_delivery_mode(2)
+                .with_headers(expected)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_makes_a_short_string(text in "\\PC{0,300}") {
+            prop_assert!(text.starts_with(short(&text).as_str()));
+        }
+    }
+}

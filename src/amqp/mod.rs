@@ -1,0 +1,20 @@
+//! The broker's edges: the only place that knows the AMQP library. They move messages and decide nothing about them.
+
+pub mod ack_window;
+pub mod acknowledge;
+pub mod backoff;
+pub mod barrier;
+pub mod connection;
+pub mod consumer;
+pub mod edges;
+pub mod health;
+mod lane;
+pub mod link;
+pub mod message;
+pub mod pipeline;
+pub mod prefetch;
+pub mod publisher;
+pub mod receipt;
+pub mod route;
+pub mod silence;
+pub mod topology;

@@ -1,0 +1,379 @@
+//! The exchange, queues and bindings that the worker needs: checked, and declared where they are missing.
+//!
+//! What exists is used as it is, whatever its arguments. Every step has a channel of its own, because the broker answers
+//! a missing queue or a missing right by closing the channel.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Connection, ExchangeKind};
+use tokio::time::timeout;
+
+use super::connection::{ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, reply_code, reply_text};
+use super::route::{DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY, Route, delay_queue};
+use crate::config::AmqpSettings;
+use crate::engine::pause::Tier;
+
+/// A job delivered so often without being settled goes to the dead letters.
+const JOBS_DELIVERY_LIMIT: i32 = 1_000;
+/// Every look into the dead letters counts as a delivery. Never -1, with which RabbitMQ 3.10 deletes a message at its
+/// first requeue; without a limit of its own a queue of RabbitMQ 4 has 20.
+const KEEP_DELIVERY_LIMIT: i32 = 1_000_000;
+
+/// The names of the topology, and the routing keys that lead to its queues.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    exchange: ShortString,
+    queues: Vec<QueuePlan>,
+    jobs_queue: ShortString,
+    dead_letter_queue: ShortString,
+    may_declare: bool,
+}
+
+#[derive(Clone, Debug)]
+struct QueuePlan {
+    name: ShortString,
+    keys: Vec<ShortString>,
+    arguments: FieldTable,
+}
+
+/// What was found and done.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct TopologyReport {
+    pub items: Vec<TopologyItem>,
+    /// Sentences for people; the worker runs all the same.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopologyItem {
+    pub kind: Kind,
+    pub name: String,
+    pub found: Found,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Exchange,
+    Queue,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exchange => "exchange",
+            Self::Queue => "queue",
+        })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// It was there, with so many ready messages and consumers (none of either on an exchange).
+    Existing {
+        ready: u32,
+        consumers: u32,
+    },
+    Declared,
+}
+
+/// Why the topology is not as the worker needs it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TopologyFault {
+    #[error("{kind} {name:?} does not exist: create it, or set amqp.declare_topology = true")]
+    Missing { kind: Kind, name: String },
+    #[error(
+        "the broker's user may not use {kind} {name:?}: {cause}; grant it the right, or create the {kind} beforehand"
+    )]
+    Refused { kind: Kind, name: String, cause: String },
+    #[error("{kind} {name:?} cannot be used: {cause}")]
+    Unusable { kind: Kind, name: String, cause: String },
+    #[error("the connection was lost while the topology was checked: {0}")]
+    Lost(String),
+}
+
+impl Topology {
+    pub fn new(settings: &AmqpSettings) -> Self {
+        let jobs = queue_name(settings.jobs_queue.as_str());
+        let keep = || arguments(&[("x-delivery-limit", KEEP_DELIVERY_LIMIT.into())]);
+        let mut queues = vec![
+            QueuePlan {
+                name: jobs.clone(),
+                keys: vec![JOBS_KEY.into(), jobs.clone()],
+                arguments: jobs_arguments(settings.exchange.as_str()),
+            },
+            QueuePlan {
+                name: queue_name(settings.results_queue.as_str()),
+                keys: vec![RESULTS_KEY.into()],
+                arguments: keep(),
+            },
+            QueuePlan {
+                name: queue_name(settings.dead_letter_queue.as_str()),
+                keys: vec![DEAD_LETTERS_KEY.into()],
+                arguments: keep(),
+            },
+        ];
+        queues.extend(Tier::ALL.map(|tier| {
+            let name = queue_name(&delay_queue(settings.jobs_queue.as_str(), tier));
+            let arguments = delay_arguments(settings.exchange.as_str(), settings.jobs_queue.as_str(), tier.wait());
+            QueuePlan { keys: vec![name.clone()], name, arguments }
+        }));
+        Self {
+            exchange: queue_name(settings.exchange.as_str()),
+            queues,
+            jobs_queue: jobs,
+            dead_letter_queue: queue_name(settings.dead_letter_queue.as_str()),
+            may_declare: settings.declare_topology,
+        }
+    }
+
+    pub fn exchange(&self) -> &ShortString {
+        &self.exchange
+    }
+
+    pub fn jobs_queue(&self) -> &ShortString {
+        &self.jobs_queue
+    }
+
+    pub fn dead_letter_queue(&self) -> &ShortString {
+        &self.dead_letter_queue
+    }
+
+    /// The routing key that leads to `route`.
+    pub fn key(&self, route: Route) -> ShortString {
+        match route {
+            Route::Jobs => JOBS_KEY.into(),
+            Route::Results => RESULTS_KEY.into(),
+            Route::DeadLetters => DEAD_LETTERS_KEY.into(),
+            Route::Delay(tier) => queue_name(&delay_queue(self.jobs_queue.as_str(), tier)),
+        }
+    }
+
+    /// Checks all of it, and declares what is missing where that is allowed.
+    pub async fn ensure(&self, connection: &Connection) -> Result<TopologyReport, TopologyFault> {
+        let mut report = TopologyReport::default();
+        self.ensure_exchange(connection, &mut report).await?;
+        for plan in &self.queues {
+            self.ensure_queue(connection, plan, &mut report).await?;
+        }
+        if self.may_declare {
+            for plan in &self.queues {
+                self.bind(connection, plan, &mut report).await?;
+            }
+        }
+        Ok(report)
+    }
+
+    /// Asks the broker, by declaring the jobs queue again as the worker would, whether an existing one differs.
+    ///
+    /// A warning, never a fault: a policy of the broker may set what the queue's own arguments lack.
+    pub async fn compare_jobs_queue(&self, connection: &Connection) -> Option<String> {
+        let plan = self.queues.iter().find(|plan| plan.name == self.jobs_queue)?;
+        let error = match call(connection, async |channel| declare(&channel, plan, DURABLE).await).await {
+            Ok(_) => return None,
+            Err(CallFault::Broker(error)) if reply_code(&error) == Some(PRECONDITION_FAILED) => error,
+            // No right to declare is no reason to warn, and a lost connection shows elsewhere.
+            Err(CallFault::Broker(_) | CallFault::Silent) => return None,
+        };
+        let text = reply_text(&error).unwrap_or_default();
+        let what = if text.contains("x-dead-letter") {
+            "has no dead-letter target of its own; unless a policy sets one, jobs that the broker gives up are deleted"
+        } else {
+            "was declared with other arguments than the worker's own; it is used as it is"
+        };
+        Some(format!("queue {:?} {what} ({text})", self.jobs_queue.as_str()))
+    }
+
+    async fn ensure_exchange(&self, connection: &Connection, report: &mut TopologyReport) -> Result<(), TopologyFault> {
+        let subject = Subject { kind: Kind::Exchange, name: &self.exchange };
+        let declare = async |options: ExchangeDeclareOptions| {
+            let (name, kind) = (self.exchange.clone(), ExchangeKind::Direct);
+            call(connection, async |channel| channel.exchange_declare(name, kind, options, FieldTable::default()).await)
+                .await
+        };
+        let existing = Found::Existing { ready: 0, consumers: 0 };
+        let passive = ExchangeDeclareOptions { passive: true, durable: true, ..ExchangeDeclareOptions::default() };
+        let found = match declare(passive).await {
+            Ok(()) => existing,
+            Err(fault) if fault.is(NOT_FOUND) && self.may_declare => {
+                let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+                declare(durable).await.map_err(|fault| subject.fault(fault))?;
+                Found::Declared
+            }
+            // Looking needs a right that publishing does not.
+            Err(fault) if fault.is(ACCESS_REFUSED) => {
+                report
+                    .warnings
+                    .push(format!("exchange {:?} could not be checked: no right to look", subject.name.as_str()));
+                existing
+            }
+            Err(fault) => return Err(subject.fault(fault)),
+        };
+        report.items.push(subject.item(found));
+        Ok(())
+    }
+
+    async fn ensure_queue(
+        &self,
+        connection: &Connection,
+        plan: &QueuePlan,
+        report: &mut TopologyReport,
+    ) -> Result<(), TopologyFault> {
+        let subject = Subject { kind: Kind::Queue, name: &plan.name };
+        let found = match call(connection, async |channel| declare(&channel, plan, PASSIVE).await).await {
+            Ok(queue) => Found::Existing { ready: queue.message_count(), consumers: queue.consumer_count() },
+            Err(fault) if fault.is(NOT_FOUND) && self.may_declare => {
+                call(connection, async |channel| declare(&channel, plan, DURABLE).await)
+                    .await
+                    .map_err(|fault| subject.fault(fault))?;
+                Found::Declared
+            }
+            // A user with the right to publish through the exchange need not see every queue behind it.
+            Err(fault) if fault.is(ACCESS_REFUSED) && plan.name != self.jobs_queue => {
+                report.warnings.push(format!("queue {:?} could not be checked: no right to look", plan.name.as_str()));
+                Found::Existing { ready: 0, consumers: 0 }
+            }
+            Err(fault) => return Err(subject.fault(fault)),
+        };
+        report.items.push(subject.item(found));
+        Ok(())
+    }
+
+    async fn bind(
+        &self,
+        connection: &Connection,
+        plan: &QueuePlan,
+        report: &mut TopologyReport,
+    ) -> Result<(), TopologyFault> {
+        for key in &plan.keys {
+            let bound = call(connection, async |channel| {
+                let (queue, exchange, key) = (plan.name.clone(), self.exchange.clone(), key.clone());
+                channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
+            })
+            .await;
+            match bound {
+                Ok(()) => {}
+                Err(fault) if fault.is(ACCESS_REFUSED) => report.warnings.push(format!(
+                    "no right to bind queue {:?} to exchange {:?} with key {:?}; it is taken to be bound already",
+                    plan.name.as_str(),
+                    self.exchange.as_str(),
+                    key.as_str()
+                )),
+                Err(fault) => return Err(Subject { kind: Kind::Queue, name: &plan.name }.fault(fault)),
+            }
+        }
+        Ok(())
+    }
+}
+
+const PASSIVE: QueueDeclareOptions =
+    QueueDeclareOptions { passive: true, durable: true, exclusive: false, auto_delete: false, nowait: false };
+const DURABLE: QueueDeclareOptions = QueueDeclareOptions { passive: false, ..PASSIVE };
+
+struct Subject<'a> {
+    kind: Kind,
+    name: &'a ShortString,
+}
+
+impl Subject<'_> {
+    fn item(&self, found: Found) -> TopologyItem {
+        TopologyItem { kind: self.kind, name: self.name.to_string(), found }
+    }
+
+    fn fault(&self, fault: CallFault) -> TopologyFault {
+        let (kind, name) = (self.kind, self.name.to_string());
+        match fault {
+            CallFault::Silent => TopologyFault::Lost("the broker does not answer".to_owned()),
+            CallFault::Broker(error) => match (reply_code(&error), reply_text(&error)) {
+                (Some(NOT_FOUND), _) => TopologyFault::Missing { kind, name },
+                (Some(ACCESS_REFUSED), cause) => {
+                    TopologyFault::Refused { kind, name, cause: cause.unwrap_or_default() }
+                }
+                (Some(_), cause) => TopologyFault::Unusable { kind, name, cause: cause.unwrap_or_default() },
+                (None, _) => TopologyFault::Lost(error.to_string()),
+            },
+        }
+    }
+}
+
+enum CallFault {
+    Broker(lapin::Error),
+    Silent,
+}
+
+impl CallFault {
+    fn is(&self, code: u16) -> bool {
+        match self {
+            Self::Broker(error) => reply_code(error) == Some(code),
+            Self::Silent => false,
+        }
+    }
+}
+
+/// One request on a channel of its own.
+async fn call<T>(
+    connection: &Connection,
+    request: impl AsyncFnOnce(lapin::Channel) -> lapin::Result<T>,
+) -> Result<T, CallFault> {
+    let work = async {
+        let channel = connection.create_channel().await?;
+        let answer = request(channel.clone()).await?;
+        channel.close(200, "OK".into()).await?;
+        Ok(answer)
+    };
+    match timeout(CALL_TIMEOUT, work).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(CallFault::Broker(error)),
+        Err(_elapsed) => Err(CallFault::Silent),
+    }
+}
+
+async fn declare(
+    channel: &lapin::Channel,
+    plan: &QueuePlan,
+    options: QueueDeclareOptions,
+) -> lapin::Result<lapin::Queue> {
+    channel.queue_declare(plan.name.clone(), options, plan.arguments.clone()).await
+}
+
+fn jobs_arguments(exchange: &str) -> FieldTable {
+    arguments(&[
+        ("x-dead-letter-exchange", text(exchange)),
+        ("x-dead-letter-routing-key", text(DEAD_LETTERS_KEY)),
+        ("x-dead-letter-strategy", text("at-least-once")),
+        ("x-overflow", text("reject-publish")),
+        ("x-delivery-limit", JOBS_DELIVERY_LIMIT.into()),
+    ])
+}
+
+/// At-least-once dead lettering needs `reject-publish`, or the broker falls back to at most once.
+fn delay_arguments(exchange: &str, jobs_queue: &str, wait: Duration) -> FieldTable {
+    let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+    arguments(&[
+        ("x-message-ttl", millis.into()),
+        ("x-dead-letter-exchange", text(exchange)),
+        ("x-dead-letter-routing-key", text(jobs_queue)),
+        ("x-dead-letter-strategy", text("at-least-once")),
+        ("x-overflow", text("reject-publish")),
+    ])
+}
+
+fn arguments(pairs: &[(&str, AMQPValue)]) -> FieldTable {
+    let quorum = ("x-queue-type", text("quorum"));
+    let pairs = pairs.iter().chain([&quorum]);
+    let table: BTreeMap<ShortString, AMQPValue> =
+        pairs.map(|(name, value)| (ShortString::from(*name), value.clone())).collect();
+    FieldTable::from(table)
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
+/// The settings see to it that all names fit.
+fn queue_name(name: &str) -> ShortString {
+    super::message::short(name)
+}

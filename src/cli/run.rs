@@ -1,0 +1,45 @@
+//! `run`: the service.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use super::exit::Failure;
+use super::signals;
+use crate::amqp::connection::ConnectFault;
+use crate::amqp::edges::StartFault;
+use crate::config::Settings;
+use crate::worker::service::{self, Ended, StartError};
+
+/// Runs until SIGTERM or SIGINT; a second signal stops at once.
+pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
+    let settings = Settings::load(config)?;
+    super::start_logging(&settings)?;
+    let runtime = Runtime::new().map_err(|error| Failure::Running(format!("no runtime: {error}")))?;
+    let ended = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let last_words =
+            || tracing::warn!("second signal: stopping at once; what is not answered will be delivered again");
+        signals::stop_on_signals(stop.clone(), last_words)
+            .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
+        service::run(&settings, stop).await.map_err(|error| match error {
+            StartError::Settings(error) => Failure::from(error),
+            StartError::Broker(StartFault::Connect(fault @ ConnectFault::Settings { .. })) => {
+                Failure::Usage(fault.to_string())
+            }
+            StartError::Broker(error) => Failure::Running(error.to_string()),
+            StartError::Listen { .. } => Failure::Running(error.to_string()),
+        })
+    });
+    // The broker's library keeps threads that must not outlive what they use.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match ended? {
+        Ended::Drained => Ok(ExitCode::SUCCESS),
+        Ended::GraceExpired => Err(Failure::Running(
+            "shutdown.grace is over and requests are still without an answer; their jobs will be delivered again"
+                .to_owned(),
+        )),
+    }
+}

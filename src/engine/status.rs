@@ -1,0 +1,436 @@
+//! What the engine holds and why it waits, as plain values for people, scripts and metrics.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use super::account::Account;
+use super::backlog::LaneKey;
+use super::clock::Now;
+use super::engine::Engine;
+use super::lane::Lane;
+use super::pack::Caps;
+use super::pause::{Pause, PauseKind};
+use crate::contract::association::Removal;
+use crate::contract::ids::{AccountIndex, PortalId};
+use crate::contract::time;
+
+/// The state of the engine at one moment.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    pub held: Held,
+    pub totals: Totals,
+    pub paused_accounts: BTreeMap<PauseKind, usize>,
+    pub paused_lanes: BTreeMap<PauseKind, usize>,
+    /// In the order of the settings.
+    pub accounts: Vec<AccountStatus>,
+    /// Those that stand still first, then those with the most pairs; at most [`Status::MAX_LANES`].
+    pub lanes: Vec<LaneStatus>,
+    pub lanes_left_out: usize,
+}
+
+/// What is in hand.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Held {
+    pub jobs: usize,
+    pub bytes: usize,
+    /// Distinct pairs.
+    pub pairs: usize,
+    pub lanes: usize,
+    /// Requests on the wire, those about tokens included.
+    pub in_flight: usize,
+    pub max_in_flight: usize,
+    /// The longest of the accounts' [`AccountStatus::drain_seconds`]; `None` where none of them is known.
+    pub drain_seconds: Option<f64>,
+}
+
+/// Counted since the start, over all accounts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    pub requests: u64,
+    pub throttled: u64,
+    /// Answers 4xx other than 429.
+    pub refused: u64,
+    pub pairs_archived: u64,
+    /// Pairs that joined an equal pair of another job.
+    pub pairs_merged: u64,
+    /// Requests sent to find the bad pairs of a refused batch.
+    pub trials: u64,
+    pub parked: u64,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountStatus {
+    /// Its place in the settings, from 0.
+    pub index: u32,
+    /// `None` where the settings name no portal.
+    pub portal_id: Option<u64>,
+    /// Why nothing is sent for it.
+    pub pause: Option<PauseStatus>,
+    pub rate: RateStatus,
+    pub in_flight: usize,
+    pub max_in_flight: usize,
+    pub day: DayStatus,
+    pub totals: AccountTotalsStatus,
+    pub held_jobs: usize,
+    pub held_pairs: usize,
+    pub lanes: usize,
+    pub paused_lanes: usize,
+    /// The requests that its waiting pairs need if each leaves full, divided by the ceiling in force.
+    ///
+    /// Lanes that stand still are left out. `None` while the account stands still, or where the day has fewer
+    /// requests left than are needed.
+    pub drain_seconds: Option<f64>,
+}
+
+/// The ceiling of an account, and how much of it is used.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RateStatus {
+    /// In force now: the setting, or less once HubSpot said so.
+    pub requests: u32,
+    pub interval_seconds: f64,
+    /// The setting.
+    pub configured_requests: u32,
+    pub configured_interval_seconds: f64,
+    /// Requests sent within the last interval.
+    pub used: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DayStatus {
+    /// Requests that this process sent on the account's day; still those of the day before until the first of a day.
+    pub used: u64,
+    /// `None` where neither the settings nor HubSpot say.
+    pub left: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountTotalsStatus {
+    pub requests: u64,
+    pub throttled: u64,
+    pub refused: u64,
+    pub pairs_archived: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PauseStatus {
+    pub scope: PauseScope,
+    pub kind: PauseKind,
+    /// What HubSpot said, or the operator must know.
+    pub detail: String,
+    #[serde(serialize_with = "write_time")]
+    pub since: Timestamp,
+    /// `None` where only a probe or an operator can tell.
+    #[serde(serialize_with = "write_time_or_null")]
+    pub resume_at: Option<Timestamp>,
+    /// When a request may find out whether it is over; `None` where none may.
+    #[serde(serialize_with = "write_time_or_null")]
+    pub probe_at: Option<Timestamp>,
+}
+
+/// What stands still.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PauseScope {
+    Account,
+    /// Each lane of the account for a reason of its own; the one that stands longest is told.
+    AllLanes,
+    Lane,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LaneStatus {
+    pub account: u32,
+    pub portal_id: Option<u64>,
+    pub from_object_type: String,
+    pub to_object_type: String,
+    pub kind: LaneKind,
+    /// The labels to be removed, at most [`LaneStatus::MAX_LABELS`] of them; empty for whole associations.
+    pub labels: Vec<String>,
+    pub waiting_pairs: usize,
+    /// Unique `from` records waiting.
+    pub waiting_from: usize,
+    pub in_flight: usize,
+    /// Batches that wait to go again.
+    pub returned_batches: usize,
+    pub pause: Option<PauseStatus>,
+    /// Age of the pair that waits longest.
+    pub oldest_seconds: Option<f64>,
+}
+
+/// What a lane removes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LaneKind {
+    Association,
+    Labels,
+}
+
+impl Status {
+    /// Most lanes listed, so that a status stays small whatever the jobs name.
+    pub const MAX_LANES: usize = 100;
+}
+
+impl LaneStatus {
+    /// Most labels listed of one lane.
+    pub const MAX_LABELS: usize = 8;
+}
+
+impl Account {
+    /// Nothing is sent for it: it stands itself, or each of its lanes does.
+    pub fn is_paused(&self) -> bool {
+        self.pause.is_some() || self.every_lane_stands()
+    }
+
+    fn every_lane_stands(&self) -> bool {
+        !self.lanes.is_empty() && self.standing.len() == self.lanes.len()
+    }
+}
+
+impl Engine {
+    /// Costs one look at each account, lane and batch; nothing is sorted but what is listed.
+    pub fn status(&self, now: Now) -> Status {
+        let survey = self.survey();
+        let accounts: Vec<AccountStatus> = self
+            .accounts
+            .iter()
+            .zip(&survey.loads)
+            .zip(0..)
+            .map(|((account, load), index)| self.account_status(index, account, load, now))
+            .collect();
+        let mut paused_accounts = BTreeMap::new();
+        for pause in accounts.iter().filter_map(|account| account.pause.as_ref()) {
+            *paused_accounts.entry(pause.kind).or_default() += 1;
+        }
+        let lanes: Vec<LaneStatus> =
+            survey.foremost.ranked().filter_map(|key| self.lane_status(self.lanes.get(key)?, now)).collect();
+        Status {
+            held: Held {
+                jobs: self.held_jobs(),
+                bytes: self.held_bytes(),
+                pairs: self.backlog.len(),
+                lanes: self.lanes.len(),
+                in_flight: self.in_flight,
+                max_in_flight: self.policy.max_in_flight,
+                drain_seconds: accounts.iter().filter_map(|account| account.drain_seconds).reduce(f64::max),
+            },
+            totals: self.totals(),
+            paused_accounts,
+            paused_lanes: survey.paused,
+            lanes_left_out: self.lanes.len() - lanes.len(),
+            accounts,
+            lanes,
+        }
+    }
+
+    fn survey(&self) -> Survey {
+        let mut survey = Survey { loads: vec![Load::default(); self.accounts.len()], ..Survey::default() };
+        for (key, lane) in &self.lanes {
+            if let Some(pause) = &lane.pause {
+                *survey.paused.entry(pause.kind).or_default() += 1;
+            }
+            if let Some(load) = survey.loads.get_mut(lane.id.account.0 as usize) {
+                load.count(lane, self.policy.caps);
+            }
+            survey.foremost.offer(Rank { paused: lane.pause.is_some(), pairs: lane.queue.pairs(), key });
+        }
+        for batch in self.batches.values() {
+            let account = self.lanes.get(batch.lane).map(|lane| lane.id.account.0 as usize);
+            if let Some(load) = account.and_then(|account| survey.loads.get_mut(account)) {
+                load.pairs += batch.nodes.len();
+            }
+        }
+        survey
+    }
+
+    fn totals(&self) -> Totals {
+        let counters = self.counters();
+        let of_accounts = |read: fn(&Account) -> u64| self.accounts.iter().map(read).sum();
+        Totals {
+            requests: of_accounts(|account| account.totals.requests),
+            throttled: of_accounts(|account| account.totals.throttled),
+            refused: counters.refusals,
+            pairs_archived: counters.pairs_archived,
+            pairs_merged: counters.merged,
+            trials: counters.trials,
+            parked: counters.parked,
+        }
+    }
+
+    fn account_status(&self, index: u32, account: &Account, load: &Load, now: Now) -> AccountStatus {
+        let (in_force, configured) = (account.pace.ceiling(), account.policy.ceiling);
+        let rate = RateStatus {
+            requests: in_force.requests.get(),
+            interval_seconds: in_force.interval.as_secs_f64(),
+            configured_requests: configured.requests.get(),
+            configured_interval_seconds: configured.interval.as_secs_f64(),
+            used: account.pace.used(now.tick),
+        };
+        let day = DayStatus { used: account.day.used(), left: account.day.left() };
+        let totals = AccountTotalsStatus {
+            requests: account.totals.requests,
+            throttled: account.totals.throttled,
+            refused: account.totals.refused,
+            pairs_archived: account.totals.pairs_archived,
+        };
+        let beyond_the_day = day.left.is_some_and(|left| left < load.requests as u64);
+        let drains = !account.is_paused() && !beyond_the_day;
+        AccountStatus {
+            index,
+            portal_id: account.policy.portal.map(number),
+            pause: self.account_pause(account, now),
+            rate,
+            in_flight: account.in_flight,
+            max_in_flight: account.policy.max_in_flight,
+            day,
+            totals,
+            held_jobs: account.held_jobs,
+            held_pairs: load.pairs,
+            lanes: account.lanes.len(),
+            paused_lanes: account.standing.len(),
+            drain_seconds: drains.then(|| load.requests as f64 * rate.interval_seconds / f64::from(rate.requests)),
+        }
+    }
+
+    fn account_pause(&self, account: &Account, now: Now) -> Option<PauseStatus> {
+        if let Some(pause) = &account.pause {
+            return Some(pause_status(PauseScope::Account, pause, now));
+        }
+        if !account.every_lane_stands() {
+            return None;
+        }
+        let pauses = account.standing.iter().filter_map(|&key| self.lanes.get(key)?.pause.as_ref());
+        pauses.min_by_key(|pause| pause.since).map(|pause| pause_status(PauseScope::AllLanes, pause, now))
+    }
+
+    fn lane_status(&self, lane: &Lane, now: Now) -> Option<LaneStatus> {
+        let AccountIndex(account) = lane.id.account;
+        let (kind, labels) = match &lane.id.removal {
+            Removal::Association => (LaneKind::Association, Vec::new()),
+            Removal::Labels(labels) => {
+                let words = labels.iter().map(|label| format!("{} {}", label.category.as_str(), label.type_id));
+                (LaneKind::Labels, words.take(LaneStatus::MAX_LABELS).collect())
+            }
+        };
+        let oldest = self.backlog.oldest_arrival(&lane.queue);
+        Some(LaneStatus {
+            account,
+            portal_id: self.accounts.get(account as usize)?.policy.portal.map(number),
+            from_object_type: lane.id.from_type.path_segment().to_owned(),
+            to_object_type: lane.id.to_type.path_segment().to_owned(),
+            kind,
+            labels,
+            waiting_pairs: lane.queue.pairs(),
+            waiting_from: lane.queue.groups(),
+            in_flight: lane.in_flight,
+            returned_batches: lane.returned.len(),
+            pause: lane.pause.as_ref().map(|pause| pause_status(PauseScope::Lane, pause, now)),
+            oldest_seconds: oldest.map(|arrived| now.tick.since(arrived)).as_ref().map(Duration::as_secs_f64),
+        })
+    }
+}
+
+/// What one pass over lanes and batches finds.
+#[derive(Default)]
+struct Survey {
+    loads: Vec<Load>,
+    paused: BTreeMap<PauseKind, usize>,
+    foremost: Foremost,
+}
+
+/// What an account has before it.
+#[derive(Clone, Default)]
+struct Load {
+    pairs: usize,
+    /// Requests that its lanes need, each full, leaving out what is on the wire and lanes that stand still.
+    requests: usize,
+}
+
+impl Load {
+    fn count(&mut self, lane: &Lane, of_settings: Caps) {
+        self.pairs += lane.queue.pairs();
+        if lane.pause.is_none() {
+            let caps = lane.caps(of_settings);
+            let fresh = lane.queue.groups().div_ceil(caps.from).max(lane.queue.pairs().div_ceil(caps.pairs));
+            self.requests += fresh + lane.returned.len();
+        }
+    }
+}
+
+/// The lanes to list, found without sorting all of them.
+#[derive(Default)]
+struct Foremost(Vec<Rank>);
+
+/// Greater is listed first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    paused: bool,
+    pairs: usize,
+    key: LaneKey,
+}
+
+impl Foremost {
+    /// Lanes kept before those that will not be listed are dropped.
+    const ROOM: usize = 4 * Status::MAX_LANES;
+
+    fn offer(&mut self, rank: Rank) {
+        if self.0.len() == Self::ROOM {
+            self.0.select_nth_unstable_by(Status::MAX_LANES, |a, b| b.cmp(a));
+            self.0.truncate(Status::MAX_LANES);
+        }
+        self.0.push(rank);
+    }
+
+    fn ranked(mut self) -> impl Iterator<Item = LaneKey> {
+        self.0.sort_unstable_by(|a, b| b.cmp(a));
+        self.0.into_iter().take(Status::MAX_LANES).map(|rank| rank.key)
+    }
+}
+
+fn pause_status(scope: PauseScope, pause: &Pause, now: Now) -> PauseStatus {
+    PauseStatus {
+        scope,
+        kind: pause.kind,
+        detail: pause.detail.clone(),
+        since: pause.since_wall,
+        resume_at: pause.until,
+        probe_at: pause.probe_at().map(|at| now.wall_at(at)),
+    }
+}
+
+fn number(portal: PortalId) -> u64 {
+    portal.0.get()
+}
+
+impl Serialize for PauseKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+pub(crate) fn write_time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut text = Vec::with_capacity(24);
+    time::write(*time, &mut text);
+    serializer.serialize_str(&String::from_utf8_lossy(&text))
+}
+
+pub(crate) fn write_time_or_null<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => write_time(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

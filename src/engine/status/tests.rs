@@ -1,0 +1,214 @@
+#![expect(clippy::unwrap_used, clippy::panic)]
+
+use std::num::{NonZeroU32, NonZeroU64};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smallvec::smallvec;
+
+use super::*;
+use crate::contract::association::{Label, LabelCategory, Pair, RecordId};
+use crate::contract::job::Ask;
+use crate::contract::object_type::ObjectType;
+use crate::engine::EnginePolicy;
+use crate::engine::Waiting;
+use crate::engine::access::CredentialKind;
+use crate::engine::account::AccountPolicy;
+use crate::engine::clock::Tick;
+use crate::engine::command::{Carried, NewJob};
+use crate::engine::pace::Ceiling;
+use crate::engine::retry::RetryPolicy;
+
+#[test]
+fn what_is_held_is_told_by_account_and_lane() {
+    let mut engine = engine(&[Some(4711), Some(815)]);
+    for from in 1..=250 {
+        engine.admit(job(0, "contacts", "companies", Removal::Association, from), at(0));
+    }
+    let labels = Removal::Labels(Arc::new([Label {
+        category: LabelCategory::UserDefined,
+        type_id: NonZeroU64::new(37).unwrap(),
+    }]));
+    engine.admit(job(1, "deals", "0-1", labels, 1), at(2));
+
+    let status = engine.status(at(5));
+
+    assert_eq!((status.held.jobs, status.held.pairs, status.held.lanes), (251, 251, 2));
+    assert_eq!(status.lanes_left_out, 0);
+    let [first, second] = status.accounts.as_slice() else { panic!("two accounts") };
+    assert_eq!((first.portal_id, first.held_jobs, first.held_pairs, first.lanes), (Some(4711), 250, 250, 1));
+    assert_eq!((second.index, second.portal_id, second.held_pairs), (1, Some(815), 1));
+    assert_eq!(first.drain_seconds, Some(0.3), "250 records are three requests at ten a second");
+    assert_eq!(second.drain_seconds, Some(0.1));
+    assert_eq!(status.held.drain_seconds, Some(0.3), "accounts drain side by side");
+    let [larger, smaller] = status.lanes.as_slice() else { panic!("two lanes") };
+    assert_eq!((larger.waiting_pairs, larger.waiting_from, larger.oldest_seconds), (250, 250, Some(5.0)));
+    assert_eq!(
+        (smaller.kind, smaller.labels.as_slice()),
+        (LaneKind::Labels, ["USER_DEFINED 37".to_owned()].as_slice())
+    );
+    assert_eq!((smaller.from_object_type.as_str(), smaller.to_object_type.as_str()), ("deals", "contacts"));
+}
+
+#[test]
+fn requests_show_in_rate_day_and_totals() {
+    let mut engine = engine(&[None]);
+    engine.admit(job(0, "contacts", "companies", Removal::Association, 1), at(0));
+    engine.wake(at(0));
+    engine.wake(at(1));
+
+    let status = engine.status(at(1));
+
+    let account = &status.accounts[0];
+    assert_eq!(account.portal_id, None);
+    assert_eq!((account.rate.requests, account.rate.interval_seconds, account.rate.used), (100, 10.0, 1));
+    assert_eq!((account.day.used, account.day.left), (1, None));
+    assert_eq!((account.totals.requests, account.in_flight), (1, 1));
+    assert_eq!((status.totals.requests, status.held.in_flight, status.lanes[0].in_flight), (1, 1, 1));
+    assert_eq!(account.drain_seconds, Some(0.0), "what is on the wire needs no further request");
+    assert_eq!(engine.status(at(11)).accounts[0].rate.used, 0);
+}
+
+#[test]
+fn an_account_that_stands_has_no_drain_time() {
+    let mut engine = engine(&[Some(1), Some(2)]);
+    engine.admit(job(0, "contacts", "companies", Removal::Association, 1), at(0));
+    engine.pause(AccountIndex(0), at(3));
+
+    let status = engine.status(at(4));
+
+    let pause = status.accounts[0].pause.as_ref().unwrap();
+    assert_eq!((pause.scope, pause.kind, pause.since), (PauseScope::Account, PauseKind::Operator, at(3).wall));
+    assert_eq!((pause.resume_at, pause.probe_at), (None, None));
+    assert_eq!((status.accounts[0].drain_seconds, status.accounts[1].drain_seconds), (None, Some(0.0)));
+    assert_eq!(status.paused_accounts, BTreeMap::from([(PauseKind::Operator, 1)]));
+    engine.resume(AccountIndex(0), at(5));
+    assert!(engine.status(at(5)).paused_accounts.is_empty());
+}
+
+#[test]
+fn an_account_whose_lanes_all_stand_counts_as_paused() {
+    let mut engine = engine(&[Some(1)]);
+    engine.admit(job(0, "contacts", "companies", Removal::Association, 1), at(0));
+    engine.admit(job(0, "contacts", "deals", Removal::Association, 1), at(0));
+    let lanes = engine.accounts[0].lanes.clone();
+    engine.pause_lane(lanes[0], PauseKind::MissingScopes, "crm.objects.contacts.write".to_owned(), at(1));
+    assert!(!engine.accounts[0].is_paused());
+    let half = engine.status(at(2));
+    assert_eq!((half.accounts[0].pause.as_ref(), half.accounts[0].paused_lanes), (None, 1));
+    assert_eq!(half.accounts[0].drain_seconds, Some(0.1), "only the lane that goes on counts");
+    assert!(half.lanes[0].pause.is_some(), "what stands is listed first");
+
+    engine.pause_lane(lanes[1], PauseKind::WrongPath, "404".to_owned(), at(2));
+
+    assert!(engine.accounts[0].is_paused());
+    let status = engine.status(at(3));
+    let pause = status.accounts[0].pause.as_ref().unwrap();
+    assert_eq!((pause.scope, pause.kind), (PauseScope::AllLanes, PauseKind::MissingScopes));
+    assert_eq!(pause.probe_at, Some(at(2).wall));
+    assert_eq!(status.paused_lanes, BTreeMap::from([(PauseKind::MissingScopes, 1), (PauseKind::WrongPath, 1)]));
+    assert_eq!(status.held.drain_seconds, None);
+}
+
+#[test]
+fn an_account_without_lanes_is_not_paused() {
+    assert!(!engine(&[None]).accounts[0].is_paused());
+}
+
+#[test]
+fn few_of_many_lanes_are_listed_the_largest_first() {
+    let mut engine = engine(&[None]);
+    for lane in 1..=1_000 {
+        for from in 1..=(lane % 7 + 1) {
+            let to = format!("2-{lane}");
+            engine.admit(job(0, "contacts", &to, Removal::Association, from), at(0));
+        }
+    }
+    let paused = engine.accounts[0].lanes[3];
+    engine.pause_lane(paused, PauseKind::Forbidden, String::new(), at(0));
+
+    let status = engine.status(at(0));
+
+    assert_eq!((status.lanes.len(), status.lanes_left_out), (Status::MAX_LANES, 900));
+    assert!(status.lanes[0].pause.is_some());
+    assert!(status.lanes[1..].iter().all(|lane| lane.waiting_pairs == 7), "142 lanes have seven pairs");
+}
+
+#[test]
+fn the_json_has_the_documented_shape() {
+    let mut engine = engine(&[Some(4711)]);
+    engine.admit(job(0, "contacts", "companies", Removal::Association, 1), at(0));
+    engine.pause(AccountIndex(0), at(0));
+    let json = serde_json::to_value(engine.status(at(1))).unwrap();
+
+    assert_eq!(json["accounts"][0]["pause"]["kind"], "operator");
+    assert_eq!(json["accounts"][0]["pause"]["scope"], "account");
+    assert_eq!(json["accounts"][0]["pause"]["since"], "2027-01-15T08:00:00.000Z");
+    assert!(json["accounts"][0]["pause"]["resumeAt"].is_null());
+    assert_eq!(json["accounts"][0]["rate"]["configuredRequests"], 100);
+    assert_eq!(json["lanes"][0]["fromObjectType"], "contacts");
+    assert_eq!(json["lanes"][0]["kind"], "association");
+    assert_eq!(json["pausedAccounts"]["operator"], 1);
+    assert!(json["held"]["drainSeconds"].is_null());
+}
+
+/// Prints what a status costs at the size the limits allow: `cargo test --lib cost_of -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints a figure, which depends on the machine"]
+fn the_cost_of_a_status_with_a_thousand_accounts_and_a_hundred_thousand_lanes() {
+    let portals: Vec<_> = (1..=1_000).map(Some).collect();
+    let mut engine = engine(&portals);
+    for account in 0..1_000 {
+        for lane in 1..=100 {
+            engine.admit(job(account, "contacts", &format!("2-{lane}"), Removal::Association, 1), at(0));
+        }
+    }
+    let begun = Instant::now();
+    let status = engine.status(at(1));
+    println!("{} lanes, {} accounts: {:?}", status.held.lanes, status.accounts.len(), begun.elapsed());
+    assert_eq!(status.lanes_left_out, 99_900);
+}
+
+pub fn engine(portals: &[Option<u64>]) -> Engine {
+    let policy = EnginePolicy {
+        caps: Caps { from: 100, pairs: 1_000 },
+        linger: Duration::from_millis(200),
+        retry: RetryPolicy {
+            max_attempts: 5,
+            base_delay: Duration::from_millis(500),
+            max_delay: Duration::from_secs(30),
+            max_age: Duration::from_secs(86_400),
+        },
+        isolation_requests: 200,
+        max_in_flight: 64,
+        waiting: Waiting::InHand { give_up_after: Duration::from_secs(30) },
+    };
+    let account = |&portal: &Option<u64>| AccountPolicy {
+        portal: portal.and_then(NonZeroU64::new).map(PortalId),
+        credentials: CredentialKind::Static,
+        ceiling: Ceiling { requests: NonZeroU32::new(100).unwrap(), interval: Duration::from_secs(10) },
+        daily: None,
+        time_zone: None,
+        max_in_flight: 16,
+        paused: false,
+    };
+    Engine::new(policy, portals.iter().map(account).collect(), 1, at(0))
+}
+
+pub fn job(account: u32, from_type: &str, to_type: &str, removal: Removal, from: u64) -> NewJob {
+    let id = |digits| RecordId(NonZeroU64::new(digits).unwrap());
+    NewJob {
+        account: AccountIndex(account),
+        from_type: ObjectType::parse(from_type).unwrap(),
+        to_type: ObjectType::parse(to_type).unwrap(),
+        asks: smallvec![Ask { removal, pairs: smallvec![Pair { from: id(from), to: id(9) }] }],
+        not_after: None,
+        weight: 100,
+        carried: Carried::fresh(at(0).wall),
+    }
+}
+
+pub fn at(seconds: u32) -> Now {
+    let wall = Timestamp::from_second(1_800_000_000 + i64::from(seconds)).unwrap();
+    Now { tick: Tick::from_micros(u64::from(seconds) * 1_000_000), wall }
+}

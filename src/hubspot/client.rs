@@ -1,0 +1,248 @@
+//! Requests to HubSpot, each with one reply.
+
+use std::error::Error;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Certificate, Method, Request, Response, redirect, retry};
+use secrecy::{ExposeSecret, SecretString};
+use url::form_urlencoded;
+use url::{Host, Url};
+
+use super::bearer::BearerToken;
+use super::request;
+use super::silence::silence;
+use crate::config::{ApiVersion, HubspotSettings, SettingKey, SettingsError};
+use crate::engine::command::ArchiveCall;
+use crate::engine::reply::{Answer, Body, Headers, Reply};
+
+/// Sends requests to HubSpot; cheap to clone, all clones share their connections.
+///
+/// Connections follow the environment's `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, except to the loopback. Redirects
+/// are not followed: the token must not go where HubSpot does not answer itself. Nothing is sent twice but what is known
+/// never to have reached HubSpot.
+#[derive(Clone, Debug)]
+pub struct HubspotClient {
+    http: reqwest::Client,
+    base_url: Url,
+    api_version: ApiVersion,
+}
+
+impl HubspotClient {
+    /// Largest body that is read, in bytes after decompression; a batch of 1,000 errors stays far below.
+    pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+    /// Longest wait for a connection, TLS included; less where `hubspot.request_timeout` is short.
+    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// How long a connection without requests is kept: shorter than what servers do, so that a request does not run into
+    /// its closing.
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// Between questions whether the far end of an HTTP/2 connection with open requests is still there. Without them a
+    /// dead connection would fail all its requests, and the next ones, until TCP gives up.
+    const PING_INTERVAL: Duration = Duration::from_secs(20);
+    const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+    /// Reads `hubspot.ca_file`, whose authorities are trusted besides those of the platform.
+    pub fn new(settings: &HubspotSettings) -> Result<Self, SettingsError> {
+        let most_idle = usize::try_from(settings.max_in_flight_total.get()).unwrap_or(usize::MAX);
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("association-archiver/", env!("CARGO_PKG_VERSION")))
+            .timeout(settings.request_timeout)
+            // At most half, so that a connection that cannot be made is told from an answer that does not come.
+            .connect_timeout(Self::CONNECT_TIMEOUT.min(settings.request_timeout / 2))
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .referer(false)
+            .pool_idle_timeout(Self::IDLE_TIMEOUT)
+            .pool_max_idle_per_host(most_idle)
+            .http2_keep_alive_interval(Self::PING_INTERVAL)
+            .http2_keep_alive_timeout(Self::PING_TIMEOUT);
+        let private = private_authorities(settings)?;
+        // Plain HTTP must work where the platform has no authorities at all.
+        builder = match settings.base_url.scheme() {
+            "http" => builder.tls_certs_only(private),
+            _ => builder.tls_certs_merge(private),
+        };
+        if is_loopback(&settings.base_url) {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|error| {
+            let cause = innermost(&error);
+            let mend = "install the platform's certificates (Debian: ca-certificates), or name some in hubspot.ca_file";
+            invalid("hubspot.base_url", format!("cannot be reached, since TLS cannot be set up: {cause}; {mend}"))
+        })?;
+        Ok(Self { http, base_url: settings.base_url.clone(), api_version: settings.api_version })
+    }
+
+    /// Sends one batch and says what came back; the token does not occur in it.
+    pub async fn archive(&self, call: &ArchiveCall, token: &BearerToken) -> Reply {
+        let path = request::path(self.api_version, &call.lane);
+        let body = request::body(&call.lane.removal, &call.pairs);
+        let request = self.posted(&path, JSON, body);
+        self.send_with(request, token).await
+    }
+
+    /// A `GET` in the name of the token, which does not occur in the reply.
+    pub(super) async fn get(&self, path: &str, token: &BearerToken) -> Reply {
+        self.send_with(self.request(Method::GET, path), token).await
+    }
+
+    /// A `POST` of JSON in the name of the token, which does not occur in the reply.
+    pub(super) async fn post_json(&self, path: &str, body: Vec<u8>, token: &BearerToken) -> Reply {
+        self.send_with(self.posted(path, JSON, body), token).await
+    }
+
+    /// A `POST` of a form; its secrets do not occur in the reply unless that is a success, which may carry new ones.
+    pub(super) async fn post_form(&self, path: &str, fields: &[(&str, &str)], secrets: &[&SecretString]) -> Reply {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish().into_bytes();
+        let reply = self.send(self.posted(path, FORM, body)).await;
+        if matches!(&reply, Reply::Answer(answer) if (200..300).contains(&answer.status)) {
+            return reply;
+        }
+        secrets.iter().fold(reply, |reply, secret| without(reply, secret.expose_secret().as_bytes()))
+    }
+
+    async fn send_with(&self, mut request: Request, token: &BearerToken) -> Reply {
+        request.headers_mut().insert(AUTHORIZATION, token.header());
+        without(self.send(request).await, token.secret())
+    }
+
+    async fn send(&self, request: Request) -> Reply {
+        match self.http.execute(request).await {
+            Ok(response) => Reply::Answer(read(response).await),
+            Err(error) => Reply::Silence(silence(&error)),
+        }
+    }
+
+    fn posted(&self, path: &str, content_type: HeaderValue, body: Vec<u8>) -> Request {
+        let mut request = self.request(Method::POST, path);
+        request.headers_mut().insert(CONTENT_TYPE, content_type);
+        *request.body_mut() = Some(body.into());
+        request
+    }
+
+    fn request(&self, method: Method, path: &str) -> Request {
+        let mut url = self.base_url.clone();
+        url.set_path(&format!("{}{path}", self.base_url.path()));
+        let mut request = Request::new(method, url);
+        request.headers_mut().insert(ACCEPT, JSON);
+        request
+    }
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+
+async fn read(response: Response) -> Answer {
+    let status = response.status().as_u16();
+    let headers = Headers::read(|name| response.headers().get(name).map(HeaderValue::as_bytes));
+    Answer { status, headers, body: read_body(response).await }
+}
+
+/// A body that stalls is cut off by the request's time-out; what the status says holds all the same.
+async fn read_body(mut response: Response) -> Body {
+    let mut bytes = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(None) => return Body::Whole(bytes.into()),
+            Err(_) => return Body::CutOff(bytes.into()),
+            Ok(Some(chunk)) => {
+                let room = HubspotClient::MAX_BODY_BYTES.saturating_sub(bytes.len());
+                bytes.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+                if chunk.len() > room {
+                    return Body::CutOff(bytes.into());
+                }
+            }
+        }
+    }
+}
+
+/// The reply with stars in place of a secret that HubSpot repeats; as long as before, so that JSON stays JSON.
+fn without(reply: Reply, secret: &[u8]) -> Reply {
+    match reply {
+        Reply::Silence(_) => reply,
+        Reply::Answer(Answer { status, headers, body }) => {
+            let body = match body {
+                Body::Whole(bytes) => Body::Whole(masked(bytes, secret)),
+                Body::CutOff(bytes) => Body::CutOff(masked(bytes, secret)),
+            };
+            Reply::Answer(Answer { status, headers, body })
+        }
+    }
+}
+
+fn masked(bytes: Bytes, secret: &[u8]) -> Bytes {
+    let Some(first) = find(&bytes, secret) else { return bytes };
+    let mut masked = bytes.to_vec();
+    let mut next = Some(first);
+    while let Some(found) = next {
+        let end = found + secret.len();
+        masked[found..end].fill(b'*');
+        next = find(&masked[end..], secret).map(|at| end + at);
+    }
+    masked.into()
+}
+
+fn find(text: &[u8], word: &[u8]) -> Option<usize> {
+    let first = *word.first()?;
+    let mut from = 0;
+    loop {
+        let rest = text.get(from..)?;
+        let at = from + rest.iter().position(|&byte| byte == first)?;
+        if text.get(at..)?.starts_with(word) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+}
+
+fn private_authorities(settings: &HubspotSettings) -> Result<Vec<Certificate>, SettingsError> {
+    let Some(pem) = settings.ca_pem()? else { return Ok(Vec::new()) };
+    let mend = "it must hold certificates in PEM, of authorities that the platform does not know";
+    let authorities = Certificate::from_pem_bundle(pem.as_bytes())
+        .map_err(|error| invalid("hubspot.ca_file", format!("cannot be read: {}; {mend}", innermost(&error))))?;
+    if authorities.is_empty() {
+        return Err(invalid("hubspot.ca_file", format!("holds no certificate; {mend}")));
+    }
+    Ok(authorities)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn invalid(key: &str, problem: String) -> SettingsError {
+    SettingsError::Invalid { key: SettingKey::new(key), origin: None, problem }
+}
+
+/// The error at the bottom: those above it only say that there was one.
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_occurrence_of_a_secret_is_masked() {
+        let masked = |text: &str, secret: &str| masked(Bytes::copy_from_slice(text.as_bytes()), secret.as_bytes());
+        assert_eq!(masked("a pat-1 and pat-1pat-1, pat-", "pat-1"), "a ***** and **********, pat-");
+        assert_eq!(masked("aaab", "aab"), "a***");
+        assert_eq!(masked("pat", "pat-1"), "pat");
+        assert_eq!(masked("anything", ""), "anything");
+        assert_eq!(masked("", "pat-1"), "");
+    }
+}

@@ -1,0 +1,108 @@
+//! Whose token it is, and in which time zone its account's day begins.
+
+use std::num::NonZeroU64;
+
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+use super::bearer::BearerToken;
+use super::client::HubspotClient;
+use super::standing::Standing;
+use super::wording::{answered, asked_wait, json, silent};
+use crate::engine::command::IdentityReply;
+use crate::engine::reply::{Answer, Reply};
+
+/// `GET /account-info/v3/details`: `portalId` and `timeZone`.
+pub async fn identify(client: &HubspotClient, token: &BearerToken) -> IdentityReply {
+    match client.get("account-info/v3/details", token).await {
+        Reply::Silence(silence) => IdentityReply::Failed { detail: silent(&silence), wait: None },
+        Reply::Answer(answer) => identity_in(&answer),
+    }
+}
+
+fn identity_in(answer: &Answer) -> IdentityReply {
+    match Standing::of(answer) {
+        Standing::Success => told(answer),
+        // A token that may not ask, or an API without this endpoint, says the same for ever: the account goes on.
+        Standing::Final => IdentityReply::WillNotTell { detail: answered(answer) },
+        Standing::Passing => IdentityReply::Failed { detail: answered(answer), wait: asked_wait(answer) },
+    }
+}
+
+fn told(answer: &Answer) -> IdentityReply {
+    let details = json(answer).unwrap_or_default();
+    let Some(portal) = details.get("portalId").and_then(portal_number) else {
+        return IdentityReply::WillNotTell { detail: format!("{}, but without a portalId", answered(answer)) };
+    };
+    let name = details.get("timeZone").and_then(Value::as_str);
+    IdentityReply::Told { portal, time_zone: name.and_then(|name| TimeZone::get(name).ok()) }
+}
+
+/// A portal id as a number or in digits.
+pub(super) fn portal_number(value: &Value) -> Option<NonZeroU64> {
+    match value {
+        Value::Number(number) => number.as_u64().and_then(NonZeroU64::new),
+        Value::String(digits) => digits.parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::engine::reply::{Body, Headers, RetryAfter};
+
+    #[test]
+    fn a_portal_is_told_as_a_number_or_in_digits() {
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        for (body, expected) in [
+            (r#"{"portalId":4711,"timeZone":"Europe/Berlin"}"#, Some(berlin)),
+            (r#"{"portalId":"4711","timeZone":"Mars/Olympus"}"#, None),
+            (r#"{"portalId":4711,"timeZone":null}"#, None),
+            (r#"{"portalId":4711}"#, None),
+        ] {
+            let told = IdentityReply::Told { portal: NonZeroU64::new(4711).unwrap(), time_zone: expected };
+            assert_eq!(identity_in(&answer(200, body)), told, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_will_never_be_told_does_not_hold_the_account_up() {
+        for status in [302, 400, 401, 403, 404, 405, 451, 501] {
+            let reply = identity_in(&answer(status, ""));
+            assert!(matches!(reply, IdentityReply::WillNotTell { .. }), "{status}: {reply:?}");
+        }
+        for body in ["", "<html>", "[]", "{}", r#"{"portalId":0}"#, r#"{"portalId":-1}"#, r#"{"portalId":"x"}"#] {
+            let reply = identity_in(&answer(200, body));
+            assert!(matches!(reply, IdentityReply::WillNotTell { .. }), "{body}: {reply:?}");
+        }
+    }
+
+    #[test]
+    fn what_passes_is_asked_again_when_hubspot_says() {
+        for status in [100, 408, 425, 429, 477, 500, 502, 503, 504, 524, 999] {
+            let reply = identity_in(&answer(status, r#"{"portalId":4711}"#));
+            assert!(matches!(reply, IdentityReply::Failed { wait: None, .. }), "{status}: {reply:?}");
+        }
+        let headers = Headers { retry_after: Some(RetryAfter::Seconds(7)), ..Headers::default() };
+        let throttled = Answer { headers, ..answer(429, "") };
+        let wait = Some(Duration::from_secs(7));
+        assert_eq!(identity_in(&throttled), IdentityReply::Failed { detail: "HubSpot answered 429".to_owned(), wait });
+    }
+
+    #[test]
+    fn half_an_answer_is_asked_again() {
+        let half = Answer { body: Body::CutOff(Bytes::from(r#"{"portalId":4711"#)), ..answer(200, "") };
+        assert!(matches!(identity_in(&half), IdentityReply::Failed { .. }));
+    }
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer { status, headers: Headers::default(), body: Body::Whole(Bytes::copy_from_slice(body.as_bytes())) }
+    }
+}

@@ -1,0 +1,223 @@
+//! An account whose access tokens are short-lived and come from a refresh token, which HubSpot may change as well.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::task::spawn_blocking;
+
+use super::bearer::BearerToken;
+use super::client::HubspotClient;
+use super::credentials::{Refreshed, lock};
+use super::grant::{Blamed, Grant, GrantReply, GrantRequest};
+use super::introspection::{Introspection, introspect_oauth};
+use super::secret_file::{NotWritten, SecretFile};
+use crate::config::{OAuthCredentials, SettingKey, SettingsError};
+use crate::engine::command::RefreshReply;
+
+#[derive(Debug)]
+pub(super) struct OAuthAccount {
+    client_id: String,
+    client_secret_key: SettingKey,
+    refresh_token_key: SettingKey,
+    current: Mutex<Current>,
+    /// Held while a file is read or written; always locked before `current`.
+    files: Mutex<Files>,
+}
+
+/// The secrets in use.
+#[derive(Debug)]
+struct Current {
+    client_secret: SecretString,
+    /// The newest one, in the file or not.
+    refresh_token: SecretString,
+    access_token: Option<BearerToken>,
+    /// Grows when the operator changes a secret.
+    generation: u64,
+}
+
+#[derive(Debug)]
+struct Files {
+    client_secret: SecretFile,
+    refresh_token: SecretFile,
+    /// That a changed refresh token cannot be written was said.
+    warned: bool,
+}
+
+/// What became of a grant.
+enum Kept {
+    InUse,
+    /// In use, but its refresh token is not in the file; says why.
+    Unwritten(String),
+    /// The operator has changed a secret since it was asked for: it is not of the account that is meant now.
+    Outdated,
+}
+
+impl OAuthAccount {
+    pub(super) fn open(settings: OAuthCredentials) -> Result<Self, SettingsError> {
+        let OAuthCredentials { client_id, client_secret, refresh_token } = settings;
+        let client_secret = SecretFile::open(client_secret)?;
+        let refresh_token = SecretFile::open(refresh_token)?;
+        Ok(Self {
+            client_id,
+            client_secret_key: client_secret.source().key().clone(),
+            refresh_token_key: refresh_token.source().key().clone(),
+            current: Mutex::new(Current {
+                client_secret: client_secret.secret().clone(),
+                refresh_token: refresh_token.secret().clone(),
+                access_token: None,
+                generation: 0,
+            }),
+            files: Mutex::new(Files { client_secret, refresh_token, warned: false }),
+        })
+    }
+
+    pub(super) fn token(&self) -> Option<BearerToken> {
+        lock(&self.current).access_token.clone()
+    }
+
+    pub(super) fn look(&self) -> Result<bool, SettingsError> {
+        self.take_over(SecretFile::look)
+    }
+
+    pub(super) fn glance(&self) -> Result<bool, SettingsError> {
+        self.take_over(SecretFile::glance)
+    }
+
+    pub(super) async fn refresh(self: &Arc<Self>, client: &HubspotClient) -> Refreshed {
+        let (request, generation) = self.request();
+        let reply = request.send(client).await;
+        match reply {
+            GrantReply::Granted(grant) => self.granted(grant, generation).await,
+            GrantReply::Refused { .. } | GrantReply::Failed { .. } if self.is_outdated(generation) => outdated(),
+            GrantReply::Refused { detail, about } => {
+                let detail = format!("{detail}{}", self.mend(about));
+                Refreshed { reply: RefreshReply::Refused { detail }, warning: None }
+            }
+            GrantReply::Failed { detail, wait } => {
+                Refreshed { reply: RefreshReply::Failed { detail, wait }, warning: None }
+            }
+        }
+    }
+
+    pub(super) async fn introspect(&self, client: &HubspotClient) -> Introspection {
+        let (client_secret, access_token) = {
+            let current = lock(&self.current);
+            (current.client_secret.clone(), current.access_token.clone())
+        };
+        let Some(access_token) = access_token else {
+            return Introspection::Failed { detail: "no access token was granted yet".to_owned() };
+        };
+        introspect_oauth(client, &self.client_id, &client_secret, &access_token).await
+    }
+
+    fn request(&self) -> (GrantRequest, u64) {
+        let current = lock(&self.current);
+        let request = GrantRequest {
+            client_id: self.client_id.clone(),
+            client_secret: current.client_secret.clone(),
+            refresh_token: current.refresh_token.clone(),
+        };
+        (request, current.generation)
+    }
+
+    fn is_outdated(&self, generation: u64) -> bool {
+        lock(&self.current).generation != generation
+    }
+
+    async fn granted(self: &Arc<Self>, grant: Grant, generation: u64) -> Refreshed {
+        let (expires_in, portal) = (grant.expires_in, grant.portal);
+        let kept = match grant.rotated {
+            None => self.keep(grant.access_token, generation),
+            Some(refresh_token) => {
+                let account = Arc::clone(self);
+                let keep = spawn_blocking(move || account.keep_both(grant.access_token, refresh_token, generation));
+                // It fails only where the process is ending.
+                keep.await.unwrap_or(Kept::Outdated)
+            }
+        };
+        let granted = RefreshReply::Granted { expires_in, portal };
+        match kept {
+            Kept::InUse => Refreshed { reply: granted, warning: None },
+            Kept::Unwritten(warning) => Refreshed { reply: granted, warning: Some(warning) },
+            Kept::Outdated => outdated(),
+        }
+    }
+
+    fn keep(&self, access_token: BearerToken, generation: u64) -> Kept {
+        let mut current = lock(&self.current);
+        if current.generation != generation {
+            return Kept::Outdated;
+        }
+        current.access_token = Some(access_token);
+        Kept::InUse
+    }
+
+    /// As [`Self::keep`], with a refresh token that goes to its file.
+    fn keep_both(&self, access_token: BearerToken, refresh_token: SecretString, generation: u64) -> Kept {
+        let mut files = lock(&self.files);
+        match self.keep(access_token, generation) {
+            Kept::InUse => {}
+            kept @ (Kept::Unwritten(_) | Kept::Outdated) => return kept,
+        }
+        lock(&self.current).refresh_token = refresh_token.clone();
+        match files.refresh_token.replace(&refresh_token) {
+            Ok(()) => {
+                files.warned = false;
+                Kept::InUse
+            }
+            // The watch finds it.
+            Err(NotWritten::Overtaken) => Kept::InUse,
+            Err(_) if files.warned => Kept::InUse,
+            Err(error) => {
+                files.warned = true;
+                Kept::Unwritten(self.unwritten(&error))
+            }
+        }
+    }
+
+    fn take_over(&self, read: fn(&mut SecretFile) -> Result<bool, SettingsError>) -> Result<bool, SettingsError> {
+        let mut files = lock(&self.files);
+        let client_secret = read(&mut files.client_secret);
+        let refresh_token = read(&mut files.refresh_token);
+        let changed = |read: &Result<bool, _>| matches!(read, Ok(true));
+        if !changed(&client_secret) && !changed(&refresh_token) {
+            return client_secret.and(refresh_token);
+        }
+        let mut current = lock(&self.current);
+        if changed(&client_secret) {
+            current.client_secret = files.client_secret.secret().clone();
+        }
+        if changed(&refresh_token) {
+            current.refresh_token = files.refresh_token.secret().clone();
+        }
+        current.generation = current.generation.wrapping_add(1);
+        Ok(true)
+    }
+
+    fn mend(&self, about: Blamed) -> String {
+        match about {
+            Blamed::RefreshToken => {
+                format!("; authorise the app again and put the new refresh token into {}", self.refresh_token_key)
+            }
+            Blamed::ClientSecret => format!("; correct {}", self.client_secret_key),
+            Blamed::ClientId => format!("; correct the oauth.client_id beside {}", self.client_secret_key),
+            Blamed::BaseUrl => "; correct hubspot.base_url if it is not HubSpot's".to_owned(),
+            Blamed::Unknown => String::new(),
+        }
+    }
+
+    fn unwritten(&self, error: &NotWritten) -> String {
+        format!(
+            "HubSpot changed the refresh token of {}, and the new one is lost when this process ends, because {error}: \
+             keep it in a file that can be written, in a folder that can be written",
+            self.refresh_token_key
+        )
+    }
+}
+
+/// The answer is about secrets that are no longer in use: ask again at once.
+fn outdated() -> Refreshed {
+    let detail = "the credentials were changed while a token was asked for".to_owned();
+    Refreshed { reply: RefreshReply::Failed { detail, wait: Some(Duration::ZERO) }, warning: None }
+}

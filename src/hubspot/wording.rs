@@ -1,0 +1,94 @@
+//! A reply about an account, in one line for its operator.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::contract::text::cut;
+use crate::engine::reply::{Answer, Body, Silence};
+
+/// Longest text that is taken from HubSpot, in bytes.
+const MAX_QUOTE_BYTES: usize = 300;
+
+/// `HubSpot answered 400 BAD_REFRESH_TOKEN: missing or invalid refresh token`, as far as it says so much.
+pub(super) fn answered(answer: &Answer) -> String {
+    let json = json(answer).unwrap_or_default();
+    let text = |names: &[&str]| names.iter().find_map(|name| json.get(name)?.as_str()).map(one_line);
+    // An error of the API says `"status":"error"`, one of OAuth has its code there.
+    let code = text(&["status"]).filter(|status| status != "error").or_else(|| text(&["category", "error"]));
+    let message = text(&["message", "error_description"]);
+    let code = code.map(|code| format!(" {code}")).unwrap_or_default();
+    let message = message.map(|message| format!(": {message}")).unwrap_or_default();
+    format!("HubSpot answered {}{code}{message}", answer.status)
+}
+
+pub(super) fn silent(silence: &Silence) -> String {
+    match silence {
+        Silence::Refused => "no connection to HubSpot could be made".to_owned(),
+        Silence::Tls(reason) => format!("the connection to HubSpot is not trusted: {reason}"),
+        Silence::TimedOut => "HubSpot did not answer in time".to_owned(),
+        Silence::Reset => "the connection broke before HubSpot's answer".to_owned(),
+    }
+}
+
+/// The body, if it is whole and JSON.
+pub(super) fn json(answer: &Answer) -> Option<Value> {
+    match &answer.body {
+        Body::Whole(bytes) => serde_json::from_slice(bytes).ok(),
+        Body::CutOff(_) => None,
+    }
+}
+
+/// How long HubSpot asks to wait.
+pub(super) fn asked_wait(answer: &Answer) -> Option<Duration> {
+    answer.headers.retry_after.map(|after| after.wait(Timestamp::now()))
+}
+
+fn one_line(text: &str) -> String {
+    cut(text, MAX_QUOTE_BYTES).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::engine::reply::Headers;
+
+    #[test]
+    fn says_as_much_as_the_answer_does() {
+        for (body, expected) in [
+            (
+                r#"{"error":"invalid_grant","status":"BAD_REFRESH_TOKEN","message":"no\nsuch token"}"#,
+                "HubSpot answered 400 BAD_REFRESH_TOKEN: no such token",
+            ),
+            (
+                r#"{"status":"error","category":"INVALID_AUTHENTICATION","message":"who?"}"#,
+                "HubSpot answered 400 INVALID_AUTHENTICATION: who?",
+            ),
+            (r#"{"error":"invalid_client"}"#, "HubSpot answered 400 invalid_client"),
+            (r#"{"message":7}"#, "HubSpot answered 400"),
+            ("<html>", "HubSpot answered 400"),
+            ("", "HubSpot answered 400"),
+        ] {
+            assert_eq!(answered(&answer(Body::Whole(Bytes::from(body)))), expected);
+        }
+    }
+
+    #[test]
+    fn a_body_that_was_cut_off_is_not_quoted() {
+        let cut_off = Body::CutOff(Bytes::from(r#"{"message":"half a tok"}"#));
+        assert_eq!(answered(&answer(cut_off)), "HubSpot answered 400");
+    }
+
+    #[test]
+    fn long_words_are_cut() {
+        let body = format!(r#"{{"message":"{}"}}"#, "é".repeat(10_000));
+        assert!(answered(&answer(Body::Whole(body.into()))).len() < MAX_QUOTE_BYTES + 50);
+    }
+
+    fn answer(body: Body) -> Answer {
+        Answer { status: 400, headers: Headers::default(), body }
+    }
+}

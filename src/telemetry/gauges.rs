@@ -1,0 +1,233 @@
+//! What a snapshot says, as metrics.
+
+use super::exposition::{Description, Exposition, Kind};
+use super::label::Label;
+use super::snapshot::{BrokerCounts, BrokerState, Snapshot};
+use crate::engine::pause::PauseKind;
+use crate::engine::status::{AccountStatus, Held, Status};
+
+/// Beyond so many accounts there are no series for each of them; the sums and the highest remain.
+pub(super) const MAX_ACCOUNTS: usize = 50;
+
+pub(super) fn write(snapshot: &Snapshot, page: &mut Exposition) {
+    write_held(snapshot, page);
+    write_broker(&snapshot.broker, page);
+    write_pauses(&snapshot.status, page);
+    write_accounts(&snapshot.status.accounts, page);
+}
+
+fn write_held(snapshot: &Snapshot, page: &mut Exposition) {
+    let Held { jobs, bytes, pairs, lanes, in_flight, max_in_flight, drain_seconds: _ } = snapshot.status.held;
+    let mut gauge = |name, help, value: f64| single(page, Kind::Gauge, name, help, Some(value));
+    gauge("association_archiver_jobs_held", "Jobs in hand, not yet acknowledged.", jobs as f64);
+    gauge(
+        "association_archiver_held_bytes",
+        "Memory that the jobs in hand occupy, as far as it grows with them.",
+        bytes as f64,
+    );
+    gauge("association_archiver_pairs_held", "Distinct pairs in hand.", pairs as f64);
+    gauge(
+        "association_archiver_lanes",
+        "Lanes in hand: combinations of account, object types and kind of removal.",
+        lanes as f64,
+    );
+    gauge("association_archiver_requests_in_flight", "Requests to HubSpot that wait for an answer.", in_flight as f64);
+    gauge(
+        "association_archiver_requests_in_flight_limit",
+        "Most requests in flight at once (hubspot.max_in_flight_total).",
+        max_in_flight as f64,
+    );
+    gauge("association_archiver_draining", "1 while the worker stops and takes nothing new.", flag(snapshot.draining));
+    single(
+        page,
+        Kind::Gauge,
+        "association_archiver_drain_seconds",
+        "Estimate of the time until queue and hand are empty at the ceilings in force; absent while nobody can tell.",
+        snapshot.drain_seconds(),
+    );
+}
+
+fn write_broker(broker: &BrokerState, page: &mut Exposition) {
+    let BrokerState { consuming, publishing, blocked, overfull, jobs_ready, counts, .. } = broker;
+    let mut gauge = |name, help, value: Option<f64>| single(page, Kind::Gauge, name, help, value);
+    gauge(
+        "association_archiver_broker_consuming",
+        "1 while the worker is subscribed to the jobs queue.",
+        Some(flag(*consuming)),
+    );
+    gauge(
+        "association_archiver_broker_publishing",
+        "1 while the connection for outcomes is up.",
+        Some(flag(*publishing)),
+    );
+    gauge(
+        "association_archiver_broker_blocked",
+        "1 while a resource alarm of the broker stops publishing.",
+        Some(flag(*blocked)),
+    );
+    gauge(
+        "association_archiver_consumer_overfull",
+        "1 while nothing is consumed because the jobs in hand occupy too much memory.",
+        Some(flag(*overfull)),
+    );
+    gauge(
+        "association_archiver_jobs_ready",
+        "Messages waiting in the jobs queue when last looked; absent until then.",
+        jobs_ready.map(|ready| ready as f64),
+    );
+    gauge(
+        "association_archiver_consumer_generation",
+        "Subscriptions to the jobs queue made again after a loss.",
+        Some(counts.resubscriptions as f64),
+    );
+    write_broker_counts(counts, page);
+}
+
+fn write_broker_counts(counts: &BrokerCounts, page: &mut Exposition) {
+    let BrokerCounts {
+        reconnects,
+        resubscriptions: _,
+        published,
+        returned,
+        refused,
+        unknown,
+        acknowledged,
+        handed_back,
+        failed_acknowledgements,
+        settled_too_late,
+    } = *counts;
+    let mut counter = |name, help, value: u64| single(page, Kind::Counter, name, help, Some(value as f64));
+    counter(
+        "association_archiver_broker_reconnects_total",
+        "Connections to the broker made again after a loss.",
+        reconnects,
+    );
+    counter("association_archiver_messages_published_total", "Messages published and confirmed.", published);
+    counter(
+        "association_archiver_messages_returned_total",
+        "Messages that came back because no queue is bound to their route.",
+        returned,
+    );
+    counter(
+        "association_archiver_messages_refused_total",
+        "Messages that the broker refused, as a full queue does.",
+        refused,
+    );
+    counter(
+        "association_archiver_messages_republished_total",
+        "Messages published again because nobody knows what became of them.",
+        unknown,
+    );
+    counter("association_archiver_deliveries_acknowledged_total", "Deliveries acknowledged.", acknowledged);
+    counter(
+        "association_archiver_deliveries_handed_back_total",
+        "Deliveries given back to the queue unfinished.",
+        handed_back,
+    );
+    counter(
+        "association_archiver_acknowledgements_failed_total",
+        "Acknowledgements that could not be sent; their jobs come again.",
+        failed_acknowledgements,
+    );
+    counter(
+        "association_archiver_deliveries_settled_too_late_total",
+        "Deliveries settled after their subscription was lost; their jobs come again.",
+        settled_too_late,
+    );
+}
+
+fn write_pauses(status: &Status, page: &mut Exposition) {
+    single(
+        page,
+        Kind::Gauge,
+        "association_archiver_accounts",
+        "Accounts configured.",
+        Some(status.accounts.len() as f64),
+    );
+    for (name, help, counts) in [
+        ("association_archiver_paused_accounts", "Accounts that stand still, by reason.", &status.paused_accounts),
+        ("association_archiver_paused_lanes", "Lanes that stand still, by reason.", &status.paused_lanes),
+    ] {
+        let labels = PauseKind::NAMES;
+        let mut family = page.family(Description { name, kind: Kind::Gauge, help, labels });
+        for kind in PauseKind::ALL {
+            family.sample(&[kind.as_str()], counts.get(&kind).copied().unwrap_or_default());
+        }
+    }
+}
+
+fn write_accounts(accounts: &[AccountStatus], page: &mut Exposition) {
+    let highest = accounts.iter().map(quota_used).fold(0.0, f64::max);
+    single(
+        page,
+        Kind::Gauge,
+        "association_archiver_quota_used_highest_ratio",
+        "Share of the ceiling used in the last interval, of the account that used most.",
+        Some(highest),
+    );
+    let shown = if accounts.len() <= MAX_ACCOUNTS { accounts } else { &[] };
+    let mut each = |kind, name, help, read: fn(&AccountStatus) -> Option<f64>| {
+        let mut family = page.family(Description { name, kind, help, labels: &["portal_id"] });
+        for account in shown {
+            if let Some(value) = read(account) {
+                family.sample(&[&portal(account)], value);
+            }
+        }
+    };
+    each(
+        Kind::Gauge,
+        "association_archiver_account_quota_used_ratio",
+        "Share of the ceiling used in the last interval.",
+        |account| Some(quota_used(account)),
+    );
+    each(
+        Kind::Gauge,
+        "association_archiver_account_ceiling_requests_per_second",
+        "Requests a second that the ceiling in force allows.",
+        |account| Some(f64::from(account.rate.requests) / account.rate.interval_seconds),
+    );
+    each(
+        Kind::Gauge,
+        "association_archiver_account_day_requests_left",
+        "Requests left of the account's day; absent where nobody said.",
+        |account| account.day.left.map(|left| left as f64),
+    );
+    each(Kind::Gauge, "association_archiver_account_jobs_held", "Jobs in hand of the account.", |account| {
+        Some(account.held_jobs as f64)
+    });
+    each(Kind::Gauge, "association_archiver_account_paused", "1 while nothing is sent for the account.", |account| {
+        Some(flag(account.pause.is_some()))
+    });
+    each(Kind::Counter, "association_archiver_account_requests_total", "Archive requests of the account.", |account| {
+        Some(account.totals.requests as f64)
+    });
+    each(Kind::Counter, "association_archiver_account_throttled_total", "Answers 429 to the account.", |account| {
+        Some(account.totals.throttled as f64)
+    });
+    each(
+        Kind::Counter,
+        "association_archiver_account_pairs_archived_total",
+        "Distinct pairs archived for the account.",
+        |account| Some(account.totals.pairs_archived as f64),
+    );
+}
+
+fn single(page: &mut Exposition, kind: Kind, name: &'static str, help: &'static str, value: Option<f64>) {
+    let mut family = page.family(Description { name, kind, help, labels: &[] });
+    if let Some(value) = value {
+        family.sample(&[], value);
+    }
+}
+
+fn quota_used(account: &AccountStatus) -> f64 {
+    f64::from(account.rate.used) / f64::from(account.rate.requests.max(1))
+}
+
+/// An account without a portal id is the only one there is.
+fn portal(account: &AccountStatus) -> String {
+    account.portal_id.map_or_else(|| "none".to_owned(), |portal| portal.to_string())
+}
+
+fn flag(value: bool) -> f64 {
+    if value { 1.0 } else { 0.0 }
+}

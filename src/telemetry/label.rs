@@ -1,0 +1,166 @@
+//! The labels of metrics: only sets that are closed when the program is compiled.
+
+use crate::contract::outcome::Status;
+use crate::engine::command::{CallResult, Sealed};
+use crate::engine::pause::{PauseKind, Tier};
+use crate::engine::refusal::{Source, WorkerCategory};
+use crate::engine::verdict::{Policy, Transient};
+
+/// A label and all its values.
+pub trait Label: Copy {
+    /// The label's name, alone in a slice as a [`super::exposition::Description`] wants it.
+    const NAMES: &'static [&'static str];
+
+    /// Every value, in the order of [`Label::index`].
+    fn all() -> Vec<Self>;
+
+    fn index(self) -> usize;
+
+    fn word(self) -> &'static str;
+}
+
+/// What a request to HubSpot came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HttpResult {
+    Archive(CallResult),
+    TokenRefresh,
+    /// The question whose token it is.
+    Identify,
+}
+
+/// Who refused a pair: HubSpot, or the worker and why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ErrorLabel {
+    Hubspot,
+    Worker(WorkerCategory),
+}
+
+impl ErrorLabel {
+    pub fn of(source: &Source) -> Self {
+        match source {
+            Source::Hubspot { category: _ } => Self::Hubspot,
+            Source::Worker(category) => Self::Worker(*category),
+        }
+    }
+}
+
+impl Label for HttpResult {
+    const NAMES: &'static [&'static str] = &["result"];
+
+    fn all() -> Vec<Self> {
+        let settled = [
+            CallResult::Archived,
+            CallResult::Partial,
+            CallResult::Refused,
+            CallResult::Throttled,
+            CallResult::LanePaused,
+            CallResult::AccountPaused,
+            CallResult::Unknown,
+        ];
+        let transient = Transient::ALL.map(CallResult::Transient);
+        let archive = settled.into_iter().map(Self::Archive);
+        archive.chain([Self::TokenRefresh, Self::Identify]).chain(transient.map(Self::Archive)).collect()
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Archive(CallResult::Archived) => 0,
+            Self::Archive(CallResult::Partial) => 1,
+            Self::Archive(CallResult::Refused) => 2,
+            Self::Archive(CallResult::Throttled) => 3,
+            Self::Archive(CallResult::LanePaused) => 4,
+            Self::Archive(CallResult::AccountPaused) => 5,
+            Self::Archive(CallResult::Unknown) => 6,
+            Self::TokenRefresh => 7,
+            Self::Identify => 8,
+            Self::Archive(CallResult::Transient(cause)) => 9 + cause as usize,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Archive(CallResult::Archived) => "archived",
+            Self::Archive(CallResult::Partial) => "partial",
+            Self::Archive(CallResult::Refused) => "refused",
+            Self::Archive(CallResult::Throttled) => "throttled",
+            Self::Archive(CallResult::LanePaused) => "lane_paused",
+            Self::Archive(CallResult::AccountPaused) => "account_paused",
+            Self::Archive(CallResult::Unknown) => "unknown",
+            Self::TokenRefresh => "token_refresh",
+            Self::Identify => "identify",
+            Self::Archive(CallResult::Transient(cause)) => cause.as_str(),
+        }
+    }
+}
+
+impl Label for ErrorLabel {
+    const NAMES: &'static [&'static str] = &["cause"];
+
+    fn all() -> Vec<Self> {
+        std::iter::once(Self::Hubspot).chain(WorkerCategory::ALL.map(Self::Worker)).collect()
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Hubspot => 0,
+            Self::Worker(category) => 1 + category as usize,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Hubspot => "HUBSPOT",
+            Self::Worker(category) => category.as_str(),
+        }
+    }
+}
+
+/// For an enum with `ALL` and `as_str`.
+macro_rules! label {
+    ($label:ty, $name:literal) => {
+        impl Label for $label {
+            const NAMES: &'static [&'static str] = &[$name];
+
+            fn all() -> Vec<Self> {
+                Self::ALL.to_vec()
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+
+            fn word(self) -> &'static str {
+                self.as_str()
+            }
+        }
+    };
+}
+
+label!(Status, "status");
+label!(Sealed, "sealed");
+label!(Policy, "policy");
+label!(Tier, "tier");
+label!(PauseKind, "kind");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn check<L: Label>() {
+        let all = L::all();
+        assert!(all.iter().enumerate().all(|(place, &value)| value.index() == place), "{:?}", L::NAMES);
+        assert_eq!(all.iter().map(|&value| value.word()).collect::<HashSet<_>>().len(), all.len(), "{:?}", L::NAMES);
+    }
+
+    #[test]
+    fn every_value_has_its_place_and_a_word_of_its_own() {
+        check::<HttpResult>();
+        check::<ErrorLabel>();
+        check::<Status>();
+        check::<Sealed>();
+        check::<Policy>();
+        check::<Tier>();
+        check::<PauseKind>();
+    }
+}

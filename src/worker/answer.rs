@@ -1,0 +1,162 @@
+//! Answers to deliveries: outcomes, dead letters and parked copies, as messages on their way out.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use smallvec::SmallVec;
+
+use super::delivery::{Delivery, carried_headers};
+use crate::amqp::message::{Answer, Envelope, HeaderValue, OutcomeEnvelope, Outgoing, Properties};
+use crate::amqp::receipt::Receipt;
+use crate::amqp::route::Route;
+use crate::contract::ids::{JobId, PortalId};
+use crate::contract::message::{
+    MessageId, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT, correlation_id,
+};
+use crate::contract::object_type::TypeText;
+use crate::contract::outcome::{Ending, Outcome};
+use crate::engine::command::{Parked, Settled};
+use crate::engine::refusal::Refusal;
+
+/// Who asked, and the name of the answer.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub job_id: JobId,
+    pub portal: Option<PortalId>,
+    pub message_id: MessageId,
+}
+
+/// Writes outcomes one behind the other into one buffer, which their messages then share.
+#[derive(Debug, Default)]
+pub struct OutcomeWriter {
+    buffer: Vec<u8>,
+    pending: Vec<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    end: usize,
+    receipt: Receipt,
+    envelope: OutcomeEnvelope,
+    dead_letter: Option<Outgoing>,
+}
+
+impl OutcomeWriter {
+    /// Adds a job's outcome.
+    pub fn settled(&mut self, delivery: Delivery, settled: Settled, completed: Timestamp) {
+        let Delivery { receipt, body, properties, identity, from_type, to_type } = delivery;
+        let Settled { job: _, ending, carried, dead_letter } = settled;
+        let outcome = Outcome {
+            job_id: identity.job_id.clone(),
+            portal: identity.portal,
+            from_type,
+            to_type,
+            ending,
+            attempts: carried.attempts,
+            received_at: carried.received,
+            started_at: carried.started,
+            completed_at: completed,
+        };
+        outcome.encode(&mut self.buffer);
+        let envelope = envelope(&identity, &properties, &outcome, completed);
+        let dead_letter = dead_letter.map(|refusal| dead_letter_of(body.into(), &properties, &refusal, completed));
+        self.pending.push(Pending { end: self.buffer.len(), receipt, envelope, dead_letter });
+    }
+
+    /// The answers added since, in order.
+    pub fn take(&mut self) -> impl Iterator<Item = Answer> + use<> {
+        let whole = Bytes::from(std::mem::take(&mut self.buffer));
+        let mut start = 0;
+        std::mem::take(&mut self.pending).into_iter().map(move |pending| {
+            let Pending { end, receipt, envelope, dead_letter } = pending;
+            let body = whole.slice(start..end);
+            start = end;
+            let outcome = Outgoing { route: Route::Results, body, envelope: Envelope::Outcome(envelope) };
+            let answer = Answer::new(0, Some(receipt), outcome);
+            match dead_letter {
+                Some(dead_letter) => answer.and(dead_letter),
+                None => answer,
+            }
+        })
+    }
+
+    /// How many answers wait to be taken.
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+}
+
+fn envelope(identity: &Identity, job: &Properties, outcome: &Outcome, now: Timestamp) -> OutcomeEnvelope {
+    let text = |name: &'static str| job.text_header(name).map(|value| (name, value.into_owned()));
+    let trace: SmallVec<[(&'static str, String); 0]> = TRACE_CONTEXT.into_iter().filter_map(text).collect();
+    OutcomeEnvelope {
+        message_id: identity.message_id,
+        correlation_id: correlation_id(job.correlation_id(), job.message_id(), &identity.job_id).to_owned(),
+        status: outcome.status(),
+        timestamp: u64::try_from(now.as_second()).unwrap_or(0),
+        trace,
+    }
+}
+
+/// Answers a message that is no valid job: an outcome if it can be matched to anything, and a dead letter.
+pub fn rejected(
+    body: Vec<u8>,
+    properties: Properties,
+    receipt: Receipt,
+    identity: Option<Identity>,
+    (from_type, to_type): (Option<TypeText>, Option<TypeText>),
+    refusal: Refusal,
+    now: Timestamp,
+) -> Answer {
+    let dead_letter = dead_letter_of(body.into(), &properties, &refusal, now);
+    let Some(identity) = identity else { return Answer::new(0, Some(receipt), dead_letter) };
+    let outcome = Outcome {
+        job_id: identity.job_id.clone(),
+        portal: identity.portal,
+        from_type,
+        to_type,
+        ending: Ending::Rejected(Arc::new(refusal)),
+        attempts: 0,
+        received_at: now,
+        started_at: None,
+        completed_at: now,
+    };
+    let mut body = Vec::new();
+    outcome.encode(&mut body);
+    let envelope = Envelope::Outcome(envelope(&identity, &properties, &outcome, now));
+    Answer::new(0, Some(receipt), Outgoing { route: Route::Results, body: body.into(), envelope }).and(dead_letter)
+}
+
+fn dead_letter_of(body: Bytes, properties: &Properties, refusal: &Refusal, now: Timestamp) -> Outgoing {
+    let headers = [
+        (REJECT_CATEGORY, HeaderValue::Text(refusal.source.category().to_owned())),
+        (REJECT_MESSAGE, HeaderValue::Text(refusal.message.to_string())),
+        (REJECTED_AT, HeaderValue::Text(now.to_string())),
+    ];
+    Outgoing { route: Route::DeadLetters, body, envelope: Envelope::Copy(properties.republished(headers)) }
+}
+
+/// The copy of a job that waits in a delay queue, with what must not be forgotten meanwhile.
+pub fn parked(delivery: Delivery, parked: &Parked) -> Answer {
+    use carried_headers::{AGE, ATTEMPTS, PARKS, RECEIVED, STARTED, TIER};
+    let Delivery { receipt, body, properties, .. } = delivery;
+    let carried = parked.carried;
+    let millis = |time: Timestamp| HeaderValue::Integer(time.as_millisecond());
+    let age = carried.age.map(|age| HeaderValue::Integer(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+    let headers = [
+        (RECEIVED, Some(millis(carried.received))),
+        (STARTED, carried.started.map(millis)),
+        (ATTEMPTS, Some(HeaderValue::Integer(carried.attempts.into()))),
+        (AGE, age),
+        (PARKS, Some(HeaderValue::Integer(carried.parks.into()))),
+        (TIER, Some(HeaderValue::Text(parked.tier.as_str().to_owned()))),
+    ];
+    let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let envelope = Envelope::Copy(properties.republished(headers));
+    Answer::new(0, Some(receipt), Outgoing { route: Route::Delay(parked.tier), body: body.into(), envelope })
+}

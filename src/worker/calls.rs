@@ -1,0 +1,85 @@
+//! Errands to HubSpot, each a task of its own for as long as it is on the wire.
+
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::seams::{Errand, Return};
+use crate::engine::command::IdentityReply;
+use crate::engine::reply::{Reply, Silence};
+use crate::hubspot::client::HubspotClient;
+use crate::hubspot::credentials::{CredentialStore, Refreshed};
+use crate::hubspot::identity::identify;
+use crate::hubspot::watch::CredentialNews;
+
+/// Runs errands until the loop is gone.
+#[derive(Clone, Debug)]
+pub struct Calls {
+    pub client: HubspotClient,
+    pub credentials: CredentialStore,
+}
+
+impl Calls {
+    /// One task for each request; the engine bounds how many there are.
+    pub async fn run(self, mut errands: mpsc::UnboundedReceiver<Errand>, returns: mpsc::UnboundedSender<Return>) {
+        while let Some(errand) = errands.recv().await {
+            let (calls, returns) = (self.clone(), returns.clone());
+            tokio::spawn(async move {
+                if let Some(back) = calls.run_errand(errand).await {
+                    // The loop has ended: nobody waits for the answer.
+                    let _ = returns.send(back);
+                }
+            });
+        }
+    }
+
+    async fn run_errand(&self, errand: Errand) -> Option<Return> {
+        let began = Instant::now();
+        match errand {
+            Errand::Archive(call) => {
+                let reply = match self.credentials.token(call.lane.account) {
+                    Some(token) => self.client.archive(&call, &token).await,
+                    // The engine refreshes before it sends; were there no token all the same, nothing was sent.
+                    None => Reply::Silence(Silence::Refused),
+                };
+                Some(Return::Archived { call, reply, took: began.elapsed() })
+            }
+            Errand::Refresh { call, account } => {
+                let Refreshed { reply, warning } = self.credentials.refresh(&self.client, account).await;
+                if let Some(warning) = warning {
+                    tracing::warn!(account = account.0, "{warning}");
+                }
+                Some(Return::Refreshed { call, reply, took: began.elapsed() })
+            }
+            Errand::Identify { call, account } => {
+                let reply = match self.credentials.token(account) {
+                    Some(token) => identify(&self.client, &token).await,
+                    None => IdentityReply::Failed { detail: "there is no token yet".to_owned(), wait: None },
+                };
+                Some(Return::Identified { call, reply, took: began.elapsed() })
+            }
+            Errand::RereadCredentials { account } => {
+                let changed = self.credentials.reread(account).await.unwrap_or_else(|fault| {
+                    tracing::warn!(account = account.0, "{fault}");
+                    false
+                });
+                changed.then_some(Return::CredentialsChanged { account })
+            }
+        }
+    }
+}
+
+/// Passes on which accounts' secrets have changed, for as long as the loop lives.
+pub async fn watch(mut news: mpsc::Receiver<CredentialNews>, returns: mpsc::UnboundedSender<Return>) {
+    while let Some(item) = news.recv().await {
+        match item {
+            CredentialNews::Changed(account) => {
+                tracing::info!(account = account.0, "the account's credentials have changed");
+                if returns.send(Return::CredentialsChanged { account }).is_err() {
+                    return;
+                }
+            }
+            CredentialNews::Unreadable { account, fault } => tracing::warn!(account = account.0, "{fault}"),
+        }
+    }
+}

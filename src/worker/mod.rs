@@ -1,0 +1,20 @@
+//! The shell around the engine: one loop, fed by channels, and the two worlds it serves.
+//!
+//! `seams` says what goes through the channels; `policy_loop` is the loop. Jobs come from RabbitMQ (`delivery`,
+//! `answer`, `recent`) or from lines of text (`lines`); HubSpot is reached through `calls`.
+
+pub mod accounts;
+pub mod policy;
+pub mod seams;
+pub mod wall_clock;
+
+pub mod answer;
+pub mod calls;
+pub mod delivery;
+pub mod departures;
+pub mod policy_loop;
+pub mod recent;
+pub mod watching;
+
+pub mod lines;
+pub mod service;

@@ -1,0 +1,54 @@
+//! The engine's policy, from the settings.
+
+use std::num::NonZeroU32;
+
+use crate::config::{AccountSettings, Credentials, RateLimit, Settings};
+use crate::engine::access::CredentialKind;
+use crate::engine::account::AccountPolicy;
+use crate::engine::pace::Ceiling;
+use crate::engine::pack::Caps;
+use crate::engine::retry::RetryPolicy;
+use crate::engine::{EnginePolicy, Waiting};
+
+/// What the engine works by. `waiting`: whether there is a broker to wait in.
+pub fn of_engine(settings: &Settings, waiting: Waiting) -> EnginePolicy {
+    let retry = &settings.retry;
+    EnginePolicy {
+        caps: Caps { from: count(settings.batch.max_from), pairs: count(settings.batch.max_pairs) },
+        linger: settings.batch.linger,
+        retry: RetryPolicy {
+            max_attempts: retry.max_attempts.get(),
+            base_delay: retry.base_delay,
+            max_delay: retry.max_delay,
+            max_age: retry.max_age,
+        },
+        isolation_requests: settings.isolation.max_requests,
+        max_in_flight: count(settings.hubspot.max_in_flight_total),
+        waiting,
+    }
+}
+
+/// A job waits in the broker, and is held no longer than `amqp.max_hold`, its last request included.
+pub fn in_broker(settings: &Settings) -> Waiting {
+    Waiting::Outside { longest_hold: settings.amqp.max_hold.saturating_sub(settings.hubspot.request_timeout) }
+}
+
+pub fn of_account(account: &AccountSettings, max_in_flight: NonZeroU32) -> AccountPolicy {
+    let RateLimit { requests, interval, daily } = account.rate_limit;
+    AccountPolicy {
+        portal: account.portal_id,
+        credentials: match &account.credentials {
+            Credentials::AccessToken(_) => CredentialKind::Static,
+            Credentials::OAuth(_) => CredentialKind::OAuth,
+        },
+        ceiling: Ceiling { requests, interval },
+        daily: daily.map(|daily| daily.get().into()),
+        time_zone: account.time_zone.clone(),
+        max_in_flight: count(max_in_flight),
+        paused: account.paused,
+    }
+}
+
+fn count(setting: NonZeroU32) -> usize {
+    usize::try_from(setting.get()).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,238 @@
+//! The loop: jobs, replies, time and the operator in; errands and answers out. It decides nothing itself.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use slotmap::SecondaryMap;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::seams::{Arrival, Clock, Departure, Errand, Return};
+use super::watching::Watcher;
+use crate::admin::command::{Action, AdminCommand, Subject};
+use crate::engine::Engine;
+use crate::engine::backlog::JobKey;
+use crate::engine::clock::{Now, Tick};
+use crate::engine::command::Command;
+use crate::telemetry::label::HttpResult;
+
+/// The loop's ends of its channels.
+#[derive(Debug)]
+pub struct Ends<D> {
+    pub arrivals: mpsc::Receiver<Arrival<D>>,
+    /// Never holds more than what was admitted, and so no more than the prefetch of the generations alive.
+    pub departures: mpsc::UnboundedSender<Vec<Departure<D>>>,
+    /// Never holds more than the requests in flight.
+    pub errands: mpsc::UnboundedSender<Errand>,
+    /// Likewise.
+    pub returns: mpsc::UnboundedReceiver<Return>,
+    /// What an operator orders.
+    pub orders: mpsc::Receiver<AdminCommand>,
+}
+
+/// How often the status is refreshed and the loop shows that it lives.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+
+/// Most bundles of one kind taken before the engine is woken and its commands are obeyed.
+const BUNDLE: usize = 64;
+
+/// See the module.
+#[derive(Debug)]
+pub struct PolicyLoop<D, C, W> {
+    engine: Engine,
+    held: SecondaryMap<JobKey, (u32, D)>,
+    clock: C,
+    watcher: W,
+    ends: Ends<D>,
+    /// Tick zero of the engine on the runtime's clock.
+    epoch: Instant,
+    outbox: Vec<Departure<D>>,
+    arrivals_closed: bool,
+}
+
+impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
+    /// `epoch` is the moment that the clock calls tick zero.
+    pub fn new(engine: Engine, clock: C, epoch: Instant, watcher: W, ends: Ends<D>) -> Self {
+        Self {
+            engine,
+            held: SecondaryMap::new(),
+            clock,
+            watcher,
+            ends,
+            epoch,
+            outbox: Vec::new(),
+            arrivals_closed: false,
+        }
+    }
+
+    /// Runs until the arrivals have ended and every job has departed.
+    ///
+    /// `stop` drains: nothing more is sent, what is on the wire is waited for, the rest is handed back.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut status_due = Instant::now();
+        loop {
+            let now = self.clock.now();
+            self.obey(now);
+            if Instant::now() >= status_due {
+                self.publish_status(now);
+                status_due = Instant::now() + STATUS_EVERY;
+            }
+            if self.arrivals_closed && self.engine.held_jobs() == 0 {
+                self.publish_status(now);
+                return;
+            }
+            let wake = self.engine.next_wake(now).map_or(status_due, |at| self.instant(at).min(status_due));
+            let mut alarm = pin!(sleep_until(wake));
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if !self.engine.is_draining() => self.engine.drain(self.clock.now()),
+                Some(back) = self.ends.returns.recv() => self.take_returns(back),
+                Some(order) = self.ends.orders.recv() => self.take_order(order),
+                arrival = self.ends.arrivals.recv(), if !self.arrivals_closed => self.take_arrivals(arrival),
+                () = &mut alarm => self.engine.wake(self.clock.now()),
+            }
+        }
+    }
+
+    fn instant(&self, tick: Tick) -> Instant {
+        self.epoch + Duration::from_micros(tick.as_micros())
+    }
+
+    fn take_returns(&mut self, first: Return) {
+        let now = self.clock.now();
+        let mut next = Some(first);
+        for _ in 0..BUNDLE {
+            let Some(back) = next else { break };
+            self.take_return(back, now);
+            next = self.ends.returns.try_recv().ok();
+        }
+        if let Some(back) = next {
+            self.take_return(back, now);
+        }
+    }
+
+    fn take_return(&mut self, back: Return, now: Now) {
+        match back {
+            Return::Archived { call, reply, took } => {
+                let result = self.engine.answered(call.call, &reply, now);
+                self.watcher.archived(&call, &reply, result, took, now);
+            }
+            Return::Refreshed { call, reply, took } => {
+                self.watcher.asked(HttpResult::TokenRefresh, took);
+                self.engine.refreshed(call, reply, now);
+            }
+            Return::Identified { call, reply, took } => {
+                self.watcher.asked(HttpResult::Identify, took);
+                self.engine.identified(call, reply, now);
+            }
+            Return::CredentialsChanged { account } => self.engine.credentials_changed(account, now),
+        }
+    }
+
+    fn take_order(&mut self, order: AdminCommand) {
+        let now = self.clock.now();
+        let applied = match (order.subject, order.action) {
+            (Subject::Account(account), Action::Pause) => usize::from(self.engine.pause(account, now)),
+            (Subject::Account(account), Action::Resume) => usize::from(self.engine.resume(account, now)),
+            (Subject::Lanes { account, from_type, to_type }, Action::Pause) => {
+                self.engine.pause_lanes(account, &from_type, &to_type, now)
+            }
+            (Subject::Lanes { account, from_type, to_type }, Action::Resume) => {
+                self.engine.resume_lanes(account, &from_type, &to_type, now)
+            }
+        };
+        self.obey(now);
+        self.publish_status(now);
+        // Who ordered may have gone away meanwhile.
+        let _ = order.reply.send(applied);
+    }
+
+    fn take_arrivals(&mut self, first: Option<Arrival<D>>) {
+        let now = self.clock.now();
+        let Some(first) = first else {
+            self.arrivals_closed = true;
+            return self.engine.flush(now);
+        };
+        let mut next = Some(first);
+        for _ in 0..BUNDLE {
+            let Some(arrival) = next else { break };
+            self.take_arrival(arrival, now);
+            next = self.ends.arrivals.try_recv().ok();
+        }
+        if let Some(arrival) = next {
+            self.take_arrival(arrival, now);
+        }
+        self.engine.wake(now);
+    }
+
+    fn take_arrival(&mut self, arrival: Arrival<D>, now: Now) {
+        match arrival {
+            Arrival::Jobs { generation, jobs } => {
+                for (job, delivery) in jobs {
+                    let key = self.engine.admit(job, now);
+                    self.held.insert(key, (generation, delivery));
+                }
+            }
+            Arrival::Lost { generation } => {
+                let void = |&(_, &(of_job, _)): &(JobKey, &(u32, D))| of_job <= generation;
+                let void: Vec<JobKey> = self.held.iter().filter(void).map(|(key, _)| key).collect();
+                for key in void {
+                    self.engine.forget(key, now);
+                }
+            }
+            Arrival::Overfull { keep_bytes } => self.engine.hand_back_unstarted(keep_bytes, now),
+        }
+    }
+
+    /// Does what the engine says.
+    fn obey(&mut self, now: Now) {
+        while let Some(command) = self.engine.next_command() {
+            match command {
+                Command::Archive(call) => {
+                    self.watcher.sent(&call);
+                    self.run_errand(Errand::Archive(call));
+                }
+                Command::Refresh { call, account } => self.run_errand(Errand::Refresh { call, account }),
+                Command::Identify { call, account } => self.run_errand(Errand::Identify { call, account }),
+                Command::RereadCredentials { account } => self.run_errand(Errand::RereadCredentials { account }),
+                Command::Settle(settled) => {
+                    if let Some((_, delivery)) = self.held.remove(settled.job) {
+                        self.watcher.settled(&settled, now);
+                        self.outbox.push(Departure::Settled { delivery, settled, completed: now.wall });
+                    }
+                }
+                Command::Park(parked) => {
+                    if let Some((_, delivery)) = self.held.remove(parked.job) {
+                        self.watcher.parked(&parked);
+                        self.outbox.push(Departure::Parked { delivery, parked });
+                    }
+                }
+                Command::HandBack(job) => {
+                    if let Some((_, delivery)) = self.held.remove(job) {
+                        self.outbox.push(Departure::HandedBack { delivery });
+                    }
+                }
+                Command::Forgotten(job) => {
+                    if let Some((_, delivery)) = self.held.remove(job) {
+                        self.outbox.push(Departure::Forgotten { delivery });
+                    }
+                }
+                Command::Notice(notice) => self.watcher.notice(&notice),
+            }
+        }
+        if !self.outbox.is_empty() {
+            // The far end outlives the loop; were it gone, the deliveries would come again by themselves.
+            let _ = self.ends.departures.send(std::mem::take(&mut self.outbox));
+        }
+    }
+
+    fn run_errand(&self, errand: Errand) {
+        // As above: without a far end the loop is about to be dropped.
+        let _ = self.ends.errands.send(errand);
+    }
+
+    fn publish_status(&mut self, now: Now) {
+        self.watcher.counted(self.engine.counters(), self.engine.status(now), self.engine.is_draining(), now);
+    }
+}

@@ -1,0 +1,239 @@
+//! What the loop tells of itself, for logs and metrics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::accounts::Portals;
+use crate::amqp::health::Health;
+use crate::contract::association::Removal;
+use crate::contract::ids::AccountIndex;
+use crate::contract::outcome::Ending;
+use crate::engine::Counters;
+use crate::engine::clock::Now;
+use crate::engine::command::{ArchiveCall, CallResult, LaneId, Notice, Parked, Settled};
+use crate::engine::reply::{Headers, Reply};
+use crate::engine::status::Status;
+use crate::telemetry::label::{HttpResult, Label};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::repetition::Repetition;
+use crate::telemetry::reporter::Reporter;
+use crate::telemetry::snapshot::{BrokerCounts, BrokerState};
+
+/// Hears what happens; called on the loop, so it must not wait.
+pub trait Watcher: Send {
+    fn sent(&mut self, call: &ArchiveCall);
+    fn archived(&mut self, call: &ArchiveCall, reply: &Reply, result: CallResult, took: Duration, now: Now);
+    fn asked(&mut self, result: HttpResult, took: Duration);
+    fn settled(&mut self, settled: &Settled, now: Now);
+    fn parked(&mut self, parked: &Parked);
+    fn notice(&mut self, notice: &Notice);
+    /// Once a second, and after an operator's wish.
+    fn counted(&mut self, counters: Counters, status: Status, draining: bool, now: Now);
+}
+
+/// The same kind of trouble is logged once in so long.
+pub const REPEAT_AFTER: Duration = Duration::from_secs(10);
+
+/// The service's: metrics, logs and the snapshot behind its endpoints.
+#[derive(Debug)]
+pub struct ServiceWatcher {
+    portals: Portals,
+    metrics: Arc<Metrics>,
+    reporter: Reporter,
+    health: Arc<Health>,
+    troubles: Repetition<(AccountIndex, CallResult)>,
+}
+
+impl ServiceWatcher {
+    pub fn new(portals: Portals, metrics: Arc<Metrics>, reporter: Reporter, health: Arc<Health>) -> Self {
+        Self { portals, metrics, reporter, health, troubles: Repetition::new(REPEAT_AFTER) }
+    }
+}
+
+impl Watcher for ServiceWatcher {
+    fn sent(&mut self, call: &ArchiveCall) {
+        self.metrics.sent(call);
+    }
+
+    fn archived(&mut self, call: &ArchiveCall, reply: &Reply, result: CallResult, took: Duration, now: Now) {
+        self.metrics.ended(HttpResult::Archive(result), took);
+        log_answer(&self.portals, &mut self.troubles, call, reply, result, took, now);
+    }
+
+    fn asked(&mut self, result: HttpResult, took: Duration) {
+        self.metrics.ended(result, took);
+    }
+
+    fn settled(&mut self, settled: &Settled, now: Now) {
+        let waited = now.wall.duration_since(settled.carried.received);
+        self.metrics.job_duration.observe(Duration::try_from(waited).unwrap_or_default());
+        match &settled.ending {
+            Ending::Settled { num_pairs: _, errors } | Ending::Expired { errors } => {
+                for run in errors.chunk_by(|a, b| Arc::ptr_eq(&a.refusal, &b.refusal)) {
+                    if let Some(first) = run.first() {
+                        self.reporter.failed(&first.refusal, run.len(), now);
+                    }
+                }
+            }
+            Ending::Rejected(refusal) => self.reporter.failed(refusal, 1, now),
+        }
+    }
+
+    fn parked(&mut self, parked: &Parked) {
+        self.metrics.jobs_parked.of(parked.tier).increment();
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        self.metrics.noticed(notice);
+        log_notice(&self.portals, notice);
+    }
+
+    fn counted(&mut self, counters: Counters, status: Status, draining: bool, now: Now) {
+        self.metrics.follow(counters);
+        self.reporter.beat();
+        self.reporter.publish(status, broker_state(&self.health), draining, now);
+    }
+}
+
+fn broker_state(health: &Health) -> BrokerState {
+    BrokerState {
+        consuming: health.consuming.get(),
+        publishing: health.publishing.get(),
+        blocked: health.blocked.get(),
+        overfull: health.overfull.get(),
+        consuming_trouble: health.consuming_trouble.get(),
+        publishing_trouble: health.publishing_trouble.get(),
+        jobs_ready: health.jobs_ready.get(),
+        counts: BrokerCounts {
+            reconnects: health.reconnects.get(),
+            resubscriptions: health.resubscriptions.get(),
+            published: health.published.get(),
+            returned: health.returned.get(),
+            refused: health.refused.get(),
+            unknown: health.unknown.get(),
+            acknowledged: health.acknowledged.get(),
+            handed_back: health.handed_back.get(),
+            failed_acknowledgements: health.failed_acknowledgements.get(),
+            settled_too_late: health.settled_too_late.get(),
+        },
+    }
+}
+
+/// A lane as logs name it: `contacts/companies`, with `/labels` where only labels are removed.
+fn lane_name(lane: &LaneId) -> String {
+    let labels = match &lane.removal {
+        Removal::Association => "",
+        Removal::Labels(_) => "/labels",
+    };
+    format!("{}/{}{labels}", lane.from_type.path_segment(), lane.to_type.path_segment())
+}
+
+/// One line a request: quiet where all went well, and where the same goes wrong again and again.
+pub fn log_answer(
+    portals: &Portals,
+    troubles: &mut Repetition<(AccountIndex, CallResult)>,
+    call: &ArchiveCall,
+    reply: &Reply,
+    result: CallResult,
+    took: Duration,
+    now: Now,
+) {
+    let portal_id = portals.portal(call.lane.account).map(|portal| portal.0.get());
+    let (status, correlation_id, cf_ray) = match reply {
+        Reply::Answer(answer) => {
+            let Headers { correlation_id, cf_ray, .. } = &answer.headers;
+            (Some(answer.status), correlation_id.as_deref(), cf_ray.as_deref())
+        }
+        Reply::Silence(_) => (None, None, None),
+    };
+    let batch = slotmap::Key::data(&call.call).as_ffi();
+    let (lane, pairs, attempt) = (lane_name(&call.lane), call.pairs.len(), call.failures + 1);
+    let (result_word, millis) =
+        (HttpResult::Archive(result).word(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    let wrong = match result {
+        CallResult::Archived | CallResult::Partial => false,
+        CallResult::Refused
+        | CallResult::Throttled
+        | CallResult::Transient(_)
+        | CallResult::LanePaused
+        | CallResult::AccountPaused
+        | CallResult::Unknown => true,
+    };
+    if !wrong {
+        tracing::debug!(
+            portal_id,
+            lane,
+            batch,
+            pairs,
+            attempt,
+            status,
+            result = result_word,
+            millis,
+            correlation_id,
+            cf_ray,
+            "answered"
+        );
+    } else if let Some(repeated) = troubles.admit((call.lane.account, result), now.tick) {
+        tracing::warn!(
+            portal_id,
+            lane,
+            batch,
+            pairs,
+            attempt,
+            status,
+            result = result_word,
+            millis,
+            correlation_id,
+            cf_ray,
+            repeated,
+            "HubSpot did not archive a batch"
+        );
+    }
+}
+
+/// What an operator may want to know, in words.
+pub fn log_notice(portals: &Portals, notice: &Notice) {
+    let portal = |account: &AccountIndex| portals.portal(*account).map(|portal| portal.0.get());
+    match notice {
+        Notice::Paused { account, lane, kind, detail, until } => {
+            let lane = lane.as_ref().map(lane_name);
+            let resume_at = until.map(|until| until.to_string());
+            let (portal_id, kind) = (portal(account), kind.as_str());
+            tracing::warn!(portal_id, lane, kind, detail, resume_at, "paused");
+        }
+        Notice::Resumed { account, lane, kind, lasted } => {
+            let lane = lane.as_ref().map(lane_name);
+            tracing::info!(
+                portal_id = portal(account),
+                lane,
+                kind = kind.as_str(),
+                seconds = lasted.as_secs(),
+                "goes on"
+            );
+        }
+        Notice::Unidentified { account, detail } => {
+            let portal_id = portal(account);
+            tracing::warn!(portal_id, detail, "HubSpot does not say whose token it is; going on without the check");
+        }
+        Notice::Slowed { account, policy, until } => {
+            let resume_at = until.map(|until| until.to_string());
+            tracing::info!(portal_id = portal(account), policy = policy.as_str(), resume_at, "slowed down by HubSpot");
+        }
+        Notice::Isolating { lane, pairs } => {
+            tracing::info!(
+                portal_id = portal(&lane.account),
+                lane = lane_name(lane),
+                pairs,
+                "looking for the pairs at fault"
+            );
+        }
+        Notice::Unattributed { lane, pairs } => {
+            tracing::warn!(
+                portal_id = portal(&lane.account),
+                lane = lane_name(lane),
+                pairs,
+                "isolation.max_requests spent: these pairs failed as UNATTRIBUTED"
+            );
+        }
+    }
+}

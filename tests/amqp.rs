@@ -1,0 +1,753 @@
+//! The broker's edges against a real broker: nothing is acknowledged before its answer is safe, and nothing is lost.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU16;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use association_archiver::amqp::connection::ConnectFault;
+use association_archiver::amqp::consumer::IntakeEvent;
+use association_archiver::amqp::edges::{Edges, Outlet, Source, StartFault};
+use association_archiver::amqp::message::{
+    Answer, Delivered, Envelope, HeaderValue, OutcomeEnvelope, Outgoing, Properties,
+};
+use association_archiver::amqp::publisher::Report;
+use association_archiver::amqp::receipt::Generation;
+use association_archiver::amqp::route::Route;
+use association_archiver::amqp::topology::{Found, Kind, TopologyFault};
+use association_archiver::config::{AmqpSettings, QueueName, SecretSource, SettingKey};
+use association_archiver::contract::ids::JobId;
+use association_archiver::contract::message::{BodyDigest, MessageId};
+use association_archiver::contract::outcome::Status;
+use association_archiver::engine::pause::Tier;
+use harness::{Broker, Client, Message, Options, Relay, Rights, Until, Way, eventually};
+use smallvec::SmallVec;
+
+const SOON: Duration = Duration::from_secs(10);
+const LATER: Duration = Duration::from_secs(90);
+/// RabbitMQ 3.10 can lose a quorum queue whose node is killed within a second of its declaration.
+const QUEUE_SETTLED: Duration = Duration::from_secs(2);
+const IDLE: Duration = Duration::from_millis(700);
+
+const JOBS: &str = "association-archiver.jobs";
+const RESULTS: &str = "association-archiver.results";
+const DEAD_LETTERS: &str = "association-archiver.dead-letters";
+
+#[tokio::test]
+async fn the_whole_topology_is_declared_and_used_as_it_is_the_next_time() {
+    let (client, settings) = own_vhost("declared").await;
+    let first = Edges::start(&settings).await.unwrap();
+    let names: Vec<&str> = first.topology.items.iter().map(|item| item.name.as_str()).collect();
+    let delays: Vec<String> = ["10s", "1m", "10m", "1h"].iter().map(|tier| format!("{JOBS}.delay.{tier}")).collect();
+    let mut expected = vec!["association-archiver", JOBS, RESULTS, DEAD_LETTERS];
+    expected.extend(delays.iter().map(String::as_str));
+    assert_eq!(names, expected);
+    assert!(first.topology.items.iter().all(|item| item.found == Found::Declared), "{:?}", first.topology);
+    assert_eq!(first.topology.warnings, Vec::<String>::new());
+    stop(first).await;
+
+    client.publish(JOBS, jobs(0..3)).await.unwrap();
+    let second = Edges::start(&settings).await.unwrap();
+    assert!(second.topology.items.iter().all(|item| matches!(item.found, Found::Existing { .. })));
+    assert_eq!(second.topology.warnings, Vec::<String>::new());
+    assert_eq!(second.topology.items[1].found, Found::Existing { ready: 3, consumers: 0 });
+    stop(second).await;
+}
+
+#[tokio::test]
+async fn a_jobs_queue_without_dead_letter_target_is_used_and_warned_about() {
+    let (client, settings) = own_vhost("plain-queue").await;
+    client.declare_quorum(JOBS, &[]).await.unwrap();
+    let edges = Edges::start(&settings).await.unwrap();
+    assert_eq!(edges.topology.warnings.len(), 1, "{:?}", edges.topology.warnings);
+    assert!(edges.topology.warnings[0].contains("dead-letter target"), "{:?}", edges.topology.warnings);
+    stop(edges).await;
+}
+
+#[tokio::test]
+async fn without_the_right_to_declare_a_missing_queue_is_named() {
+    let (_, mut settings) = own_vhost("only-check").await;
+    settings.declare_topology = false;
+    let fault = Edges::start(&settings).await.unwrap_err();
+    let StartFault::Topology(TopologyFault::Missing { kind: Kind::Exchange, name }) = &fault else {
+        panic!("{fault}");
+    };
+    assert_eq!(name, "association-archiver");
+    assert!(fault.to_string().contains("amqp.declare_topology"), "{fault}");
+}
+
+#[tokio::test]
+async fn a_user_with_the_least_rights_can_work_on_a_topology_that_is_there() {
+    let broker = Broker::shared().await.unwrap();
+    let (client, settings) = own_vhost("least").await;
+    stop(Edges::start(&settings).await.unwrap()).await;
+    let rights = Rights { configure: "^$", write: "^association-archiver$", read: "^association-archiver\\.jobs$" };
+    broker.add_user("least", "secret", "least", rights).await.unwrap();
+    let least = with_uri(settings, &broker.uri_as("least", "secret", "least"));
+
+    client.publish(JOBS, jobs(0..5)).await.unwrap();
+    let mut edges = Edges::start(&least).await.unwrap();
+    assert!(!edges.topology.warnings.is_empty());
+    for job in take(&mut edges, 5).await {
+        edges.publisher.publish(vec![outcome(job)]).await;
+    }
+    assert_eq!(published(&edges, 5).await.published.len(), 5);
+    stop(edges).await;
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+    assert_eq!(client.count(RESULTS).await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_connection_is_told_apart() {
+    let broker = Broker::shared().await.unwrap();
+    let (_, settings) = own_vhost("faults").await;
+    let begun = Instant::now();
+    let fault = start_fault(&with_uri(settings.clone(), &broker.uri_as("guest", "hunter2", "faults"))).await;
+    assert!(matches!(fault, ConnectFault::AccessRefused { .. }), "{fault}");
+    assert!(!fault.to_string().contains("hunter2"), "{fault}");
+    let fault = start_fault(&with_uri(settings.clone(), &broker.uri_as("guest", "guest", "nowhere"))).await;
+    assert!(matches!(&fault, ConnectFault::VhostRefused { vhost, .. } if vhost == "nowhere"), "{fault}");
+    assert!(begun.elapsed() < SOON, "a refusal is final");
+
+    let mut impatient = settings.clone();
+    impatient.connect_timeout = Duration::from_millis(300);
+    let closed = harness::port::free_port().unwrap();
+    let fault = start_fault(&with_uri(impatient.clone(), &format!("amqp://127.0.0.1:{closed}"))).await;
+    assert!(matches!(fault, ConnectFault::Unreachable { .. }), "{fault}");
+    let plain = with_uri(impatient, &broker.uri().replace("amqp://", "amqps://"));
+    let fault = start_fault(&plain).await;
+    assert!(matches!(fault, ConnectFault::Tls { .. }), "{fault}");
+}
+
+#[tokio::test]
+async fn a_hung_attempt_to_connect_leaves_no_thread() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (_, mut settings) = own_vhost("hung").await;
+    settings.connect_timeout = Duration::from_millis(500);
+    let silent = with_uri(settings, &format!("amqp://{}", listener.local_addr().unwrap()));
+    let fault = start_fault(&silent).await;
+    assert!(fault.to_string().contains("does not answer"), "{fault}");
+    // The other tests of this process have connections of their own, and so threads; but none to this port.
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(SOON, tokio::io::AsyncReadExt::read_to_end(&mut socket, &mut rest)).await;
+    assert!(ended.is_ok(), "the attempt still holds its socket");
+}
+
+#[tokio::test]
+async fn every_job_is_acknowledged_when_its_outcome_is_safe() {
+    let (client, settings) = own_vhost("many").await;
+    let mut edges = Edges::start(&settings).await.unwrap();
+    client.publish(JOBS, jobs(0..20_000)).await.unwrap();
+    answer_all(&mut edges, 20_000).await;
+    assert_eq!(edges.health.acknowledged.get(), 20_000);
+    assert_eq!(edges.health.published.get(), 20_000);
+    assert_eq!((edges.held.jobs(), edges.held.bytes()), (0, 0));
+    stop(edges).await;
+
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+    let outcomes = client.collect(RESULTS, Until::Count(20_000), LATER).await.unwrap();
+    assert_eq!(bodies(&outcomes), bodies(&jobs(0..20_000)));
+    let outcome = &outcomes[0];
+    assert_eq!(outcome.properties.content_type().as_ref().unwrap().as_str(), "application/json");
+    assert_eq!(outcome.properties.kind().as_ref().unwrap().as_str(), "association-archive.outcome.v1");
+    assert_eq!(outcome.properties.app_id().as_ref().unwrap().as_str(), "association-archiver");
+    assert_eq!(*outcome.properties.delivery_mode(), Some(2));
+    assert_eq!(*outcome.properties.timestamp(), Some(1_800_000_000));
+    assert_eq!(outcome.header("x-job-status").unwrap(), "ARCHIVED");
+    assert_eq!(outcome.header("traceparent").unwrap(), "00-1-2-01");
+}
+
+#[tokio::test]
+async fn a_returned_message_among_good_ones_is_not_taken_for_published() {
+    let (client, settings) = own_vhost("returned").await;
+    let mut edges = Edges::start(&settings).await.unwrap();
+    let delay = format!("{JOBS}.delay.1h");
+    client.delete(&delay).await.unwrap();
+    client.publish(JOBS, jobs(0..2_000)).await.unwrap();
+    let mut answers = Vec::new();
+    for (job, number) in take(&mut edges, 2_000).await.into_iter().zip(0..) {
+        answers.push(if number % 10 == 3 { parked(job, Tier::OneHour) } else { outcome(job) });
+    }
+    edges.publisher.publish(answers).await;
+    // The topology is mended by the publisher, and then the rest goes out too.
+    assert_eq!(published(&edges, 2_000).await.published.len(), 2_000);
+    assert!(edges.health.returned.get() > 0);
+    stop(edges).await;
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+    assert_eq!(client.count(RESULTS).await.unwrap(), 1_800);
+    assert_eq!(client.count(&delay).await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn what_has_no_route_waits_until_somebody_makes_one() {
+    let (client, mut settings) = own_vhost("no-route").await;
+    stop(Edges::start(&settings).await.unwrap()).await;
+    settings.declare_topology = false;
+    let mut edges = Edges::start(&settings).await.unwrap();
+    client.delete(RESULTS).await.unwrap();
+    client.publish(JOBS, jobs(0..50)).await.unwrap();
+    let answers = take(&mut edges, 50).await.into_iter().map(outcome).collect();
+    edges.publisher.publish(answers).await;
+    eventually(SOON, "a word about the missing queue", async || {
+        Ok(edges
+            .health
+            .publishing_trouble
+            .get()
+            .filter(|trouble| trouble.contains(RESULTS) || trouble.contains("results")))
+    })
+    .await
+    .unwrap();
+    assert_eq!(edges.health.acknowledged.get(), 0);
+    assert_eq!(edges.held.jobs(), 50);
+
+    client.declare_quorum(RESULTS, &[]).await.unwrap();
+    client.bind(RESULTS, "association-archiver", "results").await.unwrap();
+    assert_eq!(published(&edges, 50).await.published.len(), 50);
+    assert_eq!(edges.health.publishing_trouble.get(), None);
+    stop(edges).await;
+    assert_eq!(client.count(RESULTS).await.unwrap(), 50);
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_full_results_queue_holds_outcomes_back_and_parked_jobs_not() {
+    let (client, settings) = own_vhost("full").await;
+    let full = [("x-max-length", 5_i32.into()), ("x-overflow", long_string("reject-publish"))];
+    client.declare_quorum(RESULTS, &full).await.unwrap();
+    client.publish(RESULTS, jobs(100..110)).await.unwrap();
+    let mut edges = Edges::start(&settings).await.unwrap();
+    client.publish(JOBS, jobs(0..100)).await.unwrap();
+    let mut held = take(&mut edges, 100).await;
+    let late = held.split_off(90);
+    edges.publisher.publish(held.into_iter().map(outcome).collect()).await;
+    eventually(SOON, "refused outcomes", async || Ok((edges.health.refused.get() > 0).then_some(()))).await.unwrap();
+    edges.publisher.publish(late.into_iter().map(|job| parked(job, Tier::OneHour)).collect()).await;
+    let delay = format!("{JOBS}.delay.1h");
+    eventually(SOON, "the parked jobs", async || Ok((client.count(&delay).await? == 10).then_some(()))).await.unwrap();
+
+    let collected = client.collect(RESULTS, Until::Count(100), LATER).await.unwrap();
+    let mut expected = jobs(0..90);
+    expected.extend(jobs(100..110));
+    assert_eq!(bodies(&collected), bodies(&expected));
+    assert_eq!(published(&edges, 100).await.published.len(), 100);
+    stop(edges).await;
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_of_two_messages_needs_both() {
+    let (client, mut settings) = own_vhost("two").await;
+    stop(Edges::start(&settings).await.unwrap()).await;
+    settings.declare_topology = false;
+    let mut edges = Edges::start(&settings).await.unwrap();
+    client.delete(DEAD_LETTERS).await.unwrap();
+    client.publish(JOBS, [message("no job").with_header("x-death", "forged").unwrap()]).await.unwrap();
+    let job = take(&mut edges, 1).await.remove(0);
+    let category = ("x-reject-category", HeaderValue::Text("MALFORMED_JOB".into()));
+    let letter = Outgoing {
+        route: Route::DeadLetters,
+        body: job.body.clone().into(),
+        envelope: Envelope::Copy(job.properties.republished([category])),
+    };
+    edges.publisher.publish(vec![outcome(job).and(letter)]).await;
+    eventually(SOON, "the outcome", async || Ok((client.count(RESULTS).await? == 1).then_some(()))).await.unwrap();
+    assert_eq!(edges.health.acknowledged.get(), 0);
+    client.declare_quorum(DEAD_LETTERS, &[]).await.unwrap();
+    client.bind(DEAD_LETTERS, "association-archiver", "dead-letters").await.unwrap();
+    assert_eq!(published(&edges, 1).await.published.len(), 1);
+    stop(edges).await;
+    let letters = client.get_all(DEAD_LETTERS).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].header("x-reject-category").unwrap(), "MALFORMED_JOB");
+    assert_eq!((letters[0].body.as_slice(), letters[0].header("x-death")), (b"no job".as_slice(), None));
+    assert_eq!(client.count(RESULTS).await.unwrap(), 1, "the outcome is not published again");
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_stuck_job_holds_up_no_other() {
+    let (client, settings) = own_vhost("stuck").await;
+    let mut edges = Edges::start(&settings).await.unwrap();
+    client.publish(JOBS, jobs(0..1_000)).await.unwrap();
+    let mut held = take(&mut edges, 1_000).await;
+    let stuck = held.remove(0);
+    edges.publisher.publish(held.into_iter().map(outcome).collect()).await;
+    published(&edges, 999).await;
+    eventually(SOON, "999 acknowledgements", async || {
+        let unacknowledged =
+            Broker::shared().await?.ctl(&["list_queues", "-p", "stuck", "messages_unacknowledged", "name"]).await?;
+        Ok(unacknowledged.lines().any(|line| line == format!("1\t{JOBS}")).then_some(()))
+    })
+    .await
+    .unwrap();
+    edges.settler.settle(vec![stuck.receipt.hand_back()]).await;
+    let again = take(&mut edges, 1).await.remove(0);
+    assert!(again.redelivered);
+    edges.publisher.publish(vec![outcome(again)]).await;
+    published(&edges, 1).await;
+    stop(edges).await;
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn draining_hands_back_what_nobody_has_seen_and_settles_the_rest() {
+    let (client, mut settings) = own_vhost("drain").await;
+    settings.prefetch = NonZeroU16::new(6_000).unwrap();
+    let mut edges = Edges::start(&settings).await.unwrap();
+    client.publish(JOBS, jobs(0..30_000)).await.unwrap();
+    let held = take(&mut edges, 500).await;
+    edges.intake.drain();
+    let mut seen = held;
+    let mut begun = 0;
+    while let Some(event) = edges.intake.next().await {
+        match event {
+            IntakeEvent::Jobs(jobs) => seen.extend(jobs),
+            IntakeEvent::Began(_) => begun += 1,
+            IntakeEvent::Lost(_) | IntakeEvent::Overfull => panic!("{event:?}"),
+        }
+    }
+    assert_eq!(begun, 0);
+    let answered = seen.len();
+    assert!(!edges.health.consuming.get());
+    // At once, not only when the channel closes: others wait for the work.
+    let rest = eventually(SOON, "the rest of the jobs back in their queue", async || {
+        let ready = client.count(JOBS).await? as usize;
+        Ok((ready == 30_000 - answered).then_some(ready))
+    });
+    rest.await.unwrap();
+    edges.publisher.publish(seen.into_iter().map(outcome).collect()).await;
+    stop(edges).await;
+    assert_eq!(client.count(RESULTS).await.unwrap() as usize, answered);
+    assert_eq!(client.count(JOBS).await.unwrap() as usize, 30_000 - answered);
+}
+
+#[tokio::test]
+async fn a_deleted_jobs_queue_is_declared_again_and_used() {
+    let (client, settings) = own_vhost("deleted").await;
+    let mut edges = Edges::start(&settings).await.unwrap();
+    client.publish(JOBS, jobs(0..10)).await.unwrap();
+    let lost = take(&mut edges, 10).await;
+    client.delete(JOBS).await.unwrap();
+    let Some(IntakeEvent::Lost(Generation(1))) = edges.intake.next().await else { panic!("no word of the loss") };
+    edges.publisher.publish(lost.into_iter().map(outcome).collect()).await;
+    assert_eq!(stale(&edges, 10).await.len(), 10);
+    eventually(SOON, "a new jobs queue", async || Ok(client.exists(JOBS).await?.then_some(()))).await.unwrap();
+    client.publish(JOBS, jobs(10..20)).await.unwrap();
+    answer_all(&mut edges, 10).await;
+    stop(edges).await;
+    let outcomes = client.get_all(RESULTS).await.unwrap();
+    assert_eq!(bodies(&outcomes), bodies(&jobs(10..20)));
+}
+
+#[tokio::test]
+async fn large_jobs_do_not_fill_the_memory() {
+    let (client, mut settings) = own_vhost("large").await;
+    settings.max_held_bytes = 4 * 1024 * 1024;
+    let mut edges = Edges::start(&settings).await.unwrap();
+    let large = (0..60).map(|number| message(&format!("{}{number}", "x".repeat(262_144))));
+    client.publish(JOBS, large).await.unwrap();
+    let (mut answered, mut overfull, mut held) = (0, 0, Vec::new());
+    while answered < 60 {
+        match tokio::time::timeout(SOON, edges.intake.next()).await.expect("more jobs").unwrap() {
+            IntakeEvent::Began(_) => {}
+            IntakeEvent::Jobs(jobs) => held.extend(jobs),
+            IntakeEvent::Overfull => overfull += 1,
+            IntakeEvent::Lost(_) => panic!("lost"),
+        }
+        assert!(edges.held.bytes() < 6 * 1024 * 1024, "{} bytes held", edges.held.bytes());
+        if overfull > 0 && !held.is_empty() {
+            answered += held.len();
+            edges.publisher.publish(held.drain(..).map(outcome).collect()).await;
+        }
+    }
+    assert!(overfull > 0);
+    stop(edges).await;
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+    assert_eq!(client.count(RESULTS).await.unwrap(), 60);
+}
+
+#[tokio::test]
+async fn connections_closed_by_the_broker_cost_nothing() {
+    let broker = Broker::start(Options::default()).await.unwrap();
+    let client = Client::new(&broker.uri());
+    let mut edges = Edges::start(&settings(&broker.uri())).await.unwrap();
+    client.publish(JOBS, jobs(0..5_000)).await.unwrap();
+    let mut closed = false;
+    answer_while(&mut edges, &client, 5_000, async |edges, answered| {
+        if answered > 1_000 && !closed {
+            closed = true;
+            broker.close_all_connections().await?;
+        }
+        let _ = edges;
+        Ok(())
+    })
+    .await;
+    stop(edges).await;
+    assert_at_least_once(&client, 5_000).await;
+}
+
+#[tokio::test]
+async fn a_broker_killed_and_restarted_loses_nothing() {
+    let broker = Broker::start(Options::default()).await.unwrap();
+    let client = Client::new(&broker.uri());
+    let mut edges = Edges::start(&settings(&broker.uri())).await.unwrap();
+    client.publish(JOBS, jobs(0..5_000)).await.unwrap();
+    tokio::time::sleep(QUEUE_SETTLED).await;
+    let mut killed = false;
+    answer_while(&mut edges, &client, 5_000, async |edges, answered| {
+        if answered > 1_000 && !killed {
+            killed = true;
+            broker.kill9().await?;
+            eventually(SOON, "truth about the loss", async || Ok((!edges.health.consuming.get()).then_some(())))
+                .await?;
+            broker.restart().await?;
+        }
+        Ok(())
+    })
+    .await;
+    assert!(edges.health.consuming.get() && edges.health.publishing.get());
+    stop(edges).await;
+    assert_at_least_once(&client, 5_000).await;
+}
+
+#[tokio::test]
+async fn a_memory_alarm_stops_publishing_and_not_acknowledging() {
+    let broker = Broker::start(Options::default()).await.unwrap();
+    let client = Client::new(&broker.uri());
+    let mut edges = Edges::start(&settings(&broker.uri())).await.unwrap();
+    client.publish(JOBS, jobs(0..200)).await.unwrap();
+    let mut held = take(&mut edges, 200).await;
+    broker.raise_memory_alarm().await.unwrap();
+    let given_back = held.split_off(100);
+    edges.publisher.publish(held.into_iter().map(outcome).collect()).await;
+    eventually(SOON, "the block", async || Ok(edges.health.blocked.get().then_some(()))).await.unwrap();
+    edges.settler.settle(given_back.into_iter().map(|job| job.receipt.hand_back()).collect()).await;
+    let again = take(&mut edges, 100).await;
+    assert!(again.iter().all(|job| job.redelivered));
+    broker.clear_memory_alarm().await.unwrap();
+    assert_eq!(published(&edges, 100).await.published.len(), 100);
+    eventually(SOON, "the end of the block", async || Ok((!edges.health.blocked.get()).then_some(()))).await.unwrap();
+    edges.publisher.publish(again.into_iter().map(outcome).collect()).await;
+    published(&edges, 100).await;
+    stop(edges).await;
+    assert_eq!(bodies(&client.get_all(RESULTS).await.unwrap()), bodies(&jobs(0..200)));
+}
+
+#[tokio::test]
+async fn a_connection_cut_in_the_middle_of_a_frame_is_made_again() {
+    let broker = Broker::shared().await.unwrap();
+    let (client, _) = own_vhost("cut").await;
+    let relay = Relay::start(broker.address()).await.unwrap();
+    let mut edges = Edges::start(&settings(&relay.through(&broker.uri_as("guest", "guest", "cut")))).await.unwrap();
+    client.publish(JOBS, jobs(0..5_000)).await.unwrap();
+    let mut cut = false;
+    answer_while(&mut edges, &client, 5_000, async |_, answered| {
+        if answered > 500 && !cut {
+            cut = true;
+            relay.cut_after(Way::ToServer, 40_001);
+        }
+        Ok(())
+    })
+    .await;
+    stop(edges).await;
+    assert_at_least_once(&client, 5_000).await;
+}
+
+#[tokio::test]
+async fn a_message_that_costs_the_connection_holds_up_no_other() {
+    let (client, settings) = own_vhost("poison").await;
+    let mut edges = Edges::start(&settings).await.unwrap();
+    client.publish(JOBS, jobs(0..300)).await.unwrap();
+    let mut held = take(&mut edges, 300).await;
+    let poison = held.remove(150);
+    let oversize = ("x-more-than-a-frame", HeaderValue::Text("x".repeat(200_000)));
+    let copy = Envelope::Copy(poison.properties.republished([oversize]));
+    let letter = Outgoing { route: Route::DeadLetters, body: poison.body.into(), envelope: copy };
+    let mut answers: Vec<Answer> = held.into_iter().map(outcome).collect();
+    answers.insert(150, Answer::new(7, Some(poison.receipt), letter));
+    edges.publisher.publish(answers).await;
+    let report = published(&edges, 299).await;
+    assert!(report.published.iter().all(|answer| answer.key == 0));
+    eventually(SOON, "a complaint", async || Ok(edges.health.publishing_trouble.get())).await.unwrap();
+    assert_eq!(edges.held.jobs(), 1);
+    edges.intake.drain();
+    while edges.intake.next().await.is_some() {}
+    edges.publisher.close(Duration::ZERO).await;
+    edges.closer.close().await;
+    assert_eq!(client.count(JOBS).await.unwrap(), 1, "the job itself is kept");
+}
+
+#[tokio::test]
+async fn a_frozen_broker_is_noticed_and_costs_nothing() {
+    let broker = Broker::start(Options::default()).await.unwrap();
+    let client = Client::new(&broker.uri());
+    let uri = format!("{}?heartbeat=2", broker.uri());
+    let mut edges = Edges::start(&settings(&uri)).await.unwrap();
+    client.publish(JOBS, jobs(0..5_000)).await.unwrap();
+    let mut frozen = false;
+    answer_while(&mut edges, &client, 5_000, async |edges, answered| {
+        if answered > 1_000 && !frozen {
+            frozen = true;
+            broker.freeze()?;
+            eventually(SOON, "the silence noticed", async || Ok((!edges.health.consuming.get()).then_some(()))).await?;
+            broker.thaw()?;
+        }
+        Ok(())
+    })
+    .await;
+    stop(edges).await;
+    assert_at_least_once(&client, 5_000).await;
+}
+
+#[tokio::test]
+async fn jobs_held_beyond_the_brokers_patience_come_again() {
+    let broker = Broker::start(Options::default().consumer_timeout(Duration::from_secs(3))).await.unwrap();
+    let client = Client::new(&broker.uri());
+    let mut edges = Edges::start(&settings(&broker.uri())).await.unwrap();
+    client.publish(JOBS, jobs(0..10)).await.unwrap();
+    let held = take(&mut edges, 10).await;
+    let lost = tokio::time::timeout(LATER, edges.intake.next()).await.unwrap();
+    assert!(matches!(lost, Some(IntakeEvent::Lost(Generation(1)))), "{lost:?}");
+    edges.publisher.publish(held.into_iter().map(outcome).collect()).await;
+    assert_eq!(stale(&edges, 10).await.len(), 10);
+    let again = take(&mut edges, 10).await;
+    assert!(again.iter().all(|job| job.redelivered));
+    edges.publisher.publish(again.into_iter().map(outcome).collect()).await;
+    published(&edges, 10).await;
+    stop(edges).await;
+    assert_eq!(client.count(RESULTS).await.unwrap(), 10);
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn parked_jobs_come_back_by_themselves() {
+    let (client, settings) = own_vhost("parked").await;
+    let mut edges = Edges::start(&settings).await.unwrap();
+    client.publish(JOBS, jobs(0..20)).await.unwrap();
+    let begun = Instant::now();
+    let jobs_to_park = take(&mut edges, 20).await;
+    edges.publisher.publish(jobs_to_park.into_iter().map(|job| parked(job, Tier::TenSeconds)).collect()).await;
+    published(&edges, 20).await;
+    assert_eq!(edges.held.jobs(), 0);
+    let mut back = Vec::new();
+    while back.len() < 20 {
+        match tokio::time::timeout(LATER, edges.intake.next()).await.unwrap().unwrap() {
+            IntakeEvent::Jobs(jobs) => back.extend(jobs),
+            IntakeEvent::Began(_) | IntakeEvent::Lost(_) | IntakeEvent::Overfull => panic!("interrupted"),
+        }
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(9), "{:?}", begun.elapsed());
+    assert!(back.iter().all(|job| job.properties.integer_header("x-archiver-tier") == Some(1)));
+    assert_eq!(back[0].properties.message_id(), Some("job 0"));
+    edges.publisher.publish(back.into_iter().map(outcome).collect()).await;
+    published(&edges, 20).await;
+    stop(edges).await;
+}
+
+#[tokio::test]
+async fn dead_letters_are_put_back_by_the_same_means() {
+    let (client, settings) = own_vhost("redrive").await;
+    let mut letters = Edges::start_on(&settings, Source::DeadLetters).await.unwrap();
+    client.publish(DEAD_LETTERS, jobs(0..100)).await.unwrap();
+    let mut taken = take(&mut letters, 100).await;
+    let kept = taken.split_off(60);
+    let again = taken.into_iter().map(|letter| {
+        let copy = Envelope::Copy(letter.properties.republished([("x-redriven", HeaderValue::Integer(1))]));
+        let message = Outgoing { route: Route::Jobs, body: letter.body.into(), envelope: copy };
+        Answer::new(0, Some(letter.receipt), message)
+    });
+    letters.publisher.publish(again.collect()).await;
+    published(&letters, 60).await;
+    letters.settler.settle(kept.into_iter().map(|letter| letter.receipt.hand_back()).collect()).await;
+    stop(letters).await;
+    assert_eq!(client.count(DEAD_LETTERS).await.unwrap(), 40);
+    assert_eq!(bodies(&client.get_all(JOBS).await.unwrap()), bodies(&jobs(0..60)));
+}
+
+#[tokio::test]
+async fn jobs_are_enqueued_without_consuming() {
+    let (client, settings) = own_vhost("enqueue").await;
+    let outlet = Outlet::start(&settings).await.unwrap();
+    let answers = (0..500_u64).map(|number| {
+        let envelope = Envelope::Copy(Properties::of_job(&format!("job {number}")));
+        Answer::new(number, None, Outgoing { route: Route::Jobs, body: format!("job {number}").into(), envelope })
+    });
+    outlet.publisher.publish(answers.collect()).await;
+    assert_eq!(outlet.publisher.waiting(), 500);
+    let mut keys = Vec::new();
+    while keys.len() < 500 {
+        keys.extend(outlet.publisher.report().await.published.into_iter().map(|answer| answer.key));
+    }
+    assert_eq!(outlet.publisher.waiting(), 0);
+    keys.sort_unstable();
+    assert!(keys.into_iter().eq(0..500));
+    outlet.publisher.close(SOON).await;
+    outlet.closer.close().await;
+    let queued = client.get_all(JOBS).await.unwrap();
+    assert_eq!(bodies(&queued), bodies(&jobs(0..500)));
+    assert_eq!(queued[0].message_id(), Some("job 0"));
+}
+
+async fn own_vhost(name: &str) -> (Client, AmqpSettings) {
+    let vhost = Broker::shared().await.unwrap().vhost(name).await.unwrap();
+    (Client::new(&vhost.uri), settings(&vhost.uri))
+}
+
+fn settings(uri: &str) -> AmqpSettings {
+    let mut settings = with_uri(AmqpSettings::default(), uri);
+    settings.connect_timeout = SOON;
+    assert_eq!(settings.jobs_queue, QueueName::new(JOBS).unwrap());
+    settings
+}
+
+fn with_uri(mut settings: AmqpSettings, uri: &str) -> AmqpSettings {
+    settings.uri = SecretSource::inline(SettingKey::new("amqp.uri"), uri.into());
+    settings
+}
+
+async fn start_fault(settings: &AmqpSettings) -> ConnectFault {
+    match Edges::start(settings).await {
+        Err(StartFault::Connect(fault)) => fault,
+        Err(fault) => panic!("{fault}"),
+        Ok(_) => panic!("connected"),
+    }
+}
+
+async fn stop(mut edges: Edges) {
+    edges.intake.drain();
+    while edges.intake.next().await.is_some() {}
+    edges.publisher.close(SOON).await;
+    let begun = Instant::now();
+    edges.closer.close().await;
+    assert!(begun.elapsed() < SOON);
+}
+
+/// Waits for so many jobs of the present generation.
+async fn take(edges: &mut Edges, number: usize) -> Vec<Delivered> {
+    let mut taken = Vec::new();
+    while taken.len() < number {
+        match tokio::time::timeout(SOON, edges.intake.next()).await.expect("more jobs").expect("not drained") {
+            IntakeEvent::Jobs(jobs) => taken.extend(jobs),
+            IntakeEvent::Began(_) => {}
+            IntakeEvent::Lost(_) | IntakeEvent::Overfull => panic!("interrupted"),
+        }
+    }
+    taken
+}
+
+async fn published(edges: &Edges, number: usize) -> Report {
+    let mut all = Report::default();
+    while all.published.len() < number {
+        let report = tokio::time::timeout(LATER, edges.publisher.report()).await.expect("more reports");
+        all.published.extend(report.published);
+        all.stale.extend(report.stale);
+    }
+    all
+}
+
+async fn stale(edges: &Edges, number: usize) -> Vec<Answer> {
+    let mut all = Vec::new();
+    while all.len() < number {
+        all.extend(tokio::time::timeout(SOON, edges.publisher.report()).await.expect("more reports").stale);
+    }
+    all
+}
+
+async fn answer_all(edges: &mut Edges, number: usize) {
+    let mut answered = 0;
+    while answered < number {
+        match tokio::time::timeout(SOON, edges.intake.next()).await.expect("more jobs").expect("not drained") {
+            IntakeEvent::Jobs(jobs) => {
+                answered += jobs.len();
+                edges.publisher.publish(jobs.into_iter().map(outcome).collect()).await;
+            }
+            IntakeEvent::Began(_) => {}
+            IntakeEvent::Lost(_) | IntakeEvent::Overfull => panic!("interrupted"),
+        }
+    }
+    published(edges, number).await;
+}
+
+/// Answers jobs until none is left and none is in hand, whatever `disturb` does, which is told how many were answered.
+async fn answer_while(
+    edges: &mut Edges,
+    client: &Client,
+    number: usize,
+    mut disturb: impl AsyncFnMut(&Edges, usize) -> Result<()>,
+) {
+    let end = Instant::now() + LATER;
+    let mut answered = 0;
+    loop {
+        assert!(Instant::now() < end, "{answered} answered of {number}");
+        match tokio::time::timeout(IDLE, edges.intake.next()).await {
+            Ok(Some(IntakeEvent::Jobs(jobs))) => {
+                answered += jobs.len();
+                edges.publisher.publish(jobs.into_iter().map(outcome).collect()).await;
+            }
+            Ok(Some(IntakeEvent::Began(_) | IntakeEvent::Lost(_) | IntakeEvent::Overfull)) => {}
+            Ok(None) => panic!("drained"),
+            Err(_idle) => {
+                let quiet = edges.health.consuming.get() && edges.held.jobs() == 0;
+                if answered >= number && quiet && client.count(JOBS).await.unwrap_or(1) == 0 {
+                    return;
+                }
+            }
+        }
+        disturb(edges, answered).await.unwrap();
+    }
+}
+
+async fn assert_at_least_once(client: &Client, number: usize) {
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+    let outcomes = client.collect(RESULTS, Until::Idle(IDLE), LATER).await.unwrap();
+    let distinct: HashSet<&[u8]> = outcomes.iter().map(|message| message.body.as_slice()).collect();
+    assert_eq!(distinct.len(), number, "outcomes missing");
+    let mut ids: HashMap<&[u8], HashSet<&str>> = HashMap::new();
+    for outcome in &outcomes {
+        ids.entry(&outcome.body).or_default().insert(outcome.message_id().unwrap());
+    }
+    assert!(ids.values().all(|ids| ids.len() == 1), "a copy under another id");
+    println!("{} copies of {number} outcomes", outcomes.len() - number);
+}
+
+fn jobs(numbers: std::ops::Range<usize>) -> Vec<Message> {
+    numbers.map(|number| message(&format!("job {number}"))).collect()
+}
+
+fn message(body: &str) -> Message {
+    Message::new(body).id(&body[..body.len().min(100)]).unwrap()
+}
+
+fn bodies(messages: &[Message]) -> Vec<&[u8]> {
+    let mut bodies: Vec<&[u8]> = messages.iter().map(|message| message.body.as_slice()).collect();
+    bodies.sort_unstable();
+    bodies
+}
+
+/// An outcome whose body is the job's, so that it can be matched.
+fn outcome(job: Delivered) -> Answer {
+    let job_id = JobId::new(job.properties.message_id().unwrap()).unwrap();
+    let mut trace = SmallVec::new();
+    trace.push(("traceparent", "00-1-2-01".to_owned()));
+    let envelope = OutcomeEnvelope {
+        message_id: MessageId::of_outcome(None, &job_id, &BodyDigest::of(&job.body), 0),
+        correlation_id: job_id.as_str().to_owned(),
+        status: Status::Archived,
+        timestamp: 1_800_000_000,
+        trace,
+    };
+    let message = Outgoing { route: Route::Results, body: job.body.into(), envelope: Envelope::Outcome(envelope) };
+    Answer::new(0, Some(job.receipt), message)
+}
+
+fn parked(job: Delivered, tier: Tier) -> Answer {
+    let copy: Properties = job.properties.republished([("x-archiver-tier", HeaderValue::Integer(1))]);
+    let message = Outgoing { route: Route::Delay(tier), body: job.body.into(), envelope: Envelope::Copy(copy) };
+    Answer::new(0, Some(job.receipt), message)
+}
+
+fn long_string(text: &str) -> lapin::types::AMQPValue {
+    lapin::types::AMQPValue::LongString(text.into())
+}
