@@ -30,4 +30,4 @@ pub mod ledger;
 #[expect(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
 mod tests;
 
-pub use engine::{Counters, Engine, EnginePolicy, Waiting};
+pub use engine::{Counters, Engine, EnginePolicy, Remains, Waiting};
