@@ -76,6 +76,16 @@ pub struct Counters {
     pub merged: u64,
 }
 
+/// What an idle engine must not keep; see [`Engine::remains`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Remains {
+    pub pairs: bool,
+    pub batches: usize,
+    pub calls: usize,
+    pub lanes: usize,
+    pub times: usize,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Engine {
@@ -112,6 +122,9 @@ const MAX_EMPTY_STANDING: usize = 1_000;
 
 /// With the wall clock set forward or back, a date may come sooner than thought: never sleep longer than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// Times of jobs that have left are kept until so many of them, and as many as there are jobs, have gathered.
+const STALE_TIMES: usize = 64;
 
 impl Engine {
     /// `seed` is all the randomness there is: equal inputs give equal commands.
@@ -329,6 +342,17 @@ impl Engine {
         self.counters
     }
 
+    /// What is kept of jobs that have left: nothing, but for a few times that have not come yet.
+    pub fn remains(&self) -> Remains {
+        Remains {
+            pairs: !self.backlog.is_empty(),
+            batches: self.batches.len(),
+            calls: self.calls.len(),
+            lanes: self.lanes.values().filter(|lane| lane.pause.is_none()).count(),
+            times: self.holds.len().max(self.expiries.len()).saturating_sub(STALE_TIMES),
+        }
+    }
+
     pub(super) fn mark_ready(&mut self, account: AccountIndex) {
         let of_account = &mut self.accounts[account.0 as usize];
         if !of_account.queued {
@@ -354,7 +378,20 @@ impl Engine {
         self.random.f64()
     }
 
+    /// A job that came with a far `notAfter`, or that left behind one that stays, must not leave its times for long.
+    fn forget_times(&mut self) {
+        let Self { jobs, holds, expiries, .. } = self;
+        let most = jobs.len() * 2 + STALE_TIMES;
+        if holds.len() > most {
+            holds.retain(|(_, job)| jobs.contains_key(*job));
+        }
+        if expiries.len() > most {
+            expiries.retain(|Reverse((_, job))| jobs.contains_key(*job));
+        }
+    }
+
     pub(super) fn released(&mut self, job: &Job) {
+        self.forget_times();
         self.held_bytes -= job.weight;
         if let Some(account) = self.accounts.get_mut(job.account.0 as usize) {
             account.held_jobs = account.held_jobs.saturating_sub(1);

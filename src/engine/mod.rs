@@ -33,4 +33,4 @@ pub mod status;
 #[expect(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
 mod tests;
 
-pub use engine::{Counters, Engine, EnginePolicy, Waiting};
+pub use engine::{Counters, Engine, EnginePolicy, Remains, Waiting};
