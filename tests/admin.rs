@@ -568,7 +568,7 @@ fn engine() -> Engine {
         },
         isolation_requests: 200,
         max_in_flight: 64,
-        waiting: Waiting::InHand,
+        waiting: Waiting::InHand { give_up_after: Duration::from_secs(30) },
     };
     let account = |portal| AccountPolicy {
         portal: NonZeroU64::new(portal).map(PortalId),

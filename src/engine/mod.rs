@@ -24,13 +24,14 @@ mod standstill;
 pub mod verdict;
 
 mod departure;
+#[expect(clippy::module_inception, reason = "the engine itself, beside the ideas it holds")]
 mod engine;
 pub mod ledger;
 
 pub mod status;
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
+#[expect(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
 pub use engine::{Counters, Engine, EnginePolicy, Remains, Waiting};

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::seams::{Arrival, Clock, Departure, Errand, Return};
+use super::seams::{Archived, Arrival, Clock, Departure, Errand, Return};
 use super::watching::Watcher;
 use crate::admin::command::{Action, AdminCommand, Subject};
 use crate::engine::Engine;
@@ -114,7 +114,8 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
 
     fn take_return(&mut self, back: Return, now: Now) {
         match back {
-            Return::Archived { call, reply, took } => {
+            Return::Archived(archived) => {
+                let Archived { call, reply, took } = *archived;
                 let result = self.engine.answered(call.call, &reply, now);
                 self.watcher.archived(&call, &reply, result, took, now);
             }

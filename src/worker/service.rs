@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::accounts::Portals;
 use super::calls::{self, Calls};
@@ -65,6 +66,9 @@ const MAX_ARRIVALS: usize = 16;
 /// At least so long is left for publishing the last answers, however long the requests took.
 const LEAST_TIME_TO_PUBLISH: Duration = Duration::from_secs(5);
 
+/// How long a token refresh that is on the wire is waited for at the end.
+pub const LAST_REFRESH: Duration = Duration::from_secs(10);
+
 /// Runs until `stop` and everything in flight is finished, or the grace is over.
 pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, StartError> {
     let accounts = settings.hubspot.accounts()?;
@@ -103,7 +107,11 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let taking_in = tokio::spawn(reader.take_in(intake, arrivals_in, ready_in, stop.clone()));
     let departing = tokio::spawn(departures::run(departures, ready, Arc::clone(&publisher), settler));
     let remembering = tokio::spawn(departures::remember(Arc::clone(&publisher), recent, Arc::clone(&metrics)));
-    let calling = tokio::spawn(Calls { client, credentials: credentials.clone() }.run(errands, returns_in.clone()));
+    let refreshing = TaskTracker::new();
+    let calling = tokio::spawn(
+        Calls { client, credentials: credentials.clone(), refreshing: refreshing.clone() }
+            .run(errands, returns_in.clone()),
+    );
     let watching = tokio::spawn(watch::watch(credentials, news_in));
     let passing_on = tokio::spawn(calls::watch(news, returns_in));
 
@@ -126,6 +134,10 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
         task.abort();
     }
     closer.close().await;
+    refreshing.close();
+    if timeout(LAST_REFRESH, refreshing.wait()).await.is_err() {
+        tracing::warn!("a token refresh is still without an answer; if HubSpot changed the refresh token, it is lost");
+    }
     endpoints.close().await;
     Ok(if finished && answered { Ended::Drained } else { Ended::GraceExpired })
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use association_archiver::contract::ids::AccountIndex;
-use association_archiver::engine::{Engine, Remains};
 use association_archiver::engine::backlog::JobKey;
 use association_archiver::engine::clock::{Now, Tick};
 use association_archiver::engine::command::{
     ArchiveCall, CallKey, Carried, Command, NewJob, Notice, RefreshReply, Settled,
 };
 use association_archiver::engine::pause::Tier;
+use association_archiver::engine::{Engine, Remains};
 use hashbrown::HashMap;
 
 use crate::agenda::{Happening, Heard};
@@ -134,7 +134,10 @@ impl<'s> Life<'s> {
     /// The engine asked to be woken at a moment at which it was woken already.
     pub fn woken_in_vain(&mut self, time_stood_still: bool) -> Kept {
         self.wakes_without_progress = if time_stood_still { self.wakes_without_progress + 1 } else { 0 };
-        promise!(self.wakes_without_progress < MOST_WAKES, "the engine wants to be woken again and again at one moment");
+        promise!(
+            self.wakes_without_progress < MOST_WAKES,
+            "the engine wants to be woken again and again at one moment"
+        );
         Ok(())
     }
 
@@ -282,7 +285,8 @@ impl<'s> Life<'s> {
             }
             Heard::Refresh(reply, granted) => {
                 let account = self.promises.heard_of_access(call);
-                if let (Some(account), RefreshReply::Granted { .. }, Some((access, read))) = (account, &reply, granted) {
+                if let (Some(account), RefreshReply::Granted { .. }, Some((access, read))) = (account, &reply, granted)
+                {
                     self.credentials[account.0 as usize] = Credentials { read, access: Some(access) };
                 }
                 self.engine.refreshed(call, reply, now);

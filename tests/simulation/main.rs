@@ -49,10 +49,18 @@ fn every_promise_is_kept_whatever_goes_wrong() {
         let told = std::panic::catch_unwind(|| run(&scenario, false));
         match told {
             Ok(Ok(summary)) => requests += summary.requests,
-            Ok(Err(what)) => { println!("{seed}: {}", what.0); broken += 1; }
-            Err(_) => { println!("{seed}: panic"); broken += 1; }
+            Ok(Err(what)) => {
+                println!("{seed}: {}", what.0);
+                broken += 1;
+            }
+            Err(_) => {
+                println!("{seed}: panic");
+                broken += 1;
+            }
         }
-        if one.elapsed().as_millis() > 1000 { println!("{seed} took {:?}", one.elapsed()); }
+        if one.elapsed().as_millis() > 1000 {
+            println!("{seed} took {:?}", one.elapsed());
+        }
     }
     println!("{:?} {requests} requests", began.elapsed());
     assert_eq!(broken, 0);

@@ -305,7 +305,9 @@ impl<'s> Run<'s> {
     /// The grace is over, or nothing is left to do.
     fn end_life(&mut self) {
         let Some(life) = self.life.take() else { return };
-        self.out.trace.note(self.out.now, "end", [0, 0], || format!("process {}, idle: {}", life.number, life.is_idle()));
+        self.out
+            .trace
+            .note(self.out.now, "end", [0, 0], || format!("process {}, idle: {}", life.number, life.is_idle()));
         self.out.verity.disturbed |= !life.is_idle();
         self.out.broker.requeue_all();
         self.out.after(life.stopping.unwrap_or_default(), Happening::Start);

@@ -111,7 +111,8 @@ impl Scenario {
         let in_hand = rng.u8(..100) < 15;
         let portals = portals(rng);
         // Not on a whole millisecond: dates and clocks seldom agree on one.
-        let epoch = Timestamp::from_microsecond(1_795_000_000_000_000 + rng.i64(0..400_000_000_000)).unwrap_or_default();
+        let epoch =
+            Timestamp::from_microsecond(1_795_000_000_000_000 + rng.i64(0..400_000_000_000)).unwrap_or_default();
         let spread = Duration::from_millis(*choose(rng, &[0, 0, 500, 5_000, 60_000]));
         let jobs = jobs(rng, &portals, spread, epoch);
         let request_timeout = Duration::from_secs(*choose(rng, &[5, 30, 110]));
@@ -148,7 +149,7 @@ impl Scenario {
     }
 
     pub fn in_hand(&self) -> bool {
-        self.policy.waiting == Waiting::InHand
+        matches!(self.policy.waiting, Waiting::InHand { .. })
     }
 
     /// HubSpot allows some account less than its settings say.
@@ -186,7 +187,11 @@ fn policy(rng: &mut Rng, in_hand: bool) -> EnginePolicy {
         },
         isolation_requests: *choose(rng, &[0, 10, 200, 200]),
         max_in_flight: *choose(rng, &[1, 8, 64]),
-        waiting: if in_hand { Waiting::InHand } else { Waiting::Outside { longest_hold } },
+        waiting: if in_hand {
+            Waiting::InHand { give_up_after: Duration::from_secs(86_400) }
+        } else {
+            Waiting::Outside { longest_hold }
+        },
     }
 }
 
@@ -216,7 +221,8 @@ fn portal(rng: &mut Rng, index: u64, of: u64) -> Portal {
             credentials: if oauth { CredentialKind::OAuth } else { CredentialKind::Static },
             ceiling,
             daily,
-            time_zone: choose(rng, &[None, Some("UTC"), Some("Europe/Berlin")]).and_then(|name| TimeZone::get(name).ok()),
+            time_zone: choose(rng, &[None, Some("UTC"), Some("Europe/Berlin")])
+                .and_then(|name| TimeZone::get(name).ok()),
             max_in_flight: *choose(rng, &[1, 4, 16]),
             paused: false,
         },
