@@ -10,6 +10,7 @@ use harness::tally::Report;
 use harness::worker::{Worker, WorkerBuilder};
 use harness::{Broker, Client, Message, Outcome, Tally, Until, eventually, job};
 use serde_json::Value;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub const JOBS: &str = "association-archiver.jobs";
 pub const RESULTS: &str = "association-archiver.results";
@@ -21,23 +22,46 @@ pub const START_LIMIT: Duration = Duration::from_secs(30);
 /// `shutdown.grace`, and the time to publish and close.
 pub const STOP_LIMIT: Duration = Duration::from_secs(45);
 
+/// Held by every test; alone by the one whose requests must not be late because another test has the processor.
+static PROCESSOR: RwLock<()> = RwLock::const_new(());
+
+#[derive(Debug)]
 pub struct Stage {
     pub simulator: SimulatorProcess,
     pub client: Client,
     pub uri: String,
+    _processor: Share,
+}
+
+#[derive(Debug)]
+enum Share {
+    Some { _guard: RwLockReadGuard<'static, ()> },
+    Whole { _guard: RwLockWriteGuard<'static, ()> },
 }
 
 impl Stage {
     /// In a virtual host of this name on the node that all tests share.
     pub async fn set(name: &str, simulator_flags: &[&str]) -> Result<Self> {
+        let share = Share::Some { _guard: PROCESSOR.read().await };
         let vhost = Broker::shared().await?.vhost(name).await?;
-        Self::at(&vhost.uri, simulator_flags).await
+        Self::with(share, &vhost.uri, simulator_flags).await
+    }
+
+    /// The same while no other test of this program runs.
+    pub async fn set_alone(name: &str, simulator_flags: &[&str]) -> Result<Self> {
+        let share = Share::Whole { _guard: PROCESSOR.write().await };
+        let vhost = Broker::shared().await?.vhost(name).await?;
+        Self::with(share, &vhost.uri, simulator_flags).await
     }
 
     /// At a broker of the test's own.
     pub async fn at(uri: &str, simulator_flags: &[&str]) -> Result<Self> {
+        Self::with(Share::Some { _guard: PROCESSOR.read().await }, uri, simulator_flags).await
+    }
+
+    async fn with(share: Share, uri: &str, simulator_flags: &[&str]) -> Result<Self> {
         let simulator = SimulatorProcess::start(simulator_flags).await?;
-        Ok(Self { simulator, client: Client::new(uri), uri: uri.to_owned() })
+        Ok(Self { simulator, client: Client::new(uri), uri: uri.to_owned(), _processor: share })
     }
 
     /// A worker for both ends, with one account of any portal.
