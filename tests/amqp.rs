@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use association_archiver::amqp::connection::ConnectFault;
 use association_archiver::amqp::consumer::IntakeEvent;
-use association_archiver::amqp::edges::{Edges, StartFault};
+use association_archiver::amqp::edges::{Edges, Outlet, Source, StartFault};
 use association_archiver::amqp::message::{
     Answer, Delivered, Envelope, HeaderValue, OutcomeEnvelope, Outgoing, Properties,
 };
@@ -356,7 +356,7 @@ async fn large_jobs_do_not_fill_the_memory() {
             IntakeEvent::Overfull => overfull += 1,
             IntakeEvent::Lost(_) => panic!("lost"),
         }
-        assert!(edges.held.bytes() < 12 * 1024 * 1024, "{} bytes held", edges.held.bytes());
+        assert!(edges.held.bytes() < 6 * 1024 * 1024, "{} bytes held", edges.held.bytes());
         if overfull > 0 && !held.is_empty() {
             answered += held.len();
             edges.publisher.publish(held.drain(..).map(outcome).collect()).await;
@@ -453,6 +453,141 @@ async fn a_connection_cut_in_the_middle_of_a_frame_is_made_again() {
     .await;
     stop(edges).await;
     assert_at_least_once(&client, 5_000).await;
+}
+
+#[tokio::test]
+async fn a_message_that_costs_the_connection_holds_up_no_other() {
+    let (client, settings) = own_vhost("poison").await;
+    let mut edges = Edges::start(&settings).await.unwrap();
+    client.publish(JOBS, jobs(0..300)).await.unwrap();
+    let mut held = take(&mut edges, 300).await;
+    let poison = held.remove(150);
+    let oversize = ("x-more-than-a-frame", HeaderValue::Text("x".repeat(200_000)));
+    let copy = Envelope::Copy(poison.properties.republished([oversize]));
+    let letter = Outgoing { route: Route::DeadLetters, body: poison.body.into(), envelope: copy };
+    let mut answers: Vec<Answer> = held.into_iter().map(outcome).collect();
+    answers.insert(150, Answer::new(7, Some(poison.receipt), letter));
+    edges.publisher.publish(answers).await;
+    let report = published(&edges, 299).await;
+    assert!(report.published.iter().all(|answer| answer.key == 0));
+    eventually(SOON, "a complaint", async || Ok(edges.health.publishing_trouble.get())).await.unwrap();
+    assert_eq!(edges.held.jobs(), 1);
+    edges.intake.drain();
+    while edges.intake.next().await.is_some() {}
+    edges.publisher.close(Duration::ZERO).await;
+    edges.closer.close().await;
+    assert_eq!(client.count(JOBS).await.unwrap(), 1, "the job itself is kept");
+}
+
+#[tokio::test]
+async fn a_frozen_broker_is_noticed_and_costs_nothing() {
+    let broker = Broker::start(Options::default()).await.unwrap();
+    let client = Client::new(&broker.uri());
+    let uri = format!("{}?heartbeat=2", broker.uri());
+    let mut edges = Edges::start(&settings(&uri)).await.unwrap();
+    client.publish(JOBS, jobs(0..5_000)).await.unwrap();
+    let mut frozen = false;
+    answer_while(&mut edges, &client, 5_000, async |edges, answered| {
+        if answered > 1_000 && !frozen {
+            frozen = true;
+            broker.freeze()?;
+            eventually(SOON, "the silence noticed", async || Ok((!edges.health.consuming.get()).then_some(()))).await?;
+            broker.thaw()?;
+        }
+        Ok(())
+    })
+    .await;
+    stop(edges).await;
+    assert_at_least_once(&client, 5_000).await;
+}
+
+#[tokio::test]
+async fn jobs_held_beyond_the_brokers_patience_come_again() {
+    let broker = Broker::start(Options::default().consumer_timeout(Duration::from_secs(3))).await.unwrap();
+    let client = Client::new(&broker.uri());
+    let mut edges = Edges::start(&settings(&broker.uri())).await.unwrap();
+    client.publish(JOBS, jobs(0..10)).await.unwrap();
+    let held = take(&mut edges, 10).await;
+    let lost = tokio::time::timeout(LATER, edges.intake.next()).await.unwrap();
+    assert!(matches!(lost, Some(IntakeEvent::Lost(Generation(1)))), "{lost:?}");
+    edges.publisher.publish(held.into_iter().map(outcome).collect()).await;
+    assert_eq!(stale(&edges, 10).await.len(), 10);
+    let again = take(&mut edges, 10).await;
+    assert!(again.iter().all(|job| job.redelivered));
+    edges.publisher.publish(again.into_iter().map(outcome).collect()).await;
+    published(&edges, 10).await;
+    stop(edges).await;
+    assert_eq!(client.count(RESULTS).await.unwrap(), 10);
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn parked_jobs_come_back_by_themselves() {
+    let (client, settings) = own_vhost("parked").await;
+    let mut edges = Edges::start(&settings).await.unwrap();
+    client.publish(JOBS, jobs(0..20)).await.unwrap();
+    let begun = Instant::now();
+    let jobs_to_park = take(&mut edges, 20).await;
+    edges.publisher.publish(jobs_to_park.into_iter().map(|job| parked(job, Tier::TenSeconds)).collect()).await;
+    published(&edges, 20).await;
+    assert_eq!(edges.held.jobs(), 0);
+    let mut back = Vec::new();
+    while back.len() < 20 {
+        match tokio::time::timeout(LATER, edges.intake.next()).await.unwrap().unwrap() {
+            IntakeEvent::Jobs(jobs) => back.extend(jobs),
+            IntakeEvent::Began(_) | IntakeEvent::Lost(_) | IntakeEvent::Overfull => panic!("interrupted"),
+        }
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(9), "{:?}", begun.elapsed());
+    assert!(back.iter().all(|job| job.properties.integer_header("x-archiver-tier") == Some(1)));
+    assert_eq!(back[0].properties.message_id(), Some("job 0"));
+    edges.publisher.publish(back.into_iter().map(outcome).collect()).await;
+    published(&edges, 20).await;
+    stop(edges).await;
+}
+
+#[tokio::test]
+async fn dead_letters_are_put_back_by_the_same_means() {
+    let (client, settings) = own_vhost("redrive").await;
+    let mut letters = Edges::start_on(&settings, Source::DeadLetters).await.unwrap();
+    client.publish(DEAD_LETTERS, jobs(0..100)).await.unwrap();
+    let mut taken = take(&mut letters, 100).await;
+    let kept = taken.split_off(60);
+    let again = taken.into_iter().map(|letter| {
+        let copy = Envelope::Copy(letter.properties.republished([("x-redriven", HeaderValue::Integer(1))]));
+        let message = Outgoing { route: Route::Jobs, body: letter.body.into(), envelope: copy };
+        Answer::new(0, Some(letter.receipt), message)
+    });
+    letters.publisher.publish(again.collect()).await;
+    published(&letters, 60).await;
+    letters.settler.settle(kept.into_iter().map(|letter| letter.receipt.hand_back()).collect()).await;
+    stop(letters).await;
+    assert_eq!(client.count(DEAD_LETTERS).await.unwrap(), 40);
+    assert_eq!(bodies(&client.get_all(JOBS).await.unwrap()), bodies(&jobs(0..60)));
+}
+
+#[tokio::test]
+async fn jobs_are_enqueued_without_consuming() {
+    let (client, settings) = own_vhost("enqueue").await;
+    let outlet = Outlet::start(&settings).await.unwrap();
+    let answers = (0..500_u64).map(|number| {
+        let envelope = Envelope::Copy(Properties::of_job(&format!("job {number}")));
+        Answer::new(number, None, Outgoing { route: Route::Jobs, body: format!("job {number}").into(), envelope })
+    });
+    outlet.publisher.publish(answers.collect()).await;
+    assert_eq!(outlet.publisher.waiting(), 500);
+    let mut keys = Vec::new();
+    while keys.len() < 500 {
+        keys.extend(outlet.publisher.report().await.published.into_iter().map(|answer| answer.key));
+    }
+    assert_eq!(outlet.publisher.waiting(), 0);
+    keys.sort_unstable();
+    assert!(keys.into_iter().eq(0..500));
+    outlet.publisher.close(SOON).await;
+    outlet.closer.close().await;
+    let queued = client.get_all(JOBS).await.unwrap();
+    assert_eq!(bodies(&queued), bodies(&jobs(0..500)));
+    assert_eq!(queued[0].message_id(), Some("job 0"));
 }
 
 async fn own_vhost(name: &str) -> (Client, AmqpSettings) {

@@ -1,4 +1,4 @@
-//! Jobs in: a subscription to the jobs queue that is made again, as a new generation, whenever it is lost.
+//! Jobs in: a subscription that is made again, as a new generation, whenever it is lost.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
+use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -29,6 +29,8 @@ use super::topology::{Topology, TopologyFault};
 
 /// Most deliveries in one event.
 const CHUNK: usize = 256;
+/// Bytes of deliveries read before memory is looked at.
+const CHUNK_BYTES: u64 = 1024 * 1024;
 /// Events waiting for the worker.
 const MAX_WAITING_EVENTS: usize = 16;
 /// Counted for each delivery beside its body: properties, bookkeeping.
@@ -66,6 +68,7 @@ pub struct Intake {
 pub struct IntakeWiring {
     pub link: Arc<Link>,
     pub topology: Arc<Topology>,
+    pub queue: ShortString,
     pub settler: Settler,
     pub current: CurrentGeneration,
     pub health: Arc<Health>,
@@ -130,7 +133,9 @@ impl Subscriber {
         while !self.drain.is_cancelled() {
             let opening = self.drain.run_until_cancelled(self.wiring.link.channel()).await;
             let Some((channel, epoch)) = opening.flatten() else { break };
-            match self.subscribe(&channel, epoch).await {
+            let drain = self.drain.clone();
+            let Some(subscribed) = drain.run_until_cancelled(self.subscribe(&channel, epoch)).await else { break };
+            match subscribed {
                 Ok(consumer) => {
                     backoff.reset();
                     match self.live(&channel, consumer).await {
@@ -156,7 +161,7 @@ impl Subscriber {
             }
             self.topology_doubted = false;
         }
-        let subscribed = consume(channel, &self.wiring.topology, self.wiring.prefetch).await;
+        let subscribed = consume(channel, &self.wiring.queue, self.wiring.prefetch).await;
         self.topology_doubted = subscribed.is_err();
         subscribed
     }
@@ -289,7 +294,7 @@ impl Subscriber {
     }
 
     async fn consume_again(&self, channel: &Channel) -> Result<Consumer, End> {
-        let consumer = consume(channel, &self.wiring.topology, self.wiring.prefetch).await;
+        let consumer = consume(channel, &self.wiring.queue, self.wiring.prefetch).await;
         consumer.map_err(|fault| End::Lost(fault.to_string()))
     }
 
@@ -359,11 +364,10 @@ enum SubscribeFault {
 }
 
 /// The prefetch must be set first: the library buffers without limit what the broker sends.
-async fn consume(channel: &Channel, topology: &Topology, prefetch: Prefetch) -> Result<Consumer, SubscribeFault> {
+async fn consume(channel: &Channel, queue: &ShortString, prefetch: Prefetch) -> Result<Consumer, SubscribeFault> {
     let work = async {
         channel.basic_qos(prefetch.current(), BasicQosOptions { global: false }).await?;
-        let (queue, tag) = (topology.jobs_queue().clone(), "".into());
-        channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await
+        channel.basic_consume(queue.clone(), "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
     };
     match timeout(CALL_TIMEOUT, work).await {
         Ok(consumer) => consumer.map_err(SubscribeFault::Broker),
@@ -396,11 +400,12 @@ fn poll_chunk(
     held: &Arc<Held>,
     ready: &mut VecDeque<Vec<Delivered>>,
 ) -> Poll<Read> {
-    let mut taken = 0;
-    while taken < CHUNK {
+    let (mut taken, mut bytes) = (0, 0);
+    while taken < CHUNK && bytes < CHUNK_BYTES {
         match Pin::new(&mut *consumer).poll_next(context) {
             Poll::Ready(Some(Ok(delivery))) => {
                 taken += 1;
+                bytes += delivery.data.len() as u64;
                 push(ready, delivered(delivery, generation, held));
             }
             // The stream says nothing more after either, and must not be polled again.
@@ -433,7 +438,7 @@ fn delivered(delivery: Delivery, generation: Generation, held: &Arc<Held>) -> De
 async fn watch_depth(wiring: IntakeWiring) {
     loop {
         sleep(LOOK_EVERY).await;
-        if let Some(ready) = wiring.link.depth(wiring.topology.jobs_queue()).await {
+        if let Some(ready) = wiring.link.depth(&wiring.queue).await {
             wiring.health.jobs_ready.set(u64::from(ready));
         }
     }

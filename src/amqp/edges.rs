@@ -1,4 +1,4 @@
-//! Both edges at once: started in order, and stopped in order.
+//! The edges as a whole: started in order, and stopped in order.
 
 use std::sync::Arc;
 
@@ -17,17 +17,36 @@ use super::receipt::{CurrentGeneration, Held};
 use super::topology::{Topology, TopologyFault, TopologyReport};
 use crate::config::AmqpSettings;
 
-/// A running pair of connections with all that works on them.
+/// The queue that is consumed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    Jobs,
+    DeadLetters,
+}
+
+/// Messages in and out: a connection each way, with all that works on them.
 #[derive(Debug)]
 pub struct Edges {
     pub intake: Intake,
     pub publisher: Publisher,
-    /// For hand-backs; answers are settled by the publisher.
+    /// For hand-backs; answered deliveries are settled by the publisher.
     pub settler: Settler,
     pub held: Arc<Held>,
     pub health: Arc<Health>,
     /// What was found at the broker.
     pub topology: TopologyReport,
+    /// To be used last, when the intake is drained and the publisher closed.
+    pub closer: Closer,
+}
+
+/// Messages out only.
+#[derive(Debug)]
+pub struct Outlet {
+    pub publisher: Publisher,
+    pub health: Arc<Health>,
+    /// What was found at the broker.
+    pub topology: TopologyReport,
+    /// To be used last, when the publisher is closed.
     pub closer: Closer,
 }
 
@@ -41,52 +60,60 @@ pub enum StartFault {
 }
 
 impl Edges {
-    /// Connects, within `amqp.connect_timeout`, checks or declares the topology, and subscribes.
+    /// Connects, within `amqp.connect_timeout`, checks or declares the topology, and subscribes to the jobs queue.
     pub async fn start(settings: &AmqpSettings) -> Result<Self, StartFault> {
-        let (health, held, current) = (Arc::<Health>::default(), Arc::<Held>::default(), CurrentGeneration::default());
-        let topology = Arc::new(Topology::new(settings));
-        let give_up = CancellationToken::new();
-        let link = |purpose, name| Arc::new(Link::new(Dial::new(settings, name), purpose, &health, give_up.clone()));
-        let (consume, publish) = (link(Purpose::Consume, "consume"), link(Purpose::Publish, "publish"));
+        Self::start_on(settings, Source::Jobs).await
+    }
 
-        let deadline = Instant::now() + settings.connect_timeout;
-        consume.connect_first(settings.connect_timeout).await?;
-        publish.connect_first(deadline.saturating_duration_since(Instant::now()).max(CALL_TIMEOUT)).await?;
-        let mut report = ensure_first(&consume, &topology, deadline).await?;
-        if settings.declare_topology {
-            report.warnings.extend(consume.compare_jobs_queue(&topology).await);
-        }
-        report.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    /// The same, subscribed to the queue of the caller's choice.
+    pub async fn start_on(settings: &AmqpSettings, source: Source) -> Result<Self, StartFault> {
+        let ground = Ground::new(settings);
+        let (consume, publish) = (ground.link(Purpose::Consume), ground.link(Purpose::Publish));
+        consume.connect_first(ground.patience()).await?;
+        publish.connect_first(ground.patience()).await?;
+        let topology = ground.prepare(&consume).await?;
 
-        let settler = Settler::start(&health);
-        let publisher = Publisher::start(&Wiring {
-            link: Arc::clone(&publish),
-            topology: Arc::clone(&topology),
-            settler: settler.clone(),
-            current: current.clone(),
-            health: Arc::clone(&health),
-        });
+        let settler = Settler::start(&ground.health);
+        let held = Arc::<Held>::default();
         let intake = Intake::start(IntakeWiring {
             link: Arc::clone(&consume),
-            topology,
+            topology: Arc::clone(&ground.topology),
+            queue: match source {
+                Source::Jobs => ground.topology.jobs_queue().clone(),
+                Source::DeadLetters => ground.topology.dead_letter_queue().clone(),
+            },
             settler: settler.clone(),
-            current,
-            health: Arc::clone(&health),
+            current: ground.current.clone(),
+            health: Arc::clone(&ground.health),
             held: Arc::clone(&held),
             prefetch: Prefetch::new(settings.prefetch.get(), settings.max_held_bytes),
         });
-        let closer = Closer { consume, publish, settler: settler.clone(), give_up };
-        Ok(Self { intake, publisher, settler, held, health, topology: report, closer })
+        let publisher = ground.publisher(&publish, &settler);
+        let closer = Closer { settler: settler.clone(), give_up: ground.give_up, links: vec![publish, consume] };
+        Ok(Self { intake, publisher, settler, held, health: ground.health, topology, closer })
     }
 }
 
-/// Ends the connections. By then the intake is drained and the publisher closed.
+impl Outlet {
+    /// Connects, within `amqp.connect_timeout`, and checks or declares the topology.
+    pub async fn start(settings: &AmqpSettings) -> Result<Self, StartFault> {
+        let ground = Ground::new(settings);
+        let publish = ground.link(Purpose::Publish);
+        publish.connect_first(ground.patience()).await?;
+        let topology = ground.prepare(&publish).await?;
+        let settler = Settler::start(&ground.health);
+        let publisher = ground.publisher(&publish, &settler);
+        let closer = Closer { settler, give_up: ground.give_up, links: vec![publish] };
+        Ok(Self { publisher, health: ground.health, topology, closer })
+    }
+}
+
+/// Ends the connections.
 #[derive(Debug)]
 pub struct Closer {
-    consume: Arc<Link>,
-    publish: Arc<Link>,
     settler: Settler,
     give_up: CancellationToken,
+    links: Vec<Arc<Link>>,
 }
 
 impl Closer {
@@ -97,25 +124,80 @@ impl Closer {
             tracing::warn!("the last acknowledgements could not be sent; their jobs come again");
         }
         self.give_up.cancel();
-        self.publish.close().await;
-        self.consume.close().await;
+        for link in self.links {
+            link.close().await;
+        }
     }
 }
 
-/// A connection lost meanwhile is no answer; anything else is one.
-async fn ensure_first(link: &Link, topology: &Topology, deadline: Instant) -> Result<TopologyReport, TopologyFault> {
-    let mut backoff = Backoff::default();
-    loop {
-        match link.ensure(topology).await {
-            Some(Ok(report)) => return Ok(report),
-            Some(Err(TopologyFault::Lost(_))) | None if Instant::now() < deadline => {
-                sleep(backoff.next_wait()).await;
-                // Asking for a channel mends the connection.
-                let patience = deadline.saturating_duration_since(Instant::now());
-                let _ = timeout(patience, link.channel()).await;
-            }
-            Some(Err(fault)) => return Err(fault),
-            None => return Err(TopologyFault::Lost("the connection is gone".to_owned())),
+/// What both kinds of edges stand on.
+struct Ground<'a> {
+    settings: &'a AmqpSettings,
+    topology: Arc<Topology>,
+    health: Arc<Health>,
+    current: CurrentGeneration,
+    give_up: CancellationToken,
+    deadline: Instant,
+}
+
+impl<'a> Ground<'a> {
+    fn new(settings: &'a AmqpSettings) -> Self {
+        Self {
+            settings,
+            topology: Arc::new(Topology::new(settings)),
+            health: Arc::default(),
+            current: CurrentGeneration::default(),
+            give_up: CancellationToken::new(),
+            deadline: Instant::now() + settings.connect_timeout,
         }
+    }
+
+    fn link(&self, purpose: Purpose) -> Arc<Link> {
+        let name = match purpose {
+            Purpose::Consume => "consume",
+            Purpose::Publish => "publish",
+        };
+        let dial = Dial::new(self.settings, name);
+        Arc::new(Link::new(dial, purpose, &self.health, self.give_up.clone()))
+    }
+
+    fn patience(&self) -> std::time::Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    async fn prepare(&self, link: &Link) -> Result<TopologyReport, TopologyFault> {
+        let mut report = self.ensure(link).await?;
+        if self.settings.declare_topology {
+            report.warnings.extend(link.compare_jobs_queue(&self.topology).await);
+        }
+        report.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        Ok(report)
+    }
+
+    /// A connection lost meanwhile is no answer; anything else is one.
+    async fn ensure(&self, link: &Link) -> Result<TopologyReport, TopologyFault> {
+        let mut backoff = Backoff::default();
+        loop {
+            match link.ensure(&self.topology).await {
+                Some(Ok(report)) => return Ok(report),
+                Some(Err(TopologyFault::Lost(_))) | None if Instant::now() < self.deadline => {
+                    sleep(backoff.next_wait()).await;
+                    // Asking for a channel mends the connection.
+                    let _ = timeout(self.patience(), link.channel()).await;
+                }
+                Some(Err(fault)) => return Err(fault),
+                None => return Err(TopologyFault::Lost("the connection is gone".to_owned())),
+            }
+        }
+    }
+
+    fn publisher(&self, link: &Arc<Link>, settler: &Settler) -> Publisher {
+        Publisher::start(&Wiring {
+            link: Arc::clone(link),
+            topology: Arc::clone(&self.topology),
+            settler: settler.clone(),
+            current: self.current.clone(),
+            health: Arc::clone(&self.health),
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 /// Shared by all parts of the edges; reading it never waits for the broker.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// A consumer is subscribed to the jobs queue.
+    /// A consumer is subscribed.
     pub consuming: Flag,
     /// The connection for publishing is up.
     pub publishing: Flag,
@@ -18,7 +18,7 @@ pub struct Health {
     pub consuming_trouble: Trouble,
     /// Why messages do not go out.
     pub publishing_trouble: Trouble,
-    /// Ready messages in the jobs queue when last looked.
+    /// Ready messages in the queue that is consumed, when last looked (every 15 s).
     pub jobs_ready: LastSeen,
 
     /// Connections made again after a loss.

@@ -19,10 +19,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::backoff::{self, Backoff};
 use super::barrier::{Confirm, Fate, Identity, judge};
 use super::connection::CALL_TIMEOUT;
-use super::link::Epoch;
+use super::link::{Epoch, Link};
 use super::message::{Answer, Outgoing};
 use super::pipeline::all_in_order;
 use super::publisher::{Reports, Wiring};
+use super::topology::Topology;
 
 /// Messages published before their confirms are awaited.
 const MAX_BATCH: usize = 1_000;
@@ -55,6 +56,10 @@ pub(super) struct Lane {
     /// Tried in vain, by the time of the next try and a running number.
     later: BTreeMap<(Instant, u64), Pending>,
     sequence: u64,
+    /// Messages a batch; fewer after a batch that cost the channel, to find the message that does it.
+    batch_limit: usize,
+    /// This lane has complained and not yet published since.
+    in_trouble: bool,
 }
 
 /// An answer on its way.
@@ -63,17 +68,20 @@ struct Pending {
     /// For each message of the answer: whether it need not be published again.
     safe: SmallVec<[bool; 2]>,
     tries: u32,
+    /// It was alone in a batch that cost the channel, so it goes alone again.
+    suspect: bool,
 }
 
 impl Lane {
     pub(super) fn new(inbox: mpsc::UnboundedReceiver<Vec<Answer>>, wiring: Wiring, reports: Arc<Reports>) -> Self {
         let (fresh, later, backoff) = (VecDeque::new(), BTreeMap::new(), Backoff::default());
-        Self { inbox, wiring, reports, backoff, fresh, later, sequence: 0 }
+        let (sequence, batch_limit, in_trouble) = (0, MAX_BATCH, false);
+        Self { inbox, wiring, reports, backoff, fresh, later, sequence, batch_limit, in_trouble }
     }
 
-    /// Ends when the inbox is closed and all of it is published, or when the link is given up.
+    /// Ends when the inbox is closed and all of it is published or stale, or when the link is given up.
     pub(super) async fn run(mut self) {
-        while let Some((channel, epoch)) = self.open().await {
+        while let Some((channel, epoch)) = self.wait_for_channel().await {
             match self.work(&channel, epoch).await {
                 Left::Nothing => {
                     // An error means that the channel was lost after its last confirm.
@@ -85,16 +93,18 @@ impl Lane {
         }
     }
 
-    async fn open(&self) -> Option<(Channel, Epoch)> {
-        let mut backoff = Backoff::default();
+    /// While the broker is away, what has become stale is given back. `None`: there is nothing left to publish, or the
+    /// link is given up.
+    async fn wait_for_channel(&mut self) -> Option<(Channel, Epoch)> {
+        let link = Arc::clone(&self.wiring.link);
+        let mut opening = pin!(open(&link));
         loop {
-            let (channel, epoch) = self.wiring.link.channel().await?;
-            match timeout(CALL_TIMEOUT, channel.confirm_select(ConfirmSelectOptions::default())).await {
-                Ok(Ok(())) if channel.status().confirm() => return Some((channel, epoch)),
-                Ok(_) => {}
-                Err(_elapsed) => self.wiring.link.break_off(epoch).await,
+            if let Ok(opened) = timeout(IDLE_CHECK, &mut opening).await {
+                return opened;
             }
-            sleep(backoff.next_wait()).await;
+            if self.purge() && self.fresh.is_empty() && self.later.is_empty() {
+                return None;
+            }
         }
     }
 
@@ -112,20 +122,30 @@ impl Lane {
             match self.publish(channel, &batch).await {
                 Ok(fates) => {
                     self.backoff.reset();
+                    self.batch_limit = (self.batch_limit * 2).min(MAX_BATCH);
                     self.conclude(batch, &fates).await;
                 }
                 Err(fault) => {
-                    self.wiring.health.unknown.add(batch.len());
-                    self.wiring.health.publishing_trouble.set(&fault);
-                    tracing::warn!(answers = batch.len(), "publishing again, under the same ids: {fault}");
-                    self.put_back(batch);
-                    match fault {
-                        PublishFault::Silent => self.wiring.link.break_off(epoch).await,
-                        PublishFault::Channel(_) => self.mend_topology().await,
-                    }
+                    self.recover(batch, &fault, epoch).await;
                     return Left::Channel;
                 }
             }
+        }
+    }
+
+    /// Nobody knows what became of the batch: all of it goes again.
+    async fn recover(&mut self, mut batch: Vec<Pending>, fault: &PublishFault, epoch: Epoch) {
+        self.wiring.health.unknown.add(batch.len());
+        self.complain(fault);
+        tracing::warn!(answers = batch.len(), "publishing again, under the same ids: {fault}");
+        self.batch_limit = (self.batch_limit / 4).max(1);
+        match (batch.pop(), batch.is_empty()) {
+            (Some(alone), true) => self.try_later(Pending { suspect: true, ..alone }, Fate::Refused),
+            (last, _) => self.put_back(batch.into_iter().chain(last)),
+        }
+        match fault {
+            PublishFault::Silent => self.wiring.link.break_off(epoch).await,
+            PublishFault::Channel(_) => self.mend_topology().await,
         }
     }
 
@@ -135,8 +155,11 @@ impl Lane {
             if !self.fresh.is_empty() {
                 return Next::Batch(self.take_batch());
             }
-            if closed && self.later.is_empty() {
-                return Next::Closed;
+            if self.later.is_empty() {
+                self.calm_down();
+                if closed {
+                    return Next::Closed;
+                }
             }
             if !channel.status().connected() {
                 return Next::ChannelLost;
@@ -171,14 +194,34 @@ impl Lane {
     fn take_batch(&mut self) -> Vec<Pending> {
         let (mut messages, mut bytes, mut answers) = (0, 0, 0);
         for pending in &self.fresh {
+            if answers > 0 && pending.suspect {
+                break;
+            }
             messages += pending.answer.messages().len();
             bytes += pending.answer.messages().iter().map(|message| message.body.len()).sum::<usize>();
-            if answers > 0 && (messages > MAX_BATCH || bytes > MAX_BATCH_BYTES) {
+            if answers > 0 && (messages > self.batch_limit || bytes > MAX_BATCH_BYTES) {
                 break;
             }
             answers += 1;
+            if pending.suspect {
+                break;
+            }
         }
         self.fresh.drain(..answers).collect()
+    }
+
+    /// Gives back all that is stale. True when nothing more will come in.
+    fn purge(&mut self) -> bool {
+        loop {
+            let closed = self.absorb();
+            let waiting = self.fresh.len() + self.later.len();
+            let later = std::mem::take(&mut self.later).into_values();
+            let all = std::mem::take(&mut self.fresh).into_iter().chain(later).collect();
+            self.fresh = self.without_stale(all).into();
+            if closed || self.fresh.len() == waiting {
+                return closed;
+            }
+        }
     }
 
     /// Answers to deliveries that will come again are not published: the next answer would be a second one.
@@ -198,40 +241,7 @@ impl Lane {
     /// The fates of all messages of the batch that were not safe before, in order.
     async fn publish(&self, channel: &Channel, batch: &[Pending]) -> Result<Vec<Fate>, PublishFault> {
         let messages: Vec<&Outgoing> = batch.iter().flat_map(Pending::unsafe_messages).collect();
-        let topology = &self.wiring.topology;
-        let options = BasicPublishOptions { mandatory: true, immediate: false };
-        let work = async {
-            let publishes = messages.iter().map(|message| {
-                let (exchange, key) = (topology.exchange().clone(), topology.key(message.route));
-                channel.basic_publish(exchange, key, options, &message.body, message.envelope.properties())
-            });
-            let mut confirms = Vec::with_capacity(messages.len());
-            let mut returned = HashSet::new();
-            for written in all_in_order(publishes).await {
-                confirms.push(written?);
-            }
-            let mut verdicts = Vec::with_capacity(messages.len());
-            for confirm in confirms {
-                let (verdict, message) = match confirm.await? {
-                    Confirmation::Ack(message) => (Confirm::Ack, message),
-                    // Without confirms nothing is known; `open` makes sure of them.
-                    Confirmation::Nack(message) => (Confirm::Nack, message),
-                    Confirmation::NotRequested => (Confirm::Nack, None),
-                };
-                verdicts.push(verdict);
-                returned.extend(message.map(|message| Identity {
-                    routing_key: message.delivery.routing_key.to_string().into(),
-                    message_id: message.delivery.properties.message_id().as_ref().map(|id| id.to_string().into()),
-                }));
-            }
-            let identity = |index: usize| {
-                messages.get(index).map_or_else(Identity::nobody, |message| Identity {
-                    routing_key: topology.key(message.route).to_string().into(),
-                    message_id: message.envelope.message_id(),
-                })
-            };
-            Ok(judge(&verdicts, &returned, identity))
-        };
+        let work = publish_all(channel, &self.wiring.topology, &messages);
         self.while_not_blocked(work).await?.map_err(PublishFault::Channel)
     }
 
@@ -277,10 +287,12 @@ impl Lane {
             self.reports.published(published);
         }
         if returned + refused == 0 {
-            self.wiring.health.publishing_trouble.clear();
+            if self.later.is_empty() {
+                self.calm_down();
+            }
             return;
         }
-        self.complain(&unpublished, returned, refused);
+        self.complain_of(&unpublished, returned, refused);
         for (pending, fate) in unpublished {
             self.try_later(pending, fate);
         }
@@ -289,7 +301,18 @@ impl Lane {
         }
     }
 
-    fn complain(&self, unpublished: &[(Pending, Fate)], returned: usize, refused: usize) {
+    fn complain(&mut self, sentence: impl ToString) {
+        self.in_trouble = true;
+        self.wiring.health.publishing_trouble.set(sentence);
+    }
+
+    fn calm_down(&mut self) {
+        if std::mem::take(&mut self.in_trouble) {
+            self.wiring.health.publishing_trouble.clear();
+        }
+    }
+
+    fn complain_of(&mut self, unpublished: &[(Pending, Fate)], returned: usize, refused: usize) {
         let first = unpublished.iter().flat_map(|(pending, _)| pending.unsafe_messages()).next();
         let key = first.map(|message| self.wiring.topology.key(message.route)).unwrap_or_default();
         let exchange = self.wiring.topology.exchange();
@@ -302,7 +325,7 @@ impl Lane {
         } else {
             format!("the broker refuses messages with key {:?}: their queue is full or at fault", key.as_str())
         };
-        self.wiring.health.publishing_trouble.set(&sentence);
+        self.complain(&sentence);
         if unpublished.iter().any(|(pending, _)| pending.tries.is_power_of_two()) {
             tracing::warn!(returned, refused, "not published, trying again: {sentence}");
         }
@@ -319,18 +342,18 @@ impl Lane {
         self.later.insert((Instant::now() + wait, self.sequence), pending);
     }
 
-    fn put_back(&mut self, batch: Vec<Pending>) {
-        for pending in batch.into_iter().rev() {
+    fn put_back(&mut self, batch: impl DoubleEndedIterator<Item = Pending>) {
+        for pending in batch.rev() {
             self.fresh.push_front(pending);
         }
     }
 
     /// What is missing may have been deleted while we ran.
-    async fn mend_topology(&self) {
+    async fn mend_topology(&mut self) {
         match self.wiring.link.ensure(&self.wiring.topology).await {
             Some(Ok(_)) | None => {}
             Some(Err(fault)) => {
-                self.wiring.health.publishing_trouble.set(&fault);
+                self.complain(&fault);
                 tracing::warn!("{fault}");
             }
         }
@@ -340,7 +363,7 @@ impl Lane {
 impl Pending {
     fn new(answer: Answer) -> Self {
         let safe = SmallVec::from_elem(false, answer.messages().len());
-        Self { answer, safe, tries: 1 }
+        Self { answer, safe, tries: 1, suspect: false }
     }
 
     fn unsafe_messages(&self) -> impl Iterator<Item = &Outgoing> {
@@ -358,6 +381,56 @@ impl Pending {
             }
         }
         worst
+    }
+}
+
+/// Publishes all, waits for all confirms, and only then judges. An error: nothing is known of any of them.
+async fn publish_all(channel: &Channel, topology: &Topology, messages: &[&Outgoing]) -> lapin::Result<Vec<Fate>> {
+    let options = BasicPublishOptions { mandatory: true, immediate: false };
+    let publishes = messages.iter().map(|message| {
+        let (exchange, key) = (topology.exchange().clone(), topology.key(message.route));
+        channel.basic_publish(exchange, key, options, &message.body, message.envelope.properties())
+    });
+    let mut confirms = Vec::with_capacity(messages.len());
+    for written in all_in_order(publishes).await {
+        confirms.push(written?);
+    }
+    let mut answers = Vec::with_capacity(messages.len());
+    let mut returned = HashSet::new();
+    for confirm in confirms {
+        let (answer, message) = match confirm.await? {
+            Confirmation::Ack(message) => (Confirm::Ack, message),
+            Confirmation::Nack(message) => (Confirm::Nack, message),
+            // Nothing is known without confirms; `open` makes sure that there are some.
+            Confirmation::NotRequested => (Confirm::Nack, None),
+        };
+        answers.push(answer);
+        returned.extend(message.map(|message| Identity {
+            routing_key: message.delivery.routing_key.to_string().into(),
+            message_id: message.delivery.properties.message_id().as_ref().map(|id| id.to_string().into()),
+        }));
+    }
+    let identity = |index: usize| match messages.get(index) {
+        Some(message) => Identity {
+            routing_key: topology.key(message.route).to_string().into(),
+            message_id: message.envelope.message_id(),
+        },
+        None => Identity::nobody(),
+    };
+    Ok(judge(&answers, &returned, identity))
+}
+
+/// A channel on which the broker confirms. `None`: the link is given up.
+async fn open(link: &Link) -> Option<(Channel, Epoch)> {
+    let mut backoff = Backoff::default();
+    loop {
+        let (channel, epoch) = link.channel().await?;
+        match timeout(CALL_TIMEOUT, channel.confirm_select(ConfirmSelectOptions::default())).await {
+            Ok(Ok(())) if channel.status().confirm() => return Some((channel, epoch)),
+            Ok(_) => {}
+            Err(_elapsed) => link.break_off(epoch).await,
+        }
+        sleep(backoff.next_wait()).await;
     }
 }
 

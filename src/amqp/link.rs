@@ -45,6 +45,8 @@ struct Current {
     epoch: u64,
     /// The epoch in which the topology was last found whole.
     ensured: Option<u64>,
+    /// The trouble that health shows is this link's, and not of those who work on it.
+    complained: bool,
 }
 
 impl Link {
@@ -82,17 +84,27 @@ impl Link {
                 if let Some(open) = &current.connection
                     && open.status().connected()
                 {
-                    match timeout(CALL_TIMEOUT, open.create_channel()).await {
-                        Ok(Ok(channel)) => return (channel, Epoch(current.epoch)),
-                        Ok(Err(error)) => self.trouble().set(format!("the broker opens no channel: {error}")),
-                        Err(_elapsed) => self.trouble().set("the broker does not answer"),
-                    }
+                    let trouble = match timeout(CALL_TIMEOUT, open.create_channel()).await {
+                        Ok(Ok(channel)) => {
+                            self.calm_down(&mut current);
+                            return (channel, Epoch(current.epoch));
+                        }
+                        Ok(Err(error)) => format!("the broker opens no channel: {error}"),
+                        Err(_elapsed) => "the broker does not answer".to_owned(),
+                    };
+                    self.complain(&mut current, trouble);
                     sleep(backoff.next_wait()).await;
                 }
                 if let Some(lost) = current.connection.take() {
                     self.forget(lost);
                 }
-                current.connection = self.reconnect(&mut backoff).await;
+                match self.reconnect(&mut backoff).await {
+                    Ok(connection) => current.connection = Some(connection),
+                    Err((fault, wait)) => {
+                        self.complain(&mut current, fault);
+                        sleep(wait).await;
+                    }
+                }
                 current.epoch += 1;
             }
         };
@@ -105,10 +117,11 @@ impl Link {
         status.as_ref().is_some_and(|status| status.connected() && status.blocked())
     }
 
-    /// Checks the topology, and declares what is missing of it; `None` without a connection.
+    /// Checks the topology, and declares what is missing of it; `None` while there is no connection.
     pub async fn ensure(&self, topology: &Topology) -> Option<Result<TopologyReport, TopologyFault>> {
         let mut current = self.connection.lock().await;
-        let ensured = topology.ensure(current.connection.as_ref()?).await;
+        let connection = current.connection.as_ref().filter(|connection| connection.status().connected())?;
+        let ensured = topology.ensure(connection).await;
         current.ensured = ensured.is_ok().then_some(current.epoch);
         Some(ensured)
     }
@@ -151,34 +164,46 @@ impl Link {
 
     /// Says goodbye to the broker; ends within 3 s whatever the broker does.
     pub async fn close(&self) {
-        if let Some(connection) = self.connection.lock().await.connection.take() {
-            // An error means that the connection was lost already.
-            let _ = timeout(CLOSE_TIMEOUT, connection.close(200, "OK".into())).await;
-        }
+        let goodbye = async {
+            if let Some(connection) = self.connection.lock().await.connection.take() {
+                // An error means that the connection was lost already.
+                let _ = connection.close(200, "OK".into()).await;
+            }
+        };
+        let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
     }
 
-    async fn reconnect(&self, backoff: &mut Backoff) -> Option<Connection> {
+    /// The error comes with the time to wait before the next try.
+    async fn reconnect(&self, backoff: &mut Backoff) -> Result<Connection, (ConnectFault, Duration)> {
         match self.dial.connect(Duration::MAX).await {
             Ok(connection) => {
                 self.health.reconnects.add(1);
                 tracing::info!(purpose = ?self.purpose, "connected to the broker");
-                Some(self.adopt(connection))
+                Ok(self.adopt(connection))
             }
             Err(fault) => {
                 let wait = backoff.next_wait();
-                self.trouble().set(&fault);
                 if backoff.tries().is_power_of_two() {
                     tracing::warn!(purpose = ?self.purpose, tries = backoff.tries(), "{fault}");
                 }
-                sleep(wait).await;
-                None
+                Err((fault, wait))
             }
+        }
+    }
+
+    fn complain(&self, current: &mut Current, sentence: impl ToString) {
+        current.complained = true;
+        self.trouble().set(sentence);
+    }
+
+    fn calm_down(&self, current: &mut Current) {
+        if std::mem::take(&mut current.complained) {
+            self.trouble().clear();
         }
     }
 
     fn adopt(&self, connection: Connection) -> Connection {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.status().clone());
-        self.trouble().clear();
         if self.purpose == Purpose::Publish {
             self.health.publishing.set(true);
         }

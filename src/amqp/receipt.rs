@@ -39,8 +39,9 @@ impl Receipt {
         Settlement { receipt: self, verdict: Verdict::Ack }
     }
 
-    /// The broker is to deliver the message again, to whomever it likes.
-    pub fn hand_back(self) -> Settlement {
+    /// The broker is to deliver the message again, to whomever it likes; the caller has dropped it.
+    pub fn hand_back(mut self) -> Settlement {
+        self.held.release(0, std::mem::take(&mut self.bytes));
         Settlement { receipt: self, verdict: Verdict::HandBack }
     }
 }
@@ -142,7 +143,7 @@ mod tests {
         drop(first);
         assert_eq!((held.jobs(), held.bytes()), (1, 40));
         let settlement = second.hand_back();
-        assert_eq!((held.jobs(), settlement.verdict()), (1, Verdict::HandBack));
+        assert_eq!((held.jobs(), held.bytes(), settlement.verdict()), (1, 0, Verdict::HandBack));
         drop(settlement);
         assert_eq!((held.jobs(), held.bytes()), (0, 0));
     }

@@ -29,6 +29,7 @@ pub struct Topology {
     exchange: ShortString,
     queues: Vec<QueuePlan>,
     jobs_queue: ShortString,
+    dead_letter_queue: ShortString,
     may_declare: bool,
 }
 
@@ -124,6 +125,7 @@ impl Topology {
             exchange: queue_name(settings.exchange.as_str()),
             queues,
             jobs_queue: jobs,
+            dead_letter_queue: queue_name(settings.dead_letter_queue.as_str()),
             may_declare: settings.declare_topology,
         }
     }
@@ -134,6 +136,10 @@ impl Topology {
 
     pub fn jobs_queue(&self) -> &ShortString {
         &self.jobs_queue
+    }
+
+    pub fn dead_letter_queue(&self) -> &ShortString {
+        &self.dead_letter_queue
     }
 
     /// The routing key that leads to `route`.

@@ -317,7 +317,7 @@ impl Engine {
         self.try_out(lane, nodes, &refusal, Some(sibling), allowance, now);
     }
 
-    fn try_out(
+    pub(super) fn try_out(
         &mut self,
         lane: LaneKey,
         nodes: Vec<NodeKey>,

@@ -11,7 +11,7 @@ use super::backlog::{LaneKey, Node};
 use super::clock::{Now, Tick};
 use super::command::{ArchiveCall, Command, Sealed};
 use super::engine::{Call, Engine, Subject};
-use super::lane::{Batch, BatchKey, Standing};
+use super::lane::{Batch, BatchKey, Lane, Standing, Trial};
 use super::pace::Slot;
 use super::pause::PauseKind;
 use crate::contract::association::Pair;
@@ -232,6 +232,7 @@ impl Engine {
 
     /// What a lane in the ring gives up now; `None` where its turn has passed.
     fn offer(&mut self, key: LaneKey, now: Now) -> Option<Offer> {
+        self.prune_returned(key, now);
         let lane = self.lanes.get(key)?;
         if let Some(pause) = &lane.pause {
             let may = !lane.probing && pause.probe_at().is_some_and(|at| at <= now.tick);
@@ -256,6 +257,26 @@ impl Engine {
             return Some(Offer::Fresh(Sealed::Full));
         }
         (oldest + self.policy.linger + PATIENCE <= now.tick).then_some(Offer::Fresh(Sealed::Overdue))
+    }
+
+    /// Jobs may have left while a batch waited: pairs that nobody waits for any more are taken out of the next one.
+    fn prune_returned(&mut self, key: LaneKey, now: Now) {
+        while let Some((due, batch_key)) = self.lanes.get(key).and_then(Lane::next_due) {
+            if let Some(batch) = self.batches.get_mut(batch_key) {
+                batch.nodes.retain(|&node| self.backlog.node(node).is_some());
+                if !batch.nodes.is_empty() {
+                    return;
+                }
+            }
+            if let Some(lane) = self.lanes.get_mut(key) {
+                lane.returned.remove(&(due, batch_key));
+            }
+            if let Some(Trial { allowance, sibling: Some(sibling) }) =
+                self.batches.remove(batch_key).and_then(|batch| batch.trial)
+            {
+                self.try_out(key, sibling.nodes, &sibling.refusal, None, &allowance, now);
+            }
+        }
     }
 
     /// Retries and isolations are kept a fraction of the load.

@@ -76,6 +76,16 @@ pub struct Counters {
     pub merged: u64,
 }
 
+/// What an idle engine must not keep; see [`Engine::remains`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Remains {
+    pub pairs: bool,
+    pub batches: usize,
+    pub calls: usize,
+    pub lanes: usize,
+    pub times: usize,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Engine {
@@ -103,8 +113,18 @@ pub struct Engine {
     pub(super) counters: Counters,
 }
 
+/// Timers of departed jobs kept at most, beyond as many as there are jobs.
+const STALE_TIMERS: usize = 1_024;
+
+/// Lanes of an account that stand still and hold nothing, kept at most. A further one is forgotten, and so tried anew
+/// with its next job.
+const MAX_EMPTY_STANDING: usize = 1_000;
+
 /// With the wall clock set forward or back, a date may come sooner than thought: never sleep longer than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// Times of jobs that have left are kept until so many of them, and as many as there are jobs, have gathered.
+const STALE_TIMES: usize = 64;
 
 impl Engine {
     /// `seed` is all the randomness there is: equal inputs give equal commands.
@@ -182,6 +202,7 @@ impl Engine {
             }
             self.expiries.push(Reverse((not_after, key)));
         }
+        self.drop_stale_timers();
         match self.policy.waiting {
             Waiting::Outside { longest_hold } => {
                 self.holds.push_back((now.tick + longest_hold, key));
@@ -194,6 +215,17 @@ impl Engine {
                     self.leave(key, Leaving::Fail { refusal, dead_letter: false }, now);
                 }
             }
+        }
+    }
+
+    /// Timers of jobs that are gone are dropped once they are the greater part: their dates may lie far ahead.
+    fn drop_stale_timers(&mut self) {
+        let most = 2 * self.jobs.len() + STALE_TIMERS;
+        if self.expiries.len() > most {
+            self.expiries.retain(|&Reverse((_, key))| self.jobs.contains_key(key));
+        }
+        if self.holds.len() > most {
+            self.holds.retain(|&(_, key)| self.jobs.contains_key(key));
         }
     }
 
@@ -210,12 +242,14 @@ impl Engine {
 
     /// Forgets a lane that nothing keeps alive.
     pub(super) fn tidy(&mut self, key: LaneKey) {
-        if !self.lanes.get(key).is_some_and(Lane::is_spent) {
+        let Some(lane) = self.lanes.get(key) else { return };
+        let account = &mut self.accounts[lane.id.account.0 as usize];
+        if !lane.is_empty() || (lane.pause.is_some() && account.standing.len() <= MAX_EMPTY_STANDING) {
             return;
         }
         let Some(lane) = self.lanes.remove(key) else { return };
         self.lane_keys.remove(&lane.id);
-        let account = &mut self.accounts[lane.id.account.0 as usize];
+        account.standing.remove(&key);
         if let Standing::Lingering(until) = lane.standing {
             account.lingering.remove(&(until, key));
         }
@@ -308,6 +342,17 @@ impl Engine {
         self.counters
     }
 
+    /// What is kept of jobs that have left: nothing, but for a few times that have not come yet.
+    pub fn remains(&self) -> Remains {
+        Remains {
+            pairs: !self.backlog.is_empty(),
+            batches: self.batches.len(),
+            calls: self.calls.len(),
+            lanes: self.lanes.values().filter(|lane| lane.pause.is_none()).count(),
+            times: self.holds.len().max(self.expiries.len()).saturating_sub(STALE_TIMES),
+        }
+    }
+
     pub(super) fn mark_ready(&mut self, account: AccountIndex) {
         let of_account = &mut self.accounts[account.0 as usize];
         if !of_account.queued {
@@ -333,7 +378,20 @@ impl Engine {
         self.random.f64()
     }
 
+    /// A job that came with a far `notAfter`, or that left behind one that stays, must not leave its times for long.
+    fn forget_times(&mut self) {
+        let Self { jobs, holds, expiries, .. } = self;
+        let most = jobs.len() * 2 + STALE_TIMES;
+        if holds.len() > most {
+            holds.retain(|(_, job)| jobs.contains_key(*job));
+        }
+        if expiries.len() > most {
+            expiries.retain(|Reverse((_, job))| jobs.contains_key(*job));
+        }
+    }
+
     pub(super) fn released(&mut self, job: &Job) {
+        self.forget_times();
         self.held_bytes -= job.weight;
         if let Some(account) = self.accounts.get_mut(job.account.0 as usize) {
             account.held_jobs = account.held_jobs.saturating_sub(1);

@@ -218,17 +218,19 @@ impl Engine {
         }
     }
 
-    /// The operator, by command or endpoint.
-    pub fn pause(&mut self, index: AccountIndex, now: Now) {
-        if self.accounts.get(index.0 as usize).is_some() {
-            self.pause_account(index, PauseKind::Operator, None, "paused by the operator".to_owned(), now);
-            self.pump(now);
+    /// The operator, by command or endpoint. `false`: there is no such account.
+    pub fn pause(&mut self, index: AccountIndex, now: Now) -> bool {
+        if self.accounts.get(index.0 as usize).is_none() {
+            return false;
         }
+        self.pause_account(index, PauseKind::Operator, None, "paused by the operator".to_owned(), now);
+        self.pump(now);
+        true
     }
 
     /// Ends an operator's pause, and tries again at once where anything else keeps the account standing.
-    pub fn resume(&mut self, index: AccountIndex, now: Now) {
-        let Some(account) = self.accounts.get_mut(index.0 as usize) else { return };
+    pub fn resume(&mut self, index: AccountIndex, now: Now) -> bool {
+        let Some(account) = self.accounts.get_mut(index.0 as usize) else { return false };
         match &mut account.pause {
             Some(pause) if pause.kind == PauseKind::Operator => self.resume_account(index, now),
             Some(pause) => {
@@ -245,6 +247,7 @@ impl Engine {
             }
         }
         self.pump(now);
+        true
     }
 
     /// Time of a job that counts towards `retry.max_age`.

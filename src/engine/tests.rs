@@ -76,10 +76,12 @@ enum End {
     HandedBack,
 }
 
+type Script = Box<dyn FnMut(&ArchiveCall, Tick) -> Reply>;
+
 struct Bench {
     engine: Engine,
     now: Now,
-    reply: Box<dyn FnMut(&ArchiveCall, Tick) -> Reply>,
+    reply: Script,
     on_wire: BTreeMap<(Tick, u64), (ArchiveCall, Reply)>,
     sent: Vec<(Tick, ArchiveCall)>,
     ends: BTreeMap<JobKey, (Tick, End)>,
@@ -489,4 +491,34 @@ fn without_a_broker_an_account_that_stays_refused_fails_its_jobs() {
     let late = bench.admit(("contacts", "companies"), &[pair(501, 7)]);
     bench.run(Duration::from_secs(1));
     assert!(matches!(bench.ends[&late].1, End::Settled(Status::Failed, 1, 0)), "what comes later fails at once");
+}
+
+#[test]
+fn a_job_that_leaves_a_waiting_batch_does_not_shift_its_neighbours_verdicts() {
+    let mut calls = 0;
+    let reply = move |call: &ArchiveCall, _: Tick| {
+        calls += 1;
+        match calls {
+            1 => Reply::Silence(Silence::Reset),
+            _ if call.pairs.iter().any(|pair| pair.from.0.get() == 3) => answer(
+                207,
+                r#"{"status":"COMPLETE","numErrors":1,"errors":[{"category":"VALIDATION_ERROR","context":{"fromObjectId":["3"],"toObjectId":["7"]}}]}"#,
+            ),
+            _ => answer(204, ""),
+        }
+    };
+    let mut slow = policy();
+    slow.retry.base_delay = Duration::from_secs(60);
+    slow.retry.max_delay = Duration::from_secs(60);
+    let mut bench = Bench::new(slow, vec![account()], reply);
+    let soon = bench.now.wall + jiff::SignedDuration::from_millis(300);
+    let jobs: Vec<JobKey> = (1..=5u64)
+        .map(|n| bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(n, 7)], (n == 2).then_some(soon)))
+        .collect();
+    bench.run(Duration::from_secs(120));
+    let status = |n: usize| match &bench.ends[&jobs[n - 1]].1 {
+        End::Settled(status, _, _) => *status,
+        other @ (End::Parked(..) | End::HandedBack) => panic!("{other:?}"),
+    };
+    assert_eq!([1, 3, 4, 5].map(status), [Status::Archived, Status::Failed, Status::Archived, Status::Archived]);
 }

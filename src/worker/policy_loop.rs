@@ -4,25 +4,18 @@ use std::pin::pin;
 use std::time::Duration;
 
 use slotmap::SecondaryMap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::seams::{Arrival, Clock, Departure, Errand, Return};
+use super::seams::{Archived, Arrival, Clock, Departure, Errand, Return};
 use super::watching::Watcher;
-use crate::contract::ids::AccountIndex;
+use crate::admin::command::{Action, AdminCommand, Subject};
 use crate::engine::Engine;
 use crate::engine::backlog::JobKey;
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::Command;
 use crate::telemetry::label::HttpResult;
-
-/// What an operator, or a command, asks of the running loop.
-#[derive(Debug)]
-pub enum Control {
-    Pause { account: AccountIndex, done: oneshot::Sender<()> },
-    Resume { account: AccountIndex, done: oneshot::Sender<()> },
-}
 
 /// The loop's ends of its channels.
 #[derive(Debug)]
@@ -34,7 +27,8 @@ pub struct Ends<D> {
     pub errands: mpsc::UnboundedSender<Errand>,
     /// Likewise.
     pub returns: mpsc::UnboundedReceiver<Return>,
-    pub control: mpsc::Receiver<Control>,
+    /// What an operator orders.
+    pub orders: mpsc::Receiver<AdminCommand>,
 }
 
 /// How often the status is refreshed and the loop shows that it lives.
@@ -94,7 +88,7 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
                 biased;
                 () = stop.cancelled(), if !self.engine.is_draining() => self.engine.drain(self.clock.now()),
                 Some(back) = self.ends.returns.recv() => self.take_returns(back),
-                Some(control) = self.ends.control.recv() => self.take_control(control),
+                Some(order) = self.ends.orders.recv() => self.take_order(order),
                 arrival = self.ends.arrivals.recv(), if !self.arrivals_closed => self.take_arrivals(arrival),
                 () = &mut alarm => self.engine.wake(self.clock.now()),
             }
@@ -120,7 +114,8 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
 
     fn take_return(&mut self, back: Return, now: Now) {
         match back {
-            Return::Archived { call, reply, took } => {
+            Return::Archived(archived) => {
+                let Archived { call, reply, took } = *archived;
                 let result = self.engine.answered(call.call, &reply, now);
                 self.watcher.archived(&call, &reply, result, took, now);
             }
@@ -136,20 +131,22 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
         }
     }
 
-    fn take_control(&mut self, control: Control) {
+    fn take_order(&mut self, order: AdminCommand) {
         let now = self.clock.now();
-        match control {
-            Control::Pause { account, done } => {
-                self.engine.pause(account, now);
-                self.publish_status(now);
-                let _ = done.send(());
+        let applied = match (order.subject, order.action) {
+            (Subject::Account(account), Action::Pause) => usize::from(self.engine.pause(account, now)),
+            (Subject::Account(account), Action::Resume) => usize::from(self.engine.resume(account, now)),
+            (Subject::Lanes { account, from_type, to_type }, Action::Pause) => {
+                self.engine.pause_lanes(account, &from_type, &to_type, now)
             }
-            Control::Resume { account, done } => {
-                self.engine.resume(account, now);
-                self.publish_status(now);
-                let _ = done.send(());
+            (Subject::Lanes { account, from_type, to_type }, Action::Resume) => {
+                self.engine.resume_lanes(account, &from_type, &to_type, now)
             }
-        }
+        };
+        self.obey(now);
+        self.publish_status(now);
+        // Who ordered may have gone away meanwhile.
+        let _ = order.reply.send(applied);
     }
 
     fn take_arrivals(&mut self, first: Option<Arrival<D>>) {
