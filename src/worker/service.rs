@@ -44,6 +44,8 @@ pub enum Ended {
     Drained,
     /// `shutdown.grace` was over first: what was not answered will be delivered again.
     GraceExpired,
+    /// The loop ended without being told to, which is a fault of the program.
+    LoopFailed,
 }
 
 /// Why it did not start.
@@ -125,6 +127,8 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
         // The loop ends by itself only when told to; were it to panic, the process must not go on without it.
         _ = &mut running => {}
     }
+    let told = stop.is_cancelled();
+    stop.cancel();
     let deadline = Instant::now() + settings.shutdown.grace;
     let finished = running.is_finished() || timeout(settings.shutdown.grace, &mut running).await.is_ok();
     running.abort();
@@ -140,7 +144,11 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
         tracing::warn!("a token refresh is still without an answer; if HubSpot changed the refresh token, it is lost");
     }
     endpoints.close().await;
-    Ok(if finished && answered { Ended::Drained } else { Ended::GraceExpired })
+    Ok(match (told, finished && answered) {
+        (false, _) => Ended::LoopFailed,
+        (true, true) => Ended::Drained,
+        (true, false) => Ended::GraceExpired,
+    })
 }
 
 /// HubSpot's own calendar: v4 of the associations API is supported until then.
