@@ -39,8 +39,9 @@ pub struct EnginePolicy {
 /// Where a job waits when it must wait for long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Waiting {
-    /// In the broker's delay queues; in hand no longer than this from its admission until its last request leaves.
-    Outside { longest_hold: Duration },
+    /// In the broker's delay queues; in hand no longer than `longest_hold` from its admission until its last request
+    /// leaves, and never so many of what stands still that the others find no room in the `prefetch`.
+    Outside { longest_hold: Duration, prefetch: usize },
     /// In hand, for as long as it takes: there is no broker.
     InHand,
 }
@@ -106,6 +107,8 @@ pub struct Engine {
     pub(super) holds: VecDeque<(Tick, JobKey)>,
     held_bytes: usize,
     commands: VecDeque<Command>,
+    /// Accounts and lanes that stand still.
+    pub(super) standing: usize,
     pub(super) draining: bool,
     /// Nothing more will come: partial batches need not wait for company.
     pub(super) flushing: bool,
@@ -122,9 +125,9 @@ const STALE_TIMES: usize = 64;
 impl Engine {
     /// `seed` is all the randomness there is: equal inputs give equal commands.
     pub fn new(policy: EnginePolicy, accounts: Vec<AccountPolicy>, seed: u64, now: Now) -> Self {
+        let accounts: Vec<Account> = accounts.into_iter().map(|account| Account::new(account, now)).collect();
         Self {
             policy,
-            accounts: accounts.into_iter().map(|account| Account::new(account, now)).collect(),
             lanes: SlotMap::with_key(),
             lane_keys: HashMap::new(),
             backlog: Backlog::default(),
@@ -138,6 +141,8 @@ impl Engine {
             holds: VecDeque::new(),
             held_bytes: 0,
             commands: VecDeque::new(),
+            standing: accounts.iter().filter(|account| account.pause.is_some()).count(),
+            accounts,
             draining: false,
             flushing: false,
             random: fastrand::Rng::with_seed(seed),
@@ -195,7 +200,7 @@ impl Engine {
             }
             self.expiries.push(Reverse((not_after, key)));
         }
-        if let Waiting::Outside { longest_hold } = self.policy.waiting {
+        if let Waiting::Outside { longest_hold, prefetch: _ } = self.policy.waiting {
             self.holds.push_back((now.tick + longest_hold, key));
             if let Some(tier) = self.no_room_while_paused(key, now) {
                 self.leave(key, Leaving::Park { tier, for_failures: false }, now);
