@@ -41,16 +41,11 @@ impl Properties {
 
     /// When the broker dead-lettered the message last, in seconds since 1970: the newest entry of its own header.
     pub fn death_seconds(&self) -> Option<u64> {
-        let deaths = match self.raw().headers().as_ref()?.inner().get("x-death")? {
-            AMQPValue::FieldArray(deaths) => deaths,
-            _ => return None,
-        };
-        let times = deaths.as_slice().iter().filter_map(|death| match death {
-            AMQPValue::FieldTable(death) => match death.inner().get("time") {
-                Some(AMQPValue::Timestamp(seconds)) => Some(*seconds),
-                Some(_) | None => None,
-            },
-            _ => None,
+        let headers = self.raw().headers().as_ref()?.inner();
+        let Some(AMQPValue::FieldArray(deaths)) = headers.get("x-death") else { return None };
+        let times = deaths.as_slice().iter().filter_map(|death| {
+            let AMQPValue::FieldTable(death) = death else { return None };
+            if let Some(AMQPValue::Timestamp(seconds)) = death.inner().get("time") { Some(*seconds) } else { None }
         });
         times.max()
     }
