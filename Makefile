@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test lint bench simulate build clean
+.PHONY: help demo test lint bench bench-all bench-rivals simulate build clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -19,9 +19,17 @@ lint: ## formatting, clippy, licences and bans
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-bench: broker ## the worker against a bare pass-through, in one run
-	cargo build --profile quick --locked --workspace --bins
-	target/quick/throughput
+bench: bench-programs ## the worker against a bare pass-through, and under a ceiling (BENCH="--json FILE" and so on)
+	target/quick/throughput $(BENCH)
+
+bench-all: bench-programs ## also one factor at a time: pairs, lanes, portals, duplicates, queues, latency
+	target/quick/throughput --all --rounds 3 $(BENCH)
+
+bench-rivals: bench-programs ## also against the same job hand-written in Node and Python (needs npm and python3-venv)
+	npm install --prefix benches/rivals/node --no-audit --no-fund --silent
+	test -x benches/rivals/python/venv/bin/pip || python3 -m venv benches/rivals/python/venv
+	benches/rivals/python/venv/bin/pip install --quiet --requirement benches/rivals/python/requirements.txt
+	target/quick/throughput --no-ceiling --rivals node,python $(BENCH)
 
 simulate: ## the engine through SEEDS=100000 random histories
 	SEEDS=$(or $(SEEDS),100000) cargo test --release --locked --test simulation -- --nocapture
@@ -32,6 +40,9 @@ build: ## the release binary
 clean: ## what was built
 	cargo clean
 
-.PHONY: broker
+.PHONY: broker bench-programs
 broker:
 	@deploy/rabbitmq/install.sh
+
+bench-programs: broker
+	cargo build --profile quick --locked --bins --package association-archiver --package hubspot-simulator --package bench

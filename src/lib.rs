@@ -12,3 +12,5 @@ pub mod hubspot;
 pub mod worker;
 
 pub mod telemetry;
+
+pub mod admin;

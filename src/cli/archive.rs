@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufRead, BufReader};
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::exit::Failure;
 use super::signals;
@@ -125,10 +126,14 @@ async fn run(settings: &Settings, file: Option<&Path>, tally: &Arc<Tally>) -> Re
     let (departures, mut departed) = mpsc::unbounded_channel();
     let (errands_in, errands) = mpsc::unbounded_channel();
     let (returns_in, returns) = mpsc::unbounded_channel();
-    let (_control, control) = mpsc::channel(1);
+    let (_orders, orders) = mpsc::channel(1);
     let (news_in, news) = mpsc::channel(MAX_BUNDLES);
     let (output, written) = mpsc::channel(MAX_BUNDLES);
-    tokio::spawn(Calls { client, credentials: credentials.clone() }.run(errands, returns_in.clone()));
+    let refreshing = TaskTracker::new();
+    tokio::spawn(
+        Calls { client, credentials: credentials.clone(), refreshing: refreshing.clone() }
+            .run(errands, returns_in.clone()),
+    );
     tokio::spawn(watch::watch(credentials, news_in));
     tokio::spawn(calls::watch(news, returns_in));
 
@@ -161,8 +166,10 @@ async fn run(settings: &Settings, file: Option<&Path>, tally: &Arc<Tally>) -> Re
         })
     };
     let watcher = LineWatcher { portals, troubles: Repetition::new(REPEAT_AFTER) };
-    let ends = Ends { arrivals, departures, errands: errands_in, returns, control };
+    let ends = Ends { arrivals, departures, errands: errands_in, returns, orders };
     PolicyLoop::new(engine, clock, clock.epoch, watcher, ends).run(stop).await;
+    refreshing.close();
+    let _ = tokio::time::timeout(service::LAST_REFRESH, refreshing.wait()).await;
     let read = reading.await;
     let _ = passing_on.await;
     let wrote = tokio::task::spawn_blocking(move || writer.join()).await;

@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::Failure;
 use super::signals;
+use crate::amqp::connection::ConnectFault;
+use crate::amqp::edges::StartFault;
 use crate::config::Settings;
 use crate::worker::service::{self, Ended, StartError};
 
@@ -24,13 +26,22 @@ pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
             .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
         service::run(&settings, stop).await.map_err(|error| match error {
             StartError::Settings(error) => Failure::from(error),
+            StartError::Broker(StartFault::Connect(fault @ ConnectFault::Settings { .. })) => {
+                Failure::Usage(fault.to_string())
+            }
             StartError::Broker(error) => Failure::Running(error.to_string()),
+            StartError::Listen { .. } => Failure::Running(error.to_string()),
         })
     });
     // The broker's library keeps threads that must not outlive what they use.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match ended? {
         Ended::Drained => Ok(ExitCode::SUCCESS),
+        Ended::LoopFailed => Err(Failure::Running(
+            "the worker's loop ended by itself, which is a fault of this program: see the messages above, and report it; \
+             what is not answered will be delivered again"
+                .to_owned(),
+        )),
         Ended::GraceExpired => Err(Failure::Running(
             "shutdown.grace is over and requests are still without an answer; their jobs will be delivered again"
                 .to_owned(),

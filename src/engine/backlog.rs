@@ -94,8 +94,9 @@ impl Backlog {
         self.nodes.len()
     }
 
+    /// Nothing is kept of any pair.
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.nodes.is_empty() && self.groups.is_empty() && self.open.is_empty() && self.waiting.is_empty()
     }
 
     pub fn node(&self, key: NodeKey) -> Option<&Node> {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::backlog::{JobKey, NodeKey, Place};
+use smallvec::SmallVec;
+
+use super::backlog::{JobKey, LaneKey, NodeKey, Place};
 use super::clock::Now;
 use super::command::{Command, Parked};
 use super::engine::{Engine, Waiting};
@@ -20,17 +22,24 @@ impl Engine {
         }
         job.leaving = Some(leaving);
         let nodes = std::mem::take(&mut job.nodes);
+        let mut lanes: SmallVec<[LaneKey; 1]> = SmallVec::new();
         for &node in &nodes {
-            self.withdraw(node, key, now);
+            let lane = self.backlog.node(node).map(|node| node.lane);
+            lanes.extend(lane.filter(|lane| !lanes.contains(lane)));
+            self.withdraw(node, key);
         }
         if let Some(job) = self.jobs.get_mut(key) {
             job.nodes = nodes;
         }
         self.finish_if_done(key, now);
+        for lane in lanes {
+            self.place(lane, now.tick);
+            self.tidy(lane);
+        }
     }
 
     /// Takes a leaving job off one pair that is not on the wire.
-    fn withdraw(&mut self, node_key: NodeKey, key: JobKey, now: Now) {
+    fn withdraw(&mut self, node_key: NodeKey, key: JobKey) {
         let Some(node) = self.backlog.node(node_key) else { return };
         if node.place == Place::OnWire || !node.waiters.contains(&key) {
             return;
@@ -49,10 +58,6 @@ impl Engine {
             }
             Some(Leaving::Park { .. } | Leaving::HandBack | Leaving::Forget) | None => {}
         }
-        if self.lanes.get(lane_key).is_some_and(|lane| lane.queue.is_empty()) {
-            self.place(lane_key, now.tick);
-            self.tidy(lane_key);
-        }
     }
 
     /// A pair came back unsettled: whoever is leaving leaves it now.
@@ -61,7 +66,7 @@ impl Engine {
         let waiters = node.waiters.clone();
         for waiter in waiters {
             if self.jobs.get(waiter).is_some_and(|job| job.leaving.is_some()) {
-                self.withdraw(node_key, waiter, now);
+                self.withdraw(node_key, waiter);
                 self.finish_if_done(waiter, now);
             }
         }

@@ -39,8 +39,9 @@ pub struct EnginePolicy {
 /// Where a job waits when it must wait for long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Waiting {
-    /// In the broker's delay queues; in hand no longer than this from its admission until its last request leaves.
-    Outside { longest_hold: Duration },
+    /// In the broker's delay queues; in hand no longer than `longest_hold` from its admission until its last request
+    /// leaves, and never so many of what stands still that the others find no room in the `prefetch`.
+    Outside { longest_hold: Duration, prefetch: usize },
     /// In hand, since there is no broker; jobs of an account or lane whose credentials are refused for so long fail.
     InHand { give_up_after: Duration },
 }
@@ -76,6 +77,16 @@ pub struct Counters {
     pub merged: u64,
 }
 
+/// What an idle engine must not keep; see [`Engine::remains`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Remains {
+    pub pairs: bool,
+    pub batches: usize,
+    pub calls: usize,
+    pub lanes: usize,
+    pub times: usize,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Engine {
@@ -96,6 +107,8 @@ pub struct Engine {
     pub(super) holds: VecDeque<(Tick, JobKey)>,
     held_bytes: usize,
     commands: VecDeque<Command>,
+    /// Accounts and lanes that stand still.
+    pub(super) standing: usize,
     pub(super) draining: bool,
     /// Nothing more will come: partial batches need not wait for company.
     pub(super) flushing: bool,
@@ -103,15 +116,22 @@ pub struct Engine {
     pub(super) counters: Counters,
 }
 
+/// Lanes of an account that stand still and hold nothing, kept at most. A further one is forgotten, and so tried anew
+/// with its next job.
+const MAX_EMPTY_STANDING: usize = 1_000;
+
 /// With the wall clock set forward or back, a date may come sooner than thought: never sleep longer than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// Times of jobs that have left are kept until so many of them, and as many as there are jobs, have gathered.
+const STALE_TIMES: usize = 64;
 
 impl Engine {
     /// `seed` is all the randomness there is: equal inputs give equal commands.
     pub fn new(policy: EnginePolicy, accounts: Vec<AccountPolicy>, seed: u64, now: Now) -> Self {
+        let accounts: Vec<Account> = accounts.into_iter().map(|account| Account::new(account, now)).collect();
         Self {
             policy,
-            accounts: accounts.into_iter().map(|account| Account::new(account, now)).collect(),
             lanes: SlotMap::with_key(),
             lane_keys: HashMap::new(),
             backlog: Backlog::default(),
@@ -125,6 +145,8 @@ impl Engine {
             holds: VecDeque::new(),
             held_bytes: 0,
             commands: VecDeque::new(),
+            standing: accounts.iter().filter(|account| account.pause.is_some()).count(),
+            accounts,
             draining: false,
             flushing: false,
             random: fastrand::Rng::with_seed(seed),
@@ -183,7 +205,7 @@ impl Engine {
             self.expiries.push(Reverse((not_after, key)));
         }
         match self.policy.waiting {
-            Waiting::Outside { longest_hold } => {
+            Waiting::Outside { longest_hold, prefetch: _ } => {
                 self.holds.push_back((now.tick + longest_hold, key));
                 if let Some(tier) = self.no_room_while_paused(key, now) {
                     self.leave(key, Leaving::Park { tier, for_failures: false }, now);
@@ -210,12 +232,14 @@ impl Engine {
 
     /// Forgets a lane that nothing keeps alive.
     pub(super) fn tidy(&mut self, key: LaneKey) {
-        if !self.lanes.get(key).is_some_and(Lane::is_spent) {
+        let Some(lane) = self.lanes.get(key) else { return };
+        let account = &mut self.accounts[lane.id.account.0 as usize];
+        if !lane.is_empty() || (lane.pause.is_some() && account.standing.len() <= MAX_EMPTY_STANDING) {
             return;
         }
         let Some(lane) = self.lanes.remove(key) else { return };
         self.lane_keys.remove(&lane.id);
-        let account = &mut self.accounts[lane.id.account.0 as usize];
+        account.standing.remove(&key);
         if let Standing::Lingering(until) = lane.standing {
             account.lingering.remove(&(until, key));
         }
@@ -308,6 +332,17 @@ impl Engine {
         self.counters
     }
 
+    /// What is kept of jobs that have left: nothing, but for a few times that have not come yet.
+    pub fn remains(&self) -> Remains {
+        Remains {
+            pairs: !self.backlog.is_empty(),
+            batches: self.batches.len(),
+            calls: self.calls.len(),
+            lanes: self.lanes.values().filter(|lane| lane.pause.is_none()).count(),
+            times: self.holds.len().max(self.expiries.len()).saturating_sub(STALE_TIMES),
+        }
+    }
+
     pub(super) fn mark_ready(&mut self, account: AccountIndex) {
         let of_account = &mut self.accounts[account.0 as usize];
         if !of_account.queued {
@@ -333,7 +368,20 @@ impl Engine {
         self.random.f64()
     }
 
+    /// A job that came with a far `notAfter`, or that left behind one that stays, must not leave its times for long.
+    fn forget_times(&mut self) {
+        let Self { jobs, holds, expiries, .. } = self;
+        let most = jobs.len() * 2 + STALE_TIMES;
+        if holds.len() > most {
+            holds.retain(|(_, job)| jobs.contains_key(*job));
+        }
+        if expiries.len() > most {
+            expiries.retain(|Reverse((_, job))| jobs.contains_key(*job));
+        }
+    }
+
     pub(super) fn released(&mut self, job: &Job) {
+        self.forget_times();
         self.held_bytes -= job.weight;
         if let Some(account) = self.accounts.get_mut(job.account.0 as usize) {
             account.held_jobs = account.held_jobs.saturating_sub(1);

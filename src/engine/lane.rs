@@ -126,9 +126,9 @@ impl Lane {
         self.queue.groups() >= caps.from || self.queue.pairs() >= caps.pairs
     }
 
-    /// Whether anything keeps the lane alive.
-    pub fn is_spent(&self) -> bool {
-        self.queue.is_empty() && self.returned.is_empty() && self.in_flight == 0 && self.pause.is_none()
+    /// Nothing waits, and nothing is on the wire.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.returned.is_empty() && self.in_flight == 0
     }
 
     /// A request of `pairs` pairs was too large, or HubSpot took too long over it.

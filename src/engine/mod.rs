@@ -17,19 +17,21 @@ pub mod pack;
 pub mod pause;
 
 mod conclude;
+mod operator;
 pub mod refusal;
 pub mod retry;
 mod standstill;
 pub mod verdict;
 
 mod departure;
+#[expect(clippy::module_inception, reason = "the engine itself, beside the ideas it holds")]
 mod engine;
 pub mod ledger;
 
 pub mod status;
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
+#[expect(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
-pub use engine::{Counters, Engine, EnginePolicy, Waiting};
+pub use engine::{Counters, Engine, EnginePolicy, Remains, Waiting};

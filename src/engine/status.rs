@@ -419,13 +419,13 @@ impl Serialize for PauseKind {
     }
 }
 
-fn write_time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn write_time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     let mut text = Vec::with_capacity(24);
     time::write(*time, &mut text);
     serializer.serialize_str(&String::from_utf8_lossy(&text))
 }
 
-fn write_time_or_null<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn write_time_or_null<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => write_time(time, serializer),
         None => serializer.serialize_none(),
@@ -433,4 +433,4 @@ fn write_time_or_null<S: Serializer>(time: &Option<Timestamp>, serializer: S) ->
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

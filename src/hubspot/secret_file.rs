@@ -233,6 +233,14 @@ mod tests {
     }
 
     #[test]
+    fn a_file_just_written_is_not_taken_for_untouched() {
+        let folder = TempDir::new().unwrap();
+        let mut secret = open(&folder, "first");
+        assert!(!secret.glance().unwrap());
+        assert_eq!(secret.stamp, None, "it may change again within the same tick of the file system's clock");
+    }
+
+    #[test]
     fn our_own_writing_is_no_change() {
         let folder = TempDir::new().unwrap();
         let mut secret = open(&folder, "first\n");

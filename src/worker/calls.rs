@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
-use super::seams::{Errand, Return};
+use super::seams::{Archived, Errand, Return};
 use crate::engine::command::IdentityReply;
 use crate::engine::reply::{Reply, Silence};
 use crate::hubspot::client::HubspotClient;
@@ -17,6 +18,8 @@ use crate::hubspot::watch::CredentialNews;
 pub struct Calls {
     pub client: HubspotClient,
     pub credentials: CredentialStore,
+    /// Refreshes on the wire, to be waited for before the process ends.
+    pub refreshing: TaskTracker,
 }
 
 impl Calls {
@@ -24,12 +27,19 @@ impl Calls {
     pub async fn run(self, mut errands: mpsc::UnboundedReceiver<Errand>, returns: mpsc::UnboundedSender<Return>) {
         while let Some(errand) = errands.recv().await {
             let (calls, returns) = (self.clone(), returns.clone());
-            tokio::spawn(async move {
+            let renews = matches!(errand, Errand::Refresh { .. });
+            let running = async move {
                 if let Some(back) = calls.run_errand(errand).await {
-                    // The loop has ended: nobody waits for the answer.
+                    // Else the loop has ended, and nobody waits for the answer.
                     let _ = returns.send(back);
                 }
-            });
+            };
+            // HubSpot may have changed the refresh token by the time the process stops: that must be kept.
+            if renews {
+                self.refreshing.spawn(running);
+            } else {
+                tokio::spawn(running);
+            }
         }
     }
 
@@ -42,7 +52,7 @@ impl Calls {
                     // The engine refreshes before it sends; were there no token all the same, nothing was sent.
                     None => Reply::Silence(Silence::Refused),
                 };
-                Some(Return::Archived { call, reply, took: began.elapsed() })
+                Some(Return::Archived(Box::new(Archived { call, reply, took: began.elapsed() })))
             }
             Errand::Refresh { call, account } => {
                 let Refreshed { reply, warning } = self.credentials.refresh(&self.client, account).await;

@@ -3,26 +3,19 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use slotmap::SecondaryMap;
-use tokio::sync::{mpsc, oneshot};
+use hashbrown::HashMap;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::seams::{Arrival, Clock, Departure, Errand, Return};
+use super::seams::{Archived, Arrival, Clock, Departure, Errand, Return};
 use super::watching::Watcher;
-use crate::contract::ids::AccountIndex;
+use crate::admin::command::{Action, AdminCommand, Subject};
 use crate::engine::Engine;
 use crate::engine::backlog::JobKey;
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::Command;
 use crate::telemetry::label::HttpResult;
-
-/// What an operator, or a command, asks of the running loop.
-#[derive(Debug)]
-pub enum Control {
-    Pause { account: AccountIndex, done: oneshot::Sender<()> },
-    Resume { account: AccountIndex, done: oneshot::Sender<()> },
-}
 
 /// The loop's ends of its channels.
 #[derive(Debug)]
@@ -34,7 +27,8 @@ pub struct Ends<D> {
     pub errands: mpsc::UnboundedSender<Errand>,
     /// Likewise.
     pub returns: mpsc::UnboundedReceiver<Return>,
-    pub control: mpsc::Receiver<Control>,
+    /// What an operator orders.
+    pub orders: mpsc::Receiver<AdminCommand>,
 }
 
 /// How often the status is refreshed and the loop shows that it lives.
@@ -47,7 +41,8 @@ const BUNDLE: usize = 64;
 #[derive(Debug)]
 pub struct PolicyLoop<D, C, W> {
     engine: Engine,
-    held: SecondaryMap<JobKey, (u32, D)>,
+    /// By the key as a whole: a key's slot may be taken by the next job before the commands of the last are obeyed.
+    held: HashMap<JobKey, (u32, D)>,
     clock: C,
     watcher: W,
     ends: Ends<D>,
@@ -60,16 +55,7 @@ pub struct PolicyLoop<D, C, W> {
 impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
     /// `epoch` is the moment that the clock calls tick zero.
     pub fn new(engine: Engine, clock: C, epoch: Instant, watcher: W, ends: Ends<D>) -> Self {
-        Self {
-            engine,
-            held: SecondaryMap::new(),
-            clock,
-            watcher,
-            ends,
-            epoch,
-            outbox: Vec::new(),
-            arrivals_closed: false,
-        }
+        Self { engine, held: HashMap::new(), clock, watcher, ends, epoch, outbox: Vec::new(), arrivals_closed: false }
     }
 
     /// Runs until the arrivals have ended and every job has departed.
@@ -94,7 +80,7 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
                 biased;
                 () = stop.cancelled(), if !self.engine.is_draining() => self.engine.drain(self.clock.now()),
                 Some(back) = self.ends.returns.recv() => self.take_returns(back),
-                Some(control) = self.ends.control.recv() => self.take_control(control),
+                Some(order) = self.ends.orders.recv() => self.take_order(order),
                 arrival = self.ends.arrivals.recv(), if !self.arrivals_closed => self.take_arrivals(arrival),
                 () = &mut alarm => self.engine.wake(self.clock.now()),
             }
@@ -120,7 +106,8 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
 
     fn take_return(&mut self, back: Return, now: Now) {
         match back {
-            Return::Archived { call, reply, took } => {
+            Return::Archived(archived) => {
+                let Archived { call, reply, took } = *archived;
                 let result = self.engine.answered(call.call, &reply, now);
                 self.watcher.archived(&call, &reply, result, took, now);
             }
@@ -136,20 +123,22 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
         }
     }
 
-    fn take_control(&mut self, control: Control) {
+    fn take_order(&mut self, order: AdminCommand) {
         let now = self.clock.now();
-        match control {
-            Control::Pause { account, done } => {
-                self.engine.pause(account, now);
-                self.publish_status(now);
-                let _ = done.send(());
+        let applied = match (order.subject, order.action) {
+            (Subject::Account(account), Action::Pause) => usize::from(self.engine.pause(account, now)),
+            (Subject::Account(account), Action::Resume) => usize::from(self.engine.resume(account, now)),
+            (Subject::Lanes { account, from_type, to_type }, Action::Pause) => {
+                self.engine.pause_lanes(account, &from_type, &to_type, now)
             }
-            Control::Resume { account, done } => {
-                self.engine.resume(account, now);
-                self.publish_status(now);
-                let _ = done.send(());
+            (Subject::Lanes { account, from_type, to_type }, Action::Resume) => {
+                self.engine.resume_lanes(account, &from_type, &to_type, now)
             }
-        }
+        };
+        self.obey(now);
+        self.publish_status(now);
+        // Who ordered may have gone away meanwhile.
+        let _ = order.reply.send(applied);
     }
 
     fn take_arrivals(&mut self, first: Option<Arrival<D>>) {
@@ -179,8 +168,8 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
                 }
             }
             Arrival::Lost { generation } => {
-                let void = |&(_, &(of_job, _)): &(JobKey, &(u32, D))| of_job <= generation;
-                let void: Vec<JobKey> = self.held.iter().filter(void).map(|(key, _)| key).collect();
+                let void = self.held.iter().filter(|(_, (of_job, _))| *of_job <= generation);
+                let void: Vec<JobKey> = void.map(|(&key, _)| key).collect();
                 for key in void {
                     self.engine.forget(key, now);
                 }
@@ -201,24 +190,24 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
                 Command::Identify { call, account } => self.run_errand(Errand::Identify { call, account }),
                 Command::RereadCredentials { account } => self.run_errand(Errand::RereadCredentials { account }),
                 Command::Settle(settled) => {
-                    if let Some((_, delivery)) = self.held.remove(settled.job) {
+                    if let Some((_, delivery)) = self.held.remove(&settled.job) {
                         self.watcher.settled(&settled, now);
                         self.outbox.push(Departure::Settled { delivery, settled, completed: now.wall });
                     }
                 }
                 Command::Park(parked) => {
-                    if let Some((_, delivery)) = self.held.remove(parked.job) {
+                    if let Some((_, delivery)) = self.held.remove(&parked.job) {
                         self.watcher.parked(&parked);
                         self.outbox.push(Departure::Parked { delivery, parked });
                     }
                 }
                 Command::HandBack(job) => {
-                    if let Some((_, delivery)) = self.held.remove(job) {
+                    if let Some((_, delivery)) = self.held.remove(&job) {
                         self.outbox.push(Departure::HandedBack { delivery });
                     }
                 }
                 Command::Forgotten(job) => {
-                    if let Some((_, delivery)) = self.held.remove(job) {
+                    if let Some((_, delivery)) = self.held.remove(&job) {
                         self.outbox.push(Departure::Forgotten { delivery });
                     }
                 }

@@ -56,10 +56,18 @@ pub enum Errand {
 /// Into the loop, from HubSpot.
 #[derive(Debug)]
 pub enum Return {
-    Archived { call: ArchiveCall, reply: Reply, took: Duration },
+    Archived(Box<Archived>),
     Refreshed { call: CallKey, reply: RefreshReply, took: Duration },
     Identified { call: CallKey, reply: IdentityReply, took: Duration },
     CredentialsChanged { account: AccountIndex },
+}
+
+/// A batch and HubSpot's answer to it.
+#[derive(Debug)]
+pub struct Archived {
+    pub call: ArchiveCall,
+    pub reply: Reply,
+    pub took: Duration,
 }
 
 /// Where the loop learns what time it is.

@@ -1,28 +1,33 @@
 //! The service: everything started in order, one loop in the middle, everything stopped in order.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::accounts::Portals;
 use super::calls::{self, Calls};
 use super::delivery::{self, Delivery, Received};
-use super::policy_loop::{Control, Ends, PolicyLoop};
+use super::policy_loop::{Ends, PolicyLoop};
 use super::recent::Recent;
 use super::seams::{Arrival, Clock};
 use super::wall_clock::WallClock;
 use super::watching::ServiceWatcher;
 use super::{departures, policy};
+use crate::admin::command::AdminCommand;
+use crate::admin::{self, AdminState};
 use crate::amqp::consumer::{Intake, IntakeEvent};
 use crate::amqp::edges::{Edges, StartFault};
 use crate::amqp::message::{Answer, Delivered};
 use crate::amqp::publisher::Publisher;
-use crate::config::{JobsSettings, Settings, SettingsError};
+use crate::config::{ApiVersion, JobsSettings, Settings, SettingsError};
 use crate::contract::job::JobLimits;
 use crate::engine::Engine;
 use crate::engine::command::NewJob;
@@ -39,6 +44,8 @@ pub enum Ended {
     Drained,
     /// `shutdown.grace` was over first: what was not answered will be delivered again.
     GraceExpired,
+    /// The loop ended without being told to, which is a fault of the program.
+    LoopFailed,
 }
 
 /// Why it did not start.
@@ -48,6 +55,8 @@ pub enum StartError {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Broker(#[from] StartFault),
+    #[error("admin.listen: {address} cannot be listened on: {cause}; name another address, or end what listens there")]
+    Listen { address: SocketAddr, cause: std::io::Error },
 }
 
 /// Bundles of answers that the intake gives itself (to messages that are no jobs) and that wait to be published.
@@ -56,14 +65,15 @@ const MAX_READY_BUNDLES: usize = 16;
 /// Bundles of jobs on their way to the loop, each of at most 256.
 const MAX_ARRIVALS: usize = 16;
 
-/// Operators' wishes waiting for the loop.
-const MAX_CONTROLS: usize = 16;
-
 /// At least so long is left for publishing the last answers, however long the requests took.
 const LEAST_TIME_TO_PUBLISH: Duration = Duration::from_secs(5);
 
+/// How long a token refresh that is on the wire is waited for at the end.
+pub const LAST_REFRESH: Duration = Duration::from_secs(10);
+
 /// Runs until `stop` and everything in flight is finished, or the grace is over.
 pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, StartError> {
+    warn_of_version(settings.hubspot.api_version);
     let accounts = settings.hubspot.accounts()?;
     let client = HubspotClient::new(&settings.hubspot)?;
     let credentials = CredentialStore::new(accounts)?;
@@ -73,8 +83,13 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let of_engine = policy::of_engine(settings, policy::in_broker(settings));
     let engine = Engine::new(of_engine, policies.collect(), fastrand::u64(..), clock.now());
 
-    let Edges { intake, publisher, settler, held: _, health, topology: _, closer } =
-        Edges::start(&settings.amqp).await?;
+    let metrics = Arc::new(Metrics::new(Timestamp::now()));
+    let reporter = Reporter::new(Arc::clone(&metrics));
+    let (orders_in, orders) = admin::command::channel();
+    let endpoints = Endpoints::open(settings, &reporter, &metrics, orders_in).await?;
+
+    let edges = alive_while(&reporter, Edges::start(&settings.amqp)).await?;
+    let Edges { intake, publisher, settler, held: _, health, topology: _, closer } = edges;
     let publisher = Arc::new(publisher);
     let recent = Arc::new(Recent::new(settings.amqp.prefetch.get().into()));
 
@@ -83,11 +98,8 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let (departures_in, departures) = mpsc::unbounded_channel();
     let (errands_in, errands) = mpsc::unbounded_channel();
     let (returns_in, returns) = mpsc::unbounded_channel();
-    let (_control_in, control) = mpsc::channel::<Control>(MAX_CONTROLS);
     let (news_in, news) = mpsc::channel(MAX_ARRIVALS);
 
-    let metrics = Arc::new(Metrics::new(Timestamp::now()));
-    let reporter = Reporter::new(Arc::clone(&metrics));
     let reader = Reader {
         portals: portals.clone(),
         metrics: Arc::clone(&metrics),
@@ -98,11 +110,15 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let taking_in = tokio::spawn(reader.take_in(intake, arrivals_in, ready_in, stop.clone()));
     let departing = tokio::spawn(departures::run(departures, ready, Arc::clone(&publisher), settler));
     let remembering = tokio::spawn(departures::remember(Arc::clone(&publisher), recent, Arc::clone(&metrics)));
-    let calling = tokio::spawn(Calls { client, credentials: credentials.clone() }.run(errands, returns_in.clone()));
+    let refreshing = TaskTracker::new();
+    let calling = tokio::spawn(
+        Calls { client, credentials: credentials.clone(), refreshing: refreshing.clone() }
+            .run(errands, returns_in.clone()),
+    );
     let watching = tokio::spawn(watch::watch(credentials, news_in));
     let passing_on = tokio::spawn(calls::watch(news, returns_in));
 
-    let ends = Ends { arrivals, departures: departures_in, errands: errands_in, returns, control };
+    let ends = Ends { arrivals, departures: departures_in, errands: errands_in, returns, orders };
     let watcher = ServiceWatcher::new(portals.clone(), Arc::clone(&metrics), reporter, health);
     let mut running = tokio::spawn(PolicyLoop::new(engine, clock, clock.epoch, watcher, ends).run(stop.clone()));
 
@@ -111,6 +127,8 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
         // The loop ends by itself only when told to; were it to panic, the process must not go on without it.
         _ = &mut running => {}
     }
+    let told = stop.is_cancelled();
+    stop.cancel();
     let deadline = Instant::now() + settings.shutdown.grace;
     let finished = running.is_finished() || timeout(settings.shutdown.grace, &mut running).await.is_ok();
     running.abort();
@@ -121,7 +139,72 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
         task.abort();
     }
     closer.close().await;
-    Ok(if finished && answered { Ended::Drained } else { Ended::GraceExpired })
+    refreshing.close();
+    if timeout(LAST_REFRESH, refreshing.wait()).await.is_err() {
+        tracing::warn!("a token refresh is still without an answer; if HubSpot changed the refresh token, it is lost");
+    }
+    endpoints.close().await;
+    Ok(match (told, finished && answered) {
+        (false, _) => Ended::LoopFailed,
+        (true, true) => Ended::Drained,
+        (true, false) => Ended::GraceExpired,
+    })
+}
+
+/// HubSpot's own calendar: v4 of the associations API is supported until then.
+pub const V4_ENDS: &str = "30 March 2027";
+
+fn warn_of_version(version: ApiVersion) {
+    match version {
+        ApiVersion::V4 => tracing::warn!(
+            "HubSpot ends support of hubspot.api_version \"v4\" on {V4_ENDS}; \"2026-03\" and \"2026-09\" take the same jobs"
+        ),
+        ApiVersion::March2026 | ApiVersion::September2026 => {}
+    }
+}
+
+/// The endpoints, served from before the broker is reached until everything else has ended.
+struct Endpoints {
+    serving: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Endpoints {
+    async fn open(
+        settings: &Settings,
+        reporter: &Reporter,
+        metrics: &Arc<Metrics>,
+        commands: mpsc::Sender<AdminCommand>,
+    ) -> Result<Self, StartError> {
+        let address = settings.admin.listen;
+        let listener = TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })?;
+        let state = AdminState {
+            snapshots: reporter.snapshots(),
+            metrics: Arc::clone(metrics),
+            heartbeat: reporter.heartbeat(),
+            commands,
+            token: settings.admin.token()?,
+        };
+        let stop = CancellationToken::new();
+        Ok(Self { serving: tokio::spawn(admin::serve(listener, state, stop.clone())), stop })
+    }
+
+    async fn close(self) {
+        self.stop.cancel();
+        let _ = self.serving.await;
+    }
+}
+
+/// Waits for the broker, which may take minutes, with the sign of life that the loop gives later.
+async fn alive_while<T>(reporter: &Reporter, waiting: impl Future<Output = T>) -> T {
+    let mut beats = tokio::time::interval(Reporter::PERIOD);
+    let mut waiting = std::pin::pin!(waiting);
+    loop {
+        tokio::select! {
+            done = &mut waiting => return done,
+            _ = beats.tick() => reporter.beat(),
+        }
+    }
 }
 
 /// Publishes what is left. `false`: not all of it in time.

@@ -169,7 +169,7 @@ fn the_cost_of_a_status_with_a_thousand_accounts_and_a_hundred_thousand_lanes() 
     assert_eq!(status.lanes_left_out, 99_900);
 }
 
-fn engine(portals: &[Option<u64>]) -> Engine {
+pub fn engine(portals: &[Option<u64>]) -> Engine {
     let policy = EnginePolicy {
         caps: Caps { from: 100, pairs: 1_000 },
         linger: Duration::from_millis(200),
@@ -181,7 +181,7 @@ fn engine(portals: &[Option<u64>]) -> Engine {
         },
         isolation_requests: 200,
         max_in_flight: 64,
-        waiting: Waiting::InHand,
+        waiting: Waiting::InHand { give_up_after: Duration::from_secs(30) },
     };
     let account = |&portal: &Option<u64>| AccountPolicy {
         portal: portal.and_then(NonZeroU64::new).map(PortalId),
@@ -195,7 +195,7 @@ fn engine(portals: &[Option<u64>]) -> Engine {
     Engine::new(policy, portals.iter().map(account).collect(), 1, at(0))
 }
 
-fn job(account: u32, from_type: &str, to_type: &str, removal: Removal, from: u64) -> NewJob {
+pub fn job(account: u32, from_type: &str, to_type: &str, removal: Removal, from: u64) -> NewJob {
     let id = |digits| RecordId(NonZeroU64::new(digits).unwrap());
     NewJob {
         account: AccountIndex(account),
@@ -208,7 +208,7 @@ fn job(account: u32, from_type: &str, to_type: &str, removal: Removal, from: u64
     }
 }
 
-fn at(seconds: u32) -> Now {
+pub fn at(seconds: u32) -> Now {
     let wall = Timestamp::from_second(1_800_000_000 + i64::from(seconds)).unwrap();
     Now { tick: Tick::from_micros(u64::from(seconds) * 1_000_000), wall }
 }

@@ -1,0 +1,111 @@
+//! The programs that empty the jobs queue, each as a process of its own.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use harness::keeper::Keeper;
+use harness::process::{Process, find_binary};
+use harness::worker::WorkerBuilder;
+use harness::{SimulatorProcess, Worker};
+
+use crate::arena::{Arena, EXCHANGE, JOBS, RESULTS_KEY};
+use crate::workload::FIRST_PORTAL;
+
+/// Never reached; the ceiling's case sets its own.
+const NO_CEILING: u32 = 1_000_000;
+
+/// Who is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contestant {
+    /// RabbitMQ and lapin by themselves: an outcome-sized message for every job, nothing else.
+    PassThrough,
+    Worker,
+    /// Another program that does the worker's job, in `benches/rivals/<name>/run`.
+    Rival(String),
+}
+
+/// A contestant at work.
+#[derive(Debug)]
+pub enum Running {
+    Worker(Box<Worker>),
+    Other(Box<Process>),
+}
+
+impl Contestant {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::PassThrough => "bare pass-through",
+            Self::Worker => "association-archiver",
+            Self::Rival(name) => name,
+        }
+    }
+
+    /// Starts it; `settings` are the worker's own, by dotted key.
+    pub fn start(
+        &self,
+        arena: &Arena,
+        simulator: &SimulatorProcess,
+        portals: u64,
+        settings: &[(&str, String)],
+    ) -> Result<Running> {
+        match self {
+            Self::Worker => {
+                let mut builder = worker(arena, simulator, portals);
+                for (key, value) in settings {
+                    builder = builder.set(key, value);
+                }
+                Ok(Running::Worker(Box::new(builder.start()?)))
+            }
+            Self::PassThrough => {
+                let program = find_binary("pass-through", "PASS_THROUGH_BIN")?;
+                Ok(Running::Other(Box::new(self.spawn(&program, arena, simulator)?)))
+            }
+            Self::Rival(name) => Ok(Running::Other(Box::new(self.spawn(&rival_program(name)?, arena, simulator)?))),
+        }
+    }
+
+    fn spawn(&self, program: &Path, arena: &Arena, simulator: &SimulatorProcess) -> Result<Process> {
+        let mut command = Command::new(program);
+        command
+            .env("AMQP_URI", arena.uri())
+            .env("EXCHANGE", EXCHANGE)
+            .env("JOBS_QUEUE", JOBS)
+            .env("RESULTS_KEY", RESULTS_KEY)
+            .env("HUBSPOT_BASE_URL", simulator.uri())
+            .env("HUBSPOT_ACCESS_TOKEN", "pat-bench");
+        Process::start(self.name(), command, Keeper::start("contestant")?)
+    }
+}
+
+impl Deref for Running {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        match self {
+            Self::Worker(worker) => worker,
+            Self::Other(process) => process,
+        }
+    }
+}
+
+fn worker(arena: &Arena, simulator: &SimulatorProcess, portals: u64) -> WorkerBuilder {
+    let mut builder = Worker::builder()
+        .set("amqp.uri", arena.uri())
+        .set("hubspot.base_url", simulator.uri())
+        .set("rate_limit.requests", NO_CEILING)
+        .set("log.filter", "warn");
+    for index in 0..portals {
+        builder = builder
+            .set(&format!("hubspot.accounts.{index}.portal_id"), FIRST_PORTAL + index)
+            .set(&format!("hubspot.accounts.{index}.access_token"), format!("pat-{index}"));
+    }
+    builder
+}
+
+fn rival_program(name: &str) -> Result<PathBuf> {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("rivals").join(name).join("run");
+    ensure!(program.is_file(), "there is no rival {name:?}: {} is not there", program.display());
+    program.canonicalize().with_context(|| program.display().to_string())
+}

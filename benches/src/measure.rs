@@ -1,0 +1,84 @@
+//! One contestant, one run: from the first job taken to the last outcome in the results queue.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use harness::process::Process;
+use serde::Serialize;
+
+use crate::arena::Gauge;
+use crate::workload::Workload;
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+/// A contestant that has not finished by then is stuck.
+const RUN_LIMIT: Duration = Duration::from_secs(180);
+const STOP_LIMIT: Duration = Duration::from_secs(40);
+
+/// What a run has cost.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sample {
+    pub seconds: f64,
+    pub jobs_per_second: f64,
+    /// User and system time of the contestant alone, its start included, in microseconds.
+    pub cpu_micros_per_job: f64,
+    pub peak_rss_mb: f64,
+}
+
+/// Watches a contestant that has just been started at its work, then stops it and takes its exit code for part of the
+/// result.
+pub async fn measure(workload: &Workload, gauge: &Gauge, process: &Process) -> Result<Sample> {
+    let began = first_taken(workload, gauge, process).await?;
+    let end = began + RUN_LIMIT;
+    while gauge.levels().await?.results < workload.jobs {
+        alive(process)?;
+        ensure!(Instant::now() < end, "not done after {RUN_LIMIT:?}\n{}", process.last_words());
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let cpu_micros = settled_cpu(process).await?;
+    let peak_rss = process.peak_rss_bytes()?;
+    process.term()?;
+    let code = process.wait(STOP_LIMIT).await?;
+    ensure!(code == 0, "it ended with code {code}\n{}", process.last_words());
+    Ok(Sample {
+        seconds,
+        jobs_per_second: workload.jobs as f64 / seconds,
+        cpu_micros_per_job: cpu_micros as f64 / workload.jobs as f64,
+        peak_rss_mb: peak_rss as f64 / 1e6,
+    })
+}
+
+/// Start-up is not what is compared here.
+async fn first_taken(workload: &Workload, gauge: &Gauge, process: &Process) -> Result<Instant> {
+    let end = Instant::now() + RUN_LIMIT;
+    loop {
+        let levels = gauge.levels().await?;
+        if levels.jobs < workload.jobs {
+            return Ok(Instant::now());
+        }
+        alive(process)?;
+        ensure!(Instant::now() < end, "no job taken after {RUN_LIMIT:?}\n{}", process.last_words());
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+}
+
+/// The last acknowledgements may still be under way when the last outcome has arrived.
+async fn settled_cpu(process: &Process) -> Result<u64> {
+    let mut before = process.cpu_micros()?;
+    loop {
+        tokio::time::sleep(BETWEEN_LOOKS * 10).await;
+        let now = process.cpu_micros()?;
+        if now == before {
+            return Ok(now);
+        }
+        before = now;
+    }
+}
+
+fn alive(process: &Process) -> Result<()> {
+    match process.ended()? {
+        None => Ok(()),
+        Some(code) => bail!("it ended with code {code} in the middle of the run\n{}", process.last_words()),
+    }
+}

@@ -1,0 +1,86 @@
+//! What a person reads.
+
+use crate::ceiling::Limited;
+use crate::duel::{Case, Standing};
+use crate::measure::Sample;
+use crate::spread::Spread;
+
+/// One run, as it ends.
+pub fn print_run(contestant: &str, sample: &Sample) {
+    let Sample { seconds, jobs_per_second, cpu_micros_per_job, peak_rss_mb } = sample;
+    eprintln!(
+        "  {contestant:<22} {seconds:6.2} s {jobs_per_second:>9.0} jobs/s {cpu_micros_per_job:>7.1} µs {peak_rss_mb:>6.1} MB"
+    );
+}
+
+/// Medians with their spread, and each contestant's ratio to the first.
+pub fn print_standings(case: &Case, rounds: usize, standings: &[Standing]) {
+    let workload = &case.workload;
+    println!(
+        "\n{}: {} jobs, {} pairs a job, {} lanes, {} portals, {:?} queues, latency {}; medians of {rounds} [min–max]",
+        case.name, workload.jobs, workload.pairs_per_job, workload.lanes, workload.portals, case.queues, case.latency
+    );
+    println!("  {:<22} {:>28} {:>22} {:>20} {:>10}", "", "jobs/s", "CPU µs a job", "peak RSS MB", "requests");
+    for standing in standings {
+        println!(
+            "  {:<22} {:>28} {:>22} {:>20} {:>10.0}",
+            standing.contestant,
+            spread(&standing.jobs_per_second, 0),
+            spread(&standing.cpu_micros_per_job, 1),
+            spread(&standing.peak_rss_mb, 0),
+            standing.requests.median
+        );
+    }
+    let Some((first, others)) = standings.split_first() else { return };
+    for other in others {
+        let ratio = |own: &Spread, floor: &Spread| own.median / floor.median;
+        println!(
+            "  {:<22} {:>28.2} {:>22.2} {:>20.2}",
+            format!("  ÷ {}", first.contestant),
+            ratio(&other.jobs_per_second, &first.jobs_per_second),
+            ratio(&other.cpu_micros_per_job, &first.cpu_micros_per_job),
+            ratio(&other.peak_rss_mb, &first.peak_rss_mb)
+        );
+    }
+    println!("  fewest requests possible: {}", workload.fewest_requests());
+}
+
+pub fn print_limited(limited: &Limited) {
+    let Limited {
+        workload,
+        ceiling_requests,
+        interval_seconds,
+        intervals,
+        share_of_ceiling,
+        answered_429,
+        requests,
+        fewest_requests,
+        pairs_per_request,
+        most_in_an_interval,
+        seconds,
+    } = limited;
+    println!(
+        "\nceiling {ceiling_requests} requests in {interval_seconds} s: {} jobs, {} for each record",
+        workload.jobs, workload.jobs_per_from
+    );
+    if *intervals > 0 {
+        println!(
+            "  share of the ceiling used   {:>8.1} %   over {intervals} whole intervals",
+            share_of_ceiling * 100.0
+        );
+    }
+    println!(
+        "  answered 429                {answered_429:>8}     at most {most_in_an_interval} requests in any interval"
+    );
+    println!(
+        "  requests ÷ fewest           {:>8.2}     {requests} for {fewest_requests}",
+        *requests as f64 / *fewest_requests as f64
+    );
+    println!("  pairs a request             {pairs_per_request:>8.0}");
+    println!("  seconds                     {seconds:>8.1}");
+}
+
+fn spread(spread: &Spread, decimals: usize) -> String {
+    let Spread { median, min, max } = spread;
+    format!("{median:.decimals$} [{min:.decimals$}–{max:.decimals$}]")
+}

@@ -1,0 +1,17 @@
+//! The endpoints: what probes, Prometheus, scripts and people ask the worker, and the pauses that an operator orders.
+//!
+//! They read the latest snapshot and pass commands to the worker's loop; they decide nothing.
+
+pub mod command;
+mod operator;
+mod page;
+mod readiness;
+mod refusal;
+mod routes;
+mod server;
+mod status;
+mod token;
+
+pub use readiness::{Paused, Readiness, readiness};
+pub use routes::AdminState;
+pub use server::serve;

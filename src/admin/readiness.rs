@@ -1,0 +1,116 @@
+//! Whether the worker takes and answers jobs.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::engine::pause::PauseKind;
+use crate::engine::status::{LaneStatus, PauseStatus, Status, write_time, write_time_or_null};
+use crate::telemetry::snapshot::Snapshot;
+
+/// The body of `/readyz`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Readiness {
+    pub ready: bool,
+    /// Why it is not.
+    pub reasons: Vec<String>,
+    /// What an operator should know although it is.
+    pub warnings: Vec<String>,
+    /// Accounts, then lanes that stand still; at most [`Readiness::MAX_PAUSED`].
+    pub paused: Vec<Paused>,
+    pub paused_left_out: usize,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Paused {
+    /// The account's place in the settings, from 0.
+    pub account: u32,
+    pub portal_id: Option<u64>,
+    /// `contacts/companies`; `None` where the account as a whole stands.
+    pub lane: Option<String>,
+    pub kind: PauseKind,
+    pub detail: String,
+    #[serde(serialize_with = "write_time")]
+    pub since: Timestamp,
+    /// `None` where only a probe or an operator can tell.
+    #[serde(serialize_with = "write_time_or_null")]
+    pub resume_at: Option<Timestamp>,
+}
+
+/// The loop comes round at least once a second; past this it hangs.
+pub(super) const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+
+/// `silence` is the time since the worker's loop last came round.
+pub fn readiness(snapshot: &Snapshot, silence: Duration) -> Readiness {
+    let reasons = reasons(snapshot, silence);
+    let paused = paused(&snapshot.status);
+    let standing = &snapshot.status;
+    let all: usize = standing.paused_accounts.values().chain(standing.paused_lanes.values()).sum();
+    Readiness {
+        ready: reasons.is_empty(),
+        reasons,
+        warnings: warnings(snapshot),
+        paused_left_out: all.saturating_sub(paused.len()),
+        paused,
+    }
+}
+
+impl Readiness {
+    /// Most standstills listed.
+    pub const MAX_PAUSED: usize = 100;
+}
+
+fn reasons(snapshot: &Snapshot, silence: Duration) -> Vec<String> {
+    let broker = &snapshot.broker;
+    let mut reasons = Vec::new();
+    if silence > LONGEST_SILENCE {
+        reasons.push(format!("the worker hangs: no sign of life for {} s", silence.as_secs()));
+    }
+    if snapshot.draining {
+        reasons.push("draining: the worker stops and takes no new jobs".to_owned());
+    }
+    if !broker.consuming && !broker.overfull && !snapshot.draining {
+        reasons.push(with_cause("no jobs come in from the broker", broker.consuming_trouble.as_deref()));
+    }
+    if !broker.publishing {
+        reasons.push(with_cause("no outcomes can go out to the broker", broker.publishing_trouble.as_deref()));
+    }
+    let accounts = &snapshot.status.accounts;
+    if !accounts.is_empty() && accounts.iter().all(|account| account.pause.is_some()) {
+        reasons.push("every account is paused".to_owned());
+    }
+    reasons
+}
+
+fn warnings(snapshot: &Snapshot) -> Vec<String> {
+    let broker = &snapshot.broker;
+    let blocked = "a resource alarm of the broker holds outcomes back";
+    let overfull = "the jobs in hand occupy too much memory (amqp.max_held_bytes): no new ones are taken for now";
+    let warnings = [(broker.blocked, blocked), (broker.overfull, overfull)];
+    warnings.into_iter().filter(|(applies, _)| *applies).map(|(_, warning)| warning.to_owned()).collect()
+}
+
+fn with_cause(what: &str, cause: Option<&str>) -> String {
+    cause.map_or_else(|| what.to_owned(), |cause| format!("{what}: {cause}"))
+}
+
+fn paused(status: &Status) -> Vec<Paused> {
+    let accounts = status
+        .accounts
+        .iter()
+        .filter_map(|account| Some(entry(account.index, account.portal_id, None, account.pause.as_ref()?)));
+    let lanes = status.lanes.iter().filter_map(|lane| {
+        let LaneStatus { from_object_type, to_object_type, .. } = lane;
+        let name = format!("{from_object_type}/{to_object_type}");
+        Some(entry(lane.account, lane.portal_id, Some(name), lane.pause.as_ref()?))
+    });
+    accounts.chain(lanes).take(Readiness::MAX_PAUSED).collect()
+}
+
+fn entry(account: u32, portal_id: Option<u64>, lane: Option<String>, pause: &PauseStatus) -> Paused {
+    let PauseStatus { scope: _, kind, detail, since, resume_at, probe_at: _ } = pause;
+    Paused { account, portal_id, lane, kind: *kind, detail: detail.clone(), since: *since, resume_at: *resume_at }
+}

@@ -1,0 +1,74 @@
+//! The HTTP server of the endpoints, which no client can hold up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::routes::{AdminState, router};
+
+/// Connections at once; further ones wait to be accepted.
+const MAX_CONNECTIONS: usize = 64;
+
+/// A request's head must be there so soon after its connection.
+const LONGEST_HEAD: Duration = Duration::from_secs(5);
+
+/// Request and answer must be through so soon: a connection serves one request.
+const LONGEST_CONNECTION: Duration = Duration::from_secs(10);
+
+/// Bytes of a request's head.
+const MAX_HEAD_BYTES: usize = 16 * 1_024;
+
+/// Headers of a request.
+const MAX_HEADERS: usize = 64;
+
+/// After a connection could not be accepted, which is most often for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// When stopping, answers under way get so long.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Serves the endpoints until `stop` is cancelled.
+pub async fn serve(listener: TcpListener, state: AdminState, stop: CancellationToken) {
+    let router = router(state);
+    let mut connections = JoinSet::new();
+    let accepting = async {
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+            while connections.try_join_next().is_some() {}
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    connections.spawn(converse(stream, router.clone(), slot));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a connection to the endpoints was not accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    stop.run_until_cancelled(accepting).await;
+    drop(listener);
+    // Whoever is not done by then is cut off when the set is dropped.
+    let _ = timeout(LAST_ANSWERS, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+async fn converse(stream: TcpStream, router: Router, _slot: OwnedSemaphorePermit) {
+    let conversation = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(LONGEST_HEAD)
+        .keep_alive(false)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // What fails here is the client's doing, and it has noticed.
+    let _ = timeout(LONGEST_CONNECTION, conversation).await;
+}

@@ -1,0 +1,99 @@
+//! The body of `/status`: the worker as people and scripts want to see it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::readiness::Readiness;
+use crate::contract::outcome;
+use crate::engine::status::{AccountStatus, Held, LaneStatus, Status, Totals, write_time};
+use crate::telemetry::failures::FailureCount;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::snapshot::{BrokerState, Snapshot};
+use crate::telemetry::throughput::ThroughputSeries;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct StatusBody<'a> {
+    version: &'static str,
+    #[serde(serialize_with = "write_time")]
+    started_at: Timestamp,
+    /// When the worker was looked at.
+    #[serde(serialize_with = "write_time")]
+    at: Timestamp,
+    ready: bool,
+    reasons: &'a [String],
+    warnings: &'a [String],
+    draining: bool,
+    backlog: Backlog,
+    requests: Requests,
+    jobs: Jobs,
+    totals: Totals,
+    broker: &'a BrokerState,
+    throughput: &'a ThroughputSeries,
+    failures: &'a [FailureCount],
+    accounts: &'a [AccountStatus],
+    lanes: &'a [LaneStatus],
+    lanes_left_out: usize,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Backlog {
+    jobs_held: usize,
+    bytes_held: usize,
+    pairs_held: usize,
+    lanes: usize,
+    jobs_ready: Option<u64>,
+    drain_seconds: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Requests {
+    in_flight: usize,
+    max_in_flight: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Jobs {
+    received: u64,
+    outcomes: BTreeMap<&'static str, u64>,
+}
+
+impl<'a> StatusBody<'a> {
+    pub fn new(snapshot: &'a Snapshot, readiness: &'a Readiness, metrics: &Metrics) -> Self {
+        let Snapshot { at, status, broker, draining, throughput, failures } = snapshot;
+        let Status { held, totals, paused_accounts: _, paused_lanes: _, accounts, lanes, lanes_left_out } = status;
+        let Held { jobs, bytes, pairs, lanes: lanes_held, in_flight, max_in_flight, drain_seconds: _ } = *held;
+        let backlog = Backlog {
+            jobs_held: jobs,
+            bytes_held: bytes,
+            pairs_held: pairs,
+            lanes: lanes_held,
+            jobs_ready: broker.jobs_ready,
+            drain_seconds: snapshot.drain_seconds(),
+        };
+        let outcomes = outcome::Status::ALL.map(|status| (status.as_str(), metrics.outcomes.of(status).read()));
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: metrics.started(),
+            at: *at,
+            ready: readiness.ready,
+            reasons: &readiness.reasons,
+            warnings: &readiness.warnings,
+            draining: *draining,
+            backlog,
+            requests: Requests { in_flight, max_in_flight },
+            jobs: Jobs { received: metrics.jobs_received.read(), outcomes: BTreeMap::from(outcomes) },
+            totals: *totals,
+            broker,
+            throughput,
+            failures,
+            accounts,
+            lanes,
+            lanes_left_out: *lanes_left_out,
+        }
+    }
+}

@@ -1,0 +1,659 @@
+//! The endpoints over real HTTP: what they say of a worker, what they let an operator do, and what they withstand.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use association_archiver::admin::command::{Action, AdminCommand, Subject, channel};
+use association_archiver::admin::{AdminState, serve};
+use association_archiver::contract::association::{Pair, RecordId, Removal};
+use association_archiver::contract::ids::{AccountIndex, PortalId};
+use association_archiver::contract::job::Ask;
+use association_archiver::contract::object_type::ObjectType;
+use association_archiver::contract::outcome;
+use association_archiver::engine::access::CredentialKind;
+use association_archiver::engine::account::AccountPolicy;
+use association_archiver::engine::clock::{Now, Tick};
+use association_archiver::engine::command::{Carried, NewJob};
+use association_archiver::engine::pace::Ceiling;
+use association_archiver::engine::pack::Caps;
+use association_archiver::engine::retry::RetryPolicy;
+use association_archiver::engine::{Engine, EnginePolicy, Waiting};
+use association_archiver::telemetry::heartbeat::Heartbeat;
+use association_archiver::telemetry::metrics::{Metrics, documented_metrics};
+use association_archiver::telemetry::snapshot::{BrokerState, Snapshot};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use smallvec::smallvec;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+const TOKEN: &str = "letmein-0123456789";
+
+/// Name, broker, draining, paused accounts, and why it is not ready.
+type Case = (&'static str, BrokerState, bool, &'static [u32], Option<&'static str>);
+
+#[tokio::test]
+async fn readiness_says_whether_jobs_are_taken_and_answered() {
+    let worker = Worker::start(Some(TOKEN)).await;
+    let up = BrokerState { consuming: true, publishing: true, ..BrokerState::default() };
+    let away = |what: fn(&mut BrokerState)| {
+        let mut broker = up.clone();
+        what(&mut broker);
+        broker
+    };
+    let cases: Vec<Case> = vec![
+        ("all is well", up.clone(), false, &[], None),
+        ("one account of two is paused", up.clone(), false, &[0], None),
+        ("every account is paused", up.clone(), false, &[0, 1], Some("every account is paused")),
+        ("draining", up.clone(), true, &[], Some("draining")),
+        ("an alarm holds outcomes back", away(|b| b.blocked = true), false, &[], None),
+        (
+            "too much in hand",
+            away(|b| {
+                b.consuming = false;
+                b.overfull = true;
+            }),
+            false,
+            &[],
+            None,
+        ),
+        (
+            "no consumer",
+            away(|b| {
+                b.consuming = false;
+                b.consuming_trouble = Some("connection refused".to_owned());
+            }),
+            false,
+            &[],
+            Some("connection refused"),
+        ),
+        ("no publisher", away(|b| b.publishing = false), false, &[], Some("no outcomes can go out")),
+    ];
+    for (name, broker, draining, paused, reason) in cases {
+        let mut engine = engine();
+        for &account in paused {
+            engine.pause(AccountIndex(account), now());
+        }
+        worker.show(&engine, broker, draining);
+
+        let (status, body) = worker.get_json("/readyz").await;
+
+        let reasons = body["reasons"].as_array().unwrap();
+        assert_eq!(status == StatusCode::OK, reason.is_none(), "{name}: {body}");
+        assert_eq!(status == StatusCode::SERVICE_UNAVAILABLE, reason.is_some(), "{name}: {body}");
+        assert_eq!(body["ready"], reason.is_none(), "{name}");
+        match reason {
+            Some(reason) => assert!(reasons[0].as_str().unwrap().contains(reason), "{name}: {body}"),
+            None => assert!(reasons.is_empty(), "{name}: {body}"),
+        }
+        let listed: Vec<_> =
+            body["paused"].as_array().unwrap().iter().map(|paused| paused["portalId"].clone()).collect();
+        assert_eq!(listed, [4711, 815][..paused.len()], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_names_what_stands_and_why() {
+    let worker = Worker::start(Some(TOKEN)).await;
+    let mut engine = engine();
+    engine.admit(job(0, "contacts", "companies", 1), now());
+    let (contacts, companies) = (ObjectType::parse("0-1").unwrap(), ObjectType::parse("Company").unwrap());
+    assert_eq!(engine.pause_lanes(AccountIndex(0), &contacts, &companies, now()), 1);
+    worker.show(&engine, BrokerState { consuming: true, publishing: true, ..BrokerState::default() }, false);
+
+    let (status, body) = worker.get_json("/readyz").await;
+
+    assert_eq!(status, StatusCode::OK, "the other account goes on");
+    let [account, lane] = body["paused"].as_array().unwrap().as_slice() else { panic!("{body}") };
+    assert_eq!((&account["portalId"], &account["lane"]), (&Value::from(4711), &Value::Null));
+    assert_eq!((&lane["lane"], &lane["kind"]), (&Value::from("contacts/companies"), &Value::from("operator")));
+    assert_eq!(lane["detail"], "paused by the operator");
+    assert!(lane["resumeAt"].is_null() && lane["since"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(body["pausedLeftOut"], 0);
+}
+
+#[tokio::test]
+async fn a_worker_that_was_never_seen_is_not_ready_but_alive() {
+    let worker = Worker::start(None).await;
+    let (status, body) = worker.get_json("/readyz").await;
+    assert_eq!((status, &body["ready"]), (StatusCode::SERVICE_UNAVAILABLE, &Value::Bool(false)));
+    let alive = worker.send(Method::GET, "/livez", None).await;
+    assert_eq!((alive.status(), alive.text().await.unwrap().trim()), (StatusCode::OK, "ok"));
+}
+
+#[tokio::test]
+async fn a_loop_that_hangs_fails_both_probes() {
+    let Some(long_ago) = Instant::now().checked_sub(Duration::from_secs(31)) else { return };
+    let worker = Worker::start_with(None, Heartbeat::new(long_ago)).await;
+    let (status, body) = worker.get_json("/livez").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body["error"].as_str().unwrap().contains("no sign of life for 31 s"), "{body}");
+    let (status, body) = worker.get_json("/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body["reasons"][0].as_str().unwrap().contains("hangs"), "{body}");
+    worker.heartbeat.beat(Instant::now());
+    assert_eq!(worker.get("/livez").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_status_has_accounts_lanes_backlog_and_what_was_done() {
+    let worker = Worker::start(Some(TOKEN)).await;
+    let mut engine = engine();
+    engine.admit(job(1, "contacts", "deals", 1), now());
+    worker.metrics.jobs_received.add(3);
+    worker.metrics.outcomes.of(outcome::Status::Archived).add(2);
+    let broker = BrokerState { consuming: true, publishing: true, jobs_ready: Some(9), ..BrokerState::default() };
+    worker.show(&engine, broker, false);
+
+    let (status, body) = worker.get_json("/status").await;
+
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!((&body["version"], &body["ready"]), (&Value::from(env!("CARGO_PKG_VERSION")), &Value::Bool(true)));
+    assert_eq!((&body["backlog"]["jobsHeld"], &body["backlog"]["jobsReady"]), (&Value::from(1), &Value::from(9)));
+    assert_eq!(body["backlog"]["drainSeconds"], 1.0, "ten jobs like the one held, a tenth of a second each");
+    assert_eq!((&body["jobs"]["received"], &body["jobs"]["outcomes"]["ARCHIVED"]), (&Value::from(3), &Value::from(2)));
+    assert_eq!(
+        (&body["accounts"][1]["portalId"], &body["accounts"][1]["heldJobs"]),
+        (&Value::from(815), &Value::from(1))
+    );
+    assert_eq!(
+        (&body["lanes"][0]["toObjectType"], &body["lanes"][0]["waitingPairs"]),
+        (&Value::from("deals"), &Value::from(1))
+    );
+}
+
+#[tokio::test]
+async fn an_operator_pauses_and_resumes_accounts_and_lanes() {
+    let mut worker = Worker::start(Some(TOKEN)).await;
+    let mut engine = engine();
+    engine.admit(job(0, "contacts", "companies", 1), now());
+    worker.show(&engine, BrokerState::default(), false);
+    worker.carry_out_orders(engine);
+    let paused = async |worker: &Worker| {
+        let (_, body) = worker.get_json("/status").await;
+        let accounts =
+            body["accounts"].as_array().unwrap().iter().filter(|account| !account["pause"].is_null()).count();
+        (accounts, !body["lanes"][0]["pause"].is_null())
+    };
+
+    let answer = worker.post("/accounts/815/pause", Some(TOKEN)).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!(
+        (&body["account"], &body["portalId"], &body["paused"]),
+        (&Value::from(1), &Value::from(815), &Value::Bool(true))
+    );
+    assert!(body["note"].as_str().unwrap().contains("ends with this process"));
+    assert_eq!(paused(&worker).await, (1, false), "the answer comes after the snapshot");
+    assert_eq!(worker.post("/accounts/1/resume", Some(TOKEN)).await.status(), StatusCode::OK, "by its index too");
+    assert_eq!(paused(&worker).await, (0, false));
+
+    let lane = "/accounts/4711/lanes/contact/0-2";
+    assert_eq!(worker.post(&format!("{lane}/pause"), Some(TOKEN)).await.status(), StatusCode::OK);
+    assert_eq!(paused(&worker).await, (1, true), "its only lane stands, so the account counts as paused");
+    assert_eq!(worker.post(&format!("{lane}/resume"), Some(TOKEN)).await.status(), StatusCode::OK);
+    assert_eq!(paused(&worker).await, (0, false));
+
+    for path in ["/accounts/99/pause", "/accounts/x/pause", "/accounts/4711/lanes/contacts/deals/pause"] {
+        assert_eq!(worker.post(path, Some(TOKEN)).await.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    let no_type = worker.post("/accounts/4711/lanes/contacts/..%2f/pause", Some(TOKEN)).await;
+    assert_eq!(no_type.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_be_carried_out_says_so() {
+    let mut worker = Worker::start(Some(TOKEN)).await;
+    worker.show(&engine(), BrokerState::default(), false);
+    worker.orders.take();
+    let answer = worker.post("/accounts/815/pause", Some(TOKEN)).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn only_the_token_may_change_state() {
+    let worker = Worker::start(Some(TOKEN)).await;
+    worker.show(&engine(), BrokerState::default(), false);
+    for wrong in [None, Some(""), Some("letmein"), Some("letmein-01234567890")] {
+        for path in ["/accounts/815/pause", "/accounts/815/resume", "/accounts/99/pause"] {
+            let answer = worker.post(path, wrong).await;
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path} with {wrong:?}");
+            assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+            let body: Value = answer.json().await.unwrap();
+            assert!(!body.to_string().contains(TOKEN));
+        }
+    }
+    let open = Worker::start(None).await;
+    assert_eq!(open.post("/accounts/815/pause", Some(TOKEN)).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(open.get("/status").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_body_is_refused_where_it_would_be_lost() {
+    let worker = Worker::start(Some(TOKEN)).await;
+    worker.show(&engine(), BrokerState::default(), false);
+    let post = |body: String| {
+        let request = worker.client.post(worker.url("/accounts/815/pause")).bearer_auth(TOKEN).body(body);
+        async { request.send().await.unwrap().status() }
+    };
+    assert_eq!(post(r#"{"for":"10m"}"#.to_owned()).await, StatusCode::BAD_REQUEST);
+    assert_eq!(post("x".repeat(2_000)).await, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn every_answer_guards_itself() {
+    let worker = Worker::start(Some(TOKEN)).await;
+    for (method, path, status) in [
+        (Method::GET, "/", StatusCode::OK),
+        (Method::GET, "/metrics", StatusCode::OK),
+        (Method::GET, "/status", StatusCode::OK),
+        (Method::GET, "/livez", StatusCode::OK),
+        (Method::HEAD, "/livez", StatusCode::OK),
+        (Method::GET, "/nothing/here", StatusCode::NOT_FOUND),
+        (Method::GET, "/../etc/passwd", StatusCode::NOT_FOUND),
+        (Method::POST, "/metrics", StatusCode::METHOD_NOT_ALLOWED),
+        (Method::DELETE, "/status", StatusCode::METHOD_NOT_ALLOWED),
+        (Method::GET, "/accounts/815/pause", StatusCode::METHOD_NOT_ALLOWED),
+    ] {
+        let answer = worker.send(method.clone(), path, None).await;
+        assert_eq!(answer.status(), status, "{method} {path}");
+        let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(header("x-content-type-options").as_deref(), Some("nosniff"), "{path}");
+        assert_eq!(header("cache-control").as_deref(), Some("no-store"), "{path}");
+        assert!(header("content-security-policy").unwrap().starts_with("default-src 'none'"), "{path}");
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            assert!(header("allow").is_some(), "{method} {path}");
+        }
+        if !status.is_success() {
+            let body: Value = answer.json().await.unwrap();
+            assert!(body["error"].is_string(), "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_page_runs_its_own_script_and_nothing_else() {
+    let worker = Worker::start(None).await;
+    let answer = worker.get("/").await;
+    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+    let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    let page = answer.text().await.unwrap();
+    for (directive, begin, end) in [("script-src", "<script>", "</script>"), ("style-src", "<style>", "</style>")] {
+        assert_eq!(page.matches(begin).count(), 1);
+        let text = page.split_once(begin).unwrap().1.split_once(end).unwrap().0;
+        let hash = STANDARD.encode(Sha256::digest(text));
+        assert!(policy.contains(&format!("{directive} 'sha256-{hash}'")), "{directive} in {policy}");
+    }
+    assert!(policy.contains("connect-src 'self'") && !policy.contains("unsafe"), "{policy}");
+    for outside in ["http:", "https:", "//cdn", "@import", "url(", " src=", "<link", "<iframe", "data:"] {
+        assert!(!page.contains(outside), "{outside} in the page");
+    }
+    for unescaped in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", " style="]
+    {
+        assert!(!page.contains(unescaped), "{unescaped} in the page");
+    }
+}
+
+#[tokio::test]
+async fn the_metrics_are_what_prometheus_reads() {
+    let worker = Worker::start(None).await;
+    let mut engine = engine();
+    engine.admit(job(0, "contacts", "companies", 1), now());
+    worker.metrics.job_duration.observe(Duration::from_millis(1_500));
+    worker.show(&engine, BrokerState { jobs_ready: Some(7), ..BrokerState::default() }, false);
+
+    let answer = worker.get("/metrics").await;
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let metrics = parse(&answer.text().await.unwrap());
+
+    assert_eq!(metrics.value("association_archiver_jobs_held"), 1.0);
+    assert_eq!(metrics.value("association_archiver_jobs_ready"), 7.0);
+    assert_eq!(metrics.value("association_archiver_job_duration_seconds_sum"), 1.5);
+    assert_eq!(metrics.value(r#"association_archiver_outcomes_total{status="ARCHIVED"}"#), 0.0);
+    assert_eq!(metrics.value(r#"association_archiver_account_jobs_held{portal_id="4711"}"#), 1.0);
+    let documented: HashSet<String> = documented_metrics().iter().map(|metric| metric.name.to_owned()).collect();
+    assert_eq!(metrics.kinds.keys().cloned().collect::<HashSet<_>>(), documented);
+}
+
+/// `promtool` comes with Debian's package `prometheus`.
+#[tokio::test]
+#[ignore = "needs promtool on the path"]
+async fn promtool_has_nothing_to_say() {
+    let worker = Worker::start(None).await;
+    worker.show(&engine(), BrokerState::default(), false);
+    let text = worker.get("/metrics").await.bytes().await.unwrap();
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut promtool.stdin.take().unwrap(), &text).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+/// Chromium comes with Debian's package of that name.
+#[tokio::test]
+#[ignore = "needs chromium on the path"]
+async fn the_page_shows_a_pause_in_a_real_browser() {
+    let worker = Worker::start(None).await;
+    let mut engine = engine();
+    engine.admit(job(0, "contacts", "companies", 1), now());
+    let broker = BrokerState { consuming: true, publishing: true, ..BrokerState::default() };
+    worker.show(&engine, broker.clone(), false);
+    let (asked, changed) = (CancellationToken::new(), CancellationToken::new());
+    let relay = relay(worker.address, asked.clone(), changed.clone()).await;
+    let profile = tempfile::tempdir().unwrap();
+    let browser = tokio::process::Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"])
+        .args(["--virtual-time-budget=10000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("http://{relay}/"))
+        .kill_on_drop(true)
+        .output();
+    let browser = tokio::spawn(timeout(Duration::from_secs(60), browser));
+    timeout(Duration::from_secs(60), asked.cancelled()).await.expect("the page asks for the status");
+    engine.pause(AccountIndex(1), now());
+    let trouble = Some("<img src=x onerror=alert(1)>".to_owned());
+    worker.show(&engine, BrokerState { consuming: false, consuming_trouble: trouble, ..broker }, false);
+    changed.cancel();
+
+    let output = browser.await.unwrap().expect("the browser ends").unwrap();
+
+    let (page, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(page.contains(">not ready</span>"), "{page}");
+    assert!(page.contains("<strong>portal 815</strong>") && page.contains("until an operator resumes it"), "{page}");
+    assert!(page.contains("contacts → companies"), "{page}");
+    assert!(page.contains("&lt;img src=x") && !page.contains("<img"), "{page}");
+    assert!(!log.contains("CONSOLE"), "{log}");
+}
+
+/// Passes requests on, tells when the status was asked for first, and holds the next such question until `changed`.
+async fn relay(to: SocketAddr, asked: CancellationToken, changed: CancellationToken) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let (asked, changed) = (asked.clone(), changed.clone());
+            tokio::spawn(async move {
+                let mut head = [0; 11];
+                if client.read_exact(&mut head).await.is_err() {
+                    return;
+                }
+                let asks_status = head == *b"GET /status";
+                if asks_status && asked.is_cancelled() {
+                    changed.cancelled().await;
+                }
+                let mut server = TcpStream::connect(to).await.unwrap();
+                server.write_all(&head).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                if asks_status {
+                    asked.cancel();
+                }
+            });
+        }
+    });
+    address
+}
+
+/// More silent clients than there are connections: each is cut off, and a probe gets through.
+#[tokio::test]
+async fn slow_clients_are_cut_off_and_hold_nobody_up() {
+    let worker = Worker::start(None).await;
+    let mut silent = Vec::new();
+    for client in 0..70 {
+        let mut stream = TcpStream::connect(worker.address).await.unwrap();
+        if client % 2 == 0 {
+            stream.write_all(b"GET /livez HTTP/1.1\r\nHost: ").await.unwrap();
+        }
+        silent.push(stream);
+    }
+    let begun = Instant::now();
+    assert_eq!(worker.get("/livez").await.status(), StatusCode::OK);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    for mut stream in silent {
+        let mut rest = Vec::new();
+        timeout(Duration::from_secs(15), stream.read_to_end(&mut rest)).await.expect("cut off").unwrap_or_default();
+        assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&rest));
+    }
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_refused() {
+    let worker = Worker::start(None).await;
+    let mut stream = TcpStream::connect(worker.address).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: ").await.unwrap();
+    let filler = vec![b'a'; 8 * 1_024];
+    let mut sent = 0;
+    while sent < 1_024 * 1_024 && stream.write_all(&filler).await.is_ok() {
+        sent += filler.len();
+    }
+    let mut answer = Vec::new();
+    let _ = timeout(Duration::from_secs(15), stream.read_to_end(&mut answer)).await.expect("cut off");
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
+async fn serving_ends_when_it_is_told_to() {
+    let mut worker = Worker::start(None).await;
+    assert_eq!(worker.get("/livez").await.status(), StatusCode::OK);
+    let _silent = TcpStream::connect(worker.address).await.unwrap();
+    worker.stop.cancel();
+    timeout(Duration::from_secs(5), &mut worker.serving).await.expect("it ends").unwrap();
+    assert!(TcpStream::connect(worker.address).await.is_err());
+}
+
+/// The endpoints of a worker whose loop is the test.
+struct Worker {
+    address: SocketAddr,
+    client: reqwest::Client,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    metrics: Arc<Metrics>,
+    heartbeat: Heartbeat,
+    orders: Option<mpsc::Receiver<AdminCommand>>,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Worker {
+    async fn start(token: Option<&str>) -> Self {
+        Self::start_with(token, Heartbeat::new(Instant::now())).await
+    }
+
+    async fn start_with(token: Option<&str>, heartbeat: Heartbeat) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let snapshots = watch::Sender::<Arc<Snapshot>>::default();
+        let metrics = Arc::new(Metrics::new(Timestamp::now()));
+        let (commands, orders) = channel();
+        let state = AdminState {
+            snapshots: snapshots.subscribe(),
+            metrics: Arc::clone(&metrics),
+            heartbeat: heartbeat.clone(),
+            commands,
+            token: token.map(Into::into),
+        };
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, state, stop.clone()));
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { address, client, snapshots, metrics, heartbeat, orders: Some(orders), stop, serving }
+    }
+
+    fn show(&self, engine: &Engine, broker: BrokerState, draining: bool) {
+        show(&self.snapshots, engine, broker, draining);
+    }
+
+    fn carry_out_orders(&mut self, mut engine: Engine) {
+        let (snapshots, mut orders) = (self.snapshots.clone(), self.orders.take().unwrap());
+        tokio::spawn(async move {
+            while let Some(AdminCommand { subject, action, reply }) = orders.recv().await {
+                let applied = match (subject, action) {
+                    (Subject::Account(account), Action::Pause) => {
+                        engine.pause(account, now());
+                        1
+                    }
+                    (Subject::Account(account), Action::Resume) => {
+                        engine.resume(account, now());
+                        1
+                    }
+                    (Subject::Lanes { account, from_type, to_type }, Action::Pause) => {
+                        engine.pause_lanes(account, &from_type, &to_type, now())
+                    }
+                    (Subject::Lanes { account, from_type, to_type }, Action::Resume) => {
+                        engine.resume_lanes(account, &from_type, &to_type, now())
+                    }
+                };
+                show(&snapshots, &engine, BrokerState::default(), false);
+                reply.send(applied).unwrap();
+            }
+        });
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    async fn get(&self, path: &str) -> reqwest::Response {
+        self.send(Method::GET, path, None).await
+    }
+
+    async fn post(&self, path: &str, token: Option<&str>) -> reqwest::Response {
+        self.send(Method::POST, path, token).await
+    }
+
+    async fn send(&self, method: Method, path: &str, token: Option<&str>) -> reqwest::Response {
+        let request = self.client.request(method, self.url(path));
+        let request = token.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth);
+        request.send().await.unwrap()
+    }
+
+    async fn get_json(&self, path: &str) -> (StatusCode, Value) {
+        let answer = self.get(path).await;
+        (answer.status(), answer.json().await.unwrap())
+    }
+}
+
+fn show(snapshots: &watch::Sender<Arc<Snapshot>>, engine: &Engine, broker: BrokerState, draining: bool) {
+    let status = engine.status(now());
+    snapshots.send_replace(Arc::new(Snapshot { at: now().wall, status, broker, draining, ..Snapshot::default() }));
+}
+
+/// Two accounts that may send a hundred requests in ten seconds.
+fn engine() -> Engine {
+    let policy = EnginePolicy {
+        caps: Caps { from: 100, pairs: 1_000 },
+        linger: Duration::from_millis(200),
+        retry: RetryPolicy {
+            max_attempts: 5,
+            base_delay: Duration::from_millis(500),
+            max_delay: Duration::from_secs(30),
+            max_age: Duration::from_secs(86_400),
+        },
+        isolation_requests: 200,
+        max_in_flight: 64,
+        waiting: Waiting::InHand { give_up_after: Duration::from_secs(30) },
+    };
+    let account = |portal| AccountPolicy {
+        portal: NonZeroU64::new(portal).map(PortalId),
+        credentials: CredentialKind::Static,
+        ceiling: Ceiling { requests: NonZeroU32::new(100).unwrap(), interval: Duration::from_secs(10) },
+        daily: None,
+        time_zone: None,
+        max_in_flight: 16,
+        paused: false,
+    };
+    Engine::new(policy, vec![account(4711), account(815)], 1, now())
+}
+
+fn job(account: u32, from_type: &str, to_type: &str, from: u64) -> NewJob {
+    let id = |digits| RecordId(NonZeroU64::new(digits).unwrap());
+    NewJob {
+        account: AccountIndex(account),
+        from_type: ObjectType::parse(from_type).unwrap(),
+        to_type: ObjectType::parse(to_type).unwrap(),
+        asks: smallvec![Ask { removal: Removal::Association, pairs: smallvec![Pair { from: id(from), to: id(9) }] }],
+        not_after: None,
+        weight: 100,
+        carried: Carried::fresh(now().wall),
+    }
+}
+
+fn now() -> Now {
+    Now { tick: Tick::from_micros(1_000_000), wall: Timestamp::from_second(1_800_000_000).unwrap() }
+}
+
+/// What a page of metrics says, read strictly by the rules of the text format.
+struct Parsed {
+    kinds: HashMap<String, String>,
+    samples: HashMap<String, f64>,
+}
+
+impl Parsed {
+    fn value(&self, series: &str) -> f64 {
+        *self.samples.get(series).unwrap_or_else(|| panic!("no {series}"))
+    }
+}
+
+fn parse(text: &str) -> Parsed {
+    assert!(text.ends_with('\n') && !text.contains('\r'));
+    let mut parsed = Parsed { kinds: HashMap::new(), samples: HashMap::new() };
+    let (mut helped, mut family) = (String::new(), String::new());
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            helped = help.split_once(' ').expect("a help text").0.to_owned();
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').expect("a type");
+            assert_eq!(name, helped, "help comes first");
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+            assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
+            assert!(parsed.kinds.insert(name.to_owned(), kind.to_owned()).is_none(), "{name} twice");
+            family = name.to_owned();
+        } else {
+            let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no value in {line:?}"));
+            let name = series.split('{').next().unwrap();
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{line}");
+            let of_family = match parsed.kinds[&family].as_str() {
+                "histogram" => {
+                    ["_bucket", "_sum", "_count"].iter().any(|part| name.strip_suffix(part) == Some(&family))
+                }
+                _ => name == family,
+            };
+            assert!(of_family, "{line} under {family}");
+            check_labels(&series[name.len()..]);
+            let value = value.parse().unwrap_or_else(|_| panic!("no number in {line:?}"));
+            assert!(parsed.samples.insert(series.to_owned(), value).is_none(), "{series} twice");
+        }
+    }
+    parsed
+}
+
+/// Nothing, or `{name="value",…}` with values that need no escape.
+fn check_labels(text: &str) {
+    if text.is_empty() {
+        return;
+    }
+    let inner = text.strip_prefix("{").and_then(|text| text.strip_suffix("}")).expect(text);
+    for label in inner.split(',') {
+        let (name, value) = label.split_once('=').expect(text);
+        assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{text}");
+        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).expect(text);
+        assert!(!value.is_empty() && !value.contains(['"', '\\', '\n']), "{text}");
+    }
+}

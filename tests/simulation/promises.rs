@@ -1,0 +1,298 @@
+//! What must hold at every step: the promises, checked against all that was seen of the engine and of HubSpot.
+//!
+//! This file watches the process; `ceilings` counts what reaches HubSpot, `verity` compares what was said with what is.
+
+use std::time::Duration;
+
+use association_archiver::contract::association::{Pair, Removal};
+use association_archiver::contract::ids::AccountIndex;
+use association_archiver::engine::backlog::JobKey;
+use association_archiver::engine::command::{ArchiveCall, CallKey, CallResult, Carried, LaneId, Parked, Settled};
+use association_archiver::engine::reply::Reply;
+use association_archiver::engine::{Engine, Waiting};
+use hashbrown::{HashMap, HashSet};
+use smallvec::SmallVec;
+
+use crate::scenario::{JobSpec, Scenario};
+
+/// A promise that was not kept, in words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken(pub String);
+
+pub type Kept = Result<(), Broken>;
+
+/// Returns [`Broken`] where the condition does not hold.
+macro_rules! promise {
+    ($condition:expr, $($words:tt)+) => {
+        if !$condition {
+            return Err($crate::promises::Broken(format!($($words)+)));
+        }
+    };
+}
+pub(crate) use promise;
+
+/// What a job in hand has been through since it was admitted.
+#[derive(Debug)]
+pub struct Stay {
+    pub job: usize,
+    pub admitted: Duration,
+    pub carried: Carried,
+    /// Requests that carried a pair that the job wants.
+    pub calls: u32,
+    /// The most transient failures that a batch with a pair of it has had.
+    failures: u32,
+    /// HubSpot asked for a wait that is too long for a quick try.
+    long_wait: bool,
+}
+
+/// Request sent and not heard of.
+#[derive(Debug)]
+struct Flight {
+    account: AccountIndex,
+    sent: Duration,
+    /// Nothing for requests about credentials.
+    batch: Option<(u32, ArchiveCall)>,
+}
+
+/// See the module. One life of the process; what outlives it is in [`crate::verity::Verity`].
+#[derive(Debug)]
+pub struct Promises<'s> {
+    scenario: &'s Scenario,
+    lanes: Vec<LaneId>,
+    /// The jobs in hand that want a pair of a lane.
+    wanted: HashMap<(u32, Pair), SmallVec<[JobKey; 1]>>,
+    /// When the last request with the pair was sent that HubSpot answered with a success.
+    accepted: HashMap<(u32, Pair), Duration>,
+    stays: HashMap<JobKey, Stay>,
+    flights: HashMap<CallKey, Flight>,
+    draining: bool,
+    /// Accounts that HubSpot would not identify, so that nothing could be compared.
+    pub unidentified: HashSet<AccountIndex>,
+}
+
+/// What a virtual process may take to notice that a time has come.
+const NOTICING: Duration = Duration::from_millis(2);
+
+impl<'s> Promises<'s> {
+    pub fn new(scenario: &'s Scenario) -> Self {
+        Self {
+            scenario,
+            lanes: Vec::new(),
+            wanted: HashMap::new(),
+            accepted: HashMap::new(),
+            stays: HashMap::new(),
+            flights: HashMap::new(),
+            draining: false,
+            unidentified: HashSet::new(),
+        }
+    }
+
+    fn lane(&mut self, id: &LaneId) -> u32 {
+        let known = self.lanes.iter().position(|lane| lane == id);
+        let index = known.unwrap_or_else(|| {
+            self.lanes.push(id.clone());
+            self.lanes.len() - 1
+        });
+        u32::try_from(index).unwrap_or(u32::MAX)
+    }
+
+    fn lanes_of(&mut self, spec: &'s JobSpec) -> Vec<(u32, &'s [Pair])> {
+        let mut lanes = Vec::new();
+        for ask in &spec.asks {
+            let (from_type, to_type) = (spec.from_type.clone(), spec.to_type.clone());
+            let account = AccountIndex(spec.account);
+            let id = LaneId { account, from_type, to_type, removal: ask.removal.clone() };
+            lanes.push((self.lane(&id), ask.pairs.as_slice()));
+        }
+        lanes
+    }
+
+    pub fn admitted(&mut self, key: JobKey, job: usize, carried: Carried, now: Duration) -> Kept {
+        for (lane, pairs) in self.lanes_of(&self.scenario.jobs[job]) {
+            for &pair in pairs {
+                self.wanted.entry((lane, pair)).or_default().push(key);
+            }
+        }
+        let stay = Stay { job, admitted: now, carried, calls: 0, failures: 0, long_wait: false };
+        promise!(self.stays.insert(key, stay).is_none(), "a job key was used twice: {key:?}");
+        Ok(())
+    }
+
+    pub fn drains(&mut self) {
+        self.draining = true;
+    }
+
+    /// A batch leaves.
+    pub fn sent(&mut self, call: &ArchiveCall, now: Duration) -> Kept {
+        let caps = self.scenario.policy.caps;
+        let lane = self.lane(&call.lane);
+        promise!(!call.pairs.is_empty(), "an empty batch");
+        let inputs = call.pairs.chunk_by(|one, next| one.from == next.from).count();
+        let mut pairs = call.pairs.to_vec();
+        pairs.sort_unstable();
+        promise!(pairs.is_sorted_by(|one, next| one < next), "a pair twice in a batch");
+        pairs.dedup_by_key(|pair| pair.from);
+        promise!(pairs.len() == inputs, "a from record in two inputs of a batch");
+        let most = match &call.lane.removal {
+            Removal::Association => caps.pairs,
+            Removal::Labels(_) => caps.pairs.min(100),
+        };
+        promise!(inputs <= caps.from, "{inputs} from records in a batch, {} allowed", caps.from);
+        promise!(call.pairs.len() <= most, "{} pairs in a batch, {most} allowed", call.pairs.len());
+        self.each_pair_is_wanted(lane, call, now)?;
+        let batch = Some((lane, call.clone()));
+        self.departs(call.call, Flight { account: call.lane.account, sent: now, batch })
+    }
+
+    /// Somebody in hand wants each pair, and its time has not passed.
+    fn each_pair_is_wanted(&mut self, lane: u32, call: &ArchiveCall, now: Duration) -> Kept {
+        let wall = self.scenario.epoch + now;
+        let mut jobs: Vec<JobKey> = Vec::new();
+        for &pair in call.pairs.iter() {
+            let wanting = self.wanted.get(&(lane, pair)).map(SmallVec::as_slice).unwrap_or_default();
+            let in_time = |key: &JobKey| {
+                let spec = self.stays.get(key).map(|stay| &self.scenario.jobs[stay.job]);
+                spec.is_some_and(|spec| spec.not_after.is_none_or(|not_after| not_after > wall))
+            };
+            promise!(!wanting.is_empty(), "{pair:?} is sent, but no job in hand asks for it in {:?}", call.lane);
+            promise!(wanting.iter().any(in_time), "{pair:?} is sent after the notAfter of all jobs that ask for it");
+            jobs.extend_from_slice(wanting);
+        }
+        jobs.sort_unstable();
+        jobs.dedup();
+        for job in jobs {
+            if let Some(stay) = self.stays.get_mut(&job) {
+                stay.calls += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// A request about credentials leaves.
+    pub fn asks_about_access(&mut self, call: CallKey, account: AccountIndex, now: Duration) -> Kept {
+        self.departs(call, Flight { account, sent: now, batch: None })
+    }
+
+    fn departs(&mut self, call: CallKey, flight: Flight) -> Kept {
+        promise!(!self.draining, "a request is sent while draining");
+        let account = flight.account;
+        self.flights.insert(call, flight);
+        let of_account = self.flights.values().filter(|flight| flight.account == account).count();
+        let most = self.scenario.portals[account.0 as usize].policy.max_in_flight;
+        promise!(of_account <= most, "{of_account} requests of an account in flight, {most} allowed");
+        let (all, most) = (self.flights.len(), self.scenario.policy.max_in_flight);
+        promise!(all <= most, "{all} requests in flight, {most} allowed");
+        Ok(())
+    }
+
+    /// The process is about to hear of a request: when it was sent.
+    pub fn hears_of(&self, call: CallKey) -> Option<Duration> {
+        self.flights.get(&call).map(|flight| flight.sent)
+    }
+
+    /// The account whose credentials the request was about.
+    pub fn heard_of_access(&mut self, call: CallKey) -> Option<AccountIndex> {
+        self.flights.remove(&call).map(|flight| flight.account)
+    }
+
+    /// The engine was given the reply and took it for `result`.
+    pub fn heard(&mut self, call: CallKey, reply: &Reply, result: CallResult) -> Kept {
+        let Some(Flight { sent, batch: Some((lane, batch)), .. }) = self.flights.remove(&call) else {
+            return Err(Broken("a reply to no batch".to_owned()));
+        };
+        promise!(result != CallResult::Unknown, "the engine does not know the call that it made");
+        let status = match reply {
+            Reply::Answer(answer) => answer.status,
+            Reply::Silence(_) => 0,
+        };
+        let success = (200..300).contains(&status);
+        let transient = matches!(result, CallResult::Transient(_));
+        let long_wait = match reply {
+            Reply::Answer(answer) => answer.headers.retry_after.is_some(),
+            Reply::Silence(_) => false,
+        };
+        for &pair in batch.pairs.iter() {
+            if success {
+                self.accepted.insert((lane, pair), sent);
+            }
+            // A 207 can hold entries that are to be repeated, so its pairs may have failed in passing too.
+            if transient || success {
+                let wanting = self.wanted.get(&(lane, pair)).map(SmallVec::as_slice).unwrap_or_default();
+                for key in wanting {
+                    if let Some(stay) = self.stays.get_mut(key) {
+                        stay.failures = stay.failures.max(batch.failures + 1);
+                        stay.long_wait |= long_wait;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The last word on a job that is answered: every pair has exactly one word, and archived is what was accepted.
+    pub fn settled(&mut self, settled: &Settled, errors: &HashSet<Pair>, now: Duration) -> Result<Stay, Broken> {
+        let stay = self.ends(settled.job, now)?;
+        for (lane, pairs) in self.lanes_of(&self.scenario.jobs[stay.job]) {
+            for pair in pairs.iter().filter(|pair| !errors.contains(*pair)) {
+                let sent = self.accepted.get(&(lane, *pair));
+                let since = sent.is_some_and(|&sent| sent >= stay.admitted);
+                promise!(since, "{pair:?} is said to be archived, but no request since its admission was accepted");
+            }
+        }
+        let attempts = settled.carried.attempts;
+        let (least, most) = (stay.carried.attempts, stay.carried.attempts + stay.calls);
+        promise!((least..=most).contains(&attempts), "{attempts} attempts, not between {least} and {most}");
+        promise!(settled.carried.received == stay.carried.received, "the time of receipt changed");
+        promise!(attempts == 0 || settled.carried.started.is_some(), "attempts without a start");
+        Ok(stay)
+    }
+
+    pub fn parked(&mut self, parked: &Parked, now: Duration) -> Result<Stay, Broken> {
+        promise!(!self.scenario.in_hand(), "a job is parked, but there is no broker");
+        let stay = self.ends(parked.job, now)?;
+        let for_failures = parked.carried.parks > stay.carried.parks;
+        let spent = stay.failures >= self.scenario.policy.retry.max_attempts || stay.long_wait;
+        promise!(!for_failures || spent, "parked for failures after {} of them", stay.failures);
+        promise!(parked.carried.received == stay.carried.received, "the time of receipt changed");
+        promise!(parked.carried.attempts >= stay.carried.attempts, "attempts were forgotten");
+        promise!(parked.carried.age >= stay.carried.age, "a job grew younger");
+        Ok(stay)
+    }
+
+    /// A job leaves the process, whatever for.
+    pub fn ends(&mut self, key: JobKey, now: Duration) -> Result<Stay, Broken> {
+        let stay = self.stays.remove(&key).ok_or_else(|| Broken(format!("{key:?} ended twice, or never began")))?;
+        for (lane, pairs) in self.lanes_of(&self.scenario.jobs[stay.job]) {
+            for &pair in pairs {
+                if let Some(wanting) = self.wanted.get_mut(&(lane, pair)) {
+                    wanting.retain(|wanting| *wanting != key);
+                }
+            }
+        }
+        if let Waiting::Outside { longest_hold } = self.scenario.policy.waiting {
+            let held = now - stay.admitted;
+            let longest = longest_hold + self.scenario.request_timeout + NOTICING;
+            promise!(held <= longest, "job {} was held for {held:?}, {longest:?} allowed", stay.job);
+        }
+        Ok(stay)
+    }
+
+    /// What the engine says of itself agrees with what was seen of it.
+    pub fn agree_with(&self, engine: &Engine, weight: usize) -> Kept {
+        let (held, seen) = (engine.held_jobs(), self.stays.len());
+        promise!(held == seen, "the engine holds {held} jobs, {seen} came and did not leave");
+        promise!(engine.held_bytes() == held * weight, "{} bytes for {held} jobs", engine.held_bytes());
+        let (in_flight, seen) = (engine.in_flight(), self.flights.len());
+        promise!(in_flight == seen, "the engine counts {in_flight} requests in flight, there are {seen}");
+        promise!(!self.draining || seen > 0 || held == 0, "drained, but {held} jobs are held");
+        Ok(())
+    }
+
+    pub fn held(&self) -> usize {
+        self.stays.len()
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+}

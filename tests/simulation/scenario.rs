@@ -1,0 +1,318 @@
+//! What one seed makes: settings, portals, jobs, and everything that goes wrong.
+//!
+//! A scenario is plain data, so that a failing one can be made smaller before a person looks at it.
+
+use std::num::{NonZeroU32, NonZeroU64};
+use std::time::Duration;
+
+use association_archiver::contract::association::{Label, LabelCategory, Pair, RecordId, Removal};
+use association_archiver::contract::ids::PortalId;
+use association_archiver::contract::job::Ask;
+use association_archiver::contract::object_type::ObjectType;
+use association_archiver::engine::access::CredentialKind;
+use association_archiver::engine::account::AccountPolicy;
+use association_archiver::engine::pace::Ceiling;
+use association_archiver::engine::pack::Caps;
+use association_archiver::engine::retry::RetryPolicy;
+use association_archiver::engine::{EnginePolicy, Waiting};
+use fastrand::Rng;
+use hashbrown::HashSet;
+use hubspot_simulator::Rule;
+use hubspot_simulator::behaviour::Behaviour;
+use hubspot_simulator::refusal::BadRecords;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use smallvec::SmallVec;
+
+use crate::{trouble, upheaval};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub seed: u64,
+    /// The wall clock at the start.
+    pub epoch: Timestamp,
+    pub policy: EnginePolicy,
+    pub request_timeout: Duration,
+    /// SIGTERM to SIGKILL.
+    pub grace: Duration,
+    pub prefetch: usize,
+    pub portals: Vec<Portal>,
+    /// In the order in which they are produced.
+    pub jobs: Vec<JobSpec>,
+    pub upheavals: Vec<(Duration, upheaval::Upheaval)>,
+    pub rules: Vec<Rule>,
+    pub behaviour: Behaviour,
+    /// The version in the request's path.
+    pub api_version: &'static str,
+    /// From the process to HubSpot; the same for every request.
+    pub way: Duration,
+    /// Longest time from a publication to its confirm.
+    pub slowest_publish: Duration,
+    /// Share of the publications that the broker does not take.
+    pub refused_publishes: f64,
+    /// Longest time by which a timer goes off too late.
+    pub lateness: Duration,
+    /// From here on nothing goes wrong any more ...
+    pub calm_from: Duration,
+    /// ... and by then everything must have ended.
+    pub ends_by: Duration,
+    /// HubSpot refuses pairs that are good: what it says of a pair proves nothing.
+    pub refusals_are_made_up: bool,
+}
+
+/// One account, as the settings and as HubSpot have it.
+#[derive(Clone, Debug)]
+pub struct Portal {
+    pub id: u64,
+    pub policy: AccountPolicy,
+    /// What HubSpot allows a day, where it counts.
+    pub daily_allowed: Option<u64>,
+    /// What HubSpot allows in the interval of the ceiling.
+    pub allowed: usize,
+    pub bad: BadRecords,
+    pub unknown_type: Option<&'static str>,
+}
+
+/// A job and when it is produced.
+#[derive(Clone, Debug)]
+pub struct JobSpec {
+    pub at: Duration,
+    pub account: u32,
+    pub from_type: ObjectType,
+    pub to_type: ObjectType,
+    pub asks: SmallVec<[Ask; 1]>,
+    pub not_after: Option<Timestamp>,
+}
+
+impl JobSpec {
+    pub fn num_pairs(&self) -> usize {
+        self.asks.iter().map(|ask| ask.pairs.len()).sum()
+    }
+}
+
+/// How large the scenarios of a seed may be, in pairs: what keeps a run short.
+const MOST_PAIRS: usize = 1_500;
+
+/// The lanes that jobs choose from; those beside each other mean the same.
+const TYPES: [[&str; 3]; 5] = [
+    ["contacts", "Contact", "0-1"],
+    ["companies", "company", "0-2"],
+    ["deals", "deal", "0-3"],
+    ["p_pets", "p_pets", "P_PETS"],
+    ["2-123", "2-123", "2-123"],
+];
+
+impl Scenario {
+    /// Equal seeds make equal scenarios.
+    pub fn of(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let rng = &mut rng;
+        let in_hand = rng.u8(..100) < 15;
+        let portals = portals(rng);
+        // Not on a whole millisecond: dates and clocks seldom agree on one.
+        let epoch =
+            Timestamp::from_microsecond(1_795_000_000_000_000 + rng.i64(0..400_000_000_000)).unwrap_or_default();
+        let spread = Duration::from_millis(*choose(rng, &[0, 0, 500, 5_000, 60_000]));
+        let jobs = jobs(rng, &portals, spread, epoch);
+        let request_timeout = Duration::from_secs(*choose(rng, &[5, 30, 110]));
+        let way = Duration::from_micros(rng.u64(0..100_000));
+        let latency = Duration::from_micros(rng.u64(0..400_000));
+        let mut scenario = Self {
+            seed,
+            epoch,
+            policy: policy(rng, in_hand),
+            request_timeout,
+            grace: Duration::from_secs(*choose(rng, &[5, 30, 150])),
+            prefetch: *choose(rng, &[5, 50, 1_000, 10_000]),
+            portals,
+            jobs,
+            upheavals: Vec::new(),
+            rules: Vec::new(),
+            behaviour: trouble::behaviour(rng, latency),
+            api_version: *choose::<&str>(rng, &["v4", "2026-03", "2026-09"]),
+            way,
+            slowest_publish: Duration::from_millis(*choose(rng, &[1, 20, 3_000])),
+            refused_publishes: *choose(rng, &[0.0, 0.0, 0.05]),
+            lateness: Duration::from_micros(*choose(rng, &[0, 0, 1_300])),
+            calm_from: spread,
+            ends_by: spread,
+            refusals_are_made_up: false,
+        };
+        let rough = rng.u8(..100) < 80;
+        if rough {
+            trouble::add(&mut scenario, rng);
+            upheaval::add(&mut scenario, rng);
+        }
+        scenario.ends_by = scenario.calm_from + time_to_end(&scenario);
+        scenario
+    }
+
+    pub fn in_hand(&self) -> bool {
+        matches!(self.policy.waiting, Waiting::InHand { .. })
+    }
+
+    /// HubSpot allows some account less than its settings say.
+    pub fn limits_are_low(&self) -> bool {
+        let low = |portal: &Portal| portal.allowed < portal.policy.ceiling.requests.get() as usize;
+        self.portals.iter().any(low) || self.upheavals.iter().any(|(_, upheaval)| upheaval.lowers_a_limit())
+    }
+}
+
+/// Long enough for the longest delay queue that was chosen while all went wrong, and for the days a budget takes.
+fn time_to_end(scenario: &Scenario) -> Duration {
+    let requests: usize = scenario.jobs.iter().map(JobSpec::num_pairs).sum::<usize>() + scenario.jobs.len();
+    let days = |portal: &Portal| {
+        let daily = portal.policy.daily.into_iter().chain(portal.daily_allowed).min();
+        daily.map_or(0, |daily| 2 + requests as u64 / daily.max(1))
+    };
+    let days = scenario.portals.iter().map(days).max().unwrap_or(0);
+    Duration::from_secs(days * 90_000 + 6 * 3_600)
+}
+
+pub fn choose<'a, T>(rng: &mut Rng, among: &'a [T]) -> &'a T {
+    &among[rng.usize(..among.len())]
+}
+
+fn policy(rng: &mut Rng, in_hand: bool) -> EnginePolicy {
+    let longest_hold = Duration::from_secs(*choose(rng, &[20, 60, 490]));
+    EnginePolicy {
+        caps: Caps { from: *choose(rng, &[3, 10, 100]), pairs: *choose(rng, &[5, 30, 1_000]) },
+        linger: Duration::from_millis(*choose(rng, &[0, 50, 200])),
+        retry: RetryPolicy {
+            max_attempts: *choose(rng, &[1, 3, 5]),
+            base_delay: Duration::from_millis(500),
+            max_delay: Duration::from_secs(*choose(rng, &[5, 30])),
+            max_age: Duration::from_secs(*choose(rng, &[120, 1_200, 86_400, 86_400])),
+        },
+        isolation_requests: *choose(rng, &[0, 10, 200, 200]),
+        max_in_flight: *choose(rng, &[1, 8, 64]),
+        waiting: if in_hand {
+            Waiting::InHand { give_up_after: Duration::from_secs(86_400) }
+        } else {
+            Waiting::Outside { longest_hold }
+        },
+    }
+}
+
+fn portals(rng: &mut Rng) -> Vec<Portal> {
+    let count = *choose(rng, &[1, 1, 2, 4]);
+    (0..count).map(|index| portal(rng, index, count)).collect()
+}
+
+fn portal(rng: &mut Rng, index: u64, of: u64) -> Portal {
+    let id = 4_711 + index;
+    let ceiling = Ceiling {
+        requests: NonZeroU32::new(*choose(rng, &[2, 10, 40, 100])).unwrap_or(NonZeroU32::MIN),
+        interval: Duration::from_secs(*choose(rng, &[1, 2, 10])),
+    };
+    let oauth = rng.u8(..100) < 20;
+    let nameless = of == 1 && rng.bool();
+    let daily = (rng.u8(..100) < 8).then(|| rng.u64(5..60));
+    let allowed = match rng.u8(..100) {
+        // Another app uses the same limit.
+        0..8 => (ceiling.requests.get() as usize / 4).max(1),
+        _ => ceiling.requests.get() as usize,
+    };
+    Portal {
+        id,
+        policy: AccountPolicy {
+            portal: NonZeroU64::new(id).filter(|_| !nameless).map(PortalId),
+            credentials: if oauth { CredentialKind::OAuth } else { CredentialKind::Static },
+            ceiling,
+            daily,
+            time_zone: choose(rng, &[None, Some("UTC"), Some("Europe/Berlin")])
+                .and_then(|name| TimeZone::get(name).ok()),
+            max_in_flight: *choose(rng, &[1, 4, 16]),
+            paused: false,
+        },
+        daily_allowed: (rng.u8(..100) < 5).then(|| rng.u64(5..60)),
+        allowed,
+        bad: trouble::bad_records(rng),
+        unknown_type: (rng.u8(..100) < 8).then_some("2-123"),
+    }
+}
+
+fn jobs(rng: &mut Rng, portals: &[Portal], spread: Duration, epoch: Timestamp) -> Vec<JobSpec> {
+    let count = match rng.u8(..100) {
+        0..10 => 1,
+        10..70 => rng.usize(2..40),
+        70..95 => rng.usize(40..200),
+        _ => rng.usize(200..800),
+    };
+    let records = Records { from: *choose(rng, &[3, 30, 1_000]), to: *choose(rng, &[2, 30, 1_000]) };
+    let mut left = MOST_PAIRS;
+    let mut jobs = Vec::with_capacity(count);
+    for _ in 0..count {
+        let wanted = match rng.u8(..100) {
+            0..60 => 1,
+            60..90 => rng.usize(2..8),
+            90..98 => rng.usize(8..60),
+            _ => rng.usize(60..1_200),
+        };
+        let job = job(rng, portals, records, wanted.min(left.max(1)), spread, epoch);
+        left = left.saturating_sub(job.num_pairs());
+        jobs.push(job);
+    }
+    jobs.sort_by_key(|job| job.at);
+    jobs
+}
+
+/// How many records there are on each side: few make many equal pairs.
+#[derive(Clone, Copy)]
+struct Records {
+    from: u64,
+    to: u64,
+}
+
+fn job(
+    rng: &mut Rng,
+    portals: &[Portal],
+    records: Records,
+    pairs: usize,
+    spread: Duration,
+    epoch: Timestamp,
+) -> JobSpec {
+    let at = spread.mul_f64(rng.f64());
+    let types = |rng: &mut Rng| TYPES[rng.usize(..TYPES.len())][rng.usize(..3)];
+    // Most jobs are of few lanes, so that there is something to batch.
+    let (from_type, to_type) = if rng.u8(..10) < 7 { ("contacts", "company") } else { (types(rng), types(rng)) };
+    let parse = |text: &str| ObjectType::parse(text).unwrap_or_else(|fault| unreachable!("{text}: {fault:?}"));
+    let mut distinct = HashSet::new();
+    for _ in 0..pairs {
+        distinct.insert(pair(rng.u64(1..=records.from), rng.u64(1..=records.to)));
+    }
+    let not_after = (rng.u8(..100) < 6).then(|| epoch + at + Duration::from_micros(rng.u64(0..20_000_000)));
+    JobSpec {
+        at,
+        account: u32::try_from(rng.usize(..portals.len())).unwrap_or(0),
+        from_type: parse(from_type),
+        to_type: parse(to_type),
+        asks: asks(rng, distinct),
+        not_after,
+    }
+}
+
+pub fn pair(from: u64, to: u64) -> Pair {
+    let id = |id| RecordId(NonZeroU64::new(id).unwrap_or(NonZeroU64::MIN));
+    Pair { from: id(from), to: id(to) }
+}
+
+fn asks(rng: &mut Rng, distinct: HashSet<Pair>) -> SmallVec<[Ask; 1]> {
+    let mut pairs: Vec<Pair> = distinct.into_iter().collect();
+    pairs.sort_unstable();
+    let some_labels = match rng.u8(..100) {
+        0..80 => 0,
+        80..90 => pairs.len(),
+        _ => rng.usize(0..=pairs.len()),
+    };
+    let of_labels: SmallVec<[Pair; 1]> = pairs.split_off(pairs.len() - some_labels).into();
+    let label = |type_id| Label {
+        category: LabelCategory::UserDefined,
+        type_id: NonZeroU64::new(type_id).unwrap_or(NonZeroU64::MIN),
+    };
+    let labels = if rng.bool() { vec![label(37)] } else { vec![label(37), label(38)] };
+    let whole = Ask { removal: Removal::Association, pairs: pairs.into() };
+    let of_labels = Ask { removal: Removal::Labels(labels.into()), pairs: of_labels };
+    [whole, of_labels].into_iter().filter(|ask| !ask.pairs.is_empty()).collect()
+}
