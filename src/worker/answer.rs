@@ -16,6 +16,7 @@ use crate::contract::message::{
 };
 use crate::contract::object_type::TypeText;
 use crate::contract::outcome::{Ending, Outcome};
+use crate::contract::time;
 use crate::engine::command::{Parked, Settled};
 use crate::engine::refusal::Refusal;
 
@@ -136,7 +137,7 @@ fn dead_letter_of(body: Bytes, properties: &Properties, refusal: &Refusal, now: 
     let headers = [
         (REJECT_CATEGORY, HeaderValue::Text(refusal.source.category().to_owned())),
         (REJECT_MESSAGE, HeaderValue::Text(refusal.message.to_string())),
-        (REJECTED_AT, HeaderValue::Text(now.to_string())),
+        (REJECTED_AT, HeaderValue::Text(time::text(now))),
     ];
     Outgoing { route: Route::DeadLetters, body, envelope: Envelope::Copy(properties.republished(headers)) }
 }
