@@ -39,7 +39,8 @@ fn filter(settings: &LogSettings) -> Result<EnvFilter, LogFault> {
         filter: settings.filter.clone(),
         cause: cause.to_string(),
     };
-    EnvFilter::try_new(&settings.filter).map_err(refused)
+    // The broker's library logs as errors what we ask for and answer, such as a look at a queue that is missing.
+    EnvFilter::try_new(format!("lapin=off,{}", settings.filter)).map_err(refused)
 }
 
 fn json<W>(filter: EnvFilter, out: W) -> impl Subscriber + Send + Sync

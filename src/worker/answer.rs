@@ -137,9 +137,15 @@ fn dead_letter_of(body: Bytes, properties: &Properties, refusal: &Refusal, now: 
     let headers = [
         (REJECT_CATEGORY, HeaderValue::Text(refusal.source.category().to_owned())),
         (REJECT_MESSAGE, HeaderValue::Text(refusal.message.to_string())),
-        (REJECTED_AT, HeaderValue::Text(time::text(now))),
+        (REJECTED_AT, HeaderValue::Text(rejected_at(now))),
     ];
     Outgoing { route: Route::DeadLetters, body, envelope: Envelope::Copy(properties.republished(headers)) }
+}
+
+fn rejected_at(now: Timestamp) -> String {
+    let mut text = Vec::with_capacity(24);
+    time::write(now, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// The copy of a job that waits in a delay queue, with what must not be forgotten meanwhile.

@@ -43,8 +43,10 @@ async fn each_kind_of_malformed_message_is_answered_and_dead_lettered() -> Resul
     report.exactly_once()?;
     assert_eq!(dead.len(), kinds.len());
     assert_eq!(report.by_status, BTreeMap::from([(Status::Archived, GOOD as usize), (Status::Rejected, kinds.len())]));
-    let outcomes: BTreeMap<String, Outcome> =
-        messages.iter().map(|message| Outcome::from_message(message).map(|o| (o.job_id.clone(), o))).collect::<Result<_>>()?;
+    let outcomes: BTreeMap<String, Outcome> = messages
+        .iter()
+        .map(|message| Outcome::from_message(message).map(|o| (o.job_id.clone(), o)))
+        .collect::<Result<_>>()?;
     for kind in &kinds {
         told(kind, &outcomes[&kind.id]);
         let copy = dead.iter().find(|copy| copy.body == kind.message.body && copy.message_id() == Some(&kind.id));
@@ -91,7 +93,13 @@ async fn a_message_without_any_id_is_dead_lettered_and_not_answered() -> Result<
 async fn an_outcome_carries_the_promised_properties() -> Result<()> {
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let stage = Stage::set("properties", &["--bad-id", "13"]).await?;
-    let worker = stage.start(&stage.worker_without_account().config("[[hubspot.accounts]]\nportal_id = 4711\naccess_token = \"pat-x\"\n")).await?;
+    let worker = stage
+        .start(
+            &stage
+                .worker_without_account()
+                .config("[[hubspot.accounts]]\nportal_id = 4711\naccess_token = \"pat-x\"\n"),
+        )
+        .await?;
     let before = jiff::Timestamp::now().as_second();
 
     let mut correlated = job("correlated").portal(4711).types("Contact", "0-2").pair(1, 2).to_message()?;
@@ -132,7 +140,9 @@ async fn an_outcome_carries_the_promised_properties() -> Result<()> {
         assert_eq!(message.message_id(), Some(message_id(portal, id, &sent.body, times_redriven).as_str()), "{id}");
         assert_eq!(message.header("traceparent"), sent.header("traceparent"), "{id}");
         assert_eq!(message.header("tracestate"), sent.header("tracestate"), "{id}");
-        for time in [Some(&outcome.received_at), outcome.started_at.as_ref(), Some(&outcome.completed_at)].into_iter().flatten() {
+        for time in
+            [Some(&outcome.received_at), outcome.started_at.as_ref(), Some(&outcome.completed_at)].into_iter().flatten()
+        {
             is_time(time);
         }
         fields_of(outcome, status);
@@ -149,7 +159,8 @@ async fn an_outcome_carries_the_promised_properties() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_keep_what_they_came_with_except_what_would_do_harm() -> Result<()> {
     let stage = Stage::set("copies", &[]).await?;
-    let scopes = json!({"accounts": {"4711": {"tokens": ["pat-of-the-stage"], "missingScopes": {"contacts": ["crm.x"]}}}});
+    let scopes =
+        json!({"accounts": {"4711": {"tokens": ["pat-of-the-stage"], "missingScopes": {"contacts": ["crm.x"]}}}});
     stage.simulator.configure(&scopes).await?;
     let worker = stage.start(&stage.worker()).await?;
     // The first few stay in hand to find out whether the lane goes on.
@@ -278,7 +289,11 @@ fn told(kind: &Kind, outcome: &Outcome) {
     let error = &outcome.errors[0];
     assert_eq!((error.source, error.category.as_str()), (Source::Worker, "MALFORMED_JOB"), "{id}");
     assert!(!error.retryable, "{id}");
-    assert!(error.message.starts_with(&format!("{field}: ")) && error.message.contains(rule), "{id}: {}", error.message);
+    assert!(
+        error.message.starts_with(&format!("{field}: ")) && error.message.contains(rule),
+        "{id}: {}",
+        error.message
+    );
     assert!(error.message.len() <= 500, "{id}");
 }
 
@@ -292,9 +307,8 @@ fn malformed() -> Result<Vec<Kind>> {
     let typed = |from: &str, to: &str| {
         format!(r#"{{"fromObjectType":{from},"toObjectType":{to},"inputs":{}}}"#, inputs("\"1\"", "\"2\""))
     };
-    let labelled = |types: &str| {
-        with_inputs(&format!(r#"[{{"from":{{"id":"1"}},"to":[{{"id":"2"}}],"types":{types}}}]"#))
-    };
+    let labelled =
+        |types: &str| with_inputs(&format!(r#"[{{"from":{{"id":"1"}},"to":[{{"id":"2"}}],"types":{types}}}]"#));
     let many: Vec<String> = (1..=51).map(|id| record(&id.to_string())).collect();
     let many = with_inputs(&format!(r#"[{{"from":{{"id":"1"}},"to":[{}]}}]"#, many.join(",")));
     let texts: Vec<(String, &'static str, &'static str)> = vec![
@@ -338,7 +352,11 @@ fn malformed() -> Result<Vec<Kind>> {
         (with_inputs(&inputs("\"1\"", "null")), "inputs[0].to[0].id", "null"),
         (many, "inputs", "50"),
         (labelled("[]"), "inputs[0].types", "empty"),
-        (labelled(r#"[{"associationCategory":"MINE","associationTypeId":1}]"#), "inputs[0].types[0].associationCategory", "MINE"),
+        (
+            labelled(r#"[{"associationCategory":"MINE","associationTypeId":1}]"#),
+            "inputs[0].types[0].associationCategory",
+            "MINE",
+        ),
         (labelled(r#"[{"associationCategory":"USER_DEFINED"}]"#), "inputs[0].types[0].associationTypeId", "missing"),
     ];
     let mut kinds = Vec::new();
@@ -347,7 +365,14 @@ fn malformed() -> Result<Vec<Kind>> {
         kinds.push(Kind { message: Message::new(body).id(&id)?, id, field, rule });
     }
     let id = "malformed-utf-8".to_owned();
-    let message = Message::new(and(r#""portalId":"x""#).replace('x', "\u{1}").into_bytes().iter().map(|&b| if b == 1 { 0xff } else { b }).collect::<Vec<u8>>());
+    let message = Message::new(
+        and(r#""portalId":"x""#)
+            .replace('x', "\u{1}")
+            .into_bytes()
+            .iter()
+            .map(|&b| if b == 1 { 0xff } else { b })
+            .collect::<Vec<u8>>(),
+    );
     kinds.push(Kind { message: message.id(&id)?, id, field: "portalId", rule: "" });
     let id = "malformed-encoding".to_owned();
     let mut message = Message::new(and(r#""portalId":1"#)).id(&id)?;

@@ -66,7 +66,10 @@ async fn wrong_settings_are_refused_by_name() -> Result<()> {
         (&[TOKEN, ("ARCHIVER__HUBSPOT__BASE_URL", "http://api.example.com")], &["hubspot.base_url", "allow_http"]),
         (&[TOKEN, ("ARCHIVER__AMQP__MAX_HOLD", "1m")], &["amqp.max_hold", "hubspot.request_timeout"]),
         (&[TOKEN, ("ARCHIVER__HUBSPOT__ACCESS_TOKEN_FILE", "/nowhere/token")], &["hubspot.access_token"]),
-        (&[("ARCHIVER__HUBSPOT__ACCESS_TOKEN_FILE", "/nowhere/token")], &["hubspot.access_token_file", "/nowhere/token"]),
+        (
+            &[("ARCHIVER__HUBSPOT__ACCESS_TOKEN_FILE", "/nowhere/token")],
+            &["hubspot.access_token_file", "/nowhere/token"],
+        ),
         (&[TOKEN, ("ARCHIVER__AMQP__URI", "hush-hush-password")], &["amqp.uri"]),
     ];
     for (variables, named) in cases {
