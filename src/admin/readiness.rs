@@ -93,7 +93,7 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
     let standing = standing.into_iter().filter(|(applies, _)| *applies).map(|(_, warning)| warning.to_owned());
     // Without the connection it is a reason instead.
     let unpublished = broker.publishing_trouble.as_deref().filter(|_| broker.publishing);
-    standing.chain(unpublished.map(|cause| with_cause("outcomes are held back", Some(cause)))).collect()
+    standing.chain(unpublished.map(|cause| with_cause("messages wait to be published", Some(cause)))).collect()
 }
 
 fn with_cause(what: &str, cause: Option<&str>) -> String {
