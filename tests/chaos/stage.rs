@@ -70,7 +70,14 @@ impl Stage {
     pub async fn open_with(uri: &str, simulator: SimulatorProcess, settings: WorkerBuilder) -> Result<Self> {
         let worker = settings.start()?;
         worker.ready(SOON).await?;
-        Ok(Self { simulator, worker, client: Client::new(uri), settings, traffic: Traffic::start(uri), gathered: Vec::new() })
+        Ok(Self {
+            simulator,
+            worker,
+            client: Client::new(uri),
+            settings,
+            traffic: Traffic::start(uri),
+            gathered: Vec::new(),
+        })
     }
 
     /// A worker with the same settings in the place of one that has ended.

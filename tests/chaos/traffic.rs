@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::stage::JOBS;
 
 /// Jobs published together.
-pub const WAVE: u64 = 100;
+pub const WAVE: u64 = 50;
 /// From one wave to the next.
 const EVERY: Duration = Duration::from_millis(60);
 /// Jobs that share a `from` record.

@@ -142,6 +142,5 @@ fn flaky() -> serde_json::Value {
         { "when": {"probability": 0.05}, "then": {"cut": {"afterBytes": 9}} },
         { "when": {"probability": 0.05}, "then": {"answer": {"status": 502, "body": "html"}} },
         { "when": {"probability": 0.02}, "then": {"latency": "10s"} },
-        { "when": {"probability": 0.03}, "then": {"throttle": {"policy": "TEN_SECONDLY_ROLLING"}} },
     ])
 }
