@@ -18,6 +18,7 @@ test: broker ## everything: unit, property, simulation, a real RabbitMQ, the bui
 lint: ## formatting, clippy, licences and bans
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@deploy/deny.sh
 
 bench: bench-programs ## the worker against a bare pass-through, and under a ceiling (BENCH="--json FILE" and so on)
 	target/quick/throughput $(BENCH)
