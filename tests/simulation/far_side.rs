@@ -57,7 +57,14 @@ impl<'s> FarSide<'s> {
         world.behaviour = scenario.behaviour.clone();
         world.faults.install(scenario.rules.clone(), Duration::ZERO);
         world.arrivals.kept = 0;
-        Self { world, scenario, files, tokens_given: 0, unreachable_until: Duration::ZERO, silent_until: Duration::ZERO }
+        Self {
+            world,
+            scenario,
+            files,
+            tokens_given: 0,
+            unreachable_until: Duration::ZERO,
+            silent_until: Duration::ZERO,
+        }
     }
 
     pub fn file(&self, account: AccountIndex) -> &str {
@@ -96,8 +103,7 @@ impl<'s> FarSide<'s> {
                 (target(self.scenario.api_version, lane), Some(format!("Bearer {token}")), body(&lane.removal, pairs))
             }
             Content::Refresh { token } => {
-                let form =
-                    format!("grant_type=refresh_token&client_id=app&client_secret=hidden&refresh_token={token}");
+                let form = format!("grant_type=refresh_token&client_id=app&client_secret=hidden&refresh_token={token}");
                 ("/oauth/2026-03/token".to_owned(), None, form.into_bytes())
             }
             Content::Identity { token } => {

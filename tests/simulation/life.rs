@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use association_archiver::contract::ids::AccountIndex;
-use association_archiver::engine::{Engine, Remains};
 use association_archiver::engine::backlog::JobKey;
 use association_archiver::engine::clock::{Now, Tick};
 use association_archiver::engine::command::{
     ArchiveCall, CallKey, Carried, Command, NewJob, Notice, RefreshReply, Settled,
 };
 use association_archiver::engine::pause::Tier;
+use association_archiver::engine::{Engine, Remains};
 use hashbrown::HashMap;
 
 use crate::agenda::{Happening, Heard};
@@ -72,6 +72,7 @@ pub struct Life<'s> {
     /// SIGTERM came; the next process starts that long after the end.
     pub stopping: Option<Duration>,
     pub ending: bool,
+    memory_short: bool,
     wakes_without_progress: u32,
 }
 
@@ -109,6 +110,7 @@ impl<'s> Life<'s> {
             promises: Promises::new(scenario),
             stopping: None,
             ending: false,
+            memory_short: false,
             wakes_without_progress: 0,
         }
     }
@@ -134,7 +136,10 @@ impl<'s> Life<'s> {
     /// The engine asked to be woken at a moment at which it was woken already.
     pub fn woken_in_vain(&mut self, time_stood_still: bool) -> Kept {
         self.wakes_without_progress = if time_stood_still { self.wakes_without_progress + 1 } else { 0 };
-        promise!(self.wakes_without_progress < MOST_WAKES, "the engine wants to be woken again and again at one moment");
+        promise!(
+            self.wakes_without_progress < MOST_WAKES,
+            "the engine wants to be woken again and again at one moment"
+        );
         Ok(())
     }
 
@@ -192,7 +197,7 @@ impl<'s> Life<'s> {
                     self.publish(held.tag, held.job, Word::Parked(parked.tier, parked.carried), out);
                 }
                 Command::HandBack(key) => {
-                    self.promises.ends(key, out.now)?;
+                    self.promises.handed_back(key, self.memory_short, out.now)?;
                     let held = self.release(key)?;
                     out.trace.note(out.now, "hand back", [held.job as u64, held.tag], || format!("{held:?}"));
                     out.broker.requeue(held.tag);
@@ -238,7 +243,9 @@ impl<'s> Life<'s> {
         let numbers = [account.0.into(), call.pairs.len() as u64];
         out.trace.note(out.now, "send", numbers, || {
             let (pairs, lane) = (call.pairs.len(), &call.lane);
-            format!("{:?} {:?} {pairs} pairs, {} failures, {lane:?}", call.call, call.sealed, call.failures)
+            let few: Vec<String> =
+                call.pairs.iter().take(12).map(|pair| format!("{}-{}", pair.from, pair.to)).collect();
+            format!("{:?} {:?} {pairs} pairs {few:?}, {} failures, {lane:?}", call.call, call.sealed, call.failures)
         });
         let content = Content::Archive { lane: call.lane.clone(), pairs: Arc::clone(&call.pairs), token };
         self.send(call.call, account, content, out);
@@ -282,7 +289,8 @@ impl<'s> Life<'s> {
             }
             Heard::Refresh(reply, granted) => {
                 let account = self.promises.heard_of_access(call);
-                if let (Some(account), RefreshReply::Granted { .. }, Some((access, read))) = (account, &reply, granted) {
+                if let (Some(account), RefreshReply::Granted { .. }, Some((access, read))) = (account, &reply, granted)
+                {
                     self.credentials[account.0 as usize] = Credentials { read, access: Some(access) };
                 }
                 self.engine.refreshed(call, reply, now);
@@ -377,7 +385,10 @@ impl<'s> Life<'s> {
     pub fn hand_back_unstarted(&mut self, out: &mut Outside<'s>) -> Kept {
         let now = self.now(out);
         self.engine.hand_back_unstarted(self.engine.held_bytes() / 2, now);
-        self.obey(out)
+        self.memory_short = true;
+        let told = self.obey(out);
+        self.memory_short = false;
+        told
     }
 
     pub fn operator_pauses(&mut self, account: AccountIndex, out: &mut Outside<'s>) -> Kept {
@@ -421,7 +432,7 @@ fn account(index: usize) -> AccountIndex {
 
 fn in_short(heard: &Heard) -> String {
     let mut text = format!("{heard:?}");
-    let mut end = text.len().min(400);
+    let mut end = text.len().min(4_000);
     while !text.is_char_boundary(end) {
         end -= 1;
     }

@@ -39,8 +39,7 @@ pub fn behaviour(rng: &mut Rng, latency: Duration) -> Behaviour {
 
 /// Records that HubSpot refuses, in a third of the portals.
 pub fn bad_records(rng: &mut Rng) -> BadRecords {
-    let modes =
-        [BadMode::PartialNamed, BadMode::PartialUnnamed, BadMode::RefusedNamed, BadMode::RefusedUnnamed];
+    let modes = [BadMode::PartialNamed, BadMode::PartialUnnamed, BadMode::RefusedNamed, BadMode::RefusedUnnamed];
     let mut bad = BadRecords { mode: *choose(rng, &modes), ..BadRecords::default() };
     if rng.u8(..3) == 0 {
         bad.ids = (0..rng.usize(1..6)).map(|_| rng.u64(1..=30)).collect();
@@ -89,7 +88,10 @@ fn effect(rng: &mut Rng, request_timeout: Duration) -> (Effect, bool) {
         4 => Effect::Cut { after_bytes: rng.usize(0..80) },
         5 => Effect::Reset(*choose(rng, &[ResetWhen::Unread, ResetWhen::Undone, ResetWhen::Done])),
         6 => Effect::Unfinished {
-            status: *choose(rng, &[UnfinishedStatus::Canceled, UnfinishedStatus::Pending, UnfinishedStatus::Processing]),
+            status: *choose(
+                rng,
+                &[UnfinishedStatus::Canceled, UnfinishedStatus::Pending, UnfinishedStatus::Processing],
+            ),
             done: rng.bool(),
         },
         7 => Effect::Miscount(rng.u64(0..3)),

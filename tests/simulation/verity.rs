@@ -49,13 +49,7 @@ impl<'s> Verity<'s> {
     }
 
     /// The engine has an outcome for a job: its error pairs, if all that it says is true of the world.
-    pub fn weigh(
-        &self,
-        job: usize,
-        settled: &Settled,
-        world: &World,
-        now: Duration,
-    ) -> Result<HashSet<Pair>, Broken> {
+    pub fn weigh(&self, job: usize, settled: &Settled, world: &World, now: Duration) -> Result<HashSet<Pair>, Broken> {
         let spec = &self.scenario.jobs[job];
         let errors = match &settled.ending {
             Ending::Settled { num_pairs, errors } => {
@@ -99,7 +93,8 @@ impl<'s> Verity<'s> {
         let wall = self.scenario.epoch + now;
         match &refusal.source {
             Source::Hubspot { .. } => {
-                let true_of_world = bad || self.scenario.refusals_are_made_up || is_unknown_type(spec, portal.unknown_type);
+                let true_of_world =
+                    bad || self.scenario.refusals_are_made_up || is_unknown_type(spec, portal.unknown_type);
                 promise!(true_of_world, "{pair:?} failed for a neighbour: {}", refusal.message);
                 promise!(refusal.http_status.is_some(), "HubSpot's refusal without a status");
             }
@@ -110,7 +105,8 @@ impl<'s> Verity<'s> {
                 self.was_exhausted(refusal, settled, wall.duration_since(settled.carried.received))?;
             }
             Source::Worker(WorkerCategory::Unattributed) => {
-                let some_bad = !portal.bad.ids.is_empty() || self.scenario.refusals_are_made_up;
+                let unknown = is_unknown_type(spec, portal.unknown_type);
+                let some_bad = !portal.bad.ids.is_empty() || self.scenario.refusals_are_made_up || unknown;
                 promise!(some_bad, "{pair:?} is unattributed, but nothing in its account is bad");
                 let few = self.scenario.policy.isolation_requests < 200 || self.scenario.jobs.len() > 50;
                 promise!(few, "{pair:?} is unattributed, though requests enough were allowed");
