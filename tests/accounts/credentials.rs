@@ -8,7 +8,9 @@ use anyhow::Result;
 use harness::{Status, Worker, eventually};
 use serde_json::json;
 
-use crate::stage::{JOBS, RESULTS, Stage, archived_once, clean, ids, keeps_secrets, nothing_lost, number, single_pairs, stop};
+use crate::stage::{
+    JOBS, RESULTS, Stage, archived_once, clean, ids, keeps_secrets, nothing_lost, number, single_pairs, stop,
+};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -96,9 +98,7 @@ async fn oauth_tokens_are_renewed_and_rotated_ones_written_back() -> Result<()> 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_refresh_pauses_the_account_until_it_is_mended() -> Result<()> {
     let stage = Stage::set("refresh-refused", &[]).await?;
-    let grant = |refresh: &str| {
-        json!({"accounts": {"4711": {"oauth": {"clientId": "app", "clientSecret": "s-e-c-r-e-t", "refreshToken": refresh}}}})
-    };
+    let grant = |refresh: &str| json!({"accounts": {"4711": {"oauth": {"clientId": "app", "clientSecret": "s-e-c-r-e-t", "refreshToken": refresh}}}});
     stage.simulator.configure(&grant("na1-the-new-grant")).await?;
     let directory = tempfile::tempdir()?;
     let refresh = directory.path().join("refresh");
