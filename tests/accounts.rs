@@ -1,7 +1,7 @@
 //! Every answer HubSpot gives and every limit of an account, from outside: the built program against a real RabbitMQ and
 //! the simulated HubSpot over real HTTP.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation)]
 
 #[path = "accounts/answers.rs"]
 mod answers;
@@ -11,7 +11,7 @@ mod credentials;
 mod limits;
 #[path = "accounts/requests.rs"]
 mod requests;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "shared by two programs, each of which uses a part")]
 #[path = "blackbox/stage.rs"]
 mod stage;
 #[path = "accounts/standstill.rs"]

@@ -57,17 +57,22 @@ async fn retries_end_after_their_time() -> Result<()> {
     let stage = Stage::set("exhausted", &[]).await?;
     let fault = json!([{"when": {"from": "deals"}, "then": {"answer": {"status": 502, "body": "html"}}}]);
     stage.simulator.put_faults(&fault).await?;
-    let worker = stage.worker().set("retry.max_age", "2s").set("retry.base_delay", "50ms").set("retry.max_delay", "500ms");
+    let worker =
+        stage.worker().set("retry.max_age", "2s").set("retry.base_delay", "50ms").set("retry.max_delay", "500ms");
     let worker = stage.start(&worker).await?;
-    let doomed: Vec<Message> =
-        (1..=20).map(|n| job(&format!("doomed-{n}")).types("deals", "contacts").pair(n, 1).to_message()).collect::<Result<_>>()?;
+    let doomed: Vec<Message> = (1..=20)
+        .map(|n| job(&format!("doomed-{n}")).types("deals", "contacts").pair(n, 1).to_message())
+        .collect::<Result<_>>()?;
     stage.client.publish(JOBS, doomed.clone()).await?;
     let outcomes = stage.outcomes(20, LIMIT).await?;
     assert_eq!(outcomes.len(), 20);
     for outcome in &outcomes {
         assert_eq!((outcome.status, outcome.num_pairs, outcome.num_errors), (Status::Failed, 1, 1));
         let error = &outcome.errors[0];
-        assert_eq!((error.source, error.category.as_str(), error.retryable), (Source::Worker, "RETRIES_EXHAUSTED", true));
+        assert_eq!(
+            (error.source, error.category.as_str(), error.retryable),
+            (Source::Worker, "RETRIES_EXHAUSTED", true)
+        );
         assert!(outcome.attempts >= 2, "{outcome:?}");
     }
     let dead = stage.client.collect(DEAD_LETTERS, Until::Count(20), LIMIT).await?;

@@ -72,7 +72,8 @@ async fn what_came_too_late_or_names_a_stranger_is_never_sent() -> Result<()> {
     let stage = Stage::set("unsent", &["--token", "4711=pat-one"]).await?;
     let account = "[[hubspot.accounts]]\nportal_id = 4711\naccess_token = \"pat-one\"\n";
     let worker = stage.start(&stage.worker_without_account().config(account)).await?;
-    let expired = job("expired").portal(4711).pairs([(1, 1), (1, 2)]).not_after("2026-01-01T00:00:00+01:00").to_message()?;
+    let expired =
+        job("expired").portal(4711).pairs([(1, 1), (1, 2)]).not_after("2026-01-01T00:00:00+01:00").to_message()?;
     let in_time = job("in-time").portal(4711).pair(2, 1).not_after("2099-01-01T00:00:00Z").to_message()?;
     let stranger = job("stranger").portal(4712).pair(3, 1).to_message()?;
     stage.client.publish(JOBS, [expired, in_time, stranger.clone()]).await?;
@@ -136,7 +137,11 @@ async fn equal_pairs_of_different_jobs_are_sent_once() -> Result<()> {
     let jobs: Vec<Message> = (0..40)
         .map(|n: u64| {
             let types = spellings[(n % 4) as usize];
-            job(&format!("job-{n}")).types(types.0, types.1).pairs((10..20).map(|from| (from, 1))).pair(10, 1).to_message()
+            job(&format!("job-{n}"))
+                .types(types.0, types.1)
+                .pairs((10..20).map(|from| (from, 1)))
+                .pair(10, 1)
+                .to_message()
         })
         .collect::<Result<_>>()?;
     stage.client.publish(JOBS, jobs).await?;
