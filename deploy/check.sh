@@ -71,7 +71,13 @@ check() {
     fi
     "$@" >"$work/said" 2>&1
     case $? in
-    0) echo "ok       $what" ;;
+    0)
+        echo "ok       $what"
+        # A check may have left out a part of itself.
+        if grep -q 'not run' "$work/said"; then
+            not_run "part of it" "$(grep 'not run' "$work/said")"
+        fi
+        ;;
     3) not_run "$what" "$(tail -n 1 "$work/said")" ;;
     *)
         wrong=$((wrong + 1))
@@ -79,10 +85,6 @@ check() {
         sed 's/^/         /' "$work/said"
         ;;
     esac
-    # A check may have left out a part of itself.
-    if grep -q 'not run' "$work/said"; then
-        grep 'not run' "$work/said" | sed 's/^/         /'
-    fi
 }
 
 not_run() {

@@ -31,8 +31,8 @@ choose_way() {
 
 build() {
     say "building (the first time some 3 minutes on two cores, later a second)"
-    # A machine that builds nothing else is asked for no more than what runs here.
-    cargo build --locked --bins --package association-archiver --package hubspot-simulator --package harness ||
+    # All of the workspace, as `make test` builds it: another selection would build the dependencies twice.
+    cargo build --locked --bins --workspace ||
         stop "the build failed; its reason is above"
 }
 

@@ -37,6 +37,11 @@ pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match ended? {
         Ended::Drained => Ok(ExitCode::SUCCESS),
+        Ended::LoopFailed => Err(Failure::Running(
+            "the worker's loop ended by itself, which is a fault of this program: see the messages above, and report it; \
+             what is not answered will be delivered again"
+                .to_owned(),
+        )),
         Ended::GraceExpired => Err(Failure::Running(
             "shutdown.grace is over and requests are still without an answer; their jobs will be delivered again"
                 .to_owned(),

@@ -50,13 +50,13 @@ pub struct Now {
 }
 
 impl Now {
-    /// When the wall clock will show `date`, if nobody sets it meanwhile.
+    /// When the wall clock will show `date`, if nobody sets it meanwhile; never before.
     pub fn tick_of(self, date: Timestamp) -> Tick {
-        let ahead = date.as_millisecond().saturating_sub(self.wall.as_millisecond());
-        let micros = ahead.unsigned_abs().saturating_mul(1_000);
-        match ahead {
-            ..0 => Tick(self.tick.0.saturating_sub(micros)),
-            0.. => Tick(self.tick.0.saturating_add(micros)),
+        let ahead = date.duration_since(self.wall);
+        let micros = |nanos: u128| u64::try_from(nanos).unwrap_or(u64::MAX);
+        match ahead.is_negative() {
+            true => Tick(self.tick.0.saturating_sub(micros(ahead.unsigned_abs().as_nanos() / 1_000))),
+            false => Tick(self.tick.0.saturating_add(micros(ahead.unsigned_abs().as_nanos().div_ceil(1_000)))),
         }
     }
 

@@ -15,7 +15,8 @@ use super::refusal::{Refusal, WorkerCategory};
 use super::reply::Reply;
 use super::retry::BREAKER_FAILURES;
 use super::verdict::{
-    AccountPause, AccountPauseKind, Again, Judgement, LanePause, LanePauseKind, PairVerdict, Policy, Throttled, judge,
+    AccountPause, AccountPauseKind, Again, Judgement, LanePause, LanePauseKind, PairVerdict, Policy, Throttled,
+    Transient, judge,
 };
 use crate::contract::ids::AccountIndex;
 
@@ -25,15 +26,17 @@ impl Engine {
         let Some(call) = self.end_call(key) else { return CallResult::Unknown };
         let Subject::Batch(batch_key) = call.subject else { return CallResult::Unknown };
         let Some(batch) = self.batches.remove(batch_key) else { return CallResult::Unknown };
-        if let Some(lane) = self.lanes.get_mut(batch.lane) {
-            lane.in_flight -= 1;
+        let lane_key = batch.lane;
+        if let Some(lane) = self.lanes.get_mut(lane_key) {
             lane.probing = false;
         }
-        let lane_key = batch.lane;
-        self.ashore(&batch);
         let judgement = judge(reply, &batch.wire);
         self.note_answer(&call, lane_key, reply, &judgement, now);
         let result = self.conclude(&call, batch, judgement, now);
+        // Only now: until here the lane must stay, though all its jobs may have left.
+        if let Some(lane) = self.lanes.get_mut(lane_key) {
+            lane.in_flight -= 1;
+        }
         self.place(lane_key, now.tick);
         self.tidy(lane_key);
         self.mark_ready(call.account);
@@ -50,18 +53,6 @@ impl Engine {
             account.probing = None;
         }
         Some(call)
-    }
-
-    /// The request is over: its pairs are not on the wire any more.
-    fn ashore(&mut self, batch: &Batch) {
-        for &node in &batch.nodes {
-            let waiters = self.backlog.node(node).map(|node| node.waiters.as_slice()).unwrap_or_default();
-            for &waiter in waiters {
-                if let Some(job) = self.jobs.get_mut(waiter) {
-                    job.pair_returns();
-                }
-            }
-        }
     }
 
     /// What the answer says of limits, credentials and health, whatever it says of the pairs.
@@ -186,10 +177,13 @@ impl Engine {
     /// One pair has its verdict: archived, or refused for a reason.
     fn settle(&mut self, key: NodeKey, refusal: Option<&Arc<Refusal>>, now: Now) {
         let Some(node) = self.backlog.node(key) else { return };
-        let (pair, lane) = (node.pair, node.lane);
+        let (pair, lane, on_wire) = (node.pair, node.lane, node.place == Place::OnWire);
         let Some(lane) = self.lanes.get_mut(lane) else { return };
         for waiter in self.backlog.settle(&mut lane.queue, key) {
             if let Some(job) = self.jobs.get_mut(waiter) {
+                if on_wire {
+                    job.pair_returns();
+                }
                 match refusal {
                     None => job.pair_archived(),
                     Some(refusal) => job.pair_failed(pair, Arc::clone(refusal)),
@@ -345,7 +339,7 @@ impl Engine {
     }
 
     /// Puts a batch back into its lane, due at `due`; whoever leaves, leaves it here.
-    fn come_back(&mut self, mut batch: Batch, due: Tick, now: Now) {
+    pub(super) fn come_back(&mut self, mut batch: Batch, due: Tick, now: Now) {
         let siblings = batch.trial.iter().filter_map(|trial| trial.sibling.as_ref());
         let others: Vec<NodeKey> = siblings.flat_map(|sibling| sibling.nodes.iter().copied()).collect();
         for key in batch.nodes.iter().copied().chain(others) {
@@ -373,6 +367,11 @@ impl Engine {
         if node.place == Place::OnWire
             && let Some(lane) = self.lanes.get_mut(node.lane)
         {
+            for &waiter in &node.waiters {
+                if let Some(job) = self.jobs.get_mut(waiter) {
+                    job.pair_returns();
+                }
+            }
             for job in self.backlog.come_back(&mut lane.queue, key) {
                 if let Some(job) = self.jobs.get_mut(job) {
                     job.nodes.push(key);
@@ -409,11 +408,19 @@ impl Engine {
             Some(trial) => (Some(trial.allowance), trial.sibling),
             None => (None, None),
         };
-        let sibling = sibling.map(|sibling| (sibling.nodes, 0));
-        for (nodes, failures) in [(nodes, failures), (others, failures)].into_iter().chain(sibling) {
+        let batch = |nodes, failures| {
             let trial = allowance.clone().map(|allowance| Trial { allowance, sibling: None });
-            let batch = Batch { lane, nodes, wire: Arc::new([]), failures, trial };
-            self.repeat(batch, least, &again.refusal, now);
+            Batch { lane, nodes, wire: Arc::new([]), failures, trial }
+        };
+        for half in [batch(nodes, failures), batch(others, failures)] {
+            // Where the size was the fault nothing has failed yet: halving must reach the size that fits.
+            match again.cause == Transient::TooLarge {
+                true => self.come_back(half, now.tick + least, now),
+                false => self.repeat(half, least, &again.refusal, now),
+            }
+        }
+        if let Some(sibling) = sibling {
+            self.come_back(batch(sibling.nodes, 0), now.tick, now);
         }
     }
 
@@ -436,9 +443,11 @@ impl Engine {
         let too_long = delay > Tier::OneMinute.wait();
         match self.policy.waiting {
             Waiting::Outside { .. } if given_up || too_long => {
-                let nodes = batch.nodes.clone();
-                self.come_back(batch, now.tick + delay, now);
-                self.park_failed(&nodes, delay, now);
+                for &node in &batch.nodes {
+                    self.node_comes_back(node, now);
+                }
+                self.park_failed(&batch.nodes, delay, now);
+                self.come_back(batch, now.tick, now);
             }
             Waiting::InHand { .. } if given_up => {
                 batch.failures = 0;

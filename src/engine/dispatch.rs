@@ -11,7 +11,7 @@ use super::backlog::{LaneKey, Node};
 use super::clock::{Now, Tick};
 use super::command::{ArchiveCall, Command, Sealed};
 use super::engine::{Call, Engine, Subject};
-use super::lane::{Batch, BatchKey, Lane, Standing, Trial};
+use super::lane::{Batch, BatchKey, Lane, Standing};
 use super::pace::Slot;
 use super::pause::PauseKind;
 use crate::contract::association::Pair;
@@ -62,15 +62,15 @@ impl Engine {
         if account.held_jobs == 0 {
             return Turn::Blocked(None);
         }
-        match account.access.need(now.tick) {
-            Err(until) => return Turn::Blocked(until),
-            Ok(Some(need)) => return self.ask_about_access(index, need, now),
-            Ok(None) => {}
-        }
         let free = self.policy.max_in_flight - self.in_flight;
         let share = account.policy.max_in_flight.min(account.pace.in_flight_allowed()).min(free * SHARE_OF_FREE);
         if account.in_flight >= share {
             return Turn::Blocked(None);
+        }
+        match account.access.need(now.tick) {
+            Err(until) => return Turn::Blocked(until),
+            Ok(Some(need)) => return self.ask_about_access(index, need, now),
+            Ok(None) => {}
         }
         let Some((lane, offer)) = self.next_offer(index, now) else {
             return Turn::Blocked(self.accounts[index.0 as usize].next_due());
@@ -232,7 +232,7 @@ impl Engine {
 
     /// What a lane in the ring gives up now; `None` where its turn has passed.
     fn offer(&mut self, key: LaneKey, now: Now) -> Option<Offer> {
-        self.prune_returned(key, now);
+        self.drop_deserted(key, now);
         let lane = self.lanes.get(key)?;
         if let Some(pause) = &lane.pause {
             let may = !lane.probing && pause.probe_at().is_some_and(|at| at <= now.tick);
@@ -240,14 +240,15 @@ impl Engine {
             let fresh = (!lane.queue.is_empty()).then_some(Offer::Fresh(Sealed::Probe));
             return returned.or(fresh).filter(|_| may);
         }
-        if let Some((due, batch)) = lane.next_due()
+        while let Some((due, batch)) = self.lanes.get(key)?.next_due()
             && due <= now.tick
         {
             match self.may_repeat(key, batch, now.tick) {
                 Ok(()) => return Some(Offer::Returned(batch)),
                 Err(at) => {
-                    let lane = self.lanes.get_mut(key)?;
-                    self.accounts[lane.id.account.0 as usize].look_at(lane, key, at);
+                    let returned = &mut self.lanes.get_mut(key)?.returned;
+                    returned.remove(&(due, batch));
+                    returned.insert((at, batch));
                 }
             }
         }
@@ -259,22 +260,19 @@ impl Engine {
         (oldest + self.policy.linger + PATIENCE <= now.tick).then_some(Offer::Fresh(Sealed::Overdue))
     }
 
-    /// Jobs may have left while a batch waited: pairs that nobody waits for any more are taken out of the next one.
-    fn prune_returned(&mut self, key: LaneKey, now: Now) {
-        while let Some((due, batch_key)) = self.lanes.get(key).and_then(Lane::next_due) {
-            if let Some(batch) = self.batches.get_mut(batch_key) {
-                batch.nodes.retain(|&node| self.backlog.node(node).is_some());
-                if !batch.nodes.is_empty() {
-                    return;
-                }
-            }
+    /// Takes out the returned batches at the head whose jobs have all left since.
+    fn drop_deserted(&mut self, key: LaneKey, now: Now) {
+        while let Some(due) = self.lanes.get(key).and_then(Lane::next_due)
+            && self
+                .batches
+                .get(due.1)
+                .is_some_and(|batch| batch.nodes.iter().all(|&node| self.backlog.node(node).is_none()))
+        {
             if let Some(lane) = self.lanes.get_mut(key) {
-                lane.returned.remove(&(due, batch_key));
+                lane.returned.remove(&due);
             }
-            if let Some(Trial { allowance, sibling: Some(sibling) }) =
-                self.batches.remove(batch_key).and_then(|batch| batch.trial)
-            {
-                self.try_out(key, sibling.nodes, &sibling.refusal, None, &allowance, now);
+            if let Some(batch) = self.batches.remove(due.1) {
+                self.come_back(batch, now.tick, now);
             }
         }
     }
@@ -340,10 +338,11 @@ impl Engine {
         self.batches.insert(Batch { lane: lane_key, nodes, wire: Arc::new([]), failures: 0, trial: None })
     }
 
-    /// The pairs of a batch as they go on the wire.
-    fn wire(&self, key: BatchKey) -> Arc<[Pair]> {
-        let nodes = self.batches.get(key).map(|batch| batch.nodes.as_slice()).unwrap_or_default();
-        nodes.iter().filter_map(|&node| self.backlog.node(node)).map(|node: &Node| node.pair).collect()
+    /// The pairs of a batch as they go on the wire: without those whose jobs have left while it waited.
+    fn wire(&mut self, key: BatchKey) -> Arc<[Pair]> {
+        let Some(batch) = self.batches.get_mut(key) else { return Arc::new([]) };
+        batch.nodes.retain(|&node| self.backlog.node(node).is_some());
+        batch.nodes.iter().filter_map(|&node| self.backlog.node(node)).map(|node: &Node| node.pair).collect()
     }
 
     fn depart(&mut self, key: BatchKey, call: super::command::CallKey, now: Now) {

@@ -39,8 +39,9 @@ pub struct EnginePolicy {
 /// Where a job waits when it must wait for long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Waiting {
-    /// In the broker's delay queues; in hand no longer than this from its admission until its last request leaves.
-    Outside { longest_hold: Duration },
+    /// In the broker's delay queues; in hand no longer than `longest_hold` from its admission until its last request
+    /// leaves, and never so many of what stands still that the others find no room in the `prefetch`.
+    Outside { longest_hold: Duration, prefetch: usize },
     /// In hand, since there is no broker; jobs of an account or lane whose credentials are refused for so long fail.
     InHand { give_up_after: Duration },
 }
@@ -106,15 +107,14 @@ pub struct Engine {
     pub(super) holds: VecDeque<(Tick, JobKey)>,
     held_bytes: usize,
     commands: VecDeque<Command>,
+    /// Accounts and lanes that stand still.
+    pub(super) standing: usize,
     pub(super) draining: bool,
     /// Nothing more will come: partial batches need not wait for company.
     pub(super) flushing: bool,
     random: fastrand::Rng,
     pub(super) counters: Counters,
 }
-
-/// Timers of departed jobs kept at most, beyond as many as there are jobs.
-const STALE_TIMERS: usize = 1_024;
 
 /// Lanes of an account that stand still and hold nothing, kept at most. A further one is forgotten, and so tried anew
 /// with its next job.
@@ -129,9 +129,9 @@ const STALE_TIMES: usize = 64;
 impl Engine {
     /// `seed` is all the randomness there is: equal inputs give equal commands.
     pub fn new(policy: EnginePolicy, accounts: Vec<AccountPolicy>, seed: u64, now: Now) -> Self {
+        let accounts: Vec<Account> = accounts.into_iter().map(|account| Account::new(account, now)).collect();
         Self {
             policy,
-            accounts: accounts.into_iter().map(|account| Account::new(account, now)).collect(),
             lanes: SlotMap::with_key(),
             lane_keys: HashMap::new(),
             backlog: Backlog::default(),
@@ -145,6 +145,8 @@ impl Engine {
             holds: VecDeque::new(),
             held_bytes: 0,
             commands: VecDeque::new(),
+            standing: accounts.iter().filter(|account| account.pause.is_some()).count(),
+            accounts,
             draining: false,
             flushing: false,
             random: fastrand::Rng::with_seed(seed),
@@ -202,9 +204,8 @@ impl Engine {
             }
             self.expiries.push(Reverse((not_after, key)));
         }
-        self.drop_stale_timers();
         match self.policy.waiting {
-            Waiting::Outside { longest_hold } => {
+            Waiting::Outside { longest_hold, prefetch: _ } => {
                 self.holds.push_back((now.tick + longest_hold, key));
                 if let Some(tier) = self.no_room_while_paused(key, now) {
                     self.leave(key, Leaving::Park { tier, for_failures: false }, now);
@@ -215,17 +216,6 @@ impl Engine {
                     self.leave(key, Leaving::Fail { refusal, dead_letter: false }, now);
                 }
             }
-        }
-    }
-
-    /// Timers of jobs that are gone are dropped once they are the greater part: their dates may lie far ahead.
-    fn drop_stale_timers(&mut self) {
-        let most = 2 * self.jobs.len() + STALE_TIMERS;
-        if self.expiries.len() > most {
-            self.expiries.retain(|&Reverse((_, key))| self.jobs.contains_key(key));
-        }
-        if self.holds.len() > most {
-            self.holds.retain(|&(_, key)| self.jobs.contains_key(key));
         }
     }
 

@@ -11,14 +11,16 @@ use super::backlog::{JobKey, LaneKey};
 use super::clock::{Now, Tick};
 use super::command::{CallKey, Command, Notice};
 use super::engine::{Engine, Waiting};
-use super::lane::Lane;
 use super::ledger::{Job, Leaving};
 use super::pause::{Pause, PauseKind, Tier};
 use super::refusal::{Refusal, WorkerCategory};
 use crate::contract::ids::AccountIndex;
 
-/// Pairs of a standing lane, and jobs of a standing account, that stay in hand to find out whether it goes on.
+/// Most pairs of a standing lane, and jobs of a standing account, that stay in hand to find out whether it goes on.
 const RESERVE: usize = 100;
+
+/// All that stand still together keep at most this part (a quarter) of the prefetch, but one job each.
+const RESERVED_DIVISOR: usize = 4;
 
 impl Engine {
     /// Nothing is sent for this account until the pause is over.
@@ -41,6 +43,7 @@ impl Engine {
             (pause.since, pause.since_wall) = since;
         } else {
             account.pause = Some(Pause::new(kind, until, detail.clone(), now));
+            self.standing += 1;
         }
         account.uncounted.halt(now.tick);
         if kind != PauseKind::Outage {
@@ -56,7 +59,8 @@ impl Engine {
         if lane.pause.as_ref().is_some_and(|pause| pause.kind == kind || pause.kind == PauseKind::Operator) {
             return;
         }
-        lane.pause = Some(Pause::new(kind, None, detail.clone(), now));
+        let stood = lane.pause.replace(Pause::new(kind, None, detail.clone(), now));
+        self.standing += usize::from(stood.is_none());
         lane.paused.run(now.tick);
         self.accounts[index.0 as usize].standing.insert(key);
         let lane = Some(lane.id.clone());
@@ -69,6 +73,7 @@ impl Engine {
     pub(super) fn resume_account(&mut self, index: AccountIndex, now: Now) {
         let account = &mut self.accounts[index.0 as usize];
         let Some(pause) = account.pause.take() else { return };
+        self.standing -= 1;
         account.probing = None;
         account.failures_in_a_row = 0;
         account.uncounted.halt(now.tick);
@@ -80,6 +85,7 @@ impl Engine {
     pub(super) fn resume_lane(&mut self, key: LaneKey, now: Now) {
         let Some(lane) = self.lanes.get_mut(key) else { return };
         let Some(pause) = lane.pause.take() else { return };
+        self.standing -= 1;
         lane.probing = false;
         lane.paused.halt(now.tick);
         let (account, id) = (lane.id.account, lane.id.clone());
@@ -119,27 +125,37 @@ impl Engine {
         }
     }
 
+    /// How many jobs of a standing account, or pairs of a standing lane, stay in hand: none where the end is known,
+    /// since nothing has to find out.
+    fn reserve(&self, pause: &Pause) -> usize {
+        let Waiting::Outside { prefetch, longest_hold: _ } = self.policy.waiting else { return usize::MAX };
+        match pause.until {
+            Some(_) => 0,
+            None => (prefetch / RESERVED_DIVISOR / self.standing.max(1)).clamp(1, RESERVE),
+        }
+    }
+
     /// Parks the jobs of a standing account, but for a reserve that finds out when it goes on.
     fn park_account(&mut self, index: AccountIndex, tier: Tier, now: Now) {
         let account = &self.accounts[index.0 as usize];
-        if account.held_jobs <= RESERVE {
-            return;
+        let Some(reserve) = account.pause.as_ref().map(|pause| self.reserve(pause)) else { return };
+        if account.held_jobs > reserve {
+            let lanes = account.lanes.clone();
+            self.park_all_but_reserve(&lanes, reserve, tier, now);
         }
-        let lanes = account.lanes.clone();
-        self.park_all_but_reserve(&lanes, RESERVE, tier, now);
     }
 
     /// Parks the jobs of an account's standing lanes, but for a reserve each.
     fn park_lanes(&mut self, index: AccountIndex, now: Now) {
-        let of_account = &self.accounts[index.0 as usize].standing;
-        let crowded = |lane: &Lane| lane.queue.pairs() + lane.returned.len() > RESERVE;
-        let standing: Vec<LaneKey> =
-            of_account.iter().copied().filter(|&key| self.lanes.get(key).is_some_and(crowded)).collect();
+        let standing: Vec<LaneKey> = self.accounts[index.0 as usize].standing.iter().copied().collect();
         for key in standing {
-            let Some(pause) = self.lanes.get(key).and_then(|lane| lane.pause.as_ref()) else { continue };
-            if pause.parks_from(now).is_some_and(|at| at <= now.tick) {
+            let Some(lane) = self.lanes.get(key) else { continue };
+            let Some(pause) = &lane.pause else { continue };
+            let reserve = self.reserve(pause);
+            let crowded = lane.queue.pairs() + lane.returned.len() > reserve;
+            if crowded && pause.parks_from(now).is_some_and(|at| at <= now.tick) {
                 let tier = pause.tier(now);
-                self.park_all_but_reserve(&[key], RESERVE, tier, now);
+                self.park_all_but_reserve(&[key], reserve, tier, now);
             }
         }
     }
@@ -172,23 +188,24 @@ impl Engine {
 
     fn park_all_but_reserve(&mut self, lanes: &[LaneKey], reserve: usize, tier: Tier, now: Now) {
         let (mut kept, mut parked) = (HashSet::new(), Vec::new());
-        let mut pairs = 0;
         for &key in lanes {
             let Some(lane) = self.lanes.get(key) else { continue };
             let returned = lane.returned.iter().filter_map(|&(_, batch)| self.batches.get(batch));
             let returned = returned.flat_map(|batch| batch.nodes.iter().copied());
-            for node in returned.chain(self.backlog.waiting(&lane.queue)).filter_map(|node| self.backlog.node(node)) {
-                pairs += 1;
-                match pairs <= reserve {
-                    true => kept.extend(node.waiters.iter().copied()),
-                    false => parked.extend(node.waiters.iter().copied()),
+            let nodes = returned.chain(self.backlog.waiting(&lane.queue)).filter_map(|node| self.backlog.node(node));
+            for &job in nodes.flat_map(|node| &node.waiters) {
+                if kept.contains(&job) {
+                    continue;
+                }
+                if kept.len() < reserve {
+                    kept.insert(job);
+                } else {
+                    parked.push(job);
                 }
             }
         }
         for job in parked {
-            if !kept.contains(&job) {
-                self.leave(job, Leaving::Park { tier, for_failures: false }, now);
-            }
+            self.leave(job, Leaving::Park { tier, for_failures: false }, now);
         }
     }
 
@@ -198,8 +215,8 @@ impl Engine {
         let account = self.accounts.get(job.account.0 as usize)?;
         let lane = self.lanes.get(job.lane)?;
         let parks = |pause: &&Pause| pause.parks_from(now).is_some_and(|at| at <= now.tick);
-        let of_account = account.pause.as_ref().filter(parks).filter(|_| account.held_jobs > RESERVE);
-        let of_lane = lane.pause.as_ref().filter(parks).filter(|_| lane.queue.pairs() > RESERVE);
+        let of_account = account.pause.as_ref().filter(parks).filter(|pause| account.held_jobs > self.reserve(pause));
+        let of_lane = lane.pause.as_ref().filter(parks).filter(|pause| lane.queue.pairs() > self.reserve(pause));
         of_account.or(of_lane).map(|pause| pause.tier(now))
     }
 

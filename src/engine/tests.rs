@@ -18,7 +18,7 @@ use super::pack::Caps;
 use super::pause::{PauseKind, Tier};
 use super::reply::{Answer, Body, Headers, Reply, Silence};
 use super::retry::RetryPolicy;
-use super::{Engine, EnginePolicy, Waiting};
+use super::{Engine, EnginePolicy, Remains, Waiting};
 use crate::contract::association::{Pair, RecordId, Removal};
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::Ask;
@@ -52,7 +52,7 @@ fn policy() -> EnginePolicy {
         },
         isolation_requests: 200,
         max_in_flight: 64,
-        waiting: Waiting::Outside { longest_hold: Duration::from_secs(490) },
+        waiting: Waiting::Outside { longest_hold: Duration::from_secs(490), prefetch: 10_000 },
     }
 }
 
@@ -478,6 +478,165 @@ fn what_is_held_too_long_is_parked() {
 }
 
 #[test]
+fn a_batch_whose_jobs_have_left_is_not_sent_and_its_neighbours_keep_their_own_verdicts() {
+    let mut calls = 0;
+    let reply = move |call: &ArchiveCall, _: Tick| {
+        calls += 1;
+        match (calls, call.pairs.iter().position(|pair| pair.from.0.get() == 3)) {
+            (1, _) => answer(423, ""),
+            (_, Some(_)) if call.pairs.len() > 1 => answer(
+                200,
+                r#"{"status":"COMPLETE","errors":[{"category":"VALIDATION_ERROR","context":{"fromObjectId":["3"]}}]}"#,
+            ),
+            _ => answer(204, ""),
+        }
+    };
+    let mut bench = Bench::new(policy(), vec![account()], reply);
+    let soon = bench.now.wall + jiff::SignedDuration::from_secs(1);
+    let gone = bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(1, 7)], Some(soon));
+    let alone = bench.admit_to(AccountIndex(0), ("deals", "companies"), &[pair(1, 7)], Some(soon));
+    let good = bench.admit(("contacts", "companies"), &[pair(2, 7)]);
+    let bad = bench.admit(("contacts", "companies"), &[pair(3, 7)]);
+    let last = bench.admit(("contacts", "companies"), &[pair(4, 7)]);
+    bench.run(Duration::from_secs(20));
+    assert_eq!(bench.ends[&gone].1, End::Settled(Status::Failed, 1, 1));
+    assert_eq!(bench.ends[&alone].1, End::Settled(Status::Archived, 0, 1));
+    assert_eq!(bench.ends[&good].1, End::Settled(Status::Archived, 0, 2));
+    assert_eq!(bench.ends[&bad].1, End::Settled(Status::Failed, 1, 2));
+    assert_eq!(bench.ends[&last].1, End::Settled(Status::Archived, 0, 2));
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+#[test]
+fn a_batch_all_of_whose_jobs_expired_is_dropped() {
+    let mut bench = Bench::new(policy(), vec![account()], always(423, ""));
+    let soon = bench.now.wall + jiff::SignedDuration::from_secs(1);
+    let job = bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(1, 7)], Some(soon));
+    let other = bench.admit(("deals", "companies"), &[pair(1, 7)]);
+    bench.run(Duration::from_secs(30));
+    assert_eq!(bench.ends[&job].1, End::Settled(Status::Failed, 1, 1));
+    assert!(matches!(bench.ends[&other].1, End::Parked(Tier::TenSeconds, 5)));
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+#[test]
+fn retries_end_after_max_age_with_a_word_for_every_pair() {
+    let retry = RetryPolicy { max_age: Duration::from_secs(5), max_attempts: 100, ..policy().retry };
+    let mut bench = Bench::new(EnginePolicy { retry, ..policy() }, vec![account()], always(423, ""));
+    let job = bench.admit(("contacts", "companies"), &[pair(1, 7), pair(2, 7), pair(3, 7)]);
+    bench.run(Duration::from_secs(60));
+    assert!(matches!(bench.ends[&job].1, End::Settled(Status::Failed, 3, _)), "{:?}", bench.ends[&job]);
+    assert!(bench.ends[&job].0 >= Tick::from_micros(5_200_000));
+}
+
+#[test]
+fn a_leaving_job_is_finished_only_when_each_of_its_pairs_is() {
+    let mut calls = 0;
+    let reply = move |_: &ArchiveCall, _: Tick| {
+        calls += 1;
+        match calls {
+            1 => answer(
+                200,
+                r#"{"status":"COMPLETE","errors":[{"category":"CONFLICT","context":{"fromObjectId":["2"]}}]}"#,
+            ),
+            _ => answer(204, ""),
+        }
+    };
+    let mut bench = Bench::new(policy(), vec![account()], reply);
+    let soon = bench.now.wall + jiff::SignedDuration::from_millis(230);
+    let job = bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(1, 7), pair(2, 7)], Some(soon));
+    bench.run(Duration::from_secs(20));
+    assert_eq!(bench.ends[&job].1, End::Settled(Status::Partial, 1, 1), "one archived, one expired");
+    assert_eq!(bench.sent.len(), 1, "what nobody asks for any more is not sent");
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+#[test]
+fn a_time_between_two_milliseconds_does_not_keep_the_engine_awake() {
+    let mut bench = Bench::new(policy(), vec![account()], always(204, ""));
+    let soon = bench.now.wall + jiff::SignedDuration::from_micros(500);
+    bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(1, 2)], Some(soon));
+    assert_eq!(bench.engine.next_wake(bench.now), Some(Tick::from_micros(500)));
+    bench.run(Duration::from_secs(1));
+    assert_eq!(bench.settled(Status::Expired), 1);
+}
+
+#[test]
+fn the_times_of_jobs_that_have_left_are_forgotten() {
+    let mut bench = Bench::new(policy(), vec![AccountPolicy { paused: true, ..account() }, account()], always(204, ""));
+    let far = bench.now.wall + jiff::SignedDuration::from_hours(24 * 90);
+    bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(1, 2)], None);
+    for n in 1..=5_000u64 {
+        bench.admit_to(AccountIndex(1), ("contacts", "companies"), &[pair(n, 2)], Some(far));
+    }
+    bench.run(Duration::from_secs(60));
+    assert_eq!(bench.settled(Status::Archived), 5_000);
+    assert_eq!(bench.engine.remains().times, 0);
+}
+
+#[test]
+fn halving_reaches_the_size_that_fits_and_spends_no_attempt() {
+    let reply = |call: &ArchiveCall, _: Tick| match call.pairs.len() > 3 {
+        true => answer(413, ""),
+        false => answer(204, ""),
+    };
+    let retry = RetryPolicy { max_attempts: 1, ..policy().retry };
+    let mut bench = Bench::new(EnginePolicy { retry, ..policy() }, vec![account()], reply);
+    let pairs: Vec<_> = (1..=100).map(|n| pair(n, 7)).collect();
+    let job = bench.admit(("contacts", "companies"), &pairs);
+    bench.run(Duration::from_secs(60));
+    assert!(matches!(bench.ends[&job].1, End::Settled(Status::Archived, 0, _)), "{:?}", bench.ends[&job]);
+}
+
+#[test]
+fn a_pause_of_one_account_leaves_room_for_another() {
+    let waiting = Waiting::Outside { longest_hold: Duration::from_secs(490), prefetch: 8 };
+    let accounts = vec![AccountPolicy { paused: true, ..account() }, AccountPolicy { daily: Some(1), ..account() }];
+    let mut bench = Bench::new(EnginePolicy { waiting, ..policy() }, accounts, always(204, ""));
+    for n in 1..=8u64 {
+        bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(n, 7)], None);
+    }
+    bench.run(Duration::from_secs(1));
+    assert_eq!(bench.engine.held_jobs(), 2, "a reserve finds out when the account goes on");
+    bench.admit_to(AccountIndex(1), ("contacts", "companies"), &[pair(1, 7)], None);
+    bench.run(Duration::from_secs(1));
+    bench.admit_to(AccountIndex(1), ("contacts", "companies"), &[pair(2, 7)], None);
+    bench.run(Duration::from_secs(1));
+    assert_eq!(bench.engine.held_jobs(), 2, "a known end needs no reserve");
+}
+
+#[test]
+fn retries_beyond_their_budget_do_not_keep_the_engine_awake() {
+    let mut bench = Bench::new(policy(), vec![account()], always(423, ""));
+    for n in 1..=40u64 {
+        bench.admit(("contacts", &format!("2-{n}")), &[pair(1, 7)]);
+    }
+    while bench.now.tick < Tick::from_micros(30_000_000) {
+        bench.run(Duration::from_millis(10));
+        let next = bench.engine.next_wake(bench.now);
+        assert!(next.is_none_or(|next| next > bench.now.tick), "what is due has been done");
+    }
+}
+
+#[test]
+fn a_token_is_renewed_within_the_cap_on_requests_in_flight() {
+    let oauth = AccountPolicy { credentials: CredentialKind::OAuth, max_in_flight: 1, ..account() };
+    let mut bench = Bench::new(policy(), vec![oauth], always(204, ""));
+    let granted = || RefreshReply::Granted { expires_in: Duration::from_secs(1), portal: None };
+    bench.refresh = vec![granted(), granted(), granted()];
+    for n in 1..=1_000u64 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.engine.wake(bench.now);
+    let mut most = 0;
+    for _ in 0..3_000 {
+        bench.run(Duration::from_millis(1));
+        most = most.max(bench.engine.in_flight());
+    }
+    assert_eq!(most, 1);
+}
+
+#[test]
 fn without_a_broker_an_account_that_stays_refused_fails_its_jobs() {
     let in_hand = EnginePolicy { waiting: Waiting::InHand { give_up_after: Duration::from_secs(30) }, ..policy() };
     let mut bench = Bench::new(in_hand, vec![account()], always(401, "{}"));
@@ -491,34 +650,4 @@ fn without_a_broker_an_account_that_stays_refused_fails_its_jobs() {
     let late = bench.admit(("contacts", "companies"), &[pair(501, 7)]);
     bench.run(Duration::from_secs(1));
     assert!(matches!(bench.ends[&late].1, End::Settled(Status::Failed, 1, 0)), "what comes later fails at once");
-}
-
-#[test]
-fn a_job_that_leaves_a_waiting_batch_does_not_shift_its_neighbours_verdicts() {
-    let mut calls = 0;
-    let reply = move |call: &ArchiveCall, _: Tick| {
-        calls += 1;
-        match calls {
-            1 => Reply::Silence(Silence::Reset),
-            _ if call.pairs.iter().any(|pair| pair.from.0.get() == 3) => answer(
-                207,
-                r#"{"status":"COMPLETE","numErrors":1,"errors":[{"category":"VALIDATION_ERROR","context":{"fromObjectId":["3"],"toObjectId":["7"]}}]}"#,
-            ),
-            _ => answer(204, ""),
-        }
-    };
-    let mut slow = policy();
-    slow.retry.base_delay = Duration::from_secs(60);
-    slow.retry.max_delay = Duration::from_secs(60);
-    let mut bench = Bench::new(slow, vec![account()], reply);
-    let soon = bench.now.wall + jiff::SignedDuration::from_millis(300);
-    let jobs: Vec<JobKey> = (1..=5u64)
-        .map(|n| bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(n, 7)], (n == 2).then_some(soon)))
-        .collect();
-    bench.run(Duration::from_secs(120));
-    let status = |n: usize| match &bench.ends[&jobs[n - 1]].1 {
-        End::Settled(status, _, _) => *status,
-        other @ (End::Parked(..) | End::HandedBack) => panic!("{other:?}"),
-    };
-    assert_eq!([1, 3, 4, 5].map(status), [Status::Archived, Status::Failed, Status::Archived, Status::Archived]);
 }

@@ -23,6 +23,11 @@ pub fn start(settings: &LogSettings) -> Result<(), LogFault> {
     begun.map_err(|_| LogFault::AlreadyStarted)
 }
 
+/// Whether [`start`] would take these settings.
+pub fn check(settings: &LogSettings) -> Result<(), LogFault> {
+    filter(settings).map(drop)
+}
+
 /// Why nothing is logged.
 #[derive(Debug, Error)]
 pub enum LogFault {
@@ -39,7 +44,8 @@ fn filter(settings: &LogSettings) -> Result<EnvFilter, LogFault> {
         filter: settings.filter.clone(),
         cause: cause.to_string(),
     };
-    EnvFilter::try_new(&settings.filter).map_err(refused)
+    // The broker's library logs as errors what we ask for and answer, such as a look at a queue that is missing.
+    EnvFilter::try_new(format!("lapin=off,{}", settings.filter)).map_err(refused)
 }
 
 fn json<W>(filter: EnvFilter, out: W) -> impl Subscriber + Send + Sync

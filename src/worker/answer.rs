@@ -16,6 +16,7 @@ use crate::contract::message::{
 };
 use crate::contract::object_type::TypeText;
 use crate::contract::outcome::{Ending, Outcome};
+use crate::contract::time;
 use crate::engine::command::{Parked, Settled};
 use crate::engine::refusal::Refusal;
 
@@ -136,9 +137,15 @@ fn dead_letter_of(body: Bytes, properties: &Properties, refusal: &Refusal, now: 
     let headers = [
         (REJECT_CATEGORY, HeaderValue::Text(refusal.source.category().to_owned())),
         (REJECT_MESSAGE, HeaderValue::Text(refusal.message.to_string())),
-        (REJECTED_AT, HeaderValue::Text(now.to_string())),
+        (REJECTED_AT, HeaderValue::Text(rejected_at(now))),
     ];
     Outgoing { route: Route::DeadLetters, body, envelope: Envelope::Copy(properties.republished(headers)) }
+}
+
+fn rejected_at(now: Timestamp) -> String {
+    let mut text = Vec::with_capacity(24);
+    time::write(now, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// The copy of a job that waits in a delay queue, with what must not be forgotten meanwhile.

@@ -30,7 +30,10 @@ pub fn of_engine(settings: &Settings, waiting: Waiting) -> EnginePolicy {
 
 /// A job waits in the broker, and is held no longer than `amqp.max_hold`, its last request included.
 pub fn in_broker(settings: &Settings) -> Waiting {
-    Waiting::Outside { longest_hold: settings.amqp.max_hold.saturating_sub(settings.hubspot.request_timeout) }
+    Waiting::Outside {
+        longest_hold: settings.amqp.max_hold.saturating_sub(settings.hubspot.request_timeout),
+        prefetch: settings.amqp.prefetch.get().into(),
+    }
 }
 
 pub fn of_account(account: &AccountSettings, max_in_flight: NonZeroU32) -> AccountPolicy {

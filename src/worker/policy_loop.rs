@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use slotmap::SecondaryMap;
+use hashbrown::HashMap;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,8 @@ const BUNDLE: usize = 64;
 #[derive(Debug)]
 pub struct PolicyLoop<D, C, W> {
     engine: Engine,
-    held: SecondaryMap<JobKey, (u32, D)>,
+    /// By the key as a whole: a key's slot may be taken by the next job before the commands of the last are obeyed.
+    held: HashMap<JobKey, (u32, D)>,
     clock: C,
     watcher: W,
     ends: Ends<D>,
@@ -54,16 +55,7 @@ pub struct PolicyLoop<D, C, W> {
 impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
     /// `epoch` is the moment that the clock calls tick zero.
     pub fn new(engine: Engine, clock: C, epoch: Instant, watcher: W, ends: Ends<D>) -> Self {
-        Self {
-            engine,
-            held: SecondaryMap::new(),
-            clock,
-            watcher,
-            ends,
-            epoch,
-            outbox: Vec::new(),
-            arrivals_closed: false,
-        }
+        Self { engine, held: HashMap::new(), clock, watcher, ends, epoch, outbox: Vec::new(), arrivals_closed: false }
     }
 
     /// Runs until the arrivals have ended and every job has departed.
@@ -176,8 +168,8 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
                 }
             }
             Arrival::Lost { generation } => {
-                let void = |&(_, &(of_job, _)): &(JobKey, &(u32, D))| of_job <= generation;
-                let void: Vec<JobKey> = self.held.iter().filter(void).map(|(key, _)| key).collect();
+                let void = self.held.iter().filter(|(_, (of_job, _))| *of_job <= generation);
+                let void: Vec<JobKey> = void.map(|(&key, _)| key).collect();
                 for key in void {
                     self.engine.forget(key, now);
                 }
@@ -198,24 +190,24 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
                 Command::Identify { call, account } => self.run_errand(Errand::Identify { call, account }),
                 Command::RereadCredentials { account } => self.run_errand(Errand::RereadCredentials { account }),
                 Command::Settle(settled) => {
-                    if let Some((_, delivery)) = self.held.remove(settled.job) {
+                    if let Some((_, delivery)) = self.held.remove(&settled.job) {
                         self.watcher.settled(&settled, now);
                         self.outbox.push(Departure::Settled { delivery, settled, completed: now.wall });
                     }
                 }
                 Command::Park(parked) => {
-                    if let Some((_, delivery)) = self.held.remove(parked.job) {
+                    if let Some((_, delivery)) = self.held.remove(&parked.job) {
                         self.watcher.parked(&parked);
                         self.outbox.push(Departure::Parked { delivery, parked });
                     }
                 }
                 Command::HandBack(job) => {
-                    if let Some((_, delivery)) = self.held.remove(job) {
+                    if let Some((_, delivery)) = self.held.remove(&job) {
                         self.outbox.push(Departure::HandedBack { delivery });
                     }
                 }
                 Command::Forgotten(job) => {
-                    if let Some((_, delivery)) = self.held.remove(job) {
+                    if let Some((_, delivery)) = self.held.remove(&job) {
                         self.outbox.push(Departure::Forgotten { delivery });
                     }
                 }

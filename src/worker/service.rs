@@ -27,7 +27,7 @@ use crate::amqp::consumer::{Intake, IntakeEvent};
 use crate::amqp::edges::{Edges, StartFault};
 use crate::amqp::message::{Answer, Delivered};
 use crate::amqp::publisher::Publisher;
-use crate::config::{JobsSettings, Settings, SettingsError};
+use crate::config::{ApiVersion, JobsSettings, Settings, SettingsError};
 use crate::contract::job::JobLimits;
 use crate::engine::Engine;
 use crate::engine::command::NewJob;
@@ -44,6 +44,8 @@ pub enum Ended {
     Drained,
     /// `shutdown.grace` was over first: what was not answered will be delivered again.
     GraceExpired,
+    /// The loop ended without being told to, which is a fault of the program.
+    LoopFailed,
 }
 
 /// Why it did not start.
@@ -71,6 +73,7 @@ pub const LAST_REFRESH: Duration = Duration::from_secs(10);
 
 /// Runs until `stop` and everything in flight is finished, or the grace is over.
 pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, StartError> {
+    warn_of_version(settings.hubspot.api_version);
     let accounts = settings.hubspot.accounts()?;
     let client = HubspotClient::new(&settings.hubspot)?;
     let credentials = CredentialStore::new(accounts)?;
@@ -124,6 +127,8 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
         // The loop ends by itself only when told to; were it to panic, the process must not go on without it.
         _ = &mut running => {}
     }
+    let told = stop.is_cancelled();
+    stop.cancel();
     let deadline = Instant::now() + settings.shutdown.grace;
     let finished = running.is_finished() || timeout(settings.shutdown.grace, &mut running).await.is_ok();
     running.abort();
@@ -139,7 +144,23 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
         tracing::warn!("a token refresh is still without an answer; if HubSpot changed the refresh token, it is lost");
     }
     endpoints.close().await;
-    Ok(if finished && answered { Ended::Drained } else { Ended::GraceExpired })
+    Ok(match (told, finished && answered) {
+        (false, _) => Ended::LoopFailed,
+        (true, true) => Ended::Drained,
+        (true, false) => Ended::GraceExpired,
+    })
+}
+
+/// HubSpot's own calendar: v4 of the associations API is supported until then.
+pub const V4_ENDS: &str = "30 March 2027";
+
+fn warn_of_version(version: ApiVersion) {
+    match version {
+        ApiVersion::V4 => tracing::warn!(
+            "HubSpot ends support of hubspot.api_version \"v4\" on {V4_ENDS}; \"2026-03\" and \"2026-09\" take the same jobs"
+        ),
+        ApiVersion::March2026 | ApiVersion::September2026 => {}
+    }
 }
 
 /// The endpoints, served from before the broker is reached until everything else has ended.

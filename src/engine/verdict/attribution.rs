@@ -105,7 +105,10 @@ enum Scope {
 /// What was found about one pair; a later finding replaces an earlier one only if it weighs more.
 enum Finding {
     Nothing,
-    NothingThere,
+    /// Excused: `alone` by an error that means no other pair.
+    NothingThere {
+        alone: bool,
+    },
     Passing(Arc<Refusal>),
     Suspect(Arc<Refusal>),
     Refused(Arc<Refusal>),
@@ -169,7 +172,7 @@ impl<'a> Docket<'a> {
             let refusal = Arc::clone(&refusal);
             let finding = match aim {
                 Aim::Unclear if charge.nothing_there() => Finding::Nothing,
-                Aim::Sure | Aim::Perhaps if charge.nothing_there() => Finding::NothingThere,
+                Aim::Sure | Aim::Perhaps if charge.nothing_there() => Finding::NothingThere { alone: aims.len() == 1 },
                 Aim::Sure | Aim::Perhaps | Aim::Unclear if passing => Finding::Passing(refusal),
                 Aim::Sure => Finding::Refused(refusal),
                 Aim::Perhaps | Aim::Unclear => Finding::Suspect(refusal),
@@ -237,7 +240,9 @@ impl<'a> Docket<'a> {
         let alone = self.pairs.len() == 1;
         let verdicts = self.findings.into_iter().map(|finding| match finding {
             Finding::Nothing => rest.clone(),
-            Finding::NothingThere => PairVerdict::Archived,
+            // An error that names nothing may mean a pair that shares its excuse with others.
+            Finding::NothingThere { alone: false } if matches!(rest, PairVerdict::Suspect(_)) => rest.clone(),
+            Finding::NothingThere { alone: _ } => PairVerdict::Archived,
             Finding::Passing(refusal) => PairVerdict::Again(refusal),
             Finding::Suspect(refusal) => PairVerdict::Suspect(refusal),
             Finding::Refused(refusal) => PairVerdict::Refused(refusal),
@@ -258,10 +263,11 @@ impl Finding {
     fn weight(&self) -> u8 {
         match self {
             Self::Nothing => 0,
-            Self::NothingThere => 1,
-            Self::Passing(_) => 2,
-            Self::Suspect(_) => 3,
-            Self::Refused(_) => 4,
+            Self::NothingThere { alone: false } => 1,
+            Self::NothingThere { alone: true } => 2,
+            Self::Passing(_) => 3,
+            Self::Suspect(_) => 4,
+            Self::Refused(_) => 5,
         }
     }
 }

@@ -323,3 +323,17 @@ fn partial(category: &str, context: Value, pairs: &[Pair]) -> String {
 fn refused(category: &str, context: Value, pairs: &[Pair]) -> String {
     letters(&judge_json(400, &entry(category, context), pairs))
 }
+
+#[test]
+fn an_excuse_that_several_share_does_not_hold_beside_an_error_that_names_nothing() {
+    let two_of_one = pairs([(101, 901), (101, 902)]);
+    let excuse = |context: Value| {
+        json!({"status": "error", "category": "OBJECT_NOT_FOUND", "context": context,
+            "subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND"})
+    };
+    let nameless = json!({"status": "error", "category": "VALIDATION_ERROR", "message": "bad"});
+    let shared = multi(json!([excuse(json!({"fromObjectId": ["101"]})), nameless.clone()]));
+    assert_eq!(letters(&judge_json(207, &shared, &two_of_one)), "SS");
+    let alone = multi(json!([excuse(json!({"fromObjectId": ["101"], "toObjectId": ["901"]})), nameless]));
+    assert_eq!(letters(&judge_json(207, &alone, &two_of_one)), "AS");
+}

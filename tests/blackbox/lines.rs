@@ -1,0 +1,240 @@
+//! `archive`: jobs as lines, outcomes as lines, no broker.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use harness::simulator::SimulatorProcess;
+use harness::{Outcome, Status, Worker, eventually, job};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+
+use crate::stage::{archived_once, clean, number};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn archive(simulator: &SimulatorProcess) -> Result<Command> {
+    let mut command = Worker::command()?;
+    command.arg("archive").env("ARCHIVER__HUBSPOT__BASE_URL", simulator.uri());
+    command.env("ARCHIVER__HUBSPOT__ACCESS_TOKEN", "pat-of-the-lines");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(command)
+}
+
+fn lines(count: u64) -> String {
+    let line = |n: u64| format!("{}\n", job(&format!("job-{n}")).pair(n + 1, 1).to_json());
+    (0..count).map(line).collect()
+}
+
+/// Feeds it `input` and reads what it answers.
+async fn fed(mut command: Command, input: &str) -> Result<Output> {
+    let mut child = command.spawn()?;
+    let mut stdin = child.stdin.take().context("no stdin")?;
+    let feeding = async {
+        stdin.write_all(input.as_bytes()).await?;
+        drop(stdin);
+        anyhow::Ok(())
+    };
+    let (fed, output) = tokio::join!(feeding, tokio::time::timeout(LIMIT, child.wait_with_output()));
+    fed?;
+    Ok(output.context("it did not end")??)
+}
+
+fn outcomes(output: &Output) -> Result<Vec<Outcome>> {
+    String::from_utf8(output.stdout.clone())?.lines().map(Outcome::from_json).collect()
+}
+
+fn statuses(outcomes: &[Outcome], wanted: Status) -> Vec<&str> {
+    outcomes.iter().filter(|outcome| outcome.status == wanted).map(|outcome| outcome.job_id.as_str()).collect()
+}
+
+fn interrupt(child: &Child) -> Result<()> {
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).context("it has ended")?;
+    Ok(kill_process(pid, Signal::INT)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_archived_is_exit_0_from_a_file_and_from_stdin() -> Result<()> {
+    const COUNT: u64 = 5_000;
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("jobs.ndjson");
+    std::fs::write(&file, lines(COUNT))?;
+    let file = file.to_str().context("a path")?;
+    for (arguments, input) in [(&[file][..], String::new()), (&[], lines(COUNT)), (&["-"], lines(COUNT))] {
+        let simulator = SimulatorProcess::start(&["--limit", "off"]).await?;
+        let mut command = archive(&simulator)?;
+        command.args(arguments).env("ARCHIVER__RATE_LIMIT__INTERVAL", "1s");
+        let output = fed(command, &input).await?;
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let outcomes = outcomes(&output)?;
+        assert_eq!(outcomes.len() as u64, COUNT);
+        assert_eq!(statuses(&outcomes, Status::Archived).len() as u64, COUNT);
+        archived_once(&simulator.state().await?, COUNT);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_archived_is_exit_3_and_lines_without_an_id_have_their_number() -> Result<()> {
+    let simulator = SimulatorProcess::start(&["--bad-id", "2"]).await?;
+    let good = |id: &str, from: u64| job(id).pair(from, 1).to_json().to_string();
+    let mut nameless = job("").pair(5, 5).to_json();
+    nameless.as_object_mut().unwrap().remove("jobId");
+    let input = [
+        good("good", 1),
+        String::new(),
+        "not a job".to_owned(),
+        good("refused", 2),
+        nameless.to_string(),
+        good("", 9),
+        job("of-a-portal").portal(1).pair(3, 3).to_json().to_string(),
+        format!("{}\r", good("windows", 4)),
+        format!(r#"{{"jobId":"typo","inputz":[{}"#, "1".repeat(100)),
+    ];
+    // The last line has no line feed.
+    let output = fed(archive(&simulator)?, &input.join("\n")).await?;
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    let outcomes = outcomes(&output)?;
+    let mut rejected = statuses(&outcomes, Status::Rejected);
+    rejected.sort_unstable();
+    assert_eq!(rejected, ["line-3", "line-5", "line-6", "of-a-portal", "typo"]);
+    let mut archived = statuses(&outcomes, Status::Archived);
+    archived.sort_unstable();
+    assert_eq!(archived, ["good", "windows"]);
+    assert_eq!(statuses(&outcomes, Status::Failed), ["refused"]);
+    let of = |id: &str| outcomes.iter().find(|outcome| outcome.job_id == id).unwrap();
+    assert_eq!(of("of-a-portal").errors[0].category, "UNKNOWN_PORTAL");
+    assert_eq!(of("line-3").errors[0].category, "MALFORMED_JOB");
+    assert!(of("line-5").errors[0].message.starts_with("jobId: "), "{:?}", of("line-5"));
+    archived_once(&simulator.state().await?, 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_to_do_is_exit_0() -> Result<()> {
+    let simulator = SimulatorProcess::start(&[]).await?;
+    let output = fed(archive(&simulator)?, "\n \n").await?;
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
+    assert_eq!(number(&simulator.state().await?, "/requestsByKind/archive"), 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_read_is_exit_2() -> Result<()> {
+    let simulator = SimulatorProcess::start(&[]).await?;
+    let directory = tempfile::tempdir()?;
+    for path in ["/nowhere/jobs.ndjson", directory.path().to_str().context("a path")?] {
+        let mut command = archive(&simulator)?;
+        command.arg(path);
+        let output = fed(command, "").await?;
+        let said = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.starts_with("error: ") && said.contains(path) && said.trim_end().lines().count() == 1, "{said}");
+    }
+    Ok(())
+}
+
+/// Nobody reads the outcomes any more: archiving on would be archiving in silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_pipe_ends_it_with_1() -> Result<()> {
+    let simulator = SimulatorProcess::start(&["--limit", "off", "--latency", "20ms"]).await?;
+    let mut command = archive(&simulator)?;
+    command.env("ARCHIVER__BATCH__MAX_FROM", "10").env("ARCHIVER__RATE_LIMIT__INTERVAL", "2s");
+    let mut child = command.spawn()?;
+    let mut stdin = child.stdin.take().context("no stdin")?;
+    let feeding = tokio::spawn(async move {
+        // Ends when the program does.
+        let _ = stdin.write_all(lines(50_000).as_bytes()).await;
+    });
+    let mut stdout = BufReader::new(child.stdout.take().context("no stdout")?);
+    let mut first = String::new();
+    tokio::time::timeout(LIMIT, stdout.read_line(&mut first)).await??;
+    Outcome::from_json(&first)?;
+    drop(stdout);
+    let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await??;
+    feeding.abort();
+    let said = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("stdout") && !said.contains("panicked"), "{said}");
+    let archived = number(&simulator.state().await?, "/pairsArchivedTotal");
+    assert!(archived < 25_000, "{archived} were archived in silence");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_drains_what_is_in_flight() -> Result<()> {
+    let simulator = SimulatorProcess::start(&["--limit", "off", "--latency", "500ms"]).await?;
+    let mut command = archive(&simulator)?;
+    command.env("ARCHIVER__RATE_LIMIT__REQUESTS", "10").env("ARCHIVER__RATE_LIMIT__INTERVAL", "1s");
+    let mut child = command.spawn()?;
+    let feeding = feed_on(child.stdin.take().context("no stdin")?, 20_000);
+    requests(&simulator, 5).await?;
+    interrupt(&child)?;
+    let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await??;
+    feeding.abort();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    let answered = outcomes(&output)?;
+    assert_eq!(statuses(&answered, Status::Archived).len(), answered.len());
+    archived_once(&simulator.state().await?, answered.len() as u64);
+    assert!(!answered.is_empty() && answered.len() < 20_000, "{}", answered.len());
+    assert!(said.lines().any(|line| line.contains("not answered")), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_interrupt_ends_it_at_once_and_counts_the_rest() -> Result<()> {
+    let simulator = SimulatorProcess::start(&["--latency", "60s"]).await?;
+    let mut child = archive(&simulator)?.spawn()?;
+    let feeding = feed_on(child.stdin.take().context("no stdin")?, 100);
+    requests(&simulator, 1).await?;
+    interrupt(&child)?;
+    let mut said = BufReader::new(child.stderr.take().context("no stderr")?);
+    let mut text = String::new();
+    while !text.contains("stopping") {
+        assert_ne!(tokio::time::timeout(LIMIT, said.read_line(&mut text)).await??, 0, "{text}");
+    }
+    interrupt(&child)?;
+    while tokio::time::timeout(LIMIT, said.read_line(&mut text)).await?? > 0 {}
+    let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await??;
+    feeding.abort();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("100 lines were read and not answered"), "{text}");
+    Ok(())
+}
+
+/// The one test that waits out the 30 seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_refused_for_30_seconds_ends_it_with_3() -> Result<()> {
+    let simulator = SimulatorProcess::start(&["--token", "4711=pat-another"]).await?;
+    let begun = std::time::Instant::now();
+    let output = fed(archive(&simulator)?, &lines(300)).await?;
+    let took = begun.elapsed();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!((Duration::from_secs(29)..Duration::from_secs(50)).contains(&took), "{took:?}");
+    let answered = outcomes(&output)?;
+    assert_eq!(statuses(&answered, Status::Failed).len(), 300);
+    assert!(answered.iter().all(|outcome| outcome.errors.iter().all(|error| error.retryable)));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("pat-of-the-lines"), "{said}");
+    let state = simulator.state().await?;
+    clean(&state);
+    assert_eq!(number(&state, "/pairsArchivedTotal"), 0);
+    Ok(())
+}
+
+/// Keeps stdin open after the last line.
+fn feed_on(mut stdin: ChildStdin, count: u64) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let _ = stdin.write_all(lines(count).as_bytes()).await;
+        std::future::pending::<()>().await;
+    })
+}
+
+async fn requests(simulator: &SimulatorProcess, count: u64) -> Result<()> {
+    eventually(LIMIT, "requests", async || {
+        Ok((number(&simulator.state().await?, "/requestsByKind/archive") >= count).then_some(()))
+    })
+    .await
+}

@@ -1,0 +1,201 @@
+//! One test's ground: a virtual host, a simulated HubSpot, and the worker's settings for both.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use harness::simulator::SimulatorProcess;
+use harness::tally::Report;
+use harness::worker::{Worker, WorkerBuilder};
+use harness::{Broker, Client, Message, Outcome, Tally, Until, eventually, job};
+use serde_json::Value;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub const JOBS: &str = "association-archiver.jobs";
+pub const RESULTS: &str = "association-archiver.results";
+pub const DEAD_LETTERS: &str = "association-archiver.dead-letters";
+pub const TIERS: [&str; 4] = ["10s", "1m", "10m", "1h"];
+
+/// A worker starts within a second; the rest is for a busy machine.
+pub const START_LIMIT: Duration = Duration::from_secs(30);
+/// `shutdown.grace`, and the time to publish and close.
+pub const STOP_LIMIT: Duration = Duration::from_secs(45);
+
+/// Held by every test; alone by the one whose requests must not be late because another test has the processor.
+static PROCESSOR: RwLock<()> = RwLock::const_new(());
+
+#[derive(Debug)]
+pub struct Stage {
+    pub simulator: SimulatorProcess,
+    pub client: Client,
+    pub uri: String,
+    _processor: Share,
+}
+
+#[derive(Debug)]
+enum Share {
+    Some { _guard: RwLockReadGuard<'static, ()> },
+    Whole { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+impl Stage {
+    /// In a virtual host of this name on the node that all tests share.
+    pub async fn set(name: &str, simulator_flags: &[&str]) -> Result<Self> {
+        let share = Share::Some { _guard: PROCESSOR.read().await };
+        let vhost = Broker::shared().await?.vhost(name).await?;
+        Self::with(share, &vhost.uri, simulator_flags).await
+    }
+
+    /// The same while no other test of this program runs.
+    pub async fn set_alone(name: &str, simulator_flags: &[&str]) -> Result<Self> {
+        let share = Share::Whole { _guard: PROCESSOR.write().await };
+        let vhost = Broker::shared().await?.vhost(name).await?;
+        Self::with(share, &vhost.uri, simulator_flags).await
+    }
+
+    /// At a broker of the test's own.
+    pub async fn at(uri: &str, simulator_flags: &[&str]) -> Result<Self> {
+        Self::with(Share::Some { _guard: PROCESSOR.read().await }, uri, simulator_flags).await
+    }
+
+    async fn with(share: Share, uri: &str, simulator_flags: &[&str]) -> Result<Self> {
+        let simulator = SimulatorProcess::start(simulator_flags).await?;
+        Ok(Self { simulator, client: Client::new(uri), uri: uri.to_owned(), _processor: share })
+    }
+
+    /// A worker for both ends, with one account of any portal.
+    pub fn worker(&self) -> WorkerBuilder {
+        self.worker_without_account().set("hubspot.access_token", "pat-of-the-stage")
+    }
+
+    /// A worker for both ends whose accounts are yet to be given.
+    pub fn worker_without_account(&self) -> WorkerBuilder {
+        Worker::builder().set("amqp.uri", &self.uri).set("hubspot.base_url", self.simulator.uri())
+    }
+
+    /// Starts a worker and waits until it has declared the last of its queues.
+    pub async fn start(&self, builder: &WorkerBuilder) -> Result<Worker> {
+        let worker = builder.start()?;
+        self.queues_are_there().await.with_context(|| worker.last_words())?;
+        Ok(worker)
+    }
+
+    async fn queues_are_there(&self) -> Result<()> {
+        for queue in [JOBS, RESULTS, DEAD_LETTERS].map(str::to_owned).into_iter().chain(TIERS.map(delay_queue)) {
+            eventually(START_LIMIT, &format!("queue {queue}"), async || {
+                Ok(self.client.exists(&queue).await?.then_some(()))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Declares the topology by a short life of a worker, so that jobs can wait before the one of the test begins.
+    pub async fn declare(&self) -> Result<()> {
+        let worker = self.start(&self.worker()).await?;
+        stop(&worker).await
+    }
+
+    /// Waits until so many outcomes lie in the results queue, and leaves them there.
+    pub async fn outcomes_waiting(&self, count: u32, deadline: Duration) -> Result<()> {
+        eventually(deadline, &format!("{count} outcomes in the queue"), async || {
+            Ok((self.client.count_now(RESULTS).await? >= count).then_some(()))
+        })
+        .await
+    }
+
+    /// Reads so many outcomes.
+    pub async fn outcomes(&self, count: usize, deadline: Duration) -> Result<Vec<Outcome>> {
+        let messages = self.client.collect(RESULTS, Until::Count(count), deadline).await?;
+        messages.iter().map(Outcome::from_message).collect()
+    }
+
+    /// Reads outcomes until those of all these jobs are there or the deadline has passed, and compares.
+    pub async fn tally(&self, ids: &[String], deadline: Duration) -> Result<Report> {
+        let messages = self.client.collect(RESULTS, Until::Count(ids.len()), deadline).await?;
+        Ok(Tally::of_published(ids).outcomes(&messages)?.report())
+    }
+
+    /// What waits at the broker: in the jobs queue and in all delay queues.
+    pub async fn jobs_waiting(&self) -> Result<u32> {
+        let mut waiting = self.client.count(JOBS).await?;
+        for tier in TIERS {
+            waiting += self.client.count(&delay_queue(tier)).await?;
+        }
+        Ok(waiting)
+    }
+
+    /// Takes all that waits at the broker, and gives the ids.
+    pub async fn take_waiting(&self) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        for queue in [JOBS.to_owned()].into_iter().chain(TIERS.map(delay_queue)) {
+            let messages = self.client.collect(&queue, Until::Idle(Duration::from_secs(1)), START_LIMIT).await?;
+            ids.extend(messages.iter().filter_map(Message::message_id).map(str::to_owned));
+        }
+        Ok(ids)
+    }
+}
+
+/// Ends a worker in good order.
+pub async fn stop(worker: &Worker) -> Result<()> {
+    worker.term()?;
+    let code = worker.wait(STOP_LIMIT).await?;
+    anyhow::ensure!(code == 0, "SIGTERM ended the worker with code {code}\n{}", worker.last_words());
+    Ok(())
+}
+
+pub fn delay_queue(tier: &str) -> String {
+    format!("{JOBS}.delay.{tier}")
+}
+
+/// Ids of that many jobs.
+pub fn ids(prefix: &str, count: u64) -> Vec<String> {
+    (0..count).map(|n| format!("{prefix}-{n}")).collect()
+}
+
+/// Jobs of one pair each from contacts to companies, whose ids are [`ids`] and whose `from` records follow each other.
+pub fn single_pairs(prefix: &str, froms: RangeInclusive<u64>) -> Result<Vec<Message>> {
+    let first = *froms.start();
+    froms.map(|from| job(&format!("{prefix}-{}", from - first)).pair(from, 1).to_message()).collect()
+}
+
+/// A number of the simulator's state, by its JSON pointer; absent counts as 0.
+pub fn number(state: &Value, pointer: &str) -> u64 {
+    state.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
+}
+
+/// What HubSpot must have seen: each of so many pairs archived once, and nothing that it would refuse.
+pub fn archived_once(state: &Value, pairs: u64) {
+    assert_eq!(number(state, "/pairsArchivedTotal"), pairs, "{state}");
+    assert_eq!(number(state, "/pairsArchivedDistinct"), pairs, "{state}");
+    assert_eq!(number(state, "/pairsArchivedRepeatedly"), 0, "{state}");
+    clean(state);
+}
+
+/// Nothing that a well-behaved caller never does.
+pub fn clean(state: &Value) {
+    assert_eq!(state["violations"], serde_json::json!({}), "{state}");
+}
+
+/// None of the secrets stands anywhere in what the worker says.
+pub async fn keeps_secrets(worker: &Worker, secrets: &[&str]) -> Result<()> {
+    let said = [worker.stdout(), worker.stderr()];
+    for secret in secrets {
+        for text in &said {
+            let line = text.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "the worker tells {secret:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Each of `published` is in `outcomes` or in `waiting`, once.
+pub fn nothing_lost(published: &[String], outcomes: &[Outcome], waiting: &[String]) {
+    let found: Vec<&str> =
+        outcomes.iter().map(|outcome| outcome.job_id.as_str()).chain(waiting.iter().map(String::as_str)).collect();
+    let distinct: BTreeSet<&str> = found.iter().copied().collect();
+    let lost: Vec<&String> = published.iter().filter(|id| !distinct.contains(id.as_str())).take(5).collect();
+    assert!(lost.is_empty(), "lost: {lost:?}");
+    assert_eq!(found.len(), published.len(), "{} outcomes and {} waiting", outcomes.len(), waiting.len());
+}

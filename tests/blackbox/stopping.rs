@@ -1,0 +1,143 @@
+//! Whatever dies or is stopped in the middle: nothing is lost, and nothing is said twice in different words.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use harness::{Broker, Message, Options, Outcome, Status, Tally, Until};
+
+use crate::stage::{JOBS, RESULTS, Stage, archived_once, clean, ids, nothing_lost, number, single_pairs, stop};
+
+const LONG: Duration = Duration::from_secs(90);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_in_the_middle_leaves_every_job_answered_or_queued() -> Result<()> {
+    const COUNT: u64 = 30_000;
+    let stage = Stage::set("sigterm", &["--limit", "100/10s", "--latency", "300ms"]).await?;
+    stage.declare().await?;
+    stage.client.publish(JOBS, single_pairs("job", 1..=COUNT)?).await?;
+    let worker = stage.start(&stage.worker()).await?;
+    stage.outcomes_waiting(3_000, LONG).await?;
+    stop(&worker).await?;
+
+    let answered = stage.client.count(RESULTS).await?;
+    let queued = stage.client.count(JOBS).await?;
+    eprintln!("{answered} answered, {queued} still queued");
+    assert_eq!(u64::from(answered + queued), COUNT);
+    assert!(queued > 0, "the stop came too late to show anything");
+    archived_once(&stage.simulator.state().await?, answered.into());
+
+    stage.simulator.configure(&serde_json::json!({"everyAccount": {"limit": "off"}})).await?;
+    let next = stage.worker().set("rate_limit.requests", 100).set("rate_limit.interval", "1s");
+    let worker = stage.start(&next).await?;
+    let report = stage.tally(&ids("job", COUNT), LONG).await?;
+    report.exactly_once()?;
+    assert_eq!(report.by_status[&Status::Archived], COUNT as usize);
+    archived_once(&stage.simulator.state().await?, COUNT);
+    stop(&worker).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_killed_in_the_middle_costs_no_job() -> Result<()> {
+    const COUNT: u64 = 8_000;
+    let broker = Broker::start(Options::default()).await?;
+    let stage = Stage::at(&broker.uri(), &["--limit", "off", "--latency", "100ms"]).await?;
+    stage.declare().await?;
+    stage.client.publish(JOBS, single_pairs("job", 1..=COUNT)?).await?;
+    let pace = stage.worker().set("rate_limit.requests", 20).set("rate_limit.interval", "2s");
+    let worker = stage.start(&pace).await?;
+    stage.outcomes_waiting(1_000, LONG).await?;
+    broker.kill9().await?;
+    broker.restart().await?;
+
+    // Copies beyond the first of a job come while the rest is awaited.
+    let messages = collect_all(&stage, &ids("job", COUNT)).await?;
+    Tally::of_published(ids("job", COUNT)).outcomes(&messages)?.report().at_least_once()?;
+    assert_eq!(worker.ended()?, None, "{}", worker.last_words());
+    let state = stage.simulator.state().await?;
+    assert_eq!(number(&state, "/pairsArchivedDistinct"), COUNT);
+    clean(&state);
+
+    stage.client.publish(JOBS, single_pairs("after", COUNT + 1..=COUNT + 10)?).await?;
+    stage.tally(&ids("after", 10), LONG).await?.exactly_once()?;
+    stop(&worker).await?;
+    assert_eq!(stage.jobs_waiting().await?, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_in_the_middle_costs_no_job() -> Result<()> {
+    const COUNT: u64 = 8_000;
+    let stage = Stage::set("kill-worker", &["--limit", "off", "--latency", "100ms"]).await?;
+    stage.declare().await?;
+    stage.client.publish(JOBS, single_pairs("job", 1..=COUNT)?).await?;
+    let pace = stage.worker().set("rate_limit.requests", 40).set("rate_limit.interval", "2s");
+    for answered in [1_000, 3_000] {
+        let worker = stage.start(&pace).await?;
+        stage.outcomes_waiting(answered, LONG).await?;
+        worker.kill9().await?;
+    }
+    let worker = stage.start(&pace).await?;
+    let messages = collect_all(&stage, &ids("job", COUNT)).await?;
+    let report = Tally::of_published(ids("job", COUNT)).outcomes(&messages)?.report();
+    report.at_least_once()?;
+    eprintln!("{} outcomes of {COUNT} jobs", report.outcomes);
+    let state = stage.simulator.state().await?;
+    assert_eq!(number(&state, "/pairsArchivedDistinct"), COUNT);
+    clean(&state);
+    stop(&worker).await?;
+    assert_eq!(stage.jobs_waiting().await?, 0);
+    Ok(())
+}
+
+/// HubSpot does not answer in time: the grace ends, and what was not answered is there again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grace_that_expires_is_a_failure_that_loses_nothing() -> Result<()> {
+    let stage = Stage::set("grace", &["--latency", "60s"]).await?;
+    let worker = stage.start(&stage.worker().set("shutdown.grace", "1s")).await?;
+    let published = ids("job", 50);
+    stage.client.publish(JOBS, single_pairs("job", 1..=50)?).await?;
+    in_flight(&stage).await?;
+    worker.term()?;
+    assert_eq!(worker.wait(Duration::from_secs(20)).await?, 1);
+    nothing_lost(&published, &[], &stage.take_waiting().await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_stops_at_once() -> Result<()> {
+    let stage = Stage::set("second-signal", &["--latency", "60s"]).await?;
+    let worker = stage.start(&stage.worker()).await?;
+    let published = ids("job", 50);
+    stage.client.publish(JOBS, single_pairs("job", 1..=50)?).await?;
+    in_flight(&stage).await?;
+    worker.term()?;
+    harness::eventually(Duration::from_secs(10), "the first signal to be taken", async || {
+        Ok(worker.stderr().contains("stopping").then_some(()))
+    })
+    .await?;
+    worker.interrupt()?;
+    assert_eq!(worker.wait(Duration::from_secs(5)).await?, 1);
+    nothing_lost(&published, &[], &stage.take_waiting().await?);
+    Ok(())
+}
+
+async fn in_flight(stage: &Stage) -> Result<()> {
+    harness::eventually(LONG, "a request on the wire", async || {
+        Ok((number(&stage.simulator.state().await?, "/maxInFlight") > 0).then_some(()))
+    })
+    .await
+}
+
+/// Reads outcomes, copies too, until each job has one; then whatever is still behind.
+async fn collect_all(stage: &Stage, ids: &[String]) -> Result<Vec<Message>> {
+    let end = std::time::Instant::now() + LONG;
+    let mut messages = stage.client.collect(RESULTS, Until::Count(ids.len()), LONG).await?;
+    loop {
+        messages.extend(stage.client.collect(RESULTS, Until::Idle(Duration::from_secs(1)), LONG).await?);
+        let answered: std::collections::BTreeSet<String> =
+            messages.iter().map(|message| Ok(Outcome::from_message(message)?.job_id)).collect::<Result<_>>()?;
+        if ids.iter().all(|id| answered.contains(id)) || std::time::Instant::now() >= end {
+            return Ok(messages);
+        }
+    }
+}
