@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::traffic::Pace;
 use crate::upheaval::Upheaval;
 
 const USUAL_SECONDS: u64 = 180;
@@ -14,7 +15,7 @@ async fn random_faults_for_minutes_lose_nothing() -> Result<()> {
     let seed = number_from("SEED")?.unwrap_or_else(|| fastrand::u64(..100_000));
     let lasting = Duration::from_secs(number_from("SECONDS")?.unwrap_or(USUAL_SECONDS));
     eprintln!("seed {seed}");
-    let mut upheaval = Upheaval::begin(seed).await?;
+    let mut upheaval = Upheaval::begin(seed, Pace::Brisk).await?;
     let start = Instant::now();
     let mut faults = 0;
     while start.elapsed() < lasting {

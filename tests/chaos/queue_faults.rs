@@ -130,11 +130,14 @@ async fn jobs_taken_back_by_an_impatient_broker_are_answered_all_the_same() -> R
     simulator.configure(&json!({"latency": "8s"})).await?;
     let settings = settings(&broker.uri(), &simulator);
     let stage = Stage::open_with(&broker.uri(), simulator, settings).await?;
-    stage.unready("the subscription was lost").await?;
+    eventually(RECOVERY, "the broker to lose patience twice", async || {
+        Ok((losses(&stage.worker).await? >= 2).then_some(()))
+    })
+    .await?;
     stage.simulator.configure(&json!({"latency": "30ms"})).await?;
     stage.worker.ready(RECOVERY).await?;
     stage.flows(300).await?;
-    let losses = stage.worker.metrics().await?.sum("association_archiver_consumer_generation", &[]) as u64;
+    let losses = losses(&stage.worker).await?;
     stage.conclude(2_000).await?.doubled_only_by(losses)
 }
 
@@ -154,12 +157,16 @@ async fn jobs_are_parked_before_an_impatient_broker_takes_them_back() -> Result<
         .await?;
     // Longer than the broker waits for any acknowledgement.
     tokio::time::sleep(Duration::from_secs(11)).await;
-    let lost = worker.metrics().await?.sum("association_archiver_consumer_generation", &[]);
-    assert_eq!(lost, 0.0, "the broker closed the channel\n{}", worker.last_words());
+    assert_eq!(losses(&worker).await?, 0, "the broker closed the channel\n{}", worker.last_words());
     simulator.put_faults(&json!([])).await?;
     let outcomes = client.collect(RESULTS, Until::Count(NUMBER as usize), RECOVERY).await?;
     stop(&worker).await?;
     Tally::of_published((0..NUMBER).map(traffic::id)).outcomes(&outcomes)?.report().exactly_once()
+}
+
+/// Subscriptions made again.
+async fn losses(worker: &Worker) -> Result<u64> {
+    Ok(worker.metrics().await?.sum("association_archiver_consumer_generation", &[]) as u64)
 }
 
 async fn stop(worker: &Worker) -> Result<()> {

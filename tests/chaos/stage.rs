@@ -9,7 +9,7 @@ use harness::worker::WorkerBuilder;
 use harness::{Client, Message, SimulatorProcess, Status, Tally, Until, Worker, eventually};
 use serde_json::Value;
 
-use crate::traffic::{self, Traffic, WAVE};
+use crate::traffic::{self, Pace, Traffic, WAVE};
 
 pub const JOBS: &str = "association-archiver.jobs";
 pub const RESULTS: &str = "association-archiver.results";
@@ -68,6 +68,10 @@ impl Stage {
 
     /// `uri` is the test's own way to the broker, whatever way the worker takes.
     pub async fn open_with(uri: &str, simulator: SimulatorProcess, settings: WorkerBuilder) -> Result<Self> {
+        Self::open_at(uri, simulator, settings, Pace::Brisk).await
+    }
+
+    pub async fn open_at(uri: &str, simulator: SimulatorProcess, settings: WorkerBuilder, pace: Pace) -> Result<Self> {
         let worker = settings.start()?;
         worker.ready(SOON).await?;
         Ok(Self {
@@ -75,7 +79,7 @@ impl Stage {
             worker,
             client: Client::new(uri),
             settings,
-            traffic: Traffic::start(uri),
+            traffic: Traffic::start(uri, pace),
             gathered: Vec::new(),
         })
     }
@@ -91,6 +95,11 @@ impl Stage {
         let goal = self.confirmed().await? + more as f64;
         let what = format!("{more} more outcomes");
         eventually(RECOVERY, &what, async || Ok((self.confirmed().await? >= goal).then_some(()))).await
+    }
+
+    /// Jobs published so far.
+    pub fn published(&self) -> u64 {
+        self.traffic.published()
     }
 
     /// Waits until `/readyz` answers 503 and gives a reason that contains `reason`.
@@ -116,7 +125,8 @@ impl Stage {
         .with_context(|| self.worker.last_words())
     }
 
-    async fn confirmed(&self) -> Result<f64> {
+    /// Outcomes that the broker has confirmed, of this worker's life.
+    pub async fn confirmed(&self) -> Result<f64> {
         Ok(self.worker.metrics().await?.sum("association_archiver_outcomes_total", &[]))
     }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::stage::{RECOVERY, Stage, hubspot, settings};
+use crate::traffic::Pace;
 
 /// A stage with a relay on each side of the worker, and a broker of its own.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl Fault {
 }
 
 impl Upheaval {
-    pub async fn begin(seed: u64) -> Result<Self> {
+    pub async fn begin(seed: u64, pace: Pace) -> Result<Self> {
         let broker = Broker::start(Options::default()).await?;
         let simulator = hubspot().await?;
         let to_broker = Relay::start(broker.address()).await?;
@@ -59,7 +60,7 @@ impl Upheaval {
         let settings = settings(&format!("{}?heartbeat=2", to_broker.through(&broker.uri())), &simulator)
             .set("hubspot.base_url", to_hubspot.through(simulator.uri()))
             .set("hubspot.request_timeout", "5s");
-        let stage = Stage::open_with(&broker.uri(), simulator, settings).await?;
+        let stage = Stage::open_at(&broker.uri(), simulator, settings, pace).await?;
         Ok(Self { broker, stage, to_broker, to_hubspot, rng: Rng::with_seed(seed) })
     }
 
