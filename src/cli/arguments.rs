@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{archive, run};
 
@@ -38,4 +38,9 @@ pub fn main() -> ExitCode {
         Command::Archive { file } => archive::archive(config.as_deref(), file.as_deref()),
     };
     done.unwrap_or_else(super::exit::Failure::report)
+}
+
+/// What the command line understands, as clap models it.
+pub fn command_line() -> clap::Command {
+    Arguments::command()
 }

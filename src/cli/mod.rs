@@ -7,5 +7,5 @@ mod logging;
 mod run;
 mod signals;
 
-pub use arguments::main;
+pub use arguments::{command_line, main};
 use logging::start_logging;
