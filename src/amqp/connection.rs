@@ -12,6 +12,7 @@ use lapin::{Connection, ConnectionProperties, ErrorKind};
 use secrecy::ExposeSecret;
 use tokio::time::timeout;
 
+use super::greeting::{FirstWords, Greeting};
 use crate::config::{AmqpSettings, Broker};
 
 /// Name lookup, TCP and TLS together.
@@ -65,12 +66,26 @@ impl ConnectFault {
 pub struct Dial {
     settings: AmqpSettings,
     name: String,
+    /// Listens to the broker's first words instead of connecting.
+    first_words: Option<FirstWords>,
 }
 
 impl Dial {
     /// `purpose` shows in the broker's list of connections, beside the product's name.
     pub fn new(settings: &AmqpSettings, purpose: &str) -> Self {
-        Self { settings: settings.clone(), name: format!("{} {purpose}", env!("CARGO_PKG_NAME")) }
+        let name = format!("{} {purpose}", env!("CARGO_PKG_NAME"));
+        Self { settings: settings.clone(), name, first_words: None }
+    }
+
+    /// What the broker says of itself before anybody has signed in; the library keeps that to itself.
+    pub async fn greet(&self, limit: Duration) -> Result<Greeting, ConnectFault> {
+        let first_words = FirstWords::default();
+        let listener = Self { first_words: Some(first_words.clone()), ..self.clone() };
+        let ended = listener.connect(limit).await;
+        first_words.heard().ok_or_else(|| match ended {
+            Ok(_) => ConnectFault::Settings { cause: "the broker said nothing of itself".to_owned() },
+            Err(fault) => fault,
+        })
     }
 
     /// Tries once, with address, password and certificates as their files are now; ends within `limit`, and in any case
@@ -85,7 +100,7 @@ impl Dial {
         let vhost = uri.vhost.clone();
 
         let attempt = Attempt(Arc::default());
-        let connecting = self.attempt(uri, tls_config(&broker), Arc::clone(&attempt.0));
+        let connecting = self.attempt(uri, tls_config(&broker), Arc::clone(&attempt.0), self.first_words.clone());
         match timeout(limit.min(TRANSPORT_TIMEOUT + HANDSHAKE_TIMEOUT), connecting).await {
             Ok(Ok(connection)) => {
                 attempt.0.release();
@@ -96,7 +111,13 @@ impl Dial {
         }
     }
 
-    async fn attempt(&self, uri: AMQPUri, tls: OwnedTLSConfig, socket: Arc<Socket>) -> lapin::Result<Connection> {
+    async fn attempt(
+        &self,
+        uri: AMQPUri,
+        tls: OwnedTLSConfig,
+        socket: Arc<Socket>,
+        first_words: Option<FirstWords>,
+    ) -> lapin::Result<Connection> {
         let properties = ConnectionProperties::default().with_connection_name(self.name.clone().into());
         let runtime = lapin::runtime::default_runtime()?;
         Connection::connector(
@@ -122,6 +143,10 @@ impl Dial {
                     io::Result::Ok(stream)
                 };
                 let stream = timeout(TRANSPORT_TIMEOUT, transport).await.map_err(io::Error::from)??;
+                if let Some(first_words) = &first_words {
+                    first_words.hear(stream).await?;
+                    return Err(io::Error::other("nothing more is wanted of this connection").into());
+                }
                 Ok(stream)
             },
             properties,
