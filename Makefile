@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test lint bench bench-all bench-rivals simulate build clean
+.PHONY: help demo test lint bench bench-all bench-rivals simulate build deb clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,11 @@ simulate: ## the engine through SEEDS=100000 random histories
 
 build: ## the release binary
 	cargo build --release --locked
+
+deb: ## a Debian package, tried in a root of its own (needs cargo-deb: cargo install cargo-deb --locked)
+	cargo build --release --locked
+	cargo deb --no-build --locked
+	deploy/debian/check.sh target/debian/association-archiver_*.deb
 
 clean: ## what was built
 	cargo clean

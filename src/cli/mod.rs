@@ -19,5 +19,5 @@ mod runtime;
 mod schema;
 mod signals;
 
-pub use arguments::main;
+pub use arguments::{command_line, main};
 use logging::start_logging;
