@@ -11,26 +11,30 @@ pub enum Taken {
     Refused,
 }
 
-/// Mutations in an ordinary run: a second or two, unoptimised.
-const EXECUTIONS: usize = 4_000;
+/// Mutations for one target in an ordinary run: a second or two, unoptimised.
+const EXECUTIONS: usize = 2_000;
+/// Targets that share a long run.
+const TARGETS: usize = 5;
 
-/// Runs `target`, which panics where it finds a promise broken. The number of mutations is that of the environment
-/// variable `EXECUTIONS`, if it is set.
+/// Runs `target`, which panics where it finds a promise broken. The environment variable `EXECUTIONS` says how many
+/// mutations all targets together are to see.
 pub fn run(name: &str, target: impl Fn(&[u8]) -> Taken + std::panic::RefUnwindSafe) {
-    let corpus = Corpus::load(name);
+    let mut corpus = Corpus::load(name);
     let (accepted, refused) = (Cell::new(0_u64), Cell::new(0_u64));
     let count = |taken| match taken {
         Taken::Accepted => accepted.set(accepted.get() + 1),
         Taken::Refused => refused.set(refused.get() + 1),
     };
-    for Sample(bytes) in corpus.samples() {
-        count(target(bytes));
-    }
-    let executions = std::env::var("EXECUTIONS").ok().map(|number| number.parse().expect("EXECUTIONS is a number"));
+    corpus.try_each(|bytes| {
+        let taken = target(bytes);
+        count(taken);
+        taken
+    });
+    let asked = std::env::var("EXECUTIONS").ok().map(|number| number.parse::<usize>().expect("EXECUTIONS: a number"));
     let counting = std::panic::AssertUnwindSafe(count);
     let began = std::time::Instant::now();
     bolero::check!()
-        .with_iterations(executions.unwrap_or(EXECUTIONS))
+        .with_iterations(asked.map_or(EXECUTIONS, |all| all.div_ceil(TARGETS)))
         .with_type::<Vec<u8>>()
         .map(|entropy| corpus.mutated(&entropy))
         .for_each(|Sample(bytes)| counting(target(bytes)));

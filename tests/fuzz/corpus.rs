@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::campaign::Taken;
 use crate::mutation::Mutation;
 
 /// An input; shown as text that can be copied into a file of the corpus with `printf`.
@@ -17,6 +18,8 @@ impl fmt::Debug for Sample {
 
 pub struct Corpus {
     samples: Vec<Sample>,
+    /// Those that were accepted: what comes near to them reaches furthest.
+    good: Vec<Sample>,
     tokens: Vec<Vec<u8>>,
 }
 
@@ -35,17 +38,21 @@ impl Corpus {
         for path in tokens {
             words.extend(std::fs::read(path).unwrap().split(|byte| *byte == b'\n').map(<[u8]>::to_vec));
         }
-        Self { samples, tokens: words }
+        Self { samples, good: Vec::new(), tokens: words }
     }
 
-    pub fn samples(&self) -> &[Sample] {
-        &self.samples
+    /// Feeds every sample as it is.
+    pub fn try_each(&mut self, target: impl Fn(&[u8]) -> Taken) {
+        let accepted = |Sample(bytes): &&Sample| target(bytes) == Taken::Accepted;
+        self.good = self.samples.iter().filter(accepted).cloned().collect();
+        assert!(!self.good.is_empty(), "nothing in the corpus is accepted");
     }
 
     /// One of the samples, changed in the ways that `entropy` chooses.
     pub fn mutated(&self, entropy: &[u8]) -> Sample {
         let mut mutation = Mutation { entropy, tokens: &self.tokens };
-        let Sample(mut bytes) = self.samples[mutation.below(self.samples.len())].clone();
+        let from = if mutation.below(4) == 0 { &self.samples } else { &self.good };
+        let Sample(mut bytes) = from[mutation.below(from.len())].clone();
         let Sample(other) = &self.samples[mutation.below(self.samples.len())];
         mutation.inflict(&mut bytes, other);
         Sample(bytes)

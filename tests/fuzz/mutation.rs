@@ -1,7 +1,7 @@
 //! Changes to an input, chosen byte by byte from the entropy of the engine, so that it can shrink them.
 
 /// Most changes to one input.
-const MOST_CHANGES: usize = 8;
+const MOST_CHANGES: usize = 6;
 /// Longest input that comes of it, in bytes.
 const MOST_BYTES: usize = 16 * 1024;
 
@@ -19,7 +19,7 @@ impl Mutation<'_> {
 
     /// Changes `bytes`; `other` is what may be spliced in. Without entropy nothing changes.
     pub fn inflict(mut self, bytes: &mut Vec<u8>, other: &[u8]) {
-        for _ in 0..MOST_CHANGES {
+        for _ in 0..=self.below(MOST_CHANGES) {
             if self.entropy.is_empty() || bytes.is_empty() {
                 return;
             }
