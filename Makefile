@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test lint bench bench-all bench-rivals simulate build deb clean
+.PHONY: help demo test lint bench bench-all bench-rivals simulate fuzz bite build deb clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,12 @@ bench-rivals: bench-programs ## also against the same job hand-written in Node a
 
 simulate: ## the engine through SEEDS=100000 random histories
 	SEEDS=$(or $(SEEDS),100000) cargo test --release --locked --test simulation -- --nocapture
+
+fuzz: ## all that reads input, fed with EXECUTIONS=10000000 mutations of tests/fuzz/corpus
+	EXECUTIONS=$(or $(EXECUTIONS),10000000) CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo test --workspace --locked --test fuzz -- --nocapture
+
+bite: broker ## seeds the bugs of tests/bite one at a time, and sees a test fail for each (BUGS="name...": only these)
+	@tests/bite.sh $(BUGS)
 
 build: ## the release binary
 	cargo build --release --locked
