@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test lint bench bench-all bench-rivals simulate build clean
+.PHONY: help demo test lint bench bench-all bench-rivals simulate chaos soak build clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,13 @@ bench-rivals: bench-programs ## also against the same job hand-written in Node a
 
 simulate: ## the engine through SEEDS=100000 random histories
 	SEEDS=$(or $(SEEDS),100000) cargo test --release --locked --test simulation -- --nocapture
+
+chaos: broker ## every fault on real brokers, the slow ones too: MINUTES=3 of random ones, SEED repeats them
+	cargo build --workspace --bins --locked
+	MINUTES=$(MINUTES) SEED=$(SEED) cargo test --locked --test chaos -- --nocapture --include-ignored --skip soak
+
+soak: ## the worker under random faults for MINUTES=30: whether anything grows
+	MINUTES=$(MINUTES) SEED=$(SEED) deploy/soak.sh
 
 build: ## the release binary
 	cargo build --release --locked
