@@ -13,7 +13,7 @@ pub fn print_run(contestant: &str, sample: &Sample) {
     );
 }
 
-/// Medians with their spread, and each contestant's ratio to the first.
+/// Medians with their spread, and each contestant's ratio to the first of its round.
 pub fn print_standings(case: &Case, rounds: usize, standings: &[Standing]) {
     let workload = &case.workload;
     println!(
@@ -33,13 +33,12 @@ pub fn print_standings(case: &Case, rounds: usize, standings: &[Standing]) {
     }
     let Some((first, others)) = standings.split_first() else { return };
     for other in others {
-        let ratio = |own: &Spread, floor: &Spread| own.median / floor.median;
         println!(
-            "  {:<22} {:>28.2} {:>22.2} {:>20.2}",
-            format!("  ÷ {}", first.contestant),
-            ratio(&other.jobs_per_second, &first.jobs_per_second),
-            ratio(&other.cpu_micros_per_job, &first.cpu_micros_per_job),
-            ratio(&other.peak_rss_mb, &first.peak_rss_mb)
+            "  {:<22} {:>28} {:>22} {:>20}",
+            format!("  {} ÷ floor", other.contestant).chars().take(22).collect::<String>(),
+            spread(&other.ratio_to(first, |sample| sample.jobs_per_second), 2),
+            spread(&other.ratio_to(first, |sample| sample.cpu_micros_per_job), 2),
+            spread(&other.ratio_to(first, |sample| sample.peak_rss_mb), 2)
         );
     }
     println!("  fewest requests possible: {}", workload.fewest_requests());
