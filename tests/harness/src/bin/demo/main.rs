@@ -1,6 +1,7 @@
 //! 20,000 jobs through the worker and a simulated HubSpot, every answer checked.
 //!
 //! `demo` runs over a throwaway RabbitMQ, `demo embedded` without one. Exit 0 only if all is as it ought to be.
+#![allow(clippy::cast_possible_truncation, reason = "counts and rates of a demo, shown to people")]
 
 mod answers;
 mod embedded;
