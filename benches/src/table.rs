@@ -20,10 +20,10 @@ pub fn print_standings(case: &Case, rounds: usize, standings: &[Standing]) {
         "\n{}: {} jobs, {} pairs a job, {} lanes, {} portals, {:?} queues, latency {}; medians of {rounds} [min–max]",
         case.name, workload.jobs, workload.pairs_per_job, workload.lanes, workload.portals, case.queues, case.latency
     );
-    println!("  {:<22} {:>28} {:>22} {:>20} {:>10}", "", "jobs/s", "CPU µs a job", "peak RSS MB", "requests");
+    println!("  {:<29} {:>28} {:>22} {:>20} {:>10}", "", "jobs/s", "CPU µs a job", "peak RSS MB", "requests");
     for standing in standings {
         println!(
-            "  {:<22} {:>28} {:>22} {:>20} {:>10.0}",
+            "  {:<29} {:>28} {:>22} {:>20} {:>10.0}",
             standing.contestant,
             spread(&standing.jobs_per_second, 0),
             spread(&standing.cpu_micros_per_job, 1),
@@ -34,8 +34,8 @@ pub fn print_standings(case: &Case, rounds: usize, standings: &[Standing]) {
     let Some((first, others)) = standings.split_first() else { return };
     for other in others {
         println!(
-            "  {:<22} {:>28} {:>22} {:>20}",
-            format!("  {} ÷ floor", other.contestant).chars().take(22).collect::<String>(),
+            "  {:<29} {:>28} {:>22} {:>20}",
+            format!("{} ÷ floor", other.contestant),
             spread(&other.ratio_to(first, |sample| sample.jobs_per_second), 2),
             spread(&other.ratio_to(first, |sample| sample.cpu_micros_per_job), 2),
             spread(&other.ratio_to(first, |sample| sample.peak_rss_mb), 2)
