@@ -52,6 +52,9 @@ build: ## the release binary
 
 deb: ## a Debian package, tried in a root of its own (needs cargo-deb: cargo install cargo-deb --locked)
 	cargo build --release --locked
+	rm -rf target/deb && mkdir -p target/deb/man
+	target/release/association-archiver man target/deb/man
+	for shell in bash zsh fish; do target/release/association-archiver completions $$shell >target/deb/$$shell || exit; done
 	cargo deb --no-build --locked
 	deploy/debian/check.sh target/debian/association-archiver_*.deb
 
