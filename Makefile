@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test lint bench bench-all bench-rivals simulate fuzz bite build clean
+.PHONY: help demo test lint bench bench-all bench-rivals simulate fuzz bite build deb clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,7 @@ test: broker ## everything: unit, property, simulation, a real RabbitMQ, the bui
 lint: ## formatting, clippy, licences and bans
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@deploy/deny.sh
 
 bench: bench-programs ## the worker against a bare pass-through, and under a ceiling (BENCH="--json FILE" and so on)
 	target/quick/throughput $(BENCH)
@@ -42,6 +43,11 @@ bite: broker ## seeds the bugs of tests/bite one at a time, and sees a test fail
 
 build: ## the release binary
 	cargo build --release --locked
+
+deb: ## a Debian package, tried in a root of its own (needs cargo-deb: cargo install cargo-deb --locked)
+	cargo build --release --locked
+	cargo deb --no-build --locked
+	deploy/debian/check.sh target/debian/association-archiver_*.deb
 
 clean: ## what was built
 	cargo clean

@@ -12,6 +12,7 @@ use lapin::{Connection, ConnectionProperties, ErrorKind};
 use secrecy::ExposeSecret;
 use tokio::time::timeout;
 
+use super::greeting::{FirstWords, Greeting};
 use crate::config::{AmqpSettings, Broker};
 
 /// Name lookup, TCP and TLS together.
@@ -65,12 +66,26 @@ impl ConnectFault {
 pub struct Dial {
     settings: AmqpSettings,
     name: String,
+    /// Listens to the broker's first words instead of connecting.
+    first_words: Option<FirstWords>,
 }
 
 impl Dial {
     /// `purpose` shows in the broker's list of connections, beside the product's name.
     pub fn new(settings: &AmqpSettings, purpose: &str) -> Self {
-        Self { settings: settings.clone(), name: format!("{} {purpose}", env!("CARGO_PKG_NAME")) }
+        let name = format!("{} {purpose}", env!("CARGO_PKG_NAME"));
+        Self { settings: settings.clone(), name, first_words: None }
+    }
+
+    /// What the broker says of itself before anybody has signed in; the library keeps that to itself.
+    pub async fn greet(&self, limit: Duration) -> Result<Greeting, ConnectFault> {
+        let first_words = FirstWords::default();
+        let listener = Self { first_words: Some(first_words.clone()), ..self.clone() };
+        let ended = listener.connect(limit).await;
+        first_words.heard().ok_or_else(|| match ended {
+            Ok(_) => ConnectFault::Settings { cause: "the broker said nothing of itself".to_owned() },
+            Err(fault) => fault,
+        })
     }
 
     /// Tries once, with address, password and certificates as their files are now; ends within `limit`, and in any case
@@ -85,7 +100,7 @@ impl Dial {
         let vhost = uri.vhost.clone();
 
         let attempt = Attempt(Arc::default());
-        let connecting = self.attempt(uri, tls_config(&broker), Arc::clone(&attempt.0));
+        let connecting = self.attempt(uri, tls_config(&broker), Arc::clone(&attempt.0), self.first_words.clone());
         match timeout(limit.min(TRANSPORT_TIMEOUT + HANDSHAKE_TIMEOUT), connecting).await {
             Ok(Ok(connection)) => {
                 attempt.0.release();
@@ -96,7 +111,13 @@ impl Dial {
         }
     }
 
-    async fn attempt(&self, uri: AMQPUri, tls: OwnedTLSConfig, socket: Arc<Socket>) -> lapin::Result<Connection> {
+    async fn attempt(
+        &self,
+        uri: AMQPUri,
+        tls: OwnedTLSConfig,
+        socket: Arc<Socket>,
+        first_words: Option<FirstWords>,
+    ) -> lapin::Result<Connection> {
         let properties = ConnectionProperties::default().with_connection_name(self.name.clone().into());
         let runtime = lapin::runtime::default_runtime()?;
         Connection::connector(
@@ -111,17 +132,24 @@ impl Dial {
                     if let AsyncTcpStream::Plain(stream) = &plain {
                         socket.hold(stream.get_ref().as_fd().try_clone_to_owned()?.into());
                     }
-                    let stream = match uri.scheme {
-                        AMQPScheme::AMQP => plain,
+                    match uri.scheme {
+                        AMQPScheme::AMQP => {
+                            socket.reach(Stage::Handshake);
+                            io::Result::Ok(plain)
+                        }
                         AMQPScheme::AMQPS => {
                             socket.reach(Stage::Tls);
-                            plain.into_tls(&uri.authority.host, tls.as_ref()).await?
+                            let stream = plain.into_tls(&uri.authority.host, tls.as_ref()).await?;
+                            socket.reach(Stage::HandshakeInTls);
+                            Ok(stream)
                         }
-                    };
-                    socket.reach(Stage::Handshake);
-                    io::Result::Ok(stream)
+                    }
                 };
                 let stream = timeout(TRANSPORT_TIMEOUT, transport).await.map_err(io::Error::from)??;
+                if let Some(first_words) = &first_words {
+                    first_words.hear(stream).await?;
+                    return Err(io::Error::other("nothing more is wanted of this connection").into());
+                }
                 Ok(stream)
             },
             properties,
@@ -150,7 +178,13 @@ fn explain(error: &lapin::Error, stage: Stage, at: String, vhost: String) -> Con
         Some(NOT_ALLOWED) => ConnectFault::VhostRefused { at, vhost, cause: reply_text(error).unwrap_or_default() },
         _ => match stage {
             Stage::Tls => ConnectFault::Tls { at, cause: plain_cause(error) },
-            Stage::Tcp | Stage::Handshake => ConnectFault::Unreachable { at, cause: plain_cause(error) },
+            // A broker that refuses our certificate says so, or hangs up, only after our side of TLS is done.
+            Stage::HandshakeInTls if matches!(error.kind(), ErrorKind::IOError(_)) => {
+                ConnectFault::Tls { at, cause: plain_cause(error) }
+            }
+            Stage::Tcp | Stage::Handshake | Stage::HandshakeInTls => {
+                ConnectFault::Unreachable { at, cause: plain_cause(error) }
+            }
         },
     }
 }
@@ -170,6 +204,7 @@ enum Stage {
     Tcp,
     Tls,
     Handshake,
+    HandshakeInTls,
 }
 
 impl Stage {
@@ -177,7 +212,7 @@ impl Stage {
         match self {
             Self::Tcp => "it does not answer",
             Self::Tls => "it accepts connections but does not answer in TLS",
-            Self::Handshake => "it accepts connections but does not answer in AMQP",
+            Self::Handshake | Self::HandshakeInTls => "it accepts connections but does not answer in AMQP",
         }
     }
 }

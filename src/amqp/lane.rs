@@ -420,6 +420,23 @@ async fn publish_all(channel: &Channel, topology: &Topology, messages: &[&Outgoi
     Ok(judge(&answers, &returned, identity))
 }
 
+/// Publishes once, for those who do not try again. An error: nothing is known of any message.
+pub(super) async fn publish_once(
+    channel: &Channel,
+    topology: &Topology,
+    messages: &[Outgoing],
+) -> lapin::Result<Vec<Result<Published, Fate>>> {
+    let messages: Vec<&Outgoing> = messages.iter().collect();
+    let fates = publish_all(channel, topology, &messages).await?;
+    Ok(fates
+        .into_iter()
+        .map(|fate| match fate {
+            Fate::Safe => Ok(Published(())),
+            Fate::Returned | Fate::Refused => Err(fate),
+        })
+        .collect())
+}
+
 /// A channel on which the broker confirms. `None`: the link is given up.
 async fn open(link: &Link) -> Option<(Channel, Epoch)> {
     let mut backoff = Backoff::default();

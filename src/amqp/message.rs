@@ -1,12 +1,14 @@
 //! Messages on the wire: reading what came, and building what goes out.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, MAX_SHORT_STRING_LENGTH, ShortString};
 use smallvec::{SmallVec, smallvec};
 
+pub use super::export::text_or_base64;
 use super::receipt::Receipt;
 use super::route::Route;
 use crate::contract::message::{
@@ -102,6 +104,22 @@ impl Properties {
             headers.insert(name.into(), value.into());
         }
         Self::new(self.without_user_and_expiration().with_headers(headers))
+    }
+
+    /// The same without headers of these names.
+    #[must_use]
+    pub fn without_headers(mut self, names: &[&str]) -> Self {
+        if let Some(headers) = self.0.headers() {
+            let kept = headers.inner().iter().filter(|(name, _)| !names.contains(&name.as_str()));
+            let kept: BTreeMap<ShortString, AMQPValue> =
+                kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+            *self.0 = self.0.with_headers(FieldTable::from(kept));
+        }
+        self
+    }
+
+    pub(super) fn raw(&self) -> &BasicProperties {
+        &self.0
     }
 
     fn header(&self, name: &str) -> Option<&AMQPValue> {

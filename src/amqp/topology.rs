@@ -34,10 +34,10 @@ pub struct Topology {
 }
 
 #[derive(Clone, Debug)]
-struct QueuePlan {
-    name: ShortString,
+pub(super) struct QueuePlan {
+    pub(super) name: ShortString,
     keys: Vec<ShortString>,
-    arguments: FieldTable,
+    pub(super) arguments: FieldTable,
 }
 
 /// What was found and done.
@@ -140,6 +140,10 @@ impl Topology {
 
     pub fn dead_letter_queue(&self) -> &ShortString {
         &self.dead_letter_queue
+    }
+
+    pub(super) fn queues(&self) -> &[QueuePlan] {
+        &self.queues
     }
 
     /// The routing key that leads to `route`.
@@ -269,9 +273,9 @@ impl Topology {
     }
 }
 
-const PASSIVE: QueueDeclareOptions =
+pub(super) const PASSIVE: QueueDeclareOptions =
     QueueDeclareOptions { passive: true, durable: true, exclusive: false, auto_delete: false, nowait: false };
-const DURABLE: QueueDeclareOptions = QueueDeclareOptions { passive: false, ..PASSIVE };
+pub(super) const DURABLE: QueueDeclareOptions = QueueDeclareOptions { passive: false, ..PASSIVE };
 
 struct Subject<'a> {
     kind: Kind,
@@ -299,13 +303,13 @@ impl Subject<'_> {
     }
 }
 
-enum CallFault {
+pub(super) enum CallFault {
     Broker(lapin::Error),
     Silent,
 }
 
 impl CallFault {
-    fn is(&self, code: u16) -> bool {
+    pub(super) fn is(&self, code: u16) -> bool {
         match self {
             Self::Broker(error) => reply_code(error) == Some(code),
             Self::Silent => false,
@@ -314,7 +318,7 @@ impl CallFault {
 }
 
 /// One request on a channel of its own.
-async fn call<T>(
+pub(super) async fn call<T>(
     connection: &Connection,
     request: impl AsyncFnOnce(lapin::Channel) -> lapin::Result<T>,
 ) -> Result<T, CallFault> {
@@ -331,7 +335,7 @@ async fn call<T>(
     }
 }
 
-async fn declare(
+pub(super) async fn declare(
     channel: &lapin::Channel,
     plan: &QueuePlan,
     options: QueueDeclareOptions,

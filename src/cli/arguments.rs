@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 
-use super::{archive, run};
+use super::exit::Failure;
+use super::{archive, check, completions, dead_letters, enqueue, manual, pause, run, schema};
 
 /// Archives HubSpot CRM associations in bulk.
 #[derive(Parser, Debug)]
-#[command(name = "association-archiver", version, about, propagate_version = true)]
+#[command(name = "association-archiver", version = VERSION, about, propagate_version = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -18,24 +20,92 @@ struct Arguments {
     config: Option<PathBuf>,
 }
 
+/// With the commit it was built from, where that is known.
+const VERSION: &str = env!("ARCHIVER_VERSION");
+
 #[derive(Subcommand, Debug)]
 enum Command {
     /// The service: takes jobs from RabbitMQ, archives, answers each; until SIGTERM or SIGINT
     Run,
+    /// Says what is right and wrong with settings, broker and accounts; changes nothing
+    Check(check::Arguments),
     /// Archives jobs given as NDJSON, without a broker; outcomes as NDJSON on stdout
     Archive {
         /// One job a line; - or nothing: stdin
         file: Option<PathBuf>,
     },
+    /// Publishes jobs from NDJSON or CSV to the jobs queue
+    Enqueue(enqueue::Arguments),
+    /// Looks into the dead-letter queue, writes it out, puts messages back on the jobs queue
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// Pauses an account, or one of its lanes, in the running service
+    Pause(pause::Arguments),
+    /// Ends a pause
+    Resume(pause::Arguments),
+    /// Prints the contract: JSON Schema of jobs and outcomes, AsyncAPI 3
+    Schema(schema::Arguments),
+    /// Prints the completions for a shell
+    Completions(completions::Arguments),
+    /// Prints the manual page, or writes the pages of all commands
+    Man(manual::Arguments),
 }
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    // clap prints usage errors itself and ends with 2, as it does with 0 for --help and --version.
-    let Arguments { command, config } = Arguments::parse();
-    let done = match command {
-        Command::Run => run::run(config.as_deref()),
-        Command::Archive { file } => archive::archive(config.as_deref(), file.as_deref()),
-    };
-    done.unwrap_or_else(super::exit::Failure::report)
+    match Arguments::try_parse() {
+        Ok(arguments) => arguments.obey().unwrap_or_else(Failure::report),
+        Err(error) => misunderstood(&error),
+    }
+}
+
+/// What the command line understands, as clap models it.
+pub fn command_line() -> clap::Command {
+    Arguments::command()
+}
+
+impl Arguments {
+    fn obey(self) -> Result<ExitCode, Failure> {
+        let Self { command, config } = self;
+        let config = config.as_deref();
+        match command {
+            Command::Run => run::run(config),
+            Command::Check(arguments) => check::check(config, &arguments),
+            Command::Archive { file } => archive::archive(config, file.as_deref()),
+            Command::Enqueue(arguments) => enqueue::enqueue(config, &arguments),
+            Command::DeadLetters(command) => dead_letters::dead_letters(config, &command),
+            Command::Pause(arguments) => pause::pause(config, &arguments),
+            Command::Resume(arguments) => pause::resume(config, &arguments),
+            Command::Schema(arguments) => schema::schema(&arguments),
+            Command::Completions(arguments) => completions::completions(Self::command(), &arguments),
+            Command::Man(arguments) => manual::manual(Self::command(), &arguments),
+        }
+    }
+}
+
+/// Help and version as clap has them; a usage error in one line, as every other error.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        // A reader who has gone needs no help any more.
+        let _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    }
+    let text = error.to_string();
+    let cause = text.split("\n\nUsage:").next().unwrap_or_default();
+    let cause = cause.split("\n\nFor more information").next().unwrap_or_default();
+    let cause = cause.strip_prefix("error: ").unwrap_or(cause).trim();
+    Failure::Usage(format!("{cause}; --help lists what is understood")).report()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
 }

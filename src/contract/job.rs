@@ -17,6 +17,8 @@ mod reader;
 mod salvage;
 mod value;
 
+pub use asks::MAX_LABELS;
+
 /// A valid job.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Job {

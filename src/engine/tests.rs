@@ -618,6 +618,37 @@ fn a_pause_of_one_account_leaves_room_for_another() {
 }
 
 #[test]
+fn retries_beyond_their_budget_do_not_keep_the_engine_awake() {
+    let mut bench = Bench::new(policy(), vec![account()], always(423, ""));
+    for n in 1..=40u64 {
+        bench.admit(("contacts", &format!("2-{n}")), &[pair(1, 7)]);
+    }
+    while bench.now.tick < Tick::from_micros(30_000_000) {
+        bench.run(Duration::from_millis(10));
+        let next = bench.engine.next_wake(bench.now);
+        assert!(next.is_none_or(|next| next > bench.now.tick), "what is due has been done");
+    }
+}
+
+#[test]
+fn a_token_is_renewed_within_the_cap_on_requests_in_flight() {
+    let oauth = AccountPolicy { credentials: CredentialKind::OAuth, max_in_flight: 1, ..account() };
+    let mut bench = Bench::new(policy(), vec![oauth], always(204, ""));
+    let granted = || RefreshReply::Granted { expires_in: Duration::from_secs(1), portal: None };
+    bench.refresh = vec![granted(), granted(), granted()];
+    for n in 1..=1_000u64 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.engine.wake(bench.now);
+    let mut most = 0;
+    for _ in 0..3_000 {
+        bench.run(Duration::from_millis(1));
+        most = most.max(bench.engine.in_flight());
+    }
+    assert_eq!(most, 1);
+}
+
+#[test]
 fn without_a_broker_an_account_that_stays_refused_fails_its_jobs() {
     let in_hand = EnginePolicy { waiting: Waiting::InHand { give_up_after: Duration::from_secs(30) }, ..policy() };
     let mut bench = Bench::new(in_hand, vec![account()], always(401, "{}"));

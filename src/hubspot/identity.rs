@@ -12,15 +12,17 @@ use super::wording::{answered, asked_wait, json, silent};
 use crate::engine::command::IdentityReply;
 use crate::engine::reply::{Answer, Reply};
 
+pub(super) const ACCOUNT_INFO: &str = "account-info/v3/details";
+
 /// `GET /account-info/v3/details`: `portalId` and `timeZone`.
 pub async fn identify(client: &HubspotClient, token: &BearerToken) -> IdentityReply {
-    match client.get("account-info/v3/details", token).await {
+    match client.get(ACCOUNT_INFO, token).await {
         Reply::Silence(silence) => IdentityReply::Failed { detail: silent(&silence), wait: None },
         Reply::Answer(answer) => identity_in(&answer),
     }
 }
 
-fn identity_in(answer: &Answer) -> IdentityReply {
+pub(super) fn identity_in(answer: &Answer) -> IdentityReply {
     match Standing::of(answer) {
         Standing::Success => told(answer),
         // A token that may not ask, or an API without this endpoint, says the same for ever: the account goes on.

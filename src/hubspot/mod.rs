@@ -4,6 +4,7 @@ pub mod client;
 mod request;
 mod silence;
 
+pub mod authorisation;
 pub mod bearer;
 pub mod credentials;
 mod grant;

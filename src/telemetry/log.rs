@@ -23,6 +23,11 @@ pub fn start(settings: &LogSettings) -> Result<(), LogFault> {
     begun.map_err(|_| LogFault::AlreadyStarted)
 }
 
+/// Whether [`start`] would take these settings.
+pub fn check(settings: &LogSettings) -> Result<(), LogFault> {
+    filter(settings).map(drop)
+}
+
 /// Why nothing is logged.
 #[derive(Debug, Error)]
 pub enum LogFault {

@@ -9,7 +9,7 @@ use super::Ask;
 use crate::contract::association::{Label, Pair, RecordId, Removal};
 
 /// Most labels of one pair, and most entries of one `types`.
-pub(super) const MAX_LABELS: usize = 100;
+pub const MAX_LABELS: usize = 100;
 
 /// Why the inputs of a job do not make a job.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

@@ -1,0 +1,237 @@
+//! Looking through the dead letters without taking them: each message is seen once and held, and goes back to the queue
+//! at the end unless it was acknowledged.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeclareOptions,
+};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Connection, Consumer};
+use tokio::time::{sleep, timeout};
+
+use super::connection::{
+    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, reply_code, reply_text,
+};
+use super::message::Properties;
+use super::pipeline::all_in_order;
+use super::publisher::Published;
+use super::topology::Topology;
+use crate::config::AmqpSettings;
+
+/// Messages in memory at most; those seen before are held by the broker alone.
+const ROUND: u16 = 64;
+/// Without a message for so long, the broker is asked whether there still is one.
+const LULL: Duration = Duration::from_millis(500);
+/// Acknowledgements sent just before the end can get lost on quorum queues.
+const LAST_ACKS: Duration = Duration::from_millis(250);
+
+/// A look at every message that was in the dead-letter queue when it began. Memory does not grow with the queue.
+///
+/// Whatever ends it, even the end of the process, gives back what was not acknowledged. The broker counts each look as a
+/// delivery of the messages seen.
+#[derive(Debug)]
+pub struct Browser {
+    connection: Connection,
+    channel: Channel,
+    queue: ShortString,
+    there: u32,
+    seen: u32,
+    round: Option<Round>,
+    last_tag: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Round {
+    consumer: Consumer,
+    left: u16,
+}
+
+/// A message that is held.
+#[derive(Debug)]
+pub struct Found {
+    pub body: Vec<u8>,
+    pub properties: Properties,
+    tag: u64,
+}
+
+/// The right to acknowledge a message whose body is no longer needed.
+#[derive(Debug)]
+pub struct Hold {
+    tag: u64,
+}
+
+impl Found {
+    /// Lets go of what was read.
+    pub fn into_parts(self) -> (Vec<u8>, Properties, Hold) {
+        (self.body, self.properties, Hold { tag: self.tag })
+    }
+}
+
+/// Why the look ended early; nothing is lost by it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BrowseFault {
+    #[error(transparent)]
+    Connect(#[from] ConnectFault),
+    #[error(
+        "queue {queue:?} does not exist: start the worker once, which declares what is missing, or mend amqp.dead_letter_queue"
+    )]
+    NoQueue { queue: String },
+    #[error(
+        "the broker's user may not read queue {queue:?}: {cause}; grant it the right, or use another user in amqp.uri"
+    )]
+    NoRight { queue: String, cause: String },
+    #[error("the broker does not deliver the messages that it says are in queue {queue:?}: look at the queue there")]
+    Silent { queue: String },
+    #[error("the connection to the broker broke: {cause}; what was not acknowledged is in the queue again")]
+    Lost { cause: String },
+}
+
+impl Browser {
+    /// Tries once.
+    pub async fn open(settings: &AmqpSettings) -> Result<Self, BrowseFault> {
+        let queue = Topology::new(settings).dead_letter_queue().clone();
+        let connection = Dial::new(settings, "browse").connect(settings.connect_timeout).await?;
+        let open = async {
+            let channel = connection.create_channel().await?;
+            let there = ready(&channel, &queue).await?;
+            Ok((channel, there))
+        };
+        let (channel, there) = match timeout(CALL_TIMEOUT, open).await {
+            Ok(Ok(open)) => open,
+            Ok(Err(error)) => return Err(fault_of(&error, &queue)),
+            Err(_elapsed) => return Err(BrowseFault::Silent { queue: queue.to_string() }),
+        };
+        Ok(Self { connection, channel, queue, there, seen: 0, round: None, last_tag: None })
+    }
+
+    /// How many messages were there when it began.
+    pub fn there(&self) -> u32 {
+        self.there
+    }
+
+    /// The next of them; `None` after the last, and where others have taken the rest meanwhile.
+    pub async fn next(&mut self) -> Result<Option<Found>, BrowseFault> {
+        if self.seen >= self.there {
+            self.end_round().await?;
+            return Ok(None);
+        }
+        let mut round = match self.round.take() {
+            Some(round) => round,
+            None => self.begin_round().await?,
+        };
+        let Some(delivery) = self.delivery(&mut round.consumer).await? else {
+            self.round = Some(round);
+            self.seen = self.there;
+            self.end_round().await?;
+            return Ok(None);
+        };
+        self.seen += 1;
+        round.left -= 1;
+        self.last_tag = Some(delivery.delivery_tag);
+        let found =
+            Found { body: delivery.data, properties: Properties::new(delivery.properties), tag: delivery.delivery_tag };
+        let over = round.left == 0;
+        self.round = Some(round);
+        if over {
+            self.end_round().await?;
+        }
+        Ok(Some(found))
+    }
+
+    /// The broker may forget these messages: what came of them is published.
+    pub async fn acknowledge(&self, holds: Vec<(Hold, Published)>) -> Result<(), BrowseFault> {
+        let acks = holds.into_iter().map(|(hold, proof)| {
+            proof.spend();
+            self.channel.basic_ack(hold.tag, BasicAckOptions { multiple: false })
+        });
+        match timeout(CALL_TIMEOUT, all_in_order(acks)).await {
+            Ok(sent) => {
+                sent.into_iter().collect::<lapin::Result<Vec<()>>>().map_err(|error| fault_of(&error, &self.queue))?;
+                Ok(())
+            }
+            Err(_elapsed) => Err(BrowseFault::Silent { queue: self.queue.to_string() }),
+        }
+    }
+
+    /// Gives back what is held. Ends in time whatever the broker does.
+    pub async fn close(mut self) {
+        let give_back = async {
+            self.end_round().await.ok()?;
+            // Explicitly, since from RabbitMQ 4.3 on only the end of a channel counts as a delivery in vain.
+            if let Some(tag) = self.last_tag {
+                let all = BasicNackOptions { multiple: true, requeue: true };
+                self.channel.basic_nack(tag, all).await.ok()?;
+            }
+            sleep(LAST_ACKS).await;
+            ready(&self.channel, &self.queue).await.ok()
+        };
+        // What fails here does the broker itself when the connection is gone.
+        let _ = timeout(CALL_TIMEOUT, give_back).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.connection.close(200, "OK".into())).await;
+    }
+
+    /// A subscription of its own for each round: the messages of earlier rounds stay held when it is cancelled, and the
+    /// prefetch of the next one begins at zero.
+    async fn begin_round(&self) -> Result<Round, BrowseFault> {
+        let left = u16::try_from(self.there - self.seen).unwrap_or(u16::MAX).min(ROUND);
+        let work = async {
+            self.channel.basic_qos(left, BasicQosOptions { global: false }).await?;
+            let (queue, options) = (self.queue.clone(), BasicConsumeOptions::default());
+            self.channel.basic_consume(queue, "".into(), options, FieldTable::default()).await
+        };
+        match timeout(CALL_TIMEOUT, work).await {
+            Ok(Ok(consumer)) => Ok(Round { consumer, left }),
+            Ok(Err(error)) => Err(fault_of(&error, &self.queue)),
+            Err(_elapsed) => Err(BrowseFault::Silent { queue: self.queue.to_string() }),
+        }
+    }
+
+    async fn end_round(&mut self) -> Result<(), BrowseFault> {
+        let Some(round) = self.round.take() else { return Ok(()) };
+        let cancel = self.channel.basic_cancel(round.consumer.tag(), BasicCancelOptions::default());
+        match timeout(CALL_TIMEOUT, cancel).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(fault_of(&error, &self.queue)),
+            Err(_elapsed) => Err(BrowseFault::Silent { queue: self.queue.to_string() }),
+        }
+    }
+
+    /// `None`: there is none any more.
+    async fn delivery(&self, consumer: &mut Consumer) -> Result<Option<lapin::message::Delivery>, BrowseFault> {
+        let mut patience = CALL_TIMEOUT;
+        loop {
+            match timeout(LULL, consumer.next()).await {
+                Ok(Some(Ok(delivery))) => return Ok(Some(delivery)),
+                Ok(Some(Err(error))) => return Err(fault_of(&error, &self.queue)),
+                Ok(None) => return Err(BrowseFault::NoQueue { queue: self.queue.to_string() }),
+                Err(_lull) => {}
+            }
+            let left = timeout(CALL_TIMEOUT, ready(&self.channel, &self.queue)).await;
+            match left {
+                Ok(Ok(0)) => return Ok(None),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(fault_of(&error, &self.queue)),
+                Err(_elapsed) => return Err(BrowseFault::Silent { queue: self.queue.to_string() }),
+            }
+            let silent = || BrowseFault::Silent { queue: self.queue.to_string() };
+            patience = patience.checked_sub(LULL).ok_or_else(silent)?;
+        }
+    }
+}
+
+/// Messages in the queue that nobody holds.
+async fn ready(channel: &Channel, queue: &ShortString) -> lapin::Result<u32> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    Ok(channel.queue_declare(queue.clone(), passive, FieldTable::default()).await?.message_count())
+}
+
+fn fault_of(error: &lapin::Error, queue: &ShortString) -> BrowseFault {
+    let queue = queue.to_string();
+    match reply_code(error) {
+        Some(NOT_FOUND) => BrowseFault::NoQueue { queue },
+        Some(ACCESS_REFUSED) => BrowseFault::NoRight { queue, cause: reply_text(error).unwrap_or_default() },
+        Some(_) | None => BrowseFault::Lost { cause: error.to_string() },
+    }
+}

@@ -1,0 +1,129 @@
+//! Publishing for a command: once, with the same proof as always, and without waiting for better times.
+
+use std::time::Duration;
+
+use lapin::options::ConfirmSelectOptions;
+use lapin::{Channel, Connection};
+use tokio::time::timeout;
+
+use super::barrier::Fate;
+use super::connection::{
+    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, reply_code, reply_text,
+};
+use super::lane::publish_once;
+use super::message::Outgoing;
+use super::publisher::Published;
+use super::topology::Topology;
+use crate::config::AmqpSettings;
+
+/// Longest wait for the confirms of one call.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A connection that publishes and declares nothing.
+#[derive(Debug)]
+pub struct Sender {
+    connection: Connection,
+    channel: Channel,
+    topology: Topology,
+}
+
+/// What became of the messages of one call.
+#[derive(Debug)]
+pub struct Sent {
+    /// For each message, in order: the proof that the broker has it, or `None`.
+    pub proofs: Vec<Option<Published>>,
+    /// Why there are some without proof.
+    pub fault: Option<SendFault>,
+}
+
+/// Why messages are not published, in one line that says how to mend it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SendFault {
+    #[error(transparent)]
+    Connect(#[from] ConnectFault),
+    #[error(
+        "no queue is bound to exchange {exchange:?} with key {key:?}: start the worker once, which declares what is missing, or create the queue and its binding"
+    )]
+    NoQueue { exchange: String, key: String },
+    #[error(
+        "exchange {exchange:?} does not exist: start the worker once, which declares what is missing, or create it (amqp.exchange)"
+    )]
+    NoExchange { exchange: String },
+    #[error("the broker's user may not publish to exchange {exchange:?}: {cause}; grant it the right to write there")]
+    NoRight { exchange: String, cause: String },
+    #[error("the broker refuses messages with key {key:?}: their queue is full or at fault; make room there")]
+    Refused { key: String },
+    #[error(
+        "the broker blocks publishing by a memory or disk alarm: free its memory or disk; what was sent last may be published later"
+    )]
+    Blocked,
+    #[error("the broker has not confirmed within {} s; what was sent last may or may not be published", CONFIRM_TIMEOUT.as_secs())]
+    Silent,
+    #[error("the connection to the broker broke: {cause}; what was sent last may or may not be published")]
+    Lost { cause: String },
+}
+
+impl Sender {
+    /// Tries once.
+    pub async fn open(settings: &AmqpSettings) -> Result<Self, SendFault> {
+        let connection = Dial::new(settings, "send").connect(settings.connect_timeout).await?;
+        let topology = Topology::new(settings);
+        let open = async {
+            let channel = connection.create_channel().await?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            Ok(channel)
+        };
+        let channel = match timeout(CALL_TIMEOUT, open).await {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return Err(fault_of(&error, &topology)),
+            Err(_elapsed) => return Err(SendFault::Silent),
+        };
+        Ok(Self { connection, channel, topology })
+    }
+
+    /// Publishes all and waits for all confirms. The error: nothing is known of any of them.
+    ///
+    /// Keep a call below some 1,000 messages and some MiB: all of it is in memory twice meanwhile.
+    pub async fn send(&self, messages: &[Outgoing]) -> Result<Sent, SendFault> {
+        let fates = match timeout(CONFIRM_TIMEOUT, publish_once(&self.channel, &self.topology, messages)).await {
+            Ok(Ok(fates)) => fates,
+            Ok(Err(error)) => return Err(fault_of(&error, &self.topology)),
+            Err(_elapsed) if self.connection.status().blocked() => return Err(SendFault::Blocked),
+            Err(_elapsed) => return Err(SendFault::Silent),
+        };
+        let mut fault = None;
+        let proofs = fates.into_iter().zip(messages).map(|(fate, message)| match fate {
+            Ok(proof) => Some(proof),
+            Err(fate) => {
+                fault.get_or_insert((fate, message));
+                None
+            }
+        });
+        let proofs = proofs.collect();
+        let fault = fault.map(|(fate, message)| self.explain(fate, message));
+        Ok(Sent { proofs, fault })
+    }
+
+    /// Ends within 3 s whatever the broker does.
+    pub async fn close(self) {
+        // An error means that the connection was lost already.
+        let _ = timeout(CLOSE_TIMEOUT, self.connection.close(200, "OK".into())).await;
+    }
+
+    fn explain(&self, fate: Fate, message: &Outgoing) -> SendFault {
+        let key = self.topology.key(message.route).to_string();
+        match fate {
+            Fate::Returned => SendFault::NoQueue { exchange: self.topology.exchange().to_string(), key },
+            Fate::Refused | Fate::Safe => SendFault::Refused { key },
+        }
+    }
+}
+
+fn fault_of(error: &lapin::Error, topology: &Topology) -> SendFault {
+    let exchange = topology.exchange().to_string();
+    match reply_code(error) {
+        Some(NOT_FOUND) => SendFault::NoExchange { exchange },
+        Some(ACCESS_REFUSED) => SendFault::NoRight { exchange, cause: reply_text(error).unwrap_or_default() },
+        Some(_) | None => SendFault::Lost { cause: error.to_string() },
+    }
+}

@@ -1,0 +1,95 @@
+//! One order to the endpoints of a running service.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::exit::Failure;
+
+/// The service answers within 5 s or says that it does not know.
+const LONGEST_CALL: Duration = Duration::from_secs(10);
+const MAX_ANSWER_BYTES: u64 = 64 * 1024;
+
+/// What the service answered.
+#[derive(Debug)]
+pub struct AdminAnswer {
+    pub status: u16,
+    /// `null` where the body is no JSON.
+    pub body: Value,
+}
+
+/// `POST path`, with the token; `listen` as in the service's settings.
+pub async fn post(listen: SocketAddr, path: &str, token: &SecretString) -> Result<AdminAnswer, Failure> {
+    let address = reachable(listen);
+    let fault = |cause: String| {
+        Failure::Running(format!(
+            "no answer from the service at {address}: {cause}; check that it runs and that admin.listen is the same here as there"
+        ))
+    };
+    match timeout(LONGEST_CALL, talk(address, path, token)).await {
+        Ok(Ok(answer)) => read(&answer).ok_or_else(|| fault("what answers there is not HTTP".to_owned())),
+        Ok(Err(error)) => Err(fault(error.to_string())),
+        Err(_elapsed) => Err(fault(format!("not within {} s", LONGEST_CALL.as_secs()))),
+    }
+}
+
+/// A service that listens everywhere listens on the loopback too.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+async fn talk(address: SocketAddr, path: &str, token: &SecretString) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = SecretString::from(format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        token.expose_secret()
+    ));
+    stream.write_all(request.expose_secret().as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).await?;
+    Ok(answer)
+}
+
+fn read(answer: &[u8]) -> Option<AdminAnswer> {
+    let head_end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&answer[..head_end]).ok()?;
+    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+    let body = serde_json::from_slice(&answer[head_end + 4..]).unwrap_or(Value::Null);
+    Some(AdminAnswer { status, body })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_a_status_and_perhaps_json() {
+        let answer = read(b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n{\"paused\":true}").unwrap();
+        assert_eq!((answer.status, answer.body["paused"].as_bool()), (200, Some(true)));
+        assert_eq!(read(b"HTTP/1.0 502 Bad Gateway\r\n\r\n<html>").unwrap().body, Value::Null);
+        for nonsense in [&b""[..], b"SSH-2.0-OpenSSH_9\r\n", b"HTTP/1.1\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n"] {
+            assert!(read(nonsense).is_none());
+        }
+    }
+
+    #[test]
+    fn everywhere_is_asked_at_home() {
+        for (listen, asked) in
+            [("0.0.0.0:9090", "127.0.0.1:9090"), ("[::]:9090", "[::1]:9090"), ("10.1.2.3:9090", "10.1.2.3:9090")]
+        {
+            assert_eq!(reachable(listen.parse().unwrap()).to_string(), asked);
+        }
+    }
+}

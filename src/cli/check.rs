@@ -1,0 +1,47 @@
+//! `check`: what is right and wrong, before the service is started. Archives nothing, declares nothing.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use self::finding::{Finding, Verdict};
+use super::exit::Failure;
+use super::{output, runtime};
+use crate::config::Settings;
+
+mod accounts;
+mod broker;
+mod finding;
+mod settings;
+mod table;
+
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = LONG_HELP)]
+pub struct Arguments {
+    /// The findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const LONG_HELP: &str = "\
+Each line is right, a warning, wrong or not verified; all but the right ones say how to mend them. Exit code 0: nothing
+is wrong; 1: something is; 2: the settings cannot be read at all. Nothing is archived, declared or consumed. An OAuth
+account's access token is refreshed to be tried, as the service does.";
+
+/// Exit code 0 only if nothing is wrong.
+pub fn check(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let settings = Settings::load(config)?;
+    let findings = runtime::block_on(async {
+        let (broker, accounts) = tokio::join!(broker::findings(&settings.amqp), accounts::findings(&settings.hubspot));
+        let mut findings: Vec<Finding> = settings::findings(&settings);
+        findings.extend(broker);
+        findings.extend(accounts);
+        Ok(findings)
+    })?;
+    if arguments.json {
+        output::print(format!("{}\n", table::json(&findings)).as_bytes())?;
+    } else {
+        output::print(table::text(&findings).as_bytes())?;
+    }
+    let wrong = findings.iter().any(|finding| finding.verdict == Verdict::Wrong);
+    Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

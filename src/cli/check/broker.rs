@@ -1,0 +1,139 @@
+//! The broker, and what the worker uses there.
+
+use super::finding::Finding;
+use crate::amqp::connection::ConnectFault;
+use crate::amqp::greeting::Greeting;
+use crate::amqp::inspection::{Arguments, Difference, Inspected, Inspection, State, inspect};
+use crate::amqp::topology::Kind;
+use crate::config::AmqpSettings;
+
+/// Quorum queues with a time to live, on which the delays stand.
+const LEAST_VERSION: (u32, u32) = (3, 10);
+
+pub async fn findings(settings: &AmqpSettings) -> Vec<Finding> {
+    let uri = settings.broker().map(|broker| broker.uri.to_string());
+    let Inspection { greeting, items } = match inspect(settings).await {
+        Ok(inspection) => inspection,
+        Err(fault) => return vec![unreachable(&fault)],
+    };
+    let mut findings = vec![version(&greeting, &uri.unwrap_or_default())];
+    findings.extend(items.iter().map(|item| judge(item, settings)));
+    findings.push(rights(&items));
+    findings
+}
+
+fn unreachable(fault: &ConnectFault) -> Finding {
+    let text = fault.to_string();
+    let (detail, mend) = text.rsplit_once("; ").unwrap_or((&text, "mend the setting named there"));
+    Finding::wrong("broker", detail, mend)
+}
+
+fn version(Greeting { product, version }: &Greeting, uri: &str) -> Finding {
+    let detail = format!("{uri}: {product} {version}");
+    let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
+    match (product.as_str(), numbers.next(), numbers.next()) {
+        ("RabbitMQ", Some(major), Some(minor)) if (major, minor) >= LEAST_VERSION => Finding::right("broker", detail),
+        ("RabbitMQ", Some(_), Some(_)) => Finding::wrong(
+            "broker",
+            format!("{detail} is too old: jobs that wait could be lost"),
+            format!("use RabbitMQ {}.{} or later", LEAST_VERSION.0, LEAST_VERSION.1),
+        ),
+        _ => Finding::warning("broker", format!("{detail} is not known to work"), "use RabbitMQ 3.10 or later"),
+    }
+}
+
+fn judge(item: &Inspected, settings: &AmqpSettings) -> Finding {
+    let Inspected { kind, name, state } = item;
+    let subject = format!("{kind} {name}");
+    match state {
+        State::Missing if settings.declare_topology => {
+            Finding::right(subject, "is not there yet; the service declares it when it starts")
+        }
+        State::Missing => {
+            let mend = format!("create the {kind}, or set amqp.declare_topology = true");
+            Finding::wrong(subject, "does not exist, and the service may not declare it", mend)
+        }
+        State::Unseen { cause } => Finding::not_verified(
+            subject,
+            format!("could not be looked at: {cause}"),
+            format!("grant the broker's user a right on the {kind}, or look there yourself"),
+        ),
+        State::Existing { ready, consumers, arguments } => {
+            let size = match kind {
+                Kind::Exchange => "is there".to_owned(),
+                Kind::Queue => format!("{ready} messages ready, {consumers} consumers"),
+            };
+            match arguments {
+                Arguments::Same => Finding::right(subject, format!("{size}; declared as the worker does")),
+                Arguments::Unknown { cause } => Finding::not_verified(
+                    subject,
+                    format!("{size}; how it was declared cannot be asked: {cause} declare"),
+                    declared_as(item, settings),
+                ),
+                Arguments::Other(differences) => differing(item, subject, &size, differences, settings),
+            }
+        }
+    }
+}
+
+/// A policy may set what a queue's own arguments lack, but a client cannot see policies; so none of it is surely wrong
+/// but the kind of exchange, on which every route stands.
+fn differing(
+    item: &Inspected,
+    subject: String,
+    size: &str,
+    differences: &[Difference],
+    settings: &AmqpSettings,
+) -> Finding {
+    let sentences: Vec<String> = differences.iter().map(|difference| sentence(difference, item, settings)).collect();
+    let detail = format!("{size}; {}", sentences.join("; "));
+    match item.kind {
+        Kind::Exchange => Finding::wrong(
+            subject,
+            detail,
+            "delete the exchange so that the service declares it anew, or name another one in amqp.exchange",
+        ),
+        Kind::Queue => Finding::warning(subject, detail, declared_as(item, settings)),
+    }
+}
+
+fn sentence(Difference { argument, is, ours }: &Difference, item: &Inspected, settings: &AmqpSettings) -> String {
+    let is_jobs = item.name == settings.jobs_queue.as_str();
+    match (argument.as_str(), is) {
+        ("x-dead-letter-exchange", None) if is_jobs => {
+            "it has no dead-letter target of its own: unless a policy sets one, jobs that the broker gives up are deleted"
+                .to_owned()
+        }
+        ("x-queue-type", None) => "it is a classic queue, which is not replicated".to_owned(),
+        (_, is) => {
+            let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+            format!("{argument} is {}, the worker declares {}", shown(is), shown(ours))
+        }
+    }
+}
+
+fn declared_as(item: &Inspected, settings: &AmqpSettings) -> String {
+    if item.name == settings.jobs_queue.as_str() {
+        format!(
+            "set a policy with dead-letter-exchange {:?}, dead-letter-routing-key \"dead-letters\" and a delivery-limit, or delete the empty queue so that the service declares it anew",
+            settings.exchange.as_str()
+        )
+    } else {
+        "set what is missing by a policy, or delete the empty queue so that the service declares it anew".to_owned()
+    }
+}
+
+/// Reading and writing can only be tried, and trying would move messages.
+fn rights(items: &[Inspected]) -> Finding {
+    let denied = items.iter().any(|item| {
+        matches!(&item.state, State::Existing { arguments: Arguments::Unknown { .. }, .. } | State::Unseen { .. })
+    });
+    let configure = if denied { "may not configure all of them" } else { "may configure all of them" };
+    Finding::not_verified(
+        "rights",
+        format!(
+            "the broker's user {configure}; whether it may read the jobs and write to the exchange shows when the service starts"
+        ),
+        "grant read on the jobs queue and write on the exchange",
+    )
+}

@@ -1,0 +1,93 @@
+//! What can be said of the settings alone.
+
+use std::time::Duration;
+
+use humantime::format_duration;
+
+use super::finding::Finding;
+use crate::config::{ApiVersion, Settings};
+use crate::telemetry::log;
+
+/// RabbitMQ's own, unless its operator has set another.
+const USUAL_ACK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+pub fn findings(settings: &Settings) -> Vec<Finding> {
+    vec![
+        Finding::right("settings", "all of them could be read, and they agree with each other"),
+        log_filter(settings),
+        prefetch(settings),
+        hold(settings),
+        api_version(settings),
+        admin_token(settings),
+    ]
+}
+
+fn log_filter(settings: &Settings) -> Finding {
+    match log::check(&settings.log) {
+        Ok(()) => Finding::right("log.filter", settings.log.filter.clone()),
+        Err(fault) => Finding::wrong("log.filter", fault.to_string(), "set log.filter to a level such as \"info\""),
+    }
+}
+
+/// A batch is formed of the jobs in hand, and lanes share them.
+fn prefetch(settings: &Settings) -> Finding {
+    const SUBJECT: &str = "amqp.prefetch";
+    let (prefetch, batch) = (u32::from(settings.amqp.prefetch.get()), settings.batch.max_pairs.get());
+    if prefetch < batch {
+        return Finding::warning(
+            SUBJECT,
+            format!(
+                "{prefetch} jobs are held at most, fewer than the {batch} pairs of one batch: jobs of one pair never fill a request"
+            ),
+            format!(
+                "set amqp.prefetch to at least {batch} for each lane that is busy at the same time, or lower batch.max_pairs"
+            ),
+        );
+    }
+    let lanes = prefetch / batch;
+    let lanes = if lanes == 1 { "1 lane".to_owned() } else { format!("{lanes} lanes") };
+    Finding::right(SUBJECT, format!("{prefetch} jobs: full batches of one-pair jobs for {lanes} at a time"))
+}
+
+/// AMQP has no question for the broker's timeout.
+fn hold(settings: &Settings) -> Finding {
+    const SUBJECT: &str = "amqp.max_hold";
+    let (hold, usual) = (format_duration(settings.amqp.max_hold), format_duration(USUAL_ACK_TIMEOUT));
+    if settings.amqp.max_hold >= USUAL_ACK_TIMEOUT {
+        return Finding::warning(
+            SUBJECT,
+            format!(
+                "{hold} is not below {usual}, the acknowledgement timeout of a broker whose operator set no other: it would close the channel"
+            ),
+            format!("set amqp.max_hold below {usual}, or raise consumer_timeout at the broker"),
+        );
+    }
+    Finding::not_verified(
+        SUBJECT,
+        format!(
+            "{hold} is below {usual}, the acknowledgement timeout of a broker whose operator set no other; a client cannot ask for it"
+        ),
+        "look at consumer_timeout in the broker's configuration and policies",
+    )
+}
+
+fn api_version(settings: &Settings) -> Finding {
+    const SUBJECT: &str = "hubspot.api_version";
+    match settings.hubspot.api_version {
+        ApiVersion::V4 => Finding::warning(
+            SUBJECT,
+            "v4: HubSpot ends its support on 30 March 2027",
+            "set hubspot.api_version = \"2026-09\" before that day",
+        ),
+        version @ (ApiVersion::March2026 | ApiVersion::September2026) => Finding::right(SUBJECT, version.as_str()),
+    }
+}
+
+fn admin_token(settings: &Settings) -> Finding {
+    const SUBJECT: &str = "admin.token";
+    match settings.admin.token() {
+        Ok(Some(_)) => Finding::right(SUBJECT, "is set: accounts can be paused and resumed"),
+        Ok(None) => Finding::right(SUBJECT, "is not set: nothing can be paused or resumed at run time"),
+        Err(error) => Finding::wrong(SUBJECT, error.to_string(), "mend the file, or drop the setting"),
+    }
+}

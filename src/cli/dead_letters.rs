@@ -1,0 +1,42 @@
+//! `dead-letters list|export|redrive`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::exit::Failure;
+use super::runtime;
+use crate::config::Settings;
+
+mod export;
+mod letter;
+mod list;
+mod redrive;
+mod selection;
+
+#[derive(clap::Subcommand, Debug)]
+pub enum Command {
+    /// Shows the dead letters; they stay where they are
+    #[command(after_long_help = COUNTS)]
+    List(list::Arguments),
+    /// Writes dead letters as NDJSON, with bodies, properties and headers; they stay where they are
+    #[command(after_long_help = COUNTS)]
+    Export(export::Arguments),
+    /// Puts dead letters back on the jobs queue
+    #[command(after_long_help = redrive::LONG_HELP)]
+    Redrive(redrive::Arguments),
+}
+
+const COUNTS: &str = "\
+The messages seen are held until the command ends and then given back. The broker counts each look as a delivery: a
+queue with a low x-delivery-limit loses a message that was looked at too often. The queue as the worker declares it
+allows 1,000,000.";
+
+/// Reads or moves; loses no message, whenever it is interrupted.
+pub fn dead_letters(config: Option<&Path>, command: &Command) -> Result<ExitCode, Failure> {
+    let settings = Settings::load(config)?;
+    match command {
+        Command::List(arguments) => runtime::block_on(list::list(&settings, arguments)),
+        Command::Export(arguments) => runtime::block_on(export::export(&settings, arguments)),
+        Command::Redrive(arguments) => redrive::redrive(&settings, arguments),
+    }
+}

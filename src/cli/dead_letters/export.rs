@@ -1,0 +1,108 @@
+//! `dead-letters export`.
+
+use std::fs::OpenOptions;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::letter::Letter;
+use super::selection::Selection;
+use crate::amqp::browser::{Browser, Found};
+use crate::amqp::message::text_or_base64;
+use crate::cli::exit::Failure;
+use crate::cli::output::{Output, Reader, remark};
+use crate::config::Settings;
+use crate::worker::service;
+
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
+    /// Writes to this new file instead of stdout
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// One JSON object a line, written while the queue is read.
+pub async fn export(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let mut target = Target::open(arguments.output.as_deref())?;
+    let mut browser = Browser::open(&settings.amqp).await.map_err(|fault| Failure::Running(fault.to_string()))?;
+    let exported = write(&mut browser, settings, arguments, &mut target).await;
+    let there = browser.there();
+    browser.close().await;
+    let exported = exported?;
+    remark(&format!("{exported} of {there} dead letters of {} exported", settings.amqp.dead_letter_queue));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn write(
+    browser: &mut Browser,
+    settings: &Settings,
+    arguments: &Arguments,
+    target: &mut Target,
+) -> Result<u64, Failure> {
+    let limits = service::limits(&settings.jobs);
+    let mut sieve = arguments.selection.begin();
+    let mut exported = 0;
+    while sieve.is_open()
+        && let Some(found) = browser.next().await.map_err(|fault| Failure::Running(fault.to_string()))?
+    {
+        if !sieve.takes(&Letter::of(&found, &limits)) {
+            continue;
+        }
+        if target.line(&record(&found).to_string())? == Reader::Gone {
+            break;
+        }
+        exported += 1;
+    }
+    target.finish()?;
+    Ok(exported)
+}
+
+/// A body that is no UTF-8 becomes `{"base64": "…"}`.
+fn record(found: &Found) -> Value {
+    json!({"properties": found.properties.to_json(), "body": text_or_base64(&found.body)})
+}
+
+enum Target {
+    Stdout(Output),
+    File { path: PathBuf, writer: BufWriter<std::fs::File> },
+}
+
+impl Target {
+    /// A file that is there already is left alone.
+    fn open(path: Option<&Path>) -> Result<Self, Failure> {
+        let Some(path) = path else { return Ok(Self::Stdout(Output::stdout())) };
+        let file = OpenOptions::new().write(true).create_new(true).open(path);
+        let file = file
+            .map_err(|error| Failure::Usage(format!("{} cannot be made: {error}; name a new file", path.display())))?;
+        Ok(Self::File { path: path.to_owned(), writer: BufWriter::new(file) })
+    }
+
+    fn line(&mut self, line: &str) -> Result<Reader, Failure> {
+        match self {
+            Self::Stdout(output) => output.line(line),
+            Self::File { path, writer } => {
+                written(path, writeln!(writer, "{line}"))?;
+                Ok(Reader::Listens)
+            }
+        }
+    }
+
+    /// What is in a file is on the disk.
+    fn finish(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Stdout(output) => output.flush().map(drop),
+            Self::File { path, writer } => {
+                let flushed = writer.flush().and_then(|()| writer.get_ref().sync_all());
+                written(path, flushed)
+            }
+        }
+    }
+}
+
+fn written(path: &Path, written: std::io::Result<()>) -> Result<(), Failure> {
+    written.map_err(|error| Failure::Running(format!("{} cannot be written: {error}", path.display())))
+}

@@ -1,0 +1,74 @@
+//! A dead letter, as far as it can be told what it is.
+
+use jiff::Timestamp;
+
+use crate::amqp::browser::Found;
+use crate::amqp::message::Properties;
+use crate::contract::ids::{JobId, PortalId};
+use crate::contract::job::{self, Envelope, JobLimits};
+use crate::contract::message::{REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT};
+use crate::contract::object_type::TypeText;
+use crate::contract::time;
+
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// The job id, else the message's.
+    pub id: Option<String>,
+    /// The worker's category; for what the broker gave up its own word, such as `delivery_limit`.
+    pub reason: Option<String>,
+    pub message: Option<String>,
+    pub portal: Option<PortalId>,
+    pub from_type: Option<TypeText>,
+    pub to_type: Option<TypeText>,
+    pub rejected_at: Option<Timestamp>,
+    /// How often it was put back on the jobs queue.
+    pub redriven: u64,
+}
+
+/// The broker's own note on why a message was dead-lettered.
+const BROKERS_REASON: &str = "x-last-death-reason";
+const BROKERS_FIRST_REASON: &str = "x-first-death-reason";
+
+impl Letter {
+    pub fn of(found: &Found, limits: &JobLimits) -> Self {
+        let properties = &found.properties;
+        let envelope =
+            Envelope { message_id: properties.message_id(), content_encoding: properties.content_encoding() };
+        let (job_id, portal, from_type, to_type) = match job::parse(&found.body, envelope, limits) {
+            Ok(job) => {
+                let types = (Some(job.from_type.text().clone()), Some(job.to_type.text().clone()));
+                (Some(job.id), job.portal, types.0, types.1)
+            }
+            Err(malformed) => (malformed.job_id, malformed.portal, malformed.from_type, malformed.to_type),
+        };
+        let text = |name: &str| properties.text_header(name).map(|text| text.into_owned());
+        let own_id = || properties.message_id().map(str::to_owned);
+        Self {
+            id: job_id.as_ref().map(JobId::to_string).or_else(own_id),
+            reason: text(REJECT_CATEGORY).or_else(|| text(BROKERS_REASON)).or_else(|| text(BROKERS_FIRST_REASON)),
+            message: text(REJECT_MESSAGE),
+            portal,
+            from_type,
+            to_type,
+            rejected_at: rejected_at(properties),
+            redriven: redriven(properties),
+        }
+    }
+
+    /// `contacts/companies`, as the job wrote it.
+    pub fn lane(&self) -> Option<String> {
+        let (from, to) = self.from_type.as_ref().zip(self.to_type.as_ref())?;
+        Some(format!("{}/{}", from.as_str(), to.as_str()))
+    }
+}
+
+/// What is no count counts as none.
+pub fn redriven(properties: &Properties) -> u64 {
+    properties.integer_header(REDRIVEN).and_then(|count| u64::try_from(count).ok()).unwrap_or(0)
+}
+
+fn rejected_at(properties: &Properties) -> Option<Timestamp> {
+    let by_worker = properties.text_header(REJECTED_AT).and_then(|text| time::parse(&text));
+    let by_broker = || Timestamp::from_second(i64::try_from(properties.death_seconds()?).ok()?).ok();
+    by_worker.or_else(by_broker)
+}

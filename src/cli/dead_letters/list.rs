@@ -1,0 +1,95 @@
+//! `dead-letters list`.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::letter::Letter;
+use super::selection::Selection;
+use crate::amqp::browser::Browser;
+use crate::cli::exit::Failure;
+use crate::cli::output::{Output, Reader, remark};
+use crate::cli::paint::{Paint, Tone, harmless};
+use crate::config::Settings;
+use crate::worker::service;
+
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// A table on stdout, written while the queue is read.
+pub async fn list(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let mut browser = Browser::open(&settings.amqp).await.map_err(|fault| Failure::Running(fault.to_string()))?;
+    let listed = show(&mut browser, settings, arguments).await;
+    let there = browser.there();
+    browser.close().await;
+    let shown = listed?;
+    if !arguments.json {
+        remark(&format!("{shown} of {there} dead letters in {}", settings.amqp.dead_letter_queue));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(browser: &mut Browser, settings: &Settings, arguments: &Arguments) -> Result<u64, Failure> {
+    let limits = service::limits(&settings.jobs);
+    let (mut sieve, mut output, paint) = (arguments.selection.begin(), Output::stdout(), Paint::for_stdout());
+    let mut shown = 0;
+    while sieve.is_open()
+        && let Some(found) = browser.next().await.map_err(|fault| Failure::Running(fault.to_string()))?
+    {
+        let letter = Letter::of(&found, &limits);
+        if !sieve.takes(&letter) {
+            continue;
+        }
+        if shown == 0 && !arguments.json {
+            output.line(&paint.text(Tone::Heading, &row(HEADINGS)))?;
+        }
+        shown += 1;
+        let line = if arguments.json { json_line(&letter).to_string() } else { table_line(&letter) };
+        if output.line(&line)? == Reader::Gone {
+            break;
+        }
+    }
+    output.flush()?;
+    Ok(shown)
+}
+
+const HEADINGS: [&str; 7] = ["REJECTED AT", "REASON", "PORTAL", "LANE", "REDRIVEN", "ID", "MESSAGE"];
+/// Most texts fit; longer ones push their line to the right. The last column is as wide as it is.
+const WIDTHS: [usize; 6] = [20, 17, 10, 24, 8, 24];
+
+fn table_line(letter: &Letter) -> String {
+    let shown = |text: Option<String>| harmless(&text.unwrap_or_else(|| "-".to_owned()));
+    let rejected_at = shown(letter.rejected_at.map(|at| format!("{at:.0}")));
+    let (reason, portal) = (shown(letter.reason.clone()), shown(letter.portal.map(|portal| portal.to_string())));
+    let (lane, redriven, id) = (shown(letter.lane()), letter.redriven.to_string(), shown(letter.id.clone()));
+    row([&rejected_at, &reason, &portal, &lane, &redriven, &id, &shown(letter.message.clone())])
+}
+
+fn row(cells: [&str; 7]) -> String {
+    let mut line = String::new();
+    for (cell, width) in cells.iter().zip(WIDTHS) {
+        line.push_str(&format!("{cell:width$}  "));
+    }
+    line.push_str(cells[6]);
+    line
+}
+
+fn json_line(letter: &Letter) -> Value {
+    let Letter { id, reason, message, portal, from_type, to_type, rejected_at, redriven } = letter;
+    json!({
+        "id": id,
+        "reason": reason,
+        "message": message,
+        "portalId": portal.map(|portal| portal.0),
+        "fromObjectType": from_type.as_ref().map(|text| text.as_str()),
+        "toObjectType": to_type.as_ref().map(|text| text.as_str()),
+        "rejectedAt": rejected_at.map(|at| format!("{at:.3}")),
+        "redriven": redriven,
+    })
+}

@@ -1,0 +1,180 @@
+//! `dead-letters redrive`: each message is published to the jobs queue and confirmed before it is acknowledged here, so
+//! that it is in one of the two queues at every moment, and in both where the command is killed in between.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::letter::{Letter, redriven};
+use super::selection::{Selection, Sieve};
+use crate::amqp::browser::{Browser, Found, Hold};
+use crate::amqp::message::{Envelope, HeaderValue, Outgoing, Properties};
+use crate::amqp::route::Route;
+use crate::amqp::sender::Sender;
+use crate::cli::exit::Failure;
+use crate::cli::output::remark;
+use crate::cli::{output, runtime, signals};
+use crate::config::Settings;
+use crate::contract::job::JobLimits;
+use crate::contract::message::{REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT};
+use crate::worker::delivery::carried_headers;
+use crate::worker::service;
+
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
+    /// Does not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// The summary as JSON, on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+pub const LONG_HELP: &str = "\
+Takes each message that is there when it begins, once, and adds 1 to its x-redriven. What is not selected stays. On a
+terminal it asks first; elsewhere --yes is needed. Nothing is lost if it is interrupted or killed; a message that was
+just being moved can then be in both queues, and both copies are answered under the same message id.";
+
+/// Messages published before their confirms are awaited.
+const MAX_BATCH: usize = 256;
+/// Bytes of bodies published before their confirms are awaited; a larger one goes alone.
+const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let on_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if !arguments.yes && !on_terminal {
+        return Err(Failure::Usage(
+            "redriving asks first, and there is no terminal to ask on: give --yes to go ahead".to_owned(),
+        ));
+    }
+    runtime::block_on(async {
+        let stop = CancellationToken::new();
+        signals::stop_on_signals(stop.clone(), || {})
+            .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
+        let mut browser = Browser::open(&settings.amqp).await.map_err(|fault| Failure::Running(fault.to_string()))?;
+        let there = browser.there();
+        if !arguments.yes && there > 0 && !agrees(settings, there).await? {
+            browser.close().await;
+            remark("nothing was redriven");
+            return Ok(ExitCode::FAILURE);
+        }
+        let mut moving = Moving::new(arguments.selection.begin(), settings);
+        let done = moving.run(settings, &mut browser, &stop).await;
+        browser.close().await;
+        done.map_err(|cause| {
+            Failure::Running(format!("{cause}; {} were redriven, the others are where they were", moving.redriven))
+        })?;
+        summarise(arguments, settings, moving.redriven, there)
+    })
+}
+
+async fn agrees(settings: &Settings, there: u32) -> Result<bool, Failure> {
+    let (dead, jobs) = (&settings.amqp.dead_letter_queue, &settings.amqp.jobs_queue);
+    let question = format!("Put what is selected of {there} dead letters in {dead} back on {jobs}? [y/N] ");
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stderr = std::io::stderr();
+        write!(stderr, "{question}").and_then(|()| stderr.flush())?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map(|_| answer)
+    });
+    match asked.await {
+        Ok(Ok(answer)) => Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")),
+        Ok(Err(error)) => Err(Failure::Usage(format!("no answer could be read: {error}; give --yes to go ahead"))),
+        Err(error) => Err(Failure::Running(error.to_string())),
+    }
+}
+
+/// The work in hand.
+struct Moving<'a> {
+    sieve: Sieve<'a>,
+    limits: JobLimits,
+    batch: Vec<(Outgoing, Hold)>,
+    batch_bytes: usize,
+    redriven: u64,
+}
+
+impl<'a> Moving<'a> {
+    fn new(sieve: Sieve<'a>, settings: &Settings) -> Self {
+        Self { sieve, limits: service::limits(&settings.jobs), batch: Vec::new(), batch_bytes: 0, redriven: 0 }
+    }
+
+    /// The error is a sentence without its end.
+    async fn run(
+        &mut self,
+        settings: &Settings,
+        browser: &mut Browser,
+        stop: &CancellationToken,
+    ) -> Result<(), String> {
+        if browser.there() == 0 {
+            return Ok(());
+        }
+        let sender = Sender::open(&settings.amqp).await.map_err(|fault| fault.to_string())?;
+        let moved = self.move_all(browser, &sender, stop).await;
+        sender.close().await;
+        moved
+    }
+
+    async fn move_all(
+        &mut self,
+        browser: &mut Browser,
+        sender: &Sender,
+        stop: &CancellationToken,
+    ) -> Result<(), String> {
+        while self.sieve.is_open()
+            && let Some(found) = browser.next().await.map_err(|fault| fault.to_string())?
+        {
+            if self.sieve.takes(&Letter::of(&found, &self.limits)) {
+                self.batch_bytes += found.body.len();
+                self.batch.push(redrivable(found));
+            }
+            if self.batch.len() >= MAX_BATCH || self.batch_bytes >= MAX_BATCH_BYTES {
+                self.move_batch(browser, sender).await?;
+            }
+            if stop.is_cancelled() {
+                self.move_batch(browser, sender).await?;
+                return Err("stopped by a signal".to_owned());
+            }
+        }
+        self.move_batch(browser, sender).await
+    }
+
+    async fn move_batch(&mut self, browser: &Browser, sender: &Sender) -> Result<(), String> {
+        self.batch_bytes = 0;
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let (messages, holds): (Vec<Outgoing>, Vec<Hold>) = std::mem::take(&mut self.batch).into_iter().unzip();
+        let sent = sender.send(&messages).await.map_err(|fault| fault.to_string())?;
+        let proven = holds.into_iter().zip(sent.proofs).filter_map(|(hold, proof)| Some((hold, proof?)));
+        let proven: Vec<_> = proven.collect();
+        self.redriven += proven.len() as u64;
+        browser.acknowledge(proven).await.map_err(|fault| fault.to_string())?;
+        sent.fault.map_or(Ok(()), |fault| Err(fault.to_string()))
+    }
+}
+
+/// As it came once, but for the count and for what the worker wrote on it.
+fn redrivable(found: Found) -> (Outgoing, Hold) {
+    let (body, properties, hold) = found.into_parts();
+    let count = i64::try_from(redriven(&properties)).unwrap_or(i64::MAX).saturating_add(1);
+    let copy: Properties = properties
+        .republished([(REDRIVEN, HeaderValue::Integer(count))])
+        .without_headers(&[REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT])
+        .without_headers(&carried_headers::ALL);
+    (Outgoing { route: Route::Jobs, body: Bytes::from(body), envelope: Envelope::Copy(copy) }, hold)
+}
+
+fn summarise(arguments: &Arguments, settings: &Settings, redriven: u64, there: u32) -> Result<ExitCode, Failure> {
+    let queue = settings.amqp.jobs_queue.as_str();
+    if arguments.json {
+        let summary = json!({"redriven": redriven, "deadLetters": there, "queue": queue});
+        return output::print(format!("{summary}\n").as_bytes());
+    }
+    remark(&format!("{redriven} of {there} dead letters are back on {queue}"));
+    Ok(ExitCode::SUCCESS)
+}

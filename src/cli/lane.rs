@@ -1,0 +1,34 @@
+//! A lane as an operator writes it.
+
+use crate::contract::object_type::ObjectType;
+
+/// Two object types; neither needs escaping in a path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lane {
+    pub from: ObjectType,
+    pub to: ObjectType,
+}
+
+impl Lane {
+    /// Reads `contacts/companies`; the error is for the command line.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (from, to) = text.split_once('/').ok_or("write it as FROM/TO, such as contacts/companies")?;
+        let object_type = |text| ObjectType::parse(text).map_err(|fault| fault.to_string());
+        Ok(Self { from: object_type(from)?, to: object_type(to)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_lane_is_two_object_types() {
+        assert_eq!(Lane::parse("contact/0-2").unwrap(), Lane::parse("contacts/companies").unwrap());
+        for wrong in ["contacts", "contacts/", "/companies", "cars/contacts", "contacts/companies/deals"] {
+            Lane::parse(wrong).unwrap_err();
+        }
+    }
+}

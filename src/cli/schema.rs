@@ -1,0 +1,38 @@
+//! `schema job|outcome|asyncapi`: the contract for machines, made from the types that keep it.
+
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use super::exit::Failure;
+use super::output;
+
+mod asyncapi;
+mod job;
+mod outcome;
+
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    document: Document,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Document {
+    /// JSON Schema 2020-12 of a job
+    Job,
+    /// JSON Schema 2020-12 of an outcome
+    Outcome,
+    /// AsyncAPI 3 of the queues between
+    Asyncapi,
+}
+
+/// Indented JSON on stdout.
+pub fn schema(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let document: Value = match arguments.document {
+        Document::Job => job::schema(),
+        Document::Outcome => outcome::schema(),
+        Document::Asyncapi => asyncapi::document(),
+    };
+    output::print(format!("{document:#}\n").as_bytes())
+}

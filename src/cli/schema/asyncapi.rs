@@ -1,0 +1,138 @@
+//! The queues around the worker, with the names of the default settings.
+
+use serde_json::{Value, json};
+
+use super::{job, outcome};
+use crate::amqp::route::{DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY};
+use crate::config::AmqpSettings;
+use crate::contract::message::{
+    APP_ID, CONTENT_TYPE, DELIVERY_MODE, JOB_STATUS, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID, OUTCOME_TYPE, REDRIVEN,
+    REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT,
+};
+use crate::contract::outcome::Status;
+use crate::engine::refusal::WorkerCategory;
+
+/// Version of the AMQP bindings.
+const BINDINGS: &str = "0.3.0";
+const JSON_SCHEMA: &str = "application/schema+json;version=2020-12";
+
+/// AsyncAPI 3.0.
+pub fn document() -> Value {
+    let names = AmqpSettings::default();
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "association-archiver",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Jobs in, one outcome for each back. Names are those of the default settings; queues and exchange are durable, and what they are declared with beyond that is AMQP arguments, for which these bindings have no field.",
+        },
+        "defaultContentType": CONTENT_TYPE,
+        "channels": {
+            "jobs": channel(names.jobs_queue.as_str(), "Jobs. Published through the worker's exchange with the key `jobs`, or through the default exchange by the queue's name.", "job"),
+            "results": channel(names.results_queue.as_str(), "Outcomes. Other queues may be bound to the exchange with the same key.", "outcome"),
+            "deadLetters": channel(names.dead_letter_queue.as_str(), "Messages that are no jobs, jobs whose retries are exhausted, and what the broker gave up.", "deadLetter"),
+        },
+        "operations": {
+            "receiveJob": operation("receive", "jobs", "job", json!({"ack": true, "bindingVersion": BINDINGS})),
+            "sendOutcome": operation("send", "results", "outcome", sent(RESULTS_KEY, names.exchange.as_str())),
+            "sendDeadLetter": operation("send", "deadLetters", "deadLetter", sent(DEAD_LETTERS_KEY, names.exchange.as_str())),
+        },
+        "components": {
+            "messages": {"job": job_message(), "outcome": outcome_message(), "deadLetter": dead_letter_message()},
+            "schemas": {
+                "job": {"schemaFormat": JSON_SCHEMA, "schema": job::schema()},
+                "outcome": {"schemaFormat": JSON_SCHEMA, "schema": outcome::schema()},
+            },
+        },
+        "x-routing-keys": {"jobs": JOBS_KEY, "results": RESULTS_KEY, "deadLetters": DEAD_LETTERS_KEY},
+        "x-exchange": {"name": names.exchange.as_str(), "type": "direct", "durable": true},
+    })
+}
+
+fn channel(queue: &str, description: &str, message: &str) -> Value {
+    json!({
+        "address": queue,
+        "description": description,
+        "messages": {message: {"$ref": format!("#/components/messages/{message}")}},
+        "bindings": {"amqp": {
+            "is": "queue",
+            "queue": {"name": queue, "durable": true, "exclusive": false, "autoDelete": false},
+            "bindingVersion": BINDINGS,
+        }},
+    })
+}
+
+fn operation(action: &str, channel: &str, message: &str, binding: Value) -> Value {
+    json!({
+        "action": action,
+        "channel": {"$ref": format!("#/channels/{channel}")},
+        "messages": [{"$ref": format!("#/channels/{channel}/messages/{message}")}],
+        "bindings": {"amqp": binding},
+    })
+}
+
+/// All that the worker sends.
+fn sent(key: &str, exchange: &str) -> Value {
+    json!({
+        "deliveryMode": DELIVERY_MODE,
+        "mandatory": true,
+        "bindingVersion": BINDINGS,
+        "x-exchange": exchange,
+        "x-routing-key": key,
+    })
+}
+
+fn job_message() -> Value {
+    json!({
+        "name": "job",
+        "title": "Association archive job",
+        "contentType": CONTENT_TYPE,
+        "correlationId": {"description": "Comes back as that of the outcome; else message_id, else the job id does.", "location": "$message.header#/correlation_id"},
+        "headers": {"type": "object", "properties": {
+            "message_id": {"description": "AMQP property. The job id, where the body has none.", "type": "string", "maxLength": 255},
+            "correlation_id": {"description": "AMQP property.", "type": "string", "maxLength": 255},
+            REDRIVEN: {"description": "How often the job was put back from the dead letters.", "type": "integer", "minimum": 0},
+            TRACE_CONTEXT[0]: {"description": "W3C trace context, carried over to the outcome.", "type": "string"},
+            TRACE_CONTEXT[1]: {"type": "string"},
+        }},
+        "payload": {"$ref": "#/components/schemas/job"},
+        "examples": [{"name": "two pairs", "payload": job::example()}],
+    })
+}
+
+fn outcome_message() -> Value {
+    json!({
+        "name": "outcome",
+        "title": "Association archive outcome",
+        "contentType": CONTENT_TYPE,
+        "correlationId": {"description": "The job's correlation_id, else its message_id, else its job id.", "location": "$message.header#/correlation_id"},
+        "headers": {"type": "object", "required": [JOB_STATUS], "properties": {
+            "message_id": {"description": "AMQP property. The same whenever the same delivery of a job is answered again: drop a copy by it.", "type": "string", "format": "uuid"},
+            "correlation_id": {"description": "AMQP property.", "type": "string", "maxLength": 255},
+            "app_id": {"description": "AMQP property.", "const": APP_ID},
+            JOB_STATUS: {"description": "The outcome's status.", "enum": Status::ALL.map(Status::as_str)},
+            TRACE_CONTEXT[0]: {"description": "W3C trace context, as the job had it.", "type": "string"},
+            TRACE_CONTEXT[1]: {"type": "string"},
+        }},
+        "payload": {"$ref": "#/components/schemas/outcome"},
+        "bindings": {"amqp": {"messageType": OUTCOME_TYPE, "bindingVersion": BINDINGS}},
+        "examples": [{"name": "one of two", "payload": outcome::example()}],
+    })
+}
+
+fn dead_letter_message() -> Value {
+    json!({
+        "name": "deadLetter",
+        "title": "Dead letter",
+        "summary": "A message as it came, whatever that was.",
+        "headers": {"type": "object", "properties": {
+            REJECT_CATEGORY: {"enum": WorkerCategory::ALL.map(WorkerCategory::as_str)},
+            REJECT_MESSAGE: {"description": "What was wrong with it.", "type": "string", "maxLength": 500},
+            REJECTED_AT: {"description": "RFC 3339, UTC, with milliseconds.", "type": "string", "format": "date-time"},
+            REDRIVEN: {"type": "integer", "minimum": 0},
+            ORIGINAL_USER_ID: {"description": "The user_id it came with.", "type": "string"},
+            ORIGINAL_EXPIRATION: {"description": "The expiration it came with.", "type": "string"},
+        }},
+        "payload": true,
+    })
+}

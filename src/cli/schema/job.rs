@@ -1,0 +1,149 @@
+//! A job, as far as JSON Schema can say it. What it cannot say (bytes, distinct pairs, which portals there are) the
+//! descriptions do.
+
+use serde_json::{Value, json};
+
+use crate::config::JobsSettings;
+use crate::contract::association::LabelCategory;
+use crate::contract::ids::JobId;
+use crate::contract::job::MAX_LABELS;
+use crate::contract::object_type::ObjectType;
+
+/// Anything but control characters.
+const NO_CONTROL_CHARACTERS: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+
+/// A type id, a qualified name, or what looks like a standard name.
+const OBJECT_TYPE: &str = "^(?:(?:0|[1-9][0-9]*)-[1-9][0-9]*|[Pp][0-9]*_[A-Za-z0-9_-]+|[A-Za-z]+(?:_[A-Za-z]+)?)$";
+
+/// RFC 3339, at most nanoseconds.
+const RFC_3339: &str =
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$";
+
+/// JSON Schema 2020-12.
+pub fn schema() -> Value {
+    let limits = JobsSettings::default();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:association-archiver:job:v1",
+        "title": "Association archive job",
+        "description": format!(
+            "Asks for associations between HubSpot records to be archived. UTF-8, at most {} bytes (jobs.max_bytes) and {} distinct pairs (jobs.max_pairs); no other fields, and none of them null. Sent uncompressed.",
+            limits.max_bytes, limits.max_pairs
+        ),
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["fromObjectType", "toObjectType", "inputs"],
+        "properties": {
+            "jobId": job_id(),
+            "portalId": portal_id(),
+            "fromObjectType": object_type("The type of the records that the associations go from."),
+            "toObjectType": object_type("The type of the records that they go to."),
+            "inputs": {
+                "description": "The pairs. Copies count once.",
+                "type": "array",
+                "minItems": 1,
+                "items": input(),
+            },
+            "notAfter": {
+                "description": "RFC 3339. What has not been sent by then is not sent any more.",
+                "type": "string",
+                "pattern": RFC_3339,
+            },
+        },
+        "examples": [example()],
+    })
+}
+
+/// The smallest job that says everything.
+pub fn example() -> Value {
+    json!({
+        "jobId": "crm-sync-81f2",
+        "portalId": 4711,
+        "fromObjectType": "contacts",
+        "toObjectType": "companies",
+        "inputs": [{"from": {"id": "101"}, "to": [{"id": "9001"}, {"id": "9002"}]}],
+        "notAfter": "2026-12-01T00:00:00Z",
+    })
+}
+
+pub fn job_id() -> Value {
+    json!({
+        "description": format!(
+            "The producer's name for the job: 1 to {} bytes of UTF-8 without control characters. May be left out where the AMQP property message_id is set; where both are there this one counts.",
+            JobId::MAX_BYTES
+        ),
+        "type": "string",
+        "minLength": 1,
+        "maxLength": JobId::MAX_BYTES,
+        "pattern": NO_CONTROL_CHARACTERS,
+    })
+}
+
+fn portal_id() -> Value {
+    json!({
+        "description": "The HubSpot account. May be left out where the worker serves one account only.",
+        "type": "integer",
+        "minimum": 1,
+        "maximum": u64::MAX,
+    })
+}
+
+fn object_type(what: &str) -> Value {
+    json!({
+        "description": format!(
+            "{what} A standard name in any case, singular or plural (contact, Contacts), a type id (0-1, 2-123456), p_name or p123_name."
+        ),
+        "type": "string",
+        "minLength": 1,
+        "maxLength": ObjectType::MAX_BYTES,
+        "pattern": OBJECT_TYPE,
+    })
+}
+
+fn input() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["from", "to"],
+        "properties": {
+            "from": record(),
+            "to": {"type": "array", "minItems": 1, "items": record()},
+            "types": {
+                "description": "Removes only these labels. Without it, the whole association.",
+                "type": "array",
+                "minItems": 1,
+                "maxItems": MAX_LABELS,
+                "items": label(),
+            },
+        },
+    })
+}
+
+fn record() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["id"],
+        "properties": {
+            "id": {
+                "description": "A record's id, 1 to 18446744073709551615, without a leading zero; as text or as a number.",
+                "anyOf": [
+                    {"type": "string", "pattern": "^[1-9][0-9]{0,19}$"},
+                    {"type": "integer", "minimum": 1, "maximum": u64::MAX},
+                ],
+            },
+        },
+    })
+}
+
+fn label() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["associationCategory", "associationTypeId"],
+        "properties": {
+            "associationCategory": {"enum": LabelCategory::ALL.map(LabelCategory::as_str)},
+            "associationTypeId": {"type": "integer", "minimum": 1, "maximum": u64::MAX},
+        },
+    })
+}
