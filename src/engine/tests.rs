@@ -396,6 +396,18 @@ fn draining_hands_back_what_waits_and_finishes_what_is_on_the_wire() {
 }
 
 #[test]
+fn draining_hands_back_what_waits_for_a_retry() {
+    let mut bench = Bench::new(policy(), vec![account()], always(503, ""));
+    let job = bench.admit(("contacts", "companies"), &[pair(1, 2)]);
+    bench.run(Duration::from_millis(290));
+    assert_eq!((bench.sent.len(), bench.on_wire.len()), (1, 0));
+    bench.engine.drain(bench.now);
+    bench.obey();
+    assert_eq!((bench.sent.len(), &bench.ends[&job].1), (1, &End::HandedBack));
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+#[test]
 fn a_wrong_portal_archives_nothing() {
     let portal = PortalId(NonZeroU64::new(4_711).unwrap());
     let mut bench = Bench::new(policy(), vec![AccountPolicy { portal: Some(portal), ..account() }], always(204, ""));
