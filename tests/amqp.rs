@@ -332,7 +332,10 @@ async fn a_settlement_that_cannot_be_sent_is_not_taken_for_done() {
     let mut edges = Edges::start(&settings).await.unwrap();
     client.publish(JOBS, jobs(0..10)).await.unwrap();
     let held = take(&mut edges, 10).await;
+    // Without its queue it cannot subscribe anew, which would make an end of what the lost channel owes.
     client.delete(JOBS).await.unwrap();
+    let broker = Broker::shared().await.unwrap();
+    broker.ctl(&["close_all_connections", "--vhost", "unsent", "closed by the test"]).await.unwrap();
     let Some(IntakeEvent::Lost(Generation(1))) = edges.intake.next().await else { panic!("no word of the loss") };
     edges.settler.settle(held.into_iter().map(|job| job.receipt.hand_back()).collect()).await;
     eventually(SOON, "word of the failure", async || {
