@@ -16,7 +16,7 @@ export CARGO_TARGET_DIR=$root/target
 # A bug can make a test wait for ever.
 readonly LIMIT_SECONDS=${LIMIT_SECONDS:-300}
 # Histories of the simulation: enough for these bugs.
-export SEEDS=${SEEDS:-200}
+export SEEDS=${SEEDS:-100}
 
 copy_the_tree() {
     mkdir -p "$logs"
