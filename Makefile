@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test lint bench bench-all bench-rivals simulate fuzz bite build deb clean
+.PHONY: help demo test lint bench bench-all bench-rivals simulate fuzz bite build deb clean chaos soak
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -40,12 +40,21 @@ fuzz: ## all that reads input, fed with EXECUTIONS=10000000 mutations of tests/f
 
 bite: broker ## seeds the bugs of tests/bite one at a time, and sees a test fail for each (BUGS="name...": only these)
 	@tests/bite.sh $(BUGS)
+chaos: broker ## every fault on real brokers, the slow ones too: MINUTES=3 of random ones, SEED repeats them
+	cargo build --workspace --bins --locked
+	MINUTES=$(MINUTES) SEED=$(SEED) cargo test --locked --test chaos -- --nocapture --include-ignored --skip soak
+
+soak: ## the worker under random faults for MINUTES=30: whether anything grows
+	MINUTES=$(MINUTES) SEED=$(SEED) deploy/soak.sh
 
 build: ## the release binary
 	cargo build --release --locked
 
 deb: ## a Debian package, tried in a root of its own (needs cargo-deb: cargo install cargo-deb --locked)
 	cargo build --release --locked
+	rm -rf target/deb && mkdir -p target/deb/man
+	target/release/association-archiver man target/deb/man
+	for shell in bash zsh fish; do target/release/association-archiver completions $$shell >target/deb/$$shell || exit; done
 	cargo deb --no-build --locked
 	deploy/debian/check.sh target/debian/association-archiver_*.deb
 

@@ -50,6 +50,12 @@ files() {
 644 /usr/share/doc/association-archiver/copyright
 644 /usr/share/doc/association-archiver/README.md
 644 /usr/share/doc/association-archiver/docs/operating.md
+644 /usr/share/doc/association-archiver/docs/contract/job.schema.json
+644 /usr/share/man/man1/association-archiver.1.gz
+644 /usr/share/man/man1/association-archiver-run.1.gz
+644 /usr/share/bash-completion/completions/association-archiver
+644 /usr/share/zsh/vendor-completions/_association-archiver
+644 /usr/share/fish/vendor_completions.d/association-archiver.fish
 644 /usr/share/doc/association-archiver/examples/default.toml
 644 /usr/share/doc/association-archiver/examples/rabbitmq/definitions.json
 644 /usr/share/doc/association-archiver/examples/prometheus/alerts.yml

@@ -1,4 +1,4 @@
-//! Faults of every kind at random for as long as asked: `make chaos SECONDS=600 SEED=7`.
+//! Faults of every kind at random for as long as asked: `make chaos MINUTES=10 SEED=7`.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use crate::traffic::Pace;
 use crate::upheaval::Upheaval;
 
-const USUAL_SECONDS: u64 = 180;
+const USUAL_MINUTES: u64 = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes of random faults"]
 async fn random_faults_for_minutes_lose_nothing() -> Result<()> {
     let seed = number_from("SEED")?.unwrap_or_else(|| fastrand::u64(..100_000));
-    let lasting = Duration::from_secs(number_from("SECONDS")?.unwrap_or(USUAL_SECONDS));
+    let lasting = Duration::from_secs(60 * number_from("MINUTES")?.unwrap_or(USUAL_MINUTES));
     eprintln!("seed {seed}");
     let mut upheaval = Upheaval::begin(seed, Pace::Brisk).await?;
     let start = Instant::now();

@@ -12,7 +12,7 @@ use association_archiver::engine::refusal::Refusal;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::corpus::{for_users, nothing_wrong};
+use crate::corpus::{for_users, nothing_wrong, root};
 
 /// The defaults of `jobs.max_bytes` and `jobs.max_pairs`.
 const LIMITS: JobLimits = JobLimits { max_bytes: 1024 * 1024, max_pairs: 10_000 };
@@ -41,6 +41,7 @@ pub fn real_outcome() -> Value {
 #[test]
 fn every_job_and_outcome_shown_is_one() {
     let real = real_outcome();
+    let (job_schema, outcome_schema) = (schema("job"), schema("outcome"));
     let (mut jobs, mut outcomes) = (0, 0);
     let mut wrong = Vec::new();
     for document in for_users() {
@@ -56,9 +57,11 @@ fn every_job_and_outcome_shown_is_one() {
             if shown.get("inputs").is_some() {
                 jobs += 1;
                 wrong.extend(fault_of_job(fence.text.as_bytes()).map(|fault| format!("{place}: {fault}")));
+                wrong.extend(job_schema.iter_errors(&shown).map(|error| format!("{place}: by the schema, {error}")));
             } else if shown.get("status").is_some() {
                 outcomes += 1;
                 wrong.extend(faults_of_outcome(&shown, &real).into_iter().map(|fault| format!("{place}: {fault}")));
+                wrong.extend(outcome_schema.iter_errors(&shown).map(|error| format!("{place}: by the schema, {error}")));
             } else {
                 wrong.push(format!("{place}: neither a job nor an outcome, and so not checked"));
             }
@@ -86,6 +89,12 @@ fn the_jobs_that_the_scripts_print_are_jobs() {
         }
     }
     assert!(printed > 0, "no script printed a job");
+}
+
+/// As it is committed.
+fn schema(of: &str) -> jsonschema::Validator {
+    let text = std::fs::read_to_string(root().join(format!("docs/contract/{of}.schema.json"))).unwrap();
+    jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
 }
 
 fn fault_of_job(text: &[u8]) -> Option<String> {

@@ -1,11 +1,12 @@
 //! The programs of `docs/producers.md`, run as they stand there against a real broker and worker.
 //!
-//! They need a package each from PyPI or npm. Where it is neither here nor to be had, the test says so and stops.
+//! They need a package each from PyPI or npm, which stays under `target` once installed. Where it is neither here nor to
+//! be had, the test says so and stops.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use harness::eventually;
@@ -23,7 +24,7 @@ const ACCOUNT: &str = "[[hubspot.accounts]]\nportal_id = 4711\naccess_token = \"
 #[tokio::test(flavor = "multi_thread")]
 async fn the_one_in_python_works() -> Result<()> {
     let keeper = Keeper::start("quick-start-python")?;
-    let Some(python) = python_with_pika(keeper.directory()) else { return not_run("Python", "python3 with pika") };
+    let Some(python) = python_with_pika() else { return not_run("Python", "python3 with pika") };
     let program = keeper.directory().join("quick_start.py");
     fs::write(&program, quick_start("Python", "python"))?;
     let mut command = Command::new(python);
@@ -34,7 +35,7 @@ async fn the_one_in_python_works() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_one_in_node_works() -> Result<()> {
     let keeper = Keeper::start("quick-start-node")?;
-    let Some(modules) = node_with_amqplib(keeper.directory()) else { return not_run("Node", "node with amqplib") };
+    let Some(modules) = node_with_amqplib() else { return not_run("Node", "node with amqplib") };
     let program = keeper.directory().join("quick_start.js");
     fs::write(&program, quick_start("Node", "js"))?;
     let mut command = Command::new("node");
@@ -83,29 +84,42 @@ fn not_run(language: &str, needed: &str) -> Result<()> {
     Ok(())
 }
 
-/// An interpreter that has pika: the system's, or one of a virtual environment in `directory`.
-fn python_with_pika(directory: &Path) -> Option<PathBuf> {
+/// An interpreter that has pika: the system's, or that of a virtual environment.
+fn python_with_pika() -> Option<PathBuf> {
     let system = PathBuf::from("python3");
-    let has_pika = |python: &Path| succeeds(Command::new(python).args(["-c", "import pika"]));
-    if has_pika(&system) {
-        return Some(system);
-    }
-    let venv = directory.join("venv");
-    let made = succeeds(Command::new(&system).args(["-m", "venv"]).arg(&venv));
+    let venv = installed().join("venv");
     let python = venv.join("bin/python");
+    let has_pika = |python: &Path| {
+        let found = Command::new(python).args(["-c", "import pika"]).output();
+        found.is_ok_and(|output| output.status.success())
+    };
+    if let Some(python) = [&system, &python].into_iter().find(|python| has_pika(python)) {
+        return Some(python.clone());
+    }
+    let made = succeeds(Command::new(&system).args(["-m", "venv"]).arg(&venv));
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "pika"];
     (made && succeeds(Command::new(&python).args(install)) && has_pika(&python)).then_some(python)
 }
 
-/// The directory of modules that has amqplib: one that is there, or one in `directory`.
-fn node_with_amqplib(directory: &Path) -> Option<PathBuf> {
-    let found = env::var_os("NODE_PATH").map(PathBuf::from).filter(|modules| modules.join("amqplib").is_dir());
-    if found.is_some() && succeeds(Command::new("node").arg("--version")) {
-        return found;
+/// The directory of modules that has amqplib.
+fn node_with_amqplib() -> Option<PathBuf> {
+    let directory = installed().join("node");
+    let modules = directory.join("node_modules");
+    let has_amqplib = || {
+        let found = Command::new("node").args(["-e", "require('amqplib')"]).env("NODE_PATH", &modules).output();
+        found.is_ok_and(|output| output.status.success())
+    };
+    if has_amqplib() {
+        return Some(modules);
     }
     let install = ["install", "--no-audit", "--no-fund", "--silent", "--prefix"];
     let installed = succeeds(Command::new("npm").args(install).arg(directory).arg("amqplib"));
-    installed.then(|| directory.join("node_modules"))
+    (installed && has_amqplib()).then_some(modules)
+}
+
+/// Where what was installed stays until `cargo clean`.
+fn installed() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("quick-starts")
 }
 
 /// Whether it can be run and ends well; what it says is of interest only if not.

@@ -1,0 +1,17 @@
+//! The commands as users run them: the built program, a real RabbitMQ, a simulated HubSpot, a running service.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "commands/check.rs"]
+mod check;
+#[path = "commands/contract.rs"]
+mod contract;
+#[path = "commands/dead_letters.rs"]
+mod dead_letters;
+#[path = "commands/endpoints.rs"]
+mod endpoints;
+#[path = "commands/enqueue.rs"]
+mod enqueue;
+#[path = "commands/program.rs"]
+mod program;
+#[path = "commands/usage.rs"]
+mod usage;

@@ -1,0 +1,195 @@
+//! `check`: what is right is told as right, what is wrong is found, and nothing is touched.
+
+use harness::lapin::types::AMQPValue;
+use harness::{Broker, Rights, SimulatorProcess};
+use serde_json::{Value, json};
+
+use super::program::{JOBS, Ran, bare_ground, ground, run};
+
+const TOKEN: &str = "pat-eu1-top-secret";
+
+#[tokio::test]
+async fn all_is_right_on_sound_ground() {
+    let (client, uri) = ground("check-right").await;
+    let simulator = simulator().await;
+    let ran = check(&uri, &simulator, &[("hubspot.api_version", "2026-09")]).await;
+    let findings = findings(&ran, 0);
+    let broker = find(&findings, "broker", "RabbitMQ 3.");
+    assert_eq!(broker["verdict"], "right", "{broker}");
+    assert_eq!(find(&findings, &format!("queue {JOBS}"), "declared as the worker does")["verdict"], "right");
+    assert_eq!(find(&findings, "account #0", "of portal 4711")["verdict"], "right");
+    assert!(findings.iter().all(|finding| finding["verdict"] != "wrong" && finding["verdict"] != "warning"), "{ran:?}");
+    assert!(findings.iter().all(|finding| finding["verdict"] == "right" || finding["mend"].is_string()), "{ran:?}");
+    assert_eq!(simulator.state().await.unwrap()["pairsArchived"].as_u64().unwrap_or(0), 0);
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+
+    let table = run(&["check"], &settings(&uri, &simulator)).await;
+    assert!(table.fine().contains("not verified  amqp.max_hold"), "{}", table.stdout);
+    assert!(!table.stdout.contains(TOKEN) && !table.stdout.contains("guest:guest"), "{}", table.stdout);
+}
+
+#[tokio::test]
+async fn missing_queues_are_declared_by_the_service_and_not_by_the_check() {
+    let (client, uri) = bare_ground("check-missing").await;
+    let simulator = simulator().await;
+    let ran = check(&uri, &simulator, &[]).await;
+    assert_eq!(find(&findings(&ran, 0), &format!("queue {JOBS}"), "declares it when it starts")["verdict"], "right");
+    assert!(!client.exists(JOBS).await.unwrap());
+
+    let ran = check(&uri, &simulator, &[("amqp.declare_topology", "false")]).await;
+    let found = findings(&ran, 1);
+    let missing = find(&found, &format!("queue {JOBS}"), "does not exist");
+    assert_eq!(missing["verdict"], "wrong");
+    assert!(missing["mend"].as_str().unwrap().contains("amqp.declare_topology = true"), "{missing}");
+}
+
+#[tokio::test]
+async fn queues_declared_otherwise_are_described() {
+    let (client, uri) = bare_ground("check-otherwise").await;
+    client.declare_quorum(JOBS, &[("x-delivery-limit", AMQPValue::LongInt(3))]).await.unwrap();
+    let simulator = simulator().await;
+    let found = findings(&check(&uri, &simulator, &[]).await, 0);
+    let jobs = find(&found, &format!("queue {JOBS}"), "no dead-letter target");
+    assert_eq!(jobs["verdict"], "warning");
+    assert!(jobs["detail"].as_str().unwrap().contains("x-delivery-limit is 3, the worker declares 1000"), "{jobs}");
+    assert!(jobs["mend"].as_str().unwrap().contains("policy"), "{jobs}");
+}
+
+#[tokio::test]
+async fn what_the_user_may_not_ask_is_not_verified() {
+    let (_, _) = ground("check-rights").await;
+    let broker = Broker::shared().await.unwrap();
+    let rights = Rights { configure: "^$", write: "^association-archiver$", read: "^association-archiver\\.jobs$" };
+    broker.add_user("checker", "hush", "check-rights", rights).await.unwrap();
+    let uri = broker.uri_as("checker", "hush", "check-rights");
+    let simulator = simulator().await;
+    let ran = check(&uri, &simulator, &[]).await;
+    assert_eq!(find(&findings(&ran, 0), &format!("queue {JOBS}"), "cannot be asked")["verdict"], "not_verified");
+    assert!(!ran.stdout.contains("hush"), "{}", ran.stdout);
+}
+
+#[tokio::test]
+async fn a_broker_that_cannot_be_used_is_wrong() {
+    let (_, uri) = bare_ground("check-unreachable").await;
+    let simulator = simulator().await;
+    let bad_password = uri.replace("guest:guest", "guest:wrong-hush");
+    for (uri, words) in
+        [("amqp://a:wrong-hush@127.0.0.1:1/", "cannot be reached"), (&*bad_password, "refuses the user")]
+    {
+        let ran = check(uri, &simulator, &[]).await;
+        let found = findings(&ran, 1);
+        assert_eq!(find(&found, "broker", words)["verdict"], "wrong");
+        assert_eq!(
+            find(&found, "account #0", "of portal 4711")["verdict"],
+            "right",
+            "the rest is checked all the same"
+        );
+        assert!(!ran.stdout.contains("wrong-hush"), "{}", ran.stdout);
+    }
+}
+
+#[tokio::test]
+async fn accounts_are_tried_one_by_one() {
+    let (_, uri) = ground("check-accounts").await;
+    let simulator = SimulatorProcess::start(&[]).await.unwrap();
+    let accounts = json!({"accounts": {
+        "4711": {"tokens": ["pat-one"], "timeZone": "Europe/Berlin"},
+        "4712": {"tokens": ["pat-two"]},
+        "4713": {"oauth": {"clientId": "app", "clientSecret": "oauth-hush", "refreshToken": "refresh-hush"}},
+    }});
+    simulator.configure(&accounts).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("archiver.toml");
+    let toml = format!(
+        r#"
+        [hubspot]
+        base_url = "{}"
+        [[hubspot.accounts]]
+        portal_id = 4711
+        access_token = "pat-one"
+        time_zone = "Asia/Tokyo"
+        [[hubspot.accounts]]
+        portal_id = 999
+        access_token = "pat-two"
+        [[hubspot.accounts]]
+        portal_id = 4713
+        paused = true
+        oauth = {{ client_id = "app", client_secret = "oauth-hush", refresh_token = "refresh-hush" }}
+        [[hubspot.accounts]]
+        portal_id = 4714
+        access_token = "pat-revoked"
+        [[hubspot.accounts]]
+        portal_id = 4715
+        oauth = {{ client_id = "app", client_secret = "oauth-hush", refresh_token = "bad-hush" }}
+        "#,
+        simulator.uri()
+    );
+    std::fs::write(&config, toml).unwrap();
+    let ran = run(&["check", "--json", "--config", config.to_str().unwrap()], &[("amqp.uri", &uri)]).await;
+    let found = findings(&ran, 1);
+    for (account, words, verdict, mend) in [
+        ("account 4711", "of portal 4711", "right", ""),
+        ("account 4711", "time_zone is Asia/Tokyo, but HubSpot says Europe/Berlin", "wrong", "Europe/Berlin"),
+        ("account 999", "its token is of portal 4712", "wrong", "set portal_id = 4712"),
+        ("account 4713", "of portal 4713", "right", ""),
+        ("account 4713", "is paused by its settings", "warning", "paused = false"),
+        ("account 4714", "HubSpot refuses its token", "wrong", "hubspot.accounts[3].access_token"),
+        ("account 4715", "HubSpot refuses its refresh token", "wrong", "oauth.refresh_token_file"),
+    ] {
+        let finding = find(&found, account, words);
+        assert_eq!(finding["verdict"], verdict, "{finding}");
+        assert!(finding["mend"].as_str().unwrap_or_default().contains(mend), "{finding}");
+    }
+    for secret in ["hush", "pat-"] {
+        assert!(!ran.stdout.contains(secret) && !ran.stderr.contains(secret), "{ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_far_end_that_is_not_there_is_wrong() {
+    let (_, uri) = ground("check-far-end").await;
+    let settings = [
+        ("amqp.uri", &*uri),
+        ("hubspot.base_url", "http://127.0.0.1:1"),
+        ("hubspot.access_token", TOKEN),
+        ("amqp.prefetch", "50"),
+        ("amqp.max_hold", "40m"),
+    ];
+    let ran = run(&["check", "--json"], &settings).await;
+    let found = findings(&ran, 1);
+    assert_eq!(find(&found, "account #0", "no connection to HubSpot")["verdict"], "wrong");
+    assert_eq!(find(&found, "amqp.prefetch", "fewer than the 1000 pairs")["verdict"], "warning");
+    assert_eq!(find(&found, "amqp.max_hold", "not below 30m")["verdict"], "warning");
+    assert_eq!(find(&found, "hubspot.api_version", "30 March 2027")["verdict"], "warning");
+    assert!(!ran.stdout.contains(TOKEN), "{}", ran.stdout);
+
+    let ran = run(&["check", "--json"], &[("amqp.uri", &uri)]).await;
+    assert_eq!(find(&findings(&ran, 1), "accounts", "hubspot.access_token")["verdict"], "wrong");
+}
+
+async fn simulator() -> SimulatorProcess {
+    let simulator = SimulatorProcess::start(&[]).await.unwrap();
+    simulator.configure(&json!({"accounts": {"4711": {"tokens": [TOKEN]}}})).await.unwrap();
+    simulator
+}
+
+fn settings<'a>(uri: &'a str, simulator: &'a SimulatorProcess) -> Vec<(&'a str, &'a str)> {
+    vec![("amqp.uri", uri), ("hubspot.base_url", simulator.uri()), ("hubspot.access_token", TOKEN)]
+}
+
+async fn check(uri: &str, simulator: &SimulatorProcess, more: &[(&str, &str)]) -> Ran {
+    let settings = [&settings(uri, simulator), more].concat();
+    run(&["check", "--json"], &settings).await
+}
+
+fn findings(ran: &Ran, code: i32) -> Vec<Value> {
+    assert_eq!(ran.code, code, "{}{}", ran.stdout, ran.stderr);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["ok"], json!(code == 0));
+    report["findings"].as_array().unwrap().clone()
+}
+
+fn find<'a>(findings: &'a [Value], subject: &str, words: &str) -> &'a Value {
+    let fits = |finding: &&Value| finding["subject"] == subject && finding["detail"].as_str().unwrap().contains(words);
+    findings.iter().find(fits).unwrap_or_else(|| panic!("nothing of {subject} says {words:?}: {findings:#?}"))
+}

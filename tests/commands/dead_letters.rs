@@ -1,0 +1,201 @@
+//! `dead-letters`: looking takes nothing away, and moving loses nothing.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+use std::time::Duration;
+
+use harness::lapin::types::AMQPValue;
+use harness::{Message, Until, eventually, job};
+use serde_json::{Value, json};
+
+use super::program::{DEAD_LETTERS, JOBS, bare_ground, command, ground, run};
+
+const SOON: Duration = Duration::from_secs(30);
+const LATER: Duration = Duration::from_secs(90);
+
+#[tokio::test]
+async fn a_list_shows_all_in_order_and_leaves_them_there() {
+    let (client, uri) = ground("letters-list").await;
+    client.publish(DEAD_LETTERS, (0..300).map(|number| letter(number, "MALFORMED_JOB"))).await.unwrap();
+    let listed = run(&["dead-letters", "list", "--json"], &[("amqp.uri", &uri)]).await.lines();
+    assert_eq!(listed.len(), 300);
+    assert_eq!(
+        listed[7],
+        json!({
+            "id": "job-7", "reason": "MALFORMED_JOB", "message": "why 7", "portalId": 4711,
+            "fromObjectType": "contacts", "toObjectType": "companies",
+            "rejectedAt": "2026-01-02T03:04:05.678Z", "redriven": 0,
+        })
+    );
+    assert_eq!(client.count(DEAD_LETTERS).await.unwrap(), 300);
+
+    let table = run(&["dead-letters", "list", "--limit", "70"], &[("amqp.uri", &uri)]).await;
+    assert_eq!(table.fine().lines().count(), 71);
+    assert!(table.stdout.starts_with("REJECTED AT"), "{}", table.stdout);
+    assert!(!table.stdout.contains('\u{1b}'), "colours in a pipe: {}", table.stdout);
+    assert!(table.stderr.contains("70 of 300 dead letters"), "{}", table.stderr);
+    let again = run(&["dead-letters", "list", "--json"], &[("amqp.uri", &uri)]).await.lines();
+    assert_eq!(ids(&again), ids(&listed));
+}
+
+#[tokio::test]
+async fn what_is_meant_can_be_told_apart() {
+    let (client, uri) = ground("letters-filter").await;
+    let broken = Message::new(b"\xff{".to_vec()).id("broken").unwrap();
+    let letters = [
+        letter(1, "MALFORMED_JOB"),
+        letter(2, "RETRIES_EXHAUSTED"),
+        dead(
+            job("other-lane").portal(7).types("contact", "0-3").pair(1, 2),
+            "RETRIES_EXHAUSTED",
+            "2999-01-01T00:00:00Z",
+        ),
+        broken,
+    ];
+    client.publish(DEAD_LETTERS, letters).await.unwrap();
+    for (filter, expected) in [
+        (&[][..], &["job-1", "job-2", "other-lane", "broken"][..]),
+        (&["--reason", "retries_exhausted"], &["job-2", "other-lane"]),
+        (&["--portal", "4711"], &["job-1", "job-2"]),
+        (&["--lane", "contacts/deals"], &["other-lane"]),
+        (&["--older-than", "1h"], &["job-1", "job-2"]),
+        (&["--newer-than", "1h"], &["other-lane"]),
+        (&["--portal", "4711", "--reason", "MALFORMED_JOB"], &["job-1"]),
+        (&["--limit", "1"], &["job-1"]),
+    ] {
+        let arguments = [&["dead-letters", "list", "--json"][..], filter].concat();
+        let listed = run(&arguments, &[("amqp.uri", &uri)]).await.lines();
+        assert_eq!(ids(&listed), expected, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_export_keeps_body_properties_and_headers() {
+    let (client, uri) = ground("letters-export").await;
+    let bytes = Message::new(vec![0xff, 0x00]).id("bytes").unwrap();
+    client.publish(DEAD_LETTERS, [letter(1, "MALFORMED_JOB"), bytes]).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("letters.ndjson");
+    let export = ["dead-letters", "export", "--output", file.to_str().unwrap()];
+    run(&export, &[("amqp.uri", &uri)]).await.fine();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records[0]["body"], json!(job("job-1").portal(4711).pair(1, 2).to_json().to_string()));
+    assert_eq!(records[0]["properties"]["messageId"], json!("job-1"));
+    assert_eq!(records[0]["properties"]["headers"]["x-reject-message"], json!("why 1"));
+    assert_eq!(records[1]["body"], json!({"base64": "/wA="}));
+
+    let again = run(&export, &[("amqp.uri", &uri)]).await;
+    assert!(again.error(2).contains("name a new file"), "{again:?}");
+    assert_eq!(client.count(DEAD_LETTERS).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn what_is_redriven_comes_back_as_it_was_but_counted() {
+    let (client, uri) = ground("letters-redrive").await;
+    let mut second = letter(2, "RETRIES_EXHAUSTED");
+    let mut headers = second.properties.headers().clone().unwrap();
+    for name in ["x-archiver-age", "x-redriven"] {
+        headers.insert(name.into(), AMQPValue::LongLongInt(4));
+    }
+    headers.insert("traceparent".into(), AMQPValue::LongString("00-1".into()));
+    second.properties = second.properties.with_headers(headers).with_correlation_id("c".into());
+    let body = second.body.clone();
+    client.publish(DEAD_LETTERS, [letter(1, "MALFORMED_JOB"), second]).await.unwrap();
+
+    let unasked = run(&["dead-letters", "redrive"], &[("amqp.uri", &uri)]).await;
+    assert!(unasked.error(2).contains("--yes"), "{unasked:?}");
+    let redrive = ["dead-letters", "redrive", "--yes", "--json", "--reason", "RETRIES_EXHAUSTED"];
+    let summary = run(&redrive, &[("amqp.uri", &uri)]).await.lines();
+    assert_eq!(summary[0], json!({"redriven": 1, "deadLetters": 2, "queue": JOBS}));
+
+    let jobs = client.get_all(JOBS).await.unwrap();
+    assert_eq!(jobs.len(), 1);
+    assert_eq!(
+        (jobs[0].body.clone(), jobs[0].message_id(), jobs[0].correlation_id()),
+        (body, Some("job-2"), Some("c"))
+    );
+    let headers: Vec<&str> =
+        jobs[0].properties.headers().as_ref().unwrap().inner().keys().map(|name| name.as_str()).collect();
+    assert_eq!(headers, ["traceparent", "x-redriven"]);
+    assert_eq!(jobs[0].header("x-redriven").as_deref(), Some("5"));
+    let left = client.get_all(DEAD_LETTERS).await.unwrap();
+    assert_eq!(left.iter().map(Message::message_id).collect::<Vec<_>>(), [Some("job-1")]);
+}
+
+#[tokio::test]
+async fn a_redrive_without_a_jobs_queue_leaves_everything_where_it_is() {
+    let (client, uri) = ground("letters-nowhere").await;
+    client.publish(DEAD_LETTERS, (0..5).map(|number| letter(number, "MALFORMED_JOB"))).await.unwrap();
+    client.delete(JOBS).await.unwrap();
+    let ran = run(&["dead-letters", "redrive", "--yes"], &[("amqp.uri", &uri)]).await;
+    let error = ran.error(1);
+    assert!(error.starts_with("no queue is bound") && error.contains("0 were redriven"), "{error}");
+    assert_eq!(client.count(DEAD_LETTERS).await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn a_missing_queue_is_named() {
+    let (_, uri) = bare_ground("letters-missing").await;
+    let ran = run(&["dead-letters", "list"], &[("amqp.uri", &uri)]).await;
+    assert!(ran.error(1).starts_with(&format!("queue {DEAD_LETTERS:?} does not exist")), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_redrive_that_is_killed_loses_none_and_the_next_one_moves_the_rest() {
+    const LETTERS: u64 = 20_000;
+    let (client, uri) = ground("letters-killed").await;
+    client.publish(DEAD_LETTERS, (0..LETTERS).map(|number| letter(number, "MALFORMED_JOB"))).await.unwrap();
+    let redrive = ["dead-letters", "redrive", "--yes"];
+    for moved in [1, 4_000, 8_000] {
+        let mut killed = command(&redrive, &[("amqp.uri", &uri)]);
+        let mut killed = killed.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        eventually(LATER, "letters to be moved", async || Ok((client.count_now(JOBS).await? >= moved).then_some(())))
+            .await
+            .unwrap();
+        assert_eq!(killed.try_wait().unwrap(), None, "it was over before it could be killed");
+        killed.kill().await.unwrap();
+        let count = client.count(JOBS).await.unwrap() + client.count(DEAD_LETTERS).await.unwrap();
+        assert!(u64::from(count) >= LETTERS, "{count}");
+    }
+    run(&redrive, &[("amqp.uri", &uri)]).await.fine();
+    assert_eq!(client.count(DEAD_LETTERS).await.unwrap(), 0);
+    let jobs = client.collect(JOBS, Until::Idle(Duration::from_secs(2)), LATER).await.unwrap();
+    let moved: BTreeSet<&str> = jobs.iter().filter_map(Message::message_id).collect();
+    assert_eq!(moved.len() as u64, LETTERS);
+    let twice = jobs.len() as u64 - LETTERS;
+    assert!(twice <= 3 * 256, "{twice} letters were moved twice, more than were in hand when it was killed");
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_redrive_in_good_order() {
+    let (client, uri) = ground("letters-signal").await;
+    client.publish(DEAD_LETTERS, (0..20_000).map(|number| letter(number, "MALFORMED_JOB"))).await.unwrap();
+    let mut redrive = command(&["dead-letters", "redrive", "--yes"], &[("amqp.uri", &uri)]);
+    let child = redrive.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually(SOON, "letters to be moved", async || Ok((client.count_now(JOBS).await? > 0).then_some(())))
+        .await
+        .unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let jobs = client.count(JOBS).await.unwrap();
+    assert_eq!(said, format!("error: stopped by a signal; {jobs} were redriven, the others are where they were\n"));
+    assert_eq!(client.count(DEAD_LETTERS).await.unwrap(), 20_000 - jobs);
+}
+
+fn letter(number: u64, reason: &str) -> Message {
+    let job = job(&format!("job-{number}")).portal(4711).pair(number.max(1), 2);
+    dead(job, reason, "2026-01-02T03:04:05.678Z").with_header("x-reject-message", &format!("why {number}")).unwrap()
+}
+
+fn dead(job: harness::Job, reason: &str, rejected_at: &str) -> Message {
+    let message = job.to_message().unwrap().with_header("x-reject-category", reason).unwrap();
+    message.with_header("x-rejected-at", rejected_at).unwrap()
+}
+
+fn ids(listed: &[Value]) -> Vec<&str> {
+    listed.iter().map(|letter| letter["id"].as_str().unwrap()).collect()
+}

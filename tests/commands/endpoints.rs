@@ -1,0 +1,50 @@
+//! `pause` and `resume` against a running service.
+
+use std::time::Duration;
+
+use harness::{SimulatorProcess, Worker};
+
+use super::program::{bare_ground, run};
+
+const SOON: Duration = Duration::from_secs(60);
+const TOKEN: &str = "operators-secret";
+
+#[tokio::test]
+async fn an_account_is_paused_and_resumed_in_the_running_service() {
+    let (_, uri) = bare_ground("pause").await;
+    let simulator = SimulatorProcess::start(&[]).await.unwrap();
+    let worker = Worker::builder()
+        .set("amqp.uri", &uri)
+        .set("hubspot.base_url", simulator.uri())
+        .set("hubspot.access_token", "pat")
+        .set("admin.token", TOKEN)
+        .start()
+        .unwrap();
+    worker.ready(SOON).await.unwrap();
+    let listen = worker.admin().strip_prefix("http://").unwrap();
+    let settings = [("admin.listen", listen), ("admin.token", TOKEN)];
+
+    let paused = run(&["pause", "0"], &settings).await;
+    paused.fine();
+    assert!(paused.stderr.contains("ends with the service's process"), "{paused:?}");
+    assert!(paused.stderr.contains("paused = true"), "{paused:?}");
+    assert_eq!(worker.readiness().await.unwrap().0, 503, "its only account is paused");
+    let resumed = run(&["resume", "0", "--json"], &settings).await;
+    assert_eq!(resumed.lines()[0]["paused"], false);
+    worker.ready(SOON).await.unwrap();
+
+    let unknown = run(&["pause", "4711"], &settings).await;
+    assert!(unknown.error(1).contains("no such account"), "{unknown:?}");
+    let lane = run(&["pause", "0", "--lane", "contacts/companies"], &settings).await;
+    assert!(lane.error(1).contains("no jobs of the lane contacts/companies"), "{lane:?}");
+    let stranger = run(&["pause", "0"], &[("admin.listen", listen), ("admin.token", "guessed-secret")]).await;
+    assert!(stranger.error(1).contains("(401)") && !stranger.stderr.contains("guessed"), "{stranger:?}");
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_is_named_with_its_address() {
+    let ran = run(&["resume", "0"], &[("admin.listen", "0.0.0.0:1"), ("admin.token", TOKEN)]).await;
+    let error = ran.error(1);
+    assert!(error.contains("127.0.0.1:1") && error.contains("admin.listen"), "{error}");
+    assert!(!error.contains(TOKEN), "{error}");
+}

@@ -1,0 +1,99 @@
+//! The program run to its end, and ground for it to work on.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use association_archiver::amqp::edges::Outlet;
+use association_archiver::config::{AmqpSettings, SecretSource, SettingKey};
+use harness::{Broker, Client, Worker};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+pub const JOBS: &str = "association-archiver.jobs";
+pub const DEAD_LETTERS: &str = "association-archiver.dead-letters";
+
+const LONGEST_COMMAND: Duration = Duration::from_secs(60);
+const LONGEST_CLOSE: Duration = Duration::from_secs(10);
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Its error, which must be one line; with `code`.
+    pub fn error(&self, code: i32) -> &str {
+        assert_eq!(self.code, code, "{self:?}");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+        self.stderr.trim_end().strip_prefix("error: ").unwrap_or_else(|| panic!("{self:?}"))
+    }
+
+    /// Stdout, where the command went well.
+    pub fn fine(&self) -> &str {
+        assert_eq!(self.code, 0, "{self:?}");
+        &self.stdout
+    }
+
+    pub fn lines(&self) -> Vec<Value> {
+        self.fine().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// Settings by their dotted keys.
+pub type Settings<'a> = &'a [(&'a str, &'a str)];
+
+pub fn command(arguments: &[&str], settings: Settings<'_>) -> Command {
+    let mut command = Worker::command().unwrap();
+    command.args(arguments);
+    for (key, value) in settings {
+        command.env(format!("ARCHIVER__{}", key.to_uppercase().replace('.', "__")), value);
+    }
+    command
+}
+
+pub async fn run(arguments: &[&str], settings: Settings<'_>) -> Ran {
+    run_with(arguments, settings, "").await
+}
+
+/// With something on stdin.
+pub async fn run_with(arguments: &[&str], settings: Settings<'_>, stdin: &str) -> Ran {
+    let mut command = command(arguments, settings);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let text = stdin.to_owned();
+    let writing = tokio::spawn(async move {
+        // A command that does not want it closes the pipe.
+        let _ = pipe.write_all(text.as_bytes()).await;
+    });
+    let output = tokio::time::timeout(LONGEST_COMMAND, child.wait_with_output()).await;
+    let output = output.unwrap_or_else(|_| panic!("{arguments:?} does not end")).unwrap();
+    writing.await.unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A virtual host without queues.
+pub async fn bare_ground(name: &str) -> (Client, String) {
+    let vhost = Broker::shared().await.unwrap().vhost(name).await.unwrap();
+    (Client::new(&vhost.uri), vhost.uri)
+}
+
+/// A virtual host in which a service has declared what it needs.
+pub async fn ground(name: &str) -> (Client, String) {
+    let (client, uri) = bare_ground(name).await;
+    let settings = AmqpSettings {
+        uri: SecretSource::inline(SettingKey::new("amqp.uri"), uri.as_str().into()),
+        ..AmqpSettings::default()
+    };
+    let outlet = Outlet::start(&settings).await.unwrap();
+    outlet.publisher.close(LONGEST_CLOSE).await;
+    outlet.closer.close().await;
+    (client, uri)
+}
