@@ -6,7 +6,7 @@ mod arguments;
 mod check;
 mod completions;
 mod dead_letters;
-mod enqueue;
+pub mod enqueue;
 mod exit;
 mod lane;
 mod logging;

@@ -14,7 +14,7 @@ pub enum Taken {
 /// Mutations for one target in an ordinary run: a second or two, unoptimised.
 const EXECUTIONS: usize = 2_000;
 /// Targets that share a long run.
-const TARGETS: usize = 5;
+const TARGETS: usize = 6;
 
 /// Runs `target`, which panics where it finds a promise broken. The environment variable `EXECUTIONS` says how many
 /// mutations all targets together are to see.

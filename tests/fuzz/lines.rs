@@ -14,7 +14,7 @@ const LIMITS: JobLimits = JobLimits { max_bytes: 600, max_pairs: 20 };
 #[test]
 fn every_line_is_a_job_or_is_answered() {
     campaign::run("lines", |input| {
-        let expected = split(input);
+        let expected = split(input, LIMITS.max_bytes);
         for capacity in [1, 7, 8192] {
             assert_eq!(lines_of(input, capacity), expected, "read in pieces of {capacity}");
         }
@@ -41,26 +41,30 @@ fn every_line_is_a_job_or_is_answered() {
 }
 
 /// The lines as they should be read: at most one byte more than is allowed, so that it is refused.
-fn split(input: &[u8]) -> Vec<Vec<u8>> {
+pub fn split(input: &[u8], max_bytes: usize) -> Vec<Vec<u8>> {
     let mut lines: Vec<Vec<u8>> = input.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
     if lines.last().is_some_and(Vec::is_empty) {
         lines.pop();
     }
-    lines.iter_mut().for_each(|line| line.truncate(LIMITS.max_bytes + 1));
+    lines.iter_mut().for_each(|line| line.truncate(max_bytes + 1));
     lines
 }
 
 fn lines_of(input: &[u8], capacity: usize) -> Vec<Vec<u8>> {
     let mut reader = BufReader::with_capacity(capacity, input);
-    let whole = async {
+    at_once(async {
         let (mut line, mut lines) = (Vec::new(), Vec::new());
         while next_line(&mut reader, &mut line, LIMITS.max_bytes).await.unwrap() {
             lines.push(line.clone());
         }
         lines
-    };
-    match std::pin::pin!(whole).poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
-        std::task::Poll::Ready(lines) => lines,
-        std::task::Poll::Pending => panic!("what is in memory is always ready"),
+    })
+}
+
+/// What a future gives that need not wait, since all is in memory.
+pub fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match std::pin::pin!(future).poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+        std::task::Poll::Ready(output) => output,
+        std::task::Poll::Pending => panic!("waits for something"),
     }
 }

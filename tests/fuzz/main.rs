@@ -12,4 +12,5 @@ mod lines;
 mod mutation;
 mod outcomes;
 mod replies;
+mod rows;
 mod settings;
