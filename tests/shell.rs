@@ -138,8 +138,7 @@ async fn a_loss_while_a_retry_waits_leaves_nothing_behind() {
     bench.arrive(Arrival::Lost { generation: 1 }).await;
     bench.deliver_as(2, 0..10, 100).await;
     let departed = bench.finish().await;
-    // What became of the first is told, for whoever remembers it; nobody publishes for a delivery that is void.
-    let mut expected = all(0..10, End::Archived);
+    let mut expected = all(0..10, End::Forgotten);
     expected.extend(all(100..110, End::Archived));
     assert_eq!(departed, expected);
 }

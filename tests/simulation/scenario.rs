@@ -210,7 +210,7 @@ pub fn choose<'a, T>(rng: &mut Rng, among: &'a [T]) -> &'a T {
 }
 
 fn policy(rng: &mut Rng, in_hand: bool, prefetch: usize) -> EnginePolicy {
-    let longest_hold = Duration::from_secs(*choose(rng, &[20, 60, 490]));
+    let longest_hold = Duration::from_secs(*choose(rng, &[490, 3_600]));
     EnginePolicy {
         caps: Caps { from: *choose(rng, &[3, 10, 100]), pairs: *choose(rng, &[5, 30, 1_000]) },
         linger: Duration::from_millis(*choose(rng, &[0, 50, 200])),
