@@ -261,7 +261,7 @@ impl Engine {
     }
 
     /// Takes out the returned batches at the head whose jobs have all left since.
-    fn drop_deserted(&mut self, key: LaneKey, now: Now) {
+    pub(super) fn drop_deserted(&mut self, key: LaneKey, now: Now) {
         while let Some(due) = self.lanes.get(key).and_then(Lane::next_due)
             && self
                 .batches

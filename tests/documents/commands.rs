@@ -97,7 +97,10 @@ fn command_lines(document: &Document) -> Vec<(Place, Vec<String>)> {
     let consoles = document.fences().into_iter().filter(|fence| fence.language == "console");
     let typed = consoles.flat_map(|fence| typed(&fence.text)).map(|line| (Place::Console, line));
     let named = document.spans().into_iter().map(|span| (Place::Sentence, span));
-    typed.chain(named).flat_map(|(place, line)| of_the_worker(&line).into_iter().map(move |line| (place, line))).collect()
+    typed
+        .chain(named)
+        .flat_map(|(place, line)| of_the_worker(&line).into_iter().map(move |line| (place, line)))
+        .collect()
 }
 
 /// What follows the prompts.
@@ -110,7 +113,8 @@ fn of_the_worker(line: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     let words = words(line);
     for command in words.split(|word| ["&&", "||", "|", ";"].contains(&word.as_str())) {
-        let is_variable = |word: &String| word.split_once('=').is_some_and(|(name, _)| !name.is_empty() && !name.starts_with('-'));
+        let is_variable =
+            |word: &String| word.split_once('=').is_some_and(|(name, _)| !name.is_empty() && !name.starts_with('-'));
         let mut rest = command.iter().skip_while(|word| is_variable(word) || *word == "sudo").cloned().peekable();
         if rest.next_if(|word| word == NAME).is_some() {
             found.push(rest.take_while(|word| !word.starts_with(['>', '<', '#']) && word != "2>").collect());

@@ -70,7 +70,8 @@ fn every_endpoint_is_documented() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_field_of_an_answer_is_documented() -> Result<()> {
     let stage = Stage::set("documents-endpoints", &[]).await?;
-    let builder = stage.worker_without_account().config("[[hubspot.accounts]]\naccess_token = \"pat\"\npaused = true\n");
+    let builder =
+        stage.worker_without_account().config("[[hubspot.accounts]]\naccess_token = \"pat\"\npaused = true\n");
     let worker = stage.start(&builder).await?;
     harness::eventually(START_LIMIT, "a paused account in /status", async || {
         Ok((!worker.status().await?["accounts"][0]["pause"].is_null()).then_some(()))
@@ -108,6 +109,7 @@ fn collect(value: &Value, fields: &mut BTreeSet<String>) {
 
 fn matches(route: &str, path: &str) -> bool {
     let (route, path): (Vec<&str>, Vec<&str>) = (route.split('/').collect(), path.split('/').collect());
-    let same = |(of_route, of_path): (&&str, &&str)| of_route.starts_with('{') && !of_path.is_empty() || of_route == of_path;
+    let same =
+        |(of_route, of_path): (&&str, &&str)| of_route.starts_with('{') && !of_path.is_empty() || of_route == of_path;
     route.len() == path.len() && route.iter().zip(&path).all(same)
 }

@@ -61,7 +61,8 @@ fn every_job_and_outcome_shown_is_one() {
             } else if shown.get("status").is_some() {
                 outcomes += 1;
                 wrong.extend(faults_of_outcome(&shown, &real).into_iter().map(|fault| format!("{place}: {fault}")));
-                wrong.extend(outcome_schema.iter_errors(&shown).map(|error| format!("{place}: by the schema, {error}")));
+                wrong
+                    .extend(outcome_schema.iter_errors(&shown).map(|error| format!("{place}: by the schema, {error}")));
             } else {
                 wrong.push(format!("{place}: neither a job nor an outcome, and so not checked"));
             }

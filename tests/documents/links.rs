@@ -12,8 +12,10 @@ fn every_link_between_documents_leads_somewhere() {
     let mut wrong = Vec::new();
     for document in all() {
         for link in document.links().iter().filter(|link| !link.contains("://") && !link.starts_with("mailto:")) {
-            let (file, anchor) = link.split_once('#').map_or((link.as_str(), None), |(file, anchor)| (file, Some(anchor)));
-            let target = if file.is_empty() { PathBuf::from(&document.path) } else { within(document.directory(), file) };
+            let (file, anchor) =
+                link.split_once('#').map_or((link.as_str(), None), |(file, anchor)| (file, Some(anchor)));
+            let target =
+                if file.is_empty() { PathBuf::from(&document.path) } else { within(document.directory(), file) };
             if !root().join(&target).exists() {
                 wrong.push(format!("{}: {link}: there is no {}", document.path, target.display()));
             } else if let Some(anchor) = anchor

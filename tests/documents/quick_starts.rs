@@ -45,7 +45,8 @@ async fn the_one_in_node_works() -> Result<()> {
 
 #[test]
 fn there_is_one_for_each_language() {
-    for (heading, language) in [("Python", "python"), ("Node", "js"), ("Go", "go"), ("Java", "java"), ("Ruby", "ruby")] {
+    for (heading, language) in [("Python", "python"), ("Node", "js"), ("Go", "go"), ("Java", "java"), ("Ruby", "ruby")]
+    {
         let program = quick_start(heading, language);
         for needed in ["AMQP_URI", "association-archiver.results", "jobs", "jobId", "inputs"] {
             assert!(program.contains(needed), "{heading}: {needed}");

@@ -22,21 +22,25 @@ fn keys() -> BTreeSet<String> {
 fn exists(mention: &str, keys: &BTreeSet<String>) -> bool {
     let mention = mention.trim_end_matches(".*");
     [mention.to_owned(), format!("{ACCOUNT}{mention}")].iter().any(|name| {
-        keys.iter().any(|key| key.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])))
+        keys.iter().any(|key| {
+            key.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
     })
 }
 
 #[test]
 fn every_setting_named_exists() {
     let keys = keys();
-    let sections: BTreeSet<&str> = keys.iter().filter_map(|key| key.split(['.', '[']).next()).chain(["oauth"]).collect();
+    let sections: BTreeSet<&str> =
+        keys.iter().filter_map(|key| key.split(['.', '[']).next()).chain(["oauth"]).collect();
     let mut named = 0;
     let mut wrong = Vec::new();
     for document in all() {
         for span in document.spans() {
             for word in span.split([' ', ',', '(', ')', '=', '"', ':']) {
                 let word = word.trim_start_matches('[').trim_end_matches("]]");
-                let is_name = word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._*[]".contains(&b));
+                let is_name =
+                    word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._*[]".contains(&b));
                 let of_settings = word.split_once('.').is_some_and(|(section, _)| sections.contains(section));
                 if !is_name || !of_settings || FILE_ENDINGS.iter().any(|ending| word.ends_with(ending)) {
                     continue;
@@ -102,7 +106,12 @@ fn every_example_of_settings_loads() {
             load(format!("{}:{}", document.path, fence.line), &fence.text);
         }
     }
-    for path in ["config/default.toml", "deploy/systemd/config.toml", "deploy/compose/worker.toml", "deploy/docker/default.toml"] {
+    for path in [
+        "config/default.toml",
+        "deploy/systemd/config.toml",
+        "deploy/compose/worker.toml",
+        "deploy/docker/default.toml",
+    ] {
         load(path.to_owned(), &std::fs::read_to_string(root().join(path)).unwrap());
     }
     assert!(loaded > 4, "no example was found in the documents");

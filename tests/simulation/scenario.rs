@@ -222,7 +222,11 @@ fn policy(rng: &mut Rng, in_hand: bool, prefetch: usize) -> EnginePolicy {
         },
         isolation_requests: *choose(rng, &[0, 10, 200, 200]),
         max_in_flight: *choose(rng, &[1, 8, 64]),
-        waiting: if in_hand { Waiting::InHand { give_up_after: Duration::from_secs(86_400) } } else { Waiting::Outside { longest_hold, prefetch } },
+        waiting: if in_hand {
+            Waiting::InHand { give_up_after: Duration::from_secs(86_400) }
+        } else {
+            Waiting::Outside { longest_hold, prefetch }
+        },
     }
 }
 

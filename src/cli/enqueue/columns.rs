@@ -178,7 +178,7 @@ mod tests {
         let header = "from_object_type,from_id,to_object_type,to_id";
         let id = |header: &str, row: &str| job(header, row).unwrap()["jobId"].as_str().unwrap().to_owned();
         let first = id(header, "contacts,101,companies,9001");
-        insta::assert_snapshot!(first, @"");
+        insta::assert_snapshot!(first, @"d02f975a-a4a4-5c4c-9b2d-6599d4fa1419");
         assert_eq!(first, id("to_id,to_object_type,from_id,from_object_type", "9001,companies,101,contacts"));
         assert_eq!(first, id(&format!("{header},job_id"), "contacts,101,companies,9001,"));
         for other in ["contacts,101,companies,9002", "contacts,1019,companies,001", "deals,101,companies,9001"] {
