@@ -325,30 +325,6 @@ async fn what_comes_back_to_one_lane_is_not_taken_for_anothers() {
 }
 
 #[tokio::test]
-async fn a_settlement_that_cannot_be_sent_is_not_taken_for_done() {
-    let broker = Broker::shared().await.unwrap();
-    let (client, _) = own_vhost("unsent").await;
-    let relay = Relay::start(broker.address()).await.unwrap();
-    let mut edges = Edges::start(&settings(&relay.through(&broker.uri_as("guest", "guest", "unsent")))).await.unwrap();
-    client.publish(JOBS, jobs(0..10)).await.unwrap();
-    let held = take(&mut edges, 10).await;
-    relay.refuse();
-    relay.cut();
-    let lost = tokio::time::timeout(SOON, edges.intake.next()).await.unwrap();
-    assert!(matches!(lost, Some(IntakeEvent::Lost(Generation(1)))), "{lost:?}");
-    edges.settler.settle(held.into_iter().map(|job| job.receipt.hand_back()).collect()).await;
-    eventually(SOON, "word of the failure", async || {
-        Ok((edges.health.failed_acknowledgements.get() == 10).then_some(()))
-    })
-    .await
-    .unwrap();
-    relay.resume();
-    answer_all(&mut edges, 10).await;
-    stop(edges).await;
-    assert_eq!(client.count(JOBS).await.unwrap(), 0);
-}
-
-#[tokio::test]
 async fn draining_hands_back_what_nobody_has_seen_and_settles_the_rest() {
     let (client, mut settings) = own_vhost("drain").await;
     settings.prefetch = NonZeroU16::new(6_000).unwrap();
