@@ -1,6 +1,7 @@
 //! Looking through the dead letters without taking them: each message is seen once and held, and goes back to the queue
 //! at the end unless it was acknowledged.
 
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -24,10 +25,14 @@ use crate::config::AmqpSettings;
 const ROUND: u16 = 64;
 /// Without a message for so long, the broker is asked whether there still is one.
 const LULL: Duration = Duration::from_millis(500);
+/// Messages given back before it is awaited that they are on their way.
+const GIVEN_BACK_AT_ONCE: usize = 1_000;
+/// What has not been given back by then goes back with the connection, in whatever order.
+const LONGEST_GIVING_BACK: Duration = Duration::from_secs(60);
 /// Acknowledgements sent just before the end can get lost on quorum queues.
 const LAST_ACKS: Duration = Duration::from_millis(250);
 
-/// A look at every message that was in the dead-letter queue when it began. Memory does not grow with the queue.
+/// A look at every message that was in the dead-letter queue when it began. Of those seen only their tags are kept.
 ///
 /// Whatever ends it, even the end of the process, gives back what was not acknowledged. The broker counts each look as a
 /// delivery of the messages seen.
@@ -39,7 +44,8 @@ pub struct Browser {
     there: u32,
     seen: u32,
     round: Option<Round>,
-    last_tag: Option<u64>,
+    /// Of the messages that go back, in the order in which they came.
+    held: VecDeque<u64>,
 }
 
 #[derive(Debug)]
@@ -103,7 +109,7 @@ impl Browser {
             Ok(Err(error)) => return Err(fault_of(&error, &queue)),
             Err(_elapsed) => return Err(BrowseFault::Silent { queue: queue.to_string() }),
         };
-        Ok(Self { connection, channel, queue, there, seen: 0, round: None, last_tag: None })
+        Ok(Self { connection, channel, queue, there, seen: 0, round: None, held: VecDeque::new() })
     }
 
     /// How many messages were there when it began.
@@ -129,7 +135,7 @@ impl Browser {
         };
         self.seen += 1;
         round.left -= 1;
-        self.last_tag = Some(delivery.delivery_tag);
+        self.held.push_back(delivery.delivery_tag);
         let found =
             Found { body: delivery.data, properties: Properties::new(delivery.properties), tag: delivery.delivery_tag };
         let over = round.left == 0;
@@ -141,7 +147,12 @@ impl Browser {
     }
 
     /// The broker may forget these messages: what came of them is published.
-    pub async fn acknowledge(&self, holds: Vec<(Hold, Published)>) -> Result<(), BrowseFault> {
+    pub async fn acknowledge(&mut self, holds: Vec<(Hold, Published)>) -> Result<(), BrowseFault> {
+        let tags: HashSet<u64> = holds.iter().map(|(hold, _)| hold.tag).collect();
+        // They are among the last that were seen, so that most of what is held need not be looked at.
+        let first = tags.iter().min().copied().unwrap_or(u64::MAX);
+        let latest = self.held.split_off(self.held.partition_point(|tag| *tag < first));
+        self.held.extend(latest.into_iter().filter(|tag| !tags.contains(tag)));
         let acks = holds.into_iter().map(|(hold, proof)| {
             proof.spend();
             self.channel.basic_ack(hold.tag, BasicAckOptions { multiple: false })
@@ -159,17 +170,25 @@ impl Browser {
     pub async fn close(mut self) {
         let give_back = async {
             self.end_round().await.ok()?;
-            // Explicitly, since from RabbitMQ 4.3 on only the end of a channel counts as a delivery in vain.
-            if let Some(tag) = self.last_tag {
-                let all = BasicNackOptions { multiple: true, requeue: true };
-                self.channel.basic_nack(tag, all).await.ok()?;
-            }
+            self.give_back().await.ok()?;
             sleep(LAST_ACKS).await;
             ready(&self.channel, &self.queue).await.ok()
         };
         // What fails here does the broker itself when the connection is gone.
-        let _ = timeout(CALL_TIMEOUT, give_back).await;
+        let _ = timeout(LONGEST_GIVING_BACK, give_back).await;
         let _ = timeout(CLOSE_TIMEOUT, self.connection.close(200, "OK".into())).await;
+    }
+
+    /// Explicitly, since from RabbitMQ 4.3 on only the end of a channel counts as a delivery in vain; and one by one,
+    /// since the broker shuffles what it is given back together.
+    async fn give_back(&mut self) -> lapin::Result<()> {
+        let one = BasicNackOptions { multiple: false, requeue: true };
+        while !self.held.is_empty() {
+            let some = self.held.drain(..self.held.len().min(GIVEN_BACK_AT_ONCE));
+            let nacks = some.map(|tag| self.channel.basic_nack(tag, one));
+            all_in_order(nacks).await.into_iter().collect::<lapin::Result<Vec<()>>>()?;
+        }
+        Ok(())
     }
 
     /// A subscription of its own for each round: the messages of earlier rounds stay held when it is cancelled, and the

@@ -115,8 +115,9 @@ async fn what_is_redriven_comes_back_as_it_was_but_counted() {
         (jobs[0].body.clone(), jobs[0].message_id(), jobs[0].correlation_id()),
         (body, Some("job-2"), Some("c"))
     );
-    let headers: Vec<&str> =
-        jobs[0].properties.headers().as_ref().unwrap().inner().keys().map(|name| name.as_str()).collect();
+    // The broker adds its own count to what is read one by one.
+    let headers = jobs[0].properties.headers().as_ref().unwrap().inner().keys().map(|name| name.as_str());
+    let headers: Vec<&str> = headers.filter(|name| *name != "x-delivery-count").collect();
     assert_eq!(headers, ["traceparent", "x-redriven"]);
     assert_eq!(jobs[0].header("x-redriven").as_deref(), Some("5"));
     let left = client.get_all(DEAD_LETTERS).await.unwrap();

@@ -143,7 +143,7 @@ impl<'a> Moving<'a> {
         self.move_batch(browser, sender).await
     }
 
-    async fn move_batch(&mut self, browser: &Browser, sender: &Sender) -> Result<(), String> {
+    async fn move_batch(&mut self, browser: &mut Browser, sender: &Sender) -> Result<(), String> {
         self.batch_bytes = 0;
         if self.batch.is_empty() {
             return Ok(());
