@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test lint bench bench-all bench-rivals simulate build clean
+.PHONY: help demo test lint bench bench-all bench-rivals simulate fuzz bite build deb clean chaos soak
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,7 @@ test: broker ## everything: unit, property, simulation, a real RabbitMQ, the bui
 lint: ## formatting, clippy, licences and bans
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@deploy/deny.sh
 
 bench: bench-programs ## the worker against a bare pass-through, and under a ceiling (BENCH="--json FILE" and so on)
 	target/quick/throughput $(BENCH)
@@ -34,8 +35,28 @@ bench-rivals: bench-programs ## also against the same job hand-written in Node a
 simulate: ## the engine through SEEDS=100000 random histories
 	SEEDS=$(or $(SEEDS),100000) cargo test --release --locked --test simulation -- --nocapture
 
+fuzz: ## all that reads input, fed with EXECUTIONS=10000000 mutations of tests/fuzz/corpus
+	EXECUTIONS=$(or $(EXECUTIONS),10000000) CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo test --workspace --locked --test fuzz -- --nocapture
+
+bite: broker ## seeds the bugs of tests/bite one at a time, and sees a test fail for each (BUGS="name...": only these)
+	@tests/bite.sh $(BUGS)
+chaos: broker ## every fault on real brokers, the slow ones too: MINUTES=3 of random ones, SEED repeats them
+	cargo build --workspace --bins --locked
+	MINUTES=$(MINUTES) SEED=$(SEED) cargo test --locked --test chaos -- --nocapture --include-ignored --skip soak
+
+soak: ## the worker under random faults for MINUTES=30: whether anything grows
+	MINUTES=$(MINUTES) SEED=$(SEED) deploy/soak.sh
+
 build: ## the release binary
 	cargo build --release --locked
+
+deb: ## a Debian package, tried in a root of its own (needs cargo-deb: cargo install cargo-deb --locked)
+	cargo build --release --locked
+	rm -rf target/deb && mkdir -p target/deb/man
+	target/release/association-archiver man target/deb/man
+	for shell in bash zsh fish; do target/release/association-archiver completions $$shell >target/deb/$$shell || exit; done
+	cargo deb --no-build --locked
+	deploy/debian/check.sh target/debian/association-archiver_*.deb
 
 clean: ## what was built
 	cargo clean

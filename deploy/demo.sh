@@ -30,7 +30,7 @@ choose_way() {
 }
 
 build() {
-    say "building (the first time some 3 minutes on two cores, later a second)"
+    say "building (the first time it takes some minutes, later a second)"
     # All of the workspace, as `make test` builds it: another selection would build the dependencies twice.
     cargo build --locked --bins --workspace ||
         stop "the build failed; its reason is above"

@@ -292,6 +292,63 @@ async fn a_stuck_job_holds_up_no_other() {
 }
 
 #[tokio::test]
+async fn what_comes_back_to_one_lane_is_not_taken_for_anothers() {
+    let (client, mut settings) = own_vhost("lanes").await;
+    stop(Edges::start(&settings).await.unwrap()).await;
+    settings.declare_topology = false;
+    let mut edges = Edges::start(&settings).await.unwrap();
+    let delay = format!("{JOBS}.delay.1h");
+    client.delete(&delay).await.unwrap();
+    client.publish(JOBS, jobs(0..2_000)).await.unwrap();
+    let mut held = take(&mut edges, 2_000).await;
+    // Lists go to the lanes in turn: one gets all that comes back.
+    while !held.is_empty() {
+        let rest = held.split_off(50);
+        let parks = held.split_off(25);
+        edges.publisher.publish(held.into_iter().map(outcome).collect()).await;
+        edges.publisher.publish(parks.into_iter().map(|job| parked(job, Tier::OneHour)).collect()).await;
+        held = rest;
+    }
+    eventually(SOON, "1,000 published, 1,000 returned", async || {
+        let health = &edges.health;
+        Ok((health.acknowledged.get() == 1_000 && health.returned.get() >= 1_000).then_some(()))
+    })
+    .await
+    .unwrap();
+    client.declare_quorum(&delay, &[]).await.unwrap();
+    client.bind(&delay, "association-archiver", &delay).await.unwrap();
+    published(&edges, 2_000).await;
+    stop(edges).await;
+    assert_eq!(client.count(RESULTS).await.unwrap(), 1_000);
+    assert_eq!(client.count(&delay).await.unwrap(), 1_000);
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_settlement_that_cannot_be_sent_is_not_taken_for_done() {
+    let broker = Broker::shared().await.unwrap();
+    let (client, _) = own_vhost("unsent").await;
+    let relay = Relay::start(broker.address()).await.unwrap();
+    let mut edges = Edges::start(&settings(&relay.through(&broker.uri_as("guest", "guest", "unsent")))).await.unwrap();
+    client.publish(JOBS, jobs(0..10)).await.unwrap();
+    let held = take(&mut edges, 10).await;
+    relay.refuse();
+    relay.cut();
+    let lost = tokio::time::timeout(SOON, edges.intake.next()).await.unwrap();
+    assert!(matches!(lost, Some(IntakeEvent::Lost(Generation(1)))), "{lost:?}");
+    edges.settler.settle(held.into_iter().map(|job| job.receipt.hand_back()).collect()).await;
+    eventually(SOON, "word of the failure", async || {
+        Ok((edges.health.failed_acknowledgements.get() == 10).then_some(()))
+    })
+    .await
+    .unwrap();
+    relay.resume();
+    answer_all(&mut edges, 10).await;
+    stop(edges).await;
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn draining_hands_back_what_nobody_has_seen_and_settles_the_rest() {
     let (client, mut settings) = own_vhost("drain").await;
     settings.prefetch = NonZeroU16::new(6_000).unwrap();
@@ -324,21 +381,20 @@ async fn draining_hands_back_what_nobody_has_seen_and_settles_the_rest() {
 }
 
 #[tokio::test]
-async fn a_deleted_jobs_queue_is_declared_again_and_used() {
+async fn a_deleted_jobs_queue_is_declared_again_and_what_was_in_hand_is_answered() {
     let (client, settings) = own_vhost("deleted").await;
     let mut edges = Edges::start(&settings).await.unwrap();
     client.publish(JOBS, jobs(0..10)).await.unwrap();
-    let lost = take(&mut edges, 10).await;
+    let in_hand = take(&mut edges, 10).await;
     client.delete(JOBS).await.unwrap();
-    let Some(IntakeEvent::Lost(Generation(1))) = edges.intake.next().await else { panic!("no word of the loss") };
-    edges.publisher.publish(lost.into_iter().map(outcome).collect()).await;
-    assert_eq!(stale(&edges, 10).await.len(), 10);
     eventually(SOON, "a new jobs queue", async || Ok(client.exists(JOBS).await?.then_some(()))).await.unwrap();
     client.publish(JOBS, jobs(10..20)).await.unwrap();
+    edges.publisher.publish(in_hand.into_iter().map(outcome).collect()).await;
+    published(&edges, 10).await;
     answer_all(&mut edges, 10).await;
     stop(edges).await;
     let outcomes = client.get_all(RESULTS).await.unwrap();
-    assert_eq!(bodies(&outcomes), bodies(&jobs(10..20)));
+    assert_eq!(bodies(&outcomes), bodies(&jobs(0..20)));
 }
 
 #[tokio::test]

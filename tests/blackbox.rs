@@ -1,6 +1,6 @@
 //! The built program from outside: jobs in, outcomes out, against a real RabbitMQ and a simulated HubSpot.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation)]
 
 #[path = "blackbox/lines.rs"]
 mod lines;
@@ -9,7 +9,7 @@ mod messages;
 #[path = "blackbox/refusing.rs"]
 mod refusing;
 #[path = "blackbox/stage.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "shared by two programs, each of which uses a part")]
 mod stage;
 #[path = "blackbox/stopping.rs"]
 mod stopping;

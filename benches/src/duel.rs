@@ -43,6 +43,13 @@ pub struct Standing {
     pub samples: Vec<Sample>,
 }
 
+impl Standing {
+    /// This contestant's figure over another's, round by round: what disturbs the machine for a while disturbs both.
+    pub fn ratio_to(&self, other: &Self, figure: impl Fn(&Sample) -> f64) -> Spread {
+        Spread::of(self.samples.iter().zip(&other.samples).map(|(own, its)| figure(own) / figure(its)))
+    }
+}
+
 /// Runs every contestant once a round and tells `heard` of each run.
 pub async fn duel(
     arena: &Arena,

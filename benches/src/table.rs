@@ -13,17 +13,17 @@ pub fn print_run(contestant: &str, sample: &Sample) {
     );
 }
 
-/// Medians with their spread, and each contestant's ratio to the first.
+/// Medians with their spread, and each contestant's ratio to the first of its round.
 pub fn print_standings(case: &Case, rounds: usize, standings: &[Standing]) {
     let workload = &case.workload;
     println!(
         "\n{}: {} jobs, {} pairs a job, {} lanes, {} portals, {:?} queues, latency {}; medians of {rounds} [min–max]",
         case.name, workload.jobs, workload.pairs_per_job, workload.lanes, workload.portals, case.queues, case.latency
     );
-    println!("  {:<22} {:>28} {:>22} {:>20} {:>10}", "", "jobs/s", "CPU µs a job", "peak RSS MB", "requests");
+    println!("  {:<29} {:>28} {:>22} {:>20} {:>10}", "", "jobs/s", "CPU µs a job", "peak RSS MB", "requests");
     for standing in standings {
         println!(
-            "  {:<22} {:>28} {:>22} {:>20} {:>10.0}",
+            "  {:<29} {:>28} {:>22} {:>20} {:>10.0}",
             standing.contestant,
             spread(&standing.jobs_per_second, 0),
             spread(&standing.cpu_micros_per_job, 1),
@@ -33,13 +33,12 @@ pub fn print_standings(case: &Case, rounds: usize, standings: &[Standing]) {
     }
     let Some((first, others)) = standings.split_first() else { return };
     for other in others {
-        let ratio = |own: &Spread, floor: &Spread| own.median / floor.median;
         println!(
-            "  {:<22} {:>28.2} {:>22.2} {:>20.2}",
-            format!("  ÷ {}", first.contestant),
-            ratio(&other.jobs_per_second, &first.jobs_per_second),
-            ratio(&other.cpu_micros_per_job, &first.cpu_micros_per_job),
-            ratio(&other.peak_rss_mb, &first.peak_rss_mb)
+            "  {:<29} {:>28} {:>22} {:>20}",
+            format!("{} ÷ floor", other.contestant),
+            spread(&other.ratio_to(first, |sample| sample.jobs_per_second), 2),
+            spread(&other.ratio_to(first, |sample| sample.cpu_micros_per_job), 2),
+            spread(&other.ratio_to(first, |sample| sample.peak_rss_mb), 2)
         );
     }
     println!("  fewest requests possible: {}", workload.fewest_requests());

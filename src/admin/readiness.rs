@@ -89,8 +89,11 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
     let broker = &snapshot.broker;
     let blocked = "a resource alarm of the broker holds outcomes back";
     let overfull = "the jobs in hand occupy too much memory (amqp.max_held_bytes): no new ones are taken for now";
-    let warnings = [(broker.blocked, blocked), (broker.overfull, overfull)];
-    warnings.into_iter().filter(|(applies, _)| *applies).map(|(_, warning)| warning.to_owned()).collect()
+    let standing = [(broker.blocked, blocked), (broker.overfull, overfull)];
+    let standing = standing.into_iter().filter(|(applies, _)| *applies).map(|(_, warning)| warning.to_owned());
+    // Without the connection it is a reason instead.
+    let unpublished = broker.publishing_trouble.as_deref().filter(|_| broker.publishing);
+    standing.chain(unpublished.map(|cause| with_cause("messages wait to be published", Some(cause)))).collect()
 }
 
 fn with_cause(what: &str, cause: Option<&str>) -> String {

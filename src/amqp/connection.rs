@@ -132,15 +132,18 @@ impl Dial {
                     if let AsyncTcpStream::Plain(stream) = &plain {
                         socket.hold(stream.get_ref().as_fd().try_clone_to_owned()?.into());
                     }
-                    let stream = match uri.scheme {
-                        AMQPScheme::AMQP => plain,
+                    match uri.scheme {
+                        AMQPScheme::AMQP => {
+                            socket.reach(Stage::Handshake);
+                            io::Result::Ok(plain)
+                        }
                         AMQPScheme::AMQPS => {
                             socket.reach(Stage::Tls);
-                            plain.into_tls(&uri.authority.host, tls.as_ref()).await?
+                            let stream = plain.into_tls(&uri.authority.host, tls.as_ref()).await?;
+                            socket.reach(Stage::HandshakeInTls);
+                            Ok(stream)
                         }
-                    };
-                    socket.reach(Stage::Handshake);
-                    io::Result::Ok(stream)
+                    }
                 };
                 let stream = timeout(TRANSPORT_TIMEOUT, transport).await.map_err(io::Error::from)??;
                 if let Some(first_words) = &first_words {
@@ -175,7 +178,13 @@ fn explain(error: &lapin::Error, stage: Stage, at: String, vhost: String) -> Con
         Some(NOT_ALLOWED) => ConnectFault::VhostRefused { at, vhost, cause: reply_text(error).unwrap_or_default() },
         _ => match stage {
             Stage::Tls => ConnectFault::Tls { at, cause: plain_cause(error) },
-            Stage::Tcp | Stage::Handshake => ConnectFault::Unreachable { at, cause: plain_cause(error) },
+            // A broker that refuses our certificate says so, or hangs up, only after our side of TLS is done.
+            Stage::HandshakeInTls if matches!(error.kind(), ErrorKind::IOError(_)) => {
+                ConnectFault::Tls { at, cause: plain_cause(error) }
+            }
+            Stage::Tcp | Stage::Handshake | Stage::HandshakeInTls => {
+                ConnectFault::Unreachable { at, cause: plain_cause(error) }
+            }
         },
     }
 }
@@ -195,6 +204,7 @@ enum Stage {
     Tcp,
     Tls,
     Handshake,
+    HandshakeInTls,
 }
 
 impl Stage {
@@ -202,7 +212,7 @@ impl Stage {
         match self {
             Self::Tcp => "it does not answer",
             Self::Tls => "it accepts connections but does not answer in TLS",
-            Self::Handshake => "it accepts connections but does not answer in AMQP",
+            Self::Handshake | Self::HandshakeInTls => "it accepts connections but does not answer in AMQP",
         }
     }
 }

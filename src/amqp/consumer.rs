@@ -123,7 +123,9 @@ enum End {
 /// What reading the stream came to.
 enum Read {
     More,
-    Ended(String),
+    /// The broker ended the consumer, as it does when the queue is deleted. The channel may live.
+    Cancelled,
+    Failed(String),
 }
 
 impl Subscriber {
@@ -184,6 +186,7 @@ impl Subscriber {
         let events = self.events.clone();
         let mut ready = VecDeque::new();
         let mut delivered = 0;
+        let mut cancellations = Backoff::default();
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         looks.reset();
@@ -203,6 +206,7 @@ impl Subscriber {
                 read = read(&mut consumer, self.generation, &self.wiring.held, &mut ready) => match read {
                     Read::More => {
                         delivered += 1;
+                        cancellations.reset();
                         if self.wiring.prefetch.is_overfull(self.wiring.held.bytes()) {
                             let rest = std::mem::take(&mut ready);
                             consumer = match self.relieve(channel, consumer, rest).await {
@@ -211,7 +215,13 @@ impl Subscriber {
                             };
                         }
                     }
-                    Read::Ended(why) => return End::Lost(why),
+                    Read::Cancelled => {
+                        consumer = match self.resubscribe(channel, &mut cancellations, &mut ready).await {
+                            Ok(consumer) => consumer,
+                            Err(end) => return end,
+                        };
+                    }
+                    Read::Failed(why) => return End::Lost(why),
                 },
                 _ = looks.tick() => {
                     if self.is_silent(std::mem::take(&mut delivered)) {
@@ -293,6 +303,41 @@ impl Subscriber {
         self.consume_again(channel).await
     }
 
+    /// A deleted queue takes its messages with it: those in hand are delivered to nobody again, and are answered as long
+    /// as the channel lives. Same channel, same generation.
+    async fn resubscribe(
+        &mut self,
+        channel: &Channel,
+        backoff: &mut Backoff,
+        ready: &mut VecDeque<Vec<Delivered>>,
+    ) -> Result<Consumer, End> {
+        let health = Arc::clone(&self.wiring.health);
+        health.consuming.set(false);
+        health.consuming_trouble.set("the broker cancelled the consumer, as it does when the queue is deleted");
+        tracing::warn!(generation = self.generation.0, "the broker cancelled the consumer; subscribing again");
+        loop {
+            if self.drain.run_until_cancelled(sleep(backoff.next_wait())).await.is_none() {
+                let unseen = ready.drain(..).flatten().map(|job| job.receipt.hand_back()).collect();
+                self.wiring.settler.settle(unseen).await;
+                return Err(End::Drained);
+            }
+            if !channel.status().connected() {
+                return Err(End::Lost("the channel was lost".to_owned()));
+            }
+            match self.wiring.link.ensure(&self.wiring.topology).await {
+                Some(Ok(_)) => break,
+                // Consuming what is missing would cost the channel.
+                Some(Err(fault)) => health.consuming_trouble.set(fault),
+                None => return Err(End::Lost("the connection was lost".to_owned())),
+            }
+        }
+        let consumer = self.consume_again(channel).await?;
+        health.resubscriptions.add(1);
+        health.consuming_trouble.clear();
+        health.consuming.set(true);
+        Ok(consumer)
+    }
+
     async fn consume_again(&self, channel: &Channel) -> Result<Consumer, End> {
         let consumer = consume(channel, &self.wiring.queue, self.wiring.prefetch).await;
         consumer.map_err(|fault| End::Lost(fault.to_string()))
@@ -314,8 +359,10 @@ impl Subscriber {
                 if ended {
                     return;
                 }
-                let read = read(&mut consumer, self.generation, &self.wiring.held, &mut unseen).await;
-                ended = matches!(read, Read::Ended(_));
+                ended = match read(&mut consumer, self.generation, &self.wiring.held, &mut unseen).await {
+                    Read::More => false,
+                    Read::Cancelled | Read::Failed(_) => true,
+                };
             }
         };
         timeout(REST_TIMEOUT, rest).await.map_err(|_elapsed| "a cancelled consumer did not end".to_owned())
@@ -409,8 +456,8 @@ fn poll_chunk(
                 push(ready, delivered(delivery, generation, held));
             }
             // The stream says nothing more after either, and must not be polled again.
-            Poll::Ready(Some(Err(error))) => return Poll::Ready(Read::Ended(error.to_string())),
-            Poll::Ready(None) => return Poll::Ready(Read::Ended("the broker cancelled the consumer".to_owned())),
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Read::Failed(error.to_string())),
+            Poll::Ready(None) => return Poll::Ready(Read::Cancelled),
             Poll::Pending if taken == 0 => return Poll::Pending,
             Poll::Pending => break,
         }

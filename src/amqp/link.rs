@@ -59,6 +59,7 @@ impl Link {
     pub async fn connect_first(&self, patience: Duration) -> Result<(), ConnectFault> {
         let deadline = Instant::now() + patience;
         let mut backoff = Backoff::default();
+        let mut earlier = None;
         loop {
             let fault = match self.dial.connect(deadline.saturating_duration_since(Instant::now())).await {
                 Ok(connection) => {
@@ -68,9 +69,14 @@ impl Link {
                 Err(fault) => fault,
             };
             let wait = backoff.next_wait();
+            if Instant::now() >= deadline {
+                // An attempt that was cut short says less than a whole one before it.
+                return Err(earlier.unwrap_or(fault));
+            }
             if fault.is_refusal() || Instant::now() + wait >= deadline {
                 return Err(fault);
             }
+            earlier = Some(fault);
             sleep(wait).await;
         }
     }

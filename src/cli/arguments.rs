@@ -59,6 +59,11 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What the command line understands, as clap models it.
+pub fn command_line() -> clap::Command {
+    Arguments::command()
+}
+
 impl Arguments {
     fn obey(self) -> Result<ExitCode, Failure> {
         let Self { command, config } = self;

@@ -25,7 +25,7 @@ use crate::contract::job::JobLimits;
 use crate::worker::service;
 
 mod columns;
-mod rows;
+pub mod rows;
 
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = LONG_HELP)]

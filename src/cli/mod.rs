@@ -6,7 +6,7 @@ mod arguments;
 mod check;
 mod completions;
 mod dead_letters;
-mod enqueue;
+pub mod enqueue;
 mod exit;
 mod lane;
 mod logging;
@@ -19,5 +19,5 @@ mod runtime;
 mod schema;
 mod signals;
 
-pub use arguments::main;
+pub use arguments::{command_line, main};
 use logging::start_logging;

@@ -33,6 +33,7 @@ impl Engine {
         }
         self.finish_if_done(key, now);
         for lane in lanes {
+            self.drop_deserted(lane, now);
             self.place(lane, now.tick);
             self.tidy(lane);
         }

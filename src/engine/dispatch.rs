@@ -62,15 +62,15 @@ impl Engine {
         if account.held_jobs == 0 {
             return Turn::Blocked(None);
         }
-        match account.access.need(now.tick) {
-            Err(until) => return Turn::Blocked(until),
-            Ok(Some(need)) => return self.ask_about_access(index, need, now),
-            Ok(None) => {}
-        }
         let free = self.policy.max_in_flight - self.in_flight;
         let share = account.policy.max_in_flight.min(account.pace.in_flight_allowed()).min(free * SHARE_OF_FREE);
         if account.in_flight >= share {
             return Turn::Blocked(None);
+        }
+        match account.access.need(now.tick) {
+            Err(until) => return Turn::Blocked(until),
+            Ok(Some(need)) => return self.ask_about_access(index, need, now),
+            Ok(None) => {}
         }
         let Some((lane, offer)) = self.next_offer(index, now) else {
             return Turn::Blocked(self.accounts[index.0 as usize].next_due());
@@ -240,14 +240,15 @@ impl Engine {
             let fresh = (!lane.queue.is_empty()).then_some(Offer::Fresh(Sealed::Probe));
             return returned.or(fresh).filter(|_| may);
         }
-        if let Some((due, batch)) = lane.next_due()
+        while let Some((due, batch)) = self.lanes.get(key)?.next_due()
             && due <= now.tick
         {
             match self.may_repeat(key, batch, now.tick) {
                 Ok(()) => return Some(Offer::Returned(batch)),
                 Err(at) => {
-                    let lane = self.lanes.get_mut(key)?;
-                    self.accounts[lane.id.account.0 as usize].look_at(lane, key, at);
+                    let returned = &mut self.lanes.get_mut(key)?.returned;
+                    returned.remove(&(due, batch));
+                    returned.insert((at, batch));
                 }
             }
         }
@@ -260,7 +261,7 @@ impl Engine {
     }
 
     /// Takes out the returned batches at the head whose jobs have all left since.
-    fn drop_deserted(&mut self, key: LaneKey, now: Now) {
+    pub(super) fn drop_deserted(&mut self, key: LaneKey, now: Now) {
         while let Some(due) = self.lanes.get(key).and_then(Lane::next_due)
             && self
                 .batches

@@ -51,6 +51,8 @@ pub struct Slot(u64);
 struct Learned {
     ceiling: Ceiling,
     rises_at: Tick,
+    /// Rises since it fell: each is twice as steep, so that a fall that went too far does not last.
+    rises: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,11 +81,17 @@ pub struct Pace {
     even_until: Tick,
 }
 
-/// A limit learned rises by this share (a twentieth) each interval.
+/// A limit learned rises by this share (a twentieth) after its first interval.
 const RISE_DIVISOR: u32 = 20;
+
+/// Each further rise is twice the last, at most so many times.
+const STEEPEST_RISE: u32 = 5;
 
 /// After a refusal the limit is this share of what was accepted: 19/20.
 const LOWERED: (u32, u32) = (19, 20);
+
+/// One refusal leaves at least this share (a tenth) of the limit.
+const DEEPEST_FALL: u32 = 10;
 
 /// Wait after a 429 that names no time; doubled for each further one in a row, up to the interval.
 const THROTTLE_WAIT: Duration = Duration::from_secs(1);
@@ -194,7 +202,7 @@ impl Pace {
         let Some(left) = NonZeroU32::new(max.saturating_sub(others).max(max / 10).max(1)) else { return };
         let told = Ceiling { requests: left, interval };
         if told.per_request() > self.ceiling().per_request() {
-            self.rolling = Some(Learned { ceiling: told, rises_at: now + interval });
+            self.rolling = Some(Learned { ceiling: told, rises_at: now + interval, rises: 0 });
         }
     }
 
@@ -230,8 +238,10 @@ impl Pace {
         let accepted = count(recent.filter(|sent| !sent.throttled).count());
         let of_before = if fresh { ceiling.requests.get() * LOWERED.0 / LOWERED.1 } else { ceiling.requests.get() };
         let requests = of_before.min(accepted.saturating_mul(LOWERED.0) / LOWERED.1);
+        // Soon after the start little was accepted yet, which says little of the limit.
+        let requests = requests.max(ceiling.requests.get() / DEEPEST_FALL);
         let requests = NonZeroU32::new(requests).unwrap_or(NonZeroU32::MIN);
-        Learned { ceiling: Ceiling { requests, ..ceiling }, rises_at: now + ceiling.interval }
+        Learned { ceiling: Ceiling { requests, ..ceiling }, rises_at: now + ceiling.interval, rises: 0 }
     }
 }
 
@@ -242,7 +252,8 @@ trait Rise {
 impl Rise for Option<Learned> {
     fn rise(&mut self, now: Tick) {
         let Some(learned) = self.as_mut().filter(|learned| now >= learned.rises_at) else { return };
-        let step = (learned.ceiling.requests.get() / RISE_DIVISOR).max(1);
+        let step = (learned.ceiling.requests.get() / RISE_DIVISOR).max(1) << learned.rises.min(STEEPEST_RISE);
+        learned.rises += 1;
         learned.ceiling.requests = learned.ceiling.requests.saturating_add(step);
         learned.rises_at = now + learned.ceiling.interval;
     }

@@ -396,6 +396,18 @@ fn draining_hands_back_what_waits_and_finishes_what_is_on_the_wire() {
 }
 
 #[test]
+fn draining_hands_back_what_waits_for_a_retry() {
+    let mut bench = Bench::new(policy(), vec![account()], always(503, ""));
+    let job = bench.admit(("contacts", "companies"), &[pair(1, 2)]);
+    bench.run(Duration::from_millis(290));
+    assert_eq!((bench.sent.len(), bench.on_wire.len()), (1, 0));
+    bench.engine.drain(bench.now);
+    bench.obey();
+    assert_eq!((bench.sent.len(), &bench.ends[&job].1), (1, &End::HandedBack));
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+#[test]
 fn a_wrong_portal_archives_nothing() {
     let portal = PortalId(NonZeroU64::new(4_711).unwrap());
     let mut bench = Bench::new(policy(), vec![AccountPolicy { portal: Some(portal), ..account() }], always(204, ""));
@@ -603,6 +615,37 @@ fn a_pause_of_one_account_leaves_room_for_another() {
     bench.admit_to(AccountIndex(1), ("contacts", "companies"), &[pair(2, 7)], None);
     bench.run(Duration::from_secs(1));
     assert_eq!(bench.engine.held_jobs(), 2, "a known end needs no reserve");
+}
+
+#[test]
+fn retries_beyond_their_budget_do_not_keep_the_engine_awake() {
+    let mut bench = Bench::new(policy(), vec![account()], always(423, ""));
+    for n in 1..=40u64 {
+        bench.admit(("contacts", &format!("2-{n}")), &[pair(1, 7)]);
+    }
+    while bench.now.tick < Tick::from_micros(30_000_000) {
+        bench.run(Duration::from_millis(10));
+        let next = bench.engine.next_wake(bench.now);
+        assert!(next.is_none_or(|next| next > bench.now.tick), "what is due has been done");
+    }
+}
+
+#[test]
+fn a_token_is_renewed_within_the_cap_on_requests_in_flight() {
+    let oauth = AccountPolicy { credentials: CredentialKind::OAuth, max_in_flight: 1, ..account() };
+    let mut bench = Bench::new(policy(), vec![oauth], always(204, ""));
+    let granted = || RefreshReply::Granted { expires_in: Duration::from_secs(1), portal: None };
+    bench.refresh = vec![granted(), granted(), granted()];
+    for n in 1..=1_000u64 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.engine.wake(bench.now);
+    let mut most = 0;
+    for _ in 0..3_000 {
+        bench.run(Duration::from_millis(1));
+        most = most.max(bench.engine.in_flight());
+    }
+    assert_eq!(most, 1);
 }
 
 #[test]

@@ -30,8 +30,10 @@ pub struct Delivery {
 #[derive(Debug)]
 pub enum Received {
     Job(NewJob, Box<Delivery>),
-    /// No job, or one that was answered before: nothing for the engine.
-    Answered(Answer),
+    /// No job: its answer says so.
+    Refused(Answer),
+    /// Delivered again after it was answered: the same answer again.
+    Repeated(Answer),
 }
 
 /// Bytes counted for a job beside its body and its pairs.
@@ -56,7 +58,7 @@ pub fn receive(
             let refusal = Refusal::worker(WorkerCategory::MalformedJob, &malformed.message);
             let identity = malformed.job_id.clone().map(|id| Identity::of(id, malformed.portal, &body, &properties));
             let Malformed { from_type, to_type, .. } = malformed;
-            return Received::Answered(answer::rejected(
+            return Received::Refused(answer::rejected(
                 body,
                 properties,
                 receipt,
@@ -70,7 +72,7 @@ pub fn receive(
     let identity = Identity::of(job.id.clone(), job.portal, &body, &properties);
     let types = (Some(job.from_type.text().clone()), Some(job.to_type.text().clone()));
     if redelivered && let Some(outcome) = recent.outcome(&identity.message_id) {
-        return Received::Answered(Answer::new(0, Some(receipt), outcome));
+        return Received::Repeated(Answer::new(0, Some(receipt), outcome));
     }
     match portals.resolve(job.portal) {
         Ok(account) => {
@@ -83,7 +85,7 @@ pub fn receive(
             Received::Job(new, Box::new(Delivery { receipt, body, properties, identity, from_type, to_type }))
         }
         Err(refusal) => {
-            Received::Answered(answer::rejected(body, properties, receipt, Some(identity), types, refusal, now))
+            Received::Refused(answer::rejected(body, properties, receipt, Some(identity), types, refusal, now))
         }
     }
 }

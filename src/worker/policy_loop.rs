@@ -229,3 +229,127 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
         self.watcher.counted(self.engine.counters(), self.engine.status(now), self.engine.is_draining(), now);
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::contract::association::{Pair, RecordId, Removal};
+    use crate::contract::ids::AccountIndex;
+    use crate::contract::job::Ask;
+    use crate::contract::object_type::ObjectType;
+    use crate::contract::outcome::Ending;
+    use crate::engine::access::CredentialKind;
+    use crate::engine::account::AccountPolicy;
+    use crate::engine::command::{ArchiveCall, CallResult, Carried, NewJob, Notice, Parked, Settled};
+    use crate::engine::pace::Ceiling;
+    use crate::engine::pack::Caps;
+    use crate::engine::reply::Reply;
+    use crate::engine::retry::RetryPolicy;
+    use crate::engine::status::Status;
+    use crate::engine::{Counters, EnginePolicy, Waiting};
+
+    /// A job that has left before it could be sent gives its place to the next one of the same bundle.
+    #[tokio::test]
+    async fn every_delivery_of_a_bundle_of_expired_jobs_departs() {
+        let (loop_, arrivals, mut departures) = stage();
+        let jobs = (1..=5_u32).map(|number| (expired(number.into()), number)).collect();
+        arrivals.send(Arrival::Jobs { generation: 1, jobs }).await.unwrap();
+        drop(arrivals);
+        loop_.run(CancellationToken::new()).await;
+
+        let mut departed = Vec::new();
+        while let Ok(bundle) = departures.try_recv() {
+            for departure in bundle {
+                assert!(matches!(
+                    &departure,
+                    Departure::Settled { settled: Settled { ending: Ending::Expired { .. }, .. }, .. }
+                ));
+                departed.extend(match departure {
+                    Departure::Settled { delivery, .. } => Some(delivery),
+                    Departure::Parked { .. } | Departure::HandedBack { .. } | Departure::Forgotten { .. } => None,
+                });
+            }
+        }
+        assert_eq!(departed, [1, 2, 3, 4, 5]);
+    }
+
+    type Stage =
+        (PolicyLoop<u32, Frozen, Unheard>, mpsc::Sender<Arrival<u32>>, mpsc::UnboundedReceiver<Vec<Departure<u32>>>);
+
+    fn stage() -> Stage {
+        let (arrivals_in, arrivals) = mpsc::channel(8);
+        let (departures, departures_out) = mpsc::unbounded_channel();
+        let (errands, _) = mpsc::unbounded_channel();
+        let (_, returns) = mpsc::unbounded_channel();
+        let (_, orders) = mpsc::channel(1);
+        let ends = Ends { arrivals, departures, errands, returns, orders };
+        let engine = Engine::new(policy(), vec![account()], 1, Frozen.now());
+        (PolicyLoop::new(engine, Frozen, Instant::now(), Unheard, ends), arrivals_in, departures_out)
+    }
+
+    fn policy() -> EnginePolicy {
+        EnginePolicy {
+            caps: Caps { from: 100, pairs: 1_000 },
+            linger: Duration::ZERO,
+            retry: RetryPolicy {
+                max_attempts: 5,
+                base_delay: Duration::from_millis(500),
+                max_delay: Duration::from_secs(30),
+                max_age: Duration::from_secs(86_400),
+            },
+            isolation_requests: 200,
+            max_in_flight: 64,
+            waiting: Waiting::Outside { longest_hold: Duration::from_secs(490), prefetch: 10_000 },
+        }
+    }
+
+    fn account() -> AccountPolicy {
+        AccountPolicy {
+            portal: None,
+            credentials: CredentialKind::Static,
+            ceiling: Ceiling { requests: 100.try_into().unwrap(), interval: Duration::from_secs(10) },
+            daily: None,
+            time_zone: None,
+            max_in_flight: 16,
+            paused: false,
+        }
+    }
+
+    fn expired(from: u64) -> NewJob {
+        let record = |id: u64| RecordId(id.try_into().unwrap());
+        let pairs = [Pair { from: record(from), to: record(1) }].into_iter().collect();
+        let object_type = ObjectType::parse("contacts").unwrap();
+        NewJob {
+            account: AccountIndex(0),
+            from_type: object_type.clone(),
+            to_type: object_type,
+            asks: [Ask { removal: Removal::Association, pairs }].into_iter().collect(),
+            not_after: Some(Timestamp::UNIX_EPOCH),
+            weight: 100,
+            carried: Carried::fresh(Timestamp::UNIX_EPOCH),
+        }
+    }
+
+    struct Frozen;
+
+    impl Clock for Frozen {
+        fn now(&self) -> Now {
+            Now { tick: Tick::ZERO, wall: Timestamp::from_second(1_795_000_000).unwrap() }
+        }
+    }
+
+    struct Unheard;
+
+    impl Watcher for Unheard {
+        fn sent(&mut self, _: &ArchiveCall) {}
+        fn archived(&mut self, _: &ArchiveCall, _: &Reply, _: CallResult, _: Duration, _: Now) {}
+        fn asked(&mut self, _: HttpResult, _: Duration) {}
+        fn settled(&mut self, _: &Settled, _: Now) {}
+        fn parked(&mut self, _: &Parked) {}
+        fn notice(&mut self, _: &Notice) {}
+        fn counted(&mut self, _: Counters, _: Status, _: bool, _: Now) {}
+    }
+}

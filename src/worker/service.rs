@@ -296,7 +296,11 @@ impl Reader {
         for one in delivered {
             match delivery::receive(one, &self.portals, &self.limits, &self.recent, now) {
                 Received::Job(job, delivery) => jobs.push((job, delivery)),
-                Received::Answered(answer) => answered.push(answer),
+                Received::Refused(answer) => answered.push(answer),
+                Received::Repeated(answer) => {
+                    self.metrics.duplicates_answered.increment();
+                    answered.push(answer);
+                }
             }
         }
         (jobs, answered)

@@ -10,6 +10,9 @@ use harness::{Broker, Worker};
 const SECRETS: [&str; 3] = ["hush-hush-password", "pat-na1-very-secret", "refresh-very-secret"];
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Name and value.
+type Variable<'a> = (&'a str, &'a str);
+
 struct Ended {
     code: i32,
     stdout: String,
@@ -53,7 +56,7 @@ fn refused(ended: &Ended, code: i32, named: &[&str]) {
 async fn wrong_settings_are_refused_by_name() -> Result<()> {
     const TOKEN: (&str, &str) = ("ARCHIVER__HUBSPOT__ACCESS_TOKEN", "pat-na1-very-secret");
     const URI: (&str, &str) = ("ARCHIVER__AMQP__URI", "amqp://u:hush-hush-password@127.0.0.1:1/%2f");
-    let cases: [(&[(&str, &str)], &[&str]); 14] = [
+    let cases: [(&[Variable], &[&str]); 14] = [
         (&[], &["hubspot.access_token"]),
         (&[TOKEN, ("ARCHIVER__AMQP__PREFTECH", "5")], &["amqp.preftech"]),
         (&[TOKEN, ("ARCHIVER__NONSENSE__KEY", "5")], &["nonsense"]),

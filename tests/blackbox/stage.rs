@@ -178,9 +178,14 @@ pub fn clean(state: &Value) {
     assert_eq!(state["violations"], serde_json::json!({}), "{state}");
 }
 
-/// None of the secrets stands anywhere in what the worker says.
+/// None of the secrets stands in what the worker has written so far, nor, while it runs, in what its endpoints tell.
 pub async fn keeps_secrets(worker: &Worker, secrets: &[&str]) -> Result<()> {
-    let said = [worker.stdout(), worker.stderr()];
+    let mut said = vec![worker.stdout(), worker.stderr()];
+    if worker.ended()?.is_none() {
+        said.push(worker.status().await?.to_string());
+        said.push(worker.readiness().await?.1.to_string());
+        said.push(format!("{:?}", worker.metrics().await?));
+    }
     for secret in secrets {
         for text in &said {
             let line = text.lines().find(|line| line.contains(secret));

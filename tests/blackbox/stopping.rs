@@ -47,7 +47,12 @@ async fn a_broker_killed_in_the_middle_costs_no_job() -> Result<()> {
     let worker = stage.start(&pace).await?;
     stage.outcomes_waiting(1_000, LONG).await?;
     broker.kill9().await?;
+    harness::eventually(LONG, "readiness to be refused", async || {
+        Ok((worker.readiness().await?.0 == 503).then_some(()))
+    })
+    .await?;
     broker.restart().await?;
+    worker.ready(LONG).await?;
 
     // Copies beyond the first of a job come while the rest is awaited.
     let messages = collect_all(&stage, &ids("job", COUNT)).await?;

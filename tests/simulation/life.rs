@@ -72,6 +72,7 @@ pub struct Life<'s> {
     /// SIGTERM came; the next process starts that long after the end.
     pub stopping: Option<Duration>,
     pub ending: bool,
+    memory_short: bool,
     wakes_without_progress: u32,
 }
 
@@ -109,6 +110,7 @@ impl<'s> Life<'s> {
             promises: Promises::new(scenario),
             stopping: None,
             ending: false,
+            memory_short: false,
             wakes_without_progress: 0,
         }
     }
@@ -195,7 +197,7 @@ impl<'s> Life<'s> {
                     self.publish(held.tag, held.job, Word::Parked(parked.tier, parked.carried), out);
                 }
                 Command::HandBack(key) => {
-                    self.promises.ends(key, out.now)?;
+                    self.promises.handed_back(key, self.memory_short, out.now)?;
                     let held = self.release(key)?;
                     out.trace.note(out.now, "hand back", [held.job as u64, held.tag], || format!("{held:?}"));
                     out.broker.requeue(held.tag);
@@ -241,7 +243,9 @@ impl<'s> Life<'s> {
         let numbers = [account.0.into(), call.pairs.len() as u64];
         out.trace.note(out.now, "send", numbers, || {
             let (pairs, lane) = (call.pairs.len(), &call.lane);
-            format!("{:?} {:?} {pairs} pairs, {} failures, {lane:?}", call.call, call.sealed, call.failures)
+            let few: Vec<String> =
+                call.pairs.iter().take(12).map(|pair| format!("{}-{}", pair.from, pair.to)).collect();
+            format!("{:?} {:?} {pairs} pairs {few:?}, {} failures, {lane:?}", call.call, call.sealed, call.failures)
         });
         let content = Content::Archive { lane: call.lane.clone(), pairs: Arc::clone(&call.pairs), token };
         self.send(call.call, account, content, out);
@@ -381,7 +385,10 @@ impl<'s> Life<'s> {
     pub fn hand_back_unstarted(&mut self, out: &mut Outside<'s>) -> Kept {
         let now = self.now(out);
         self.engine.hand_back_unstarted(self.engine.held_bytes() / 2, now);
-        self.obey(out)
+        self.memory_short = true;
+        let told = self.obey(out);
+        self.memory_short = false;
+        told
     }
 
     pub fn operator_pauses(&mut self, account: AccountIndex, out: &mut Outside<'s>) -> Kept {
@@ -425,7 +432,7 @@ fn account(index: usize) -> AccountIndex {
 
 fn in_short(heard: &Heard) -> String {
     let mut text = format!("{heard:?}");
-    let mut end = text.len().min(400);
+    let mut end = text.len().min(4_000);
     while !text.is_char_boundary(end) {
         end -= 1;
     }

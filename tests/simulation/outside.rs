@@ -68,8 +68,4 @@ impl<'s> Outside<'s> {
             self.after(DELIVERY, Happening::Delivery);
         }
     }
-
-    pub fn is_calm(&self) -> bool {
-        self.now >= self.scenario.calm_from
-    }
 }

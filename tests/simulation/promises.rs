@@ -118,6 +118,12 @@ impl<'s> Promises<'s> {
         Ok(())
     }
 
+    /// A job goes back to where it came from unfinished.
+    pub fn handed_back(&mut self, key: JobKey, asked_for: bool, now: Duration) -> Result<Stay, Broken> {
+        promise!(self.draining || asked_for, "{key:?} is handed back, though nobody asked for that");
+        self.ends(key, now)
+    }
+
     pub fn drains(&mut self) {
         self.draining = true;
     }
@@ -213,7 +219,8 @@ impl<'s> Promises<'s> {
         };
         for &pair in batch.pairs.iter() {
             if success {
-                self.accepted.insert((lane, pair), sent);
+                let accepted = self.accepted.entry((lane, pair)).or_default();
+                *accepted = sent.max(*accepted);
             }
             // A 207 can hold entries that are to be repeated, so its pairs may have failed in passing too.
             if transient || success {
@@ -269,7 +276,7 @@ impl<'s> Promises<'s> {
                 }
             }
         }
-        if let Waiting::Outside { longest_hold } = self.scenario.policy.waiting {
+        if let Waiting::Outside { longest_hold, .. } = self.scenario.policy.waiting {
             let held = now - stay.admitted;
             let longest = longest_hold + self.scenario.request_timeout + NOTICING;
             promise!(held <= longest, "job {} was held for {held:?}, {longest:?} allowed", stay.job);
@@ -286,10 +293,6 @@ impl<'s> Promises<'s> {
         promise!(in_flight == seen, "the engine counts {in_flight} requests in flight, there are {seen}");
         promise!(!self.draining || seen > 0 || held == 0, "drained, but {held} jobs are held");
         Ok(())
-    }
-
-    pub fn held(&self) -> usize {
-        self.stays.len()
     }
 
     pub fn in_flight(&self) -> usize {

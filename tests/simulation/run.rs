@@ -21,17 +21,21 @@ pub struct Summary {
     pub lives: u32,
     pub outcomes: usize,
     pub requests: u64,
+    pub steps: u64,
 }
 
 /// Runs to the end. `shown` prints what happens.
 pub fn run(scenario: &Scenario, shown: bool) -> Result<Summary, Broken> {
-    let mut run = Run { out: Outside::new(scenario, shown), life: None, lives: 0, connections: 0 };
+    let mut run = Run { out: Outside::new(scenario, shown), life: None, lives: 0, connections: 0, steps: 0 };
     run.prepare();
     let told = run.to_the_end();
+    if shown && told.is_err() {
+        println!("{:#?}", run.life);
+    }
     told.map_err(|Broken(what)| Broken(format!("after {:?}: {what}", run.out.now)))?;
     let requests = run.out.far.world.accounts.iter().map(|account| account.seen.requests()).sum();
     let (hash, outcomes) = (run.out.trace.hash(), run.out.verity.outcomes());
-    Ok(Summary { hash, lasted: run.out.now, lives: run.lives, outcomes, requests })
+    Ok(Summary { hash, lasted: run.out.now, lives: run.lives, outcomes, requests, steps: run.steps })
 }
 
 struct Run<'s> {
@@ -39,10 +43,11 @@ struct Run<'s> {
     life: Option<Life<'s>>,
     lives: u32,
     connections: u32,
+    steps: u64,
 }
 
 /// Steps after which a run is thought never to end.
-const MOST_STEPS: u64 = 2_000_000;
+const MOST_STEPS: u64 = 500_000;
 
 /// Waited after the last acknowledgement before a connection is closed.
 const LAST_ACKS: Duration = Duration::from_millis(250);
@@ -63,7 +68,8 @@ impl<'s> Run<'s> {
     }
 
     fn to_the_end(&mut self) -> Kept {
-        for _ in 0..MOST_STEPS {
+        while self.steps < MOST_STEPS {
+            self.steps += 1;
             if self.has_ended() {
                 if let Some(life) = &self.life {
                     life.keeps_nothing()?;

@@ -40,8 +40,9 @@ pub enum Upheaval {
 }
 
 impl Upheaval {
+    /// Also where another account's requests are sent with this one's token.
     pub fn lowers_a_limit(self) -> bool {
-        matches!(self, Self::LimitLowered(_))
+        matches!(self, Self::LimitLowered(_) | Self::TokenOfAnother(_))
     }
 }
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import time
 import uuid
 from datetime import datetime, timezone
 
@@ -79,6 +78,7 @@ class Archiver:
         self.lanes = {}
         self.settled = set()
         self.low_water = 0
+        self.acknowledging = asyncio.Lock()
         self.failed = self.loop.create_future()
         self.tasks = set()
 
@@ -147,7 +147,7 @@ class Archiver:
             app_id="rival-python",
             message_id=str(uuid.uuid4()),
             correlation_id=message_id or body["jobId"],
-            timestamp=int(time.time()),
+            timestamp=datetime.now(timezone.utc),
             headers={"x-job-status": "ARCHIVED"},
         )
         return self.outlet.basic_publish(
@@ -160,12 +160,14 @@ class Archiver:
 
     async def settle(self, tags):
         self.settled.update(tags)
-        before = self.low_water
-        while self.low_water + 1 in self.settled:
-            self.low_water += 1
-            self.settled.discard(self.low_water)
-        if self.low_water > before:
-            await self.intake.basic_ack(self.low_water, multiple=True, wait=False)
+        # One at a time: an acknowledgement that overtakes a higher one closes the channel.
+        async with self.acknowledging:
+            before = self.low_water
+            while self.low_water + 1 in self.settled:
+                self.low_water += 1
+                self.settled.discard(self.low_water)
+            if self.low_water > before:
+                await self.intake.basic_ack(self.low_water, multiple=True, wait=False)
 
 
 def now():

@@ -1,6 +1,7 @@
 //! The worker against the floor: how many jobs a second, at what cost, and how well it uses a ceiling.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use bench::arena::{Arena, QueueKind};
@@ -36,8 +37,17 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    match bench(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("throughput: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn bench(arguments: Arguments) -> Result<()> {
     eprintln!("starting a throwaway RabbitMQ");
     let arena = Arena::start().await?;
     let machine = Machine::here(arena.version().await?);

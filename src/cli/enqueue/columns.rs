@@ -131,6 +131,10 @@ fn portal(text: &str) -> Result<u64, String> {
 
 /// The fields of one line. No field can hold a line break, so that a quote left open spoils one row only.
 fn fields(line: &str) -> Result<Vec<String>, String> {
+    // The reader would take it for the end of the row and pass over all that follows.
+    if line.contains('\r') {
+        return Err("has a carriage return inside: save the file with line feeds between its rows".to_owned());
+    }
     if line.matches('"').count() % 2 == 1 {
         return Err("has a quote that is not closed".to_owned());
     }
@@ -174,7 +178,7 @@ mod tests {
         let header = "from_object_type,from_id,to_object_type,to_id";
         let id = |header: &str, row: &str| job(header, row).unwrap()["jobId"].as_str().unwrap().to_owned();
         let first = id(header, "contacts,101,companies,9001");
-        insta::assert_snapshot!(first, @"");
+        insta::assert_snapshot!(first, @"d02f975a-a4a4-5c4c-9b2d-6599d4fa1419");
         assert_eq!(first, id("to_id,to_object_type,from_id,from_object_type", "9001,companies,101,contacts"));
         assert_eq!(first, id(&format!("{header},job_id"), "contacts,101,companies,9001,"));
         for other in ["contacts,101,companies,9002", "contacts,1019,companies,001", "deals,101,companies,9001"] {
@@ -193,6 +197,8 @@ mod tests {
             ("from_object_type,from_id,to_object_type,to_id,to_id", "", "twice"),
             (header, "contacts,1,companies", "has 3 fields, the header has 4"),
             (header, "contacts,\"1,companies,2", "quote that is not closed"),
+            (header, "contacts,1,companies,2\rcontacts,3,companies,4", "carriage return inside"),
+            ("from_object_type,from_id,to_object_type,to_id\rcontacts,1,companies,2", "", "carriage return inside"),
             (&format!("{header},portal_id"), "contacts,1,companies,2,x", "portal_id: \"x\" is not"),
         ] {
             let message = job(header, row).unwrap_err();

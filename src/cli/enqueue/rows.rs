@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(read.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 3, 4, 5]);
         assert_eq!(read[0].1.as_deref(), Ok("a"));
         assert!(read[1].1.as_ref().unwrap_err().starts_with("fromObjectType: is missing"));
-        insta::assert_snapshot!(read[2].1.as_ref().unwrap(), @"");
+        insta::assert_snapshot!(read[2].1.as_ref().unwrap(), @"86c4e99f-ceac-51ff-83d9-77ef7df42a77");
         assert!(read[3].1.as_ref().unwrap_err().contains("jobs.max_bytes"));
     }
 

@@ -18,6 +18,8 @@ pub struct Answers {
     /// By the id that the answer carries, what was owed under it. An id sent twice is owed two.
     pub owed: BTreeMap<String, Vec<Status>>,
     pub outcomes: Vec<Outcome>,
+    /// Jobs that were still in the queue when the worker had stopped.
+    pub left: u32,
     /// `None` where there is no queue for them.
     pub dead_letters: Option<Vec<Message>>,
 }
@@ -26,6 +28,7 @@ impl Answers {
     /// A sentence for everything that is not as it ought to be.
     pub async fn faults(&self, traffic: &Traffic, simulator: &SimulatorProcess) -> Result<Vec<String>> {
         let mut faults = self.wrong_answers();
+        faults.extend((self.left > 0).then(|| format!("{} jobs are still in the queue", self.left)));
         faults.extend(self.outcomes.iter().filter_map(wrong_words));
         if let Some(dead_letters) = &self.dead_letters {
             faults.extend(wrong_dead_letters(&traffic.submissions, dead_letters));
@@ -92,4 +95,37 @@ async fn wrong_world(traffic: &Traffic, simulator: &SimulatorProcess) -> Result<
     let wrong = missing + surplus > 0;
     Ok(wrong
         .then(|| format!("HubSpot still has {missing} pairs that should be gone, and lost {surplus} that should not")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_wrong_or_too_much_is_told() -> Result<()> {
+        let owed =
+            [("right", vec![Status::Archived]), ("wrong", vec![Status::Failed]), ("missing", vec![Status::Archived])];
+        let owed = owed.into_iter().map(|(id, owed)| (id.to_owned(), owed)).collect();
+        let outcomes = ["right", "wrong", "nobody's"].map(archived).into_iter().collect::<Result<_>>()?;
+        let answers = Answers { owed, outcomes, left: 0, dead_letters: None };
+        let told = answers.wrong_answers();
+        let of = |id: &str| told.iter().filter(|fault| fault.starts_with(&format!("job {id}:"))).count();
+        assert_eq!(["right", "wrong", "missing", "nobody's"].map(of), [0, 1, 1, 1], "{told:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_dead_letter_must_be_the_message_as_it_came() {
+        let malformed = Submission { body: b"{".to_vec(), message_id: None, answer: Status::Rejected };
+        assert_eq!(wrong_dead_letters(std::slice::from_ref(&malformed), &[Message::new("{")]), None);
+        assert!(wrong_dead_letters(&[malformed], &[Message::new("{}")]).is_some());
+    }
+
+    fn archived(id: &str) -> Result<Outcome> {
+        Outcome::from_json(&format!(
+            r#"{{"jobId":"{id}","portalId":1,"fromObjectType":"contacts","toObjectType":"companies","status":"ARCHIVED",
+                "numPairs":1,"numArchived":1,"numErrors":0,"errors":[],"attempts":1,
+                "receivedAt":"","startedAt":null,"completedAt":""}}"#
+        ))
+    }
 }

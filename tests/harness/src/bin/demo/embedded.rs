@@ -36,7 +36,7 @@ pub async fn run(traffic: &Traffic, settings: &Settings, live: &mut Live) -> Res
     live.end(outcomes.len());
     let code = child.wait().await?.code();
     ensure!(code == Some(SOME_NOT_ARCHIVED), "`archive` ended with {code:?}, not {SOME_NOT_ARCHIVED}: {said}");
-    Ok(Answers { owed, outcomes, dead_letters: None })
+    Ok(Answers { owed, outcomes, left: 0, dead_letters: None })
 }
 
 async fn feed(mut stdin: ChildStdin, traffic: &Traffic) -> Result<()> {

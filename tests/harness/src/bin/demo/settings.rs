@@ -8,7 +8,7 @@ use crate::traffic::PORTAL;
 /// 100 in 10 s, with which the whole demo would take three seconds.
 pub const CEILING: u32 = 30;
 pub const INTERVAL: Duration = Duration::from_secs(10);
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct Settings {

@@ -39,12 +39,7 @@ pub fn print(screen: Screen, traffic: &Traffic, answers: &Answers, far_side: &St
     println!("{rule}");
     let requests = far_side.pairs_per_request.requests;
     let fewest = traffic.fewest_requests();
-    row(
-        screen,
-        "requests",
-        &grouped(requests),
-        &format!("{fewest} would be the fewest possible, had all jobs been there at once"),
-    );
+    row(screen, "requests", &grouped(requests), &format!("the fewest possible: {fewest}"));
     let mean = far_side.pairs_per_request.mean;
     row(
         screen,
@@ -59,8 +54,8 @@ pub fn print(screen: Screen, traffic: &Traffic, answers: &Answers, far_side: &St
         &format!("under a ceiling of {CEILING} requests in every {} s", INTERVAL.as_secs()),
     );
     row(screen, "seconds", &format!("{seconds:.1}"), "from the first job sent to the last answer read");
-    let rate = answers.outcomes.len() as f64 / seconds.max(0.001);
-    row(screen, "jobs a second", &grouped(rate as u64), "the ceiling sets this, not the worker");
+    let rate = answers.outcomes.len() as f64 / seconds;
+    row(screen, "jobs a second", &format!("{rate:.0}"), "as many as the ceiling lets through");
     println!("{rule}");
 }
 

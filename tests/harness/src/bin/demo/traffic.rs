@@ -18,13 +18,13 @@ const SPELLINGS: [[(&str, &str); 2]; 4] = [
     [("companies", "deals"), ("Companies", "deal")],
     [("tickets", "contacts"), ("0-5", "contact")],
 ];
-const RECORDS: u64 = 2_460;
-const JOBS_PER_RECORD: u64 = 8;
+const RECORDS: usize = 2_460;
+const JOBS_PER_RECORD: usize = 8;
 /// Jobs that ask for pairs of other jobs, in a message of their own or as the very same message again.
-const REPEATED_PAIRS: u64 = 180;
-const REPEATED_MESSAGES: u64 = 120;
-const PARTLY_REFUSED: u64 = 4;
-const EXPIRED: u64 = 7;
+const REPEATED_PAIRS: usize = 180;
+const REPEATED_MESSAGES: usize = 120;
+const PARTLY_REFUSED: usize = 4;
+const EXPIRED: usize = 7;
 /// `from` records that HubSpot refuses, and a `to` record that it refuses in whatever pair.
 const REFUSED_FROM: [u64; 3] = [100_077, 101_234, 102_345];
 const REFUSED_TO: u64 = 13;
@@ -79,7 +79,7 @@ impl Traffic {
         }
         traffic.spoil()?;
         // Mixed by a fixed rule, but records stay together: that is how systems write them.
-        let (main, extras) = traffic.submissions.split_at((RECORDS * JOBS_PER_RECORD) as usize);
+        let (main, extras) = traffic.submissions.split_at(RECORDS * JOBS_PER_RECORD);
         traffic.submissions = interleaved(main, extras);
         Ok(traffic)
     }
@@ -179,23 +179,22 @@ pub fn lane_names() -> impl Iterator<Item = (usize, (&'static str, &'static str)
     SPELLINGS.iter().map(|[plain, _]| *plain).enumerate()
 }
 
-fn pair(record: u64, number: u64) -> Pair {
-    let lane = (record % SPELLINGS.len() as u64) as usize;
-    (lane, FIRST_FROM + record, FIRST_TO + record * 100 + number)
+fn pair(record: usize, number: usize) -> Pair {
+    (record % SPELLINGS.len(), FIRST_FROM + record as u64, FIRST_TO + (record * 100 + number) as u64)
 }
 
 fn is_refused(&(_, from, to): &Pair) -> bool {
     REFUSED_FROM.contains(&from) || to == REFUSED_TO
 }
 
-fn single(record: u64, number: u64) -> Job {
+fn single(record: usize, number: usize) -> Job {
     let (lane, from, to) = pair(record, number);
     in_lane(&format!("sync-{record}-{number}"), lane, number).pair(from, to)
 }
 
-fn in_lane(id: &str, lane: usize, spelling: u64) -> Job {
+fn in_lane(id: &str, lane: usize, spelling: usize) -> Job {
     let spellings = SPELLINGS[lane];
-    let (from, to) = spellings[(spelling % spellings.len() as u64) as usize];
+    let (from, to) = spellings[spelling % spellings.len()];
     job(id).portal(PORTAL).types(from, to)
 }
 
@@ -210,4 +209,29 @@ fn interleaved(main: &[Submission], extras: &[Submission]) -> Vec<Submission> {
     }
     all.extend(extras);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_20_000_messages_of_which_one_cannot_be_answered() -> Result<()> {
+        let traffic = Traffic::new()?;
+        assert_eq!(traffic.submissions.len(), 20_000);
+        let ids = traffic.submissions.iter().filter(|one| one.message_id.is_some() || one.job_id().is_some());
+        assert_eq!(ids.count(), 19_999);
+        assert_eq!(traffic.fewest_requests(), 28);
+        Ok(())
+    }
+
+    #[test]
+    fn refused_records_are_among_the_sent_and_not_among_the_wanted() -> Result<()> {
+        let traffic = Traffic::new()?;
+        for id in traffic.refused() {
+            let names = |pairs: &BTreeSet<Pair>| pairs.iter().any(|&(_, from, to)| from == id || to == id);
+            assert!(names(&traffic.sent) && !names(&traffic.wanted), "{id}");
+        }
+        Ok(())
+    }
 }

@@ -1,0 +1,31 @@
+#!/bin/sh
+# cargo-deny: bans, licences and sources always; advisories where their database can be reached. What could not be
+# checked is said aloud.
+set -eu
+cd "$(dirname "$0")/.."
+
+VERSION=0.20.2
+TOOLS=target/tools
+
+deny=$(command -v cargo-deny || true)
+if [ -z "$deny" ]; then
+    deny=$TOOLS/bin/cargo-deny
+    if [ ! -x "$deny" ]; then
+        echo "deny: installing cargo-deny $VERSION into $TOOLS (some minutes, once)"
+        if ! cargo install cargo-deny --version "$VERSION" --locked --root "$TOOLS" --quiet; then
+            echo "deny: NOT CHECKED: cargo-deny cannot be installed, so bans, licences, sources and advisories were not looked at" >&2
+            exit 0
+        fi
+    fi
+fi
+"$deny" --locked check bans licenses sources
+report=$(timeout 60 "$deny" --locked check advisories 2>&1) && exit 0
+case $report in
+    *"advisory database"* | "")
+        echo "deny: NOT CHECKED: the advisory database cannot be reached from here" >&2
+        ;;
+    *)
+        printf '%s\n' "$report" >&2
+        exit 1
+        ;;
+esac

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Does the suite bite? Seeds each bug of tests/bite/*.patch into a copy of what is committed, runs the tests that should
+# notice, and prints who did. Without the bug the same tests must pass, else their failing would prove nothing.
+#
+#   tests/bite.sh [NAME...]     only these bugs, named as their files are
+#
+# A patch begins with two lines before its diff: `Bug:`, in words, and `Test:`, the arguments for `cargo test`.
+set -euo pipefail
+cd "$(git -C "$(dirname "$0")" rev-parse --show-toplevel)"
+
+root=$PWD
+tree=$root/target/bite/tree
+logs=$root/target/bite/logs
+# One place for all bugs, beside the ordinary builds: only what a patch touches is compiled again.
+export CARGO_TARGET_DIR=$root/target
+# A bug can make a test wait for ever.
+readonly LIMIT_SECONDS=${LIMIT_SECONDS:-300}
+# Histories of the simulation: enough for these bugs.
+export SEEDS=${SEEDS:-100}
+
+copy_the_tree() {
+    mkdir -p "$logs"
+    git worktree prune
+    if [ -e "$tree/.git" ]; then
+        git -C "$tree" checkout --quiet --force --detach "$(git rev-parse HEAD)"
+        git -C "$tree" clean --quiet -fd
+    else
+        git worktree add --quiet --detach "$tree" HEAD
+    fi
+}
+
+field() { # file name
+    sed -n "s/^$2: //p" "$1" | head -n 1
+}
+
+# Status: 0 passed, 1 failed, 2 does not compile, 3 no such test, 4 did not end.
+run_tests() { # log arguments...
+    local log=$1
+    shift
+    (cd "$tree" && cargo test --workspace --locked --no-run "$@") >"$log" 2>&1 || return 2
+    local status=0
+    (cd "$tree" && timeout "$LIMIT_SECONDS" cargo test --workspace --locked "$@") >>"$log" 2>&1 || status=$?
+    grep -qE '^running [1-9][0-9]* tests?$' "$log" || return 3
+    case $status in
+    0) return 0 ;;
+    124) return 4 ;;
+    *) return 1 ;;
+    esac
+}
+
+split() { # Test: line -> the array `arguments`; what comes last, behind `--`, is the name of a test
+    read -ra arguments <<<"$1"
+}
+
+copy_the_tree
+trap 'git -C "$tree" checkout --quiet --force -- .' EXIT
+
+patches=()
+if [ $# -gt 0 ]; then
+    for name in "$@"; do patches+=("tests/bite/$name.patch"); done
+else
+    patches=(tests/bite/*.patch)
+fi
+
+declare -A sound
+missed=0
+row='%-34s %-62s %s\n'
+# shellcheck disable=SC2059
+printf "$row" bug test caught
+for patch in "${patches[@]}"; do
+    name=$(basename "$patch" .patch)
+    test=$(field "$patch" Test)
+    split "$test"
+    if [ -z "${sound[$test]-}" ]; then
+        status=0
+        run_tests "$logs/$name.sound" "${arguments[@]}" || status=$?
+        sound[$test]=$status
+    fi
+    if [ "${sound[$test]}" != 0 ]; then
+        verdict="? fails without the bug (target/bite/logs/$name.sound)"
+    elif ! git -C "$tree" apply "$root/$patch" 2>"$logs/$name"; then
+        verdict="? does not apply (target/bite/logs/$name)"
+    else
+        status=0
+        run_tests "$logs/$name" "${arguments[@]}" || status=$?
+        case $status in
+        0) verdict='NO' ;;
+        1) verdict=yes ;;
+        4) verdict='yes, it never ends' ;;
+        *) verdict="? cannot run (target/bite/logs/$name)" ;;
+        esac
+    fi
+    git -C "$tree" checkout --quiet --force -- .
+    [[ $verdict == yes* ]] || missed=$((missed + 1))
+    # shellcheck disable=SC2059
+    printf "$row" "$name" "$test" "$verdict"
+done
+echo
+echo "${#patches[@]} bugs seeded, $((${#patches[@]} - missed)) caught"
+[ "$missed" = 0 ]

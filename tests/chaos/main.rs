@@ -1,0 +1,20 @@
+//! Real things broken on purpose: brokers, connections, queues, rights, the worker, and HubSpot.
+//!
+//! Each case keeps jobs coming while something breaks, then compares what was published with what was answered and with
+//! what HubSpot has seen: nothing may be lost, and a doubled outcome must be a copy that the fault explains. The cases
+//! marked `ignored` take minutes; `make chaos` runs them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod broker_faults;
+mod hubspot_faults;
+mod line_faults;
+mod marathon;
+mod nodes;
+mod queue_faults;
+mod rights_faults;
+mod soak;
+mod stage;
+mod traffic;
+mod trend;
+mod upheaval;
+mod worker_faults;

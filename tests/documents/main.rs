@@ -1,0 +1,20 @@
+//! What the documents say is so, and what there is, is documented.
+//!
+//! Pages made from the code are compared with it; `UPDATE=1 cargo test --test documents` writes them anew.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod alerts;
+mod commands;
+mod corpus;
+mod endpoints;
+mod examples;
+mod generated;
+mod links;
+mod messages;
+mod metrics;
+mod quick_starts;
+mod settings;
+#[path = "../blackbox/stage.rs"]
+#[allow(dead_code)]
+mod stage;

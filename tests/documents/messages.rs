@@ -1,0 +1,86 @@
+//! Fields, statuses, categories and properties of messages.
+
+use association_archiver::contract::association::LabelCategory;
+use association_archiver::contract::job::{Envelope, JobLimits, parse};
+use association_archiver::contract::message::{
+    APP_ID, JOB_STATUS, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID, OUTCOME_TYPE, REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE,
+    REJECTED_AT, TRACE_CONTEXT,
+};
+use association_archiver::contract::outcome::Status;
+use association_archiver::engine::pause::PauseKind;
+use association_archiver::engine::refusal::WorkerCategory;
+
+use crate::corpus::{Document, nothing_wrong};
+use crate::examples::real_outcome;
+
+/// What the page does not name between backticks.
+fn missing(page: &str, words: impl IntoIterator<Item = String>) {
+    let document = Document::read(page);
+    let spans = document.spans();
+    let words = words.into_iter().filter(|word| !spans.contains(word));
+    nothing_wrong(words.map(|word| format!("{page} does not name {word}")));
+}
+
+#[test]
+fn every_field_of_a_job_is_documented() {
+    // The parser lists what it knows when it meets what it does not know.
+    let limits = JobLimits { max_bytes: 1_000, max_pairs: 10 };
+    let objects = [
+        r#"{"unknown":1}"#.to_owned(),
+        input(r#"{"unknown":1}"#),
+        input(r#"{"from":{"unknown":1}}"#),
+        input(r#"{"types":[{"unknown":1}]}"#),
+    ];
+    let fields = objects.iter().flat_map(|object| {
+        let message = parse(object.as_bytes(), Envelope::default(), &limits).unwrap_err().message;
+        let (_, known) = message.split_once("allowed: ").unwrap_or_else(|| panic!("{message}"));
+        known.split(", ").map(str::to_owned).collect::<Vec<_>>()
+    });
+    let fields: Vec<String> = fields.collect();
+    assert!(fields.len() > 10, "{fields:?}");
+    missing("docs/producers.md", fields);
+}
+
+fn input(input: &str) -> String {
+    format!(r#"{{"inputs":[{input}]}}"#)
+}
+
+#[test]
+fn every_field_of_an_outcome_is_documented() {
+    let real = real_outcome();
+    let of_outcome = real.as_object().unwrap().keys();
+    let of_error = real["errors"][0].as_object().unwrap().keys();
+    let text = Document::read("docs/producers.md").text;
+    let unnamed = of_outcome.chain(of_error).filter(|field| !text.contains(&format!("\"{field}\":")));
+    nothing_wrong(unnamed.map(|field| format!("docs/producers.md does not show {field}")));
+}
+
+#[test]
+fn every_status_and_category_is_documented() {
+    let statuses = Status::ALL.map(|status| status.as_str().to_owned());
+    let categories = WorkerCategory::ALL.map(|category| category.as_str().to_owned());
+    let labels = LabelCategory::ALL.map(|category| category.as_str().to_owned());
+    missing("docs/producers.md", statuses.into_iter().chain(categories.clone()).chain(labels));
+    missing("docs/operating.md", categories);
+}
+
+#[test]
+fn every_property_and_header_is_documented() {
+    let names = [
+        OUTCOME_TYPE,
+        APP_ID,
+        JOB_STATUS,
+        REJECT_CATEGORY,
+        REJECT_MESSAGE,
+        REJECTED_AT,
+        REDRIVEN,
+        ORIGINAL_USER_ID,
+        ORIGINAL_EXPIRATION,
+    ];
+    missing("docs/producers.md", names.into_iter().chain(TRACE_CONTEXT).map(str::to_owned));
+}
+
+#[test]
+fn every_kind_of_pause_is_in_the_runbook() {
+    missing("docs/operating.md", PauseKind::ALL.map(|kind| kind.as_str().to_owned()));
+}

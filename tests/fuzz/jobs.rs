@@ -1,0 +1,123 @@
+//! The body of a job. An accepted one asks for exactly the pairs that a reader without our rules finds in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use association_archiver::contract::association::{LabelCategory, Removal};
+use association_archiver::contract::ids::JobId;
+use association_archiver::contract::job::{Envelope, Job, JobLimits, Malformed, parse};
+use serde_json::Value;
+
+use crate::campaign::{self, Taken};
+
+const LIMITS: JobLimits = JobLimits { max_bytes: 4096, max_pairs: 20 };
+const MESSAGE_MAX_BYTES: usize = 500;
+const MOST_LABELS: usize = 100;
+
+#[test]
+fn a_job_is_taken_at_its_word_or_refused() {
+    campaign::run("jobs", |body| {
+        let bare = parse(body, Envelope::default(), &LIMITS);
+        let named = parse(body, Envelope { message_id: Some("m-1"), content_encoding: None }, &LIMITS);
+        let packed = parse(body, Envelope { message_id: None, content_encoding: Some("gzip") }, &LIMITS);
+        assert!(packed.is_err(), "accepted under a content encoding");
+        assert_eq!(bare, parse(body, Envelope::default(), &LIMITS), "the same body, the same judgement");
+        if let Ok(job) = &bare {
+            assert_eq!(named.as_ref(), Ok(job), "the body's id wins");
+        }
+        if let Err(malformed) = &bare {
+            check_refusal(malformed, body);
+        }
+        match named {
+            Ok(job) => {
+                check_job(&job, body);
+                Taken::Accepted
+            }
+            Err(malformed) => {
+                assert!(malformed.job_id.is_some(), "refused without an answer, though the message has an id");
+                Taken::Refused
+            }
+        }
+    });
+}
+
+fn check_job(job: &Job, body: &[u8]) {
+    assert!(body.len() <= LIMITS.max_bytes);
+    assert!((1..=LIMITS.max_pairs).contains(&job.num_pairs()));
+    assert!(JobId::new(job.id.as_str()).is_some());
+    for object_type in [&job.from_type, &job.to_type] {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        assert!(!object_type.path_segment().is_empty() && object_type.path_segment().bytes().all(plain));
+    }
+    let mut asked: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for ask in &job.asks {
+        assert!(!ask.pairs.is_empty() && ask.pairs.is_sorted_by(|a, b| a < b));
+        let labels = match &ask.removal {
+            Removal::Association => BTreeSet::new(),
+            Removal::Labels(labels) => {
+                assert!((1..=MOST_LABELS).contains(&labels.len()) && labels.is_sorted_by(|a, b| a < b));
+                labels.iter().map(|label| (label.category.as_str().to_owned(), label.type_id.get())).collect()
+            }
+        };
+        for pair in &ask.pairs {
+            let twice = asked.insert((pair.from.0.get(), pair.to.0.get()), labels.clone());
+            assert!(twice.is_none(), "{pair:?} is asked for twice");
+        }
+    }
+    let document: Value = serde_json::from_slice(body).expect("an accepted job is JSON");
+    assert_eq!(asked, written(&document));
+    if let Some(id) = document.get("jobId") {
+        assert_eq!(id, job.id.as_str());
+    }
+    assert_eq!(document.get("portalId").and_then(Value::as_u64), job.portal.map(|portal| portal.0.get()));
+    assert_eq!(document.get("notAfter").is_some(), job.not_after.is_some());
+    assert_eq!(document["fromObjectType"], job.from_type.as_written());
+    assert_eq!(document["toObjectType"], job.to_type.as_written());
+}
+
+type Asked = BTreeMap<(u64, u64), BTreeSet<(String, u64)>>;
+
+/// The pairs in a job's `inputs`, with the labels asked for; without any the whole association is.
+fn written(document: &Value) -> Asked {
+    let number = |record: &Value| match &record["id"] {
+        Value::String(digits) => digits.parse().expect("digits"),
+        other => other.as_u64().expect("a positive integer"),
+    };
+    let label = |entry: &Value| {
+        let category = entry["associationCategory"].as_str().expect("a category").to_owned();
+        assert!(LabelCategory::ALL.iter().any(|known| known.as_str() == category));
+        (category, entry["associationTypeId"].as_u64().expect("a type id"))
+    };
+    let mut asked = Asked::new();
+    for input in document["inputs"].as_array().expect("inputs") {
+        let labels: BTreeSet<_> =
+            input.get("types").iter().flat_map(|types| types.as_array().unwrap()).map(label).collect();
+        for to in input["to"].as_array().expect("to") {
+            asked.entry((number(&input["from"]), number(to))).or_default().extend(labels.iter().cloned());
+        }
+    }
+    asked
+}
+
+fn check_refusal(malformed: &Malformed, body: &[u8]) {
+    let Malformed { job_id, portal, from_type, to_type, message } = malformed;
+    assert!((1..=MESSAGE_MAX_BYTES).contains(&message.len()), "{message}");
+    assert!(!message.contains(char::is_control) && message.contains(": "), "{message:?}");
+    // What was salvaged is in the body, unless the body is too broken to be read by others.
+    let Ok(Value::Object(document)) = serde_json::from_slice(body) else { return };
+    let count = |name: &str| body.windows(name.len()).filter(|window| *window == name.as_bytes()).count();
+    let says_once = |name| count(name) == 1 && count("\\u") == 0;
+    if says_once("jobId") {
+        let written = document.get("jobId").and_then(Value::as_str).and_then(JobId::new);
+        assert_eq!(*job_id, written);
+    }
+    if says_once("portalId") && portal.is_some() {
+        assert_eq!(portal.map(|portal| portal.0.get()), document.get("portalId").and_then(Value::as_u64));
+    }
+    for (name, found) in [("fromObjectType", from_type), ("toObjectType", to_type)] {
+        if says_once(name)
+            && let Some(found) = found
+        {
+            assert!(document.get(name).and_then(Value::as_str).is_some_and(|text| text.starts_with(found.as_str())));
+        }
+    }
+}

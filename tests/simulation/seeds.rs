@@ -1,0 +1,112 @@
+//! Many seeds, or one: `SEEDS=100000` runs as many, `SEED=123` replays one.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::promises::Broken;
+use crate::run::{Summary, run};
+use crate::scenario::Scenario;
+use crate::smaller::{Parts, smallest};
+
+/// Seeds that `cargo test` runs.
+const SEEDS: u64 = 2_000;
+
+/// Failing seeds that are made smaller and told; more would hardly say more.
+const MOST_TOLD: usize = 5;
+
+#[test]
+fn every_promise_is_kept_whatever_goes_wrong() {
+    match number("SEED") {
+        Some(seed) => replay(seed),
+        None => run_many(number("FIRST_SEED").unwrap_or(0), number("SEEDS").unwrap_or(SEEDS)),
+    }
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    for seed in 0..20 {
+        assert_eq!(attempt(&Scenario::of(seed)), attempt(&Scenario::of(seed)), "seed {seed}");
+    }
+}
+
+/// Runs a scenario; a panic in the engine is a promise broken.
+pub fn attempt(scenario: &Scenario) -> Result<Summary, Broken> {
+    catch_unwind(AssertUnwindSafe(|| run(scenario, false))).unwrap_or_else(|panic| {
+        let told = panic.downcast_ref::<String>().cloned();
+        let told = told.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+        Err(Broken(format!("panic: {}", told.unwrap_or_default())))
+    })
+}
+
+fn run_many(first: u64, seeds: u64) {
+    let began = Instant::now();
+    let next = AtomicU64::new(first);
+    let totals = Mutex::new((Totals::default(), Vec::new()));
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let seed = next.fetch_add(1, Ordering::Relaxed)
+                    && seed < first + seeds
+                {
+                    let told = attempt(&Scenario::of(seed));
+                    let (totals, broken) = &mut *totals.lock().unwrap_or_else(PoisonError::into_inner);
+                    match told {
+                        Ok(summary) => totals.add(seed, &summary),
+                        Err(what) => broken.push((seed, what)),
+                    }
+                }
+            });
+        }
+    });
+    let (totals, mut broken) = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!("{seeds} seeds in {:.1} s: {totals:?}", began.elapsed().as_secs_f64());
+    broken.sort_by_key(|(seed, _)| *seed);
+    for (seed, what) in &broken {
+        println!("seed {seed} {}", what.0);
+    }
+    for (seed, _) in broken.iter().take(MOST_TOLD) {
+        println!("\n{}", smallest(*seed));
+    }
+    let seeds: Vec<u64> = broken.iter().map(|(seed, _)| *seed).collect();
+    assert!(broken.is_empty(), "{} seeds break a promise: {seeds:?}", broken.len());
+}
+
+fn replay(seed: u64) {
+    let scenario = Parts::of_environment(&Scenario::of(seed)).cut(&Scenario::of(seed));
+    println!("{scenario:#?}");
+    let told = run(&scenario, true);
+    println!("{told:#?}");
+    assert!(told.is_ok(), "seed {seed} breaks a promise: {told:?}");
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// What many runs came to.
+#[derive(Default, Debug)]
+struct Totals {
+    lives: u64,
+    outcomes: u64,
+    requests: u64,
+    virtual_hours: f64,
+    steps: u64,
+    /// The seed with the most steps, and how many.
+    longest: (u64, u64),
+}
+
+impl Totals {
+    fn add(&mut self, seed: u64, summary: &Summary) {
+        self.steps += summary.steps;
+        if summary.steps > self.longest.1 {
+            self.longest = (seed, summary.steps);
+        }
+        self.lives += u64::from(summary.lives);
+        self.outcomes += summary.outcomes as u64;
+        self.requests += summary.requests;
+        self.virtual_hours += summary.lasted.as_secs_f64() / 3_600.0;
+    }
+}
