@@ -66,7 +66,7 @@ fn check_csv(rows: &[Row], input: &[u8]) {
         let (Ok(job), Some(fields)) = (&row.job, plain_fields(line)) else { continue };
         assert_eq!(fields.len(), header.len());
         let field =
-            |name: &str| header.iter().zip(&fields).find(|(known, _)| *known == name).map(|(_, field)| &**field);
+            |name: &str| header.iter().zip(&fields).find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, field)| &**field);
         let body: Value = serde_json::from_slice(&job.body).unwrap();
         assert_eq!(body["fromObjectType"].as_str(), field("from_object_type"));
         assert_eq!(body["toObjectType"].as_str(), field("to_object_type"));
