@@ -1,5 +1,5 @@
 //! The commands as users run them: the built program, a real RabbitMQ, a simulated HubSpot, a running service.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::type_complexity)]
 
 #[path = "commands/check.rs"]
 mod check;

@@ -1,6 +1,6 @@
 //! The worker's loop between in-memory far ends, on a clock that stands still until everybody waits: every delivery
 //! departs exactly once, in whatever order things happen.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;

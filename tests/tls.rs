@@ -1,5 +1,5 @@
 //! TLS to a real RabbitMQ: whom the worker trusts, to whom it shows itself, and what it says when that fails.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation)]
 
 use std::fs;
 use std::path::PathBuf;

@@ -41,7 +41,7 @@ fn every_flag_named_alone_exists() {
     command.build();
     flags(&command, &mut known);
     let mut wrong = Vec::new();
-    for document in all().into_iter().filter(|document| tells_of_the_worker(document)) {
+    for document in all().into_iter().filter(tells_of_the_worker) {
         for span in document.spans().into_iter().filter(|span| span.starts_with("--")) {
             let flag = span.split([' ', '=']).next().unwrap();
             if !known.contains(flag) {

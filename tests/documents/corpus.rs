@@ -103,7 +103,7 @@ impl Document {
     pub fn anchors(&self) -> HashSet<String> {
         let mut seen = HashMap::<String, usize>::new();
         let prose = self.prose();
-        let headings = prose.lines().filter_map(|line| line.starts_with('#').then(|| line.trim_start_matches('#')));
+        let headings = prose.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#'));
         let anchors = headings.map(|heading| {
             let kept = heading.trim().to_lowercase();
             let kept: String = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).collect();

@@ -2,7 +2,7 @@
 //!
 //! Pages made from the code are compared with it; `UPDATE=1 cargo test --test documents` writes them anew.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 mod alerts;
 mod commands;

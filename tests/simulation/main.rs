@@ -3,7 +3,13 @@
 //!
 //! `SEEDS=100000 cargo test --release --test simulation -- --nocapture` runs as many; `SEED=123` replays one and
 //! prints what happens in it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::wrong_self_convention
+)]
 
 mod agenda;
 mod broker;

@@ -84,8 +84,6 @@ fn is_of(wanted: &Lane, letter: &Letter) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used)]
-
     use super::*;
 
     const ANY: Selection =
