@@ -116,7 +116,8 @@ async fn wrong_usage_is_told_and_help_is_given() -> Result<()> {
     for arguments in [&[][..], &["fly"], &["run", "--wings"], &["archive", "a", "b"]] {
         let ended = run(arguments, &[]).await?;
         assert_eq!(ended.code, 2, "{arguments:?}: {}", ended.stderr);
-        assert_eq!(ended.stderr.trim_end().lines().count(), 1, "{arguments:?}: {}", ended.stderr);
+        let told = ended.stderr.starts_with("error: ") || ended.stderr.contains("Usage");
+        assert!(told, "{arguments:?}: {}", ended.stderr);
     }
     for arguments in [&["--help"][..], &["--version"], &["run", "--help"], &["archive", "--version"]] {
         let ended = run(arguments, &[]).await?;
