@@ -3,6 +3,10 @@
 //! Deliveries finish in any order. The *low-water mark* is the highest tag up to which all are settled; everything
 //! finished below it is acknowledged by one `multiple` frame. A delivery finished above the mark waits for the mark a
 //! little, then is acknowledged alone, so that one slow job holds up no other.
+//!
+//! A frame of its own for each of thousands costs a quorum queue more than the jobs themselves: each is an entry in its
+//! log. So where a crowd has finished above a mark that moves, as when the batches of several lanes come back one after
+//! the other, the crowd waits longer; the mark then takes most of it along.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,6 +17,10 @@ use super::receipt::Verdict;
 const MARK_DELAY: Duration = Duration::from_millis(20);
 /// A delivery finished above the mark is acknowledged alone after this time.
 const STRAGGLER_DELAY: Duration = Duration::from_millis(50);
+/// More deliveries than this finished above the mark are a crowd.
+const CROWD: usize = 256;
+/// One of a crowd waits for so long, if the mark has moved within this time.
+const CROWD_DELAY: Duration = Duration::from_millis(500);
 /// A mark that has moved by so many deliveries is told at once; with a small prefetch, fewer.
 const MAX_CHUNK: u64 = 256;
 
@@ -40,8 +48,11 @@ enum State {
 #[derive(Debug)]
 pub struct AckWindow {
     chunk: u64,
+    /// Deliveries finished above the mark that may wait for it: they take places of the prefetch.
+    most_waiting: usize,
     /// Every tag up to here is settled.
     mark: u64,
+    moved: Option<Instant>,
     /// States of the tags after the mark, the first being `mark + 1`, as far as any was settled.
     above: VecDeque<State>,
     /// Highest tag at or below the mark which may be named in an `AckUpTo`: naming one that the broker no longer knows
@@ -65,7 +76,9 @@ impl AckWindow {
     pub fn new(prefetch: u16) -> Self {
         Self {
             chunk: u64::from(prefetch / 4).clamp(1, MAX_CHUNK),
+            most_waiting: usize::from(prefetch / 2),
             mark: 0,
+            moved: None,
             above: VecDeque::new(),
             untold: None,
             stragglers: VecDeque::new(),
@@ -107,7 +120,7 @@ impl AckWindow {
             self.frames.push(Frame::AckUpTo(untold.tag));
             self.untold = None;
         }
-        self.release_stragglers(now, STRAGGLER_DELAY);
+        self.release_stragglers(now, self.patience(now));
         std::mem::take(&mut self.frames)
     }
 
@@ -123,8 +136,25 @@ impl AckWindow {
     /// When [`Self::due`] will next have something to say; `None` until more is settled.
     pub fn next_due(&self) -> Option<Instant> {
         let mark = self.untold.map(|untold| untold.since + MARK_DELAY);
-        let straggler = self.stragglers.front().map(|(finished, _)| *finished + STRAGGLER_DELAY);
+        let straggler = self.stragglers.front().map(|(finished, _)| {
+            let alone = *finished + STRAGGLER_DELAY;
+            match self.moved {
+                // Until then the mark may take it along; a mark that stands still lets it go sooner.
+                Some(moved) if self.is_crowded() => alone.max((*finished).min(moved) + CROWD_DELAY),
+                Some(_) | None => alone,
+            }
+        });
         mark.into_iter().chain(straggler).min()
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.stragglers.len() > CROWD
+    }
+
+    /// How long a delivery that finished above the mark waits for it.
+    fn patience(&self, now: Instant) -> Duration {
+        let moves = self.moved.is_some_and(|moved| now < moved + CROWD_DELAY);
+        if moves && self.is_crowded() { CROWD_DELAY } else { STRAGGLER_DELAY }
     }
 
     fn advance(&mut self, now: Instant) {
@@ -142,6 +172,9 @@ impl AckWindow {
             self.above.pop_front();
             self.mark += 1;
         }
+        if self.mark > before {
+            self.moved = Some(now);
+        }
         while self.stragglers.front().is_some_and(|(_, tag)| *tag <= self.mark) {
             self.stragglers.pop_front();
         }
@@ -149,7 +182,7 @@ impl AckWindow {
 
     fn release_stragglers(&mut self, now: Instant, delay: Duration) {
         while let Some((finished, tag)) = self.stragglers.front().copied() {
-            if tag > self.mark && now < finished + delay {
+            if tag > self.mark && now < finished + delay && self.stragglers.len() <= self.most_waiting {
                 break;
             }
             self.stragglers.pop_front();
@@ -212,6 +245,47 @@ mod tests {
     }
 
     #[test]
+    fn a_crowd_waits_for_a_mark_that_moves_and_goes_with_it() {
+        let start = Instant::now();
+        let crowd = CROWD as u64 + 1;
+        let mut window = AckWindow::new(10_000);
+        window.settle(1, Verdict::Ack, start);
+        (3..3 + crowd).for_each(|tag| window.settle(tag, Verdict::Ack, start));
+        assert_eq!(window.due(start + MARK_DELAY), [Frame::AckUpTo(1)]);
+        assert_eq!(window.due(start + STRAGGLER_DELAY), []);
+        assert_eq!(window.next_due(), Some(start + CROWD_DELAY));
+        let later = start + CROWD_DELAY - Duration::from_millis(1);
+        window.settle(2, Verdict::Ack, later);
+        assert_eq!(window.due(later), [Frame::AckUpTo(2 + crowd)]);
+        assert_eq!(window.next_due(), None);
+    }
+
+    #[test]
+    fn a_crowd_does_not_wait_for_a_mark_that_stands_still() {
+        let start = Instant::now();
+        let crowd = CROWD as u64 + 1;
+        let alone: Vec<Frame> = (3..3 + crowd).map(Frame::AckOne).collect();
+        let mut window = AckWindow::new(10_000);
+        window.settle(1, Verdict::Ack, start);
+        window.due(start + MARK_DELAY);
+        (3..3 + crowd).for_each(|tag| window.settle(tag, Verdict::Ack, start + CROWD_DELAY));
+        assert_eq!(window.next_due(), Some(start + CROWD_DELAY + STRAGGLER_DELAY));
+        assert_eq!(window.due(start + CROWD_DELAY + STRAGGLER_DELAY), alone);
+    }
+
+    #[test]
+    fn a_crowd_leaves_half_of_the_prefetch_free() {
+        let start = Instant::now();
+        let mut window = AckWindow::new(1_000);
+        window.settle(1, Verdict::Ack, start);
+        window.due(start + MARK_DELAY);
+        (3..=502).for_each(|tag| window.settle(tag, Verdict::Ack, start + MARK_DELAY));
+        assert_eq!(window.due(start + MARK_DELAY), []);
+        window.settle(503, Verdict::Ack, start + MARK_DELAY);
+        assert_eq!(window.due(start + MARK_DELAY), [Frame::AckOne(3)]);
+    }
+
+    #[test]
     fn a_message_handed_back_is_never_named_again() {
         let start = Instant::now();
         let mut window = AckWindow::new(1000);
@@ -253,8 +327,8 @@ mod tests {
     proptest! {
         #[test]
         fn every_order_of_settling_tells_the_broker_exactly_what_was_settled(
-            keys in prop::collection::vec((any::<u32>(), 0..8_u8, 0..30_u64), 1..300),
-            prefetch in 1..400_u16,
+            keys in prop::collection::vec((any::<u32>(), 0..8_u8, 0..30_u64), 1..900),
+            prefetch in 1..2_000_u16,
             leave_open in 0..5_usize,
         ) {
             let mut order: Vec<(u32, u64, Verdict, u64)> = keys
