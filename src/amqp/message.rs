@@ -204,6 +204,10 @@ impl Answer {
     pub fn messages(&self) -> &[Outgoing] {
         &self.messages
     }
+
+    pub fn into_messages(self) -> impl Iterator<Item = Outgoing> {
+        self.messages.into_iter()
+    }
 }
 
 /// A message on its way out. Always published persistent, mandatory and confirmed.

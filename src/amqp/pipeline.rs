@@ -4,42 +4,60 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 
-/// Starts all futures in order, then awaits each; outputs in the order of the futures.
+/// Futures started before the first of them is awaited. A future of the library takes some kilobytes: so many stay in the
+/// processor's cache.
+const WINDOW: usize = 256;
+
+/// Starts the futures in order, up to 256 at once, then awaits each; outputs in the order of the futures.
 ///
 /// The library queues a frame when its future is first polled, so the frames keep their order. Awaiting one before
 /// starting the next would cost a switch to the library's thread and back for each; a general join would wake and poll
-/// each on its own.
-pub async fn all_in_order<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut steps: Vec<Step<F>> = futures.map(|future| Step::Running(Box::pin(future))).collect();
-    poll_fn(|context| {
-        for step in &mut steps {
-            if let Step::Running(future) = step
-                && let Poll::Ready(output) = future.as_mut().poll(context)
-            {
-                *step = Step::Done(output);
-            }
+/// each on its own. The places of one window are used again for the next.
+pub async fn all_in_order<F: Future>(mut futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut outputs = Vec::with_capacity(futures.size_hint().0);
+    let mut places: Vec<Place<F>> = Vec::with_capacity(futures.size_hint().0.min(WINDOW));
+    loop {
+        let mut taken = 0;
+        for place in &mut places {
+            let Some(future) = futures.next() else { break };
+            place.future.set(future);
+            taken += 1;
         }
-        Poll::Ready(())
-    })
-    .await;
-    let mut outputs = Vec::with_capacity(steps.len());
-    for step in steps {
-        outputs.push(match step {
-            Step::Running(future) => future.await,
-            Step::Done(output) => output,
-        });
+        if taken == places.len() {
+            let room = WINDOW - places.len();
+            places.extend(futures.by_ref().take(room).map(|future| Place { future: Box::pin(future), output: None }));
+            taken = places.len();
+        }
+        places.truncate(taken);
+        if places.is_empty() {
+            return outputs;
+        }
+        poll_fn(|context| {
+            for place in &mut places {
+                if let Poll::Ready(output) = place.future.as_mut().poll(context) {
+                    place.output = Some(output);
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+        for place in &mut places {
+            outputs.push(match place.output.take() {
+                Some(output) => output,
+                None => place.future.as_mut().await,
+            });
+        }
     }
-    outputs
 }
 
-enum Step<F: Future> {
-    Running(Pin<Box<F>>),
-    Done(F::Output),
+struct Place<F: Future> {
+    future: Pin<Box<F>>,
+    output: Option<F::Output>,
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     use super::*;
 
@@ -59,5 +77,28 @@ mod tests {
         });
         assert_eq!(all_in_order(futures).await, [0, 10, 20, 30, 40]);
         assert_eq!(*started.borrow(), [0, 1, 2, 3, 4]);
+    }
+
+    #[tokio::test]
+    async fn the_next_window_starts_when_the_last_is_done() {
+        let (started, done) = (Cell::new(0), Cell::new(0));
+        let last = 2 * WINDOW + 7;
+        let futures = (0..last).map(|number| {
+            let (started, done) = (&started, &done);
+            async move {
+                assert_eq!(done.get() / WINDOW, number / WINDOW);
+                started.set(number + 1);
+                tokio::task::yield_now().await;
+                assert_eq!(started.get(), last.min((number / WINDOW + 1) * WINDOW));
+                done.set(number + 1);
+                number
+            }
+        });
+        assert_eq!(all_in_order(futures).await, (0..last).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn nothing_comes_of_nothing() {
+        assert_eq!(all_in_order(std::iter::empty::<std::future::Ready<()>>()).await, []);
     }
 }

@@ -37,14 +37,17 @@ impl Recent {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
     }
 
-    pub fn remember(&self, answers: &[Answer]) {
+    pub fn remember(&self, answers: Vec<Answer>) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        for message in answers.iter().flat_map(Answer::messages) {
-            if let Envelope::Outcome(envelope) = &message.envelope
-                && memory.by_id.insert(envelope.message_id, message.clone()).is_none()
-            {
-                memory.bytes += message.body.len();
-                memory.order.push_back((envelope.message_id, message.body.len()));
+        for message in answers.into_iter().flat_map(Answer::into_messages) {
+            let id = match &message.envelope {
+                Envelope::Outcome(envelope) => envelope.message_id,
+                Envelope::Copy(_) => continue,
+            };
+            let bytes = message.body.len();
+            if memory.by_id.insert(id, message).is_none() {
+                memory.bytes += bytes;
+                memory.order.push_back((id, bytes));
             }
         }
         while memory.order.len() > self.most || memory.bytes > MAX_BYTES {
