@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_rs::Tokio;
 use lapin::tcp::{AsyncTcpStream, OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
@@ -13,6 +14,7 @@ use secrecy::ExposeSecret;
 use tokio::time::timeout;
 
 use super::greeting::{FirstWords, Greeting};
+use super::transport::{self, LegibleWire, Wire};
 use crate::config::{AmqpSettings, Broker};
 
 /// Name lookup, TCP and TLS together.
@@ -119,16 +121,15 @@ impl Dial {
         first_words: Option<FirstWords>,
     ) -> lapin::Result<Connection> {
         let properties = ConnectionProperties::default().with_connection_name(self.name.clone().into());
-        let runtime = lapin::runtime::default_runtime()?;
         Connection::connector(
             uri,
-            runtime,
-            async move |uri: AMQPUri, runtime| {
+            transport::runtime(),
+            async move |uri: AMQPUri, _| {
                 let transport = async {
                     socket.reach(Stage::Tcp);
                     let host = (uri.authority.host.as_str(), uri.authority.port);
                     let addresses: Vec<_> = tokio::net::lookup_host(host).await?.collect();
-                    let plain = AsyncTcpStream::connect(&runtime, addresses).await?;
+                    let plain = Wire::connect(&Tokio::current(), addresses).await?;
                     if let AsyncTcpStream::Plain(stream) = &plain {
                         socket.hold(stream.get_ref().as_fd().try_clone_to_owned()?.into());
                     }
@@ -150,7 +151,7 @@ impl Dial {
                     first_words.hear(stream).await?;
                     return Err(io::Error::other("nothing more is wanted of this connection").into());
                 }
-                Ok(stream)
+                Ok(AsyncTcpStream::Plain(LegibleWire::new(stream)))
             },
             properties,
         )

@@ -1,6 +1,7 @@
 //! Messages on the wire: reading what came, and building what goes out.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -12,8 +13,8 @@ pub use super::export::text_or_base64;
 use super::receipt::Receipt;
 use super::route::Route;
 use crate::contract::message::{
-    APP_ID, CONTENT_TYPE, DELIVERY_MODE, JOB_STATUS, MessageId, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID, OUTCOME_TYPE,
-    is_dropped_when_republished,
+    APP_ID, CONTENT_TYPE, DELIVERY_MODE, HEADERS_DROPPED, JOB_STATUS, MessageId, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID,
+    OUTCOME_TYPE, is_dropped_when_republished,
 };
 use crate::contract::outcome::Status;
 
@@ -94,6 +95,10 @@ impl Properties {
         for (name, value) in kept.filter(|(name, _)| !is_dropped_when_republished(name.as_str())) {
             headers.insert(name.clone(), value.clone());
         }
+        let dropped = make_room(&mut headers);
+        if dropped > 0 {
+            headers.insert(HEADERS_DROPPED.into(), AMQPValue::LongLongInt(dropped));
+        }
         let moved = [(ORIGINAL_USER_ID, self.0.user_id()), (ORIGINAL_EXPIRATION, self.0.expiration())];
         for (name, value) in moved {
             if let Some(value) = value {
@@ -151,6 +156,48 @@ impl Properties {
             to = to.with_timestamp(*timestamp);
         }
         to
+    }
+}
+
+/// The most that headers may take as AMQP writes them, in bytes. All properties must fit into one frame, of 128 KiB as
+/// brokers have it by default, with what a copy gets in addition: a broker ends the connection over a larger one.
+const MAX_HEADERS_BYTES: usize = 120 * 1024;
+
+/// Leaves out the largest headers until the others fit, and counts them.
+fn make_room(headers: &mut FieldTable) -> i64 {
+    let mut sizes: Vec<(usize, ShortString)> =
+        headers.inner().iter().map(|(name, value)| (name.as_str().len() + 2 + size(value), name.clone())).collect();
+    let mut total: usize = sizes.iter().map(|(size, _)| size).sum();
+    if total <= MAX_HEADERS_BYTES {
+        return 0;
+    }
+    sizes.sort_unstable_by_key(|(size, _)| Reverse(*size));
+    let mut kept = headers.inner().clone();
+    let before = kept.len();
+    for (size, name) in sizes {
+        if total <= MAX_HEADERS_BYTES {
+            break;
+        }
+        kept.remove(&name);
+        total -= size;
+    }
+    let dropped = before - kept.len();
+    *headers = FieldTable::from(kept);
+    i64::try_from(dropped).unwrap_or(i64::MAX)
+}
+
+/// At least the bytes that a header's value takes as AMQP writes it, without its type.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, of which all others take at most eight bytes")]
+fn size(value: &AMQPValue) -> usize {
+    match value {
+        AMQPValue::LongString(text) => 4 + text.as_bytes().len(),
+        AMQPValue::ByteArray(bytes) => 4 + bytes.as_slice().len(),
+        AMQPValue::ShortString(text) => 1 + text.as_str().len(),
+        AMQPValue::FieldTable(table) => {
+            4 + table.inner().iter().map(|(name, value)| name.as_str().len() + 2 + size(value)).sum::<usize>()
+        }
+        AMQPValue::FieldArray(array) => 4 + array.as_slice().iter().map(|value| 1 + size(value)).sum::<usize>(),
+        _ => 8,
     }
 }
 
@@ -374,6 +421,23 @@ mod tests {
                 .with_delivery_mode(2)
                 .with_headers(expected)
         );
+    }
+
+    #[test]
+    fn a_copy_with_too_many_headers_leaves_out_the_largest() {
+        let text = |bytes: usize| AMQPValue::LongString("v".repeat(bytes).into());
+        let came = with_headers(vec![("small", text(10)), ("large", text(70_000)), ("larger", text(60_900))]);
+        let copy = came.republished([("x-reject-message", HeaderValue::Text("why".into()))]);
+        let names = |copy: &Properties| -> Vec<String> {
+            copy.0.headers().as_ref().unwrap().inner().keys().map(|name| name.as_str().to_owned()).collect()
+        };
+        assert_eq!(names(&copy), ["larger", "small", "x-headers-dropped", "x-reject-message"]);
+        assert_eq!(copy.integer_header("x-headers-dropped"), Some(1));
+
+        let array = AMQPValue::FieldArray(vec![AMQPValue::Void; MAX_HEADERS_BYTES].into());
+        assert_eq!(names(&with_headers(vec![("array", array)]).republished([])), ["x-headers-dropped"]);
+        let fits = with_headers(vec![("a", text(60_000)), ("b", text(60_000))]);
+        assert_eq!(names(&fits.republished([])), ["a", "b"]);
     }
 
     proptest! {

@@ -43,6 +43,12 @@ pub const ORIGINAL_USER_ID: &str = "x-original-user-id";
 /// On a republished message: the `expiration` it came with.
 pub const ORIGINAL_EXPIRATION: &str = "x-original-expiration";
 
+/// On a republished message: how many headers were left out because all together were too large for the broker.
+pub const HEADERS_DROPPED: &str = "x-headers-dropped";
+
+/// Longest value of a trace header that is carried over, in bytes: what W3C allows, 32 entries of 513 bytes.
+pub const TRACE_MAX_BYTES: usize = 32 * 513 + 31;
+
 /// W3C trace context, carried over from the job to its outcome.
 pub const TRACE_CONTEXT: [&str; 2] = ["traceparent", "tracestate"];
 

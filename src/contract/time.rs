@@ -5,10 +5,23 @@ use jiff::tz::Offset;
 
 /// Reads `2026-12-01T00:00:00Z` or the like with an offset; `None` for anything RFC 3339 does not allow.
 ///
-/// More than nine digits of a second are refused, since a nanosecond is the finest that can be kept.
+/// Digits finer than a nanosecond are dropped. The last hours of the year 9999, which some write for "never", are later
+/// than any time that can be kept: the last one stands for them.
 pub fn parse(text: &str) -> Option<Timestamp> {
-    if has_rfc_3339_shape(text.as_bytes()) { text.parse().ok() } else { None }
+    let digits = fraction_digits(text)?;
+    if digits > NANOSECOND_DIGITS {
+        let (kept, dropped) = text.split_at(SECONDS_END + 1 + NANOSECOND_DIGITS);
+        return parse(&format!("{kept}{}", dropped.trim_start_matches(|c: char| c.is_ascii_digit())));
+    }
+    text.parse().ok().or_else(|| {
+        let year_before = format!("9998{}", text.strip_prefix("9999")?);
+        year_before.parse::<Timestamp>().ok().map(|_| Timestamp::MAX)
+    })
 }
+
+/// Length of `2026-12-01T00:00:00`.
+const SECONDS_END: usize = 19;
+const NANOSECOND_DIGITS: usize = 9;
 
 /// Appends the time in UTC with exactly three digits of milliseconds: `2026-12-01T00:00:00.000Z`.
 ///
@@ -27,24 +40,22 @@ pub fn write(time: Timestamp, out: &mut Vec<u8>) {
     out.push(b'Z');
 }
 
-fn has_rfc_3339_shape(text: &[u8]) -> bool {
-    let Some((date_time, rest)) = text.split_at_checked(19) else { return false };
-    let zone = match rest {
+/// The number of digits after the seconds; `None` where the text has not the shape of RFC 3339.
+fn fraction_digits(text: &str) -> Option<usize> {
+    let (date_time, rest) = text.as_bytes().split_at_checked(SECONDS_END)?;
+    let (digits, zone) = match rest {
         [b'.', rest @ ..] => {
             let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-            if !(1..=9).contains(&digits) {
-                return false;
-            }
-            &rest[digits..]
+            (Some(digits).filter(|digits| *digits > 0)?, &rest[digits..])
         }
-        _ => rest,
+        _ => (0, rest),
     };
-    matches_shape(date_time, b"dddd-dd-ddTdd:dd:dd")
-        && match zone {
-            [b'Z' | b'z'] => true,
-            [b'+' | b'-', offset @ ..] => matches_shape(offset, b"dd:dd"),
-            _ => false,
-        }
+    let zone_fits = match zone {
+        [b'Z' | b'z'] => true,
+        [b'+' | b'-', offset @ ..] => matches_shape(offset, b"dd:dd"),
+        _ => false,
+    };
+    (matches_shape(date_time, b"dddd-dd-ddTdd:dd:dd") && zone_fits).then_some(digits)
 }
 
 /// `d` stands for a digit, `T` for itself in either case.
@@ -88,6 +99,10 @@ mod tests {
             ("2026-12-01T02:30:00.5+02:30", "2026-12-01T00:00:00.500Z"),
             ("2026-11-30T23:59:59.123456789-00:00", "2026-11-30T23:59:59.123Z"),
             ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z"),
+            ("2026-12-01T00:00:00.1239999999999999999Z", "2026-12-01T00:00:00.123Z"),
+            ("2026-12-01T00:00:00.0000000001+01:00", "2026-11-30T23:00:00.000Z"),
+            ("9999-12-31T23:59:59Z", "9999-12-30T22:00:00.999Z"),
+            ("9999-12-31T23:59:59.9999999999-12:00", "9999-12-30T22:00:00.999Z"),
         ] {
             assert_eq!(written(parse(text).unwrap()), same, "{text}");
         }
@@ -103,7 +118,10 @@ mod tests {
             "2026-12-01 00:00:00Z",
             "2026-12-01T00:00:00.Z",
             "2026-12-01T00:00:00,5Z",
-            "2026-12-01T00:00:00.1234567890Z",
+            "2026-12-01T00:00:00.12345678901",
+            "9999-12-32T00:00:00Z",
+            "9999-13-01T00:00:00Z",
+            "9999-12-31T25:00:00Z",
             "2026-12-01T00:00:00+0200",
             "2026-12-01T00:00:00+02",
             "2026-12-01T00:00:00Z[UTC]",

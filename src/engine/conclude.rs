@@ -20,6 +20,9 @@ use super::verdict::{
 };
 use crate::contract::ids::AccountIndex;
 
+/// Jobs of an account that is told to come back later than this wait in the broker, and `/status` says until when.
+const LONGEST_THROTTLE_IN_HAND: Duration = Duration::from_secs(60);
+
 impl Engine {
     /// The reply to a [`Command::Archive`].
     pub fn answered(&mut self, key: CallKey, reply: &Reply, now: Now) -> CallResult {
@@ -96,6 +99,7 @@ impl Engine {
             }
             PauseKind::PortalMoving
             | PauseKind::DaySpent
+            | PauseKind::Throttled
             | PauseKind::Operator
             | PauseKind::MissingScopes
             | PauseKind::Forbidden
@@ -117,6 +121,7 @@ impl Engine {
             | PauseKind::PortalMismatch
             | PauseKind::PortalMoving
             | PauseKind::DaySpent
+            | PauseKind::Throttled
             | PauseKind::Outage
             | PauseKind::Operator => false,
         });
@@ -499,7 +504,15 @@ impl Engine {
                 self.pause_account(call.account, PauseKind::DaySpent, until, detail, now);
                 until
             }
-            Policy::TenSecondly | Policy::Secondly | Policy::Unknown => Some(now.wall_at(open_at)),
+            Policy::TenSecondly | Policy::Secondly | Policy::Unknown => {
+                let until = Some(now.wall_at(open_at));
+                let far = wait.is_some_and(|wait| wait > LONGEST_THROTTLE_IN_HAND);
+                if far && !self.paused_for(call.account, PauseKind::Throttled) {
+                    let detail = "HubSpot answered 429 and says when to come back".to_owned();
+                    self.pause_account(call.account, PauseKind::Throttled, until, detail, now);
+                }
+                until
+            }
         };
         let policy = throttled.policy;
         self.command(Command::Notice(Notice::Slowed { account: call.account, policy, until }));

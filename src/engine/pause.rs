@@ -19,6 +19,8 @@ pub enum PauseKind {
     PortalMoving,
     /// The day's requests are spent.
     DaySpent,
+    /// 429 that names a time far away.
+    Throttled,
     /// The breaker: too many failures in a row.
     Outage,
     /// By setting, command or endpoint.
@@ -32,12 +34,13 @@ pub enum PauseKind {
 }
 
 impl PauseKind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Unauthorized,
         Self::RefreshRefused,
         Self::PortalMismatch,
         Self::PortalMoving,
         Self::DaySpent,
+        Self::Throttled,
         Self::Outage,
         Self::Operator,
         Self::MissingScopes,
@@ -52,6 +55,7 @@ impl PauseKind {
             Self::PortalMismatch => "portal_mismatch",
             Self::PortalMoving => "portal_moving",
             Self::DaySpent => "day_spent",
+            Self::Throttled => "throttled",
             Self::Outage => "outage",
             Self::Operator => "operator",
             Self::MissingScopes => "missing_scopes",
@@ -70,7 +74,7 @@ impl PauseKind {
             | Self::MissingScopes
             | Self::Forbidden
             | Self::WrongPath => Some(Duration::from_secs(20)),
-            Self::PortalMoving | Self::DaySpent | Self::Operator => None,
+            Self::PortalMoving | Self::DaySpent | Self::Throttled | Self::Operator => None,
         }
     }
 
@@ -83,6 +87,7 @@ impl PauseKind {
             | Self::PortalMismatch
             | Self::PortalMoving
             | Self::DaySpent
+            | Self::Throttled
             | Self::Operator
             | Self::MissingScopes
             | Self::Forbidden
@@ -98,7 +103,9 @@ impl PauseKind {
             | Self::PortalMismatch
             | Self::MissingScopes
             | Self::Forbidden => true,
-            Self::PortalMoving | Self::DaySpent | Self::Outage | Self::Operator | Self::WrongPath => false,
+            Self::PortalMoving | Self::DaySpent | Self::Throttled | Self::Outage | Self::Operator | Self::WrongPath => {
+                false
+            }
         }
     }
 }

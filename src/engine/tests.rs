@@ -16,7 +16,7 @@ use super::command::{ArchiveCall, Carried, Command, IdentityReply, NewJob, Notic
 use super::pace::Ceiling;
 use super::pack::Caps;
 use super::pause::{PauseKind, Tier};
-use super::reply::{Answer, Body, Headers, Reply, Silence};
+use super::reply::{Answer, Body, Headers, Reply, RetryAfter, Silence};
 use super::retry::RetryPolicy;
 use super::{Engine, EnginePolicy, Remains, Waiting};
 use crate::contract::association::{Pair, RecordId, Removal};
@@ -452,6 +452,36 @@ fn a_day_spent_stops_the_account_until_its_midnight() {
     bench.admit(("contacts", "companies"), &[pair(1, 7)]);
     bench.run(Duration::from_secs(5));
     assert_eq!(bench.sent.len(), 6);
+}
+
+#[test]
+fn a_429_that_names_a_time_far_away_pauses_the_account_until_then() {
+    let throttled = |seconds| {
+        let headers = Headers { retry_after: Some(RetryAfter::Seconds(seconds)), ..Headers::default() };
+        Reply::Answer(Answer { status: 429, headers, body: Body::Whole(Bytes::new()) })
+    };
+    let mut requests = 0;
+    let script = move |_: &ArchiveCall, _| {
+        requests += 1;
+        match requests {
+            1 => throttled(30),
+            2 => throttled(3_600),
+            _ => answer(204, ""),
+        }
+    };
+    let mut bench = Bench::new(policy(), vec![account()], script);
+    bench.admit(("contacts", "companies"), &[pair(1, 7)]);
+    bench.run(Duration::from_secs(20));
+    assert!(!bench.paused(PauseKind::Throttled), "half a minute is waited in hand");
+    assert_eq!(bench.engine.held_jobs(), 1);
+    bench.run(Duration::from_secs(20));
+    assert!(bench.paused(PauseKind::Throttled));
+    assert_eq!((bench.sent.len(), bench.engine.held_jobs()), (2, 0), "an hour is waited in the broker");
+    bench.admit(("contacts", "companies"), &[pair(1, 7)]);
+    bench.run(Duration::from_secs(3_600));
+    bench.admit(("contacts", "companies"), &[pair(1, 7)]);
+    bench.run(Duration::from_secs(5));
+    assert_eq!(bench.sent.len(), 3);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::amqp::receipt::Receipt;
 use crate::amqp::route::Route;
 use crate::contract::ids::{JobId, PortalId};
 use crate::contract::message::{
-    MessageId, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT, correlation_id,
+    MessageId, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT, TRACE_MAX_BYTES, correlation_id,
 };
 use crate::contract::object_type::TypeText;
 use crate::contract::outcome::{Ending, Outcome};
@@ -93,7 +93,10 @@ impl OutcomeWriter {
 }
 
 fn envelope(identity: &Identity, job: &Properties, outcome: &Outcome, now: Timestamp) -> OutcomeEnvelope {
-    let text = |name: &'static str| job.text_header(name).map(|value| (name, value.into_owned()));
+    let text = |name: &'static str| {
+        let value = job.text_header(name).filter(|value| value.len() <= TRACE_MAX_BYTES)?;
+        Some((name, value.into_owned()))
+    };
     let trace: SmallVec<[(&'static str, String); 0]> = TRACE_CONTEXT.into_iter().filter_map(text).collect();
     OutcomeEnvelope {
         message_id: identity.message_id,

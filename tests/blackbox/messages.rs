@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use harness::lapin::types::{AMQPValue, FieldArray, FieldTable};
 use harness::outcome::Source;
-use harness::{Message, Outcome, Status, Tally, Until, eventually, job};
+use harness::{Broker, Message, Outcome, Status, Tally, Until, eventually, job, raw};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -85,6 +85,48 @@ async fn a_message_without_any_id_is_dead_lettered_and_not_answered() -> Result<
     stage.tally(&ids("job", 5), LIMIT).await?.exactly_once()?;
     stop(&worker).await?;
     assert_eq!(stage.client.count(RESULTS).await?, 0);
+    assert_eq!(stage.jobs_waiting().await?, 0);
+    Ok(())
+}
+
+/// A producer may write short strings that are not UTF-8, and headers nested beyond reason; neither may stop the worker.
+#[tokio::test(flavor = "multi_thread")]
+async fn properties_that_are_no_text_are_taken_like_others() -> Result<()> {
+    let stage = Stage::set("illegible", &[]).await?;
+    let worker = stage.start(&stage.worker()).await?;
+    let address = Broker::shared().await?.address();
+    let publish = async |properties: &[u8], body: &str| {
+        raw::publish(address, "illegible", JOBS, properties, body.as_bytes()).await
+    };
+    let body = |id: &str| job(id).pair(1, 2).to_json().to_string();
+    let mut nameless = job("x").pair(1, 2).to_json();
+    nameless.as_object_mut().unwrap().remove("jobId");
+
+    let flags = |bits: &[u8]| bits.iter().fold(0_u16, |flags, bit| flags | 1 << bit).to_be_bytes();
+    let message_id = |id: &[u8]| -> Result<Vec<u8>> { Ok([&flags(&[7])[..], &raw::short(id)?].concat()) };
+    let headers = |table: &[u8]| -> Result<Vec<u8>> { Ok([&flags(&[13])[..], &raw::long(table)?].concat()) };
+    let mut nested = b"V".to_vec();
+    for _ in 0..20_000 {
+        nested = [b"A".to_vec(), raw::long(&nested)?].concat();
+    }
+    publish(&message_id(b"\xff\xfe")?, &body("id")).await?;
+    publish(&message_id(b"\xff\xfe")?, &nameless.to_string()).await?;
+    publish(&headers(&[raw::short(b"\xffkey")?, b"t\x01".to_vec()].concat())?, &body("key")).await?;
+    publish(&headers(&[raw::short(b"deep")?, nested].concat())?, &body("deep")).await?;
+    // As much as fits into a frame: with what the worker adds it would not fit any more.
+    let large = raw::long(&vec![b'v'; 130_900])?;
+    publish(&headers(&[raw::short(b"tracestate")?, b"S".to_vec(), large.clone()].concat())?, &body("trace")).await?;
+    publish(&headers(&[raw::short(b"large")?, b"S".to_vec(), large].concat())?, &nameless.to_string()).await?;
+    publish(&headers(b"")?, &body("plain")).await?;
+
+    let known = ["id", "key", "deep", "trace", "plain"].map(str::to_owned);
+    stage.tally(&known, LIMIT).await?.exactly_once()?;
+    let dead = stage.client.collect(DEAD_LETTERS, Until::Count(2), LIMIT).await?;
+    assert!(dead.iter().all(|copy| copy.body == nameless.to_string().into_bytes()));
+    let (without_id, illegible): (Vec<_>, Vec<_>) = dead.iter().partition(|copy| copy.message_id().is_none());
+    assert_eq!(illegible[0].message_id(), Some("\u{1a}\u{1a}"), "which is no job id, so that there is no outcome");
+    assert!(without_id[0].properties.headers().as_ref().unwrap().inner().contains_key("x-headers-dropped"));
+    stop(&worker).await?;
     assert_eq!(stage.jobs_waiting().await?, 0);
     Ok(())
 }

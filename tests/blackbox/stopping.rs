@@ -37,6 +37,20 @@ async fn sigterm_in_the_middle_leaves_every_job_answered_or_queued() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_a_start_that_still_waits_for_the_broker() -> Result<()> {
+    let stage = Stage::set("start-stopped", &[]).await?;
+    let nobody = format!("amqp://127.0.0.1:{}", harness::port::free_port()?);
+    let worker = stage.worker().set("amqp.uri", nobody).start()?;
+    harness::eventually(LONG, "the endpoints", async || {
+        Ok(worker.readiness().await.is_ok_and(|(status, _)| status == 503).then_some(()))
+    })
+    .await?;
+    worker.term()?;
+    assert_eq!(worker.wait(Duration::from_secs(5)).await?, 0, "{}", worker.last_words());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_killed_in_the_middle_costs_no_job() -> Result<()> {
     const COUNT: u64 = 8_000;
     let broker = Broker::start(Options::default()).await?;

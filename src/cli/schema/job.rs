@@ -15,9 +15,9 @@ const NO_CONTROL_CHARACTERS: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 /// A type id, a qualified name, or what looks like a standard name.
 const OBJECT_TYPE: &str = "^(?:(?:0|[1-9][0-9]*)-[1-9][0-9]*|[Pp][0-9]*_[A-Za-z0-9_-]+|[A-Za-z]+(?:_[A-Za-z]+)?)$";
 
-/// RFC 3339, at most nanoseconds.
+/// RFC 3339.
 const RFC_3339: &str =
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$";
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$";
 
 /// JSON Schema 2020-12.
 pub fn schema() -> Value {

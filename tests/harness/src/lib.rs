@@ -3,6 +3,7 @@
 //! - [`broker`], [`cluster`]: private RabbitMQ nodes that can be killed, frozen and restarted
 //! - [`client`] (with `publish` and `collect`), [`message`]: the test's own side of the queues
 //! - [`worker`], [`simulator`], [`process`]: the built programs as child processes
+//! - [`raw`]: messages that no AMQP library would write
 //! - [`relay`]: a TCP line that can be slowed, cut and silenced
 //! - [`job`], [`outcome`], [`tally`]: jobs written, outcomes read, and the account of a whole run
 //! - [`deadline`]: waiting for a condition instead of for a time
@@ -23,6 +24,7 @@ pub mod outcome;
 pub mod port;
 pub mod process;
 mod publish;
+pub mod raw;
 pub mod relay;
 pub mod simulator;
 pub mod tally;
