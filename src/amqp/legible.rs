@@ -187,7 +187,7 @@ impl<'a> Part<'a> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use amq_protocol::frame::{AMQPFrame, parse_frame};
     use lapin::BasicProperties;

@@ -88,7 +88,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let (orders_in, orders) = admin::command::channel();
     let endpoints = Endpoints::open(settings, &reporter, &metrics, orders_in).await?;
 
-    let starting = alive_while(&reporter, Edges::start(&settings.amqp));
+    let starting = Box::pin(alive_while(&reporter, Edges::start(&settings.amqp)));
     // Nothing is in hand yet: whoever stops the worker now need not wait for the broker.
     let Some(edges) = stop.run_until_cancelled(starting).await else {
         endpoints.close().await;
