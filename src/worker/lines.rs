@@ -37,12 +37,14 @@ const PAIR_BYTES: usize = 160;
 
 /// Reads the line with this number, counted from 1. A line that is no job and has no id is answered as `line-<n>`.
 pub fn read(line: &[u8], number: u64, portals: &Portals, limits: &JobLimits, now: Timestamp) -> Read {
-    if line.trim_ascii().is_empty() {
+    // One that was cut is kept as it is, so that it is refused: its start may look like a whole one.
+    let line = if line.len() > limits.max_bytes { line } else { line.trim_ascii() };
+    if line.is_empty() {
         return Read::Blank;
     }
     let fallback = format!("line-{number}");
     let envelope = Envelope { message_id: None, content_encoding: None };
-    let job = match job::parse(line.trim_ascii(), envelope, limits) {
+    let job = match job::parse(line, envelope, limits) {
         Ok(job) => job,
         Err(malformed) => {
             let Malformed { job_id, portal, from_type, to_type, message } = malformed;
@@ -123,7 +125,7 @@ pub async fn next_line(
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used)]
+#[expect(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 
@@ -136,5 +138,19 @@ mod tests {
             read.push(line.clone());
         }
         assert_eq!(read, [b"abcd".to_vec(), Vec::new(), b"xy".to_vec()]);
+    }
+
+    #[test]
+    fn a_line_that_was_cut_is_refused_whatever_its_start_looks_like() {
+        const JOB: &str = r#"{"jobId":"a","fromObjectType":"contacts","toObjectType":"companies","inputs":[{"from":{"id":"1"},"to":[{"id":"2"}]}]}"#;
+        let limits = JobLimits { max_bytes: JOB.len() + 3, max_pairs: 1 };
+        let portals = Portals::new(vec![None]);
+        let read = |line: String| read(line.as_bytes(), 7, &portals, &limits, Timestamp::UNIX_EPOCH);
+        assert!(matches!(read(format!("{JOB}  \r")), Read::Job(..)));
+        for cut in [format!("{JOB}    "), " ".repeat(limits.max_bytes + 1)] {
+            let Read::Rejected(outcome) = read(cut) else { panic!("not refused") };
+            let Ending::Rejected(refusal) = outcome.ending else { panic!("not refused") };
+            assert!(refusal.message.contains("jobs.max_bytes"), "{}", refusal.message);
+        }
     }
 }

@@ -24,6 +24,7 @@ fn every_line_is_a_job_or_is_answered() {
             match read(line, number, &portals, &LIMITS, Timestamp::UNIX_EPOCH) {
                 Read::Job(job, of_line) => {
                     assert!(!job.asks.is_empty() && of_line.portal.is_none());
+                    assert!(line.len() <= LIMITS.max_bytes, "the start of a line is taken for the whole");
                     taken = Taken::Accepted;
                 }
                 Read::Rejected(outcome) => {
@@ -33,7 +34,7 @@ fn every_line_is_a_job_or_is_answered() {
                     assert!(!json.contains(&b'\n'), "an answer is one line");
                     serde_json::from_slice::<serde_json::Value>(&json).expect("an answer is JSON");
                 }
-                Read::Blank => assert!(line.trim_ascii().is_empty()),
+                Read::Blank => assert!(line.len() <= LIMITS.max_bytes && line.trim_ascii().is_empty()),
             }
         }
         taken

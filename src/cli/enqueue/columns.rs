@@ -129,11 +129,17 @@ fn portal(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("portal_id: {text:?} is not a positive integer"))
 }
 
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// The fields of one line. No field can hold a line break, so that a quote left open spoils one row only.
 fn fields(line: &str) -> Result<Vec<String>, String> {
     // The reader would take it for the end of the row and pass over all that follows.
     if line.contains('\r') {
         return Err("has a carriage return inside: save the file with line feeds between its rows".to_owned());
+    }
+    // The reader would pass over it, at the start of every line.
+    if line.starts_with(BYTE_ORDER_MARK) {
+        return Err("has a byte order mark, which may stand at the very start of the file only".to_owned());
     }
     if line.matches('"').count() % 2 == 1 {
         return Err("has a quote that is not closed".to_owned());
@@ -199,6 +205,8 @@ mod tests {
             (header, "contacts,\"1,companies,2", "quote that is not closed"),
             (header, "contacts,1,companies,2\rcontacts,3,companies,4", "carriage return inside"),
             ("from_object_type,from_id,to_object_type,to_id\rcontacts,1,companies,2", "", "carriage return inside"),
+            (header, "\u{feff}contacts,1,companies,2", "byte order mark"),
+            ("\u{feff}from_object_type,from_id,to_object_type,to_id", "", "byte order mark"),
             (&format!("{header},portal_id"), "contacts,1,companies,2,x", "portal_id: \"x\" is not"),
         ] {
             let message = job(header, row).unwrap_err();

@@ -72,16 +72,19 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
                 return Ok(None);
             }
             self.number += 1;
+            // The start of a line that was cut may look like a whole one.
+            let cut = self.line.len() > self.limits.max_bytes;
             if self.number == 1 && self.line.starts_with(BYTE_ORDER_MARK) {
                 self.line.drain(..BYTE_ORDER_MARK.len());
             }
             let line = self.line.trim_ascii();
-            if line.is_empty() {
+            if line.is_empty() && !cut {
                 continue;
             }
             let form = match &self.form {
                 Some(form) => form,
                 None => match first(line, self.expected).map_err(RowsFault::Header)? {
+                    Form::Csv(_) if cut => return Err(RowsFault::Header(too_long(&self.limits))),
                     form @ Form::Csv(_) => {
                         self.form = Some(form);
                         continue;
@@ -90,6 +93,7 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
                 },
             };
             let job = match form {
+                Form::Ndjson | Form::Csv(_) if cut => Err(too_long(&self.limits)),
                 Form::Ndjson => ndjson(line, &self.limits),
                 Form::Csv(columns) => csv(line, columns, &self.limits),
             };
@@ -110,6 +114,10 @@ fn first(line: &[u8], expected: Expected) -> Result<Form, String> {
         Expected::Either if !Columns::looks_like_header(&text) => Ok(Form::Ndjson),
         Expected::Csv | Expected::Either => Columns::of_header(&text).map(Form::Csv),
     }
+}
+
+fn too_long(limits: &JobLimits) -> String {
+    format!("the line has more than {} bytes, the most that jobs.max_bytes allows", limits.max_bytes)
 }
 
 /// A line without `jobId` gets one that follows from its content, as `message_id`.
@@ -170,5 +178,19 @@ mod tests {
         assert!(matches!(read("contacts,1,companies,2\n", Expected::Csv).await, Err(RowsFault::Header(_))));
         assert!(read("contacts,1,companies,2\n", Expected::Either).await.unwrap()[0].1.is_err());
         assert!(read("", Expected::Csv).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_line_that_was_cut_is_no_shorter_row() {
+        let header = "from_object_type,from_id,to_object_type,to_id";
+        // What is kept of it ends within the last id.
+        let row = format!("{}contacts,1,companies,2345", " ".repeat(LIMITS.max_bytes - 22));
+        let rows = read(&format!("{header}\n{row}\ncontacts,1,companies,2\n"), Expected::Csv).await.unwrap();
+        assert!(rows[0].1.as_ref().unwrap_err().contains("jobs.max_bytes"), "{:?}", rows[0]);
+        assert!(rows[1].1.is_ok());
+        let spaces = " ".repeat(LIMITS.max_bytes + 1);
+        assert!(read(&format!("{JOB}\n{spaces}{JOB}\n"), Expected::Either).await.unwrap()[1].1.is_err());
+        let header = read(&format!("{header}{spaces},job_id\ncontacts,1,companies,2,a\n"), Expected::Csv).await;
+        assert!(matches!(header, Err(RowsFault::Header(message)) if message.contains("jobs.max_bytes")));
     }
 }
