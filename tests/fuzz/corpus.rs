@@ -17,6 +17,7 @@ impl fmt::Debug for Sample {
 }
 
 pub struct Corpus {
+    names: Vec<String>,
     samples: Vec<Sample>,
     /// Those that were accepted: what comes near to them reaches furthest.
     good: Vec<Sample>,
@@ -32,19 +33,21 @@ impl Corpus {
         files.sort();
         let (tokens, samples): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|path| path.file_name().is_some_and(|name| name == "tokens"));
+        let names = samples.iter().map(|path| path.file_name().unwrap().display().to_string()).collect();
         let samples: Vec<_> = samples.into_iter().map(|path| Sample(std::fs::read(path).unwrap())).collect();
         assert!(!samples.is_empty(), "the corpus of {target} is empty");
         let mut words: Vec<Vec<u8>> = NASTY.iter().map(|word| word.to_vec()).collect();
         for path in tokens {
             words.extend(std::fs::read(path).unwrap().split(|byte| *byte == b'\n').map(<[u8]>::to_vec));
         }
-        Self { samples, good: Vec::new(), tokens: words }
+        Self { names, samples, good: Vec::new(), tokens: words }
     }
 
-    /// Feeds every sample as it is.
-    pub fn try_each(&mut self, target: impl Fn(&[u8]) -> Taken) {
-        let accepted = |Sample(bytes): &&Sample| target(bytes) == Taken::Accepted;
-        self.good = self.samples.iter().filter(accepted).cloned().collect();
+    /// Feeds every sample as it is, with the name of its file.
+    pub fn try_each(&mut self, target: impl Fn(&str, &Sample) -> Taken) {
+        let named = self.names.iter().zip(&self.samples);
+        let accepted = named.filter(|(name, sample)| target(name, sample) == Taken::Accepted);
+        self.good = accepted.map(|(_, sample)| sample.clone()).collect();
         assert!(!self.good.is_empty(), "nothing in the corpus is accepted");
     }
 

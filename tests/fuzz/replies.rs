@@ -92,7 +92,8 @@ fn check(judgement: &Judgement, answer: &Answer, request: &[Pair]) {
             assert!(again.least_wait(Timestamp::UNIX_EPOCH) <= RetryAfter::MAX);
         }
         Judgement::Throttled(throttled) => {
-            assert!(answer.status == 429 || says("RATE_LIMIT"));
+            // A body that names the policy of a limit speaks of one, whatever else it says.
+            assert!(answer.status == 429 || says("RATE_LIMIT") || says("policyName"));
             check_texts(&throttled.refusal);
         }
         Judgement::PauseLane(pause) => {

@@ -68,6 +68,7 @@ fn an_error_in_a_success_is_judged_by_its_category() {
     assert!(matches!(judged(&error("RATE_LIMITS")), Judgement::Throttled(_)));
     assert!(matches!(judged(&json!({"status": "error", "errorType": "RATE_LIMIT"})), Judgement::Throttled(_)));
     assert!(matches!(judged(&json!({"errorType": "RATE_LIMIT"})), Judgement::Throttled(_)));
+    assert!(matches!(judged(&json!({"policyName": "HOURLY", "errorType": "NEW"})), Judgement::Throttled(_)));
     assert!(matches!(judged(&error("EXPIRED_AUTHENTICATION")), Judgement::PauseAccount(_)));
     assert!(matches!(judged(&error("MISSING_SCOPES")), Judgement::PauseLane(_)));
     assert!(matches!(judged(&error("VALIDATION_ERROR")), Judgement::Suspect(_)));
