@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -539,16 +540,21 @@ async fn jobs_held_beyond_the_brokers_patience_come_again() {
     let client = Client::new(&broker.uri());
     let mut edges = Edges::start(&settings(&broker.uri())).await.unwrap();
     client.publish(JOBS, jobs(0..10)).await.unwrap();
-    let held = take(&mut edges, 10).await;
+    let mut held = take(&mut edges, 10).await;
+    let kept = held.split_off(5);
     let lost = tokio::time::timeout(LATER, edges.intake.next()).await.unwrap();
     assert!(matches!(lost, Some(IntakeEvent::Lost(Generation(1)))), "{lost:?}");
     edges.publisher.publish(held.into_iter().map(outcome).collect()).await;
-    assert_eq!(stale(&edges, 10).await.len(), 10);
+    assert_eq!(stale(&edges, 5).await.len(), 5);
     let again = take(&mut edges, 10).await;
     assert!(again.iter().all(|job| job.redelivered));
+    // Their tags are by now those of deliveries that are in hand.
+    edges.settler.settle(kept.into_iter().map(|job| job.receipt.hand_back()).collect()).await;
     edges.publisher.publish(again.into_iter().map(outcome).collect()).await;
     published(&edges, 10).await;
+    let health = Arc::clone(&edges.health);
     stop(edges).await;
+    assert_eq!((health.settled_too_late.get(), health.acknowledged.get(), health.handed_back.get()), (5, 10, 0));
     assert_eq!(client.count(RESULTS).await.unwrap(), 10);
     assert_eq!(client.count(JOBS).await.unwrap(), 0);
 }

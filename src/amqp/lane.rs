@@ -469,3 +469,23 @@ enum PublishFault {
     #[error("the broker has not confirmed for {} s", CONFIRM_TIMEOUT.as_secs())]
     Silent,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::amqp::acknowledge::Settler;
+    use crate::amqp::health::Health;
+    use crate::amqp::receipt::{Generation, Held, Receipt};
+
+    #[tokio::test]
+    async fn an_acknowledgement_that_comes_too_late_is_not_taken_for_made() {
+        let (health, held) = (Arc::new(Health::default()), Arc::new(Held::default()));
+        let settler = Settler::start(&health);
+        let delivery = |tag| Receipt::new(Generation(1), tag, 1, &held);
+        // The subscription that delivered them is gone.
+        settler.settle(vec![delivery(1).ack(Published(())), delivery(2).hand_back()]).await;
+        settler.finish().await;
+        let told = (health.acknowledged.get(), health.handed_back.get(), health.settled_too_late.get());
+        assert_eq!(told, (0, 0, 2));
+    }
+}
