@@ -21,6 +21,10 @@ fi
 "$deny" --locked check bans licenses sources
 report=$(timeout 60 "$deny" --locked check advisories 2>&1) && exit 0
 case $report in
+    *RUSTSEC-*)
+        printf '%s\n' "$report" >&2
+        exit 1
+        ;;
     *"advisory database"* | "")
         echo "deny: NOT CHECKED: the advisory database cannot be reached from here" >&2
         ;;

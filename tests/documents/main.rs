@@ -8,6 +8,7 @@ mod alerts;
 mod bugs;
 mod commands;
 mod corpus;
+mod dependencies;
 mod endpoints;
 mod examples;
 mod generated;
