@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::access::{Access, CredentialKind};
-use super::backlog::LaneKey;
+use super::backlog::{JobKey, LaneKey};
 use super::clock::{Now, Stopwatch, Tick};
 use super::command::CallKey;
 use super::day::Day;
@@ -53,6 +53,10 @@ pub struct Account {
     pub ring: VecDeque<LaneKey>,
     /// Lanes that wait for company, by the time they need not wait any longer.
     pub lingering: BTreeSet<(Tick, LaneKey)>,
+    /// Jobs that came back unfinished after requests had carried them, oldest first; some may have left since.
+    pub returners: VecDeque<JobKey>,
+    /// The last request was theirs.
+    pub favoured: bool,
     /// When lanes must be looked at again.
     pub due: BinaryHeap<Reverse<(Tick, LaneKey)>>,
     pub in_flight: usize,
@@ -94,6 +98,8 @@ impl Account {
             standing: BTreeSet::new(),
             ring: VecDeque::new(),
             lingering: BTreeSet::new(),
+            returners: VecDeque::new(),
+            favoured: false,
             due: BinaryHeap::new(),
             in_flight: 0,
             held_jobs: 0,

@@ -2,12 +2,16 @@
 //!
 //! A batch is formed when it can be sent. Lanes that are full, overdue or have something to repeat stand in their
 //! account's ring and take turns; lanes that wait for company only use what the ring leaves over.
+//!
+//! What was done of a job that is parked is done again. If all lanes went on evenly, jobs that do not fit into the
+//! hold limit or a day's budget together would all come back for ever: so every second request goes to the lane of
+//! the account's oldest job that has come back.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::Need;
-use super::backlog::{LaneKey, Node};
+use super::backlog::{LaneKey, Node, Place};
 use super::clock::{Now, Tick};
 use super::command::{ArchiveCall, Command, Sealed};
 use super::engine::{Call, Engine, Subject};
@@ -72,11 +76,15 @@ impl Engine {
             Ok(Some(need)) => return self.ask_about_access(index, need, now),
             Ok(None) => {}
         }
-        let Some((lane, offer)) = self.next_offer(index, now) else {
+        let favoured = self.offer_of_returner(index, now);
+        let Some((lane, offer)) = favoured.or_else(|| self.next_offer(index, now)) else {
             return Turn::Blocked(self.accounts[index.0 as usize].next_due());
         };
         match self.permit(index, now) {
-            Ok(slot) => self.send(index, lane, offer, slot, now),
+            Ok(slot) => {
+                self.accounts[index.0 as usize].favoured = favoured.is_some();
+                self.send(index, lane, offer, slot, now);
+            }
             Err(until) => return Turn::Blocked(Some(until)),
         }
         Turn::Sent
@@ -129,6 +137,28 @@ impl Engine {
             Need::Identify => Command::Identify { call, account: index },
         });
         Turn::Sent
+    }
+
+    /// The lane of the oldest job that came back, and what it offers, unless the last request was such a one.
+    fn offer_of_returner(&mut self, index: AccountIndex, now: Now) -> Option<(LaneKey, Offer)> {
+        let account = &mut self.accounts[index.0 as usize];
+        while account.returners.front().is_some_and(|&job| !self.jobs.contains_key(job)) {
+            account.returners.pop_front();
+        }
+        if account.favoured || account.pause.is_some() {
+            return None;
+        }
+        let job = self.jobs.get(*account.returners.front()?)?;
+        let mut ashore = job.nodes.iter().filter_map(|&node| self.backlog.node(node));
+        let key = ashore.find(|node| node.place != Place::OnWire)?.lane;
+        if self.lanes.get(key)?.pause.is_some() {
+            return None;
+        }
+        if let Some(offer) = self.offer(key, now) {
+            return Some((key, offer));
+        }
+        let oldest = self.backlog.oldest_arrival(&self.lanes.get(key)?.queue)?;
+        (oldest + self.policy.linger <= now.tick).then_some((key, Offer::Fresh(Sealed::Linger)))
     }
 
     /// The lane whose turn it is, left at the front of the ring, and what it offers.
@@ -361,10 +391,14 @@ impl Engine {
     /// The lane had its turn: it goes to the end of the ring if it has more.
     fn rotate(&mut self, index: AccountIndex, key: LaneKey, now: Tick) {
         let account = &mut self.accounts[index.0 as usize];
-        if account.ring.front() == Some(&key) {
+        let had_turn = account.ring.front() == Some(&key);
+        if had_turn {
             account.ring.pop_front();
         }
         let Some(lane) = self.lanes.get_mut(key) else { return };
+        if lane.standing == Standing::Ripe && !had_turn {
+            return self.place(key, now);
+        }
         if let Standing::Lingering(until) = lane.standing {
             account.lingering.remove(&(until, key));
         }

@@ -84,6 +84,7 @@ pub struct Remains {
     pub batches: usize,
     pub calls: usize,
     pub lanes: usize,
+    pub returners: usize,
     pub times: usize,
 }
 
@@ -172,6 +173,9 @@ impl Engine {
             return key;
         };
         of_account.held_jobs += 1;
+        if carried.started.is_some() {
+            of_account.returners.push_back(key);
+        }
         for ask in asks {
             let id = LaneId { account, from_type: from_type.clone(), to_type: to_type.clone(), removal: ask.removal };
             let lane_key = self.lane(id);
@@ -339,6 +343,7 @@ impl Engine {
             batches: self.batches.len(),
             calls: self.calls.len(),
             lanes: self.lanes.values().filter(|lane| lane.pause.is_none()).count(),
+            returners: self.accounts.iter().map(|account| account.returners.len().saturating_sub(STALE_TIMES)).sum(),
             times: self.holds.len().max(self.expiries.len()).saturating_sub(STALE_TIMES),
         }
     }
@@ -385,6 +390,9 @@ impl Engine {
         self.held_bytes -= job.weight;
         if let Some(account) = self.accounts.get_mut(job.account.0 as usize) {
             account.held_jobs = account.held_jobs.saturating_sub(1);
+            if account.returners.len() > account.held_jobs * 2 + STALE_TIMES {
+                account.returners.retain(|&job| self.jobs.contains_key(job));
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use super::access::CredentialKind;
 use super::account::AccountPolicy;
 use super::backlog::JobKey;
 use super::clock::{Now, Tick};
-use super::command::{ArchiveCall, Carried, Command, IdentityReply, NewJob, Notice, RefreshReply, Sealed};
+use super::command::{ArchiveCall, Carried, Command, IdentityReply, NewJob, Notice, Parked, RefreshReply, Sealed};
 use super::pace::Ceiling;
 use super::pack::Caps;
 use super::pause::{PauseKind, Tier};
@@ -85,6 +85,7 @@ struct Bench {
     on_wire: BTreeMap<(Tick, u64), (ArchiveCall, Reply)>,
     sent: Vec<(Tick, ArchiveCall)>,
     ends: BTreeMap<JobKey, (Tick, End)>,
+    parked: Vec<Parked>,
     notices: Vec<Notice>,
     identity: IdentityReply,
     refresh: Vec<RefreshReply>,
@@ -105,6 +106,7 @@ impl Bench {
             on_wire: BTreeMap::new(),
             sent: Vec::new(),
             ends: BTreeMap::new(),
+            parked: Vec::new(),
             notices: Vec::new(),
             identity: IdentityReply::WillNotTell { detail: String::new() },
             refresh: Vec::new(),
@@ -127,6 +129,21 @@ impl Bench {
         let (from_type, to_type) = (ObjectType::parse(types.0).unwrap(), ObjectType::parse(types.1).unwrap());
         let carried = Carried::fresh(self.now.wall);
         self.engine.admit(NewJob { account, from_type, to_type, asks, not_after, weight: 100, carried }, self.now)
+    }
+
+    /// Jobs of a thousand pairs each, and so of ten requests, in a lane each; again as they were parked.
+    fn admit_of_ten_requests(&mut self, lane: usize, carried: Carried) -> JobKey {
+        let pairs = (1..=1_000).map(|n| pair(n, 7)).collect();
+        let job = NewJob {
+            account: AccountIndex(0),
+            from_type: ObjectType::parse(&format!("2-{}", lane + 1)).unwrap(),
+            to_type: ObjectType::parse("companies").unwrap(),
+            asks: smallvec![Ask { removal: Removal::Association, pairs }],
+            not_after: None,
+            weight: 100,
+            carried,
+        };
+        self.engine.admit(job, self.now)
     }
 
     fn obey(&mut self) {
@@ -164,7 +181,10 @@ impl Bench {
                     };
                     self.end(settled.job, End::Settled(status, failed, settled.carried.attempts));
                 }
-                Command::Park(parked) => self.end(parked.job, End::Parked(parked.tier, parked.carried.attempts)),
+                Command::Park(parked) => {
+                    self.parked.push(parked);
+                    self.end(parked.job, End::Parked(parked.tier, parked.carried.attempts));
+                }
                 Command::HandBack(job) | Command::Forgotten(job) => self.end(job, End::HandedBack),
                 Command::Notice(notice) => self.notices.push(notice),
             }
@@ -452,6 +472,37 @@ fn a_day_spent_stops_the_account_until_its_midnight() {
     bench.admit(("contacts", "companies"), &[pair(1, 7)]);
     bench.run(Duration::from_secs(5));
     assert_eq!(bench.sent.len(), 6);
+}
+
+/// Eight jobs of ten requests each, and forty requests a day: together they fit into no day, and what was done of a
+/// job that is parked is done again.
+#[test]
+fn jobs_that_do_not_fit_into_a_day_together_still_end_one_after_the_other() {
+    let mut bench = Bench::new(policy(), vec![AccountPolicy { daily: Some(40), ..account() }], always(204, ""));
+    let fresh = Carried::fresh(bench.now.wall);
+    let mut held: BTreeMap<JobKey, usize> =
+        (0..8).map(|lane| (bench.admit_of_ten_requests(lane, fresh), lane)).collect();
+    for _ in 0..6 {
+        bench.run(Duration::from_secs(86_400));
+        for Parked { job, carried, .. } in std::mem::take(&mut bench.parked) {
+            let lane = held.remove(&job).unwrap();
+            held.insert(bench.admit_of_ten_requests(lane, carried), lane);
+        }
+    }
+    assert_eq!(bench.settled(Status::Archived), 8);
+}
+
+#[test]
+fn a_job_that_came_back_leaves_every_second_request_to_the_others() {
+    let mut bench = Bench::new(policy(), vec![account()], always(204, ""));
+    let now = bench.now.wall;
+    let first = bench.admit_of_ten_requests(0, Carried { started: Some(now), attempts: 3, ..Carried::fresh(now) });
+    let fresh = bench.admit_of_ten_requests(1, Carried::fresh(now));
+    bench.run(Duration::from_secs(60));
+    let lanes: Vec<&str> = bench.sent.iter().map(|(_, call)| call.lane.from_type.path_segment()).collect();
+    assert_eq!(lanes.len(), 20);
+    assert!(lanes.chunks(2).all(|two| two[0] != two[1]), "{lanes:?}");
+    assert!(bench.ends[&first].0 <= bench.ends[&fresh].0);
 }
 
 #[test]

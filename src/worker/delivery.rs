@@ -50,7 +50,7 @@ pub fn receive(
     recent: &Recent,
     now: Timestamp,
 ) -> Received {
-    let Delivered { body, properties, redelivered, receipt } = delivered;
+    let Delivered { body, properties, redelivered, mut receipt } = delivered;
     let envelope = Envelope { message_id: properties.message_id(), content_encoding: properties.content_encoding() };
     let job = match job::parse(&body, envelope, limits) {
         Ok(job) => job,
@@ -71,8 +71,11 @@ pub fn receive(
     };
     let identity = Identity::of(job.id.clone(), job.portal, &body, &properties);
     let types = (Some(job.from_type.text().clone()), Some(job.to_type.text().clone()));
-    if redelivered && let Some(outcome) = recent.outcome(&identity.message_id) {
-        return Received::Repeated(Answer::new(0, Some(receipt), outcome));
+    if redelivered {
+        match recent.answer(&identity.message_id, receipt) {
+            Ok(answer) => return Received::Repeated(answer),
+            Err(unanswered) => receipt = unanswered,
+        }
     }
     match portals.resolve(job.portal) {
         Ok(account) => {

@@ -66,8 +66,8 @@ pub async fn remember(publisher: Arc<Publisher>, recent: Arc<Recent>, metrics: A
     loop {
         let report = publisher.report().await;
         count(&report.published, &metrics);
-        recent.remember(report.published);
-        recent.remember(report.stale);
+        recent.published(report.published);
+        recent.unpublished(report.stale);
     }
 }
 
