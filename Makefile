@@ -32,8 +32,8 @@ bench-rivals: bench-programs ## also against the same job hand-written in Node a
 	benches/rivals/python/venv/bin/pip install --quiet --requirement benches/rivals/python/requirements.txt
 	target/quick/throughput --no-ceiling --rivals node,python $(BENCH)
 
-simulate: ## the engine through SEEDS=100000 random histories
-	SEEDS=$(or $(SEEDS),100000) cargo test --release --locked --test simulation -- --nocapture
+simulate: ## the engine through SEEDS=100000 random histories, from FIRST_SEED=0 on
+	FIRST_SEED=$(or $(FIRST_SEED),0) SEEDS=$(or $(SEEDS),100000) cargo test --release --locked --test simulation -- --nocapture
 
 fuzz: ## all that reads input, fed with EXECUTIONS=10000000 mutations of tests/fuzz/corpus
 	EXECUTIONS=$(or $(EXECUTIONS),10000000) CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo test --workspace --locked --test fuzz -- --nocapture

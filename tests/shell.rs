@@ -117,6 +117,21 @@ async fn deliveries_lost_on_the_wire_keep_their_outcome_and_their_second_coming_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reply_that_comes_with_the_loss_departs_once() {
+    let mut bench = Bench::start(account(100), |_| (LATENCY, answer(204)));
+    bench.deliver(1, 0..10).await;
+    bench.requests(1).await;
+    // Without a pause between them, so that the loop finds both at once.
+    sleep(LATENCY).await;
+    bench.arrive(Arrival::Lost { generation: 1 }).await;
+    bench.deliver_as(2, 0..10, 100).await;
+    let departed = bench.finish().await;
+    let mut expected = all(0..10, End::Archived);
+    expected.extend(all(100..110, End::Archived));
+    assert_eq!(departed, expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_loss_told_late_takes_nothing_from_the_next_subscription() {
     let mut bench = Bench::start(account(100), |_| (LATENCY, answer(204)));
     bench.deliver(1, 0..10).await;

@@ -34,6 +34,10 @@ pub struct Broker {
     delayed: HashMap<Tier, VecDeque<(Duration, Message)>>,
     /// A memory alarm: nothing published is taken before that time.
     pub blocked_until: Duration,
+    /// Copies that were put into a delay queue.
+    pub parked: u64,
+    /// Messages that went back to the jobs queue without an acknowledgement.
+    pub redelivered: u64,
 }
 
 impl Broker {
@@ -61,12 +65,14 @@ impl Broker {
     /// The consumer gives one message back.
     pub fn requeue(&mut self, tag: u64) {
         if let Some(message) = self.unacked.remove(&tag) {
+            self.redelivered += 1;
             self.ready.push_front(Message { redelivered: true, ..message });
         }
     }
 
     /// The connection is gone: all that was not acknowledged is ready again, in its old order.
     pub fn requeue_all(&mut self) {
+        self.redelivered += self.unacked.len() as u64;
         while let Some((_, message)) = self.unacked.pop_last() {
             self.ready.push_front(Message { redelivered: true, ..message });
         }
@@ -74,6 +80,7 @@ impl Broker {
 
     /// Returns when the message will be back.
     pub fn park(&mut self, job: usize, carried: Carried, tier: Tier, now: Duration) -> Duration {
+        self.parked += 1;
         let due = now + tier.wait();
         let message = Message { job, carried: Some(carried), redelivered: false };
         self.delayed.entry(tier).or_default().push_back((due, message));

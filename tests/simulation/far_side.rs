@@ -186,8 +186,11 @@ fn account(portal: &Portal, secret: &str) -> Account {
     account.time_zone = portal.policy.time_zone.clone().unwrap_or(TimeZone::UTC);
     account.limits = Limits {
         rolling: Some(Window::new(portal.allowed, interval)),
+        secondly: portal.limits.secondly.map(|requests| Window::new(requests, Duration::from_secs(1))),
         daily: portal.daily_allowed.map(DayBudget::new),
-        ..Limits::default()
+        count_refused: portal.limits.count_refused,
+        headers: portal.limits.headers,
+        retry_after: portal.limits.retry_after,
     };
     account.bad_records = portal.bad.clone();
     account.unknown_types = portal.unknown_type.and_then(ObjectType::parse).into_iter().collect();

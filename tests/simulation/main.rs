@@ -14,6 +14,7 @@
 mod agenda;
 mod broker;
 mod ceilings;
+mod fairness;
 mod far_side;
 mod life;
 mod outside;

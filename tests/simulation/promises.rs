@@ -6,10 +6,15 @@ use std::time::Duration;
 
 use association_archiver::contract::association::{Pair, Removal};
 use association_archiver::contract::ids::AccountIndex;
+use association_archiver::contract::outcome::{Ending, PairError};
+use association_archiver::engine::access::CredentialKind;
 use association_archiver::engine::backlog::JobKey;
-use association_archiver::engine::command::{ArchiveCall, CallKey, CallResult, Carried, LaneId, Parked, Settled};
+use association_archiver::engine::command::{
+    ArchiveCall, CallKey, CallResult, Carried, LaneId, Parked, Sealed, Settled,
+};
+use association_archiver::engine::refusal::{Source, WorkerCategory};
 use association_archiver::engine::reply::Reply;
-use association_archiver::engine::{Engine, Waiting};
+use association_archiver::engine::{Engine, Remains, Waiting};
 use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
@@ -66,8 +71,33 @@ pub struct Promises<'s> {
     stays: HashMap<JobKey, Stay>,
     flights: HashMap<CallKey, Flight>,
     draining: bool,
+    /// Requests that may be needed to find the bad pairs among those that left with a pair, at most.
+    search: HashMap<(u32, Pair), usize>,
+    /// Lanes that a job left before all its pairs had their verdict.
+    deserted: HashSet<u32>,
+    lone: Option<Lone>,
+    /// Lone jobs that left in time.
+    pub lone_jobs: u64,
+    accounts: Vec<Quota>,
     /// Accounts that HubSpot would not identify, so that nothing could be compared.
     pub unidentified: HashSet<AccountIndex>,
+}
+
+/// A job that has come while nothing else is in hand and quota is free, and by when it must have left.
+#[derive(Debug)]
+struct Lone {
+    job: JobKey,
+    until: Duration,
+}
+
+/// What was seen of an account's quota.
+#[derive(Clone, Copy, Default, Debug)]
+struct Quota {
+    last_sent: Option<Duration>,
+    /// HubSpot has taken a batch, so that nothing need be asked before the next.
+    served: bool,
+    /// Something has failed or paused in this life, and the engine may have reason to wait.
+    troubled: bool,
 }
 
 /// What a virtual process may take to notice that a time has come.
@@ -83,6 +113,11 @@ impl<'s> Promises<'s> {
             stays: HashMap::new(),
             flights: HashMap::new(),
             draining: false,
+            search: HashMap::new(),
+            deserted: HashSet::new(),
+            lone: None,
+            lone_jobs: 0,
+            accounts: vec![Quota::default(); scenario.portals.len()],
             unidentified: HashSet::new(),
         }
     }
@@ -115,17 +150,56 @@ impl<'s> Promises<'s> {
         }
         let stay = Stay { job, admitted: now, carried, calls: 0, failures: 0, long_wait: false };
         promise!(self.stays.insert(key, stay).is_none(), "a job key was used twice: {key:?}");
+        let until = now + self.scenario.policy.linger + self.scenario.lateness + NOTICING;
+        let alone = self.stays.len() == 1 && self.flights.is_empty() && !self.draining;
+        let free = self.quota_is_free(AccountIndex(self.scenario.jobs[job].account), now);
+        self.lone = (alone && free).then_some(Lone { job: key, until });
         Ok(())
+    }
+
+    /// Nothing that was seen gives the engine a reason to let a job of the account wait.
+    fn quota_is_free(&self, account: AccountIndex, now: Duration) -> bool {
+        let portal = &self.scenario.portals[account.0 as usize];
+        let Quota { last_sent, served, troubled } = self.accounts[account.0 as usize];
+        let counted = portal.policy.daily.is_some() || portal.daily_allowed.is_some();
+        let known = portal.policy.credentials == CredentialKind::Static && (served || portal.policy.portal.is_none());
+        let interval = portal.policy.ceiling.interval.max(Duration::from_secs(10)) * 2;
+        known && !counted && !troubled && last_sent.is_none_or(|sent| now - sent > interval)
+    }
+
+    /// An account or a lane of it stands still, or HubSpot slowed it.
+    pub fn troubled(&mut self, account: AccountIndex) {
+        self.accounts[account.0 as usize].troubled = true;
+        self.lone = None;
     }
 
     /// A job goes back to where it came from unfinished.
     pub fn handed_back(&mut self, key: JobKey, asked_for: bool, now: Duration) -> Result<Stay, Broken> {
         promise!(self.draining || asked_for, "{key:?} is handed back, though nobody asked for that");
-        self.ends(key, now)
+        self.leaves_unfinished(key, now)
+    }
+
+    /// The delivery of a job is void.
+    pub fn forgotten(&mut self, key: JobKey, now: Duration) -> Result<Stay, Broken> {
+        self.leaves_unfinished(key, now)
+    }
+
+    /// Without its pairs, what is searched with them may take more requests.
+    fn leaves_unfinished(&mut self, key: JobKey, now: Duration) -> Result<Stay, Broken> {
+        let stay = self.ends(key, now)?;
+        self.mark_deserted(stay.job);
+        Ok(stay)
+    }
+
+    fn mark_deserted(&mut self, job: usize) {
+        for (lane, _) in self.lanes_of(&self.scenario.jobs[job]) {
+            self.deserted.insert(lane);
+        }
     }
 
     pub fn drains(&mut self) {
         self.draining = true;
+        self.lone = None;
     }
 
     /// A batch leaves.
@@ -146,8 +220,25 @@ impl<'s> Promises<'s> {
         promise!(inputs <= caps.from, "{inputs} from records in a batch, {} allowed", caps.from);
         promise!(call.pairs.len() <= most, "{} pairs in a batch, {most} allowed", call.pairs.len());
         self.each_pair_is_wanted(lane, call, now)?;
+        self.note_search(lane, call);
         let batch = Some((lane, call.clone()));
         self.departs(call.call, Flight { account: call.lane.account, sent: now, batch })
+    }
+
+    /// How many requests it may take to find the bad pairs of a batch, if HubSpot refuses it without naming any.
+    fn note_search(&mut self, lane: u32, call: &ArchiveCall) {
+        let portal = &self.scenario.portals[call.lane.account.0 as usize];
+        if call.sealed == Sealed::Trial || portal.bad.ids.is_empty() {
+            return;
+        }
+        let is_bad = |pair: &&Pair| [pair.from, pair.to].iter().any(|id| portal.bad.ids.contains(&id.0.get()));
+        let bad = call.pairs.iter().filter(is_bad).count();
+        let halvings = call.pairs.len().div_ceil(bad.max(1)).next_power_of_two().ilog2() as usize;
+        let most = 2 * bad * halvings + 2 * bad;
+        for &pair in call.pairs.iter() {
+            let known = self.search.entry((lane, pair)).or_default();
+            *known = most.max(*known);
+        }
     }
 
     /// Somebody in hand wants each pair, and its time has not passed.
@@ -166,6 +257,10 @@ impl<'s> Promises<'s> {
         }
         jobs.sort_unstable();
         jobs.dedup();
+        if self.lone.as_ref().is_some_and(|lone| jobs.contains(&lone.job)) {
+            self.lone = None;
+            self.lone_jobs += 1;
+        }
         for job in jobs {
             if let Some(stay) = self.stays.get_mut(&job) {
                 stay.calls += 1;
@@ -182,6 +277,7 @@ impl<'s> Promises<'s> {
     fn departs(&mut self, call: CallKey, flight: Flight) -> Kept {
         promise!(!self.draining, "a request is sent while draining");
         let account = flight.account;
+        self.accounts[account.0 as usize].last_sent = Some(flight.sent);
         self.flights.insert(call, flight);
         let of_account = self.flights.values().filter(|flight| flight.account == account).count();
         let most = self.scenario.portals[account.0 as usize].policy.max_in_flight;
@@ -213,11 +309,24 @@ impl<'s> Promises<'s> {
         };
         let success = (200..300).contains(&status);
         let transient = matches!(result, CallResult::Transient(_));
+        match result {
+            CallResult::Archived | CallResult::Partial => self.accounts[batch.lane.account.0 as usize].served = true,
+            CallResult::Refused => {}
+            CallResult::Throttled
+            | CallResult::Transient(_)
+            | CallResult::LanePaused
+            | CallResult::AccountPaused
+            | CallResult::Unknown => self.troubled(batch.lane.account),
+        }
         let long_wait = match reply {
             Reply::Answer(answer) => answer.headers.retry_after.is_some(),
             Reply::Silence(_) => false,
         };
         for &pair in batch.pairs.iter() {
+            // A search that is disturbed may learn less from each request.
+            if transient && batch.sealed == Sealed::Trial {
+                self.search.insert((lane, pair), usize::MAX);
+            }
             if success {
                 let accepted = self.accepted.entry((lane, pair)).or_default();
                 *accepted = sent.max(*accepted);
@@ -239,6 +348,7 @@ impl<'s> Promises<'s> {
     /// The last word on a job that is answered: every pair has exactly one word, and archived is what was accepted.
     pub fn settled(&mut self, settled: &Settled, errors: &HashSet<Pair>, now: Duration) -> Result<Stay, Broken> {
         let stay = self.ends(settled.job, now)?;
+        self.searched_enough(settled, stay.job)?;
         for (lane, pairs) in self.lanes_of(&self.scenario.jobs[stay.job]) {
             for pair in pairs.iter().filter(|pair| !errors.contains(*pair)) {
                 let sent = self.accepted.get(&(lane, *pair));
@@ -254,9 +364,40 @@ impl<'s> Promises<'s> {
         Ok(stay)
     }
 
+    /// A pair is unattributed only where more requests may be needed than are allowed.
+    fn searched_enough(&mut self, settled: &Settled, job: usize) -> Kept {
+        let (Ending::Settled { errors, .. } | Ending::Expired { errors }) = &settled.ending else { return Ok(()) };
+        let portal = &self.scenario.portals[self.scenario.jobs[job].account as usize];
+        // Where HubSpot refuses what is good, nothing is known of what would be found.
+        if self.scenario.refusals_are_made_up || portal.unknown_type.is_some() {
+            return Ok(());
+        }
+        let is_ours = |error: &PairError| matches!(error.refusal.source, Source::Worker(_));
+        let is_unattributed = |error: &&PairError| error.refusal.source == Source::Worker(WorkerCategory::Unattributed);
+        if errors.iter().any(|error| is_ours(error) && !is_unattributed(&error)) {
+            self.mark_deserted(job);
+        }
+        let allowed = self.scenario.policy.isolation_requests as usize;
+        let mut lanes = self.lanes_of(&self.scenario.jobs[job]);
+        lanes.retain(|(lane, _)| !self.deserted.contains(lane));
+        if lanes.is_empty() {
+            return Ok(());
+        }
+        for error in errors.iter().filter(is_unattributed) {
+            let mut of_pair = lanes.iter().filter(|(_, pairs)| pairs.contains(&error.pair)).peekable();
+            if of_pair.peek().is_none() {
+                continue;
+            }
+            let most = of_pair.filter_map(|&(lane, _)| self.search.get(&(lane, error.pair))).max();
+            let explained = most.is_some_and(|&most| most > allowed);
+            promise!(explained, "{:?} is unattributed, though {most:?} requests would have found it", error.pair);
+        }
+        Ok(())
+    }
+
     pub fn parked(&mut self, parked: &Parked, now: Duration) -> Result<Stay, Broken> {
         promise!(!self.scenario.in_hand(), "a job is parked, but there is no broker");
-        let stay = self.ends(parked.job, now)?;
+        let stay = self.leaves_unfinished(parked.job, now)?;
         let for_failures = parked.carried.parks > stay.carried.parks;
         let spent = stay.failures >= self.scenario.policy.retry.max_attempts || stay.long_wait;
         promise!(!for_failures || spent, "parked for failures after {} of them", stay.failures);
@@ -268,6 +409,9 @@ impl<'s> Promises<'s> {
 
     /// A job leaves the process, whatever for.
     pub fn ends(&mut self, key: JobKey, now: Duration) -> Result<Stay, Broken> {
+        if self.lone.as_ref().is_some_and(|lone| lone.job == key) {
+            self.lone = None;
+        }
         let stay = self.stays.remove(&key).ok_or_else(|| Broken(format!("{key:?} ended twice, or never began")))?;
         for (lane, pairs) in self.lanes_of(&self.scenario.jobs[stay.job]) {
             for &pair in pairs {
@@ -285,13 +429,19 @@ impl<'s> Promises<'s> {
     }
 
     /// What the engine says of itself agrees with what was seen of it.
-    pub fn agree_with(&self, engine: &Engine, weight: usize) -> Kept {
+    pub fn agree_with(&self, engine: &Engine, weight: usize, now: Duration) -> Kept {
+        let in_time = self.lone.as_ref().is_none_or(|lone| now <= lone.until);
+        promise!(in_time, "a job that was alone, with quota free, has waited longer than the linger: {:?}", self.lone);
         let (held, seen) = (engine.held_jobs(), self.stays.len());
         promise!(held == seen, "the engine holds {held} jobs, {seen} came and did not leave");
         promise!(engine.held_bytes() == held * weight, "{} bytes for {held} jobs", engine.held_bytes());
         let (in_flight, seen) = (engine.in_flight(), self.flights.len());
         promise!(in_flight == seen, "the engine counts {in_flight} requests in flight, there are {seen}");
         promise!(!self.draining || seen > 0 || held == 0, "drained, but {held} jobs are held");
+        if held == 0 && seen == 0 {
+            let left = engine.remains();
+            promise!(left == Remains::default(), "the engine is idle, but keeps {left:?}");
+        }
         Ok(())
     }
 

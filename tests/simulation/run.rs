@@ -5,6 +5,7 @@ use std::time::Duration;
 use association_archiver::contract::ids::AccountIndex;
 
 use crate::agenda::Happening;
+use crate::broker::Broker;
 use crate::far_side::Sending;
 use crate::life::{Life, Publication, Word};
 use crate::outside::Outside;
@@ -22,11 +23,16 @@ pub struct Summary {
     pub outcomes: usize,
     pub requests: u64,
     pub steps: u64,
+    /// Jobs that were alone and left within the linger.
+    pub lone_jobs: u64,
+    pub parked: u64,
+    pub redelivered: u64,
 }
 
 /// Runs to the end. `shown` prints what happens.
 pub fn run(scenario: &Scenario, shown: bool) -> Result<Summary, Broken> {
-    let mut run = Run { out: Outside::new(scenario, shown), life: None, lives: 0, connections: 0, steps: 0 };
+    let (out, life) = (Outside::new(scenario, shown), None);
+    let mut run = Run { out, life, lives: 0, connections: 0, steps: 0, lone_jobs: 0 };
     run.prepare();
     let told = run.to_the_end();
     if shown && told.is_err() {
@@ -35,7 +41,10 @@ pub fn run(scenario: &Scenario, shown: bool) -> Result<Summary, Broken> {
     told.map_err(|Broken(what)| Broken(format!("after {:?}: {what}", run.out.now)))?;
     let requests = run.out.far.world.accounts.iter().map(|account| account.seen.requests()).sum();
     let (hash, outcomes) = (run.out.trace.hash(), run.out.verity.outcomes());
-    Ok(Summary { hash, lasted: run.out.now, lives: run.lives, outcomes, requests, steps: run.steps })
+    let lone_jobs = run.lone_jobs + run.life.map_or(0, |life| life.promises.lone_jobs);
+    let Broker { parked, redelivered, .. } = run.out.broker;
+    let (lasted, lives, steps) = (run.out.now, run.lives, run.steps);
+    Ok(Summary { hash, lasted, lives, outcomes, requests, steps, lone_jobs, parked, redelivered })
 }
 
 struct Run<'s> {
@@ -44,6 +53,8 @@ struct Run<'s> {
     lives: u32,
     connections: u32,
     steps: u64,
+    /// Of the lives that are over.
+    lone_jobs: u64,
 }
 
 /// Steps after which a run is thought never to end.
@@ -71,9 +82,6 @@ impl<'s> Run<'s> {
         while self.steps < MOST_STEPS {
             self.steps += 1;
             if self.has_ended() {
-                if let Some(life) = &self.life {
-                    life.keeps_nothing()?;
-                }
                 return self.out.verity.close(&self.out.far.world);
             }
             self.step()?;
@@ -294,7 +302,8 @@ impl<'s> Run<'s> {
     }
 
     fn crash(&mut self, down: Duration) {
-        if self.life.take().is_some() {
+        if let Some(life) = self.life.take() {
+            self.lone_jobs += life.promises.lone_jobs;
             self.out.verity.disturbed = true;
             self.out.broker.requeue_all();
             self.out.after(down, Happening::Start);
@@ -314,6 +323,7 @@ impl<'s> Run<'s> {
         self.out
             .trace
             .note(self.out.now, "end", [0, 0], || format!("process {}, idle: {}", life.number, life.is_idle()));
+        self.lone_jobs += life.promises.lone_jobs;
         self.out.verity.disturbed |= !life.is_idle();
         self.out.broker.requeue_all();
         self.out.after(life.stopping.unwrap_or_default(), Happening::Start);

@@ -19,6 +19,7 @@ use fastrand::Rng;
 use hashbrown::HashSet;
 use hubspot_simulator::Rule;
 use hubspot_simulator::behaviour::Behaviour;
+use hubspot_simulator::limits::RetryAfterForm;
 use hubspot_simulator::refusal::BadRecords;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -70,8 +71,19 @@ pub struct Portal {
     pub daily_allowed: Option<u64>,
     /// What HubSpot allows in the interval of the ceiling.
     pub allowed: usize,
+    pub limits: Manners,
     pub bad: BadRecords,
     pub unknown_type: Option<&'static str>,
+}
+
+/// How HubSpot counts an account's requests, and what it says of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Manners {
+    /// What it allows a second, where it counts.
+    pub secondly: Option<usize>,
+    pub count_refused: bool,
+    pub headers: bool,
+    pub retry_after: Option<RetryAfterForm>,
 }
 
 /// A job and when it is produced.
@@ -110,7 +122,7 @@ impl Scenario {
         let rng = &mut rng;
         let in_hand = rng.u8(..100) < 15;
         let prefetch = *choose(rng, &[5, 50, 1_000, 10_000]);
-        let policy = policy(rng, in_hand, prefetch);
+        let mut policy = policy(rng);
         let mut portals = portals(rng);
         // Not on a whole millisecond: dates and clocks seldom agree on one.
         let epoch =
@@ -118,6 +130,10 @@ impl Scenario {
         let spread = Duration::from_millis(*choose(rng, &[0, 0, 500, 5_000, 60_000]));
         let latency = Duration::from_micros(rng.u64(0..400_000));
         let behaviour = trouble::behaviour(rng, latency);
+        if !in_hand {
+            let longest_hold = longest_hold(rng, &portals, &policy, &behaviour);
+            policy.waiting = Waiting::Outside { longest_hold, prefetch };
+        }
         let largest: Vec<usize> =
             portals.iter().map(|portal| largest_job(portal, portals.len(), &policy, &behaviour)).collect();
         let jobs = jobs(rng, &largest, spread, epoch);
@@ -162,14 +178,17 @@ impl Scenario {
 
     /// HubSpot allows some account less than its settings say.
     pub fn limits_are_low(&self) -> bool {
-        let low = |portal: &Portal| portal.allowed < portal.policy.ceiling.requests.get() as usize;
+        let low = |portal: &Portal| {
+            portal.limits.secondly.is_some() || portal.allowed < portal.policy.ceiling.requests.get() as usize
+        };
         self.portals.iter().any(low) || self.upheavals.iter().any(|(_, upheaval)| upheaval.lowers_a_limit())
     }
 }
 
 /// Long enough for the longest delay queue that was chosen while all went wrong, and for the days a budget takes.
 fn time_to_end(scenario: &Scenario) -> Duration {
-    let requests: usize = scenario.jobs.iter().map(JobSpec::num_pairs).sum::<usize>() + scenario.jobs.len();
+    let pairs: usize = scenario.jobs.iter().map(JobSpec::num_pairs).sum();
+    let requests = (pairs + scenario.jobs.len()) * REQUESTS_FOR_A_PAIR;
     let days = |portal: &Portal| {
         let daily = portal.policy.daily.into_iter().chain(portal.daily_allowed).min();
         daily.map_or(0, |daily| 2 + requests as u64 / daily.max(1))
@@ -179,17 +198,36 @@ fn time_to_end(scenario: &Scenario) -> Duration {
     Duration::from_secs(days * 90_000 + 32 * 3_600)
 }
 
+/// How long a job may be held: short only where the bad pairs of a few batches can be found meanwhile.
+fn longest_hold(rng: &mut Rng, portals: &[Portal], policy: &EnginePolicy, behaviour: &Behaviour) -> Duration {
+    let slowest = portals.iter().map(|portal| rate(portal, portals.len(), policy, behaviour)).fold(f64::MAX, f64::min);
+    let needed = SEARCHES_AT_ONCE * (f64::from(policy.isolation_requests) + REQUESTS_FOR_ISOLATION);
+    let short = |hold: &&u64| **hold as f64 * slowest >= needed;
+    let holds: Vec<u64> = [20, 120].iter().filter(short).chain(&[490, 3_600]).copied().collect();
+    Duration::from_secs(*choose(rng, &holds))
+}
+
+/// Requests a second that one of so many portals can make.
+fn rate(portal: &Portal, portals: usize, policy: &EnginePolicy, behaviour: &Behaviour) -> f64 {
+    let by_ceiling = portal.allowed as f64 / portal.policy.ceiling.interval.as_secs_f64();
+    let by_second = portal.limits.secondly.map_or(f64::MAX, |requests| requests as f64);
+    let slots = portal.policy.max_in_flight.min(policy.max_in_flight.div_ceil(portals));
+    let by_slots = slots as f64 / (LONGEST_WAY + behaviour.latency + behaviour.jitter).as_secs_f64();
+    by_ceiling.min(by_second).min(by_slots)
+}
+
 /// The most pairs of a job that HubSpot can be asked about while the job may be held: what was done of a job that is
 /// parked is done again, so one that takes longer never ends.
 fn largest_job(portal: &Portal, portals: usize, policy: &EnginePolicy, behaviour: &Behaviour) -> usize {
     let Waiting::Outside { longest_hold, .. } = policy.waiting else { return MOST_PAIRS };
     let pairs = policy.caps.pairs.min(policy.caps.from).min(behaviour.caps.pairs.unwrap_or(usize::MAX));
-    let by_ceiling = portal.allowed as f64 / portal.policy.ceiling.interval.as_secs_f64();
-    let slots = portal.policy.max_in_flight.min(policy.max_in_flight.div_ceil(portals));
-    let by_slots = slots as f64 / (LONGEST_WAY + behaviour.latency + behaviour.jitter).as_secs_f64();
-    let requests = by_ceiling.min(by_slots) * longest_hold.as_secs_f64() / REQUESTS_FOR_ISOLATION;
+    let held = longest_hold.as_secs_f64();
+    let requests = rate(portal, portals, policy, behaviour) * held / REQUESTS_FOR_ISOLATION;
     ((requests * pairs as f64) as usize).clamp(2, MOST_PAIRS)
 }
+
+/// Batches of one lane that may be searched for bad pairs at the same time.
+const SEARCHES_AT_ONCE: f64 = 8.0;
 
 /// Requests that a batch may cost until its bad pairs are found, and that other jobs need beside it.
 const REQUESTS_FOR_ISOLATION: f64 = 40.0;
@@ -197,11 +235,14 @@ const REQUESTS_FOR_ISOLATION: f64 = 40.0;
 /// From the process to HubSpot.
 const LONGEST_WAY: Duration = Duration::from_millis(100);
 
-/// A day's budget that suffices for the largest job by itself.
+/// Requests that a pair may cost until it is known to be bad, or good, in a batch of few.
+const REQUESTS_FOR_A_PAIR: usize = 3;
+
+/// A day's budget of which a half, which is for jobs that came back, suffices for the largest job by itself.
 fn allow_days<'a>(portal: &mut Portal, jobs: impl Iterator<Item = &'a JobSpec>) {
     let largest = jobs.map(JobSpec::num_pairs).max().unwrap_or(0) as u64;
     for daily in [&mut portal.policy.daily, &mut portal.daily_allowed].into_iter().flatten() {
-        *daily += 3 * largest;
+        *daily += 2 * REQUESTS_FOR_A_PAIR as u64 * largest;
     }
 }
 
@@ -209,8 +250,7 @@ pub fn choose<'a, T>(rng: &mut Rng, among: &'a [T]) -> &'a T {
     &among[rng.usize(..among.len())]
 }
 
-fn policy(rng: &mut Rng, in_hand: bool, prefetch: usize) -> EnginePolicy {
-    let longest_hold = Duration::from_secs(*choose(rng, &[490, 3_600]));
+fn policy(rng: &mut Rng) -> EnginePolicy {
     EnginePolicy {
         caps: Caps { from: *choose(rng, &[3, 10, 100]), pairs: *choose(rng, &[5, 30, 1_000]) },
         linger: Duration::from_millis(*choose(rng, &[0, 50, 200])),
@@ -222,11 +262,8 @@ fn policy(rng: &mut Rng, in_hand: bool, prefetch: usize) -> EnginePolicy {
         },
         isolation_requests: *choose(rng, &[0, 10, 200, 200]),
         max_in_flight: *choose(rng, &[1, 8, 64]),
-        waiting: if in_hand {
-            Waiting::InHand { give_up_after: Duration::from_secs(86_400) }
-        } else {
-            Waiting::Outside { longest_hold, prefetch }
-        },
+        // Where there is a broker, this is replaced.
+        waiting: Waiting::InHand { give_up_after: Duration::from_secs(86_400) },
     }
 }
 
@@ -263,6 +300,12 @@ fn portal(rng: &mut Rng, index: u64, of: u64) -> Portal {
         },
         daily_allowed: (rng.u8(..100) < 5).then(|| rng.u64(5..60)),
         allowed,
+        limits: Manners {
+            secondly: (rng.u8(..100) < 6).then(|| rng.usize(1..6)),
+            count_refused: rng.u8(..4) == 0,
+            headers: rng.u8(..4) > 0,
+            retry_after: *choose(rng, &[None, None, Some(RetryAfterForm::Seconds), Some(RetryAfterForm::Date)]),
+        },
         bad: trouble::bad_records(rng),
         unknown_type: (rng.u8(..100) < 8).then_some("2-123"),
     }

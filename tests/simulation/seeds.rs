@@ -11,7 +11,10 @@ use crate::scenario::Scenario;
 use crate::smaller::{Parts, smallest};
 
 /// Seeds that `cargo test` runs.
-const SEEDS: u64 = 1_900;
+const SEEDS: u64 = 2_000;
+
+/// In so many seeds everything happens.
+const ENOUGH: u64 = 200;
 
 /// Failing seeds that are made smaller and told; more would hardly say more.
 const MOST_TOLD: usize = 5;
@@ -70,8 +73,11 @@ fn run_many(first: u64, seeds: u64) {
     for (seed, _) in broken.iter().take(MOST_TOLD) {
         println!("\n{}", smallest(*seed));
     }
+    let tried = seeds;
     let seeds: Vec<u64> = broken.iter().map(|(seed, _)| *seed).collect();
     assert!(broken.is_empty(), "{} seeds break a promise: {seeds:?}", broken.len());
+    let rare = [totals.lone_jobs, totals.parked, totals.redelivered, totals.lives.saturating_sub(tried)];
+    assert!(tried < ENOUGH || rare.iter().all(|&times| times > 0), "something never happened: {totals:?}");
 }
 
 fn replay(seed: u64) {
@@ -94,6 +100,9 @@ struct Totals {
     requests: u64,
     virtual_hours: f64,
     steps: u64,
+    lone_jobs: u64,
+    parked: u64,
+    redelivered: u64,
     /// The seed with the most steps, and how many.
     longest: (u64, u64),
 }
@@ -101,6 +110,9 @@ struct Totals {
 impl Totals {
     fn add(&mut self, seed: u64, summary: &Summary) {
         self.steps += summary.steps;
+        self.lone_jobs += summary.lone_jobs;
+        self.parked += summary.parked;
+        self.redelivered += summary.redelivered;
         if summary.steps > self.longest.1 {
             self.longest = (seed, summary.steps);
         }

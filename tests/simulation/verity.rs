@@ -108,8 +108,6 @@ impl<'s> Verity<'s> {
                 let unknown = is_unknown_type(spec, portal.unknown_type);
                 let some_bad = !portal.bad.ids.is_empty() || self.scenario.refusals_are_made_up || unknown;
                 promise!(some_bad, "{pair:?} is unattributed, but nothing in its account is bad");
-                let few = self.scenario.policy.isolation_requests < 200 || self.scenario.jobs.len() > 50;
-                promise!(few, "{pair:?} is unattributed, though requests enough were allowed");
             }
             Source::Worker(
                 WorkerCategory::MalformedJob | WorkerCategory::UnknownPortal | WorkerCategory::AccountRefused,
