@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test lint bench bench-all bench-rivals simulate fuzz bite build deb clean chaos soak
+.PHONY: help demo test lint bench bench-all bench-rivals bench-engine simulate fuzz bite build deb clean chaos soak
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -20,17 +20,22 @@ lint: ## formatting, clippy, licences and bans
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@deploy/deny.sh
 
-bench: bench-programs ## the worker against a bare pass-through, and under a ceiling (BENCH="--json FILE" and so on)
+bench: bench-programs ## speed, cost, latency, memory and the use of a ceiling, and what must hold (BENCH="--json FILE" and so on)
 	target/quick/throughput $(BENCH)
 
-bench-all: bench-programs ## also one factor at a time: pairs, lanes, portals, duplicates, queues, latency
+bench-all: bench-programs ## also one factor at a time, fifteen intervals of HubSpot's own ceiling, a million jobs queued
 	target/quick/throughput --all --rounds 3 $(BENCH)
 
-bench-rivals: bench-programs ## also against the same job hand-written in Node and Python (needs npm and python3-venv)
+bench-rivals: bench-programs ## worker and floor beside the same job hand-written in Node and Python (needs npm and python3-venv)
 	npm install --prefix benches/rivals/node --no-audit --no-fund --silent
 	test -x benches/rivals/python/venv/bin/pip || python3 -m venv benches/rivals/python/venv
 	benches/rivals/python/venv/bin/pip install --quiet --requirement benches/rivals/python/requirements.txt
-	target/quick/throughput --no-ceiling --rivals node,python $(BENCH)
+	target/quick/throughput --only base --rivals node,python $(BENCH)
+
+bench-engine: ## the engine alone: a pair's cost whatever is held, its allocations and its instructions
+	@benches/install-valgrind.sh
+	cargo build --profile quick --locked --package bench --bin engine
+	target/quick/engine --instructions $(BENCH)
 
 simulate: ## the engine through SEEDS=100000 random histories, from FIRST_SEED=0 on
 	FIRST_SEED=$(or $(FIRST_SEED),0) SEEDS=$(or $(SEEDS),100000) cargo test --release --locked --test simulation -- --nocapture

@@ -11,6 +11,7 @@ use harness::{Broker, Client, Options};
 use serde::Serialize;
 use tokio::time::timeout;
 
+use crate::pinning::Split;
 use crate::workload::Workload;
 
 pub const EXCHANGE: &str = "association-archiver";
@@ -42,18 +43,25 @@ pub struct Levels {
 pub struct Arena {
     broker: Broker,
     client: Client,
+    cores: Option<Split>,
 }
 
 impl Arena {
-    pub async fn start() -> Result<Self> {
+    /// The broker stays off the contestants' cores, as the caller does.
+    pub async fn start(cores: Option<Split>) -> Result<Self> {
         let broker = Broker::start(Options::default()).await?;
         let client = Client::new(&broker.uri());
         client.declare_exchange(EXCHANGE).await?;
-        Ok(Self { broker, client })
+        Ok(Self { broker, client, cores })
     }
 
     pub fn uri(&self) -> String {
         self.broker.uri()
+    }
+
+    /// `None` where contestants, broker and simulator share all cores.
+    pub fn cores(&self) -> Option<Split> {
+        self.cores
     }
 
     pub async fn version(&self) -> Result<String> {
@@ -91,6 +99,11 @@ impl Arena {
             }
             self.client.publish(JOBS, round).await?;
         }
+    }
+
+    /// A channel of the arena's own connection.
+    pub async fn channel(&self) -> Result<Channel> {
+        self.client.channel().await
     }
 
     /// A cheap look at both queues, again and again.

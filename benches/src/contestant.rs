@@ -22,6 +22,8 @@ pub enum Contestant {
     /// RabbitMQ and lapin by themselves: an outcome-sized message for every job, nothing else.
     PassThrough,
     Worker,
+    /// The worker with an allocator that counts.
+    CountedWorker,
     /// Another program that does the worker's job, in `benches/rivals/<name>/run`.
     Rival(String),
 }
@@ -38,11 +40,12 @@ impl Contestant {
         match self {
             Self::PassThrough => "bare pass-through",
             Self::Worker => "association-archiver",
+            Self::CountedWorker => "counted-worker",
             Self::Rival(name) => name,
         }
     }
 
-    /// Starts it; `settings` are the worker's own, by dotted key.
+    /// Starts it, on cores of its own where there are enough; `settings` are the worker's own, by dotted key.
     pub fn start(
         &self,
         arena: &Arena,
@@ -50,9 +53,26 @@ impl Contestant {
         portals: u64,
         settings: &[(&str, String)],
     ) -> Result<Running> {
+        let start = || self.start_here(arena, simulator, portals, settings);
+        match arena.cores() {
+            Some(cores) => cores.start_contestant(start),
+            None => start(),
+        }
+    }
+
+    fn start_here(
+        &self,
+        arena: &Arena,
+        simulator: &SimulatorProcess,
+        portals: u64,
+        settings: &[(&str, String)],
+    ) -> Result<Running> {
         match self {
-            Self::Worker => {
+            Self::Worker | Self::CountedWorker => {
                 let mut builder = worker(arena, simulator, portals);
+                if *self == Self::CountedWorker {
+                    builder = builder.program(find_binary("counted-worker", "COUNTED_WORKER_BIN")?);
+                }
                 for (key, value) in settings {
                     builder = builder.set(key, value);
                 }

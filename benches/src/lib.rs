@@ -6,14 +6,27 @@
 //! - [`measure`]: one contestant, one run
 //! - [`duel`]: contestants in turns, again and again
 //! - [`ceiling`]: the worker under a rate limit
+//! - [`idle`], [`half_load`], [`echo`]: how long jobs take, and what the worker costs when it has nothing to do
+//! - [`allocations`]: allocations a job
+//! - [`pinning`]: cores of their own, where there are enough
+//! - [`steady`]: the engine alone at a constant load
+//! - [`bound`], [`standards`]: what must hold
 //! - [`spread`], [`table`], [`report`]: medians, what a person reads, what another run compares with
 
+pub mod allocations;
 pub mod arena;
+pub mod bound;
 pub mod ceiling;
 pub mod contestant;
 pub mod duel;
+pub mod echo;
+pub mod half_load;
+pub mod idle;
 pub mod measure;
+pub mod pinning;
 pub mod report;
 pub mod spread;
+pub mod standards;
+pub mod steady;
 pub mod table;
 pub mod workload;

@@ -11,7 +11,7 @@ use crate::workload::Workload;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// A contestant that has not finished by then is stuck.
-const RUN_LIMIT: Duration = Duration::from_secs(180);
+const RUN_LIMIT: Duration = Duration::from_secs(240);
 const STOP_LIMIT: Duration = Duration::from_secs(40);
 
 /// What a run has cost.

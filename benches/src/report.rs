@@ -7,8 +7,11 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::bound::Bound;
 use crate::ceiling::Limited;
 use crate::duel::{Case, Standing};
+use crate::half_load::HalfLoad;
+use crate::idle::Idle;
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -18,6 +21,10 @@ pub struct Report {
     pub rounds: usize,
     pub cases: Vec<CaseReport>,
     pub limited: Vec<Limited>,
+    pub idle: Option<Idle>,
+    pub half_load: Vec<HalfLoad>,
+    pub allocations_per_job: Option<f64>,
+    pub bounds: Vec<Bound>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -44,11 +51,9 @@ impl Machine {
     }
 }
 
-impl Report {
-    pub fn write(&self, file: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self)?;
-        fs::write(file, text + "\n").with_context(|| format!("--json {} cannot be written", file.display()))
-    }
+pub fn write_json(report: &impl Serialize, file: &Path) -> Result<()> {
+    let text = serde_json::to_string_pretty(report)?;
+    fs::write(file, text + "\n").with_context(|| format!("--json {} cannot be written", file.display()))
 }
 
 /// The commit that the sources are at; `None` outside a git checkout.

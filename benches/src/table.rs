@@ -2,6 +2,9 @@
 
 use crate::ceiling::Limited;
 use crate::duel::{Case, Standing};
+use crate::echo::Latency;
+use crate::half_load::HalfLoad;
+use crate::idle::{Idle, LoneJobs};
 use crate::measure::Sample;
 use crate::spread::Spread;
 
@@ -42,6 +45,27 @@ pub fn print_standings(case: &Case, rounds: usize, standings: &[Standing]) {
         );
     }
     println!("  fewest requests possible: {}", workload.fewest_requests());
+}
+
+pub fn print_idle(idle: &Idle) {
+    println!("\nwith next to nothing to do");
+    println!("  start to first request      {:>28} ms, the broker being there", spread(&idle.start_up_ms, 0));
+    println!("  RSS, idle                   {:>8.1} MB", idle.idle_rss_mb);
+    println!("  program                     {:>8.1} MB as built here", idle.binary_mb);
+    for LoneJobs { linger_ms, far_side_ms, latency, .. } in &idle.lone_jobs {
+        print_latency(&format!("linger {linger_ms} ms, HubSpot {far_side_ms} ms"), latency);
+    }
+}
+
+pub fn print_half_load(half: &HalfLoad) {
+    print_latency(&format!("{} at {:.0} jobs/s", half.contestant, half.jobs_per_second), &half.latency);
+}
+
+fn print_latency(what: &str, latency: &Latency) {
+    let Latency { jobs, p50_ms, p99_ms, most_ms } = latency;
+    println!(
+        "  publish to outcome, {what}: p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms, most {most_ms:.1} ms of {jobs} jobs"
+    );
 }
 
 pub fn print_limited(limited: &Limited) {

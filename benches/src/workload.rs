@@ -6,7 +6,7 @@ use serde::Serialize;
 /// The first portal's id; the simulator's own default account.
 pub const FIRST_PORTAL: u64 = 4711;
 /// HubSpot's caps for a request.
-const MOST_FROM: u64 = 100;
+pub const MOST_FROM: u64 = 100;
 const MOST_PAIRS: u64 = 1_000;
 
 const STANDARD_LANES: [(&str, &str); 4] =

@@ -1,17 +1,23 @@
-//! The worker against the floor: how many jobs a second, at what cost, and how well it uses a ceiling.
+//! The worker against the floor, under a ceiling and idle; and whether what must hold does.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use bench::allocations::allocations_per_job;
 use bench::arena::{Arena, QueueKind};
-use bench::ceiling;
+use bench::bound::{Bound, print_bounds};
+use bench::ceiling::{self, Ceiling, limited};
 use bench::contestant::Contestant;
 use bench::duel::{Case, duel};
-use bench::report::{CaseReport, Machine, Report, commit};
-use bench::table;
+use bench::half_load::half_load;
+use bench::idle::idle;
+use bench::pinning::Split;
+use bench::report::{CaseReport, Machine, Report, commit, write_json};
 use bench::workload::Workload;
-use clap::Parser;
+use bench::{standards, table};
+use clap::{Parser, ValueEnum};
+use harness::process::find_binary;
 
 /// Measures the worker against a bare pass-through of RabbitMQ and its client library, in turns.
 #[derive(Parser, Debug)]
@@ -22,23 +28,46 @@ struct Arguments {
     /// Runs of each contestant
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: usize,
-    /// Also one factor at a time changed from the base case
-    #[arg(long)]
+    /// All parts, those too that take long
+    #[arg(long, conflicts_with = "only")]
     all: bool,
+    /// Only these parts, separated by commas
+    #[arg(long, value_enum, value_name = "PARTS", value_delimiter = ',')]
+    only: Vec<Part>,
     /// Programs in benches/rivals to measure beside, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     rivals: Vec<String>,
-    /// Leave out the runs under a ceiling
-    #[arg(long)]
-    no_ceiling: bool,
     /// Write all figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match bench(Arguments::parse()).await {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The engine alone
+    Engine,
+    /// Worker and floor with the base workload
+    Base,
+    /// Jobs at half of what the base came to
+    HalfLoad,
+    /// Under 40 requests in 2 s
+    Ceiling,
+    /// Start, memory and lone jobs
+    Idle,
+    /// Allocations a job
+    Allocations,
+    /// One factor at a time changed from the base case
+    Factors,
+    /// Fifteen intervals of 100 requests in 10 s
+    HubspotCeiling,
+    /// A million jobs queued
+    Million,
+}
+
+const SHORT: [Part; 6] = [Part::Engine, Part::Base, Part::HalfLoad, Part::Ceiling, Part::Idle, Part::Allocations];
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("throughput: {error:#}");
@@ -47,38 +76,112 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn bench(arguments: Arguments) -> Result<()> {
-    eprintln!("starting a throwaway RabbitMQ");
-    let arena = Arena::start().await?;
-    let machine = Machine::here(arena.version().await?);
-    let mut report =
-        Report { commit: commit(), machine, rounds: arguments.rounds, cases: Vec::new(), limited: Vec::new() };
+fn run(arguments: Arguments) -> Result<()> {
+    // Before any thread is started, so that all of them stay off the contestants' cores.
+    let cores = Split::make();
+    tokio::runtime::Runtime::new()?.block_on(bench(arguments, cores))
+}
 
-    let mut contestants = vec![Contestant::PassThrough, Contestant::Worker];
-    contestants.extend(arguments.rivals.into_iter().map(Contestant::Rival));
-    let mut cases = vec![Case::base(arguments.jobs)];
-    if arguments.all {
-        cases.extend(variations(arguments.jobs));
+async fn bench(arguments: Arguments, cores: Option<Split>) -> Result<()> {
+    let wanted = |part: Part| match arguments.only.as_slice() {
+        [] => arguments.all || SHORT.contains(&part),
+        only => only.contains(&part),
+    };
+    let mut bounds = Vec::new();
+    if wanted(Part::Engine) {
+        bounds.extend(engine()?);
     }
-    for case in cases {
-        eprintln!("{}: {} rounds", case.name, arguments.rounds);
-        let standings = duel(&arena, &case, &contestants, arguments.rounds, table::print_run).await?;
-        table::print_standings(&case, arguments.rounds, &standings);
+    eprintln!("starting a throwaway RabbitMQ");
+    let arena = Arena::start(cores).await?;
+    let machine = Machine::here(arena.version().await?);
+    let mut report = Report {
+        commit: commit(),
+        machine,
+        rounds: arguments.rounds,
+        cases: Vec::new(),
+        limited: Vec::new(),
+        idle: None,
+        half_load: Vec::new(),
+        allocations_per_job: None,
+        bounds: Vec::new(),
+    };
+    let mut contestants = vec![Contestant::PassThrough, Contestant::Worker];
+    contestants.extend(arguments.rivals.iter().cloned().map(Contestant::Rival));
+    let mut cases = Vec::new();
+    if wanted(Part::Base) {
+        cases.push((Case::base(arguments.jobs), arguments.rounds));
+    }
+    if wanted(Part::Factors) {
+        cases.extend(variations(arguments.jobs).into_iter().map(|case| (case, arguments.rounds)));
+    }
+    if wanted(Part::Million) {
+        cases.push((Case { name: MILLION.to_owned(), ..Case::base(1_000_000) }, 1));
+    }
+    for (case, rounds) in cases {
+        eprintln!("{}: {rounds} rounds", case.name);
+        let standings = duel(&arena, &case, &contestants, rounds, table::print_run).await?;
+        table::print_standings(&case, rounds, &standings);
+        match case.name.as_str() {
+            BASE => bounds.extend(standards::of_base(&standings)),
+            MILLION => bounds.extend(standards::of_million(&standings)),
+            _ => {}
+        }
         report.cases.push(CaseReport { case, standings });
     }
-    if !arguments.no_ceiling {
-        for workload in [ceiling::packed(), ceiling::long()] {
-            eprintln!("under a ceiling: {} jobs", workload.jobs);
-            let limited = ceiling::limited(&arena, workload).await?;
-            table::print_limited(&limited);
-            report.limited.push(limited);
+    if wanted(Part::HalfLoad) {
+        let base = report.cases.iter().find(|of| of.case.name == BASE).and_then(|of| of.standings.get(1));
+        let full = base.context("the half load is half of the base case's: ask for both")?.jobs_per_second.median;
+        println!("\nat half of the worker's load");
+        for contestant in [Contestant::PassThrough, Contestant::Worker] {
+            let half = half_load(&arena, &contestant, full).await?;
+            table::print_half_load(&half);
+            report.half_load.push(half);
         }
     }
+    let ceilings = [
+        (Part::Ceiling, ceiling::packed(), Ceiling::SHORT),
+        (Part::Ceiling, ceiling::long(Ceiling::SHORT), Ceiling::SHORT),
+        (Part::HubspotCeiling, ceiling::long(Ceiling::HUBSPOT), Ceiling::HUBSPOT),
+    ];
+    for (_, workload, ceiling) in ceilings.into_iter().filter(|(part, ..)| wanted(*part)) {
+        eprintln!("under a ceiling: {} jobs", workload.jobs);
+        let limited = limited(&arena, workload, ceiling).await?;
+        table::print_limited(&limited);
+        bounds.extend(standards::of_limited(&limited));
+        report.limited.push(limited);
+    }
+    if wanted(Part::Idle) {
+        let idle = idle(&arena).await?;
+        table::print_idle(&idle);
+        bounds.extend(standards::of_idle(&idle));
+        report.idle = Some(idle);
+    }
+    if wanted(Part::Allocations) {
+        let allocations = allocations_per_job(&arena).await?;
+        println!("\nallocations a job, the whole worker: {allocations:.1}");
+        report.allocations_per_job = Some(allocations);
+    }
+    print_bounds(&bounds);
+    report.bounds = bounds;
     if let Some(file) = arguments.json {
-        report.write(&file)?;
+        write_json(&report, &file)?;
     }
     Ok(())
 }
+
+/// Runs the engine's own benchmark, which prints its figures, and takes its part of what must hold.
+fn engine() -> Result<Vec<Bound>> {
+    let json = std::env::temp_dir().join(format!("association-archiver-engine-{}.json", std::process::id()));
+    let status = Command::new(find_binary("engine", "ENGINE_BENCH_BIN")?).arg("--json").arg(&json).status()?;
+    ensure!(status.success(), "the engine's benchmark failed");
+    let text = std::fs::read_to_string(&json).with_context(|| json.display().to_string())?;
+    std::fs::remove_file(&json)?;
+    let report: serde_json::Value = serde_json::from_str(&text)?;
+    Ok(serde_json::from_value(report["bounds"].clone())?)
+}
+
+const BASE: &str = "base";
+const MILLION: &str = "a million queued";
 
 /// One factor at a time. Where a job has many pairs there are fewer jobs, so that no run takes longer than the base.
 fn variations(jobs: u64) -> Vec<Case> {

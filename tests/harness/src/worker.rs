@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub struct WorkerBuilder {
     settings: BTreeMap<String, String>,
     config: Option<String>,
     admin_port: Option<u16>,
+    program: Option<PathBuf>,
 }
 
 impl WorkerBuilder {
@@ -60,11 +62,21 @@ impl WorkerBuilder {
         self
     }
 
+    /// Another program that understands what the worker does.
+    #[must_use]
+    pub fn program(mut self, path: PathBuf) -> Self {
+        self.program = Some(path);
+        self
+    }
+
     /// Starts the process without waiting until it is ready.
     pub fn start(&self) -> Result<Worker> {
         let keeper = Keeper::start("archiver")?;
         let admin = format!("127.0.0.1:{}", self.admin_port.map_or_else(free_port, Ok)?);
-        let mut command = plain_command()?;
+        let mut command = match &self.program {
+            Some(program) => plain(program),
+            None => plain_command()?,
+        };
         command.arg("run").env(format!("{SETTING_PREFIX}ADMIN__LISTEN"), &admin).envs(&self.settings);
         if let Some(toml) = &self.config {
             let path = keeper.directory().join("archiver.toml");
@@ -149,11 +161,15 @@ impl Deref for Worker {
 
 /// The binary without arguments and without the settings of the test's own environment.
 fn plain_command() -> Result<Command> {
-    let mut command = Command::new(find_binary(BINARY, BINARY_VARIABLE)?);
+    Ok(plain(&find_binary(BINARY, BINARY_VARIABLE)?))
+}
+
+fn plain(program: &Path) -> Command {
+    let mut command = Command::new(program);
     for (variable, _) in std::env::vars_os() {
         if variable.to_str().is_some_and(|name| name.starts_with(SETTING_PREFIX)) {
             command.env_remove(variable);
         }
     }
-    Ok(command)
+    command
 }

@@ -1,0 +1,58 @@
+//! What must hold of each part's figures.
+
+use crate::bound::Bound;
+use crate::ceiling::Limited;
+use crate::duel::Standing;
+use crate::idle::Idle;
+
+/// Fewer whole intervals say little about the share of a ceiling.
+const ENOUGH_INTERVALS: u64 = 15;
+
+/// The worker beside the floor, which comes first, and beside the rivals that took part.
+pub fn of_base(standings: &[Standing]) -> Vec<Bound> {
+    let [floor, worker, rivals @ ..] = standings else { return Vec::new() };
+    let speed = |other: &Standing| worker.ratio_to(other, |sample| sample.jobs_per_second).median;
+    let cost = |other: &Standing| worker.ratio_to(other, |sample| sample.cpu_micros_per_job).median;
+    let mut bounds = vec![
+        Bound::at_least("jobs/s, worker ÷ bare pass-through", speed(floor), 0.85),
+        Bound::at_most("CPU a job, worker ÷ bare pass-through", cost(floor), 1.4),
+    ];
+    if let Some(node) = rivals.iter().find(|rival| rival.contestant == "node") {
+        bounds.push(Bound::at_most("CPU a job, worker ÷ hand-tuned Node", cost(node), 0.75));
+        bounds.push(Bound::at_least("jobs/s, worker ÷ hand-tuned Node", speed(node), 1.1));
+    }
+    bounds
+}
+
+pub fn of_million(standings: &[Standing]) -> Vec<Bound> {
+    let worker = standings.get(1);
+    worker
+        .map(|worker| Bound::at_most("peak RSS with 1,000,000 jobs queued, MB", worker.peak_rss_mb.max, 64.0))
+        .into_iter()
+        .collect()
+}
+
+pub fn of_limited(limited: &Limited) -> Vec<Bound> {
+    let under = format!("under {} requests in {} s", limited.ceiling_requests, limited.interval_seconds);
+    let requests = limited.requests as f64 / limited.fewest_requests as f64;
+    let mut bounds = vec![
+        Bound::at_most(&format!("requests ÷ fewest possible, {under}"), requests, 1.01),
+        Bound::at_most(&format!("answers 429, {under}"), limited.answered_429 as f64, 0.0),
+    ];
+    if limited.intervals >= ENOUGH_INTERVALS {
+        bounds.push(Bound::at_least(&format!("share of the ceiling used, {under}"), limited.share_of_ceiling, 0.98));
+    }
+    bounds
+}
+
+pub fn of_idle(idle: &Idle) -> Vec<Bound> {
+    let mut bounds = vec![
+        Bound::at_most("start to first request, ms", idle.start_up_ms.median, 300.0),
+        Bound::at_most("RSS, idle, MB", idle.idle_rss_mb, 15.0),
+    ];
+    for lone in &idle.lone_jobs {
+        let figure = format!("a lone job's p99, linger {} ms, HubSpot {} ms", lone.linger_ms, lone.far_side_ms);
+        bounds.push(Bound::at_most(&figure, lone.latency.p99_ms, lone.allowed_ms));
+    }
+    bounds
+}
