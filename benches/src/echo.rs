@@ -33,11 +33,11 @@ pub struct Latency {
 impl Latency {
     fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
-        let at = |share: f64| {
-            let rank = (share * times.len() as f64).ceil() as usize;
+        let at = |percent: usize| {
+            let rank = (times.len() * percent).div_ceil(100);
             times.get(rank.saturating_sub(1)).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
         };
-        Self { jobs: times.len(), p50_ms: at(0.5), p99_ms: at(0.99), most_ms: at(1.0) }
+        Self { jobs: times.len(), p50_ms: at(50), p99_ms: at(99), most_ms: at(100) }
     }
 }
 
@@ -71,7 +71,7 @@ impl Echo {
 
     /// `rate` jobs a second for `span`, of which the first second does not count.
     pub async fn steady_load(mut self, rate: f64, span: Duration) -> Result<Latency> {
-        let jobs = (rate * span.as_secs_f64()) as usize;
+        let jobs = whole(rate * span.as_secs_f64());
         let channel = self.channel.clone();
         let publishing = tokio::spawn(async move { publish_evenly(&channel, jobs, rate).await });
         let mut arrived = vec![None; jobs];
@@ -80,7 +80,7 @@ impl Echo {
             *arrived.get_mut(index).context("an outcome of no job of ours")? = Some(Instant::now());
         }
         let sent = publishing.await??;
-        let counted = sent.iter().zip(arrived).skip(rate as usize);
+        let counted = sent.iter().zip(arrived).skip(whole(rate));
         let times = counted.map(|(sent, arrived)| Some(arrived?.saturating_duration_since(*sent)));
         Ok(Latency::of(times.collect::<Option<Vec<_>>>().context("one job has two outcomes, another none")?))
     }
@@ -101,7 +101,7 @@ async fn publish_evenly(channel: &Channel, jobs: usize, rate: f64) -> Result<Vec
     let (mut messages, mut sent) = (workload.messages(), Vec::with_capacity(jobs));
     let began = Instant::now();
     while sent.len() < jobs {
-        let due = ((began.elapsed().as_secs_f64() * rate) as usize).min(jobs);
+        let due = whole(began.elapsed().as_secs_f64() * rate).min(jobs);
         while sent.len() < due {
             let message = messages.next().context("too few jobs")??;
             sent.push(Instant::now());
@@ -111,6 +111,11 @@ async fn publish_evenly(channel: &Channel, jobs: usize, rate: f64) -> Result<Vec
     }
     ensure!(sent.len() == jobs);
     Ok(sent)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the part behind the point is what falls off")]
+fn whole(jobs: f64) -> usize {
+    jobs as usize
 }
 
 async fn publish(channel: &Channel, message: Message) -> Result<()> {

@@ -135,7 +135,13 @@ impl Steady {
             match command {
                 Command::Settle(_) => settled += 1,
                 Command::Archive(call) => self.wire = Some(call),
-                other => return Err(anyhow!("the engine wants {other:?}")),
+                other @ (Command::Refresh { .. }
+                | Command::Identify { .. }
+                | Command::RereadCredentials { .. }
+                | Command::Park(_)
+                | Command::HandBack(_)
+                | Command::Forgotten(_)
+                | Command::Notice(_)) => return Err(anyhow!("the engine wants {other:?}")),
             }
         }
         ensure!(settled == call.pairs.len(), "{settled} jobs of {} pairs are settled", call.pairs.len());
