@@ -1,6 +1,6 @@
 //! Traces, through the built program: a real broker, a simulated HubSpot, and a collector that decodes what arrives.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 use std::collections::BTreeSet;
 use std::time::Duration;
