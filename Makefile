@@ -11,9 +11,10 @@ help: ## this list
 demo: ## 20,000 jobs through a throwaway broker, the worker and a simulated HubSpot
 	@deploy/demo.sh
 
-test: broker ## everything: unit, property, simulation, a real RabbitMQ, the built programs
+test: tools ## everything: unit, property, simulation, a real RabbitMQ, the built programs
 	cargo build --workspace --bins --locked
 	cargo test --workspace --locked
+	deploy/check.sh
 
 lint: ## formatting, clippy, licences and bans
 	cargo fmt --all --check
@@ -45,6 +46,7 @@ fuzz: ## all that reads input, fed with EXECUTIONS=10000000 mutations of tests/f
 
 bite: broker ## seeds the bugs of tests/bite one at a time, and sees a test fail for each (BUGS="name...": only these)
 	@tests/bite.sh $(BUGS)
+
 chaos: broker ## every fault on real brokers, the slow ones too: MINUTES=3 of random ones, SEED repeats them
 	cargo build --workspace --bins --locked
 	MINUTES=$(MINUTES) SEED=$(SEED) cargo test --locked --test chaos -- --nocapture --include-ignored --skip soak
@@ -55,20 +57,25 @@ soak: ## the worker under random faults for MINUTES=30: whether anything grows
 build: ## the release binary
 	cargo build --release --locked
 
-deb: ## a Debian package, tried in a root of its own (needs cargo-deb: cargo install cargo-deb --locked)
+deb: ## a Debian package, tried in a root of its own
+	command -v cargo-deb >/dev/null || test -x target/tools/bin/cargo-deb || cargo install cargo-deb --locked --quiet --root target/tools
 	cargo build --release --locked
 	rm -rf target/deb && mkdir -p target/deb/man
 	target/release/association-archiver man target/deb/man
 	for shell in bash zsh fish; do target/release/association-archiver completions $$shell >target/deb/$$shell || exit; done
-	cargo deb --no-build --locked
+	PATH="$$PATH:$(CURDIR)/target/tools/bin" cargo deb --no-build --locked
 	deploy/debian/check.sh target/debian/association-archiver_*.deb
 
 clean: ## what was built
 	cargo clean
 
-.PHONY: broker bench-programs
+.PHONY: broker tools bench-programs
 broker:
-	@deploy/rabbitmq/install.sh
+	@deploy/install.sh rabbitmq-server
+
+# Of these only chromium is large: the page is tried in a real browser. prometheus brings promtool, systemd its analyser.
+tools:
+	@deploy/install.sh rabbitmq-server chromium prometheus systemd shellcheck jq python3-pika ruby-bunny
 
 bench-programs: broker
 	cargo build --profile quick --locked --bins --package association-archiver --package hubspot-simulator --package bench

@@ -32,9 +32,11 @@ main() {
     trap 'exit 143' TERM
     wrong=0 left_out=0
     cd "$here/.." || exit 1
+    # Where `make lint` and `make deb` put theirs.
+    PATH="$PATH:$PWD/target/tools/bin"
 
     check python3 "names, settings, metrics, runbook" python3 deploy/cross_check.py
-    check shellcheck "shell scripts" shellcheck --severity=warning deploy/check.sh deploy/rabbitmq/check.sh deploy/rabbitmq/install.sh
+    check shellcheck "shell scripts" shellcheck --severity=warning deploy/check.sh deploy/*.sh deploy/*/*.sh deploy/debian/postinst deploy/debian/postrm tests/bite.sh
     check promtool "alert rules" promtool check rules deploy/prometheus/alerts.yml
     check promtool "alert tests" promtool test rules deploy/prometheus/alerts_test.yml
     check promtool "Prometheus settings" promtool check config deploy/prometheus/prometheus.yml

@@ -18,7 +18,7 @@ main() {
 choose_way() {
     way=
     status=0
-    deploy/rabbitmq/install.sh || status=$?
+    deploy/install.sh rabbitmq-server || status=$?
     case $status in
         0) ;;
         3)

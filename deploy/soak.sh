@@ -4,7 +4,7 @@
 # SEED repeats the faults of an earlier run. PROFILE (quick) is how the programs are built; dev builds are slower.
 set -eu
 cd "$(dirname "$0")/.."
-deploy/rabbitmq/install.sh
+deploy/install.sh rabbitmq-server
 
 PROFILE=${PROFILE:-quick}
 case $PROFILE in dev) built=target/debug ;; *) built=target/$PROFILE ;; esac

@@ -328,9 +328,8 @@ async fn the_metrics_are_what_prometheus_reads() {
     assert_eq!(metrics.kinds.keys().cloned().collect::<HashSet<_>>(), documented);
 }
 
-/// `promtool` comes with Debian's package `prometheus`.
+/// `promtool` comes with Debian's package `prometheus`, which `make test` installs.
 #[tokio::test]
-#[ignore = "needs promtool on the path"]
 async fn promtool_has_nothing_to_say() {
     let worker = Worker::start(None).await;
     worker.show(&engine(), BrokerState::default(), false);
@@ -341,16 +340,15 @@ async fn promtool_has_nothing_to_say() {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .expect("promtool runs: deploy/install.sh prometheus");
     std::io::Write::write_all(&mut promtool.stdin.take().unwrap(), &text).unwrap();
     let output = promtool.wait_with_output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.is_empty(), "{said}");
 }
 
-/// Chromium comes with Debian's package of that name.
+/// Chromium comes with Debian's package of that name, which `make test` installs.
 #[tokio::test]
-#[ignore = "needs chromium on the path"]
 async fn the_page_shows_a_pause_in_a_real_browser() {
     let worker = Worker::start(None).await;
     let mut engine = engine();
@@ -361,7 +359,9 @@ async fn the_page_shows_a_pause_in_a_real_browser() {
     let relay = relay(worker.address, asked.clone(), changed.clone()).await;
     let profile = tempfile::tempdir().unwrap();
     let browser = tokio::process::Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"])
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--no-first-run"])
+        // It would else speak to its maker.
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"])
         .args(["--virtual-time-budget=10000", "--dump-dom"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(format!("http://{relay}/"))
@@ -374,7 +374,7 @@ async fn the_page_shows_a_pause_in_a_real_browser() {
     worker.show(&engine, BrokerState { consuming: false, consuming_trouble: trouble, ..broker }, false);
     changed.cancel();
 
-    let output = browser.await.unwrap().expect("the browser ends").unwrap();
+    let output = browser.await.unwrap().expect("the browser ends").expect("chromium runs: deploy/install.sh chromium");
 
     let (page, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(page.contains(">not ready</span>"), "{page}");

@@ -434,8 +434,8 @@ impl Clock for VirtualClock {
 /// Listens to nothing.
 struct Nobody;
 
-impl Watcher for Nobody {
-    fn sent(&mut self, _: &ArchiveCall) {}
+impl<D> Watcher<D> for Nobody {
+    fn sent(&mut self, _: &ArchiveCall, _: &mut dyn Iterator<Item = &D>) {}
     fn archived(&mut self, _: &ArchiveCall, _: &Reply, _: CallResult, _: Duration, _: Now) {}
     fn asked(&mut self, _: HttpResult, _: Duration) {}
     fn settled(&mut self, _: &Settled, _: Now) {}

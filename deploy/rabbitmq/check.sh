@@ -12,7 +12,7 @@ STOP_SECONDS=30
 
 main() {
     if [ ! -x "$RABBITMQ/rabbitmq-server" ] || ! command -v epmd >/dev/null 2>&1; then
-        say "not run: there is no RabbitMQ in $RABBITMQ (deploy/rabbitmq/install.sh installs Debian's)"
+        say "not run: there is no RabbitMQ in $RABBITMQ (deploy/install.sh rabbitmq-server installs Debian's)"
         exit 3
     fi
     node=$(mktemp -d)
@@ -177,14 +177,18 @@ check_locked() {
 }
 
 check_rights() {
-    if ! python3 -c 'import pika' 2>/dev/null; then
+    # Debian's package is for Debian's Python, which need not be the first on the path.
+    for python in python3 /usr/bin/python3 none; do
+        if "$python" -c 'import pika' 2>/dev/null; then break; fi
+    done
+    if [ "$python" = none ]; then
         say "not run: what each user may do (needs Python's pika: apt-get install python3-pika)"
         return 0
     fi
     for user in $(jq -r '.users[].name' "$here/definitions.json"); do
         ctl change_password "$user" check >/dev/null
     done
-    python3 "$here/rights.py" "$amqp_port" check
+    "$python" "$here/rights.py" "$amqp_port" check
 }
 
 # A password set by the operator must outlive a restart of the node.

@@ -35,8 +35,10 @@ const CHUNK_BYTES: u64 = 1024 * 1024;
 const MAX_WAITING_EVENTS: usize = 16;
 /// Counted for each delivery beside its body: properties, bookkeeping.
 const DELIVERY_OVERHEAD_BYTES: u64 = 512;
-/// How often the depth of the queue and the life of the subscription are looked at.
+/// How often the life of the subscription is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// How often the depth of the queue is asked for: people look at it while it changes.
+const DEPTH_EVERY: Duration = Duration::from_secs(3);
 /// How often a consumer that was cancelled for want of memory looks whether it may go on.
 const RELIEF_CHECK: Duration = Duration::from_millis(100);
 /// Longest wait for the rest of a cancelled consumer's deliveries.
@@ -484,7 +486,7 @@ fn delivered(delivery: Delivery, generation: Generation, held: &Arc<Held>) -> De
 
 async fn watch_depth(wiring: IntakeWiring) {
     loop {
-        sleep(LOOK_EVERY).await;
+        sleep(DEPTH_EVERY).await;
         if let Some(ready) = wiring.link.depth(&wiring.queue).await {
             wiring.health.jobs_ready.set(u64::from(ready));
         }

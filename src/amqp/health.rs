@@ -18,7 +18,7 @@ pub struct Health {
     pub consuming_trouble: Trouble,
     /// Why messages do not go out.
     pub publishing_trouble: Trouble,
-    /// Ready messages in the queue that is consumed, when last looked (every 15 s).
+    /// Ready messages in the queue that is consumed, when last looked (every 3 s).
     pub jobs_ready: LastSeen,
 
     /// Connections made again after a loss.

@@ -336,8 +336,8 @@ struct LineWatcher {
     troubles: Repetition<(crate::contract::ids::AccountIndex, CallResult)>,
 }
 
-impl Watcher for LineWatcher {
-    fn sent(&mut self, _call: &ArchiveCall) {}
+impl Watcher<Held> for LineWatcher {
+    fn sent(&mut self, _call: &ArchiveCall, _jobs: &mut dyn Iterator<Item = &Held>) {}
 
     fn archived(&mut self, call: &ArchiveCall, reply: &Reply, result: CallResult, took: Duration, now: Now) {
         watching::log_answer(&self.portals, &mut self.troubles, call, reply, result, took, now);

@@ -13,6 +13,7 @@ mod broker;
 mod finding;
 mod settings;
 mod table;
+mod traces;
 
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = LONG_HELP)]
@@ -31,10 +32,15 @@ account's access token is refreshed to be tried, as the service does.";
 pub fn check(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
     let findings = runtime::block_on(async {
-        let (broker, accounts) = tokio::join!(broker::findings(&settings.amqp), accounts::findings(&settings.hubspot));
+        let (broker, accounts, traces) = tokio::join!(
+            broker::findings(&settings.amqp),
+            accounts::findings(&settings.hubspot),
+            traces::findings(&settings.telemetry)
+        );
         let mut findings: Vec<Finding> = settings::findings(&settings);
         findings.extend(broker);
         findings.extend(accounts);
+        findings.extend(traces);
         Ok(findings)
     })?;
     if arguments.json {

@@ -281,7 +281,8 @@ fn summarise(
     if arguments.dry_run {
         remark(&format!("{rows_in_words} jobs are valid; nothing was published"));
     } else {
-        remark(&format!("{} jobs enqueued on {queue} in {:.1} s", HumanCount(enqueued), took.as_secs_f64()));
+        let jobs = if enqueued == 1 { "job" } else { "jobs" };
+        remark(&format!("{} {jobs} enqueued on {queue} in {:.1} s", HumanCount(enqueued), took.as_secs_f64()));
     }
     Ok(ExitCode::SUCCESS)
 }

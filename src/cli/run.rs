@@ -24,13 +24,13 @@ pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
             || tracing::warn!("second signal: stopping at once; what is not answered will be delivered again");
         signals::stop_on_signals(stop.clone(), last_words)
             .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
-        service::run(&settings, stop).await.map_err(|error| match error {
+        Box::pin(service::run(&settings, stop)).await.map_err(|error| match error {
             StartError::Settings(error) => Failure::from(error),
             StartError::Broker(StartFault::Connect(fault @ ConnectFault::Settings { .. })) => {
                 Failure::Usage(fault.to_string())
             }
             StartError::Broker(error) => Failure::Running(error.to_string()),
-            StartError::Listen { .. } => Failure::Running(error.to_string()),
+            StartError::Listen { .. } | StartError::Traces(_) => Failure::Running(error.to_string()),
         })
     });
     // The broker's library keeps threads that must not outlive what they use.

@@ -23,6 +23,7 @@ mod section;
 mod settings;
 mod settings_file;
 mod shutdown;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod text_file;
@@ -48,3 +49,4 @@ pub use secret::SecretSource;
 pub use section::SettingKey;
 pub use settings::Settings;
 pub use shutdown::ShutdownSettings;
+pub use telemetry::TelemetrySettings;

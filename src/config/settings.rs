@@ -6,7 +6,7 @@ use super::layers::Merged;
 use super::section::Section;
 use super::{
     AdminSettings, AmqpSettings, BatchSettings, HubspotSettings, IsolationSettings, JobsSettings, Layers, LogSettings,
-    RateLimit, RetrySettings, SettingKey, SettingsError, ShutdownSettings,
+    RateLimit, RetrySettings, SettingKey, SettingsError, ShutdownSettings, TelemetrySettings,
 };
 
 /// What the process was told, checked; each part of the program gets its own section and no more.
@@ -27,6 +27,7 @@ pub struct Settings {
     pub shutdown: ShutdownSettings,
     pub admin: AdminSettings,
     pub log: LogSettings,
+    pub telemetry: TelemetrySettings,
 }
 
 impl Settings {
@@ -55,6 +56,7 @@ impl Settings {
             shutdown: ShutdownSettings::read(root.section("shutdown")?)?,
             admin: AdminSettings::read(root.section("admin")?)?,
             log: LogSettings::read(root.section("log")?)?,
+            telemetry: TelemetrySettings::read(root.section("telemetry")?)?,
         };
         root.finish()?;
         settings.agree()?;

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use jiff::Timestamp;
 use slotmap::SlotMap;
 
@@ -288,6 +288,17 @@ impl Engine {
         let expiry = self.expiries.peek().map(|&Reverse((at, _))| now.tick_of(at));
         let next = [timer, hold, expiry].into_iter().flatten().min()?;
         Some(next.min(now.tick + LONGEST_SLEEP))
+    }
+
+    /// The jobs that wait for the pairs of a request on the wire, each once.
+    pub fn jobs_in(&self, call: CallKey) -> impl Iterator<Item = JobKey> + '_ {
+        let nodes = match self.calls.get(call).map(|call| call.subject) {
+            Some(Subject::Batch(batch)) => self.batches.get(batch).map(|batch| batch.nodes.as_slice()),
+            Some(Subject::Refresh | Subject::Identify) | None => None,
+        };
+        let mut seen = HashSet::new();
+        let nodes = nodes.unwrap_or_default().iter().filter_map(|&node| self.backlog.node(node));
+        nodes.flat_map(|node| node.waiters.iter().copied()).filter(move |&job| seen.insert(job))
     }
 
     /// The next thing the shell must do.

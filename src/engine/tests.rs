@@ -271,6 +271,20 @@ fn equal_pairs_of_different_jobs_share_a_request_and_all_are_answered() {
 }
 
 #[test]
+fn the_jobs_of_a_request_on_the_wire_are_named_once_each() {
+    let mut bench = Bench::new(policy(), vec![account()], always(204, ""));
+    let wanted = [[pair(1, 2), pair(1, 3)], [pair(1, 3), pair(2, 2)]];
+    let jobs = wanted.map(|pairs| bench.admit(("contacts", "companies"), &pairs));
+    bench.run(Duration::from_millis(200));
+    let call = bench.sent[0].1.call;
+    let mut named: Vec<JobKey> = bench.engine.jobs_in(call).collect();
+    named.sort_unstable();
+    assert_eq!(named, jobs);
+    bench.run(Duration::from_secs(1));
+    assert_eq!(bench.engine.jobs_in(call).count(), 0, "nothing is kept of a request that was answered");
+}
+
+#[test]
 fn a_refused_batch_loses_exactly_its_bad_pairs() {
     for bad in [vec![1], vec![50, 51], vec![1, 33, 99, 100], (1..=100).collect::<Vec<u64>>()] {
         let bad_ids = bad.clone();

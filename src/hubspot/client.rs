@@ -210,7 +210,7 @@ fn private_authorities(settings: &HubspotSettings) -> Result<Vec<Certificate>, S
     Ok(authorities)
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),

@@ -1,7 +1,7 @@
-//! HubSpot's API over HTTP: I/O and nothing else. The only place that names reqwest.
+//! HubSpot's API over HTTP: I/O and nothing else. The only place that speaks to HubSpot.
 
 pub mod client;
-mod request;
+pub mod request;
 mod silence;
 
 pub mod authorisation;

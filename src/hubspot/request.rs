@@ -5,9 +5,13 @@ use crate::contract::association::{Label, Pair, RecordId, Removal};
 use crate::engine::command::LaneId;
 
 /// The path after the base URL, without a slash in front; needs no escaping.
-pub(super) fn path(version: ApiVersion, lane: &LaneId) -> String {
-    let (from, to) = (lane.from_type.path_segment(), lane.to_type.path_segment());
-    let action = match lane.removal {
+pub fn path(version: ApiVersion, lane: &LaneId) -> String {
+    path_of(version, &lane.removal, lane.from_type.path_segment(), lane.to_type.path_segment())
+}
+
+/// The same for any two segments, such as the placeholders of a template.
+pub fn path_of(version: ApiVersion, removal: &Removal, from: &str, to: &str) -> String {
+    let action = match removal {
         Removal::Association => "archive",
         Removal::Labels(_) => "labels/archive",
     };

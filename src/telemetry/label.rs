@@ -44,6 +44,26 @@ impl ErrorLabel {
     }
 }
 
+/// What became of a span.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SpanFate {
+    /// The collector took it.
+    Exported,
+    /// The collector did not take it, or did not keep up.
+    Lost,
+}
+
+impl SpanFate {
+    pub const ALL: [Self; 2] = [Self::Exported, Self::Lost];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exported => "exported",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 impl Label for HttpResult {
     const NAMES: &'static [&'static str] = &["result"];
 
@@ -141,6 +161,7 @@ label!(Sealed, "sealed");
 label!(Policy, "policy");
 label!(Tier, "tier");
 label!(PauseKind, "kind");
+label!(SpanFate, "result");
 
 #[cfg(test)]
 mod tests {
@@ -162,5 +183,6 @@ mod tests {
         check::<Policy>();
         check::<Tier>();
         check::<PauseKind>();
+        check::<SpanFate>();
     }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::exposition::{Description, Exposition};
 use super::gauges;
 use super::instrument::{Counter, CounterOf, Instrument, Numbers, Times};
-use super::label::{ErrorLabel, HttpResult};
+use super::label::{ErrorLabel, HttpResult, SpanFate};
 use super::process;
 use super::snapshot::Snapshot;
 use crate::contract::outcome::Status;
@@ -41,6 +41,7 @@ pub struct Metrics {
     pairs_merged: Counter,
     isolation_requests: Counter,
     refused_requests: Counter,
+    pub spans: CounterOf<SpanFate>,
     started: Timestamp,
 }
 
@@ -169,6 +170,10 @@ impl Metrics {
                 "association_archiver_refused_requests_total",
                 "Answers 4xx other than 429; HubSpot expects them under 5 % of a day's requests.",
             ),
+            spans: CounterOf::new(
+                "association_archiver_spans_total",
+                "Spans for telemetry.otlp_endpoint, by whether the collector took them.",
+            ),
             started,
         }
     }
@@ -240,9 +245,10 @@ impl Metrics {
             pairs_merged,
             isolation_requests,
             refused_requests,
+            spans,
             started,
         } = self;
-        let instruments: [&dyn Instrument; 19] = [
+        let instruments: [&dyn Instrument; 20] = [
             jobs_received,
             jobs_redelivered,
             outcomes,
@@ -262,6 +268,7 @@ impl Metrics {
             pairs_merged,
             isolation_requests,
             refused_requests,
+            spans,
         ];
         for instrument in instruments {
             instrument.write(page);

@@ -10,6 +10,8 @@ pub mod label;
 pub mod metrics;
 mod process;
 
+pub mod traces;
+
 pub mod failures;
 pub mod heartbeat;
 pub mod reporter;

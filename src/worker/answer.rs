@@ -59,6 +59,7 @@ impl OutcomeWriter {
             started_at: carried.started,
             completed_at: completed,
         };
+        log_job(&identity, &outcome);
         outcome.encode(&mut self.buffer);
         let envelope = envelope(&identity, &properties, &outcome, completed);
         let dead_letter = dead_letter.map(|refusal| dead_letter_of(body.into(), &properties, &refusal, completed));
@@ -90,6 +91,17 @@ impl OutcomeWriter {
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
+}
+
+/// For whoever follows single jobs: there may be a thousand a second, so at no level that is on by itself.
+fn log_job(identity: &Identity, outcome: &Outcome) {
+    tracing::debug!(
+        job_id = identity.job_id.as_str(),
+        portal_id = identity.portal.map(|portal| portal.0.get()),
+        attempt = outcome.attempts,
+        status = outcome.status().as_str(),
+        "job answered"
+    );
 }
 
 fn envelope(identity: &Identity, job: &Properties, outcome: &Outcome, now: Timestamp) -> OutcomeEnvelope {
@@ -130,6 +142,7 @@ pub fn rejected(
         started_at: None,
         completed_at: now,
     };
+    log_job(&identity, &outcome);
     let mut body = Vec::new();
     outcome.encode(&mut body);
     let envelope = Envelope::Outcome(envelope(&identity, &properties, &outcome, now));

@@ -14,7 +14,7 @@ use crate::admin::command::{Action, AdminCommand, Subject};
 use crate::engine::Engine;
 use crate::engine::backlog::JobKey;
 use crate::engine::clock::{Now, Tick};
-use crate::engine::command::Command;
+use crate::engine::command::{ArchiveCall, Command};
 use crate::telemetry::label::HttpResult;
 
 /// The loop's ends of its channels.
@@ -52,7 +52,7 @@ pub struct PolicyLoop<D, C, W> {
     arrivals_closed: bool,
 }
 
-impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
+impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
     /// `epoch` is the moment that the clock calls tick zero.
     pub fn new(engine: Engine, clock: C, epoch: Instant, watcher: W, ends: Ends<D>) -> Self {
         Self { engine, held: HashMap::new(), clock, watcher, ends, epoch, outbox: Vec::new(), arrivals_closed: false }
@@ -183,7 +183,7 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
         while let Some(command) = self.engine.next_command() {
             match command {
                 Command::Archive(call) => {
-                    self.watcher.sent(&call);
+                    self.tell_departure(&call);
                     self.run_errand(Errand::Archive(call));
                 }
                 Command::Refresh { call, account } => self.run_errand(Errand::Refresh { call, account }),
@@ -220,6 +220,12 @@ impl<D: Send, C: Clock, W: Watcher> PolicyLoop<D, C, W> {
         }
     }
 
+    fn tell_departure(&mut self, call: &ArchiveCall) {
+        let Self { engine, held, watcher, .. } = self;
+        let mut jobs = engine.jobs_in(call.call).filter_map(|job| held.get(&job)).map(|(_, delivery)| delivery);
+        watcher.sent(call, &mut jobs);
+    }
+
     fn run_errand(&self, errand: Errand) {
         // As above: without a far end the loop is about to be dropped.
         let _ = self.ends.errands.send(errand);
@@ -243,7 +249,7 @@ mod tests {
     use crate::contract::outcome::Ending;
     use crate::engine::access::CredentialKind;
     use crate::engine::account::AccountPolicy;
-    use crate::engine::command::{ArchiveCall, CallResult, Carried, NewJob, Notice, Parked, Settled};
+    use crate::engine::command::{CallResult, Carried, NewJob, Notice, Parked, Settled};
     use crate::engine::pace::Ceiling;
     use crate::engine::pack::Caps;
     use crate::engine::reply::Reply;
@@ -343,8 +349,8 @@ mod tests {
 
     struct Unheard;
 
-    impl Watcher for Unheard {
-        fn sent(&mut self, _: &ArchiveCall) {}
+    impl Watcher<u32> for Unheard {
+        fn sent(&mut self, _: &ArchiveCall, _: &mut dyn Iterator<Item = &u32>) {}
         fn archived(&mut self, _: &ArchiveCall, _: &Reply, _: CallResult, _: Duration, _: Now) {}
         fn asked(&mut self, _: HttpResult, _: Duration) {}
         fn settled(&mut self, _: &Settled, _: Now) {}

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,6 +36,8 @@ use crate::hubspot::credentials::CredentialStore;
 use crate::hubspot::watch;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::reporter::Reporter;
+use crate::telemetry::traces::Traces;
+use crate::telemetry::traces::exporter::ExporterFault;
 
 /// How the service ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +57,8 @@ pub enum StartError {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Broker(#[from] StartFault),
+    #[error(transparent)]
+    Traces(#[from] ExporterFault),
     #[error("admin.listen: {address} cannot be listened on: {cause}; name another address, or end what listens there")]
     Listen { address: SocketAddr, cause: std::io::Error },
 }
@@ -67,6 +71,9 @@ const MAX_ARRIVALS: usize = 16;
 
 /// At least so long is left for publishing the last answers, however long the requests took.
 const LEAST_TIME_TO_PUBLISH: Duration = Duration::from_secs(5);
+
+/// How long the last traces are waited for, from the end of the loop.
+const LAST_EXPORT: Duration = Duration::from_secs(3);
 
 /// How long a token refresh that is on the wire is waited for at the end.
 pub const LAST_REFRESH: Duration = Duration::from_secs(10);
@@ -85,6 +92,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
 
     let metrics = Arc::new(Metrics::new(Timestamp::now()));
     let reporter = Reporter::new(Arc::clone(&metrics));
+    let (traces, exporter) = Traces::open(settings, &metrics)?.unzip();
     let (orders_in, orders) = admin::command::channel();
     let endpoints = Endpoints::open(settings, &reporter, &metrics, orders_in).await?;
 
@@ -124,8 +132,9 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let watching = tokio::spawn(watch::watch(credentials, news_in));
     let passing_on = tokio::spawn(calls::watch(news, returns_in));
 
+    let exporting = exporter.map(|exporter| tokio::spawn(exporter.run()));
     let ends = Ends { arrivals, departures: departures_in, errands: errands_in, returns, orders };
-    let watcher = ServiceWatcher::new(portals.clone(), Arc::clone(&metrics), reporter, health);
+    let watcher = ServiceWatcher::new(portals.clone(), Arc::clone(&metrics), reporter, health, traces);
     let mut running = tokio::spawn(PolicyLoop::new(engine, clock, clock.epoch, watcher, ends).run(stop.clone()));
 
     tokio::select! {
@@ -138,6 +147,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let deadline = Instant::now() + settings.shutdown.grace;
     let finished = running.is_finished() || timeout(settings.shutdown.grace, &mut running).await.is_ok();
     running.abort();
+    let last_export = Instant::now() + LAST_EXPORT;
     taking_in.abort();
     let patience = deadline.saturating_duration_since(Instant::now()).max(LEAST_TIME_TO_PUBLISH);
     let answered = finish(departing, remembering, publisher, patience).await;
@@ -148,6 +158,12 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     refreshing.close();
     if timeout(LAST_REFRESH, refreshing.wait()).await.is_err() {
         tracing::warn!("a token refresh is still without an answer; if HubSpot changed the refresh token, it is lost");
+    }
+    // It ends with the loop, whose spans it sends meanwhile.
+    if let Some(exporting) = exporting
+        && timeout_at(last_export, exporting).await.is_err()
+    {
+        tracing::warn!("the last traces have not reached telemetry.otlp_endpoint in time");
     }
     endpoints.close().await;
     Ok(match (told, finished && answered) {

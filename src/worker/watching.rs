@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::accounts::Portals;
+use super::delivery::Delivery;
 use crate::amqp::health::Health;
 use crate::contract::association::Removal;
 use crate::contract::ids::AccountIndex;
+use crate::contract::message::TRACE_CONTEXT;
 use crate::contract::outcome::Ending;
 use crate::engine::Counters;
 use crate::engine::clock::Now;
@@ -18,10 +20,14 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::repetition::Repetition;
 use crate::telemetry::reporter::Reporter;
 use crate::telemetry::snapshot::{BrokerCounts, BrokerState};
+use crate::telemetry::traces::{TracedJob, Traces};
 
 /// Hears what happens; called on the loop, so it must not wait.
-pub trait Watcher: Send {
-    fn sent(&mut self, call: &ArchiveCall);
+///
+/// `D` is a delivery: what the loop keeps of a job, and never looks into.
+pub trait Watcher<D>: Send {
+    /// `jobs` are those with pairs in the batch; to walk them costs time that the batch does not need.
+    fn sent(&mut self, call: &ArchiveCall, jobs: &mut dyn Iterator<Item = &D>);
     fn archived(&mut self, call: &ArchiveCall, reply: &Reply, result: CallResult, took: Duration, now: Now);
     fn asked(&mut self, result: HttpResult, took: Duration);
     fn settled(&mut self, settled: &Settled, now: Now);
@@ -41,22 +47,36 @@ pub struct ServiceWatcher {
     metrics: Arc<Metrics>,
     reporter: Reporter,
     health: Arc<Health>,
+    traces: Option<Traces>,
     troubles: Repetition<(AccountIndex, CallResult)>,
 }
 
 impl ServiceWatcher {
-    pub fn new(portals: Portals, metrics: Arc<Metrics>, reporter: Reporter, health: Arc<Health>) -> Self {
-        Self { portals, metrics, reporter, health, troubles: Repetition::new(REPEAT_AFTER) }
+    pub fn new(
+        portals: Portals,
+        metrics: Arc<Metrics>,
+        reporter: Reporter,
+        health: Arc<Health>,
+        traces: Option<Traces>,
+    ) -> Self {
+        Self { portals, metrics, reporter, health, traces, troubles: Repetition::new(REPEAT_AFTER) }
     }
 }
 
-impl Watcher for ServiceWatcher {
-    fn sent(&mut self, call: &ArchiveCall) {
+impl Watcher<Box<Delivery>> for ServiceWatcher {
+    fn sent(&mut self, call: &ArchiveCall, jobs: &mut dyn Iterator<Item = &Box<Delivery>>) {
         self.metrics.sent(call);
+        if let Some(traces) = &mut self.traces {
+            traces.departs(call, jobs.map(|delivery| traced(delivery)));
+        }
     }
 
     fn archived(&mut self, call: &ArchiveCall, reply: &Reply, result: CallResult, took: Duration, now: Now) {
         self.metrics.ended(HttpResult::Archive(result), took);
+        if let Some(traces) = &mut self.traces {
+            let portal = self.portals.portal(call.lane.account).map(|portal| portal.0.get());
+            traces.returned(call, (portal, lane_name(&call.lane)), (reply, result), took);
+        }
         log_answer(&self.portals, &mut self.troubles, call, reply, result, took, now);
     }
 
@@ -93,6 +113,12 @@ impl Watcher for ServiceWatcher {
         self.reporter.beat();
         self.reporter.publish(status, broker_state(&self.health), draining, now);
     }
+}
+
+fn traced(delivery: &Delivery) -> TracedJob<'_> {
+    let Delivery { properties, identity, .. } = delivery;
+    let [traceparent, tracestate] = TRACE_CONTEXT.map(|name| properties.text_header(name));
+    TracedJob { job_id: identity.job_id.as_str(), message_id: properties.message_id(), traceparent, tracestate }
 }
 
 fn broker_state(health: &Health) -> BrokerState {

@@ -44,6 +44,27 @@ async fn missing_queues_are_declared_by_the_service_and_not_by_the_check() {
 }
 
 #[tokio::test]
+async fn a_collector_that_is_away_is_a_warning() {
+    let (_, uri) = ground("check-traces").await;
+    let simulator = simulator().await;
+    let ran = check(&uri, &simulator, &[("telemetry.otlp_endpoint", "http://127.0.0.1:1")]).await;
+    let found = findings(&ran, 0);
+    let traces = find(&found, "telemetry.otlp_endpoint", "does not take traces: Connection refused");
+    assert_eq!(traces["verdict"], "warning");
+    assert!(traces["mend"].as_str().unwrap().contains("4318"), "{traces}");
+}
+
+#[tokio::test]
+async fn a_token_file_that_is_not_there_is_named() {
+    let (_, uri) = ground("check-token-file").await;
+    let simulator = simulator().await;
+    let changes = [("hubspot.access_token", ""), ("hubspot.access_token_file", "/nonexistent/token")];
+    let found = findings(&check(&uri, &simulator, &changes).await, 1);
+    let accounts = find(&found, "accounts", "\"/nonexistent/token\", which cannot be read");
+    assert!(accounts["mend"].as_str().unwrap().contains("may read it"), "{accounts}");
+}
+
+#[tokio::test]
 async fn queues_declared_otherwise_are_described() {
     let (client, uri) = bare_ground("check-otherwise").await;
     client.declare_quorum(JOBS, &[("x-delivery-limit", AMQPValue::LongInt(3))]).await.unwrap();

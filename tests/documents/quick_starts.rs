@@ -1,7 +1,7 @@
 //! The programs of `docs/producers.md`, run as they stand there against a real broker and worker.
 //!
-//! They need a package each from PyPI or npm, which stays under `target` once installed. Where it is neither here nor to
-//! be had, the test says so and stops.
+//! They need a package each: Debian's, which `make test` installs, or one from PyPI or npm, which stays under `target`.
+//! Where it is neither here nor to be had, the test says so and stops.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,19 @@ async fn the_one_in_node_works() -> Result<()> {
     let mut command = Command::new("node");
     command.arg(program).env("NODE_PATH", modules);
     answers("documents-node", command, keeper, "crm-sync-2 ARCHIVED []").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_one_in_ruby_works() -> Result<()> {
+    let keeper = Keeper::start("quick-start-ruby")?;
+    if !succeeds(Command::new("ruby").args(["-r", "bunny", "-e", ""])) {
+        return not_run("Ruby", "ruby with bunny");
+    }
+    let program = keeper.directory().join("quick_start.rb");
+    fs::write(&program, quick_start("Ruby", "ruby"))?;
+    let mut command = Command::new("ruby");
+    command.arg(program);
+    answers("documents-ruby", command, keeper, "crm-sync-5 ARCHIVED []").await
 }
 
 #[test]
@@ -88,13 +101,15 @@ fn not_run(language: &str, needed: &str) -> Result<()> {
 /// An interpreter that has pika: the system's, or that of a virtual environment.
 fn python_with_pika() -> Option<PathBuf> {
     let system = PathBuf::from("python3");
+    // Debian's package is for Debian's Python, which need not be the first on the path.
+    let debian = PathBuf::from("/usr/bin/python3");
     let venv = installed().join("venv");
     let python = venv.join("bin/python");
     let has_pika = |python: &Path| {
         let found = Command::new(python).args(["-c", "import pika"]).output();
         found.is_ok_and(|output| output.status.success())
     };
-    if let Some(python) = [&system, &python].into_iter().find(|python| has_pika(python)) {
+    if let Some(python) = [&system, &debian, &python].into_iter().find(|python| has_pika(python)) {
         return Some(python.clone());
     }
     let made = succeeds(Command::new(&system).args(["-m", "venv"]).arg(&venv));

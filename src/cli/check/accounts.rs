@@ -22,6 +22,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// Scopes that are named one by one.
 const MAX_NAMED_SCOPES: usize = 12;
 
+const UNREADABLE: &str = "see that the file is there and that the service's user may read it, or name another";
+
 pub async fn findings(settings: &HubspotSettings) -> Vec<Finding> {
     let opened = settings
         .accounts()
@@ -30,7 +32,12 @@ pub async fn findings(settings: &HubspotSettings) -> Vec<Finding> {
         Ok(opened) => opened,
         Err(error) => {
             let text = error.to_string();
-            let (detail, mend) = text.split_once(": ").unwrap_or((&text, "mend the setting named there"));
+            let (detail, mend) = match text.split_once(": ") {
+                // What follows is the system's word, and no mend.
+                Some((what, _)) if what.ends_with("cannot be read") => (text.as_str(), UNREADABLE),
+                Some(parts) => parts,
+                None => (text.as_str(), "correct that setting"),
+            };
             return vec![Finding::wrong("accounts", detail, mend)];
         }
     };

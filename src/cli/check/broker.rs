@@ -24,7 +24,7 @@ pub async fn findings(settings: &AmqpSettings) -> Vec<Finding> {
 
 fn unreachable(fault: &ConnectFault) -> Finding {
     let text = fault.to_string();
-    let (detail, mend) = text.rsplit_once("; ").unwrap_or((&text, "mend the setting named there"));
+    let (detail, mend) = text.rsplit_once("; ").unwrap_or((&text, "correct that setting"));
     Finding::wrong("broker", detail, mend)
 }
 

@@ -25,7 +25,7 @@ impl Family {
     pub(crate) fn start() -> Result<Self> {
         ensure!(
             Path::new(SCRIPTS).join("rabbitmq-server").exists(),
-            "RabbitMQ is not installed (no {SCRIPTS}/rabbitmq-server): run deploy/rabbitmq/install.sh"
+            "RabbitMQ is not installed (no {SCRIPTS}/rabbitmq-server): run deploy/install.sh rabbitmq-server"
         );
         let keeper = Keeper::start("rabbitmq")?;
         write_cookie(&keeper.directory().join("home"))?;
