@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod broker_faults;
+mod channel_faults;
 mod hubspot_faults;
 mod line_faults;
 mod marathon;
@@ -14,6 +15,7 @@ mod queue_faults;
 mod rights_faults;
 mod soak;
 mod stage;
+mod tls_front;
 mod traffic;
 mod trend;
 mod upheaval;
