@@ -64,6 +64,27 @@ impl Fault {
         Self::HubspotTrickles,
         Self::HubspotAway,
     ];
+
+    /// Whether it can cost a channel, a connection or the worker, and with it the knowledge of what was published.
+    pub fn explains_doubles(self) -> bool {
+        match self {
+            Self::WorkerKilled
+            | Self::BrokerKilled
+            | Self::BrokerFrozen
+            | Self::ConnectionsClosed
+            | Self::ChannelsClosed(_)
+            | Self::JobsTakenBack
+            | Self::CredentialsRevoked
+            | Self::LineCut
+            | Self::LineDark(_) => true,
+            Self::ResultsUnbound
+            | Self::MemoryAlarm
+            | Self::LineSlow
+            | Self::HubspotFlaky
+            | Self::HubspotTrickles
+            | Self::HubspotAway => false,
+        }
+    }
 }
 
 impl Upheaval {
