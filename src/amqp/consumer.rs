@@ -307,6 +307,9 @@ impl Subscriber {
 
     /// A deleted queue takes its messages with it: those in hand are delivered to nobody again, and are answered as long
     /// as the channel lives. Same channel, same generation.
+    ///
+    /// RabbitMQ 4.3 cancels as well when an acknowledgement is late, and delivers again what was in hand. Where somebody
+    /// else has made the queue again in the meantime nothing tells the two apart; to answer twice is better than never.
     async fn resubscribe(
         &mut self,
         channel: &Channel,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use harness::{Client, Cluster};
 use tokio::time::sleep;
 
@@ -101,6 +101,8 @@ async fn the_leader_of_a_clusters_queues_is_killed() -> Result<()> {
     let founder = Stage::open(&first.uri()).await?;
     sleep(QUEUE_SETTLED).await;
     founder.conclude(100).await?.exactly_once()?;
+    let leaders = first.ctl(&["list_queues", "--no-table-headers", "leader"]).await?;
+    ensure!(leaders.lines().all(|leader| leader == first.name()), "the first node does not lead all queues: {leaders}");
     let stage = Stage::open(&second.uri()).await?;
     stage.flows(300).await?;
     first.kill9().await?;

@@ -1,10 +1,14 @@
 //! HubSpot, or the way to it, breaks: what was asked is asked again, and answered once.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use anyhow::Result;
-use harness::{Broker, Relay, eventually};
+use harness::{Broker, Relay, SimulatorProcess, Way, eventually};
 use serde_json::json;
 
-use crate::stage::{PREFETCH, SOON, Stage, hubspot, settings};
+use crate::stage::{PREFETCH, RECOVERY, SOON, Stage, hubspot, settings};
+use crate::tls_front::{Certificate, TlsFront};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn resets_and_broken_answers_are_repeated_and_answered_once() -> Result<()> {
@@ -47,8 +51,7 @@ async fn answers_that_stall_are_given_up_and_repeated() -> Result<()> {
 async fn a_hubspot_that_cannot_be_reached_is_waited_for() -> Result<()> {
     let vhost = Broker::shared().await?.vhost("hubspot-away").await?;
     let simulator = hubspot().await?;
-    let address = simulator.uri().trim_start_matches("http://").parse()?;
-    let relay = Relay::start(address).await?;
+    let relay = Relay::start(address(&simulator)?).await?;
     let settings = settings(&vhost.uri, &simulator).set("hubspot.base_url", relay.through(simulator.uri()));
     let stage = Stage::open_with(&vhost.uri, simulator, settings).await?;
     stage.flows(300).await?;
@@ -59,7 +62,52 @@ async fn a_hubspot_that_cannot_be_reached_is_waited_for() -> Result<()> {
         Ok((held >= PREFETCH as f64).then_some(()))
     })
     .await?;
+    stage.unready("every account is paused").await?;
     relay.resume();
+    stage.worker.ready(RECOVERY).await?;
     stage.flows(300).await?;
     stage.conclude(2_000).await?.answered_once()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_trickle_are_given_up_and_repeated() -> Result<()> {
+    let vhost = Broker::shared().await?.vhost("hubspot-trickles").await?;
+    let simulator = hubspot().await?;
+    let relay = Relay::start(address(&simulator)?).await?;
+    let settings = settings(&vhost.uri, &simulator)
+        .set("hubspot.base_url", relay.through(simulator.uri()))
+        .set("hubspot.request_timeout", "1s");
+    let stage = Stage::open_with(&vhost.uri, simulator, settings).await?;
+    stage.flows(300).await?;
+    // A byte within every second, so that no look at a single read finds the line dead.
+    relay.trickle(Way::ToClient, Duration::from_millis(100));
+    stage.unready("every account is paused").await?;
+    relay.resume();
+    stage.worker.ready(RECOVERY).await?;
+    stage.flows(300).await?;
+    stage.conclude(2_000).await?.answered_once()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_cannot_be_trusted_stops_everything_until_it_can() -> Result<()> {
+    let vhost = Broker::shared().await?.vhost("hubspot-distrusted").await?;
+    let simulator = hubspot().await?;
+    let front = TlsFront::start(address(&simulator)?).await?;
+    let settings = settings(&vhost.uri, &simulator)
+        .set("hubspot.base_url", &front.uri)
+        .set("hubspot.ca_file", front.ca_file().display());
+    let stage = Stage::open_with(&vhost.uri, simulator, settings).await?;
+    for certificate in [Certificate::Expired, Certificate::OfAnotherHost] {
+        stage.flows(300).await?;
+        front.show(certificate)?;
+        stage.unready("every account is paused").await?;
+        front.show(Certificate::Good)?;
+        stage.worker.ready(RECOVERY).await?;
+    }
+    stage.flows(300).await?;
+    stage.conclude(2_000).await?.answered_once()
+}
+
+fn address(simulator: &SimulatorProcess) -> Result<SocketAddr> {
+    Ok(simulator.uri().trim_start_matches("http://").parse()?)
 }

@@ -2,10 +2,11 @@
 //!
 //! Each case keeps jobs coming while something breaks, then compares what was published with what was answered and with
 //! what HubSpot has seen: nothing may be lost, and a doubled outcome must be a copy that the fault explains. The cases
-//! marked `ignored` take minutes; `make chaos` runs them.
+//! marked `ignored` take long; `make test` runs the others, `make chaos` all.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod broker_faults;
+mod channel_faults;
 mod hubspot_faults;
 mod line_faults;
 mod marathon;
@@ -14,6 +15,7 @@ mod queue_faults;
 mod rights_faults;
 mod soak;
 mod stage;
+mod tls_front;
 mod traffic;
 mod trend;
 mod upheaval;

@@ -1,5 +1,6 @@
 //! Faults of every kind at random for as long as asked: `make chaos MINUTES=10 SEED=7`.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -15,18 +16,21 @@ async fn random_faults_for_minutes_lose_nothing() -> Result<()> {
     let seed = number_from("SEED")?.unwrap_or_else(|| fastrand::u64(..100_000));
     let lasting = Duration::from_secs(60 * number_from("MINUTES")?.unwrap_or(USUAL_MINUTES));
     eprintln!("seed {seed}");
-    let mut upheaval = Upheaval::begin(seed, Pace::Brisk).await?;
+    let mut upheaval = Upheaval::begin(seed, Pace::Flood).await?;
     let start = Instant::now();
-    let mut faults = 0;
+    let (mut faults, mut explaining, mut by_kind) = (0, 0, BTreeMap::<_, u64>::new());
     while start.elapsed() < lasting {
         let fault = upheaval.strike().await.with_context(|| format!("seed {seed}, fault {faults}"))?;
         faults += 1;
+        explaining += u64::from(fault.explains_doubles());
+        *by_kind.entry(format!("{fault:?}")).or_default() += 1;
         eprintln!("{:>4} s  {faults:>4}  {fault:?}", start.elapsed().as_secs());
         upheaval.stage.gather().await?;
     }
+    eprintln!("{faults} faults: {by_kind:?}");
     // The broker must outlive the stage that works on it.
     let Upheaval { broker: _broker, stage, .. } = upheaval;
-    stage.conclude(0).await?.doubled_only_by(faults).with_context(|| format!("seed {seed}"))
+    stage.conclude(0).await?.doubled_only_by(explaining).with_context(|| format!("seed {seed}"))
 }
 
 /// A whole number from the environment.

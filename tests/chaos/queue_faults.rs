@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use harness::lapin::types::{AMQPValue, FieldTable};
+use harness::lapin::types::AMQPValue;
 use harness::{Broker, Client, Options, Tally, Until, Worker, eventually};
 use serde_json::json;
 
@@ -13,16 +13,21 @@ use crate::traffic;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_results_queue_is_made_again() -> Result<()> {
     let vhost = Broker::shared().await?.vhost("results-deleted").await?;
-    let simulator = hubspot().await?;
-    let settings = settings(&vhost.uri, &simulator);
     let client = Client::new(&vhost.uri);
+    let simulator = hubspot().await?;
+    let worker = settings(&vhost.uri, &simulator).start()?;
+    worker.ready(SOON).await?;
     // Nothing has been answered when it is deleted, so nothing is deleted with it.
-    let idle = settings.start()?;
-    idle.ready(SOON).await?;
     client.delete(RESULTS).await?;
-    drop(idle);
-    let stage = Stage::open_with(&vhost.uri, simulator, settings).await?;
-    stage.conclude(2_000).await?.exactly_once()
+    client.publish(JOBS, traffic::jobs(0..2_000)?).await?;
+    eventually(RECOVERY, "the results queue to be made again", async || {
+        Ok(client.exists(RESULTS).await?.then_some(()))
+    })
+    .await?;
+    let outcomes = client.collect(RESULTS, Until::Count(2_000), RECOVERY).await?;
+    worker.ready(SOON).await?;
+    stop(&worker).await?;
+    Tally::of_published((0..2_000).map(traffic::id)).outcomes(&outcomes)?.report().exactly_once()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,13 +38,13 @@ async fn without_a_route_outcomes_wait_until_somebody_makes_one() -> Result<()> 
     let founder = settings(&vhost.uri, &simulator).start()?;
     founder.ready(SOON).await?;
     drop(founder);
-    unbind(&client, RESULTS, "results").await?;
+    client.unbind(RESULTS, EXCHANGE, "results").await?;
     let settings = settings(&vhost.uri, &simulator).set("amqp.declare_topology", false);
     let stage = Stage::open_with(&vhost.uri, simulator, settings).await?;
     stage.warned("no queue is bound to exchange").await?;
     client.bind(RESULTS, EXCHANGE, "results").await?;
     stage.flows(300).await?;
-    unbind(&client, RESULTS, "results").await?;
+    client.unbind(RESULTS, EXCHANGE, "results").await?;
     stage.warned("no queue is bound to exchange").await?;
     client.bind(RESULTS, EXCHANGE, "results").await?;
     stage.conclude(2_000).await?.exactly_once()
@@ -173,12 +178,6 @@ async fn stop(worker: &Worker) -> Result<()> {
     worker.term()?;
     assert_eq!(worker.wait(RECOVERY).await?, 0, "{}", worker.last_words());
     Ok(())
-}
-
-async fn unbind(client: &Client, queue: &str, key: &str) -> Result<()> {
-    let channel = client.channel().await?;
-    channel.queue_unbind(queue.into(), EXCHANGE.into(), key.into(), FieldTable::default()).await?;
-    Ok(channel.close(200, "done".into()).await?)
 }
 
 fn text(value: &str) -> AMQPValue {

@@ -9,7 +9,7 @@ use harness::worker::WorkerBuilder;
 use harness::{Client, Message, SimulatorProcess, Status, Tally, Until, Worker, eventually};
 use serde_json::Value;
 
-use crate::traffic::{self, Pace, Traffic, WAVE};
+use crate::traffic::{self, Pace, Traffic};
 
 pub const JOBS: &str = "association-archiver.jobs";
 pub const RESULTS: &str = "association-archiver.results";
@@ -54,6 +54,7 @@ pub struct Stage {
     pub worker: Worker,
     pub client: Client,
     settings: WorkerBuilder,
+    pace: Pace,
     traffic: Traffic,
     gathered: Vec<Message>,
 }
@@ -79,6 +80,7 @@ impl Stage {
             worker,
             client: Client::new(uri),
             settings,
+            pace,
             traffic: Traffic::start(uri, pace),
             gathered: Vec::new(),
         })
@@ -163,7 +165,7 @@ impl Stage {
         let ids = (0..published).map(traffic::id);
         let report = Tally::of_published(ids).outcomes(&outcomes)?.dead_letters(&dead).report();
         let left = waiting(&self.client).await?;
-        Ok(Ending { published, report, state, left, said: self.worker.last_words() })
+        Ok(Ending { published, wave: self.pace.wave(), report, state, left, said: self.worker.last_words() })
     }
 }
 
@@ -202,6 +204,8 @@ async fn waiting(client: &Client) -> Result<u32> {
 #[derive(Debug)]
 pub struct Ending {
     pub published: u64,
+    /// Jobs that were published together.
+    wave: u64,
     pub report: Report,
     /// The simulator's own account.
     pub state: Value,
@@ -229,14 +233,14 @@ impl Ending {
     /// been answered twice, in the same words.
     pub fn doubled_only_by(&self, faults: u64) -> Result<()> {
         self.nothing_lost()?;
-        let explained = faults * (PREFETCH + WAVE);
+        let explained = faults * (PREFETCH + self.wave);
         let doubled = self.report.doubled.len();
         ensure!(doubled as u64 <= explained, "{doubled} jobs doubled, {explained} explained\n{}", self.report);
         Ok(())
     }
 
     fn nothing_lost(&self) -> Result<()> {
-        let Self { published, report, state, left, said } = self;
+        let Self { published, wave: _, report, state, left, said } = self;
         let doubled = report.doubled.len();
         let requests = state["requests"].as_u64();
         let repeated = state["pairsArchivedRepeatedly"].as_u64();

@@ -11,8 +11,6 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::stage::JOBS;
 
-/// Jobs published together.
-pub const WAVE: u64 = 50;
 /// Jobs that share a `from` record.
 const SIBLINGS: u64 = 4;
 
@@ -23,6 +21,8 @@ pub enum Pace {
     Brisk,
     /// 200 jobs a second, for cases of many minutes.
     Steady,
+    /// 4,000 jobs a second at most, or as many as broker and worker can take.
+    Flood,
 }
 
 impl Pace {
@@ -30,6 +30,15 @@ impl Pace {
         match self {
             Self::Brisk => Duration::from_millis(60),
             Self::Steady => Duration::from_millis(250),
+            Self::Flood => Duration::from_millis(100),
+        }
+    }
+
+    /// Jobs published together.
+    pub fn wave(self) -> u64 {
+        match self {
+            Self::Brisk | Self::Steady => 50,
+            Self::Flood => 400,
         }
     }
 }
@@ -83,8 +92,8 @@ async fn publish(client: Client, pace: Pace, wanted: Arc<AtomicU64>, so_far: Arc
     let mut published = 0;
     while published < wanted.load(Ordering::Relaxed) {
         waves.tick().await;
-        client.publish(JOBS, jobs(published..published + WAVE)?).await?;
-        published += WAVE;
+        client.publish(JOBS, jobs(published..published + pace.wave())?).await?;
+        published += pace.wave();
         so_far.store(published, Ordering::Relaxed);
     }
     Ok(published)

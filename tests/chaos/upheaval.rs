@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 use fastrand::Rng;
-use harness::{Broker, Options, Relay, Way};
+use harness::{Broker, ChannelUse, Options, Relay, Rights, Way};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::stage::{RECOVERY, Stage, hubspot, settings};
+use crate::stage::{EXCHANGE, RECOVERY, RESULTS, Stage, hubspot, settings};
 use crate::traffic::Pace;
+
+/// Only the worker's, so that the test's own channels and connections are left alone.
+const USER: &str = "worker";
+const PASSWORD: &str = "password";
 
 /// A stage with a relay on each side of the worker, and a broker of its own.
 #[derive(Debug)]
@@ -27,28 +31,60 @@ pub enum Fault {
     BrokerKilled,
     BrokerFrozen,
     ConnectionsClosed,
+    ChannelsClosed(ChannelUse),
+    JobsTakenBack,
+    CredentialsRevoked,
+    ResultsUnbound,
     MemoryAlarm,
     LineCut,
     LineSlow,
     LineDark(Way),
     HubspotFlaky,
+    HubspotTrickles,
     HubspotAway,
 }
 
 impl Fault {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 17] = [
         Self::WorkerKilled,
         Self::BrokerKilled,
         Self::BrokerFrozen,
         Self::ConnectionsClosed,
+        Self::ChannelsClosed(ChannelUse::Consuming),
+        Self::ChannelsClosed(ChannelUse::Other),
+        Self::JobsTakenBack,
+        Self::CredentialsRevoked,
+        Self::ResultsUnbound,
         Self::MemoryAlarm,
         Self::LineCut,
         Self::LineSlow,
         Self::LineDark(Way::ToServer),
         Self::LineDark(Way::ToClient),
         Self::HubspotFlaky,
+        Self::HubspotTrickles,
         Self::HubspotAway,
     ];
+
+    /// Whether it can cost a channel, a connection or the worker, and with it the knowledge of what was published.
+    pub fn explains_doubles(self) -> bool {
+        match self {
+            Self::WorkerKilled
+            | Self::BrokerKilled
+            | Self::BrokerFrozen
+            | Self::ConnectionsClosed
+            | Self::ChannelsClosed(_)
+            | Self::JobsTakenBack
+            | Self::CredentialsRevoked
+            | Self::LineCut
+            | Self::LineDark(_) => true,
+            Self::ResultsUnbound
+            | Self::MemoryAlarm
+            | Self::LineSlow
+            | Self::HubspotFlaky
+            | Self::HubspotTrickles
+            | Self::HubspotAway => false,
+        }
+    }
 }
 
 impl Upheaval {
@@ -57,7 +93,9 @@ impl Upheaval {
         let simulator = hubspot().await?;
         let to_broker = Relay::start(broker.address()).await?;
         let to_hubspot = Relay::start(simulator.uri().trim_start_matches("http://").parse()?).await?;
-        let settings = settings(&format!("{}?heartbeat=2", to_broker.through(&broker.uri())), &simulator)
+        broker.add_user(USER, PASSWORD, "/", Rights::ALL).await?;
+        let uri = to_broker.through(&broker.uri_as(USER, PASSWORD, "%2f"));
+        let settings = settings(&format!("{uri}?heartbeat=2"), &simulator)
             .set("hubspot.base_url", to_hubspot.through(simulator.uri()))
             .set("hubspot.request_timeout", "5s");
         let stage = Stage::open_at(&broker.uri(), simulator, settings, pace).await?;
@@ -100,6 +138,22 @@ impl Upheaval {
                 self.broker.thaw()?;
             }
             Fault::ConnectionsClosed => self.broker.close_all_connections().await?,
+            Fault::ChannelsClosed(of) => {
+                self.broker.close_channels(USER, of).await?;
+            }
+            Fault::JobsTakenBack => {
+                self.broker.take_jobs_back(USER).await?;
+            }
+            Fault::CredentialsRevoked => {
+                self.broker.delete_user(USER).await?;
+                sleep(lasting).await;
+                self.broker.add_user(USER, PASSWORD, "/", Rights::ALL).await?;
+            }
+            Fault::ResultsUnbound => {
+                self.stage.client.unbind(RESULTS, EXCHANGE, "results").await?;
+                sleep(lasting).await;
+                self.stage.client.bind(RESULTS, EXCHANGE, "results").await?;
+            }
             Fault::MemoryAlarm => {
                 self.broker.raise_memory_alarm().await?;
                 sleep(lasting).await;
@@ -123,6 +177,10 @@ impl Upheaval {
                 self.stage.simulator.put_faults(&flaky()).await?;
                 sleep(lasting).await;
                 self.stage.simulator.put_faults(&json!([])).await?;
+            }
+            Fault::HubspotTrickles => {
+                self.to_hubspot.trickle(Way::ToClient, Duration::from_millis(20));
+                sleep(lasting).await;
             }
             Fault::HubspotAway => {
                 self.to_hubspot.refuse();

@@ -83,6 +83,14 @@ impl Rights<'_> {
     pub const ALL: Self = Self { configure: ".*", write: ".*", read: ".*" };
 }
 
+/// Which of a user's channels [`Broker::close_channels`] closes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChannelUse {
+    Consuming,
+    /// All that have no consumer.
+    Other,
+}
+
 static SHARED: OnceCell<Broker> = OnceCell::const_new();
 
 /// A running node. Dropping it kills the VM and removes every trace; so does the end of the test process.
@@ -225,6 +233,42 @@ impl Broker {
     /// The broker closes every client's connection, as an operator would; back when it has begun to.
     pub async fn close_all_connections(&self) -> Result<()> {
         self.ctl(&["close_all_connections", "closed by the test"]).await.map(drop)
+    }
+
+    /// The broker finds fault with these channels and closes them alone, as it does after an acknowledgement of what it
+    /// never delivered; their connections stay. Returns how many there were.
+    pub async fn close_channels(&self, user: &str, of: ChannelUse) -> Result<usize> {
+        self.with_channels(
+            user,
+            of,
+            "ok =:= gen_server2:cast(C, {method, {'basic.ack', 1 bsl 40, false}, none, noflow})",
+        )
+        .await
+    }
+
+    /// The broker cancels this user's consumers, tells them so, and takes back what they have in hand, as RabbitMQ 4.3
+    /// does when an acknowledgement is late. Returns how many consuming channels there were.
+    ///
+    /// 4.3 passes over acknowledgements that come after that; earlier versions close the channel.
+    pub async fn take_jobs_back(&self, user: &str) -> Result<usize> {
+        let steps = "Ch <- [element(4, sys:get_state(C))], Tag <- maps:keys(element(8, Ch)), \
+             ok =:= gen_server2:cast(C, {method, {'basic.cancel', Tag, true}, none, noflow}), \
+             ok =:= gen_server2:cast(C, {method, {'basic.recover_async', true}, none, noflow}), \
+             ok =:= rabbit_writer:send_command(element(6, element(2, Ch)), {'basic.cancel', Tag, true})";
+        self.with_channels(user, ChannelUse::Consuming, steps).await
+    }
+
+    /// Does something to each channel `C` of a user; `steps` are qualifiers of an Erlang list comprehension.
+    async fn with_channels(&self, user: &str, of: ChannelUse, steps: &str) -> Result<usize> {
+        let consuming = of == ChannelUse::Consuming;
+        let expression = format!(
+            "length([C || C <- rabbit_channel:list(), \
+             I <- [catch rabbit_channel:info(C, [user, consumer_count])], is_list(I), \
+             proplists:get_value(user, I) =:= <<\"{user}\">>, \
+             (proplists:get_value(consumer_count, I) > 0) =:= {consuming}, {steps}])."
+        );
+        let number = self.ctl(&["eval", &expression]).await?;
+        number.trim().parse().with_context(|| format!("the number of channels is {number:?}"))
     }
 
     /// From now on publishing connections are blocked. The settings of the node are not changed.

@@ -81,6 +81,14 @@ impl Client {
         .await
     }
 
+    pub async fn unbind(&self, queue: &str, exchange: &str, key: &str) -> Result<()> {
+        self.ask(&format!("unbind {queue} from {exchange}"), async |channel| {
+            let (queue, exchange, key) = (short(queue)?, short(exchange)?, short(key)?);
+            Ok(channel.queue_unbind(queue, exchange, key, FieldTable::default()).await?)
+        })
+        .await
+    }
+
     /// Whether the queue is there.
     pub async fn exists(&self, queue: &str) -> Result<bool> {
         match self.count_now(queue).await {

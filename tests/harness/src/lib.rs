@@ -30,7 +30,7 @@ pub mod simulator;
 pub mod tally;
 pub mod worker;
 
-pub use broker::{Broker, Options, Rights, Vhost};
+pub use broker::{Broker, ChannelUse, Options, Rights, Vhost};
 pub use client::Client;
 pub use cluster::Cluster;
 pub use collect::Until;

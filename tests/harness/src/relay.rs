@@ -80,12 +80,17 @@ impl Relay {
         });
     }
 
+    /// What goes in this direction goes a byte at a time, with so long between two: alive by every sign, and no use.
+    pub fn trickle(&self, way: Way, pause: Duration) {
+        self.line.weather.send_modify(|weather| weather.trickle = Some((way, pause)));
+    }
+
     /// New connections are refused by the system, as by a host on which nothing listens. Open ones stay.
     pub fn refuse(&self) {
         self.line.weather.send_modify(|weather| weather.refusing = true);
     }
 
-    /// Back to a plain line: no delay, no darkness, no cut to come, new connections welcome.
+    /// Back to a plain line: no delay, no darkness, no trickle, no cut to come, new connections welcome.
     pub fn resume(&self) {
         *self.line.allowance.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.line.weather.send_modify(|weather| *weather = Weather { cuts: weather.cuts, ..Weather::default() });
@@ -115,6 +120,8 @@ struct Weather {
     latency: Duration,
     dark_to_server: bool,
     dark_to_client: bool,
+    /// The direction, and the time between two bytes.
+    trickle: Option<(Way, Duration)>,
     refusing: bool,
     /// Each increase resets the connections of that time.
     cuts: u64,
@@ -126,6 +133,10 @@ impl Weather {
             Way::ToServer => self.dark_to_server,
             Way::ToClient => self.dark_to_client,
         }
+    }
+
+    fn between_bytes(&self, way: Way) -> Option<Duration> {
+        self.trickle.filter(|(slow, _)| *slow == way).map(|(_, pause)| pause)
     }
 }
 
@@ -253,7 +264,14 @@ async fn pass(
             // Fails only when the sender is gone, and the line holds it.
             let _ = weather.wait_for(|weather| !weather.dark(way)).await;
             let allowed = line.allow(way, chunk.len());
-            to.write_all(chunk.get(..allowed).unwrap_or(&chunk)).await?;
+            let mut left = chunk.get(..allowed).unwrap_or(&chunk);
+            while let Some((byte, rest)) = left.split_first() {
+                let Some(pause) = weather.borrow().between_bytes(way) else { break };
+                to.write_all(std::slice::from_ref(byte)).await?;
+                tokio::time::sleep(pause).await;
+                left = rest;
+            }
+            to.write_all(left).await?;
             if allowed < chunk.len() {
                 line.cut();
                 return std::future::pending().await;
