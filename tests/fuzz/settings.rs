@@ -57,8 +57,19 @@ fn parted(sample: &[u8]) -> (&[u8], impl Iterator<Item = (OsString, OsString)>) 
 
 fn check(settings: &Settings, sample: &[u8]) {
     assert!(!format!("{settings:?}").contains(SECRET));
-    let Settings { amqp, hubspot, batch, rate_limit, retry, isolation: _, jobs, shutdown: _, admin: _, log: _ } =
-        settings;
+    let Settings {
+        amqp,
+        hubspot,
+        batch,
+        rate_limit,
+        retry,
+        isolation: _,
+        jobs,
+        shutdown: _,
+        admin: _,
+        log: _,
+        telemetry: _,
+    } = settings;
     assert!(amqp.max_hold > hubspot.request_timeout && amqp.max_hold > batch.linger);
     assert!(amqp.max_held_bytes >= jobs.max_bytes);
     assert!(jobs.max_pairs <= JobsSettings::MOST_PAIRS);
