@@ -23,6 +23,9 @@ const TRANSPORT_TIMEOUT: Duration = Duration::from_secs(20);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Seconds. A dead peer is noticed after twice this time; the broker's default of 60 would be too slow.
 const HEARTBEAT_SECONDS: u16 = 15;
+/// Bytes; RabbitMQ's own default. Told beforehand, the library's buffers, 32 frames each, take memory only as they fill;
+/// enlarged after the handshake they would take all of it at once.
+const MAX_FRAME_BYTES: u32 = 128 * 1024;
 /// Waiting for the answer to one request on a channel or connection.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Closing is a courtesy, and on a blocked connection it would wait for the end of the alarm.
@@ -99,6 +102,7 @@ impl Dial {
             cause: format!("amqp.uri ({at}) is not understood by the AMQP client"),
         })?;
         uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT_SECONDS));
+        uri.query.frame_max = uri.query.frame_max.or(Some(MAX_FRAME_BYTES));
         let vhost = uri.vhost.clone();
 
         let attempt = Attempt(Arc::default());
