@@ -292,7 +292,7 @@ async fn a_stuck_job_holds_up_no_other() {
     assert_eq!(client.count(JOBS).await.unwrap(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_back_to_one_lane_is_not_taken_for_anothers() {
     let (client, mut settings) = own_vhost("lanes").await;
     stop(Edges::start(&settings).await.unwrap()).await;
@@ -300,28 +300,29 @@ async fn what_comes_back_to_one_lane_is_not_taken_for_anothers() {
     let mut edges = Edges::start(&settings).await.unwrap();
     let delay = format!("{JOBS}.delay.1h");
     client.delete(&delay).await.unwrap();
-    client.publish(JOBS, jobs(0..2_000)).await.unwrap();
-    let mut held = take(&mut edges, 2_000).await;
-    // Lists go to the lanes in turn: one gets all that comes back.
+    client.publish(JOBS, jobs(0..9_000)).await.unwrap();
+    let mut held = take(&mut edges, 9_000).await;
+    // Lists go to the lanes in turn: one gets all that comes back. Small ones, so that both publish all the while.
     while !held.is_empty() {
-        let rest = held.split_off(50);
-        let parks = held.split_off(25);
+        let rest = held.split_off(6);
+        let parks = held.split_off(3);
         edges.publisher.publish(held.into_iter().map(outcome).collect()).await;
         edges.publisher.publish(parks.into_iter().map(|job| parked(job, Tier::OneHour)).collect()).await;
         held = rest;
+        tokio::task::yield_now().await;
     }
-    eventually(SOON, "1,000 published, 1,000 returned", async || {
+    eventually(SOON, "4,500 published, 4,500 returned", async || {
         let health = &edges.health;
-        Ok((health.acknowledged.get() == 1_000 && health.returned.get() >= 1_000).then_some(()))
+        Ok((health.acknowledged.get() == 4_500 && health.returned.get() >= 4_500).then_some(()))
     })
     .await
     .unwrap();
     client.declare_quorum(&delay, &[]).await.unwrap();
     client.bind(&delay, "association-archiver", &delay).await.unwrap();
-    published(&edges, 2_000).await;
+    published(&edges, 9_000).await;
     stop(edges).await;
-    assert_eq!(client.count(RESULTS).await.unwrap(), 1_000);
-    assert_eq!(client.count(&delay).await.unwrap(), 1_000);
+    assert_eq!(client.count(RESULTS).await.unwrap(), 4_500);
+    assert_eq!(client.count(&delay).await.unwrap(), 4_500);
     assert_eq!(client.count(JOBS).await.unwrap(), 0);
 }
 
