@@ -25,6 +25,8 @@ use crate::contract::job::Ask;
 use crate::contract::object_type::ObjectType;
 use crate::contract::outcome::{Ending, Status};
 
+mod packing;
+
 const LATENCY: Duration = Duration::from_millis(80);
 
 fn pair(from: u64, to: u64) -> Pair {
