@@ -3,7 +3,9 @@
 //! Equal pairs of one lane share a [`Node`] for as long as none of them is on the wire; all `to` of one `from`
 //! stand in one group. Every operation costs the same however much is held.
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 use slotmap::{SlotMap, new_key_type};
 use smallvec::SmallVec;
 
@@ -46,6 +48,7 @@ pub enum Place {
 
 #[derive(Debug)]
 struct Group {
+    lane: LaneKey,
     from: RecordId,
     members: SmallVec<[NodeKey; 2]>,
     arrived: Tick,
@@ -83,9 +86,11 @@ impl Queue {
 pub struct Backlog {
     nodes: SlotMap<NodeKey, Node>,
     groups: SlotMap<GroupKey, Group>,
-    /// The node an equal pair may still join.
-    open: HashMap<(LaneKey, Pair), NodeKey>,
-    waiting: HashMap<(LaneKey, RecordId), GroupKey>,
+    /// The nodes an equal pair may still join, by lane and pair, and the groups by lane and record. Both hold the keys
+    /// alone and look up what these stand for: of a million pairs they then miss the processor's caches far less.
+    open: HashTable<NodeKey>,
+    waiting: HashTable<GroupKey>,
+    hashing: DefaultHashBuilder,
 }
 
 impl Backlog {
@@ -114,7 +119,8 @@ impl Backlog {
 
     /// Notes that `job` wants `pair`: joins an equal pair that is not on the wire, or queues it.
     pub fn ask(&mut self, lane: LaneKey, queue: &mut Queue, pair: Pair, job: JobKey, now: Tick) -> NodeKey {
-        if let Some(&key) = self.open.get(&(lane, pair))
+        let hash = self.hashing.hash_one((lane, pair));
+        if let Some(key) = self.find_open(hash, lane, pair)
             && let Some(node) = self.nodes.get_mut(key)
         {
             node.waiters.push(job);
@@ -124,10 +130,29 @@ impl Backlog {
         let waiters = SmallVec::from_elem(job, 1);
         let place = Place::Waiting { group, position: 0 };
         let key = self.nodes.insert(Node { lane, pair, place, waiters, in_doubt: false });
-        self.open.insert((lane, pair), key);
+        self.open(key, hash);
         self.enter(group, key);
         queue.pairs += 1;
         key
+    }
+
+    fn find_open(&self, hash: u64, lane: LaneKey, pair: Pair) -> Option<NodeKey> {
+        let is_it = |&key: &NodeKey| self.nodes.get(key).is_some_and(|node| node.lane == lane && node.pair == pair);
+        self.open.find(hash, is_it).copied()
+    }
+
+    /// Equal pairs may join the node; `hash` is that of its lane and pair.
+    fn open(&mut self, key: NodeKey, hash: u64) {
+        let Self { nodes, open, hashing, .. } = self;
+        open.insert_unique(hash, key, |&key| nodes.get(key).map_or(0, |node| hashing.hash_one((node.lane, node.pair))));
+    }
+
+    /// Nothing equal joins the node any more.
+    fn close(&mut self, key: NodeKey, lane: LaneKey, pair: Pair) {
+        let hash = self.hashing.hash_one((lane, pair));
+        if let Ok(entry) = self.open.find_entry(hash, |&other| other == key) {
+            entry.remove();
+        }
     }
 
     fn enter(&mut self, group: GroupKey, key: NodeKey) {
@@ -141,10 +166,13 @@ impl Backlog {
     }
 
     fn group_of(&mut self, lane: LaneKey, queue: &mut Queue, from: RecordId, now: Tick) -> GroupKey {
-        if let Some(&group) = self.waiting.get(&(lane, from)) {
+        let hash = self.hashing.hash_one((lane, from));
+        let is_it =
+            |&key: &GroupKey| self.groups.get(key).is_some_and(|group| group.lane == lane && group.from == from);
+        if let Some(&group) = self.waiting.find(hash, is_it) {
             return group;
         }
-        let group = Group { from, members: SmallVec::new(), arrived: now, older: queue.newest, newer: None };
+        let group = Group { lane, from, members: SmallVec::new(), arrived: now, older: queue.newest, newer: None };
         let key = self.groups.insert(group);
         match queue.newest.and_then(|newest| self.groups.get_mut(newest)) {
             Some(newest) => newest.newer = Some(key),
@@ -152,7 +180,10 @@ impl Backlog {
         }
         queue.newest = Some(key);
         queue.groups += 1;
-        self.waiting.insert((lane, from), key);
+        let Self { groups, waiting, hashing, .. } = self;
+        waiting.insert_unique(hash, key, |&key| {
+            groups.get(key).map_or(0, |group| hashing.hash_one((group.lane, group.from)))
+        });
         key
     }
 
@@ -173,15 +204,16 @@ impl Backlog {
     /// Removes a pair that is not on the wire.
     fn discard(&mut self, queue: &mut Queue, key: NodeKey) {
         let Some(node) = self.nodes.remove(key) else { return };
-        if self.open.get(&(node.lane, node.pair)) == Some(&key) {
-            self.open.remove(&(node.lane, node.pair));
+        // On the wire it was closed already.
+        if node.place != Place::OnWire {
+            self.close(key, node.lane, node.pair);
         }
         if let Place::Waiting { group, position } = node.place {
-            self.leave_group(node.lane, queue, group, position as usize);
+            self.leave_group(queue, group, position as usize);
         }
     }
 
-    fn leave_group(&mut self, lane: LaneKey, queue: &mut Queue, key: GroupKey, position: usize) {
+    fn leave_group(&mut self, queue: &mut Queue, key: GroupKey, position: usize) {
         let Some(group) = self.groups.get_mut(key) else { return };
         if position >= group.members.len() {
             return;
@@ -195,13 +227,16 @@ impl Backlog {
             node.place = Place::Waiting { group: key, position: u32::try_from(position).unwrap_or(u32::MAX) };
         }
         if empty {
-            self.unlink(lane, queue, key);
+            self.unlink(queue, key);
         }
     }
 
-    fn unlink(&mut self, lane: LaneKey, queue: &mut Queue, key: GroupKey) {
+    fn unlink(&mut self, queue: &mut Queue, key: GroupKey) {
         let Some(group) = self.groups.remove(key) else { return };
-        self.waiting.remove(&(lane, group.from));
+        let hash = self.hashing.hash_one((group.lane, group.from));
+        if let Ok(entry) = self.waiting.find_entry(hash, |&other| other == key) {
+            entry.remove();
+        }
         match group.older.and_then(|older| self.groups.get_mut(older)) {
             Some(older) => older.newer = group.newer,
             None => queue.oldest = group.newer,
@@ -214,38 +249,30 @@ impl Backlog {
     }
 
     /// Gathers the next batch's pairs, grouped by `from`, within the caps; empty only if the queue is.
-    pub fn gather(&mut self, lane: LaneKey, queue: &mut Queue, caps: Caps) -> Vec<NodeKey> {
-        let window = self.in_sight(queue, caps);
+    pub fn gather(&mut self, queue: &mut Queue, caps: Caps) -> Vec<NodeKey> {
+        let waiting = pack::Waiting { groups: queue.groups, pairs: queue.pairs };
+        let window = self.in_sight(queue, waiting.in_sight(caps));
         let sizes: Vec<usize> =
             window.iter().map(|&key| self.groups.get(key).map_or(0, |group| group.members.len())).collect();
-        let waiting = pack::Waiting { groups: queue.groups, pairs: queue.pairs };
         let mut gathered = Vec::with_capacity(caps.pairs.min(queue.pairs));
         for pick in pack::choose(&sizes, waiting, caps) {
-            self.gather_group(lane, queue, window[pick.index], pick.pairs, &mut gathered);
+            self.gather_group(queue, window[pick.index], pick.pairs, &mut gathered);
         }
         gathered
     }
 
-    /// The oldest groups of a queue and the newest, in the order of arrival.
-    fn in_sight(&self, queue: &Queue, caps: Caps) -> Vec<GroupKey> {
+    /// So many of a queue's oldest groups and of its newest, in the order of arrival.
+    fn in_sight(&self, queue: &Queue, (oldest, newest): (usize, usize)) -> Vec<GroupKey> {
         let newer = |&key: &GroupKey| self.groups.get(key).and_then(|group| group.newer);
         let older = |&key: &GroupKey| self.groups.get(key).and_then(|group| group.older);
-        let oldest = caps.from.saturating_mul(pack::OLDEST_IN_SIGHT);
-        let newest = caps.from.saturating_mul(pack::NEWEST_IN_SIGHT).min(queue.groups.saturating_sub(oldest));
-        let mut window: Vec<GroupKey> = std::iter::successors(queue.oldest, newer).take(oldest).collect();
+        let mut window = Vec::with_capacity(oldest + newest);
+        window.extend(std::iter::successors(queue.oldest, newer).take(oldest));
         window.extend(std::iter::successors(queue.newest, older).take(newest));
-        window[queue.groups.min(oldest)..].reverse();
+        window[oldest..].reverse();
         window
     }
 
-    fn gather_group(
-        &mut self,
-        lane: LaneKey,
-        queue: &mut Queue,
-        key: GroupKey,
-        pairs: usize,
-        gathered: &mut Vec<NodeKey>,
-    ) {
+    fn gather_group(&mut self, queue: &mut Queue, key: GroupKey, pairs: usize, gathered: &mut Vec<NodeKey>) {
         let Some(group) = self.groups.get_mut(key) else { return };
         let kept = group.members.len().saturating_sub(pairs);
         let start = gathered.len();
@@ -258,7 +285,7 @@ impl Backlog {
             }
         }
         if emptied {
-            self.unlink(lane, queue, key);
+            self.unlink(queue, key);
         }
     }
 
@@ -266,15 +293,22 @@ impl Backlog {
     pub fn depart(&mut self, key: NodeKey) {
         let Some(node) = self.nodes.get_mut(key) else { return };
         node.place = Place::OnWire;
-        self.open.remove(&(node.lane, node.pair));
+        let (lane, pair) = (node.lane, node.pair);
+        self.close(key, lane, pair);
     }
 
     /// The pair comes back unsettled. Jobs that asked for an equal pair meanwhile join it; they are returned.
     pub fn come_back(&mut self, queue: &mut Queue, key: NodeKey) -> SmallVec<[JobKey; 1]> {
         let Some(node) = self.nodes.get_mut(key) else { return SmallVec::new() };
         node.place = Place::Gathered;
-        let identity = (node.lane, node.pair);
-        let Some(twin) = self.open.insert(identity, key) else { return SmallVec::new() };
+        let (lane, pair) = (node.lane, node.pair);
+        let hash = self.hashing.hash_one((lane, pair));
+        let twin = self.find_open(hash, lane, pair).filter(|&twin| twin != key);
+        if let Some(twin) = twin {
+            self.close(twin, lane, pair);
+        }
+        self.open(key, hash);
+        let Some(twin) = twin else { return SmallVec::new() };
         let joining = self.nodes.get_mut(twin).map(|twin| std::mem::take(&mut twin.waiters)).unwrap_or_default();
         self.discard(queue, twin);
         if let Some(node) = self.nodes.get_mut(key) {
@@ -321,7 +355,7 @@ mod tests {
         let (mut backlog, mut queue) = (Backlog::default(), Queue::default());
         let first = backlog.ask(lane, &mut queue, pair(1, 2), jobs[0], Tick::ZERO);
         assert_eq!(backlog.ask(lane, &mut queue, pair(1, 2), jobs[1], Tick::ZERO), first);
-        assert_eq!(backlog.gather(lane, &mut queue, Caps { from: 1, pairs: 1 }), [first]);
+        assert_eq!(backlog.gather(&mut queue, Caps { from: 1, pairs: 1 }), [first]);
         assert_eq!(backlog.ask(lane, &mut queue, pair(1, 2), jobs[2], Tick::ZERO), first);
         backlog.depart(first);
         let second = backlog.ask(lane, &mut queue, pair(1, 2), jobs[3], Tick::ZERO);
@@ -356,7 +390,7 @@ mod tests {
                     }
                     _ => {
                         let caps = Caps { from: 2, pairs: 3 };
-                        let gathered = backlog.gather(lane, &mut queue, caps);
+                        let gathered = backlog.gather(&mut queue, caps);
                         prop_assert!(gathered.len() <= 3);
                         for key in gathered {
                             let waiters = backlog.settle(&mut queue, key);

@@ -362,7 +362,7 @@ impl Engine {
     fn form(&mut self, lane_key: LaneKey) -> BatchKey {
         let nodes = self.lanes.get_mut(lane_key).map(|lane| {
             let caps = lane.caps(self.policy.caps);
-            self.backlog.gather(lane_key, &mut lane.queue, caps)
+            self.backlog.gather(&mut lane.queue, caps)
         });
         let nodes = nodes.unwrap_or_default();
         self.batches.insert(Batch { lane: lane_key, nodes, wire: Arc::new([]), failures: 0, trial: None })

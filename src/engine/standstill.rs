@@ -11,6 +11,7 @@ use super::backlog::{JobKey, LaneKey};
 use super::clock::{Now, Tick};
 use super::command::{CallKey, Command, Notice};
 use super::engine::{Engine, Waiting};
+use super::lane::Lane;
 use super::ledger::{Job, Leaving};
 use super::pause::{Pause, PauseKind, Tier};
 use super::refusal::{Refusal, WorkerCategory};
@@ -216,8 +217,17 @@ impl Engine {
         let lane = self.lanes.get(job.lane)?;
         let parks = |pause: &&Pause| pause.parks_from(now).is_some_and(|at| at <= now.tick);
         let of_account = account.pause.as_ref().filter(parks).filter(|pause| account.held_jobs > self.reserve(pause));
-        let of_lane = lane.pause.as_ref().filter(parks).filter(|pause| lane.queue.pairs() > self.reserve(pause));
+        // A job larger than the reserve must not wait outside for a standstill that nobody else is there to end.
+        let filled = |pause: &&Pause| self.pairs_of_others(job, lane) >= self.reserve(pause);
+        let of_lane = lane.pause.as_ref().filter(parks).filter(filled);
         of_account.or(of_lane).map(|pause| pause.tier(now))
+    }
+
+    /// Pairs waiting in a job's lane that not the job alone waits for.
+    fn pairs_of_others(&self, job: &Job, lane: &Lane) -> usize {
+        let nodes = job.nodes.iter().filter_map(|&node| self.backlog.node(node));
+        let own = nodes.filter(|node| node.lane == job.lane && node.waiters.len() == 1).count();
+        lane.queue.pairs().saturating_sub(own)
     }
 
     /// A request has just left for an account or lane that stands: it is the probe.

@@ -25,6 +25,8 @@ use crate::contract::job::Ask;
 use crate::contract::object_type::ObjectType;
 use crate::contract::outcome::{Ending, Status};
 
+mod packing;
+
 const LATENCY: Duration = Duration::from_millis(80);
 
 fn pair(from: u64, to: u64) -> Pair {
@@ -400,6 +402,25 @@ fn a_lane_without_scopes_stands_while_the_others_go_on() {
     bench.run(Duration::from_secs(50));
     assert_eq!(bench.settled(Status::Archived), 100, "it recovers by itself");
     assert!(bench.ends.values().all(|(at, _)| *at < Tick::from_micros(52_000_000)));
+}
+
+#[test]
+fn a_job_larger_than_the_reserve_finds_out_that_its_lane_goes_on() {
+    let reply = |_: &ArchiveCall, now: Tick| match now < Tick::from_micros(30_000_000) {
+        true => answer(403, r#"{"status":"error","category":"MISSING_SCOPES","message":"x"}"#),
+        false => answer(204, ""),
+    };
+    let mut bench = Bench::new(policy(), vec![account()], reply);
+    let first = bench.admit_of_ten_requests(0, Carried::fresh(bench.now.wall));
+    bench.run(Duration::from_secs(10));
+    assert!(bench.paused(PauseKind::MissingScopes));
+    bench.engine.forget(first, bench.now);
+    bench.run(Duration::from_secs(1));
+    let alone = bench.admit_of_ten_requests(0, Carried::fresh(bench.now.wall));
+    let second = bench.admit_of_ten_requests(0, Carried::fresh(bench.now.wall));
+    bench.run(Duration::from_secs(60));
+    assert!(matches!(bench.ends[&alone], (_, End::Settled(Status::Archived, 0, _))), "{:?}", bench.ends[&alone]);
+    assert!(matches!(bench.ends[&second], (_, End::Parked(..))), "{:?}", bench.ends[&second]);
 }
 
 #[test]

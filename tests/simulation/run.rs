@@ -57,8 +57,12 @@ struct Run<'s> {
     lone_jobs: u64,
 }
 
-/// Steps after which a run is thought never to end.
+/// Steps after which a run is thought never to end, besides those of jobs that wait for days.
 const MOST_STEPS: u64 = 500_000;
+
+/// Steps that a job costs while it waits for a day to end: it comes back every hour, at last every ten minutes, every
+/// minute, every ten seconds, some 45 times in all, and each time takes a handful of steps.
+const STEPS_OF_A_DAY: f64 = 300.0;
 
 /// Waited after the last acknowledgement before a connection is closed.
 const LAST_ACKS: Duration = Duration::from_millis(250);
@@ -79,7 +83,7 @@ impl<'s> Run<'s> {
     }
 
     fn to_the_end(&mut self) -> Kept {
-        while self.steps < MOST_STEPS {
+        while self.steps < self.most_steps() {
             self.steps += 1;
             if self.has_ended() {
                 return self.out.verity.close(&self.out.far.world);
@@ -88,7 +92,12 @@ impl<'s> Run<'s> {
             let (now, late) = (self.out.now, self.out.scenario.ends_by);
             promise!(now < late, "{} jobs have no outcome after {now:?}", self.out.verity.unanswered());
         }
-        Err(Broken(format!("{MOST_STEPS} steps did not bring it to its end")))
+        Err(Broken(format!("{} steps did not bring it to its end", self.steps)))
+    }
+
+    fn most_steps(&self) -> u64 {
+        let days = self.out.now.as_secs_f64() / 86_400.0;
+        MOST_STEPS + (self.out.scenario.jobs.len() as f64 * days * STEPS_OF_A_DAY) as u64
     }
 
     fn has_ended(&self) -> bool {
