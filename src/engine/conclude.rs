@@ -40,6 +40,8 @@ impl Engine {
         if let Some(lane) = self.lanes.get_mut(lane_key) {
             lane.in_flight -= 1;
         }
+        // Behind a batch that was waited for, others may have been deserted long ago.
+        self.drop_deserted(lane_key, now);
         self.place(lane_key, now.tick);
         self.tidy(lane_key);
         self.mark_ready(call.account);

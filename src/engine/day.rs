@@ -35,6 +35,8 @@ impl Day {
 
     /// Takes over a time zone learned later.
     pub fn move_to(&mut self, zone: TimeZone, now: Timestamp) {
+        // A day that has ended must not go on as part of the next.
+        self.roll_over(now);
         self.ends = next_midnight(&zone, now);
         self.zone = zone;
     }

@@ -119,7 +119,11 @@ impl Engine {
         }
         let account = &self.accounts[index.0 as usize];
         let Some(pause) = &account.pause else { return Ok(()) };
-        let probe_at = pause.probe_at().filter(|_| account.probing.is_none());
+        let probe_at = match pause.until {
+            // Reckoned anew: the wall clock may have been set, or run slower than the other, since the pause began.
+            Some(until) => Some(now.tick_of(until)),
+            None => pause.probe_at().filter(|_| account.probing.is_none()),
+        };
         match probe_at {
             Some(at) if at <= now.tick && pause.until.is_none() => Ok(()),
             probe_at => Err([probe_at, parks_from].into_iter().flatten().filter(|&at| at > now.tick).min()),

@@ -222,6 +222,7 @@ impl<'s> Life<'s> {
         match notice {
             Notice::Unidentified { account, .. } => {
                 self.promises.unidentified.insert(*account);
+                out.verity.unidentified.insert(account.0);
             }
             Notice::Paused { account, .. } | Notice::Slowed { account, .. } => self.promises.troubled(*account),
             Notice::Resumed { .. } | Notice::Isolating { .. } | Notice::Unattributed { .. } => {}

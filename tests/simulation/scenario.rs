@@ -20,7 +20,7 @@ use hashbrown::HashSet;
 use hubspot_simulator::Rule;
 use hubspot_simulator::behaviour::Behaviour;
 use hubspot_simulator::limits::RetryAfterForm;
-use hubspot_simulator::refusal::BadRecords;
+use hubspot_simulator::refusal::{BadMode, BadRecords};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use smallvec::SmallVec;
@@ -221,9 +221,20 @@ fn rate(portal: &Portal, portals: usize, policy: &EnginePolicy, behaviour: &Beha
 fn largest_job(portal: &Portal, portals: usize, policy: &EnginePolicy, behaviour: &Behaviour) -> usize {
     let Waiting::Outside { longest_hold, .. } = policy.waiting else { return MOST_PAIRS };
     let pairs = policy.caps.pairs.min(policy.caps.from).min(behaviour.caps.pairs.unwrap_or(usize::MAX));
-    let held = longest_hold.as_secs_f64();
-    let requests = rate(portal, portals, policy, behaviour) * held / REQUESTS_FOR_ISOLATION;
-    ((requests * pairs as f64) as usize).clamp(2, MOST_PAIRS)
+    let requests = rate(portal, portals, policy, behaviour) * longest_hold.as_secs_f64();
+    let most = match has_to_search(portal) {
+        false => requests / REQUESTS_FOR_ISOLATION * pairs as f64,
+        // Every second request is for other jobs, and one in five at most for a search where many are refused; the
+        // search of a batch takes two for a pair, or all that it may.
+        true => (requests / 20.0).max(requests / 10.0 / f64::from(policy.isolation_requests + 1) * pairs as f64),
+    };
+    (most as usize).clamp(2, MOST_PAIRS)
+}
+
+/// HubSpot refuses pairs of the portal without naming them.
+fn has_to_search(portal: &Portal) -> bool {
+    let unnamed = matches!(portal.bad.mode, BadMode::PartialUnnamed | BadMode::RefusedUnnamed);
+    unnamed && !portal.bad.ids.is_empty()
 }
 
 /// Batches of one lane that may be searched for bad pairs at the same time.
