@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use smallvec::smallvec;
 
 use super::access::CredentialKind;
@@ -13,6 +14,7 @@ use super::account::AccountPolicy;
 use super::backlog::JobKey;
 use super::clock::{Now, Tick};
 use super::command::{ArchiveCall, Carried, Command, IdentityReply, NewJob, Notice, Parked, RefreshReply, Sealed};
+use super::day::Day;
 use super::pace::Ceiling;
 use super::pack::Caps;
 use super::pause::{PauseKind, Tier};
@@ -568,6 +570,37 @@ fn a_429_that_names_a_time_far_away_pauses_the_account_until_then() {
     bench.admit(("contacts", "companies"), &[pair(1, 7)]);
     bench.run(Duration::from_secs(5));
     assert_eq!(bench.sent.len(), 3);
+}
+
+#[test]
+fn a_wall_clock_set_back_meanwhile_does_not_keep_an_account_standing() {
+    let mut requests = 0;
+    let script = move |_: &ArchiveCall, _| {
+        requests += 1;
+        let headers = Headers { retry_after: Some(RetryAfter::Seconds(3_600)), ..Headers::default() };
+        match requests {
+            1 => Reply::Answer(Answer { status: 429, headers, body: Body::Whole(Bytes::new()) }),
+            _ => answer(204, ""),
+        }
+    };
+    let waiting = Waiting::InHand { give_up_after: Duration::from_secs(86_400) };
+    let mut bench = Bench::new(EnginePolicy { waiting, ..policy() }, vec![account()], script);
+    bench.admit(("contacts", "companies"), &[pair(1, 7)]);
+    bench.run(Duration::from_secs(20));
+    assert!(bench.paused(PauseKind::Throttled));
+    bench.now.wall = bench.now.wall.checked_sub(Duration::from_secs(2)).unwrap();
+    bench.run(Duration::from_secs(3_600));
+    assert_eq!(bench.settled(Status::Archived), 1);
+}
+
+#[test]
+fn a_time_zone_learned_after_midnight_does_not_prolong_the_day_before() {
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let mut day = Day::new(TimeZone::UTC, None, at("2026-11-21T03:40:00Z"));
+    day.refused(at("2026-11-21T03:41:00Z"));
+    assert!(day.spent_until(at("2026-11-21T04:00:00Z")).is_some());
+    day.move_to(TimeZone::UTC, at("2026-11-22T00:00:01Z"));
+    assert_eq!(day.spent_until(at("2026-11-22T00:00:01Z")), None);
 }
 
 #[test]
