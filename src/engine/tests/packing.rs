@@ -42,7 +42,6 @@ fn within_one_per_cent(what: &str, lanes: &[Sizes]) {
 }
 
 /// Sizes from 1 to 1,000 of which small ones are the most frequent, as counts in the wild are.
-#[expect(clippy::cast_possible_truncation, reason = "no more than 1,000")]
 fn zipf(random: &mut fastrand::Rng) -> usize {
     1_000 / random.usize(1..=1_000)
 }
