@@ -45,6 +45,7 @@ enum Offer {
 impl Engine {
     /// Sends whatever can be sent now.
     pub(super) fn pump(&mut self, now: Now) {
+        self.let_go(now);
         while self.in_flight < self.policy.max_in_flight
             && !self.draining
             && let Some(account) = self.ready.pop_front()

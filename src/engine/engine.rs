@@ -266,6 +266,11 @@ impl Engine {
                 self.mark_ready(account);
             }
         }
+        self.pump(now);
+    }
+
+    /// Jobs whose time is up leave: a reply or a new job may be here before the timer is.
+    pub(super) fn let_go(&mut self, now: Now) {
         while let Some(&Reverse((at, job))) = self.expiries.peek()
             && at <= now.wall
         {
@@ -278,7 +283,6 @@ impl Engine {
             self.holds.pop_front();
             self.leave(job, Leaving::Park { tier: Tier::TenSeconds, for_failures: false }, now);
         }
-        self.pump(now);
     }
 
     /// When [`Engine::wake`] is wanted next, if nothing else happens before.

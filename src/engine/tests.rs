@@ -438,6 +438,22 @@ fn a_job_past_its_time_expires_and_one_in_doubt_says_so() {
 }
 
 #[test]
+fn a_reply_that_comes_before_the_timer_sends_nothing_whose_time_is_up() {
+    let mut bench = Bench::new(EnginePolicy { max_in_flight: 1, ..policy() }, vec![account()], always(204, ""));
+    bench.admit(("contacts", "companies"), &[pair(1, 2)]);
+    bench.run(Duration::from_millis(210));
+    let (_, (call, reply)) = bench.on_wire.pop_first().unwrap();
+    let soon = bench.now.wall + jiff::SignedDuration::from_secs(1);
+    let late = bench.admit_to(AccountIndex(0), ("deals", "companies"), &[pair(1, 2)], Some(soon));
+    bench.engine.wake(bench.now);
+    bench.advance(bench.now.tick + Duration::from_secs(2));
+    bench.engine.answered(call.call, &reply, bench.now);
+    bench.obey();
+    assert_eq!(bench.ends[&late].1, End::Settled(Status::Expired, 1, 0));
+    assert_eq!(bench.sent.len(), 1);
+}
+
+#[test]
 fn draining_hands_back_what_waits_and_finishes_what_is_on_the_wire() {
     let mut bench = Bench::new(policy(), vec![account()], always(204, ""));
     for n in 1..=500u64 {
