@@ -107,3 +107,26 @@ pub fn next_midnight(zone: &TimeZone, now: Timestamp) -> Timestamp {
     let today = now.to_zoned_datetime(zone.clone());
     today.tomorrow().and_then(|tomorrow| tomorrow.start_of_day()).map_or_else(|_| in_a_day(), |start| start.timestamp())
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn midnight_is_the_zones_own_also_across_daylight_saving() {
+        let cases = [
+            ("UTC", "2026-11-25T18:00:00Z", "2026-11-26T00:00:00Z"),
+            // A day of 25 hours, and one of 23.
+            ("Europe/Berlin", "2026-10-24T22:30:00Z", "2026-10-25T23:00:00Z"),
+            ("Europe/Berlin", "2026-03-28T23:30:00Z", "2026-03-29T22:00:00Z"),
+            ("America/New_York", "2026-11-01T04:30:00Z", "2026-11-02T05:00:00Z"),
+            // A day that begins at one o'clock.
+            ("America/Sao_Paulo", "2018-11-03T12:00:00Z", "2018-11-04T03:00:00Z"),
+        ];
+        for (zone, now, midnight) in cases {
+            let found = next_midnight(&TimeZone::get(zone).unwrap(), now.parse().unwrap());
+            assert_eq!(found, midnight.parse::<Timestamp>().unwrap(), "{zone} at {now}");
+        }
+    }
+}
