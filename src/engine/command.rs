@@ -208,6 +208,21 @@ pub enum CallResult {
     Unknown,
 }
 
+impl CallResult {
+    /// HubSpot did not answer with a success, not even one in part.
+    pub fn went_wrong(self) -> bool {
+        match self {
+            Self::Archived | Self::Partial => false,
+            Self::Refused
+            | Self::Throttled
+            | Self::Transient(_)
+            | Self::LanePaused
+            | Self::AccountPaused
+            | Self::Unknown => true,
+        }
+    }
+}
+
 /// Whether HubSpot gave an access token for the refresh token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RefreshReply {

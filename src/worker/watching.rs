@@ -176,16 +176,7 @@ pub fn log_answer(
     let (lane, pairs, attempt) = (lane_name(&call.lane), call.pairs.len(), call.failures + 1);
     let (result_word, millis) =
         (HttpResult::Archive(result).word(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-    let wrong = match result {
-        CallResult::Archived | CallResult::Partial => false,
-        CallResult::Refused
-        | CallResult::Throttled
-        | CallResult::Transient(_)
-        | CallResult::LanePaused
-        | CallResult::AccountPaused
-        | CallResult::Unknown => true,
-    };
-    if !wrong {
+    if !result.went_wrong() {
         tracing::debug!(
             portal_id,
             lane,

@@ -119,7 +119,7 @@ impl Surroundings {
             attributes: self.batch_attributes(departed.jobs, returned),
             links: departed.links,
             dropped_links_count: departed.dropped_links,
-            status: Some(status(went_wrong(returned.result), word(returned.result))),
+            status: Some(status(returned.result.went_wrong(), word(returned.result))),
             ..span(batch.clone(), SpanKind::Consumer, departed.at.min(began))
         };
         let (template, path) = paths(self.api_version, returned.call);
@@ -149,7 +149,7 @@ impl Surroundings {
             text("result", word(*result)),
         ];
         attributes.extend(portal_id.map(|portal| number("portal_id", i64::try_from(portal).unwrap_or(i64::MAX))));
-        if went_wrong(*result) {
+        if result.went_wrong() {
             attributes.push(text("error.type", word(*result)));
         }
         attributes
@@ -186,18 +186,6 @@ fn error_type(returned: &Returned<'_>) -> Option<Cow<'static, str>> {
         Reply::Answer(answer) if answer.status < 400 => None,
         Reply::Answer(answer) => Some(Cow::Owned(answer.status.to_string())),
         Reply::Silence(_) => Some(Cow::Borrowed(word(returned.result))),
-    }
-}
-
-fn went_wrong(result: CallResult) -> bool {
-    match result {
-        CallResult::Archived | CallResult::Partial => false,
-        CallResult::Refused
-        | CallResult::Throttled
-        | CallResult::Transient(_)
-        | CallResult::LanePaused
-        | CallResult::AccountPaused
-        | CallResult::Unknown => true,
     }
 }
 
