@@ -51,14 +51,14 @@ async fn a_portal_that_answers_403_holds_up_no_other_and_goes_on_when_mended() -
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 
     // What the endpoints tell is at most a second old.
-    eventually(Duration::from_secs(5), "the pause to be told", async || {
+    let (ready, listed) = eventually(Duration::from_secs(5), "the pause to be told", async || {
         let told = worker.status().await?.to_string();
         let (ready, listed) = worker.readiness().await?;
-        assert_eq!(ready, 200, "{listed}");
         let named = |text: &str| text.contains("missing_scopes") && text.contains("crm.objects.contacts.write");
-        Ok((named(&told) && listed.to_string().contains("missing_scopes")).then_some(()))
+        Ok((named(&told) && listed.to_string().contains("missing_scopes")).then_some((ready, listed)))
     })
     .await?;
+    assert_eq!(ready, 200, "a lane stands still, the worker does not: {listed}");
     assert!(worker.stderr().contains("crm.objects.contacts.write"));
 
     stage.simulator.configure(&json!({"accounts": {"1": {"missingScopes": {}}}})).await?;
