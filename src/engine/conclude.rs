@@ -8,7 +8,7 @@ use super::backlog::{LaneKey, NodeKey, Place};
 use super::clock::{Now, Tick};
 use super::command::{CallKey, CallResult, Command, IdentityReply, Notice, RefreshReply};
 use super::engine::{Call, Engine, Subject, Waiting};
-use super::lane::{Allowance, Batch, Suspects, Trial};
+use super::lane::{Allowance, Batch, Return, Suspects, Trial};
 use super::ledger::Leaving;
 use super::pause::{PauseKind, Tier};
 use super::refusal::{Refusal, WorkerCategory};
@@ -216,8 +216,8 @@ impl Engine {
         let returned = std::mem::take(&mut lane.returned);
         let waiting: Vec<NodeKey> = self.backlog.waiting(&lane.queue).collect();
         self.refuse_all(&waiting, refusal, now);
-        for (_, key) in returned {
-            if let Some(batch) = self.batches.remove(key) {
+        for back in returned {
+            if let Some(batch) = self.batches.remove(back.batch) {
                 self.refuse_lane(batch, refusal, now);
             }
         }
@@ -255,7 +255,7 @@ impl Engine {
             let pairs = suspects.iter().map(|suspects| suspects.nodes.len()).sum();
             self.notice_isolation(lane, pairs);
         }
-        let allowance = allowance.unwrap_or_else(|| Allowance::new(self.policy.isolation_requests));
+        let allowance = allowance.unwrap_or_else(|| Allowance::new(self.policy.isolation_requests, now.tick));
         // The fault was on this side, so nothing is known of the other.
         if fault_found && let Some(sibling) = sibling.take() {
             self.try_out(lane, sibling.nodes, &sibling.refusal, None, &allowance, now);
@@ -361,8 +361,8 @@ impl Engine {
         }
         let lane_key = batch.lane;
         let key = self.batches.insert(batch);
-        if let Some(lane) = self.lanes.get_mut(lane_key) {
-            lane.returned.insert((due, key));
+        if let Some((lane, batch)) = self.lanes.get_mut(lane_key).zip(self.batches.get(key)) {
+            lane.returned.insert(Return::new(key, batch, due, now.tick));
             let account = lane.id.account;
             self.place(lane_key, now.tick);
             self.mark_ready(account);

@@ -238,8 +238,8 @@ impl Engine {
             }
             return;
         }
-        if let Some((due, _)) = lane.next_due() {
-            account.look_at(lane, key, due);
+        if let Some(next) = lane.next_due() {
+            account.look_at(lane, key, next.due);
         }
         if lane.standing == Standing::Ripe {
             return;
@@ -267,19 +267,19 @@ impl Engine {
         let lane = self.lanes.get(key)?;
         if let Some(pause) = &lane.pause {
             let may = !lane.probing && pause.probe_at().is_some_and(|at| at <= now.tick);
-            let returned = lane.next_due().map(|(_, batch)| Offer::Returned(batch));
+            let returned = lane.next_due().map(|next| Offer::Returned(next.batch));
             let fresh = (!lane.queue.is_empty()).then_some(Offer::Fresh(Sealed::Probe));
             return returned.or(fresh).filter(|_| may);
         }
-        while let Some((due, batch)) = self.lanes.get(key)?.next_due()
-            && due <= now.tick
+        while let Some(next) = self.lanes.get(key)?.next_due()
+            && next.due <= now.tick
         {
-            match self.may_repeat(key, batch, now.tick) {
-                Ok(()) => return Some(Offer::Returned(batch)),
+            match self.may_repeat(key, next.batch, now.tick) {
+                Ok(()) => return Some(Offer::Returned(next.batch)),
                 Err(at) => {
                     let returned = &mut self.lanes.get_mut(key)?.returned;
-                    returned.remove(&(due, batch));
-                    returned.insert((at, batch));
+                    returned.remove(&next);
+                    returned.insert(next.deferred(at));
                 }
             }
         }
@@ -293,16 +293,16 @@ impl Engine {
 
     /// Takes out the returned batches at the head whose jobs have all left since.
     pub(super) fn drop_deserted(&mut self, key: LaneKey, now: Now) {
-        while let Some(due) = self.lanes.get(key).and_then(Lane::next_due)
+        while let Some(next) = self.lanes.get(key).and_then(Lane::next_due)
             && self
                 .batches
-                .get(due.1)
+                .get(next.batch)
                 .is_some_and(|batch| batch.nodes.iter().all(|&node| self.backlog.node(node).is_none()))
         {
             if let Some(lane) = self.lanes.get_mut(key) {
-                lane.returned.remove(&due);
+                lane.returned.remove(&next);
             }
-            if let Some(batch) = self.batches.remove(due.1) {
+            if let Some(batch) = self.batches.remove(next.batch) {
                 self.come_back(batch, now.tick, now);
             }
         }
@@ -345,7 +345,7 @@ impl Engine {
 
     fn take_returned(&mut self, lane_key: LaneKey, key: BatchKey, now: Tick) -> Sealed {
         if let Some(lane) = self.lanes.get_mut(lane_key) {
-            lane.returned.retain(|&(_, batch)| batch != key);
+            lane.returned.retain(|back| back.batch != key);
         }
         let Some((batch, lane)) = self.batches.get(key).zip(self.lanes.get(lane_key)) else { return Sealed::Retry };
         let account = &mut self.accounts[lane.id.account.0 as usize];
@@ -404,7 +404,7 @@ impl Engine {
             account.lingering.remove(&(until, key));
         }
         lane.standing = Standing::Idle;
-        if lane.pause.is_none() && lane.next_due().is_some_and(|(due, _)| due <= now) {
+        if lane.pause.is_none() && lane.next_due().is_some_and(|next| next.due <= now) {
             self.ripen(key);
         }
         self.place(key, now);

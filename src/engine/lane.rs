@@ -46,18 +46,46 @@ pub struct Suspects {
     pub refusal: Arc<Refusal>,
 }
 
-/// The extra requests that one refused batch may cost; shared by all its parts.
+/// The extra requests that one refused batch may cost; shared by all parts of the search for the pair at fault.
 #[derive(Clone, Debug)]
-pub struct Allowance(Arc<AtomicU32>);
+pub struct Allowance {
+    left: Arc<AtomicU32>,
+    /// When the search began.
+    begun: Tick,
+}
 
 impl Allowance {
-    pub fn new(requests: u32) -> Self {
-        Self(Arc::new(AtomicU32::new(requests)))
+    pub fn new(requests: u32, begun: Tick) -> Self {
+        Self { left: Arc::new(AtomicU32::new(requests)), begun }
     }
 
     /// Reserves one request; `false` when none is left.
     pub fn spend(&self) -> bool {
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+/// A batch to go again, in the order of their turns.
+///
+/// Of searches, the one that began first goes on first: taken in turns, all would end late, and a crowd of them later
+/// than their jobs may be held.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Return {
+    pub due: Tick,
+    begun: Tick,
+    pub batch: BatchKey,
+}
+
+impl Return {
+    /// `batch`, which is `key`, may go again from `due` on.
+    pub fn new(key: BatchKey, batch: &Batch, due: Tick, now: Tick) -> Self {
+        let begun = batch.trial.as_ref().map_or(now, |trial| trial.allowance.begun);
+        Self { due: if due <= now { begun } else { due }, begun, batch: key }
+    }
+
+    /// The same, but not before `due`.
+    pub fn deferred(self, due: Tick) -> Self {
+        Self { due, ..self }
     }
 }
 
@@ -77,7 +105,7 @@ pub struct Lane {
     pub id: LaneId,
     pub queue: Queue,
     /// Batches to go again, by the time they are due.
-    pub returned: BTreeSet<(Tick, BatchKey)>,
+    pub returned: BTreeSet<Return>,
     pub in_flight: usize,
     pub pause: Option<Pause>,
     pub probing: bool,
@@ -143,7 +171,38 @@ impl Lane {
             self.shrunk_to.map(|pairs| pairs + (pairs / 10).max(1)).filter(|&pairs| pairs < of_settings.pairs);
     }
 
-    pub fn next_due(&self) -> Option<(Tick, BatchKey)> {
+    pub fn next_due(&self) -> Option<Return> {
         self.returned.first().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::super::backlog::LaneKey;
+    use super::*;
+
+    #[test]
+    fn of_searches_the_one_that_began_first_goes_on_first() {
+        let at = Tick::from_micros;
+        let mut batches: SlotMap<BatchKey, Batch> = SlotMap::with_key();
+        let mut returned = BTreeSet::new();
+        let mut give_back = |begun: Option<u64>, due: u64, now: u64| {
+            let allowance = begun.map(|begun| Allowance::new(1, at(begun)));
+            let trial = allowance.map(|allowance| Trial { allowance, sibling: None });
+            let lane = LaneKey::default();
+            let key = batches.insert(Batch { lane, nodes: Vec::new(), wire: Arc::new([]), failures: 0, trial });
+            returned.insert(Return::new(key, &batches[key], at(due), at(now)));
+            key
+        };
+        let younger = give_back(Some(20), 30, 30);
+        let failed = give_back(None, 90, 31);
+        let older = give_back(Some(10), 40, 40);
+        let throttled = give_back(None, 41, 41);
+        let order = |returned: &BTreeSet<Return>| returned.iter().map(|back| back.batch).collect::<Vec<_>>();
+        assert_eq!(order(&returned), [older, younger, throttled, failed]);
+        let deferred = returned.iter().map(|back| back.deferred(at(100))).collect();
+        assert_eq!(order(&deferred), [older, younger, failed, throttled]);
     }
 }

@@ -195,7 +195,7 @@ impl Engine {
         let (mut kept, mut parked) = (HashSet::new(), Vec::new());
         for &key in lanes {
             let Some(lane) = self.lanes.get(key) else { continue };
-            let returned = lane.returned.iter().filter_map(|&(_, batch)| self.batches.get(batch));
+            let returned = lane.returned.iter().filter_map(|back| self.batches.get(back.batch));
             let returned = returned.flat_map(|batch| batch.nodes.iter().copied());
             let nodes = returned.chain(self.backlog.waiting(&lane.queue)).filter_map(|node| self.backlog.node(node));
             for &job in nodes.flat_map(|node| &node.waiters) {

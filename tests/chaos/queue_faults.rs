@@ -68,7 +68,7 @@ async fn a_deleted_jobs_queue_is_made_again_and_what_was_in_hand_is_answered() -
     let vhost = Broker::shared().await?.vhost("jobs-deleted").await?;
     let client = Client::new(&vhost.uri);
     let simulator = hubspot().await?;
-    simulator.configure(&json!({"latency": "1500ms"})).await?;
+    simulator.configure(&json!({"latency": "8s"})).await?;
     let worker = settings(&vhost.uri, &simulator).start()?;
     worker.ready(SOON).await?;
     client.publish(JOBS, traffic::jobs(0..800)?).await?;

@@ -95,7 +95,9 @@ impl<'s> Verity<'s> {
     fn reason_is_true(&self, spec: &JobSpec, error: &PairError, settled: &Settled, now: Duration) -> Kept {
         let portal = &self.scenario.portals[spec.account as usize];
         let PairError { pair, refusal } = error;
-        let bad = [pair.from, pair.to].iter().any(|id| portal.bad.ids.contains(&id.0.get()));
+        // Of an account that was not identified, another portal may have answered.
+        let bad = self.unidentified.contains(&spec.account)
+            || [pair.from, pair.to].iter().any(|id| portal.bad.ids.contains(&id.0.get()));
         let wall = self.scenario.epoch + now;
         match &refusal.source {
             Source::Hubspot { .. } => {
@@ -112,7 +114,7 @@ impl<'s> Verity<'s> {
             }
             Source::Worker(WorkerCategory::Unattributed) => {
                 let unknown = is_unknown_type(spec, portal.unknown_type);
-                let some_bad = !portal.bad.ids.is_empty() || self.scenario.refusals_are_made_up || unknown;
+                let some_bad = bad || !portal.bad.ids.is_empty() || self.scenario.refusals_are_made_up || unknown;
                 promise!(some_bad, "{pair:?} is unattributed, but nothing in its account is bad");
             }
             Source::Worker(
