@@ -38,7 +38,7 @@ pub struct Node {
 /// Where a pair stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// In its lane's queue; `position` within the group.
+    /// In its lane's queue; `position` counts from the group's first member ever.
     Waiting { group: GroupKey, position: u32 },
     /// Back from a request: part of a batch that waits for a retry, its trial or a sibling's verdict.
     Returned,
@@ -50,12 +50,22 @@ pub enum Place {
 struct Group {
     lane: LaneKey,
     from: RecordId,
+    /// The oldest first, unless some were withdrawn.
     members: SmallVec<[Member; 1]>,
+    /// How many have left in requests: the position of the first of `members`. It wraps.
+    left: u32,
     /// Its members are in the table of [`Backlog::open`].
     indexed: bool,
     arrived: Tick,
     older: Option<GroupKey>,
     newer: Option<GroupKey>,
+}
+
+impl Group {
+    /// The position of the member at `index`.
+    fn position(&self, index: usize) -> u32 {
+        self.left.wrapping_add(u32::try_from(index).unwrap_or(u32::MAX))
+    }
 }
 
 /// A waiting pair within its group, told from the others without a look at its node.
@@ -179,7 +189,7 @@ impl Backlog {
 
     fn enter(&mut self, group_key: GroupKey, key: NodeKey, pair: Pair) {
         let (Some(group), Some(node)) = (self.groups.get_mut(group_key), self.nodes.get_mut(key)) else { return };
-        let position = u32::try_from(group.members.len()).unwrap_or(u32::MAX);
+        let position = group.position(group.members.len());
         group.members.push(Member { to: pair.to, node: key });
         node.place = Place::Waiting { group: group_key, position };
         let lane = group.lane;
@@ -202,7 +212,8 @@ impl Backlog {
     /// A group for a record that has none; `hash` is that of its lane and record.
     fn new_group(&mut self, hash: u64, lane: LaneKey, queue: &mut Queue, from: RecordId, now: Tick) -> GroupKey {
         let members = SmallVec::new();
-        let group = Group { lane, from, members, indexed: false, arrived: now, older: queue.newest, newer: None };
+        let (older, newer) = (queue.newest, None);
+        let group = Group { lane, from, members, left: 0, indexed: false, arrived: now, older, newer };
         let key = self.groups.insert(group);
         match queue.newest.and_then(|newest| self.groups.get_mut(newest)) {
             Some(newest) => newest.newer = Some(key),
@@ -236,7 +247,7 @@ impl Backlog {
         let Some(node) = self.nodes.remove(key) else { return };
         match node.place {
             Place::Waiting { group, position } => {
-                if self.leave_group(queue, group, position as usize) {
+                if self.leave_group(queue, group, position) {
                     self.close(key, node.lane, node.pair);
                 }
             }
@@ -246,19 +257,20 @@ impl Backlog {
     }
 
     /// Takes a member out of its group; `true` if the table knows it.
-    fn leave_group(&mut self, queue: &mut Queue, key: GroupKey, position: usize) -> bool {
+    fn leave_group(&mut self, queue: &mut Queue, key: GroupKey, position: u32) -> bool {
         let Some(group) = self.groups.get_mut(key) else { return false };
-        if position >= group.members.len() {
+        let index = position.wrapping_sub(group.left) as usize;
+        if index >= group.members.len() {
             return false;
         }
         let indexed = group.indexed;
-        group.members.swap_remove(position);
+        group.members.swap_remove(index);
         queue.pairs -= 1;
         let empty = group.members.is_empty();
-        if let Some(&moved) = group.members.get(position)
+        if let Some(&moved) = group.members.get(index)
             && let Some(node) = self.nodes.get_mut(moved.node)
         {
-            node.place = Place::Waiting { group: key, position: u32::try_from(position).unwrap_or(u32::MAX) };
+            node.place = Place::Waiting { group: key, position };
         }
         if empty {
             self.unlink(queue, key);
@@ -296,6 +308,34 @@ impl Backlog {
         gathered
     }
 
+    /// As [`Backlog::gather`], but with those of `first` that wait in the lane before all others.
+    pub fn gather_with(&mut self, lane: LaneKey, queue: &mut Queue, caps: Caps, first: &[NodeKey]) -> Vec<NodeKey> {
+        let mut gathered = Vec::with_capacity(caps.pairs.min(queue.pairs));
+        let (mut records, mut last) = (0, None);
+        for &key in first {
+            let Some(node) = self.nodes.get_mut(key).filter(|node| node.lane == lane) else { continue };
+            let Place::Waiting { group, position } = node.place else { continue };
+            let pair = node.pair;
+            let is_new = last != Some(pair.from);
+            if gathered.len() == caps.pairs || (is_new && records == caps.from) {
+                break;
+            }
+            records += usize::from(is_new);
+            last = Some(pair.from);
+            node.place = Place::OnWire;
+            gathered.push(key);
+            if self.leave_group(queue, group, position) {
+                self.close(key, lane, pair);
+            }
+        }
+        let rest = Caps { from: caps.from - records, pairs: caps.pairs - gathered.len() };
+        if rest.from > 0 && rest.pairs > 0 {
+            gathered.extend(self.gather(queue, rest));
+            gathered.sort_by_key(|&key| self.nodes.get(key).map(|node| node.pair.from));
+        }
+        gathered
+    }
+
     /// So many of a queue's oldest groups and of its newest, in the order of arrival.
     fn in_sight(&self, queue: &Queue, (oldest, newest): (usize, usize)) -> Vec<GroupKey> {
         let newer = |&key: &GroupKey| self.groups.get(key).and_then(|group| group.newer);
@@ -309,9 +349,10 @@ impl Backlog {
 
     fn gather_group(&mut self, queue: &mut Queue, key: GroupKey, pairs: usize, gathered: &mut Vec<NodeKey>) {
         let Some(group) = self.groups.get_mut(key) else { return };
-        let kept = group.members.len().saturating_sub(pairs);
         let start = gathered.len();
-        gathered.extend(group.members.drain(kept..).map(|member| member.node));
+        let leaving = pairs.min(group.members.len());
+        group.left = group.position(leaving);
+        gathered.extend(group.members.drain(..leaving).map(|member| member.node));
         let (indexed, emptied) = (group.indexed, group.members.is_empty());
         let left = &gathered[start..];
         queue.pairs -= left.len();
@@ -407,6 +448,38 @@ mod tests {
         assert_ne!(backlog.ask(lane, &mut queue, pair(1, 2), jobs[4], Tick::ZERO), first);
         assert_eq!(backlog.settle(&mut queue, first).len(), 4);
         assert_eq!(queue.pairs(), 1);
+    }
+
+    #[test]
+    fn of_a_record_with_more_pairs_than_a_request_holds_the_oldest_leave_first() {
+        let (lane, jobs) = keys();
+        let (mut backlog, mut queue) = (Backlog::default(), Queue::default());
+        let ask = |backlog: &mut Backlog, queue: &mut Queue, to| {
+            backlog.ask(lane, queue, pair(1, to), jobs[0], Tick::ZERO)
+        };
+        let first: Vec<NodeKey> = (1..=6).map(|to| ask(&mut backlog, &mut queue, to)).collect();
+        let caps = Caps { from: 1, pairs: 2 };
+        assert_eq!(backlog.gather(&mut queue, caps), first[..2]);
+        let younger = ask(&mut backlog, &mut queue, 7);
+        assert!(backlog.withdraw(&mut queue, first[5], jobs[0]));
+        assert_eq!(backlog.gather(&mut queue, caps), first[2..4]);
+        assert!(backlog.withdraw(&mut queue, first[4], jobs[0]));
+        assert_eq!(backlog.gather(&mut queue, caps), [younger]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn one_jobs_pairs_may_come_first_and_records_stay_together() {
+        let (lane, jobs) = keys();
+        let (mut backlog, mut queue) = (Backlog::default(), Queue::default());
+        let mut ask = |from, to, job: usize| backlog.ask(lane, &mut queue, pair(from, to), jobs[job], Tick::ZERO);
+        let (old, of_two) = ([ask(1, 1, 0), ask(2, 1, 0), ask(2, 2, 0)], [ask(2, 3, 1), ask(3, 1, 1), ask(4, 1, 1)]);
+        let gathered = backlog.gather_with(lane, &mut queue, Caps { from: 3, pairs: 3 }, &of_two[..2]);
+        assert_eq!(gathered, [old[0], of_two[0], of_two[1]]);
+        let gathered = backlog.gather_with(lane, &mut queue, Caps { from: 3, pairs: 1 }, &of_two);
+        assert_eq!(gathered, [of_two[2]]);
+        assert_eq!(backlog.gather_with(lane, &mut queue, Caps { from: 2, pairs: 9 }, &of_two), old[1..]);
+        assert!(queue.is_empty());
     }
 
     proptest! {

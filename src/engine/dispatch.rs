@@ -5,13 +5,13 @@
 //!
 //! What was done of a job that is parked is done again. If all lanes went on evenly, jobs that do not fit into the
 //! hold limit or a day's budget together would all come back for ever: so every second request goes to the lane of
-//! the account's oldest job that has come back.
+//! the account's oldest job that has come back, and has that job's pairs before all others.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::Need;
-use super::backlog::{LaneKey, Node, Place};
+use super::backlog::{JobKey, LaneKey, Node, Place};
 use super::clock::{Now, Tick};
 use super::command::{ArchiveCall, Command, Sealed};
 use super::engine::{Call, Engine, Subject};
@@ -39,7 +39,8 @@ enum Turn {
 #[derive(Clone, Copy)]
 enum Offer {
     Returned(BatchKey),
-    Fresh(Sealed),
+    /// A new batch, for which the pairs of one job come first.
+    Fresh(Sealed, Option<JobKey>),
 }
 
 impl Engine {
@@ -149,17 +150,20 @@ impl Engine {
         if account.favoured || account.pause.is_some() {
             return None;
         }
-        let job = self.jobs.get(*account.returners.front()?)?;
+        let first = *account.returners.front()?;
+        let job = self.jobs.get(first)?;
         let mut ashore = job.nodes.iter().filter_map(|&node| self.backlog.node(node));
         let key = ashore.find(|node| node.place != Place::OnWire)?.lane;
         if self.lanes.get(key)?.pause.is_some() {
             return None;
         }
-        if let Some(offer) = self.offer(key, now) {
-            return Some((key, offer));
+        match self.offer(key, now) {
+            Some(Offer::Fresh(sealed, _)) => return Some((key, Offer::Fresh(sealed, Some(first)))),
+            Some(returned @ Offer::Returned(_)) => return Some((key, returned)),
+            None => {}
         }
         let oldest = self.backlog.oldest_arrival(&self.lanes.get(key)?.queue)?;
-        (oldest + self.policy.linger <= now.tick).then_some((key, Offer::Fresh(Sealed::Linger)))
+        (oldest + self.policy.linger <= now.tick).then_some((key, Offer::Fresh(Sealed::Linger, Some(first))))
     }
 
     /// The lane whose turn it is, left at the front of the ring, and what it offers.
@@ -184,7 +188,7 @@ impl Engine {
             (false, true) => Sealed::Flush,
             (false, false) => Sealed::Probe,
         };
-        (until <= now.tick || hurried).then_some((lane, Offer::Fresh(sealed)))
+        (until <= now.tick || hurried).then_some((lane, Offer::Fresh(sealed, None)))
     }
 
     /// Gives turns to lanes for which the time has come.
@@ -268,7 +272,7 @@ impl Engine {
         if let Some(pause) = &lane.pause {
             let may = !lane.probing && pause.probe_at().is_some_and(|at| at <= now.tick);
             let returned = lane.next_due().map(|next| Offer::Returned(next.batch));
-            let fresh = (!lane.queue.is_empty()).then_some(Offer::Fresh(Sealed::Probe));
+            let fresh = (!lane.queue.is_empty()).then_some(Offer::Fresh(Sealed::Probe, None));
             return returned.or(fresh).filter(|_| may);
         }
         while let Some(next) = self.lanes.get(key)?.next_due()
@@ -286,9 +290,9 @@ impl Engine {
         let lane = self.lanes.get(key)?;
         let oldest = self.backlog.oldest_arrival(&lane.queue)?;
         if lane.is_full(self.policy.caps) {
-            return Some(Offer::Fresh(Sealed::Full));
+            return Some(Offer::Fresh(Sealed::Full, None));
         }
-        (oldest + self.policy.linger + PATIENCE <= now.tick).then_some(Offer::Fresh(Sealed::Overdue))
+        (oldest + self.policy.linger + PATIENCE <= now.tick).then_some(Offer::Fresh(Sealed::Overdue, None))
     }
 
     /// Takes out the returned batches at the head whose jobs have all left since.
@@ -321,7 +325,7 @@ impl Engine {
     fn send(&mut self, index: AccountIndex, lane_key: LaneKey, offer: Offer, slot: Slot, now: Now) {
         let (batch_key, sealed) = match offer {
             Offer::Returned(key) => (key, self.take_returned(lane_key, key, now.tick)),
-            Offer::Fresh(sealed) => (self.form(lane_key), sealed),
+            Offer::Fresh(sealed, first) => (self.form(lane_key, first), sealed),
         };
         let wire = self.wire(batch_key);
         let Some(lane) = self.lanes.get_mut(lane_key) else { return };
@@ -360,10 +364,14 @@ impl Engine {
         Sealed::Trial
     }
 
-    fn form(&mut self, lane_key: LaneKey) -> BatchKey {
+    fn form(&mut self, lane_key: LaneKey, first: Option<JobKey>) -> BatchKey {
+        let first = first.and_then(|job| self.jobs.get(job));
         let nodes = self.lanes.get_mut(lane_key).map(|lane| {
             let caps = lane.caps(self.policy.caps);
-            self.backlog.gather(&mut lane.queue, caps)
+            match first {
+                Some(job) => self.backlog.gather_with(lane_key, &mut lane.queue, caps, &job.nodes),
+                None => self.backlog.gather(&mut lane.queue, caps),
+            }
         });
         let nodes = nodes.unwrap_or_default();
         self.batches.insert(Batch { lane: lane_key, nodes, wire: Arc::new([]), failures: 0, trial: None })

@@ -40,6 +40,10 @@ impl Waiting {
 
     /// How many of the oldest groups, and how many of the newest besides, are to be offered to [`choose`].
     pub fn in_sight(self, caps: Caps) -> (usize, usize) {
+        if self.groups == self.pairs {
+            // All groups are of one pair: there is nothing to choose.
+            return (self.groups.min(self.slots(caps)), 0);
+        }
         let unit = self.slots(caps).max(LEAST_IN_SIGHT);
         let oldest = self.groups.min(unit * OLDEST_IN_SIGHT);
         (oldest, (self.groups - oldest).min(unit * NEWEST_IN_SIGHT))

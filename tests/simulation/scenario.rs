@@ -18,7 +18,7 @@ use association_archiver::engine::{EnginePolicy, Waiting};
 use fastrand::Rng;
 use hashbrown::HashSet;
 use hubspot_simulator::Rule;
-use hubspot_simulator::behaviour::Behaviour;
+use hubspot_simulator::behaviour::{Behaviour, Names};
 use hubspot_simulator::limits::RetryAfterForm;
 use hubspot_simulator::refusal::{BadMode, BadRecords};
 use jiff::Timestamp;
@@ -222,7 +222,7 @@ fn largest_job(portal: &Portal, portals: usize, policy: &EnginePolicy, behaviour
     let Waiting::Outside { longest_hold, .. } = policy.waiting else { return MOST_PAIRS };
     let pairs = policy.caps.pairs.min(policy.caps.from).min(behaviour.caps.pairs.unwrap_or(usize::MAX));
     let requests = rate(portal, portals, policy, behaviour) * longest_hold.as_secs_f64();
-    let most = match has_to_search(portal) {
+    let most = match has_to_search(portal, behaviour) {
         false => requests / REQUESTS_FOR_ISOLATION * pairs as f64,
         // Every second request is for other jobs, and one in five at most for a search where many are refused; the
         // search of a batch takes two for a pair, or all that it may.
@@ -231,10 +231,11 @@ fn largest_job(portal: &Portal, portals: usize, policy: &EnginePolicy, behaviour
     (most as usize).clamp(2, MOST_PAIRS)
 }
 
-/// HubSpot refuses pairs of the portal without naming them.
-fn has_to_search(portal: &Portal) -> bool {
+/// HubSpot refuses pairs of the portal without naming them, or only their `from` of which several were sent.
+fn has_to_search(portal: &Portal, behaviour: &Behaviour) -> bool {
     let unnamed = matches!(portal.bad.mode, BadMode::PartialUnnamed | BadMode::RefusedUnnamed);
-    unnamed && !portal.bad.ids.is_empty()
+    let half_named = behaviour.context.names == Names::FromOnly;
+    (unnamed || half_named) && !portal.bad.ids.is_empty()
 }
 
 /// Batches of one lane that may be searched for bad pairs at the same time.
