@@ -67,8 +67,13 @@ async fn pass(intake: &Channel, outlet: &Channel, sender: mpsc::Sender<Published
             _ = stop.recv() => break,
         };
         let chunk: Vec<Delivery> = chunk.into_iter().collect::<Result<_, _>>()?;
-        let publishes = chunk.iter().map(|_| {
-            outlet.basic_publish(exchange.as_str().into(), key.as_str().into(), options, &body, properties.clone())
+        let publishes = chunk.iter().map(|delivery| {
+            let properties = properties.clone();
+            let properties = match delivery.properties.message_id() {
+                Some(id) => properties.with_correlation_id(id.clone()),
+                None => properties,
+            };
+            outlet.basic_publish(exchange.as_str().into(), key.as_str().into(), options, &body, properties)
         });
         let confirms = try_join_all(publishes).await?;
         let last_tag = chunk.last().map_or(0, |delivery| delivery.delivery_tag);
@@ -97,7 +102,7 @@ fn outcome() -> Vec<u8> {
     br#"{"jobId":"job-0000000","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","status":"ARCHIVED","numPairs":1,"numArchived":1,"numErrors":0,"errors":[],"attempts":1,"receivedAt":"2026-01-01T00:00:00.000Z","startedAt":"2026-01-01T00:00:00.000Z","completedAt":"2026-01-01T00:00:00.000Z"}"#.to_vec()
 }
 
-/// The same as on the worker's outcomes.
+/// The same as on the worker's outcomes, but for the job's id.
 fn properties() -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert("x-job-status".into(), AMQPValue::LongString("ARCHIVED".into()));
@@ -107,7 +112,6 @@ fn properties() -> BasicProperties {
         .with_type("association-archive.outcome.v1".into())
         .with_app_id("association-archiver".into())
         .with_message_id("00000000-0000-5000-8000-000000000000".into())
-        .with_correlation_id("job-0000000".into())
         .with_timestamp(1_800_000_000)
         .with_headers(headers)
 }
