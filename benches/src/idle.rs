@@ -38,6 +38,8 @@ pub struct Idle {
     /// The program that was measured; a release is smaller.
     pub binary_mb: f64,
     pub lone_jobs: Vec<LoneJobs>,
+    /// Lone jobs through the bare pass-through: the broker's part of it.
+    pub lone_at_floor: Latency,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -65,6 +67,7 @@ pub async fn idle(arena: &Arena) -> Result<Idle> {
         idle_rss_mb: resident(arena).await? as f64 / 1e6,
         binary_mb: fs::metadata(&binary).with_context(|| binary.display().to_string())?.len() as f64 / 1e6,
         lone_jobs,
+        lone_at_floor: lone_at_floor(arena).await?,
     })
 }
 
@@ -112,6 +115,16 @@ async fn lone(arena: &Arena, linger: Duration, jobs: u64) -> Result<LoneJobs> {
         allowed_ms: millis(linger + FAR_SIDE + OWN_SHARE),
         latency,
     })
+}
+
+async fn lone_at_floor(arena: &Arena) -> Result<Latency> {
+    const JOBS: u64 = 300;
+    arena.renew(QueueKind::Quorum).await?;
+    let simulator = SimulatorProcess::start(&["--limit", "off", "--record", "off"]).await?;
+    let floor = Contestant::PassThrough.start(arena, &simulator, 1, &[])?;
+    let latency = Echo::open(arena).await?.lone_jobs(JOBS).await.with_context(|| floor.last_words())?;
+    stop(&floor).await?;
+    Ok(latency)
 }
 
 async fn stop(worker: &Running) -> Result<()> {

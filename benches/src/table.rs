@@ -55,6 +55,7 @@ pub fn print_idle(idle: &Idle) {
     for LoneJobs { linger_ms, far_side_ms, latency, .. } in &idle.lone_jobs {
         print_latency(&format!("linger {linger_ms} ms, HubSpot {far_side_ms} ms"), latency);
     }
+    print_latency("bare pass-through", &idle.lone_at_floor);
 }
 
 pub fn print_half_load(half: &HalfLoad) {
