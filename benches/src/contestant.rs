@@ -28,6 +28,9 @@ pub enum Contestant {
     Rival(String),
 }
 
+/// The worker's environment as its image and its unit have it: larger blocks go back to the system when they are freed.
+const MMAP_THRESHOLD: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
+
 /// A contestant at work.
 #[derive(Debug)]
 pub enum Running {
@@ -69,7 +72,8 @@ impl Contestant {
     ) -> Result<Running> {
         match self {
             Self::Worker | Self::CountedWorker => {
-                let mut builder = worker(arena, simulator, portals);
+                let (variable, bytes) = MMAP_THRESHOLD;
+                let mut builder = worker(arena, simulator, portals).variable(variable, bytes);
                 if *self == Self::CountedWorker {
                     builder = builder.program(find_binary("counted-worker", "COUNTED_WORKER_BIN")?);
                 }

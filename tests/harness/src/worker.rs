@@ -55,6 +55,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// A variable of its environment that is no setting.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.settings.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// Fixes the port of the admin endpoints, which is else a free one chosen at each start.
     #[must_use]
     pub fn admin_port(mut self, port: u16) -> Self {
