@@ -22,7 +22,7 @@ const OLDEST_IN_SIGHT: usize = 6;
 const NEWEST_IN_SIGHT: usize = 2;
 
 /// The multiples are of no less than this, so that there is a choice where a request holds few groups.
-const LEAST_IN_SIGHT: usize = 16;
+const LEAST_IN_SIGHT: usize = 4;
 
 /// All that waits in the lane, of which only a part is in sight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -180,9 +180,14 @@ fn bounds(cases: &[Figures]) -> Vec<Bound> {
     let held = of(|load| load.held == MOST && load.pairs_per_request != SMALL_REQUEST)
         .zip(of(|load| load.held == REFERENCE))
         .map(|(large, small)| Bound::at_most("engine, a pair at 1,000,000 held ÷ at 1,000", ratio(large, small), 1.5));
-    let lanes = of(|load| load.lanes == 100_000)
-        .zip(of(|load| load.lanes == 1 && load.pairs_per_request == SMALL_REQUEST))
-        .map(|(large, small)| Bound::at_most("engine, a pair in 100,000 lanes ÷ in one", ratio(large, small), 1.5));
+    let in_one = of(|load| load.lanes == 1 && load.pairs_per_request == SMALL_REQUEST);
+    let lanes = [
+        ("engine, a pair in 1,000 lanes ÷ in one", of(|load| load.lanes == 1_000)),
+        ("engine, a pair in 100,000 lanes ÷ in one", of(|load| load.lanes == 100_000)),
+    ];
+    let lanes = lanes.into_iter().filter_map(|(figure, of_lanes)| {
+        of_lanes.zip(in_one).map(|(large, small)| Bound::at_most(figure, ratio(large, small), 1.5))
+    });
     held.into_iter().chain(lanes).collect()
 }
 
