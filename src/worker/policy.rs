@@ -1,6 +1,7 @@
 //! The engine's policy, from the settings.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use crate::config::{AccountSettings, Credentials, RateLimit, Settings};
 use crate::engine::access::CredentialKind;
@@ -10,12 +11,16 @@ use crate::engine::pack::Caps;
 use crate::engine::retry::RetryPolicy;
 use crate::engine::{EnginePolicy, Waiting};
 
+/// The runtime's timers count in steps of this and ring up to two of them late, one on average.
+const TIMER_STEP: Duration = Duration::from_millis(1);
+
 /// What the engine works by. `waiting`: whether there is a broker to wait in.
 pub fn of_engine(settings: &Settings, waiting: Waiting) -> EnginePolicy {
     let retry = &settings.retry;
     EnginePolicy {
         caps: Caps { from: count(settings.batch.max_from), pairs: count(settings.batch.max_pairs) },
-        linger: settings.batch.linger,
+        // The setting is the longest wait, which a late timer must not lengthen.
+        linger: settings.batch.linger.saturating_sub(TIMER_STEP),
         retry: RetryPolicy {
             max_attempts: retry.max_attempts.get(),
             base_delay: retry.base_delay,
