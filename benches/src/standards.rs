@@ -51,7 +51,7 @@ pub fn of_idle(idle: &Idle) -> Vec<Bound> {
         Bound::at_most("RSS, idle, MB", idle.idle_rss_mb, 15.0),
     ];
     for lone in &idle.lone_jobs {
-        let figure = format!("a lone job's p99, linger {} ms, HubSpot {} ms", lone.linger_ms, lone.far_side_ms);
+        let figure = format!("a lone job's p99, linger {} ms, HubSpot {:.1} ms", lone.linger_ms, lone.far_side_ms);
         bounds.push(Bound::at_most(&figure, lone.latency.p99_ms, lone.allowed_ms));
     }
     bounds

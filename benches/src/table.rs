@@ -53,7 +53,7 @@ pub fn print_idle(idle: &Idle) {
     println!("  RSS, idle                   {:>8.1} MB", idle.idle_rss_mb);
     println!("  program                     {:>8.1} MB as built here", idle.binary_mb);
     for LoneJobs { linger_ms, far_side_ms, latency, .. } in &idle.lone_jobs {
-        print_latency(&format!("linger {linger_ms} ms, HubSpot {far_side_ms} ms"), latency);
+        print_latency(&format!("linger {linger_ms} ms, HubSpot {far_side_ms:.1} ms"), latency);
     }
     print_latency("bare pass-through", &idle.lone_at_floor);
 }

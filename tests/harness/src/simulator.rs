@@ -56,6 +56,12 @@ impl SimulatorProcess {
         Ok(response.error_for_status()?.json().await?)
     }
 
+    /// Asks whose a token is, as any client of HubSpot may; the answer comes after the latency that was set.
+    pub async fn identify(&self, token: &str) -> Result<Value> {
+        let request = self.http.get(format!("{}/account-info/v3/details", self.uri)).bearer_auth(token);
+        Ok(request.send().await?.error_for_status()?.json().await?)
+    }
+
     /// Replaces its scripted faults: `PUT /_sim/faults`.
     pub async fn put_faults(&self, faults: &Value) -> Result<()> {
         let response = self.http.put(format!("{}/_sim/faults", self.uri)).json(faults).send().await?;
