@@ -15,6 +15,8 @@ logs=$root/target/bite/logs
 export CARGO_TARGET_DIR=$root/target
 # A bug can make a test wait for ever.
 readonly LIMIT_SECONDS=${LIMIT_SECONDS:-300}
+# Some bugs are races, which a loaded machine may lose: a test that has passed is asked again.
+readonly TRIES=3
 # Histories of the simulation: enough for these bugs.
 export SEEDS=${SEEDS:-100}
 
@@ -89,8 +91,11 @@ for patch in "${patches[@]}"; do
     elif ! git -C "$tree" apply "$root/$patch" 2>"$logs/$name"; then
         verdict="? does not apply (target/bite/logs/$name)"
     else
-        status=0
-        run_tests "$logs/$name" "${arguments[@]}" || status=$?
+        for _ in $(seq "$TRIES"); do
+            status=0
+            run_tests "$logs/$name" "${arguments[@]}" || status=$?
+            [ "$status" = 0 ] || break
+        done
         case $status in
         0) verdict='NO' ;;
         1) verdict=yes ;;
