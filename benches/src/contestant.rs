@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use harness::keeper::Keeper;
@@ -12,6 +13,8 @@ use harness::{SimulatorProcess, Worker};
 
 use crate::arena::{Arena, EXCHANGE, JOBS, RESULTS_KEY};
 use crate::workload::FIRST_PORTAL;
+
+const STOP_LIMIT: Duration = Duration::from_secs(40);
 
 /// Never reached; the ceiling's case sets its own.
 const NO_CEILING: u32 = 1_000_000;
@@ -100,6 +103,16 @@ impl Contestant {
             .env("HUBSPOT_BASE_URL", simulator.uri())
             .env("HUBSPOT_ACCESS_TOKEN", "pat-bench");
         Process::start(self.name(), command, Keeper::start("contestant")?)
+    }
+}
+
+impl Running {
+    /// Ends it as an operator would; anything but 0 is an error.
+    pub async fn stop(&self) -> Result<()> {
+        self.term()?;
+        let code = self.wait(STOP_LIMIT).await?;
+        ensure!(code == 0, "it ended with code {code}\n{}", self.last_words());
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use harness::SimulatorProcess;
 use serde::Serialize;
 
@@ -11,7 +11,6 @@ use crate::contestant::Contestant;
 use crate::echo::{Echo, Latency};
 
 const SPAN: Duration = Duration::from_secs(10);
-const STOP_LIMIT: Duration = Duration::from_secs(40);
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,8 +27,6 @@ pub async fn half_load(arena: &Arena, contestant: &Contestant, jobs_per_second: 
     let running = contestant.start(arena, &simulator, 1, &[])?;
     let rate = jobs_per_second / 2.0;
     let latency = Echo::open(arena).await?.steady_load(rate, SPAN).await.with_context(|| running.last_words())?;
-    running.term()?;
-    let code = running.wait(STOP_LIMIT).await?;
-    ensure!(code == 0, "it ended with code {code}\n{}", running.last_words());
+    running.stop().await?;
     Ok(HalfLoad { contestant: contestant.name().to_owned(), jobs_per_second: rate, latency })
 }

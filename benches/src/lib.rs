@@ -6,7 +6,8 @@
 //! - [`measure`]: one contestant, one run
 //! - [`duel`]: contestants in turns, again and again
 //! - [`ceiling`]: the worker under a rate limit
-//! - [`idle`], [`half_load`], [`echo`]: how long jobs take, and what the worker costs when it has nothing to do
+//! - [`idle`]: what the worker costs when it has nothing to do
+//! - [`echo`], [`lone`], [`half_load`]: how long jobs take
 //! - [`allocations`]: allocations a job
 //! - [`pinning`]: cores of their own, where there are enough
 //! - [`steady`]: the engine alone at a constant load
@@ -22,6 +23,7 @@ pub mod duel;
 pub mod echo;
 pub mod half_load;
 pub mod idle;
+pub mod lone;
 pub mod measure;
 pub mod pinning;
 pub mod report;

@@ -7,12 +7,12 @@ use harness::process::Process;
 use serde::Serialize;
 
 use crate::arena::Gauge;
+use crate::contestant::Running;
 use crate::workload::Workload;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// A contestant that has not finished by then is stuck.
 const RUN_LIMIT: Duration = Duration::from_secs(240);
-const STOP_LIMIT: Duration = Duration::from_secs(40);
 
 /// What a run has cost.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -27,7 +27,7 @@ pub struct Sample {
 
 /// Watches a contestant that has just been started at its work, then stops it and takes its exit code for part of the
 /// result.
-pub async fn measure(workload: &Workload, gauge: &Gauge, process: &Process) -> Result<Sample> {
+pub async fn measure(workload: &Workload, gauge: &Gauge, process: &Running) -> Result<Sample> {
     let began = first_taken(workload, gauge, process).await?;
     let end = began + RUN_LIMIT;
     while gauge.levels().await?.results < workload.jobs {
@@ -38,9 +38,7 @@ pub async fn measure(workload: &Workload, gauge: &Gauge, process: &Process) -> R
     let seconds = began.elapsed().as_secs_f64();
     let cpu_micros = settled_cpu(process).await?;
     let peak_rss = process.peak_rss_bytes()?;
-    process.term()?;
-    let code = process.wait(STOP_LIMIT).await?;
-    ensure!(code == 0, "it ended with code {code}\n{}", process.last_words());
+    process.stop().await?;
     Ok(Sample {
         seconds,
         jobs_per_second: workload.jobs as f64 / seconds,

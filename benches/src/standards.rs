@@ -50,9 +50,9 @@ pub fn of_idle(idle: &Idle) -> Vec<Bound> {
         Bound::at_most("start to first request, ms", idle.start_up_ms.median, 300.0),
         Bound::at_most("RSS, idle, MB", idle.idle_rss_mb, 15.0),
     ];
-    for lone in &idle.lone_jobs {
+    for lone in &idle.lone.worker {
         let figure = format!("a lone job's p99, linger {} ms, HubSpot {:.1} ms", lone.linger_ms, lone.far_side_ms);
-        bounds.push(Bound::at_most(&figure, lone.latency.p99_ms, lone.allowed_ms));
+        bounds.push(Bound::at_most(&figure, lone.latency.p99_ms.median, lone.allowed_ms));
     }
     bounds
 }

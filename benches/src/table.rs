@@ -4,7 +4,8 @@ use crate::ceiling::Limited;
 use crate::duel::{Case, Standing};
 use crate::echo::Latency;
 use crate::half_load::HalfLoad;
-use crate::idle::{Idle, LoneJobs};
+use crate::idle::Idle;
+use crate::lone::{LoneJobs, Turns};
 use crate::measure::Sample;
 use crate::spread::Spread;
 
@@ -52,10 +53,15 @@ pub fn print_idle(idle: &Idle) {
     println!("  start to first request      {:>28} ms, the broker being there", spread(&idle.start_up_ms, 0));
     println!("  RSS, idle                   {:>8.1} MB", idle.idle_rss_mb);
     println!("  program                     {:>8.1} MB as built here", idle.binary_mb);
-    for LoneJobs { linger_ms, far_side_ms, latency, .. } in &idle.lone_jobs {
-        print_latency(&format!("linger {linger_ms} ms, HubSpot {far_side_ms:.1} ms"), latency);
+    for LoneJobs { linger_ms, far_side_ms, latency, .. } in &idle.lone.worker {
+        print_turns(&format!("linger {linger_ms} ms, HubSpot {far_side_ms:.1} ms"), latency);
     }
-    print_latency("bare pass-through", &idle.lone_at_floor);
+    print_turns("bare pass-through", &idle.lone.floor);
+}
+
+fn print_turns(what: &str, Turns { turns, jobs_a_turn, p50_ms, p99_ms }: &Turns) {
+    let (p50, p99) = (spread(p50_ms, 1), spread(p99_ms, 1));
+    println!("  a lone job, {what}: p50 {p50} ms, p99 {p99} ms, {turns} turns of {jobs_a_turn}");
 }
 
 pub fn print_half_load(half: &HalfLoad) {
