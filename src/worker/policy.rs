@@ -11,8 +11,8 @@ use crate::engine::pack::Caps;
 use crate::engine::retry::RetryPolicy;
 use crate::engine::{EnginePolicy, Waiting};
 
-/// The runtime's timers count in steps of this and ring up to two of them late, one on average.
-const TIMER_STEP: Duration = Duration::from_millis(1);
+/// The runtime's timers and the system's wait both count in milliseconds and round up: so late may an alarm ring.
+const LATEST_ALARM: Duration = Duration::from_millis(2);
 
 /// What the engine works by. `waiting`: whether there is a broker to wait in.
 pub fn of_engine(settings: &Settings, waiting: Waiting) -> EnginePolicy {
@@ -20,7 +20,7 @@ pub fn of_engine(settings: &Settings, waiting: Waiting) -> EnginePolicy {
     EnginePolicy {
         caps: Caps { from: count(settings.batch.max_from), pairs: count(settings.batch.max_pairs) },
         // The setting is the longest wait, which a late timer must not lengthen.
-        linger: settings.batch.linger.saturating_sub(TIMER_STEP),
+        linger: settings.batch.linger.saturating_sub(LATEST_ALARM),
         retry: RetryPolicy {
             max_attempts: retry.max_attempts.get(),
             base_delay: retry.base_delay,
