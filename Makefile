@@ -14,7 +14,7 @@ demo: ## 20,000 jobs through a throwaway broker, the worker and a simulated HubS
 test: tools ## everything: unit, property, simulation, a real RabbitMQ, the built programs
 	cargo build --workspace --bins --locked
 	cargo test --workspace --locked
-	cargo test --locked --test chaos -- $(CHAOS_AT_ONCE)
+	cargo test --workspace --locked --test chaos -- $(CHAOS_AT_ONCE)
 	deploy/check.sh
 
 # Cases that wait more than they work.
@@ -53,8 +53,8 @@ bite: broker ## seeds the bugs of tests/bite one at a time, and sees a test fail
 
 chaos: broker ## every fault on real brokers, the slow ones too, then MINUTES=3 of random ones, which SEED repeats
 	cargo build --workspace --bins --locked
-	cargo test --locked --test chaos -- $(CHAOS_AT_ONCE) --include-ignored --skip marathon:: --skip soak::
-	MINUTES=$(MINUTES) SEED=$(SEED) cargo test --locked --test chaos -- --ignored --nocapture marathon::
+	cargo test --workspace --locked --test chaos -- $(CHAOS_AT_ONCE) --include-ignored --skip marathon:: --skip soak::
+	MINUTES=$(MINUTES) SEED=$(SEED) cargo test --workspace --locked --test chaos -- --ignored --nocapture marathon::
 
 soak: ## the worker under random faults for MINUTES=30: whether anything grows
 	MINUTES=$(MINUTES) SEED=$(SEED) deploy/soak.sh
