@@ -14,4 +14,4 @@ export MINUTES="${MINUTES:-30}" SEED="${SEED:-}"
 # As the image and the unit have it: without, the allocator keeps the buffers of some lost connections, tens of megabytes.
 export MALLOC_MMAP_THRESHOLD_=131072
 export ARCHIVER_BIN="$PWD/$built/association-archiver" HUBSPOT_SIMULATOR_BIN="$PWD/$built/hubspot-simulator"
-exec cargo test --locked --test chaos -- --ignored --exact --nocapture soak::nothing_grows_in_a_worker_that_runs_for_long
+exec cargo test --workspace --locked --test chaos -- --ignored --exact --nocapture soak::nothing_grows_in_a_worker_that_runs_for_long
