@@ -5,9 +5,9 @@
 pub mod cli;
 pub mod config;
 
+pub use policy::{contract, engine};
+
 pub mod amqp;
-pub mod contract;
-pub mod engine;
 pub mod hubspot;
 pub mod worker;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::window::Window;
+use crate::contract::refusal::Refusal;
 use crate::contract::time;
 use crate::engine::clock::Now;
-use crate::engine::refusal::Refusal;
 
 /// Pairs that were not archived in the last minutes, counted by the category their outcomes gave.
 #[derive(Debug, Default)]
@@ -113,8 +113,8 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::refusal::WorkerCategory;
     use crate::engine::clock::Tick;
-    use crate::engine::refusal::WorkerCategory;
     use jiff::Timestamp;
 
     fn at(minutes: u32) -> Now {

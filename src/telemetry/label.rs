@@ -1,9 +1,9 @@
 //! The labels of metrics: only sets that are closed when the program is compiled.
 
 use crate::contract::outcome::Status;
+use crate::contract::refusal::{Source, WorkerCategory};
 use crate::engine::command::{CallResult, Sealed};
 use crate::engine::pause::{PauseKind, Tier};
-use crate::engine::refusal::{Source, WorkerCategory};
 use crate::engine::verdict::{Policy, Transient};
 
 /// A label and all its values.

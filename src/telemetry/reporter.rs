@@ -10,8 +10,8 @@ use super::heartbeat::Heartbeat;
 use super::metrics::Metrics;
 use super::snapshot::{BrokerState, Snapshot};
 use super::throughput::{Done, Throughput};
+use crate::contract::refusal::Refusal;
 use crate::engine::clock::{Now, Tick};
-use crate::engine::refusal::Refusal;
 use crate::engine::status::Status;
 
 /// Owned by the worker's loop.
@@ -87,7 +87,7 @@ impl Reporter {
 mod tests {
     use super::*;
     use crate::contract::outcome::Status as OutcomeStatus;
-    use crate::engine::refusal::WorkerCategory;
+    use crate::contract::refusal::WorkerCategory;
     use jiff::Timestamp;
 
     #[test]

@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use crate::contract::ids::{AccountIndex, PortalId};
-use crate::engine::refusal::{Refusal, WorkerCategory};
+use crate::contract::refusal::{Refusal, WorkerCategory};
 
 /// The configured portals, in the order of the settings.
 #[derive(Clone, Debug)]

@@ -16,9 +16,9 @@ use crate::contract::message::{
 };
 use crate::contract::object_type::TypeText;
 use crate::contract::outcome::{Ending, Outcome};
+use crate::contract::refusal::Refusal;
 use crate::contract::time;
 use crate::engine::command::{Parked, Settled};
-use crate::engine::refusal::Refusal;
 
 /// Who asked, and the name of the answer.
 #[derive(Clone, Debug)]

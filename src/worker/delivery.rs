@@ -12,8 +12,8 @@ use crate::contract::ids::JobId;
 use crate::contract::job::{self, Envelope, Job, JobLimits, Malformed};
 use crate::contract::message::{BodyDigest, MessageId, REDRIVEN};
 use crate::contract::object_type::TypeText;
+use crate::contract::refusal::{Refusal, WorkerCategory};
 use crate::engine::command::{Carried, NewJob};
-use crate::engine::refusal::{Refusal, WorkerCategory};
 
 /// What must be kept of a job's message until it is answered.
 #[derive(Debug)]

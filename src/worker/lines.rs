@@ -10,8 +10,8 @@ use crate::contract::ids::{JobId, PortalId};
 use crate::contract::job::{self, Envelope, Job, JobLimits, Malformed};
 use crate::contract::object_type::TypeText;
 use crate::contract::outcome::{Ending, Outcome};
+use crate::contract::refusal::{Refusal, WorkerCategory};
 use crate::engine::command::{Carried, NewJob, Settled};
-use crate::engine::refusal::{Refusal, WorkerCategory};
 
 /// What must be kept of a line until it is answered.
 #[derive(Debug)]

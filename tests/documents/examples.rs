@@ -8,7 +8,7 @@ use association_archiver::contract::association::{Pair, RecordId};
 use association_archiver::contract::ids::JobId;
 use association_archiver::contract::job::{Envelope, JobLimits, parse};
 use association_archiver::contract::outcome::{Ending, Outcome, PairError};
-use association_archiver::engine::refusal::Refusal;
+use association_archiver::contract::refusal::Refusal;
 use jiff::Timestamp;
 use serde_json::Value;
 

@@ -7,8 +7,8 @@ use association_archiver::contract::message::{
     REJECTED_AT, TRACE_CONTEXT,
 };
 use association_archiver::contract::outcome::Status;
+use association_archiver::contract::refusal::WorkerCategory;
 use association_archiver::engine::pause::PauseKind;
-use association_archiver::engine::refusal::WorkerCategory;
 
 use crate::corpus::{Document, nothing_wrong};
 use crate::examples::real_outcome;

@@ -8,7 +8,7 @@ use association_archiver::contract::association::{Pair, RecordId};
 use association_archiver::contract::ids::JobId;
 use association_archiver::contract::object_type::TypeText;
 use association_archiver::contract::outcome::{Ending, Outcome, PairError};
-use association_archiver::engine::refusal::{Refusal, WorkerCategory};
+use association_archiver::contract::refusal::{Refusal, WorkerCategory};
 use jiff::Timestamp;
 use serde_json::Value;
 

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use association_archiver::contract::association::{Pair, RecordId};
-use association_archiver::engine::refusal::Refusal;
+use association_archiver::contract::refusal::Refusal;
+use association_archiver::contract::text::{MESSAGE_MAX_BYTES, TEXT_MAX_BYTES};
 use association_archiver::engine::reply::{Answer, Body, Headers, Reply, RetryAfter};
 use association_archiver::engine::verdict::{AccountPauseKind, Judgement, LanePauseKind, PairVerdict, judge};
 use jiff::Timestamp;
@@ -138,15 +139,15 @@ fn check_verdict(pair: Pair, verdict: &PairVerdict, may_archive: bool, text: &st
 }
 
 fn check_texts(refusal: &Refusal) {
-    assert!((1..=Refusal::MAX_MESSAGE_BYTES).contains(&refusal.message.len()));
-    assert!(refusal.source.category().len() <= Refusal::MAX_TEXT_BYTES);
-    assert!(refusal.sub_category.as_ref().is_none_or(|text| text.len() <= Refusal::MAX_TEXT_BYTES));
-    assert!(refusal.correlation_id.as_ref().is_none_or(|text| text.len() <= Refusal::MAX_TEXT_BYTES));
+    assert!((1..=MESSAGE_MAX_BYTES).contains(&refusal.message.len()));
+    assert!(refusal.source.category().len() <= TEXT_MAX_BYTES);
+    assert!(refusal.sub_category.as_ref().is_none_or(|text| text.len() <= TEXT_MAX_BYTES));
+    assert!(refusal.correlation_id.as_ref().is_none_or(|text| text.len() <= TEXT_MAX_BYTES));
 }
 
 fn check_headers(headers: &Headers) {
     for text in [&headers.correlation_id, &headers.cf_ray].into_iter().flatten() {
-        assert!((1..=Refusal::MAX_TEXT_BYTES).contains(&text.len()));
+        assert!((1..=TEXT_MAX_BYTES).contains(&text.len()));
     }
     if let Some(after) = headers.retry_after {
         for now in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use association_archiver::contract::association::{Pair, Removal};
 use association_archiver::contract::ids::AccountIndex;
 use association_archiver::contract::outcome::{Ending, PairError};
+use association_archiver::contract::refusal::{Source, WorkerCategory};
 use association_archiver::engine::access::CredentialKind;
 use association_archiver::engine::backlog::JobKey;
 use association_archiver::engine::command::{
     ArchiveCall, CallKey, CallResult, Carried, LaneId, Parked, Sealed, Settled,
 };
-use association_archiver::engine::refusal::{Source, WorkerCategory};
 use association_archiver::engine::reply::Reply;
 use association_archiver::engine::{Engine, Remains, Waiting};
 use hashbrown::{HashMap, HashSet};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use association_archiver::contract::association::{LabelCategory, Pair, Removal};
 use association_archiver::contract::outcome::{Ending, PairError};
+use association_archiver::contract::refusal::{Refusal, Source, WorkerCategory};
 use association_archiver::engine::command::Settled;
-use association_archiver::engine::refusal::{Refusal, Source, WorkerCategory};
 use hashbrown::HashSet;
 use hubspot_simulator::association::{self, Associations};
 use hubspot_simulator::sighting::Violation;

@@ -10,7 +10,7 @@ use crate::contract::message::{
     REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT,
 };
 use crate::contract::outcome::Status;
-use crate::engine::refusal::WorkerCategory;
+use crate::contract::refusal::WorkerCategory;
 
 /// Version of the AMQP bindings.
 const BINDINGS: &str = "0.3.0";

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::contract::outcome::Status;
+use crate::contract::refusal::WorkerCategory;
 use crate::contract::text::{MESSAGE_MAX_BYTES, TEXT_MAX_BYTES};
-use crate::engine::refusal::WorkerCategory;
 
 /// RFC 3339 in UTC with milliseconds.
 const TIME: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$";

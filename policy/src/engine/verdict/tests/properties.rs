@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::*;
+use crate::contract::text::{MESSAGE_MAX_BYTES, TEXT_MAX_BYTES};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
@@ -142,11 +143,11 @@ fn check_verdict(pair: Pair, verdict: &PairVerdict, words: &Words<'_>, may_archi
 }
 
 fn check_texts(refusal: &Refusal) -> Result<(), TestCaseError> {
-    prop_assert!(refusal.message.len() <= Refusal::MAX_MESSAGE_BYTES);
+    prop_assert!(refusal.message.len() <= MESSAGE_MAX_BYTES);
     prop_assert!(!refusal.message.is_empty());
-    prop_assert!(refusal.source.category().len() <= Refusal::MAX_TEXT_BYTES);
-    prop_assert!(refusal.sub_category.as_ref().is_none_or(|text| text.len() <= Refusal::MAX_TEXT_BYTES));
-    prop_assert!(refusal.correlation_id.as_ref().is_none_or(|text| text.len() <= Refusal::MAX_TEXT_BYTES));
+    prop_assert!(refusal.source.category().len() <= TEXT_MAX_BYTES);
+    prop_assert!(refusal.sub_category.as_ref().is_none_or(|text| text.len() <= TEXT_MAX_BYTES));
+    prop_assert!(refusal.correlation_id.as_ref().is_none_or(|text| text.len() <= TEXT_MAX_BYTES));
     Ok(())
 }
 

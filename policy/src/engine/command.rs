@@ -11,13 +11,13 @@ use smallvec::SmallVec;
 
 use super::backlog::JobKey;
 use super::pause::{PauseKind, Tier};
-use super::refusal::Refusal;
 use super::verdict::{Policy, Transient};
 use crate::contract::association::{Pair, Removal};
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::Ask;
 use crate::contract::object_type::ObjectType;
 use crate::contract::outcome::Ending;
+use crate::contract::refusal::Refusal;
 
 new_key_type! {
     /// One request on the wire.

@@ -1,6 +1,7 @@
 //! Every row of the table, for answers that say nothing of single records.
 
 use super::*;
+use crate::contract::text::TEXT_MAX_BYTES;
 
 #[test]
 fn a_success_without_a_body_is_complete_whatever_its_code() {
@@ -213,7 +214,7 @@ fn scopes_are_bounded_in_number_and_length() {
     let Judgement::PauseLane(pause) = judge_json(403, &body, &three()) else { panic!("the lane is not paused") };
     let LanePauseKind::MissingScopes(kept) = pause.kind else { panic!("{pause:?}") };
     assert_eq!(kept.len(), LanePauseKind::MAX_SCOPES);
-    assert!(kept.iter().all(|scope| scope.len() == Refusal::MAX_TEXT_BYTES));
+    assert!(kept.iter().all(|scope| scope.len() == TEXT_MAX_BYTES));
 }
 
 #[test]

@@ -11,7 +11,6 @@ use super::engine::{Call, Engine, Subject, Waiting};
 use super::lane::{Allowance, Batch, Return, Suspects, Trial};
 use super::ledger::Leaving;
 use super::pause::{PauseKind, Tier};
-use super::refusal::{Refusal, WorkerCategory};
 use super::reply::Reply;
 use super::retry::BREAKER_FAILURES;
 use super::verdict::{
@@ -19,6 +18,7 @@ use super::verdict::{
     Transient, judge,
 };
 use crate::contract::ids::AccountIndex;
+use crate::contract::refusal::{Refusal, WorkerCategory};
 
 /// Jobs of an account that is told to come back later than this wait in the broker, and `/status` says until when.
 const LONGEST_THROTTLE_IN_HAND: Duration = Duration::from_secs(60);

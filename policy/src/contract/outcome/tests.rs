@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::contract::association::RecordId;
-use crate::engine::refusal::{Source, WorkerCategory};
+use crate::contract::refusal::{Source, WorkerCategory};
 
 /// An outcome as a strict consumer reads it.
 #[derive(Deserialize, PartialEq, Debug)]

@@ -11,10 +11,10 @@ use super::backlog::{JobKey, LaneKey, NodeKey};
 use super::clock::Tick;
 use super::command::{CallKey, Carried, Settled};
 use super::pause::Tier;
-use super::refusal::{Refusal, WorkerCategory};
 use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
 use crate::contract::outcome::{Ending, PairError};
+use crate::contract::refusal::{Refusal, WorkerCategory};
 
 /// All jobs in hand.
 pub type Ledger = SlotMap<JobKey, Job>;

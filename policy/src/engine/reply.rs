@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::engine::refusal::{Refusal, cut};
+use crate::contract::text::{TEXT_MAX_BYTES, cut};
 
 /// What came back for one request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,9 +47,9 @@ pub enum Silence {
 pub struct Headers {
     pub retry_after: Option<RetryAfter>,
     pub rate: RateHeaders,
-    /// At most [`Refusal::MAX_TEXT_BYTES`].
+    /// At most [`TEXT_MAX_BYTES`].
     pub correlation_id: Option<Box<str>>,
-    /// Name of the request at HubSpot's edge, at most [`Refusal::MAX_TEXT_BYTES`].
+    /// Name of the request at HubSpot's edge, at most [`TEXT_MAX_BYTES`].
     pub cf_ray: Option<Box<str>>,
 }
 
@@ -80,8 +80,7 @@ impl Headers {
     pub fn read<'a>(lookup: impl Fn(&'static str) -> Option<&'a [u8]>) -> Self {
         let text = |name| lookup(name).and_then(|value| str::from_utf8(value).ok()).map(str::trim);
         let number = |name| text(name).and_then(digits);
-        let short =
-            |name| text(name).filter(|value| !value.is_empty()).map(|value| cut(value, Refusal::MAX_TEXT_BYTES));
+        let short = |name| text(name).filter(|value| !value.is_empty()).map(|value| cut(value, TEXT_MAX_BYTES).into());
         Self {
             retry_after: text("retry-after").and_then(RetryAfter::parse),
             rate: RateHeaders {
@@ -192,8 +191,8 @@ mod tests {
     fn long_names_are_cut() {
         let long = "r".repeat(5_000);
         let headers = read(&[("cf-ray", &long), ("x-hubspot-correlation-id", &long)]);
-        assert_eq!(headers.cf_ray.map(|ray| ray.len()), Some(Refusal::MAX_TEXT_BYTES));
-        assert_eq!(headers.correlation_id.map(|id| id.len()), Some(Refusal::MAX_TEXT_BYTES));
+        assert_eq!(headers.cf_ray.map(|ray| ray.len()), Some(TEXT_MAX_BYTES));
+        assert_eq!(headers.correlation_id.map(|id| id.len()), Some(TEXT_MAX_BYTES));
     }
 
     #[test]

@@ -419,13 +419,15 @@ impl Serialize for PauseKind {
     }
 }
 
-pub(crate) fn write_time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+/// For `serialize_with`: RFC 3339 with milliseconds, as in outcomes.
+pub fn write_time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     let mut text = Vec::with_capacity(24);
     time::write(*time, &mut text);
     serializer.serialize_str(&String::from_utf8_lossy(&text))
 }
 
-pub(crate) fn write_time_or_null<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+/// As [`write_time`], `null` where the time is not known.
+pub fn write_time_or_null<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => write_time(time, serializer),
         None => serializer.serialize_none(),

@@ -18,7 +18,6 @@ pub mod pause;
 
 mod conclude;
 mod operator;
-pub mod refusal;
 pub mod retry;
 mod standstill;
 pub mod verdict;

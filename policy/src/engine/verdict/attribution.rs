@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::contract::association::{Pair, RecordId};
-use crate::engine::refusal::Refusal;
+use crate::contract::refusal::Refusal;
 use crate::engine::verdict::body::{Charge, Envelope, Fault, MAX_CHARGES, Named};
 use crate::engine::verdict::wording::Wording;
 use crate::engine::verdict::{Judgement, PairVerdict};

@@ -11,8 +11,8 @@ use super::clock::{Stopwatch, Tick};
 use super::command::LaneId;
 use super::pack::Caps;
 use super::pause::Pause;
-use super::refusal::Refusal;
 use crate::contract::association::{Pair, Removal};
+use crate::contract::refusal::Refusal;
 
 new_key_type! {
     /// A batch in hand: on the wire, or waiting to go again.

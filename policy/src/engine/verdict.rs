@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::engine::refusal::Refusal;
+use crate::contract::refusal::Refusal;
 use crate::engine::reply::RetryAfter;
 
 mod attribution;

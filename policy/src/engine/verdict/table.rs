@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::contract::association::Pair;
-use crate::engine::refusal::{Refusal, cut};
+use crate::contract::refusal::Refusal;
+use crate::contract::text::{TEXT_MAX_BYTES, cut};
 use crate::engine::reply::{Answer, Reply, Silence};
 use crate::engine::verdict::attribution::{judge_partial, judge_refused, refuse_request};
 use crate::engine::verdict::body::{Content, Envelope, Fault, State};
@@ -135,7 +136,7 @@ impl Case<'_> {
             return self.pause_lane(LanePauseKind::Forbidden);
         };
         let scopes = fault.scopes(LanePauseKind::MAX_SCOPES);
-        let scopes = scopes.into_iter().map(|scope| cut(scope, Refusal::MAX_TEXT_BYTES)).collect();
+        let scopes = scopes.into_iter().map(|scope| cut(scope, TEXT_MAX_BYTES).into()).collect();
         self.pause_lane(LanePauseKind::MissingScopes(scopes))
     }
 

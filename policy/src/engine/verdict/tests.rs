@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::contract::association::{Pair, RecordId};
-use crate::engine::refusal::{Source, WorkerCategory};
+use crate::contract::refusal::{Source, WorkerCategory};
 use crate::engine::reply::{Answer, Body, Headers, Reply, RetryAfter, Silence};
 
 mod errors;

@@ -14,8 +14,8 @@ use super::engine::{Engine, Waiting};
 use super::lane::Lane;
 use super::ledger::{Job, Leaving};
 use super::pause::{Pause, PauseKind, Tier};
-use super::refusal::{Refusal, WorkerCategory};
 use crate::contract::ids::AccountIndex;
+use crate::contract::refusal::{Refusal, WorkerCategory};
 
 /// Most pairs of a standing lane, and jobs of a standing account, that stay in hand to find out whether it goes on.
 const RESERVE: usize = 100;

@@ -6,5 +6,6 @@ pub mod job;
 pub mod message;
 pub mod object_type;
 pub mod outcome;
+pub mod refusal;
 pub mod text;
 pub mod time;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::refusal::{Refusal, WorkerCategory};
+use crate::contract::refusal::{Refusal, WorkerCategory};
 use crate::engine::reply::{Answer, Silence};
 use crate::engine::verdict::body::{Charge, Fault};
 

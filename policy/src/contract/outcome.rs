@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use super::association::Pair;
 use super::ids::{JobId, PortalId};
 use super::object_type::TypeText;
+use super::refusal::Refusal;
 use super::text::{MESSAGE_MAX_BYTES, TEXT_MAX_BYTES};
 use super::time;
-use crate::engine::refusal::Refusal;
 
 /// The outcome of one job.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,9 +1,11 @@
 //! Why a pair was not archived, in the words an outcome gives to its producer.
 
+use super::text::{MESSAGE_MAX_BYTES, TEXT_MAX_BYTES, cut};
+
 /// Why a pair was not archived, in HubSpot's words or ours; shared by all pairs it holds for.
 ///
 /// Texts are cut at a character boundary when the refusal is made: the message at
-/// [`Refusal::MAX_MESSAGE_BYTES`], every other text at [`Refusal::MAX_TEXT_BYTES`].
+/// [`MESSAGE_MAX_BYTES`], every other text at [`TEXT_MAX_BYTES`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
     pub source: Source,
@@ -46,17 +48,15 @@ pub enum WorkerCategory {
 }
 
 impl Refusal {
-    pub const MAX_MESSAGE_BYTES: usize = 500;
-    pub const MAX_TEXT_BYTES: usize = 128;
     /// Stands for the category that HubSpot did not give.
     pub const NO_CATEGORY: &str = "UNKNOWN";
 
     /// A refusal in HubSpot's words, not retryable.
     pub fn hubspot(category: &str, message: &str, http_status: u16) -> Self {
         Self {
-            source: Source::Hubspot { category: cut(category, Self::MAX_TEXT_BYTES) },
+            source: Source::Hubspot { category: cut(category, TEXT_MAX_BYTES).into() },
             sub_category: None,
-            message: cut(message, Self::MAX_MESSAGE_BYTES),
+            message: cut(message, MESSAGE_MAX_BYTES).into(),
             http_status: Some(http_status),
             correlation_id: None,
             retryable: false,
@@ -68,7 +68,7 @@ impl Refusal {
         Self {
             source: Source::Worker(category),
             sub_category: None,
-            message: cut(message, Self::MAX_MESSAGE_BYTES),
+            message: cut(message, MESSAGE_MAX_BYTES).into(),
             http_status: None,
             correlation_id: None,
             retryable: category.retryable(),
@@ -76,12 +76,12 @@ impl Refusal {
     }
 
     pub fn with_sub_category(mut self, sub_category: Option<&str>) -> Self {
-        self.sub_category = sub_category.map(|text| cut(text, Self::MAX_TEXT_BYTES));
+        self.sub_category = sub_category.map(|text| cut(text, TEXT_MAX_BYTES).into());
         self
     }
 
     pub fn with_correlation_id(mut self, correlation_id: Option<&str>) -> Self {
-        self.correlation_id = correlation_id.map(|text| cut(text, Self::MAX_TEXT_BYTES));
+        self.correlation_id = correlation_id.map(|text| cut(text, TEXT_MAX_BYTES).into());
         self
     }
 
@@ -138,15 +138,6 @@ impl WorkerCategory {
             Self::RetriesExhausted | Self::Unattributed | Self::AccountRefused => true,
         }
     }
-}
-
-/// The longest start of `text` that has at most `max_bytes` bytes and ends at a character boundary.
-pub(crate) fn cut(text: &str, max_bytes: usize) -> Box<str> {
-    let mut end = text.len().min(max_bytes);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].into()
 }
 
 #[cfg(test)]
