@@ -31,11 +31,12 @@ bench: bench-programs ## speed, cost, latency, memory and the use of a ceiling, 
 bench-all: bench-programs ## also one factor at a time, fifteen intervals of HubSpot's own ceiling, a million jobs queued
 	target/quick/throughput --all --rounds 3 $(BENCH)
 
-bench-rivals: bench-programs ## worker and floor beside the same job hand-written in Node and Python (needs npm and python3-venv)
+bench-rivals: bench-programs ## worker and floor beside the same job hand-written in Go, Node and Python (needs go 1.24, npm, python3-venv)
+	go build -C benches/rivals/go -o build/archiver .
 	npm install --prefix benches/rivals/node --no-audit --no-fund --silent
 	test -x benches/rivals/python/venv/bin/pip || python3 -m venv benches/rivals/python/venv
 	benches/rivals/python/venv/bin/pip install --quiet --requirement benches/rivals/python/requirements.txt
-	target/quick/throughput --only base --rivals node,python $(BENCH)
+	target/quick/throughput --only base --rivals go,node,python $(BENCH)
 
 bench-engine: ## the engine alone: a pair's cost whatever is held, its allocations and its instructions
 	@benches/install-valgrind.sh

@@ -28,7 +28,7 @@ async fn counted(arena: &Arena, jobs: u64) -> Result<f64> {
     let simulator = SimulatorProcess::start(&["--limit", "off", "--record", "off"]).await?;
     let gauge = arena.gauge().await?;
     let worker = Contestant::CountedWorker.start(arena, &simulator, workload.portals, &[])?;
-    measure(&workload, &gauge, &worker).await?;
+    measure(arena, &workload, &gauge, &worker).await?;
     let count = eventually(LAST_LINE, "the count of allocations", async || {
         Ok(worker.stderr().lines().find_map(|line| line.strip_prefix(COUNTED).map(str::to_owned)))
     });

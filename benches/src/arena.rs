@@ -64,6 +64,11 @@ impl Arena {
         self.cores
     }
 
+    /// CPU time that the broker has used since its start, in microseconds.
+    pub fn broker_cpu_micros(&self) -> Result<u64> {
+        self.broker.cpu_micros()
+    }
+
     pub async fn version(&self) -> Result<String> {
         Ok(self.broker.ctl(&["version"]).await?.trim().to_owned())
     }

@@ -70,7 +70,7 @@ pub async fn limited(arena: &Arena, workload: Workload, ceiling: Ceiling) -> Res
         ("rate_limit.interval", format!("{}s", ceiling.interval.as_secs())),
     ];
     let worker = Contestant::Worker.start(arena, &simulator, workload.portals, &settings)?;
-    let sample = measure(&workload, &gauge, &worker).await?;
+    let sample = measure(arena, &workload, &gauge, &worker).await?;
     arena.emptied(workload.jobs).await?;
     let state: State = serde_json::from_value(simulator.state().await?)?;
     ensure!(state.pairs_archived_repeatedly == Some(0), "pairs were archived twice");

@@ -11,7 +11,7 @@ use harness::process::{Process, find_binary};
 use harness::worker::WorkerBuilder;
 use harness::{SimulatorProcess, Worker};
 
-use crate::arena::{Arena, EXCHANGE, JOBS, RESULTS_KEY};
+use crate::arena::{Arena, EXCHANGE, JOBS, RESULTS, RESULTS_KEY};
 use crate::workload::FIRST_PORTAL;
 
 const STOP_LIMIT: Duration = Duration::from_secs(40);
@@ -100,6 +100,7 @@ impl Contestant {
             .env("EXCHANGE", EXCHANGE)
             .env("JOBS_QUEUE", JOBS)
             .env("RESULTS_KEY", RESULTS_KEY)
+            .env("RESULTS_QUEUE", RESULTS)
             .env("HUBSPOT_BASE_URL", simulator.uri())
             .env("HUBSPOT_ACCESS_TOKEN", "pat-bench");
         Process::start(self.name(), command, Keeper::start("contestant")?)

@@ -37,6 +37,7 @@ pub struct Standing {
     pub contestant: String,
     pub jobs_per_second: Spread,
     pub cpu_micros_per_job: Spread,
+    pub broker_cpu_micros_per_job: Spread,
     pub peak_rss_mb: Spread,
     /// Requests to the simulator; 0 for the pass-through.
     pub requests: Spread,
@@ -76,7 +77,7 @@ async fn one(arena: &Arena, case: &Case, contestant: &Contestant) -> Result<(Sam
     let simulator = simulator(workload, case.latency).await?;
     let gauge = arena.gauge().await?;
     let running = contestant.start(arena, &simulator, workload.portals, &[])?;
-    let sample = measure(workload, &gauge, &running).await?;
+    let sample = measure(arena, workload, &gauge, &running).await?;
     arena.emptied(workload.jobs).await?;
     let state: State = serde_json::from_value(simulator.state().await?)?;
     let requests = state.pairs_per_request.requests;
@@ -106,6 +107,7 @@ fn standing(contestant: &Contestant, runs: &[(Sample, u64)]) -> Standing {
         contestant: contestant.name().to_owned(),
         jobs_per_second: spread(|sample| sample.jobs_per_second),
         cpu_micros_per_job: spread(|sample| sample.cpu_micros_per_job),
+        broker_cpu_micros_per_job: spread(|sample| sample.broker_cpu_micros_per_job),
         peak_rss_mb: spread(|sample| sample.peak_rss_mb),
         requests: Spread::of(runs.iter().map(|(_, requests)| *requests as f64)),
         samples,

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use harness::process::Process;
 use serde::Serialize;
 
-use crate::arena::Gauge;
+use crate::arena::{Arena, Gauge};
 use crate::contestant::Running;
 use crate::workload::Workload;
 
@@ -22,13 +22,16 @@ pub struct Sample {
     pub jobs_per_second: f64,
     /// User and system time of the contestant alone, its start included, in microseconds.
     pub cpu_micros_per_job: f64,
+    /// The same of the broker, from the first job taken to the last outcome.
+    pub broker_cpu_micros_per_job: f64,
     pub peak_rss_mb: f64,
 }
 
 /// Watches a contestant that has just been started at its work, then stops it and takes its exit code for part of the
 /// result.
-pub async fn measure(workload: &Workload, gauge: &Gauge, process: &Running) -> Result<Sample> {
+pub async fn measure(arena: &Arena, workload: &Workload, gauge: &Gauge, process: &Running) -> Result<Sample> {
     let began = first_taken(workload, gauge, process).await?;
+    let broker_before = arena.broker_cpu_micros()?;
     let end = began + RUN_LIMIT;
     while gauge.levels().await?.results < workload.jobs {
         alive(process)?;
@@ -36,6 +39,7 @@ pub async fn measure(workload: &Workload, gauge: &Gauge, process: &Running) -> R
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
     let seconds = began.elapsed().as_secs_f64();
+    let broker_cpu_micros = arena.broker_cpu_micros()?.saturating_sub(broker_before);
     let cpu_micros = settled_cpu(process).await?;
     let peak_rss = process.peak_rss_bytes()?;
     process.stop().await?;
@@ -43,6 +47,7 @@ pub async fn measure(workload: &Workload, gauge: &Gauge, process: &Running) -> R
         seconds,
         jobs_per_second: workload.jobs as f64 / seconds,
         cpu_micros_per_job: cpu_micros as f64 / workload.jobs as f64,
+        broker_cpu_micros_per_job: broker_cpu_micros as f64 / workload.jobs as f64,
         peak_rss_mb: peak_rss as f64 / 1e6,
     })
 }

@@ -8,6 +8,9 @@ use crate::idle::Idle;
 /// Fewer whole intervals say little about the share of a ceiling.
 const ENOUGH_INTERVALS: u64 = 15;
 
+/// Rivals by name, with the most CPU a job and the fewest jobs a second that the worker may have beside each.
+const RIVALS: [(&str, f64, f64); 2] = [("node", 0.5, 1.25), ("go", 1.0, 1.0)];
+
 /// The worker beside the floor, which comes first, and beside the rivals that took part.
 pub fn of_base(standings: &[Standing]) -> Vec<Bound> {
     let [floor, worker, rivals @ ..] = standings else { return Vec::new() };
@@ -17,9 +20,15 @@ pub fn of_base(standings: &[Standing]) -> Vec<Bound> {
         Bound::at_least("jobs/s, worker ÷ bare pass-through", speed(floor), 0.85),
         Bound::at_most("CPU a job, worker ÷ bare pass-through", cost(floor), 1.4),
     ];
-    if let Some(node) = rivals.iter().find(|rival| rival.contestant == "node") {
-        bounds.push(Bound::at_most("CPU a job, worker ÷ hand-tuned Node", cost(node), 0.75));
-        bounds.push(Bound::at_least("jobs/s, worker ÷ hand-tuned Node", speed(node), 1.1));
+    for (name, most_cost, least_speed) in RIVALS {
+        if let Some(rival) = rivals.iter().find(|rival| rival.contestant == name) {
+            bounds.push(Bound::at_most(&format!("CPU a job, worker ÷ {name}"), cost(rival), most_cost));
+            bounds.push(Bound::at_least(&format!("jobs/s, worker ÷ {name}"), speed(rival), least_speed));
+        }
+    }
+    let brokers = rivals.iter().map(|rival| worker.ratio_to(rival, |sample| sample.broker_cpu_micros_per_job).median);
+    if let Some(ratio) = brokers.reduce(f64::max) {
+        bounds.push(Bound::at_most("broker's CPU a job, worker ÷ the cheapest rival", ratio, 1.1));
     }
     bounds
 }

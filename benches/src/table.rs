@@ -11,9 +11,10 @@ use crate::spread::Spread;
 
 /// One run, as it ends.
 pub fn print_run(contestant: &str, sample: &Sample) {
-    let Sample { seconds, jobs_per_second, cpu_micros_per_job, peak_rss_mb } = sample;
+    let Sample { seconds, jobs_per_second, cpu_micros_per_job, broker_cpu_micros_per_job, peak_rss_mb } = sample;
     eprintln!(
-        "  {contestant:<22} {seconds:6.2} s {jobs_per_second:>9.0} jobs/s {cpu_micros_per_job:>7.1} µs {peak_rss_mb:>6.1} MB"
+        "  {contestant:<22} {seconds:6.2} s {jobs_per_second:>9.0} jobs/s {cpu_micros_per_job:>7.1} µs \
+         (broker {broker_cpu_micros_per_job:.1} µs) {peak_rss_mb:>6.1} MB"
     );
 }
 
@@ -24,13 +25,17 @@ pub fn print_standings(case: &Case, rounds: usize, standings: &[Standing]) {
         "\n{}: {} jobs, {} pairs a job, {} lanes, {} portals, {:?} queues, latency {}; medians of {rounds} [min–max]",
         case.name, workload.jobs, workload.pairs_per_job, workload.lanes, workload.portals, case.queues, case.latency
     );
-    println!("  {:<29} {:>28} {:>22} {:>20} {:>10}", "", "jobs/s", "CPU µs a job", "peak RSS MB", "requests");
+    println!(
+        "  {:<29} {:>28} {:>22} {:>22} {:>20} {:>10}",
+        "", "jobs/s", "CPU µs a job", "broker's CPU µs a job", "peak RSS MB", "requests"
+    );
     for standing in standings {
         println!(
-            "  {:<29} {:>28} {:>22} {:>20} {:>10.0}",
+            "  {:<29} {:>28} {:>22} {:>22} {:>20} {:>10.0}",
             standing.contestant,
             spread(&standing.jobs_per_second, 0),
             spread(&standing.cpu_micros_per_job, 1),
+            spread(&standing.broker_cpu_micros_per_job, 1),
             spread(&standing.peak_rss_mb, 0),
             standing.requests.median
         );
@@ -38,10 +43,11 @@ pub fn print_standings(case: &Case, rounds: usize, standings: &[Standing]) {
     let Some((first, others)) = standings.split_first() else { return };
     for other in others {
         println!(
-            "  {:<29} {:>28} {:>22} {:>20}",
+            "  {:<29} {:>28} {:>22} {:>22} {:>20}",
             format!("{} ÷ floor", other.contestant),
             spread(&other.ratio_to(first, |sample| sample.jobs_per_second), 2),
             spread(&other.ratio_to(first, |sample| sample.cpu_micros_per_job), 2),
+            spread(&other.ratio_to(first, |sample| sample.broker_cpu_micros_per_job), 2),
             spread(&other.ratio_to(first, |sample| sample.peak_rss_mb), 2)
         );
     }

@@ -1,18 +1,18 @@
 // The worker's core in Node, as an expert would tune it: two connections, pipelined confirms, acknowledgements in bulk,
 // batches by lane. What makes a service of it is left out in its favour: rate limits, retries, attribution of refusals,
-// strict validation, reconnecting. Any answer but a success ends it.
-import { randomUUID } from "node:crypto";
+// strict validation, reconnecting. It publishes through the default exchange and with the fewest properties, which costs
+// the broker least. Any answer but a success ends it.
 import amqp from "amqplib";
 import { Pool } from "undici";
 
 const MOST_FROM = 100;
 const MOST_PAIRS = 1000;
-const LINGER_MS = 200;
+const LINGER_MS = 50;
 const IN_FLIGHT = 16;
-const PREFETCH = 10000;
+const PREFETCH = 5000;
 const ACK_EVERY = 256;
 
-const { AMQP_URI, EXCHANGE, JOBS_QUEUE, RESULTS_KEY, HUBSPOT_BASE_URL, HUBSPOT_ACCESS_TOKEN } = process.env;
+const { AMQP_URI, JOBS_QUEUE, RESULTS_QUEUE, HUBSPOT_BASE_URL, HUBSPOT_ACCESS_TOKEN } = process.env;
 
 const pool = new Pool(HUBSPOT_BASE_URL, { connections: IN_FLIGHT, pipelining: 1 });
 const requestHeaders = { authorization: `Bearer ${HUBSPOT_ACCESS_TOKEN}`, "content-type": "application/json" };
@@ -117,11 +117,10 @@ function answer({ tag, received, body, properties }, startedAt, completedAt) {
     receivedAt: received, startedAt, completedAt,
   };
   const options = {
-    contentType: "application/json", persistent: true, mandatory: true, type: "association-archive.outcome.v1",
-    appId: "rival-node", messageId: randomUUID(), correlationId: properties.messageId ?? body.jobId,
-    timestamp: Math.floor(Date.now() / 1000), headers: { "x-job-status": "ARCHIVED" },
+    contentType: "application/json", persistent: true, mandatory: true,
+    messageId: body.jobId, correlationId: properties.messageId ?? body.jobId,
   };
-  outlet.publish(EXCHANGE, RESULTS_KEY, Buffer.from(JSON.stringify(outcome)), options, (error) => (error ? fail(error) : settle(tag)));
+  outlet.publish("", RESULTS_QUEUE, Buffer.from(JSON.stringify(outcome)), options, (error) => (error ? fail(error) : settle(tag)));
 }
 
 function take(message) {

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import uuid
 from datetime import datetime, timezone
 
 import aio_pika
@@ -17,14 +16,13 @@ from aiormq.abc import DeliveredMessage
 
 MOST_FROM = 100
 MOST_PAIRS = 1000
-LINGER_SECONDS = 0.2
+LINGER_SECONDS = 0.05
 IN_FLIGHT = 16
-PREFETCH = 10000
+PREFETCH = 5000
 PUBLISHES_OPEN = 1000
 
-EXCHANGE = os.environ["EXCHANGE"]
 JOBS_QUEUE = os.environ["JOBS_QUEUE"]
-RESULTS_KEY = os.environ["RESULTS_KEY"]
+RESULTS_QUEUE = os.environ["RESULTS_QUEUE"]
 BASE_URL = os.environ["HUBSPOT_BASE_URL"]
 HEADERS = {
     "authorization": f"Bearer {os.environ['HUBSPOT_ACCESS_TOKEN']}",
@@ -143,17 +141,13 @@ class Archiver:
         properties = aiormq.spec.Basic.Properties(
             content_type="application/json",
             delivery_mode=2,
-            message_type="association-archive.outcome.v1",
-            app_id="rival-python",
-            message_id=str(uuid.uuid4()),
+            message_id=body["jobId"],
             correlation_id=message_id or body["jobId"],
-            timestamp=datetime.now(timezone.utc),
-            headers={"x-job-status": "ARCHIVED"},
         )
         return self.outlet.basic_publish(
             json.dumps(outcome, separators=(",", ":")).encode(),
-            exchange=EXCHANGE,
-            routing_key=RESULTS_KEY,
+            exchange="",
+            routing_key=RESULTS_QUEUE,
             properties=properties,
             mandatory=True,
         )

@@ -149,6 +149,11 @@ impl Broker {
         self.node.ready().await
     }
 
+    /// User and system CPU time of the node since its start, in microseconds; the kernel counts in steps of 10,000.
+    pub fn cpu_micros(&self) -> Result<u64> {
+        self.node.cpu_micros()
+    }
+
     /// The node's name as `rabbitmqctl` knows it.
     pub fn name(&self) -> &str {
         self.node.name()

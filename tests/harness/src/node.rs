@@ -16,6 +16,7 @@ use crate::broker::Options;
 use crate::deadline::eventually;
 use crate::family::Family;
 use crate::port::free_port;
+use crate::process::cpu_micros;
 
 /// A single node needs 4 to 10 s on two cores, three at once some 20 s; the rest is for a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -135,6 +136,13 @@ impl Node {
         ensure!(child.try_wait()?.is_none(), "{} does not run", self.name);
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process id out of range")?;
         kill_process(pid, signal).with_context(|| format!("signal {signal:?} to {}", self.name))
+    }
+
+    /// User and system CPU time of the VM since its start, in microseconds.
+    pub(crate) fn cpu_micros(&self) -> Result<u64> {
+        let vm = self.vm.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = vm.as_ref().with_context(|| format!("{} was never started", self.name))?.id();
+        cpu_micros(&fs::read_to_string(format!("/proc/{id}/stat"))?)
     }
 
     /// SIGKILL, and back when the VM is gone and its ports are free.

@@ -113,17 +113,7 @@ impl Process {
 
     /// User and system CPU time since its start, in microseconds; the kernel counts in steps of 10,000.
     pub fn cpu_micros(&self) -> Result<u64> {
-        let stat = self.proc("stat")?;
-        // The second field is the name in brackets and may contain anything, brackets and spaces too.
-        let after_name = stat.rsplit_once(')').map(|(_, rest)| rest).context("no name in /proc stat")?;
-        let ticks: Vec<u64> = after_name
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(str::parse)
-            .collect::<Result<_, _>>()
-            .context("/proc stat without times")?;
-        Ok(ticks.iter().sum::<u64>() * 1_000_000 / rustix::param::clock_ticks_per_second())
+        cpu_micros(&self.proc("stat")?)
     }
 
     /// The most memory it has had resident, in bytes. Only while it runs.
@@ -246,4 +236,18 @@ impl Lines {
         let skipped = kept.lines.len().saturating_sub(most_lines);
         kept.lines.iter().skip(skipped).map(String::as_str).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// User and system CPU time in microseconds, from the text of a process's `/proc/<id>/stat` (proc_pid_stat(5)).
+pub(crate) fn cpu_micros(stat: &str) -> Result<u64> {
+    // The second field is the name in brackets and may contain anything, brackets and spaces too.
+    let after_name = stat.rsplit_once(')').map(|(_, rest)| rest).context("no name in /proc stat")?;
+    let ticks: Vec<u64> = after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .context("/proc stat without times")?;
+    Ok(ticks.iter().sum::<u64>() * 1_000_000 / rustix::param::clock_ticks_per_second())
 }
