@@ -3,6 +3,7 @@
 //! They read the latest snapshot and pass commands to the worker's loop; they decide nothing.
 
 pub mod command;
+mod endpoints;
 mod operator;
 mod page;
 mod readiness;
@@ -12,6 +13,7 @@ mod server;
 mod status;
 mod token;
 
+pub use endpoints::{Endpoints, ListenFault};
 pub use readiness::{Paused, Readiness, readiness};
 pub use routes::AdminState;
 pub use server::serve;

@@ -13,7 +13,6 @@ use tokio::io::{AsyncBufRead, BufReader};
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::exit::Failure;
 use super::signals;
@@ -24,20 +23,15 @@ use crate::engine::clock::Now;
 use crate::engine::command::{ArchiveCall, CallResult, NewJob, Notice, Parked, Settled};
 use crate::engine::reply::Reply;
 use crate::engine::status::Status as EngineStatus;
-use crate::engine::{Counters, Engine, Waiting};
-use crate::hubspot::client::HubspotClient;
-use crate::hubspot::credentials::CredentialStore;
-use crate::hubspot::watch;
+use crate::engine::{Counters, Waiting};
 use crate::telemetry::label::HttpResult;
 use crate::telemetry::repetition::Repetition;
 use crate::worker::accounts::Portals;
-use crate::worker::calls::{self, Calls};
+use crate::worker::assembly::{Assembly, Outside};
 use crate::worker::lines::{self, Line, Read};
-use crate::worker::policy_loop::{Ends, PolicyLoop};
-use crate::worker::seams::{Arrival, Clock, Departure};
-use crate::worker::wall_clock::WallClock;
+use crate::worker::seams::{Arrival, Departure};
+use crate::worker::service;
 use crate::worker::watching::{self, REPEAT_AFTER, Watcher};
-use crate::worker::{policy, service};
 
 /// Jobs in hand at most, as the service's default prefetch.
 const MAX_HELD_JOBS: usize = 10_000;
@@ -104,15 +98,9 @@ enum Output {
 }
 
 async fn run(settings: &Settings, file: Option<&Path>, tally: &Arc<Tally>) -> Result<(), Failure> {
-    let accounts = settings.hubspot.accounts()?;
-    let client = HubspotClient::new(&settings.hubspot)?;
-    let credentials = CredentialStore::new(accounts)?;
-    let portals = Portals::new(accounts.iter().map(|account| account.portal_id).collect());
+    let assembly = Assembly::new(settings, Waiting::InHand { give_up_after: GIVE_UP_AFTER })?;
+    let portals = assembly.portals.clone();
     let input = open(file).await?;
-    let clock = WallClock::new();
-    let of_engine = policy::of_engine(settings, Waiting::InHand { give_up_after: GIVE_UP_AFTER });
-    let policies = accounts.iter().map(|account| policy::of_account(account, settings.hubspot.max_in_flight));
-    let engine = Engine::new(of_engine, policies.collect(), fastrand::u64(..), clock.now());
 
     let stop = CancellationToken::new();
     let lines = Arc::clone(tally);
@@ -124,18 +112,8 @@ async fn run(settings: &Settings, file: Option<&Path>, tally: &Arc<Tally>) -> Re
 
     let (arrivals_in, arrivals) = mpsc::channel(MAX_BUNDLES);
     let (departures, mut departed) = mpsc::unbounded_channel();
-    let (errands_in, errands) = mpsc::unbounded_channel();
-    let (returns_in, returns) = mpsc::unbounded_channel();
     let (_orders, orders) = mpsc::channel(1);
-    let (news_in, news) = mpsc::channel(MAX_BUNDLES);
     let (output, written) = mpsc::channel(MAX_BUNDLES);
-    let refreshing = TaskTracker::new();
-    tokio::spawn(
-        Calls { client, credentials: credentials.clone(), refreshing: refreshing.clone() }
-            .run(errands, returns_in.clone()),
-    );
-    tokio::spawn(watch::watch(credentials, news_in));
-    tokio::spawn(calls::watch(news, returns_in));
 
     let bar = progress();
     let writer = {
@@ -166,15 +144,17 @@ async fn run(settings: &Settings, file: Option<&Path>, tally: &Arc<Tally>) -> Re
         })
     };
     let watcher = LineWatcher { portals, troubles: Repetition::new(REPEAT_AFTER) };
-    let ends = Ends { arrivals, departures, errands: errands_in, returns, orders };
-    PolicyLoop::new(engine, clock, clock.epoch, watcher, ends).run(stop).await;
-    refreshing.close();
-    let _ = tokio::time::timeout(service::LAST_REFRESH, refreshing.wait()).await;
+    let mut running = assembly.start(Outside { arrivals, departures, orders }, watcher, stop.clone());
+    let looped = (&mut running.looping).await;
+    // Also where the loop failed: then nobody reads on.
+    stop.cancel();
+    running.finish(service::LAST_REFRESH).await;
     let read = reading.await;
     let _ = passing_on.await;
     let wrote = tokio::task::spawn_blocking(move || writer.join()).await;
     bar.finish_and_clear();
     match (read, wrote) {
+        _ if looped.is_err() => Err(Failure::Running("the loop failed; see the messages above".to_owned())),
         (_, Ok(Ok(Err(error)))) => Err(Failure::Running(format!("outcomes cannot be written to stdout: {error}"))),
         (Ok(Err(error)), _) => Err(Failure::Running(format!("the jobs cannot be read to the end: {error}"))),
         (Ok(Ok(())), Ok(Ok(Ok(())))) => Ok(()),

@@ -30,7 +30,7 @@ pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
                 Failure::Usage(fault.to_string())
             }
             StartError::Broker(error) => Failure::Running(error.to_string()),
-            StartError::Listen { .. } | StartError::Traces(_) => Failure::Running(error.to_string()),
+            StartError::Listen(_) | StartError::Traces(_) => Failure::Running(error.to_string()),
         })
     });
     // The broker's library keeps threads that must not outlive what they use.

@@ -1,0 +1,110 @@
+//! What the service and the `archive` command have in common: the engine in its loop, and the tasks that run its errands
+//! to HubSpot. They differ in what is at the other ends of the loop's channels.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::accounts::Portals;
+use super::calls::{self, Calls};
+use super::policy;
+use super::policy_loop::{Ends, PolicyLoop};
+use super::seams::{Arrival, Clock, Departure};
+use super::wall_clock::WallClock;
+use super::watching::Watcher;
+use crate::admin::command::AdminCommand;
+use crate::config::{Settings, SettingsError};
+use crate::engine::{Engine, Waiting};
+use crate::hubspot::client::HubspotClient;
+use crate::hubspot::credentials::CredentialStore;
+use crate::hubspot::watch;
+
+/// News of changed credentials on their way to the loop.
+const MAX_NEWS: usize = 16;
+
+/// All that is made of the settings before anything runs, so that a wrong setting stops the start.
+#[derive(Debug)]
+pub struct Assembly {
+    pub portals: Portals,
+    engine: Engine,
+    clock: WallClock,
+    client: HubspotClient,
+    credentials: CredentialStore,
+}
+
+/// The outer ends of the loop's channels.
+#[derive(Debug)]
+pub struct Outside<D> {
+    pub arrivals: mpsc::Receiver<Arrival<D>>,
+    pub departures: mpsc::UnboundedSender<Vec<Departure<D>>>,
+    pub orders: mpsc::Receiver<AdminCommand>,
+}
+
+impl Assembly {
+    /// `waiting` says where jobs wait that cannot be sent for long.
+    pub fn new(settings: &Settings, waiting: Waiting) -> Result<Self, SettingsError> {
+        let accounts = settings.hubspot.accounts()?;
+        let policies = accounts.iter().map(|account| policy::of_account(account, settings.hubspot.max_in_flight));
+        let clock = WallClock::new();
+        let of_engine = policy::of_engine(settings, waiting);
+        Ok(Self {
+            portals: Portals::new(accounts.iter().map(|account| account.portal_id).collect()),
+            engine: Engine::new(of_engine, policies.collect(), fastrand::u64(..), clock.now()),
+            clock,
+            client: HubspotClient::new(&settings.hubspot)?,
+            credentials: CredentialStore::new(accounts)?,
+        })
+    }
+
+    /// Starts the loop, which runs until the arrivals have ended and every job has departed, and the tasks around it.
+    pub fn start<D, W>(self, outside: Outside<D>, watcher: W, stop: CancellationToken) -> Running
+    where
+        D: Send + 'static,
+        W: Watcher<D> + 'static,
+    {
+        let Self { portals: _, engine, clock, client, credentials } = self;
+        let Outside { arrivals, departures, orders } = outside;
+        let (errands_in, errands) = mpsc::unbounded_channel();
+        let (returns_in, returns) = mpsc::unbounded_channel();
+        let (news_in, news) = mpsc::channel(MAX_NEWS);
+        let refreshing = TaskTracker::new();
+        let calls = Calls { client, credentials: credentials.clone(), refreshing: refreshing.clone() };
+        let ends = Ends { arrivals, departures, errands: errands_in, returns, orders };
+        Running {
+            around: [
+                tokio::spawn(calls.run(errands, returns_in.clone())),
+                tokio::spawn(watch::watch(credentials, news_in)),
+                tokio::spawn(calls::watch(news, returns_in)),
+            ],
+            looping: tokio::spawn(PolicyLoop::new(engine, clock, clock.epoch, watcher, ends).run(stop)),
+            refreshing,
+        }
+    }
+}
+
+/// The loop, and what runs around it.
+#[derive(Debug)]
+pub struct Running {
+    /// Ends by itself only when the arrivals have ended or the loop was told to stop.
+    pub looping: JoinHandle<()>,
+    around: [JoinHandle<()>; 3],
+    refreshing: TaskTracker,
+}
+
+impl Running {
+    /// Ends everything. A token refresh on the wire is waited for, since HubSpot may have changed the refresh token.
+    /// False where it did not come back in time.
+    pub async fn finish(self, patience: Duration) -> bool {
+        let Self { looping, around, refreshing } = self;
+        looping.abort();
+        for task in around {
+            task.abort();
+        }
+        refreshing.close();
+        timeout(patience, refreshing.wait()).await.is_ok()
+    }
+}
