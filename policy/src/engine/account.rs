@@ -1,22 +1,19 @@
-//! An account: its pace, its day, its credentials, its pause, and whose turn it is among its lanes.
+//! An account: how much it may send, its day, its credentials, and what it has sent.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
-use std::time::Duration;
+use std::ops::{Index, IndexMut};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::access::{Access, CredentialKind};
-use super::backlog::{JobKey, LaneKey};
-use super::clock::{Now, Stopwatch, Tick};
-use super::command::CallKey;
+use super::batch::Batch;
+use super::clock::{Now, Tick};
 use super::day::Day;
-use super::lane::Lane;
-use super::pace::{Ceiling, Pace};
-use super::pause::{Pause, PauseKind};
+use super::error_share::ErrorShare;
+use super::pace::{Ceiling, Pace, Slot};
+use super::reply::Answer;
 use super::retry::RetryBudget;
-use crate::contract::ids::PortalId;
+use crate::contract::ids::{AccountIndex, PortalId};
 
 /// What the settings say of one account.
 #[derive(Clone, Debug)]
@@ -32,40 +29,63 @@ pub struct AccountPolicy {
     pub paused: bool,
 }
 
+/// Something for each configured account. An [`AccountIndex`] that was checked with [`PerAccount::get`] once, when it
+/// came in from outside, may be used as an index from then on.
+#[derive(Clone, Debug)]
+pub struct PerAccount<T>(Vec<T>);
+
+impl<T> PerAccount<T> {
+    pub fn new(of_each: impl IntoIterator<Item = T>) -> Self {
+        Self(of_each.into_iter().collect())
+    }
+
+    pub fn get(&self, account: AccountIndex) -> Option<&T> {
+        self.0.get(account.0 as usize)
+    }
+
+    pub fn get_mut(&mut self, account: AccountIndex) -> Option<&mut T> {
+        self.0.get_mut(account.0 as usize)
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn indices(&self) -> impl Iterator<Item = AccountIndex> + use<T> {
+        (0..u32::try_from(self.0.len()).unwrap_or(u32::MAX)).map(AccountIndex)
+    }
+}
+
+impl<T> Index<AccountIndex> for PerAccount<T> {
+    type Output = T;
+
+    fn index(&self, account: AccountIndex) -> &T {
+        &self.0[account.0 as usize]
+    }
+}
+
+impl<T> IndexMut<AccountIndex> for PerAccount<T> {
+    fn index_mut(&mut self, account: AccountIndex) -> &mut T {
+        &mut self.0[account.0 as usize]
+    }
+}
+
+/// See the module.
 #[derive(Debug)]
 pub struct Account {
     pub policy: AccountPolicy,
     pub pace: Pace,
     pub day: Day,
     pub access: Access,
-    pub pause: Option<Pause>,
-    /// The request that is to find out whether the pause is over.
-    pub probing: Option<CallKey>,
-    pub failures_in_a_row: u32,
-    pub retries: RetryBudget,
-    pub errors: ErrorShare,
-    /// Time paused or waiting for quota, which does not count towards a job's age.
-    pub uncounted: Stopwatch,
-    pub lanes: Vec<LaneKey>,
-    /// The lanes that stand still.
-    pub standing: BTreeSet<LaneKey>,
-    /// Lanes that have a turn, in the order of their turns.
-    pub ring: VecDeque<LaneKey>,
-    /// Lanes that wait for company, by the time they need not wait any longer.
-    pub lingering: BTreeSet<(Tick, LaneKey)>,
-    /// Jobs that came back unfinished after requests had carried them, oldest first; some may have left since.
-    pub returners: VecDeque<JobKey>,
-    /// The last request was theirs.
-    pub favoured: bool,
-    /// When lanes must be looked at again.
-    pub due: BinaryHeap<Reverse<(Tick, LaneKey)>>,
-    pub in_flight: usize,
-    pub held_jobs: usize,
-    /// Already in the engine's order of turns.
-    pub queued: bool,
-    /// The engine's timer for this account.
-    pub timer: Option<Tick>,
-    pub totals: AccountTotals,
+    retries: RetryBudget,
+    errors: ErrorShare,
+    /// Requests on the wire, those about credentials included.
+    in_flight: usize,
+    totals: AccountTotals,
 }
 
 /// Counted since the start of the process.
@@ -77,111 +97,114 @@ pub struct AccountTotals {
     pub pairs_archived: u64,
 }
 
+/// Why an account has no permit for a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoPermit {
+    /// The day's requests are spent, and the next day begins then.
+    DaySpent(Timestamp),
+    /// The pace allows the next request then.
+    TooFast(Tick),
+}
+
+/// An account may have this many times as many requests on the wire as slots are free, so that a few accounts whose
+/// requests hang cannot take every slot of the worker.
+const SHARE_OF_FREE: usize = 4;
+
 impl Account {
     pub fn new(policy: AccountPolicy, now: Now) -> Self {
         let zone = policy.time_zone.clone().unwrap_or(TimeZone::UTC);
         // The zone matters only where a day's budget is known to be kept.
         let ask_identity = policy.portal.is_some() || (policy.daily.is_some() && policy.time_zone.is_none());
-        let paused = || Pause::new(PauseKind::Operator, None, "paused by the settings".to_owned(), now);
-        let mut account = Self {
+        Self {
             pace: Pace::new(policy.ceiling, now.tick),
             day: Day::new(zone, policy.daily, now.wall),
             access: Access::new(policy.credentials, ask_identity),
-            pause: policy.paused.then(paused),
             policy,
-            probing: None,
-            failures_in_a_row: 0,
             retries: RetryBudget::new(now.tick),
             errors: ErrorShare::new(now.tick),
-            uncounted: Stopwatch::default(),
-            lanes: Vec::new(),
-            standing: BTreeSet::new(),
-            ring: VecDeque::new(),
-            lingering: BTreeSet::new(),
-            returners: VecDeque::new(),
-            favoured: false,
-            due: BinaryHeap::new(),
             in_flight: 0,
-            held_jobs: 0,
-            queued: false,
-            timer: None,
             totals: AccountTotals::default(),
-        };
-        if account.pause.is_some() {
-            account.uncounted.run(now.tick);
-        }
-        account
-    }
-
-    /// Looks at the lane again at `at`, if not sooner.
-    pub fn look_at(&mut self, lane: &mut Lane, key: LaneKey, at: Tick) {
-        if lane.reminder.is_none_or(|reminder| at < reminder) {
-            lane.reminder = Some(at);
-            self.due.push(Reverse((at, key)));
         }
     }
 
-    /// The next time a lane must be looked at.
-    pub fn next_due(&self) -> Option<Tick> {
-        let due = self.due.peek().map(|&Reverse((at, _))| at);
-        let lingering = self.lingering.first().map(|&(at, _)| at);
-        match (due, lingering) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+    /// Whether one more request may be on the wire, when the whole worker may send `free` more.
+    pub fn has_free_slot(&self, free: usize) -> bool {
+        let most = self.policy.max_in_flight.min(self.pace.in_flight_allowed()).min(free * SHARE_OF_FREE);
+        self.in_flight < most
+    }
+
+    /// A permit for a batch that leaves now.
+    pub fn permit(&mut self, now: Now) -> Result<Slot, NoPermit> {
+        if let Some(until) = self.day.spent_until(now.wall) {
+            return Err(NoPermit::DaySpent(until));
+        }
+        self.pace.permit(now.tick).map_err(NoPermit::TooFast)
+    }
+
+    /// Whether a batch may be sent again, or from when on. Retries and trials are kept a fraction of the load.
+    pub fn may_repeat(&mut self, batch: &Batch, now: Tick) -> Result<(), Tick> {
+        if batch.trial.is_some() && self.errors.trial_from() > now {
+            return Err(self.errors.trial_from());
+        }
+        if batch.failures > 0 { self.retries.affords(now) } else { Ok(()) }
+    }
+
+    /// A batch that was sent before is sent again.
+    pub fn repeats(&mut self, batch: &Batch, now: Tick) {
+        if batch.failures > 0 {
+            self.retries.spend();
+        }
+        if batch.trial.is_some() {
+            self.errors.trial_sent(self.pace.ceiling(), now);
         }
     }
 
-    /// Whether the day is spent, and until when.
-    pub fn day_spent(&mut self, now: Timestamp) -> Option<Timestamp> {
-        self.day.spent_until(now)
-    }
-}
-
-/// The share of refused requests: HubSpot expects it under 5 % of a day's (marketplace rules).
-#[derive(Clone, Copy, Debug)]
-pub struct ErrorShare {
-    requests: u64,
-    refused: u64,
-    day_began: Tick,
-    /// While the share is too high, isolation waits until then.
-    trial_from: Tick,
-}
-
-impl ErrorShare {
-    /// Below so many refusals a day nothing is ever slowed.
-    const FREE: u64 = 2_000;
-    /// A twentieth: 5 %.
-    const DIVISOR: u64 = 20;
-    /// One permit in so many goes to isolation then.
-    const ONE_IN: u32 = 5;
-    const DAY: Duration = Duration::from_secs(86_400);
-
-    pub fn new(now: Tick) -> Self {
-        Self { requests: 0, refused: 0, day_began: now, trial_from: now }
+    /// A request about credentials has left: it counts in the interval, not in the day.
+    pub fn call_left(&mut self) {
+        self.in_flight += 1;
     }
 
-    pub fn counted(&mut self, refused: bool, now: Tick) {
-        if now.since(self.day_began) >= Self::DAY {
-            *self = Self { trial_from: self.trial_from, ..Self::new(now) };
+    /// A request with a batch has left.
+    pub fn batch_left(&mut self, now: Now) {
+        self.in_flight += 1;
+        self.totals.requests += 1;
+        self.day.sent(now.wall);
+    }
+
+    pub fn call_ended(&mut self) {
+        debug_assert!(self.in_flight > 0, "what has ended had left");
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// Counts an answer to a batch; returns whether it was a refusal: 4xx other than 429.
+    pub fn batch_answered(&mut self, answer: &Answer, now: Now) -> bool {
+        if let Some(left) = answer.headers.rate.daily_remaining {
+            self.day.told(left, now.wall);
         }
-        self.requests += 1;
-        self.refused += u64::from(refused);
+        let refused = (400..500).contains(&answer.status) && answer.status != 429;
+        self.errors.counted(refused, now.tick);
+        self.totals.refused += u64::from(refused);
+        refused
     }
 
-    pub fn refused(&self) -> u64 {
-        self.refused
+    /// HubSpot did what a batch asked for, or said why it will not.
+    pub fn served(&mut self) {
+        self.retries.succeeded();
     }
 
-    pub fn is_high(&self) -> bool {
-        self.refused > Self::FREE && self.refused * Self::DIVISOR > self.requests
+    pub fn pairs_archived(&mut self, pairs: usize) {
+        self.totals.pairs_archived += pairs as u64;
     }
 
-    /// When the next request of an isolation may leave.
-    pub fn trial_from(&self) -> Tick {
-        if self.is_high() { self.trial_from } else { Tick::ZERO }
+    pub fn throttled(&mut self) {
+        self.totals.throttled += 1;
     }
 
-    pub fn trial_sent(&mut self, ceiling: Ceiling, now: Tick) {
-        self.trial_from = now + ceiling.interval * Self::ONE_IN / ceiling.requests.get();
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    pub fn totals(&self) -> AccountTotals {
+        self.totals
     }
 }

@@ -39,7 +39,7 @@ pub struct Node {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
     /// In its lane's queue; `position` counts from the group's first member ever.
-    Waiting { group: GroupKey, position: u32 },
+    Queued { group: GroupKey, position: u32 },
     /// Back from a request: part of a batch that waits for a retry, its trial or a sibling's verdict.
     Returned,
     /// Part of a request that is being sent or has no answer yet: nothing may join or leave it.
@@ -153,7 +153,7 @@ impl Backlog {
         }
         let group = group.unwrap_or_else(|| self.new_group(hash, lane, queue, pair.from, now));
         let waiters = SmallVec::from_elem(job, 1);
-        let place = Place::Waiting { group, position: 0 };
+        let place = Place::Queued { group, position: 0 };
         let key = self.nodes.insert(Node { lane, pair, place, waiters, in_doubt: false });
         self.enter(group, key, pair);
         queue.pairs += 1;
@@ -191,7 +191,7 @@ impl Backlog {
         let (Some(group), Some(node)) = (self.groups.get_mut(group_key), self.nodes.get_mut(key)) else { return };
         let position = group.position(group.members.len());
         group.members.push(Member { to: pair.to, node: key });
-        node.place = Place::Waiting { group: group_key, position };
+        node.place = Place::Queued { group: group_key, position };
         let lane = group.lane;
         if group.indexed {
             self.open(key, lane, pair);
@@ -246,7 +246,7 @@ impl Backlog {
     fn discard(&mut self, queue: &mut Queue, key: NodeKey) {
         let Some(node) = self.nodes.remove(key) else { return };
         match node.place {
-            Place::Waiting { group, position } => {
+            Place::Queued { group, position } => {
                 if self.leave_group(queue, group, position) {
                     self.close(key, node.lane, node.pair);
                 }
@@ -270,7 +270,7 @@ impl Backlog {
         if let Some(&moved) = group.members.get(index)
             && let Some(node) = self.nodes.get_mut(moved.node)
         {
-            node.place = Place::Waiting { group: key, position };
+            node.place = Place::Queued { group: key, position };
         }
         if empty {
             self.unlink(queue, key);
@@ -297,12 +297,12 @@ impl Backlog {
 
     /// Puts the next batch's pairs on the wire, grouped by `from`, within the caps; empty only if the queue is.
     pub fn gather(&mut self, queue: &mut Queue, caps: Caps) -> Vec<NodeKey> {
-        let waiting = pack::Waiting { groups: queue.groups, pairs: queue.pairs };
-        let window = self.in_sight(queue, waiting.in_sight(caps));
+        let supply = pack::Supply { groups: queue.groups, pairs: queue.pairs };
+        let window = self.in_sight(queue, supply.in_sight(caps));
         let sizes: Vec<usize> =
             window.iter().map(|&key| self.groups.get(key).map_or(0, |group| group.members.len())).collect();
         let mut gathered = Vec::with_capacity(caps.pairs.min(queue.pairs));
-        for pick in pack::choose(&sizes, waiting, caps) {
+        for pick in pack::choose(&sizes, supply, caps) {
             self.gather_group(queue, window[pick.index], pick.pairs, &mut gathered);
         }
         gathered
@@ -314,7 +314,7 @@ impl Backlog {
         let (mut records, mut last) = (0, None);
         for &key in first {
             let Some(node) = self.nodes.get_mut(key).filter(|node| node.lane == lane) else { continue };
-            let Place::Waiting { group, position } = node.place else { continue };
+            let Place::Queued { group, position } = node.place else { continue };
             let pair = node.pair;
             let is_new = last != Some(pair.from);
             if gathered.len() == caps.pairs || (is_new && records == caps.from) {
@@ -371,7 +371,7 @@ impl Backlog {
     }
 
     /// A pair that came back goes on the wire again: nothing may join it from here on.
-    pub fn depart(&mut self, key: NodeKey) {
+    pub fn put_on_wire(&mut self, key: NodeKey) {
         let Some(node) = self.nodes.get_mut(key).filter(|node| node.place == Place::Returned) else { return };
         node.place = Place::OnWire;
         let (lane, pair) = (node.lane, node.pair);
@@ -379,7 +379,7 @@ impl Backlog {
     }
 
     /// The pair comes back unsettled. Jobs that asked for an equal pair meanwhile join it; they are returned.
-    pub fn come_back(&mut self, queue: &mut Queue, key: NodeKey) -> SmallVec<[JobKey; 1]> {
+    pub fn take_off_wire(&mut self, queue: &mut Queue, key: NodeKey) -> SmallVec<[JobKey; 1]> {
         let Some(node) = self.nodes.get_mut(key).filter(|node| node.place == Place::OnWire) else {
             return SmallVec::new();
         };
@@ -441,10 +441,10 @@ mod tests {
         let second = backlog.ask(lane, &mut queue, pair(1, 2), jobs[2], Tick::ZERO);
         assert_ne!(second, first, "nothing joins a pair on the wire");
         assert!(!backlog.withdraw(&mut queue, first, jobs[0]), "nothing leaves it either");
-        assert_eq!(backlog.come_back(&mut queue, first).as_slice(), [jobs[2]]);
+        assert_eq!(backlog.take_off_wire(&mut queue, first).as_slice(), [jobs[2]]);
         assert!(queue.is_empty());
         assert_eq!(backlog.ask(lane, &mut queue, pair(1, 2), jobs[3], Tick::ZERO), first);
-        backlog.depart(first);
+        backlog.put_on_wire(first);
         assert_ne!(backlog.ask(lane, &mut queue, pair(1, 2), jobs[4], Tick::ZERO), first);
         assert_eq!(backlog.settle(&mut queue, first).len(), 4);
         assert_eq!(queue.pairs(), 1);

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use super::backlog::JobKey;
 use super::pause::{PauseKind, Tier};
+use super::step::Step;
 use super::verdict::{Policy, Transient};
 use crate::contract::association::{Pair, Removal};
 use crate::contract::ids::{AccountIndex, PortalId};
@@ -66,6 +67,13 @@ pub struct LaneId {
     pub from_type: ObjectType,
     pub to_type: ObjectType,
     pub removal: Removal,
+}
+
+impl LaneId {
+    /// What the requests of the lane ask of HubSpot.
+    pub fn step(&self) -> Step {
+        Step::of(&self.removal)
+    }
 }
 
 /// What the shell must do.

@@ -1,74 +1,38 @@
-//! The engine: fed with jobs, replies and time, asked for commands and the next moment it wants to be woken.
+//! The engine: fed with jobs, replies and time, asked for commands and for the next moment at which it wants to be
+//! woken. It decides everything and does nothing.
 //!
-//! It decides everything and does nothing. Beside this file: `dispatch` (who sends next), `conclude` (what a reply
-//! means for pairs and jobs), `departure` (jobs that leave unfinished), `standstill` (pauses), `status`.
+//! It is the conductor: its parts (what is in hand, turns, pauses, accounts, requests on the wire) do not know each
+//! other. What comes in is passed to the parts here, and what follows from it for others is passed on. `sending` does
+//! so for requests that leave, `answers` for what comes back.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use hashbrown::{HashMap, HashSet};
 use jiff::Timestamp;
-use slotmap::SlotMap;
 
-use super::account::{Account, AccountPolicy};
-use super::backlog::{Backlog, JobKey, LaneKey};
+use super::account::{Account, AccountPolicy, PerAccount};
+use super::backlog::{JobKey, LaneKey};
+use super::calls::{Calls, Purpose};
 use super::clock::{Now, Tick};
-use super::command::{CallKey, Command, LaneId, NewJob};
-use super::lane::{Batch, BatchKey, Lane, Standing};
-use super::ledger::{Job, Leaving, Ledger};
-use super::pace::Slot;
-use super::pack::Caps;
-use super::pause::Tier;
-use super::retry::RetryPolicy;
+use super::command::{CallKey, Command, LaneId, NewJob, Parked};
+use super::deadlines::{Deadline, STALE};
+use super::expected::expected;
+use super::holdings::Holdings;
+use super::ledger::{Job, Leaving};
+use super::pause::{PauseKind, Tier};
+use super::pauses::Pauses;
+use super::search::{self, Next};
+use super::settings::{EnginePolicy, Waiting};
+use super::turns::Turns;
 use crate::contract::ids::AccountIndex;
-
-/// The settings the engine works by.
-#[derive(Clone, Debug)]
-pub struct EnginePolicy {
-    pub caps: Caps,
-    pub linger: Duration,
-    pub retry: RetryPolicy,
-    /// Extra requests to find the bad pairs of one batch.
-    pub isolation_requests: u32,
-    /// Requests in flight of all accounts together, at least 1.
-    pub max_in_flight: usize,
-    pub waiting: Waiting,
-}
-
-/// Where a job waits when it must wait for long.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Waiting {
-    /// In the broker's delay queues; in hand no longer than `longest_hold` from its admission until its last request
-    /// leaves, and never so many of what stands still that the others find no room in the `prefetch`.
-    Outside { longest_hold: Duration, prefetch: usize },
-    /// In hand, since there is no broker; jobs of an account or lane whose credentials are refused for so long fail.
-    InHand { give_up_after: Duration },
-}
-
-/// A request on the wire.
-#[derive(Debug)]
-pub(super) struct Call {
-    pub account: AccountIndex,
-    pub subject: Subject,
-    pub slot: Slot,
-    pub epoch: u32,
-    pub sent: Tick,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Subject {
-    Batch(BatchKey),
-    Refresh,
-    Identify,
-}
+use crate::contract::object_type::ObjectType;
 
 /// Counted since the start, over all accounts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
     /// Distinct pairs that HubSpot archived.
     pub pairs_archived: u64,
-    /// Requests of isolations.
+    /// Requests sent to find the bad pairs of refused batches.
     pub trials: u64,
     /// Answers 4xx other than 429.
     pub refusals: u64,
@@ -92,66 +56,37 @@ pub struct Remains {
 #[derive(Debug)]
 pub struct Engine {
     pub(super) policy: EnginePolicy,
-    pub(super) accounts: Vec<Account>,
-    pub(super) lanes: SlotMap<LaneKey, Lane>,
-    lane_keys: HashMap<LaneId, LaneKey>,
-    pub(super) backlog: Backlog,
-    pub(super) jobs: Ledger,
-    pub(super) batches: SlotMap<BatchKey, Batch>,
-    pub(super) calls: SlotMap<CallKey, Call>,
-    pub(super) in_flight: usize,
-    /// Accounts that may have something to send, in the order of their turns.
-    pub(super) ready: VecDeque<AccountIndex>,
-    timers: BinaryHeap<Reverse<(Tick, AccountIndex)>>,
-    expiries: BinaryHeap<Reverse<(Timestamp, JobKey)>>,
-    /// Jobs by the time until which they may be held.
-    pub(super) holds: VecDeque<(Tick, JobKey)>,
-    held_bytes: usize,
+    pub(super) accounts: PerAccount<Account>,
+    pub(super) holdings: Holdings,
+    pub(super) turns: Turns,
+    pub(super) pauses: Pauses,
+    pub(super) calls: Calls,
     commands: VecDeque<Command>,
-    /// Accounts and lanes that stand still.
-    pub(super) standing: usize,
+    pub(super) counters: Counters,
     pub(super) draining: bool,
     /// Nothing more will come: partial batches need not wait for company.
     pub(super) flushing: bool,
     random: fastrand::Rng,
-    pub(super) counters: Counters,
 }
-
-/// Lanes of an account that stand still and hold nothing, kept at most. A further one is forgotten, and so tried anew
-/// with its next job.
-const MAX_EMPTY_STANDING: usize = 1_000;
 
 /// With the wall clock set forward or back, a date may come sooner than thought: never sleep longer than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// Times of jobs that have left are kept until so many of them, and as many as there are jobs, have gathered.
-const STALE_TIMES: usize = 64;
-
 impl Engine {
     /// `seed` is all the randomness there is: equal inputs give equal commands.
     pub fn new(policy: EnginePolicy, accounts: Vec<AccountPolicy>, seed: u64, now: Now) -> Self {
-        let accounts: Vec<Account> = accounts.into_iter().map(|account| Account::new(account, now)).collect();
         Self {
+            holdings: Holdings::new(accounts.len()),
+            turns: Turns::new(policy.linger, accounts.len()),
+            pauses: Pauses::new(policy.waiting, accounts.iter().map(|account| account.paused), now),
+            accounts: PerAccount::new(accounts.into_iter().map(|account| Account::new(account, now))),
             policy,
-            lanes: SlotMap::with_key(),
-            lane_keys: HashMap::new(),
-            backlog: Backlog::default(),
-            jobs: Ledger::with_key(),
-            batches: SlotMap::with_key(),
-            calls: SlotMap::with_key(),
-            in_flight: 0,
-            ready: VecDeque::new(),
-            timers: BinaryHeap::new(),
-            expiries: BinaryHeap::new(),
-            holds: VecDeque::new(),
-            held_bytes: 0,
+            calls: Calls::with_key(),
             commands: VecDeque::new(),
-            standing: accounts.iter().filter(|account| account.pause.is_some()).count(),
-            accounts,
+            counters: Counters::default(),
             draining: false,
             flushing: false,
             random: fastrand::Rng::with_seed(seed),
-            counters: Counters::default(),
         }
     }
 
@@ -162,150 +97,68 @@ impl Engine {
     pub fn admit(&mut self, job: NewJob, now: Now) -> JobKey {
         let NewJob { account, from_type, to_type, asks, not_after, weight, carried } = job;
         let pairs = asks.iter().map(|ask| ask.pairs.len()).sum::<usize>();
-        let total = u32::try_from(pairs).unwrap_or(u32::MAX);
-        let key = self.jobs.insert(Job::new(account, LaneKey::default(), total, carried));
-        self.held_bytes += weight;
-        if let Some(job) = self.jobs.get_mut(key) {
-            (job.weight, job.not_after) = (weight, not_after);
-        }
-        let Some(of_account) = self.accounts.get_mut(account.0 as usize) else {
+        let pairs = u32::try_from(pairs).unwrap_or(u32::MAX);
+        let key = self.holdings.admit(Job::new(account, pairs, not_after, weight, carried));
+        if self.accounts.get(account).is_none() {
             self.leave(key, Leaving::HandBack, now);
             return key;
-        };
-        of_account.held_jobs += 1;
+        }
         if carried.started.is_some() {
-            of_account.returners.push_back(key);
+            self.turns.came_back(account, key);
         }
         for ask in asks {
             let id = LaneId { account, from_type: from_type.clone(), to_type: to_type.clone(), removal: ask.removal };
-            let lane_key = self.lane(id);
-            self.ask(key, lane_key, &ask.pairs, now.tick);
+            let lane = self.lane(id);
+            self.counters.merged += self.holdings.ask(key, lane, &ask.pairs, now.tick) as u64;
+            self.place(lane, now.tick);
         }
-        self.receive_departures(key, not_after, now);
-        self.mark_ready(account);
+        if let Some(leaving) = self.receive(key, not_after, now) {
+            self.leave(key, leaving, now);
+        }
+        self.turns.mark_ready(account);
         key
     }
 
-    fn ask(&mut self, key: JobKey, lane_key: LaneKey, pairs: &[crate::contract::association::Pair], now: Tick) {
-        let (Some(lane), Some(job)) = (self.lanes.get_mut(lane_key), self.jobs.get_mut(key)) else { return };
-        let before = self.backlog.len();
-        for &pair in pairs {
-            job.nodes.push(self.backlog.ask(lane_key, &mut lane.queue, pair, key, now));
-        }
-        self.counters.merged += (before + pairs.len()).saturating_sub(self.backlog.len()) as u64;
-        job.lane = lane_key;
-        self.place(lane_key, now);
-    }
-
-    /// Jobs that cannot stay: too late, no place while their account pauses; and the timers of those that can.
-    fn receive_departures(&mut self, key: JobKey, not_after: Option<Timestamp>, now: Now) {
+    /// Notes by when a new job must leave, or says why it cannot stay at all.
+    fn receive(&mut self, key: JobKey, not_after: Option<Timestamp>, now: Now) -> Option<Leaving> {
         if self.draining {
-            return self.leave(key, Leaving::HandBack, now);
+            return Some(Leaving::HandBack);
         }
         if let Some(not_after) = not_after {
             if not_after <= now.wall {
-                return self.leave(key, Leaving::Expire, now);
+                return Some(Leaving::Expire);
             }
-            self.expiries.push(Reverse((not_after, key)));
+            self.holdings.set_not_after(key, not_after);
         }
+        let job = expected(self.holdings.job(key), "the job was just admitted")?;
+        let (account, lane) = (job.account, job.lane);
         match self.policy.waiting {
             Waiting::Outside { longest_hold, prefetch: _ } => {
-                self.holds.push_back((now.tick + longest_hold, key));
-                if let Some(tier) = self.no_room_while_paused(key, now) {
-                    self.leave(key, Leaving::Park { tier, for_failures: false }, now);
-                }
+                let (jobs, others) = (self.holdings.jobs_of(account), || self.holdings.pairs_of_others(job));
+                let tier = self.pauses.no_room(account, jobs, lane, others, now);
+                self.holdings.set_hold(key, now.tick + longest_hold);
+                tier.map(|tier| Leaving::Park { tier, for_failures: false })
             }
             Waiting::InHand { give_up_after } => {
-                if let Some(refusal) = self.refused_for(give_up_after, key, now) {
-                    self.leave(key, Leaving::Fail { refusal, dead_letter: false }, now);
-                }
+                let refusal = self.pauses.credentials_refused_for(give_up_after, account, lane, now)?;
+                Some(Leaving::Fail { refusal, dead_letter: false })
             }
-        }
-    }
-
-    fn lane(&mut self, id: LaneId) -> LaneKey {
-        if let Some(&key) = self.lane_keys.get(&id) {
-            return key;
-        }
-        let account = &mut self.accounts[id.account.0 as usize];
-        let key = self.lanes.insert(Lane::new(id.clone(), account.lanes.len()));
-        account.lanes.push(key);
-        self.lane_keys.insert(id, key);
-        key
-    }
-
-    /// Forgets a lane that nothing keeps alive.
-    pub(super) fn tidy(&mut self, key: LaneKey) {
-        let Some(lane) = self.lanes.get(key) else { return };
-        let account = &mut self.accounts[lane.id.account.0 as usize];
-        if !lane.is_empty() || (lane.pause.is_some() && account.standing.len() <= MAX_EMPTY_STANDING) {
-            return;
-        }
-        let Some(lane) = self.lanes.remove(key) else { return };
-        self.lane_keys.remove(&lane.id);
-        account.standing.remove(&key);
-        if let Standing::Lingering(until) = lane.standing {
-            account.lingering.remove(&(until, key));
-        }
-        account.lanes.swap_remove(lane.position);
-        if let Some(&moved) = account.lanes.get(lane.position)
-            && let Some(moved) = self.lanes.get_mut(moved)
-        {
-            moved.position = lane.position;
         }
     }
 
     /// Time has passed, or a bundle of jobs was admitted: does what is due.
     pub fn wake(&mut self, now: Now) {
-        while let Some(&Reverse((at, account))) = self.timers.peek()
-            && at <= now.tick
-        {
-            self.timers.pop();
-            if self.accounts[account.0 as usize].timer == Some(at) {
-                self.accounts[account.0 as usize].timer = None;
-                self.mark_ready(account);
-            }
-        }
+        self.turns.wake(now.tick);
         self.pump(now);
-    }
-
-    /// Jobs whose time is up leave: a reply or a new job may be here before the timer is.
-    pub(super) fn let_go(&mut self, now: Now) {
-        while let Some(&Reverse((at, job))) = self.expiries.peek()
-            && at <= now.wall
-        {
-            self.expiries.pop();
-            self.leave(job, Leaving::Expire, now);
-        }
-        while let Some(&(at, job)) = self.holds.front()
-            && (at <= now.tick || !self.jobs.contains_key(job))
-        {
-            self.holds.pop_front();
-            self.leave(job, Leaving::Park { tier: Tier::TenSeconds, for_failures: false }, now);
-        }
     }
 
     /// When [`Engine::wake`] is wanted next, if nothing else happens before.
     pub fn next_wake(&self, now: Now) -> Option<Tick> {
-        let timer = self.timers.peek().map(|&Reverse((at, _))| at);
-        let hold = self.holds.front().map(|&(at, _)| at);
-        let expiry = self.expiries.peek().map(|&Reverse((at, _))| now.tick_of(at));
-        let next = [timer, hold, expiry].into_iter().flatten().min()?;
+        let next = self.turns.next_timer().into_iter().chain(self.holdings.next_deadline(now)).min()?;
         Some(next.min(now.tick + LONGEST_SLEEP))
     }
 
-    /// The jobs that wait for the pairs of a request on the wire, each once.
-    pub fn jobs_in(&self, call: CallKey) -> impl Iterator<Item = JobKey> + '_ {
-        let nodes = match self.calls.get(call).map(|call| call.subject) {
-            Some(Subject::Batch(batch)) => self.batches.get(batch).map(|batch| batch.nodes.as_slice()),
-            Some(Subject::Refresh | Subject::Identify) | None => None,
-        };
-        let mut seen = HashSet::new();
-        let nodes = nodes.unwrap_or_default().iter().filter_map(|&node| self.backlog.node(node));
-        nodes.flat_map(|node| node.waiters.iter().copied()).filter(move |&job| seen.insert(job))
-    }
-
-    /// The next thing the shell must do.
+    /// The next thing that the shell must do.
     pub fn next_command(&mut self) -> Option<Command> {
         self.commands.pop_front()
     }
@@ -313,7 +166,7 @@ impl Engine {
     /// Stops sending. What is on the wire is waited for, everything else is handed back.
     pub fn drain(&mut self, now: Now) {
         self.draining = true;
-        let held: Vec<JobKey> = self.jobs.keys().collect();
+        let held: Vec<JobKey> = self.holdings.jobs().map(|(key, _)| key).collect();
         for job in held {
             self.leave(job, Leaving::HandBack, now);
         }
@@ -326,25 +179,110 @@ impl Engine {
     /// No further job will be admitted: what is held leaves without waiting for company.
     pub fn flush(&mut self, now: Now) {
         self.flushing = true;
-        for index in 0..self.accounts.len() {
-            self.mark_ready(AccountIndex(u32::try_from(index).unwrap_or(u32::MAX)));
+        for account in self.accounts.indices() {
+            self.turns.mark_ready(account);
         }
         self.pump(now);
     }
 
+    /// The delivery behind the job is void (its connection is gone): the broker will deliver it again.
+    pub fn forget(&mut self, job: JobKey, now: Now) {
+        self.leave(job, Leaving::Forget, now);
+    }
+
+    /// Hands back jobs of which nothing was sent yet, youngest first, until at most `bytes` are held.
+    pub fn hand_back_unstarted(&mut self, bytes: usize, now: Now) {
+        let mut idle = self.holdings.idle_jobs();
+        while self.held_bytes() > bytes
+            && let Some(job) = idle.pop()
+        {
+            self.leave(job, Leaving::HandBack, now);
+        }
+    }
+
+    /// Pauses an account on the operator's order; `false` if there is no such account.
+    pub fn pause(&mut self, account: AccountIndex, now: Now) -> bool {
+        if self.accounts.get(account).is_none() {
+            return false;
+        }
+        self.pause_account(account, PauseKind::Operator, None, PAUSED_BY_OPERATOR.to_owned(), now);
+        self.pump(now);
+        true
+    }
+
+    /// Ends an operator's pause of an account, and tries at once whether any other pause of it or of its lanes is over;
+    /// `false` if there is no such account.
+    pub fn resume(&mut self, account: AccountIndex, now: Now) -> bool {
+        if self.accounts.get(account).is_none() {
+            return false;
+        }
+        if self.pauses.account_is_paused_for(account, PauseKind::Operator) {
+            self.resume_account(account, now);
+        } else if self.pauses.of_account(account).is_some() {
+            self.pauses.probe_account_now(account, now.tick);
+            self.turns.mark_ready(account);
+        }
+        for lane in self.holdings.lanes_of(account).to_vec() {
+            self.probe_lane_now(lane, now);
+        }
+        self.pump(now);
+        true
+    }
+
+    /// Pauses every lane in hand between the two types, on the operator's order; returns how many there are.
+    pub fn pause_lanes(&mut self, account: AccountIndex, from: &ObjectType, to: &ObjectType, now: Now) -> usize {
+        let lanes = self.lanes_between(account, from, to);
+        for &lane in &lanes {
+            self.pause_lane(lane, PauseKind::Operator, PAUSED_BY_OPERATOR.to_owned(), now);
+        }
+        self.pump(now);
+        lanes.len()
+    }
+
+    /// Ends an operator's pause of these lanes, and tries at once whether any other pause of them is over; returns how
+    /// many lanes there are.
+    pub fn resume_lanes(&mut self, account: AccountIndex, from: &ObjectType, to: &ObjectType, now: Now) -> usize {
+        let lanes = self.lanes_between(account, from, to);
+        for &lane in &lanes {
+            if self.pauses.of_lane(lane).is_some_and(|pause| pause.kind == PauseKind::Operator) {
+                self.resume_lane(lane, now);
+                self.tidy(lane);
+            } else if self.probe_lane_now(lane, now) {
+                self.turns.mark_ready(account);
+            }
+        }
+        self.pump(now);
+        lanes.len()
+    }
+
+    fn lanes_between(&self, account: AccountIndex, from: &ObjectType, to: &ObjectType) -> Vec<LaneKey> {
+        let lanes = self.holdings.lanes_of(account).iter().copied();
+        let id = |key: LaneKey| self.holdings.lane(key).map(|lane| &lane.id);
+        lanes.filter(|&key| id(key).is_some_and(|id| id.from_type == *from && id.to_type == *to)).collect()
+    }
+
     /// Jobs in hand.
     pub fn held_jobs(&self) -> usize {
-        self.jobs.len()
+        self.holdings.jobs().len()
     }
 
     /// Bytes in hand, by the jobs' own weights.
     pub fn held_bytes(&self) -> usize {
-        self.held_bytes
+        self.holdings.bytes()
     }
 
-    /// Archive requests on the wire.
+    /// Requests on the wire, those about credentials included.
     pub fn in_flight(&self) -> usize {
-        self.in_flight
+        self.calls.len()
+    }
+
+    /// The jobs that wait for the pairs of a request on the wire, each once.
+    pub fn jobs_in(&self, call: CallKey) -> impl Iterator<Item = JobKey> + '_ {
+        let batch = self.calls.get(call).and_then(|call| match call.purpose {
+            Purpose::Batch(batch) => Some(batch),
+            Purpose::Refresh | Purpose::Identify => None,
+        });
+        self.holdings.jobs_in(batch)
     }
 
     pub fn counters(&self) -> Counters {
@@ -353,33 +291,22 @@ impl Engine {
 
     /// What is kept of jobs that have left: nothing, but for a few times that have not come yet.
     pub fn remains(&self) -> Remains {
+        let returners = |account| self.turns.returners(account).saturating_sub(STALE);
         Remains {
-            pairs: !self.backlog.is_empty(),
-            batches: self.batches.len(),
+            pairs: !self.holdings.has_no_pairs(),
+            batches: self.holdings.batches().len(),
             calls: self.calls.len(),
-            lanes: self.lanes.values().filter(|lane| lane.pause.is_none()).count(),
-            returners: self.accounts.iter().map(|account| account.returners.len().saturating_sub(STALE_TIMES)).sum(),
-            times: self.holds.len().max(self.expiries.len()).saturating_sub(STALE_TIMES),
+            lanes: self.holdings.lanes().filter(|&(key, _)| self.pauses.of_lane(key).is_none()).count(),
+            returners: self.accounts.indices().map(returners).sum(),
+            times: self.holdings.stale_times(),
         }
     }
+}
 
-    pub(super) fn mark_ready(&mut self, account: AccountIndex) {
-        let of_account = &mut self.accounts[account.0 as usize];
-        if !of_account.queued {
-            of_account.queued = true;
-            self.ready.push_back(account);
-        }
-    }
+const PAUSED_BY_OPERATOR: &str = "paused by the operator";
 
-    /// Looks at the account again at `at`, if not sooner.
-    pub(super) fn remind(&mut self, account: AccountIndex, at: Tick) {
-        let of_account = &mut self.accounts[account.0 as usize];
-        if of_account.timer.is_none_or(|timer| at < timer) {
-            of_account.timer = Some(at);
-            self.timers.push(Reverse((at, account)));
-        }
-    }
-
+/// What `sending` and `answers` have in common.
+impl Engine {
     pub(super) fn command(&mut self, command: Command) {
         self.commands.push_back(command);
     }
@@ -388,26 +315,183 @@ impl Engine {
         self.random.f64()
     }
 
-    /// A job that came with a far `notAfter`, or that left behind one that stays, must not leave its times for long.
-    fn forget_times(&mut self) {
-        let Self { jobs, holds, expiries, .. } = self;
-        let most = jobs.len() * 2 + STALE_TIMES;
-        if holds.len() > most {
-            holds.retain(|(_, job)| jobs.contains_key(*job));
+    /// Takes a job out: at once where nothing of it is on the wire, else when that is answered.
+    pub(super) fn leave(&mut self, job: JobKey, leaving: Leaving, now: Now) {
+        if matches!(leaving, Leaving::Park { .. }) && matches!(self.policy.waiting, Waiting::InHand { .. }) {
+            return;
         }
-        if expiries.len() > most {
-            expiries.retain(|Reverse((_, job))| jobs.contains_key(*job));
+        let Some(lanes) = self.holdings.leave(job, leaving) else { return };
+        self.finish(now);
+        for lane in lanes {
+            self.drop_deserted(lane, now);
+            self.place(lane, now.tick);
+            self.tidy(lane);
         }
     }
 
-    pub(super) fn released(&mut self, job: &Job) {
-        self.forget_times();
-        self.held_bytes -= job.weight;
-        if let Some(account) = self.accounts.get_mut(job.account.0 as usize) {
-            account.held_jobs = account.held_jobs.saturating_sub(1);
-            if account.returners.len() > account.held_jobs * 2 + STALE_TIMES {
-                account.returners.retain(|&job| self.jobs.contains_key(job));
+    /// Jobs whose time is up leave. A reply or a new job may come before the timer that was set for them.
+    pub(super) fn let_go(&mut self, now: Now) {
+        while let Some((job, deadline)) = self.holdings.take_due(now) {
+            let leaving = match deadline {
+                Deadline::NotAfter => Leaving::Expire,
+                Deadline::Hold => Leaving::Park { tier: Tier::TenSeconds, for_failures: false },
+            };
+            self.leave(job, leaving, now);
+        }
+    }
+
+    /// Says the last word on jobs that are finished.
+    pub(super) fn finish(&mut self, now: Now) {
+        while let Some((key, job)) = self.holdings.next_finished() {
+            if self.accounts.get(job.account).is_some() {
+                let (holdings, jobs) = (&self.holdings, self.holdings.jobs_of(job.account));
+                self.turns.sweep(job.account, jobs, |job| holdings.has_job(job));
+            }
+            let command = match (&job.leaving, job.is_complete()) {
+                (Some(Leaving::Park { tier, for_failures }), false) => {
+                    self.counters.parked += 1;
+                    self.park(key, &job, *tier, *for_failures, now)
+                }
+                (Some(Leaving::Forget), false) => Command::Forgotten(key),
+                // A job that expires or fails has been told so for every pair: it could only be incomplete by a bug.
+                (Some(Leaving::HandBack | Leaving::Expire | Leaving::Fail { .. }) | None, false) => {
+                    Command::HandBack(key)
+                }
+                (_, true) => Command::Settle(job.settled(key)),
+            };
+            self.command(command);
+        }
+    }
+
+    fn park(&self, key: JobKey, job: &Job, tier: Tier, for_failures: bool, now: Now) -> Command {
+        let mut carried = job.carried;
+        // The wait for a retry is part of the job's age, the wait for a pause is not.
+        let waited = if for_failures { tier.wait() } else { Duration::ZERO };
+        let age = job.age(now.tick, self.pauses.uncounted(job.account, job.lane, now.tick));
+        carried.age = age.map(|age| age + waited);
+        carried.parks = carried.parks.saturating_add(u32::from(for_failures));
+        Command::Park(Parked { job: key, tier, carried })
+    }
+
+    fn lane(&mut self, id: LaneId) -> LaneKey {
+        if let Some(key) = self.holdings.find_lane(&id) {
+            return key;
+        }
+        let account = id.account;
+        let key = self.holdings.open_lane(id);
+        self.turns.open_lane(key, account);
+        key
+    }
+
+    /// Finds the right place for a lane in the order of turns after something about it has changed.
+    pub(super) fn place(&mut self, key: LaneKey, now: Tick) {
+        let Some(lane) = self.holdings.lane(key) else { return };
+        if self.pauses.of_lane(key).is_some() {
+            let probe_at = self.pauses.probe_of_lane(key).filter(|_| lane.has_work());
+            return self.turns.withhold(key, probe_at.map(|at| at.max(now)));
+        }
+        let repeat_from = lane.next_repeat().map(|repeat| repeat.from());
+        self.turns.place(key, repeat_from, || self.holdings.fill(lane, self.policy.caps));
+    }
+
+    /// Closes a lane that nothing keeps open.
+    pub(super) fn tidy(&mut self, key: LaneKey) {
+        let Some(lane) = self.holdings.lane(key) else { return };
+        let account = lane.id.account;
+        if !lane.is_empty() || self.pauses.keeps_open(account, key) {
+            return;
+        }
+        self.pauses.close_lane(account, key);
+        self.turns.close_lane(key);
+        self.holdings.close_lane(key);
+    }
+
+    /// Drops batches that wait in a lane and whose jobs have all left.
+    pub(super) fn drop_deserted(&mut self, key: LaneKey, now: Now) {
+        while let Some(batch) = self.holdings.take_deserted(key) {
+            self.give_back(batch, now.tick, now);
+        }
+    }
+
+    /// Puts a batch back into its lane, to go again from `due` on; jobs that leave are taken off it here.
+    pub(super) fn give_back(&mut self, batch: super::batch::Batch, due: Tick, now: Now) {
+        let lane = batch.lane;
+        let given_back = self.holdings.give_back(batch, due, now.tick);
+        self.finish(now);
+        match given_back {
+            Ok(()) => {
+                self.place(lane, now.tick);
+                if let Some(lane) = expected(self.holdings.lane(lane), "a batch keeps its lane open") {
+                    self.turns.mark_ready(lane.id.account);
+                }
+            }
+            Err(deserted) => {
+                if let Some(next) = search::deserted(deserted) {
+                    self.go_on(next, now);
+                }
             }
         }
+    }
+
+    /// Does what a search says next.
+    pub(super) fn go_on(&mut self, next: Next, now: Now) {
+        match next {
+            Next::Try(attempt) => match attempt.begin() {
+                Ok(batch) => self.give_back(batch, now.tick, now),
+                Err((lane, suspects)) => self.unattributed(lane, suspects, now),
+            },
+            Next::Return(batch) => self.give_back(batch, now.tick, now),
+            Next::Repeat(batch, refusal) => self.repeat(batch, Duration::ZERO, &refusal, now),
+        }
+    }
+
+    pub(super) fn pause_account(
+        &mut self,
+        account: AccountIndex,
+        kind: PauseKind,
+        until: Option<Timestamp>,
+        detail: String,
+        now: Now,
+    ) {
+        if let Some(notice) = self.pauses.pause_account(account, kind, until, detail, now) {
+            self.command(Command::Notice(notice));
+            self.turns.mark_ready(account);
+        }
+    }
+
+    pub(super) fn resume_account(&mut self, account: AccountIndex, now: Now) {
+        if let Some(notice) = self.pauses.resume_account(account, now) {
+            self.command(Command::Notice(notice));
+            self.turns.mark_ready(account);
+        }
+    }
+
+    pub(super) fn pause_lane(&mut self, key: LaneKey, kind: PauseKind, detail: String, now: Now) {
+        let Some(lane) = self.holdings.lane(key) else { return };
+        let account = lane.id.account;
+        if let Some(notice) = self.pauses.pause_lane(key, &lane.id, kind, detail, now) {
+            self.command(Command::Notice(notice));
+            self.place(key, now.tick);
+            self.turns.mark_ready(account);
+        }
+    }
+
+    pub(super) fn resume_lane(&mut self, key: LaneKey, now: Now) {
+        let Some(lane) = self.holdings.lane(key) else { return };
+        let account = lane.id.account;
+        if let Some(notice) = self.pauses.resume_lane(key, &lane.id, now) {
+            self.command(Command::Notice(notice));
+            self.place(key, now.tick);
+            self.turns.mark_ready(account);
+        }
+    }
+
+    /// Tries at once whether the pause of a lane is over; `false` if it has none.
+    pub(super) fn probe_lane_now(&mut self, key: LaneKey, now: Now) -> bool {
+        let paused = self.pauses.probe_lane_now(key, now.tick);
+        if paused {
+            self.place(key, now.tick);
+        }
+        paused
     }
 }

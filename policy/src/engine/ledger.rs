@@ -19,12 +19,13 @@ use crate::contract::refusal::{Refusal, WorkerCategory};
 /// All jobs in hand.
 pub type Ledger = SlotMap<JobKey, Job>;
 
-/// One job, from admission until its outcome or its departure.
+/// One job, from its admission until it leaves.
 #[derive(Debug)]
 pub struct Job {
     pub account: AccountIndex,
-    /// The lane of its first pairs: whose pauses do not count towards its age.
+    /// The lane of the pairs it asked for last: the time for which this lane is paused does not count towards its age.
     pub lane: LaneKey,
+    /// The pairs it has asked for; those that have a verdict are gone from the backlog.
     pub nodes: SmallVec<[NodeKey; 1]>,
     pub not_after: Option<Timestamp>,
     pub weight: usize,
@@ -36,28 +37,68 @@ pub struct Job {
     archived: u32,
     errors: Vec<PairError>,
     last_call: CallKey,
-    /// First transient failure in this process, with the reading of the clocks that do not count.
-    failing_since: Option<(Tick, Duration)>,
+    failing_since: Option<FirstFailure>,
 }
 
-/// How a job leaves without waiting for its pairs. What is on the wire is waited for.
+/// The first failure of a job's requests in this process that was a passing one.
+#[derive(Clone, Copy, Debug)]
+struct FirstFailure {
+    at: Tick,
+    /// What its account and lane had counted by then of the time that is no part of a job's age; see
+    /// [`super::pauses::Pauses::uncounted`].
+    uncounted: Duration,
+}
+
+/// How a job leaves before all its pairs have a verdict. What is on the wire is waited for all the same.
 #[derive(Clone, Debug)]
 pub enum Leaving {
-    Park { tier: Tier, for_failures: bool },
+    /// It goes on outside, in a delay queue of the broker.
+    Park {
+        tier: Tier,
+        for_failures: bool,
+    },
+    /// It goes back to where it came from.
     HandBack,
+    /// Its delivery is void: nothing can be answered.
     Forget,
+    /// Its `notAfter` has passed.
     Expire,
-    Fail { refusal: Arc<Refusal>, dead_letter: bool },
+    Fail {
+        refusal: Arc<Refusal>,
+        dead_letter: bool,
+    },
+}
+
+impl Leaving {
+    /// Whether this reason to leave takes the place of the one that a job has.
+    ///
+    /// A job that was to be parked or handed back has been taken off its pairs without a word, so it can no longer end
+    /// with an outcome that says something of each.
+    pub fn supersedes(&self, old: Option<&Self>) -> bool {
+        match (old, self) {
+            (None, _) => true,
+            (Some(Self::Forget), _) => false,
+            (Some(_), Self::Forget) => true,
+            (Some(Self::Park { .. }), Self::HandBack) => true,
+            (Some(_), Self::Park { .. } | Self::HandBack | Self::Expire | Self::Fail { .. }) => false,
+        }
+    }
 }
 
 impl Job {
-    pub fn new(account: AccountIndex, lane: LaneKey, pairs: u32, carried: Carried) -> Self {
+    pub fn new(
+        account: AccountIndex,
+        pairs: u32,
+        not_after: Option<Timestamp>,
+        weight: usize,
+        carried: Carried,
+    ) -> Self {
         Self {
             account,
-            lane,
+            lane: LaneKey::default(),
             nodes: SmallVec::new(),
-            not_after: None,
-            weight: 0,
+            not_after,
+            weight,
             carried,
             leaving: None,
             total: pairs,
@@ -70,8 +111,8 @@ impl Job {
         }
     }
 
-    /// Nothing of it is on the wire.
-    pub fn is_ashore(&self) -> bool {
+    /// None of its pairs is on the wire.
+    pub fn is_off_wire(&self) -> bool {
         self.on_wire == 0
     }
 
@@ -80,8 +121,8 @@ impl Job {
         self.open == 0
     }
 
-    /// A pair of it leaves with `call`.
-    pub fn pair_departs(&mut self, call: CallKey, now: Timestamp) {
+    /// A pair of it goes on the wire with `call`.
+    pub fn pair_sent(&mut self, call: CallKey, now: Timestamp) {
         self.on_wire += 1;
         if self.last_call != call {
             self.last_call = call;
@@ -90,7 +131,9 @@ impl Job {
         }
     }
 
-    pub fn pair_returns(&mut self) {
+    /// The request that carried a pair of it has its answer.
+    pub fn pair_answered(&mut self) {
+        debug_assert!(self.on_wire > 0, "a pair of the job was on the wire");
         self.on_wire = self.on_wire.saturating_sub(1);
     }
 
@@ -104,16 +147,17 @@ impl Job {
         self.errors.push(PairError { pair, refusal });
     }
 
-    /// A request with a pair of it failed in passing; `uncounted` is the reading of the clocks that do not count.
+    /// A request with a pair of it failed for a passing reason; `uncounted` is what is counted until now of the time that
+    /// is no part of its age.
     pub fn failed(&mut self, now: Tick, uncounted: Duration) {
-        self.failing_since.get_or_insert((now, uncounted));
+        self.failing_since.get_or_insert(FirstFailure { at: now, uncounted });
         self.carried.age.get_or_insert(Duration::ZERO);
     }
 
-    /// Time since the first transient failure that counts towards `retry.max_age`.
+    /// Time since the first passing failure, as far as it counts towards `retry.max_age`.
     pub fn age(&self, now: Tick, uncounted: Duration) -> Option<Duration> {
         let here = match self.failing_since {
-            Some((since, before)) => now.since(since).saturating_sub(uncounted.saturating_sub(before)),
+            Some(first) => now.since(first.at).saturating_sub(uncounted.saturating_sub(first.uncounted)),
             None => Duration::ZERO,
         };
         self.carried.age.map(|age| age + here)

@@ -1,36 +1,52 @@
 //! The policy: decides what is sent when and what a reply means; no async, no clock, no I/O, no logging.
 //!
-//! In the order in which a pair meets them:
+//! Each idea is a type of its own, which takes inputs and returns what follows. Only the conductor (`engine`, `sending`,
+//! `answers`) knows more than one of them.
 
+// What comes in and what goes out.
 pub mod clock;
 pub mod command;
 pub mod reply;
+pub mod settings;
+pub mod status;
 
-pub mod access;
-pub mod account;
-pub mod backlog;
-pub mod day;
-mod dispatch;
-pub mod lane;
-pub mod pace;
-pub mod pack;
-pub mod pause;
-
-mod conclude;
-mod operator;
-pub mod retry;
-mod standstill;
-pub mod verdict;
-
-mod departure;
+// The conductor.
+mod answers;
 #[expect(clippy::module_inception, reason = "the engine itself, beside the ideas it holds")]
 mod engine;
-pub mod ledger;
+mod sending;
 
-pub mod status;
+// What is in hand.
+pub mod backlog;
+mod batch;
+mod deadlines;
+mod holdings;
+mod lane;
+pub mod ledger;
+pub mod pack;
+mod step;
+
+// Who may send, and how much.
+pub mod access;
+pub mod account;
+mod calls;
+pub mod day;
+mod error_share;
+pub mod pace;
+pub mod pause;
+mod pauses;
+mod turns;
+
+// What a reply means.
+pub mod retry;
+mod search;
+pub mod verdict;
+
+mod expected;
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
-pub use engine::{Counters, Engine, EnginePolicy, Remains, Waiting};
+pub use engine::{Counters, Engine, Remains};
+pub use settings::{EnginePolicy, Waiting};

@@ -26,12 +26,12 @@ const LEAST_IN_SIGHT: usize = 4;
 
 /// All that waits in the lane, of which only a part is in sight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Waiting {
+pub struct Supply {
     pub groups: usize,
     pub pairs: usize,
 }
 
-impl Waiting {
+impl Supply {
     /// Groups in a request, if all requests of the lane were alike.
     fn slots(self, caps: Caps) -> usize {
         let (groups, pairs) = (self.groups.max(1), self.pairs.max(1));
@@ -61,12 +61,12 @@ pub struct Pick {
 ///
 /// The result is never empty for a non-empty list, stays within both caps, names each group once and always has
 /// the oldest; three quarters of it are the oldest groups that fit, so none waits for ever.
-pub fn choose(sizes: &[usize], waiting: Waiting, caps: Caps) -> Vec<Pick> {
+pub fn choose(sizes: &[usize], supply: Supply, caps: Caps) -> Vec<Pick> {
     let everything: usize = sizes.iter().sum();
     if sizes.len() <= caps.from && everything <= caps.pairs {
         return sizes.iter().enumerate().map(|(index, &pairs)| Pick { index, pairs }).collect();
     }
-    let mut request = Request::new(sizes, waiting, caps);
+    let mut request = Request::new(sizes, supply, caps);
     let in_order = (request.slots - request.slots / STEERED).max(1);
     let mut passed_over = Vec::new();
     let mut ahead = 0..sizes.len();
@@ -109,12 +109,12 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn new(sizes: &'a [usize], waiting: Waiting, caps: Caps) -> Self {
-        let (groups, pairs) = (waiting.groups.max(1), waiting.pairs.max(1));
+    fn new(sizes: &'a [usize], supply: Supply, caps: Caps) -> Self {
+        let (groups, pairs) = (supply.groups.max(1), supply.pairs.max(1));
         let fewest = groups.div_ceil(caps.from).max(pairs.div_ceil(caps.pairs));
         let least = pairs.saturating_sub(caps.pairs.saturating_mul(fewest - 1));
         let may_split = fewest.saturating_mul(caps.from) > groups;
-        let slots = waiting.slots(caps);
+        let slots = supply.slots(caps);
         let smallest = if slots * 2 >= caps.from { sums_of_smallest(sizes, slots) } else { Vec::new() };
         let pairs = caps.pairs.min((caps.from * pairs).div_ceil(groups));
         Self { sizes, caps, slots, pairs, smallest, least, may_split, taken: 0, picks: Vec::with_capacity(slots) }
@@ -196,12 +196,12 @@ mod tests {
     fn requests_for(mut sizes: Vec<usize>, caps: Caps) -> usize {
         let mut requests = 0;
         while !sizes.is_empty() {
-            let waiting = Waiting { groups: sizes.len(), pairs: sizes.iter().sum() };
-            let (oldest, newest) = waiting.in_sight(caps);
+            let supply = Supply { groups: sizes.len(), pairs: sizes.iter().sum() };
+            let (oldest, newest) = supply.in_sight(caps);
             let gap = sizes.len() - oldest - newest;
             let in_sight = |index: usize| if index < oldest { index } else { index + gap };
             let offered: Vec<usize> = (0..oldest + newest).map(|index| sizes[in_sight(index)]).collect();
-            let mut picks = choose(&offered, waiting, caps);
+            let mut picks = choose(&offered, supply, caps);
             picks.sort_by_key(|pick| std::cmp::Reverse(pick.index));
             for pick in picks {
                 let index = in_sight(pick.index);
@@ -242,7 +242,7 @@ mod tests {
     proptest! {
         #[test]
         fn picks_respect_the_caps(sizes in prop::collection::vec(1usize..50, 1..300), from in 1usize..60, pairs in 1usize..200) {
-            let picks = choose(&sizes, Waiting { groups: sizes.len(), pairs: sizes.iter().sum() }, Caps { from, pairs });
+            let picks = choose(&sizes, Supply { groups: sizes.len(), pairs: sizes.iter().sum() }, Caps { from, pairs });
             prop_assert!(!picks.is_empty());
             prop_assert!(picks.len() <= from);
             prop_assert!(picks.iter().map(|pick| pick.pairs).sum::<usize>() <= pairs);

@@ -95,6 +95,15 @@ impl PauseKind {
         }
     }
 
+    /// What a request that HubSpot serves while the pause lasts proves to be over.
+    pub fn disproved_by(self) -> Disproof {
+        match self {
+            Self::Unauthorized | Self::RefreshRefused | Self::PortalMismatch | Self::Outage => Disproof::Account,
+            Self::MissingScopes | Self::Forbidden | Self::WrongPath => Disproof::Lane,
+            Self::PortalMoving | Self::DaySpent | Self::Throttled | Self::Operator => Disproof::Nothing,
+        }
+    }
+
     /// Whether HubSpot refused the credentials: what ends the `archive` command.
     pub fn is_refusal_of_credentials(self) -> bool {
         match self {
@@ -110,7 +119,18 @@ impl PauseKind {
     }
 }
 
-/// A standstill, from its first sign until something was sent with success again.
+/// What must have been served, after the pause began, to prove that there is no reason for it any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disproof {
+    /// Any request of the account.
+    Account,
+    /// A request of the lane.
+    Lane,
+    /// Success proves nothing: the pause ends at its time, or when the operator says so.
+    Nothing,
+}
+
+/// Nothing is sent, from the first sign of trouble until something was sent with success again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pause {
     pub kind: PauseKind,
@@ -153,6 +173,11 @@ impl Pause {
         if self.kind.longest_probe_interval().is_some() {
             self.probe_at = Some(now);
         }
+    }
+
+    /// Whether a request that was sent at `sent` and served `by` HubSpot proves that the pause is over.
+    pub fn is_disproved(&self, by: Disproof, sent: Tick) -> bool {
+        self.kind.disproved_by() == by && sent >= self.since
     }
 
     /// From when on its jobs wait in the broker rather than in hand; `None` where it ends too soon for that.

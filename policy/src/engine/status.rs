@@ -6,10 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::account::Account;
+use super::account::{Account, AccountTotals, PerAccount};
 use super::backlog::LaneKey;
 use super::clock::Now;
 use super::engine::Engine;
+use super::expected::expected;
 use super::lane::Lane;
 use super::pack::Caps;
 use super::pause::{Pause, PauseKind};
@@ -187,17 +188,6 @@ impl LaneStatus {
     pub const MAX_LABELS: usize = 8;
 }
 
-impl Account {
-    /// Nothing is sent for it: it stands itself, or each of its lanes does.
-    pub fn is_paused(&self) -> bool {
-        self.pause.is_some() || self.every_lane_stands()
-    }
-
-    fn every_lane_stands(&self) -> bool {
-        !self.lanes.is_empty() && self.standing.len() == self.lanes.len()
-    }
-}
-
 impl Engine {
     /// Costs one look at each account, lane and batch; nothing is sorted but what is listed.
     pub fn status(&self, now: Now) -> Status {
@@ -205,8 +195,8 @@ impl Engine {
         let accounts: Vec<AccountStatus> = self
             .accounts
             .iter()
-            .zip(&survey.loads)
-            .zip(0..)
+            .zip(survey.loads.iter())
+            .zip(self.accounts.indices())
             .map(|((account, load), index)| self.account_status(index, account, load, now))
             .collect();
         let mut paused_accounts = BTreeMap::new();
@@ -214,41 +204,40 @@ impl Engine {
             *paused_accounts.entry(pause.kind).or_default() += 1;
         }
         let lanes: Vec<LaneStatus> =
-            survey.foremost.ranked().filter_map(|key| self.lane_status(self.lanes.get(key)?, now)).collect();
+            survey.foremost.ranked().filter_map(|key| self.lane_status(key, self.holdings.lane(key)?, now)).collect();
         Status {
             held: Held {
                 jobs: self.held_jobs(),
                 bytes: self.held_bytes(),
-                pairs: self.backlog.len(),
-                lanes: self.lanes.len(),
-                in_flight: self.in_flight,
+                pairs: self.holdings.pairs(),
+                lanes: self.holdings.num_lanes(),
+                in_flight: self.in_flight(),
                 max_in_flight: self.policy.max_in_flight,
                 drain_seconds: accounts.iter().filter_map(|account| account.drain_seconds).reduce(f64::max),
             },
             totals: self.totals(),
             paused_accounts,
             paused_lanes: survey.paused,
-            lanes_left_out: self.lanes.len() - lanes.len(),
+            lanes_left_out: self.holdings.num_lanes() - lanes.len(),
             accounts,
             lanes,
         }
     }
 
     fn survey(&self) -> Survey {
-        let mut survey = Survey { loads: vec![Load::default(); self.accounts.len()], ..Survey::default() };
-        for (key, lane) in &self.lanes {
-            if let Some(pause) = &lane.pause {
+        let loads = PerAccount::new(self.accounts.iter().map(|_| Load::default()));
+        let mut survey = Survey { loads, paused: BTreeMap::new(), foremost: Foremost::default() };
+        for (key, lane) in self.holdings.lanes() {
+            let pause = self.pauses.of_lane(key);
+            if let Some(pause) = pause {
                 *survey.paused.entry(pause.kind).or_default() += 1;
             }
-            if let Some(load) = survey.loads.get_mut(lane.id.account.0 as usize) {
-                load.count(lane, self.policy.caps);
-            }
-            survey.foremost.offer(Rank { paused: lane.pause.is_some(), pairs: lane.queue.pairs(), key });
+            survey.loads[lane.id.account].count(lane, pause.is_some(), self.policy.caps);
+            survey.foremost.offer(Rank { paused: pause.is_some(), pairs: lane.queue.pairs(), key });
         }
-        for batch in self.batches.values() {
-            let account = self.lanes.get(batch.lane).map(|lane| lane.id.account.0 as usize);
-            if let Some(load) = account.and_then(|account| survey.loads.get_mut(account)) {
-                load.pairs += batch.nodes.len();
+        for batch in self.holdings.batches() {
+            if let Some(lane) = expected(self.holdings.lane(batch.lane), "a batch keeps its lane open") {
+                survey.loads[lane.id.account].pairs += batch.nodes.len();
             }
         }
         survey
@@ -256,10 +245,10 @@ impl Engine {
 
     fn totals(&self) -> Totals {
         let counters = self.counters();
-        let of_accounts = |read: fn(&Account) -> u64| self.accounts.iter().map(read).sum();
+        let of_accounts = |read: fn(AccountTotals) -> u64| self.accounts.iter().map(|of| read(of.totals())).sum();
         Totals {
-            requests: of_accounts(|account| account.totals.requests),
-            throttled: of_accounts(|account| account.totals.throttled),
+            requests: of_accounts(|totals| totals.requests),
+            throttled: of_accounts(|totals| totals.throttled),
             refused: counters.refusals,
             pairs_archived: counters.pairs_archived,
             pairs_merged: counters.merged,
@@ -268,7 +257,7 @@ impl Engine {
         }
     }
 
-    fn account_status(&self, index: u32, account: &Account, load: &Load, now: Now) -> AccountStatus {
+    fn account_status(&self, index: AccountIndex, account: &Account, load: &Load, now: Now) -> AccountStatus {
         let (in_force, configured) = (account.pace.ceiling(), account.policy.ceiling);
         let rate = RateStatus {
             requests: in_force.requests.get(),
@@ -278,44 +267,44 @@ impl Engine {
             used: account.pace.used(now.tick),
         };
         let day = DayStatus { used: account.day.used(), left: account.day.left() };
-        let totals = AccountTotalsStatus {
-            requests: account.totals.requests,
-            throttled: account.totals.throttled,
-            refused: account.totals.refused,
-            pairs_archived: account.totals.pairs_archived,
-        };
+        let AccountTotals { requests, throttled, refused, pairs_archived } = account.totals();
+        let totals = AccountTotalsStatus { requests, throttled, refused, pairs_archived };
+        let lanes = self.holdings.lanes_of(index).len();
+        let pause = self.account_pause(index, now);
         let beyond_the_day = day.left.is_some_and(|left| left < load.requests as u64);
-        let drains = !account.is_paused() && !beyond_the_day;
+        let drains = pause.is_none() && !beyond_the_day;
         AccountStatus {
-            index,
+            index: index.0,
             portal_id: account.policy.portal.map(number),
-            pause: self.account_pause(account, now),
+            pause,
             rate,
-            in_flight: account.in_flight,
+            in_flight: account.in_flight(),
             max_in_flight: account.policy.max_in_flight,
             day,
             totals,
-            held_jobs: account.held_jobs,
+            held_jobs: self.holdings.jobs_of(index),
             held_pairs: load.pairs,
-            lanes: account.lanes.len(),
-            paused_lanes: account.standing.len(),
+            lanes,
+            paused_lanes: self.pauses.paused_lanes(index).len(),
             drain_seconds: drains.then(|| load.requests as f64 * rate.interval_seconds / f64::from(rate.requests)),
         }
     }
 
-    fn account_pause(&self, account: &Account, now: Now) -> Option<PauseStatus> {
-        if let Some(pause) = &account.pause {
+    /// Why nothing is sent for an account: it is paused itself, or each of its lanes is.
+    fn account_pause(&self, account: AccountIndex, now: Now) -> Option<PauseStatus> {
+        if let Some(pause) = self.pauses.of_account(account) {
             return Some(pause_status(PauseScope::Account, pause, now));
         }
-        if !account.every_lane_stands() {
+        let lanes = self.pauses.paused_lanes(account);
+        if lanes.len() < self.holdings.lanes_of(account).len() {
             return None;
         }
-        let pauses = account.standing.iter().filter_map(|&key| self.lanes.get(key)?.pause.as_ref());
+        let pauses = lanes.iter().filter_map(|&key| self.pauses.of_lane(key));
         pauses.min_by_key(|pause| pause.since).map(|pause| pause_status(PauseScope::AllLanes, pause, now))
     }
 
-    fn lane_status(&self, lane: &Lane, now: Now) -> Option<LaneStatus> {
-        let AccountIndex(account) = lane.id.account;
+    fn lane_status(&self, key: LaneKey, lane: &Lane, now: Now) -> Option<LaneStatus> {
+        let account = lane.id.account;
         let (kind, labels) = match &lane.id.removal {
             Removal::Association => (LaneKind::Association, Vec::new()),
             Removal::Labels(labels) => {
@@ -323,28 +312,27 @@ impl Engine {
                 (LaneKind::Labels, words.take(LaneStatus::MAX_LABELS).collect())
             }
         };
-        let oldest = self.backlog.oldest_arrival(&lane.queue);
+        let oldest = self.holdings.oldest_arrival(lane);
         Some(LaneStatus {
-            account,
-            portal_id: self.accounts.get(account as usize)?.policy.portal.map(number),
+            account: account.0,
+            portal_id: self.accounts[account].policy.portal.map(number),
             from_object_type: lane.id.from_type.path_segment().to_owned(),
             to_object_type: lane.id.to_type.path_segment().to_owned(),
             kind,
             labels,
             waiting_pairs: lane.queue.pairs(),
             waiting_from: lane.queue.groups(),
-            in_flight: lane.in_flight,
-            returned_batches: lane.returned.len(),
-            pause: lane.pause.as_ref().map(|pause| pause_status(PauseScope::Lane, pause, now)),
+            in_flight: lane.in_flight(),
+            returned_batches: lane.repeats().len(),
+            pause: self.pauses.of_lane(key).map(|pause| pause_status(PauseScope::Lane, pause, now)),
             oldest_seconds: oldest.map(|arrived| now.tick.since(arrived)).as_ref().map(Duration::as_secs_f64),
         })
     }
 }
 
 /// What one pass over lanes and batches finds.
-#[derive(Default)]
 struct Survey {
-    loads: Vec<Load>,
+    loads: PerAccount<Load>,
     paused: BTreeMap<PauseKind, usize>,
     foremost: Foremost,
 }
@@ -358,12 +346,12 @@ struct Load {
 }
 
 impl Load {
-    fn count(&mut self, lane: &Lane, of_settings: Caps) {
+    fn count(&mut self, lane: &Lane, paused: bool, of_settings: Caps) {
         self.pairs += lane.queue.pairs();
-        if lane.pause.is_none() {
+        if !paused {
             let caps = lane.caps(of_settings);
             let fresh = lane.queue.groups().div_ceil(caps.from).max(lane.queue.pairs().div_ceil(caps.pairs));
-            self.requests += fresh + lane.returned.len();
+            self.requests += fresh + lane.repeats().len();
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::contract::job::Ask;
 use crate::contract::object_type::ObjectType;
 use crate::contract::outcome::{Ending, Status};
 
+mod orders;
 mod packing;
 
 const LATENCY: Duration = Duration::from_millis(80);

@@ -1,0 +1,35 @@
+//! The requests on the wire.
+
+use slotmap::SlotMap;
+
+use super::batch::BatchKey;
+use super::clock::Tick;
+use super::command::CallKey;
+use super::pace::Slot;
+use crate::contract::ids::AccountIndex;
+
+/// A request on the wire.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    pub account: AccountIndex,
+    pub purpose: Purpose,
+    /// Its place in the log of the account's pace.
+    pub slot: Slot,
+    /// Which token it carries; see [`super::access::Access::epoch`].
+    pub epoch: u32,
+    pub sent: Tick,
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// One step for a batch of pairs.
+    Batch(BatchKey),
+    /// A new access token.
+    Refresh,
+    /// To learn whose token it is.
+    Identify,
+}
+
+/// All requests on the wire.
+pub type Calls = SlotMap<CallKey, Call>;

@@ -1,0 +1,364 @@
+//! Which accounts and lanes are paused, which request may find out whether that is over, and how many jobs of what is
+//! paused stay in hand.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use jiff::Timestamp;
+
+use super::account::PerAccount;
+use super::backlog::LaneKey;
+use super::clock::{Now, Stopwatch, Tick};
+use super::command::{CallKey, LaneId, Notice};
+use super::pause::{Disproof, Pause, PauseKind, Tier};
+use super::retry::BREAKER_FAILURES;
+use super::settings::Waiting;
+use crate::contract::ids::AccountIndex;
+use crate::contract::refusal::{Refusal, WorkerCategory};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Pauses {
+    waiting: Waiting,
+    accounts: PerAccount<OfAccount>,
+    /// Lanes that are paused, or were since they opened.
+    lanes: HashMap<LaneKey, OfLane>,
+    /// Accounts and lanes that are paused now.
+    count: usize,
+}
+
+#[derive(Debug, Default)]
+struct OfAccount {
+    pause: Option<Pause>,
+    /// The request on the wire that is to find out whether the pause is over.
+    probe: Option<CallKey>,
+    failures_in_a_row: u32,
+    /// Time paused or waiting for quota.
+    uncounted: Stopwatch,
+    paused_lanes: BTreeSet<LaneKey>,
+}
+
+#[derive(Debug, Default)]
+struct OfLane {
+    pause: Option<Pause>,
+    /// A request is on the wire that is to find out whether the pause is over.
+    probing: bool,
+    /// Time paused.
+    uncounted: Stopwatch,
+}
+
+/// Jobs of something paused, beyond the reserve that stays in hand, are to wait in a delay queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Surplus {
+    pub reserve: usize,
+    pub tier: Tier,
+}
+
+/// Most pairs of a paused lane, and most jobs of a paused account, that stay in hand to find out whether it goes on.
+const RESERVE: usize = 100;
+
+/// All reserves together take at most this part (a quarter) of the prefetch, unless one job of each takes more.
+const RESERVED_DIVISOR: usize = 4;
+
+/// Paused lanes of an account that hold nothing, kept at most. A further one is forgotten, and so tried anew with its
+/// next job.
+const MAX_EMPTY_PAUSED: usize = 1_000;
+
+impl Pauses {
+    /// `paused` says for each account whether the settings pause it.
+    pub fn new(waiting: Waiting, paused: impl Iterator<Item = bool>, now: Now) -> Self {
+        let of_account = |paused: bool| {
+            let mut account = OfAccount::default();
+            if paused {
+                let detail = "paused by the settings".to_owned();
+                account.pause = Some(Pause::new(PauseKind::Operator, None, detail, now));
+                account.uncounted.run(now.tick);
+            }
+            account
+        };
+        let accounts = PerAccount::new(paused.map(of_account));
+        let count = accounts.iter().filter(|account| account.pause.is_some()).count();
+        Self { waiting, accounts, lanes: HashMap::new(), count }
+    }
+
+    pub fn of_account(&self, account: AccountIndex) -> Option<&Pause> {
+        self.accounts[account].pause.as_ref()
+    }
+
+    pub fn of_lane(&self, lane: LaneKey) -> Option<&Pause> {
+        self.lanes.get(&lane)?.pause.as_ref()
+    }
+
+    pub fn account_is_paused_for(&self, account: AccountIndex, kind: PauseKind) -> bool {
+        self.of_account(account).is_some_and(|pause| pause.kind == kind)
+    }
+
+    pub fn paused_lanes(&self, account: AccountIndex) -> &BTreeSet<LaneKey> {
+        &self.accounts[account].paused_lanes
+    }
+
+    /// Pauses an account; `None` if nothing is new about it.
+    pub fn pause_account(
+        &mut self,
+        index: AccountIndex,
+        kind: PauseKind,
+        until: Option<Timestamp>,
+        detail: String,
+        now: Now,
+    ) -> Option<Notice> {
+        let account = &mut self.accounts[index];
+        let mut pause = Pause::new(kind, until, detail.clone(), now);
+        match &account.pause {
+            Some(old) if old.kind == PauseKind::Operator || (old.kind == kind && old.until == until) => return None,
+            // The pause goes on: only what is known of it changes, not its age.
+            Some(old) => (pause.since, pause.since_wall) = (old.since, old.since_wall),
+            None => self.count += 1,
+        }
+        account.pause = Some(pause);
+        account.uncounted.halt(now.tick);
+        if kind != PauseKind::Outage {
+            account.uncounted.run(now.tick);
+        }
+        Some(Notice::Paused { account: index, lane: None, kind, detail, until })
+    }
+
+    /// Pauses a lane; `None` if nothing is new about it.
+    pub fn pause_lane(
+        &mut self,
+        key: LaneKey,
+        id: &LaneId,
+        kind: PauseKind,
+        detail: String,
+        now: Now,
+    ) -> Option<Notice> {
+        let lane = self.lanes.entry(key).or_default();
+        if lane.pause.as_ref().is_some_and(|pause| pause.kind == kind || pause.kind == PauseKind::Operator) {
+            return None;
+        }
+        let old = lane.pause.replace(Pause::new(kind, None, detail.clone(), now));
+        self.count += usize::from(old.is_none());
+        lane.uncounted.run(now.tick);
+        self.accounts[id.account].paused_lanes.insert(key);
+        Some(Notice::Paused { account: id.account, lane: Some(id.clone()), kind, detail, until: None })
+    }
+
+    /// Ends the pause of an account; `None` if there is none.
+    pub fn resume_account(&mut self, index: AccountIndex, now: Now) -> Option<Notice> {
+        let account = &mut self.accounts[index];
+        let pause = account.pause.take()?;
+        self.count -= 1;
+        account.probe = None;
+        account.failures_in_a_row = 0;
+        account.uncounted.halt(now.tick);
+        let lasted = now.tick.since(pause.since);
+        Some(Notice::Resumed { account: index, lane: None, kind: pause.kind, lasted })
+    }
+
+    /// Ends the pause of a lane; `None` if there is none.
+    pub fn resume_lane(&mut self, key: LaneKey, id: &LaneId, now: Now) -> Option<Notice> {
+        let lane = self.lanes.get_mut(&key)?;
+        let pause = lane.pause.take()?;
+        self.count -= 1;
+        lane.probing = false;
+        lane.uncounted.halt(now.tick);
+        self.accounts[id.account].paused_lanes.remove(&key);
+        let lasted = now.tick.since(pause.since);
+        Some(Notice::Resumed { account: id.account, lane: Some(id.clone()), kind: pause.kind, lasted })
+    }
+
+    /// Something has changed that may end the account's pause, if there is one: it may be tried at once.
+    pub fn probe_account_now(&mut self, account: AccountIndex, now: Tick) {
+        if let Some(pause) = &mut self.accounts[account].pause {
+            pause.probe_now(now);
+        }
+    }
+
+    /// Likewise for a lane; `false` if it is not paused.
+    pub fn probe_lane_now(&mut self, lane: LaneKey, now: Tick) -> bool {
+        let pause = self.lanes.get_mut(&lane).and_then(|lane| lane.pause.as_mut());
+        pause.map(|pause| pause.probe_now(now)).is_some()
+    }
+
+    /// The end of the account's pause was known, and it has come.
+    pub fn is_over(&self, account: AccountIndex, now: Now) -> bool {
+        self.of_account(account).and_then(|pause| pause.until).is_some_and(|until| until <= now.wall)
+    }
+
+    /// Whether the account may send: it is not paused, or its next probe is due. `Err` says when to look again.
+    pub fn may_send(&self, index: AccountIndex, now: Now) -> Result<(), Option<Tick>> {
+        let account = &self.accounts[index];
+        let Some(pause) = &account.pause else { return Ok(()) };
+        let probe_at = match pause.until {
+            // Reckoned anew: the wall clock may have been set, or have run slower than the other, since the pause began.
+            Some(until) => Some(now.tick_of(until)),
+            None => pause.probe_at().filter(|_| account.probe.is_none()),
+        };
+        if pause.until.is_none() && probe_at.is_some_and(|at| at <= now.tick) {
+            return Ok(());
+        }
+        let relieved_at = match self.waiting {
+            Waiting::Outside { .. } => pause.parks_from(now),
+            Waiting::InHand { give_up_after } => Some(pause.since + give_up_after),
+        };
+        Err(probe_at.into_iter().chain(relieved_at).filter(|&at| at > now.tick).min())
+    }
+
+    /// When a request of a paused lane may find out whether the pause is over; `None` while one is on the wire.
+    pub fn probe_of_lane(&self, lane: LaneKey) -> Option<Tick> {
+        let lane = self.lanes.get(&lane).filter(|lane| !lane.probing)?;
+        lane.pause.as_ref()?.probe_at()
+    }
+
+    /// A request has left for an account: if that is paused, the request is the probe.
+    pub fn account_sends(&mut self, account: AccountIndex, call: CallKey, now: Tick) {
+        let account = &mut self.accounts[account];
+        if let Some(pause) = &mut account.pause {
+            account.probe = Some(call);
+            pause.probed(now);
+        }
+    }
+
+    /// Likewise for a lane.
+    pub fn lane_sends(&mut self, lane: LaneKey, now: Tick) {
+        if let Some(lane) = self.lanes.get_mut(&lane)
+            && let Some(pause) = &mut lane.pause
+        {
+            lane.probing = true;
+            pause.probed(now);
+        }
+    }
+
+    /// A request of the account has ended.
+    pub fn call_ended(&mut self, account: AccountIndex, call: CallKey) {
+        let account = &mut self.accounts[account];
+        if account.probe == Some(call) {
+            account.probe = None;
+        }
+    }
+
+    /// A request of the lane has ended.
+    pub fn lane_answered(&mut self, lane: LaneKey) {
+        if let Some(lane) = self.lanes.get_mut(&lane) {
+            lane.probing = false;
+        }
+    }
+
+    /// HubSpot served a request of the account that was sent at `sent`. Returns whether the account's pause is thereby
+    /// disproved.
+    pub fn account_served(&mut self, account: AccountIndex, sent: Tick) -> bool {
+        let account = &mut self.accounts[account];
+        account.failures_in_a_row = 0;
+        account.pause.as_ref().is_some_and(|pause| pause.is_disproved(Disproof::Account, sent))
+    }
+
+    /// Likewise for a lane.
+    pub fn lane_served(&self, lane: LaneKey, sent: Tick) -> bool {
+        self.of_lane(lane).is_some_and(|pause| pause.is_disproved(Disproof::Lane, sent))
+    }
+
+    /// A request of the account failed in a way that says HubSpot, or the way there, is in trouble. Returns whether the
+    /// account must pause therefore: its breaker opens.
+    pub fn account_failed(&mut self, account: AccountIndex) -> bool {
+        let account = &mut self.accounts[account];
+        account.failures_in_a_row = account.failures_in_a_row.saturating_add(1);
+        account.failures_in_a_row >= BREAKER_FAILURES && account.pause.is_none()
+    }
+
+    /// The account has a permit, so the time does not pass in waiting for quota.
+    pub fn has_quota(&mut self, account: AccountIndex, now: Tick) {
+        let account = &mut self.accounts[account];
+        if account.pause.is_none() {
+            account.uncounted.halt(now);
+        }
+    }
+
+    /// The account waits for quota.
+    pub fn waits_for_quota(&mut self, account: AccountIndex, now: Tick) {
+        self.accounts[account].uncounted.run(now);
+    }
+
+    /// Time, counted from some moment in the past, that is no part of the age of the lane's jobs: the account or lane was
+    /// paused, or the account waited for quota. What passes of it between two moments is the difference of the two
+    /// readings.
+    pub fn uncounted(&self, account: AccountIndex, lane: LaneKey, now: Tick) -> Duration {
+        let of_account = self.accounts.get(account).map(|account| account.uncounted.read(now));
+        let of_lane = self.lanes.get(&lane).map(|lane| lane.uncounted.read(now));
+        of_account.unwrap_or_default() + of_lane.unwrap_or_default()
+    }
+
+    /// How many jobs of a paused account, or pairs of a paused lane, stay in hand: none where the end is known, since
+    /// nothing has to find out.
+    fn reserve(&self, pause: &Pause) -> usize {
+        let Waiting::Outside { prefetch, longest_hold: _ } = self.waiting else { return usize::MAX };
+        match pause.until {
+            Some(_) => 0,
+            None => (prefetch / RESERVED_DIVISOR / self.count.max(1)).clamp(1, RESERVE),
+        }
+    }
+
+    /// Whether a pause has lasted, and will last, long enough for its jobs to wait outside.
+    fn parks(pause: &Pause, now: Now) -> bool {
+        pause.parks_from(now).is_some_and(|at| at <= now.tick)
+    }
+
+    /// What of an account's `jobs` in hand is to be parked, because the account is paused.
+    pub fn surplus_of_account(&self, account: AccountIndex, jobs: usize, now: Now) -> Option<Surplus> {
+        let pause = self.of_account(account).filter(|pause| Self::parks(pause, now))?;
+        let reserve = self.reserve(pause);
+        (jobs > reserve).then(|| Surplus { reserve, tier: pause.tier(now) })
+    }
+
+    /// What of a lane's `waiting` pairs is to be parked, because the lane is paused.
+    pub fn surplus_of_lane(&self, lane: LaneKey, waiting: usize, now: Now) -> Option<Surplus> {
+        let pause = self.of_lane(lane).filter(|pause| Self::parks(pause, now))?;
+        let reserve = self.reserve(pause);
+        (waiting > reserve).then(|| Surplus { reserve, tier: pause.tier(now) })
+    }
+
+    /// Where a job just admitted must wait instead, because its account or lane is paused and has its reserve. `jobs` are
+    /// those of the account, this one included, `pairs_of_others` those waiting in its lane for other jobs: a job larger
+    /// than the reserve must not wait outside for a pause that nobody else is there to end.
+    pub fn no_room(
+        &self,
+        account: AccountIndex,
+        jobs: usize,
+        lane: LaneKey,
+        pairs_of_others: impl FnOnce() -> usize,
+        now: Now,
+    ) -> Option<Tier> {
+        let of_account = self.surplus_of_account(account, jobs, now).map(|surplus| surplus.tier);
+        of_account.or_else(|| {
+            let pause = self.of_lane(lane).filter(|pause| Self::parks(pause, now))?;
+            (pairs_of_others() >= self.reserve(pause)).then(|| pause.tier(now))
+        })
+    }
+
+    /// What to tell the jobs of a lane once HubSpot has refused the credentials of the lane or its account for this long.
+    pub fn credentials_refused_for(
+        &self,
+        after: Duration,
+        account: AccountIndex,
+        lane: LaneKey,
+        now: Now,
+    ) -> Option<Arc<Refusal>> {
+        let refused = |pause: &&Pause| pause.kind.is_refusal_of_credentials() && now.tick.since(pause.since) >= after;
+        let pause = self.of_account(account).filter(refused).or_else(|| self.of_lane(lane).filter(refused))?;
+        let message = format!("HubSpot has refused the account for {} s: {}", after.as_secs(), pause.detail);
+        Some(Arc::new(Refusal::worker(WorkerCategory::AccountRefused, &message)))
+    }
+
+    /// Whether an empty lane must stay open, so that its pause is remembered.
+    pub fn keeps_open(&self, account: AccountIndex, lane: LaneKey) -> bool {
+        self.of_lane(lane).is_some() && self.accounts[account].paused_lanes.len() <= MAX_EMPTY_PAUSED
+    }
+
+    /// Forgets a lane.
+    pub fn close_lane(&mut self, account: AccountIndex, lane: LaneKey) {
+        self.accounts[account].paused_lanes.remove(&lane);
+        if self.lanes.remove(&lane).is_some_and(|lane| lane.pause.is_some()) {
+            self.count -= 1;
+        }
+    }
+}

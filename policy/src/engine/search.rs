@@ -1,0 +1,270 @@
+//! Which pairs of a refused batch are at fault.
+//!
+//! HubSpot refuses a request as a whole and often does not say which pair it minds. The suspects are halved, and the
+//! first half is tried. If it is refused, the fault is there, and nothing is known of the second half, its sibling,
+//! which is tried next. If it is archived, the fault must be in the sibling, which is halved without being tried as a
+//! whole. A single pair is always tried alone before it is refused, so that the refusal it gets is its own.
+//!
+//! Nothing is sent here: a search says in a list of [`Next`] what is to be done with the pairs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::backlog::{LaneKey, NodeKey};
+use super::batch::Batch;
+use super::clock::Tick;
+use super::command::CallResult;
+use super::verdict::PairVerdict;
+use crate::contract::refusal::{Refusal, WorkerCategory};
+
+/// What makes a batch a trial: it is sent to find out which pair is at fault.
+#[derive(Debug)]
+pub struct Trial {
+    allowance: Allowance,
+    /// The other half of a set that is known to hold a bad pair: if this half is good, that one is bad.
+    sibling: Option<Suspects>,
+}
+
+/// The extra requests that one refused batch may cost. All parts of its search share it.
+#[derive(Clone, Debug)]
+struct Allowance {
+    left: Arc<AtomicU32>,
+    /// When the search began.
+    begun: Tick,
+}
+
+/// Pairs among which at least one is at fault.
+#[derive(Debug)]
+pub struct Suspects {
+    pub nodes: Vec<NodeKey>,
+    /// The answer that put them under suspicion.
+    pub refusal: Arc<Refusal>,
+}
+
+/// What is to be done next with pairs that have no verdict yet.
+#[derive(Debug)]
+pub enum Next {
+    /// Send these suspects as a trial, if the allowance permits.
+    Try(Attempt),
+    /// Send this batch again at once.
+    Return(Batch),
+    /// Send this batch again after a back-off: it failed for a passing reason.
+    Repeat(Batch, Arc<Refusal>),
+}
+
+/// A trial that has not been paid for yet.
+#[derive(Debug)]
+pub struct Attempt {
+    lane: LaneKey,
+    suspects: Suspects,
+    trial: Trial,
+}
+
+/// What the verdicts on the pairs of one batch come to.
+#[derive(Debug)]
+pub struct Findings {
+    pub result: CallResult,
+    pub refused: Vec<(NodeKey, Arc<Refusal>)>,
+    pub archived: Vec<NodeKey>,
+    /// The number of suspects, if a search begins with this answer.
+    pub begins_with: Option<usize>,
+    /// In this order.
+    pub next: Vec<Next>,
+}
+
+impl Allowance {
+    fn new(requests: u32, begun: Tick) -> Self {
+        Self { left: Arc::new(AtomicU32::new(requests)), begun }
+    }
+
+    /// Takes one request; `false` if none is left.
+    fn spend(&self) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+impl Trial {
+    /// When the search began that this trial belongs to.
+    pub fn begun(&self) -> Tick {
+        self.allowance.begun
+    }
+
+    /// The pairs whose trial depends on the answer to this one.
+    pub fn sibling_nodes(&self) -> &[NodeKey] {
+        self.sibling.as_ref().map(|sibling| sibling.nodes.as_slice()).unwrap_or_default()
+    }
+
+    #[cfg(test)]
+    pub fn begun_at(begun: Tick) -> Self {
+        Self { allowance: Allowance::new(1, begun), sibling: None }
+    }
+}
+
+impl Attempt {
+    /// Pays for the trial. If the allowance is spent, nobody will find out: all suspects come back, the sibling's too.
+    pub fn begin(self) -> Result<Batch, (LaneKey, Suspects)> {
+        let Self { lane, mut suspects, trial } = self;
+        if trial.allowance.spend() {
+            return Ok(Batch { trial: Some(trial), ..Batch::new(lane, suspects.nodes) });
+        }
+        suspects.nodes.extend(trial.sibling.into_iter().flat_map(|sibling| sibling.nodes));
+        Err((lane, suspects))
+    }
+}
+
+/// Sorts a batch by the verdicts on its pairs and says what follows. `requests` is what a search may cost that begins
+/// here.
+pub fn conclude(batch: Batch, verdicts: Vec<PairVerdict>, requests: u32, now: Tick) -> Findings {
+    let Batch { lane, nodes, wire: _, failures, trial } = batch;
+    let sorted = Sorted::of(&nodes, verdicts);
+    let fault_found = !sorted.refused.is_empty() || !sorted.suspects.is_empty();
+    let begins = !sorted.suspects.is_empty() && trial.is_none();
+    let begins_with = begins.then(|| sorted.suspects.iter().map(|suspects| suspects.nodes.len()).sum());
+    let Trial { allowance, mut sibling } =
+        trial.unwrap_or_else(|| Trial { allowance: Allowance::new(requests, now), sibling: None });
+    let search = Search { lane, allowance };
+    let result = sorted.result(nodes.len());
+    let mut next = Vec::new();
+    // The fault was on this side, so nothing is known of the other.
+    if fault_found && let Some(sibling) = sibling.take() {
+        next.push(search.attempt(sibling, None));
+    }
+    next.extend(sorted.suspects.into_iter().map(|suspects| search.split(suspects)));
+    if !sorted.untouched.is_empty() {
+        let trial = (fault_found || sibling.is_some()).then(|| search.trial(sibling.take()));
+        next.push(Next::Return(Batch { failures, trial, ..Batch::new(lane, sorted.untouched) }));
+    }
+    if let Some(refusal) = sorted.passing {
+        let trial = sibling.take().map(|sibling| search.trial(Some(sibling)));
+        next.push(Next::Repeat(Batch { failures, trial, ..Batch::new(lane, sorted.again) }, refusal));
+    }
+    if let Some(sibling) = sibling {
+        next.push(search.split(sibling));
+    }
+    Findings { result, refused: sorted.refused, archived: sorted.archived, begins_with, next }
+}
+
+/// All pairs of the batch were archived, so the fault is in the other half, if there is one.
+pub fn proved_good(batch: Batch) -> Option<Next> {
+    let Trial { allowance, sibling } = batch.trial?;
+    Some(Search { lane: batch.lane, allowance }.split(sibling?))
+}
+
+/// The jobs of the batch have left, so nothing will be known of the other half, if there is one, unless it is tried.
+pub fn deserted(batch: Batch) -> Option<Next> {
+    let Trial { allowance, sibling } = batch.trial?;
+    Some(Search { lane: batch.lane, allowance }.attempt(sibling?, None))
+}
+
+/// A batch that was too large, in halves.
+#[derive(Debug)]
+pub struct Halves {
+    pub halves: [Batch; 2],
+    /// What waited for the answer to the whole, if anything did.
+    pub sibling: Option<Batch>,
+}
+
+/// Halves a batch that was too large. What is known of two halves together is not known of either, so both, and what
+/// waited for their common answer, are tried by themselves.
+pub fn halve(batch: Batch) -> Halves {
+    let Batch { lane, mut nodes, wire: _, failures, trial } = batch;
+    let others = nodes.split_off(nodes.len() / 2);
+    let (allowance, sibling) = match trial {
+        Some(Trial { allowance, sibling }) => (Some(allowance), sibling),
+        None => (None, None),
+    };
+    let by_itself = |nodes, failures| {
+        let trial = allowance.clone().map(|allowance| Trial { allowance, sibling: None });
+        Batch { failures, trial, ..Batch::new(lane, nodes) }
+    };
+    let sibling = sibling.map(|sibling| by_itself(sibling.nodes, 0));
+    Halves { halves: [by_itself(nodes, failures), by_itself(others, failures)], sibling }
+}
+
+/// What a pair is told that may be good, but that no request could be spent on any more.
+pub fn unattributed(cause: &Refusal, requests: u32) -> Refusal {
+    let message = format!(
+        "HubSpot refused requests that carried this pair and others without saying which is at fault, and {requests} \
+         further requests (isolation.max_requests) did not find out; it may be good. HubSpot's words: {}",
+        cause.message
+    );
+    Refusal {
+        http_status: cause.http_status,
+        correlation_id: cause.correlation_id.clone(),
+        ..Refusal::worker(WorkerCategory::Unattributed, &message)
+    }
+}
+
+/// The search that one refused batch began.
+struct Search {
+    lane: LaneKey,
+    allowance: Allowance,
+}
+
+impl Search {
+    fn trial(&self, sibling: Option<Suspects>) -> Trial {
+        Trial { allowance: self.allowance.clone(), sibling }
+    }
+
+    fn attempt(&self, suspects: Suspects, sibling: Option<Suspects>) -> Next {
+        Next::Try(Attempt { lane: self.lane, suspects, trial: self.trial(sibling) })
+    }
+
+    /// Tries the first half of a set that holds a bad pair; the answer tells whether the second must be tried. A single
+    /// pair is tried as it is, so that it gets an answer of its own.
+    fn split(&self, mut suspects: Suspects) -> Next {
+        if suspects.nodes.len() < 2 {
+            return self.attempt(suspects, None);
+        }
+        let others = suspects.nodes.split_off(suspects.nodes.len() / 2);
+        let sibling = Suspects { nodes: others, refusal: Arc::clone(&suspects.refusal) };
+        self.attempt(suspects, Some(sibling))
+    }
+}
+
+/// The pairs of a batch, by their verdict.
+#[derive(Default)]
+struct Sorted {
+    archived: Vec<NodeKey>,
+    refused: Vec<(NodeKey, Arc<Refusal>)>,
+    /// Suspects of one error stand together: each error is one known fault.
+    suspects: Vec<Suspects>,
+    untouched: Vec<NodeKey>,
+    again: Vec<NodeKey>,
+    /// Why the last of `again` failed.
+    passing: Option<Arc<Refusal>>,
+}
+
+impl Sorted {
+    fn of(nodes: &[NodeKey], verdicts: Vec<PairVerdict>) -> Self {
+        let mut sorted = Self::default();
+        for (&node, verdict) in nodes.iter().zip(verdicts) {
+            match verdict {
+                PairVerdict::Archived => sorted.archived.push(node),
+                PairVerdict::Refused(refusal) => sorted.refused.push((node, refusal)),
+                PairVerdict::Suspect(refusal) => sorted.suspect(node, refusal),
+                PairVerdict::Again(refusal) => {
+                    sorted.again.push(node);
+                    sorted.passing = Some(refusal);
+                }
+                PairVerdict::Untouched => sorted.untouched.push(node),
+            }
+        }
+        sorted
+    }
+
+    fn suspect(&mut self, node: NodeKey, refusal: Arc<Refusal>) {
+        match self.suspects.iter_mut().find(|group| Arc::ptr_eq(&group.refusal, &refusal)) {
+            Some(group) => group.nodes.push(node),
+            None => self.suspects.push(Suspects { nodes: vec![node], refusal }),
+        }
+    }
+
+    fn result(&self, pairs: usize) -> CallResult {
+        match (self.archived.len(), self.refused.len()) {
+            (0, _) => CallResult::Refused,
+            (all, 0) if all == pairs => CallResult::Archived,
+            _ => CallResult::Partial,
+        }
+    }
+}

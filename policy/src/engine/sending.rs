@@ -1,0 +1,292 @@
+//! The conductor, for what leaves: whose turn it is, whether it may send, and the batch that it gives up.
+//!
+//! A batch is formed when it can be sent: until then its lane goes on filling.
+
+use super::access::Need;
+use super::account::NoPermit;
+use super::backlog::{JobKey, LaneKey};
+use super::batch::BatchKey;
+use super::calls::{Call, Purpose};
+use super::clock::{Now, Tick};
+use super::command::{ArchiveCall, CallKey, Command, Sealed};
+use super::engine::Engine;
+use super::expected::expected;
+use super::ledger::Leaving;
+use super::pace::Slot;
+use super::pause::PauseKind;
+use super::pauses::Surplus;
+use super::settings::Waiting;
+use super::turns::PATIENCE;
+use crate::contract::ids::AccountIndex;
+
+/// What an account's turn came to.
+enum Took {
+    Sent,
+    /// Nothing can be sent before that time, or before something else happens.
+    Blocked(Option<Tick>),
+}
+
+/// What a lane gives up at its turn.
+#[derive(Clone, Copy)]
+enum Offer {
+    /// A batch that was sent before.
+    Repeat(BatchKey),
+    /// A new batch, for which the pairs of one job come first.
+    Fresh(Sealed, Option<JobKey>),
+}
+
+impl Engine {
+    /// Sends whatever can be sent now.
+    pub(super) fn pump(&mut self, now: Now) {
+        self.let_go(now);
+        while self.calls.len() < self.policy.max_in_flight
+            && !self.draining
+            && let Some(account) = self.turns.next_account()
+        {
+            match self.take_turn(account, now) {
+                Took::Sent => self.turns.mark_ready(account),
+                Took::Blocked(Some(at)) => self.turns.remind(account, at),
+                Took::Blocked(None) => {}
+            }
+        }
+    }
+
+    fn take_turn(&mut self, index: AccountIndex, now: Now) -> Took {
+        if let Err(until) = self.mind_pauses(index, now) {
+            return Took::Blocked(until);
+        }
+        let free = self.policy.max_in_flight - self.calls.len();
+        if self.holdings.jobs_of(index) == 0 || !self.accounts[index].has_free_slot(free) {
+            return Took::Blocked(None);
+        }
+        match self.accounts[index].access.need(now.tick) {
+            Err(until) => return Took::Blocked(until),
+            Ok(Some(need)) => return self.ask_about_access(index, need, now),
+            Ok(None) => {}
+        }
+        let favoured = self.offer_of_favourite(index, now);
+        let Some((lane, offer)) = favoured.or_else(|| self.next_offer(index, now)) else {
+            return Took::Blocked(self.turns.next_look(index));
+        };
+        match self.permit(index, now) {
+            Ok(slot) => {
+                self.turns.sends(index, favoured.is_some());
+                self.send(index, lane, offer, slot, now);
+                Took::Sent
+            }
+            Err(until) => Took::Blocked(Some(until)),
+        }
+    }
+
+    /// Looks after an account's pauses at its turn. `Err`: it may not send, and when to look again.
+    fn mind_pauses(&mut self, index: AccountIndex, now: Now) -> Result<(), Option<Tick>> {
+        match self.policy.waiting {
+            Waiting::Outside { .. } => self.relieve_lanes(index, now),
+            Waiting::InHand { give_up_after } => self.give_up(index, give_up_after, now),
+        }
+        if self.pauses.is_over(index, now) {
+            self.resume_account(index, now);
+            return Ok(());
+        }
+        if let Some(surplus) = self.pauses.surplus_of_account(index, self.holdings.jobs_of(index), now) {
+            let lanes = self.holdings.lanes_of(index).to_vec();
+            self.park_surplus(&lanes, surplus, now);
+        }
+        self.pauses.may_send(index, now)
+    }
+
+    /// Parks jobs of an account's paused lanes, beyond the reserve of each lane.
+    fn relieve_lanes(&mut self, index: AccountIndex, now: Now) {
+        let paused: Vec<LaneKey> = self.pauses.paused_lanes(index).iter().copied().collect();
+        for key in paused {
+            let Some(lane) = expected(self.holdings.lane(key), "only open lanes are paused") else { continue };
+            let waiting = lane.queue.pairs() + lane.repeats().len();
+            if let Some(surplus) = self.pauses.surplus_of_lane(key, waiting, now) {
+                self.park_surplus(&[key], surplus, now);
+            }
+        }
+    }
+
+    fn park_surplus(&mut self, lanes: &[LaneKey], surplus: Surplus, now: Now) {
+        let Surplus { reserve, tier } = surplus;
+        for job in self.holdings.beyond_reserve(lanes, reserve) {
+            self.leave(job, Leaving::Park { tier, for_failures: false }, now);
+        }
+    }
+
+    /// Fails the jobs of an account and of its lanes whose credentials have been refused for too long.
+    fn give_up(&mut self, index: AccountIndex, after: std::time::Duration, now: Now) {
+        if self.pauses.of_account(index).is_none() && self.pauses.paused_lanes(index).is_empty() {
+            return;
+        }
+        let jobs = self.holdings.jobs().filter(|(_, job)| job.account == index);
+        let jobs: Vec<(JobKey, LaneKey)> = jobs.map(|(key, job)| (key, job.lane)).collect();
+        for (job, lane) in jobs {
+            if let Some(refusal) = self.pauses.credentials_refused_for(after, index, lane, now) {
+                self.leave(job, Leaving::Fail { refusal, dead_letter: false }, now);
+            }
+        }
+    }
+
+    /// A permit of the account's pace and day, or when to ask again.
+    fn permit(&mut self, index: AccountIndex, now: Now) -> Result<Slot, Tick> {
+        match self.accounts[index].permit(now) {
+            Ok(slot) => {
+                self.pauses.has_quota(index, now.tick);
+                Ok(slot)
+            }
+            Err(NoPermit::TooFast(until)) => {
+                self.pauses.waits_for_quota(index, now.tick);
+                Err(until)
+            }
+            Err(NoPermit::DaySpent(until)) => {
+                let detail = "the day's requests are spent".to_owned();
+                self.pause_account(index, PauseKind::DaySpent, Some(until), detail, now);
+                Err(now.tick_of(until))
+            }
+        }
+    }
+
+    fn ask_about_access(&mut self, index: AccountIndex, need: Need, now: Now) -> Took {
+        let account = &mut self.accounts[index];
+        let slot = match account.pace.permit(now.tick) {
+            Ok(slot) => slot,
+            Err(until) => return Took::Blocked(Some(until)),
+        };
+        account.access.asked(need);
+        account.call_left();
+        let purpose = match need {
+            Need::RefreshFirst | Need::RefreshSoon => Purpose::Refresh,
+            Need::Identify => Purpose::Identify,
+        };
+        let call = self.call_leaves(index, purpose, slot, now);
+        self.command(match need {
+            Need::RefreshFirst | Need::RefreshSoon => Command::Refresh { call, account: index },
+            Need::Identify => Command::Identify { call, account: index },
+        });
+        Took::Sent
+    }
+
+    fn call_leaves(&mut self, account: AccountIndex, purpose: Purpose, slot: Slot, now: Now) -> CallKey {
+        let epoch = self.accounts[account].access.epoch();
+        let call = self.calls.insert(Call { account, purpose, slot, epoch, sent: now.tick });
+        self.pauses.account_sends(account, call, now.tick);
+        call
+    }
+
+    /// The lane of the oldest job that came back, and what it offers, if it is that job's turn.
+    fn offer_of_favourite(&mut self, index: AccountIndex, now: Now) -> Option<(LaneKey, Offer)> {
+        let holdings = &self.holdings;
+        let job = self.turns.favourite(index, |job| holdings.has_job(job))?;
+        let key = self.holdings.lane_with_work_for(job)?;
+        if self.pauses.of_account(index).is_some() || self.pauses.of_lane(key).is_some() {
+            return None;
+        }
+        match self.offer(key, now) {
+            Some(Offer::Fresh(sealed, _)) => return Some((key, Offer::Fresh(sealed, Some(job)))),
+            Some(repeat @ Offer::Repeat(_)) => return Some((key, repeat)),
+            None => {}
+        }
+        let oldest = self.holdings.oldest_arrival(self.holdings.lane(key)?)?;
+        (oldest + self.policy.linger <= now.tick).then_some((key, Offer::Fresh(Sealed::Linger, Some(job))))
+    }
+
+    /// The lane whose turn it is, left at the front of the ring, and what it offers; else one that has waited for company
+    /// long enough.
+    fn next_offer(&mut self, index: AccountIndex, now: Now) -> Option<(LaneKey, Offer)> {
+        self.turns.promote(index, now.tick);
+        while let Some(lane) = self.turns.first_in_ring(index) {
+            if let Some(offer) = self.offer(lane, now) {
+                return Some((lane, offer));
+            }
+            self.turns.pass(index);
+            self.place(lane, now.tick);
+            self.tidy(lane);
+        }
+        let (until, lane) = self.turns.first_lingering(index)?;
+        let sealed = match (until <= now.tick, self.flushing, self.pauses.of_account(index)) {
+            (true, _, _) => Sealed::Linger,
+            (false, true, _) => Sealed::Flush,
+            (false, false, Some(_)) => Sealed::Probe,
+            (false, false, None) => return None,
+        };
+        Some((lane, Offer::Fresh(sealed, None)))
+    }
+
+    /// What a lane in the ring gives up now; `None` if it has nothing that may go.
+    fn offer(&mut self, key: LaneKey, now: Now) -> Option<Offer> {
+        self.drop_deserted(key, now);
+        let lane = self.holdings.lane(key)?;
+        if self.pauses.of_lane(key).is_some() {
+            let may = self.pauses.probe_of_lane(key).is_some_and(|at| at <= now.tick);
+            let repeat = lane.next_repeat().map(|repeat| Offer::Repeat(repeat.batch()));
+            let fresh = (!lane.queue.is_empty()).then_some(Offer::Fresh(Sealed::Probe, None));
+            return repeat.or(fresh).filter(|_| may);
+        }
+        if let Some(batch) = self.next_repeat(key, now.tick) {
+            return Some(Offer::Repeat(batch));
+        }
+        let lane = self.holdings.lane(key)?;
+        let oldest = self.holdings.oldest_arrival(lane)?;
+        if lane.is_full(self.policy.caps) {
+            return Some(Offer::Fresh(Sealed::Full, None));
+        }
+        (oldest + self.policy.linger + PATIENCE <= now.tick).then_some(Offer::Fresh(Sealed::Overdue, None))
+    }
+
+    /// The batch of a lane that may be sent again now. Those that are due, but not affordable, are put off.
+    fn next_repeat(&mut self, key: LaneKey, now: Tick) -> Option<BatchKey> {
+        while let Some(lane) = self.holdings.lane_mut(key)
+            && let Some(next) = lane.next_repeat().filter(|next| next.is_due(now))
+        {
+            let account = lane.id.account;
+            let batch = expected(self.holdings.batch(next.batch()), "a batch that waits is in hand")?;
+            match self.accounts[account].may_repeat(batch, now) {
+                Ok(()) => return Some(next.batch()),
+                Err(at) => {
+                    if let Some(lane) = self.holdings.lane_mut(key) {
+                        lane.defer_next_repeat(at);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn send(&mut self, index: AccountIndex, key: LaneKey, offer: Offer, slot: Slot, now: Now) {
+        let formed = match offer {
+            Offer::Repeat(batch) => Some((batch, self.take_repeat(index, key, batch, now.tick))),
+            Offer::Fresh(sealed, first) => {
+                self.holdings.form(key, self.policy.caps, first).map(|batch| (batch, sealed))
+            }
+        };
+        let Some((batch_key, sealed)) = formed else { return };
+        self.accounts[index].batch_left(now);
+        let call = self.call_leaves(index, Purpose::Batch(batch_key), slot, now);
+        self.pauses.lane_sends(key, now.tick);
+        let Some(batch) = self.holdings.put_on_wire(batch_key, call, now.wall) else { return };
+        let (pairs, failures) = (std::sync::Arc::clone(&batch.wire), batch.failures);
+        let Some(lane) = expected(self.holdings.lane(key), "a batch keeps its lane open") else { return };
+        let has_more =
+            self.pauses.of_lane(key).is_none() && lane.next_repeat().is_some_and(|next| next.is_due(now.tick));
+        let lane = lane.id.clone();
+        self.turns.had_turn(key, has_more);
+        self.place(key, now.tick);
+        self.command(Command::Archive(ArchiveCall { call, lane, pairs, sealed, failures }));
+    }
+
+    fn take_repeat(&mut self, index: AccountIndex, key: LaneKey, batch: BatchKey, now: Tick) -> Sealed {
+        if let Some(lane) = self.holdings.lane_mut(key) {
+            lane.remove_repeat(batch);
+        }
+        let Some(batch) = expected(self.holdings.batch(batch), "a batch that waits is in hand") else {
+            return Sealed::Retry;
+        };
+        self.accounts[index].repeats(batch, now);
+        if batch.trial.is_none() {
+            return Sealed::Retry;
+        }
+        self.counters.trials += 1;
+        Sealed::Trial
+    }
+}

@@ -1,0 +1,33 @@
+//! The settings that the engine works by.
+
+use std::time::Duration;
+
+use super::pack::Caps;
+use super::retry::RetryPolicy;
+
+/// The settings of the whole engine; those of one account are [`super::account::AccountPolicy`].
+#[derive(Clone, Debug)]
+pub struct EnginePolicy {
+    /// The largest request that may be sent.
+    pub caps: Caps,
+    /// How long a job waits for company before a request leaves that is not full.
+    pub linger: Duration,
+    pub retry: RetryPolicy,
+    /// Extra requests that may be spent on finding the bad pairs of one refused batch.
+    pub isolation_requests: u32,
+    /// Requests on the wire of all accounts together, at least 1.
+    pub max_in_flight: usize,
+    pub waiting: Waiting,
+}
+
+/// Where a job waits when it must wait for long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waiting {
+    /// In the broker's delay queues. A job stays in hand for at most `longest_hold` from its admission until its last
+    /// request leaves. Jobs of paused accounts and lanes never take so many of the `prefetch` places that the other
+    /// jobs find no room.
+    Outside { longest_hold: Duration, prefetch: usize },
+    /// In hand, since there is no broker. Jobs fail once HubSpot has refused the credentials of their account or lane
+    /// for this long.
+    InHand { give_up_after: Duration },
+}

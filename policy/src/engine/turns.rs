@@ -1,0 +1,316 @@
+//! Who sends next: turns between accounts, and between the lanes of an account.
+//!
+//! Accounts that may have something to send take turns by request. Within an account, lanes that are full, overdue or
+//! have something to repeat stand in a ring and take turns; a lane that waits for company only uses what the ring
+//! leaves over.
+//!
+//! What was done of a job that is parked is done again. If all lanes went on evenly, jobs that do not fit into the
+//! hold limit or a day's budget together would all come back for ever. So every second request of an account may go to
+//! its oldest job that came back, before all others.
+//!
+//! There is one alarm for all: each lane has at most one reminder, each account at most one timer.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use slotmap::SecondaryMap;
+
+use super::account::PerAccount;
+use super::backlog::{JobKey, LaneKey};
+use super::clock::Tick;
+use super::deadlines::STALE;
+use super::expected::expected;
+use crate::contract::ids::AccountIndex;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Turns {
+    linger: Duration,
+    accounts: PerAccount<Rota>,
+    lanes: SecondaryMap<LaneKey, LaneTurn>,
+    /// Accounts that may have something to send, in the order of their turns.
+    ready: VecDeque<AccountIndex>,
+    /// When accounts are to be looked at again. Only an account's earliest entry counts; see [`Rota::timer`].
+    timers: BinaryHeap<Reverse<(Tick, AccountIndex)>>,
+}
+
+/// The turns within one account.
+#[derive(Debug, Default)]
+struct Rota {
+    /// The account is in `Turns::ready`.
+    queued: bool,
+    timer: Option<Tick>,
+    /// Lanes that have a turn, in their order.
+    ring: VecDeque<LaneKey>,
+    /// Lanes that wait for company, by the time from which they need not wait any longer.
+    lingering: BTreeSet<(Tick, LaneKey)>,
+    /// When lanes are to be looked at again. Only a lane's earliest entry counts; see [`LaneTurn::reminder`].
+    reminders: BinaryHeap<Reverse<(Tick, LaneKey)>>,
+    /// Jobs that came back after requests had carried them, oldest first; some may have left since.
+    returners: VecDeque<JobKey>,
+    /// The last request was for one of these.
+    favoured: bool,
+}
+
+#[derive(Debug)]
+struct LaneTurn {
+    account: AccountIndex,
+    stand: Stand,
+    reminder: Option<Tick>,
+}
+
+/// Where a lane stands in the order of turns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stand {
+    /// It has nothing to send, or nothing that may be sent yet.
+    Aside,
+    /// It waits for company until then.
+    Lingering(Tick),
+    /// It has a turn.
+    InRing,
+}
+
+/// How much a lane has waiting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fill {
+    Empty,
+    /// Less than a request may carry; the oldest pair arrived then.
+    Partial {
+        oldest: Tick,
+    },
+    Full,
+}
+
+/// A partial batch that full lanes have kept waiting for this much longer than the linger gets turns like them.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Turns {
+    pub fn new(linger: Duration, accounts: usize) -> Self {
+        Self {
+            linger,
+            accounts: PerAccount::new((0..accounts).map(|_| Rota::default())),
+            lanes: SecondaryMap::new(),
+            ready: VecDeque::new(),
+            timers: BinaryHeap::new(),
+        }
+    }
+
+    /// The account may have something to send.
+    pub fn mark_ready(&mut self, account: AccountIndex) {
+        let rota = &mut self.accounts[account];
+        if !rota.queued {
+            rota.queued = true;
+            self.ready.push_back(account);
+        }
+    }
+
+    /// The account is to be looked at again at `at`, if not sooner.
+    pub fn remind(&mut self, account: AccountIndex, at: Tick) {
+        let rota = &mut self.accounts[account];
+        if rota.timer.is_none_or(|timer| at < timer) {
+            rota.timer = Some(at);
+            self.timers.push(Reverse((at, account)));
+        }
+    }
+
+    /// Accounts whose timer has gone off are ready.
+    pub fn wake(&mut self, now: Tick) {
+        while let Some(&Reverse((at, account))) = self.timers.peek()
+            && at <= now
+        {
+            self.timers.pop();
+            let rota = &mut self.accounts[account];
+            if rota.timer == Some(at) {
+                rota.timer = None;
+                self.mark_ready(account);
+            }
+        }
+    }
+
+    /// When an account is to be looked at next.
+    pub fn next_timer(&self) -> Option<Tick> {
+        self.timers.peek().map(|&Reverse((at, _))| at)
+    }
+
+    /// The account whose turn it is.
+    pub fn next_account(&mut self) -> Option<AccountIndex> {
+        let account = self.ready.pop_front()?;
+        self.accounts[account].queued = false;
+        Some(account)
+    }
+
+    pub fn open_lane(&mut self, key: LaneKey, account: AccountIndex) {
+        self.lanes.insert(key, LaneTurn { account, stand: Stand::Aside, reminder: None });
+    }
+
+    /// Forgets a lane. What its account still has of it in order is passed over when its turn comes.
+    pub fn close_lane(&mut self, key: LaneKey) {
+        self.stand(key, Stand::Aside);
+        self.lanes.remove(key);
+    }
+
+    /// Finds the right place for a lane after what it has waiting has changed. `repeat_from` is when its next batch may
+    /// go again; `fill` is asked only where it matters.
+    pub fn place(&mut self, key: LaneKey, repeat_from: Option<Tick>, fill: impl FnOnce() -> Fill) {
+        if let Some(at) = repeat_from {
+            self.look_again(key, at);
+        }
+        let Some(lane) = self.lane(key) else { return };
+        let stand = lane.stand;
+        if stand == Stand::InRing {
+            return;
+        }
+        let wanted = match fill() {
+            Fill::Full => Stand::InRing,
+            Fill::Partial { oldest } => Stand::Lingering(oldest + self.linger),
+            Fill::Empty => Stand::Aside,
+        };
+        if wanted != stand {
+            self.stand(key, wanted);
+        }
+    }
+
+    /// Nothing of the lane may be sent before `probe_at`, or before its pause is over. A turn that it has stays.
+    pub fn withhold(&mut self, key: LaneKey, probe_at: Option<Tick>) {
+        if self.lane(key).is_some_and(|lane| matches!(lane.stand, Stand::Lingering(_))) {
+            self.stand(key, Stand::Aside);
+        }
+        if let Some(at) = probe_at {
+            self.look_again(key, at);
+        }
+    }
+
+    /// The lane is to be looked at again at `at`, if not sooner.
+    fn look_again(&mut self, key: LaneKey, at: Tick) {
+        let Some(lane) = expected(self.lanes.get_mut(key), "a lane has its place from its opening on") else { return };
+        if lane.reminder.is_none_or(|reminder| at < reminder) {
+            lane.reminder = Some(at);
+            self.accounts[lane.account].reminders.push(Reverse((at, key)));
+        }
+    }
+
+    /// Gives turns to lanes for which the time has come.
+    pub fn promote(&mut self, account: AccountIndex, now: Tick) {
+        while let Some(&Reverse((at, key))) = self.accounts[account].reminders.peek()
+            && at <= now
+        {
+            self.accounts[account].reminders.pop();
+            if let Some(lane) = self.lanes.get_mut(key)
+                && lane.reminder == Some(at)
+            {
+                lane.reminder = None;
+                self.stand(key, Stand::InRing);
+            }
+        }
+        while let Some(&(until, key)) = self.accounts[account].lingering.first()
+            && until + PATIENCE <= now
+        {
+            self.stand(key, Stand::InRing);
+        }
+    }
+
+    /// The lane whose turn it is. It may have been closed since it got the turn.
+    pub fn first_in_ring(&self, account: AccountIndex) -> Option<LaneKey> {
+        self.accounts[account].ring.front().copied()
+    }
+
+    /// The lane whose turn it is has nothing to send.
+    pub fn pass(&mut self, account: AccountIndex) {
+        if let Some(key) = self.accounts[account].ring.pop_front()
+            && let Some(lane) = self.lanes.get_mut(key)
+        {
+            lane.stand = Stand::Aside;
+        }
+    }
+
+    /// The lane that has waited for company the longest, and until when it waits.
+    pub fn first_lingering(&self, account: AccountIndex) -> Option<(Tick, LaneKey)> {
+        self.accounts[account].lingering.first().copied()
+    }
+
+    /// When a lane of the account must be looked at next.
+    pub fn next_look(&self, account: AccountIndex) -> Option<Tick> {
+        let rota = &self.accounts[account];
+        let reminder = rota.reminders.peek().map(|&Reverse((at, _))| at);
+        let lingering = rota.lingering.first().map(|&(at, _)| at);
+        reminder.into_iter().chain(lingering).min()
+    }
+
+    /// The lane has sent a request. If it was its turn, it loses the turn, but for a new one at the end of the ring where
+    /// it `has_more` that may go at once. The lane must then be placed.
+    pub fn had_turn(&mut self, key: LaneKey, has_more: bool) {
+        let Some(lane) = expected(self.lanes.get_mut(key), "a lane that sends is open") else { return };
+        if lane.stand == Stand::InRing {
+            let ring = &mut self.accounts[lane.account].ring;
+            if ring.front() != Some(&key) {
+                return;
+            }
+            ring.pop_front();
+            lane.stand = Stand::Aside;
+        } else {
+            self.stand(key, Stand::Aside);
+        }
+        if has_more {
+            self.stand(key, Stand::InRing);
+        }
+    }
+
+    fn lane(&self, key: LaneKey) -> Option<&LaneTurn> {
+        expected(self.lanes.get(key), "a lane has its place from its opening to its closing")
+    }
+
+    /// Moves a lane. One that stands in the ring stays there until its turn has come.
+    fn stand(&mut self, key: LaneKey, wanted: Stand) {
+        let Some(lane) = expected(self.lanes.get_mut(key), "a lane has its place until its closing") else { return };
+        let rota = &mut self.accounts[lane.account];
+        match lane.stand {
+            Stand::InRing => return,
+            Stand::Lingering(until) => {
+                rota.lingering.remove(&(until, key));
+            }
+            Stand::Aside => {}
+        }
+        lane.stand = wanted;
+        match wanted {
+            Stand::InRing => rota.ring.push_back(key),
+            Stand::Lingering(until) => {
+                rota.lingering.insert((until, key));
+            }
+            Stand::Aside => {}
+        }
+    }
+
+    /// A job has come back unfinished after requests had carried it.
+    pub fn came_back(&mut self, account: AccountIndex, job: JobKey) {
+        self.accounts[account].returners.push_back(job);
+    }
+
+    /// The oldest job that came back, unless the last request was for such a one; `in_hand` says whether a job is still
+    /// there.
+    pub fn favourite(&mut self, account: AccountIndex, in_hand: impl Fn(JobKey) -> bool) -> Option<JobKey> {
+        let rota = &mut self.accounts[account];
+        while rota.returners.front().is_some_and(|&job| !in_hand(job)) {
+            rota.returners.pop_front();
+        }
+        rota.returners.front().copied().filter(|_| !rota.favoured)
+    }
+
+    /// The account sends a request; `favoured` if for a job that came back.
+    pub fn sends(&mut self, account: AccountIndex, favoured: bool) {
+        self.accounts[account].favoured = favoured;
+    }
+
+    /// Sweeps out jobs that came back and have left, where they outnumber the account's `jobs` in hand.
+    pub fn sweep(&mut self, account: AccountIndex, jobs: usize, in_hand: impl Fn(JobKey) -> bool) {
+        let returners = &mut self.accounts[account].returners;
+        if returners.len() > jobs * 2 + STALE {
+            returners.retain(|&job| in_hand(job));
+        }
+    }
+
+    /// Jobs of the account that came back, some of which may have left.
+    pub fn returners(&self, account: AccountIndex) -> usize {
+        self.accounts[account].returners.len()
+    }
+}
