@@ -18,7 +18,7 @@ use super::command::{CallKey, Command, LaneId, NewJob, Parked};
 use super::deadlines::{Deadline, STALE};
 use super::expected::expected;
 use super::holdings::Holdings;
-use super::ledger::{Job, Leaving};
+use super::ledger::{End, Job, Leaving};
 use super::pause::{PauseKind, Tier};
 use super::pauses::Pauses;
 use super::search::{self, Next};
@@ -342,35 +342,35 @@ impl Engine {
 
     /// Says the last word on jobs that are finished.
     pub(super) fn finish(&mut self, now: Now) {
-        while let Some((key, job)) = self.holdings.next_finished() {
-            if self.accounts.get(job.account).is_some() {
-                let (holdings, jobs) = (&self.holdings, self.holdings.jobs_of(job.account));
-                self.turns.sweep(job.account, jobs, |job| holdings.has_job(job));
+        while let Some((account, end)) = self.holdings.next_finished() {
+            if self.accounts.get(account).is_some() {
+                let holdings = &self.holdings;
+                self.turns.sweep(account, holdings.jobs_of(account), |job| holdings.has_job(job));
             }
-            let command = match (&job.leaving, job.is_complete()) {
-                (Some(Leaving::Park { tier, for_failures }), false) => {
-                    self.counters.parked += 1;
-                    self.park(key, &job, *tier, *for_failures, now)
-                }
-                (Some(Leaving::Forget), false) => Command::Forgotten(key),
-                // A job that expires or fails has been told so for every pair: it could only be incomplete by a bug.
-                (Some(Leaving::HandBack | Leaving::Expire | Leaving::Fail { .. }) | None, false) => {
-                    Command::HandBack(key)
-                }
-                (_, true) => Command::Settle(job.settled(key)),
+            let command = match end {
+                End::Settled(settled) => Command::Settle(settled),
+                End::Unsettled(key, job) => self.unsettled(key, &job, now),
             };
             self.command(command);
         }
     }
 
-    fn park(&self, key: JobKey, job: &Job, tier: Tier, for_failures: bool, now: Now) -> Command {
-        let mut carried = job.carried;
-        // The wait for a retry is part of the job's age, the wait for a pause is not.
-        let waited = if for_failures { tier.wait() } else { Duration::ZERO };
-        let age = job.age(now.tick, self.pauses.uncounted(job.account, job.lane, now.tick));
-        carried.age = age.map(|age| age + waited);
-        carried.parks = carried.parks.saturating_add(u32::from(for_failures));
-        Command::Park(Parked { job: key, tier, carried })
+    fn unsettled(&mut self, key: JobKey, job: &Job, now: Now) -> Command {
+        match &job.leaving {
+            Some(Leaving::Park { tier, for_failures }) => {
+                self.counters.parked += 1;
+                let uncounted = self.pauses.uncounted(job.account, job.lane, now.tick);
+                let carried = job.carried_to(*tier, *for_failures, now.tick, uncounted);
+                Command::Park(Parked { job: key, tier: *tier, carried })
+            }
+            Some(Leaving::Forget) => Command::Forgotten(key),
+            Some(Leaving::HandBack) => Command::HandBack(key),
+            // Every pair of such a job has been given its error, so the job could only be unsettled by a bug.
+            Some(Leaving::Expire | Leaving::Fail { .. }) | None => {
+                debug_assert!(false, "a job that neither parks nor goes back ends with an outcome");
+                Command::HandBack(key)
+            }
+        }
     }
 
     fn lane(&mut self, id: LaneId) -> LaneKey {

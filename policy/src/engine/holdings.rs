@@ -18,7 +18,7 @@ use super::command::{CallKey, LaneId};
 use super::deadlines::{Deadline, Deadlines, STALE};
 use super::expected::expected;
 use super::lane::{Lane, Lanes, Repeat};
-use super::ledger::{Job, Leaving, Ledger, expired};
+use super::ledger::{End, Job, Leaving, Ledger, expired};
 use super::pack::Caps;
 use super::turns::Fill;
 use crate::contract::association::Pair;
@@ -37,7 +37,7 @@ pub struct Holdings {
     lanes: Lanes,
     batches: SlotMap<BatchKey, Batch>,
     /// Jobs that are in hand no longer, until [`Holdings::next_finished`] is asked for them.
-    finished: VecDeque<(JobKey, Job)>,
+    finished: VecDeque<(AccountIndex, End)>,
 }
 
 /// The lanes of a job, which is mostly in one.
@@ -172,11 +172,11 @@ impl Holdings {
         if let Some(jobs) = self.of_account.get_mut(job.account) {
             *jobs -= 1;
         }
-        self.finished.push_back((key, job));
+        self.finished.push_back((job.account, job.end(key)));
     }
 
-    /// A job that is in hand no longer, and about which the last word is to be said now.
-    pub fn next_finished(&mut self) -> Option<(JobKey, Job)> {
+    /// A job that is in hand no longer, and about which the last word is to be said now; and whose it was.
+    pub fn next_finished(&mut self) -> Option<(AccountIndex, End)> {
         self.finished.pop_front()
     }
 

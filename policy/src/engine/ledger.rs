@@ -163,8 +163,19 @@ impl Job {
         self.carried.age.map(|age| age + here)
     }
 
-    /// The last word on the job.
-    pub fn settled(self, key: JobKey) -> Settled {
+    /// What the job takes along into a delay queue. The wait for a retry is part of its age, the wait for the end of a
+    /// pause is not.
+    pub fn carried_to(&self, tier: Tier, for_failures: bool, now: Tick, uncounted: Duration) -> Carried {
+        let waits = if for_failures { tier.wait() } else { Duration::ZERO };
+        let age = self.age(now, uncounted).map(|age| age + waits);
+        Carried { age, parks: self.carried.parks.saturating_add(u32::from(for_failures)), ..self.carried }
+    }
+
+    /// What there is to say of a job that is in hand no longer.
+    pub fn end(self, key: JobKey) -> End {
+        if !self.is_complete() {
+            return End::Unsettled(key, Box::new(self));
+        }
         let unsent = self.carried.attempts == 0 && self.archived == 0;
         let ending = match &self.leaving {
             Some(Leaving::Expire) if unsent => Ending::Expired { errors: self.errors },
@@ -174,8 +185,17 @@ impl Job {
             Some(Leaving::Fail { refusal, dead_letter: true }) if self.archived != self.total => Some(refusal),
             _ => None,
         };
-        Settled { job: key, ending, carried: self.carried, dead_letter }
+        End::Settled(Settled { job: key, ending, carried: self.carried, dead_letter })
     }
+}
+
+/// How a job has ended.
+#[derive(Debug)]
+pub enum End {
+    /// Each of its pairs has a verdict.
+    Settled(Settled),
+    /// It has left before that.
+    Unsettled(JobKey, Box<Job>),
 }
 
 /// What an unsettled pair is told when its job's `notAfter` has passed.

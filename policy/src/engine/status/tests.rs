@@ -91,9 +91,8 @@ fn an_account_whose_lanes_all_stand_counts_as_paused() {
     let mut engine = engine(&[Some(1)]);
     engine.admit(job(0, "contacts", "companies", Removal::Association, 1), at(0));
     engine.admit(job(0, "contacts", "deals", Removal::Association, 1), at(0));
-    let lanes = engine.accounts[0].lanes.clone();
+    let lanes = engine.holdings.lanes_of(AccountIndex(0)).to_vec();
     engine.pause_lane(lanes[0], PauseKind::MissingScopes, "crm.objects.contacts.write".to_owned(), at(1));
-    assert!(!engine.accounts[0].is_paused());
     let half = engine.status(at(2));
     assert_eq!((half.accounts[0].pause.as_ref(), half.accounts[0].paused_lanes), (None, 1));
     assert_eq!(half.accounts[0].drain_seconds, Some(0.1), "only the lane that goes on counts");
@@ -101,7 +100,6 @@ fn an_account_whose_lanes_all_stand_counts_as_paused() {
 
     engine.pause_lane(lanes[1], PauseKind::WrongPath, "404".to_owned(), at(2));
 
-    assert!(engine.accounts[0].is_paused());
     let status = engine.status(at(3));
     let pause = status.accounts[0].pause.as_ref().unwrap();
     assert_eq!((pause.scope, pause.kind), (PauseScope::AllLanes, PauseKind::MissingScopes));
@@ -112,7 +110,7 @@ fn an_account_whose_lanes_all_stand_counts_as_paused() {
 
 #[test]
 fn an_account_without_lanes_is_not_paused() {
-    assert!(!engine(&[None]).accounts[0].is_paused());
+    assert_eq!(engine(&[None]).status(at(0)).accounts[0].pause, None);
 }
 
 #[test]
@@ -124,7 +122,7 @@ fn few_of_many_lanes_are_listed_the_largest_first() {
             engine.admit(job(0, "contacts", &to, Removal::Association, from), at(0));
         }
     }
-    let paused = engine.accounts[0].lanes[3];
+    let paused = engine.holdings.lanes_of(AccountIndex(0))[3];
     engine.pause_lane(paused, PauseKind::Forbidden, String::new(), at(0));
 
     let status = engine.status(at(0));
