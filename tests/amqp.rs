@@ -512,7 +512,7 @@ async fn a_message_that_costs_the_connection_holds_up_no_other() {
     edges.intake.drain();
     while edges.intake.next().await.is_some() {}
     edges.publisher.close(Duration::ZERO).await;
-    edges.closer.close().await;
+    edges.closer.close(Duration::from_secs(30)).await;
     assert_eq!(client.count(JOBS).await.unwrap(), 1, "the job itself is kept");
 }
 
@@ -626,7 +626,7 @@ async fn jobs_are_enqueued_without_consuming() {
     keys.sort_unstable();
     assert!(keys.into_iter().eq(0..500));
     outlet.publisher.close(SOON).await;
-    outlet.closer.close().await;
+    outlet.closer.close(Duration::from_secs(30)).await;
     let queued = client.get_all(JOBS).await.unwrap();
     assert_eq!(bodies(&queued), bodies(&jobs(0..500)));
     assert_eq!(queued[0].message_id(), Some("job 0"));
@@ -662,7 +662,7 @@ async fn stop(mut edges: Edges) {
     while edges.intake.next().await.is_some() {}
     edges.publisher.close(SOON).await;
     let begun = Instant::now();
-    edges.closer.close().await;
+    edges.closer.close(Duration::from_secs(30)).await;
     assert!(begun.elapsed() < SOON);
 }
 

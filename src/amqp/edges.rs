@@ -1,13 +1,15 @@
 //! The edges as a whole: started in order, and stopped in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::acknowledge::Settler;
 use super::backoff::Backoff;
-use super::connection::{CALL_TIMEOUT, ConnectFault, Dial};
+use super::connection::{ConnectFault, Dial};
 use super::consumer::{Intake, IntakeWiring};
 use super::health::Health;
 use super::link::{Link, Purpose};
@@ -117,16 +119,14 @@ pub struct Closer {
 }
 
 impl Closer {
-    /// Sends the last acknowledgements, waits until the broker has them, and closes channels and connections; ends in
-    /// time whatever the broker does.
-    pub async fn close(self) {
-        if timeout(CALL_TIMEOUT, self.settler.finish()).await.is_err() {
-            tracing::warn!("the last acknowledgements could not be sent; their jobs come again");
-        }
+    /// Sends the last acknowledgements and waits for the broker to have them, but no longer than `patience`; then
+    /// closes channels and connections, for 3 s at most whatever the broker does. False where acknowledgements are left: their
+    /// jobs come again.
+    pub async fn close(self, patience: Duration) -> bool {
+        let acknowledged = timeout(patience, self.settler.finish()).await.is_ok();
         self.give_up.cancel();
-        for link in self.links {
-            link.close().await;
-        }
+        join_all(self.links.iter().map(|link| link.close())).await;
+        acknowledged
     }
 }
 
@@ -161,7 +161,7 @@ impl<'a> Ground<'a> {
         Arc::new(Link::new(dial, purpose, &self.health, self.give_up.clone()))
     }
 
-    fn patience(&self) -> std::time::Duration {
+    fn patience(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 

@@ -31,6 +31,7 @@ use crate::worker::assembly::{Assembly, Outside};
 use crate::worker::lines::{self, Line, Read};
 use crate::worker::seams::{Arrival, Departure};
 use crate::worker::service;
+use crate::worker::stopping::LAST_REFRESH;
 use crate::worker::watching::{self, REPEAT_AFTER, Watcher};
 
 /// Jobs in hand at most, as the service's default prefetch.
@@ -148,7 +149,7 @@ async fn run(settings: &Settings, file: Option<&Path>, tally: &Arc<Tally>) -> Re
     let looped = (&mut running.looping).await;
     // Also where the loop failed: then nobody reads on.
     stop.cancel();
-    running.finish(service::LAST_REFRESH).await;
+    running.finish(LAST_REFRESH).await;
     let read = reading.await;
     let _ = passing_on.await;
     let wrote = tokio::task::spawn_blocking(move || writer.join()).await;

@@ -13,7 +13,7 @@ use crate::amqp::edges::StartFault;
 use crate::config::Settings;
 use crate::worker::service::{self, Ended, StartError};
 
-/// Runs until SIGTERM or SIGINT; a second signal stops at once.
+/// Runs until a signal asks it to stop; a second one stops it at once.
 pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
     super::start_logging(&settings)?;
@@ -42,9 +42,10 @@ pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
              what is not answered will be delivered again"
                 .to_owned(),
         )),
-        Ended::GraceExpired => Err(Failure::Running(
-            "shutdown.grace is over and requests are still without an answer; their jobs will be delivered again"
-                .to_owned(),
-        )),
+        Ended::GraceExpired(unfinished) => Err(Failure::Running(format!(
+            "shutdown.grace ({}) is over and not everything has ended: {unfinished}; the jobs concerned will be \
+             delivered again",
+            humantime::format_duration(settings.shutdown.grace)
+        ))),
     }
 }

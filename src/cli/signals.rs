@@ -1,27 +1,88 @@
-//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends at once.
+//! What signals do to a command that has something to finish.
+//!
+//! | signal | what it does |
+//! |---|---|
+//! | TERM, INT, QUIT | the first asks for an orderly end, the second ends at once |
+//! | HUP, as when a terminal is closed | asks for an orderly end, however often it comes; nothing under `nohup` |
+//! | USR1, USR2, ALRM, IO, PIPE | nothing |
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Cancels `stop` at the first signal; at the second the process has its last words and exits with 1.
-pub fn stop_on_signals(stop: CancellationToken, last_words: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    let mut last_words = Some(last_words);
+/// Where Linux says which signals the process was told to ignore by whoever started it.
+const PROCESS_STATUS: &str = "/proc/self/status";
+
+/// Cancels `stop` at the first signal that asks for an end; at the second the process has its last words and exits
+/// with 1.
+pub fn stop_on_signals(stop: CancellationToken, last_words: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    ignore_what_asks_for_nothing()?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut quit = signal(SignalKind::quit())?;
+    let mut hangup = if hangups_are_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
     tokio::spawn(async move {
-        for first in [true, false] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if !first {
-                if let Some(last_words) = last_words.take() {
-                    last_words();
-                }
+        let mut impatient = false;
+        loop {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+                _ = quit.recv() => "SIGQUIT",
+                () = hung_up(&mut hangup) => "SIGHUP",
+            };
+            // A closed terminal sends more than one of these, and systemd one beside SIGTERM: nobody is impatient.
+            let asks_politely = name == "SIGHUP";
+            if impatient && !asks_politely {
+                last_words();
                 std::process::exit(1);
             }
-            tracing::info!("stopping: finishing what is in flight");
-            stop.cancel();
+            impatient |= !asks_politely;
+            if !stop.is_cancelled() {
+                tracing::info!(signal = name, "stopping: finishing what is in flight");
+                stop.cancel();
+            }
         }
     });
     Ok(())
+}
+
+/// Each of these would end the process in the middle of its work. Once the runtime listens to a signal it does nothing
+/// else; that nobody takes what it heard is no matter. The standard library has seen to SIGPIPE.
+fn ignore_what_asks_for_nothing() -> io::Result<()> {
+    for kind in [SignalKind::user_defined1(), SignalKind::user_defined2(), SignalKind::alarm(), SignalKind::io()] {
+        signal(kind).map(drop)?;
+    }
+    Ok(())
+}
+
+async fn hung_up(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(hangup) => {
+            hangup.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Started by `nohup`, which wants the process to outlive its terminal.
+fn hangups_are_ignored() -> bool {
+    let status = std::fs::read_to_string(PROCESS_STATUS).unwrap_or_default();
+    ignored(&status).is_some_and(|mask| mask & 1 << (SignalKind::hangup().as_raw_value() - 1) != 0)
+}
+
+/// The line `SigIgn`: signal 1 is the lowest bit.
+fn ignored(status: &str) -> Option<u64> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ignored_signals_are_read_from_the_process_status() {
+        assert_eq!(ignored("Name:\tx\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"), Some(0x1001));
+        assert_eq!(ignored("Name:\tx\n"), None);
+    }
 }

@@ -21,3 +21,4 @@ pub mod watching;
 pub mod assembly;
 pub mod lines;
 pub mod service;
+pub mod stopping;

@@ -1,12 +1,9 @@
 //! The service: everything started in order, one loop in the middle, everything stopped in order.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::assembly::{Assembly, Outside};
@@ -14,10 +11,10 @@ use super::departures;
 use super::intake::Reader;
 use super::policy;
 use super::recent::Recent;
+use super::stopping::{Parts, Unfinished};
 use super::watching::ServiceWatcher;
 use crate::admin::{self, AdminState, Endpoints, ListenFault};
 use crate::amqp::edges::{Edges, StartFault};
-use crate::amqp::publisher::Publisher;
 use crate::config::{ApiVersion, JobsSettings, Settings, SettingsError};
 use crate::contract::job::JobLimits;
 use crate::telemetry::metrics::Metrics;
@@ -30,8 +27,8 @@ use crate::telemetry::traces::exporter::ExporterFault;
 pub enum Ended {
     /// Everything in flight was finished and answered.
     Drained,
-    /// `shutdown.grace` was over first: what was not answered will be delivered again.
-    GraceExpired,
+    /// `shutdown.grace` was over first.
+    GraceExpired(Unfinished),
     /// The loop ended without being told to, which is a fault of the program.
     LoopFailed,
 }
@@ -55,15 +52,6 @@ const MAX_READY_BUNDLES: usize = 16;
 /// Bundles of jobs on their way to the loop, each of at most 256.
 const MAX_ARRIVALS: usize = 16;
 
-/// At least so long is left for publishing the last answers, however long the requests took.
-const LEAST_TIME_TO_PUBLISH: Duration = Duration::from_secs(5);
-
-/// How long the last traces are waited for, from the end of the loop.
-const LAST_EXPORT: Duration = Duration::from_secs(3);
-
-/// How long a token refresh that is on the wire is waited for at the end.
-pub const LAST_REFRESH: Duration = Duration::from_secs(10);
-
 /// Runs until `stop` and everything in flight is finished, or the grace is over.
 pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, StartError> {
     warn_of_version(settings.hubspot.api_version);
@@ -72,8 +60,9 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let reporter = Reporter::new(Arc::clone(&metrics));
     let (traces, exporter) = Traces::open(settings, &metrics)?.unzip();
     let (orders_in, orders) = admin::command::channel();
+    let snapshots = reporter.snapshots();
     let state = AdminState {
-        snapshots: reporter.snapshots(),
+        snapshots: snapshots.clone(),
         metrics: Arc::clone(&metrics),
         heartbeat: reporter.heartbeat(),
         commands: orders_in,
@@ -107,37 +96,18 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let exporting = exporter.map(|exporter| tokio::spawn(exporter.run()));
     let watcher = ServiceWatcher::new(assembly.portals.clone(), metrics, reporter, health, traces);
     let outside = Outside { arrivals, departures: departures_in, orders };
-    let mut running = assembly.start(outside, watcher, stop.clone());
+    let running = assembly.start(outside, watcher, stop.clone());
+    let mut parts = Parts { running, taking_in, departing, remembering, publisher, closer, exporting, snapshots };
 
-    tokio::select! {
-        () = stop.cancelled() => {}
-        // The loop ends by itself only when told to; were it to panic, the process must not go on without it.
-        _ = &mut running.looping => {}
-    }
+    let _ = stop.run_until_cancelled(parts.loop_failed()).await;
     let told = stop.is_cancelled();
     stop.cancel();
-    let deadline = Instant::now() + settings.shutdown.grace;
-    let finished = running.looping.is_finished() || timeout_at(deadline, &mut running.looping).await.is_ok();
-    running.looping.abort();
-    let last_export = Instant::now() + LAST_EXPORT;
-    taking_in.abort();
-    let patience = deadline.saturating_duration_since(Instant::now()).max(LEAST_TIME_TO_PUBLISH);
-    let answered = finish(departing, remembering, publisher, patience).await;
-    closer.close().await;
-    if !running.finish(LAST_REFRESH).await {
-        tracing::warn!("a token refresh is still without an answer; if HubSpot changed the refresh token, it is lost");
-    }
-    // It ends with the loop, whose spans it sends meanwhile.
-    if let Some(exporting) = exporting
-        && timeout_at(last_export, exporting).await.is_err()
-    {
-        tracing::warn!("the last traces have not reached telemetry.otlp_endpoint in time");
-    }
+    let unfinished = parts.end(settings.shutdown.grace).await;
     endpoints.close().await;
-    Ok(match (told, finished && answered) {
+    Ok(match (told, unfinished.is_nothing()) {
         (false, _) => Ended::LoopFailed,
         (true, true) => Ended::Drained,
-        (true, false) => Ended::GraceExpired,
+        (true, false) => Ended::GraceExpired(unfinished),
     })
 }
 
@@ -163,27 +133,6 @@ async fn alive_while<T>(reporter: &Reporter, waiting: impl Future<Output = T>) -
             _ = beats.tick() => reporter.beat(),
         }
     }
-}
-
-/// Publishes what is left. `false`: not all of it in time.
-async fn finish(
-    mut departing: JoinHandle<()>,
-    remembering: JoinHandle<()>,
-    publisher: Arc<Publisher>,
-    patience: Duration,
-) -> bool {
-    let handed_over = timeout(patience, &mut departing).await.is_ok();
-    // Both have ended, or end at their next step: then the publisher is ours alone.
-    if !handed_over {
-        departing.abort();
-        let _ = departing.await;
-    }
-    remembering.abort();
-    let _ = remembering.await;
-    let Some(publisher) = Arc::into_inner(publisher) else { return false };
-    let waiting = publisher.waiting();
-    let report = publisher.close(patience).await;
-    handed_over && (waiting == 0 || report.published.len() + report.stale.len() >= waiting)
 }
 
 /// What a job may have.

@@ -50,8 +50,12 @@ fn statuses(outcomes: &[Outcome], wanted: Status) -> Vec<&str> {
 }
 
 fn interrupt(child: &Child) -> Result<()> {
+    signal(child, Signal::INT)
+}
+
+fn signal(child: &Child, signal: Signal) -> Result<()> {
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).context("it has ended")?;
-    Ok(kill_process(pid, Signal::INT)?)
+    Ok(kill_process(pid, signal)?)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,6 +184,38 @@ async fn an_interrupt_drains_what_is_in_flight() -> Result<()> {
     archived_once(&simulator.state().await?, answered.len() as u64);
     assert!(!answered.is_empty() && answered.len() < 20_000, "{}", answered.len());
     assert!(said.lines().any(|line| line.contains("not answered")), "{said}");
+    Ok(())
+}
+
+/// Whoever says `nohup` wants it to go on without a terminal; nobody else does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_drains_unless_it_was_to_be_ignored() -> Result<()> {
+    let simulator = SimulatorProcess::start(&["--latency", "1s"]).await?;
+    for hangup in ["--default-signal=HUP", "--ignore-signal=HUP"] {
+        let plain = archive(&simulator)?;
+        let mut command = Command::new("env");
+        command.arg(hangup).arg(plain.as_std().get_program()).args(plain.as_std().get_args());
+        command.envs(plain.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn()?;
+        let before = number(&simulator.state().await?, "/requestsByKind/archive");
+        let mut stdin = child.stdin.take().context("no stdin")?;
+        stdin.write_all(lines(10).as_bytes()).await?;
+        requests(&simulator, before + 1).await?;
+        signal(&child, Signal::HUP)?;
+        let ignored = hangup.starts_with("--ignore");
+        if ignored {
+            // It reads on.
+            stdin.write_all(lines(10).as_bytes()).await?;
+            requests(&simulator, before + 2).await?;
+            drop(stdin);
+        }
+        let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await??;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert_eq!(outcomes(&output)?.len(), if ignored { 20 } else { 10 }, "{said}");
+        assert_eq!(said.contains("SIGHUP"), !ignored, "{said}");
+    }
     Ok(())
 }
 

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use harness::{Broker, Message, Options, Outcome, Status, Tally, Until};
+use harness::{Broker, Message, Options, Outcome, Relay, Status, Tally, Until, Way, job};
+use rustix::process::Signal;
+use tokio::net::TcpListener;
+
+use association_archiver::worker::stopping::LONGEST_AFTER_GRACE;
 
 use crate::stage::{JOBS, RESULTS, Stage, archived_once, clean, ids, nothing_lost, number, single_pairs, stop};
 
@@ -137,6 +141,71 @@ async fn a_second_signal_stops_at_once() -> Result<()> {
     worker.interrupt()?;
     assert_eq!(worker.wait(Duration::from_secs(5)).await?, 1);
     nothing_lost(&published, &[], &stage.take_waiting().await?);
+    Ok(())
+}
+
+/// A closed terminal sends SIGHUP, more than once; none of the others may end the work in its middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_and_a_quit_drain_and_other_signals_do_nothing() -> Result<()> {
+    let stage = Stage::set("hangup", &["--latency", "1s"]).await?;
+    for (name, signal) in [("hup", Signal::HUP), ("quit", Signal::QUIT)] {
+        let worker = stage.start(&stage.worker()).await?;
+        for harmless in [Signal::USR1, Signal::USR2, Signal::ALARM, Signal::IO, Signal::PIPE] {
+            worker.signal(harmless)?;
+        }
+        let requests = number(&stage.simulator.state().await?, "/requests");
+        stage.client.publish(JOBS, single_pairs(name, 1..=10)?).await?;
+        harness::eventually(LONG, "a request on the wire", async || {
+            Ok((number(&stage.simulator.state().await?, "/requests") > requests).then_some(()))
+        })
+        .await?;
+        worker.signal(signal)?;
+        if signal == Signal::HUP {
+            worker.signal(signal)?;
+        }
+        assert_eq!(worker.wait(Duration::from_secs(20)).await?, 0, "{}", worker.last_words());
+        stage.tally(&ids(name, 10), LONG).await?.exactly_once()?;
+    }
+    Ok(())
+}
+
+/// The broker takes nothing any more and HubSpot does not answer a token refresh: one deadline holds for all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_broker_and_a_hanging_refresh_end_within_the_documented_time() -> Result<()> {
+    const GRACE: Duration = Duration::from_secs(1);
+    let stage = Stage::set("silence", &[]).await?;
+    stage.declare().await?;
+    let relay = Relay::start(Broker::shared().await?.address()).await?;
+    let hubspot = TcpListener::bind("127.0.0.1:0").await?;
+    let account = "[[hubspot.accounts]]\nportal_id = 4711\noauth.client_id = \"app\"\n\
+                   oauth.client_secret = \"s\"\noauth.refresh_token = \"r\"\n";
+    let worker = stage
+        .worker_without_account()
+        .set("amqp.uri", relay.through(&stage.uri))
+        .set("hubspot.base_url", format!("http://{}", hubspot.local_addr()?))
+        .set("shutdown.grace", "1s")
+        .config(account)
+        .start()?;
+    worker.ready(LONG).await?;
+    stage.client.publish(JOBS, vec![job("job-0").pair(1, 1).to_message()?]).await?;
+    let _never_answered = tokio::time::timeout(LONG, hubspot.accept()).await??;
+    relay.black_hole(Way::ToServer);
+    stage.client.publish(JOBS, vec![Message::new("{}").id("no-job")?]).await?;
+    harness::eventually(LONG, "the answer to be on its way", async || {
+        Ok((worker.metrics().await?.sum("association_archiver_jobs_received_total", &[]) >= 2.0).then_some(()))
+    })
+    .await?;
+    let asked = std::time::Instant::now();
+    worker.term()?;
+    assert_eq!(worker.wait(Duration::from_secs(60)).await?, 1);
+    let took = asked.elapsed();
+    eprintln!("ended after {took:?}");
+    assert!(took < GRACE + LONGEST_AFTER_GRACE + Duration::from_secs(2), "{took:?}\n{}", worker.last_words());
+    let said = worker.stderr();
+    let line = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+    assert!(line.contains("the broker has not confirmed: 1"), "{said}");
+    assert!(line.contains("the broker has not ended the subscription"), "{said}");
+    assert!(said.contains("a token refresh is still without an answer"), "{said}");
     Ok(())
 }
 

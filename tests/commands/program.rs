@@ -94,6 +94,6 @@ pub async fn ground(name: &str) -> (Client, String) {
     };
     let outlet = Outlet::start(&settings).await.unwrap();
     outlet.publisher.close(LONGEST_CLOSE).await;
-    outlet.closer.close().await;
+    outlet.closer.close(Duration::from_secs(30)).await;
     (client, uri)
 }

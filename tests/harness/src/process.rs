@@ -142,7 +142,8 @@ impl Process {
         fs::read_to_string(format!("/proc/{}/{file}", self.id())).with_context(|| format!("{} has ended", self.name))
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    /// Sends any signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         let mut child = self.child();
         // Once reaped, the id may belong to anybody.
         if let Some(status) = child.try_wait()? {
