@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use association_archiver::amqp::connection::ConnectFault;
+use association_archiver::amqp::connection::{ConnectFault, Dial};
 use association_archiver::amqp::consumer::IntakeEvent;
 use association_archiver::amqp::edges::{Edges, Outlet, Source, StartFault};
 use association_archiver::amqp::message::{
@@ -107,6 +107,9 @@ async fn what_is_wrong_with_the_connection_is_told_apart() {
     let fault = start_fault(&with_uri(settings.clone(), &broker.uri_as("guest", "hunter2", "faults"))).await;
     assert!(matches!(fault, ConnectFault::AccessRefused { .. }), "{fault}");
     assert!(!fault.to_string().contains("hunter2"), "{fault}");
+    assert!(!fault.to_string().contains("%25"), "{fault}");
+    let fault = start_fault(&with_uri(settings.clone(), &broker.uri_as("guest", "a%41b", "faults"))).await;
+    assert!(fault.to_string().contains("a literal % is written %25"), "{fault}");
     let fault = start_fault(&with_uri(settings.clone(), &broker.uri_as("guest", "guest", "nowhere"))).await;
     assert!(matches!(&fault, ConnectFault::VhostRefused { vhost, .. } if vhost == "nowhere"), "{fault}");
     assert!(begun.elapsed() < SOON, "a refusal is final");
@@ -119,6 +122,75 @@ async fn what_is_wrong_with_the_connection_is_told_apart() {
     let plain = with_uri(impatient, &broker.uri().replace("amqp://", "amqps://"));
     let fault = start_fault(&plain).await;
     assert!(matches!(fault, ConnectFault::Tls { .. }), "{fault}");
+}
+
+/// A rolling deploy meets one: the old worker still has its connections.
+#[tokio::test]
+async fn a_limit_of_connections_or_channels_is_named_and_waited_for() {
+    let broker = Broker::shared().await.unwrap();
+    let (_, settings) = own_vhost("limits").await;
+    let mut impatient = settings.clone();
+    impatient.connect_timeout = Duration::from_secs(2);
+
+    // The first of its two connections is all that it may have.
+    broker.ctl(&["set_vhost_limits", "-p", "limits", r#"{"max-connections": 1}"#]).await.unwrap();
+    let fault = start_fault(&impatient).await;
+    assert!(matches!(&fault, ConnectFault::NotNow { .. }), "{fault}");
+    assert!(fault.to_string().contains("connection limit (1) is reached"), "{fault}");
+    let (edges, cleared) = tokio::join!(Edges::start(&settings), broker.ctl(&["clear_vhost_limits", "-p", "limits"]));
+    cleared.unwrap();
+    stop(edges.unwrap()).await;
+
+    broker.add_user("limited", "secret", "limits", Rights::ALL).await.unwrap();
+    let limited = with_uri(impatient, &broker.uri_as("limited", "secret", "limits"));
+    broker.ctl(&["set_user_limits", "limited", r#"{"max-connections": 1}"#]).await.unwrap();
+    let fault = start_fault(&limited).await;
+    assert!(matches!(&fault, ConnectFault::NotNow { .. }), "{fault}");
+    assert!(fault.to_string().contains("user connection limit (1) is reached"), "{fault}");
+    broker.ctl(&["set_user_limits", "limited", r#"{"max-connections": 2, "max-channels": 0}"#]).await.unwrap();
+    let fault = Edges::start(&limited).await.unwrap_err();
+    assert!(matches!(&fault, StartFault::Topology(TopologyFault::Lost(cause)) if cause.contains("limit")), "{fault}");
+}
+
+#[tokio::test]
+async fn an_address_that_stays_silent_costs_its_share_of_the_time_and_comes_last_thereafter() {
+    let broker = Broker::shared().await.unwrap();
+    let (_, settings) = own_vhost("silent-address").await;
+    // The system takes connections, and nobody ever says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addresses = vec![silent.local_addr().unwrap(), broker.address()];
+    let dial = Dial::new(&settings, "test");
+    let mut took = Vec::new();
+    for _ in 0..2 {
+        let begun = Instant::now();
+        let connection = dial.connect_at(addresses.clone(), SOON).await.unwrap();
+        took.push(begun.elapsed());
+        connection.close(200, "OK".into()).await.unwrap();
+    }
+    assert!(took[0] >= SOON / 2 && took[1] < took[0], "{took:?}");
+}
+
+#[tokio::test]
+async fn the_broker_may_be_named_by_an_address_of_ipv6() {
+    let broker = Broker::shared().await.unwrap();
+    let (_, settings) = own_vhost("ipv6").await;
+    let Ok(listener) = tokio::net::TcpListener::bind("[::1]:0").await else {
+        eprintln!("this machine has no IPv6");
+        return;
+    };
+    let port = listener.local_addr().unwrap().port();
+    let relaying = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut server = tokio::net::TcpStream::connect(broker.address()).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    let edges = Edges::start(&with_uri(settings, &format!("amqp://guest:guest@[::1]:{port}/ipv6"))).await.unwrap();
+    stop(edges).await;
+    relaying.abort();
 }
 
 #[tokio::test]

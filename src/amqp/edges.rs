@@ -177,17 +177,23 @@ impl<'a> Ground<'a> {
     /// A connection lost meanwhile is no answer; anything else is one.
     async fn ensure(&self, link: &Link) -> Result<TopologyReport, TopologyFault> {
         let mut backoff = Backoff::default();
+        let mut lost = "the connection is gone".to_owned();
         loop {
             match link.ensure(&self.topology).await {
                 Some(Ok(report)) => return Ok(report),
-                Some(Err(TopologyFault::Lost(_))) | None if Instant::now() < self.deadline => {
-                    sleep(backoff.next_wait()).await;
-                    // Asking for a channel mends the connection.
-                    let _ = timeout(self.patience(), link.channel()).await;
-                }
+                Some(Err(TopologyFault::Lost(cause))) => lost = cause,
                 Some(Err(fault)) => return Err(fault),
-                None => return Err(TopologyFault::Lost("the connection is gone".to_owned())),
+                None => {}
             }
+            if Instant::now() >= self.deadline {
+                return Err(TopologyFault::Lost(lost));
+            }
+            if backoff.tries().is_power_of_two() {
+                tracing::warn!("looking at the queues again: {lost}");
+            }
+            sleep(backoff.next_wait().min(self.patience())).await;
+            // Asking for a channel mends the connection.
+            let _ = timeout(self.patience(), link.channel()).await;
         }
     }
 

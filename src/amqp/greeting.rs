@@ -47,6 +47,10 @@ impl FirstWords {
         Ok(())
     }
 
+    pub(super) fn are_heard(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     pub(super) fn heard(&self) -> Option<Greeting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

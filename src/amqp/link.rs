@@ -55,7 +55,7 @@ impl Link {
         Self { dial, purpose, connection, status, health: Arc::clone(health), give_up }
     }
 
-    /// The first connection: tried until `patience` is over. Refused credentials end it at once.
+    /// The first connection: tried until `patience` is over. What only a person can mend ends it at once.
     pub async fn connect_first(&self, patience: Duration) -> Result<(), ConnectFault> {
         let deadline = Instant::now() + patience;
         let mut backoff = Backoff::default();
@@ -75,6 +75,9 @@ impl Link {
             }
             if fault.is_refusal() || Instant::now() + wait >= deadline {
                 return Err(fault);
+            }
+            if backoff.tries().is_power_of_two() {
+                tracing::warn!(purpose = ?self.purpose, tries = backoff.tries(), "trying again: {fault}");
             }
             earlier = Some(fault);
             sleep(wait).await;

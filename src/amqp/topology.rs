@@ -12,7 +12,9 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Connection, ExchangeKind};
 use tokio::time::timeout;
 
-use super::connection::{ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, reply_code, reply_text};
+use super::connection::{
+    ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, is_passing, reply_code, reply_text,
+};
 use super::route::{DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY, Route, delay_queue};
 use crate::config::AmqpSettings;
 use crate::engine::pause::Tier;
@@ -292,6 +294,7 @@ impl Subject<'_> {
         match fault {
             CallFault::Silent => TopologyFault::Lost("the broker does not answer".to_owned()),
             CallFault::Broker(error) => match (reply_code(&error), reply_text(&error)) {
+                (Some(code), Some(cause)) if is_passing(code, &cause) => TopologyFault::Lost(cause),
                 (Some(NOT_FOUND), _) => TopologyFault::Missing { kind, name },
                 (Some(ACCESS_REFUSED), cause) => {
                     TopologyFault::Refused { kind, name, cause: cause.unwrap_or_default() }

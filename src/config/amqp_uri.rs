@@ -10,7 +10,9 @@ use url::{Host, Url};
 pub struct AmqpUri {
     whole: SecretString,
     shown: String,
+    host: String,
     tls: bool,
+    escaped: bool,
 }
 
 impl AmqpUri {
@@ -32,28 +34,35 @@ impl AmqpUri {
         if torn || url.fragment().is_some() {
             return Err(SHAPE.to_owned());
         }
-        match url.host() {
-            Some(Host::Domain(name)) if !name.is_empty() => {}
-            Some(Host::Ipv6(_)) => {
-                return Err(
-                    "names the broker by an IPv6 address in brackets, which the client cannot use: write a host name"
-                        .to_owned(),
-                );
-            }
+        let host = match url.host() {
+            Some(Host::Domain(name)) if !name.is_empty() => name.to_owned(),
+            Some(Host::Ipv6(address)) => address.to_string(),
             Some(Host::Domain(_) | Host::Ipv4(_)) | None => return Err(SHAPE.to_owned()),
-        }
+        };
         for (name, value) in url.query_pairs() {
             check_parameter(&name, &value)?;
         }
         if matches!(url.path(), "" | "/") {
             url.set_path("/%2f");
         }
-        Ok(Self { whole: url.as_str().into(), shown: without_password(&url), tls })
+        // As it was written: the URL's own text has escapes of its making.
+        let escaped = text.rsplit_once('@').is_some_and(|(user_and_password, _)| user_and_password.contains('%'));
+        Ok(Self { whole: url.as_str().into(), shown: without_password(&url), host, tls, escaped })
     }
 
     /// The URI with its password, for the client alone.
     pub fn expose(&self) -> &str {
         self.whole.expose_secret()
+    }
+
+    /// A name or an address, without the brackets of IPv6.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// True where `%` stands in user or password: whoever meant it literally should have written `%25`.
+    pub fn is_escaped(&self) -> bool {
+        self.escaped
     }
 
     pub fn is_tls(&self) -> bool {
@@ -124,10 +133,22 @@ mod tests {
             ("amqp://broker", "broker", 5672, "/"),
             ("amqp://broker/", "broker", 5672, "/"),
             ("amqps://u:p%40ss@broker/a%2Fb", "broker", 5671, "a/b"),
+            ("amqp://u:p@[::1]:5673/x", "::1", 5673, "x"),
+            ("amqps://[2001:DB8::7]", "2001:db8::7", 5671, "/"),
         ] {
-            let read: lapin::uri::AMQPUri = AmqpUri::parse(text).unwrap().expose().parse().unwrap();
-            let found = (read.authority.host.as_str(), read.authority.port, read.vhost.as_str());
+            let uri = AmqpUri::parse(text).unwrap();
+            let read: lapin::uri::AMQPUri = uri.expose().parse().unwrap();
+            let found = (uri.host(), read.authority.port, read.vhost.as_str());
             assert_eq!(found, (host, port, vhost), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_escape_is_one_that_was_written() {
+        for (text, escaped) in
+            [("amqp://u:a%41b@broker/%2f", true), ("amqp://u:a^b@broker/%2f", false), ("amqp://broker/%2f", false)]
+        {
+            assert_eq!(AmqpUri::parse(text).unwrap().is_escaped(), escaped, "{text}");
         }
     }
 
@@ -144,7 +165,8 @@ mod tests {
             "amqp://u:12?hunter2@broker",
             "amqp://u:12#hunter2@broker",
             "amqp://u:hunter2@broker#x",
-            "amqp://u:hunter2@[::1]:5672/%2f",
+            "amqp://u:hunter2@[::1/%2f",
+            "amqp://u:hunter2@[hunter2]/%2f",
             "amqp://u:hunter2@broker:99999",
             "amqp://u:hunter2@broker?verify=hunter2",
             "amqp://u:hunter2@broker?heartbeat=hunter2",
