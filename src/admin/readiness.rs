@@ -75,7 +75,7 @@ fn reasons(snapshot: &Snapshot, silence: Duration) -> Vec<String> {
     if !broker.consuming && !broker.overfull && !snapshot.draining {
         reasons.push(with_cause("no jobs come in from the broker", broker.consuming_trouble.as_deref()));
     }
-    if !broker.publishing {
+    if !broker.publishing || broker.publishing_stalled {
         reasons.push(with_cause("no outcomes can go out to the broker", broker.publishing_trouble.as_deref()));
     }
     let accounts = &snapshot.status.accounts;
@@ -91,8 +91,9 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
     let overfull = "the jobs in hand occupy too much memory (amqp.max_held_bytes): no new ones are taken for now";
     let standing = [(broker.blocked, blocked), (broker.overfull, overfull)];
     let standing = standing.into_iter().filter(|(applies, _)| *applies).map(|(_, warning)| warning.to_owned());
-    // Without the connection it is a reason instead.
-    let unpublished = broker.publishing_trouble.as_deref().filter(|_| broker.publishing);
+    // Where nothing goes out at all it is a reason instead.
+    let some_go_out = broker.publishing && !broker.publishing_stalled;
+    let unpublished = broker.publishing_trouble.as_deref().filter(|_| some_go_out);
     standing.chain(unpublished.map(|cause| with_cause("messages wait to be published", Some(cause)))).collect()
 }
 

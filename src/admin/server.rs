@@ -1,6 +1,6 @@
 //! The HTTP server of the endpoints, which no client can hold up.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use axum::Router;
@@ -8,14 +8,14 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::routes::{AdminState, router};
 
-/// Connections at once; further ones wait to be accepted.
+/// Connections at once. A further one is served all the same, and the oldest is closed for it: whoever asks and reads
+/// without delay is done before sixty-three others have come, and slow ones must not keep a probe waiting.
 const MAX_CONNECTIONS: usize = 64;
 
 /// A request's head must be there so soon after its connection.
@@ -41,12 +41,18 @@ pub async fn serve(listener: TcpListener, state: AdminState, stop: CancellationT
     let router = router(state);
     let mut connections = JoinSet::new();
     let accepting = async {
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-            while connections.try_join_next().is_some() {}
+        let mut by_age: VecDeque<AbortHandle> = VecDeque::new();
+        loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    connections.spawn(converse(stream, router.clone(), slot));
+                    while connections.try_join_next().is_some() {}
+                    by_age.retain(|connection| !connection.is_finished());
+                    if by_age.len() >= MAX_CONNECTIONS
+                        && let Some(oldest) = by_age.pop_front()
+                    {
+                        oldest.abort();
+                    }
+                    by_age.push_back(connections.spawn(converse(stream, router.clone())));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a connection to the endpoints was not accepted");
@@ -61,7 +67,7 @@ pub async fn serve(listener: TcpListener, state: AdminState, stop: CancellationT
     let _ = timeout(LAST_ANSWERS, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn converse(stream: TcpStream, router: Router, _slot: OwnedSemaphorePermit) {
+async fn converse(stream: TcpStream, router: Router) {
     let conversation = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(LONGEST_HEAD)

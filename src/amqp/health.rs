@@ -16,6 +16,8 @@ pub struct Health {
     pub overfull: Flag,
     /// Why jobs do not come in.
     pub consuming_trouble: Trouble,
+    /// Messages wait to be published, and since the first of them failed the broker has taken none.
+    pub publishing_stalled: Flag,
     /// Why messages do not go out.
     pub publishing_trouble: Trouble,
     /// Ready messages in the queue that is consumed, when last looked (every 3 s).

@@ -136,6 +136,7 @@ impl Lane {
     /// Nobody knows what became of the batch: all of it goes again.
     async fn recover(&mut self, mut batch: Vec<Pending>, fault: &PublishFault, epoch: Epoch) {
         self.wiring.health.unknown.add(batch.len());
+        self.wiring.health.publishing_stalled.set(true);
         self.complain(fault);
         tracing::warn!(answers = batch.len(), "publishing again, under the same ids: {fault}");
         self.batch_limit = (self.batch_limit / 4).max(1);
@@ -269,6 +270,7 @@ impl Lane {
         health.published.add(fates.len() - returned - refused);
         health.returned.add(returned);
         health.refused.add(refused);
+        health.publishing_stalled.set(returned + refused == fates.len());
 
         let mut fates = fates.iter().copied();
         let (mut published, mut acks) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
@@ -309,6 +311,7 @@ impl Lane {
     fn calm_down(&mut self) {
         if std::mem::take(&mut self.in_trouble) {
             self.wiring.health.publishing_trouble.clear();
+            self.wiring.health.publishing_stalled.set(false);
         }
     }
 
@@ -392,23 +395,36 @@ async fn publish_all(channel: &Channel, topology: &Topology, messages: &[&Outgoi
         channel.basic_publish(exchange, key, options, &message.body, message.envelope.properties())
     });
     let mut confirms = Vec::with_capacity(messages.len());
+    let mut fault = None;
     for written in all_in_order(publishes).await {
-        confirms.push(written?);
+        match written {
+            Ok(confirm) => confirms.push(confirm),
+            Err(error) => fault = Some(error),
+        }
     }
     let mut answers = Vec::with_capacity(messages.len());
     let mut returned = HashSet::new();
     for confirm in confirms {
-        let (answer, message) = match confirm.await? {
-            Confirmation::Ack(message) => (Confirm::Ack, message),
-            Confirmation::Nack(message) => (Confirm::Nack, message),
+        let (answer, message) = match confirm.await {
+            Ok(Confirmation::Ack(message)) => (Confirm::Ack, message),
+            Ok(Confirmation::Nack(message)) => (Confirm::Nack, message),
             // Nothing is known without confirms; `open` makes sure that there are some.
-            Confirmation::NotRequested => (Confirm::Nack, None),
+            Ok(Confirmation::NotRequested) => (Confirm::Nack, None),
+            // What was written before the channel was lost hears the broker's reason for it; what came later only hears
+            // from the library that the channel is gone.
+            Err(error) => {
+                fault = Some(error);
+                continue;
+            }
         };
         answers.push(answer);
         returned.extend(message.map(|message| Identity {
             routing_key: message.delivery.routing_key.to_string().into(),
             message_id: message.delivery.properties.message_id().as_ref().map(|id| id.to_string().into()),
         }));
+    }
+    if let Some(fault) = fault {
+        return Err(fault);
     }
     let identity = |index: usize| match messages.get(index) {
         Some(message) => Identity {

@@ -27,6 +27,8 @@ pub struct BrokerState {
     pub consuming: bool,
     /// The connection for outcomes is up.
     pub publishing: bool,
+    /// Answers wait to be published, and the broker has taken none since.
+    pub publishing_stalled: bool,
     /// A resource alarm of the broker stops publishing.
     pub blocked: bool,
     /// The consumer is cancelled for a while because the jobs in hand occupy too much memory.

@@ -125,6 +125,7 @@ fn broker_state(health: &Health) -> BrokerState {
     BrokerState {
         consuming: health.consuming.get(),
         publishing: health.publishing.get(),
+        publishing_stalled: health.publishing_stalled.get(),
         blocked: health.blocked.get(),
         overfull: health.overfull.get(),
         consuming_trouble: health.consuming_trouble.get(),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use harness::port::free_port;
-use harness::{Broker, Worker};
+use harness::{Broker, Message, Rights, Worker};
+
+use crate::stage::{JOBS, RESULTS, Stage, stop};
 
 const SECRETS: [&str; 3] = ["hush-hush-password", "pat-na1-very-secret", "refresh-very-secret"];
 const LIMIT: Duration = Duration::from_secs(30);
@@ -145,4 +147,42 @@ async fn a_broker_that_cannot_be_used_ends_the_start() -> Result<()> {
         refused(&ended, 1, &[named, "amqp.uri"]);
     }
     Ok(())
+}
+
+/// What is archived but cannot be answered helps nobody: probes and alerts must see it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_can_publish_nothing_is_not_ready() -> Result<()> {
+    let stage = Stage::set("unpublished", &[]).await?;
+    // Ready means that the bindings are there too.
+    let declaring = stage.worker().start()?;
+    declaring.ready(LIMIT).await?;
+    stop(&declaring).await?;
+    let broker = Broker::shared().await?;
+    let rights = Rights { configure: "^$", write: "^association-archiver$", read: ".*" };
+    broker.add_user("mute", "secret", "unpublished", Rights { write: "^$", ..rights }).await?;
+    let user = stage.worker().set("amqp.uri", broker.uri_as("mute", "secret", "unpublished"));
+    let worker = user.set("amqp.declare_topology", "false").start()?;
+    worker.ready(LIMIT).await?;
+
+    let not_ready = async |cause: &str| {
+        harness::eventually(LIMIT, "readiness to be refused", async || {
+            let (status, body) = worker.readiness().await?;
+            let reasons = body["reasons"].to_string();
+            let told = reasons.contains("no outcomes can go out to the broker") && reasons.contains(cause);
+            anyhow::ensure!(status == 503 && told, "{status} {body}");
+            Ok(Some(()))
+        })
+        .await
+    };
+    // No jobs, so that only the broker has a part in it.
+    stage.client.publish(JOBS, vec![Message::new("{}").id("first")?]).await?;
+    not_ready("ACCESS_REFUSED").await?;
+    stage.client.delete(RESULTS).await?;
+    broker.set_rights("mute", "unpublished", rights).await?;
+    not_ready("association-archiver.results").await?;
+    stage.client.declare_quorum(RESULTS, &[]).await?;
+    stage.client.bind(RESULTS, "association-archiver", "results").await?;
+    worker.ready(LIMIT).await?;
+    assert_eq!(stage.outcomes(1, LIMIT).await?[0].job_id, "first");
+    stop(&worker).await
 }
