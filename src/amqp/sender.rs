@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use lapin::options::ConfirmSelectOptions;
 use lapin::{Channel, Connection};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::barrier::Fate;
 use super::connection::{
@@ -19,12 +20,18 @@ use crate::config::AmqpSettings;
 /// Longest wait for the confirms of one call.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Confirms that are on their way when the command is told to stop get this long.
+const LAST_CONFIRMS: Duration = Duration::from_secs(2);
+/// How often it is then looked whether an alarm of the broker makes waiting pointless.
+const BLOCKED_CHECK: Duration = Duration::from_millis(100);
+
 /// A connection that publishes and declares nothing.
 #[derive(Debug)]
 pub struct Sender {
     connection: Connection,
     channel: Channel,
     topology: Topology,
+    stop: CancellationToken,
 }
 
 /// What became of the messages of one call.
@@ -59,14 +66,18 @@ pub enum SendFault {
     Blocked,
     #[error("the broker has not confirmed within {} s; what was sent last may or may not be published", CONFIRM_TIMEOUT.as_secs())]
     Silent,
+    #[error("stopped by a signal, while the broker had not confirmed; what was sent last may be published later")]
+    Stopped,
     #[error("the connection to the broker broke: {cause}; what was sent last may or may not be published")]
     Lost { cause: String },
 }
 
 impl Sender {
-    /// Tries once.
-    pub async fn open(settings: &AmqpSettings) -> Result<Self, SendFault> {
-        let connection = Dial::new(settings, "send").connect(settings.connect_timeout).await?;
+    /// Tries once. `stop` ends it, and each later call, within seconds.
+    pub async fn open(settings: &AmqpSettings, stop: &CancellationToken) -> Result<Self, SendFault> {
+        let dial = Dial::new(settings, "send");
+        let connecting = stop.run_until_cancelled(dial.connect(settings.connect_timeout)).await;
+        let connection = connecting.ok_or(SendFault::Stopped)??;
         let topology = Topology::new(settings);
         let open = async {
             let channel = connection.create_channel().await?;
@@ -78,14 +89,19 @@ impl Sender {
             Ok(Err(error)) => return Err(fault_of(&error, &topology)),
             Err(_elapsed) => return Err(SendFault::Silent),
         };
-        Ok(Self { connection, channel, topology })
+        Ok(Self { connection, channel, topology, stop: stop.clone() })
     }
 
     /// Publishes all and waits for all confirms. The error: nothing is known of any of them.
     ///
     /// Keep a call below some 1,000 messages and some MiB: all of it is in memory twice meanwhile.
     pub async fn send(&self, messages: &[Outgoing]) -> Result<Sent, SendFault> {
-        let fates = match timeout(CONFIRM_TIMEOUT, publish_once(&self.channel, &self.topology, messages)).await {
+        let publishing = timeout(CONFIRM_TIMEOUT, publish_once(&self.channel, &self.topology, messages));
+        let published = tokio::select! {
+            published = publishing => published,
+            () = self.stopped() => return Err(SendFault::Stopped),
+        };
+        let fates = match published {
             Ok(Ok(fates)) => fates,
             Ok(Err(error)) => return Err(fault_of(&error, &self.topology)),
             Err(_elapsed) if self.connection.status().blocked() => return Err(SendFault::Blocked),
@@ -102,6 +118,17 @@ impl Sender {
         let proofs = proofs.collect();
         let fault = fault.map(|(fate, message)| self.explain(fate, message));
         Ok(Sent { proofs, fault })
+    }
+
+    /// Told to stop, with time for the last confirms where the broker takes anything at all.
+    async fn stopped(&self) {
+        self.stop.cancelled().await;
+        let blocked = async {
+            while !self.connection.status().blocked() {
+                sleep(BLOCKED_CHECK).await;
+            }
+        };
+        let _ = timeout(LAST_CONFIRMS, blocked).await;
     }
 
     /// Ends within 3 s whatever the broker does.

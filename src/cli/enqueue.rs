@@ -196,7 +196,7 @@ struct Progress {
 async fn publish(settings: &Settings, source: &mut Source, from_line: u64, total: u64) -> Result<u64, Failure> {
     let stop = CancellationToken::new();
     signals::stop_on_signals(stop.clone(), || {}).map_err(|error| Failure::Running(format!("no signals: {error}")))?;
-    let sender = Sender::open(&settings.amqp).await.map_err(|fault| Failure::Running(fault.to_string()))?;
+    let sender = Sender::open(&settings.amqp, &stop).await.map_err(|fault| Failure::Running(fault.to_string()))?;
     let mut progress = Progress { enqueued: 0, last_line: from_line.saturating_sub(1), bar: bar(total) };
     let mut rows = source.rows()?;
     let done = loop {

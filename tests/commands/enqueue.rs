@@ -2,11 +2,16 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
-use harness::{Client, Message, job};
+use harness::{Broker, Client, Message, Relay, Way, eventually, job};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::program::{JOBS, bare_ground, ground, run, run_with};
+use super::program::{JOBS, bare_ground, command, ground, run, run_with};
+
+const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn ndjson_arrives_in_order_with_its_job_id_as_message_id() {
@@ -119,6 +124,29 @@ async fn without_queue_or_exchange_the_error_says_what_to_do() {
     let error = ran.error(1);
     assert!(error.starts_with("no queue is bound to exchange \"association-archiver\" with key \"jobs\""), "{error}");
     assert!(error.ends_with("0 jobs are enqueued, go on with --from-line 1"), "{error}");
+}
+
+/// A signal while the broker confirms nothing, as in a memory alarm or behind a dead line.
+#[tokio::test]
+async fn a_signal_ends_it_soon_although_the_broker_does_not_confirm() {
+    let (client, uri) = ground("enqueue-stopped").await;
+    let relay = Relay::start(Broker::shared().await.unwrap().address()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let rows: String = (1..=30_000).map(|id| format!("{}\n", job(&format!("j{id}")).pair(id, 2).to_json())).collect();
+    let file = write(directory.path(), "rows.ndjson", &rows);
+    // Slow enough to be silenced in the middle.
+    relay.delay(Duration::from_millis(100));
+    let mut command = command(&["enqueue", &file], &[("amqp.uri", &relay.through(&uri))]);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually(SOON, "the first jobs", async || Ok((client.count_now(JOBS).await? > 0).then_some(()))).await.unwrap();
+    relay.black_hole(Way::ToClient);
+    let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().unwrap())).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    // Without that it would wait for confirms for a minute.
+    let output = tokio::time::timeout(SOON, child.wait_with_output()).await.expect("it ends").unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("stopped by a signal") && said.contains("go on with --from-line"), "{said}");
 }
 
 async fn take(client: &Client) -> Vec<(Option<String>, Value)> {

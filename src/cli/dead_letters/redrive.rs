@@ -113,7 +113,7 @@ impl<'a> Moving<'a> {
         if browser.there() == 0 {
             return Ok(());
         }
-        let sender = Sender::open(&settings.amqp).await.map_err(|fault| fault.to_string())?;
+        let sender = Sender::open(&settings.amqp, stop).await.map_err(|fault| fault.to_string())?;
         let moved = self.move_all(browser, &sender, stop).await;
         sender.close().await;
         moved
