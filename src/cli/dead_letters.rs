@@ -34,6 +34,7 @@ allows 1,000,000.";
 /// Reads or moves; loses no message, whenever it is interrupted.
 pub fn dead_letters(config: Option<&Path>, command: &Command) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
+    super::remark_on_settings(&settings);
     match command {
         Command::List(arguments) => runtime::block_on(list::list(&settings, arguments)),
         Command::Export(arguments) => runtime::block_on(export::export(&settings, arguments)),

@@ -72,6 +72,7 @@ const BAR_TICK: Duration = Duration::from_millis(200);
 /// Publishes every row, confirmed; exit code 2 and nothing published where a row is bad.
 pub fn enqueue(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
+    super::remark_on_settings(&settings);
     let limits = service::limits(&settings.jobs);
     runtime::block_on(async {
         let begun = Instant::now();

@@ -20,4 +20,4 @@ mod schema;
 mod signals;
 
 pub use arguments::{command_line, main};
-use logging::start_logging;
+use logging::{remark_on_settings, start_logging};

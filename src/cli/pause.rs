@@ -38,7 +38,9 @@ pub fn resume(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, 
 }
 
 fn order(config: Option<&Path>, arguments: &Arguments, order: Order) -> Result<ExitCode, Failure> {
-    let admin = Settings::load(config)?.admin;
+    let settings = Settings::load(config)?;
+    super::remark_on_settings(&settings);
+    let admin = settings.admin;
     let Some(token) = admin.token()? else {
         return Err(Failure::Usage(
             "admin.token is not set, and without it nothing can be paused or resumed: set admin.token_file (or admin.token) for the service and here"

@@ -103,13 +103,15 @@ impl AmqpSettings {
         {
             return Err(SettingKey::new(key).refused("has no effect on an amqp:// address: use amqps://, or drop it"));
         }
-        let [ca_pem, cert_pem, key_pem] = tls_files.map(|(key, file)| {
-            let key = SettingKey::new(key);
-            file.as_deref().map(|path| secret::read_pem(&key, path)).transpose()
-        });
-        let client = cert_pem?.zip(key_pem?);
-        let client = client.map(|(cert_pem, key_pem)| ClientIdentity { cert_pem, key_pem: key_pem.into() });
-        Ok(Broker { uri, ca_pem: ca_pem?, client })
+        let certificates = |key, file: &Option<PathBuf>| {
+            file.as_deref().map(|path| secret::read_certificates(&SettingKey::new(key), path)).transpose()
+        };
+        let ca_pem = certificates("amqp.ca_file", &self.ca_file)?;
+        let cert_pem = certificates("amqp.client_cert_file", &self.client_cert_file)?;
+        let private_key = |path: &PathBuf| secret::read_private_key(&SettingKey::new("amqp.client_key_file"), path);
+        let key_pem = self.client_key_file.as_ref().map(private_key).transpose()?;
+        let client = cert_pem.zip(key_pem).map(|(cert_pem, key_pem)| ClientIdentity { cert_pem, key_pem });
+        Ok(Broker { uri, ca_pem, client })
     }
 
     pub(super) fn read(mut section: Section) -> Result<Self, SettingsError> {

@@ -88,7 +88,7 @@ impl HubspotSettings {
     /// The private certificate authority, read anew.
     pub fn ca_pem(&self) -> Result<Option<String>, SettingsError> {
         let key = SettingKey::new("hubspot.ca_file");
-        self.ca_file.as_deref().map(|path| secret::read_pem(&key, path)).transpose()
+        self.ca_file.as_deref().map(|path| secret::read_certificates(&key, path)).transpose()
     }
 
     pub(super) fn read(mut section: Section, default_limit: &RateLimit) -> Result<Self, SettingsError> {

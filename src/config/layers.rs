@@ -8,7 +8,7 @@ use ::config::{Config, ConfigError};
 
 use super::node::{self, Origin, Table};
 use super::settings_file::SettingsFile;
-use super::variables::Variables;
+use super::variables::{self, Variables};
 use super::{SettingKey, SettingsError};
 
 /// The files and variables to read, lowest first; the built-in defaults lie beneath all of them.
@@ -26,6 +26,8 @@ pub struct Layers {
 pub(super) struct Merged {
     pub(super) settings: Table,
     pub(super) files: ReadFiles,
+    /// See [`variables::unread`].
+    pub(super) unread_variables: Option<String>,
 }
 
 /// The files that were there, lowest first.
@@ -52,7 +54,8 @@ impl Layers {
         let upper = variables.over(&mut lower.cache);
         let whole = Config::builder().add_source(lower).add_source(upper).build().map_err(unmergeable)?;
         let settings = node::from_config(whole.cache.into_table().map_err(unmergeable)?);
-        Ok(Merged { settings, files: ReadFiles(files) })
+        let unread_variables = variables::unread(&self.environment);
+        Ok(Merged { settings, files: ReadFiles(files), unread_variables })
     }
 
     fn read_files(&self) -> Result<Vec<SettingsFile>, SettingsError> {

@@ -67,8 +67,32 @@ pub(super) fn checked(key: &SettingKey, text: &str) -> Result<SecretString, Sett
     Ok(text.into())
 }
 
-/// A certificate or key file, in PEM.
-pub(super) fn read_pem(key: &SettingKey, path: &Path) -> Result<String, SettingsError> {
+/// A file of certificates, in PEM.
+pub(super) fn read_certificates(key: &SettingKey, path: &Path) -> Result<String, SettingsError> {
+    let text = read_pem(key, path)?;
+    if text.contains("-----BEGIN CERTIFICATE-----") {
+        return Ok(text);
+    }
+    Err(key.refused(format!("names {}, which holds no certificate", shown(path))))
+}
+
+/// A file with a private key, in PEM.
+pub(super) fn read_private_key(key: &SettingKey, path: &Path) -> Result<SecretString, SettingsError> {
+    let text = read_pem(key, path)?;
+    if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(key.refused(format!(
+            "names {}, whose key is encrypted: decrypt it (openssl pkey -in KEY -out DECRYPTED) and let only the \
+             worker read it",
+            shown(path)
+        )));
+    }
+    if text.contains(" PRIVATE KEY-----") {
+        return Ok(text.into());
+    }
+    Err(key.refused(format!("names {}, which holds no private key", shown(path))))
+}
+
+fn read_pem(key: &SettingKey, path: &Path) -> Result<String, SettingsError> {
     let text = read_named(key, path)?;
     if text.contains("-----BEGIN ") {
         Ok(text)
@@ -77,12 +101,18 @@ pub(super) fn read_pem(key: &SettingKey, path: &Path) -> Result<String, Settings
     }
 }
 
+/// Where systemd puts what a unit's `LoadCredential=` lines name.
+const CREDENTIALS: &str = "/run/credentials";
+const CREDENTIALS_HINT: &str = " (systemd puts it there while the unit runs, for the unit and for root: start the unit, or do this as root meanwhile)";
+
 /// A mounted secret or a chain of certificates is far shorter.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 fn read_named(key: &SettingKey, path: &Path) -> Result<String, SettingsError> {
-    text_file::read(path, MAX_FILE_BYTES)
-        .map_err(|error| key.refused(format!("names {}, which cannot be read: {error}", shown(path))))
+    text_file::read(path, MAX_FILE_BYTES).map_err(|error| {
+        let hint = if path.starts_with(CREDENTIALS) { CREDENTIALS_HINT } else { "" };
+        key.refused(format!("names {}, which cannot be read: {error}{hint}", shown(path)))
+    })
 }
 
 /// The path, unless it looks like a secret that was written where its file belongs.

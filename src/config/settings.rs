@@ -28,6 +28,8 @@ pub struct Settings {
     pub admin: AdminSettings,
     pub log: LogSettings,
     pub telemetry: TelemetrySettings,
+    /// A warning about variables that were perhaps meant to be settings.
+    pub unread_variables: Option<String>,
 }
 
 impl Settings {
@@ -39,8 +41,9 @@ impl Settings {
 
     /// The same from layers given by the caller.
     pub fn from_layers(layers: &Layers) -> Result<Self, SettingsError> {
-        let Merged { settings, files } = layers.merged()?;
-        Self::read(Section::root(settings)).map_err(|error| files.placed(error))
+        let Merged { settings, files, unread_variables } = layers.merged()?;
+        let settings = Self::read(Section::root(settings)).map_err(|error| files.placed(error))?;
+        Ok(Self { unread_variables, ..settings })
     }
 
     fn read(mut root: Section) -> Result<Self, SettingsError> {
@@ -57,6 +60,7 @@ impl Settings {
             admin: AdminSettings::read(root.section("admin")?)?,
             log: LogSettings::read(root.section("log")?)?,
             telemetry: TelemetrySettings::read(root.section("telemetry")?)?,
+            unread_variables: None,
         };
         root.finish()?;
         settings.agree()?;

@@ -386,9 +386,13 @@ fn a_secret_file_is_trimmed_and_read_again() {
     assert_eq!(token_of(account), "second");
     let Credentials::AccessToken(source) = &account.credentials else { panic!("a token") };
     assert_eq!(source.path(), Some(path.as_path()));
-    for (content, complaint) in
-        [(&b""[..], "is empty"), (b"\n", "is empty"), (b"two words", "one word"), (b"\xff", "UTF-8")]
-    {
+    for (content, complaint) in [
+        (&b""[..], "is empty"),
+        (b"\xef\xbb\xbf\n", "is empty"),
+        (b"\n", "is empty"),
+        (b"two words", "one word"),
+        (b"\xff", "UTF-8"),
+    ] {
         fs::write(&path, content).unwrap();
         let error = settings.hubspot.accounts().unwrap_err().to_string();
         assert!(error.starts_with("hubspot.access_token_file (ARCHIVER__HUBSPOT__ACCESS_TOKEN_FILE) "), "{error}");
@@ -479,6 +483,68 @@ fn broker_certificates_are_read_and_need_tls() {
     assert!(broker("amqps://broker", &pem).unwrap().ca_pem.unwrap().starts_with("-----BEGIN"));
     assert!(broker("amqp://broker", &pem).unwrap_err().to_string().contains("use amqps://"));
     assert!(broker("amqps://broker", &other).unwrap_err().to_string().contains("no PEM file"));
+}
+
+#[test]
+fn a_client_key_that_cannot_be_used_is_told_apart() {
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    let files = TempDir::new().unwrap();
+    let cert = file(&files, "cert.pem", CERTIFICATE);
+    let broker = |cert: &Path, key_pem: &str| {
+        let key = file(&files, "key.pem", key_pem);
+        let [cert, key] = [cert, &key].map(|path| path.to_str().unwrap());
+        let variables = [
+            ("ARCHIVER__AMQP__URI", "amqps://broker"),
+            ("ARCHIVER__AMQP__CLIENT_CERT_FILE", cert),
+            ("ARCHIVER__AMQP__CLIENT_KEY_FILE", key),
+        ];
+        from_env(&variables).unwrap().amqp.broker().map_err(|error| error.to_string())
+    };
+    for kind in ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"] {
+        for mark in ["", "\u{feff}"] {
+            let read = broker(&cert, &format!("{mark}-----BEGIN {kind}-----\nAA==\n-----END {kind}-----\n")).unwrap();
+            assert!(read.client.unwrap().key_pem.expose_secret().starts_with("-----BEGIN"), "the mark is skipped");
+        }
+    }
+    for encrypted in [
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAA==\n-----END RSA PRIVATE KEY-----\n",
+    ] {
+        let error = broker(&cert, encrypted).unwrap_err();
+        assert!(error.contains("amqp.client_key_file") && error.contains("encrypted: decrypt it"), "{error}");
+    }
+    let error = broker(&cert, CERTIFICATE).unwrap_err();
+    assert!(error.contains("amqp.client_key_file") && error.contains("holds no private key"), "{error}");
+    let key = file(&files, "alone.pem", "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n");
+    let error = broker(&key, "-----BEGIN PRIVATE KEY-----\n").unwrap_err();
+    assert!(error.contains("amqp.client_cert_file") && error.contains("holds no certificate"), "{error}");
+}
+
+#[test]
+fn variables_that_look_like_settings_and_are_not_read_are_named() {
+    assert_eq!(from_env(&[("ARCHIVER__AMQP__PREFETCH", "5"), ("PATH", "/bin")]).unwrap().unread_variables, None);
+    let misspelt = [
+        ("ARCHIVER_HUBSPOT__PAUSED", "hunter2"),
+        ("archiver__amqp__prefetch", "hunter2"),
+        ("ARCHIVER__AMQP__PREFETCH", "5"),
+        ("Archiver", "hunter2"),
+    ];
+    let settings = from_env(&misspelt).unwrap();
+    let warning = settings.unread_variables.unwrap();
+    assert!(warning.contains("ARCHIVER_HUBSPOT__PAUSED, Archiver, archiver__amqp__prefetch;"), "{warning}");
+    assert!(!warning.contains("hunter2"), "{warning}");
+    let many: Vec<_> = (10..30).map(|number| format!("ARCHIVER_{number}")).collect();
+    let many: Vec<_> = many.iter().map(|name| (name.as_str(), "")).collect();
+    let warning = from_env(&many).unwrap().unread_variables.unwrap();
+    assert!(warning.contains("ARCHIVER_19 and 10 more;"), "{warning}");
+}
+
+#[test]
+fn a_credential_of_systemd_that_is_not_there_is_explained() {
+    let path = "/run/credentials/association-archiver.service/hubspot-token-of-the-test";
+    let settings = from_env(&[("ARCHIVER__HUBSPOT__ACCESS_TOKEN_FILE", path)]).unwrap();
+    let error = settings.hubspot.accounts().unwrap_err().to_string();
+    assert!(error.contains(path) && error.contains("while the unit runs"), "{error}");
 }
 
 #[test]

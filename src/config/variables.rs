@@ -10,6 +10,32 @@ use super::{SettingKey, SettingsError};
 /// What every environment variable that is a setting begins with.
 pub(super) const PREFIX: &str = "ARCHIVER__";
 
+/// What one that was meant to be a setting probably begins with, in whatever case.
+const MEANT: &str = "ARCHIVER";
+
+/// Most of them named in a warning.
+const MAX_NAMED: usize = 10;
+
+/// A warning about variables that look like settings and are not read: with `ARCHIVER_HUBSPOT__...` for
+/// `ARCHIVER__HUBSPOT__...`, what was to be paused would archive.
+pub(super) fn unread(environment: &[(OsString, OsString)]) -> Option<String> {
+    let names = environment.iter().map(|(name, _)| name.to_string_lossy());
+    let meant = |name: &str| name.get(..MEANT.len()).is_some_and(|start| start.eq_ignore_ascii_case(MEANT));
+    let mut names: Vec<_> = names.filter(|name| meant(name) && !name.starts_with(PREFIX)).collect();
+    names.sort();
+    let more = match names.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = names.iter().take(MAX_NAMED).map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
+    (!names.is_empty()).then(|| {
+        format!(
+            "these environment variables are not read: {named}{more}; a setting's variable begins with {PREFIX} \
+             (capitals, two underscores), as in ARCHIVER__AMQP__PREFETCH"
+        )
+    })
+}
+
 /// Checked one by one and against each other, so that their order does not matter.
 pub(super) struct Variables(Vec<Variable>);
 

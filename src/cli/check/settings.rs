@@ -14,12 +14,21 @@ const USUAL_ACK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 pub fn findings(settings: &Settings) -> Vec<Finding> {
     vec![
         Finding::right("settings", "all of them could be read, and they agree with each other"),
+        variables(settings),
         log_filter(settings),
         prefetch(settings),
         hold(settings),
         api_version(settings),
         admin_token(settings),
     ]
+}
+
+fn variables(settings: &Settings) -> Finding {
+    const SUBJECT: &str = "environment";
+    match &settings.unread_variables {
+        Some(warning) => Finding::warning(SUBJECT, warning.clone(), "correct the names, or unset the variables"),
+        None => Finding::right(SUBJECT, "no variable looks like a setting and is none"),
+    }
 }
 
 fn log_filter(settings: &Settings) -> Finding {

@@ -174,7 +174,7 @@ fn plain_command() -> Result<Command> {
 fn plain(program: &Path) -> Command {
     let mut command = Command::new(program);
     for (variable, _) in std::env::vars_os() {
-        if variable.to_str().is_some_and(|name| name.starts_with(SETTING_PREFIX)) {
+        if variable.to_str().is_some_and(|name| name.starts_with(SETTING_PREFIX) || name == BINARY_VARIABLE) {
             command.env_remove(variable);
         }
     }
