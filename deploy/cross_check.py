@@ -168,12 +168,14 @@ def chart(manifests: str) -> list[str]:
         "readiness": r"readinessProbe:\n +httpGet: \{path: /readyz,",
         "no root": r"runAsNonRoot: true",
         "a read-only root": r"readOnlyRootFilesystem: true",
-        "no capabilities": r"drop: \[ALL\]",
+        "no capabilities": r"drop:\n +- ALL$",
         "no escalation": r"allowPrivilegeEscalation: false",
         "seccomp": r"type: RuntimeDefault",
         "secrets as files": r"secretName: association-archiver$",
         "a disruption budget": r"kind: PodDisruptionBudget",
         "a network policy": r"kind: NetworkPolicy",
+        "names on both ports": r"protocol: UDP, port: 53\}(.|\n)+protocol: UDP, port: 5353\}",
+        "a place for temporary files": r"mountPath: /tmp$",
     }
     unwanted = {"KEDA": r"ScaledObject", "the operator's kinds": r"monitoring\.coreos\.com"}
     return [f"the chart lacks {what}" for what, pattern in wanted.items() if not re.search(pattern, manifests, re.M)] + [

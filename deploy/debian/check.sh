@@ -46,7 +46,8 @@ files() {
 644 /usr/lib/tmpfiles.d/association-archiver.conf
 644 /etc/association-archiver/config.toml
 644 /etc/default/association-archiver
-700 /etc/association-archiver/credentials
+2750 /etc/association-archiver/credentials
+640 /etc/association-archiver/credentials/admin-token
 644 /usr/share/doc/association-archiver/copyright
 644 /usr/share/doc/association-archiver/README.md
 644 /usr/share/doc/association-archiver/docs/operating.md
@@ -68,6 +69,11 @@ LIST
 
 user() {
     grep -q '^association-archiver:' "$root/etc/passwd" || stop "the user association-archiver was not made"
+    group=$(sed -n 's/^association-archiver:[^:]*:\([0-9]*\):.*/\1/p' "$root/etc/group")
+    for path in credentials credentials/admin-token; do
+        [ "$(stat --format=%g "$root/etc/association-archiver/$path")" = "$group" ] ||
+            stop "/etc/association-archiver/$path does not belong to the group of the service"
+    done
 }
 
 program() {

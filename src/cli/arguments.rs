@@ -25,7 +25,7 @@ const VERSION: &str = env!("ARCHIVER_VERSION");
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// The service: takes jobs from RabbitMQ, archives, answers each; until SIGTERM or SIGINT
+    /// The service: takes jobs from RabbitMQ, archives, answers each; until a signal stops it
     Run,
     /// Says what is right and wrong with settings, broker and accounts; changes nothing
     Check(check::Arguments),
