@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::association::Associations;
+use crate::definition::End;
 use crate::limits::Limits;
 use crate::oauth::{OAuth, Standing};
 use crate::object_type::{Lane, ObjectType};
@@ -24,6 +25,8 @@ pub struct Account {
     pub missing_scopes: BTreeMap<ObjectType, Vec<String>>,
     /// Custom types that this account does not have.
     pub unknown_types: BTreeSet<ObjectType>,
+    /// Records that were deleted: reads do not show them, and nothing can be associated with them.
+    pub missing_records: BTreeMap<ObjectType, BTreeSet<u64>>,
     pub bad_records: BadRecords,
     pub associations: Associations,
     pub seen: Seen,
@@ -48,6 +51,7 @@ impl Account {
             limits: Limits::default(),
             missing_scopes: BTreeMap::new(),
             unknown_types: BTreeSet::new(),
+            missing_records: BTreeMap::new(),
             bad_records: BadRecords::default(),
             associations: Associations::default(),
             seen: Seen::default(),
@@ -72,6 +76,14 @@ impl Account {
             Tokens::These(_) => {}
         }
         self.oauth.as_ref().map_or(Standing::Unknown, |oauth| oauth.standing(token, now))
+    }
+
+    pub(crate) fn is_missing(&self, lane: &Lane, end: End, record: u64) -> bool {
+        let object_type = match end {
+            End::From => &lane.from,
+            End::To => &lane.to,
+        };
+        self.missing_records.get(object_type).is_some_and(|records| records.contains(&record))
     }
 
     /// The scopes that a request on this lane lacks.

@@ -1,4 +1,4 @@
-//! The batch endpoints: what a request does to an account's associations.
+//! `batch/archive` and `batch/labels/archive`: what a request takes from an account's associations.
 
 use serde_json::{Value, json};
 
@@ -9,12 +9,6 @@ use crate::object_type::Lane;
 use crate::refusal::{About, BadMode, Complaint, Types};
 use crate::reply::{Answer, Voice};
 use crate::wire::Input;
-
-/// Inputs of `batch/create`.
-const MAX_CREATE_INPUTS: usize = 2000;
-
-/// Inputs of `batch/read`.
-const MAX_READ_INPUTS: usize = 1000;
 
 /// `batch/archive`, and `batch/labels/archive` for inputs with labels.
 pub(crate) fn archive(
@@ -47,56 +41,8 @@ pub(crate) fn archive(
     voice.completed(207, "COMPLETE", &account.bad_records.errors(&complaints, types, behaviour.context))
 }
 
-/// `batch/create`.
-pub(crate) fn create(account: &mut Account, lane: &Lane, inputs: &[Input], voice: Voice<'_>) -> Answer {
-    if inputs.len() > MAX_CREATE_INPUTS {
-        return voice.validation("The request has more inputs than fit in a batch.");
-    }
-    let mut results = Vec::with_capacity(inputs.len());
-    for input in inputs {
-        for &to in &input.to {
-            account.associations.create(lane, input.from, to, &input.labels);
-            results.push(json!({
-                "fromObjectTypeId": lane.from.as_str(), "fromObjectId": input.from,
-                "toObjectTypeId": lane.to.as_str(), "toObjectId": to, "labels": [],
-            }));
-        }
-    }
-    listed(201, results, Vec::new(), voice)
-}
-
-/// `batch/read`. Where everything exists nothing can be listed: then no record has associations.
-pub(crate) fn read(
-    account: &Account,
-    behaviour: &Behaviour,
-    types: Types<'_>,
-    records: &[u64],
-    voice: Voice<'_>,
-) -> Answer {
-    if records.len() > MAX_READ_INPUTS {
-        return voice.validation("The request has more inputs than fit in a batch.");
-    }
-    let mut results = Vec::new();
-    let mut lonely = Vec::new();
-    for &from in records {
-        match account.associations.of(types.lane, from).filter(|tos| !tos.is_empty()) {
-            Some(tos) => {
-                let label = |label: &crate::association::Label| json!({"category": label.category.as_str(), "typeId": label.type_id, "label": Value::Null});
-                let to = tos.iter().map(|(to, labels)| {
-                    json!({"toObjectId": to, "associationTypes": labels.iter().map(label).collect::<Vec<_>>()})
-                });
-                results.push(json!({"from": {"id": from.to_string()}, "to": to.collect::<Vec<_>>()}));
-            }
-            None => lonely.push(Complaint { from, to: 0, about: About::NotAssociated }),
-        }
-    }
-    let shape = crate::behaviour::ContextShape { names: crate::behaviour::Names::FromOnly, ..behaviour.context };
-    let errors = account.bad_records.errors(&lonely, types, shape);
-    listed(if errors.is_empty() { 200 } else { 207 }, results, errors, voice)
-}
-
 /// One complaint for each pair that names a bad record.
-fn refused(account: &Account, inputs: &[Input]) -> Vec<Complaint> {
+pub(crate) fn refused(account: &Account, inputs: &[Input]) -> Vec<Complaint> {
     if account.bad_records.ids.is_empty() {
         return Vec::new();
     }
@@ -107,7 +53,7 @@ fn refused(account: &Account, inputs: &[Input]) -> Vec<Complaint> {
         .collect()
 }
 
-fn refused_whole(
+pub(crate) fn refused_whole(
     account: &Account,
     behaviour: &Behaviour,
     types: Types<'_>,
@@ -154,14 +100,4 @@ fn archive_input(
             note(to, account.associations.remove_labels(lane, input.from, to, &input.labels));
         }
     }
-}
-
-fn listed(status: u16, results: Vec<Value>, errors: Vec<Value>, voice: Voice<'_>) -> Answer {
-    let at = format!("{:.3}", voice.wall);
-    let mut body = json!({"status": "COMPLETE", "results": results, "startedAt": at, "completedAt": at});
-    if !errors.is_empty() {
-        body["numErrors"] = json!(errors.len());
-        body["errors"] = Value::Array(errors);
-    }
-    Answer::json(status, body.to_string())
 }

@@ -1,5 +1,6 @@
 //! How this HubSpot behaves where the real one drifts, differs by endpoint, or is not known.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -16,6 +17,8 @@ pub struct Behaviour {
     pub jitter: Duration,
     /// `from` types, `to` types and records appear in `context` in this shape.
     pub context: ContextShape,
+    pub reads: Reads,
+    pub creates: Creates,
 }
 
 impl Default for Behaviour {
@@ -27,8 +30,71 @@ impl Default for Behaviour {
             latency: Duration::ZERO,
             jitter: Duration::ZERO,
             context: ContextShape::default(),
+            reads: Reads::default(),
+            creates: Creates::default(),
         }
     }
+}
+
+/// How `batch/read` answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Reads {
+    /// Associated records of one input in one answer; there are more behind `after`. HubSpot publishes no figure.
+    pub page: NonZeroUsize,
+    /// How `toObjectId` is written: numbers on the wire, strings in HubSpot's own description. `batch/create` answers
+    /// in the same form.
+    pub ids: IdForm,
+    pub order: Order,
+}
+
+impl Default for Reads {
+    fn default() -> Self {
+        Self { page: const { NonZeroUsize::new(500).unwrap() }, ids: IdForm::Numbers, order: Order::Shuffled }
+    }
+}
+
+/// In which order results, associated records and their types come.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// In another one each time, as HubSpot does.
+    #[default]
+    Shuffled,
+    /// As asked for, and by number.
+    Sorted,
+}
+
+/// How `batch/create` deals with what it cannot do.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Creates {
+    pub unknown_type: UnknownType,
+    pub second_primary: SecondPrimary,
+}
+
+/// The answer to a type that is not defined between the two object types.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnknownType {
+    /// 207, with an error `INVALID_ASSOCIATION_TYPE` for the pair
+    #[default]
+    Partial,
+    /// 400 `INVALID_ASSOCIATION_TYPE`, and nothing is created
+    Refused,
+    /// 201 with the status `CANCELED` and no results, and nothing is created
+    Canceled,
+}
+
+/// What becomes of a Primary label for a record that has one elsewhere.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecondPrimary {
+    /// It moves: the pair that had it keeps its other types
+    #[default]
+    Moves,
+    /// 207, with an error for the pair
+    Refused,
 }
 
 /// The answer to an archive request all of whose pairs were archived; it has changed more than once.
@@ -73,14 +139,25 @@ pub struct Caps {
     pub from: usize,
     /// Inputs of a label request; more are answered 400.
     pub label_inputs: usize,
-    /// Pairs of a request; more are answered 413. HubSpot publishes no figure.
+    /// Records of a `batch/read`; more are answered 400.
+    pub read_inputs: usize,
+    /// Inputs of a `batch/create` or `batch/associate/default`; more are answered 400.
+    pub create_inputs: usize,
+    /// Pairs of an archive request; more are answered 413. HubSpot publishes no figure.
     pub pairs: Option<usize>,
     pub repeats: Repeats,
 }
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { from: 100, label_inputs: 100, pairs: None, repeats: Repeats::Refused }
+        Self {
+            from: 100,
+            label_inputs: 100,
+            read_inputs: 1000,
+            create_inputs: 2000,
+            pairs: None,
+            repeats: Repeats::Refused,
+        }
     }
 }
 

@@ -300,7 +300,7 @@ impl Armed {
 
 fn is_association_endpoint(kind: Kind) -> bool {
     match kind {
-        Kind::Archive | Kind::LabelsArchive | Kind::Read | Kind::Create => true,
+        Kind::Archive | Kind::LabelsArchive | Kind::Read | Kind::Create | Kind::AssociateDefault | Kind::Labels => true,
         Kind::TokenRefresh | Kind::Introspect | Kind::AccessTokenInfo | Kind::AccountInfo | Kind::Other => false,
     }
 }

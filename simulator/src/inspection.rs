@@ -4,7 +4,7 @@ use crate::behaviour::{Caps, Repeats};
 use crate::reply::{Answer, Voice};
 use crate::request::Kind;
 use crate::sighting::Violation;
-use crate::wire::Input;
+use crate::wire::{Input, ReadInput};
 
 /// Every rule that the inputs break, each once.
 pub(crate) fn violations(kind: Kind, inputs: &[Input], caps: &Caps) -> Vec<Violation> {
@@ -15,20 +15,32 @@ pub(crate) fn violations(kind: Kind, inputs: &[Input], caps: &Caps) -> Vec<Viola
     if inputs.iter().any(|input| input.to.is_empty()) {
         broken.push(Violation::EmptyTo);
     }
-    let pairs: usize = inputs.iter().map(|input| input.to.len()).sum();
-    if caps.pairs.is_some_and(|most| pairs > most) {
-        broken.push(Violation::TooManyPairs);
-    }
     match kind {
         Kind::LabelsArchive => of_labels(inputs, caps, &mut broken),
+        Kind::Create | Kind::AssociateDefault => of_creation(inputs, caps, &mut broken),
         Kind::Archive
         | Kind::Read
-        | Kind::Create
+        | Kind::Labels
         | Kind::TokenRefresh
         | Kind::Introspect
         | Kind::AccessTokenInfo
         | Kind::AccountInfo
         | Kind::Other => of_archive(inputs, caps, &mut broken),
+    }
+    broken
+}
+
+/// As [`violations`], for `batch/read`.
+pub(crate) fn read_violations(inputs: &[ReadInput], caps: &Caps) -> Vec<Violation> {
+    let mut broken = Vec::new();
+    if inputs.is_empty() {
+        broken.push(Violation::EmptyInputs);
+    }
+    if inputs.len() > caps.read_inputs {
+        broken.push(Violation::TooManyFrom);
+    }
+    if repeats(inputs.iter().map(|input| &input.from).collect()) {
+        broken.push(Violation::RepeatedFrom);
     }
     broken
 }
@@ -48,6 +60,7 @@ pub(crate) fn refusal(broken: &[Violation], caps: &Caps, voice: Voice<'_>) -> Op
 }
 
 fn of_archive(inputs: &[Input], caps: &Caps, broken: &mut Vec<Violation>) {
+    of_size(inputs, caps, broken);
     let mut from: Vec<u64> = inputs.iter().map(|input| input.from).collect();
     from.sort_unstable();
     from.dedup();
@@ -69,11 +82,28 @@ fn of_archive(inputs: &[Input], caps: &Caps, broken: &mut Vec<Violation>) {
 }
 
 fn of_labels(inputs: &[Input], caps: &Caps, broken: &mut Vec<Violation>) {
+    of_size(inputs, caps, broken);
     if inputs.len() > caps.label_inputs {
         broken.push(Violation::TooManyFrom);
     }
     let whole = inputs.iter().map(|input| (input.from, input.to.as_slice(), input.labels.as_slice()));
     if repeats(whole.collect()) {
+        broken.push(Violation::RepeatedPair);
+    }
+}
+
+fn of_size(inputs: &[Input], caps: &Caps, broken: &mut Vec<Violation>) {
+    let pairs: usize = inputs.iter().map(|input| input.to.len()).sum();
+    if caps.pairs.is_some_and(|most| pairs > most) {
+        broken.push(Violation::TooManyPairs);
+    }
+}
+
+fn of_creation(inputs: &[Input], caps: &Caps, broken: &mut Vec<Violation>) {
+    if inputs.len() > caps.create_inputs {
+        broken.push(Violation::TooManyFrom);
+    }
+    if repeats(inputs.iter().map(|input| (input.from, input.to.as_slice())).collect()) {
         broken.push(Violation::RepeatedPair);
     }
 }
@@ -117,5 +147,17 @@ mod tests {
         assert_eq!(violations(Kind::LabelsArchive, &[input(1), input(1)], &caps), [Violation::RepeatedPair]);
         let many: Vec<_> = (1..=101).map(input).collect();
         assert_eq!(violations(Kind::LabelsArchive, &many, &caps), [Violation::TooManyFrom]);
+        assert_eq!(violations(Kind::Create, &many, &caps), []);
+        assert_eq!(violations(Kind::Create, &[input(1), input(1)], &caps), [Violation::RepeatedPair]);
+    }
+
+    #[test]
+    fn a_read_names_each_record_once_and_has_a_cap_of_its_own() {
+        let input = |from| ReadInput { from: Ok(from), after: None };
+        let caps = Caps { read_inputs: 2, ..Caps::default() };
+        assert_eq!(read_violations(&[input(1), input(2)], &caps), []);
+        assert_eq!(read_violations(&[], &caps), [Violation::EmptyInputs]);
+        let broken = [Violation::TooManyFrom, Violation::RepeatedFrom];
+        assert_eq!(read_violations(&[input(1), input(2), input(1)], &caps), broken);
     }
 }

@@ -1,5 +1,7 @@
 //! The simulator as a process: flags in, one line with its address out, until it is told to stop.
 
+mod association_flags;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,6 +20,8 @@ use hubspot_simulator::world::DEFAULT_PORTAL;
 use hubspot_simulator::{Account, Rule, Settings, Simulator, World};
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::association_flags::AssociationFlags;
 
 /// HubSpot's association endpoints, to test and try against: nothing here is ever sent to HubSpot.
 ///
@@ -109,6 +113,9 @@ struct Flags {
     /// Seed of everything random
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+
+    #[command(flatten)]
+    associations: AssociationFlags,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -199,7 +206,7 @@ impl Flags {
             record: Some(self.record == Switch::On),
             ..AccountSettings::default()
         };
-        Ok(Settings {
+        let settings = Settings {
             latency: self.latency,
             jitter: self.jitter,
             success: Some(self.success),
@@ -207,7 +214,8 @@ impl Flags {
             every_account,
             accounts,
             ..Settings::default()
-        })
+        };
+        Ok(self.associations.settings(settings))
     }
 }
 

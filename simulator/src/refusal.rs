@@ -4,7 +4,12 @@ use hashbrown::HashSet;
 use serde_json::{Value, json};
 
 use crate::behaviour::{ContextForm, ContextShape, IdForm, Names, TypeForm};
+use crate::definition::End;
+use crate::label::Label;
 use crate::object_type::Lane;
+
+/// What reads call an id that is none.
+pub(crate) const INVALID_IDENTIFIER: &str = "crm.associations.INVALID_IDENTIFIER";
 
 /// Records of one account that no request may name.
 #[derive(Clone, Debug)]
@@ -61,7 +66,22 @@ pub(crate) struct Complaint {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum About {
     BadRecord,
+    /// A bad record that a read names.
+    BadIdentifier,
     NotAssociated,
+    UnknownType(Label),
+    NoSuchRecord(End),
+    /// The record has its Primary label with this one.
+    PrimaryElsewhere(u64),
+}
+
+impl About {
+    fn is_bad_record(self) -> bool {
+        match self {
+            Self::BadRecord | Self::BadIdentifier => true,
+            Self::NotAssociated | Self::UnknownType(_) | Self::NoSuchRecord(_) | Self::PrimaryElsewhere(_) => false,
+        }
+    }
 }
 
 /// The types of a request, as they are and as they were written.
@@ -81,7 +101,7 @@ impl BadRecords {
         let mut named = complaints.to_vec();
         match shape.names {
             Names::FromAndTo => {}
-            Names::FromOnly => named.dedup_by_key(|complaint| (complaint.from, complaint.about == About::BadRecord)),
+            Names::FromOnly => named.dedup_by_key(|complaint| (complaint.from, complaint.about)),
         }
         named.iter().map(|complaint| self.error(complaint, types, shape)).collect()
     }
@@ -97,18 +117,37 @@ impl BadRecords {
                 Some("crm.associations.NO_ASSOCIATIONS_FOUND"),
                 format!("No {to_type} is associated with {from_type} {}.", complaint.from),
             ),
+            About::BadIdentifier => (
+                self.category.as_str(),
+                Some(self.sub_category.as_deref().unwrap_or(INVALID_IDENTIFIER)),
+                format!("{} is no valid id of a {from_type}.", complaint.from),
+            ),
+            About::UnknownType(label) => (
+                "VALIDATION_ERROR",
+                Some("crm.associations.INVALID_ASSOCIATION_TYPE"),
+                format!("There is no association type {} from {from_type} to {to_type}.", label.type_id),
+            ),
+            About::NoSuchRecord(End::From) => {
+                ("OBJECT_NOT_FOUND", None, format!("There is no {from_type} {}.", complaint.from))
+            }
+            About::NoSuchRecord(End::To) => {
+                ("OBJECT_NOT_FOUND", None, format!("There is no {to_type} {}.", complaint.to))
+            }
+            About::PrimaryElsewhere(holder) => {
+                ("VALIDATION_ERROR", None, format!("The primary association is with {holder} already."))
+            }
         };
         let mut error = json!({"status": "error", "category": category, "message": message});
         if let Some(sub_category) = sub_category {
             error["subCategory"] = json!(sub_category);
         }
-        if complaint.about == About::NotAssociated || self.names_ids() {
+        if self.names_ids() || !complaint.about.is_bad_record() {
             error["context"] = context(complaint, types, shape);
         }
         error
     }
 
-    fn names_ids(&self) -> bool {
+    pub(crate) fn names_ids(&self) -> bool {
         match self.mode {
             BadMode::PartialNamed | BadMode::RefusedNamed => true,
             BadMode::PartialUnnamed | BadMode::RefusedUnnamed => false,

@@ -35,6 +35,10 @@ pub enum Kind {
     LabelsArchive,
     Read,
     Create,
+    /// `batch/associate/default`.
+    AssociateDefault,
+    /// `GET …/labels`.
+    Labels,
     TokenRefresh,
     Introspect,
     AccessTokenInfo,
@@ -47,7 +51,13 @@ impl Kind {
     /// Whether an account's token is asked for and its limits apply.
     pub(crate) fn needs_bearer(self) -> bool {
         match self {
-            Self::Archive | Self::LabelsArchive | Self::Read | Self::Create | Self::AccountInfo => true,
+            Self::Archive
+            | Self::LabelsArchive
+            | Self::Read
+            | Self::Create
+            | Self::AssociateDefault
+            | Self::Labels
+            | Self::AccountInfo => true,
             Self::TokenRefresh | Self::Introspect | Self::AccessTokenInfo | Self::Other => false,
         }
     }
@@ -86,14 +96,19 @@ impl<'a> Route<'a> {
                     ["labels", "archive"] => Kind::LabelsArchive,
                     ["read"] => Kind::Read,
                     ["create"] => Kind::Create,
+                    ["associate", "default"] => Kind::AssociateDefault,
                     _ => return Self::bare(Kind::Other),
                 };
                 Self { kind, types: Some((from, to)) }
             }
-            ["oauth", "2026-03" | "v1", "token"] => Self::bare(Kind::TokenRefresh),
-            ["oauth", "2026-03", "token", "introspect"] => Self::bare(Kind::Introspect),
+            ["crm", "v4", "associations", from, to, "labels"]
+            | ["crm", "associations", "2026-03" | "2026-09", from, to, "labels"] => {
+                Self { kind: Kind::Labels, types: Some((from, to)) }
+            }
+            ["oauth", "2026-03" | "2026-09" | "v1", "token"] => Self::bare(Kind::TokenRefresh),
+            ["oauth", "2026-03" | "2026-09", "token", "introspect"] => Self::bare(Kind::Introspect),
             ["oauth", "v2", "private-apps", "get", "access-token-info"] => Self::bare(Kind::AccessTokenInfo),
-            ["account-info", "v3", "details"] => Self::bare(Kind::AccountInfo),
+            ["account-info", "v3" | "2026-09", "details"] => Self::bare(Kind::AccountInfo),
             _ => Self::bare(Kind::Other),
         }
     }
@@ -101,11 +116,12 @@ impl<'a> Route<'a> {
     /// The method this endpoint answers to.
     pub(crate) fn method(&self) -> &'static str {
         match self.kind {
-            Kind::AccountInfo => "GET",
+            Kind::AccountInfo | Kind::Labels => "GET",
             Kind::Archive
             | Kind::LabelsArchive
             | Kind::Read
             | Kind::Create
+            | Kind::AssociateDefault
             | Kind::TokenRefresh
             | Kind::Introspect
             | Kind::AccessTokenInfo
@@ -132,6 +148,8 @@ mod tests {
             assert_eq!(Route::of(&target), Route { kind: Kind::Archive, types: Some(("a", "b")) });
             let target = format!("{path}/batch/labels/archive");
             assert_eq!(Route::of(&target).kind, Kind::LabelsArchive);
+            assert_eq!(Route::of(&format!("{path}/batch/associate/default")).kind, Kind::AssociateDefault);
+            assert_eq!(Route::of(&format!("{path}/labels")).kind, Kind::Labels);
         }
     }
 

@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use crate::account::{Account, Tokens};
 use crate::association::{Associations, Existing};
-use crate::behaviour::{ContextShape, NotAssociated, Repeats, Success};
+use crate::association_settings::AssociationSettings;
+use crate::behaviour::{ContextShape, Creates, NotAssociated, Reads, Repeats, Success};
 use crate::limits::{DayBudget, RetryAfterForm, Window};
 use crate::oauth::OAuth;
 use crate::object_type::ObjectType;
@@ -30,7 +31,13 @@ pub struct Settings {
     pub max_pairs: Option<usize>,
     pub max_from: Option<usize>,
     pub repeats: Option<Repeats>,
+    /// Records of a `batch/read`.
+    pub max_read: Option<usize>,
+    /// Inputs of a `batch/create` or `batch/associate/default`.
+    pub max_create: Option<usize>,
     pub context: Option<ContextShape>,
+    pub reads: Option<Reads>,
+    pub creates: Option<Creates>,
     /// How many requests the log of arrivals keeps.
     pub arrivals_kept: Option<usize>,
     /// For all accounts there are after `accounts` was read.
@@ -67,6 +74,7 @@ pub struct AccountSettings {
     pub record: Option<bool>,
     /// Whether everything exists or nothing does until it is created.
     pub existing: Option<ExistingSetting>,
+    pub associations: AssociationSettings,
 }
 
 /// `100/10s`, or `off`.
@@ -85,10 +93,12 @@ pub enum RetryAfterSetting {
     Date,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExistingSetting {
+    /// Whatever is asked for; it cannot be listed
     Everything,
+    /// What was created and no more
     Nothing,
 }
 
@@ -125,7 +135,11 @@ impl Settings {
             max_pairs,
             max_from,
             repeats,
+            max_read,
+            max_create,
             context,
+            reads,
+            creates,
             arrivals_kept,
             every_account,
             accounts,
@@ -137,7 +151,11 @@ impl Settings {
         set(&mut behaviour.not_associated, not_associated);
         set(&mut behaviour.caps.pairs, max_pairs.map(|most| (most > 0).then_some(most)));
         set(&mut behaviour.caps.from, max_from);
+        set(&mut behaviour.caps.read_inputs, max_read);
+        set(&mut behaviour.caps.create_inputs, max_create);
         set(&mut behaviour.caps.repeats, repeats);
+        set(&mut behaviour.reads, reads);
+        set(&mut behaviour.creates, creates);
         set(&mut behaviour.context, context);
         set(&mut world.arrivals.kept, arrivals_kept);
         open_accounts(world, &accounts);
@@ -173,6 +191,7 @@ impl AccountSettings {
             bad_sub_category,
             record,
             existing,
+            associations,
         } = self;
         set(&mut account.tokens, tokens.map(Tokens::These));
         set(&mut account.oauth, oauth.map(Some));
@@ -196,6 +215,7 @@ impl AccountSettings {
         set(&mut bad.sub_category, bad_sub_category.map(Some));
         set(&mut account.associations.recording, record);
         set(&mut account.associations.existing, existing.map(ExistingSetting::existing));
+        associations.apply(account);
     }
 }
 

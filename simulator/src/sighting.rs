@@ -133,6 +133,7 @@ pub struct Arrival {
     pub portal: Option<u64>,
     pub kind: Kind,
     pub lane: Option<Lane>,
+    /// Pairs of an archive or a creation, records of a read.
     pub pairs: usize,
     /// 0: the connection was cut instead of an answer.
     pub status: u16,

@@ -29,6 +29,12 @@ pub struct State {
     /// Pairs archived more than once.
     pub pairs_archived_repeatedly: Option<u64>,
     pub labels_removed: u64,
+    /// Pairs that requests created or gave other types.
+    pub pairs_created: u64,
+    /// Pairs that another app made again.
+    pub pairs_returned: u64,
+    /// Pairs that exist, each counted in both of its directions; `null` while in an account everything exists.
+    pub pairs_existing: Option<u64>,
     pub pairs_per_request: PairsPerRequest,
     pub violations: BTreeMap<Violation, u64>,
     pub max_in_flight: u64,
@@ -59,6 +65,9 @@ pub struct AccountState {
     /// The first few of them.
     pub repeated: Vec<Repeated>,
     pub labels_removed: u64,
+    pub pairs_created: u64,
+    pub pairs_returned: u64,
+    pub pairs_existing: Option<u64>,
     pub pairs_per_request: PairsPerRequest,
     pub violations: BTreeMap<Violation, u64>,
     /// The first few of them in words.
@@ -98,6 +107,9 @@ impl World {
             pairs_archived_distinct: sum_known(|account| account.pairs_archived_distinct),
             pairs_archived_repeatedly: sum_known(|account| account.pairs_archived_repeatedly),
             labels_removed: sum(|account| account.labels_removed),
+            pairs_created: sum(|account| account.pairs_created),
+            pairs_returned: sum(|account| account.pairs_returned),
+            pairs_existing: sum_known(|account| account.pairs_existing),
             pairs_per_request: pairs_per_request(self.accounts.iter().map(|a| &a.seen).chain([&self.strangers])),
             violations: merged(accounts.iter().map(|account| &account.violations)),
             max_in_flight: self.in_flight.most,
@@ -116,6 +128,9 @@ fn account_state(account: &Account) -> AccountState {
         pairs_archived_repeatedly: recording.then_some(totals.repeated),
         repeated: if totals.repeated > 0 { repeated(account) } else { Vec::new() },
         labels_removed: totals.labels_removed,
+        pairs_created: totals.created,
+        pairs_returned: totals.returned,
+        pairs_existing: account.associations.count(),
         requests_today: account.limits.daily.as_ref().map(|day| day.used),
         token_refreshes: account.oauth.as_ref().map_or(0, |oauth| oauth.refreshes()),
         ..stranger_state(&account.seen)
@@ -134,6 +149,9 @@ fn stranger_state(seen: &Seen) -> AccountState {
         pairs_archived_repeatedly: Some(0),
         repeated: Vec::new(),
         labels_removed: 0,
+        pairs_created: 0,
+        pairs_returned: 0,
+        pairs_existing: Some(0),
         pairs_per_request: pairs_per_request([seen].into_iter()),
         violations: seen.violations.clone(),
         violations_told: seen.told.clone(),

@@ -6,7 +6,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::association::{Label, LabelCategory};
+use crate::label::Label;
 
 /// One input: a record and those at the other end.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,20 +39,45 @@ pub(crate) fn archive(body: &[u8]) -> serde_json::Result<Inputs> {
 
 /// `batch/labels/archive` and `batch/create`: `to` is one object, `types` says which labels.
 pub(crate) fn labelled(body: &[u8]) -> serde_json::Result<Inputs> {
-    let mut inputs = Vec::new();
-    for LabelledInput { from, to, types } in inputs_of(body)? {
-        let labels = types.into_iter().map(|label| Label { category: label.category, type_id: label.type_id });
-        match to {
-            To::One(to) => inputs.push(Input { from: from.id.0, to: vec![to], labels: labels.collect() }),
-            To::Many(_) => return Err(serde_json::Error::custom("Cannot deserialize `to` out of START_ARRAY token")),
-        }
-    }
-    Ok(Inputs::Readable(inputs))
+    let inputs = inputs_of(body)?.into_iter().map(|LabelledInput { from, to, types }| to_one(&from, &to, types));
+    inputs.collect::<serde_json::Result<_>>().map(Inputs::Readable)
 }
 
-/// `batch/read`: the records whose associations are asked for.
-pub(crate) fn read(body: &[u8]) -> serde_json::Result<Vec<u64>> {
-    Ok(inputs_of::<Record>(body)?.into_iter().map(|record| record.id.0).collect())
+/// `batch/associate/default`: `to` is one object, and there are no labels.
+pub(crate) fn unlabelled(body: &[u8]) -> serde_json::Result<Inputs> {
+    let inputs = inputs_of(body)?.into_iter().map(|ArchiveInput { from, to }| to_one(&from, &to, Vec::new()));
+    inputs.collect::<serde_json::Result<_>>().map(Inputs::Readable)
+}
+
+fn to_one(from: &Record, to: &To, labels: Vec<Label>) -> serde_json::Result<Input> {
+    match to {
+        To::One(to) => Ok(Input { from: from.id.0, to: vec![*to], labels }),
+        To::Many(_) => Err(serde_json::Error::custom("Cannot deserialize `to` out of START_ARRAY token")),
+    }
+}
+
+/// One input of `batch/read`.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub(crate) struct ReadInput {
+    #[serde(rename = "id", deserialize_with = "any_id")]
+    pub from: Result<u64, String>,
+    #[serde(default)]
+    pub after: Option<String>,
+}
+
+/// `batch/read`: the records whose associations are asked for. An id that is none is refused by itself.
+pub(crate) fn read(body: &[u8]) -> serde_json::Result<Vec<ReadInput>> {
+    inputs_of(body)
+}
+
+fn any_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Result<u64, String>, D::Error> {
+    let text = match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    // HubSpot's own numbers are signed.
+    let id = text.parse::<i64>().ok().and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0);
+    Ok(id.ok_or(text))
 }
 
 /// `private-apps/get/access-token-info`: the token asked about.
@@ -107,16 +132,7 @@ struct ArchiveInput {
 struct LabelledInput {
     from: Record,
     to: To,
-    types: Vec<TypeInput>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TypeInput {
-    #[serde(rename = "associationCategory")]
-    category: LabelCategory,
-    #[serde(rename = "associationTypeId")]
-    type_id: u32,
+    types: Vec<Label>,
 }
 
 #[derive(Deserialize)]
@@ -186,6 +202,16 @@ impl<'de> Deserialize<'de> for Id {
 mod tests {
     #![expect(clippy::unwrap_used)]
     use super::*;
+    use crate::label::LabelCategory;
+
+    #[test]
+    fn reads_take_any_id_and_tell_which_is_none() {
+        let body = br#"{"inputs":[{"id":"1"},{"id":2,"after":"0-2-7"},{"id":"x"},{"id":"18446744073709551615"}]}"#;
+        let input = |from, after: Option<&str>| ReadInput { from, after: after.map(str::to_owned) };
+        let wrong = |text: &str| input(Err(text.to_owned()), None);
+        let expected = [input(Ok(1), None), input(Ok(2), Some("0-2-7")), wrong("x"), wrong("18446744073709551615")];
+        assert_eq!(read(body).unwrap(), expected);
+    }
 
     #[test]
     fn archive_takes_lists_of_strings_or_numbers() {

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::account::{Account, Tokens};
-use crate::batch;
 use crate::behaviour::Behaviour;
 use crate::fault::{Faults, Occasion};
 use crate::identity;
@@ -19,7 +18,8 @@ use crate::refusal::Types;
 use crate::reply::{Answer, Ending, Unauthorized, Voice};
 use crate::request::{Kind, Request, Route};
 use crate::sighting::{Arrival, Arrivals, Level, Seen, Violation};
-use crate::wire::{self, Input, Inputs};
+use crate::wire::{self, Input, Inputs, ReadInput};
+use crate::{batch, create, inventory, read};
 
 /// The portal of the account that a new world has.
 pub const DEFAULT_PORTAL: u64 = 4711;
@@ -68,6 +68,14 @@ impl World {
         self.accounts.iter_mut().find(|account| account.portal_id == portal_id)
     }
 
+    /// It is now this time, for what happens without a request: another app makes associations again. Every request
+    /// does this first.
+    pub fn advance(&mut self, now: Duration) {
+        for account in &mut self.accounts {
+            account.associations.advance(now);
+        }
+    }
+
     /// What HubSpot does about a request that arrives `now` (since [`Self::epoch`], never going back).
     ///
     /// What is archived is archived at once; the answer is due after [`Answer::delay`]. Until the caller says that it
@@ -99,6 +107,7 @@ impl World {
 
     /// As [`Self::handle`], for a request that was not [cut](Self::cut_unread).
     pub(crate) fn handle_read(&mut self, request: &Request<'_>, now: Duration) -> Answer {
+        self.advance(now);
         let route = Route::of(request.target);
         let (account, standing) = self.caller(&route, request, now);
         let lane = route.types.and_then(|(from, to)| Lane::parse(from, to));
@@ -141,9 +150,14 @@ impl World {
             }
             Kind::Introspect => self.whose(wire::form_value(request.body, "token").as_deref(), now),
             Kind::AccessTokenInfo => self.whose(wire::token_key(request.body).ok().as_deref(), now),
-            Kind::Archive | Kind::LabelsArchive | Kind::Read | Kind::Create | Kind::AccountInfo | Kind::Other => {
-                self.whose(request.bearer(), now)
-            }
+            Kind::Archive
+            | Kind::LabelsArchive
+            | Kind::Read
+            | Kind::Create
+            | Kind::AssociateDefault
+            | Kind::Labels
+            | Kind::AccountInfo
+            | Kind::Other => self.whose(request.bearer(), now),
         }
     }
 
@@ -179,8 +193,10 @@ impl World {
                 seen.batches.add(call.pairs() as u64);
                 inspection::violations(kind, inputs, &self.behaviour.caps)
             }
+            (_, Asked::Batch(inputs)) => inspection::violations(kind, inputs, &self.behaviour.caps),
+            (_, Asked::Records(inputs)) => inspection::read_violations(inputs, &self.behaviour.caps),
             (_, Asked::Ignored | Asked::Unreadable(_)) => vec![Violation::Malformed],
-            (_, Asked::Batch(_) | Asked::Records(_) | Asked::Nothing) => Vec::new(),
+            (_, Asked::Nothing) => Vec::new(),
         };
         let seen = seen_of(&mut self.accounts, &mut self.strangers, call.account);
         for &violation in &broken {
@@ -287,18 +303,30 @@ impl World {
             Kind::TokenRefresh => return identity::refresh(account, request.body, now, voice),
             Kind::Introspect => return identity::introspect(account.as_deref(), call.standing),
             Kind::AccessTokenInfo => return identity::access_token_info(account.as_deref(), voice),
-            Kind::Archive | Kind::LabelsArchive | Kind::Read | Kind::Create | Kind::AccountInfo | Kind::Other => {}
+            Kind::Archive
+            | Kind::LabelsArchive
+            | Kind::Read
+            | Kind::Create
+            | Kind::AssociateDefault
+            | Kind::Labels
+            | Kind::AccountInfo
+            | Kind::Other => {}
         }
         let Some(account) = account else { return voice.unauthorized(Unauthorized::Invalid) };
         let (Some(lane), Some(written)) = (&call.lane, call.route.types) else {
             return identity::account_info(account, voice);
         };
         let types = Types { lane, written };
-        match &call.asked {
-            Asked::Batch(inputs) if call.route.kind == Kind::Create => batch::create(account, lane, inputs, voice),
-            Asked::Batch(inputs) => batch::archive(account, &self.behaviour, types, inputs, voice),
-            Asked::Records(records) => batch::read(account, &self.behaviour, types, records, voice),
-            Asked::Ignored | Asked::Unreadable(_) | Asked::Nothing => voice.completed(200, "COMPLETE", &[]),
+        let behaviour = &self.behaviour;
+        match (&call.asked, call.route.kind) {
+            (Asked::Batch(inputs), Kind::Create) => create::create(account, behaviour, types, inputs, voice),
+            (Asked::Batch(inputs), Kind::AssociateDefault) => {
+                create::associate_default(account, behaviour, types, inputs, voice)
+            }
+            (Asked::Batch(inputs), _) => batch::archive(account, behaviour, types, inputs, voice),
+            (Asked::Records(records), _) => read::read(account, behaviour, types, records, &mut self.rng, voice),
+            (Asked::Nothing, Kind::Labels) => inventory::labels(account, lane),
+            (Asked::Ignored | Asked::Unreadable(_) | Asked::Nothing, _) => voice.completed(200, "COMPLETE", &[]),
         }
     }
 
@@ -359,7 +387,8 @@ impl Call<'_> {
     fn pairs(&self) -> usize {
         match &self.asked {
             Asked::Batch(inputs) => inputs.iter().map(|input| input.to.len()).sum(),
-            Asked::Records(_) | Asked::Ignored | Asked::Unreadable(_) | Asked::Nothing => 0,
+            Asked::Records(inputs) => inputs.len(),
+            Asked::Ignored | Asked::Unreadable(_) | Asked::Nothing => 0,
         }
     }
 }
@@ -367,7 +396,7 @@ impl Call<'_> {
 /// The body of a request to an association endpoint.
 enum Asked {
     Batch(Vec<Input>),
-    Records(Vec<u64>),
+    Records(Vec<ReadInput>),
     /// Accepted, and without any effect.
     Ignored,
     Unreadable(String),
@@ -387,13 +416,17 @@ impl Asked {
         let inputs = match kind {
             Kind::Archive => wire::archive(body),
             Kind::LabelsArchive | Kind::Create => wire::labelled(body),
+            Kind::AssociateDefault => wire::unlabelled(body),
             Kind::Read => match wire::read(body) {
                 Ok(records) => return Self::Records(records),
                 Err(error) => Err(error),
             },
-            Kind::TokenRefresh | Kind::Introspect | Kind::AccessTokenInfo | Kind::AccountInfo | Kind::Other => {
-                return Self::Nothing;
-            }
+            Kind::Labels
+            | Kind::TokenRefresh
+            | Kind::Introspect
+            | Kind::AccessTokenInfo
+            | Kind::AccountInfo
+            | Kind::Other => return Self::Nothing,
         };
         match inputs {
             Ok(Inputs::Readable(inputs)) => Self::Batch(inputs),

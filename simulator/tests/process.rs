@@ -78,6 +78,27 @@ fn flags_shape_the_world_and_a_signal_ends_it() {
 }
 
 #[test]
+fn flags_fill_the_account_with_associations() {
+    let label = r#"{"from":"contacts","to":"companies","typeId":37,"label":"Manager"}"#;
+    let flags = [
+        ["--associate", "contacts:1-3=companies:9"].as_slice(),
+        &["--label", label, "--missing", "contacts:3", "--read-page", "1", "--read-ids", "strings", "--read-sorted"],
+        &["--read-lag", "1h", "--recreate-after", "1h", "--recreate-times", "2", "--unknown-type", "refused"],
+        &["--second-primary", "refused", "--max-read", "2"],
+    ];
+    let running = Running::start(&flags.concat());
+    let batch = "/crm/v4/associations/companies/contacts/batch";
+    let read = running.send("POST", &format!("{batch}/read"), "t", r#"{"inputs":[{"id":"9"}]}"#);
+    assert!(read.contains(r#""toObjectId":"1""#) && read.contains(r#""after":"0-1-1""#), "{read}");
+    let labels = running.send("GET", "/crm/v4/associations/contacts/companies/labels", "t", "");
+    assert!(labels.contains("Manager"), "{labels}");
+    let pair = r#"{"inputs":[{"from":{"id":"9"},"to":{"id":"4"},"types":[{"associationCategory":"WORK","associationTypeId":5}]}]}"#;
+    assert!(running.send("POST", &format!("{batch}/create"), "t", pair).starts_with("HTTP/1.1 400"));
+    let state = running.send("GET", "/_sim/state", "", "");
+    assert!(state.contains(r#""pairsExisting":6"#), "{state}");
+}
+
+#[test]
 fn wrong_flags_say_what_is_right() {
     for (flags, mend) in [
         (["--limit", "100"], "100/10s"),
@@ -85,6 +106,9 @@ fn wrong_flags_say_what_is_right() {
         (["--token", "abc"], "PORTAL=TOKEN"),
         (["--success", "201"], "204, 200 or 207"),
         (["--time-zone", "Mars"], "Europe/Berlin"),
+        (["--associate", "contacts:1"], "contacts:1-1000=companies:9001"),
+        (["--label", "{}"], "from"),
+        (["--missing", "contacts"], "contacts:5"),
         (["--faults", "/nowhere"], "--faults"),
     ] {
         let error = String::from_utf8(failed(&flags).stderr).unwrap();

@@ -209,28 +209,6 @@ fn a_pair_that_is_not_there_is_reported_only_when_told_to() {
 }
 
 #[test]
-fn what_is_created_can_be_read_and_loses_a_label() {
-    let mut world = world();
-    world.accounts[0].associations = Associations::none();
-    let labelled =
-        |types: Value| json!({"inputs": [{"from": {"id": "1"}, "to": {"id": "2"}, "types": types}]}).to_string();
-    let label = json!([{"associationCategory": "USER_DEFINED", "associationTypeId": 37}]);
-    let lane = "/crm/v4/associations/contacts/companies/batch";
-    assert_eq!(post(&mut world, &format!("{lane}/create"), &labelled(label.clone()), NOW).status, 201);
-    let read = |world: &mut World| {
-        let wanted = json!({"inputs": [{"id": "1"}, {"id": "5"}]}).to_string();
-        post(world, "/crm/v4/associations/contacts/companies/batch/read", &wanted, NOW)
-    };
-    let answer = read(&mut world);
-    let to = &body(&answer)["results"][0]["to"][0];
-    assert_eq!((answer.status, &to["toObjectId"], &to["associationTypes"][0]["typeId"]), (207, &json!(2), &json!(37)));
-    assert_eq!(body(&answer)["errors"][0]["context"]["fromObjectId"], json!(["5"]));
-    assert_eq!(post(&mut world, &format!("{lane}/labels/archive"), &labelled(label), NOW).status, 204);
-    let to = &body(&read(&mut world))["results"][0]["to"][0];
-    assert_eq!((&to["toObjectId"], &to["associationTypes"]), (&json!(2), &json!([])));
-}
-
-#[test]
 fn broken_caps_are_noted_and_refused() {
     let mut world = unlimited();
     world.behaviour.caps.pairs = Some(150);

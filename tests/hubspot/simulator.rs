@@ -58,8 +58,8 @@ async fn every_version_of_the_api_removes_only_the_labels_that_are_named() {
 
         let world = simulator.world();
         let associations = &world.account(DEFAULT_PORTAL).unwrap().associations;
-        let labels = &associations.of(&lane(), 1).unwrap()[&2];
-        assert_eq!(labels.iter().collect::<Vec<_>>(), [&simulated(38)], "{version:?}");
+        let labels = &associations.of(&lane(), 1)[&2];
+        assert!(labels.contains(&simulated(38)) && !labels.contains(&simulated(37)), "{version:?}: {labels:?}");
         assert_eq!(associations.times_label_removed(&lane(), 1, 3, simulated(37)), 1);
     }
 }
