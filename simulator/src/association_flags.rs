@@ -34,7 +34,7 @@ pub struct AssociationFlags {
     #[arg(long = "missing", value_name = "TYPE:ID", value_parser = record)]
     missing: Vec<(ObjectType, u64)>,
 
-    /// What is done from A to B is not done from B to A
+    /// What is done from A to B is not done from B to A; --associate too makes the direction it names
     #[arg(long)]
     one_way: bool,
 

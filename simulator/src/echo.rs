@@ -38,7 +38,8 @@ impl Echoes {
 
     /// Frees what has ended.
     pub fn expire(&mut self, now: Duration) {
-        while let Some((_, lane, from, to)) = self.by_end.pop_front_if(|(until, ..)| *until <= now) {
+        while self.by_end.front().is_some_and(|(until, ..)| *until <= now) {
+            let Some((_, lane, from, to)) = self.by_end.pop_front() else { return };
             if let Some(pairs) = self.lanes.get_mut(&lane)
                 && pairs.get(&(from, to)).is_some_and(|echo| echo.until <= now)
             {

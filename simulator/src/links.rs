@@ -1,7 +1,7 @@
 //! Pairs that exist, with their labels, for each direction by itself: some forty bytes a pair and direction.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 use hashbrown::HashMap;
 
@@ -89,7 +89,7 @@ impl Links {
 }
 
 /// The keys of one record's pairs from behind `after` on.
-pub(crate) fn behind(from: u64, after: Option<u64>) -> (Bound<(u64, u64)>, Bound<(u64, u64)>) {
+pub(crate) fn behind(from: u64, after: Option<u64>) -> impl RangeBounds<(u64, u64)> {
     let start = after.map_or(Bound::Included((from, 0)), |after| Bound::Excluded((from, after)));
     (start, Bound::Included((from, u64::MAX)))
 }

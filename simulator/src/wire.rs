@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use crate::label::Label;
 
@@ -71,9 +72,11 @@ pub(crate) fn read(body: &[u8]) -> serde_json::Result<Vec<ReadInput>> {
 }
 
 fn any_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Result<u64, String>, D::Error> {
-    let text = match serde_json::Value::deserialize(deserializer)? {
-        serde_json::Value::String(text) => text,
-        other => other.to_string(),
+    let text = match Value::deserialize(deserializer)? {
+        Value::String(text) => text,
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            other.to_string()
+        }
     };
     // HubSpot's own numbers are signed.
     let id = text.parse::<i64>().ok().and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0);

@@ -30,9 +30,10 @@ fn settings(more: Value) -> Value {
 }
 
 fn merge(into: &mut Value, more: Value) {
-    match more {
-        Value::Object(fields) => fields.into_iter().for_each(|(key, value)| merge(&mut into[key], value)),
-        other => *into = other,
+    if let Value::Object(fields) = more {
+        fields.into_iter().for_each(|(key, value)| merge(&mut into[key], value));
+    } else {
+        *into = more;
     }
 }
 
