@@ -79,9 +79,11 @@ clean: ## what was built
 broker:
 	@deploy/install.sh rabbitmq-server
 
-# Of these only chromium is large: the page is tried in a real browser. prometheus brings promtool, systemd its analyser.
+# Of these only chromium and npm are large: the page is tried in a real browser, the contract by the validators that
+# integrators use. prometheus brings promtool, systemd its analyser. A node that is not Debian's brings an npm.
 tools:
 	@deploy/install.sh rabbitmq-server chromium prometheus systemd shellcheck jq python3-pika ruby-bunny
+	@command -v npm >/dev/null || deploy/install.sh nodejs npm
 
 bench-programs: broker
 	cargo build --profile quick --locked --bins --package association-archiver --package hubspot-simulator --package bench

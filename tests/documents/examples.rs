@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::process::Command;
 use std::sync::Arc;
 
-use association_archiver::contract::association::{Pair, RecordId};
+use association_archiver::contract::association::{Pair, RecordId, Removal};
 use association_archiver::contract::ids::JobId;
 use association_archiver::contract::job::{Envelope, JobLimits, parse};
 use association_archiver::contract::outcome::{Ending, Outcome, PairError};
@@ -27,7 +27,10 @@ pub fn real_outcome() -> Value {
         portal: None,
         from_type: None,
         to_type: None,
-        ending: Ending::Settled { num_pairs: 2, errors: vec![PairError { pair, refusal: Arc::new(refusal) }] },
+        ending: Ending::Settled {
+            num_pairs: 2,
+            errors: vec![PairError { pair, removal: Removal::Association, refusal: Arc::new(refusal) }],
+        },
         attempts: 1,
         received_at: Timestamp::UNIX_EPOCH,
         started_at: None,

@@ -15,8 +15,10 @@ mod generated;
 mod links;
 mod messages;
 mod metrics;
+mod node;
 mod quick_starts;
 mod settings;
 #[path = "../blackbox/stage.rs"]
 #[allow(dead_code)]
 mod stage;
+mod validators;

@@ -1,4 +1,5 @@
-//! The programs of `docs/producers.md`, run as they stand there against a real broker and worker.
+//! The programs of `docs/producers.md`, run as they stand there against a real broker and worker: for each language
+//! one that publishes a job and one that reads outcomes.
 //!
 //! They need a package each: Debian's, which `make test` installs, or one from PyPI or npm, which stays under `target`.
 //! Where it is neither here nor to be had, the test says so and stops.
@@ -14,6 +15,7 @@ use harness::keeper::Keeper;
 use harness::process::Process;
 
 use crate::corpus::Document;
+use crate::node;
 use crate::stage::{Stage, stop};
 
 /// A job to its outcome, and an interpreter that starts on a busy machine.
@@ -25,22 +27,24 @@ const ACCOUNT: &str = "[[hubspot.accounts]]\nportal_id = 4711\naccess_token = \"
 async fn the_one_in_python_works() -> Result<()> {
     let keeper = Keeper::start("quick-start-python")?;
     let Some(python) = python_with_pika() else { return not_run("Python", "python3 with pika") };
-    let program = keeper.directory().join("quick_start.py");
-    fs::write(&program, quick_start("Python", "python"))?;
-    let mut command = Command::new(python);
-    command.arg(program);
-    answers("documents-python", command, keeper, "crm-sync-1 ARCHIVED []").await
+    let run = |program: &Path| {
+        let mut command = Command::new(&python);
+        command.arg(program);
+        command
+    };
+    answers("documents-python", &quick_starts("Python", "python"), run, keeper, "crm-sync-1 ARCHIVED []").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_one_in_node_works() -> Result<()> {
     let keeper = Keeper::start("quick-start-node")?;
-    let Some(modules) = node_with_amqplib() else { return not_run("Node", "node with amqplib") };
-    let program = keeper.directory().join("quick_start.js");
-    fs::write(&program, quick_start("Node", "js"))?;
-    let mut command = Command::new("node");
-    command.arg(program).env("NODE_PATH", modules);
-    answers("documents-node", command, keeper, "crm-sync-2 ARCHIVED []").await
+    let Some(modules) = node::modules("node", &["amqplib@0"]) else { return not_run("Node", "node with amqplib") };
+    let run = |program: &Path| {
+        let mut command = Command::new("node");
+        command.arg(program).env("NODE_PATH", &modules);
+        command
+    };
+    answers("documents-node", &quick_starts("Node", "js"), run, keeper, "crm-sync-2 ARCHIVED []").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,48 +53,68 @@ async fn the_one_in_ruby_works() -> Result<()> {
     if !succeeds(Command::new("ruby").args(["-r", "bunny", "-e", ""])) {
         return not_run("Ruby", "ruby with bunny");
     }
-    let program = keeper.directory().join("quick_start.rb");
-    fs::write(&program, quick_start("Ruby", "ruby"))?;
-    let mut command = Command::new("ruby");
-    command.arg(program);
-    answers("documents-ruby", command, keeper, "crm-sync-5 ARCHIVED []").await
+    let run = |program: &Path| {
+        let mut command = Command::new("ruby");
+        command.arg(program);
+        command
+    };
+    answers("documents-ruby", &quick_starts("Ruby", "ruby"), run, keeper, "crm-sync-5 ARCHIVED []").await
 }
 
 #[test]
-fn there_is_one_for_each_language() {
+fn there_are_two_for_each_language_and_the_one_that_reads_publishes_nothing() {
     for (heading, language) in [("Python", "python"), ("Node", "js"), ("Go", "go"), ("Java", "java"), ("Ruby", "ruby")]
     {
-        let program = quick_start(heading, language);
-        for needed in ["AMQP_URI", "association-archiver.results", "jobs", "jobId", "inputs"] {
-            assert!(program.contains(needed), "{heading}: {needed}");
+        let [publishing, reading] = quick_starts(heading, language);
+        for needed in ["AMQP_URI", "jobs", "jobId", "inputs"] {
+            assert!(publishing.contains(needed), "{heading}: {needed}");
         }
+        for needed in ["AMQP_URI", "association-archiver.results"] {
+            assert!(reading.contains(needed), "{heading}: {needed}");
+        }
+        assert!(!publishing.contains("results") && !reading.to_lowercase().contains("publish"), "{heading}");
     }
 }
 
-/// Runs the program until it has printed the answer to its job.
-async fn answers(vhost: &str, mut command: Command, keeper: Keeper, expected: &str) -> Result<()> {
+/// Runs the program that publishes to its end, and the one that reads until it has printed the answer.
+async fn answers(
+    vhost: &str,
+    programs: &[String; 2],
+    run: impl Fn(&Path) -> Command,
+    keeper: Keeper,
+    expected: &str,
+) -> Result<()> {
     let stage = Stage::set(vhost, &[]).await?;
     let worker = stage.start(&stage.worker_without_account().config(ACCOUNT)).await?;
-    command.env("AMQP_URI", &stage.uri);
-    let program = Process::start("quick start", command, keeper)?;
+    let [publishing, reading] = ["publish", "read"].map(|name| keeper.directory().join(name));
+    fs::write(&publishing, &programs[0])?;
+    fs::write(&reading, &programs[1])?;
+    let mut publish = run(&publishing);
+    ensure!(succeeds(publish.env("AMQP_URI", &stage.uri)), "the program that publishes failed");
+    let mut read = run(&reading);
+    read.env("AMQP_URI", &stage.uri);
+    let reader = Process::start("quick start", read, keeper)?;
     eventually(ANSWER_LIMIT, &format!("the answer {expected:?}"), async || {
-        if let Some(code) = program.ended()? {
+        if let Some(code) = reader.ended()? {
             anyhow::bail!("it ended with code {code}");
         }
-        let printed = program.stdout();
+        let printed = reader.stdout();
         ensure!(printed.is_empty() || printed.trim() == expected, "it printed {printed:?}");
         Ok((!printed.is_empty()).then_some(()))
     })
     .await
-    .with_context(|| format!("{}\n{}", program.last_words(), worker.last_words()))?;
-    program.kill9().await?;
+    .with_context(|| format!("{}\n{}", reader.last_words(), worker.last_words()))?;
+    reader.kill9().await?;
     stop(&worker).await
 }
 
-fn quick_start(heading: &str, language: &str) -> String {
-    let fences = Document::read("docs/producers.md").fences();
-    let found = fences.into_iter().find(|fence| fence.heading == heading && fence.language == language);
-    found.unwrap_or_else(|| panic!("docs/producers.md has no {language} under {heading}")).text
+/// The program that publishes and the one that reads.
+fn quick_starts(heading: &str, language: &str) -> [String; 2] {
+    let fences = Document::read("docs/producers.md").fences().into_iter();
+    let programs = fences.filter(|fence| fence.heading == heading && fence.language == language);
+    let programs: Vec<String> = programs.map(|fence| fence.text).collect();
+    let found = programs.len();
+    programs.try_into().unwrap_or_else(|_| panic!("docs/producers.md has {found} {language} under {heading}, not 2"))
 }
 
 fn not_run(language: &str, needed: &str) -> Result<()> {
@@ -117,29 +141,13 @@ fn python_with_pika() -> Option<PathBuf> {
     (made && succeeds(Command::new(&python).args(install)) && has_pika(&python)).then_some(python)
 }
 
-/// The directory of modules that has amqplib.
-fn node_with_amqplib() -> Option<PathBuf> {
-    let directory = installed().join("node");
-    let modules = directory.join("node_modules");
-    let has_amqplib = || {
-        let found = Command::new("node").args(["-e", "require('amqplib')"]).env("NODE_PATH", &modules).output();
-        found.is_ok_and(|output| output.status.success())
-    };
-    if has_amqplib() {
-        return Some(modules);
-    }
-    let install = ["install", "--no-audit", "--no-fund", "--silent", "--prefix"];
-    let installed = succeeds(Command::new("npm").args(install).arg(directory).arg("amqplib"));
-    (installed && has_amqplib()).then_some(modules)
-}
-
 /// Where what was installed stays until `cargo clean`.
-fn installed() -> PathBuf {
+pub fn installed() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("quick-starts")
 }
 
 /// Whether it can be run and ends well; what it says is of interest only if not.
-fn succeeds(command: &mut Command) -> bool {
+pub fn succeeds(command: &mut Command) -> bool {
     match command.output() {
         Ok(output) if output.status.success() => true,
         Ok(output) => {

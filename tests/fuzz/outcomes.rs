@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use association_archiver::contract::association::{Pair, RecordId};
+use association_archiver::contract::association::{Pair, RecordId, Removal};
 use association_archiver::contract::ids::JobId;
 use association_archiver::contract::object_type::TypeText;
 use association_archiver::contract::outcome::{Ending, Outcome, PairError};
@@ -55,7 +55,11 @@ fn any_text_makes_a_good_outcome() {
 
 fn error(to: u64, refusal: &Arc<Refusal>) -> PairError {
     let record = |id: u64| RecordId(id.try_into().unwrap());
-    PairError { pair: Pair { from: record(u64::MAX), to: record(to) }, refusal: Arc::clone(refusal) }
+    PairError {
+        pair: Pair { from: record(u64::MAX), to: record(to) },
+        removal: Removal::Association,
+        refusal: Arc::clone(refusal),
+    }
 }
 
 fn check(outcome: &Outcome) {

@@ -68,8 +68,11 @@ impl<'s> Verity<'s> {
         };
         let failed: HashSet<Pair> = errors.iter().map(|error| error.pair).collect();
         promise!(failed.len() == errors.len(), "a pair has two errors in one outcome");
-        let asked = |pair: &Pair| spec.asks.iter().any(|ask| ask.pairs.binary_search(pair).is_ok());
-        promise!(failed.iter().all(asked), "an error for a pair that the job did not ask for");
+        let asked = |error: &PairError| {
+            let ask = spec.asks.iter().find(|ask| ask.pairs.binary_search(&error.pair).is_ok());
+            ask.is_some_and(|ask| ask.removal == error.removal)
+        };
+        promise!(errors.iter().all(asked), "an error for a pair, or for labels of it, that the job did not ask for");
         for error in errors {
             self.reason_is_true(spec, error, settled, now)?;
         }
@@ -94,7 +97,7 @@ impl<'s> Verity<'s> {
 
     fn reason_is_true(&self, spec: &JobSpec, error: &PairError, settled: &Settled, now: Duration) -> Kept {
         let portal = &self.scenario.portals[spec.account as usize];
-        let PairError { pair, refusal } = error;
+        let PairError { pair, refusal, .. } = error;
         // Of an account that was not identified, another portal may have answered.
         let bad = self.unidentified.contains(&spec.account)
             || [pair.from, pair.to].iter().any(|id| portal.bad.ids.contains(&id.0.get()));

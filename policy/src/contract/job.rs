@@ -17,7 +17,7 @@ mod reader;
 mod salvage;
 mod value;
 
-pub use asks::MAX_LABELS;
+pub use asks::{MAX_LABELS, MAX_LABELS_OF_ALL_PAIRS};
 
 /// A valid job.
 #[derive(Clone, PartialEq, Eq, Debug)]

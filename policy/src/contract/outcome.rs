@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::association::Pair;
+use super::association::{Label, Pair, Removal};
 use super::ids::{JobId, PortalId};
 use super::object_type::TypeText;
 use super::refusal::Refusal;
@@ -44,6 +44,8 @@ pub enum Ending {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PairError {
     pub pair: Pair,
+    /// What was asked for. It is told with the pair, so that whoever asks again does not ask for more.
+    pub removal: Removal,
     pub refusal: Arc<Refusal>,
 }
 
@@ -93,7 +95,8 @@ impl Outcome {
 
     /// Appends the outcome as JSON: every field is there, `null` where it is not known.
     ///
-    /// At most about 1.1 kB for each error, whatever its texts are, so that an outcome fits into a message.
+    /// At most about 1.1 kB for each error, whatever its texts are, and [`super::job::MAX_LABELS_OF_ALL_PAIRS`] labels
+    /// for all of them, so that an outcome fits into a message.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (num_pairs, num_errors) = match &self.ending {
             Ending::Settled { num_pairs, errors } => (*num_pairs, errors.len()),
@@ -134,11 +137,11 @@ impl Outcome {
         match &self.ending {
             Ending::Rejected(refusal) => write_error(None, refusal, out),
             Ending::Settled { errors, .. } | Ending::Expired { errors } => {
-                for (i, PairError { pair, refusal }) in errors.iter().enumerate() {
+                for (i, PairError { pair, removal, refusal }) in errors.iter().enumerate() {
                     if i > 0 {
                         out.push(b',');
                     }
-                    write_error(Some(*pair), refusal, out);
+                    write_error(Some((*pair, removal)), refusal, out);
                 }
             }
         }
@@ -151,7 +154,7 @@ const ROOM: usize = 384;
 /// A usual error, in bytes.
 const ROOM_PER_ERROR: usize = 320;
 
-fn write_error(pair: Option<Pair>, refusal: &Refusal, out: &mut Vec<u8>) {
+fn write_error(asked: Option<(Pair, &Removal)>, refusal: &Refusal, out: &mut Vec<u8>) {
     let Refusal { source, sub_category, message, http_status, correlation_id, retryable } = refusal;
     let write_record = |id: u64, out: &mut Vec<u8>| {
         out.extend_from_slice(br#"{"id":""#);
@@ -159,9 +162,14 @@ fn write_error(pair: Option<Pair>, refusal: &Refusal, out: &mut Vec<u8>) {
         out.extend_from_slice(br#""}"#);
     };
     out.extend_from_slice(br#"{"from":"#);
-    write_or_null(pair, out, |pair, out| write_record(pair.from.0.get(), out));
+    write_or_null(asked, out, |(pair, _), out| write_record(pair.from.0.get(), out));
     out.extend_from_slice(br#","to":"#);
-    write_or_null(pair, out, |pair, out| write_record(pair.to.0.get(), out));
+    write_or_null(asked, out, |(pair, _), out| write_record(pair.to.0.get(), out));
+    out.extend_from_slice(br#","types":"#);
+    match asked {
+        Some((_, Removal::Labels(labels))) => write_labels(labels, out),
+        Some((_, Removal::Association)) | None => out.extend_from_slice(b"null"),
+    }
     out.extend_from_slice(br#","source":"#);
     write_text(source.as_str(), TEXT_MAX_BYTES, out);
     out.extend_from_slice(br#","category":"#);
@@ -175,6 +183,17 @@ fn write_error(pair: Option<Pair>, refusal: &Refusal, out: &mut Vec<u8>) {
     out.extend_from_slice(br#","correlationId":"#);
     write_or_null(correlation_id.as_deref(), out, |text, out| write_text(text, TEXT_MAX_BYTES, out));
     out.extend_from_slice(if *retryable { br#","retryable":true}"# } else { br#","retryable":false}"# });
+}
+
+fn write_labels(labels: &[Label], out: &mut Vec<u8>) {
+    for (i, Label { category, type_id }) in labels.iter().enumerate() {
+        out.extend_from_slice(if i == 0 { br#"[{"associationCategory":""# } else { br#",{"associationCategory":""# });
+        out.extend_from_slice(category.as_str().as_bytes());
+        out.extend_from_slice(br#"","associationTypeId":"#);
+        write_number(type_id.get(), out);
+        out.push(b'}');
+    }
+    out.push(b']');
 }
 
 fn write_or_null<T>(value: Option<T>, out: &mut Vec<u8>, write: impl FnOnce(T, &mut Vec<u8>)) {

@@ -149,11 +149,11 @@ impl Holdings {
         match &job.leaving {
             Some(Leaving::Expire) => {
                 let refusal = expired(job.not_after, in_doubt);
-                job.pair_failed(pair, Arc::new(refusal));
+                job.pair_failed(pair, &lane.id.removal, Arc::new(refusal));
             }
             Some(Leaving::Fail { refusal, .. }) => {
                 let refusal = Arc::clone(refusal);
-                job.pair_failed(pair, refusal);
+                job.pair_failed(pair, &lane.id.removal, refusal);
             }
             Some(Leaving::Park { .. } | Leaving::HandBack | Leaving::Forget) | None => {}
         }
@@ -229,14 +229,15 @@ impl Holdings {
         let Some(node) = self.backlog.node(key) else { return };
         let (pair, lane, on_wire) = (node.pair, node.lane, node.place == Place::OnWire);
         let Some(lane) = expected(self.lanes.get_mut(lane), "a pair keeps its lane open") else { return };
+        let refused = refusal.map(|refusal| (lane.id.removal.clone(), refusal));
         for waiter in self.backlog.settle(&mut lane.queue, key) {
             let Some(job) = expected(self.jobs.get_mut(waiter), "who waits for a pair is in hand") else { continue };
             if on_wire {
                 job.pair_answered();
             }
-            match refusal {
+            match &refused {
                 None => job.pair_archived(),
-                Some(refusal) => job.pair_failed(pair, Arc::clone(refusal)),
+                Some((removal, refusal)) => job.pair_failed(pair, removal, Arc::clone(refusal)),
             }
             self.finish_if_done(waiter);
         }

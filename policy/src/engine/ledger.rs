@@ -11,7 +11,7 @@ use super::backlog::{JobKey, LaneKey, NodeKey};
 use super::clock::Tick;
 use super::command::{CallKey, Carried, Settled};
 use super::pause::Tier;
-use crate::contract::association::Pair;
+use crate::contract::association::{Pair, Removal};
 use crate::contract::ids::AccountIndex;
 use crate::contract::outcome::{Ending, PairError};
 use crate::contract::refusal::{Refusal, WorkerCategory};
@@ -142,9 +142,9 @@ impl Job {
         self.archived += 1;
     }
 
-    pub fn pair_failed(&mut self, pair: Pair, refusal: Arc<Refusal>) {
+    pub fn pair_failed(&mut self, pair: Pair, removal: &Removal, refusal: Arc<Refusal>) {
         self.open = self.open.saturating_sub(1);
-        self.errors.push(PairError { pair, refusal });
+        self.errors.push(PairError { pair, removal: removal.clone(), refusal });
     }
 
     /// A request with a pair of it failed for a passing reason; `uncounted` is what is counted until now of the time that

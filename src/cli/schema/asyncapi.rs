@@ -133,6 +133,6 @@ fn dead_letter_message() -> Value {
             ORIGINAL_USER_ID: {"description": "The user_id it came with.", "type": "string"},
             ORIGINAL_EXPIRATION: {"description": "The expiration it came with.", "type": "string"},
         }},
-        "payload": true,
+        "payload": {"description": "Anything, and not always JSON."},
     })
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::config::JobsSettings;
 use crate::contract::association::LabelCategory;
 use crate::contract::ids::JobId;
-use crate::contract::job::MAX_LABELS;
+use crate::contract::job::{MAX_LABELS, MAX_LABELS_OF_ALL_PAIRS};
 use crate::contract::object_type::ObjectType;
 
 /// Anything but control characters.
@@ -109,7 +109,9 @@ fn input() -> Value {
             "from": record(),
             "to": {"type": "array", "minItems": 1, "items": record()},
             "types": {
-                "description": "Removes only these labels. Without it, the whole association.",
+                "description": format!(
+                    "Removes only these labels. Without it, the whole association. A pair must not be there both with and without it; all labels of a job, each counted for every pair it is to be taken from, are at most {MAX_LABELS_OF_ALL_PAIRS}."
+                ),
                 "type": "array",
                 "minItems": 1,
                 "maxItems": MAX_LABELS,

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::contract::association::LabelCategory;
+use crate::contract::job::MAX_LABELS;
 use crate::contract::outcome::Status;
 use crate::contract::refusal::WorkerCategory;
 use crate::contract::text::{MESSAGE_MAX_BYTES, TEXT_MAX_BYTES};
@@ -36,12 +38,12 @@ pub fn schema() -> Value {
         "required": names(&fields),
         "properties": fields,
         "allOf": [
-            when(Status::Archived, json!({"errors": {"maxItems": 0}, "numErrors": {"const": 0}})),
-            when(Status::Partial, json!({"errors": {"minItems": 1}, "numArchived": {"minimum": 1}})),
-            when(Status::Failed, json!({"errors": {"minItems": 1}, "numArchived": {"const": 0}})),
-            when(Status::Expired, json!({"errors": {"minItems": 1}, "numArchived": {"const": 0}})),
+            when(Status::Archived, json!({"errors": list(0, Some(0)), "numErrors": {"const": 0}})),
+            when(Status::Partial, json!({"errors": list(1, None), "numArchived": {"type": "integer", "minimum": 1}})),
+            when(Status::Failed, json!({"errors": list(1, None), "numArchived": {"const": 0}})),
+            when(Status::Expired, json!({"errors": list(1, None), "numArchived": {"const": 0}})),
             when(Status::Rejected, json!({
-                "errors": {"minItems": 1, "maxItems": 1},
+                "errors": list(1, Some(1)),
                 "numPairs": {"const": 0}, "numArchived": {"const": 0}, "numErrors": {"const": 0},
             })),
         ],
@@ -59,7 +61,7 @@ pub fn example() -> Value {
         "status": "PARTIAL",
         "numPairs": 2, "numArchived": 1, "numErrors": 1,
         "errors": [{
-            "from": {"id": "101"}, "to": {"id": "9002"}, "source": "HUBSPOT", "category": "VALIDATION_ERROR",
+            "from": {"id": "101"}, "to": {"id": "9002"}, "types": null, "source": "HUBSPOT", "category": "VALIDATION_ERROR",
             "subCategory": null, "message": "9002 is not a valid company id", "httpStatus": 400,
             "correlationId": "aeb5f871-7f07-4993-9211-075dc63e7cbf", "retryable": false,
         }],
@@ -85,6 +87,13 @@ fn error() -> Value {
     let fields = json!({
         "from": record(),
         "to": record(),
+        "types": {
+            "description": "The labels that were to be removed from the pair; null where the whole association was, or the message is no valid job. To ask again write them into the input, and leave the field out where it is null.",
+            "type": ["array", "null"],
+            "minItems": 1,
+            "maxItems": MAX_LABELS,
+            "items": label(),
+        },
         "source": {"description": "Who refused.", "enum": ["HUBSPOT", "WORKER"]},
         "category": {
             "description": "HubSpot's own word, or one of the worker's closed set.",
@@ -105,6 +114,14 @@ fn error() -> Value {
         "if": {"properties": {"source": {"const": "WORKER"}}},
         "then": {"properties": {"category": {"enum": WorkerCategory::ALL.map(WorkerCategory::as_str)}}},
     })
+}
+
+fn label() -> Value {
+    let fields = json!({
+        "associationCategory": {"enum": LabelCategory::ALL.map(LabelCategory::as_str)},
+        "associationTypeId": {"type": "integer", "minimum": 1},
+    });
+    json!({"type": "object", "required": names(&fields), "properties": fields})
 }
 
 fn record() -> Value {
@@ -131,6 +148,15 @@ fn when(status: Status, then: Value) -> Value {
         "if": {"properties": {"status": {"const": status.as_str()}}},
         "then": {"properties": then},
     })
+}
+
+/// A list of so many items. Validators want the type beside every other word about a value.
+fn list(least: usize, most: Option<usize>) -> Value {
+    let mut list = json!({"type": "array", "minItems": least});
+    if let Some(most) = most {
+        list["maxItems"] = json!(most);
+    }
+    list
 }
 
 fn names(fields: &Value) -> Vec<&String> {

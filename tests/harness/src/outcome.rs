@@ -51,6 +51,8 @@ pub struct PairError {
     pub from: Option<Record>,
     #[serde(deserialize_with = "present")]
     pub to: Option<Record>,
+    #[serde(deserialize_with = "present")]
+    pub types: Option<Vec<serde_json::Value>>,
     pub source: Source,
     pub category: String,
     #[serde(deserialize_with = "present")]

@@ -11,6 +11,10 @@ use crate::contract::association::{Label, Pair, RecordId, Removal};
 /// Most labels of one pair, and most entries of one `types`.
 pub const MAX_LABELS: usize = 100;
 
+/// Most labels of a job, each counted for every pair that has it. The outcome names the labels of each pair that
+/// failed, and must fit into a message of the broker.
+pub const MAX_LABELS_OF_ALL_PAIRS: usize = 40_000;
+
 /// Why the inputs of a job do not make a job.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(super) enum AskFault {
@@ -20,6 +24,10 @@ pub(super) enum AskFault {
     Contradiction(Pair),
     #[error("has more than {MAX_LABELS} `types` for the pair {} -> {}", .0.from, .0.to)]
     TooManyLabels(Pair),
+    #[error(
+        "has more than {MAX_LABELS_OF_ALL_PAIRS} `types`, each counted for every pair it is to be taken from; split the job"
+    )]
+    TooManyLabelsOfAllPairs,
 }
 
 /// The pairs read so far. Copies are squeezed out whenever they could have doubled the pairs, so that a body full of
@@ -74,6 +82,13 @@ impl Gathered {
                 asks.len() - 1
             });
             asks[index].pairs.push(pair);
+        }
+        let labels = |ask: &Ask| match &ask.removal {
+            Removal::Association => 0,
+            Removal::Labels(labels) => labels.len() * ask.pairs.len(),
+        };
+        if asks.iter().map(labels).sum::<usize>() > MAX_LABELS_OF_ALL_PAIRS {
+            return Err(AskFault::TooManyLabelsOfAllPairs);
         }
         if !self.whole.is_empty() {
             asks.insert(0, Ask { removal: Removal::Association, pairs: std::mem::take(&mut self.whole) });

@@ -340,6 +340,26 @@ fn a_wrong_time_is_refused() {
 }
 
 #[test]
+fn labels_of_all_pairs_together_are_bounded_since_an_outcome_may_name_them_all() {
+    let message = |pairs: u64, labels: u64| {
+        let to: Vec<_> = (1..=pairs).map(|id| json!({"id": id})).collect();
+        let label = |id| json!({"associationCategory": "USER_DEFINED", "associationTypeId": id});
+        let types: Vec<_> = (1..=labels).map(label).collect();
+        let inputs = json!([{"from": {"id": 1}, "to": to, "types": types}]).to_string();
+        let limits = JobLimits { max_bytes: 1 << 20, max_pairs: 10_000 };
+        parse(job_with(&inputs).as_bytes(), WITH_ID, &limits)
+            .map(|job| job.num_pairs())
+            .map_err(|refused| refused.message)
+    };
+    assert_eq!((message(10_000, 4), message(400, 100)), (Ok(10_000), Ok(400)));
+    let told = message(10_000, 5).unwrap_err();
+    assert_eq!(
+        told,
+        "inputs: has more than 40000 `types`, each counted for every pair it is to be taken from; split the job"
+    );
+}
+
+#[test]
 fn too_many_labels_are_refused_in_one_list_and_over_several() {
     let label = |id: u64| json!({"associationCategory": "WORK", "associationTypeId": id});
     let limits = JobLimits { max_bytes: 1 << 20, max_pairs: 5 };

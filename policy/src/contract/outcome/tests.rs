@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 use super::*;
-use crate::contract::association::RecordId;
+use crate::contract::association::{LabelCategory, RecordId};
+use crate::contract::job::MAX_LABELS_OF_ALL_PAIRS;
 use crate::contract::refusal::{Source, WorkerCategory};
 
 /// An outcome as a strict consumer reads it.
@@ -39,6 +40,8 @@ struct DocumentError {
     from: Option<Record>,
     #[serde(deserialize_with = "present")]
     to: Option<Record>,
+    #[serde(deserialize_with = "present")]
+    types: Option<Vec<DocumentLabel>>,
     source: String,
     category: String,
     #[serde(deserialize_with = "present")]
@@ -49,6 +52,13 @@ struct DocumentError {
     #[serde(deserialize_with = "present")]
     correlation_id: Option<String>,
     retryable: bool,
+}
+
+#[derive(Deserialize, PartialEq, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct DocumentLabel {
+    association_category: String,
+    association_type_id: u64,
 }
 
 #[derive(Deserialize, PartialEq, Debug)]
@@ -103,21 +113,23 @@ fn refused() -> Arc<Refusal> {
 }
 
 fn errors(count: u64) -> Vec<PairError> {
-    (1..=count).map(|to| PairError { pair: pair(101, to), refusal: refused() }).collect()
+    (1..=count).map(|to| PairError { pair: pair(101, to), removal: Removal::Association, refusal: refused() }).collect()
 }
 
 #[test]
 fn the_wire_shape_of_each_status() {
     insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: vec![] })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","status":"ARCHIVED","numPairs":2,"numArchived":2,"numErrors":0,"errors":[],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
-    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: errors(1) })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","status":"PARTIAL","numPairs":2,"numArchived":1,"numErrors":1,"errors":[{"from":{"id":"101"},"to":{"id":"1"},"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false}],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
-    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: errors(2) })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","status":"FAILED","numPairs":2,"numArchived":0,"numErrors":2,"errors":[{"from":{"id":"101"},"to":{"id":"1"},"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false},{"from":{"id":"101"},"to":{"id":"2"},"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false}],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: errors(1) })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","status":"PARTIAL","numPairs":2,"numArchived":1,"numErrors":1,"errors":[{"from":{"id":"101"},"to":{"id":"1"},"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false}],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: errors(2) })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","status":"FAILED","numPairs":2,"numArchived":0,"numErrors":2,"errors":[{"from":{"id":"101"},"to":{"id":"1"},"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false},{"from":{"id":"101"},"to":{"id":"2"},"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false}],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
     let expired = Arc::new(Refusal::worker(WorkerCategory::Expired, "notAfter passed before the pair was sent"));
     let expired = Outcome {
         attempts: 0,
         started_at: None,
-        ..outcome(Ending::Expired { errors: vec![PairError { pair: pair(1, u64::MAX), refusal: expired }] })
+        ..outcome(Ending::Expired {
+            errors: vec![PairError { pair: pair(1, u64::MAX), removal: Removal::Association, refusal: expired }],
+        })
     };
-    insta::assert_snapshot!(encoded(&expired), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","status":"EXPIRED","numPairs":1,"numArchived":0,"numErrors":1,"errors":[{"from":{"id":"1"},"to":{"id":"18446744073709551615"},"source":"WORKER","category":"EXPIRED","subCategory":null,"message":"notAfter passed before the pair was sent","httpStatus":null,"correlationId":null,"retryable":false}],"attempts":0,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":null,"completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    insta::assert_snapshot!(encoded(&expired), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","status":"EXPIRED","numPairs":1,"numArchived":0,"numErrors":1,"errors":[{"from":{"id":"1"},"to":{"id":"18446744073709551615"},"types":null,"source":"WORKER","category":"EXPIRED","subCategory":null,"message":"notAfter passed before the pair was sent","httpStatus":null,"correlationId":null,"retryable":false}],"attempts":0,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":null,"completedAt":"2026-12-01T00:00:01.234Z"}"#);
     let malformed = Arc::new(Refusal::worker(WorkerCategory::MalformedJob, "inputs: is missing"));
     let rejected = Outcome {
         portal: None,
@@ -127,7 +139,18 @@ fn the_wire_shape_of_each_status() {
         started_at: None,
         ..outcome(Ending::Rejected(malformed))
     };
-    insta::assert_snapshot!(encoded(&rejected), @r#"{"jobId":"crm-sync-81f2","portalId":null,"fromObjectType":null,"toObjectType":null,"status":"REJECTED","numPairs":0,"numArchived":0,"numErrors":0,"errors":[{"from":null,"to":null,"source":"WORKER","category":"MALFORMED_JOB","subCategory":null,"message":"inputs: is missing","httpStatus":null,"correlationId":null,"retryable":false}],"attempts":0,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":null,"completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    insta::assert_snapshot!(encoded(&rejected), @r#"{"jobId":"crm-sync-81f2","portalId":null,"fromObjectType":null,"toObjectType":null,"status":"REJECTED","numPairs":0,"numArchived":0,"numErrors":0,"errors":[{"from":null,"to":null,"types":null,"source":"WORKER","category":"MALFORMED_JOB","subCategory":null,"message":"inputs: is missing","httpStatus":null,"correlationId":null,"retryable":false}],"attempts":0,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":null,"completedAt":"2026-12-01T00:00:01.234Z"}"#);
+}
+
+#[test]
+fn an_error_names_the_labels_that_were_to_go() {
+    let label = |category, type_id| Label { category, type_id: NonZeroU64::new(type_id).unwrap() };
+    let labels = [label(LabelCategory::HubspotDefined, 1), label(LabelCategory::UserDefined, u64::MAX)];
+    let error = PairError { pair: pair(101, 1), removal: Removal::Labels(labels.into()), refusal: refused() };
+    let text = encoded(&outcome(Ending::Settled { num_pairs: 1, errors: vec![error] }));
+    let types = r#""types":[{"associationCategory":"HUBSPOT_DEFINED","associationTypeId":1},{"associationCategory":"USER_DEFINED","associationTypeId":18446744073709551615}],"source""#;
+    assert!(text.contains(types), "{text}");
+    assert_eq!(serde_json::from_str::<Document>(&text).unwrap().errors[0].types.as_ref().unwrap().len(), 2);
 }
 
 #[test]
@@ -161,9 +184,12 @@ fn ten_thousand_errors_of_the_worst_kind_fit_into_a_message() {
     let refusal =
         Refusal::hubspot(&nasty, &nasty, 400).with_sub_category(Some(&nasty)).with_correlation_id(Some(&nasty));
     let refusal = Arc::new(refusal);
-    let errors = vec![PairError { pair: pair(u64::MAX, u64::MAX), refusal }; 10_000];
+    let label = |type_id| Label { category: LabelCategory::IntegratorDefined, type_id };
+    let labels = (0..MAX_LABELS_OF_ALL_PAIRS as u64 / 10_000).filter_map(|n| NonZeroU64::new(u64::MAX - n).map(label));
+    let removal = Removal::Labels(labels.collect());
+    let errors = vec![PairError { pair: pair(u64::MAX, u64::MAX), removal, refusal }; 10_000];
     let text = encoded(&outcome(Ending::Settled { num_pairs: 10_000, errors }));
-    assert!(text.len() < 12 << 20, "{} bytes", text.len());
+    assert!(text.len() < 15 << 20, "{} bytes", text.len());
     assert_eq!(serde_json::from_str::<Document>(&text).unwrap().errors.len(), 10_000);
 }
 
@@ -204,7 +230,11 @@ proptest! {
     ) {
         let num_pairs = refusals.len() + archived;
         let errors: Vec<_> = (1..).zip(&refusals)
-            .map(|(to, refusal)| PairError { pair: pair(u64::MAX, to), refusal: Arc::new(refusal.clone()) })
+            .map(|(to, refusal)| PairError {
+                pair: pair(u64::MAX, to),
+                removal: Removal::Association,
+                refusal: Arc::new(refusal.clone()),
+            })
             .collect();
         let type_text = type_text.as_deref().map(TypeText::new);
         let document = read(&Outcome {
