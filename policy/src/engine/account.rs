@@ -51,10 +51,6 @@ impl<T> PerAccount<T> {
         self.0.iter()
     }
 
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
     pub fn indices(&self) -> impl Iterator<Item = AccountIndex> + use<T> {
         (0..u32::try_from(self.0.len()).unwrap_or(u32::MAX)).map(AccountIndex)
     }
