@@ -6,6 +6,7 @@ use association_archiver::contract::message::{
     APP_ID, JOB_STATUS, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID, OUTCOME_TYPE, REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE,
     REJECTED_AT, TRACE_CONTEXT,
 };
+use association_archiver::contract::object_type::ObjectType;
 use association_archiver::contract::outcome::Status;
 use association_archiver::contract::refusal::WorkerCategory;
 use association_archiver::engine::pause::PauseKind;
@@ -39,6 +40,11 @@ fn every_field_of_a_job_is_documented() {
     let fields: Vec<String> = fields.collect();
     assert!(fields.len() > 10, "{fields:?}");
     missing("docs/producers.md", fields);
+}
+
+#[test]
+fn every_standard_name_is_documented() {
+    missing("docs/producers.md", ObjectType::standard_names().map(str::to_owned));
 }
 
 fn input(input: &str) -> String {

@@ -46,6 +46,11 @@ impl ObjectType {
         Ok(Self { written: TypeText::new(text), kind: Kind::Verbatim })
     }
 
+    /// The standard names in their plural; the singular is taken too, in any case.
+    pub fn standard_names() -> impl Iterator<Item = &'static str> {
+        STANDARD.iter().map(|standard| standard.plural)
+    }
+
     /// The type as the job wrote it: what an outcome echoes.
     pub fn as_written(&self) -> &str {
         self.written.as_str()

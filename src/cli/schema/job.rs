@@ -91,7 +91,8 @@ fn portal_id() -> Value {
 fn object_type(what: &str) -> Value {
     json!({
         "description": format!(
-            "{what} A standard name in any case, singular or plural (contact, Contacts), a type id (0-1, 2-123456), p_name or p123_name."
+            "{what} A type id (0-1, 2-123456), p_name, p123_name, or a standard name in any case, singular or plural: {}.",
+            ObjectType::standard_names().collect::<Vec<_>>().join(", "),
         ),
         "type": "string",
         "minLength": 1,
