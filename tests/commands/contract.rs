@@ -68,6 +68,8 @@ fn the_schema_refuses_what_the_parser_refuses_for_its_shape() {
         with("/toObjectType", json!("P123_name")),
         with("/toObjectType", json!("Line_Items")),
         with("/inputs/0/from", json!({"id": 101})),
+        with("/inputs/0/from", json!({"id": 111.0})),
+        with("/portalId", json!(4711.0)),
         with("/inputs/0/from", json!({"id": u64::MAX})),
         with("/inputs/0/types", json!([label])),
         with("/inputs/0/types", json!(vec![label.clone(); 100])),

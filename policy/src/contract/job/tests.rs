@@ -220,8 +220,8 @@ fn a_wrong_job_id_or_portal_is_refused() {
     let rule = "portalId: must be an integer from 1 to 18446744073709551615, or absent, is ";
     told(&with_portal("0"), rule, "the integer 0");
     told(&with_portal("-4711"), rule, "`-4711`");
-    told(&with_portal("4711.0"), rule, "`4711.0`");
-    told(&with_portal("1e3"), rule, "`1000.0`");
+    told(&with_portal("4711.5"), rule, "`4711.5`");
+    told(&with_portal("1e300"), rule, "floating point");
     told(&with_portal("18446744073709551616"), rule, "floating point");
     told(&with_portal("null"), rule, "null");
     told(&with_portal("true"), rule, "`true`");
@@ -280,10 +280,37 @@ fn a_wrong_record_id_is_refused() {
         told(&from(&json!(text).to_string()), &format!("inputs[0].from.id: {text:?} is not {rule}"), "");
         told(&to(&json!(text).to_string()), &format!("inputs[0].to[1].id: {text:?} is not {rule}"), "");
     }
-    for value in ["0", "-1", "-0", "1.0", "1e3", "18446744073709551616", "true", "null", "[]", "[1]", "{}"] {
+    for value in [
+        "0",
+        "-1",
+        "-0",
+        "0.0",
+        "-1.0",
+        "1.5",
+        "1e-3",
+        "1e16",
+        "18446744073709551616",
+        "true",
+        "null",
+        "[]",
+        "[1]",
+        "{}",
+    ] {
         told(&from(value), &format!("inputs[0].from.id: must be {rule}, is "), "");
         told(&to(value), &format!("inputs[0].to[1].id: must be {rule}, is "), "");
     }
+}
+
+#[test]
+fn a_whole_number_is_one_however_it_is_written() {
+    let types = r#"[{"associationCategory":"WORK","associationTypeId":3.7e1}]"#;
+    let inputs =
+        format!(r#"[{{"from":{{"id":111.0}},"to":[{{"id":1.5e3}},{{"id":9007199254740992.0}}],"types":{types}}}]"#);
+    let job = parse_str(&job_with(&inputs)).unwrap();
+    let wanted = vec![pair(111, 1_500), pair(111, 9_007_199_254_740_992)];
+    assert_eq!(pairs(&job), [(Removal::Labels([label(LabelCategory::Work, 37)].into()), wanted)]);
+    let job = parse_str(&job_and(r#""portalId":4711.0"#)).unwrap();
+    assert_eq!(job.portal, NonZeroU64::new(4711).map(PortalId));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::num::NonZeroU64;
 
 use jiff::Timestamp;
-use serde::de::{Error, Visitor};
+use serde::de::{Error, Unexpected, Visitor};
 
 use super::place::quoted;
 use crate::contract::association::{LabelCategory, RecordId};
@@ -57,6 +57,20 @@ impl<'de, V: Value> Visitor<'de> for Scalar<V> {
             .and_then(V::from_integer)
             .ok_or_else(|| E::custom(format_args!("must be {}, is the integer {integer}", V::RULE)))
     }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<V, E> {
+        match whole(number) {
+            Some(integer) => self.visit_u64(integer),
+            None => Err(E::invalid_type(Unexpected::Float(number), &self)),
+        }
+    }
+}
+
+/// A whole number that is written with a fraction or an exponent, such as `111.0`: some programs keep every number so,
+/// and JSON Schema calls it an integer. Above 2^53 it may have been another number before it became a double.
+fn whole(number: f64) -> Option<u64> {
+    let exact = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
+    exact.then(|| format!("{number:.0}").parse().ok()).flatten()
 }
 
 impl Value for JobId {
