@@ -34,6 +34,7 @@ pub fn behaviour(rng: &mut Rng, latency: Duration) -> Behaviour {
             types: *choose(rng, &[TypeForm::Singular, TypeForm::AsWritten]),
             form: *choose(rng, &[ContextForm::Map, ContextForm::Map, ContextForm::Text]),
         },
+        ..Behaviour::default()
     }
 }
 
