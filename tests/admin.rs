@@ -25,6 +25,7 @@ use association_archiver::engine::pack::Caps;
 use association_archiver::engine::retry::RetryPolicy;
 use association_archiver::engine::{Engine, EnginePolicy, Waiting};
 use association_archiver::telemetry::heartbeat::Heartbeat;
+use association_archiver::telemetry::mend::Mends;
 use association_archiver::telemetry::metrics::{Metrics, documented_metrics};
 use association_archiver::telemetry::snapshot::{BrokerState, Snapshot};
 use base64::Engine as _;
@@ -499,6 +500,7 @@ impl Worker {
             snapshots: snapshots.subscribe(),
             metrics: Arc::clone(&metrics),
             heartbeat: heartbeat.clone(),
+            mends: Mends::default(),
             commands,
             token: token.map(Into::into),
         };

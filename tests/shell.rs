@@ -438,7 +438,7 @@ impl<D> Watcher<D> for Nobody {
     fn sent(&mut self, _: &ArchiveCall, _: &mut dyn Iterator<Item = &D>) {}
     fn archived(&mut self, _: &ArchiveCall, _: &Reply, _: CallResult, _: Duration, _: Now) {}
     fn asked(&mut self, _: HttpResult, _: Duration) {}
-    fn settled(&mut self, _: &Settled, _: Now) {}
+    fn settled(&mut self, _: &D, _: &Settled, _: Now) {}
     fn parked(&mut self, _: &Parked) {}
     fn notice(&mut self, _: &Notice) {}
     fn counted(&mut self, _: Counters, _: Status, _: bool, _: Now) {}

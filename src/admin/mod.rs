@@ -4,6 +4,7 @@
 
 pub mod command;
 mod endpoints;
+mod failures;
 mod operator;
 mod page;
 mod readiness;

@@ -5,9 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::contract::ids::AccountIndex;
 use crate::engine::pause::PauseKind;
 use crate::engine::status::{LaneStatus, PauseStatus, Status, write_time, write_time_or_null};
-use crate::telemetry::snapshot::Snapshot;
+use crate::telemetry::mend::Mends;
+use crate::telemetry::snapshot::{Snapshot, own_pause};
 
 /// The body of `/readyz`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -38,17 +40,25 @@ pub struct Paused {
     /// `None` where only a probe or an operator can tell.
     #[serde(serialize_with = "write_time_or_null")]
     pub resume_at: Option<Timestamp>,
+    /// When a request may find out whether it is over; `None` where none may.
+    #[serde(serialize_with = "write_time_or_null")]
+    pub probe_at: Option<Timestamp>,
+    /// What to do, in a sentence.
+    pub mend: String,
+    /// Where the runbook says more.
+    pub runbook: String,
 }
 
 /// The loop comes round at least once a second; past this it hangs.
 pub(super) const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
 /// `silence` is the time since the worker's loop last came round.
-pub fn readiness(snapshot: &Snapshot, silence: Duration) -> Readiness {
+pub fn readiness(snapshot: &Snapshot, mends: &Mends, silence: Duration) -> Readiness {
     let reasons = reasons(snapshot, silence);
-    let paused = paused(&snapshot.status);
+    let paused = paused(&snapshot.status, mends);
     let standing = &snapshot.status;
-    let all: usize = standing.paused_accounts.values().chain(standing.paused_lanes.values()).sum();
+    let accounts = standing.accounts.iter().filter(|account| own_pause(account).is_some()).count();
+    let all = accounts + standing.paused_lanes.values().sum::<usize>();
     Readiness {
         ready: reasons.is_empty(),
         reasons,
@@ -79,7 +89,7 @@ fn reasons(snapshot: &Snapshot, silence: Duration) -> Vec<String> {
         reasons.push(with_cause("no outcomes can go out to the broker", broker.publishing_trouble.as_deref()));
     }
     let accounts = &snapshot.status.accounts;
-    if !accounts.is_empty() && accounts.iter().all(|account| account.pause.is_some()) {
+    if !accounts.is_empty() && accounts.iter().all(|account| own_pause(account).is_some()) {
         reasons.push("every account is paused".to_owned());
     }
     reasons
@@ -101,20 +111,32 @@ fn with_cause(what: &str, cause: Option<&str>) -> String {
     cause.map_or_else(|| what.to_owned(), |cause| format!("{what}: {cause}"))
 }
 
-fn paused(status: &Status) -> Vec<Paused> {
+fn paused(status: &Status, mends: &Mends) -> Vec<Paused> {
     let accounts = status
         .accounts
         .iter()
-        .filter_map(|account| Some(entry(account.index, account.portal_id, None, account.pause.as_ref()?)));
+        .filter_map(|account| Some(entry(account.index, account.portal_id, None, own_pause(account)?, mends)));
     let lanes = status.lanes.iter().filter_map(|lane| {
         let LaneStatus { from_object_type, to_object_type, .. } = lane;
         let name = format!("{from_object_type}/{to_object_type}");
-        Some(entry(lane.account, lane.portal_id, Some(name), lane.pause.as_ref()?))
+        Some(entry(lane.account, lane.portal_id, Some(name), lane.pause.as_ref()?, mends))
     });
     accounts.chain(lanes).take(Readiness::MAX_PAUSED).collect()
 }
 
-fn entry(account: u32, portal_id: Option<u64>, lane: Option<String>, pause: &PauseStatus) -> Paused {
-    let PauseStatus { scope: _, kind, detail, since, resume_at, probe_at: _ } = pause;
-    Paused { account, portal_id, lane, kind: *kind, detail: detail.clone(), since: *since, resume_at: *resume_at }
+fn entry(account: u32, portal_id: Option<u64>, lane: Option<String>, pause: &PauseStatus, mends: &Mends) -> Paused {
+    let PauseStatus { scope: _, kind, detail, since, resume_at, probe_at } = pause;
+    let mend = mends.of(*kind, AccountIndex(account));
+    Paused {
+        account,
+        portal_id,
+        lane,
+        kind: *kind,
+        detail: detail.clone(),
+        since: *since,
+        resume_at: *resume_at,
+        probe_at: *probe_at,
+        runbook: mend.runbook(),
+        mend: mend.what,
+    }
 }

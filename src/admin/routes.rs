@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use tokio::sync::{mpsc, watch};
 
 use super::command::AdminCommand;
+use super::failures;
 use super::operator;
 use super::page::{self, Page};
 use super::readiness::{LONGEST_SILENCE, readiness};
@@ -20,6 +21,7 @@ use super::refusal::Refusal;
 use super::status::StatusBody;
 use crate::telemetry::exposition;
 use crate::telemetry::heartbeat::Heartbeat;
+use crate::telemetry::mend::Mends;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::snapshot::Snapshot;
 
@@ -29,6 +31,7 @@ pub struct AdminState {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     pub metrics: Arc<Metrics>,
     pub heartbeat: Heartbeat,
+    pub mends: Mends,
     pub commands: mpsc::Sender<AdminCommand>,
     /// `admin.token`; without it nothing can be changed.
     pub token: Option<SecretString>,
@@ -45,6 +48,7 @@ pub(super) fn router(state: AdminState) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
+        .route("/failures.csv", get(failures))
         .route("/accounts/{account}/pause", post(operator::pause_account))
         .route("/accounts/{account}/resume", post(operator::resume_account))
         .route("/accounts/{account}/lanes/{from}/{to}/pause", post(operator::pause_lane))
@@ -66,7 +70,7 @@ async fn livez(State(state): State<AdminState>) -> Result<&'static str, Refusal>
 }
 
 async fn readyz(State(state): State<AdminState>) -> Response {
-    let readiness = readiness(&state.snapshots.borrow(), state.heartbeat.age(Instant::now()));
+    let readiness = readiness(&state.snapshots.borrow(), &state.mends, state.heartbeat.age(Instant::now()));
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
 }
@@ -78,8 +82,12 @@ async fn metrics(State(state): State<AdminState>) -> Response {
 
 async fn status(State(state): State<AdminState>) -> Response {
     let snapshot = Arc::clone(&state.snapshots.borrow());
-    let readiness = readiness(&snapshot, state.heartbeat.age(Instant::now()));
+    let readiness = readiness(&snapshot, &state.mends, state.heartbeat.age(Instant::now()));
     Json(StatusBody::new(&snapshot, &readiness, &state.metrics)).into_response()
+}
+
+async fn failures(State(state): State<AdminState>) -> Response {
+    failures::response(&Arc::clone(&state.snapshots.borrow()))
 }
 
 async fn nowhere() -> Refusal {

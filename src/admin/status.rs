@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::readiness::Readiness;
+use super::readiness::{Paused, Readiness};
 use crate::contract::outcome;
 use crate::engine::status::{AccountStatus, Held, LaneStatus, Status, Totals, write_time};
+use crate::telemetry::dead_letters::DeadLetterCause;
 use crate::telemetry::failures::FailureCount;
+use crate::telemetry::mend::RUNBOOK;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::pause_history::PauseSpan;
 use crate::telemetry::snapshot::{BrokerState, Snapshot};
 use crate::telemetry::throughput::ThroughputSeries;
 
@@ -26,13 +29,24 @@ pub(super) struct StatusBody<'a> {
     reasons: &'a [String],
     warnings: &'a [String],
     draining: bool,
+    /// Address of the runbook.
+    runbook: &'static str,
     backlog: Backlog,
     requests: Requests,
     jobs: Jobs,
     totals: Totals,
     broker: &'a BrokerState,
+    /// The last ten minutes.
     throughput: &'a ThroughputSeries,
+    /// The last six hours.
+    history: &'a ThroughputSeries,
+    /// What stands still now, with the mend.
+    paused: &'a [Paused],
+    paused_left_out: usize,
+    /// What stood still within the hours of `history`.
+    pauses: &'a [PauseSpan],
     failures: &'a [FailureCount],
+    dead_letters: &'a [DeadLetterCause],
     accounts: &'a [AccountStatus],
     lanes: &'a [LaneStatus],
     lanes_left_out: usize,
@@ -46,6 +60,9 @@ struct Backlog {
     pairs_held: usize,
     lanes: usize,
     jobs_ready: Option<u64>,
+    /// In all delay queues together; each of them is in the broker's part.
+    jobs_parked: Option<u64>,
+    jobs_unpublished: u64,
     drain_seconds: Option<f64>,
 }
 
@@ -64,7 +81,7 @@ struct Jobs {
 
 impl<'a> StatusBody<'a> {
     pub fn new(snapshot: &'a Snapshot, readiness: &'a Readiness, metrics: &Metrics) -> Self {
-        let Snapshot { at, status, broker, draining, throughput, failures } = snapshot;
+        let Snapshot { at, status, broker, draining, throughput, history, pauses, failures, dead_letters } = snapshot;
         let Status { held, totals, paused_accounts: _, paused_lanes: _, accounts, lanes, lanes_left_out } = status;
         let Held { jobs, bytes, pairs, lanes: lanes_held, in_flight, max_in_flight, drain_seconds: _ } = *held;
         let backlog = Backlog {
@@ -73,6 +90,8 @@ impl<'a> StatusBody<'a> {
             pairs_held: pairs,
             lanes: lanes_held,
             jobs_ready: broker.jobs_ready,
+            jobs_parked: snapshot.parked(),
+            jobs_unpublished: broker.unpublished,
             drain_seconds: snapshot.drain_seconds(),
         };
         let outcomes = outcome::Status::ALL.map(|status| (status.as_str(), metrics.outcomes.of(status).read()));
@@ -84,13 +103,19 @@ impl<'a> StatusBody<'a> {
             reasons: &readiness.reasons,
             warnings: &readiness.warnings,
             draining: *draining,
+            runbook: RUNBOOK,
             backlog,
             requests: Requests { in_flight, max_in_flight },
             jobs: Jobs { received: metrics.jobs_received.read(), outcomes: BTreeMap::from(outcomes) },
             totals: *totals,
             broker,
             throughput,
+            history,
+            paused: &readiness.paused,
+            paused_left_out: readiness.paused_left_out,
+            pauses,
             failures,
+            dead_letters,
             accounts,
             lanes,
             lanes_left_out: *lanes_left_out,

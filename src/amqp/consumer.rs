@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::acknowledge::Settler;
 use super::backoff::Backoff;
 use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT};
+use super::depths;
 use super::health::Health;
 use super::link::{Epoch, Link};
 use super::message::{Delivered, Properties};
@@ -37,8 +38,6 @@ const MAX_WAITING_EVENTS: usize = 16;
 const DELIVERY_OVERHEAD_BYTES: u64 = 512;
 /// How often the life of the subscription is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
-/// How often the depth of the queue is asked for: people look at it while it changes.
-const DEPTH_EVERY: Duration = Duration::from_secs(3);
 /// How often a consumer that was cancelled for want of memory looks whether it may go on.
 const RELIEF_CHECK: Duration = Duration::from_millis(100);
 /// Longest wait for the rest of a cancelled consumer's deliveries.
@@ -132,7 +131,7 @@ enum Read {
 
 impl Subscriber {
     async fn run(mut self) {
-        let depth = tokio::spawn(watch_depth(self.wiring.clone()));
+        let depth = tokio::spawn(depths::watch(self.wiring.clone()));
         let mut backoff = Backoff::default();
         while !self.drain.is_cancelled() {
             let opening = self.drain.run_until_cancelled(self.wiring.link.channel()).await;
@@ -484,14 +483,5 @@ fn delivered(delivery: Delivery, generation: Generation, held: &Arc<Held>) -> De
         properties: Properties::new(delivery.properties),
         redelivered: delivery.redelivered,
         receipt: Receipt::new(generation, delivery.delivery_tag, bytes, held),
-    }
-}
-
-async fn watch_depth(wiring: IntakeWiring) {
-    loop {
-        sleep(DEPTH_EVERY).await;
-        if let Some(ready) = wiring.link.depth(&wiring.queue).await {
-            wiring.health.jobs_ready.set(u64::from(ready));
-        }
     }
 }

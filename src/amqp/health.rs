@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::engine::pause::Tier;
+
 /// Shared by all parts of the edges; reading it never waits for the broker.
 #[derive(Debug, Default)]
 pub struct Health {
@@ -22,6 +24,10 @@ pub struct Health {
     pub publishing_trouble: Trouble,
     /// Ready messages in the queue that is consumed, when last looked (every 3 s).
     pub jobs_ready: LastSeen,
+    /// What lies in the other queues, looked at together with it.
+    pub depths: Depths,
+    /// Answers that were handed over to be published and are not yet confirmed by the broker.
+    pub unpublished: Level,
 
     /// Connections made again after a loss.
     pub reconnects: Count,
@@ -43,6 +49,19 @@ pub struct Health {
     pub failed_acknowledgements: Count,
     /// Deliveries settled too late, after their subscription was lost; the broker delivers them again.
     pub settled_too_late: Count,
+}
+
+/// Messages in the queues that the worker fills; unknown where nobody can say.
+#[derive(Debug, Default)]
+pub struct Depths {
+    /// Looks so far: whoever counts what went into a queue since the last look can tell when that was.
+    pub looks: Count,
+    /// Jobs in each delay queue, in the order of [`Tier::ALL`].
+    pub parked: [LastSeen; Tier::ALL.len()],
+    pub results: LastSeen,
+    /// Consumers of the results queue.
+    pub results_consumers: LastSeen,
+    pub dead_letters: LastSeen,
 }
 
 #[derive(Debug, Default)]
@@ -82,8 +101,27 @@ impl LastSeen {
         self.0.load(Ordering::Relaxed).checked_sub(1)
     }
 
-    pub(super) fn set(&self, number: u64) {
-        self.0.store(number.saturating_add(1), Ordering::Relaxed);
+    /// `None`: nobody can say any more.
+    pub(super) fn learn(&self, number: Option<u64>) {
+        self.0.store(number.map_or(0, |number| number.saturating_add(1)), Ordering::Relaxed);
+    }
+}
+
+/// A number that rises and falls.
+#[derive(Debug, Default)]
+pub struct Level(AtomicU64);
+
+impl Level {
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn raise(&self, by: usize) {
+        self.0.fetch_add(by as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn lower(&self, by: usize) {
+        self.0.fetch_sub(by as u64, Ordering::Relaxed);
     }
 }
 

@@ -26,6 +26,14 @@ pub enum Purpose {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Epoch(u64);
 
+/// What a look at a queue shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Depth {
+    /// Messages that no consumer holds.
+    pub ready: u64,
+    pub consumers: u64,
+}
+
 /// One connection at a time, shared by the channels on it.
 #[derive(Debug)]
 pub struct Link {
@@ -146,19 +154,41 @@ impl Link {
         topology.compare_jobs_queue(current.connection.as_ref()?).await
     }
 
-    /// Ready messages in a queue; `None` where nobody can say.
-    pub async fn depth(&self, queue: &ShortString) -> Option<u32> {
-        let current = self.connection.lock().await;
-        let look = async {
-            let channel = current.connection.as_ref()?.create_channel().await.ok()?;
-            drop(current);
-            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            let found = channel.queue_declare(queue.clone(), passive, FieldTable::default()).await.ok()?;
-            // Dropping it would close it too, but without waiting.
-            channel.close(200, "OK".into()).await.ok()?;
-            Some(found.message_count())
+    /// What lies in each of these queues, in their order; `None` where nobody can say.
+    pub async fn depths(&self, queues: &[ShortString]) -> Vec<Option<Depth>> {
+        let mut found = Vec::with_capacity(queues.len());
+        let looks = async {
+            let mut channel = None;
+            for queue in queues {
+                let depth = self.depth(&mut channel, queue).await;
+                if depth.is_none() {
+                    // The broker answers a look at a queue that is missing, or not ours to see, by closing the channel.
+                    channel = None;
+                }
+                found.push(depth);
+            }
+            if let Some(channel) = channel {
+                // Dropping it would close it too, but without waiting.
+                let _ = channel.close(200, "OK".into()).await;
+            }
         };
-        timeout(CALL_TIMEOUT, look).await.ok().flatten()
+        let _ = timeout(CALL_TIMEOUT, looks).await;
+        found.resize(queues.len(), None);
+        found
+    }
+
+    async fn depth(&self, channel: &mut Option<Channel>, queue: &ShortString) -> Option<Depth> {
+        let open = match channel.take() {
+            Some(open) => open,
+            None => {
+                let current = self.connection.lock().await;
+                current.connection.as_ref()?.create_channel().await.ok()?
+            }
+        };
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let found = open.queue_declare(queue.clone(), passive, FieldTable::default()).await.ok()?;
+        *channel = Some(open);
+        Some(Depth { ready: found.message_count().into(), consumers: found.consumer_count().into() })
     }
 
     /// Drops a connection that no longer answers, so that the next channel gets a new one; nothing if that happened already.

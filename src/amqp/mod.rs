@@ -7,6 +7,7 @@ pub mod barrier;
 pub mod browser;
 pub mod connection;
 pub mod consumer;
+mod depths;
 pub mod edges;
 mod export;
 pub mod greeting;

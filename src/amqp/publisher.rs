@@ -70,7 +70,7 @@ pub struct Publisher {
 impl Publisher {
     pub fn start(wiring: &Wiring) -> Self {
         let give_up = CancellationToken::new();
-        let reports = Arc::new(Reports::default());
+        let reports = Arc::new(Reports::new(&wiring.health));
         let mut tasks = JoinSet::new();
         let lanes = (0..LANES)
             .map(|_| {
@@ -89,6 +89,7 @@ impl Publisher {
     /// Takes the answers to publish them; one list of many costs less than many lists. Waits only while 131,070 answers
     /// are not reported.
     pub async fn publish(&self, answers: Vec<Answer>) {
+        self.reports.health.unpublished.raise(answers.len());
         let Some(lane) = self.lanes.get(self.next.fetch_add(1, Ordering::Relaxed) % LANES) else { return };
         let places = u32::try_from(answers.len()).unwrap_or(u32::MAX).min(MAX_WAITING);
         if places > 0
@@ -129,16 +130,15 @@ pub(super) struct Reports {
     report: Mutex<Report>,
     arrived: Notify,
     places: Semaphore,
-}
-
-impl Default for Reports {
-    fn default() -> Self {
-        let places = Semaphore::new(MAX_WAITING as usize);
-        Self { report: Mutex::default(), arrived: Notify::new(), places }
-    }
+    health: Arc<Health>,
 }
 
 impl Reports {
+    fn new(health: &Arc<Health>) -> Self {
+        let places = Semaphore::new(MAX_WAITING as usize);
+        Self { report: Mutex::default(), arrived: Notify::new(), places, health: Arc::clone(health) }
+    }
+
     pub(super) fn published(&self, mut answers: Vec<Answer>) {
         self.add(|report| report.published.append(&mut answers));
     }
@@ -155,6 +155,7 @@ impl Reports {
     fn take_now(&self) -> Report {
         let report = std::mem::take(&mut *self.report.lock().unwrap_or_else(PoisonError::into_inner));
         self.places.add_permits(report.len());
+        self.health.unpublished.lower(report.len());
         report
     }
 

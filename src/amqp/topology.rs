@@ -31,6 +31,7 @@ pub struct Topology {
     exchange: ShortString,
     queues: Vec<QueuePlan>,
     jobs_queue: ShortString,
+    results_queue: ShortString,
     dead_letter_queue: ShortString,
     may_declare: bool,
 }
@@ -127,6 +128,7 @@ impl Topology {
             exchange: queue_name(settings.exchange.as_str()),
             queues,
             jobs_queue: jobs,
+            results_queue: queue_name(settings.results_queue.as_str()),
             dead_letter_queue: queue_name(settings.dead_letter_queue.as_str()),
             may_declare: settings.declare_topology,
         }
@@ -138,6 +140,10 @@ impl Topology {
 
     pub fn jobs_queue(&self) -> &ShortString {
         &self.jobs_queue
+    }
+
+    pub fn results_queue(&self) -> &ShortString {
+        &self.results_queue
     }
 
     pub fn dead_letter_queue(&self) -> &ShortString {

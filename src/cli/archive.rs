@@ -25,6 +25,7 @@ use crate::engine::reply::Reply;
 use crate::engine::status::Status as EngineStatus;
 use crate::engine::{Counters, Waiting};
 use crate::telemetry::label::HttpResult;
+use crate::telemetry::mend::Mends;
 use crate::telemetry::repetition::Repetition;
 use crate::worker::accounts::Portals;
 use crate::worker::assembly::{Assembly, Outside};
@@ -326,12 +327,12 @@ impl Watcher<Held> for LineWatcher {
 
     fn asked(&mut self, _result: HttpResult, _took: Duration) {}
 
-    fn settled(&mut self, _settled: &Settled, _now: Now) {}
+    fn settled(&mut self, _held: &Held, _settled: &Settled, _now: Now) {}
 
     fn parked(&mut self, _parked: &Parked) {}
 
     fn notice(&mut self, notice: &Notice) {
-        watching::log_notice(&self.portals, notice);
+        watching::log_notice(&self.portals, &Mends::default(), notice);
     }
 
     fn counted(&mut self, _counters: Counters, _status: EngineStatus, _draining: bool, _now: Now) {}

@@ -42,6 +42,14 @@ impl SecretSource {
         }
     }
 
+    /// Where to put another secret, for people: the setting, and the file that it names.
+    pub fn place(&self) -> String {
+        match &self.place {
+            Place::Inline(_) => self.key.dotted().to_owned(),
+            Place::File(path) => format!("the file {} ({})", shown(path), self.key.dotted()),
+        }
+    }
+
     /// The secret as it is now: visible ASCII, not empty, without the line break that ends a file.
     pub fn read(&self) -> Result<SecretString, SettingsError> {
         match &self.place {

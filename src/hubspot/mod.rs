@@ -16,4 +16,4 @@ pub mod watch;
 pub mod identity;
 pub mod introspection;
 mod standing;
-mod wording;
+pub mod wording;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::contract::text::cut;
-use crate::engine::reply::{Answer, Body, Silence};
+use crate::engine::reply::{Answer, Body, Reply, Silence};
 
 /// Longest text that is taken from HubSpot, in bytes.
 const MAX_QUOTE_BYTES: usize = 300;
@@ -29,6 +29,28 @@ pub(super) fn silent(silence: &Silence) -> String {
         Silence::Tls(reason) => format!("the connection to HubSpot is not trusted: {reason}"),
         Silence::TimedOut => "HubSpot did not answer in time".to_owned(),
         Silence::Reset => "the connection broke before HubSpot's answer".to_owned(),
+    }
+}
+
+/// What a reply says of why a batch was not archived.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Said {
+    /// HubSpot's `category`.
+    pub category: Option<String>,
+    /// HubSpot's message, or why there is no answer; one line.
+    pub detail: Option<String>,
+}
+
+pub fn said(reply: &Reply) -> Said {
+    match reply {
+        Reply::Answer(answer) => {
+            let json = json(answer).unwrap_or_default();
+            // An answer to a batch that was done in part has its words in its errors.
+            let own = |name: &str| json.get(name).or_else(|| json.get("errors")?.get(0)?.get(name));
+            let text = |name: &str| own(name)?.as_str().map(one_line);
+            Said { category: text("category"), detail: text("message") }
+        }
+        Reply::Silence(silence) => Said { category: None, detail: Some(silent(silence)) },
     }
 }
 
@@ -74,6 +96,21 @@ mod tests {
         ] {
             assert_eq!(answered(&answer(Body::Whole(Bytes::from(body)))), expected);
         }
+    }
+
+    #[test]
+    fn says_why_a_batch_was_refused() {
+        let refused = r#"{"status":"error","category":"MISSING_SCOPES","message":"one of:\n[crm]","errors":[{"message":"x"}]}"#;
+        let partial = r#"{"status":"COMPLETE","errors":[{"category":"OBJECT_NOT_FOUND","message":"no contact 7"}]}"#;
+        for (body, category, detail) in [
+            (refused, Some("MISSING_SCOPES"), Some("one of: [crm]")),
+            (partial, Some("OBJECT_NOT_FOUND"), Some("no contact 7")),
+            ("<html>", None, None),
+        ] {
+            let said = said(&Reply::Answer(answer(Body::Whole(Bytes::from(body)))));
+            assert_eq!((said.category.as_deref(), said.detail.as_deref()), (category, detail));
+        }
+        assert!(said(&Reply::Silence(Silence::TimedOut)).detail.is_some());
     }
 
     #[test]

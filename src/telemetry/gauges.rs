@@ -1,9 +1,12 @@
 //! What a snapshot says, as metrics.
 
+use std::collections::BTreeMap;
+
 use super::exposition::{Description, Exposition, Kind};
 use super::label::Label;
-use super::snapshot::{BrokerCounts, BrokerState, Snapshot};
-use crate::engine::pause::PauseKind;
+use super::parked::ByTier;
+use super::snapshot::{BrokerCounts, BrokerState, Snapshot, own_pause};
+use crate::engine::pause::{PauseKind, Tier};
 use crate::engine::status::{AccountStatus, Held, Status};
 
 /// Beyond so many accounts there are no series for each of them; the sums and the highest remain.
@@ -42,13 +45,27 @@ fn write_held(snapshot: &Snapshot, page: &mut Exposition) {
         page,
         Kind::Gauge,
         "association_archiver_drain_seconds",
-        "Estimate of the time until queue and hand are empty at the ceilings in force; absent while nobody can tell.",
+        "Estimate of the time until every job is answered at the ceilings in force, wherever it is now; absent while nobody can tell.",
         snapshot.drain_seconds(),
     );
 }
 
 fn write_broker(broker: &BrokerState, page: &mut Exposition) {
-    let BrokerState { consuming, publishing, blocked, overfull, jobs_ready, counts, .. } = broker;
+    let BrokerState {
+        consuming,
+        publishing,
+        blocked,
+        overfull,
+        consuming_trouble: _,
+        publishing_trouble: _,
+        jobs_ready,
+        parked,
+        unpublished,
+        results_ready,
+        results_consumers,
+        dead_letters_ready,
+        counts,
+    } = broker;
     let mut gauge = |name, help, value: Option<f64>| single(page, Kind::Gauge, name, help, value);
     gauge(
         "association_archiver_broker_consuming",
@@ -76,11 +93,43 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
         jobs_ready.map(|ready| ready as f64),
     );
     gauge(
+        "association_archiver_unpublished_jobs",
+        "Jobs whose outcome, or whose copy for a delay queue, the broker has not confirmed yet.",
+        Some(*unpublished as f64),
+    );
+    gauge(
+        "association_archiver_results_ready",
+        "Outcomes waiting in the results queue when last looked; absent until then.",
+        results_ready.map(|ready| ready as f64),
+    );
+    gauge(
+        "association_archiver_results_consumers",
+        "Consumers of the results queue when last looked; absent until then.",
+        results_consumers.map(|consumers| consumers as f64),
+    );
+    gauge(
+        "association_archiver_dead_letters_ready",
+        "Messages waiting in the dead-letter queue when last looked; absent until then.",
+        dead_letters_ready.map(|ready| ready as f64),
+    );
+    gauge(
         "association_archiver_consumer_generation",
         "Subscriptions to the jobs queue made again after a loss.",
         Some(counts.resubscriptions as f64),
     );
+    write_parked(parked, page);
     write_broker_counts(counts, page);
+}
+
+fn write_parked(parked: &ByTier, page: &mut Exposition) {
+    let name = "association_archiver_parked_jobs";
+    let help = "Jobs that wait in a delay queue, by the queue's wait; absent while nobody can say.";
+    let mut family = page.family(Description { name, kind: Kind::Gauge, help, labels: Tier::NAMES });
+    for (tier, jobs) in Tier::ALL.into_iter().zip(parked) {
+        if let Some(jobs) = jobs {
+            family.sample(&[tier.as_str()], jobs);
+        }
+    }
 }
 
 fn write_broker_counts(counts: &BrokerCounts, page: &mut Exposition) {
@@ -144,8 +193,9 @@ fn write_pauses(status: &Status, page: &mut Exposition) {
         "Accounts configured.",
         Some(status.accounts.len() as f64),
     );
+    let accounts = paused_accounts(&status.accounts);
     for (name, help, counts) in [
-        ("association_archiver_paused_accounts", "Accounts that stand still, by reason.", &status.paused_accounts),
+        ("association_archiver_paused_accounts", "Accounts that stand still as a whole, by reason.", &accounts),
         ("association_archiver_paused_lanes", "Lanes that stand still, by reason.", &status.paused_lanes),
     ] {
         let labels = PauseKind::NAMES;
@@ -154,6 +204,15 @@ fn write_pauses(status: &Status, page: &mut Exposition) {
             family.sample(&[kind.as_str()], counts.get(&kind).copied().unwrap_or_default());
         }
     }
+}
+
+/// Without those that only have no lane in hand that goes on: one lane that stands is no account that does.
+fn paused_accounts(accounts: &[AccountStatus]) -> BTreeMap<PauseKind, usize> {
+    let mut counts = BTreeMap::new();
+    for pause in accounts.iter().filter_map(own_pause) {
+        *counts.entry(pause.kind).or_default() += 1;
+    }
+    counts
 }
 
 fn write_accounts(accounts: &[AccountStatus], page: &mut Exposition) {
@@ -195,8 +254,8 @@ fn write_accounts(accounts: &[AccountStatus], page: &mut Exposition) {
     each(Kind::Gauge, "association_archiver_account_jobs_held", "Jobs in hand of the account.", |account| {
         Some(account.held_jobs as f64)
     });
-    each(Kind::Gauge, "association_archiver_account_paused", "1 while nothing is sent for the account.", |account| {
-        Some(flag(account.pause.is_some()))
+    each(Kind::Gauge, "association_archiver_account_paused", "1 while the account stands still as a whole.", |account| {
+        Some(flag(own_pause(account).is_some()))
     });
     each(Kind::Counter, "association_archiver_account_requests_total", "Archive requests of the account.", |account| {
         Some(account.totals.requests as f64)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::dead_letters::DeadLetterCauses;
 use super::exposition::{Description, Exposition};
 use super::gauges;
 use super::instrument::{Counter, CounterOf, Instrument, Numbers, Times};
@@ -19,30 +20,117 @@ use crate::engine::command::{ArchiveCall, Notice, Sealed};
 use crate::engine::pause::{PauseKind, Tier};
 use crate::engine::verdict::Policy;
 
-/// Every count and distribution; shared, and counted into without a lock.
-#[derive(Debug)]
-pub struct Metrics {
-    pub jobs_received: Counter,
-    pub jobs_redelivered: Counter,
-    pub outcomes: CounterOf<Status>,
-    pub pair_errors: CounterOf<ErrorLabel>,
-    pub duplicates_answered: Counter,
-    pub dead_letters: Counter,
-    pub jobs_parked: CounterOf<Tier>,
-    pub job_duration: Times,
-    http_requests: CounterOf<HttpResult>,
-    http_request_duration: Times,
-    batches: CounterOf<Sealed>,
-    batch_pairs: Numbers,
-    retries: Counter,
-    throttled: CounterOf<Policy>,
-    pauses: CounterOf<PauseKind>,
-    pairs_archived: Counter,
-    pairs_merged: Counter,
-    isolation_requests: Counter,
-    refused_requests: Counter,
-    pub spans: CounterOf<SpanFate>,
-    started: Timestamp,
+/// Declares [`Metrics`]: each metric is named once, with its type, its name and its sentence on the page, and is made,
+/// kept and written from there, in this order.
+macro_rules! metrics {
+    ($($visibility:vis $field:ident: $kind:ty = ($($part:expr),+);)+) => {
+        /// Every count and distribution; shared. What happens often is counted without a lock.
+        #[derive(Debug)]
+        pub struct Metrics {
+            $($visibility $field: $kind,)+
+            /// What went to the dead letters, by cause.
+            pub dead_letter_causes: DeadLetterCauses,
+            started: Timestamp,
+        }
+
+        impl Metrics {
+            /// `started` is when the process began.
+            pub fn new(started: Timestamp) -> Self {
+                Self {
+                    $($field: <$kind>::new($($part),+),)+
+                    dead_letter_causes: DeadLetterCauses::default(),
+                    started,
+                }
+            }
+
+            fn instruments(&self) -> impl Iterator<Item = &dyn Instrument> {
+                [$(&self.$field as &dyn Instrument),+].into_iter()
+            }
+        }
+    };
+}
+
+metrics! {
+    pub jobs_received: Counter = (
+        "association_archiver_jobs_received_total",
+        "Job messages received, valid or not, redelivered ones included."
+    );
+    pub jobs_redelivered: Counter = (
+        "association_archiver_jobs_redelivered_total",
+        "Of the job messages received, those that the broker had delivered before."
+    );
+    pub outcomes: CounterOf<Status> = (
+        "association_archiver_outcomes_total",
+        "Outcomes published and confirmed by the broker, by status."
+    );
+    pub pair_errors: CounterOf<ErrorLabel> = (
+        "association_archiver_pair_errors_total",
+        "Pairs not archived that outcomes told of: refused by HubSpot, or by the worker for the cause named."
+    );
+    pub duplicates_answered: Counter = (
+        "association_archiver_duplicates_answered_total",
+        "Redelivered jobs answered with the outcome they already had."
+    );
+    pub dead_letters: Counter = (
+        "association_archiver_dead_letters_total",
+        "Copies of messages published to the dead-letter queue."
+    );
+    pub jobs_parked: CounterOf<Tier> = (
+        "association_archiver_jobs_parked_total",
+        "Jobs put into a delay queue of the broker to wait there, by the queue's wait."
+    );
+    pub job_duration: Times = (
+        "association_archiver_job_duration_seconds",
+        "Time from receiving a job for the first time to its outcome.", JOB_MICROS
+    );
+    http_requests: CounterOf<HttpResult> = (
+        "association_archiver_http_requests_total",
+        "Requests to HubSpot that ended, by what they came to."
+    );
+    http_request_duration: Times = (
+        "association_archiver_http_request_duration_seconds",
+        "Time from sending a request to HubSpot to its answer or failure.", REQUEST_MICROS
+    );
+    batches: CounterOf<Sealed> = (
+        "association_archiver_batches_total",
+        "Archive requests sent, by why the batch left as it was."
+    );
+    batch_pairs: Numbers = (
+        "association_archiver_batch_pairs",
+        "Pairs in an archive request.", PAIRS
+    );
+    retries: Counter = (
+        "association_archiver_retries_total",
+        "Archive requests sent again after a transient failure."
+    );
+    throttled: CounterOf<Policy> = (
+        "association_archiver_throttled_total",
+        "Answers 429, by the limit that HubSpot named."
+    );
+    pauses: CounterOf<PauseKind> = (
+        "association_archiver_pauses_total",
+        "Times that an account or a lane came to a standstill, by reason."
+    );
+    pairs_archived: Counter = (
+        "association_archiver_pairs_archived_total",
+        "Distinct pairs that HubSpot archived."
+    );
+    pairs_merged: Counter = (
+        "association_archiver_pairs_merged_total",
+        "Pairs that joined an equal pair of another job, and so cost no place in a request."
+    );
+    isolation_requests: Counter = (
+        "association_archiver_isolation_requests_total",
+        "Requests sent to find the bad pairs of a refused batch."
+    );
+    refused_requests: Counter = (
+        "association_archiver_refused_requests_total",
+        "Answers 4xx other than 429; HubSpot expects them under 5 % of a day's requests."
+    );
+    pub spans: CounterOf<SpanFate> = (
+        "association_archiver_spans_total",
+        "Spans for telemetry.otlp_endpoint, by whether the collector took them."
+    );
 }
 
 /// Every metric there is, as the page has it.
@@ -92,92 +180,6 @@ const JOB_MICROS: &[u64] = &[
 ];
 
 impl Metrics {
-    /// `started` is when the process began.
-    pub fn new(started: Timestamp) -> Self {
-        Self {
-            jobs_received: Counter::new(
-                "association_archiver_jobs_received_total",
-                "Job messages received, valid or not, redelivered ones included.",
-            ),
-            jobs_redelivered: Counter::new(
-                "association_archiver_jobs_redelivered_total",
-                "Of the job messages received, those that the broker had delivered before.",
-            ),
-            outcomes: CounterOf::new(
-                "association_archiver_outcomes_total",
-                "Outcomes published and confirmed by the broker, by status.",
-            ),
-            pair_errors: CounterOf::new(
-                "association_archiver_pair_errors_total",
-                "Pairs not archived that outcomes told of: refused by HubSpot, or by the worker for the cause named.",
-            ),
-            duplicates_answered: Counter::new(
-                "association_archiver_duplicates_answered_total",
-                "Redelivered jobs answered with the outcome they already had.",
-            ),
-            dead_letters: Counter::new(
-                "association_archiver_dead_letters_total",
-                "Copies of messages published to the dead-letter queue.",
-            ),
-            jobs_parked: CounterOf::new(
-                "association_archiver_jobs_parked_total",
-                "Jobs put into a delay queue of the broker to wait there, by the queue's wait.",
-            ),
-            job_duration: Times::new(
-                "association_archiver_job_duration_seconds",
-                "Time from receiving a job for the first time to its outcome.",
-                JOB_MICROS,
-            ),
-            http_requests: CounterOf::new(
-                "association_archiver_http_requests_total",
-                "Requests to HubSpot that ended, by what they came to.",
-            ),
-            http_request_duration: Times::new(
-                "association_archiver_http_request_duration_seconds",
-                "Time from sending a request to HubSpot to its answer or failure.",
-                REQUEST_MICROS,
-            ),
-            batches: CounterOf::new(
-                "association_archiver_batches_total",
-                "Archive requests sent, by why the batch left as it was.",
-            ),
-            batch_pairs: Numbers::new("association_archiver_batch_pairs", "Pairs in an archive request.", PAIRS),
-            retries: Counter::new(
-                "association_archiver_retries_total",
-                "Archive requests sent again after a transient failure.",
-            ),
-            throttled: CounterOf::new(
-                "association_archiver_throttled_total",
-                "Answers 429, by the limit that HubSpot named.",
-            ),
-            pauses: CounterOf::new(
-                "association_archiver_pauses_total",
-                "Times that an account or a lane came to a standstill, by reason.",
-            ),
-            pairs_archived: Counter::new(
-                "association_archiver_pairs_archived_total",
-                "Distinct pairs that HubSpot archived.",
-            ),
-            pairs_merged: Counter::new(
-                "association_archiver_pairs_merged_total",
-                "Pairs that joined an equal pair of another job, and so cost no place in a request.",
-            ),
-            isolation_requests: Counter::new(
-                "association_archiver_isolation_requests_total",
-                "Requests sent to find the bad pairs of a refused batch.",
-            ),
-            refused_requests: Counter::new(
-                "association_archiver_refused_requests_total",
-                "Answers 4xx other than 429; HubSpot expects them under 5 % of a day's requests.",
-            ),
-            spans: CounterOf::new(
-                "association_archiver_spans_total",
-                "Spans for telemetry.otlp_endpoint, by whether the collector took them.",
-            ),
-            started,
-        }
-    }
-
     /// A batch leaves.
     pub fn sent(&self, call: &ArchiveCall) {
         self.batches.of(call.sealed).increment();
@@ -204,7 +206,7 @@ impl Metrics {
         }
     }
 
-    /// Takes over what the engine counted; to be called after each answer.
+    /// Takes over what the engine counted so far; to be called with each snapshot.
     pub fn follow(&self, counters: Counters) {
         let Counters { pairs_archived, trials, refusals, parked: _, merged } = counters;
         self.pairs_archived.follow(pairs_archived);
@@ -225,56 +227,11 @@ impl Metrics {
     }
 
     fn write(&self, snapshot: &Snapshot, page: &mut Exposition) {
-        let Self {
-            jobs_received,
-            jobs_redelivered,
-            outcomes,
-            pair_errors,
-            duplicates_answered,
-            dead_letters,
-            jobs_parked,
-            job_duration,
-            http_requests,
-            http_request_duration,
-            batches,
-            batch_pairs,
-            retries,
-            throttled,
-            pauses,
-            pairs_archived,
-            pairs_merged,
-            isolation_requests,
-            refused_requests,
-            spans,
-            started,
-        } = self;
-        let instruments: [&dyn Instrument; 20] = [
-            jobs_received,
-            jobs_redelivered,
-            outcomes,
-            pair_errors,
-            duplicates_answered,
-            dead_letters,
-            jobs_parked,
-            job_duration,
-            http_requests,
-            http_request_duration,
-            batches,
-            batch_pairs,
-            retries,
-            throttled,
-            pauses,
-            pairs_archived,
-            pairs_merged,
-            isolation_requests,
-            refused_requests,
-            spans,
-        ];
-        for instrument in instruments {
+        for instrument in self.instruments() {
             instrument.write(page);
         }
         gauges::write(snapshot, page);
-        process::write(*started, page);
+        process::write(self.started, page);
     }
 }
 

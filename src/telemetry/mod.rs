@@ -12,8 +12,12 @@ mod process;
 
 pub mod traces;
 
+pub mod dead_letters;
 pub mod failures;
 pub mod heartbeat;
+pub mod mend;
+pub mod parked;
+pub mod pause_history;
 pub mod reporter;
 pub mod snapshot;
 pub mod throughput;

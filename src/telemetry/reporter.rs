@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::failures::RecentFailures;
+use super::failures::{Failures, Sample};
 use super::heartbeat::Heartbeat;
 use super::metrics::Metrics;
+use super::pause_history::PauseHistory;
 use super::snapshot::{BrokerState, Snapshot};
-use super::throughput::{Done, Throughput};
-use crate::contract::refusal::Refusal;
+use super::throughput::{Done, Throughput, Unanswered};
 use crate::engine::clock::{Now, Tick};
 use crate::engine::status::Status;
 
@@ -21,7 +21,9 @@ pub struct Reporter {
     heartbeat: Heartbeat,
     out: watch::Sender<Arc<Snapshot>>,
     throughput: Throughput,
-    failures: RecentFailures,
+    history: Throughput,
+    pauses: PauseHistory,
+    failures: Failures,
     due: Tick,
 }
 
@@ -34,8 +36,10 @@ impl Reporter {
             metrics,
             heartbeat: Heartbeat::new(Instant::now()),
             out: watch::Sender::default(),
-            throughput: Throughput::default(),
-            failures: RecentFailures::default(),
+            throughput: Throughput::new(Throughput::SHORT),
+            history: Throughput::new(Throughput::LONG),
+            pauses: PauseHistory::default(),
+            failures: Failures::default(),
             due: Tick::ZERO,
         }
     }
@@ -62,10 +66,10 @@ impl Reporter {
         self.due
     }
 
-    /// Pairs of an outcome's errors.
-    pub fn failed(&mut self, refusal: &Refusal, pairs: usize, now: Now) {
-        self.failures.note(refusal, pairs as u64, now);
-        self.metrics.pair_errors.of(super::label::ErrorLabel::of(&refusal.source)).add(pairs as u64);
+    /// Pairs of one job that its outcome calls not archived, for one cause.
+    pub fn failed(&mut self, sample: Sample, now: Now) {
+        self.metrics.pair_errors.of(super::label::ErrorLabel::of(&sample.refusal.source)).add(sample.pairs);
+        self.failures.note(sample, now);
     }
 
     /// Hands out a snapshot: when [`Reporter::due`] has come, and after a command that changed something.
@@ -73,12 +77,29 @@ impl Reporter {
         let done = Done {
             jobs: self.metrics.outcomes.sum(),
             pairs_archived: status.totals.pairs_archived,
+            pairs_failed: self.metrics.pair_errors.sum(),
             requests: status.totals.requests,
         };
-        self.throughput.note(done, now.tick);
-        let throughput = self.throughput.series(now.tick);
-        let failures = self.failures.read(now);
-        self.out.send_replace(Arc::new(Snapshot { at: now.wall, status, broker, draining, throughput, failures }));
+        let unanswered = Unanswered {
+            ready: broker.jobs_ready.unwrap_or_default(),
+            held: status.held.jobs as u64,
+            parked: broker.parked.iter().flatten().sum(),
+            unpublished: broker.unpublished,
+        };
+        self.throughput.note(done, unanswered, now.tick);
+        self.history.note(done, unanswered, now.tick);
+        self.pauses.note(&status, now.wall);
+        self.out.send_replace(Arc::new(Snapshot {
+            at: now.wall,
+            status,
+            broker,
+            draining,
+            throughput: self.throughput.series(now.tick),
+            history: self.history.series(now.tick),
+            pauses: self.pauses.read(),
+            failures: self.failures.read(now),
+            dead_letters: self.metrics.dead_letter_causes.read(),
+        }));
         self.due = now.tick + Self::PERIOD;
     }
 }
@@ -87,7 +108,7 @@ impl Reporter {
 mod tests {
     use super::*;
     use crate::contract::outcome::Status as OutcomeStatus;
-    use crate::contract::refusal::WorkerCategory;
+    use crate::contract::refusal::{Refusal, WorkerCategory};
     use jiff::Timestamp;
 
     #[test]
@@ -97,7 +118,8 @@ mod tests {
         let snapshots = reporter.snapshots();
         let now = Now { tick: Tick::from_micros(7_000_000), wall: Timestamp::UNIX_EPOCH };
         metrics.outcomes.of(OutcomeStatus::Failed).increment();
-        reporter.failed(&Refusal::worker(WorkerCategory::Expired, "late"), 3, now);
+        let refusal = Arc::new(Refusal::worker(WorkerCategory::Expired, "late"));
+        reporter.failed(Sample { at: now.wall, job_id: "j".into(), portal: None, pair: None, pairs: 3, refusal }, now);
         assert!(reporter.due() <= now.tick);
 
         reporter.publish(Status::default(), BrokerState::default(), true, now);
@@ -106,6 +128,7 @@ mod tests {
         assert!(snapshot.draining);
         assert_eq!(snapshot.failures[0].pairs, 3);
         assert_eq!(snapshot.throughput.jobs.last(), Some(&1));
+        assert_eq!(snapshot.history.pairs_failed.last(), Some(&3));
         assert_eq!(metrics.pair_errors.sum(), 3);
         assert_eq!(reporter.due(), now.tick + Reporter::PERIOD);
         reporter.beat();

@@ -1,4 +1,4 @@
-//! How much was done in each of the last intervals: the line that the live page draws.
+//! How much was done, and what waited, in each of the last intervals: the lines that the live page draws.
 
 use std::time::Duration;
 
@@ -13,55 +13,100 @@ pub struct Done {
     /// Jobs with an outcome.
     pub jobs: u64,
     pub pairs_archived: u64,
+    /// Pairs that outcomes called not archived.
+    pub pairs_failed: u64,
     pub requests: u64,
 }
 
-/// Fed with what was done so far, asked for what was done when.
+/// Jobs without an outcome, by where they are; what nobody can say is left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Unanswered {
+    pub ready: u64,
+    pub held: u64,
+    pub parked: u64,
+    pub unpublished: u64,
+}
+
+/// Fed with what was done so far and what waits, asked for what was when.
 #[derive(Debug)]
 pub struct Throughput {
+    interval: Duration,
     before: Done,
     jobs: Window,
     pairs_archived: Window,
+    pairs_failed: Window,
     requests: Window,
+    ready: Window,
+    held: Window,
+    parked: Window,
+    unpublished: Window,
 }
 
-/// Work done in each interval, oldest first; the last is still open.
+/// Work done in each interval, and jobs without an outcome at its end; oldest first, and the last is still open.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ThroughputSeries {
     pub interval_seconds: f64,
     pub jobs: Vec<u64>,
     pub pairs_archived: Vec<u64>,
+    pub pairs_failed: Vec<u64>,
     pub requests: Vec<u64>,
+    pub jobs_ready: Vec<u64>,
+    pub jobs_held: Vec<u64>,
+    pub jobs_parked: Vec<u64>,
+    pub jobs_unpublished: Vec<u64>,
 }
 
-const INTERVAL: Duration = Duration::from_secs(5);
-
-/// Ten minutes.
 const INTERVALS: usize = 120;
 
-impl Default for Throughput {
-    fn default() -> Self {
-        let window = || Window::new(INTERVAL, INTERVALS);
-        Self { before: Done::default(), jobs: window(), pairs_archived: window(), requests: window() }
-    }
-}
-
 impl Throughput {
-    pub fn note(&mut self, done: Done, now: Tick) {
-        let Done { jobs, pairs_archived, requests } = self.before;
+    /// The last ten minutes.
+    pub const SHORT: Duration = Duration::from_secs(5);
+
+    /// The last six hours.
+    pub const LONG: Duration = Duration::from_secs(180);
+
+    pub fn new(interval: Duration) -> Self {
+        let window = || Window::new(interval, INTERVALS);
+        Self {
+            interval,
+            before: Done::default(),
+            jobs: window(),
+            pairs_archived: window(),
+            pairs_failed: window(),
+            requests: window(),
+            ready: window(),
+            held: window(),
+            parked: window(),
+            unpublished: window(),
+        }
+    }
+
+    pub fn note(&mut self, done: Done, unanswered: Unanswered, now: Tick) {
+        let Done { jobs, pairs_archived, pairs_failed, requests } = self.before;
         self.jobs.add(done.jobs.saturating_sub(jobs), now);
         self.pairs_archived.add(done.pairs_archived.saturating_sub(pairs_archived), now);
+        self.pairs_failed.add(done.pairs_failed.saturating_sub(pairs_failed), now);
         self.requests.add(done.requests.saturating_sub(requests), now);
         self.before = done;
+        let Unanswered { ready, held, parked, unpublished } = unanswered;
+        self.ready.set(ready, now);
+        self.held.set(held, now);
+        self.parked.set(parked, now);
+        self.unpublished.set(unpublished, now);
     }
 
     pub fn series(&mut self, now: Tick) -> ThroughputSeries {
         ThroughputSeries {
-            interval_seconds: INTERVAL.as_secs_f64(),
+            interval_seconds: self.interval.as_secs_f64(),
             jobs: self.jobs.series(now),
             pairs_archived: self.pairs_archived.series(now),
+            pairs_failed: self.pairs_failed.series(now),
             requests: self.requests.series(now),
+            jobs_ready: self.ready.series(now),
+            jobs_held: self.held.series(now),
+            jobs_parked: self.parked.series(now),
+            jobs_unpublished: self.unpublished.series(now),
         }
     }
 }
@@ -71,15 +116,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_interval_has_what_was_done_in_it() {
-        let mut throughput = Throughput::default();
-        let done = |jobs, pairs_archived, requests| Done { jobs, pairs_archived, requests };
-        throughput.note(done(10, 100, 1), Tick::from_micros(1_000_000));
-        throughput.note(done(15, 150, 2), Tick::from_micros(6_000_000));
+    fn each_interval_has_what_was_done_in_it_and_what_waited_at_its_end() {
+        let mut throughput = Throughput::new(Throughput::SHORT);
+        let done = |jobs, pairs_archived, pairs_failed, requests| Done { jobs, pairs_archived, pairs_failed, requests };
+        let unanswered = |ready, parked| Unanswered { ready, parked, ..Unanswered::default() };
+        throughput.note(done(10, 100, 3, 1), unanswered(500, 0), Tick::from_micros(1_000_000));
+        throughput.note(done(12, 120, 3, 1), unanswered(400, 7), Tick::from_micros(4_000_000));
+        throughput.note(done(15, 150, 4, 2), unanswered(300, 9), Tick::from_micros(6_000_000));
         let series = throughput.series(Tick::from_micros(6_000_000));
+        let last = |series: &[u64]| [series[INTERVALS - 2], series[INTERVALS - 1]];
         assert_eq!(series.jobs.len(), INTERVALS);
-        assert_eq!(series.jobs[INTERVALS - 2..], [10, 5]);
-        assert_eq!(series.pairs_archived[INTERVALS - 2..], [100, 50]);
-        assert_eq!(series.requests[INTERVALS - 2..], [1, 1]);
+        assert_eq!((last(&series.jobs), last(&series.pairs_archived)), ([12, 3], [120, 30]));
+        assert_eq!((last(&series.pairs_failed), last(&series.requests)), ([3, 1], [1, 1]));
+        assert_eq!((last(&series.jobs_ready), last(&series.jobs_parked)), ([400, 300], [7, 9]));
     }
 }

@@ -1,4 +1,4 @@
-//! Counts over the last so many intervals.
+//! Counts and levels over the last so many intervals.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,6 +24,14 @@ impl Window {
         self.advance(now);
         if let Some(open) = self.counts.back_mut() {
             *open += amount;
+        }
+    }
+
+    /// For a number that rises and falls: what it is now stands for the open interval.
+    pub fn set(&mut self, level: u64, now: Tick) {
+        self.advance(now);
+        if let Some(open) = self.counts.back_mut() {
+            *open = level;
         }
     }
 

@@ -1,7 +1,9 @@
 //! Answers on their way to the broker: encoded off the loop, published in bulk, remembered.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::answer::{self, OutcomeWriter};
@@ -9,9 +11,10 @@ use super::delivery::Delivery;
 use super::recent::Recent;
 use super::seams::Departure;
 use crate::amqp::acknowledge::Settler;
-use crate::amqp::message::{Answer, Envelope};
+use crate::amqp::message::{Answer, Envelope, Properties};
 use crate::amqp::publisher::Publisher;
 use crate::amqp::route::Route;
+use crate::contract::message::{REJECT_CATEGORY, REJECT_MESSAGE};
 use crate::telemetry::metrics::Metrics;
 
 /// Takes departures until the loop and the intake are gone.
@@ -76,8 +79,24 @@ pub fn count(published: &[Answer], metrics: &Metrics) {
     for message in published.iter().flat_map(Answer::messages) {
         match (&message.envelope, message.route) {
             (Envelope::Outcome(outcome), _) => metrics.outcomes.of(outcome.status).increment(),
-            (Envelope::Copy(_), Route::DeadLetters) => metrics.dead_letters.increment(),
-            (Envelope::Copy(_), Route::Jobs | Route::Results | Route::Delay(_)) => {}
+            (Envelope::Copy(properties), Route::DeadLetters) => {
+                metrics.dead_letters.increment();
+                tell_dead_letter(properties, metrics);
+            }
+            (Envelope::Copy(_), Route::Delay(tier)) => metrics.jobs_parked.of(tier).increment(),
+            (Envelope::Copy(_), Route::Jobs | Route::Results) => {}
         }
+    }
+}
+
+/// One line for each cause in a while: a producer with a fault may send a thousand a second.
+fn tell_dead_letter(properties: &Properties, metrics: &Metrics) {
+    let category = properties.text_header(REJECT_CATEGORY).unwrap_or_default();
+    let message = properties.text_header(REJECT_MESSAGE).unwrap_or_default();
+    let id = properties.message_id().or_else(|| properties.correlation_id());
+    let causes = &metrics.dead_letter_causes;
+    if let Some(repeated) = causes.note(&category, &message, id, Timestamp::now(), Instant::now()) {
+        let (category, detail) = (&*category, &*message);
+        tracing::warn!(category, detail, message_id = id, repeated, "a message went to the dead letters");
     }
 }

@@ -191,7 +191,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
                 Command::RereadCredentials { account } => self.run_errand(Errand::RereadCredentials { account }),
                 Command::Settle(settled) => {
                     if let Some((_, delivery)) = self.held.remove(&settled.job) {
-                        self.watcher.settled(&settled, now);
+                        self.watcher.settled(&delivery, &settled, now);
                         self.outbox.push(Departure::Settled { delivery, settled, completed: now.wall });
                     }
                 }
@@ -353,7 +353,7 @@ mod tests {
         fn sent(&mut self, _: &ArchiveCall, _: &mut dyn Iterator<Item = &u32>) {}
         fn archived(&mut self, _: &ArchiveCall, _: &Reply, _: CallResult, _: Duration, _: Now) {}
         fn asked(&mut self, _: HttpResult, _: Duration) {}
-        fn settled(&mut self, _: &Settled, _: Now) {}
+        fn settled(&mut self, _: &u32, _: &Settled, _: Now) {}
         fn parked(&mut self, _: &Parked) {}
         fn notice(&mut self, _: &Notice) {}
         fn counted(&mut self, _: Counters, _: Status, _: bool, _: Now) {}

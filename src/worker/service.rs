@@ -17,6 +17,7 @@ use crate::admin::{self, AdminState, Endpoints, ListenFault};
 use crate::amqp::edges::{Edges, StartFault};
 use crate::config::{ApiVersion, JobsSettings, Settings, SettingsError};
 use crate::contract::job::JobLimits;
+use crate::telemetry::mend::Mends;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::reporter::Reporter;
 use crate::telemetry::traces::Traces;
@@ -56,6 +57,7 @@ const MAX_ARRIVALS: usize = 16;
 pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, StartError> {
     warn_of_version(settings.hubspot.api_version);
     let assembly = Assembly::new(settings, policy::in_broker(settings))?;
+    let mends = Mends::new(settings.hubspot.accounts()?);
     let metrics = Arc::new(Metrics::new(Timestamp::now()));
     let reporter = Reporter::new(Arc::clone(&metrics));
     let (traces, exporter) = Traces::open(settings, &metrics)?.unzip();
@@ -65,6 +67,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
         snapshots: snapshots.clone(),
         metrics: Arc::clone(&metrics),
         heartbeat: reporter.heartbeat(),
+        mends: mends.clone(),
         commands: orders_in,
         token: settings.admin.token()?,
     };
@@ -94,7 +97,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let departing = tokio::spawn(departures::run(departures, ready, Arc::clone(&publisher), settler));
     let remembering = tokio::spawn(departures::remember(Arc::clone(&publisher), recent, Arc::clone(&metrics)));
     let exporting = exporter.map(|exporter| tokio::spawn(exporter.run()));
-    let watcher = ServiceWatcher::new(assembly.portals.clone(), metrics, reporter, health, traces);
+    let watcher = ServiceWatcher::new(assembly.portals.clone(), mends, metrics, reporter, health, traces);
     let outside = Outside { arrivals, departures: departures_in, orders };
     let running = assembly.start(outside, watcher, stop.clone());
     let mut parts = Parts { running, taking_in, departing, remembering, publisher, closer, exporting, snapshots };

@@ -4,19 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::accounts::Portals;
+use super::answer::Identity;
 use super::delivery::Delivery;
 use crate::amqp::health::Health;
-use crate::contract::association::Removal;
+use crate::contract::association::{Pair, Removal};
 use crate::contract::ids::AccountIndex;
 use crate::contract::message::TRACE_CONTEXT;
-use crate::contract::outcome::Ending;
+use crate::contract::outcome::{Ending, PairError};
+use crate::contract::refusal::Refusal;
 use crate::engine::Counters;
 use crate::engine::clock::Now;
 use crate::engine::command::{ArchiveCall, CallResult, LaneId, Notice, Parked, Settled};
+use crate::engine::pause::Tier;
 use crate::engine::reply::{Headers, Reply};
 use crate::engine::status::Status;
+use crate::hubspot::wording::{self, Said};
+use crate::telemetry::failures::Sample;
 use crate::telemetry::label::{HttpResult, Label};
+use crate::telemetry::mend::Mends;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::parked::{ByTier, ParkedJobs};
 use crate::telemetry::repetition::Repetition;
 use crate::telemetry::reporter::Reporter;
 use crate::telemetry::snapshot::{BrokerCounts, BrokerState};
@@ -30,7 +37,7 @@ pub trait Watcher<D>: Send {
     fn sent(&mut self, call: &ArchiveCall, jobs: &mut dyn Iterator<Item = &D>);
     fn archived(&mut self, call: &ArchiveCall, reply: &Reply, result: CallResult, took: Duration, now: Now);
     fn asked(&mut self, result: HttpResult, took: Duration);
-    fn settled(&mut self, settled: &Settled, now: Now);
+    fn settled(&mut self, delivery: &D, settled: &Settled, now: Now);
     fn parked(&mut self, parked: &Parked);
     fn notice(&mut self, notice: &Notice);
     /// Once a second, and after an operator's wish.
@@ -44,9 +51,11 @@ pub const REPEAT_AFTER: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct ServiceWatcher {
     portals: Portals,
+    mends: Mends,
     metrics: Arc<Metrics>,
     reporter: Reporter,
     health: Arc<Health>,
+    parked: ParkedJobs,
     traces: Option<Traces>,
     troubles: Repetition<(AccountIndex, CallResult)>,
 }
@@ -54,12 +63,14 @@ pub struct ServiceWatcher {
 impl ServiceWatcher {
     pub fn new(
         portals: Portals,
+        mends: Mends,
         metrics: Arc<Metrics>,
         reporter: Reporter,
         health: Arc<Health>,
         traces: Option<Traces>,
     ) -> Self {
-        Self { portals, metrics, reporter, health, traces, troubles: Repetition::new(REPEAT_AFTER) }
+        let (parked, troubles) = (ParkedJobs::default(), Repetition::new(REPEAT_AFTER));
+        Self { portals, mends, metrics, reporter, health, parked, traces, troubles }
     }
 }
 
@@ -84,34 +95,43 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         self.metrics.ended(result, took);
     }
 
-    fn settled(&mut self, settled: &Settled, now: Now) {
+    fn settled(&mut self, delivery: &Box<Delivery>, settled: &Settled, now: Now) {
         let waited = now.wall.duration_since(settled.carried.received);
         self.metrics.job_duration.observe(Duration::try_from(waited).unwrap_or_default());
         match &settled.ending {
             Ending::Settled { num_pairs: _, errors } | Ending::Expired { errors } => {
                 for run in errors.chunk_by(|a, b| Arc::ptr_eq(&a.refusal, &b.refusal)) {
-                    if let Some(first) = run.first() {
-                        self.reporter.failed(&first.refusal, run.len(), now);
+                    if let Some(PairError { pair, refusal }) = run.first() {
+                        self.failed(delivery, Some(*pair), run.len(), refusal, now);
                     }
                 }
             }
-            Ending::Rejected(refusal) => self.reporter.failed(refusal, 1, now),
+            Ending::Rejected(refusal) => self.failed(delivery, None, 1, refusal, now),
         }
     }
 
-    fn parked(&mut self, parked: &Parked) {
-        self.metrics.jobs_parked.of(parked.tier).increment();
-    }
+    /// Counted when the broker has taken it.
+    fn parked(&mut self, _: &Parked) {}
 
     fn notice(&mut self, notice: &Notice) {
         self.metrics.noticed(notice);
-        log_notice(&self.portals, notice);
+        log_notice(&self.portals, &self.mends, notice);
     }
 
     fn counted(&mut self, counters: Counters, status: Status, draining: bool, now: Now) {
         self.metrics.follow(counters);
         self.reporter.beat();
-        self.reporter.publish(status, broker_state(&self.health), draining, now);
+        let confirmed = Tier::ALL.map(|tier| self.metrics.jobs_parked.of(tier).read());
+        let parked = self.parked.read(&self.health.depths, confirmed);
+        self.reporter.publish(status, broker_state(&self.health, parked), draining, now);
+    }
+}
+
+impl ServiceWatcher {
+    fn failed(&mut self, delivery: &Delivery, pair: Option<Pair>, pairs: usize, refusal: &Arc<Refusal>, now: Now) {
+        let Identity { job_id, portal, message_id: _ } = &delivery.identity;
+        let (job_id, portal, refusal) = (job_id.as_str().into(), *portal, Arc::clone(refusal));
+        self.reporter.failed(Sample { at: now.wall, job_id, portal, pair, pairs: pairs as u64, refusal }, now);
     }
 }
 
@@ -121,7 +141,7 @@ fn traced(delivery: &Delivery) -> TracedJob<'_> {
     TracedJob { job_id: identity.job_id.as_str(), message_id: properties.message_id(), traceparent, tracestate }
 }
 
-fn broker_state(health: &Health) -> BrokerState {
+fn broker_state(health: &Health, parked: ByTier) -> BrokerState {
     BrokerState {
         consuming: health.consuming.get(),
         publishing: health.publishing.get(),
@@ -131,6 +151,11 @@ fn broker_state(health: &Health) -> BrokerState {
         consuming_trouble: health.consuming_trouble.get(),
         publishing_trouble: health.publishing_trouble.get(),
         jobs_ready: health.jobs_ready.get(),
+        parked,
+        unpublished: health.unpublished.get(),
+        results_ready: health.depths.results.get(),
+        results_consumers: health.depths.results_consumers.get(),
+        dead_letters_ready: health.depths.dead_letters.get(),
         counts: BrokerCounts {
             reconnects: health.reconnects.get(),
             resubscriptions: health.resubscriptions.get(),
@@ -192,6 +217,7 @@ pub fn log_answer(
             "answered"
         );
     } else if let Some(repeated) = troubles.admit((call.lane.account, result), now.tick) {
+        let Said { category, detail } = wording::said(reply);
         tracing::warn!(
             portal_id,
             lane,
@@ -203,6 +229,8 @@ pub fn log_answer(
             millis,
             correlation_id,
             cf_ray,
+            category,
+            detail,
             repeated,
             "HubSpot did not archive a batch"
         );
@@ -210,14 +238,15 @@ pub fn log_answer(
 }
 
 /// What an operator may want to know, in words.
-pub fn log_notice(portals: &Portals, notice: &Notice) {
+pub fn log_notice(portals: &Portals, mends: &Mends, notice: &Notice) {
     let portal = |account: &AccountIndex| portals.portal(*account).map(|portal| portal.0.get());
     match notice {
         Notice::Paused { account, lane, kind, detail, until } => {
             let lane = lane.as_ref().map(lane_name);
             let resume_at = until.map(|until| until.to_string());
-            let (portal_id, kind) = (portal(account), kind.as_str());
-            tracing::warn!(portal_id, lane, kind, detail, resume_at, "paused");
+            let mend = mends.of(*kind, *account);
+            let (runbook, mend, portal_id, kind) = (mend.runbook(), mend.what, portal(account), kind.as_str());
+            tracing::warn!(portal_id, lane, kind, detail, mend, runbook, resume_at, "paused");
         }
         Notice::Resumed { account, lane, kind, lasted } => {
             let lane = lane.as_ref().map(lane_name);

@@ -9,8 +9,8 @@ use crate::contract::association::{Pair, RecordId, Removal};
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
 use crate::engine::command::{CallKey, CallResult, LaneId};
-use crate::engine::status::{AccountStatus, AccountTotalsStatus, DayStatus, RateStatus};
 use crate::engine::verdict::Transient;
+use crate::telemetry::snapshot::tests::account;
 
 #[test]
 fn the_promised_names_are_there_before_anything_happened() {
@@ -74,6 +74,10 @@ fn a_snapshot_shows_in_gauges() {
     snapshot.status.held.jobs = 12;
     snapshot.status.held.drain_seconds = Some(2.5);
     snapshot.broker.jobs_ready = Some(12);
+    snapshot.broker.parked = [Some(0), Some(0), Some(24), Some(0)];
+    snapshot.broker.unpublished = 7;
+    (snapshot.broker.results_ready, snapshot.broker.results_consumers) = (Some(3), Some(1));
+    snapshot.broker.publishing = true;
     snapshot.broker.blocked = true;
     snapshot.broker.counts.returned = 4;
     snapshot.status.paused_lanes.insert(PauseKind::MissingScopes, 2);
@@ -83,7 +87,10 @@ fn a_snapshot_shows_in_gauges() {
 
     for line in [
         "association_archiver_jobs_held 12",
-        "association_archiver_drain_seconds 5",
+        r#"association_archiver_parked_jobs{tier="10m"} 24"#,
+        "association_archiver_unpublished_jobs 7",
+        "association_archiver_results_ready 3",
+        "association_archiver_results_consumers 1",
         "association_archiver_broker_blocked 1",
         "association_archiver_messages_returned_total 4",
         r#"association_archiver_paused_lanes{kind="missing_scopes"} 2"#,
@@ -95,7 +102,12 @@ fn a_snapshot_shows_in_gauges() {
     ] {
         assert!(page.lines().any(|found| found == line), "{line} in\n{page}");
     }
-    assert!(!page.contains("account_day_requests_left{"), "nobody said");
+    for nobody_said in ["account_day_requests_left{", "dead_letters_ready ", "drain_seconds "] {
+        assert!(!page.contains(&format!("\nassociation_archiver_{nobody_said}")), "{nobody_said}");
+    }
+    snapshot.broker.blocked = false;
+    let page = Metrics::new(Timestamp::UNIX_EPOCH).render(&snapshot);
+    assert!(page.contains("\nassociation_archiver_drain_seconds 10\n"), "hand, queue and delay queue: {page}");
 }
 
 #[test]
@@ -129,28 +141,4 @@ fn call(sealed: Sealed, failures: u32) -> ArchiveCall {
     };
     let pairs = Arc::new([Pair { from: id(1), to: id(2) }, Pair { from: id(1), to: id(3) }]);
     ArchiveCall { call: CallKey::default(), lane, pairs, sealed, failures }
-}
-
-fn account(index: u32, portal_id: Option<u64>) -> AccountStatus {
-    AccountStatus {
-        index,
-        portal_id,
-        pause: None,
-        rate: RateStatus {
-            requests: 100,
-            interval_seconds: 10.0,
-            configured_requests: 100,
-            configured_interval_seconds: 10.0,
-            used: 25,
-        },
-        in_flight: 0,
-        max_in_flight: 16,
-        day: DayStatus { used: 0, left: None },
-        totals: AccountTotalsStatus::default(),
-        held_jobs: 0,
-        held_pairs: 0,
-        lanes: 0,
-        paused_lanes: 0,
-        drain_seconds: Some(0.0),
-    }
 }

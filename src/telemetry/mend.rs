@@ -1,0 +1,210 @@
+//! What to do about a standstill: one sentence that names the file, the setting or the right, and where the runbook has
+//! more. The same words stand on the page, in `/status` and `/readyz`, and in the log.
+
+use std::sync::Arc;
+
+use crate::config::{AccountSettings, Credentials};
+use crate::contract::ids::AccountIndex;
+use crate::engine::pause::PauseKind;
+
+/// The runbook's page. Its sections are [`Mend::section`]; a test holds them against the document.
+pub const RUNBOOK: &str = "https://github.com/association-archiver/association-archiver/blob/main/docs/operating.md";
+
+/// What to do, and where to read on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mend {
+    pub what: String,
+    /// The anchor of a section of [`RUNBOOK`].
+    pub section: &'static str,
+}
+
+impl Mend {
+    pub fn runbook(&self) -> String {
+        format!("{RUNBOOK}#{}", self.section)
+    }
+}
+
+/// Knows of each account where its token comes from; cheap to clone. By default it knows of none, and names the settings
+/// in general.
+#[derive(Clone, Default, Debug)]
+pub struct Mends(Arc<[Place]>);
+
+/// Where an account's credentials come from: no secret, only its place.
+#[derive(Clone, Debug)]
+struct Place {
+    /// As the commands and the endpoints name it.
+    name: String,
+    token: TokenPlace,
+}
+
+#[derive(Clone, Debug)]
+enum TokenPlace {
+    /// `the file "/run/secrets/token" (hubspot.access_token_file)`: read again when it changes.
+    File(String),
+    /// `hubspot.access_token`: read at the start.
+    Setting(String),
+    /// The refresh token's file or setting.
+    OAuth(String),
+    Unknown,
+}
+
+impl Mends {
+    /// `accounts` in the order of the settings.
+    pub fn new(accounts: &[AccountSettings]) -> Self {
+        Self(accounts.iter().zip(0..).map(|(account, index)| Place::of(account, index)).collect())
+    }
+
+    /// The mend for a pause of this account, or of one of its lanes.
+    pub fn of(&self, kind: PauseKind, account: AccountIndex) -> Mend {
+        let general = Place { name: account.0.to_string(), token: TokenPlace::Unknown };
+        let place = self.0.get(account.0 as usize).unwrap_or(&general);
+        Mend { what: place.what(kind), section: section(kind) }
+    }
+}
+
+impl Place {
+    fn of(account: &AccountSettings, index: u32) -> Self {
+        let name = account.portal_id.map_or_else(|| index.to_string(), |portal| portal.0.to_string());
+        let token = match &account.credentials {
+            Credentials::AccessToken(source) if source.path().is_some() => TokenPlace::File(source.place()),
+            Credentials::AccessToken(source) => TokenPlace::Setting(source.place()),
+            Credentials::OAuth(oauth) => TokenPlace::OAuth(oauth.refresh_token.place()),
+        };
+        Self { name, token }
+    }
+
+    fn what(&self, kind: PauseKind) -> String {
+        match kind {
+            PauseKind::Unauthorized => self.new_token(),
+            PauseKind::RefreshRefused => self.install_again(),
+            PauseKind::PortalMismatch => format!(
+                "Correct portal_id in the settings of this account, or: {}",
+                lower_first(&self.new_token())
+            ),
+            PauseKind::MissingScopes => match &self.token {
+                TokenPlace::OAuth(_) => {
+                    "Add the scopes that HubSpot names to the OAuth app, and install the app again in this account. The \
+                     worker tries again by itself."
+                        .to_owned()
+                }
+                TokenPlace::File(_) | TokenPlace::Setting(_) | TokenPlace::Unknown => {
+                    "Add the scopes that HubSpot names to the private app, in HubSpot under Settings, Integrations, \
+                     Private Apps. The token stays the same; the worker tries again by itself."
+                        .to_owned()
+                }
+            },
+            PauseKind::Forbidden => "Ask the administrator of the HubSpot account for the right that HubSpot names. The \
+                                     worker tries again by itself."
+                .to_owned(),
+            PauseKind::WrongPath => "Check hubspot.base_url and hubspot.api_version, and whether the object types of the \
+                                     lane exist in this account; then restart the worker."
+                .to_owned(),
+            PauseKind::Outage => "Nothing, if HubSpot is down (status.hubspot.com): the worker tries again by itself. Is \
+                                  it only here? Check name lookup, proxy and firewall, and hubspot.ca_file."
+                .to_owned(),
+            PauseKind::DaySpent => "Nothing: it goes on at the account's midnight. To leave some of the day to other \
+                                    apps, set rate_limit.daily."
+                .to_owned(),
+            PauseKind::Throttled | PauseKind::PortalMoving => {
+                "Nothing: it goes on by itself at the time that HubSpot named.".to_owned()
+            }
+            PauseKind::Operator => format!(
+                "Resume it here, or with `association-archiver resume {}`. If `paused = true` is set for it, take that \
+                 out of the settings as well.",
+                self.name
+            ),
+        }
+    }
+
+    fn new_token(&self) -> String {
+        match &self.token {
+            TokenPlace::File(place) => {
+                format!("Put a valid token of this account into {place}; no restart is needed.")
+            }
+            TokenPlace::Setting(place) => {
+                format!("Set {place} to a valid token of this account, and restart the worker.")
+            }
+            TokenPlace::OAuth(_) => self.install_again(),
+            TokenPlace::Unknown => {
+                "Set access_token, or the file of access_token_file, to a valid token of this account.".to_owned()
+            }
+        }
+    }
+
+    fn install_again(&self) -> String {
+        let place = match &self.token {
+            TokenPlace::OAuth(place) | TokenPlace::File(place) | TokenPlace::Setting(place) => place,
+            TokenPlace::Unknown => "oauth.refresh_token",
+        };
+        format!("Install the OAuth app again in this account, and put the new refresh token into {place}.")
+    }
+}
+
+fn lower_first(sentence: &str) -> String {
+    let mut characters = sentence.chars();
+    characters.next().map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
+}
+
+/// Where [`RUNBOOK`] says more.
+fn section(kind: PauseKind) -> &'static str {
+    match kind {
+        PauseKind::Unauthorized
+        | PauseKind::RefreshRefused
+        | PauseKind::PortalMismatch
+        | PauseKind::MissingScopes
+        | PauseKind::Forbidden
+        | PauseKind::WrongPath
+        | PauseKind::PortalMoving => "an-account-or-lane-stands-still",
+        PauseKind::Outage => "hubspot-does-not-answer",
+        PauseKind::DaySpent => "the-day-budget-is-nearly-spent",
+        PauseKind::Throttled => "too-many-429s",
+        PauseKind::Operator => "an-account-is-paused-by-hand",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::config::Settings;
+
+    #[test]
+    fn the_mend_names_the_place_of_the_token_and_never_the_token() {
+        let toml = r#"
+            [[hubspot.accounts]]
+            portal_id = 4711
+            access_token_file = "/run/secrets/token-of-4711"
+            [[hubspot.accounts]]
+            portal_id = 815
+            access_token = "pat-na1-secret"
+            [[hubspot.accounts]]
+            portal_id = 99
+            oauth = { client_id = "c", client_secret = "s3cret", refresh_token_file = "/var/lib/refresh" }
+        "#;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), toml).unwrap();
+        let settings = Settings::load(Some(file.path())).unwrap();
+        let mends = Mends::new(settings.hubspot.accounts().unwrap());
+        let what = |kind, account| mends.of(kind, AccountIndex(account)).what;
+
+        assert_eq!(
+            what(PauseKind::Unauthorized, 0),
+            "Put a valid token of this account into the file \"/run/secrets/token-of-4711\" \
+             (hubspot.accounts[0].access_token_file); no restart is needed."
+        );
+        assert_eq!(
+            what(PauseKind::Unauthorized, 1),
+            "Set hubspot.accounts[1].access_token to a valid token of this account, and restart the worker."
+        );
+        assert!(what(PauseKind::RefreshRefused, 2).contains("into the file \"/var/lib/refresh\" (hubspot.accounts[2].oauth"));
+        assert!(what(PauseKind::Operator, 1).contains("association-archiver resume 815"));
+        for kind in PauseKind::ALL {
+            for account in 0..4 {
+                let Mend { what, section } = mends.of(kind, AccountIndex(account));
+                assert!(what.ends_with('.') && !what.contains("secret\"") && !what.contains("pat-na1"), "{what}");
+                assert!(!section.is_empty());
+            }
+        }
+    }
+}
