@@ -111,11 +111,15 @@ impl Failures {
 
     fn entry(&mut self, source: &'static str, category: &str, now: Now) -> &mut Entry {
         let known = self.place(source, category).is_some();
-        if !known && self.0.len() >= Self::MAX_CATEGORIES {
+        if !known && !self.has_room() {
             self.make_room(now);
         }
-        let has_room = known || self.0.len() < Self::MAX_CATEGORIES;
+        let has_room = known || self.has_room();
         self.entry_named(source, if has_room { category } else { Self::FURTHER }, now)
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.iter().filter(|entry| &*entry.category != Self::FURTHER).count() < Self::MAX_CATEGORIES
     }
 
     /// The category that has been quiet for longest is counted with the further ones from now on.
