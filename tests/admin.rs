@@ -28,18 +28,18 @@ use association_archiver::telemetry::heartbeat::Heartbeat;
 use association_archiver::telemetry::mend::Mends;
 use association_archiver::telemetry::metrics::{Metrics, documented_metrics};
 use association_archiver::telemetry::snapshot::{BrokerState, Snapshot};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use smallvec::smallvec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+#[path = "admin/page.rs"]
+mod page;
 
 const TOKEN: &str = "letmein-0123456789";
 
@@ -297,29 +297,6 @@ async fn every_answer_guards_itself() {
 }
 
 #[tokio::test]
-async fn the_page_runs_its_own_script_and_nothing_else() {
-    let worker = Worker::start(None).await;
-    let answer = worker.get("/").await;
-    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
-    let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
-    let page = answer.text().await.unwrap();
-    for (directive, begin, end) in [("script-src", "<script>", "</script>"), ("style-src", "<style>", "</style>")] {
-        assert_eq!(page.matches(begin).count(), 1);
-        let text = page.split_once(begin).unwrap().1.split_once(end).unwrap().0;
-        let hash = STANDARD.encode(Sha256::digest(text));
-        assert!(policy.contains(&format!("{directive} 'sha256-{hash}'")), "{directive} in {policy}");
-    }
-    assert!(policy.contains("connect-src 'self'") && !policy.contains("unsafe"), "{policy}");
-    for outside in ["http:", "https:", "//cdn", "@import", "url(", " src=", "<link", "<iframe", "data:"] {
-        assert!(!page.contains(outside), "{outside} in the page");
-    }
-    for unescaped in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", " style="]
-    {
-        assert!(!page.contains(unescaped), "{unescaped} in the page");
-    }
-}
-
-#[tokio::test]
 async fn the_metrics_are_what_prometheus_reads() {
     let worker = Worker::start(None).await;
     let mut engine = engine();
@@ -357,72 +334,6 @@ async fn promtool_has_nothing_to_say() {
     let output = promtool.wait_with_output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.is_empty(), "{said}");
-}
-
-/// Chromium comes with Debian's package of that name, which `make test` installs.
-#[tokio::test]
-async fn the_page_shows_a_pause_in_a_real_browser() {
-    let worker = Worker::start(None).await;
-    let mut engine = engine();
-    engine.admit(job(0, "contacts", "companies", 1), now());
-    let broker = BrokerState { consuming: true, publishing: true, ..BrokerState::default() };
-    worker.show(&engine, broker.clone(), false);
-    let (asked, changed) = (CancellationToken::new(), CancellationToken::new());
-    let relay = relay(worker.address, asked.clone(), changed.clone()).await;
-    let profile = tempfile::tempdir().unwrap();
-    let browser = tokio::process::Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--no-first-run"])
-        // It would else speak to its maker.
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"])
-        .args(["--virtual-time-budget=10000", "--dump-dom"])
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("http://{relay}/"))
-        .kill_on_drop(true)
-        .output();
-    let browser = tokio::spawn(timeout(Duration::from_secs(60), browser));
-    timeout(Duration::from_secs(60), asked.cancelled()).await.expect("the page asks for the status");
-    engine.pause(AccountIndex(1), now());
-    let trouble = Some("<img src=x onerror=alert(1)>".to_owned());
-    worker.show(&engine, BrokerState { consuming: false, consuming_trouble: trouble, ..broker }, false);
-    changed.cancel();
-
-    let output = browser.await.unwrap().expect("the browser ends").expect("chromium runs: deploy/install.sh chromium");
-
-    let (page, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(page.contains(">not ready</span>"), "{page}");
-    assert!(page.contains("<strong>portal 815</strong>") && page.contains("until an operator resumes it"), "{page}");
-    assert!(page.contains("contacts → companies"), "{page}");
-    assert!(page.contains("&lt;img src=x") && !page.contains("<img"), "{page}");
-    assert!(!log.contains("CONSOLE"), "{log}");
-}
-
-/// Passes requests on, tells when the status was asked for first, and holds the next such question until `changed`.
-async fn relay(to: SocketAddr, asked: CancellationToken, changed: CancellationToken) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let (mut client, _) = listener.accept().await.unwrap();
-            let (asked, changed) = (asked.clone(), changed.clone());
-            tokio::spawn(async move {
-                let mut head = [0; 11];
-                if client.read_exact(&mut head).await.is_err() {
-                    return;
-                }
-                let asks_status = head == *b"GET /status";
-                if asks_status && asked.is_cancelled() {
-                    changed.cancelled().await;
-                }
-                let mut server = TcpStream::connect(to).await.unwrap();
-                server.write_all(&head).await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-                if asks_status {
-                    asked.cancel();
-                }
-            });
-        }
-    });
-    address
 }
 
 /// Three times as many silent clients as there are connections: each is cut off, and a probe need not wait for that.

@@ -3,6 +3,7 @@
 //! - [`broker`], [`cluster`]: private RabbitMQ nodes that can be killed, frozen and restarted
 //! - [`client`] (with `publish` and `collect`), [`message`]: the test's own side of the queues
 //! - [`worker`], [`simulator`], [`process`]: the built programs as child processes
+//! - [`browser`]: a page in a real browser, at any size
 //! - [`raw`]: messages that no AMQP library would write
 //! - [`relay`]: a TCP line that can be slowed, cut and silenced
 //! - [`job`], [`outcome`], [`tally`]: jobs written, outcomes read, and the account of a whole run
@@ -10,6 +11,7 @@
 //! - [`keeper`]: why nothing stays behind, however a test ends
 
 pub mod broker;
+pub mod browser;
 pub mod client;
 pub mod cluster;
 mod collect;
@@ -31,6 +33,7 @@ pub mod tally;
 pub mod worker;
 
 pub use broker::{Broker, ChannelUse, Options, Rights, Vhost};
+pub use browser::{Browser, Scheme};
 pub use client::Client;
 pub use cluster::Cluster;
 pub use collect::Until;

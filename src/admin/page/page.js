@@ -1,0 +1,461 @@
+"use strict";
+const EVERY = 2000, PATIENCE = 5000, FIRST_ROWS = 10, MOST_CARDS = 100;
+const byId = (id) => document.getElementById(id);
+const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const known = (value) => value !== null && value !== undefined;
+const count = (value) => (!known(value) ? "–" : value < 1e6 ? number.format(value) : short.format(value));
+const bytes = (value) => number.format(value / 1048576) + " MiB";
+const between = (from, to) => (Date.parse(to) - Date.parse(from)) / 1000;
+const sum = (values) => values.reduce((all, value) => all + value, 0);
+
+function span(seconds) {
+  if (!known(seconds)) return "–";
+  if (seconds < 10) return number.format(Math.max(0, seconds)) + " s";
+  const s = Math.round(seconds);
+  if (s < 60) return s + " s";
+  if (s < 3600) return Math.floor(s / 60) + " min " + (s % 60 ? (s % 60) + " s" : "");
+  if (s < 86400) return Math.floor(s / 3600) + " h " + Math.floor((s % 3600) / 60) + " min";
+  return Math.floor(s / 86400) + " d " + Math.floor((s % 86400) / 3600) + " h";
+}
+
+/* Text goes in as text only: nothing from outside is ever taken for HTML. */
+function make(tag, kind, ...children) {
+  const node = document.createElement(tag);
+  if (kind) node.className = kind;
+  node.append(...children.filter(known).map((child) => (child instanceof Node ? child : String(child))));
+  return node;
+}
+
+function draw(tag, attributes, text) {
+  const node = document.createElementNS(byId("canvas").namespaceURI, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (known(text)) node.textContent = text;
+  return node;
+}
+
+function link(words, address) {
+  const node = make("a", "small", words);
+  node.href = address;
+  node.rel = "noreferrer";
+  node.target = "_blank";
+  return node;
+}
+
+/* An id may be longer than any line: it is cut on the screen and whole when pointed at. */
+function id(text) {
+  const node = make("span", "id", text);
+  node.title = text;
+  return node;
+}
+
+const accountName = (portalId, index) => (known(portalId) ? "portal " + portalId : "account " + index);
+const accountPath = (portalId, index) => "accounts/" + (known(portalId) ? portalId : index);
+const kindWords = (kind) => kind.replaceAll("_", " ");
+
+/* Lists that were opened with "all" stay open. */
+const opened = new Set();
+function shortened(name, rows, most) {
+  const all = opened.has(name), shown = rows.slice(0, all ? most : FIRST_ROWS);
+  if (rows.length <= FIRST_ROWS) return [shown, null];
+  const button = make("button", "more", all ? "only the first " + FIRST_ROWS : "all " + count(rows.length));
+  button.addEventListener("click", () => {
+    if (all) opened.delete(name); else opened.add(name);
+    if (latest) show(latest);
+  });
+  return [shown, button];
+}
+
+/* columns: [heading, cell of a row, kind]; a cell is text, an element, or null where there is nothing to say. */
+function table(name, columns, rows, none, leftOut) {
+  const place = byId(name).querySelector(":scope > div:last-child");
+  if (rows.length === 0) return place.replaceChildren(make("p", "soft", none));
+  const [shown, more] = shortened(name, rows, rows.length);
+  const head = make("tr"), body = make("tbody");
+  for (const [heading, , kind] of columns) head.append(make("th", kind, heading));
+  for (const row of shown) {
+    const line = make("tr");
+    for (const [heading, read, kind] of columns) {
+      const value = read(row), cell = make("td", [kind, known(value) ? "" : "empty"].join(" ").trim());
+      cell.append(value instanceof Element ? value : make("span", "text", value));
+      cell.dataset.label = heading;
+      line.append(cell);
+    }
+    body.append(line);
+  }
+  const whole = make("div", "table", make("table", null, make("thead", null, head), body));
+  place.replaceChildren(whole);
+  if (more) place.append(more);
+  if (leftOut > 0) place.append(make("p", "soft small", "and " + count(leftOut) + " more"));
+}
+
+/* Trouble first. */
+
+function until(pause, now) {
+  if (pause.resumeAt) return "goes on in " + span(Math.max(0, between(now, pause.resumeAt)));
+  if (pause.probeAt) return "next try in " + span(Math.max(0, between(now, pause.probeAt)));
+  return "until an operator resumes it";
+}
+
+function pauseCard(pause, now) {
+  const name = accountName(pause.portalId, pause.account), [from, to] = (pause.lane ?? "").split("/");
+  const subject = pause.lane ? name + ", " + from + " → " + to : name;
+  const path = accountPath(pause.portalId, pause.account) + (pause.lane ? "/lanes/" + from + "/" + to : "");
+  const resume = make("button", null, pause.kind === "operator" ? "Resume" : "Try now");
+  resume.addEventListener("click", () => ask(path, subject, "resume"));
+  return make("article", "card" + (pause.lane ? "" : " bad"),
+    make("div", "bar", make("h3", null, make("strong", null, subject), " stands still: ", make("span", "warn", kindWords(pause.kind))),
+      make("span", "soft small", "for " + span(between(pause.since, now)) + ", " + until(pause, now))),
+    pause.detail ? make("p", "text", pause.detail) : null,
+    make("p", "text", make("strong", null, "What to do: "), pause.mend),
+    make("div", "foot", resume, link("Runbook", pause.runbook)));
+}
+
+const SECTIONS = [
+  [/^the worker hangs/, "the-worker-is-down"], [/^no jobs come in/, "no-jobs-are-taken"],
+  [/^no outcomes can go out|alarm/, "outcomes-cannot-be-published"], [/^messages wait/, "the-broker-refuses-messages"],
+];
+
+function sentenceCard(words, kind, runbook) {
+  const found = SECTIONS.find(([pattern]) => pattern.test(words));
+  const sentence = words.charAt(0).toUpperCase() + words.slice(1) + ".";
+  return make("article", "card " + kind, make("p", "text", sentence), found ? make("div", "foot", link("Runbook", runbook + "#" + found[1])) : null);
+}
+
+function trouble(s) {
+  const cards = s.reasons.map((reason) => sentenceCard(reason, "bad", s.runbook));
+  cards.push(...s.warnings.map((warning) => sentenceCard(warning, "warning", s.runbook)));
+  const [shown, more] = shortened("trouble", s.paused, s.paused.length);
+  cards.push(...shown.map((pause) => pauseCard(pause, s.at)));
+  if (more) cards.push(make("div", null, more));
+  if (s.pausedLeftOut > 0) cards.push(make("p", "soft small", "and " + count(s.pausedLeftOut) + " more that stand still"));
+  if (s.broker.resultsConsumers === 0 && s.broker.resultsReady > 0) {
+    const words = "Nobody is subscribed to the results queue; " + count(s.broker.resultsReady) + " outcomes wait there.";
+    cards.push(make("article", "card note", make("p", "text", words), make("div", "foot", link("Runbook", s.runbook + "#nobody-reads-the-results"))));
+  }
+  byId("trouble").hidden = cards.length === 0;
+  byId("trouble").replaceChildren(...cards);
+}
+
+/* Where all jobs are: what is done on the left, what is to come on the right. */
+
+function places(s) {
+  const o = s.jobs.outcomes, b = s.backlog;
+  const tiers = Object.entries(s.broker.parked).filter(([, jobs]) => jobs > 0).map(([tier, jobs]) => tier + "\u00a0" + count(jobs));
+  return [
+    ["archived", o.ARCHIVED, "archived", "since the start"],
+    ["failed", o.PARTIAL + o.FAILED, "failed", count(o.PARTIAL) + " of them in part"],
+    ["ended", o.EXPIRED + o.REJECTED, "not tried", count(o.EXPIRED) + " expired, " + count(o.REJECTED) + " rejected"],
+    ["unpublished", b.jobsUnpublished, "unpublished", "answers on their way"],
+    ["held", b.jobsHeld, "in hand", count(b.pairsHeld) + " pairs, " + bytes(b.bytesHeld)],
+    ["ready", b.jobsReady, "waiting", "in the jobs queue"],
+    ["parked", b.jobsParked, "parked", tiers.length ? tiers.join(" · ") : "in the delay queues"],
+  ];
+}
+
+function jobs(s) {
+  const all = places(s);
+  byId("flow").replaceChildren(...all.filter(([, value]) => value > 0).map(([name, value]) => {
+    const part = make("i", "f-" + name);
+    part.style.flexGrow = String(value);
+    return part;
+  }));
+  byId("flow").setAttribute("aria-label", all.map(([, value, words]) => words + " " + count(value)).join(", "));
+  byId("places").replaceChildren(...all.map(([name, value, words, more]) => {
+    return make("div", "tile", make("b", null, count(value)), make("span", "name f-" + name, words), make("span", null, more));
+  }));
+  const figures = [
+    [span(s.backlog.drainSeconds), "until all is answered, at best"],
+    [count(s.totals.pairsArchived), "pairs archived"],
+    [count(s.totals.requests), "requests, " + count(s.totals.throttled) + " throttled (429)"],
+    [count(s.requests.inFlight) + " / " + count(s.requests.maxInFlight), "requests in flight"],
+  ];
+  byId("figures").replaceChildren(...figures.map(([value, words]) => make("div", "tile", make("b", null, value), make("span", null, words))));
+}
+
+/* Charts. */
+
+const RANGES = [["10 min", "throughput", 120], ["6 h", "history", 3600]];
+const LEFT = 46, RIGHT = 6, TOP = 8, BOTTOM = 20, HEIGHT = 150;
+
+function nice(value) {
+  if (value <= 0) return 1;
+  const power = 10 ** Math.floor(Math.log10(value)), step = [1, 2, 5, 10].find((factor) => factor * power >= value);
+  return step * power;
+}
+
+const clock = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
+/* Where a moment lies on the x axis, and the moments that are worth a label. */
+function axis(s, series, every, width) {
+  const end = Date.parse(s.at), length = series.jobs.length * series.intervalSeconds * 1000, begin = end - length;
+  const x = (time) => LEFT + ((width - LEFT - RIGHT) * (time - begin)) / length;
+  const ticks = [];
+  for (let time = Math.ceil(begin / (every * 1000)) * every * 1000; time <= end; time += every * 1000) ticks.push(time);
+  return { begin, end, x, ticks: ticks.filter((time) => x(time) > LEFT + 14 && x(time) < width - RIGHT - 14) };
+}
+
+function timeLabels(svg, { x, ticks }, height) {
+  for (const time of ticks) svg.append(draw("text", { x: x(time), y: height - 4, "text-anchor": "middle" }, clock.format(time)));
+}
+
+/* layers: [class, values]; drawn one above the other as areas, or a single one as bars. */
+function chart(name, s, title, now, layers, unit, bars) {
+  const [, key, every] = RANGES[range], series = s[key], figure = byId(name), place = figure.querySelector("div");
+  figure.querySelector("figcaption").replaceChildren(make("b", null, title), make("span", null, now));
+  const width = Math.max(200, place.clientWidth), bottom = HEIGHT - BOTTOM, time = axis(s, series, every, width);
+  const length = layers[0][1].length, started = Date.parse(s.startedAt);
+  const at = (i) => time.begin + ((i + .5) * (time.end - time.begin)) / length;
+  const first = Math.max(0, layers[0][1].findIndex((_, i) => at(i) + series.intervalSeconds * 500 >= started));
+  const peak = nice(Math.max(...layers[0][1].map((_, i) => sum(layers.map(([, values]) => values[i])))));
+  const y = (value) => bottom - ((bottom - TOP) * value) / peak;
+  const svg = draw("svg", { width, height: HEIGHT, role: "img", "aria-label": title + ": " + now });
+  for (const value of [0, peak / 2, peak]) {
+    svg.append(draw("line", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value), class: "grid" }));
+    svg.append(draw("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, short.format(value) + (value > 0 ? unit : "")));
+  }
+  timeLabels(svg, time, HEIGHT);
+  let below = new Array(length).fill(0);
+  for (const [kind, values] of layers) {
+    const above = below.map((value, i) => value + values[i]);
+    const line = (edge) => edge.map((value, i) => time.x(at(i)).toFixed(1) + " " + y(value).toFixed(1)).slice(first);
+    if (bars) {
+      const wide = Math.max(1, (time.x(at(1)) - time.x(at(0))) * .8);
+      values.forEach((value, i) => {
+        if (value > 0) svg.append(draw("rect", { class: kind, x: time.x(at(i)) - wide / 2, width: wide, y: y(value), height: bottom - y(value) }));
+      });
+    } else if (values.some((value) => value > 0)) {
+      svg.append(draw("path", { class: kind, d: "M" + [...line(above), ...line(below).reverse()].join("L") + "Z" }));
+    }
+    below = above;
+  }
+  place.replaceChildren(svg);
+}
+
+function overTime(s) {
+  const series = s[RANGES[range][1]], rate = (values) => values.map((value) => value / series.intervalSeconds);
+  byId("ranges").replaceChildren(...RANGES.map(([words], i) => {
+    const button = make("button", null, words);
+    button.setAttribute("aria-pressed", String(i === range));
+    button.addEventListener("click", () => { range = i; if (latest) show(latest); });
+    return button;
+  }));
+  const b = s.backlog, unanswered = sum([b.jobsReady, b.jobsHeld, b.jobsParked, b.jobsUnpublished].map((jobs) => jobs ?? 0));
+  chart("backlog", s, "Jobs without an outcome", count(unanswered) + " now", [
+    ["f-held", series.jobsHeld], ["f-unpublished", series.jobsUnpublished], ["f-ready", series.jobsReady], ["f-parked", series.jobsParked],
+  ], "", false);
+  const lately = (values) => rate(values).slice(0, -1).at(-1) ?? 0;
+  chart("archived", s, "Pairs archived a second", count(lately(series.pairsArchived)) + "/s lately",
+    [["f-archived", settled(rate(series.pairsArchived))]], "/s", false);
+  chart("failed", s, "Pairs not archived", count(sum(series.pairsFailed)) + " in " + RANGES[range][0],
+    [["f-failed", series.pairsFailed]], "", true);
+  pauses(s, series);
+}
+
+/* The last interval is still open: until it ends it is taken to be like the one before. */
+const settled = (values) => [...values.slice(0, -1), values.at(-2) ?? 0];
+
+const PAUSE_KINDS = { operator: "f-ended", day_spent: "f-ready", throttled: "f-ready", portal_moving: "f-ready", outage: "f-unpublished" };
+
+function pauses(s, series) {
+  const [words, , every] = RANGES[range], figure = byId("pauses"), place = figure.querySelector("div");
+  const width = Math.max(200, place.clientWidth), time = axis(s, series, every, width);
+  const spans = s.pauses.filter((pause) => !pause.ended || Date.parse(pause.ended) >= time.begin);
+  const tracks = new Map();
+  for (const pause of spans) {
+    const name = accountName(pause.portalId, pause.account) + (pause.lane ? ", " + pause.lane.replace("/", " → ") : "");
+    tracks.set(name, [...(tracks.get(name) ?? []), pause]);
+  }
+  const shown = [...tracks].slice(0, FIRST_ROWS), kinds = [...new Set(spans.map((pause) => kindWords(pause.kind)))];
+  figure.querySelector("figcaption").replaceChildren(make("b", null, "Standstills"),
+    make("span", null, spans.length ? kinds.join(", ") : "none in the last " + words));
+  if (shown.length === 0) return place.replaceChildren();
+  const row = 34, height = shown.length * row + BOTTOM, svg = draw("svg", { width, height, role: "img", "aria-label": "Standstills" });
+  shown.forEach(([name, of], i) => {
+    svg.append(draw("text", { x: LEFT, y: i * row + 14 }, name));
+    svg.append(draw("line", { x1: LEFT, x2: width - RIGHT, y1: i * row + 24, y2: i * row + 24, class: "grid" }));
+    for (const pause of of) {
+      const from = Math.max(time.begin, Date.parse(pause.since)), to = pause.ended ? Date.parse(pause.ended) : time.end;
+      const bar = draw("rect", { x: time.x(from), y: i * row + 19, height: 10, rx: 2, width: Math.max(2, time.x(to) - time.x(from)), class: PAUSE_KINDS[pause.kind] ?? "f-failed" });
+      bar.append(draw("title", {}, kindWords(pause.kind) + ", " + span((to - Date.parse(pause.since)) / 1000)));
+      svg.append(bar);
+    }
+  });
+  timeLabels(svg, time, height);
+  place.replaceChildren(svg);
+  if (tracks.size > shown.length) place.append(make("p", "soft small", "and " + count(tracks.size - shown.length) + " more"));
+}
+
+/* Accounts. */
+
+function measure(words, value, used, of) {
+  const outer = make("div", "meter" + (of > 0 && used >= .9 * of ? " full" : "")), inner = make("i");
+  inner.style.width = Math.min(100, of > 0 ? (100 * used) / of : 0) + "%";
+  outer.setAttribute("role", "meter");
+  outer.setAttribute("aria-label", words);
+  outer.setAttribute("aria-valuemin", "0");
+  outer.setAttribute("aria-valuemax", String(of));
+  outer.setAttribute("aria-valuenow", String(used));
+  outer.append(inner);
+  return make("div", null, make("div", "measure", make("span", "soft", words), make("span", null, value)), outer);
+}
+
+const ownPause = (a) => (a.pause && a.pause.scope === "account" ? a.pause : null);
+
+function accountState(a) {
+  if (ownPause(a)) return ["paused: " + kindWords(a.pause.kind), "warn"];
+  if (a.pausedLanes > 0) return [a.pausedLanes === 1 ? "1 lane paused" : a.pausedLanes + " lanes paused", "warn"];
+  return a.heldJobs > 0 ? ["working", "good"] : ["idle", "soft"];
+}
+
+function accountCard(a) {
+  const name = accountName(a.portalId, a.index), [words, kind] = accountState(a), pause = ownPause(a);
+  const action = pause && pause.kind === "operator" ? "resume" : "pause", button = make("button", null, action === "pause" ? "Pause" : "Resume");
+  button.addEventListener("click", () => ask(accountPath(a.portalId, a.index), name, action));
+  const r = a.rate, ceiling = r.used + " of " + r.requests + (r.requests < r.configuredRequests ? " (set: " + r.configuredRequests + ")" : "");
+  const facts = [
+    ["jobs in hand", count(a.heldJobs)], ["pairs in hand", count(a.heldPairs)], ["in flight", count(a.inFlight) + " / " + count(a.maxInFlight)],
+    ["archived", count(a.totals.pairsArchived)], ["429s", count(a.totals.throttled)], ["done in", span(a.drainSeconds)],
+  ];
+  return make("article", "account",
+    make("div", "head", make("div", "name", make("h3", null, name), make("span", "chip " + kind, words)), button),
+    measure("Requests in " + span(r.intervalSeconds), ceiling, r.used, r.requests),
+    known(a.day.left)
+      ? measure("Requests today", count(a.day.used) + " used, " + count(a.day.left) + " left", a.day.used, a.day.used + a.day.left)
+      : make("div", "measure", make("span", "soft", "Requests today"), make("span", null, count(a.day.used))),
+    make("dl", null, ...facts.map(([term, value]) => make("div", null, make("dt", null, term), make("dd", null, value)))));
+}
+
+function accounts(s) {
+  const rows = [...s.accounts].sort((a, b) => !!b.pause - !!a.pause || b.heldJobs - a.heldJobs || a.index - b.index);
+  const [shown, more] = shortened("accounts", rows, MOST_CARDS), place = byId("accounts").querySelector("div");
+  if (rows.length === 0) return place.replaceChildren(make("p", "soft", "None yet."));
+  place.replaceChildren(make("div", "cards", ...shown.map(accountCard)), ...(more ? [more] : []));
+}
+
+/* What went wrong, and what is under way. */
+
+const listed = (ids) => (ids.length ? make("div", null, ...ids.map(id)) : null);
+
+function failures(s) {
+  table("failures", [
+    ["Cause", (f) => make("div", "text", make("strong", null, f.category), " ", f.message), "lead"],
+    ["Said by", (f) => (f.source === "HUBSPOT" ? "HubSpot" : "worker") + (f.httpStatus ? ", " + f.httpStatus : "")],
+    ["15\u00a0min", (f) => count(f.pairs), "number"],
+    ["In\u00a0all", (f) => count(f.pairsSinceStart), "number"],
+    ["Latest", (f) => span(between(f.lastAt, s.at)) + " ago", "number"],
+    ["Jobs", (f) => listed(f.jobIds)],
+  ], s.failures, "None since the start.", 0);
+  byId("failures").querySelector("a").hidden = s.failures.length === 0;
+}
+
+function letters(s) {
+  const waiting = s.broker.deadLettersReady;
+  byId("letters").querySelector("h2").textContent = "Dead letters" + (waiting > 0 ? ", " + count(waiting) + " in the queue" : "");
+  table("letters", [
+    ["Cause", (d) => make("div", "text", make("strong", null, d.category || "without a category"), " ", d.message), "lead"],
+    ["Messages", (d) => count(d.messages), "number"],
+    ["Latest", (d) => span(between(d.lastAt, s.at)) + " ago", "number"],
+    ["Messages' ids", (d) => listed(d.ids)],
+  ], s.deadLetters, "None since the start.", 0);
+}
+
+function lanes(s) {
+  const stands = new Set(s.accounts.filter(ownPause).map((a) => a.index));
+  const state = (l) => (l.pause ? "paused" : stands.has(l.account) ? "account paused" : "open");
+  const button = (l) => {
+    const action = l.pause && l.pause.kind === "operator" ? "resume" : "pause", node = make("button", null, action === "pause" ? "Pause" : "Resume");
+    const subject = accountName(l.portalId, l.account) + ", " + l.fromObjectType + " → " + l.toObjectType;
+    const path = accountPath(l.portalId, l.account) + "/lanes/" + l.fromObjectType + "/" + l.toObjectType;
+    node.addEventListener("click", () => ask(path, subject, action));
+    return node;
+  };
+  table("lanes", [
+    ["Lane", (l) => make("div", null, make("strong", null, l.fromObjectType + " → " + l.toObjectType),
+      l.kind === "labels" ? make("div", "soft small text", "labels " + l.labels.join(", ")) : null), "lead"],
+    ["Account", (l) => accountName(l.portalId, l.account)],
+    ["State", (l) => make("span", state(l) === "open" ? "good" : "warn", state(l))],
+    ["Pairs waiting", (l) => count(l.waitingPairs), "number"],
+    ["In flight", (l) => count(l.inFlight), "number"],
+    ["To go again", (l) => count(l.returnedBatches), "number"],
+    ["Oldest", (l) => span(l.oldestSeconds), "number"],
+    ["", button, "number"],
+  ], s.lanes, "Nothing is under way.", s.lanesLeftOut);
+}
+
+/* Orders. The token stays in this tab's memory only. */
+
+let token = "", order = null;
+const CONSEQUENCES = {
+  pause: "Nothing is sent for it until it is resumed; its jobs wait in the broker. The pause ends with the worker's process.",
+  resume: "An operator's pause ends. What stands still for a reason of its own is tried at once.",
+};
+
+function ask(path, subject, action) {
+  order = { path: path + "/" + action };
+  byId("question").textContent = (action === "pause" ? "Pause " : "Resume ") + subject + "?";
+  byId("consequence").textContent = CONSEQUENCES[action];
+  byId("order").textContent = action === "pause" ? "Pause" : "Resume";
+  byId("answer").textContent = "";
+  byId("token").value = token;
+  byId("ask").showModal();
+}
+
+byId("cancel").addEventListener("click", () => byId("ask").close());
+byId("ask").querySelector("form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const shown = byId("token").value;
+  try {
+    const answer = await fetch(order.path, { method: "POST", headers: { Authorization: "Bearer " + shown }, signal: AbortSignal.timeout(PATIENCE) });
+    const body = await answer.json();
+    if (!answer.ok) throw new Error(body.error);
+    token = shown;
+    byId("ask").close();
+    refresh();
+  } catch (fault) {
+    byId("answer").textContent = fault.message;
+  }
+});
+
+/* The page as a whole. */
+
+let latest = null, answered = Date.now(), range = 0;
+
+function state(words, kind) {
+  const badge = byId("state");
+  badge.textContent = words;
+  badge.className = "chip " + kind;
+  document.title = (kind === "good" ? "" : "⚠ ") + "association-archiver";
+}
+
+function show(s) {
+  latest = s;
+  byId("page").classList.remove("stale");
+  const well = s.warnings.length === 0 && s.paused.length === 0;
+  state(s.draining ? "draining" : s.ready ? "ready" : "not ready", s.ready ? (well ? "good" : "warn") : "bad");
+  byId("about").textContent = "version " + s.version + ", up " + span(between(s.startedAt, s.at));
+  for (const part of [trouble, jobs, overTime, accounts, failures, letters, lanes]) part(s);
+}
+
+async function refresh() {
+  let body;
+  try {
+    const answer = await fetch("status", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+    if (!answer.ok) throw new Error("status " + answer.status);
+    body = await answer.json();
+  } catch {
+    byId("page").classList.add("stale");
+    return state("no answer for " + span((Date.now() - answered) / 1000), "bad");
+  }
+  answered = Date.now();
+  show(body);
+}
+
+async function watch() {
+  if (!document.hidden) await refresh();
+  setTimeout(watch, EVERY);
+}
+watch();
+document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+let resized = 0;
+addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => { if (latest) show(latest); }, 100); });

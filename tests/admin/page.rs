@@ -1,0 +1,270 @@
+//! The live page in a real browser. Chromium comes with Debian's package of that name, which `make test` installs.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use association_archiver::contract::refusal::Refusal;
+use association_archiver::engine::pause::PauseKind;
+use association_archiver::engine::status::{PauseScope, PauseStatus};
+use association_archiver::telemetry::dead_letters::DeadLetterCause;
+use association_archiver::telemetry::failures::{FailureCount, Sample};
+use association_archiver::telemetry::pause_history::PauseSpan;
+use association_archiver::telemetry::throughput::ThroughputSeries;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use harness::{Browser, Scheme};
+use jiff::SignedDuration;
+use sha2::{Digest, Sha256};
+
+use super::*;
+
+/// The page asks every two seconds; the rest is for a busy machine.
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn the_page_runs_its_own_script_and_nothing_else() {
+    let worker = Worker::start(None).await;
+    let answer = worker.get("/").await;
+    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+    let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    let page = answer.text().await.unwrap();
+    for (directive, begin, end) in [("script-src", "<script>", "</script>"), ("style-src", "<style>", "</style>")] {
+        assert_eq!(page.matches(begin).count(), 1);
+        let text = page.split_once(begin).unwrap().1.split_once(end).unwrap().0;
+        let hash = STANDARD.encode(Sha256::digest(text));
+        assert!(policy.contains(&format!("{directive} 'sha256-{hash}'")), "{directive} in {policy}");
+    }
+    assert!(policy.contains("connect-src 'self'") && !policy.contains("unsafe"), "{policy}");
+    for outside in ["http:", "https:", "//cdn", "@import", "url(", " src=", "<link", "<iframe", "data:"] {
+        assert!(!page.contains(outside), "{outside} in the page");
+    }
+    for unescaped in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", " style="]
+    {
+        assert!(!page.contains(unescaped), "{unescaped} in the page");
+    }
+}
+
+#[tokio::test]
+async fn the_page_shows_trouble_and_takes_nothing_for_html() -> Result<()> {
+    let worker = Worker::start(None).await;
+    let mut engine = engine();
+    engine.admit(job(0, "contacts", "companies", 1), now());
+    let broker = BrokerState { consuming: true, publishing: true, ..BrokerState::default() };
+    worker.show(&engine, broker.clone(), false);
+    let mut browser = Browser::start().await?;
+    browser.open(&worker.url("/")).await?;
+    browser.until(LIMIT, "document.getElementById('state').textContent === 'ready'").await?;
+
+    engine.pause(AccountIndex(1), now());
+    let trouble = Some("<img src=x onerror=alert(1)>".to_owned());
+    worker.show(&engine, BrokerState { consuming: false, consuming_trouble: trouble, ..broker }, false);
+    browser.until(LIMIT, "document.getElementById('state').textContent === 'not ready'").await?;
+
+    let text = browser.run("document.querySelector('main').innerText").await?;
+    let text = text.as_str().unwrap_or_default();
+    for expected in [
+        "portal 815 stands still: operator",
+        "until an operator resumes it",
+        "What to do: Resume it here, or with `association-archiver resume",
+        "contacts → companies",
+        "<img src=x onerror=alert(1)>",
+    ] {
+        ensure!(text.contains(expected), "{expected:?} is not in\n{text}");
+    }
+    ensure!(browser.run("document.images.length").await? == 0, "a text became HTML");
+    ensure!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_operator_pauses_and_resumes_from_the_page() -> Result<()> {
+    let mut worker = Worker::start(Some(TOKEN)).await;
+    let mut engine = engine();
+    engine.admit(job(0, "contacts", "companies", 1), now());
+    worker.show(&engine, BrokerState::default(), false);
+    worker.carry_out_orders(engine);
+    let mut browser = Browser::start().await?;
+    browser.open(&worker.url("/")).await?;
+    let press = |card: &str, words: &str| {
+        format!(
+            "[...document.querySelectorAll({card:?})].find((card) => card.innerText.includes('portal 815'))\
+             .querySelector('button').textContent === {words:?}"
+        )
+    };
+    browser.until(LIMIT, "document.querySelectorAll('.account').length === 2").await?;
+    browser.run("[...document.querySelectorAll('.account')].find((a) => a.innerText.includes('portal 815')).querySelector('button').click()").await?;
+    let submit = |token: &str| {
+        format!("document.getElementById('token').value = {token:?}; document.getElementById('order').click()")
+    };
+    browser.run(&submit("wrong")).await?;
+    browser.until(LIMIT, "document.getElementById('answer').textContent.includes('not that of admin.token')").await?;
+    browser.run(&submit(TOKEN)).await?;
+    browser.until(LIMIT, "!document.getElementById('ask').open").await?;
+    browser.until(LIMIT, &press(".account", "Resume")).await?;
+    browser.run("document.querySelector('.card button').click()").await?;
+    ensure!(browser.run("document.getElementById('token').value").await? == TOKEN, "it is asked for once only");
+    browser.run("document.getElementById('order').click()").await?;
+    browser.until(LIMIT, &press(".account", "Pause")).await?;
+    let stored = "localStorage.length + sessionStorage.length + document.cookie.length";
+    ensure!(browser.run(stored).await? == 0, "the token stays in memory");
+    // The refused order is told by the browser itself.
+    ensure!(browser.complaints().iter().all(|complaint| complaint.contains("401")), "{:?}", browser.complaints());
+    Ok(())
+}
+
+/// Words that a line broke inside, leaving out ids and what is longer than a phone's line.
+const BROKEN_WORDS: &str = "(() => {
+    const broken = [], walker = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
+    for (let node; (node = walker.nextNode()); ) {
+        if (node.parentElement.closest('[hidden], noscript, svg, .id')) continue;
+        for (const word of node.data.matchAll(/(?<![^\\s/-])[^\\s/-]{2,30}(?![^\\s/-])/g)) {
+            const range = document.createRange();
+            range.setStart(node, word.index);
+            range.setEnd(node, word.index + word[0].length);
+            const lines = new Set([...range.getClientRects()].map((line) => Math.round(line.top)));
+            if (lines.size > 1) broken.push(word[0]);
+        }
+    }
+    return broken.join(' ');
+})()";
+
+/// What is wider than its place.
+const OVERFLOWING: &str = "(() => {
+    const wide = [...document.querySelectorAll('main *')].filter((node) => !node.closest('[hidden], svg')
+        && (node.getBoundingClientRect().right > innerWidth + 1
+            || (node.matches('.table') && node.scrollWidth > node.clientWidth + 1)));
+    if (document.documentElement.scrollWidth > innerWidth) wide.push(document.documentElement);
+    return wide.map((node) => node.tagName + '.' + node.className + ' ' + node.textContent.slice(0, 60)).join('; ');
+})()";
+
+#[tokio::test]
+async fn no_word_is_broken_and_nothing_overflows_on_any_screen() -> Result<()> {
+    let worker = Worker::start(None).await;
+    worker.snapshots.send_replace(Arc::new(everything_at_once()));
+    let mut browser = Browser::start().await?;
+    for (width, height, scheme) in
+        [(390, 844, Scheme::Light), (820, 1180, Scheme::Dark), (1200, 900, Scheme::Light), (1200, 900, Scheme::Dark)]
+    {
+        browser.screen(width, height, scheme).await?;
+        browser.open(&worker.url("/")).await?;
+        browser.until(LIMIT, "document.querySelectorAll('#lanes tbody tr').length === 10").await?;
+        if let Ok(place) = std::env::var("PICTURES") {
+            let file = format!("{place}/everything-{width}-{scheme:?}.png");
+            browser.picture(std::path::Path::new(&file), 6_000).await?;
+        }
+        let (broken, wide) = (browser.run(BROKEN_WORDS).await?, browser.run(OVERFLOWING).await?);
+        ensure!(broken == "", "broken at {width}: {broken}");
+        ensure!(wide == "", "too wide at {width}: {wide}");
+        let flow = "[...document.querySelectorAll('#flow i')].every((part) => part.clientWidth >= 3)";
+        ensure!(browser.run(flow).await? == true, "a part of the jobs cannot be seen at {width}");
+    }
+    browser.run("document.querySelector('#lanes .more').click()").await?;
+    browser.until(LIMIT, "document.querySelectorAll('#lanes tbody tr').length === 16").await?;
+    ensure!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+    Ok(())
+}
+
+/// A worker with every kind of trouble, long names and large numbers.
+fn everything_at_once() -> Snapshot {
+    const LONG: &str = "one-of-the-longest-job-ids-that-a-producer-may-choose-for-itself-0123456789-0123456789-0123456789-0123456789";
+    let mut engine = engine();
+    for (number, name) in (1..).zip(["companies", "deals", "tickets", "p4711_a_custom_object_with_a_long_name"]) {
+        engine.admit(job(0, "contacts", name, number), now());
+        engine.admit(job(1, "p4711_a_custom_object_with_a_long_name", name, number), now());
+        engine.admit(job(0, "2-123456", name, number), now());
+        engine.admit(job(1, name, "line_items", number), now());
+    }
+    let mut status = engine.status(now());
+    let pause = |scope, kind, detail: &str| PauseStatus {
+        scope,
+        kind,
+        detail: detail.to_owned(),
+        since: now().wall - SignedDuration::from_mins(76),
+        resume_at: None,
+        probe_at: Some(now().wall + SignedDuration::from_secs(12)),
+    };
+    let words = "Authentication credentials not found. This API supports OAuth 2.0 authentication.";
+    status.accounts[0].pause = Some(pause(PauseScope::Account, PauseKind::Unauthorized, words));
+    status.accounts[0].day.left = Some(1_234);
+    status.accounts[0].day.used = 248_766;
+    status.accounts[1].rate.used = 97;
+    status.accounts[1].paused_lanes = 1;
+    let words = "This app hasn't been granted all required scopes: crm.objects.companies.write, crm.objects.contacts.write";
+    status.lanes[1].pause = Some(pause(PauseScope::Lane, PauseKind::MissingScopes, words));
+    status.held.bytes = 230 * 1024 * 1024;
+    let broker = BrokerState {
+        consuming: true,
+        publishing: true,
+        publishing_trouble: Some("the broker refuses messages with key \"results\": their queue is full".to_owned()),
+        jobs_ready: Some(1_204_778),
+        parked: [Some(12), Some(0), Some(48_774), Some(3_000)],
+        unpublished: 3_800,
+        results_ready: Some(250_000),
+        results_consumers: Some(0),
+        dead_letters_ready: Some(17),
+        ..BrokerState::default()
+    };
+    let level = |top: u64| (0..120).map(|i| top * i / 120).collect::<Vec<u64>>();
+    let series = |interval_seconds| ThroughputSeries {
+        interval_seconds,
+        jobs: level(900),
+        pairs_archived: level(90_000),
+        pairs_failed: (0..120).map(|i| u64::from(i % 7 == 0) * i).collect(),
+        requests: level(1_000),
+        jobs_ready: level(1_204_778).into_iter().rev().collect(),
+        jobs_held: vec![10_000; 120],
+        jobs_parked: level(51_786),
+        jobs_unpublished: level(3_800),
+    };
+    let span = |account, lane: Option<&str>, kind, minutes: i64, ended: Option<i64>| PauseSpan {
+        account,
+        portal_id: Some(if account == 0 { 4_711 } else { 815 }),
+        lane: lane.map(str::to_owned),
+        kind,
+        since: now().wall - SignedDuration::from_mins(minutes),
+        ended: ended.map(|minutes| now().wall - SignedDuration::from_mins(minutes)),
+    };
+    let refusal = Refusal::hubspot("VALIDATION_ERROR", &"Object contact with id 9007199254740993 does not exist. ".repeat(4), 400);
+    let sample = Sample {
+        at: now().wall,
+        job_id: LONG.into(),
+        portal: None,
+        pair: None,
+        pairs: 3,
+        refusal: Arc::new(refusal.clone()),
+    };
+    let failure = |category: &str, source, pairs| FailureCount {
+        source,
+        category: category.to_owned(),
+        pairs,
+        pairs_since_start: pairs + 12_345,
+        message: refusal.message.to_string(),
+        http_status: refusal.http_status,
+        last_at: now().wall.to_string(),
+        job_ids: vec![LONG.into(), "crm-sync-81f2".into()],
+        samples: Arc::new(VecDeque::from([sample.clone()])),
+    };
+    let letter = DeadLetterCause {
+        category: "MALFORMED_JOB".to_owned(),
+        messages: 17,
+        message: "inputs[0].to[0].id: a record's id is a string of digits without leading zeros".to_owned(),
+        ids: vec![LONG.to_owned(), "row-17".to_owned()],
+        last_at: now().wall,
+    };
+    Snapshot {
+        at: now().wall,
+        status,
+        broker,
+        draining: false,
+        throughput: series(5.0),
+        history: series(180.0),
+        pauses: vec![
+            span(0, None, PauseKind::Unauthorized, 76, None),
+            span(0, None, PauseKind::Outage, 200, Some(150)),
+            span(1, Some("contacts/companies"), PauseKind::MissingScopes, 8, None),
+        ],
+        failures: vec![failure("VALIDATION_ERROR", "HUBSPOT", 120), failure("RETRIES_EXHAUSTED", "WORKER", 0)],
+        dead_letters: vec![letter],
+    }
+}
