@@ -40,6 +40,11 @@ use tokio_util::sync::CancellationToken;
 
 #[path = "admin/page.rs"]
 mod page;
+#[path = "admin/sight.rs"]
+mod sight;
+#[path = "blackbox/stage.rs"]
+#[allow(dead_code)]
+mod stage;
 
 const TOKEN: &str = "letmein-0123456789";
 
@@ -128,11 +133,13 @@ async fn readiness_names_what_stands_and_why() {
 
     let (status, body) = worker.get_json("/readyz").await;
 
-    assert_eq!(status, StatusCode::OK, "the other account goes on");
-    let [account, lane] = body["paused"].as_array().unwrap().as_slice() else { panic!("{body}") };
-    assert_eq!((&account["portalId"], &account["lane"]), (&Value::from(4711), &Value::Null));
+    assert_eq!(status, StatusCode::OK, "one lane stands, and no account");
+    let [lane] = body["paused"].as_array().unwrap().as_slice() else { panic!("one lane is no account: {body}") };
+    assert_eq!(lane["portalId"], 4711);
     assert_eq!((&lane["lane"], &lane["kind"]), (&Value::from("contacts/companies"), &Value::from("operator")));
     assert_eq!(lane["detail"], "paused by the operator");
+    assert!(lane["mend"].as_str().unwrap().contains("association-archiver resume"), "{lane}");
+    assert!(lane["runbook"].as_str().unwrap().ends_with("docs/operating.md#an-account-is-paused-by-hand"), "{lane}");
     assert!(lane["resumeAt"].is_null() && lane["since"].as_str().unwrap().ends_with('Z'));
     assert_eq!(body["pausedLeftOut"], 0);
 }
@@ -168,14 +175,18 @@ async fn the_status_has_accounts_lanes_backlog_and_what_was_done() {
     worker.metrics.jobs_received.add(3);
     worker.metrics.outcomes.of(outcome::Status::Archived).add(2);
     let broker = BrokerState { consuming: true, publishing: true, jobs_ready: Some(9), ..BrokerState::default() };
-    worker.show(&engine, broker, false);
+    worker.show(&engine, BrokerState { parked: [Some(0), None, Some(0), Some(0)], ..broker.clone() }, false);
+    let (_, body) = worker.get_json("/status").await;
+    assert_eq!((&body["backlog"]["jobsParked"], &body["backlog"]["drainSeconds"]), (&Value::Null, &Value::Null));
+    worker.show(&engine, BrokerState { parked: [Some(0), Some(5), Some(5), Some(0)], ..broker }, false);
 
     let (status, body) = worker.get_json("/status").await;
 
     assert_eq!(status, StatusCode::OK);
     assert_eq!((&body["version"], &body["ready"]), (&Value::from(env!("CARGO_PKG_VERSION")), &Value::Bool(true)));
     assert_eq!((&body["backlog"]["jobsHeld"], &body["backlog"]["jobsReady"]), (&Value::from(1), &Value::from(9)));
-    assert_eq!(body["backlog"]["drainSeconds"], 1.0, "ten jobs like the one held, a tenth of a second each");
+    assert_eq!(body["backlog"]["drainSeconds"], 2.0, "twenty jobs like the one held, a tenth of a second each");
+    assert_eq!((&body["backlog"]["jobsParked"], &body["broker"]["parked"]["10m"]), (&Value::from(10), &Value::from(5)));
     assert_eq!((&body["jobs"]["received"], &body["jobs"]["outcomes"]["ARCHIVED"]), (&Value::from(3), &Value::from(2)));
     assert_eq!(
         (&body["accounts"][1]["portalId"], &body["accounts"][1]["heldJobs"]),

@@ -18,9 +18,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 pub(super) async fn watch(wiring: IntakeWiring) {
     let delays = Tier::ALL.map(|tier| wiring.topology.key(Route::Delay(tier)));
     let (results, dead_letters) = (wiring.topology.results_queue(), wiring.topology.dead_letter_queue());
-    // Jobs first: a queue without a leader answers late, and what comes after it remains unknown.
+    // The delay queues before the jobs queue: a job that goes from there to here meanwhile is seen twice, not never.
     let queues: Vec<ShortString> =
-        [&wiring.queue].into_iter().chain(&delays).chain([results, dead_letters]).cloned().collect();
+        delays.iter().chain([&wiring.queue, results, dead_letters]).cloned().collect();
     loop {
         sleep(LOOK_EVERY).await;
         let depths = wiring.link.depths(&queues).await;
@@ -28,17 +28,18 @@ pub(super) async fn watch(wiring: IntakeWiring) {
     }
 }
 
-/// `depths` are those of the jobs queue, the delay queues, the results queue and the dead-letter queue.
+/// `depths` are those of the delay queues, the jobs queue, the results queue and the dead-letter queue.
 fn note(health: &Health, depths: &[Option<Depth>]) {
-    let ready = |place: usize| depths.get(place).copied().flatten().map(|depth| depth.ready);
-    health.jobs_ready.learn(ready(0));
-    for (parked, place) in health.depths.parked.iter().zip(1..) {
-        parked.learn(ready(place));
+    let (parked, others) = depths.split_at(Tier::ALL.len().min(depths.len()));
+    for (parked, depth) in health.depths.parked.iter().zip(parked) {
+        parked.learn(depth.map(|depth| depth.ready));
     }
-    let results = 1 + Tier::ALL.len();
-    health.depths.results.learn(ready(results));
-    health.depths.results_consumers.learn(depths.get(results).copied().flatten().map(|depth| depth.consumers));
-    health.depths.dead_letters.learn(ready(results + 1));
+    let other = |place: usize| others.get(place).copied().flatten();
+    let (jobs, results, dead_letters) = (other(0), other(1), other(2));
+    health.jobs_ready.learn(jobs.map(|depth| depth.ready));
+    health.depths.results.learn(results.map(|depth| depth.ready));
+    health.depths.results_consumers.learn(results.map(|depth| depth.consumers));
+    health.depths.dead_letters.learn(dead_letters.map(|depth| depth.ready));
     health.depths.looks.add(1);
 }
 
@@ -50,9 +51,9 @@ mod tests {
     fn each_queue_has_its_place_and_what_nobody_can_say_is_unknown() {
         let health = Health::default();
         let depth = |ready| Some(Depth { ready, consumers: ready + 100 });
-        note(&health, &[depth(1), depth(2), depth(3), None, depth(5), depth(6), depth(7)]);
-        assert_eq!(health.jobs_ready.get(), Some(1));
-        assert_eq!(health.depths.parked.each_ref().map(|parked| parked.get()), [Some(2), Some(3), None, Some(5)]);
+        note(&health, &[depth(1), depth(2), None, depth(4), depth(5), depth(6), depth(7)]);
+        assert_eq!(health.depths.parked.each_ref().map(|parked| parked.get()), [Some(1), Some(2), None, Some(4)]);
+        assert_eq!(health.jobs_ready.get(), Some(5));
         assert_eq!((health.depths.results.get(), health.depths.results_consumers.get()), (Some(6), Some(106)));
         assert_eq!((health.depths.dead_letters.get(), health.depths.looks.get()), (Some(7), 1));
         note(&health, &[None; 7]);

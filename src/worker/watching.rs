@@ -17,7 +17,7 @@ use crate::engine::clock::Now;
 use crate::engine::command::{ArchiveCall, CallResult, LaneId, Notice, Parked, Settled};
 use crate::engine::pause::Tier;
 use crate::engine::reply::{Headers, Reply};
-use crate::engine::status::Status;
+use crate::engine::status::{PauseStatus, Status};
 use crate::hubspot::wording::{self, Said};
 use crate::telemetry::failures::Sample;
 use crate::telemetry::label::{HttpResult, Label};
@@ -26,7 +26,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::parked::{ByTier, ParkedJobs};
 use crate::telemetry::repetition::Repetition;
 use crate::telemetry::reporter::Reporter;
-use crate::telemetry::snapshot::{BrokerCounts, BrokerState};
+use crate::telemetry::snapshot::{BrokerCounts, BrokerState, own_pause};
 use crate::telemetry::traces::{TracedJob, Traces};
 
 /// Hears what happens; called on the loop, so it must not wait.
@@ -58,6 +58,8 @@ pub struct ServiceWatcher {
     parked: ParkedJobs,
     traces: Option<Traces>,
     troubles: Repetition<(AccountIndex, CallResult)>,
+    /// Nothing was counted yet: pauses of the settings are to be told.
+    fresh: bool,
 }
 
 impl ServiceWatcher {
@@ -70,7 +72,7 @@ impl ServiceWatcher {
         traces: Option<Traces>,
     ) -> Self {
         let (parked, troubles) = (ParkedJobs::default(), Repetition::new(REPEAT_AFTER));
-        Self { portals, mends, metrics, reporter, health, parked, traces, troubles }
+        Self { portals, mends, metrics, reporter, health, parked, traces, troubles, fresh: true }
     }
 }
 
@@ -120,6 +122,9 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
 
     fn counted(&mut self, counters: Counters, status: Status, draining: bool, now: Now) {
         self.metrics.follow(counters);
+        if std::mem::take(&mut self.fresh) {
+            self.tell_pauses(&status);
+        }
         self.reporter.beat();
         let confirmed = Tier::ALL.map(|tier| self.metrics.jobs_parked.of(tier).read());
         let parked = self.parked.read(&self.health.depths, confirmed);
@@ -128,6 +133,17 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
 }
 
 impl ServiceWatcher {
+    /// The engine gives notice of changes only.
+    fn tell_pauses(&self, status: &Status) {
+        for account in &status.accounts {
+            if let Some(PauseStatus { kind, detail, resume_at, .. }) = own_pause(account).cloned() {
+                let account = AccountIndex(account.index);
+                let notice = Notice::Paused { account, lane: None, kind, detail, until: resume_at };
+                log_notice(&self.portals, &self.mends, &notice);
+            }
+        }
+    }
+
     fn failed(&mut self, delivery: &Delivery, pair: Option<Pair>, pairs: usize, refusal: &Arc<Refusal>, now: Now) {
         let Identity { job_id, portal, message_id: _ } = &delivery.identity;
         let (job_id, portal, refusal) = (job_id.as_str().into(), *portal, Arc::clone(refusal));

@@ -86,14 +86,10 @@ async fn an_operator_pauses_and_resumes_from_the_page() -> Result<()> {
     worker.carry_out_orders(engine);
     let mut browser = Browser::start().await?;
     browser.open(&worker.url("/")).await?;
-    let press = |card: &str, words: &str| {
-        format!(
-            "[...document.querySelectorAll({card:?})].find((card) => card.innerText.includes('portal 815'))\
-             .querySelector('button').textContent === {words:?}"
-        )
-    };
+    let button = "[...document.querySelectorAll('.account')].find((card) => card.innerText.includes('portal 815'))\
+                  .querySelector('button')";
     browser.until(LIMIT, "document.querySelectorAll('.account').length === 2").await?;
-    browser.run("[...document.querySelectorAll('.account')].find((a) => a.innerText.includes('portal 815')).querySelector('button').click()").await?;
+    browser.run(&format!("{button}.click()")).await?;
     let submit = |token: &str| {
         format!("document.getElementById('token').value = {token:?}; document.getElementById('order').click()")
     };
@@ -101,11 +97,11 @@ async fn an_operator_pauses_and_resumes_from_the_page() -> Result<()> {
     browser.until(LIMIT, "document.getElementById('answer').textContent.includes('not that of admin.token')").await?;
     browser.run(&submit(TOKEN)).await?;
     browser.until(LIMIT, "!document.getElementById('ask').open").await?;
-    browser.until(LIMIT, &press(".account", "Resume")).await?;
+    browser.until(LIMIT, &format!("{button}.textContent === 'Resume'")).await?;
     browser.run("document.querySelector('.card button').click()").await?;
     ensure!(browser.run("document.getElementById('token').value").await? == TOKEN, "it is asked for once only");
     browser.run("document.getElementById('order').click()").await?;
-    browser.until(LIMIT, &press(".account", "Pause")).await?;
+    browser.until(LIMIT, &format!("{button}.textContent === 'Pause'")).await?;
     let stored = "localStorage.length + sessionStorage.length + document.cookie.length";
     ensure!(browser.run(stored).await? == 0, "the token stays in memory");
     // The refused order is told by the browser itself.

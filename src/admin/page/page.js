@@ -288,8 +288,8 @@ function pauses(s, series) {
 
 /* Accounts. */
 
-function measure(words, value, used, of) {
-  const outer = make("div", "meter" + (of > 0 && used >= .9 * of ? " full" : "")), inner = make("i");
+function measure(words, value, used, of, scarce) {
+  const outer = make("div", "meter" + (scarce && used >= .9 * of ? " full" : "")), inner = make("i");
   inner.style.width = Math.min(100, of > 0 ? (100 * used) / of : 0) + "%";
   outer.setAttribute("role", "meter");
   outer.setAttribute("aria-label", words);
@@ -319,9 +319,9 @@ function accountCard(a) {
   ];
   return make("article", "account",
     make("div", "head", make("div", "name", make("h3", null, name), make("span", "chip " + kind, words)), button),
-    measure("Requests in " + span(r.intervalSeconds), ceiling, r.used, r.requests),
+    measure("Requests in " + span(r.intervalSeconds), ceiling, r.used, r.requests, false),
     known(a.day.left)
-      ? measure("Requests today", count(a.day.used) + " used, " + count(a.day.left) + " left", a.day.used, a.day.used + a.day.left)
+      ? measure("Requests today", count(a.day.used) + " used, " + count(a.day.left) + " left", a.day.used, a.day.used + a.day.left, true)
       : make("div", "measure", make("span", "soft", "Requests today"), make("span", null, count(a.day.used))),
     make("dl", null, ...facts.map(([term, value]) => make("div", null, make("dt", null, term), make("dd", null, value)))));
 }

@@ -91,7 +91,8 @@ impl Browser {
     pub async fn open(&mut self, address: &str) -> Result<()> {
         let answer = self.ask("Page.navigate", json!({"url": address})).await?;
         ensure!(answer.get("errorText").is_none(), "{address} cannot be opened: {answer}");
-        Ok(())
+        let there = format!("location.href.startsWith({address:?}) && document.readyState === 'complete'");
+        self.until(ANSWER_LIMIT, &there).await
     }
 
     /// What a script comes to on the page, once its promise is kept.
