@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test lint bench bench-all bench-rivals bench-engine simulate fuzz bite build deb clean chaos soak
+.PHONY: pictures help demo test lint bench bench-all bench-rivals bench-engine simulate fuzz bite build deb clean chaos soak
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,10 @@ bench-engine: ## the engine alone: a pair's cost whatever is held, its allocatio
 	@benches/install-valgrind.sh
 	cargo build --profile quick --locked --package bench --bin engine
 	target/quick/engine --instructions $(BENCH)
+
+pictures: tools ## docs/pictures: the live page idle, at work, in trouble, on a phone and in the dark, from a real run
+	cargo build --workspace --bins --locked
+	PICTURES=$(CURDIR)/docs/pictures cargo test --locked --test admin pictures:: -- --ignored --nocapture
 
 simulate: ## the engine through SEEDS=100000 random histories, from FIRST_SEED=0 on
 	FIRST_SEED=$(or $(FIRST_SEED),0) SEEDS=$(or $(SEEDS),100000) cargo test --release --locked --test simulation -- --nocapture

@@ -40,6 +40,8 @@ use tokio_util::sync::CancellationToken;
 
 #[path = "admin/page.rs"]
 mod page;
+#[path = "admin/pictures.rs"]
+mod pictures;
 #[path = "admin/sight.rs"]
 mod sight;
 #[path = "blackbox/stage.rs"]

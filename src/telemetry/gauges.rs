@@ -54,6 +54,7 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
     let BrokerState {
         consuming,
         publishing,
+        publishing_stalled: _,
         blocked,
         overfull,
         consuming_trouble: _,

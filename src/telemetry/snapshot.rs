@@ -123,7 +123,7 @@ impl Snapshot {
 impl BrokerState {
     /// Whether answers that wait to be published go out.
     fn takes_answers(&self) -> bool {
-        self.publishing && !self.blocked && self.publishing_trouble.is_none()
+        self.publishing && !self.publishing_stalled && !self.blocked && self.publishing_trouble.is_none()
     }
 }
 

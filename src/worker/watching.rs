@@ -103,7 +103,7 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         match &settled.ending {
             Ending::Settled { num_pairs: _, errors } | Ending::Expired { errors } => {
                 for run in errors.chunk_by(|a, b| Arc::ptr_eq(&a.refusal, &b.refusal)) {
-                    if let Some(PairError { pair, refusal }) = run.first() {
+                    if let Some(PairError { pair, refusal, removal: _ }) = run.first() {
                         self.failed(delivery, Some(*pair), run.len(), refusal, now);
                     }
                 }

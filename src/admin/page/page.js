@@ -146,10 +146,10 @@ function places(s) {
     ["archived", o.ARCHIVED, "archived", "since the start"],
     ["failed", o.PARTIAL + o.FAILED, "failed", count(o.PARTIAL) + " of them in part"],
     ["ended", o.EXPIRED + o.REJECTED, "not tried", count(o.EXPIRED) + " expired, " + count(o.REJECTED) + " rejected"],
-    ["unpublished", b.jobsUnpublished, "unpublished", "answers on their way"],
+    ["unpublished", b.jobsUnpublished, "unpublished", "on their way out"],
     ["held", b.jobsHeld, "in hand", count(b.pairsHeld) + " pairs, " + bytes(b.bytesHeld)],
     ["ready", b.jobsReady, "waiting", "in the jobs queue"],
-    ["parked", b.jobsParked, "parked", tiers.length ? tiers.join(" · ") : "in the delay queues"],
+    ["parked", b.jobsParked, "parked", tiers.length ? tiers.join(" · ") : "in delay queues"],
   ];
 }
 
@@ -175,7 +175,7 @@ function jobs(s) {
 
 /* Charts. */
 
-const RANGES = [["10 min", "throughput", 120], ["6 h", "history", 3600]];
+const RANGES = [["10 min", "throughput"], ["6 h", "history"]];
 const LEFT = 46, RIGHT = 6, TOP = 8, BOTTOM = 20, HEIGHT = 150;
 
 function nice(value) {
@@ -184,45 +184,49 @@ function nice(value) {
   return step * power;
 }
 
-const clock = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const clocks = ["numeric", undefined].map((second) => new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", second, hourCycle: "h23" }));
+const STEPS = [15, 30, 60, 120, 300, 600, 1800, 3600], LEAST_SPAN = 120;
 
-/* Where a moment lies on the x axis, and the moments that are worth a label. */
-function axis(s, series, every, width) {
-  const end = Date.parse(s.at), length = series.jobs.length * series.intervalSeconds * 1000, begin = end - length;
-  const x = (time) => LEFT + ((width - LEFT - RIGHT) * (time - begin)) / length;
-  const ticks = [];
-  for (let time = Math.ceil(begin / (every * 1000)) * every * 1000; time <= end; time += every * 1000) ticks.push(time);
-  return { begin, end, x, ticks: ticks.filter((time) => x(time) > LEFT + 14 && x(time) < width - RIGHT - 14) };
+/* Where a moment lies on the x axis, and the moments that are worth a label. A young worker's axis begins with it. */
+function axis(s, series, width) {
+  const end = Date.parse(s.at), interval = series.intervalSeconds * 1000, count = series.jobs.length;
+  const begin = Math.max(end - count * interval, Math.min(Date.parse(s.startedAt), end - LEAST_SPAN * 1000));
+  const x = (time) => LEFT + ((width - LEFT - RIGHT) * (time - begin)) / (end - begin);
+  const step = 1000 * (STEPS.find((seconds) => (end - begin) / 1000 / seconds <= 5) ?? 7200), ticks = [];
+  for (let time = Math.ceil(begin / step) * step; time <= end; time += step) {
+    if (x(time) > LEFT + 20 && x(time) < width - RIGHT - 20) ticks.push([time, clocks[step < 60000 ? 0 : 1].format(time)]);
+  }
+  /* The middle of an interval, and the first of them that is on the axis. */
+  const at = (i) => end - (count - i - .5) * interval;
+  return { begin, end, x, ticks, at, first: Math.max(0, Math.ceil(count - (end - begin) / interval - 1)) };
 }
 
 function timeLabels(svg, { x, ticks }, height) {
-  for (const time of ticks) svg.append(draw("text", { x: x(time), y: height - 4, "text-anchor": "middle" }, clock.format(time)));
+  for (const [time, words] of ticks) svg.append(draw("text", { x: x(time), y: height - 4, "text-anchor": "middle" }, words));
 }
 
 /* layers: [class, values]; drawn one above the other as areas, or a single one as bars. */
 function chart(name, s, title, now, layers, unit, bars) {
-  const [, key, every] = RANGES[range], series = s[key], figure = byId(name), place = figure.querySelector("div");
+  const series = s[RANGES[range][1]], figure = byId(name), place = figure.querySelector("div");
   figure.querySelector("figcaption").replaceChildren(make("b", null, title), make("span", null, now));
-  const width = Math.max(200, place.clientWidth), bottom = HEIGHT - BOTTOM, time = axis(s, series, every, width);
-  const length = layers[0][1].length, started = Date.parse(s.startedAt);
-  const at = (i) => time.begin + ((i + .5) * (time.end - time.begin)) / length;
-  const first = Math.max(0, layers[0][1].findIndex((_, i) => at(i) + series.intervalSeconds * 500 >= started));
-  const peak = nice(Math.max(...layers[0][1].map((_, i) => sum(layers.map(([, values]) => values[i])))));
-  const y = (value) => bottom - ((bottom - TOP) * value) / peak;
+  const width = Math.max(200, place.clientWidth), bottom = HEIGHT - BOTTOM, time = axis(s, series, width);
+  const tops = layers[0][1].map((_, i) => sum(layers.map(([, values]) => values[i]))), least = unit ? 1 : 10;
+  const peak = nice(Math.max(least, ...tops)), y = (value) => bottom - ((bottom - TOP) * value) / peak;
   const svg = draw("svg", { width, height: HEIGHT, role: "img", "aria-label": title + ": " + now });
   for (const value of [0, peak / 2, peak]) {
     svg.append(draw("line", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value), class: "grid" }));
     svg.append(draw("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, short.format(value) + (value > 0 ? unit : "")));
   }
   timeLabels(svg, time, HEIGHT);
-  let below = new Array(length).fill(0);
+  const x = (i) => Math.max(LEFT, time.x(time.at(i)));
+  let below = tops.map(() => 0);
   for (const [kind, values] of layers) {
     const above = below.map((value, i) => value + values[i]);
-    const line = (edge) => edge.map((value, i) => time.x(at(i)).toFixed(1) + " " + y(value).toFixed(1)).slice(first);
+    const line = (edge) => edge.map((value, i) => x(i).toFixed(1) + " " + y(value).toFixed(1)).slice(time.first);
     if (bars) {
-      const wide = Math.max(1, (time.x(at(1)) - time.x(at(0))) * .8);
+      const wide = Math.max(1, (time.x(time.at(1)) - time.x(time.at(0))) * .8);
       values.forEach((value, i) => {
-        if (value > 0) svg.append(draw("rect", { class: kind, x: time.x(at(i)) - wide / 2, width: wide, y: y(value), height: bottom - y(value) }));
+        if (value > 0 && i >= time.first) svg.append(draw("rect", { class: kind, x: x(i) - wide / 2, width: wide, y: y(value), height: bottom - y(value) }));
       });
     } else if (values.some((value) => value > 0)) {
       svg.append(draw("path", { class: kind, d: "M" + [...line(above), ...line(below).reverse()].join("L") + "Z" }));
@@ -258,8 +262,8 @@ const settled = (values) => [...values.slice(0, -1), values.at(-2) ?? 0];
 const PAUSE_KINDS = { operator: "f-ended", day_spent: "f-ready", throttled: "f-ready", portal_moving: "f-ready", outage: "f-unpublished" };
 
 function pauses(s, series) {
-  const [words, , every] = RANGES[range], figure = byId("pauses"), place = figure.querySelector("div");
-  const width = Math.max(200, place.clientWidth), time = axis(s, series, every, width);
+  const [words] = RANGES[range], figure = byId("pauses"), place = figure.querySelector("div");
+  const width = Math.max(200, place.clientWidth), time = axis(s, series, width);
   const spans = s.pauses.filter((pause) => !pause.ended || Date.parse(pause.ended) >= time.begin);
   const tracks = new Map();
   for (const pause of spans) {
@@ -356,7 +360,7 @@ function letters(s) {
     ["Cause", (d) => make("div", "text", make("strong", null, d.category || "without a category"), " ", d.message), "lead"],
     ["Messages", (d) => count(d.messages), "number"],
     ["Latest", (d) => span(between(d.lastAt, s.at)) + " ago", "number"],
-    ["Messages' ids", (d) => listed(d.ids)],
+    ["Ids", (d) => listed(d.ids)],
   ], s.deadLetters, "None since the start.", 0);
 }
 
