@@ -1,5 +1,9 @@
 //! Alerts and the sections of the runbook.
 
+use association_archiver::contract::ids::AccountIndex;
+use association_archiver::engine::pause::PauseKind;
+use association_archiver::telemetry::mend::Mends;
+
 use crate::corpus::{Document, all, nothing_wrong, root};
 
 const RUNBOOK: &str = "docs/operating.md";
@@ -67,4 +71,24 @@ fn section(document: &Document, anchor: &str) -> String {
         }
     }
     text
+}
+
+/// The page, `/status` and the log lead to sections of the runbook, too.
+#[test]
+fn every_mend_leads_to_a_section() {
+    let anchors = Document::read(RUNBOOK).anchors();
+    let mends = PauseKind::ALL.map(|kind| Mends::default().of(kind, AccountIndex(0)).section.to_owned());
+    let script = std::fs::read_to_string(root().join("src/admin/page/page.js")).unwrap();
+    let rules = script.lines().skip_while(|line| !line.contains("const SECTIONS")).take_while(|line| *line != "];");
+    let mut sections: Vec<String> = mends.into_iter().collect();
+    for part in rules.flat_map(|line| line.split('"').skip(1).step_by(2)) {
+        sections.push(part.to_owned());
+    }
+    for (_, after) in script.match_indices("\"#").map(|(at, _)| script.split_at(at + 2)) {
+        sections.extend(after.split_once('"').map(|(section, _)| section.to_owned()).filter(|section| !section.is_empty()));
+    }
+    assert!(sections.len() > 15, "{sections:?}");
+    nothing_wrong(sections.into_iter().filter_map(|section| {
+        (!anchors.contains(section.as_str())).then(|| format!("{RUNBOOK} has no section #{section}"))
+    }));
 }

@@ -121,7 +121,9 @@ const OPEN_LABELS: [&str; 2] = ["portal_id", "version"];
 
 /// The closed sets, as an idle worker shows them.
 fn label_values() -> BTreeMap<(String, String), Vec<String>> {
-    let text = Metrics::new(Timestamp::UNIX_EPOCH).render(&Snapshot::default());
+    let mut idle = Snapshot::default();
+    idle.broker.parked = [Some(0); 4];
+    let text = Metrics::new(Timestamp::UNIX_EPOCH).render(&idle);
     let mut values = BTreeMap::<(String, String), Vec<String>>::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some((name, rest)) = line.split_once('{') else { continue };
