@@ -25,7 +25,7 @@ use super::link::{Epoch, Link};
 use super::message::{Delivered, Properties};
 use super::prefetch::Prefetch;
 use super::receipt::{CurrentGeneration, Generation, Held, Receipt};
-use super::silence::{Look, Silence};
+use super::silence::{Look, Silence, Verdict};
 use super::topology::{Topology, TopologyFault};
 
 /// Most deliveries in one event.
@@ -184,6 +184,7 @@ impl Subscriber {
     }
 
     async fn pump(&mut self, channel: &Channel, mut consumer: Consumer) -> End {
+        self.silence.begin();
         let events = self.events.clone();
         let mut ready = VecDeque::new();
         let mut delivered = 0;
@@ -225,8 +226,18 @@ impl Subscriber {
                     Read::Failed(why) => return End::Lost(why),
                 },
                 _ = looks.tick() => {
-                    if self.is_silent(std::mem::take(&mut delivered)) {
-                        return End::Lost("subscribed, but nothing came although jobs are ready".to_owned());
+                    match self.listen(std::mem::take(&mut delivered)) {
+                        Verdict::Alive => {}
+                        Verdict::NeverHeard => {
+                            tracing::debug!("no job has come yet although some are ready; subscribing again");
+                            consumer = match self.renew(channel, consumer, &mut ready).await {
+                                Ok(consumer) => consumer,
+                                Err(end) => return end,
+                            };
+                        }
+                        Verdict::Dead => {
+                            return End::Lost("subscribed, but nothing came although jobs are ready".to_owned());
+                        }
                     }
                     consumer = match self.raise_prefetch(channel, consumer, &mut ready).await {
                         Ok(consumer) => consumer,
@@ -237,9 +248,9 @@ impl Subscriber {
         }
     }
 
-    fn is_silent(&mut self, delivered: u64) -> bool {
+    fn listen(&mut self, delivered: u64) -> Verdict {
         let room = self.wiring.held.jobs() < u64::from(self.wiring.prefetch.current());
-        self.silence.is_dead(Look { delivered, has_room: room, ready: self.wiring.health.jobs_ready.get() })
+        self.silence.judge(Look { delivered, has_room: room, ready: self.wiring.health.jobs_ready.get() })
     }
 
     /// Stops for good: hands back all that the worker has not seen.
@@ -287,7 +298,7 @@ impl Subscriber {
     async fn raise_prefetch(
         &mut self,
         channel: &Channel,
-        mut consumer: Consumer,
+        consumer: Consumer,
         ready: &mut VecDeque<Vec<Delivered>>,
     ) -> Result<Consumer, End> {
         let mut prefetch = self.wiring.prefetch;
@@ -295,6 +306,16 @@ impl Subscriber {
             return Ok(consumer);
         }
         self.wiring.prefetch = prefetch;
+        self.renew(channel, consumer, ready).await
+    }
+
+    /// A new consumer in place of this one, of which nothing is lost. Same channel, same generation.
+    async fn renew(
+        &self,
+        channel: &Channel,
+        mut consumer: Consumer,
+        ready: &mut VecDeque<Vec<Delivered>>,
+    ) -> Result<Consumer, End> {
         cancel(channel, &consumer).await.map_err(End::Lost)?;
         let (generation, held) = (self.generation, &self.wiring.held);
         let rest = async { while let Read::More = read(&mut consumer, generation, held, ready).await {} };
