@@ -6,8 +6,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::routes::AdminState;
 use super::server::serve;
+use super::state::AdminState;
 
 /// Served for as long as this is kept.
 #[derive(Debug)]

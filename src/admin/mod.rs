@@ -11,10 +11,11 @@ mod readiness;
 mod refusal;
 mod routes;
 mod server;
+mod state;
 mod status;
 mod token;
 
 pub use endpoints::{Endpoints, ListenFault};
 pub use readiness::{Paused, Readiness, readiness};
-pub use routes::AdminState;
 pub use server::serve;
+pub use state::AdminState;

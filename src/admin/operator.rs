@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::command::{Action, AdminCommand, Subject};
 use super::refusal::Refusal;
-use super::routes::AdminState;
+use super::state::AdminState;
 use super::token;
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;

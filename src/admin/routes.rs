@@ -9,33 +9,15 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use secrecy::SecretString;
-use tokio::sync::{mpsc, watch};
 
-use super::command::AdminCommand;
 use super::failures;
 use super::operator;
 use super::page::{self, Page};
 use super::readiness::{LONGEST_SILENCE, readiness};
 use super::refusal::Refusal;
+use super::state::AdminState;
 use super::status::StatusBody;
 use crate::telemetry::exposition;
-use crate::telemetry::heartbeat::Heartbeat;
-use crate::telemetry::mend::Mends;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::snapshot::Snapshot;
-
-/// What the endpoints share with the worker's loop.
-#[derive(Clone, Debug)]
-pub struct AdminState {
-    pub snapshots: watch::Receiver<Arc<Snapshot>>,
-    pub metrics: Arc<Metrics>,
-    pub heartbeat: Heartbeat,
-    pub mends: Mends,
-    pub commands: mpsc::Sender<AdminCommand>,
-    /// `admin.token`; without it nothing can be changed.
-    pub token: Option<SecretString>,
-}
 
 /// No request needs a body.
 const MAX_BODY_BYTES: usize = 1_024;

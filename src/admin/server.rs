@@ -12,7 +12,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::routes::{AdminState, router};
+use super::routes::router;
+use super::state::AdminState;
 
 /// Connections at once. A further one is served all the same, and the oldest is closed for it: whoever asks and reads
 /// without delay is done before sixty-three others have come, and slow ones must not keep a probe waiting.

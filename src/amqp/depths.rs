@@ -19,8 +19,7 @@ pub(super) async fn watch(wiring: IntakeWiring) {
     let delays = Tier::ALL.map(|tier| wiring.topology.key(Route::Delay(tier)));
     let (results, dead_letters) = (wiring.topology.results_queue(), wiring.topology.dead_letter_queue());
     // The delay queues before the jobs queue: a job that goes from there to here meanwhile is seen twice, not never.
-    let queues: Vec<ShortString> =
-        delays.iter().chain([&wiring.queue, results, dead_letters]).cloned().collect();
+    let queues: Vec<ShortString> = delays.iter().chain([&wiring.queue, results, dead_letters]).cloned().collect();
     loop {
         sleep(LOOK_EVERY).await;
         let depths = wiring.link.depths(&queues).await;

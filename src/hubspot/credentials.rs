@@ -1,15 +1,16 @@
 //! The credentials of all accounts: which token to send with, and where the next one comes from.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
 use super::bearer::BearerToken;
 use super::client::HubspotClient;
 use super::introspection::Introspection;
+use super::news::CredentialNews;
 use super::oauth_account::OAuthAccount;
+pub use super::oauth_account::Refreshed;
 use super::static_account::StaticAccount;
-use super::watch::CredentialNews;
 use crate::config::{AccountSettings, Credentials, SettingsError};
 use crate::contract::ids::AccountIndex;
 use crate::engine::command::RefreshReply;
@@ -24,15 +25,6 @@ pub struct CredentialStore {
 enum Account {
     Static(Arc<StaticAccount>),
     OAuth(Arc<OAuthAccount>),
-}
-
-/// What a refresh came to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refreshed {
-    /// For the engine.
-    pub reply: RefreshReply,
-    /// For the operator: a new refresh token could not be kept where the old one came from. Said once an account.
-    pub warning: Option<String>,
 }
 
 impl CredentialStore {
@@ -106,9 +98,4 @@ impl CredentialStore {
     fn account(&self, index: AccountIndex) -> Option<&Account> {
         self.accounts.get(usize::try_from(index.0).ok()?)
     }
-}
-
-/// A thread that panicked leaves secrets as they were: each is replaced whole.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

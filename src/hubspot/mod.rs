@@ -8,6 +8,8 @@ pub mod authorisation;
 pub mod bearer;
 pub mod credentials;
 mod grant;
+mod locked;
+pub mod news;
 mod oauth_account;
 mod secret_file;
 mod static_account;

@@ -8,9 +8,9 @@ use tokio::task::spawn_blocking;
 
 use super::bearer::BearerToken;
 use super::client::HubspotClient;
-use super::credentials::{Refreshed, lock};
 use super::grant::{Blamed, Grant, GrantReply, GrantRequest};
 use super::introspection::{Introspection, introspect_oauth};
+use super::locked::lock;
 use super::secret_file::{NotWritten, SecretFile};
 use crate::config::{OAuthCredentials, SettingKey, SettingsError};
 use crate::engine::command::RefreshReply;
@@ -42,6 +42,15 @@ struct Files {
     refresh_token: SecretFile,
     /// That a changed refresh token cannot be written was said.
     warned: bool,
+}
+
+/// What a refresh came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refreshed {
+    /// For the engine.
+    pub reply: RefreshReply,
+    /// For the operator: a new refresh token could not be kept where the old one came from. Said once an account.
+    pub warning: Option<String>,
 }
 
 /// What became of a grant.

@@ -4,8 +4,8 @@ use std::sync::Mutex;
 
 use super::bearer::BearerToken;
 use super::client::HubspotClient;
-use super::credentials::lock;
 use super::introspection::{Introspection, introspect_private};
+use super::locked::lock;
 use super::secret_file::SecretFile;
 use crate::config::{SecretSource, SettingsError};
 

@@ -7,21 +7,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::credentials::CredentialStore;
-use crate::config::SettingsError;
-use crate::contract::ids::AccountIndex;
+use super::news::CredentialNews;
 
 /// Between two looks at all files. Polling also sees what notifications miss: network file systems, and mounted
 /// secrets that are exchanged by moving a link.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Something happened to an account's secrets.
-#[derive(Debug)]
-pub enum CredentialNews {
-    /// The store holds other secrets by now.
-    Changed(AccountIndex),
-    /// The secrets are kept as they were. Said once, until the file can be read again.
-    Unreadable { account: AccountIndex, fault: SettingsError },
-}
 
 /// Sends news for as long as there is a receiver. A change that [`CredentialStore::reread`] finds first is not news.
 pub async fn watch(store: CredentialStore, news: mpsc::Sender<CredentialNews>) {

@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn says_why_a_batch_was_refused() {
-        let refused = r#"{"status":"error","category":"MISSING_SCOPES","message":"one of:\n[crm]","errors":[{"message":"x"}]}"#;
+        let refused =
+            r#"{"status":"error","category":"MISSING_SCOPES","message":"one of:\n[crm]","errors":[{"message":"x"}]}"#;
         let partial = r#"{"status":"COMPLETE","errors":[{"category":"OBJECT_NOT_FOUND","message":"no contact 7"}]}"#;
         for (body, category, detail) in [
             (refused, Some("MISSING_SCOPES"), Some("one of: [crm]")),

@@ -125,7 +125,8 @@ impl Failures {
     /// The category that has been quiet for longest is counted with the further ones from now on.
     fn make_room(&mut self, now: Now) {
         let quiet = self.0.iter_mut().enumerate().filter(|(_, entry)| &*entry.category != Self::FURTHER);
-        let quiet = quiet.filter_map(|(place, entry)| (entry.recent.sum(now.tick) == 0).then_some((entry.last.tick, place)));
+        let quiet =
+            quiet.filter_map(|(place, entry)| (entry.recent.sum(now.tick) == 0).then_some((entry.last.tick, place)));
         let Some((_, place)) = quiet.min() else { return };
         let gone = self.0.swap_remove(place);
         self.entry_named(gone.source, Self::FURTHER, gone.last).since_start += gone.since_start;

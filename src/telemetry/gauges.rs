@@ -255,9 +255,12 @@ fn write_accounts(accounts: &[AccountStatus], page: &mut Exposition) {
     each(Kind::Gauge, "association_archiver_account_jobs_held", "Jobs in hand of the account.", |account| {
         Some(account.held_jobs as f64)
     });
-    each(Kind::Gauge, "association_archiver_account_paused", "1 while the account stands still as a whole.", |account| {
-        Some(flag(own_pause(account).is_some()))
-    });
+    each(
+        Kind::Gauge,
+        "association_archiver_account_paused",
+        "1 while the account stands still as a whole.",
+        |account| Some(flag(own_pause(account).is_some())),
+    );
     each(Kind::Counter, "association_archiver_account_requests_total", "Archive requests of the account.", |account| {
         Some(account.totals.requests as f64)
     });

@@ -205,7 +205,10 @@ mod tests {
             what(PauseKind::Unauthorized, 1),
             "Set hubspot.accounts[1].access_token to a valid token of this account, and restart the worker."
         );
-        assert!(what(PauseKind::RefreshRefused, 2).contains(&format!("into the file {refresh:?} (hubspot.accounts[2].oauth")));
+        assert!(
+            what(PauseKind::RefreshRefused, 2)
+                .contains(&format!("into the file {refresh:?} (hubspot.accounts[2].oauth"))
+        );
         assert!(what(PauseKind::Operator, 1).contains("association-archiver resume 815"));
         for kind in PauseKind::ALL {
             for account in 0..4 {

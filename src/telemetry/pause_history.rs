@@ -52,7 +52,8 @@ impl PauseHistory {
             }
         }
         let old = |span: &PauseSpan| {
-            span.ended.is_some_and(|ended| Duration::try_from(at.duration_since(ended)).is_ok_and(|age| age > Self::SPAN))
+            span.ended
+                .is_some_and(|ended| Duration::try_from(at.duration_since(ended)).is_ok_and(|age| age > Self::SPAN))
         };
         self.0.retain(|span| !old(span));
         while self.0.len() > Self::MAX_SPANS {
@@ -83,9 +84,10 @@ fn standing(status: &Status) -> Vec<PauseSpan> {
         since: pause.since,
         ended: None,
     };
-    let accounts = status.accounts.iter().filter_map(|account| {
-        Some(span(account.index, account.portal_id, None, own_pause(account)?))
-    });
+    let accounts = status
+        .accounts
+        .iter()
+        .filter_map(|account| Some(span(account.index, account.portal_id, None, own_pause(account)?)));
     let lanes = status.lanes.iter().filter_map(|lane| {
         let name = format!("{}/{}", lane.from_object_type, lane.to_object_type);
         Some(span(lane.account, lane.portal_id, Some(name), lane.pause.as_ref()?))

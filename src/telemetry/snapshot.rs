@@ -175,8 +175,7 @@ pub(super) mod tests {
 
     #[test]
     fn jobs_elsewhere_are_taken_to_be_like_those_in_hand() {
-        let seconds =
-            |jobs, drain_seconds, jobs_ready| snapshot(jobs, drain_seconds, jobs_ready).drain_seconds();
+        let seconds = |jobs, drain_seconds, jobs_ready| snapshot(jobs, drain_seconds, jobs_ready).drain_seconds();
         assert_eq!(seconds(1_000, Some(5.0), Some(9_000)), Some(50.0));
         assert_eq!(seconds(1_000, Some(5.0), Some(0)), Some(5.0));
         assert_eq!(seconds(1_000, None, Some(9_000)), None);

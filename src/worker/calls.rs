@@ -11,7 +11,7 @@ use crate::engine::reply::{Reply, Silence};
 use crate::hubspot::client::HubspotClient;
 use crate::hubspot::credentials::{CredentialStore, Refreshed};
 use crate::hubspot::identity::identify;
-use crate::hubspot::watch::CredentialNews;
+use crate::hubspot::news::CredentialNews;
 
 /// Runs errands until the loop is gone.
 #[derive(Clone, Debug)]

@@ -163,7 +163,8 @@ async fn no_word_is_broken_and_nothing_overflows_on_any_screen() -> Result<()> {
 
 /// A worker with every kind of trouble, long names and large numbers.
 fn everything_at_once() -> Snapshot {
-    const LONG: &str = "one-of-the-longest-job-ids-that-a-producer-may-choose-for-itself-0123456789-0123456789-0123456789-0123456789";
+    const LONG: &str =
+        "one-of-the-longest-job-ids-that-a-producer-may-choose-for-itself-0123456789-0123456789-0123456789-0123456789";
     let mut engine = engine();
     for (number, name) in (1..).zip(["companies", "deals", "tickets", "p4711_a_custom_object_with_a_long_name"]) {
         engine.admit(job(0, "contacts", name, number), now());
@@ -186,7 +187,8 @@ fn everything_at_once() -> Snapshot {
     status.accounts[0].day.used = 248_766;
     status.accounts[1].rate.used = 97;
     status.accounts[1].paused_lanes = 1;
-    let words = "This app hasn't been granted all required scopes: crm.objects.companies.write, crm.objects.contacts.write";
+    let words =
+        "This app hasn't been granted all required scopes: crm.objects.companies.write, crm.objects.contacts.write";
     status.lanes[1].pause = Some(pause(PauseScope::Lane, PauseKind::MissingScopes, words));
     status.held.bytes = 230 * 1024 * 1024;
     let broker = BrokerState {
@@ -221,7 +223,11 @@ fn everything_at_once() -> Snapshot {
         since: now().wall - SignedDuration::from_mins(minutes),
         ended: ended.map(|minutes| now().wall - SignedDuration::from_mins(minutes)),
     };
-    let refusal = Refusal::hubspot("VALIDATION_ERROR", &"Object contact with id 9007199254740993 does not exist. ".repeat(4), 400);
+    let refusal = Refusal::hubspot(
+        "VALIDATION_ERROR",
+        &"Object contact with id 9007199254740993 does not exist. ".repeat(4),
+        400,
+    );
     let sample = Sample {
         at: now().wall,
         job_id: LONG.into(),

@@ -48,14 +48,16 @@ async fn the_page_is_pictured_idle_running_and_in_trouble() -> Result<()> {
     let worker = stage.start(&stage.worker_without_account().config(&settings)).await?;
     worker.ready(LIMIT).await?;
     let mut browser = Browser::start().await?;
-    let depths_known = async |worker: &Worker| Ok(worker.status().await?["backlog"]["drainSeconds"].is_number().then_some(()));
+    let depths_known =
+        async |worker: &Worker| Ok(worker.status().await?["backlog"]["drainSeconds"].is_number().then_some(()));
     eventually(LIMIT, "a worker that knows that there is nothing to do", async || depths_known(&worker).await).await?;
     picture(&mut browser, &worker, (WIDTH, Scheme::Light), &place.join("idle.png")).await?;
 
     stage.client.publish(JOBS, traffic()?).await?;
     let mut answered = 0;
     eventually(LIMIT, "a minute of traffic", async || {
-        answered += stage.client.collect(RESULTS, Until::Idle(Duration::from_secs(1)), Duration::from_secs(3)).await?.len();
+        answered +=
+            stage.client.collect(RESULTS, Until::Idle(Duration::from_secs(1)), Duration::from_secs(3)).await?.len();
         Ok((answered > 14_000).then_some(()))
     })
     .await?;

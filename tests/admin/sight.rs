@@ -50,7 +50,8 @@ async fn parked_jobs_are_counted_and_the_estimate_does_not_leave_them_out() -> R
 async fn jobs_whose_outcomes_cannot_be_published_are_counted() -> Result<()> {
     const COUNT: u64 = 300;
     let stage = Stage::set("sight-unpublished", &[]).await?;
-    let full = [("x-max-length", AMQPValue::LongInt(10)), ("x-overflow", AMQPValue::LongString("reject-publish".into()))];
+    let full =
+        [("x-max-length", AMQPValue::LongInt(10)), ("x-overflow", AMQPValue::LongString("reject-publish".into()))];
     stage.client.declare_quorum(RESULTS, &full).await?;
     let worker = stage.start(&stage.worker()).await?;
     stage.client.publish(JOBS, jobs(COUNT)?).await?;
@@ -86,7 +87,10 @@ async fn rejections_and_refusals_are_told_with_their_ids_and_hubspots_words() ->
     })
     .await?;
     let (letter, failure) = (&status["deadLetters"][0], &status["failures"][0]);
-    ensure!(letter["category"] == "MALFORMED_JOB" && letter["ids"].as_array().is_some_and(|ids| ids.len() == 3), "{letter}");
+    ensure!(
+        letter["category"] == "MALFORMED_JOB" && letter["ids"].as_array().is_some_and(|ids| ids.len() == 3),
+        "{letter}"
+    );
     ensure!(failure["jobIds"] == json!(["the-bad-one"]) && failure["pairsSinceStart"] == 1, "{failure}");
 
     let client = reqwest::Client::builder().no_proxy().build()?;

@@ -85,7 +85,8 @@ fn every_mend_leads_to_a_section() {
         sections.push(part.to_owned());
     }
     for (_, after) in script.match_indices("\"#").map(|(at, _)| script.split_at(at + 2)) {
-        sections.extend(after.split_once('"').map(|(section, _)| section.to_owned()).filter(|section| !section.is_empty()));
+        sections
+            .extend(after.split_once('"').map(|(section, _)| section.to_owned()).filter(|section| !section.is_empty()));
     }
     assert!(sections.len() > 15, "{sections:?}");
     nothing_wrong(sections.into_iter().filter_map(|section| {
