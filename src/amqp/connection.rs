@@ -115,13 +115,13 @@ impl Dial {
         let target = self.target()?;
         let deadline = Instant::now() + limit.min(TRANSPORT_TIMEOUT + HANDSHAKE_TIMEOUT);
         let addresses = target.addresses(deadline).await?;
-        self.connect_to_one_of(&target, addresses, deadline).await
+        Box::pin(self.connect_to_one_of(&target, addresses, deadline)).await
     }
 
     /// The same at these addresses, whatever the broker's name stands for.
     pub async fn connect_at(&self, addresses: Vec<SocketAddr>, limit: Duration) -> Result<Connection, ConnectFault> {
         let deadline = Instant::now() + limit.min(TRANSPORT_TIMEOUT + HANDSHAKE_TIMEOUT);
-        self.connect_to_one_of(&self.target()?, addresses, deadline).await
+        Box::pin(self.connect_to_one_of(&self.target()?, addresses, deadline)).await
     }
 
     fn target(&self) -> Result<Target, ConnectFault> {
@@ -304,9 +304,8 @@ fn summary(target: &Target, mut faults: Vec<(SocketAddr, ConnectFault)>) -> Conn
     if faults.len() == 1 {
         return faults.swap_remove(0).1;
     }
-    let each = faults.into_iter().filter_map(|(address, fault)| match fault {
-        ConnectFault::Unreachable { at: _, cause } => Some(format!("{address}: {cause}")),
-        _ => None,
+    let each = faults.into_iter().filter_map(|(address, fault)| {
+        if let ConnectFault::Unreachable { at: _, cause } = fault { Some(format!("{address}: {cause}")) } else { None }
     });
     let each = each.collect::<Vec<_>>().join(", ");
     target.unreachable(if each.is_empty() { "its name stands for no address".to_owned() } else { each })

@@ -69,6 +69,7 @@ fn check(settings: &Settings, sample: &[u8]) {
         admin: _,
         log: _,
         telemetry: _,
+        unread_variables: _,
     } = settings;
     assert!(amqp.max_hold > hubspot.request_timeout && amqp.max_hold > batch.linger);
     assert!(amqp.max_held_bytes >= jobs.max_bytes);
