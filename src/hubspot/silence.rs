@@ -11,12 +11,24 @@ use crate::engine::reply::Silence;
 /// Only an error of the connecting itself proves that nothing was sent; where that is in doubt, it is [`Silence::Reset`].
 pub(super) fn silence(error: &reqwest::Error) -> Silence {
     if error.is_connect() {
-        return distrust(error).map_or(Silence::Refused, Silence::Tls);
+        return distrust(error).map_or_else(|| Silence::Refused(unreached(error)), Silence::Tls);
     }
     if error.is_builder() {
-        return Silence::Refused;
+        return Silence::Refused(unreached(error));
     }
     if error.is_timeout() { Silence::TimedOut } else { Silence::Reset }
+}
+
+/// `api.hubapi.com: Connection refused (os error 111)`: whether it is name lookup, a closed port or a time-out tells an
+/// operator where to look.
+fn unreached(error: &reqwest::Error) -> String {
+    let mut deepest: &dyn Error = error;
+    while let Some(cause) = deepest.source() {
+        deepest = cause;
+    }
+    let cause = if error.is_timeout() { "it does not answer in time".to_owned() } else { deepest.to_string() };
+    let host = error.url().and_then(|url| url.host_str()).unwrap_or("the address");
+    cut(&format!("{host}: {cause}"), MESSAGE_MAX_BYTES).to_owned()
 }
 
 /// What TLS found wrong while connecting; `None` where it was something else.

@@ -25,7 +25,7 @@ pub(super) fn answered(answer: &Answer) -> String {
 
 pub(super) fn silent(silence: &Silence) -> String {
     match silence {
-        Silence::Refused => "no connection to HubSpot could be made".to_owned(),
+        Silence::Refused(reason) => format!("no connection to HubSpot could be made: {reason}"),
         Silence::Tls(reason) => format!("the connection to HubSpot is not trusted: {reason}"),
         Silence::TimedOut => "HubSpot did not answer in time".to_owned(),
         Silence::Reset => "the connection broke before HubSpot's answer".to_owned(),

@@ -50,7 +50,7 @@ impl Calls {
                 let reply = match self.credentials.token(call.lane.account) {
                     Some(token) => self.client.archive(&call, &token).await,
                     // The engine refreshes before it sends; were there no token all the same, nothing was sent.
-                    None => Reply::Silence(Silence::Refused),
+                    None => Reply::Silence(Silence::Refused("there is no access token yet".to_owned())),
                 };
                 Some(Return::Archived(Box::new(Archived { call, reply, took: began.elapsed() })))
             }

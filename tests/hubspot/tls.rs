@@ -70,7 +70,8 @@ async fn a_handshake_that_stalls_is_a_refusal() {
     .await;
     let url = far_end.url.replace("http://127.0.0.1", "https://localhost");
     let client = HubspotClient::new(&settings(&url, Duration::from_secs(2))).unwrap();
-    assert_eq!(silence(archive(&client).await), Silence::Refused, "nothing was sent");
+    let Silence::Refused(why) = silence(archive(&client).await) else { panic!("nothing was sent") };
+    assert_eq!(why, "localhost: it does not answer in time");
 }
 
 #[tokio::test]

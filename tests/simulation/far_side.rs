@@ -122,7 +122,7 @@ impl<'s> FarSide<'s> {
 
     /// Nobody can be reached: what the sender of this hears.
     pub fn refused(&self, content: &Content) -> Heard {
-        self.understood(content, Reply::Silence(Silence::Refused))
+        self.understood(content, Reply::Silence(Silence::Refused("away".to_owned())))
     }
 
     pub fn revoke_token(&mut self, index: u32) {

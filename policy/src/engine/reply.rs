@@ -32,8 +32,8 @@ pub enum Body {
 /// No status line arrived.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Silence {
-    /// No connection could be made, so nothing was sent.
-    Refused,
+    /// No connection could be made, so nothing was sent; says why: name lookup, a closed port, a time-out.
+    Refused(String),
     /// The connection is not trusted, so nothing was sent; says why.
     Tls(String),
     /// `hubspot.request_timeout` passed: whether HubSpot did it is unknown.

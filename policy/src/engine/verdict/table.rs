@@ -38,7 +38,7 @@ pub fn judge(reply: &Reply, pairs: &[Pair]) -> Judgement {
 
 fn judge_silence(silence: &Silence) -> Judgement {
     let cause = match silence {
-        Silence::Refused => Transient::Unreachable,
+        Silence::Refused(_) => Transient::Unreachable,
         Silence::Tls(_) => Transient::Tls,
         Silence::TimedOut => Transient::TimedOut,
         Silence::Reset => Transient::Reset,

@@ -71,7 +71,7 @@ impl<'a> Wording<'a> {
 pub(super) fn unanswered(silence: &Silence) -> Arc<Refusal> {
     let unknown = "whether the association was archived is unknown";
     let text = match silence {
-        Silence::Refused => "No connection to HubSpot could be made.".to_owned(),
+        Silence::Refused(reason) => format!("No connection to HubSpot could be made: {reason}"),
         Silence::Tls(reason) => format!("The connection to HubSpot is not trusted: {reason}"),
         Silence::TimedOut => format!("HubSpot did not answer in time; {unknown}."),
         Silence::Reset => format!("The connection broke before HubSpot's answer; {unknown}."),

@@ -136,7 +136,7 @@ fn a_lock_waits_two_seconds_and_longer_if_asked() {
 #[test]
 fn silence_is_sent_again() {
     for (silence, expected) in [
-        (Silence::Refused, Transient::Unreachable),
+        (Silence::Refused("closed".into()), Transient::Unreachable),
         (Silence::Tls("expired".into()), Transient::Tls),
         (Silence::TimedOut, Transient::TimedOut),
         (Silence::Reset, Transient::Reset),
