@@ -1,7 +1,7 @@
 //! `check`: what is right is told as right, what is wrong is found, and nothing is touched.
 
 use harness::lapin::types::AMQPValue;
-use harness::{Broker, Rights, SimulatorProcess};
+use harness::{Broker, Message, Rights, SimulatorProcess};
 use serde_json::{Value, json};
 
 use super::program::{JOBS, Ran, bare_ground, ground, run};
@@ -52,6 +52,20 @@ async fn a_collector_that_is_away_is_a_warning() {
     let traces = find(&found, "telemetry.otlp_endpoint", "does not take traces: Connection refused");
     assert_eq!(traces["verdict"], "warning");
     assert!(traces["mend"].as_str().unwrap().contains("4318"), "{traces}");
+}
+
+#[tokio::test]
+async fn results_that_nobody_reads_are_a_warning() {
+    let (client, uri) = ground("check-unread").await;
+    let simulator = simulator().await;
+    client.publish("association-archiver.results", [Message::new("{}")]).await.unwrap();
+    let unread = async || {
+        let found = findings(&check(&uri, &simulator, &[]).await, 0);
+        Ok(found.into_iter().find(|finding| finding["subject"] == "results"))
+    };
+    let unread = harness::eventually(std::time::Duration::from_secs(20), "a warning", unread).await.unwrap();
+    assert_eq!(unread["verdict"], "warning");
+    assert!(unread["detail"].as_str().unwrap().starts_with("1 outcomes wait in queue"), "{unread}");
 }
 
 #[tokio::test]

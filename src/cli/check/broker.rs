@@ -18,6 +18,7 @@ pub async fn findings(settings: &AmqpSettings) -> Vec<Finding> {
     };
     let mut findings = vec![version(&greeting, &uri.unwrap_or_default())];
     findings.extend(items.iter().map(|item| judge(item, settings)));
+    findings.extend(unread(&items, settings));
     findings.push(rights(&items));
     findings
 }
@@ -120,6 +121,19 @@ fn declared_as(item: &Inspected, settings: &AmqpSettings) -> String {
         )
     } else {
         "set what is missing by a policy, or delete the empty queue so that the service declares it anew".to_owned()
+    }
+}
+
+/// Outcomes that nobody fetches fill the disk, or a queue whose limit then stops the worker.
+fn unread(items: &[Inspected], settings: &AmqpSettings) -> Option<Finding> {
+    let results = items.iter().find(|item| item.name == settings.results_queue.as_str())?;
+    match results.state {
+        State::Existing { ready, consumers: 0, .. } if ready > 0 => Some(Finding::warning(
+            "results",
+            format!("{ready} outcomes wait in queue {}, and nobody is subscribed to it", results.name),
+            "start what reads the outcomes, or give the queue a limit by policy if nobody wants them",
+        )),
+        State::Existing { .. } | State::Missing | State::Unseen { .. } => None,
     }
 }
 
