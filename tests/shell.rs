@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use association_archiver::admin::command::{Action, AdminCommand, Subject};
 use association_archiver::contract::ids::AccountIndex;
-use association_archiver::contract::job::JobLimits;
+use association_archiver::contract::job::{Envelope, JobLimits, parse};
 use association_archiver::contract::outcome::Ending;
 use association_archiver::engine::access::CredentialKind;
 use association_archiver::engine::account::AccountPolicy;
@@ -23,7 +23,7 @@ use association_archiver::engine::status::Status;
 use association_archiver::engine::{Counters, Engine, EnginePolicy, Waiting};
 use association_archiver::telemetry::label::HttpResult;
 use association_archiver::worker::accounts::Portals;
-use association_archiver::worker::lines::{self, Read};
+use association_archiver::worker::lines;
 use association_archiver::worker::policy_loop::{Ends, PolicyLoop};
 use association_archiver::worker::seams::{Archived, Arrival, Clock, Departure, Errand, Return};
 use association_archiver::worker::watching::Watcher;
@@ -378,10 +378,9 @@ fn job(number: u64) -> NewJob {
     );
     let limits = JobLimits { max_bytes: 10_000, max_pairs: 10 };
     let wall = Timestamp::from_second(1_795_000_000).unwrap();
-    match lines::read(text.as_bytes(), 1, &Portals::new(vec![None]), &limits, wall) {
-        Read::Job(job, _) => NewJob { weight: WEIGHT, ..job },
-        other => panic!("{other:?}"),
-    }
+    let job = parse(text.as_bytes(), Envelope::default(), &limits).unwrap();
+    let (job, _) = lines::take(job, text.len(), &Portals::new(vec![None]), wall).unwrap();
+    NewJob { weight: WEIGHT, ..job }
 }
 
 fn answer(status: u16) -> Reply {

@@ -10,6 +10,7 @@ pub mod consumer;
 mod depths;
 pub mod edges;
 mod export;
+pub mod follower;
 pub mod greeting;
 pub mod health;
 pub mod inspection;

@@ -1,79 +1,114 @@
-//! `archive`: jobs as lines, without a broker: the same engine and the same loop.
+//! `archive`: jobs from a file, without a broker: the same engine and the same loop.
 
-use std::io::{BufWriter, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
-use tokio::io::{AsyncBufRead, BufReader};
+use indicatif::HumanCount;
 use tokio::runtime::Runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::answers::{Answers, Output};
+use self::reading::{Reading, Room};
+use self::resume::Resume;
+use self::waits::LineWatcher;
+use super::confirm;
 use super::exit::Failure;
+use super::jobs_file::hints::Hints;
+use super::jobs_file::rows::Naming;
+use super::jobs_file::source::Source;
+use super::jobs_file::survey::Survey;
+use super::output::remark;
+use super::report::{NewFile, Report};
 use super::signals;
 use crate::config::Settings;
-use crate::contract::job::JobLimits;
-use crate::contract::outcome::{Outcome, Status};
-use crate::engine::clock::Now;
-use crate::engine::command::{ArchiveCall, CallResult, NewJob, Notice, Parked, Settled};
-use crate::engine::reply::Reply;
-use crate::engine::status::Status as EngineStatus;
-use crate::engine::{Counters, Waiting};
-use crate::telemetry::label::HttpResult;
-use crate::telemetry::mend::Mends;
-use crate::telemetry::repetition::Repetition;
-use crate::worker::accounts::Portals;
+use crate::engine::Waiting;
 use crate::worker::assembly::{Assembly, Outside};
-use crate::worker::lines::{self, Line, Read};
-use crate::worker::seams::{Arrival, Departure};
 use crate::worker::service;
 use crate::worker::stopping::LAST_REFRESH;
-use crate::worker::watching::{self, REPEAT_AFTER, Watcher};
+use crate::worker::stopping::LAST_REFRESH;
 
-/// Jobs in hand at most, as the service's default prefetch.
-const MAX_HELD_JOBS: usize = 10_000;
+mod answers;
+mod reading;
+mod resume;
+mod waits;
 
-/// Bytes in hand at most, in KiB: 256 MiB.
-const MAX_HELD_KIB: u32 = 256 * 1024;
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = LONG_HELP)]
+pub struct Arguments {
+    /// CSV, or NDJSON with one job a line; - or nothing: stdin
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    hints: Hints,
+    /// Writes the pairs that were not archived to this new CSV, which can be given to this command again
+    #[arg(long, value_name = "FILE")]
+    failed: Option<PathBuf>,
+    /// Leaves out the jobs that this file, the stdout of an earlier run, says are archived
+    #[arg(long, value_name = "OUTCOMES")]
+    resume: Option<PathBuf>,
+    /// Does not ask
+    #[arg(long, short)]
+    yes: bool,
+}
 
-/// An account refused for so long ends the command.
+const LONG_HELP: &str = "\
+Outcomes go to stdout as NDJSON, one for each job; a table by status and cause follows on stderr. Exit code 0: every job
+is archived; 3: some are not. CSV is known by a name that ends with .csv or by its header; see `enqueue --help`, which
+reads the same files. On a terminal it first shows what the file asks for, and asks.
+
+Where only a person can help (a token refused, `paused = true`, an untrusted certificate), it waits for 30 s and then
+ends: what is left is FAILED and retryable. Other waits are said every minute.
+
+Examples:
+  association-archiver archive pairs.csv > outcomes.ndjson
+  association-archiver archive pairs.csv --failed failed.csv > outcomes.ndjson
+  association-archiver archive failed.csv --failed failed-again.csv > more-outcomes.ndjson
+  association-archiver archive pairs.csv --resume outcomes.ndjson > rest.ndjson     # after an interruption
+  association-archiver archive export.csv --from contacts --to companies            # HubSpot's own export";
+
+/// What only a person can end is waited for so long.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
-
-/// Jobs given to the loop together at most.
-const BUNDLE: usize = 256;
 
 /// Bundles on their way, in and out.
 const MAX_BUNDLES: usize = 16;
 
 /// Outcomes on stdout, one a line.
-pub fn archive(config: Option<&Path>, file: Option<&Path>) -> Result<ExitCode, Failure> {
+pub fn archive(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
     super::start_logging(&settings)?;
     let runtime = Runtime::new().map_err(|error| Failure::Running(format!("no runtime: {error}")))?;
     let tally = Arc::new(Tally::default());
-    let done = runtime.block_on(run(&settings, file.filter(|file| *file != Path::new("-")), &tally));
+    let done = runtime.block_on(run(&settings, arguments, &tally));
     // A read of a terminal cannot be called off: the runtime must not wait for it.
     runtime.shutdown_background();
-    done?;
+    let went = done?;
     let unanswered = tally.unanswered();
     if unanswered > 0 {
-        let _ = writeln!(
-            std::io::stderr(),
-            "{unanswered} lines were read and not answered; nothing is known of them, send them again"
-        );
+        remark(&format!("{unanswered} lines were read and not answered; nothing is known of them, send them again"));
     }
-    let archived = tally.archived.load(Ordering::Relaxed) == tally.read.load(Ordering::Relaxed);
-    Ok(if archived { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    Ok(match went {
+        Went::Refused => ExitCode::FAILURE,
+        Went::Through if tally.archived.load(Ordering::Relaxed) == tally.read.load(Ordering::Relaxed) => {
+            ExitCode::SUCCESS
+        }
+        Went::Through => ExitCode::from(3),
+    })
+}
+
+/// How far it went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Went {
+    Through,
+    /// Whoever was asked did not agree; nothing was sent.
+    Refused,
 }
 
 /// Lines and what became of them.
 #[derive(Debug, Default)]
-struct Tally {
+pub struct Tally {
     read: AtomicU64,
     answered: AtomicU64,
     archived: AtomicU64,
@@ -85,30 +120,33 @@ impl Tally {
     }
 }
 
-/// A line in hand, and its room.
-#[derive(Debug)]
-struct Held {
-    line: Line,
-    _job: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
-}
-
-/// What is written next.
-enum Output {
-    Departed(Vec<Departure<Held>>),
-    Rejected(Vec<Outcome>),
-}
-
-async fn run(settings: &Settings, file: Option<&Path>, tally: &Arc<Tally>) -> Result<(), Failure> {
+async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> Result<Went, Failure> {
     let assembly = Assembly::new(settings, Waiting::InHand { give_up_after: GIVE_UP_AFTER })?;
     let portals = assembly.portals.clone();
-    let input = open(file).await?;
+    let limits = service::limits(&settings.jobs);
+    let mut source = Source::open(arguments.file.as_deref(), Naming::Required, limits, &arguments.hints).await?;
+    let resume = match &arguments.resume {
+        None => Resume::default(),
+        Some(outcomes) => {
+            source = source.keep().await?;
+            Resume::of(outcomes, &mut source).await?
+        }
+    };
+    if source.is_repeatable() && !arguments.yes && confirm::has_terminal() {
+        let survey = Survey::of(&mut source, 1, Some(&portals), |job| !resume.is_archived(job)).await?;
+        if !agrees(&survey, settings, &source.name).await? {
+            return Ok(Went::Refused);
+        }
+    }
+    let failed = arguments.failed.as_deref().map(NewFile::create).transpose()?;
+    let path_of_failed = arguments.failed.clone();
+    let failed = failed.map(Report::new).transpose();
+    let failed = failed.map_err(|error| Failure::Running(format!("--failed cannot be written: {error}")))?;
 
     let stop = CancellationToken::new();
     let lines = Arc::clone(tally);
     signals::stop_on_signals(stop.clone(), move || {
-        let unanswered = lines.unanswered();
-        let _ = writeln!(std::io::stderr(), "{unanswered} lines were read and not answered");
+        remark(&format!("{} lines were read and not answered", lines.unanswered()));
     })
     .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
 
@@ -117,22 +155,22 @@ async fn run(settings: &Settings, file: Option<&Path>, tally: &Arc<Tally>) -> Re
     let (_orders, orders) = mpsc::channel(1);
     let (output, written) = mpsc::channel(MAX_BUNDLES);
 
-    let bar = progress();
-    let writer = {
-        let (tally, bar) = (Arc::clone(tally), bar.clone());
-        std::thread::spawn(move || write(written, &tally, &bar))
-    };
     let reading = Reading {
         portals: portals.clone(),
-        limits: service::limits(&settings.jobs),
         tally: Arc::clone(tally),
+        resume,
+        keeps_asks: failed.is_some(),
         output: output.clone(),
         arrivals: arrivals_in,
-        room: (Arc::new(Semaphore::new(MAX_HELD_JOBS)), Arc::new(Semaphore::new(MAX_HELD_KIB as usize))),
+        room: Room::default(),
     };
+    let answers = Answers::new(Arc::clone(tally), failed);
+    let bar = answers.bar();
+    let writer = std::thread::spawn(move || answers.write(written));
+    let rows = source.rows()?;
     let reading = {
         let stop = stop.clone();
-        tokio::spawn(async move { stop.run_until_cancelled(reading.run(input)).await.unwrap_or(Ok(())) })
+        tokio::spawn(async move { stop.run_until_cancelled(reading.run(rows)).await.unwrap_or(Ok(None)) })
     };
     let passing_on = {
         let stop = stop.clone();
@@ -145,8 +183,7 @@ async fn run(settings: &Settings, file: Option<&Path>, tally: &Arc<Tally>) -> Re
             }
         })
     };
-    let watcher = LineWatcher { portals, troubles: Repetition::new(REPEAT_AFTER) };
-    let mut running = assembly.start(Outside { arrivals, departures, orders }, watcher, stop.clone());
+    let mut running = assembly.start(Outside { arrivals, departures, orders }, LineWatcher::new(portals), stop.clone());
     let looped = (&mut running.looping).await;
     // Also where the loop failed: then nobody reads on.
     stop.cancel();
@@ -155,185 +192,40 @@ async fn run(settings: &Settings, file: Option<&Path>, tally: &Arc<Tally>) -> Re
     let _ = passing_on.await;
     let wrote = tokio::task::spawn_blocking(move || writer.join()).await;
     bar.finish_and_clear();
-    match (read, wrote) {
-        _ if looped.is_err() => Err(Failure::Running("the loop failed; see the messages above".to_owned())),
-        (_, Ok(Ok(Err(error)))) => Err(Failure::Running(format!("outcomes cannot be written to stdout: {error}"))),
-        (Ok(Err(error)), _) => Err(Failure::Running(format!("the jobs cannot be read to the end: {error}"))),
-        (Ok(Ok(())), Ok(Ok(Ok(())))) => Ok(()),
-        _ => Err(Failure::Running("a part of the program failed; see the messages above".to_owned())),
+    let summary = match (&read, wrote) {
+        _ if looped.is_err() => return Err(Failure::Running("the loop failed; see the messages above".to_owned())),
+        (_, Ok(Ok(Err(failure)))) => return Err(failure),
+        (Ok(_), Ok(Ok(Ok(summary)))) => summary,
+        _ => return Err(Failure::Running("a part of the program failed; see the messages above".to_owned())),
+    };
+    summary.show();
+    if let (Some(path), true) = (path_of_failed, summary.jobs() > summary.jobs_archived()) {
+        remark(&format!("the pairs that are not archived are in {}", path.display()));
     }
-}
-
-type Input = Box<dyn AsyncBufRead + Unpin + Send>;
-
-async fn open(file: Option<&Path>) -> Result<Input, Failure> {
-    let Some(path) = file else { return Ok(Box::new(BufReader::new(tokio::io::stdin()))) };
-    let opened = tokio::fs::File::open(path).await;
-    let opened = opened.map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", path.display())))?;
-    if opened.metadata().await.is_ok_and(|of_file| of_file.is_dir()) {
-        return Err(Failure::Usage(format!("{} is a directory: name a file of jobs, one a line", path.display())));
-    }
-    Ok(Box::new(BufReader::new(opened)))
-}
-
-/// Lines in, as long as there is room.
-struct Reading {
-    portals: Portals,
-    limits: JobLimits,
-    tally: Arc<Tally>,
-    output: mpsc::Sender<Output>,
-    arrivals: mpsc::Sender<Arrival<Held>>,
-    /// For jobs, and for their KiB.
-    room: (Arc<Semaphore>, Arc<Semaphore>),
-}
-
-impl Reading {
-    async fn run(self, mut input: Input) -> std::io::Result<()> {
-        let mut line = Vec::new();
-        let mut bundle: Vec<(NewJob, Held)> = Vec::new();
-        for number in 1.. {
-            let next = lines::next_line(&mut input, &mut line, self.limits.max_bytes);
-            let Some(more) = self.without_holding_up(next, &mut bundle).await else { return Ok(()) };
-            if !more? {
-                break;
-            }
-            match lines::read(&line, number, &self.portals, &self.limits, Timestamp::now()) {
-                Read::Blank => {}
-                Read::Rejected(outcome) => {
-                    self.tally.read.fetch_add(1, Ordering::Relaxed);
-                    if self.output.send(Output::Rejected(vec![outcome])).await.is_err() {
-                        return Ok(());
-                    }
-                }
-                Read::Job(job, line) => {
-                    self.tally.read.fetch_add(1, Ordering::Relaxed);
-                    let Some(room) = self.room(job.weight, &mut bundle).await else { return Ok(()) };
-                    bundle.push((job, Held { line, _job: room.0, _bytes: room.1 }));
-                }
-            }
-            if bundle.len() >= BUNDLE && !self.hand_over(&mut bundle).await {
-                return Ok(());
-            }
+    match read {
+        Ok(Ok(Some(done))) => {
+            done.say(&source.name);
+            Ok(Went::Through)
         }
-        self.hand_over(&mut bundle).await;
-        Ok(())
-    }
-
-    /// Waits for the next line, but not with jobs in the bundle that could be sent meanwhile. `None`: the loop is gone.
-    async fn without_holding_up<T>(
-        &self,
-        next: impl Future<Output = T>,
-        bundle: &mut Vec<(NewJob, Held)>,
-    ) -> Option<T> {
-        let mut next = std::pin::pin!(next);
-        if let Some(ready) = futures_util::FutureExt::now_or_never(next.as_mut()) {
-            return Some(ready);
-        }
-        if !self.hand_over(bundle).await {
-            return None;
-        }
-        Some(next.await)
-    }
-
-    /// Room for one more job; what is in the bundle goes ahead if there is none at once.
-    async fn room(
-        &self,
-        weight: usize,
-        bundle: &mut Vec<(NewJob, Held)>,
-    ) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let kib = u32::try_from(weight / 1024 + 1).unwrap_or(u32::MAX).min(MAX_HELD_KIB);
-        let (jobs, bytes) = (Arc::clone(&self.room.0), Arc::clone(&self.room.1));
-        if let (Ok(job), Ok(bytes)) =
-            (Arc::clone(&jobs).try_acquire_owned(), Arc::clone(&bytes).try_acquire_many_owned(kib))
-        {
-            return Some((job, bytes));
-        }
-        if !self.hand_over(bundle).await {
-            return None;
-        }
-        Some((jobs.acquire_owned().await.ok()?, bytes.acquire_many_owned(kib).await.ok()?))
-    }
-
-    async fn hand_over(&self, bundle: &mut Vec<(NewJob, Held)>) -> bool {
-        let jobs = std::mem::take(bundle);
-        jobs.is_empty() || self.arrivals.send(Arrival::Jobs { generation: 0, jobs }).await.is_ok()
+        Ok(Ok(None)) | Err(_) => Ok(Went::Through),
+        Ok(Err(fault)) => Err(Failure::Usage(format!("{} {fault}", source.name))),
     }
 }
 
-/// Writes outcomes until there are no more; on a thread of its own, since stdout may block.
-fn write(mut outputs: mpsc::Receiver<Output>, tally: &Tally, bar: &ProgressBar) -> std::io::Result<()> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    let mut buffer = Vec::new();
-    while let Some(output) = outputs.blocking_recv() {
-        let outcomes: Vec<Outcome> = match output {
-            Output::Rejected(outcomes) => outcomes,
-            Output::Departed(bundle) => bundle.into_iter().filter_map(outcome).collect(),
-        };
-        for outcome in outcomes {
-            buffer.clear();
-            outcome.encode(&mut buffer);
-            buffer.push(b'\n');
-            out.write_all(&buffer)?;
-            tally.answered.fetch_add(1, Ordering::Relaxed);
-            tally.archived.fetch_add(u64::from(outcome.status() == Status::Archived), Ordering::Relaxed);
-        }
-        if outputs.is_empty() {
-            out.flush()?;
-        }
-        show(tally, bar);
+/// Shows what the file asks for, and asks whether that is meant.
+async fn agrees(survey: &Survey, settings: &Settings, name: &str) -> Result<bool, Failure> {
+    if survey.rows == 0 {
+        return Ok(true);
     }
-    out.flush()
-}
-
-fn outcome(departure: Departure<Held>) -> Option<Outcome> {
-    match departure {
-        Departure::Settled { delivery, settled, completed } => Some(lines::settled(delivery.line, settled, completed)),
-        // Without a broker nothing is parked or forgotten; what is handed back stays unanswered, and is counted as such.
-        Departure::Parked { .. } | Departure::HandedBack { .. } | Departure::Forgotten { .. } => None,
+    survey.remarks().iter().for_each(|line| remark(line));
+    if survey.bad + survey.rejected > 0 {
+        let count = HumanCount(survey.bad + survey.rejected);
+        remark(&format!("{count} rows are no jobs of the configured accounts and will be answered REJECTED"));
     }
-}
-
-fn progress() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
+    remark(&survey.extent(settings));
+    if confirm::agrees(&format!("Archive what is in {name}? It cannot be undone.")).await? {
+        return Ok(true);
     }
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise}  {msg}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
-}
-
-fn show(tally: &Tally, bar: &ProgressBar) {
-    let (answered, archived) = (tally.answered.load(Ordering::Relaxed), tally.archived.load(Ordering::Relaxed));
-    let waiting = tally.unanswered();
-    let others = answered.saturating_sub(archived);
-    bar.set_message(format!("{archived} archived, {others} not, {waiting} in hand"));
-}
-
-/// Says on stderr what an operator must know.
-struct LineWatcher {
-    portals: Portals,
-    troubles: Repetition<(crate::contract::ids::AccountIndex, CallResult)>,
-}
-
-impl Watcher<Held> for LineWatcher {
-    fn sent(&mut self, _call: &ArchiveCall, _jobs: &mut dyn Iterator<Item = &Held>) {}
-
-    fn archived(&mut self, call: &ArchiveCall, reply: &Reply, result: CallResult, took: Duration, now: Now) {
-        watching::log_answer(&self.portals, &mut self.troubles, call, reply, result, took, now);
-    }
-
-    fn asked(&mut self, _result: HttpResult, _took: Duration) {}
-
-    fn settled(&mut self, _held: &Held, _settled: &Settled, _now: Now) {}
-
-    fn parked(&mut self, _parked: &Parked) {}
-
-    fn notice(&mut self, notice: &Notice) {
-        watching::log_notice(&self.portals, &Mends::default(), notice);
-    }
-
-    fn counted(&mut self, _counters: Counters, _status: EngineStatus, _draining: bool, _now: Now) {}
+    remark("nothing was archived");
+    Ok(false)
 }

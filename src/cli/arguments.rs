@@ -29,11 +29,8 @@ enum Command {
     Run,
     /// Says what is right and wrong with settings, broker and accounts; changes nothing
     Check(check::Arguments),
-    /// Archives jobs given as NDJSON, without a broker; outcomes as NDJSON on stdout
-    Archive {
-        /// One job a line; - or nothing: stdin
-        file: Option<PathBuf>,
-    },
+    /// Archives the pairs of a CSV, or jobs as NDJSON, without a broker; outcomes as NDJSON on stdout
+    Archive(archive::Arguments),
     /// Publishes jobs from NDJSON or CSV to the jobs queue
     Enqueue(enqueue::Arguments),
     /// Looks into the dead-letter queue, writes it out, puts messages back on the jobs queue
@@ -71,7 +68,7 @@ impl Arguments {
         match command {
             Command::Run => run::run(config),
             Command::Check(arguments) => check::check(config, &arguments),
-            Command::Archive { file } => archive::archive(config, file.as_deref()),
+            Command::Archive(arguments) => archive::archive(config, &arguments),
             Command::Enqueue(arguments) => enqueue::enqueue(config, &arguments),
             Command::DeadLetters(command) => dead_letters::dead_letters(config, &command),
             Command::Pause(arguments) => pause::pause(config, &arguments),

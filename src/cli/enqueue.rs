@@ -1,43 +1,53 @@
 //! `enqueue [FILE]`: jobs from a file onto the jobs queue, all of them or none unless the broker fails half-way.
 
-use std::fs::File as StdFile;
-use std::io::{IsTerminal, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use serde_json::json;
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt, BufReader};
+use indicatif::HumanCount;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use self::rows::{Expected, RowJob, Rows, RowsFault};
+use self::following::{Followed, Following};
+use self::publishing::publish;
+use super::confirm;
 use super::exit::Failure;
+use super::jobs_file::hints::Hints;
+use super::jobs_file::rows::Naming;
+use super::jobs_file::source::Source;
+use super::jobs_file::survey::{self, Survey};
 use super::output::remark;
 use super::{output, runtime, signals};
-use crate::amqp::message::{Envelope, Outgoing, Properties};
-use crate::amqp::route::Route;
-use crate::amqp::sender::{SendFault, Sender};
 use crate::config::Settings;
-use crate::contract::job::JobLimits;
 use crate::worker::service;
 
-mod columns;
-pub mod rows;
+mod following;
+mod message_id;
+mod publishing;
 
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = LONG_HELP)]
 pub struct Arguments {
-    /// NDJSON, one job a line, or CSV, one pair a row; - or nothing: stdin
+    /// CSV, one row a job, or NDJSON, one line a job; - or nothing: stdin
     file: Option<PathBuf>,
+    #[command(flatten)]
+    hints: Hints,
     /// Leaves out the lines before this one, as after an interruption
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = line_number)]
     from_line: u64,
-    /// Only checks the rows and publishes nothing
+    /// Only checks the rows, also against the accounts in the settings, and publishes nothing
     #[arg(long)]
     dry_run: bool,
+    /// Waits for the outcomes and ends with a table of them; exit code 3 where not every job is archived
+    #[arg(long)]
+    follow: bool,
+    /// Writes the outcomes to this new file as they come, as NDJSON; with a name that ends with .csv at the end, as CSV,
+    /// one row a pair with the input's line number
+    #[arg(long, value_name = "FILE", requires = "follow")]
+    outcomes: Option<PathBuf>,
+    /// Does not ask
+    #[arg(long, short)]
+    yes: bool,
     /// The summary as JSON, on stdout
     #[arg(long)]
     json: bool,
@@ -48,221 +58,139 @@ CSV is known by a name that ends with .csv or by its header line:
 
   from_object_type,from_id,to_object_type,to_id
 
-with the optional columns job_id and portal_id. All rows are checked before the first is published; where one is bad,
-the bad lines are listed, nothing is published, and the exit code is 2. What comes from stdin or a pipe is kept in a
-temporary file until it has ended and is checked.
+with the optional columns job_id, portal_id, types (labels to remove, as \"USER_DEFINED 37; USER_DEFINED 38\", or all for
+the whole association) and not_after. to_id may hold several ids, separated by semicolons. Fields are separated by commas,
+semicolons or tabs; the text is UTF-8 or UTF-16. HubSpot's own export is known by its columns Record ID and Associated
+... IDs, and needs --from; --map says which column is which in any other file.
+
+All rows are checked before the first is published; where one is bad, the bad lines are listed, nothing is published, and
+the exit code is 2. What a pipe gives is kept until it has ended and is checked. On a terminal it then shows what the file
+asks for, and asks.
 
 A row without a job id gets one that follows from its content, so that the same row is the same job whenever and from
-whichever file it is sent; two equal rows are one job sent twice. After an interruption the same file can be sent again,
-whole or with --from-line: archiving a pair again does no harm.";
+whichever file it is sent; each message has an id of its own all the same. After an interruption the same file can be
+sent again, whole or with --from-line: archiving a pair again does no harm.
 
-/// Bad lines that are listed; the others are counted.
-const MAX_LISTED: usize = 20;
-/// Most bytes taken from stdin.
-const MAX_SPOOLED_BYTES: u64 = 16 * 1024 * 1024 * 1024;
-/// Messages published before their confirms are awaited.
-const MAX_BATCH: usize = 1_000;
-/// Bytes of bodies published before their confirms are awaited; a larger one goes alone.
-const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Read at once.
-const BUFFER_BYTES: usize = 256 * 1024;
-/// How often the bar is drawn anew.
-const BAR_TICK: Duration = Duration::from_millis(200);
+--follow reads copies of the outcomes through a queue of its own, which is deleted at the end. Interrupted, it waits no
+longer; the jobs are worked on, and their outcomes are in the results queue, where `outcomes` shows them.
+
+Examples:
+  association-archiver enqueue pairs.csv --dry-run
+  association-archiver enqueue pairs.csv --follow --outcomes outcomes.csv
+  association-archiver enqueue outcomes.csv --follow            # again those pairs that are not ARCHIVED
+  association-archiver enqueue export.csv --from contacts --to companies --portal 4711
+  association-archiver enqueue list.csv --map \"Contact=from_id,Company=to_id\" --from contacts --to companies";
 
 /// Publishes every row, confirmed; exit code 2 and nothing published where a row is bad.
 pub fn enqueue(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
     super::remark_on_settings(&settings);
+    runtime::block_on(run(&settings, arguments))
+}
+
+async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let begun = Instant::now();
     let limits = service::limits(&settings.jobs);
-    runtime::block_on(async {
-        let begun = Instant::now();
-        let mut source = Source::open(arguments.file.as_deref(), limits).await?;
-        let checked = check(&mut source, arguments.from_line).await?;
-        if checked.bad > 0 {
-            return Ok(checked.report(arguments.json));
-        }
-        let enqueued = if arguments.dry_run || checked.rows == 0 {
-            0
-        } else {
-            publish(&settings, &mut source, arguments.from_line, checked.rows).await?
-        };
-        summarise(arguments, &settings, checked.rows, enqueued, begun.elapsed())
-    })
-}
-
-/// A file that can be read twice.
-struct Source {
-    file: StdFile,
-    expected: Expected,
-    limits: JobLimits,
-}
-
-impl Source {
-    async fn open(path: Option<&Path>, limits: JobLimits) -> Result<Self, Failure> {
-        let Some(path) = path.filter(|path| *path != Path::new("-")) else {
-            let file = spool(tokio::io::stdin(), "stdin").await?;
-            return Ok(Self { file, expected: Expected::Either, limits });
-        };
-        let name = path.display().to_string();
-        let unreadable = |error: std::io::Error| Failure::Usage(format!("{name} cannot be read: {error}"));
-        let file = File::open(path).await.map_err(unreadable)?;
-        let metadata = file.metadata().await.map_err(unreadable)?;
-        if metadata.is_dir() {
-            return Err(Failure::Usage(format!("{name} is a directory: name a file of jobs")));
-        }
-        let is_csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-        let expected = if is_csv { Expected::Csv } else { Expected::Either };
-        // A pipe gives what it has only once.
-        let file = if metadata.is_file() { file.into_std().await } else { spool(file, &name).await? };
-        Ok(Self { file, expected, limits })
+    let source = Source::open(arguments.file.as_deref(), Naming::ByContent, limits, &arguments.hints).await?;
+    let mut source = source.keep().await?;
+    let portals = survey::portals(settings);
+    let survey = Survey::of(&mut source, arguments.from_line, portals.as_ref(), |_| true).await?;
+    if arguments.from_line > 1 && arguments.from_line > survey.last_line {
+        let (from_line, last) = (arguments.from_line, survey.last_line);
+        return Err(Failure::Usage(format!("--from-line {from_line}: {} ends with line {last}", source.name)));
     }
-
-    /// All rows from the first.
-    fn rows(&mut self) -> Result<Rows<BufReader<File>>, Failure> {
-        let again = self.file.seek(SeekFrom::Start(0)).and_then(|_| self.file.try_clone());
-        let file = again.map_err(|error| Failure::Usage(format!("the jobs cannot be read from the start: {error}")))?;
-        Ok(Rows::new(BufReader::with_capacity(BUFFER_BYTES, File::from_std(file)), self.expected, self.limits))
+    if survey.bad > 0 {
+        return Ok(report_bad(&survey, arguments.json));
     }
-}
-
-async fn spool(input: impl tokio::io::AsyncRead + Unpin, name: &str) -> Result<StdFile, Failure> {
-    let kept = tempfile::tempfile();
-    let kept = kept.map_err(|error| Failure::Running(format!("no temporary file for {name}: {error}; see TMPDIR")))?;
-    let mut file = File::from_std(kept);
-    let copied = tokio::io::copy(&mut input.take(MAX_SPOOLED_BYTES + 1), &mut file).await;
-    let copied = copied.map_err(|error| Failure::Usage(format!("{name} cannot be read to the end: {error}")))?;
-    if copied > MAX_SPOOLED_BYTES {
-        return Err(Failure::Usage(format!("{name} gives more than {MAX_SPOOLED_BYTES} bytes: use a file instead")));
+    if arguments.dry_run
+        && let Some((line, why)) = &survey.first_rejected
+    {
+        let count = HumanCount(survey.rejected);
+        return Err(Failure::Usage(format!("{count} rows would be rejected, the first in line {line}: {why}")));
     }
-    Ok(file.into_std().await)
-}
-
-/// What a first reading found.
-#[derive(Default)]
-struct Checked {
-    rows: u64,
-    bad: u64,
-    /// Line and fault, of the first of them.
-    listed: Vec<(u64, String)>,
-}
-
-async fn check(source: &mut Source, from_line: u64) -> Result<Checked, Failure> {
-    let mut checked = Checked::default();
-    let mut rows = source.rows()?;
-    while let Some(row) = rows.next().await.map_err(unusable)? {
-        if row.line < from_line {
-            continue;
-        }
-        match row.job {
-            Ok(_) => checked.rows += 1,
-            Err(fault) => {
-                checked.bad += 1;
-                if checked.listed.len() < MAX_LISTED {
-                    checked.listed.push((row.line, fault));
-                }
-            }
+    if survey.rows == 0 {
+        remark(&format!("{} has no jobs in it", source.name));
+    }
+    survey.remarks().iter().for_each(|line| remark(line));
+    if arguments.dry_run || survey.rows == 0 {
+        return summarise(arguments, settings, survey.rows, 0, begun.elapsed(), None);
+    }
+    if let Some((line, why)) = &survey.first_rejected {
+        let count = HumanCount(survey.rejected);
+        remark(&format!(
+            "{count} rows will be rejected by a worker with the settings here, the first in line {line}: {why}"
+        ));
+    }
+    if !arguments.yes && confirm::has_terminal() {
+        remark(&survey.extent(settings));
+        let question = format!(
+            "Put the jobs of {} on {}? What they ask for cannot be undone.",
+            source.name, settings.amqp.jobs_queue
+        );
+        if !confirm::agrees(&question).await? {
+            remark("nothing was published");
+            return Ok(ExitCode::FAILURE);
         }
     }
-    Ok(checked)
-}
-
-impl Checked {
-    fn report(&self, as_json: bool) -> ExitCode {
-        if as_json {
-            let bad: Vec<_> = self.listed.iter().map(|(line, fault)| json!({"line": line, "fault": fault})).collect();
-            let summary = json!({"rows": self.rows, "bad": self.bad, "badLines": bad, "enqueued": 0});
-            // Whoever does not read it sees the exit code.
-            let _ = output::print(format!("{summary}\n").as_bytes());
-        }
-        for (line, fault) in &self.listed {
-            remark(&format!("line {line}: {fault}"));
-        }
-        let more = self.bad - self.listed.len() as u64;
-        if more > 0 {
-            remark(&format!("… and {more} more"));
-        }
-        let lines = if self.bad == 1 { "line is no job" } else { "lines are no jobs" };
-        Failure::Usage(format!("{} {lines}, nothing was published: mend or remove them", self.bad)).report()
-    }
-}
-
-/// How far it has come.
-struct Progress {
-    enqueued: u64,
-    /// The last line that is surely on the queue.
-    last_line: u64,
-    bar: ProgressBar,
-}
-
-async fn publish(settings: &Settings, source: &mut Source, from_line: u64, total: u64) -> Result<u64, Failure> {
     let stop = CancellationToken::new();
     signals::stop_on_signals(stop.clone(), || {}).map_err(|error| Failure::Running(format!("no signals: {error}")))?;
-    let sender = Sender::open(&settings.amqp, &stop).await.map_err(|fault| Failure::Running(fault.to_string()))?;
-    let mut progress = Progress { enqueued: 0, last_line: from_line.saturating_sub(1), bar: bar(total) };
-    let mut rows = source.rows()?;
-    let done = loop {
-        let batch = match next_batch(&mut rows, from_line).await {
-            Ok(batch) if batch.is_empty() => break Ok(progress.enqueued),
-            Ok(batch) => batch,
-            Err(failure) => break Err(failure),
-        };
-        if let Err(fault) = send(&sender, batch, &mut progress).await {
-            break Err(progress.broken_off(&fault));
-        }
-        if stop.is_cancelled() && progress.enqueued < total {
-            break Err(progress.broken_off("stopped by a signal"));
+    let run = message_id::Run::new();
+    let following = match arguments.follow {
+        true => Some(Following::begin(settings, &run, arguments.outcomes.as_deref()).await?),
+        false => None,
+    };
+    let published = publish(settings, &mut source, &run, arguments.from_line, survey.rows, &stop).await;
+    let enqueued = match published {
+        Ok(enqueued) => enqueued,
+        Err(failure) => {
+            if let Some(following) = following {
+                following.abandon().await;
+            }
+            return Err(failure);
         }
     };
-    progress.bar.finish_and_clear();
-    sender.close().await;
-    done
+    let Some(following) = following else {
+        return summarise(arguments, settings, survey.rows, enqueued, begun.elapsed(), None);
+    };
+    if !arguments.json {
+        say_enqueued(settings, enqueued, begun.elapsed());
+    }
+    let mut followed = following.to_the_end(enqueued, &stop).await?;
+    followed.write_rows(&mut source, arguments.from_line).await?;
+    let code = summarise(arguments, settings, survey.rows, enqueued, begun.elapsed(), Some(&followed))?;
+    match followed.unanswered(enqueued) {
+        0 => Ok(code),
+        unanswered => Err(Failure::Running(format!(
+            "stopped by a signal before {} jobs were answered; they are worked on, and `association-archiver outcomes` shows what becomes of them",
+            HumanCount(unanswered)
+        ))),
+    }
 }
 
-type Batch = Vec<(u64, RowJob)>;
-
-async fn next_batch(rows: &mut Rows<BufReader<File>>, from_line: u64) -> Result<Batch, Failure> {
-    let (mut batch, mut bytes) = (Batch::new(), 0);
-    while batch.len() < MAX_BATCH && bytes < MAX_BATCH_BYTES {
-        let Some(row) = rows.next().await.map_err(unusable)? else { break };
-        if row.line < from_line {
-            continue;
-        }
-        let changed = |fault| Failure::Running(format!("line {} was changed after it was checked: {fault}", row.line));
-        let job = row.job.map_err(changed)?;
-        bytes += job.body.len();
-        batch.push((row.line, job));
+fn line_number(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Err("lines are counted from 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("write the number of a line, counted from 1".to_owned()),
     }
-    Ok(batch)
 }
 
-async fn send(sender: &Sender, batch: Batch, progress: &mut Progress) -> Result<(), String> {
-    let mut lines = Vec::with_capacity(batch.len());
-    let messages = batch.into_iter().map(|(line, RowJob { id, body })| {
-        lines.push(line);
-        let envelope = Envelope::Copy(Properties::of_job(id.as_str()));
-        Outgoing { route: Route::Jobs, body: Bytes::from(body), envelope }
-    });
-    let messages: Vec<Outgoing> = messages.collect();
-    let sent = sender.send(&messages).await.map_err(|fault: SendFault| fault.to_string())?;
-    // Those behind a gap are published too, and published again when the command is repeated from the gap.
-    let safe = sent.proofs.iter().take_while(|proof| proof.is_some()).count();
-    progress.enqueued += safe as u64;
-    if let Some(line) = lines[..safe].last() {
-        progress.last_line = *line;
+fn report_bad(survey: &Survey, as_json: bool) -> ExitCode {
+    if as_json {
+        let bad: Vec<_> = survey.listed.iter().map(|(line, fault)| json!({"line": line, "fault": fault})).collect();
+        let summary = json!({"rows": survey.rows, "bad": survey.bad, "badLines": bad, "enqueued": 0});
+        // Whoever does not read it sees the exit code.
+        let _ = output::print(format!("{summary}\n").as_bytes());
     }
-    progress.bar.set_position(progress.enqueued);
-    sent.fault.map_or(Ok(()), |fault| Err(fault.to_string()))
-}
-
-impl Progress {
-    fn broken_off(&self, cause: impl std::fmt::Display) -> Failure {
-        self.bar.finish_and_clear();
-        Failure::Running(format!(
-            "{cause}; {} jobs are enqueued, go on with --from-line {}",
-            self.enqueued,
-            self.last_line + 1
-        ))
+    for (line, fault) in &survey.listed {
+        remark(&format!("line {line}: {fault}"));
     }
+    let more = survey.bad - survey.listed.len() as u64;
+    if more > 0 {
+        remark(&format!("… and {more} more"));
+    }
+    let lines = if survey.bad == 1 { "line is no job" } else { "lines are no jobs" };
+    Failure::Usage(format!("{} {lines}, nothing was published: mend or remove them", survey.bad)).report()
 }
 
 fn summarise(
@@ -271,38 +199,33 @@ fn summarise(
     rows: u64,
     enqueued: u64,
     took: Duration,
+    followed: Option<&Followed>,
 ) -> Result<ExitCode, Failure> {
-    let queue = settings.amqp.jobs_queue.as_str();
+    let summary = followed.map(Followed::summary);
+    let all_archived = summary.is_none_or(|summary| summary.jobs() == summary.jobs_archived());
+    let code = if all_archived { ExitCode::SUCCESS } else { ExitCode::from(3) };
     if arguments.json {
-        let summary =
+        let queue = settings.amqp.jobs_queue.as_str();
+        let mut told =
             json!({"rows": rows, "bad": 0, "enqueued": enqueued, "queue": queue, "seconds": took.as_secs_f64()});
-        return output::print(format!("{summary}\n").as_bytes());
+        if let (Some(summary), Value::Object(told)) = (summary, &mut told) {
+            told.insert("outcomes".to_owned(), summary.to_json());
+        }
+        return output::print(format!("{told}\n").as_bytes()).map(|_| code);
     }
-    let rows_in_words = HumanCount(rows);
-    if arguments.dry_run {
-        remark(&format!("{rows_in_words} jobs are valid; nothing was published"));
-    } else {
-        let jobs = if enqueued == 1 { "job" } else { "jobs" };
-        remark(&format!("{} {jobs} enqueued on {queue} in {:.1} s", HumanCount(enqueued), took.as_secs_f64()));
+    match summary {
+        Some(summary) => summary.show(),
+        None if arguments.dry_run => {
+            let jobs = if rows == 1 { "job is" } else { "jobs are" };
+            remark(&format!("{} {jobs} valid; nothing was published", HumanCount(rows)));
+        }
+        None => say_enqueued(settings, enqueued, took),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
-fn bar(total: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(total);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} jobs, {per_sec}, {eta} left") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(BAR_TICK);
-    bar
-}
-
-fn unusable(fault: RowsFault) -> Failure {
-    match fault {
-        RowsFault::Read(error) => Failure::Usage(format!("the jobs cannot be read to the end: {error}")),
-        RowsFault::Header(fault) => Failure::Usage(format!("this is no CSV of jobs: {fault}")),
-    }
+fn say_enqueued(settings: &Settings, enqueued: u64, took: Duration) {
+    let jobs = if enqueued == 1 { "job" } else { "jobs" };
+    let queue = settings.amqp.jobs_queue.as_str();
+    remark(&format!("{} {jobs} enqueued on {queue} in {:.1} s", HumanCount(enqueued), took.as_secs_f64()));
 }

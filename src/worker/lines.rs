@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 use super::accounts::Portals;
 use crate::contract::ids::{JobId, PortalId};
-use crate::contract::job::{self, Envelope, Job, JobLimits, Malformed};
+use crate::contract::job::{Job, Malformed};
 use crate::contract::object_type::TypeText;
 use crate::contract::outcome::{Ending, Outcome};
 use crate::contract::refusal::{Refusal, WorkerCategory};
@@ -22,48 +22,31 @@ pub struct Line {
     pub to_type: Option<TypeText>,
 }
 
-/// What a line turned out to be.
-#[derive(Debug)]
-pub enum Read {
-    Job(NewJob, Line),
-    Rejected(Outcome),
-    /// Nothing but white space.
-    Blank,
-}
-
 /// Bytes counted for a job beside its line and its pairs.
 const JOB_OVERHEAD_BYTES: usize = 600;
 const PAIR_BYTES: usize = 160;
 
-/// Reads the line with this number, counted from 1. A line that is no job and has no id is answered as `line-<n>`.
-pub fn read(line: &[u8], number: u64, portals: &Portals, limits: &JobLimits, now: Timestamp) -> Read {
-    // One that was cut is kept as it is, so that it is refused: its start may look like a whole one.
-    let line = if line.len() > limits.max_bytes { line } else { line.trim_ascii() };
-    if line.is_empty() {
-        return Read::Blank;
-    }
-    let fallback = format!("line-{number}");
-    let envelope = Envelope { message_id: None, content_encoding: None };
-    let job = match job::parse(line, envelope, limits) {
-        Ok(job) => job,
-        Err(malformed) => {
-            let Malformed { job_id, portal, from_type, to_type, message } = malformed;
-            let refusal = Refusal::worker(WorkerCategory::MalformedJob, &message);
-            let Some(job_id) = job_id.or_else(|| JobId::new(&fallback)) else { return Read::Blank };
-            return Read::Rejected(rejected(Line { job_id, portal, from_type, to_type }, refusal, now));
-        }
-    };
+/// Takes a job that was written in so many bytes; the error is its answer where no account may do it.
+pub fn take(job: Job, bytes: usize, portals: &Portals, now: Timestamp) -> Result<(NewJob, Line), Box<Outcome>> {
     let (from_text, to_text) = (Some(job.from_type.text().clone()), Some(job.to_type.text().clone()));
     let of_line = Line { job_id: job.id.clone(), portal: job.portal, from_type: from_text, to_type: to_text };
     match portals.resolve(job.portal) {
         Ok(account) => {
-            let weight = line.len() + JOB_OVERHEAD_BYTES + job.num_pairs() * PAIR_BYTES;
+            let weight = bytes + JOB_OVERHEAD_BYTES + job.num_pairs() * PAIR_BYTES;
             let Job { from_type, to_type, asks, not_after, .. } = job;
             let carried = Carried::fresh(now);
-            Read::Job(NewJob { account, from_type, to_type, asks, not_after, weight, carried }, of_line)
+            Ok((NewJob { account, from_type, to_type, asks, not_after, weight, carried }, of_line))
         }
-        Err(refusal) => Read::Rejected(rejected(of_line, refusal, now)),
+        Err(refusal) => Err(Box::new(rejected(of_line, refusal, now))),
     }
+}
+
+/// Answers the line with this number, counted from 1, which is no job. Without an id it is answered as `line-<n>`.
+pub fn reject(malformed: Malformed, number: u64, now: Timestamp) -> Option<Outcome> {
+    let Malformed { job_id, portal, from_type, to_type, message } = malformed;
+    let refusal = Refusal::worker(WorkerCategory::MalformedJob, &message);
+    let job_id = job_id.or_else(|| JobId::new(&format!("line-{number}")))?;
+    Some(rejected(Line { job_id, portal, from_type, to_type }, refusal, now))
 }
 
 fn rejected(line: Line, refusal: Refusal, now: Timestamp) -> Outcome {
@@ -125,7 +108,7 @@ pub async fn next_line(
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::panic)]
+#[expect(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -138,19 +121,5 @@ mod tests {
             read.push(line.clone());
         }
         assert_eq!(read, [b"abcd".to_vec(), Vec::new(), b"xy".to_vec()]);
-    }
-
-    #[test]
-    fn a_line_that_was_cut_is_refused_whatever_its_start_looks_like() {
-        const JOB: &str = r#"{"jobId":"a","fromObjectType":"contacts","toObjectType":"companies","inputs":[{"from":{"id":"1"},"to":[{"id":"2"}]}]}"#;
-        let limits = JobLimits { max_bytes: JOB.len() + 3, max_pairs: 1 };
-        let portals = Portals::new(vec![None]);
-        let read = |line: String| read(line.as_bytes(), 7, &portals, &limits, Timestamp::UNIX_EPOCH);
-        assert!(matches!(read(format!("{JOB}  \r")), Read::Job(..)));
-        for cut in [format!("{JOB}    "), " ".repeat(limits.max_bytes + 1)] {
-            let Read::Rejected(outcome) = read(cut) else { panic!("not refused") };
-            let Ending::Rejected(refusal) = outcome.ending else { panic!("not refused") };
-            assert!(refusal.message.contains("jobs.max_bytes"), "{}", refusal.message);
-        }
     }
 }

@@ -1,9 +1,9 @@
 //! Jobs as lines: each line is read as a whole whatever the pieces it comes in, and each gets an answer.
 
-use association_archiver::contract::job::JobLimits;
+use association_archiver::contract::job::{Envelope, JobLimits, parse};
 use association_archiver::contract::outcome::Status;
 use association_archiver::worker::accounts::Portals;
-use association_archiver::worker::lines::{Read, next_line, read};
+use association_archiver::worker::lines::{next_line, reject, take};
 use jiff::Timestamp;
 use tokio::io::BufReader;
 
@@ -21,21 +21,26 @@ fn every_line_is_a_job_or_is_answered() {
         let portals = Portals::new(vec![None]);
         let mut taken = Taken::Refused;
         for (line, number) in expected.iter().zip(1..) {
-            match read(line, number, &portals, &LIMITS, Timestamp::UNIX_EPOCH) {
-                Read::Job(job, of_line) => {
-                    assert!(!job.asks.is_empty() && of_line.portal.is_none());
-                    assert!(line.len() <= LIMITS.max_bytes, "the start of a line is taken for the whole");
-                    taken = Taken::Accepted;
+            let cut = line.len() > LIMITS.max_bytes;
+            let outcome = match parse(line, Envelope::default(), &LIMITS) {
+                Ok(job) => match take(job, line.len(), &portals, Timestamp::UNIX_EPOCH) {
+                    Ok((job, of_line)) => {
+                        assert!(!job.asks.is_empty() && of_line.portal.is_none());
+                        assert!(!cut, "the start of a line is taken for the whole");
+                        taken = Taken::Accepted;
+                        continue;
+                    }
+                    Err(outcome) => *outcome,
+                },
+                Err(malformed) => {
+                    reject(malformed, number, Timestamp::UNIX_EPOCH).expect("a line that is no job is answered")
                 }
-                Read::Rejected(outcome) => {
-                    assert_eq!(outcome.status(), Status::Rejected);
-                    let mut json = Vec::new();
-                    outcome.encode(&mut json);
-                    assert!(!json.contains(&b'\n'), "an answer is one line");
-                    serde_json::from_slice::<serde_json::Value>(&json).expect("an answer is JSON");
-                }
-                Read::Blank => assert!(line.len() <= LIMITS.max_bytes && line.trim_ascii().is_empty()),
-            }
+            };
+            assert_eq!(outcome.status(), Status::Rejected);
+            let mut json = Vec::new();
+            outcome.encode(&mut json);
+            assert!(!json.contains(&b'\n'), "an answer is one line");
+            serde_json::from_slice::<serde_json::Value>(&json).expect("an answer is JSON");
         }
         taken
     });

@@ -195,6 +195,7 @@ impl Engine {
             let detail = format!("{BREAKER_FAILURES} failures in a row, the last: {}", again.refusal.message);
             self.pause_account(call.account, PauseKind::Outage, None, detail, now);
         }
+        self.pauses.account_distrusts(call.account, again.cause == Transient::Tls);
         let least = again.least_wait(now.wall);
         if !again.cause.wants_smaller() || batch.nodes.len() < 2 {
             return self.repeat(batch, least, &again.refusal, now);

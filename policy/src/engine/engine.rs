@@ -140,7 +140,7 @@ impl Engine {
                 tier.map(|tier| Leaving::Park { tier, for_failures: false })
             }
             Waiting::InHand { give_up_after } => {
-                let refusal = self.pauses.credentials_refused_for(give_up_after, account, lane, now)?;
+                let refusal = self.pauses.given_up(give_up_after, account, lane, now)?;
                 Some(Leaving::Fail { refusal, dead_letter: false })
             }
         }

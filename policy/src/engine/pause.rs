@@ -104,17 +104,17 @@ impl PauseKind {
         }
     }
 
-    /// Whether HubSpot refused the credentials: what ends the `archive` command.
-    pub fn is_refusal_of_credentials(self) -> bool {
+    /// Whether only a person can end it: what ends the `archive` command, too.
+    pub fn needs_a_person(self) -> bool {
         match self {
             Self::Unauthorized
             | Self::RefreshRefused
             | Self::PortalMismatch
+            | Self::Operator
             | Self::MissingScopes
-            | Self::Forbidden => true,
-            Self::PortalMoving | Self::DaySpent | Self::Throttled | Self::Outage | Self::Operator | Self::WrongPath => {
-                false
-            }
+            | Self::Forbidden
+            | Self::WrongPath => true,
+            Self::PortalMoving | Self::DaySpent | Self::Throttled | Self::Outage => false,
         }
     }
 }
@@ -140,9 +140,14 @@ pub struct Pause {
     pub until: Option<Timestamp>,
     /// What HubSpot said, or the operator must know: never a secret.
     pub detail: String,
+    /// The connection is not trusted: an outage that only a person can end.
+    pub is_distrust: bool,
     /// When the next request may find out; `None` where none may.
     probe_at: Option<Tick>,
 }
+
+/// Without a broker to wait in, jobs fail after an outage of a day.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// First probe after so long, and at least so long between two.
 const FIRST_PROBE: Duration = Duration::from_secs(1);
@@ -153,7 +158,7 @@ impl Pause {
             Some(until) => Some(now.tick_of(until)),
             None => kind.longest_probe_interval().map(|_| now.tick + FIRST_PROBE),
         };
-        Self { kind, since: now.tick, since_wall: now.wall, until, detail, probe_at }
+        Self { kind, since: now.tick, since_wall: now.wall, until, detail, is_distrust: false, probe_at }
     }
 
     /// When a request may be sent to find out whether the pause is over.
@@ -178,6 +183,15 @@ impl Pause {
     /// Whether a request that was sent at `sent` and served `by` HubSpot proves that the pause is over.
     pub fn is_disproved(&self, by: Disproof, sent: Tick) -> bool {
         self.kind.disproved_by() == by && sent >= self.since
+    }
+
+    /// How long it lasts until its jobs fail where there is no broker to wait in. `needs_a_person`: where only a person
+    /// can end it. `None`: it ends by itself.
+    pub fn given_up_after(&self, needs_a_person: Duration) -> Option<Duration> {
+        if self.kind.needs_a_person() || self.is_distrust {
+            return Some(needs_a_person);
+        }
+        (self.kind == PauseKind::Outage).then_some(LONGEST_OUTAGE)
     }
 
     /// From when on its jobs wait in the broker rather than in hand; `None` where it ends too soon for that.

@@ -200,7 +200,7 @@ impl Pauses {
         }
         let relieved_at = match self.waiting {
             Waiting::Outside { .. } => pause.parks_from(now),
-            Waiting::InHand { give_up_after } => Some(pause.since + give_up_after),
+            Waiting::InHand { give_up_after } => pause.given_up_after(give_up_after).map(|after| pause.since + after),
         };
         Err(probe_at.into_iter().chain(relieved_at).filter(|&at| at > now.tick).min())
     }
@@ -264,6 +264,13 @@ impl Pauses {
         let account = &mut self.accounts[account];
         account.failures_in_a_row = account.failures_in_a_row.saturating_add(1);
         account.failures_in_a_row >= BREAKER_FAILURES && account.pause.is_none()
+    }
+
+    /// Whether the connection is not trusted, as far as the latest failure tells; kept with the account's pause.
+    pub fn account_distrusts(&mut self, account: AccountIndex, is_distrust: bool) {
+        if let Some(pause) = &mut self.accounts[account].pause {
+            pause.is_distrust = is_distrust;
+        }
     }
 
     /// The account has a permit, so the time does not pass in waiting for quota.
@@ -335,17 +342,13 @@ impl Pauses {
         })
     }
 
-    /// What to tell the jobs of a lane once HubSpot has refused the credentials of the lane or its account for this long.
-    pub fn credentials_refused_for(
-        &self,
-        after: Duration,
-        account: AccountIndex,
-        lane: LaneKey,
-        now: Now,
-    ) -> Option<Arc<Refusal>> {
-        let refused = |pause: &&Pause| pause.kind.is_refusal_of_credentials() && now.tick.since(pause.since) >= after;
-        let pause = self.of_account(account).filter(refused).or_else(|| self.of_lane(lane).filter(refused))?;
-        let message = format!("HubSpot has refused the account for {} s: {}", after.as_secs(), pause.detail);
+    /// What to tell the jobs of a lane once it or its account has been paused for so long that they are given up.
+    pub fn given_up(&self, after: Duration, account: AccountIndex, lane: LaneKey, now: Now) -> Option<Arc<Refusal>> {
+        let is_given_up =
+            |pause: &&Pause| pause.given_up_after(after).is_some_and(|after| now.tick.since(pause.since) >= after);
+        let pause = self.of_account(account).filter(is_given_up).or_else(|| self.of_lane(lane).filter(is_given_up))?;
+        let (seconds, kind) = (now.tick.since(pause.since).as_secs(), pause.kind.as_str());
+        let message = format!("nothing could be archived for {seconds} s ({kind}): {}", pause.detail);
         Some(Arc::new(Refusal::worker(WorkerCategory::AccountRefused, &message)))
     }
 

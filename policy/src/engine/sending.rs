@@ -114,7 +114,7 @@ impl Engine {
         }
     }
 
-    /// Fails the jobs of an account and of its lanes whose credentials have been refused for too long.
+    /// Fails the jobs of an account and of its lanes that have been paused for too long.
     fn give_up(&mut self, index: AccountIndex, after: std::time::Duration, now: Now) {
         if self.pauses.of_account(index).is_none() && self.pauses.paused_lanes(index).is_empty() {
             return;
@@ -122,7 +122,7 @@ impl Engine {
         let jobs = self.holdings.jobs().filter(|(_, job)| job.account == index);
         let jobs: Vec<(JobKey, LaneKey)> = jobs.map(|(key, job)| (key, job.lane)).collect();
         for (job, lane) in jobs {
-            if let Some(refusal) = self.pauses.credentials_refused_for(after, index, lane, now) {
+            if let Some(refusal) = self.pauses.given_up(after, index, lane, now) {
                 self.leave(job, Leaving::Fail { refusal, dead_letter: false }, now);
             }
         }

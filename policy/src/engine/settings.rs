@@ -27,7 +27,7 @@ pub enum Waiting {
     /// request leaves. Jobs of paused accounts and lanes never take so many of the `prefetch` places that the other
     /// jobs find no room.
     Outside { longest_hold: Duration, prefetch: usize },
-    /// In hand, since there is no broker. Jobs fail once HubSpot has refused the credentials of their account or lane
-    /// for this long.
+    /// In hand, since there is no broker. Jobs fail once their account or lane has been paused for this long for a reason
+    /// that only a person can mend.
     InHand { give_up_after: Duration },
 }

@@ -829,3 +829,29 @@ fn without_a_broker_an_account_that_stays_refused_fails_its_jobs() {
     bench.run(Duration::from_secs(1));
     assert!(matches!(bench.ends[&late].1, End::Settled(Status::Failed, 1, 0)), "what comes later fails at once");
 }
+
+#[test]
+fn without_a_broker_what_only_a_person_can_end_is_given_up_and_other_waits_are_not() {
+    let in_hand = EnginePolicy { waiting: Waiting::InHand { give_up_after: Duration::from_secs(30) }, ..policy() };
+    let distrusted = Reply::Silence(Silence::Tls("the certificate has expired".to_owned()));
+    let paused = AccountPolicy { paused: true, ..account() };
+    for (account, reply, case) in [
+        (paused, answer(204, ""), "paused = true"),
+        (account(), answer(404, "<html>"), "404"),
+        (account(), answer(301, ""), "a redirect"),
+        (account(), distrusted, "an untrusted certificate"),
+    ] {
+        let mut bench = Bench::new(in_hand.clone(), vec![account], move |_: &ArchiveCall, _: Tick| reply.clone());
+        bench.admit(("contacts", "companies"), &[pair(1, 7)]);
+        bench.run(Duration::from_secs(25));
+        assert!(bench.ends.is_empty(), "{case}");
+        bench.run(Duration::from_secs(60));
+        assert_eq!(bench.settled(Status::Failed), 1, "{case}");
+    }
+    let mut bench = Bench::new(in_hand, vec![account()], always(503, ""));
+    bench.admit(("contacts", "companies"), &[pair(1, 7)]);
+    bench.run(Duration::from_secs(3_600));
+    assert!(bench.ends.is_empty(), "an outage may end by itself");
+    bench.run(Duration::from_secs(24 * 3_600));
+    assert_eq!(bench.settled(Status::Failed), 1, "but not after a day");
+}

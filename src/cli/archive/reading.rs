@@ -1,0 +1,215 @@
+//! Lines in, as long as there is room.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use indicatif::HumanCount;
+use jiff::Timestamp;
+use smallvec::SmallVec;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::Tally;
+use super::answers::{Output, Rejected};
+use super::resume::Resume;
+use crate::cli::jobs_file::rows::{LeftOut, RowFault, RowJob, Rows, RowsFault};
+use crate::cli::jobs_file::source::Input;
+use crate::cli::jobs_file::survey::Repeats;
+use crate::cli::output::remark;
+use crate::contract::job::{Ask, Job, Malformed};
+use crate::engine::command::NewJob;
+use crate::worker::accounts::Portals;
+use crate::worker::lines::{self, Line};
+use crate::worker::seams::Arrival;
+
+/// Jobs in hand at most, as the service's default prefetch.
+const MAX_HELD_JOBS: usize = 10_000;
+
+/// Bytes in hand at most, in KiB: 256 MiB.
+const MAX_HELD_KIB: u32 = 256 * 1024;
+
+/// Jobs given to the loop together at most.
+const BUNDLE: usize = 256;
+
+/// A line in hand, and its room.
+#[derive(Debug)]
+pub struct Held {
+    pub line: Line,
+    pub origin: Origin,
+    _job: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+/// What a report tells of a job beside its outcome.
+#[derive(Clone, Default, Debug)]
+pub struct Origin {
+    /// Of the input, counted from 1.
+    pub line: u64,
+    /// Empty where nobody wants a report.
+    pub asks: SmallVec<[Ask; 1]>,
+    pub not_after: Option<Timestamp>,
+}
+
+/// Bounds what is in hand.
+#[derive(Clone, Debug)]
+pub struct Room {
+    jobs: Arc<Semaphore>,
+    kib: Arc<Semaphore>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { jobs: Arc::new(Semaphore::new(MAX_HELD_JOBS)), kib: Arc::new(Semaphore::new(MAX_HELD_KIB as usize)) }
+    }
+}
+
+/// See the module.
+pub struct Reading {
+    pub portals: Portals,
+    pub tally: Arc<Tally>,
+    pub resume: Resume,
+    pub keeps_asks: bool,
+    pub output: mpsc::Sender<Output>,
+    pub arrivals: mpsc::Sender<Arrival<Held>>,
+    pub room: Room,
+}
+
+/// What was read to its end, but for the jobs.
+#[derive(Clone, Copy, Debug)]
+pub struct Read {
+    jobs: u64,
+    archived_before: u64,
+    repeated: u64,
+    left_out: LeftOut,
+}
+
+impl Read {
+    /// Says what is worth knowing, on stderr.
+    pub fn say(self, name: &str) {
+        let Self { jobs, archived_before, repeated, left_out } = self;
+        let LeftOut { not_associated, archived_before: of_status } = left_out;
+        for (count, what) in [
+            (archived_before, "jobs were archived by the run that --resume names and were left out"),
+            (repeated, "rows repeat one before them; archiving a pair again does no harm"),
+            (not_associated, "rows have no associated record and were left out"),
+            (of_status, "rows say that they are ARCHIVED and were left out"),
+        ] {
+            if count > 0 {
+                remark(&format!("{} {what}", HumanCount(count)));
+            }
+        }
+        if jobs + archived_before + not_associated + of_status == 0 {
+            remark(&format!("{name} has no jobs in it"));
+        }
+    }
+}
+
+impl Reading {
+    /// `None`: nobody takes what is read any more.
+    pub async fn run(self, mut rows: Rows<Input>) -> Result<Option<Read>, RowsFault> {
+        let mut bundle: Vec<(NewJob, Held)> = Vec::new();
+        let mut repeats = Repeats::default();
+        let mut read = Read { jobs: 0, archived_before: 0, repeated: 0, left_out: LeftOut::default() };
+        loop {
+            let Some(row) = self.without_holding_up(rows.next(), &mut bundle).await else { return Ok(None) };
+            let row = match row {
+                Ok(Some(row)) => row,
+                Ok(None) => break,
+                Err(fault) => {
+                    // What stands before the fault is answered all the same.
+                    self.hand_over(&mut bundle).await;
+                    return Err(fault);
+                }
+            };
+            if let Ok(RowJob { job, .. }) = &row.job {
+                if self.resume.is_archived(job) {
+                    read.archived_before += 1;
+                    continue;
+                }
+                read.repeated += u64::from(repeats.is_repeated(job));
+            }
+            read.jobs += 1;
+            self.tally.read.fetch_add(1, Ordering::Relaxed);
+            let goes_on = match row.job {
+                Ok(RowJob { body, job }) => self.admit(job, body.len(), row.line, &mut bundle).await,
+                Err(fault) => self.reject(fault, row.line).await,
+            };
+            if !goes_on || (bundle.len() >= BUNDLE && !self.hand_over(&mut bundle).await) {
+                return Ok(None);
+            }
+        }
+        read.left_out = rows.left_out();
+        self.hand_over(&mut bundle).await;
+        Ok(Some(read))
+    }
+
+    async fn admit(&self, job: Job, bytes: usize, line: u64, bundle: &mut Vec<(NewJob, Held)>) -> bool {
+        let asks = if self.keeps_asks { job.asks.clone() } else { SmallVec::new() };
+        let origin = Origin { line, asks, not_after: job.not_after };
+        match lines::take(job, bytes, &self.portals, Timestamp::now()) {
+            Ok((job, line)) => {
+                let Some((of_job, of_bytes)) = self.room(job.weight, bundle).await else { return false };
+                bundle.push((job, Held { line, origin, _job: of_job, _bytes: of_bytes }));
+                true
+            }
+            Err(outcome) => {
+                self.output.send(Output::Rejected(Box::new(Rejected { outcome: *outcome, origin }))).await.is_ok()
+            }
+        }
+    }
+
+    async fn reject(&self, fault: RowFault, line: u64) -> bool {
+        let malformed = match fault {
+            RowFault::Job(malformed) => *malformed,
+            RowFault::Encoding(message) => Malformed {
+                job_id: None,
+                portal: None,
+                from_type: None,
+                to_type: None,
+                message: format!("the line {message}"),
+            },
+        };
+        let origin = Origin { line, ..Origin::default() };
+        let Some(outcome) = lines::reject(malformed, line, Timestamp::now()) else { return true };
+        self.output.send(Output::Rejected(Box::new(Rejected { outcome, origin }))).await.is_ok()
+    }
+
+    /// Waits for the next line, but not with jobs in the bundle that could be sent meanwhile. `None`: the loop is gone.
+    async fn without_holding_up<T>(
+        &self,
+        next: impl Future<Output = T>,
+        bundle: &mut Vec<(NewJob, Held)>,
+    ) -> Option<T> {
+        let mut next = std::pin::pin!(next);
+        if let Some(ready) = futures_util::FutureExt::now_or_never(next.as_mut()) {
+            return Some(ready);
+        }
+        if !self.hand_over(bundle).await {
+            return None;
+        }
+        Some(next.await)
+    }
+
+    /// Room for one more job; what is in the bundle goes ahead if there is none at once.
+    async fn room(
+        &self,
+        weight: usize,
+        bundle: &mut Vec<(NewJob, Held)>,
+    ) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let kib = u32::try_from(weight / 1024 + 1).unwrap_or(u32::MAX).min(MAX_HELD_KIB);
+        let (jobs, bytes) = (Arc::clone(&self.room.jobs), Arc::clone(&self.room.kib));
+        if let (Ok(job), Ok(bytes)) =
+            (Arc::clone(&jobs).try_acquire_owned(), Arc::clone(&bytes).try_acquire_many_owned(kib))
+        {
+            return Some((job, bytes));
+        }
+        if !self.hand_over(bundle).await {
+            return None;
+        }
+        Some((jobs.acquire_owned().await.ok()?, bytes.acquire_many_owned(kib).await.ok()?))
+    }
+
+    async fn hand_over(&self, bundle: &mut Vec<(NewJob, Held)>) -> bool {
+        let jobs = std::mem::take(bundle);
+        jobs.is_empty() || self.arrivals.send(Arrival::Jobs { generation: 0, jobs }).await.is_ok()
+    }
+}

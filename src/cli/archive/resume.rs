@@ -1,0 +1,164 @@
+//! What an earlier run has archived, by its outcomes.
+
+use std::path::Path;
+
+use hashbrown::HashMap;
+use tokio::fs::File;
+use tokio::io::BufReader;
+use uuid::Uuid;
+
+use crate::cli::exit::Failure;
+use crate::cli::jobs_file::rows::RowJob;
+use crate::cli::jobs_file::source::Source;
+use crate::cli::outcome_record::OutcomeRecord;
+use crate::contract::job::Job;
+use crate::worker::lines::next_line;
+
+/// Longest outcome, in bytes: as many errors as a job may have pairs.
+const MAX_OUTCOME_BYTES: usize = 16 * 1024 * 1024;
+
+/// Jobs are left out only where nothing speaks against it. Sending a job again does no harm; leaving one out would.
+#[derive(Default, Debug)]
+pub struct Resume {
+    by_job: HashMap<Uuid, Seen>,
+}
+
+/// What is known of a job id.
+#[derive(Debug)]
+struct Seen {
+    /// What the job was, beside its id.
+    shape: Uuid,
+    /// Outcomes that say `ARCHIVED`.
+    archived: u64,
+    /// An outcome says something else, or the id was given to different jobs.
+    is_doubtful: bool,
+    /// Jobs of this id in the file.
+    in_file: u64,
+}
+
+/// Made once at random for digests of ids.
+const NAMESPACE: Uuid = Uuid::from_u128(0x93f4_0d52_6f0b_4c1d_a7ce_51b9_08e2_4d67);
+
+impl Resume {
+    /// Reads the outcomes, then the jobs to count those of equal ids.
+    pub async fn of(outcomes: &Path, source: &mut Source) -> Result<Self, Failure> {
+        let mut resume = Self::default();
+        resume.read(outcomes).await?;
+        let name = source.name.clone();
+        let mut rows = source.rows()?;
+        while let Some(row) = rows.next().await.map_err(|fault| Failure::Usage(format!("{name} {fault}")))? {
+            if let Ok(RowJob { job, .. }) = row.job {
+                resume.note(&job);
+            }
+        }
+        Ok(resume)
+    }
+
+    async fn read(&mut self, path: &Path) -> Result<(), Failure> {
+        let unreadable = |why: String| Failure::Usage(format!("{}: {why}", path.display()));
+        let file = File::open(path).await.map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+        let (mut input, mut line) = (BufReader::new(file), Vec::new());
+        let mut broken = None;
+        for number in 1_u64.. {
+            let more = next_line(&mut input, &mut line, MAX_OUTCOME_BYTES).await;
+            if !more.map_err(|error| unreadable(format!("cannot be read to the end: {error}")))? {
+                break;
+            }
+            // The last line may be cut off, where the run before was killed.
+            if let Some(number) = broken {
+                return Err(unreadable(format!("line {number} is no outcome; give what `archive` wrote to stdout")));
+            }
+            match OutcomeRecord::parse(line.trim_ascii()) {
+                Some(outcome) => self.outcome(&outcome),
+                None if line.trim_ascii().is_empty() => {}
+                None => broken = Some(number),
+            }
+        }
+        if broken == Some(1) {
+            return Err(unreadable("has no outcomes in it; give what `archive` wrote to stdout".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn outcome(&mut self, outcome: &OutcomeRecord) {
+        let OutcomeRecord { job_id, portal_id, from_object_type, to_object_type, num_pairs, .. } = outcome;
+        let shape = shape(*portal_id, from_object_type.as_deref(), to_object_type.as_deref(), *num_pairs);
+        let seen =
+            self.by_job.entry(digest(job_id)).or_insert(Seen { shape, archived: 0, is_doubtful: false, in_file: 0 });
+        seen.archived += u64::from(outcome.is_archived());
+        seen.is_doubtful |= !outcome.is_archived() || seen.shape != shape;
+    }
+
+    fn note(&mut self, job: &Job) {
+        if let Some(seen) = self.by_job.get_mut(&digest(job.id.as_str())) {
+            seen.in_file += 1;
+            seen.is_doubtful |= seen.shape != shape_of(job);
+        }
+    }
+
+    /// Whether each job of this id in the file was archived, and they are the same as then by all that is known.
+    pub fn is_archived(&self, job: &Job) -> bool {
+        let seen = self.by_job.get(&digest(job.id.as_str()));
+        seen.is_some_and(|seen| !seen.is_doubtful && seen.archived >= seen.in_file)
+    }
+}
+
+fn shape_of(job: &Job) -> Uuid {
+    let portal = job.portal.map(|portal| portal.0.get());
+    shape(portal, Some(job.from_type.as_written()), Some(job.to_type.as_written()), job.num_pairs() as u64)
+}
+
+fn shape(portal: Option<u64>, from_type: Option<&str>, to_type: Option<&str>, num_pairs: u64) -> Uuid {
+    digest(&format!("{portal:?} {from_type:?} {to_type:?} {num_pairs}"))
+}
+
+fn digest(text: &str) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::contract::job::{Envelope, JobLimits, parse};
+
+    fn job(id: &str, to: &str) -> Job {
+        let limits = JobLimits { max_bytes: 1_000, max_pairs: 10 };
+        let body = format!(
+            r#"{{"jobId":"{id}","fromObjectType":"contacts","toObjectType":"{to}","inputs":[{{"from":{{"id":"1"}},"to":[{{"id":"2"}}]}}]}}"#
+        );
+        parse(body.as_bytes(), Envelope::default(), &limits).unwrap()
+    }
+
+    fn outcome(id: &str, status: &str) -> OutcomeRecord {
+        let json = format!(
+            r#"{{"jobId":"{id}","portalId":null,"fromObjectType":"contacts","toObjectType":"companies","status":"{status}","numPairs":1,"numArchived":1,"errors":[],"completedAt":"2026-01-01T00:00:00.000Z"}}"#
+        );
+        OutcomeRecord::parse(json.as_bytes()).unwrap()
+    }
+
+    fn resume(outcomes: &[(&str, &str)], jobs: &[Job]) -> Resume {
+        let mut resume = Resume::default();
+        outcomes.iter().for_each(|(id, status)| resume.outcome(&outcome(id, status)));
+        jobs.iter().for_each(|job| resume.note(job));
+        resume
+    }
+
+    #[test]
+    fn only_what_is_surely_archived_is_left_out() {
+        let same = job("a", "companies");
+        assert!(resume(&[("a", "ARCHIVED")], std::slice::from_ref(&same)).is_archived(&same));
+        assert!(resume(&[("a", "ARCHIVED"); 2], &[same.clone(), same.clone()]).is_archived(&same));
+        for (outcomes, jobs, why) in [
+            (&[("b", "ARCHIVED")][..], vec![same.clone()], "another id"),
+            (&[("a", "FAILED")], vec![same.clone()], "it failed"),
+            (&[("a", "FAILED"), ("a", "ARCHIVED")], vec![same.clone()], "one of that id failed"),
+            (&[("a", "ARCHIVED")], vec![same.clone(), same.clone()], "one of two is not known"),
+            (&[("a", "ARCHIVED")], vec![job("a", "deals")], "the id was given to another job"),
+        ] {
+            let resume = resume(outcomes, &jobs);
+            assert!(jobs.iter().all(|job| !resume.is_archived(job)), "{why}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Says on stderr what an operator must know, and while nothing goes on, why.
+
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use indicatif::HumanCount;
+
+use super::GIVE_UP_AFTER;
+use super::reading::Held;
+use crate::cli::output::remark;
+use crate::cli::paint::harmless;
+use crate::contract::ids::AccountIndex;
+use crate::engine::Counters;
+use crate::engine::clock::{Now, Tick};
+use crate::engine::command::{ArchiveCall, CallResult, Notice, Parked, Settled};
+use crate::engine::reply::Reply;
+use crate::engine::status::{PauseStatus, Status};
+use crate::telemetry::label::HttpResult;
+use crate::telemetry::repetition::Repetition;
+use crate::worker::accounts::Portals;
+use crate::worker::watching::{self, REPEAT_AFTER, Watcher};
+
+/// A wait is said again after so long.
+const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// Hears what happens in the loop.
+#[derive(Debug)]
+pub struct LineWatcher {
+    portals: Portals,
+    troubles: Repetition<(AccountIndex, CallResult)>,
+    /// When each wait was said last.
+    said: HashMap<Waiting, Tick>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Waiting {
+    Account(u32),
+    Lane(u32, String),
+}
+
+impl LineWatcher {
+    pub fn new(portals: Portals) -> Self {
+        Self { portals, troubles: Repetition::new(REPEAT_AFTER), said: HashMap::new() }
+    }
+
+    /// Of everything that stands still now: at once, and then every minute.
+    fn say_waits(&mut self, status: &Status, now: Now) {
+        let accounts = status.accounts.iter().filter_map(|account| {
+            let name =
+                account.portal_id.map_or_else(|| format!("account {}", account.index), |id| format!("portal {id}"));
+            Some((Waiting::Account(account.index), name, account.pause.as_ref()?))
+        });
+        let lanes = status.lanes.iter().filter_map(|lane| {
+            let name = format!("lane {}/{}", lane.from_object_type, lane.to_object_type);
+            Some((Waiting::Lane(lane.account, name.clone()), name, lane.pause.as_ref()?))
+        });
+        let waits: Vec<_> = accounts.chain(lanes).collect();
+        self.said.retain(|said, _| waits.iter().any(|(wait, _, _)| wait == said));
+        for (wait, name, pause) in waits {
+            let is_due = self.said.get(&wait).is_none_or(|said| now.tick.since(*said) >= SAY_AGAIN_AFTER);
+            if is_due {
+                self.said.insert(wait, now.tick);
+                remark(&in_words(&name, pause, status.held.jobs, now));
+            }
+        }
+    }
+}
+
+fn in_words(name: &str, pause: &PauseStatus, jobs: usize, now: Now) -> String {
+    let lasted = Duration::try_from(now.wall.duration_since(pause.since)).unwrap_or_default().as_secs();
+    let until = match pause.resume_at {
+        Some(until) => format!("it goes on at {until:.0}"),
+        None if pause.kind.needs_a_person() => {
+            format!("only a person can end this, and it is given up after {} s", GIVE_UP_AFTER.as_secs())
+        }
+        None => "it is tried again and again".to_owned(),
+    };
+    let line = format!(
+        "{name} has been waiting for {lasted} s ({}: {}); {until}; {} jobs in hand; Ctrl-C ends the command",
+        pause.kind.as_str(),
+        pause.detail,
+        HumanCount(jobs as u64),
+    );
+    harmless(&line)
+}
+
+impl Watcher<Held> for LineWatcher {
+    fn sent(&mut self, _call: &ArchiveCall, _jobs: &mut dyn Iterator<Item = &Held>) {}
+
+    fn archived(&mut self, call: &ArchiveCall, reply: &Reply, result: CallResult, took: Duration, now: Now) {
+        watching::log_answer(&self.portals, &mut self.troubles, call, reply, result, took, now);
+    }
+
+    fn asked(&mut self, _result: HttpResult, _took: Duration) {}
+
+    fn settled(&mut self, _settled: &Settled, _now: Now) {}
+
+    fn parked(&mut self, _parked: &Parked) {}
+
+    fn notice(&mut self, notice: &Notice) {
+        watching::log_notice(&self.portals, notice);
+    }
+
+    fn counted(&mut self, _counters: Counters, status: Status, draining: bool, now: Now) {
+        if !draining {
+            self.say_waits(&status, now);
+        }
+    }
+}

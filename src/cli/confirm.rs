@@ -1,0 +1,26 @@
+//! A question before something that cannot be undone, where there is somebody to answer it.
+
+use std::io::{IsTerminal, Write};
+
+use super::exit::Failure;
+
+/// Whether somebody can be asked.
+pub fn has_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks on stderr and reads the answer from stdin; only a clear yes is one.
+pub async fn agrees(question: &str) -> Result<bool, Failure> {
+    let question = format!("{question} [y/N] ");
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stderr = std::io::stderr();
+        write!(stderr, "{question}").and_then(|()| stderr.flush())?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map(|_| answer)
+    });
+    match asked.await {
+        Ok(Ok(answer)) => Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")),
+        Ok(Err(error)) => Err(Failure::Usage(format!("no answer could be read: {error}; give --yes to go ahead"))),
+        Err(error) => Err(Failure::Running(error.to_string())),
+    }
+}

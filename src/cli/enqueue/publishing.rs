@@ -1,0 +1,135 @@
+//! Rows onto the queue, with confirms.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use bytes::Bytes;
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
+use tokio_util::sync::CancellationToken;
+
+use super::message_id::Run;
+use crate::amqp::message::{Envelope, Outgoing, Properties};
+use crate::amqp::route::Route;
+use crate::amqp::sender::{SendFault, Sender};
+use crate::cli::exit::Failure;
+use crate::cli::jobs_file::rows::{RowFault, RowJob, Rows};
+use crate::cli::jobs_file::source::{Input, Source};
+use crate::config::Settings;
+
+/// Messages published before their confirms are awaited.
+const MAX_BATCH: usize = 1_000;
+/// Bytes of bodies published before their confirms are awaited; a larger one goes alone.
+const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How often a bar is drawn anew.
+const BAR_TICK: Duration = Duration::from_millis(200);
+
+/// How far it has come.
+struct Progress {
+    enqueued: u64,
+    /// The last line that is surely on the queue.
+    last_line: u64,
+    bar: ProgressBar,
+}
+
+/// Publishes the rows from `from_line` on, and says how many they were.
+pub async fn publish(
+    settings: &Settings,
+    source: &mut Source,
+    run: &Run,
+    from_line: u64,
+    total: u64,
+    stop: &CancellationToken,
+) -> Result<u64, Failure> {
+    let sender = Sender::open(&settings.amqp, stop).await.map_err(|fault| Failure::Running(fault.to_string()))?;
+    let mut progress = Progress { enqueued: 0, last_line: from_line.saturating_sub(1), bar: bar(total, "jobs") };
+    let name = source.name.clone();
+    let mut rows = source.rows()?;
+    let done = loop {
+        let batch = match next_batch(&mut rows, from_line, &name).await {
+            Ok(batch) if batch.is_empty() => break Ok(progress.enqueued),
+            Ok(batch) => batch,
+            Err(failure) => break Err(failure),
+        };
+        if let Err(fault) = send(&sender, run, batch, &mut progress).await {
+            break Err(progress.broken_off(&fault));
+        }
+        if stop.is_cancelled() && progress.enqueued < total {
+            break Err(progress.broken_off("stopped by a signal"));
+        }
+    };
+    progress.bar.finish_and_clear();
+    sender.close().await;
+    done
+}
+
+type Batch = Vec<(u64, RowJob)>;
+
+async fn next_batch(rows: &mut Rows<Input>, from_line: u64, name: &str) -> Result<Batch, Failure> {
+    let (mut batch, mut bytes) = (Batch::new(), 0);
+    while batch.len() < MAX_BATCH && bytes < MAX_BATCH_BYTES {
+        let Some(row) = rows.next().await.map_err(|fault| Failure::Usage(format!("{name} {fault}")))? else { break };
+        if row.line < from_line {
+            continue;
+        }
+        let job = row.job.map_err(|fault| {
+            let fault = match fault {
+                RowFault::Job(malformed) => malformed.message,
+                RowFault::Encoding(fault) => fault,
+            };
+            Failure::Running(format!("line {} was changed after it was checked: {fault}", row.line))
+        })?;
+        bytes += job.body.len();
+        batch.push((row.line, job));
+    }
+    Ok(batch)
+}
+
+async fn send(sender: &Sender, run: &Run, batch: Batch, progress: &mut Progress) -> Result<(), String> {
+    let mut lines = Vec::with_capacity(batch.len());
+    let messages = batch.into_iter().map(|(line, RowJob { body, job: _ })| {
+        lines.push(line);
+        let envelope = Envelope::Copy(Properties::of_job(&run.message_id(line)));
+        Outgoing { route: Route::Jobs, body: Bytes::from(body), envelope }
+    });
+    let messages: Vec<Outgoing> = messages.collect();
+    let sent = sender.send(&messages).await.map_err(|fault: SendFault| fault.to_string())?;
+    // Those behind a gap are published too, and published again when the command is repeated from the gap.
+    let safe = sent.proofs.iter().take_while(|proof| proof.is_some()).count();
+    progress.enqueued += safe as u64;
+    if let Some(line) = lines[..safe].last() {
+        progress.last_line = *line;
+    }
+    progress.bar.set_position(progress.enqueued);
+    sent.fault.map_or(Ok(()), |fault| Err(fault.to_string()))
+}
+
+impl Progress {
+    fn broken_off(&self, cause: impl std::fmt::Display) -> Failure {
+        self.bar.finish_and_clear();
+        Failure::Running(format!(
+            "{cause}; {} jobs are enqueued, go on with --from-line {}",
+            self.enqueued,
+            self.last_line + 1
+        ))
+    }
+}
+
+/// A bar on a terminal, and nothing elsewhere.
+pub fn bar(total: u64, what: &str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(total);
+    let template = format!("{{bar:30}} {{human_pos}} of {{human_len}} {what}, {{rate}}, {{eta}} left");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style.with_key("rate", rate));
+    }
+    bar.enable_steady_tick(BAR_TICK);
+    bar
+}
+
+/// `2,455/s`.
+fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    // Nobody reads a bar that cannot be drawn.
+    let _ = write!(out, "{}/s", HumanCount(state.per_sec().round() as u64));
+}

@@ -1,0 +1,461 @@
+//! The header of a CSV, and its rows as jobs: one job a row.
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::fields::{Separator, fields};
+use super::hints::Hints;
+use super::text::invisible;
+use crate::contract::association::LabelCategory;
+use crate::contract::object_type::ObjectType;
+
+/// What a column can fill in a job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Field {
+    FromType,
+    FromId,
+    ToType,
+    ToId,
+    JobId,
+    PortalId,
+    Types,
+    NotAfter,
+}
+
+impl Field {
+    const ALL: [Self; 8] = [
+        Self::FromType,
+        Self::FromId,
+        Self::ToType,
+        Self::ToId,
+        Self::JobId,
+        Self::PortalId,
+        Self::Types,
+        Self::NotAfter,
+    ];
+
+    /// The column's own name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FromType => "from_object_type",
+            Self::FromId => "from_id",
+            Self::ToType => "to_object_type",
+            Self::ToId => "to_id",
+            Self::JobId => "job_id",
+            Self::PortalId => "portal_id",
+            Self::Types => "types",
+            Self::NotAfter => "not_after",
+        }
+    }
+
+    /// The place in a job that the column fills, as a refusal names it.
+    fn place(self) -> &'static str {
+        match self {
+            Self::FromType => "fromObjectType",
+            Self::FromId => "inputs[0].from.id",
+            Self::ToType => "toObjectType",
+            Self::ToId => "inputs[0].to",
+            Self::JobId => "jobId",
+            Self::PortalId => "portalId",
+            Self::Types => "inputs[0].types",
+            Self::NotAfter => "notAfter",
+        }
+    }
+
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.name().eq_ignore_ascii_case(name))
+    }
+
+    /// All names, for messages.
+    pub fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
+}
+
+/// Columns that a report of ours has beside the fields; see [`super::super::report`].
+pub const STATUS_COLUMN: &str = "status";
+pub const REPORT_COLUMNS: [&str; 8] =
+    ["line", "source", "category", "sub_category", "message", "http_status", "correlation_id", "retryable"];
+/// The status of a pair that needs nothing more.
+pub const ARCHIVED: &str = "ARCHIVED";
+/// Stands in the column `types` for all that associates two records.
+pub const WHOLE_ASSOCIATION: &str = "all";
+/// Stands there where an outcome does not tell which.
+pub const UNKNOWN_TYPES: &str = "?";
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Column {
+    Field(Field),
+    /// What became of the pair in an earlier run.
+    Status,
+    /// Read by nobody.
+    PassedOver,
+    /// Has no name, and so must have no values.
+    Nameless,
+}
+
+/// Which column is which, and what the command line says for all rows.
+#[derive(Clone, Debug)]
+pub struct Columns {
+    columns: Vec<Column>,
+    separator: Separator,
+    header: Vec<String>,
+    from_type: Option<String>,
+    to_type: Option<String>,
+    portal: Option<u64>,
+    /// An export has a row for a record whether or not it is associated with any other.
+    may_lack_associations: bool,
+}
+
+/// What stands in a row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// A job's body, not yet checked beyond what CSV and JSON need.
+    Job(Vec<u8>),
+    /// Nothing but separators, or the header of a file that was joined to the first.
+    Nothing,
+    /// A record of an export that is associated with none.
+    NotAssociated,
+    /// A pair that an earlier run has archived.
+    ArchivedBefore,
+}
+
+const RECORD_ID: &str = "record id";
+
+impl Columns {
+    /// Whether a first line is meant as a header, right or wrong.
+    pub fn looks_like_header(line: &str, hints: &Hints) -> bool {
+        let line = line.trim_start();
+        let lower = line.to_lowercase();
+        !line.starts_with(['{', '['])
+            && (hints.ask_for_csv()
+                || lower.contains(Field::FromType.name())
+                || (lower.contains(RECORD_ID) && lower.contains("associated "))
+                || Separator::declared(line).is_some())
+    }
+
+    /// Reads the header line; the error says what is wrong with it. `separator` as declared above it, if it was.
+    pub fn of_header(line: &str, separator: Option<Separator>, hints: &Hints) -> Result<Self, String> {
+        let separator = separator.unwrap_or_else(|| Separator::of_header(line));
+        let mut header = fields(line, separator)?;
+        while header.last().is_some_and(String::is_empty) {
+            header.pop();
+        }
+        let mapped = mapped(&header, hints)?;
+        let export = if hints.map.is_none() { Export::of_header(&header, hints)? } else { None };
+        let mut columns = Vec::with_capacity(header.len());
+        for (index, name) in header.iter().enumerate() {
+            let of_export = export.as_ref().and_then(|export| export.field(index));
+            let field = mapped[index].or(of_export).or_else(|| Field::of_name(name));
+            let is_of_report = REPORT_COLUMNS.iter().any(|known| known.eq_ignore_ascii_case(name));
+            let column = match field {
+                Some(field) => Column::Field(field),
+                None if name.is_empty() => Column::Nameless,
+                None if hints.map.is_some() || export.is_some() => Column::PassedOver,
+                None if name.eq_ignore_ascii_case(STATUS_COLUMN) => Column::Status,
+                None if is_of_report => Column::PassedOver,
+                None => return Err(unknown(name)),
+            };
+            if !matches!(column, Column::PassedOver | Column::Nameless) && columns.contains(&column) {
+                let field = field.map_or(STATUS_COLUMN, Field::name);
+                return Err(format!("the header has two columns for {field}, the second is {name:?}"));
+            }
+            columns.push(column);
+        }
+        let to_type = export.as_ref().map(|export| export.to_type.clone());
+        let may_lack_associations = hints.map.is_some() || export.is_some();
+        let written = |object_type: &Option<ObjectType>| object_type.as_ref().map(|it| it.as_written().to_owned());
+        let read = Self {
+            columns,
+            separator,
+            header,
+            from_type: written(&hints.from),
+            to_type: written(&hints.to).or(to_type),
+            portal: hints.portal.map(|portal| portal.0.get()),
+            may_lack_associations,
+        };
+        read.complete(hints)
+    }
+
+    fn complete(self, hints: &Hints) -> Result<Self, String> {
+        let has = |field: Field| self.columns.contains(&Column::Field(field));
+        let missing = [
+            (Field::FromType, self.from_type.is_some(), "from_object_type (or --from TYPE)"),
+            (Field::FromId, false, Field::FromId.name()),
+            (Field::ToType, self.to_type.is_some(), "to_object_type (or --to TYPE)"),
+            (Field::ToId, false, Field::ToId.name()),
+        ];
+        let missing = missing.into_iter().filter(|(field, given, _)| !has(*field) && !given);
+        let missing: Vec<&str> = missing.map(|(_, _, name)| name).collect();
+        if missing.is_empty() {
+            return Ok(self);
+        }
+        let how = if hints.map.is_some() {
+            "name the columns with --map"
+        } else {
+            "the first line must name the columns, or --map \"YOUR COLUMN=from_id,…\" says which is which"
+        };
+        Err(format!("the header lacks {}; {how}", missing.join(", ")))
+    }
+
+    /// Whether a field may go on in the next line: not where each column is read, since no field of a job has line breaks,
+    /// and so a quote left open spoils one row only.
+    pub fn may_span_lines(&self) -> bool {
+        self.columns.contains(&Column::PassedOver)
+    }
+
+    /// What stands in a row. Without a job id of its own it gets one that follows from its content alone: the same in
+    /// any file, on any line.
+    pub fn content(&self, row: &str) -> Result<Content, String> {
+        let values = fields(row, self.separator)?;
+        if values.iter().all(String::is_empty) || self.is_header(&values) {
+            return Ok(Content::Nothing);
+        }
+        let (len, expected) = (values.len(), self.columns.len());
+        if len < expected {
+            return Err(format!("has {len} fields, the header has {expected}"));
+        }
+        let named = |index: usize| self.columns.get(index).is_some_and(|column| *column != Column::Nameless);
+        if let Some((index, value)) =
+            values.iter().enumerate().find(|(index, value)| !named(*index) && !value.is_empty())
+        {
+            return Err(format!("has {value:?} in column {}, to which the header gives no name", index + 1));
+        }
+        let row = Row { columns: &self.columns, values: &values };
+        if row.status().is_some_and(|status| status.eq_ignore_ascii_case(ARCHIVED)) {
+            return Ok(Content::ArchivedBefore);
+        }
+        if self.may_lack_associations && row.text(Field::ToId)?.is_empty() {
+            return Ok(Content::NotAssociated);
+        }
+        self.body(&row).map(Content::Job)
+    }
+
+    fn is_header(&self, values: &[String]) -> bool {
+        let filled = values.iter().rposition(|value| !value.is_empty()).map_or(0, |last| last + 1);
+        values[..filled] == self.header[..]
+    }
+
+    fn body(&self, row: &Row<'_>) -> Result<Vec<u8>, String> {
+        let from_type = agreed(Field::FromType, row.text(Field::FromType)?, self.from_type.as_deref())?;
+        let to_type = agreed(Field::ToType, row.text(Field::ToType)?, self.to_type.as_deref())?;
+        let portal = self.portal(row)?;
+        let from_id = row.text(Field::FromId)?;
+        let to_ids = row.text(Field::ToId)?;
+        let to_ids: Vec<&str> = to_ids.split(';').map(str::trim).filter(|id| !id.is_empty()).collect();
+        if to_ids.is_empty() {
+            return Err("to_id: is empty".to_owned());
+        }
+        let types = row.has(Field::Types).then(|| types(row.text(Field::Types)?)).transpose()?.flatten();
+        let not_after = row.text(Field::NotAfter)?;
+        let job_id = row.text(Field::JobId)?;
+
+        let mut input = Map::new();
+        if let Some(types) = &types {
+            let types =
+                types.iter().map(|(category, id)| json!({"associationCategory": category, "associationTypeId": id}));
+            input.insert("types".to_owned(), types.collect());
+        }
+        input.insert("from".to_owned(), json!({"id": from_id}));
+        input.insert("to".to_owned(), to_ids.iter().map(|id| json!({"id": id})).collect());
+        let mut body = Map::new();
+        let own_id = || {
+            let mut name =
+                format!("{}\n{from_type}\n{from_id}\n{to_type}\n{}", portal.unwrap_or_default(), to_ids.join(";"));
+            if types.is_some() || !not_after.is_empty() {
+                let types = types.iter().flatten().map(|(category, id)| format!("{category} {id}"));
+                let types: Vec<String> = types.collect();
+                name.push_str(&format!("\n{}\n{not_after}", types.join(";")));
+            }
+            Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string()
+        };
+        body.insert("jobId".to_owned(), if job_id.is_empty() { own_id() } else { job_id.to_owned() }.into());
+        if let Some(portal) = portal {
+            body.insert("portalId".to_owned(), portal.into());
+        }
+        body.insert("fromObjectType".to_owned(), from_type.into());
+        body.insert("toObjectType".to_owned(), to_type.into());
+        body.insert("inputs".to_owned(), json!([input]));
+        if !not_after.is_empty() {
+            body.insert("notAfter".to_owned(), not_after.into());
+        }
+        Ok(Value::Object(body).to_string().into_bytes())
+    }
+
+    fn portal(&self, row: &Row<'_>) -> Result<Option<u64>, String> {
+        let text = row.text(Field::PortalId)?;
+        if text.is_empty() {
+            return Ok(self.portal);
+        }
+        let portal = text.parse().map_err(|_| format!("portal_id: {text:?} is not a positive integer"))?;
+        match self.portal {
+            Some(given) if given != portal => Err(format!("portal_id: is {portal}, while --portal says {given}")),
+            Some(_) | None => Ok(Some(portal)),
+        }
+    }
+}
+
+/// The values of a row by their columns.
+struct Row<'a> {
+    columns: &'a [Column],
+    values: &'a [String],
+}
+
+impl<'a> Row<'a> {
+    fn has(&self, field: Field) -> bool {
+        self.columns.contains(&Column::Field(field))
+    }
+
+    /// Empty where there is no such column.
+    fn text(&self, field: Field) -> Result<&'a str, String> {
+        let text = self.value(Column::Field(field)).unwrap_or_default();
+        match invisible(text) {
+            Some(fault) => Err(format!("{}: {fault}", field.name())),
+            None => Ok(text),
+        }
+    }
+
+    fn status(&self) -> Option<&'a str> {
+        self.value(Column::Status)
+    }
+
+    fn value(&self, wanted: Column) -> Option<&'a str> {
+        let found = self.columns.iter().zip(self.values).find(|(column, _)| **column == wanted);
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+/// HubSpot's own export of records and what they are associated with.
+struct Export {
+    record: usize,
+    associated: usize,
+    to_type: String,
+}
+
+impl Export {
+    /// `None`: the header is not one of these.
+    fn of_header(header: &[String], hints: &Hints) -> Result<Option<Self>, String> {
+        let Some(record) = header.iter().position(|name| name.eq_ignore_ascii_case(RECORD_ID)) else { return Ok(None) };
+        let associated = header.iter().enumerate().filter_map(|(index, name)| Some((index, associated_type(name)?)));
+        let associated: Vec<(usize, ObjectType)> = associated.collect();
+        let wanted: Vec<&(usize, ObjectType)> = match &hints.to {
+            Some(to) => associated.iter().filter(|(_, object_type)| object_type == to).collect(),
+            None => associated.iter().collect(),
+        };
+        let known =
+            || associated.iter().map(|(index, _)| format!("{:?}", header[*index])).collect::<Vec<_>>().join(", ");
+        match wanted.as_slice() {
+            [(associated, to_type)] => {
+                Ok(Some(Self { record, associated: *associated, to_type: to_type.path_segment().to_owned() }))
+            }
+            [] if associated.is_empty() => Ok(None),
+            [] => Err(format!("the header has no associated records of the type in --to; it has {}", known())),
+            _ => Err(format!(
+                "the header has several columns of associated records, {}; choose one with --to TYPE",
+                known()
+            )),
+        }
+    }
+
+    fn field(&self, index: usize) -> Option<Field> {
+        match index {
+            index if index == self.record => Some(Field::FromId),
+            index if index == self.associated => Some(Field::ToId),
+            _ => None,
+        }
+    }
+}
+
+/// `companies` of `Associated Company IDs`.
+fn associated_type(name: &str) -> Option<ObjectType> {
+    let lower = name.to_lowercase();
+    let singular = lower
+        .strip_prefix("associated ")?
+        .strip_suffix(" ids")
+        .or(lower.strip_prefix("associated ")?.strip_suffix(" id"))?;
+    ObjectType::parse(&singular.replace(' ', "_")).ok()
+}
+
+/// The fields that `--map` gives to the columns, in their order.
+fn mapped(header: &[String], hints: &Hints) -> Result<Vec<Option<Field>>, String> {
+    let mut fields = vec![None; header.len()];
+    for (column, field) in hints.map.iter().flat_map(|mapping| mapping.pairs()) {
+        let mut found = header.iter().enumerate().filter(|(_, name)| name.eq_ignore_ascii_case(column));
+        let Some((index, _)) = found.next() else {
+            return Err(format!(
+                "the header has no column {column:?}, which --map names; it has {}",
+                header.join(", ")
+            ));
+        };
+        if found.next().is_some() {
+            return Err(format!("the header has the column {column:?} twice, and --map does not tell which"));
+        }
+        fields[index] = Some(field);
+    }
+    Ok(fields)
+}
+
+fn unknown(name: &str) -> String {
+    match invisible(name) {
+        Some(fault) => format!("the column {name:?} {fault}"),
+        None => format!(
+            "the header has the unknown column {name:?}; known are {}; --map says which column is which and passes over others",
+            Field::names()
+        ),
+    }
+}
+
+/// What a row says, or the command line where it says nothing; both may say the same.
+fn agreed<'a>(field: Field, row: &'a str, given: Option<&'a str>) -> Result<&'a str, String> {
+    let same = |given: &str| matches!((ObjectType::parse(row), ObjectType::parse(given)), (Ok(a), Ok(b)) if a == b);
+    match given {
+        Some(given) if row.is_empty() => Ok(given),
+        Some(given) if !same(given) => {
+            Err(format!("{}: is {row:?}, while the command line says {given}", field.name()))
+        }
+        Some(_) | None => Ok(row),
+    }
+}
+
+/// `USER_DEFINED 37; USER_DEFINED 38`. `None`: the whole association, which must be said: an empty field may be a slip.
+fn types(text: &str) -> Result<Option<Vec<(&'static str, u64)>>, String> {
+    if text.eq_ignore_ascii_case(WHOLE_ASSOCIATION) {
+        return Ok(None);
+    }
+    if text == UNKNOWN_TYPES {
+        return Err("types: nothing tells whether only labels were to be removed; write the labels, such as USER_DEFINED 37, or all".to_owned());
+    }
+    if text.is_empty() {
+        return Err(
+            "types: is empty; write the labels to remove, such as USER_DEFINED 37, or all for the whole association"
+                .to_owned(),
+        );
+    }
+    let one = |text: &str| {
+        let (category, id) = text.split_once(' ')?;
+        let category = LabelCategory::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(category))?;
+        Some((category.as_str(), id.trim().parse().ok()?))
+    };
+    let read = |text: &str| {
+        one(text.trim())
+            .ok_or_else(|| format!("types: {text:?} is no label; write category and id, such as USER_DEFINED 37"))
+    };
+    text.split(';').filter(|text| !text.trim().is_empty()).map(read).collect::<Result<_, _>>().map(Some)
+}
+
+/// What is wrong with a job, in the words of a CSV file.
+pub fn in_columns(message: &str) -> String {
+    for field in Field::ALL {
+        if let Some(rest) = message.strip_prefix(field.place()) {
+            let rest = rest.trim_start_matches(|c: char| c == '[' || c == ']' || c == '.' || c.is_ascii_alphanumeric());
+            return format!("{}{rest}", field.name());
+        }
+    }
+    message.to_owned()
+}
+
+/// Made once at random for rows. Changing it gives every row another id.
+const NAMESPACE: Uuid = Uuid::from_u128(0x5d0c_8f3e_77a1_4b52_9c64_1fe8_20b9_d3a7);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+#![expect(clippy::unwrap_used)]
+
+use super::super::hints::Mapping;
+use super::*;
+
+const HEADER: &str = "from_object_type,from_id,to_object_type,to_id";
+
+fn content(header: &str, row: &str, hints: &Hints) -> Result<Content, String> {
+    Columns::of_header(header, None, hints)?.content(row)
+}
+
+fn job_with(header: &str, row: &str, hints: &Hints) -> Result<Value, String> {
+    match content(header, row, hints)? {
+        Content::Job(body) => Ok(serde_json::from_slice(&body).unwrap()),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+fn job(header: &str, row: &str) -> Result<Value, String> {
+    job_with(header, row, &Hints::default())
+}
+
+#[test]
+fn a_row_is_a_job_of_one_pair_in_whatever_order() {
+    let expected = json!({
+        "jobId": "j1", "portalId": 7, "fromObjectType": "contacts", "toObjectType": "0-2",
+        "inputs": [{"from": {"id": "101"}, "to": [{"id": "9001"}]}],
+    });
+    let header = "job_id,portal_id,from_object_type,from_id,to_object_type,to_id";
+    assert_eq!(job(header, "j1,7,contacts,101,0-2,9001").unwrap(), expected);
+    let header = "To_Id, From_Id ,\"to_object_type\",from_object_type,portal_id,job_id";
+    assert_eq!(job(header, " 9001,\"101\",0-2, contacts ,7,j1").unwrap(), expected);
+}
+
+#[test]
+fn a_rows_id_follows_from_its_content_alone() {
+    let id = |header: &str, row: &str| job(header, row).unwrap()["jobId"].as_str().unwrap().to_owned();
+    let first = id(HEADER, "contacts,101,companies,9001");
+    insta::assert_snapshot!(first, @"d02f975a-a4a4-5c4c-9b2d-6599d4fa1419");
+    assert_eq!(first, id("to_id,to_object_type,from_id,from_object_type", "9001,companies,101,contacts"));
+    assert_eq!(first, id(&format!("{HEADER},job_id"), "contacts,101,companies,9001,"));
+    assert_eq!(first, id(&format!("{HEADER},types"), "contacts,101,companies,9001,all"));
+    for other in ["contacts,101,companies,9002", "contacts,1019,companies,001", "deals,101,companies,9001"] {
+        assert_ne!(first, id(HEADER, other));
+    }
+    assert_ne!(first, id(&format!("{HEADER},portal_id"), "contacts,101,companies,9001,7"));
+    assert_ne!(first, id(&format!("{HEADER},types"), "contacts,101,companies,9001,WORK 1"));
+}
+
+#[test]
+fn labels_and_deadlines_have_columns() {
+    let header = format!("{HEADER},types,not_after");
+    let read = job(&header, "contacts,1,companies,2;3 ;,user_defined 37; WORK 4,2027-01-01T00:00:00Z").unwrap();
+    assert_eq!(
+        read["inputs"],
+        json!([{
+            "types": [
+                {"associationCategory": "USER_DEFINED", "associationTypeId": 37},
+                {"associationCategory": "WORK", "associationTypeId": 4},
+            ],
+            "from": {"id": "1"},
+            "to": [{"id": "2"}, {"id": "3"}],
+        }])
+    );
+    assert_eq!(read["notAfter"], "2027-01-01T00:00:00Z");
+    let whole = job(&header, "contacts,1,companies,2,all,").unwrap();
+    assert!(whole["inputs"][0].get("types").is_none() && whole.get("notAfter").is_none());
+    for (types, why) in [("", "is empty"), ("?", "nothing tells"), ("37", "is no label"), ("LABEL 37", "is no label")] {
+        let fault = job(&header, &format!("contacts,1,companies,2,{types},")).unwrap_err();
+        assert!(fault.starts_with("types: ") && fault.contains(why), "{fault}");
+    }
+}
+
+#[test]
+fn hubspots_export_is_known_by_its_header() {
+    let header = "Record ID,First Name,Associated Company,Associated Company IDs";
+    let contacts = Hints { from: ObjectType::parse("contacts").ok(), ..Hints::default() };
+    let read = job_with(header, "101,Ann,Acme;Bolt,9001;9002", &contacts).unwrap();
+    assert_eq!((&read["fromObjectType"], &read["toObjectType"]), (&json!("contacts"), &json!("companies")));
+    assert_eq!(read["inputs"], json!([{"from": {"id": "101"}, "to": [{"id": "9001"}, {"id": "9002"}]}]));
+    assert_eq!(content(header, "102,Bob,,", &contacts), Ok(Content::NotAssociated));
+    assert!(job(header, "101,Ann,Acme,9001").unwrap_err().contains("--from TYPE"));
+    let two = "Record ID,Associated Company IDs,Associated Deal IDs";
+    assert!(job_with(two, "1,2,3", &contacts).unwrap_err().contains("choose one with --to"));
+    let deals = Hints { to: ObjectType::parse("deals").ok(), ..contacts.clone() };
+    assert_eq!(job_with(two, "1,2,3", &deals).unwrap()["inputs"][0]["to"], json!([{"id": "3"}]));
+    let tickets = Hints { to: ObjectType::parse("tickets").ok(), ..contacts };
+    assert!(job_with(two, "1,2,3", &tickets).unwrap_err().contains("no associated records"));
+}
+
+#[test]
+fn a_mapping_names_columns_and_passes_over_the_others() {
+    let types = |text: &str| ObjectType::parse(text).ok();
+    let map = Mapping::parse("Contact=from_id,Company=to_id").ok();
+    let hints = Hints { map, from: types("contacts"), to: types("companies"), portal: None };
+    let read = job_with("Contact\tName\tCOMPANY", "1\tx, y\t2", &hints).unwrap();
+    assert_eq!(read["inputs"], json!([{"from": {"id": "1"}, "to": [{"id": "2"}]}]));
+    assert_eq!(content("Contact,Company", "1,", &hints), Ok(Content::NotAssociated));
+    assert!(job_with("Contact,Name", "1,2", &hints).unwrap_err().contains("no column \"Company\", which --map names"));
+    assert!(job_with("Contact,Company,company", "1,2,3", &hints).unwrap_err().contains("twice"));
+}
+
+#[test]
+fn the_command_line_fills_what_a_row_lacks_and_contradicts_none() {
+    let header = "from_object_type,from_id,to_id,portal_id";
+    let portal = std::num::NonZeroU64::new(7).map(crate::contract::ids::PortalId);
+    let hints = Hints { map: None, from: ObjectType::parse("contact").ok(), to: ObjectType::parse("0-2").ok(), portal };
+    for row in ["contacts,1,2,7", ",1,2,"] {
+        let read = job_with(header, row, &hints).unwrap();
+        assert_eq!((&read["toObjectType"], &read["portalId"]), (&json!("0-2"), &json!(7)));
+    }
+    assert!(job_with(header, "deals,1,2,7", &hints).unwrap_err().starts_with("from_object_type: is \"deals\""));
+    assert!(job_with(header, "contacts,1,2,8", &hints).unwrap_err().starts_with("portal_id: is 8"));
+}
+
+#[test]
+fn blank_rows_and_columns_and_repeated_headers_are_passed_over() {
+    let header = format!("{HEADER},,");
+    for nothing in ["", ",,,", " , ,\t,,,", HEADER, &header] {
+        assert_eq!(content(&header, nothing, &Hints::default()), Ok(Content::Nothing), "{nothing:?}");
+    }
+    assert!(job(&header, "contacts,1,companies,2,,").is_ok());
+    assert!(job(HEADER, "contacts,1,companies,2,,,").is_ok());
+    assert!(job(HEADER, "contacts,1,companies,2,,x").unwrap_err().contains("\"x\" in column 6"));
+    let report = format!("line,{HEADER},status,message");
+    assert_eq!(content(&report, "2,contacts,1,companies,2,ARCHIVED,", &Hints::default()), Ok(Content::ArchivedBefore));
+    assert!(job(&report, "2,contacts,1,companies,2,FAILED,why").is_ok());
+}
+
+#[test]
+fn what_is_no_row_says_why() {
+    for (header, row, why) in [
+        ("from_object_type,from_id,to_object_type", "", "the header lacks to_id; "),
+        ("from_object_type,from_id,to_object_type,to_id,dry_run", "", "unknown column \"dry_run\""),
+        ("from_object_type,from_id,to_object_type,to_id,to_id", "", "two columns for to_id"),
+        ("from_object_type,from_\u{200b}id", "", "invisible character, U+200B, after \"from_\""),
+        (HEADER, "contacts,1,companies", "has 3 fields, the header has 4"),
+        (HEADER, "contacts,\"1,companies,2", "quote that is not closed"),
+        (HEADER, "contacts,1\u{200b},companies,2", "from_id: has an invisible character, U+200B, after \"1\""),
+        (HEADER, "contacts,1,companies,2\rcontacts,3,companies,4", "carriage return inside"),
+        ("from_object_type,from_id,to_object_type,to_id\rcontacts,1,companies,2", "", "carriage return inside"),
+        (&format!("{HEADER},portal_id"), "contacts,1,companies,2,x", "portal_id: \"x\" is not"),
+    ] {
+        let message = job(header, row).unwrap_err();
+        assert!(message.contains(why), "{message:?} lacks {why:?}");
+    }
+}
+
+#[test]
+fn faults_are_named_by_column() {
+    assert_eq!(in_columns("inputs[0].to[0].id: is missing"), "to_id: is missing");
+    assert_eq!(in_columns("fromObjectType: is empty"), "from_object_type: is empty");
+    assert_eq!(in_columns("body: has too many bytes"), "body: has too many bytes");
+}

@@ -1,0 +1,301 @@
+//! Jobs from a file, one at a time: NDJSON or CSV, found out by the first line.
+
+use std::io;
+
+use tokio::io::AsyncBufRead;
+use uuid::Uuid;
+
+use super::columns::{Columns, Content, in_columns};
+use super::fields::{Separator, is_open};
+use super::hints::Hints;
+use super::text::{TextFault, TextLines, invisible, utf8};
+use crate::contract::ids::PortalId;
+use crate::contract::job::{self, Envelope, Job, JobLimits, Malformed};
+
+/// How the file is to be read.
+#[derive(Clone, Debug)]
+pub struct Format {
+    pub expected: Expected,
+    pub naming: Naming,
+    pub limits: JobLimits,
+    pub hints: Hints,
+}
+
+/// How the file's name is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expected {
+    /// It ends with `.csv`.
+    Csv,
+    Either,
+}
+
+/// What becomes of a line of NDJSON without `jobId`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Naming {
+    /// It gets one that follows from its content.
+    ByContent,
+    /// It is no job.
+    Required,
+}
+
+/// Reads rows; holds one at a time.
+#[derive(Debug)]
+pub struct Rows<R> {
+    lines: TextLines<R>,
+    format: Format,
+    form: Form,
+    line: Vec<u8>,
+    number: u64,
+    left_out: LeftOut,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// Nothing but blank lines has come.
+    Unknown,
+    /// A line `sep=;` has come.
+    Declared(Separator),
+    Ndjson,
+    Csv(Columns),
+}
+
+/// Rows that are no jobs and no faults either.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct LeftOut {
+    pub not_associated: u64,
+    pub archived_before: u64,
+}
+
+/// A row that stands for a job.
+#[derive(Debug)]
+pub struct Row {
+    /// Where it begins, counted from 1.
+    pub line: u64,
+    pub job: Result<RowJob, RowFault>,
+}
+
+/// A valid job, and the bytes that say so.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RowJob {
+    pub body: Vec<u8>,
+    pub job: Job,
+}
+
+/// Why a row is no job.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RowFault {
+    /// Names the field and the rule.
+    Job(Box<Malformed>),
+    /// It is no text in UTF-8, so that the file as a whole is in doubt; names the encoding.
+    Encoding(String),
+}
+
+/// Why the file cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub enum RowsFault {
+    #[error("cannot be read to the end: {0}")]
+    Read(#[from] io::Error),
+    /// As one line.
+    #[error("{0}")]
+    Text(String),
+}
+
+impl From<TextFault> for RowsFault {
+    fn from(fault: TextFault) -> Self {
+        match fault {
+            TextFault::Read(error) => Self::Read(error),
+            TextFault::Encoding(fault) => Self::Text(fault),
+        }
+    }
+}
+
+impl<R: AsyncBufRead + Unpin> Rows<R> {
+    pub fn new(input: R, format: Format) -> Self {
+        let lines = TextLines::new(input, format.limits.max_bytes);
+        Self { lines, format, form: Form::Unknown, line: Vec::new(), number: 0, left_out: LeftOut::default() }
+    }
+
+    /// The number of the line read last.
+    pub fn last_line(&self) -> u64 {
+        self.number
+    }
+
+    pub fn left_out(&self) -> LeftOut {
+        self.left_out
+    }
+
+    /// The next row; `None` at the end. To be called to its end each time: what it had read would be lost.
+    pub async fn next(&mut self) -> Result<Option<Row>, RowsFault> {
+        loop {
+            if !self.lines.next(&mut self.line).await? {
+                return Ok(None);
+            }
+            self.number += 1;
+            let begins_at = self.number;
+            // The start of a line that was cut may look like a whole one.
+            let cut = self.line.len() > self.format.limits.max_bytes;
+            if !cut && self.line.trim_ascii().is_empty() {
+                continue;
+            }
+            if let Form::Unknown | Form::Declared(_) = self.form {
+                let is_read = self.first(cut).await?;
+                if is_read {
+                    continue;
+                }
+            }
+            let job = match &self.form {
+                Form::Unknown | Form::Declared(_) => continue,
+                Form::Ndjson | Form::Csv(_) if cut => Err(malformed(too_long(&self.format.limits))),
+                Form::Ndjson => self.ndjson(),
+                Form::Csv(columns) => {
+                    let spans = columns.may_span_lines();
+                    if spans {
+                        self.whole_row(begins_at).await?;
+                    }
+                    match self.csv() {
+                        Ok(Some(job)) => Ok(job),
+                        Ok(None) => continue,
+                        Err(fault) => Err(fault),
+                    }
+                }
+            };
+            return Ok(Some(Row { line: begins_at, job }));
+        }
+    }
+
+    /// Finds out the form. `true`: the line was a header or above it, and is used up.
+    async fn first(&mut self, cut: bool) -> Result<bool, RowsFault> {
+        let declared = match self.form {
+            Form::Declared(separator) => Some(separator),
+            Form::Unknown | Form::Ndjson | Form::Csv(_) => None,
+        };
+        let text = String::from_utf8_lossy(self.line.trim_ascii()).into_owned();
+        let is_csv = self.format.expected == Expected::Csv
+            || declared.is_some()
+            || Columns::looks_like_header(&text, &self.format.hints);
+        if !is_csv {
+            self.form = Form::Ndjson;
+            return Ok(false);
+        }
+        let no_csv = |fault: String| RowsFault::Text(format!("is no CSV of jobs: {fault}"));
+        if cut {
+            return Err(no_csv(too_long(&self.format.limits)));
+        }
+        if declared.is_none()
+            && let Some(separator) = Separator::declared(&text)
+        {
+            self.form = Form::Declared(separator.map_err(no_csv)?);
+            return Ok(true);
+        }
+        self.whole_row(self.number).await?;
+        let text =
+            utf8(&self.line).map_err(|fault| RowsFault::Text(format!("{fault} (the header, line {})", self.number)))?;
+        let columns = Columns::of_header(text.trim_end_matches(['\r', '\n']), declared, &self.format.hints);
+        self.form = Form::Csv(columns.map_err(no_csv)?);
+        Ok(true)
+    }
+
+    /// Reads on while a quote is open.
+    async fn whole_row(&mut self, begins_at: u64) -> Result<(), RowsFault> {
+        let mut more = Vec::new();
+        while str::from_utf8(&self.line).is_ok_and(is_open) {
+            let never_closed =
+                || RowsFault::Text(format!("opens a quote in line {begins_at} that is not closed: mend that row"));
+            if self.line.len() > self.format.limits.max_bytes || !self.lines.next(&mut more).await? {
+                return Err(never_closed());
+            }
+            self.number += 1;
+            self.line.push(b'\n');
+            self.line.append(&mut more);
+        }
+        Ok(())
+    }
+
+    fn ndjson(&self) -> Result<RowJob, RowFault> {
+        let line = self.line.trim_ascii();
+        let text = utf8(line).map_err(RowFault::Encoding)?;
+        let limits = &self.format.limits;
+        let own = match self.format.naming {
+            Naming::ByContent => Some(Uuid::new_v5(&NAMESPACE, line).to_string()),
+            Naming::Required => None,
+        };
+        let mut body = line.to_vec();
+        let envelope = Envelope { message_id: own.as_deref(), ..Envelope::default() };
+        let mut job = job::parse(line, envelope, limits).map_err(|fault| {
+            match invisible(text.get(..text.find('{').unwrap_or_default()).unwrap_or_default()) {
+                Some(unseen) => malformed(format!("the line {unseen}")),
+                None => RowFault::Job(Box::new(fault)),
+            }
+        })?;
+        if own.as_deref() == Some(job.id.as_str()) {
+            insert(&mut body, &format!("\"jobId\":\"{}\"", job.id));
+        }
+        match (self.format.hints.portal, job.portal) {
+            (Some(given), None) => {
+                insert(&mut body, &format!("\"portalId\":{given}"));
+                job.portal = Some(given);
+            }
+            (Some(given), Some(named)) if given != named => return Err(other_portal(job, named, given)),
+            (Some(_) | None, _) => {}
+        }
+        if body.len() > limits.max_bytes {
+            return Err(malformed(too_long(limits)));
+        }
+        Ok(RowJob { body, job })
+    }
+
+    /// `None`: the row is left out.
+    fn csv(&mut self) -> Result<Option<RowJob>, RowFault> {
+        let Form::Csv(columns) = &self.form else { return Ok(None) };
+        let text = utf8(&self.line).map_err(RowFault::Encoding)?;
+        let body = match columns.content(text.trim_end_matches(['\r', '\n'])).map_err(malformed)? {
+            Content::Job(body) => body,
+            Content::Nothing => return Ok(None),
+            Content::NotAssociated => {
+                self.left_out.not_associated += 1;
+                return Ok(None);
+            }
+            Content::ArchivedBefore => {
+                self.left_out.archived_before += 1;
+                return Ok(None);
+            }
+        };
+        let job = job::parse(&body, Envelope::default(), &self.format.limits).map_err(|mut fault| {
+            fault.message = in_columns(&fault.message);
+            RowFault::Job(Box::new(fault))
+        })?;
+        Ok(Some(RowJob { body, job }))
+    }
+}
+
+/// Made once at random for lines without an id of their own.
+const NAMESPACE: Uuid = Uuid::from_u128(0x2b6f_01c9_e4d8_4f0e_8a37_c95d_6610_be42);
+
+/// Puts a field before the others of a JSON object that has some.
+fn insert(object: &mut Vec<u8>, field: &str) {
+    if let Some(brace) = object.iter().position(|&byte| byte == b'{') {
+        object.splice(brace + 1..=brace, field.bytes().chain([b',']));
+    }
+}
+
+fn too_long(limits: &JobLimits) -> String {
+    format!("the line has more than {} bytes, the most that jobs.max_bytes allows", limits.max_bytes)
+}
+
+fn malformed(message: String) -> RowFault {
+    let nothing_known = Malformed { job_id: None, portal: None, from_type: None, to_type: None, message };
+    RowFault::Job(Box::new(nothing_known))
+}
+
+fn other_portal(job: Job, named: PortalId, given: PortalId) -> RowFault {
+    RowFault::Job(Box::new(Malformed {
+        job_id: Some(job.id),
+        portal: Some(named),
+        from_type: Some(job.from_type.text().clone()),
+        to_type: Some(job.to_type.text().clone()),
+        message: format!("portalId: is {named}, while --portal says {given}"),
+    }))
+}
+
+#[cfg(test)]
+mod tests;

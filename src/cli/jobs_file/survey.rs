@@ -1,0 +1,232 @@
+//! A first reading of all rows: whether they are right, and what they ask for.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashSet;
+use indicatif::HumanCount;
+
+use super::rows::{LeftOut, RowFault, RowJob};
+use super::source::Source;
+use crate::cli::exit::Failure;
+use crate::config::Settings;
+use crate::contract::association::Removal;
+use crate::contract::job::{Ask, Job};
+use crate::contract::refusal::Refusal;
+use crate::worker::accounts::Portals;
+
+/// Bad lines that are listed; the others are counted.
+const MAX_LISTED: usize = 20;
+/// Rows, and records, that are remembered to find equal ones: some 100 MB. What comes after them counts as new.
+const MAX_REMEMBERED: usize = 4_000_000;
+/// Lanes told apart; all others count as one.
+const MAX_LANES: usize = 1_000;
+/// Lanes named in a sentence.
+const MAX_NAMED: usize = 3;
+
+/// What the rows are and ask for.
+#[derive(Debug, Default)]
+pub struct Survey {
+    pub rows: u64,
+    pub bad: u64,
+    /// Line and fault, of the first of them.
+    pub listed: Vec<(u64, String)>,
+    /// Rows that ask for the same as one before them.
+    pub repeated: u64,
+    /// Rows that the configured accounts must reject, and what is said of the first.
+    pub rejected: u64,
+    pub first_rejected: Option<(u64, String)>,
+    pub left_out: LeftOut,
+    pub last_line: u64,
+    lanes: BTreeMap<LaneName, Extent>,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+struct LaneName {
+    portal: Option<u64>,
+    from: String,
+    to: String,
+    labels: Vec<(&'static str, u64)>,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Extent {
+    pairs: u64,
+    from_records: u64,
+}
+
+/// Tells equal rows from new ones.
+#[derive(Debug, Default)]
+pub struct Repeats {
+    hasher: RandomState,
+    seen: HashSet<u64>,
+}
+
+impl Repeats {
+    /// Whether a job asks for the same as one before it, under whatever id.
+    pub fn is_repeated(&mut self, job: &Job) -> bool {
+        let asks: Vec<_> = job.asks.iter().map(|Ask { removal, pairs }| (removal, pairs.as_slice())).collect();
+        self.is_seen(&(job.portal, &job.from_type, &job.to_type, asks, job.not_after))
+    }
+
+    fn is_seen(&mut self, what: &impl std::hash::Hash) -> bool {
+        let hash = self.hasher.hash_one(what);
+        if self.seen.len() < MAX_REMEMBERED { !self.seen.insert(hash) } else { self.seen.contains(&hash) }
+    }
+}
+
+/// The accounts of the settings; `None` where they have none, as on a machine that only sends jobs.
+pub fn portals(settings: &Settings) -> Option<Portals> {
+    let accounts = &settings.hubspot.accounts().ok()?;
+    Some(Portals::new(accounts.iter().map(|account| account.portal_id).collect()))
+}
+
+impl Survey {
+    /// Reads the rows from `from_line` on whose jobs are wanted.
+    pub async fn of(
+        source: &mut Source,
+        from_line: u64,
+        portals: Option<&Portals>,
+        wanted: impl Fn(&Job) -> bool,
+    ) -> Result<Self, Failure> {
+        let mut survey = Self::default();
+        let (mut repeats, mut records) = (Repeats::default(), Repeats::default());
+        let name = source.name.clone();
+        let unusable = |fault: &dyn std::fmt::Display| Failure::Usage(format!("{name} {fault}"));
+        let mut rows = source.rows()?;
+        while let Some(row) = rows.next().await.map_err(|fault| unusable(&fault))? {
+            if row.line < from_line {
+                continue;
+            }
+            match row.job {
+                Ok(RowJob { job, .. }) if !wanted(&job) => {}
+                Ok(RowJob { job, .. }) => {
+                    survey.rows += 1;
+                    survey.repeated += u64::from(repeats.is_repeated(&job));
+                    survey.count(&job, &mut records);
+                    if let Some(Err(Refusal { message, .. })) = portals.map(|portals| portals.resolve(job.portal)) {
+                        survey.rejected += 1;
+                        survey.first_rejected.get_or_insert((row.line, message.into()));
+                    }
+                }
+                Err(RowFault::Encoding(fault)) => {
+                    return Err(unusable(&format!("cannot be read: line {} {fault}", row.line)));
+                }
+                Err(RowFault::Job(malformed)) => {
+                    survey.bad += 1;
+                    if survey.listed.len() < MAX_LISTED {
+                        survey.listed.push((row.line, malformed.message));
+                    }
+                }
+            }
+        }
+        survey.left_out = rows.left_out();
+        survey.last_line = rows.last_line();
+        Ok(survey)
+    }
+
+    fn count(&mut self, job: &Job, records: &mut Repeats) {
+        for Ask { removal, pairs } in &job.asks {
+            let labels = match removal {
+                Removal::Association => Vec::new(),
+                Removal::Labels(labels) => {
+                    labels.iter().map(|label| (label.category.as_str(), label.type_id.get())).collect()
+                }
+            };
+            let (from, to) = (job.from_type.path_segment().to_owned(), job.to_type.path_segment().to_owned());
+            let mut lane = LaneName { portal: job.portal.map(|portal| portal.0.get()), from, to, labels };
+            if self.lanes.len() >= MAX_LANES && !self.lanes.contains_key(&lane) {
+                lane = LaneName { portal: None, from: "other".to_owned(), to: "other".to_owned(), labels: Vec::new() };
+            }
+            let new_records = pairs.iter().map(|pair| pair.from).collect::<std::collections::BTreeSet<_>>();
+            let new_records = new_records.into_iter().filter(|from| !records.is_seen(&(&lane, from))).count() as u64;
+            let extent = self.lanes.entry(lane).or_default();
+            extent.pairs += pairs.len() as u64;
+            extent.from_records += new_records;
+        }
+    }
+
+    /// Says what is worth knowing beside the number of jobs, one line each.
+    pub fn remarks(&self) -> Vec<String> {
+        let Self { repeated, left_out: LeftOut { not_associated, archived_before }, .. } = self;
+        let mut remarks = Vec::new();
+        let mut say = |count: &u64, what: &str| {
+            if *count > 0 {
+                remarks.push(format!("{} {what}", HumanCount(*count)));
+            }
+        };
+        say(repeated, "rows repeat one before them; archiving a pair again does no harm");
+        say(not_associated, "rows have no associated record and were left out");
+        say(archived_before, "rows say that they are ARCHIVED and were left out");
+        remarks
+    }
+
+    /// `56,088 pairs, contacts → companies, portal 4711, about 562 requests, 57 s`.
+    pub fn extent(&self, settings: &Settings) -> String {
+        let pairs: u64 = self.lanes.values().map(|extent| extent.pairs).sum();
+        let mut routes: Vec<String> = Vec::new();
+        let mut portals: Vec<String> = Vec::new();
+        let (mut requests, mut longest) = (0, 0.0_f64);
+        let mut of_account: BTreeMap<Option<u64>, u64> = BTreeMap::new();
+        for (lane, extent) in &self.lanes {
+            let labels = if lane.labels.is_empty() { "" } else { " (labels only)" };
+            let route = format!("{} → {}{labels}", lane.from, lane.to);
+            let portal = lane.portal.map_or_else(|| only_portal(settings), |portal| format!("portal {portal}"));
+            if !routes.contains(&route) {
+                routes.push(route);
+            }
+            if !portals.contains(&portal) {
+                portals.push(portal);
+            }
+            let of_lane = requests_of(lane, *extent, settings);
+            requests += of_lane;
+            *of_account.entry(lane.portal).or_default() += of_lane;
+        }
+        for (portal, requests) in of_account {
+            longest = longest.max(seconds_of(portal, requests, settings));
+        }
+        format!(
+            "{} {}, {}, {}, about {} {}, {}",
+            HumanCount(pairs),
+            if pairs == 1 { "pair" } else { "pairs" },
+            named(&routes),
+            named(&portals),
+            HumanCount(requests),
+            if requests == 1 { "request" } else { "requests" },
+            humantime::format_duration(std::time::Duration::from_secs(longest.ceil() as u64)),
+        )
+    }
+}
+
+fn requests_of(lane: &LaneName, extent: Extent, settings: &Settings) -> u64 {
+    let (max_from, max_pairs) = (u64::from(settings.batch.max_from.get()), u64::from(settings.batch.max_pairs.get()));
+    // A removal of labels has an input for each pair.
+    let inputs = if lane.labels.is_empty() { extent.from_records } else { extent.pairs };
+    inputs.div_ceil(max_from).max(extent.pairs.div_ceil(max_pairs)).max(1)
+}
+
+fn seconds_of(portal: Option<u64>, requests: u64, settings: &Settings) -> f64 {
+    let accounts = settings.hubspot.accounts().unwrap_or_default();
+    let account =
+        accounts.iter().find(|account| account.portal_id.map(|portal| portal.0.get()) == portal).or(accounts.first());
+    let limit = account.map_or(settings.rate_limit, |account| account.rate_limit);
+    requests as f64 * limit.interval.as_secs_f64() / f64::from(limit.requests.get())
+}
+
+fn only_portal(settings: &Settings) -> String {
+    match settings.hubspot.accounts().unwrap_or_default() {
+        [account] => {
+            account.portal_id.map_or_else(|| "the only account".to_owned(), |portal| format!("portal {portal}"))
+        }
+        _ => "no portal named".to_owned(),
+    }
+}
+
+fn named(names: &[String]) -> String {
+    let more = names.len().saturating_sub(MAX_NAMED);
+    let mut text = names.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
+}

@@ -1,0 +1,132 @@
+//! A CSV of pairs and what became of them. It has the columns of a file of jobs too, so that it can be given to
+//! `archive` or `enqueue` as it is.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::exit::Failure;
+use super::outcome_record::{ErrorRecord, OutcomeRecord};
+use super::paint::harmless;
+
+/// The file of this name, made new: one that is there already is left alone.
+#[derive(Debug)]
+pub struct NewFile {
+    path: PathBuf,
+    writer: BufWriter<File>,
+}
+
+impl NewFile {
+    pub fn create(path: &Path) -> Result<Self, Failure> {
+        let file = OpenOptions::new().write(true).create_new(true).open(path);
+        let file = file
+            .map_err(|error| Failure::Usage(format!("{} cannot be made: {error}; name a new file", path.display())))?;
+        Ok(Self { path: path.to_owned(), writer: BufWriter::new(file) })
+    }
+
+    /// What was written is on the disk.
+    pub fn finish(mut self) -> Result<(), Failure> {
+        let flushed = self.writer.flush().and_then(|()| self.writer.get_ref().sync_all());
+        flushed.map_err(|error| unwritable(&self.path, &error))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+pub fn unwritable(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::Running(format!("{} cannot be written: {error}", path.display()))
+}
+
+/// The columns, in their order.
+const HEADER: [&str; 17] = [
+    "line",
+    "job_id",
+    "portal_id",
+    "from_object_type",
+    "from_id",
+    "to_object_type",
+    "to_id",
+    "types",
+    "not_after",
+    "status",
+    "source",
+    "category",
+    "sub_category",
+    "message",
+    "http_status",
+    "correlation_id",
+    "retryable",
+];
+
+/// A pair, and what became of it.
+#[derive(Debug)]
+pub struct PairRow<'a> {
+    /// Of the input.
+    pub line: Option<u64>,
+    /// Of its job.
+    pub outcome: &'a OutcomeRecord,
+    pub from_id: &'a str,
+    pub to_id: &'a str,
+    pub types: &'a str,
+    pub not_after: Option<Timestamp>,
+    pub status: &'a str,
+    /// Why it is not archived.
+    pub error: Option<&'a ErrorRecord>,
+}
+
+/// Writes rows.
+#[derive(Debug)]
+pub struct Report<W: Write>(csv::Writer<W>);
+
+impl<W: Write> Report<W> {
+    /// The header goes ahead.
+    pub fn new(target: W) -> io::Result<Self> {
+        let mut writer = csv::Writer::from_writer(target);
+        writer.write_record(HEADER)?;
+        Ok(Self(writer))
+    }
+
+    pub fn row(&mut self, row: &PairRow<'_>) -> io::Result<()> {
+        let PairRow { line, outcome, from_id, to_id, types, not_after, status, error } = row;
+        let text = |text: Option<&str>| harmless(text.unwrap_or_default());
+        let of_error = |read: fn(&ErrorRecord) -> Option<&str>| text(error.and_then(read));
+        self.0.write_record([
+            line.map(|line| line.to_string()).unwrap_or_default(),
+            harmless(&outcome.job_id),
+            outcome.portal_id.map(|portal| portal.to_string()).unwrap_or_default(),
+            text(outcome.from_object_type.as_deref()),
+            (*from_id).to_owned(),
+            text(outcome.to_object_type.as_deref()),
+            (*to_id).to_owned(),
+            (*types).to_owned(),
+            not_after.map(|time| time.to_string()).unwrap_or_default(),
+            (*status).to_owned(),
+            of_error(|error| Some(&error.source)),
+            of_error(|error| Some(&error.category)),
+            of_error(|error| error.sub_category.as_deref()),
+            of_error(|error| Some(&error.message)),
+            error.and_then(|error| error.http_status).map(|status| status.to_string()).unwrap_or_default(),
+            of_error(|error| error.correlation_id.as_deref()),
+            error.map(|error| error.retryable.to_string()).unwrap_or_default(),
+        ])?;
+        Ok(())
+    }
+
+    pub fn into_inner(self) -> io::Result<W> {
+        self.0.into_inner().map_err(|error| io::Error::other(error.error().to_string()))
+    }
+}
