@@ -1,4 +1,4 @@
-//! Looking through the dead letters without taking them: each message is seen once and held, and goes back to the queue
+//! Looking through a queue without taking anything from it: each message is seen once and held, and goes back to the queue
 //! at the end unless it was acknowledged.
 
 use std::collections::{HashSet, VecDeque};
@@ -18,7 +18,6 @@ use super::connection::{
 use super::message::Properties;
 use super::pipeline::all_in_order;
 use super::publisher::Published;
-use super::topology::Topology;
 use crate::config::AmqpSettings;
 
 /// Messages in memory at most; those seen before are held by the broker alone.
@@ -32,7 +31,14 @@ const LONGEST_GIVING_BACK: Duration = Duration::from_secs(60);
 /// Acknowledgements sent just before the end can get lost on quorum queues.
 const LAST_ACKS: Duration = Duration::from_millis(250);
 
-/// A look at every message that was in the dead-letter queue when it began. Of those seen only their tags are kept.
+/// A queue that can be looked through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shelf {
+    DeadLetters,
+    Results,
+}
+
+/// A look at every message that was in the queue when it began. Of those seen only their tags are kept.
 ///
 /// Whatever ends it, even the end of the process, gives back what was not acknowledged. The broker counts each look as a
 /// delivery of the messages seen.
@@ -40,6 +46,7 @@ const LAST_ACKS: Duration = Duration::from_millis(250);
 pub struct Browser {
     connection: Connection,
     channel: Channel,
+    shelf: Shelf,
     queue: ShortString,
     there: u32,
     seen: u32,
@@ -81,9 +88,9 @@ pub enum BrowseFault {
     #[error(transparent)]
     Connect(#[from] ConnectFault),
     #[error(
-        "queue {queue:?} does not exist: start the worker once, which declares what is missing, or mend amqp.dead_letter_queue"
+        "queue {queue:?} does not exist: start the worker once, which declares what is missing, or mend {}", shelf.setting()
     )]
-    NoQueue { queue: String },
+    NoQueue { queue: String, shelf: Shelf },
     #[error(
         "the broker's user may not read queue {queue:?}: {cause}; grant it the right, or use another user in amqp.uri"
     )]
@@ -94,10 +101,22 @@ pub enum BrowseFault {
     Lost { cause: String },
 }
 
+impl Shelf {
+    fn setting(self) -> &'static str {
+        match self {
+            Self::DeadLetters => "amqp.dead_letter_queue",
+            Self::Results => "amqp.results_queue",
+        }
+    }
+}
+
 impl Browser {
     /// Tries once.
-    pub async fn open(settings: &AmqpSettings) -> Result<Self, BrowseFault> {
-        let queue = Topology::new(settings).dead_letter_queue().clone();
+    pub async fn open(settings: &AmqpSettings, shelf: Shelf) -> Result<Self, BrowseFault> {
+        let queue = match shelf {
+            Shelf::DeadLetters => ShortString::from(settings.dead_letter_queue.as_str()),
+            Shelf::Results => ShortString::from(settings.results_queue.as_str()),
+        };
         let connection = Dial::new(settings, "browse").connect(settings.connect_timeout).await?;
         let open = async {
             let channel = connection.create_channel().await?;
@@ -106,10 +125,10 @@ impl Browser {
         };
         let (channel, there) = match timeout(CALL_TIMEOUT, open).await {
             Ok(Ok(open)) => open,
-            Ok(Err(error)) => return Err(fault_of(&error, &queue)),
+            Ok(Err(error)) => return Err(fault_of(&error, &queue, shelf)),
             Err(_elapsed) => return Err(BrowseFault::Silent { queue: queue.to_string() }),
         };
-        Ok(Self { connection, channel, queue, there, seen: 0, round: None, held: VecDeque::new() })
+        Ok(Self { connection, channel, shelf, queue, there, seen: 0, round: None, held: VecDeque::new() })
     }
 
     /// How many messages were there when it began.
@@ -159,7 +178,9 @@ impl Browser {
         });
         match timeout(CALL_TIMEOUT, all_in_order(acks)).await {
             Ok(sent) => {
-                sent.into_iter().collect::<lapin::Result<Vec<()>>>().map_err(|error| fault_of(&error, &self.queue))?;
+                sent.into_iter()
+                    .collect::<lapin::Result<Vec<()>>>()
+                    .map_err(|error| fault_of(&error, &self.queue, self.shelf))?;
                 Ok(())
             }
             Err(_elapsed) => Err(BrowseFault::Silent { queue: self.queue.to_string() }),
@@ -202,7 +223,7 @@ impl Browser {
         };
         match timeout(CALL_TIMEOUT, work).await {
             Ok(Ok(consumer)) => Ok(Round { consumer, left }),
-            Ok(Err(error)) => Err(fault_of(&error, &self.queue)),
+            Ok(Err(error)) => Err(fault_of(&error, &self.queue, self.shelf)),
             Err(_elapsed) => Err(BrowseFault::Silent { queue: self.queue.to_string() }),
         }
     }
@@ -212,7 +233,7 @@ impl Browser {
         let cancel = self.channel.basic_cancel(round.consumer.tag(), BasicCancelOptions::default());
         match timeout(CALL_TIMEOUT, cancel).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(fault_of(&error, &self.queue)),
+            Ok(Err(error)) => Err(fault_of(&error, &self.queue, self.shelf)),
             Err(_elapsed) => Err(BrowseFault::Silent { queue: self.queue.to_string() }),
         }
     }
@@ -223,15 +244,15 @@ impl Browser {
         loop {
             match timeout(LULL, consumer.next()).await {
                 Ok(Some(Ok(delivery))) => return Ok(Some(delivery)),
-                Ok(Some(Err(error))) => return Err(fault_of(&error, &self.queue)),
-                Ok(None) => return Err(BrowseFault::NoQueue { queue: self.queue.to_string() }),
+                Ok(Some(Err(error))) => return Err(fault_of(&error, &self.queue, self.shelf)),
+                Ok(None) => return Err(BrowseFault::NoQueue { queue: self.queue.to_string(), shelf: self.shelf }),
                 Err(_lull) => {}
             }
             let left = timeout(CALL_TIMEOUT, ready(&self.channel, &self.queue)).await;
             match left {
                 Ok(Ok(0)) => return Ok(None),
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(fault_of(&error, &self.queue)),
+                Ok(Err(error)) => return Err(fault_of(&error, &self.queue, self.shelf)),
                 Err(_elapsed) => return Err(BrowseFault::Silent { queue: self.queue.to_string() }),
             }
             let silent = || BrowseFault::Silent { queue: self.queue.to_string() };
@@ -246,10 +267,10 @@ async fn ready(channel: &Channel, queue: &ShortString) -> lapin::Result<u32> {
     Ok(channel.queue_declare(queue.clone(), passive, FieldTable::default()).await?.message_count())
 }
 
-fn fault_of(error: &lapin::Error, queue: &ShortString) -> BrowseFault {
+fn fault_of(error: &lapin::Error, queue: &ShortString, shelf: Shelf) -> BrowseFault {
     let queue = queue.to_string();
     match reply_code(error) {
-        Some(NOT_FOUND) => BrowseFault::NoQueue { queue },
+        Some(NOT_FOUND) => BrowseFault::NoQueue { queue, shelf },
         Some(ACCESS_REFUSED) => BrowseFault::NoRight { queue, cause: reply_text(error).unwrap_or_default() },
         Some(_) | None => BrowseFault::Lost { cause: error.to_string() },
     }

@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::exit::Failure;
-use super::{archive, check, completions, dead_letters, enqueue, manual, pause, run, schema};
+use super::{archive, check, completions, dead_letters, enqueue, manual, outcomes, pause, run, schema};
 
 /// Archives HubSpot CRM associations in bulk.
 #[derive(Parser, Debug)]
@@ -31,8 +31,10 @@ enum Command {
     Check(check::Arguments),
     /// Archives the pairs of a CSV, or jobs as NDJSON, without a broker; outcomes as NDJSON on stdout
     Archive(archive::Arguments),
-    /// Publishes jobs from NDJSON or CSV to the jobs queue
+    /// Publishes jobs from CSV or NDJSON to the jobs queue
     Enqueue(enqueue::Arguments),
+    /// Shows what became of jobs, by the outcomes in the results queue; they stay where they are
+    Outcomes(outcomes::Arguments),
     /// Looks into the dead-letter queue, writes it out, puts messages back on the jobs queue
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -70,6 +72,7 @@ impl Arguments {
             Command::Check(arguments) => check::check(config, &arguments),
             Command::Archive(arguments) => archive::archive(config, &arguments),
             Command::Enqueue(arguments) => enqueue::enqueue(config, &arguments),
+            Command::Outcomes(arguments) => outcomes::outcomes(config, &arguments),
             Command::DeadLetters(command) => dead_letters::dead_letters(config, &command),
             Command::Pause(arguments) => pause::pause(config, &arguments),
             Command::Resume(arguments) => pause::resume(config, &arguments),

@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 mod admin_call;
+mod age;
 mod archive;
 mod arguments;
 mod check;
@@ -14,6 +15,7 @@ mod lane;
 mod logging;
 mod manual;
 mod outcome_record;
+mod outcomes;
 mod output;
 mod paint;
 mod pause;

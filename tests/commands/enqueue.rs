@@ -1,5 +1,6 @@
 //! `enqueue`: every row is on the queue, or the command says from where to go on.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Stdio;
@@ -8,13 +9,14 @@ use std::time::Duration;
 use harness::{Broker, Client, Message, Relay, Way, eventually, job};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
-use super::program::{JOBS, bare_ground, command, ground, run, run_with};
+use super::program::{JOBS, bare_ground, command, ground, on_a_terminal, run, run_with};
 
 const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn ndjson_arrives_in_order_with_its_job_id_as_message_id() {
+async fn ndjson_arrives_in_order_with_a_message_id_of_its_own() {
     let (client, uri) = ground("enqueue-ndjson").await;
     let mut lines = String::new();
     for number in 1..=2_500_u64 {
@@ -23,20 +25,26 @@ async fn ndjson_arrives_in_order_with_its_job_id_as_message_id() {
     lines.push('\n');
     let nameless =
         r#"{"fromObjectType":"contacts","toObjectType":"companies","inputs":[{"from":{"id":"1"},"to":[{"id":"2"}]}]}"#;
-    writeln!(lines, "{nameless}").unwrap();
+    writeln!(lines, "{nameless}\n{nameless}").unwrap();
     let ran = run_with(&["enqueue"], &[("amqp.uri", &uri)], &lines).await;
     ran.fine();
-    assert!(ran.stderr.contains("2,501 jobs enqueued on association-archiver.jobs"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("2,502 jobs enqueued on association-archiver.jobs"), "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("1 rows repeat one before them"), "{}", ran.stderr);
 
     let queued = client.get_all(JOBS).await.unwrap();
-    assert_eq!(queued.len(), 2_501);
-    for (number, message) in (1..).zip(&queued[..2_500]) {
-        assert_eq!(message.message_id(), Some(format!("job-{number}").as_str()));
+    assert_eq!(queued.len(), 2_502);
+    let ids: BTreeSet<&str> = queued.iter().filter_map(Message::message_id).collect();
+    assert_eq!(ids.len(), queued.len(), "each message has an id of its own");
+    let job_ids = queued.iter().map(|message| {
         assert_eq!(message.properties.delivery_mode(), &Some(2));
         assert_eq!(message.properties.content_type().as_ref().map(|text| text.as_str()), Some("application/json"));
-    }
-    assert_eq!(queued[2_500].body, nameless.as_bytes());
-    assert_eq!(queued[2_500].message_id().map(str::len), Some(36));
+        let body: Value = serde_json::from_slice(&message.body).unwrap();
+        body["jobId"].as_str().unwrap().to_owned()
+    });
+    let job_ids: Vec<String> = job_ids.collect();
+    assert!((1..).zip(&job_ids[..2_500]).all(|(number, id)| *id == format!("job-{number}")));
+    assert_eq!(job_ids[2_500].len(), 36);
+    assert_eq!(job_ids[2_500], job_ids[2_501], "equal lines are the same job");
 }
 
 #[tokio::test]
@@ -49,9 +57,8 @@ async fn csv_rows_become_jobs_whose_ids_are_the_same_every_time() {
     let summary = run(&["enqueue", &file, "--json"], &[("amqp.uri", &uri)]).await;
     assert_eq!(summary.lines()[0]["enqueued"], json!(2));
     let first = take(&client).await;
-    assert_eq!(first[0].1["inputs"], json!([{"from": {"id": "101"}, "to": [{"id": "9001"}]}]));
-    assert_eq!(first[0].1["jobId"].as_str(), first[0].0.as_deref());
-    assert_ne!(first[0].0, first[1].0);
+    assert_eq!(first[0]["inputs"], json!([{"from": {"id": "101"}, "to": [{"id": "9001"}]}]));
+    assert_ne!(first[0]["jobId"], first[1]["jobId"]);
 
     // From another file, by its header alone, from another line.
     let other = write(
@@ -86,15 +93,107 @@ async fn one_bad_row_and_nothing_is_published() {
     assert_eq!(said[21], "error: 33 lines are no jobs, nothing was published: mend or remove them");
     assert_eq!(client.count(JOBS).await.unwrap(), 0);
 
-    for (name, text, words) in [
-        ("unknown.csv", "from_object_type,from_id,to_object_type,to_id,dryRun\n", "unknown column \"dryRun\""),
-        ("semicolons.csv", "from_object_type;from_id;to_object_type;to_id\n", "with commas"),
-        ("headless.csv", "contacts,1,companies,2\n", "unknown column \"contacts\""),
+    for (name, bytes, words) in [
+        ("unknown.csv", &b"from_object_type,from_id,to_object_type,to_id,dryRun\n"[..], "unknown column \"dryRun\""),
+        ("lacking.csv", b"from_object_type;from_id;to_object_type\n", "lacks to_id"),
+        ("headless.csv", b"contacts,1,companies,2\n", "unknown column \"contacts\""),
+        ("utf32.csv", b"\xff\xfe\0\0f\0\0\0", "UTF-32"),
+        ("unmarked.csv", b"f\0r\0o\0m\0\n\0", "UTF-16 without a byte order mark"),
+        ("latin1.csv", b"from_object_type,from_id,to_object_type,to_id\ncaf\xe9,1,companies,2\n", "line 2 is not UTF-8: byte E9"),
+        ("bar.csv", b"sep=|\nfrom_object_type|from_id\n", "the separator \"|\" is not read"),
     ] {
-        let file = write(directory.path(), name, text);
+        let file = write(directory.path(), name, bytes);
         let ran = run(&["enqueue", &file], &[("amqp.uri", &uri)]).await;
+        let error = ran.error(2);
+        assert!(error.starts_with(&file) && error.contains(words), "{ran:?}");
+    }
+    let file = write(directory.path(), "two.csv", "from_object_type,from_id,to_object_type,to_id\ncontacts,1,companies,2\n");
+    for (from_line, words) in [("0", "lines are counted from 1"), ("3", "two.csv ends with line 2")] {
+        let ran = run(&["enqueue", &file, "--from-line", from_line], &[("amqp.uri", &uri)]).await;
         assert!(ran.error(2).contains(words), "{ran:?}");
     }
+    let empty = write(directory.path(), "empty.csv", "");
+    let ran = run(&["enqueue", &empty], &[("amqp.uri", &uri)]).await;
+    ran.fine();
+    assert!(ran.stderr.contains("empty.csv has no jobs in it"), "{ran:?}");
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn hubspots_export_becomes_jobs_as_a_spreadsheet_saves_it() {
+    let (client, uri) = ground("enqueue-export").await;
+    let directory = tempfile::tempdir().unwrap();
+    let export = "\u{feff}Record ID;First Name;Associated Company IDs;;\r\n101;\"Ann; the\n\"\"first\"\"\";\"9001;9002\";;\r\n;;;;\r\n102;Bob;;;\r\n";
+    let utf16: Vec<u8> = export.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let file = write(directory.path(), "export.csv", &utf16);
+    let settings = [("amqp.uri", uri.as_str())];
+    let flags = ["--from", "contacts", "--to", "companies", "--portal", "4711"];
+    let known = run(&[&["enqueue", &file][..], &flags].concat(), &settings).await;
+    known.fine();
+    assert!(known.stderr.contains("1 rows have no associated record and were left out"), "{known:?}");
+    let map = ["--map", "Record ID=from_id,Associated Company IDs=to_id"];
+    run(&[&["enqueue", &file][..], &flags, &map].concat(), &settings).await.fine();
+    let jobs = take(&client).await;
+    assert_eq!(jobs.len(), 2);
+    assert_eq!(jobs[0], jobs[1]);
+    assert_eq!(jobs[0]["inputs"], json!([{"from": {"id": "101"}, "to": [{"id": "9001"}, {"id": "9002"}]}]));
+    assert_eq!((&jobs[0]["portalId"], &jobs[0]["fromObjectType"]), (&json!(4711), &json!("contacts")));
+    let unsaid = run(&["enqueue", &file], &settings).await;
+    assert!(unsaid.error(2).contains("--from TYPE"), "{unsaid:?}");
+}
+
+/// A container's root is often read-only: neither a file on stdin nor a small pipe needs another.
+#[tokio::test]
+async fn stdin_needs_no_temporary_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let line = format!("{}\n", job("a").pair(1, 2).to_json());
+    let file = write(directory.path(), "jobs.ndjson", &line);
+    for stdin in [Stdio::from(std::fs::File::open(&file).unwrap()), Stdio::piped()] {
+        let mut command = command(&["enqueue", "--dry-run", "-"], &[]);
+        command.env("TMPDIR", "/nowhere").stdin(stdin).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        if let Some(mut pipe) = child.stdin.take() {
+            pipe.write_all(line.as_bytes()).await.unwrap();
+        }
+        let output = child.wait_with_output().await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "1 job is valid; nothing was published\n");
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_knows_the_accounts() {
+    let lines = format!("{}\n{}\n", job("a").portal(1).pair(1, 2).to_json(), job("b").pair(1, 2).to_json());
+    let directory = tempfile::tempdir().unwrap();
+    let config = write(
+        directory.path(),
+        "two.toml",
+        "[[hubspot.accounts]]\nportal_id = 1\naccess_token = \"x\"\n[[hubspot.accounts]]\nportal_id = 2\naccess_token = \"y\"\n",
+    );
+    let ran = run_with(&["enqueue", "--dry-run", "--config", &config], &[], &lines).await;
+    assert!(ran.error(2).starts_with("1 rows would be rejected, the first in line 2: portalId is missing"), "{ran:?}");
+    let ran = run_with(&["enqueue", "--dry-run", "--config", &config, "--portal", "3"], &[], &lines).await;
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("line 1: portalId: is 1, while --portal says 3"), "{ran:?}");
+    run_with(&["enqueue", "--dry-run", "--config", &config, "--portal", "1"], &[], &lines).await.fine();
+}
+
+#[tokio::test]
+async fn on_a_terminal_it_shows_what_is_asked_for_and_asks() {
+    let (client, uri) = ground("enqueue-asks").await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut rows = String::from("from_object_type,from_id,to_object_type,to_id\n");
+    (1..=1_250).for_each(|number| writeln!(rows, "contacts,{number},companies,9").unwrap());
+    let file = write(directory.path(), "pairs.csv", &rows);
+    let settings = [("amqp.uri", uri.as_str()), ("hubspot.access_token", "x"), ("rate_limit.requests", "10")];
+    let shown = on_a_terminal(&["enqueue", &file], &settings, "n\n").await;
+    let extent = "1,250 pairs, contacts → companies, the only account, about 13 requests, 13s";
+    assert!(shown.contains(extent) && shown.contains("[y/N]") && shown.contains("nothing was published"), "{shown}");
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+    let shown = on_a_terminal(&["enqueue", &file], &settings, "y\n").await;
+    assert!(shown.contains("1,250 jobs enqueued"), "{shown}");
+    let shown = on_a_terminal(&["enqueue", &file, "--yes"], &settings, "").await;
+    assert!(!shown.contains("[y/N]"), "{shown}");
+    assert_eq!(client.count(JOBS).await.unwrap(), 2_500);
 }
 
 #[tokio::test]
@@ -102,7 +201,7 @@ async fn a_dry_run_needs_no_broker() {
     let line = job("a").pair(1, 2).to_json().to_string();
     let ran = run_with(&["enqueue", "--dry-run", "-"], &[("amqp.uri", "amqp://127.0.0.1:1")], &line).await;
     ran.fine();
-    assert_eq!(ran.stderr, "1 jobs are valid; nothing was published\n");
+    assert_eq!(ran.stderr, "1 job is valid; nothing was published\n");
 }
 
 #[tokio::test]
@@ -149,13 +248,12 @@ async fn a_signal_ends_it_soon_although_the_broker_does_not_confirm() {
     assert!(said.contains("stopped by a signal") && said.contains("go on with --from-line"), "{said}");
 }
 
-async fn take(client: &Client) -> Vec<(Option<String>, Value)> {
-    let read =
-        |message: Message| (message.message_id().map(str::to_owned), serde_json::from_slice(&message.body).unwrap());
+async fn take(client: &Client) -> Vec<Value> {
+    let read = |message: Message| serde_json::from_slice(&message.body).unwrap();
     client.get_all(JOBS).await.unwrap().into_iter().map(read).collect()
 }
 
-fn write(directory: &Path, name: &str, text: &str) -> String {
+fn write(directory: &Path, name: &str, text: impl AsRef<[u8]>) -> String {
     let path = directory.join(name);
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()

@@ -79,6 +79,29 @@ pub async fn run_with(arguments: &[&str], settings: Settings<'_>, stdin: &str) -
     }
 }
 
+/// The same on a terminal, as `script` of util-linux makes one: what is shown there.
+pub async fn on_a_terminal(arguments: &[&str], settings: Settings<'_>, typed: &str) -> String {
+    let plain = command(arguments, settings);
+    let quoted = std::iter::once(plain.as_std().get_program()).chain(plain.as_std().get_args());
+    let quoted: Vec<String> = quoted.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--echo", "never", "--command", &quoted.join(" "), "/dev/null"]);
+    script.env_clear().current_dir(std::env::temp_dir());
+    for (name, value) in plain.as_std().get_envs() {
+        script.env(name, value.unwrap_or_default());
+    }
+    script.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TERM", "dumb");
+    script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = script.spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(typed.as_bytes()).await.unwrap();
+    // It stays open: its end would hang up the terminal.
+    let output = tokio::time::timeout(LONGEST_COMMAND, child.wait_with_output()).await;
+    let output = output.unwrap_or_else(|_| panic!("{arguments:?} does not end on a terminal")).unwrap();
+    drop(pipe);
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// A virtual host without queues.
 pub async fn bare_ground(name: &str) -> (Client, String) {
     let vhost = Broker::shared().await.unwrap().vhost(name).await.unwrap();

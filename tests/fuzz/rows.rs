@@ -120,6 +120,6 @@ fn plain_fields(line: &[u8]) -> Option<Vec<String>> {
     let simple = !text.contains('"')
         && !text.starts_with("sep=")
         && text.matches(',').count() > text.matches(';').count()
-        && text.chars().all(|c| c == ' ' || !(c.is_control() || c.is_whitespace()));
+        && text.chars().all(|c| c == ' ' || !(c.is_control() || c.is_whitespace() || c == '\u{feff}'));
     simple.then(|| text.split(',').map(|field| field.trim().to_owned()).collect())
 }

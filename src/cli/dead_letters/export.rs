@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::letter::Letter;
 use super::selection::Selection;
-use crate::amqp::browser::{Browser, Found};
+use crate::amqp::browser::{Browser, Found, Shelf};
 use crate::amqp::message::text_or_base64;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Output, Reader, remark};
@@ -28,7 +28,8 @@ pub struct Arguments {
 /// One JSON object a line, written while the queue is read.
 pub async fn export(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut target = Target::open(arguments.output.as_deref())?;
-    let mut browser = Browser::open(&settings.amqp).await.map_err(|fault| Failure::Running(fault.to_string()))?;
+    let mut browser =
+        Browser::open(&settings.amqp, Shelf::DeadLetters).await.map_err(|fault| Failure::Running(fault.to_string()))?;
     let exported = write(&mut browser, settings, arguments, &mut target).await;
     let there = browser.there();
     browser.close().await;

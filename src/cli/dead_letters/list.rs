@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::letter::Letter;
 use super::selection::Selection;
-use crate::amqp::browser::Browser;
+use crate::amqp::browser::{Browser, Shelf};
 use crate::cli::exit::Failure;
 use crate::cli::output::{Output, Reader, remark};
 use crate::cli::paint::{Paint, Tone, harmless};
@@ -24,7 +24,8 @@ pub struct Arguments {
 
 /// A table on stdout, written while the queue is read.
 pub async fn list(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let mut browser = Browser::open(&settings.amqp).await.map_err(|fault| Failure::Running(fault.to_string()))?;
+    let mut browser =
+        Browser::open(&settings.amqp, Shelf::DeadLetters).await.map_err(|fault| Failure::Running(fault.to_string()))?;
     let listed = show(&mut browser, settings, arguments).await;
     let there = browser.there();
     browser.close().await;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::letter::{Letter, redriven};
 use super::selection::{Selection, Sieve};
-use crate::amqp::browser::{Browser, Found, Hold};
+use crate::amqp::browser::{Browser, Found, Hold, Shelf};
 use crate::amqp::message::{Envelope, HeaderValue, Outgoing, Properties};
 use crate::amqp::route::Route;
 use crate::amqp::sender::Sender;
@@ -56,7 +56,9 @@ pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, F
         let stop = CancellationToken::new();
         signals::stop_on_signals(stop.clone(), || {})
             .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
-        let mut browser = Browser::open(&settings.amqp).await.map_err(|fault| Failure::Running(fault.to_string()))?;
+        let mut browser = Browser::open(&settings.amqp, Shelf::DeadLetters)
+            .await
+            .map_err(|fault| Failure::Running(fault.to_string()))?;
         let there = browser.there();
         if !arguments.yes && there > 0 && !agrees(settings, there).await? {
             browser.close().await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::letter::Letter;
+use crate::cli::age;
 use crate::cli::lane::Lane;
 use crate::contract::ids::PortalId;
 use crate::contract::object_type::{ObjectType, TypeText};
@@ -23,10 +24,10 @@ pub struct Selection {
     #[arg(long, value_name = "FROM/TO", value_parser = Lane::parse)]
     lane: Option<Lane>,
     /// Rejected longer ago than this: 90s, 1h, 2days
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = age::parse_duration)]
     older_than: Option<Duration>,
     /// Rejected less long ago than this
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = age::parse_duration)]
     newer_than: Option<Duration>,
     /// At most so many
     #[arg(long, value_name = "N")]

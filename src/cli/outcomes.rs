@@ -1,0 +1,218 @@
+//! `outcomes`: what became of jobs, by the outcomes that lie in the results queue; they stay where they are.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use indicatif::HumanCount;
+use jiff::Timestamp;
+
+use super::exit::Failure;
+use super::jobs_file::columns::UNKNOWN_TYPES;
+use super::outcome_record::OutcomeRecord;
+use super::output::{Output, Reader, remark};
+use super::paint::{Paint, Tone, harmless};
+use super::report::{PairRow, Report};
+use super::summary::Summary;
+use super::{age, runtime};
+use crate::amqp::browser::{Browser, Shelf};
+use crate::config::Settings;
+
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = LONG_HELP)]
+pub struct Arguments {
+    /// Only of jobs that are not archived in all their pairs
+    #[arg(long)]
+    failed: bool,
+    /// Only those completed since: a time, or how long ago, as 1h
+    #[arg(long, value_name = "TIME", value_parser = age::parse_since)]
+    since: Option<Timestamp>,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// The pairs that are not archived, as a CSV that can be given to `enqueue` or `archive`
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    /// The outcomes as they are, one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+const LONG_HELP: &str = "\
+Looks through the results queue and takes nothing from it: what nobody has read yet is there. Where another program reads
+that queue, look at what it has kept, or let `enqueue --follow --outcomes FILE` keep a copy. While the command looks, the
+messages seen are held, and then given back in their order; the broker counts each look as a delivery (the queue as the
+worker declares it allows 1,000,000).
+
+Examples:
+  association-archiver outcomes --failed
+  association-archiver outcomes --failed --since 1day --csv > failed.csv
+  association-archiver enqueue failed.csv --follow";
+
+/// A table, NDJSON or CSV on stdout, written while the queue is read; a summary on stderr.
+pub fn outcomes(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let settings = Settings::load(config)?;
+    runtime::block_on(look(&settings, arguments))
+}
+
+async fn look(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let opened = Browser::open(&settings.amqp, Shelf::Results).await;
+    let mut browser = opened.map_err(|fault| Failure::Running(fault.to_string()))?;
+    let shown = show(&mut browser, arguments).await;
+    let there = browser.there();
+    browser.close().await;
+    let Shown { outcomes, others, of_unknown_labels, summary } = shown?;
+    if !arguments.json {
+        let queue = &settings.amqp.results_queue;
+        remark(&format!("{} of {} messages in {queue}", HumanCount(outcomes), HumanCount(there.into())));
+        summary.show();
+    }
+    if others > 0 {
+        remark(&format!("{} messages are no outcomes", HumanCount(others)));
+    }
+    if of_unknown_labels > 0 {
+        remark(&format!(
+            "{} rows have {UNKNOWN_TYPES} in the column types, since their outcomes do not tell whether only labels were to be \
+             removed; write there the labels, or all for the whole association, before you send them again",
+            HumanCount(of_unknown_labels)
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Default)]
+struct Shown {
+    outcomes: u64,
+    others: u64,
+    of_unknown_labels: u64,
+    summary: Summary,
+}
+
+/// Where the outcomes are shown.
+enum Target {
+    Table(Output, Paint),
+    Json(Output),
+    Csv(Report<io::BufWriter<io::Stdout>>),
+}
+
+async fn show(browser: &mut Browser, arguments: &Arguments) -> Result<Shown, Failure> {
+    let mut target = Target::of(arguments)?;
+    let mut shown = Shown::default();
+    while arguments.limit.is_none_or(|limit| shown.outcomes < limit)
+        && let Some(found) = browser.next().await.map_err(|fault| Failure::Running(fault.to_string()))?
+    {
+        let Some(outcome) = OutcomeRecord::parse(&found.body) else {
+            shown.others += 1;
+            continue;
+        };
+        let is_meant = arguments.since.is_none_or(|since| outcome.completed_at >= since)
+            && !(outcome.is_archived() && (arguments.failed || arguments.csv));
+        if !is_meant {
+            continue;
+        }
+        if target.write(&outcome, &found.body, &mut shown)? == Reader::Gone {
+            break;
+        }
+        shown.outcomes += 1;
+        shown.summary.add(&outcome);
+    }
+    target.finish()?;
+    Ok(shown)
+}
+
+impl Target {
+    fn of(arguments: &Arguments) -> Result<Self, Failure> {
+        if arguments.csv {
+            let report = Report::new(io::BufWriter::new(io::stdout()));
+            return Ok(Self::Csv(report.map_err(|error| unwritable(&error))?));
+        }
+        Ok(if arguments.json {
+            Self::Json(Output::stdout())
+        } else {
+            Self::Table(Output::stdout(), Paint::for_stdout())
+        })
+    }
+
+    fn write(&mut self, outcome: &OutcomeRecord, body: &[u8], shown: &mut Shown) -> Result<Reader, Failure> {
+        match self {
+            Self::Table(output, paint) => {
+                if shown.outcomes == 0 {
+                    output.line(&paint.text(Tone::Heading, &row(HEADINGS)))?;
+                }
+                output.line(&table_line(outcome))
+            }
+            Self::Json(output) => output.line(&String::from_utf8_lossy(body)),
+            Self::Csv(report) => match write_rows(report, outcome, shown) {
+                Ok(()) => Ok(Reader::Listens),
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+                Err(error) => Err(unwritable(&error)),
+            },
+        }
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Table(mut output, _) | Self::Json(mut output) => output.flush().map(drop),
+            Self::Csv(report) => match report.into_inner().and_then(|mut stdout| stdout.flush()) {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unwritable(&error)),
+                Ok(()) | Err(_) => Ok(()),
+            },
+        }
+    }
+}
+
+fn unwritable(error: &io::Error) -> Failure {
+    Failure::Running(format!("stdout cannot be written: {error}"))
+}
+
+/// A row for each pair that is not archived. What was no job has none, since there is nothing to send again.
+fn write_rows(report: &mut Report<impl Write>, outcome: &OutcomeRecord, shown: &mut Shown) -> io::Result<()> {
+    for error in &outcome.errors {
+        let (Some(from), Some(to)) = (&error.from, &error.to) else { continue };
+        let types = error.types_in_words();
+        shown.of_unknown_labels += u64::from(types == UNKNOWN_TYPES);
+        report.row(&PairRow {
+            line: None,
+            outcome,
+            from_id: &from.id,
+            to_id: &to.id,
+            types: &types,
+            not_after: None,
+            status: outcome.status_of_errors(),
+            error: Some(error),
+        })?;
+    }
+    Ok(())
+}
+
+const HEADINGS: [&str; 7] = ["COMPLETED AT", "STATUS", "PORTAL", "LANE", "ARCHIVED", "JOB", "CAUSE"];
+/// Most texts fit; longer ones push their line to the right. The last column is as wide as it is.
+const WIDTHS: [usize; 6] = [20, 8, 10, 24, 12, 36];
+
+fn table_line(outcome: &OutcomeRecord) -> String {
+    let shown = |text: Option<&str>| harmless(text.unwrap_or("-"));
+    let lane = format!("{}/{}", shown(outcome.from_object_type.as_deref()), shown(outcome.to_object_type.as_deref()));
+    let portal = outcome.portal_id.map_or_else(|| "-".to_owned(), |portal| portal.to_string());
+    let archived = format!("{} of {}", HumanCount(outcome.num_archived), HumanCount(outcome.num_pairs));
+    let cause = outcome.errors.first().map(|error| harmless(&format!("{}: {}", error.category, error.message)));
+    let completed_at = format!("{:.0}", outcome.completed_at);
+    let status = harmless(&outcome.status);
+    row([
+        &completed_at,
+        &status,
+        &portal,
+        &lane,
+        &archived,
+        &harmless(&outcome.job_id),
+        cause.as_deref().unwrap_or_default(),
+    ])
+}
+
+fn row(cells: [&str; 7]) -> String {
+    let mut line = String::new();
+    for (cell, width) in cells.iter().zip(WIDTHS) {
+        line.push_str(&format!("{cell:width$}  "));
+    }
+    line.push_str(cells[6]);
+    line.trim_end().to_owned()
+}
