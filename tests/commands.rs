@@ -11,6 +11,8 @@ mod dead_letters;
 mod endpoints;
 #[path = "commands/enqueue.rs"]
 mod enqueue;
+#[path = "commands/following.rs"]
+mod following;
 #[path = "commands/program.rs"]
 mod program;
 #[path = "commands/usage.rs"]

@@ -240,23 +240,107 @@ async fn a_second_interrupt_ends_it_at_once_and_counts_the_rest() -> Result<()> 
     Ok(())
 }
 
-/// The one test that waits out the 30 seconds.
+/// The one test that waits out the 30 seconds, for two causes at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_refused_for_30_seconds_ends_it_with_3() -> Result<()> {
+async fn what_only_a_person_can_end_for_30_seconds_ends_it_with_3() -> Result<()> {
     let simulator = SimulatorProcess::start(&["--token", "4711=pat-another"]).await?;
+    let mut paused = archive(&simulator)?;
+    let directory = tempfile::tempdir()?;
+    let config = directory.path().join("paused.toml");
+    std::fs::write(&config, "[[hubspot.accounts]]\nportal_id = 4711\naccess_token = \"pat-another\"\npaused = true\n")?;
+    paused.env_remove("ARCHIVER__HUBSPOT__ACCESS_TOKEN").arg("--config").arg(&config);
     let begun = std::time::Instant::now();
-    let output = fed(archive(&simulator)?, &lines(300)).await?;
+    let input = lines(300);
+    let (refused, paused) = tokio::join!(fed(archive(&simulator)?, &input), fed(paused, &input));
     let took = begun.elapsed();
-    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
     assert!((Duration::from_secs(29)..Duration::from_secs(50)).contains(&took), "{took:?}");
-    let answered = outcomes(&output)?;
-    assert_eq!(statuses(&answered, Status::Failed).len(), 300);
-    assert!(answered.iter().all(|outcome| outcome.errors.iter().all(|error| error.retryable)));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!said.contains("pat-of-the-lines"), "{said}");
+    for (output, named) in
+        [(refused?, "unauthorized"), (paused?, "portal 4711 has been waiting for 0 s (operator: paused by")]
+    {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        let answered = outcomes(&output)?;
+        assert_eq!(statuses(&answered, Status::Failed).len(), 300);
+        assert!(answered.iter().all(|outcome| outcome.errors.iter().all(|error| error.retryable)));
+        assert!(said.contains(named) && said.contains("only a person can end this"), "{said}");
+        assert!(said.contains("WORKER ACCOUNT_REFUSED") && !said.contains("pat-of-the-lines"), "{said}");
+    }
     let state = simulator.state().await?;
     clean(&state);
     assert_eq!(number(&state, "/pairsArchivedTotal"), 0);
+    Ok(())
+}
+
+/// The spreadsheet's way: a CSV in, what failed as a CSV that goes back in, and on from where it was interrupted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_csv_ends_with_a_table_and_a_file_of_what_failed_which_goes_back_in() -> Result<()> {
+    let simulator = SimulatorProcess::start(&["--bad-id", "7"]).await?;
+    let directory = tempfile::tempdir()?;
+    let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let pairs = "\u{feff}from_object_type;from_id;to_object_type;to_id;types;portal_id\r\n\
+        contacts;1;companies;10;all;\r\ncontacts;7;companies;70;all;\r\ncontacts;7;companies;71;USER_DEFINED 37; \r\n\
+        ;;;;;\r\ncontacts;2;companies;20;all;9\r\ncontacts;3;companies;x;all;\r\n";
+    std::fs::write(path("pairs.csv"), pairs)?;
+    let mut command = archive(&simulator)?;
+    command.args([path("pairs.csv"), "--failed".to_owned(), path("failed.csv")]);
+    let first = fed(command, "").await?;
+    let said = String::from_utf8(first.stderr.clone())?;
+    assert_eq!(first.status.code(), Some(3), "{said}");
+    for words in
+        ["ARCHIVED              1", "FAILED                2", "REJECTED              2", "are not archived are in"]
+    {
+        assert!(said.contains(words), "{words:?}: {said}");
+    }
+    let failed = std::fs::read_to_string(path("failed.csv"))?;
+    let mut rows: Vec<&str> = failed.lines().skip(1).collect();
+    rows.sort_unstable();
+    for (row, wanted) in rows.iter().zip([
+        ",contacts,7,companies,70,all,,FAILED,HUBSPOT,VALIDATION_ERROR,",
+        ",contacts,7,companies,71,USER_DEFINED 37,,FAILED,HUBSPOT,",
+        ",9,contacts,2,companies,20,all,,REJECTED,WORKER,UNKNOWN_PORTAL,",
+        ",,contacts,,companies,,,,REJECTED,WORKER,MALFORMED_JOB,,\"to_id: ",
+    ]) {
+        assert!(row.contains(wanted), "{row}");
+    }
+    assert_eq!(rows.len(), 4);
+
+    // The record is mended, the hopeless rows are taken out: the rest is archived, the label as a label.
+    let mended: Vec<&str> = failed.lines().filter(|line| !line.contains("REJECTED")).collect();
+    std::fs::write(path("failed.csv"), mended.join("\n"))?;
+    simulator.configure(&serde_json::json!({"everyAccount": {"badIds": []}})).await?;
+    let mut command = archive(&simulator)?;
+    command.arg(path("failed.csv"));
+    let second = fed(command, "").await?;
+    assert_eq!(second.status.code(), Some(0), "{}", String::from_utf8_lossy(&second.stderr));
+    let by_kind = simulator.state().await?["requestsByKind"].clone();
+    assert!(by_kind.to_string().to_lowercase().contains("label"), "{by_kind}");
+
+    // Again from the start, but for what is archived.
+    std::fs::write(path("outcomes.ndjson"), [first.stdout, second.stdout, b"{\"jobId\":\"cut o".to_vec()].concat())?;
+    let mut command = archive(&simulator)?;
+    command.args([path("pairs.csv"), "--resume".to_owned(), path("outcomes.ndjson")]);
+    let third = fed(command, "").await?;
+    let said = String::from_utf8(third.stderr.clone())?;
+    assert_eq!(third.status.code(), Some(3), "{said}");
+    assert!(said.contains("1 jobs were archived by the run that --resume names"), "{said}");
+    assert_eq!(statuses(&outcomes(&third)?, Status::Archived).len(), 2, "what once failed is sent again");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_refused_in_one_line_before_anything_is_sent() -> Result<()> {
+    let simulator = SimulatorProcess::start(&[]).await?;
+    for (bytes, named) in
+        [(&b"\xff\xfe\0\0a\0\0\0"[..], "stdin is UTF-32"), (b"sep=|\nfrom_id|to_id\n", "separator \"|\"")]
+    {
+        let mut child = archive(&simulator)?.spawn()?;
+        child.stdin.take().context("no stdin")?.write_all(bytes).await?;
+        let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await??;
+        let said = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.trim_end().lines().count() == 1 && said.contains(named), "{said}");
+    }
+    assert_eq!(number(&simulator.state().await?, "/requestsByKind/archive"), 0);
     Ok(())
 }
 

@@ -99,7 +99,11 @@ async fn one_bad_row_and_nothing_is_published() {
         ("headless.csv", b"contacts,1,companies,2\n", "unknown column \"contacts\""),
         ("utf32.csv", b"\xff\xfe\0\0f\0\0\0", "UTF-32"),
         ("unmarked.csv", b"f\0r\0o\0m\0\n\0", "UTF-16 without a byte order mark"),
-        ("latin1.csv", b"from_object_type,from_id,to_object_type,to_id\ncaf\xe9,1,companies,2\n", "line 2 is not UTF-8: byte E9"),
+        (
+            "latin1.csv",
+            b"from_object_type,from_id,to_object_type,to_id\ncaf\xe9,1,companies,2\n",
+            "line 2 is not UTF-8: byte E9",
+        ),
         ("bar.csv", b"sep=|\nfrom_object_type|from_id\n", "the separator \"|\" is not read"),
     ] {
         let file = write(directory.path(), name, bytes);
@@ -107,7 +111,8 @@ async fn one_bad_row_and_nothing_is_published() {
         let error = ran.error(2);
         assert!(error.starts_with(&file) && error.contains(words), "{ran:?}");
     }
-    let file = write(directory.path(), "two.csv", "from_object_type,from_id,to_object_type,to_id\ncontacts,1,companies,2\n");
+    let file =
+        write(directory.path(), "two.csv", "from_object_type,from_id,to_object_type,to_id\ncontacts,1,companies,2\n");
     for (from_line, words) in [("0", "lines are counted from 1"), ("3", "two.csv ends with line 2")] {
         let ran = run(&["enqueue", &file, "--from-line", from_line], &[("amqp.uri", &uri)]).await;
         assert!(ran.error(2).contains(words), "{ran:?}");

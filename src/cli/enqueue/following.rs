@@ -138,9 +138,13 @@ impl Followed {
         }
         follower.close().await;
         taken?;
-        if let Target::Ndjson(file) = std::mem::replace(&mut self.target, Target::Nothing) {
-            file.finish()?;
-        }
+        self.target = match self.target {
+            Target::Ndjson(file) => {
+                file.finish()?;
+                Target::Nothing
+            }
+            target @ (Target::Nothing | Target::Csv(..)) => target,
+        };
         Ok(self)
     }
 

@@ -1,0 +1,155 @@
+//! From a spreadsheet to what became of each of its pairs: `enqueue --follow` and `outcomes` beside a running service.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use harness::{Message, SimulatorProcess, Worker, eventually, job};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::program::{JOBS, command, ground, run};
+
+const SOON: Duration = Duration::from_secs(60);
+const RESULTS: &str = "association-archiver.results";
+
+#[tokio::test]
+async fn all_done_some_failed_and_here_they_are() {
+    let (client, uri) = ground("follow").await;
+    let simulator = SimulatorProcess::start(&["--bad-id", "7", "--limit", "off"]).await.unwrap();
+    let worker = Worker::builder()
+        .set("amqp.uri", &uri)
+        .set("hubspot.base_url", simulator.uri())
+        .set("hubspot.access_token", "pat")
+        .start()
+        .unwrap();
+    worker.ready(SOON).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (outcomes_csv, again_ndjson) = (path("outcomes.csv"), path("again.ndjson"));
+    let mut rows = String::from("from_object_type,from_id,to_object_type,to_id,types,job_id\n");
+    for number in 1..=300 {
+        writeln!(rows, "contacts,{number},companies,9001;9002,all,").unwrap();
+    }
+    // Two that ask for the same, and a removal of labels.
+    rows.push_str("contacts,1,companies,9001;9002,all,\ncontacts,7,companies,5,USER_DEFINED 37,of-label\n");
+    std::fs::write(path("pairs.csv"), &rows).unwrap();
+    let settings = [("amqp.uri", uri.as_str())];
+
+    let followed = run(&["enqueue", &path("pairs.csv"), "--follow", "--outcomes", &outcomes_csv], &settings).await;
+    assert_eq!(followed.code, 3, "{followed:?}");
+    for words in ["302 jobs enqueued", "ARCHIVED            300", "FAILED                2", "HUBSPOT VALIDATION_ERROR"]
+    {
+        assert!(followed.stderr.contains(words), "{words:?}: {}", followed.stderr);
+    }
+    let report = records(&outcomes_csv);
+    assert_eq!(report.len(), 2 * 301 + 1, "a row for each pair");
+    let failed: Vec<&Value> = report.iter().filter(|row| row["status"] != "ARCHIVED").collect();
+    let failed: Vec<[&str; 4]> = failed
+        .iter()
+        .map(|row| ["line", "from_id", "to_id", "types"].map(|name| row[name].as_str().unwrap()))
+        .collect();
+    let expected = [["8", "7", "9001", "all"], ["8", "7", "9002", "all"], ["303", "7", "5", "USER_DEFINED 37"]];
+    assert_eq!(failed, expected);
+    let queue = format!("{RESULTS} and no other");
+    assert_eq!(client.count(RESULTS).await.unwrap(), 302, "{queue}: who reads it misses none");
+
+    // The same file again is what failed, labels and all.
+    let again = run(&["enqueue", &outcomes_csv, "--follow", "--outcomes", &again_ndjson, "--json"], &settings).await;
+    assert_eq!(again.code, 3, "{again:?}");
+    assert!(again.stderr.contains("600 rows say that they are ARCHIVED and were left out"), "{again:?}");
+    let summary: Value = serde_json::from_str(&again.stdout).unwrap();
+    assert_eq!(summary["outcomes"]["byStatus"], json!({"FAILED": {"jobs": 3, "pairs": 3}}));
+    let ndjson = std::fs::read_to_string(&again_ndjson).unwrap();
+    let outcomes: Vec<Value> = ndjson.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(outcomes.len() == 3 && outcomes.iter().any(|outcome| outcome["jobId"] == "of-label"), "{ndjson}");
+    let existing = run(&["enqueue", &path("pairs.csv"), "--follow", "--outcomes", &again_ndjson], &settings).await;
+    assert!(existing.code == 2 && existing.stderr.contains("name a new file"), "{existing:?}");
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+
+    let listed = run(&["outcomes", "--failed", "--since", "1h", "--json"], &settings).await.lines();
+    assert_eq!(listed.len(), 2 + 3);
+    let none = run(&["outcomes", "--since", "2999-01-01T00:00:00Z", "--json"], &settings).await;
+    assert_eq!(none.fine(), "");
+    let table = run(&["outcomes", "--failed"], &settings).await;
+    assert!(table.fine().starts_with("COMPLETED AT"), "{table:?}");
+    assert!(table.stderr.contains("5 of 305 messages in association-archiver.results"), "{table:?}");
+    assert_eq!(client.count(RESULTS).await.unwrap(), 305, "looking takes nothing away");
+}
+
+#[tokio::test]
+async fn who_waits_no_longer_is_told_how_many_are_open() {
+    let (client, uri) = ground("follow-stopped").await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("jobs.ndjson");
+    std::fs::write(&file, format!("{}\n", job("a").pair(1, 2).to_json())).unwrap();
+    // Nobody works on it.
+    let mut follow = command(&["enqueue", file.to_str().unwrap(), "--follow"], &[("amqp.uri", &uri)]);
+    let child = follow.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually(SOON, "the job", async || Ok((client.count_now(JOBS).await? == 1).then_some(()))).await.unwrap();
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let output = tokio::time::timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("before 1 jobs were answered"), "{said}");
+}
+
+/// Whoever sends a label's removal again must not remove the whole.
+#[tokio::test]
+async fn a_csv_of_outcomes_tells_what_they_tell_of_labels_and_no_more() {
+    let (client, uri) = ground("outcomes-labels").await;
+    let outcome = |id: &str, types: Option<Value>| {
+        let mut error = json!({
+            "from": {"id": "1"}, "to": {"id": "2"}, "source": "HUBSPOT", "category": "X", "subCategory": null,
+            "message": "=why, \"so\"", "httpStatus": 400, "correlationId": null, "retryable": false,
+        });
+        if let Some(types) = types {
+            error["types"] = types;
+        }
+        let outcome = json!({
+            "jobId": id, "portalId": 4711, "fromObjectType": "contacts", "toObjectType": "companies", "status": "FAILED",
+            "numPairs": 1, "numArchived": 0, "numErrors": 1, "errors": [error], "attempts": 1,
+            "receivedAt": "2026-01-01T00:00:00.000Z", "startedAt": null, "completedAt": "2026-01-01T00:00:00.000Z",
+        });
+        Message::new(outcome.to_string().into_bytes())
+    };
+    let labels = json!([{"associationCategory": "USER_DEFINED", "associationTypeId": 37}]);
+    let outcomes = [outcome("whole", Some(Value::Null)), outcome("label", Some(labels)), outcome("old", None)];
+    client.publish(RESULTS, outcomes).await.unwrap();
+    let settings = [("amqp.uri", uri.as_str())];
+    let told = run(&["outcomes", "--csv"], &settings).await;
+    assert!(told.stderr.contains("1 rows have ? in the column types"), "{told:?}");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("failed.csv");
+    let file = file.to_str().unwrap();
+    std::fs::write(file, told.fine()).unwrap();
+    let rows = records(file);
+    assert_eq!(
+        rows.iter().map(|row| row["types"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["all", "USER_DEFINED 37", "?"]
+    );
+    assert_eq!(rows[0]["message"], "=why, \"so\"");
+    let ran = run(&["enqueue", file], &settings).await;
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.starts_with("line 4: types: nothing tells whether only labels were to be removed"), "{ran:?}");
+    std::fs::write(file, told.fine().replace(",?,", ",all,")).unwrap();
+    run(&["enqueue", file], &settings).await.fine();
+    let jobs = client.get_all(JOBS).await.unwrap();
+    let jobs: Vec<Value> = jobs.iter().map(|message| serde_json::from_slice(&message.body).unwrap()).collect();
+    let types = jobs.iter().map(|job| job["inputs"][0].get("types").is_some());
+    assert_eq!(types.collect::<Vec<_>>(), [false, true, false]);
+}
+
+/// The rows of a CSV by the names of its columns.
+fn records(path: impl AsRef<Path>) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let names = reader.headers().unwrap().clone();
+    let row = |record: csv::StringRecord| {
+        let named = names.iter().zip(&record).map(|(name, value)| (name.to_owned(), json!(value)));
+        Value::Object(named.collect())
+    };
+    reader.records().map(|record| row(record.unwrap())).collect()
+}
