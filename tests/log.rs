@@ -29,7 +29,7 @@ fn a_closed_pipe_does_not_end_the_process() {
 
 /// More than a pipe holds.
 fn write_much(format: LogFormat) {
-    log::start(&LogSettings { format, filter: "info".to_owned() }).unwrap();
+    log::start(&LogSettings { format: Some(format), filter: "info".to_owned() }).unwrap();
     for line in 0..10_000 {
         tracing::info!(line, "nobody reads this");
     }

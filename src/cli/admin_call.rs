@@ -39,7 +39,7 @@ pub async fn post(listen: SocketAddr, path: &str, token: &SecretString) -> Resul
 }
 
 /// A service that listens everywhere listens on the loopback too.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),

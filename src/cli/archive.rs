@@ -159,7 +159,6 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
         portals: portals.clone(),
         tally: Arc::clone(tally),
         resume,
-        keeps_asks: failed.is_some(),
         output: output.clone(),
         arrivals: arrivals_in,
         room: Room::default(),

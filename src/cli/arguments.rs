@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::exit::Failure;
+use super::output::remark;
 use super::{archive, check, completions, dead_letters, enqueue, manual, outcomes, pause, run, schema};
 
 /// Archives HubSpot CRM associations in bulk.
@@ -23,8 +24,25 @@ struct Arguments {
 /// With the commit it was built from, where that is known.
 const VERSION: &str = env!("ARCHIVER_VERSION");
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  association-archiver run
+  association-archiver run --config /etc/association-archiver/config.toml";
+
+const PAUSE_EXAMPLES: &str = "\
+Examples:
+  association-archiver pause 4711                              # by its portal id
+  association-archiver pause 0 --lane contacts/companies       # by its place in the settings
+  association-archiver resume 4711";
+
+const RESUME_EXAMPLES: &str = "\
+Examples:
+  association-archiver resume 4711
+  association-archiver resume 0 --lane contacts/companies";
+
 #[derive(Subcommand, Debug)]
 enum Command {
+    #[command(after_long_help = RUN_EXAMPLES)]
     /// The service: takes jobs from RabbitMQ, archives, answers each; until a signal stops it
     Run,
     /// Says what is right and wrong with settings, broker and accounts; changes nothing
@@ -38,8 +56,10 @@ enum Command {
     /// Looks into the dead-letter queue, writes it out, puts messages back on the jobs queue
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    #[command(after_long_help = PAUSE_EXAMPLES)]
     /// Pauses an account, or one of its lanes, in the running service
     Pause(pause::Arguments),
+    #[command(after_long_help = RESUME_EXAMPLES)]
     /// Ends a pause
     Resume(pause::Arguments),
     /// Prints the contract: JSON Schema of jobs and outcomes, AsyncAPI 3
@@ -83,7 +103,7 @@ impl Arguments {
     }
 }
 
-/// Help and version as clap has them; a usage error in one line, as every other error.
+/// Help and version as clap has them; a usage error in one line, as every other error, and a tip in another.
 fn misunderstood(error: &clap::Error) -> ExitCode {
     if matches!(
         error.kind(),
@@ -96,8 +116,12 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     let cause = text.split("\n\nUsage:").next().unwrap_or_default();
     let cause = cause.split("\n\nFor more information").next().unwrap_or_default();
-    let cause = cause.strip_prefix("error: ").unwrap_or(cause).trim();
-    Failure::Usage(format!("{cause}; --help lists what is understood")).report()
+    let cause = cause.strip_prefix("error: ").unwrap_or(cause);
+    let (tips, cause): (Vec<&str>, Vec<&str>) = cause.lines().partition(|line| line.trim_start().starts_with("tip:"));
+    let cause = cause.join(" ");
+    let code = Failure::Usage(format!("{}; --help lists what is understood", cause.trim())).report();
+    tips.iter().for_each(|tip| remark(tip.trim()));
+    code
 }
 
 #[cfg(test)]
@@ -107,5 +131,32 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_and_they_are_understood() {
+        let mut command = Arguments::command();
+        command.build();
+        let mut below: Vec<&clap::Command> = command.get_subcommands().filter(|it| it.get_name() != "help").collect();
+        while let Some(command) = below.pop() {
+            if command.has_subcommands() {
+                below.extend(command.get_subcommands().filter(|it| it.get_name() != "help"));
+                continue;
+            }
+            let name = command.get_bin_name().unwrap_or_default();
+            let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.lines().map(str::trim).filter(|line| line.starts_with(name));
+            let examples: Vec<&str> = examples.collect();
+            assert!(!examples.is_empty(), "{name} has no examples");
+            for example in examples {
+                let typed = example.split([' ']).filter(|word| !word.is_empty());
+                let typed: Vec<&str> = typed.take_while(|word| !word.starts_with(['>', '|', '#'])).collect();
+                // A quoted word may have spaces in it; what it is does not matter here.
+                let quoted = example.split('"').step_by(2).collect::<Vec<_>>().join("A=from_id");
+                let typed: Vec<&str> = if example.contains('"') { quoted.split(' ').collect() } else { typed };
+                let read = Arguments::command().try_get_matches_from(&typed);
+                assert!(read.is_ok(), "{example}: {}", read.unwrap_err());
+            }
+        }
     }
 }

@@ -26,7 +26,12 @@ pub struct Arguments {
 const LONG_HELP: &str = "\
 Each line is right, a warning, wrong or not verified; all but the right ones say how to mend them. Exit code 0: nothing
 is wrong; 1: something is; 2: the settings cannot be read at all. Nothing is archived, declared or consumed. An OAuth
-account's access token is refreshed to be tried, as the service does.";
+account's access token is refreshed to be tried, as the service does.
+
+Examples:
+  association-archiver check
+  association-archiver check --config /etc/association-archiver/config.toml
+  association-archiver check --json";
 
 /// Exit code 0 only if nothing is wrong.
 pub fn check(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {

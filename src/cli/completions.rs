@@ -7,7 +7,13 @@ use clap_complete::Shell;
 use super::exit::Failure;
 use super::output;
 
+const EXAMPLES: &str = "\
+Examples:
+  association-archiver completions bash > /etc/bash_completion.d/association-archiver
+  association-archiver completions fish > ~/.config/fish/completions/association-archiver.fish";
+
 #[derive(clap::Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     shell: Shell,
 }

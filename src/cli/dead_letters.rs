@@ -13,23 +13,30 @@ mod list;
 mod redrive;
 mod selection;
 
+macro_rules! counts {
+    () => {
+        "The messages seen are held until the command ends and then given back. The broker counts each look as a delivery: a
+queue with a low x-delivery-limit loses a message that was looked at too often. The queue as the worker declares it
+allows 1,000,000."
+    };
+}
+
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {
     /// Shows the dead letters; they stay where they are
-    #[command(after_long_help = COUNTS)]
+    #[command(after_long_help = concat!(counts!(), "\n\nExamples:
+  association-archiver dead-letters list
+  association-archiver dead-letters list --reason MALFORMED_JOB --newer-than 1h"))]
     List(list::Arguments),
     /// Writes dead letters as NDJSON, with bodies, properties and headers; they stay where they are
-    #[command(after_long_help = COUNTS)]
+    #[command(after_long_help = concat!(counts!(), "\n\nExamples:
+  association-archiver dead-letters export > dead-letters.ndjson
+  association-archiver dead-letters export --portal 4711 --output dead-letters.ndjson"))]
     Export(export::Arguments),
     /// Puts dead letters back on the jobs queue
     #[command(after_long_help = redrive::LONG_HELP)]
     Redrive(redrive::Arguments),
 }
-
-const COUNTS: &str = "\
-The messages seen are held until the command ends and then given back. The broker counts each look as a delivery: a
-queue with a low x-delivery-limit loses a message that was looked at too often. The queue as the worker declares it
-allows 1,000,000.";
 
 /// Reads or moves; loses no message, whenever it is interrupted.
 pub fn dead_letters(config: Option<&Path>, command: &Command) -> Result<ExitCode, Failure> {

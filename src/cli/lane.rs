@@ -10,8 +10,10 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Reads `contacts/companies`; the error is for the command line.
+    /// Reads `contacts/companies`, and what logs call a lane that removes labels, `contacts/companies/labels`: both name
+    /// all lanes between the two types. The error is for the command line.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.strip_suffix("/labels").unwrap_or(text);
         let (from, to) = text.split_once('/').ok_or("write it as FROM/TO, such as contacts/companies")?;
         let object_type = |text| ObjectType::parse(text).map_err(|fault| fault.to_string());
         Ok(Self { from: object_type(from)?, to: object_type(to)? })
@@ -27,6 +29,7 @@ mod tests {
     #[test]
     fn a_lane_is_two_object_types() {
         assert_eq!(Lane::parse("contact/0-2").unwrap(), Lane::parse("contacts/companies").unwrap());
+        assert_eq!(Lane::parse("contacts/companies/labels").unwrap(), Lane::parse("contacts/companies").unwrap());
         for wrong in ["contacts", "contacts/", "/companies", "cars/contacts", "contacts/companies/deals"] {
             Lane::parse(wrong).unwrap_err();
         }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 use super::jobs_file::columns::{UNKNOWN_TYPES, WHOLE_ASSOCIATION};
-use crate::contract::association::{Pair, RecordId, Removal};
+use crate::contract::association::{Label, Pair, RecordId, Removal};
 use crate::contract::job::Job;
 use crate::contract::outcome::{Ending, Outcome, PairError, Status};
 use crate::contract::refusal::Refusal;
@@ -65,7 +65,8 @@ impl OutcomeRecord {
 
     pub fn of(outcome: &Outcome) -> Self {
         let of_pairs = |errors: &[PairError]| {
-            errors.iter().map(|PairError { pair, refusal, .. }| ErrorRecord::of(Some(*pair), refusal)).collect()
+            let of_pair = |error: &PairError| ErrorRecord::of(Some((error.pair, &error.removal)), &error.refusal);
+            errors.iter().map(of_pair).collect()
         };
         let (num_pairs, errors): (usize, Vec<ErrorRecord>) = match &outcome.ending {
             Ending::Settled { num_pairs, errors } => (*num_pairs, of_pairs(errors)),
@@ -111,12 +112,12 @@ impl OutcomeRecord {
 }
 
 impl ErrorRecord {
-    fn of(pair: Option<Pair>, refusal: &Refusal) -> Self {
+    fn of(asked: Option<(Pair, &Removal)>, refusal: &Refusal) -> Self {
         let record = |id: RecordId| Record { id: id.to_string() };
         Self {
-            from: pair.map(|pair| record(pair.from)),
-            to: pair.map(|pair| record(pair.to)),
-            types: None,
+            from: asked.map(|(pair, _)| record(pair.from)),
+            to: asked.map(|(pair, _)| record(pair.to)),
+            types: asked.map(|(_, removal)| labels(removal)),
             source: refusal.source.as_str().to_owned(),
             category: refusal.source.category().to_owned(),
             sub_category: refusal.sub_category.as_deref().map(str::to_owned),
@@ -134,27 +135,33 @@ impl ErrorRecord {
 
     /// As the column `types` has it.
     pub fn types_in_words(&self) -> String {
-        match &self.types {
-            None => UNKNOWN_TYPES.to_owned(),
-            Some(None) => WHOLE_ASSOCIATION.to_owned(),
-            Some(Some(labels)) => {
-                let word =
-                    |label: &LabelRecord| format!("{} {}", label.association_category, label.association_type_id);
-                labels.iter().map(word).collect::<Vec<_>>().join("; ")
-            }
-        }
+        self.types.as_ref().map_or_else(|| UNKNOWN_TYPES.to_owned(), |types| types_in_words(types.as_deref()))
     }
 }
 
-/// The same of a job.
-pub fn removal_in_words(removal: &Removal) -> String {
+/// `None`: the whole association.
+fn labels(removal: &Removal) -> Option<Vec<LabelRecord>> {
     match removal {
-        Removal::Association => WHOLE_ASSOCIATION.to_owned(),
-        Removal::Labels(labels) => {
-            let words = labels.iter().map(|label| format!("{} {}", label.category.as_str(), label.type_id));
-            words.collect::<Vec<_>>().join("; ")
-        }
+        Removal::Association => None,
+        Removal::Labels(labels) => Some(labels.iter().map(LabelRecord::of).collect()),
     }
+}
+
+impl LabelRecord {
+    fn of(label: &Label) -> Self {
+        Self { association_category: label.category.as_str().to_owned(), association_type_id: label.type_id.get() }
+    }
+}
+
+/// What a job removes, as the column `types` has it.
+pub fn removal_in_words(removal: &Removal) -> String {
+    types_in_words(labels(removal).as_deref())
+}
+
+fn types_in_words(labels: Option<&[LabelRecord]>) -> String {
+    let Some(labels) = labels else { return WHOLE_ASSOCIATION.to_owned() };
+    let word = |label: &LabelRecord| format!("{} {}", label.association_category, label.association_type_id);
+    labels.iter().map(word).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

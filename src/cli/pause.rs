@@ -12,13 +12,19 @@ use crate::config::Settings;
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     /// The account: its portal id, or its place in the settings (0 is the first)
+    #[arg(value_parser = account)]
     account: u64,
-    /// Only this lane, as FROM/TO: contacts/companies
+    /// Only this lane, as FROM/TO or as the log names it: contacts/companies; what removes labels is paused with it
     #[arg(long, value_name = "FROM/TO", value_parser = Lane::parse)]
     lane: Option<Lane>,
     /// The service's answer as JSON
     #[arg(long)]
     json: bool,
+}
+
+fn account(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| "write the portal id, such as 4711, or the place in the settings, 0 for the first".to_owned())
 }
 
 #[derive(Clone, Copy)]

@@ -6,17 +6,19 @@ use std::process::ExitCode;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use super::admin_call::reachable;
 use super::exit::Failure;
 use super::signals;
 use crate::amqp::connection::ConnectFault;
 use crate::amqp::edges::StartFault;
-use crate::config::Settings;
+use crate::config::{AccountSettings, Settings};
 use crate::worker::service::{self, Ended, StartError};
 
 /// Runs until a signal asks it to stop; a second one stops it at once.
 pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
     super::start_logging(&settings)?;
+    announce(&settings);
     let runtime = Runtime::new().map_err(|error| Failure::Running(format!("no runtime: {error}")))?;
     let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
@@ -48,4 +50,25 @@ pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
             humantime::format_duration(settings.shutdown.grace)
         ))),
     }
+}
+
+/// Accounts named one by one.
+const MAX_NAMED_ACCOUNTS: usize = 10;
+
+/// The first lines: who starts, for which accounts, between which queues, and where to look.
+fn announce(settings: &Settings) {
+    let version = env!("ARCHIVER_VERSION");
+    let page = format!("http://{}/", reachable(settings.admin.listen));
+    tracing::info!(version, page, "association-archiver starts");
+    let amqp = &settings.amqp;
+    let (jobs, results, dead_letters) =
+        (amqp.jobs_queue.as_str(), amqp.results_queue.as_str(), amqp.dead_letter_queue.as_str());
+    tracing::info!(jobs, results, dead_letters, "queues");
+    // Without accounts the start ends with a reason.
+    let Ok(accounts) = settings.hubspot.accounts() else { return };
+    let name = |account: &AccountSettings| {
+        account.portal_id.map_or_else(|| "one without portal id".to_owned(), |id| id.to_string())
+    };
+    let named: Vec<String> = accounts.iter().take(MAX_NAMED_ACCOUNTS).map(name).collect();
+    tracing::info!(count = accounts.len(), portals = named.join(", "), "accounts");
 }

@@ -12,7 +12,13 @@ mod asyncapi;
 mod job;
 mod outcome;
 
+const EXAMPLES: &str = "\
+Examples:
+  association-archiver schema job > job.schema.json
+  association-archiver schema asyncapi > asyncapi.json";
+
 #[derive(clap::Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     document: Document,
 }

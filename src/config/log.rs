@@ -7,7 +7,8 @@ use super::section::Section;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
-    pub format: LogFormat,
+    /// `None`: not set; for people on a terminal, as JSON elsewhere.
+    pub format: Option<LogFormat>,
     /// Directives as [`EnvFilter`] reads them, already tried: `info`, `warn,association_archiver=debug`.
     pub filter: String,
 }
@@ -22,7 +23,7 @@ pub enum LogFormat {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { format: LogFormat::Json, filter: "info".to_owned() }
+        Self { format: None, filter: "info".to_owned() }
     }
 }
 
@@ -30,9 +31,7 @@ impl LogSettings {
     pub(super) fn read(mut section: Section) -> Result<Self, SettingsError> {
         let default = Self::default();
         let settings = Self {
-            format: section
-                .choice("format", &[("json", LogFormat::Json), ("pretty", LogFormat::Pretty)])?
-                .unwrap_or(default.format),
+            format: section.choice("format", &[("json", LogFormat::Json), ("pretty", LogFormat::Pretty)])?,
             filter: section.checked_text("filter", FILTER_RULE, is_filter)?.unwrap_or(default.filter),
         };
         section.finish()?;

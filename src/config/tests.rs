@@ -33,7 +33,7 @@ fn without_any_layer_the_defaults_hold() {
     assert_eq!(settings.rate_limit, RateLimit::default());
     assert_eq!(settings.jobs.max_bytes, 1024 * 1024);
     assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:9090");
-    assert_eq!(settings.log.format, LogFormat::Json);
+    assert_eq!(settings.log.format, None);
 }
 
 #[test]

@@ -16,7 +16,8 @@ use crate::config::{LogFormat, LogSettings};
 /// Pretty: a line an event, coloured on a terminal unless `NO_COLOR` is set (no-color.org).
 pub fn start(settings: &LogSettings) -> Result<(), LogFault> {
     let filter = filter(settings)?;
-    let begun = match settings.format {
+    let unset = if io::stderr().is_terminal() { LogFormat::Pretty } else { LogFormat::Json };
+    let begun = match settings.format.unwrap_or(unset) {
         LogFormat::Json => tracing::subscriber::set_global_default(json(filter, Stderr)),
         LogFormat::Pretty => tracing::subscriber::set_global_default(pretty(filter, Stderr, wants_colours())),
     };
@@ -139,7 +140,7 @@ mod tests {
     }
 
     fn settings(filter: &str) -> LogSettings {
-        LogSettings { format: LogFormat::Json, filter: filter.to_owned() }
+        LogSettings { format: Some(LogFormat::Json), filter: filter.to_owned() }
     }
 
     #[test]

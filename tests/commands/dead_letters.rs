@@ -8,7 +8,7 @@ use harness::lapin::types::AMQPValue;
 use harness::{Message, Until, eventually, job};
 use serde_json::{Value, json};
 
-use super::program::{DEAD_LETTERS, JOBS, bare_ground, command, ground, run};
+use super::program::{DEAD_LETTERS, JOBS, bare_ground, command, ground, on_a_terminal, run};
 
 const SOON: Duration = Duration::from_secs(30);
 const LATER: Duration = Duration::from_secs(90);
@@ -126,6 +126,19 @@ async fn what_is_redriven_comes_back_as_it_was_but_counted() {
     assert_eq!(jobs[0].header("x-redriven").as_deref(), Some("5"));
     let left = client.get_all(DEAD_LETTERS).await.unwrap();
     assert_eq!(left.iter().map(Message::message_id).collect::<Vec<_>>(), [Some("job-1")]);
+}
+
+#[tokio::test]
+async fn a_redrive_on_a_terminal_counts_what_it_is_about_to_put_back() {
+    let (client, uri) = ground("letters-asks").await;
+    client.publish(DEAD_LETTERS, [letter(1, "MALFORMED_JOB"), letter(2, "RETRIES_EXHAUSTED")]).await.unwrap();
+    let redrive = ["dead-letters", "redrive", "--reason", "RETRIES_EXHAUSTED"];
+    let shown = on_a_terminal(&redrive, &[("amqp.uri", &uri)], "n\n").await;
+    assert!(shown.contains("Put 1 of 2 dead letters in association-archiver.dead-letters back on"), "{shown}");
+    assert!(shown.contains("nothing was redriven"), "{shown}");
+    assert_eq!(client.count(DEAD_LETTERS).await.unwrap(), 2);
+    let shown = on_a_terminal(&redrive, &[("amqp.uri", &uri)], "yes\n").await;
+    assert!(shown.contains("1 of 2 dead letters are back on association-archiver.jobs"), "{shown}");
 }
 
 #[tokio::test]

@@ -1,15 +1,25 @@
 //! What is said to those who ask or err: one line, the right code, no secret.
 
-use super::program::{command, run, run_with};
+use super::program::{command, on_a_terminal, run, run_with};
 
 #[tokio::test]
 async fn every_command_explains_itself_and_its_version() {
     let version = run(&["--version"], &[]).await;
     let shown = version.fine();
     assert!(shown.starts_with(concat!("association-archiver ", env!("CARGO_PKG_VERSION"))), "{shown}");
-    for name in
-        ["run", "check", "archive", "enqueue", "dead-letters", "pause", "resume", "schema", "completions", "man"]
-    {
+    for name in [
+        "run",
+        "check",
+        "archive",
+        "enqueue",
+        "outcomes",
+        "dead-letters",
+        "pause",
+        "resume",
+        "schema",
+        "completions",
+        "man",
+    ] {
         let help = run(&[name, "--help"], &[]).await;
         assert!(help.fine().contains("Usage:"), "{help:?}");
     }
@@ -17,12 +27,14 @@ async fn every_command_explains_itself_and_its_version() {
 
 #[tokio::test]
 async fn wrong_usage_and_settings_end_with_2_and_one_line() {
-    let cases: [(&[&str], &[(&str, &str)], &str); 9] = [
-        (&["enqeue"], &[], "unrecognized subcommand 'enqeue'"),
+    let cases: [(&[&str], &[(&str, &str)], &str); 11] = [
         (&["schema"], &[], "required arguments were not provided"),
         (&["schema", "jobs"], &[], "possible values: job, outcome, asyncapi"),
         (&["pause", "4711", "--lane", "contacts"], &[], "FROM/TO"),
-        (&["dead-letters", "list", "--older-than", "soon"], &[], "--older-than"),
+        (&["pause", "zero"], &[], "write the portal id, such as 4711, or the place in the settings, 0 for the first"),
+        (&["dead-letters", "list", "--older-than", "yesterday"], &[], "write a time span, such as 90s"),
+        (&["outcomes", "--since", "soon"], &[], "write a time, such as 2026-"),
+        (&["archive", "--from", "cars"], &[], "no standard name"),
         (&["enqueue", "no-such-file"], &[], "no-such-file cannot be read"),
         (&["check"], &[("amqp.prefetsch", "1")], "did you mean amqp.prefetch?"),
         (&["check", "--config", "no-such.toml"], &[], "no-such.toml"),
@@ -34,6 +46,18 @@ async fn wrong_usage_and_settings_end_with_2_and_one_line() {
         assert!(error.contains(words), "{arguments:?}: {error}");
         assert_eq!(ran.stdout, "", "{arguments:?}");
     }
+}
+
+#[tokio::test]
+async fn a_tip_has_a_line_of_its_own() {
+    let ran = run(&["enqeue"], &[]).await;
+    assert_eq!(ran.code, 2);
+    let lines: Vec<&str> = ran.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{ran:?}");
+    assert!(
+        lines[0].starts_with("error: unrecognized subcommand 'enqeue';") && lines[1].starts_with("tip: "),
+        "{ran:?}"
+    );
 }
 
 #[tokio::test]
@@ -66,6 +90,10 @@ async fn completions_and_manual_know_the_commands() {
     for page in ["association-archiver.1", "association-archiver-dead-letters-redrive.1"] {
         assert!(directory.path().join(page).is_file(), "{page}");
     }
+    let pages =
+        std::fs::read_dir(directory.path()).unwrap().map(|page| page.unwrap().file_name().into_string().unwrap());
+    let junk: Vec<String> = pages.filter(|page| page.contains("-help")).collect();
+    assert_eq!(junk, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -74,4 +102,27 @@ async fn a_reader_that_goes_away_is_no_failure() {
     let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn run_on_a_terminal_is_for_people_and_says_first_what_it_is_about() {
+    let settings = [
+        ("amqp.uri", "amqp://127.0.0.1:1"),
+        ("amqp.connect_timeout", "1s"),
+        ("hubspot.access_token", "pat"),
+        ("admin.listen", "127.0.0.1:0"),
+    ];
+    let shown = on_a_terminal(&["run"], &settings, "").await;
+    let lines: Vec<&str> = shown.lines().collect();
+    for (line, words) in lines.iter().zip([
+        &["association-archiver starts", "version=", env!("CARGO_PKG_VERSION"), "http://127.0.0.1:0/"][..],
+        &["queues", "association-archiver.jobs", "association-archiver.results", "association-archiver.dead-letters"],
+        &["accounts", "one without portal id"],
+    ]) {
+        assert!(words.iter().all(|word| line.contains(word)), "{words:?}: {line}");
+    }
+    let as_json = on_a_terminal(&["run"], &[&settings[..], &[("log.format", "json")]].concat(), "").await;
+    assert!(as_json.starts_with('{'), "{as_json}");
+    let piped = run(&["run"], &settings).await;
+    assert!(piped.code == 1 && piped.stderr.starts_with('{'), "{piped:?}");
 }

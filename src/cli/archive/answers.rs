@@ -138,14 +138,10 @@ fn report_failed(report: &mut Report<NewFile>, outcome: &OutcomeRecord, origin: 
             })
         };
         match error.pair() {
-            Some(pair) => {
-                let ask = origin.asks.iter().find(|ask| ask.pairs.binary_search(&pair).is_ok());
-                let types = ask.map(|ask| removal_in_words(&ask.removal)).unwrap_or_default();
-                write(Some(pair), &types)?;
-            }
-            None if origin.asks.is_empty() => write(None, "")?,
+            Some(pair) => write(Some(pair), &error.types_in_words())?,
+            None if origin.rejected.is_empty() => write(None, "")?,
             None => {
-                for ask in &origin.asks {
+                for ask in &origin.rejected {
                     let types = removal_in_words(&ask.removal);
                     ask.pairs.iter().try_for_each(|pair| write(Some(*pair), &types))?;
                 }

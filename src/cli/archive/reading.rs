@@ -44,8 +44,8 @@ pub struct Held {
 pub struct Origin {
     /// Of the input, counted from 1.
     pub line: u64,
-    /// Empty where nobody wants a report.
-    pub asks: SmallVec<[Ask; 1]>,
+    /// What was asked for by a job that no account may do; empty for all others, whose errors tell it.
+    pub rejected: SmallVec<[Ask; 1]>,
     pub not_after: Option<Timestamp>,
 }
 
@@ -67,7 +67,6 @@ pub struct Reading {
     pub portals: Portals,
     pub tally: Arc<Tally>,
     pub resume: Resume,
-    pub keeps_asks: bool,
     pub output: mpsc::Sender<Output>,
     pub arrivals: mpsc::Sender<Arrival<Held>>,
     pub room: Room,
@@ -143,8 +142,9 @@ impl Reading {
     }
 
     async fn admit(&self, job: Job, bytes: usize, line: u64, bundle: &mut Vec<(NewJob, Held)>) -> bool {
-        let asks = if self.keeps_asks { job.asks.clone() } else { SmallVec::new() };
-        let origin = Origin { line, asks, not_after: job.not_after };
+        let is_rejected = self.portals.resolve(job.portal).is_err();
+        let rejected = if is_rejected { job.asks.clone() } else { SmallVec::new() };
+        let origin = Origin { line, rejected, not_after: job.not_after };
         match lines::take(job, bytes, &self.portals, Timestamp::now()) {
             Ok((job, line)) => {
                 let Some((of_job, of_bytes)) = self.room(job.weight, bundle).await else { return false };

@@ -1,10 +1,10 @@
 //! `dead-letters redrive`: each message is published to the jobs queue and confirmed before it is acknowledged here, so
 //! that it is in one of the two queues at every moment, and in both where the command is killed in between.
 
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use bytes::Bytes;
+use indicatif::HumanCount;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ use crate::amqp::route::Route;
 use crate::amqp::sender::Sender;
 use crate::cli::exit::Failure;
 use crate::cli::output::remark;
-use crate::cli::{output, runtime, signals};
+use crate::cli::{confirm, output, runtime, signals};
 use crate::config::Settings;
 use crate::contract::job::JobLimits;
 use crate::contract::message::{REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT};
@@ -37,8 +37,12 @@ pub struct Arguments {
 
 pub const LONG_HELP: &str = "\
 Takes each message that is there when it begins, once, and adds 1 to its x-redriven. What is not selected stays. On a
-terminal it asks first; elsewhere --yes is needed. Nothing is lost if it is interrupted or killed; a message that was
-just being moved can then be in both queues, and both copies are answered under the same message id.";
+terminal it counts what is selected and asks; elsewhere --yes is needed. Nothing is lost if it is interrupted or killed; a message that was
+just being moved can then be in both queues, and both copies are answered under the same message id.
+
+Examples:
+  association-archiver dead-letters redrive --reason RETRIES_EXHAUSTED
+  association-archiver dead-letters redrive --portal 4711 --lane contacts/companies --older-than 1h --yes";
 
 /// Messages published before their confirms are awaited.
 const MAX_BATCH: usize = 256;
@@ -46,8 +50,7 @@ const MAX_BATCH: usize = 256;
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let on_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if !arguments.yes && !on_terminal {
+    if !arguments.yes && !confirm::has_terminal() {
         return Err(Failure::Usage(
             "redriving asks first, and there is no terminal to ask on: give --yes to go ahead".to_owned(),
         ));
@@ -56,15 +59,12 @@ pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, F
         let stop = CancellationToken::new();
         signals::stop_on_signals(stop.clone(), || {})
             .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
-        let mut browser = Browser::open(&settings.amqp, Shelf::DeadLetters)
-            .await
-            .map_err(|fault| Failure::Running(fault.to_string()))?;
-        let there = browser.there();
-        if !arguments.yes && there > 0 && !agrees(settings, there).await? {
-            browser.close().await;
+        if !arguments.yes && !agrees(settings, &arguments.selection).await? {
             remark("nothing was redriven");
             return Ok(ExitCode::FAILURE);
         }
+        let mut browser = open(settings).await?;
+        let there = browser.there();
         let mut moving = Moving::new(arguments.selection.begin(), settings);
         let done = moving.run(settings, &mut browser, &stop).await;
         browser.close().await;
@@ -75,20 +75,34 @@ pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, F
     })
 }
 
-async fn agrees(settings: &Settings, there: u32) -> Result<bool, Failure> {
-    let (dead, jobs) = (&settings.amqp.dead_letter_queue, &settings.amqp.jobs_queue);
-    let question = format!("Put what is selected of {there} dead letters in {dead} back on {jobs}? [y/N] ");
-    let asked = tokio::task::spawn_blocking(move || {
-        let mut stderr = std::io::stderr();
-        write!(stderr, "{question}").and_then(|()| stderr.flush())?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).map(|_| answer)
-    });
-    match asked.await {
-        Ok(Ok(answer)) => Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")),
-        Ok(Err(error)) => Err(Failure::Usage(format!("no answer could be read: {error}; give --yes to go ahead"))),
-        Err(error) => Err(Failure::Running(error.to_string())),
+async fn open(settings: &Settings) -> Result<Browser, Failure> {
+    let opened = Browser::open(&settings.amqp, Shelf::DeadLetters).await;
+    opened.map_err(|fault| Failure::Running(fault.to_string()))
+}
+
+/// Counts what is selected, gives it back, and asks; nothing to move needs no answer.
+async fn agrees(settings: &Settings, selection: &Selection) -> Result<bool, Failure> {
+    let (limits, mut sieve, mut selected) = (service::limits(&settings.jobs), selection.begin(), 0_u64);
+    let mut browser = open(settings).await?;
+    let there = browser.there();
+    let counted = loop {
+        if !sieve.is_open() {
+            break Ok(());
+        }
+        match browser.next().await {
+            Ok(Some(found)) => selected += u64::from(sieve.takes(&Letter::of(&found, &limits))),
+            Ok(None) => break Ok(()),
+            Err(fault) => break Err(Failure::Running(fault.to_string())),
+        }
+    };
+    browser.close().await;
+    counted?;
+    if selected == 0 {
+        return Ok(true);
     }
+    let (dead, jobs) = (&settings.amqp.dead_letter_queue, &settings.amqp.jobs_queue);
+    let (selected, there) = (HumanCount(selected), HumanCount(there.into()));
+    confirm::agrees(&format!("Put {selected} of {there} dead letters in {dead} back on {jobs}?")).await
 }
 
 /// The work in hand.
