@@ -26,9 +26,9 @@ use super::report::{NewFile, Report};
 use super::signals;
 use crate::config::Settings;
 use crate::engine::Waiting;
+use crate::telemetry::mend::Mends;
 use crate::worker::assembly::{Assembly, Outside};
 use crate::worker::service;
-use crate::worker::stopping::LAST_REFRESH;
 use crate::worker::stopping::LAST_REFRESH;
 
 mod answers;
@@ -182,7 +182,8 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
             }
         })
     };
-    let mut running = assembly.start(Outside { arrivals, departures, orders }, LineWatcher::new(portals), stop.clone());
+    let watcher = LineWatcher::new(portals, Mends::new(settings.hubspot.accounts()?));
+    let mut running = assembly.start(Outside { arrivals, departures, orders }, watcher, stop.clone());
     let looped = (&mut running.looping).await;
     // Also where the loop failed: then nobody reads on.
     stop.cancel();

@@ -16,6 +16,7 @@ use crate::engine::command::{ArchiveCall, CallResult, Notice, Parked, Settled};
 use crate::engine::reply::Reply;
 use crate::engine::status::{PauseStatus, Status};
 use crate::telemetry::label::HttpResult;
+use crate::telemetry::mend::Mends;
 use crate::telemetry::repetition::Repetition;
 use crate::worker::accounts::Portals;
 use crate::worker::watching::{self, REPEAT_AFTER, Watcher};
@@ -27,6 +28,7 @@ const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct LineWatcher {
     portals: Portals,
+    mends: Mends,
     troubles: Repetition<(AccountIndex, CallResult)>,
     /// When each wait was said last.
     said: HashMap<Waiting, Tick>,
@@ -39,8 +41,8 @@ enum Waiting {
 }
 
 impl LineWatcher {
-    pub fn new(portals: Portals) -> Self {
-        Self { portals, troubles: Repetition::new(REPEAT_AFTER), said: HashMap::new() }
+    pub fn new(portals: Portals, mends: Mends) -> Self {
+        Self { portals, mends, troubles: Repetition::new(REPEAT_AFTER), said: HashMap::new() }
     }
 
     /// Of everything that stands still now: at once, and then every minute.
@@ -93,12 +95,12 @@ impl Watcher<Held> for LineWatcher {
 
     fn asked(&mut self, _result: HttpResult, _took: Duration) {}
 
-    fn settled(&mut self, _settled: &Settled, _now: Now) {}
+    fn settled(&mut self, _delivery: &Held, _settled: &Settled, _now: Now) {}
 
     fn parked(&mut self, _parked: &Parked) {}
 
     fn notice(&mut self, notice: &Notice) {
-        watching::log_notice(&self.portals, notice);
+        watching::log_notice(&self.portals, &self.mends, notice);
     }
 
     fn counted(&mut self, _counters: Counters, status: Status, draining: bool, now: Now) {
