@@ -39,7 +39,7 @@ pub fn for_users() -> Vec<Document> {
 
 /// The same, and what stands beside the code.
 pub fn all() -> Vec<Document> {
-    let mut paths = vec!["ARCHITECTURE.md".to_owned(), "CHANGELOG.md".to_owned()];
+    let mut paths = ["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(str::to_owned).to_vec();
     for directory in ["benches", "deploy", "simulator", "tests"] {
         paths.extend(markdown_in(directory));
     }
