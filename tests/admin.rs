@@ -9,7 +9,6 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use association_archiver::admin::command::{Action, AdminCommand, Subject, channel};
 use association_archiver::admin::{AdminState, serve};
 use association_archiver::contract::association::{Pair, RecordId, Removal};
 use association_archiver::contract::ids::{AccountIndex, PortalId};
@@ -28,6 +27,7 @@ use association_archiver::telemetry::heartbeat::Heartbeat;
 use association_archiver::telemetry::mend::Mends;
 use association_archiver::telemetry::metrics::{Metrics, documented_metrics};
 use association_archiver::telemetry::snapshot::{BrokerState, Snapshot};
+use association_archiver::worker::seams::{self, Action, Order, Target};
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -404,7 +404,7 @@ struct Worker {
     snapshots: watch::Sender<Arc<Snapshot>>,
     metrics: Arc<Metrics>,
     heartbeat: Heartbeat,
-    orders: Option<mpsc::Receiver<AdminCommand>>,
+    orders: Option<mpsc::Receiver<Order>>,
     stop: CancellationToken,
     serving: tokio::task::JoinHandle<()>,
 }
@@ -419,13 +419,13 @@ impl Worker {
         let address = listener.local_addr().unwrap();
         let snapshots = watch::Sender::<Arc<Snapshot>>::default();
         let metrics = Arc::new(Metrics::new(Timestamp::now()));
-        let (commands, orders) = channel();
+        let (orders_in, orders) = seams::orders();
         let state = AdminState {
             snapshots: snapshots.subscribe(),
             metrics: Arc::clone(&metrics),
             heartbeat: heartbeat.clone(),
             mends: Mends::default(),
-            commands,
+            orders: orders_in,
             token: token.map(Into::into),
         };
         let stop = CancellationToken::new();
@@ -441,20 +441,20 @@ impl Worker {
     fn carry_out_orders(&mut self, mut engine: Engine) {
         let (snapshots, mut orders) = (self.snapshots.clone(), self.orders.take().unwrap());
         tokio::spawn(async move {
-            while let Some(AdminCommand { subject, action, reply }) = orders.recv().await {
-                let applied = match (subject, action) {
-                    (Subject::Account(account), Action::Pause) => {
+            while let Some(Order { target, action, reply }) = orders.recv().await {
+                let applied = match (target, action) {
+                    (Target::Account(account), Action::Pause) => {
                         engine.pause(account, now());
                         1
                     }
-                    (Subject::Account(account), Action::Resume) => {
+                    (Target::Account(account), Action::Resume) => {
                         engine.resume(account, now());
                         1
                     }
-                    (Subject::Lanes { account, from_type, to_type }, Action::Pause) => {
+                    (Target::Lanes { account, from_type, to_type }, Action::Pause) => {
                         engine.pause_lanes(account, &from_type, &to_type, now())
                     }
-                    (Subject::Lanes { account, from_type, to_type }, Action::Resume) => {
+                    (Target::Lanes { account, from_type, to_type }, Action::Resume) => {
                         engine.resume_lanes(account, &from_type, &to_type, now())
                     }
                 };

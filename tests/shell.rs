@@ -7,26 +7,26 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use association_archiver::admin::command::{Action, AdminCommand, Subject};
 use association_archiver::contract::ids::AccountIndex;
 use association_archiver::contract::job::{Envelope, JobLimits, parse};
 use association_archiver::contract::outcome::Ending;
 use association_archiver::engine::access::CredentialKind;
 use association_archiver::engine::account::AccountPolicy;
+use association_archiver::engine::answered::Answered;
 use association_archiver::engine::clock::{Now, Tick};
-use association_archiver::engine::command::{ArchiveCall, CallResult, NewJob, Notice, Parked, Settled};
+use association_archiver::engine::command::{ArchiveCall, NewJob, Notice, Parked, Settled};
 use association_archiver::engine::pace::Ceiling;
 use association_archiver::engine::pack::Caps;
 use association_archiver::engine::reply::{Answer, Body, Headers, Reply, Silence};
 use association_archiver::engine::retry::RetryPolicy;
 use association_archiver::engine::status::Status;
 use association_archiver::engine::{Counters, Engine, EnginePolicy, Waiting};
-use association_archiver::telemetry::label::HttpResult;
 use association_archiver::worker::accounts::Portals;
 use association_archiver::worker::lines;
 use association_archiver::worker::policy_loop::{Ends, PolicyLoop};
-use association_archiver::worker::seams::{Archived, Arrival, Clock, Departure, Errand, Return};
-use association_archiver::worker::watching::Watcher;
+use association_archiver::worker::seams::{
+    Action, Archived, Arrival, Clock, Departure, Errand, Order, Question, Return, Target, Watcher,
+};
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
@@ -244,7 +244,7 @@ fn all(numbers: std::ops::Range<u64>, end: End) -> BTreeMap<u64, End> {
 struct Bench {
     arrivals: Option<mpsc::Sender<Arrival<u64>>>,
     departures: mpsc::UnboundedReceiver<Vec<Departure<u64>>>,
-    orders: mpsc::Sender<AdminCommand>,
+    orders: mpsc::Sender<Order>,
     stop: CancellationToken,
     sent: Arc<Mutex<usize>>,
     running: JoinHandle<()>,
@@ -290,7 +290,7 @@ impl Bench {
 
     async fn order(&self, action: Action) -> usize {
         let (reply, answered) = oneshot::channel();
-        let order = AdminCommand { subject: Subject::Account(AccountIndex(0)), action, reply };
+        let order = Order { target: Target::Account(AccountIndex(0)), action, reply };
         self.orders.send(order).await.unwrap();
         timeout(END, answered).await.expect("an order without an answer").unwrap()
     }
@@ -435,8 +435,8 @@ struct Nobody;
 
 impl<D> Watcher<D> for Nobody {
     fn sent(&mut self, _: &ArchiveCall, _: &mut dyn Iterator<Item = &D>) {}
-    fn archived(&mut self, _: &ArchiveCall, _: &Reply, _: CallResult, _: Duration, _: Now) {}
-    fn asked(&mut self, _: HttpResult, _: Duration) {}
+    fn archived(&mut self, _: &ArchiveCall, _: &Reply, _: &Answered, _: Duration, _: Now) {}
+    fn asked(&mut self, _: Question, _: Duration) {}
     fn settled(&mut self, _: &D, _: &Settled, _: Now) {}
     fn parked(&mut self, _: &Parked) {}
     fn notice(&mut self, _: &Notice) {}

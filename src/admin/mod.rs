@@ -1,8 +1,7 @@
 //! The endpoints: what probes, Prometheus, scripts and people ask the worker, and the pauses that an operator orders.
 //!
-//! They read the latest snapshot and pass commands to the worker's loop; they decide nothing.
+//! They read the latest snapshot and pass orders to the worker's loop; they decide nothing.
 
-pub mod command;
 mod endpoints;
 mod failures;
 mod operator;

@@ -10,12 +10,12 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::command::{Action, AdminCommand, Subject};
 use super::refusal::Refusal;
 use super::state::AdminState;
 use super::token;
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
+use crate::worker::seams::{Action, Order, Target};
 
 /// What was done.
 #[derive(Debug, Serialize)]
@@ -78,7 +78,7 @@ async fn order_account(
     token::check(state.token.as_ref(), headers)?;
     check_body(body)?;
     let (index, portal_id) = find(state, account)?;
-    order(state, Subject::Account(index), action).await?;
+    order(state, Target::Account(index), action).await?;
     Ok(Json(done(index, portal_id, None, action)))
 }
 
@@ -94,7 +94,7 @@ async fn order_lane(
     let (index, portal_id) = find(state, account)?;
     let (from_type, to_type) = (object_type(from)?, object_type(to)?);
     let lane = format!("{}/{}", from_type.path_segment(), to_type.path_segment());
-    if order(state, Subject::Lanes { account: index, from_type, to_type }, action).await? == 0 {
+    if order(state, Target::Lanes { account: index, from_type, to_type }, action).await? == 0 {
         let error = format!("no jobs of the lane {lane} are in hand: a lane can be paused while it has some");
         return Err(Refusal::new(StatusCode::NOT_FOUND, error));
     }
@@ -130,11 +130,11 @@ fn object_type(text: &str) -> Result<ObjectType, Refusal> {
     })
 }
 
-async fn order(state: &AdminState, subject: Subject, action: Action) -> Result<usize, Refusal> {
+async fn order(state: &AdminState, target: Target, action: Action) -> Result<usize, Refusal> {
     let unavailable = |error: &str| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error);
     let (reply, done) = oneshot::channel();
-    let command = AdminCommand { subject, action, reply };
-    state.commands.try_send(command).map_err(|_| unavailable("the worker takes no orders now: try again"))?;
+    let order = Order { target, action, reply };
+    state.orders.try_send(order).map_err(|_| unavailable("the worker takes no orders now: try again"))?;
     match timeout(LONGEST_WAIT, done).await {
         Ok(Ok(applied)) => Ok(applied),
         Ok(Err(_)) => Err(unavailable("the worker stops and did not carry out the order")),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use tokio::sync::{mpsc, watch};
 
-use super::command::AdminCommand;
 use crate::telemetry::heartbeat::Heartbeat;
 use crate::telemetry::mend::Mends;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::snapshot::Snapshot;
+use crate::worker::seams::Order;
 
 /// What the endpoints share with the worker's loop.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct AdminState {
     pub metrics: Arc<Metrics>,
     pub heartbeat: Heartbeat,
     pub mends: Mends,
-    pub commands: mpsc::Sender<AdminCommand>,
+    pub orders: mpsc::Sender<Order>,
     /// `admin.token`; without it nothing can be changed.
     pub token: Option<SecretString>,
 }

@@ -13,10 +13,8 @@ use super::accounts::Portals;
 use super::calls::{self, Calls};
 use super::policy;
 use super::policy_loop::{Ends, PolicyLoop};
-use super::seams::{Arrival, Clock, Departure};
+use super::seams::{Arrival, Clock, Departure, Order, Watcher};
 use super::wall_clock::WallClock;
-use super::watching::Watcher;
-use crate::admin::command::AdminCommand;
 use crate::config::{Settings, SettingsError};
 use crate::engine::{Engine, Waiting};
 use crate::hubspot::client::HubspotClient;
@@ -41,7 +39,7 @@ pub struct Assembly {
 pub struct Outside<D> {
     pub arrivals: mpsc::Receiver<Arrival<D>>,
     pub departures: mpsc::UnboundedSender<Vec<Departure<D>>>,
-    pub orders: mpsc::Receiver<AdminCommand>,
+    pub orders: mpsc::Receiver<Order>,
 }
 
 impl Assembly {

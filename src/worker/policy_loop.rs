@@ -8,14 +8,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::seams::{Archived, Arrival, Clock, Departure, Errand, Return};
-use super::watching::Watcher;
-use crate::admin::command::{Action, AdminCommand, Subject};
+use super::seams::{Action, Archived, Arrival, Clock, Departure, Errand, Order, Question, Return, Target, Watcher};
 use crate::engine::Engine;
 use crate::engine::backlog::JobKey;
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::{ArchiveCall, Command};
-use crate::telemetry::label::HttpResult;
 
 /// The loop's ends of its channels.
 #[derive(Debug)]
@@ -28,7 +25,7 @@ pub struct Ends<D> {
     /// Likewise.
     pub returns: mpsc::UnboundedReceiver<Return>,
     /// What an operator orders.
-    pub orders: mpsc::Receiver<AdminCommand>,
+    pub orders: mpsc::Receiver<Order>,
 }
 
 /// How often the status is refreshed and the loop shows that it lives.
@@ -108,30 +105,30 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         match back {
             Return::Archived(archived) => {
                 let Archived { call, reply, took } = *archived;
-                let result = self.engine.answered(call.call, &reply, now);
-                self.watcher.archived(&call, &reply, result, took, now);
+                let answered = self.engine.answered(call.call, &reply, now);
+                self.watcher.archived(&call, &reply, &answered, took, now);
             }
             Return::Refreshed { call, reply, took } => {
-                self.watcher.asked(HttpResult::TokenRefresh, took);
+                self.watcher.asked(Question::Refresh, took);
                 self.engine.refreshed(call, reply, now);
             }
             Return::Identified { call, reply, took } => {
-                self.watcher.asked(HttpResult::Identify, took);
+                self.watcher.asked(Question::Identify, took);
                 self.engine.identified(call, reply, now);
             }
             Return::CredentialsChanged { account } => self.engine.credentials_changed(account, now),
         }
     }
 
-    fn take_order(&mut self, order: AdminCommand) {
+    fn take_order(&mut self, order: Order) {
         let now = self.clock.now();
-        let applied = match (order.subject, order.action) {
-            (Subject::Account(account), Action::Pause) => usize::from(self.engine.pause(account, now)),
-            (Subject::Account(account), Action::Resume) => usize::from(self.engine.resume(account, now)),
-            (Subject::Lanes { account, from_type, to_type }, Action::Pause) => {
+        let applied = match (order.target, order.action) {
+            (Target::Account(account), Action::Pause) => usize::from(self.engine.pause(account, now)),
+            (Target::Account(account), Action::Resume) => usize::from(self.engine.resume(account, now)),
+            (Target::Lanes { account, from_type, to_type }, Action::Pause) => {
                 self.engine.pause_lanes(account, &from_type, &to_type, now)
             }
-            (Subject::Lanes { account, from_type, to_type }, Action::Resume) => {
+            (Target::Lanes { account, from_type, to_type }, Action::Resume) => {
                 self.engine.resume_lanes(account, &from_type, &to_type, now)
             }
         };
@@ -183,7 +180,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         while let Some(command) = self.engine.next_command() {
             match command {
                 Command::Archive(call) => {
-                    self.tell_departure(&call);
+                    self.tell_sent(&call);
                     self.run_errand(Errand::Archive(call));
                 }
                 Command::Refresh { call, account } => self.run_errand(Errand::Refresh { call, account }),
@@ -220,7 +217,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         }
     }
 
-    fn tell_departure(&mut self, call: &ArchiveCall) {
+    fn tell_sent(&mut self, call: &ArchiveCall) {
         let Self { engine, held, watcher, .. } = self;
         let mut jobs = engine.jobs_in(call.call).filter_map(|job| held.get(&job)).map(|(_, delivery)| delivery);
         watcher.sent(call, &mut jobs);
@@ -249,7 +246,8 @@ mod tests {
     use crate::contract::outcome::Ending;
     use crate::engine::access::CredentialKind;
     use crate::engine::account::AccountPolicy;
-    use crate::engine::command::{CallResult, Carried, NewJob, Notice, Parked, Settled};
+    use crate::engine::answered::Answered;
+    use crate::engine::command::{Carried, NewJob, Notice, Parked, Settled};
     use crate::engine::pace::Ceiling;
     use crate::engine::pack::Caps;
     use crate::engine::reply::Reply;
@@ -351,8 +349,8 @@ mod tests {
 
     impl Watcher<u32> for Unheard {
         fn sent(&mut self, _: &ArchiveCall, _: &mut dyn Iterator<Item = &u32>) {}
-        fn archived(&mut self, _: &ArchiveCall, _: &Reply, _: CallResult, _: Duration, _: Now) {}
-        fn asked(&mut self, _: HttpResult, _: Duration) {}
+        fn archived(&mut self, _: &ArchiveCall, _: &Reply, _: &Answered, _: Duration, _: Now) {}
+        fn asked(&mut self, _: Question, _: Duration) {}
         fn settled(&mut self, _: &u32, _: &Settled, _: Now) {}
         fn parked(&mut self, _: &Parked) {}
         fn notice(&mut self, _: &Notice) {}

@@ -6,11 +6,16 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::contract::ids::AccountIndex;
+use crate::contract::object_type::ObjectType;
+use crate::engine::Counters;
+use crate::engine::answered::Answered;
 use crate::engine::clock::Now;
-use crate::engine::command::{ArchiveCall, CallKey, IdentityReply, NewJob, Parked, RefreshReply, Settled};
+use crate::engine::command::{ArchiveCall, CallKey, IdentityReply, NewJob, Notice, Parked, RefreshReply, Settled};
 use crate::engine::reply::Reply;
+use crate::engine::status::Status;
 
 /// Into the loop, from where jobs come.
 #[derive(Debug)]
@@ -68,6 +73,67 @@ pub struct Archived {
     pub call: ArchiveCall,
     pub reply: Reply,
     pub took: Duration,
+}
+
+/// Into the loop, from an operator. The loop replies with the number of accounts or lanes that the order applied to,
+/// after it has published a status that shows the change.
+#[derive(Debug)]
+pub struct Order {
+    pub target: Target,
+    pub action: Action,
+    pub reply: oneshot::Sender<usize>,
+}
+
+/// What is to be paused or resumed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    Account(AccountIndex),
+    /// Every lane in hand between the two types, whatever it removes.
+    Lanes {
+        account: AccountIndex,
+        from_type: ObjectType,
+        to_type: ObjectType,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    Pause,
+    Resume,
+}
+
+/// Orders that wait for the loop; further ones are refused.
+const MAX_ORDERS: usize = 16;
+
+/// The way of orders into the loop.
+pub fn orders() -> (mpsc::Sender<Order>, mpsc::Receiver<Order>) {
+    mpsc::channel(MAX_ORDERS)
+}
+
+/// Hears what happens; called on the loop, so it must not wait.
+pub trait Watcher<D>: Send {
+    /// A request leaves. `jobs` are those with pairs in the batch; to walk them costs time that the batch does not need.
+    fn sent(&mut self, call: &ArchiveCall, jobs: &mut dyn Iterator<Item = &D>);
+    /// A request has its answer; `answered` says what became of the request and of each of its pairs.
+    fn archived(&mut self, call: &ArchiveCall, reply: &Reply, answered: &Answered, took: Duration, now: Now);
+    /// A request about an account's credentials has its answer.
+    fn asked(&mut self, question: Question, took: Duration);
+    /// A job has its outcome.
+    fn settled(&mut self, delivery: &D, settled: &Settled, now: Now);
+    /// A job goes on in a delay queue of the broker.
+    fn parked(&mut self, parked: &Parked);
+    fn notice(&mut self, notice: &Notice);
+    /// Called once a second, and after each order.
+    fn counted(&mut self, counters: Counters, status: Status, draining: bool, now: Now);
+}
+
+/// What a request about an account's credentials asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Question {
+    /// A new access token.
+    Refresh,
+    /// Whose token it is.
+    Identify,
 }
 
 /// Where the loop learns what time it is.

@@ -11,9 +11,10 @@ use super::departures;
 use super::intake::Reader;
 use super::policy;
 use super::recent::Recent;
+use super::seams;
 use super::stopping::{Parts, Unfinished};
 use super::watching::ServiceWatcher;
-use crate::admin::{self, AdminState, Endpoints, ListenFault};
+use crate::admin::{AdminState, Endpoints, ListenFault};
 use crate::amqp::edges::{Edges, StartFault};
 use crate::config::{ApiVersion, JobsSettings, Settings, SettingsError};
 use crate::contract::job::JobLimits;
@@ -61,14 +62,14 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let metrics = Arc::new(Metrics::new(Timestamp::now()));
     let reporter = Reporter::new(Arc::clone(&metrics));
     let (traces, exporter) = Traces::open(settings, &metrics)?.unzip();
-    let (orders_in, orders) = admin::command::channel();
+    let (orders_in, orders) = seams::orders();
     let snapshots = reporter.snapshots();
     let state = AdminState {
         snapshots: snapshots.clone(),
         metrics: Arc::clone(&metrics),
         heartbeat: reporter.heartbeat(),
         mends: mends.clone(),
-        commands: orders_in,
+        orders: orders_in,
         token: settings.admin.token()?,
     };
     let endpoints = Endpoints::open(settings.admin.listen, state).await?;

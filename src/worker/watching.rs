@@ -1,4 +1,4 @@
-//! What the loop tells of itself, for logs and metrics.
+//! The service's watcher: what the loop tells of itself goes into metrics, logs, traces and the snapshot for the endpoints.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::accounts::Portals;
 use super::answer::Identity;
 use super::delivery::Delivery;
+use super::seams::{Question, Watcher};
 use crate::amqp::health::Health;
 use crate::contract::association::{Pair, Removal};
 use crate::contract::ids::AccountIndex;
@@ -13,6 +14,7 @@ use crate::contract::message::TRACE_CONTEXT;
 use crate::contract::outcome::{Ending, PairError};
 use crate::contract::refusal::Refusal;
 use crate::engine::Counters;
+use crate::engine::answered::Answered;
 use crate::engine::clock::Now;
 use crate::engine::command::{ArchiveCall, CallResult, LaneId, Notice, Parked, Settled};
 use crate::engine::pause::Tier;
@@ -28,21 +30,6 @@ use crate::telemetry::repetition::Repetition;
 use crate::telemetry::reporter::Reporter;
 use crate::telemetry::snapshot::{BrokerCounts, BrokerState, own_pause};
 use crate::telemetry::traces::{TracedJob, Traces};
-
-/// Hears what happens; called on the loop, so it must not wait.
-///
-/// `D` is a delivery: what the loop keeps of a job, and never looks into.
-pub trait Watcher<D>: Send {
-    /// `jobs` are those with pairs in the batch; to walk them costs time that the batch does not need.
-    fn sent(&mut self, call: &ArchiveCall, jobs: &mut dyn Iterator<Item = &D>);
-    fn archived(&mut self, call: &ArchiveCall, reply: &Reply, result: CallResult, took: Duration, now: Now);
-    fn asked(&mut self, result: HttpResult, took: Duration);
-    fn settled(&mut self, delivery: &D, settled: &Settled, now: Now);
-    fn parked(&mut self, parked: &Parked);
-    fn notice(&mut self, notice: &Notice);
-    /// Once a second, and after an operator's wish.
-    fn counted(&mut self, counters: Counters, status: Status, draining: bool, now: Now);
-}
 
 /// The same kind of trouble is logged once in so long.
 pub const REPEAT_AFTER: Duration = Duration::from_secs(10);
@@ -84,7 +71,8 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         }
     }
 
-    fn archived(&mut self, call: &ArchiveCall, reply: &Reply, result: CallResult, took: Duration, now: Now) {
+    fn archived(&mut self, call: &ArchiveCall, reply: &Reply, answered: &Answered, took: Duration, now: Now) {
+        let result = answered.result;
         self.metrics.ended(HttpResult::Archive(result), took);
         if let Some(traces) = &mut self.traces {
             let portal = self.portals.portal(call.lane.account).map(|portal| portal.0.get());
@@ -93,7 +81,11 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         log_answer(&self.portals, &mut self.troubles, call, reply, result, took, now);
     }
 
-    fn asked(&mut self, result: HttpResult, took: Duration) {
+    fn asked(&mut self, question: Question, took: Duration) {
+        let result = match question {
+            Question::Refresh => HttpResult::TokenRefresh,
+            Question::Identify => HttpResult::Identify,
+        };
         self.metrics.ended(result, took);
     }
 

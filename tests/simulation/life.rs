@@ -289,7 +289,7 @@ impl<'s> Life<'s> {
         });
         match heard {
             Heard::Archive(reply) => {
-                let result = self.engine.answered(call, &reply, now);
+                let result = self.engine.answered(call, &reply, now).result;
                 self.promises.heard(call, &reply, result)?;
             }
             Heard::Refresh(reply, granted) => {

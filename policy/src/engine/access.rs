@@ -1,5 +1,6 @@
 //! An account's credentials as far as sending depends on them; the secrets themselves stay outside the engine.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::clock::Tick;
@@ -34,25 +35,34 @@ pub struct Access {
     token: Token,
     refreshing: bool,
     identifying: bool,
-    identity: Identity,
+    portal_check: PortalCheck,
     /// A 401 already led to a refresh, and nothing has succeeded since.
     refreshed_for_refusal: bool,
-    failures: u32,
+    failures_in_a_row: u32,
+    /// After a failure, nothing is asked before then.
     not_before: Tick,
 }
 
+/// The access token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Token {
     Missing,
-    Held { renew_at: Option<Tick>, dies_at: Option<Tick> },
+    /// `None`: it is not renewed, or does not expire.
+    Present {
+        renew_at: Option<Tick>,
+        expires_at: Option<Tick>,
+    },
 }
 
+/// Whether it is known that the token belongs to the portal that the settings name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Identity {
-    /// No portal is configured that the token could fail to match, nor a time zone to learn.
-    NotAsked,
-    Unknown,
-    Settled,
+enum PortalCheck {
+    /// The settings name no portal that the token could fail to match, and there is no time zone to learn.
+    NotNeeded,
+    /// HubSpot must be asked before anything is archived.
+    Due,
+    /// HubSpot was asked, and there is nothing against archiving.
+    Done,
 }
 
 /// What to do about a 401.
@@ -67,12 +77,18 @@ pub enum Refused {
 }
 
 impl Access {
-    /// Failures in a row after which an identity that HubSpot cannot tell is no longer waited for.
-    const IDENTITY_TRIES: u32 = 5;
+    /// Failures in a row after which the account goes on unchecked.
+    const MOST_CHECKS: u32 = 5;
+    /// The wait after the first failure; each further one doubles it.
+    const BASE_WAIT: Duration = Duration::from_secs(1);
+    /// The longest wait after a failure.
+    const LONGEST_WAIT: Duration = Duration::from_secs(15);
+    /// A token is renewed when this share of its life is over: 4/5.
+    const RENEWED_AFTER: (u32, u32) = (4, 5);
 
     pub fn new(kind: CredentialKind, ask_identity: bool) -> Self {
         let token = match kind {
-            CredentialKind::Static => Token::Held { renew_at: None, dies_at: None },
+            CredentialKind::Static => Token::Present { renew_at: None, expires_at: None },
             CredentialKind::OAuth => Token::Missing,
         };
         Self {
@@ -81,9 +97,9 @@ impl Access {
             token,
             refreshing: false,
             identifying: false,
-            identity: if ask_identity { Identity::Unknown } else { Identity::NotAsked },
+            portal_check: if ask_identity { PortalCheck::Due } else { PortalCheck::NotNeeded },
             refreshed_for_refusal: false,
-            failures: 0,
+            failures_in_a_row: 0,
             not_before: Tick::ZERO,
         }
     }
@@ -94,22 +110,22 @@ impl Access {
 
     /// What is to be asked next, or `Err` with the time from which on (if any) while nothing may be sent.
     pub fn need(&self, now: Tick) -> Result<Option<Need>, Option<Tick>> {
-        let (alive, renew) = match self.token {
+        let (usable, renew) = match self.token {
             Token::Missing => (false, true),
-            Token::Held { renew_at, dies_at } => {
-                (dies_at.is_none_or(|at| now < at), renew_at.is_some_and(|at| now >= at))
+            Token::Present { renew_at, expires_at } => {
+                (expires_at.is_none_or(|at| now < at), renew_at.is_some_and(|at| now >= at))
             }
         };
         let waiting = now < self.not_before;
-        match (alive, self.identity) {
+        match (usable, self.portal_check) {
             (false, _) if self.refreshing => Err(None),
             (false, _) if waiting => Err(Some(self.not_before)),
             (false, _) => Ok(Some(Need::RefreshFirst)),
             (true, _) if renew && !self.refreshing && !waiting => Ok(Some(Need::RefreshSoon)),
-            (true, Identity::Unknown) if self.identifying => Err(None),
-            (true, Identity::Unknown) if waiting => Err(Some(self.not_before)),
-            (true, Identity::Unknown) => Ok(Some(Need::Identify)),
-            (true, Identity::NotAsked | Identity::Settled) => Ok(None),
+            (true, PortalCheck::Due) if self.identifying => Err(None),
+            (true, PortalCheck::Due) if waiting => Err(Some(self.not_before)),
+            (true, PortalCheck::Due) => Ok(Some(Need::Identify)),
+            (true, PortalCheck::NotNeeded | PortalCheck::Done) => Ok(None),
         }
     }
 
@@ -120,14 +136,16 @@ impl Access {
         }
     }
 
-    /// A new access token; it is renewed when four fifths of its life are over.
+    /// A new access token.
     pub fn granted(&mut self, expires_in: Duration, now: Tick) {
         self.refreshing = false;
-        self.failures = 0;
+        self.failures_in_a_row = 0;
         self.epoch = self.epoch.wrapping_add(1);
-        self.token = Token::Held { renew_at: Some(now + expires_in * 4 / 5), dies_at: Some(now + expires_in) };
-        if self.identity == Identity::Settled {
-            self.identity = Identity::Unknown;
+        let (part, whole) = Self::RENEWED_AFTER;
+        let renew_at = now + expires_in * part / whole;
+        self.token = Token::Present { renew_at: Some(renew_at), expires_at: Some(now + expires_in) };
+        if self.portal_check == PortalCheck::Done {
+            self.portal_check = PortalCheck::Due;
         }
     }
 
@@ -146,23 +164,23 @@ impl Access {
     /// Whose token it is was told, or need not be known.
     pub fn identity_settled(&mut self) {
         self.identifying = false;
-        self.failures = 0;
-        if self.identity == Identity::Unknown {
-            self.identity = Identity::Settled;
+        self.failures_in_a_row = 0;
+        if self.portal_check == PortalCheck::Due {
+            self.portal_check = PortalCheck::Done;
         }
     }
 
     /// The token belongs to another portal: it must be asked again before anything is sent.
     pub fn identity_differs(&mut self) {
         self.identifying = false;
-        self.identity = Identity::Unknown;
+        self.portal_check = PortalCheck::Due;
     }
 
     /// HubSpot could not tell now. Returns whether to go on without.
     pub fn identity_failed(&mut self, wait: Option<Duration>, now: Tick) -> bool {
         self.identifying = false;
         self.back_off(wait, now);
-        if self.failures >= Self::IDENTITY_TRIES {
+        if self.failures_in_a_row >= Self::MOST_CHECKS {
             self.identity_settled();
             return true;
         }
@@ -170,22 +188,23 @@ impl Access {
     }
 
     fn back_off(&mut self, wait: Option<Duration>, now: Tick) {
-        self.failures = self.failures.saturating_add(1);
-        let own = Duration::from_millis(500).saturating_mul(1 << self.failures.min(6)).min(Duration::from_secs(15));
+        let doublings = self.failures_in_a_row.min(5);
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        let own = Self::BASE_WAIT.saturating_mul(1 << doublings).min(Self::LONGEST_WAIT);
         self.not_before = now + wait.unwrap_or(own);
     }
 
     /// The operator, or the file watched, gave other credentials.
     pub fn changed(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
-        self.failures = 0;
+        self.failures_in_a_row = 0;
         self.not_before = Tick::ZERO;
         self.refreshed_for_refusal = false;
         if self.kind == CredentialKind::OAuth {
             self.token = Token::Missing;
         }
-        if self.identity == Identity::Settled {
-            self.identity = Identity::Unknown;
+        if self.portal_check == PortalCheck::Done {
+            self.portal_check = PortalCheck::Due;
         }
     }
 
@@ -211,6 +230,6 @@ impl Access {
 }
 
 /// Whether the portal told is the one configured; no portal configured matches all.
-pub fn portal_matches(configured: Option<PortalId>, told: std::num::NonZeroU64) -> bool {
+pub fn portal_matches(configured: Option<PortalId>, told: NonZeroU64) -> bool {
     configured.is_none_or(|portal| portal.0 == told)
 }

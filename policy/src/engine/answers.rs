@@ -1,48 +1,41 @@
 //! The conductor, for what comes back: what an answer means for the account that asked, for the lane, for each pair, and
 //! so for the jobs.
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::access::{Refused, portal_matches};
+use super::answered::Answered;
 use super::backlog::{LaneKey, NodeKey};
 use super::batch::Batch;
 use super::calls::{Call, Purpose};
 use super::clock::Now;
-use super::command::{CallKey, CallResult, Command, IdentityReply, Notice, RefreshReply};
+use super::command::{CallKey, CallResult, Command, Notice};
 use super::engine::Engine;
 use super::expected::expected;
-use super::ledger::Leaving;
-use super::pause::{PauseKind, Tier};
+use super::pause::PauseKind;
 use super::reply::Reply;
 use super::retry::BREAKER_FAILURES;
-use super::search::{self, Findings, Halves, Suspects};
-use super::settings::Waiting;
-use super::verdict::{
-    AccountPause, AccountPauseKind, Again, Judgement, LanePause, LanePauseKind, PairVerdict, Policy, Throttled,
-    Transient,
-};
+use super::search::{self, Findings, Halves};
+use super::verdict::{Again, Judgement, LanePause, LanePauseKind, PairVerdict, Policy, Throttled, Transient};
 use crate::contract::ids::AccountIndex;
-use crate::contract::refusal::{Refusal, WorkerCategory};
 
 /// Jobs of an account that is told to come back later than this wait in the broker, and `/status` says until when.
 const LONGEST_THROTTLE_IN_HAND: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// The reply to a [`Command::Archive`].
-    pub fn answered(&mut self, key: CallKey, reply: &Reply, now: Now) -> CallResult {
-        let Some(call) = self.end_call(key) else { return CallResult::Unknown };
-        let Purpose::Batch(batch) = call.purpose else { return CallResult::Unknown };
-        let Some(batch) = self.holdings.take_batch(batch) else { return CallResult::Unknown };
+    pub fn answered(&mut self, key: CallKey, reply: &Reply, now: Now) -> Answered {
+        let Some(call) = self.end_call(key) else { return Answered::unknown() };
+        let Purpose::Batch(batch) = call.purpose else { return Answered::unknown() };
+        let Some(batch) = self.holdings.take_batch(batch) else { return Answered::unknown() };
         let key = batch.lane;
         let Some(lane) = expected(self.holdings.lane(key), "a batch keeps its lane open") else {
-            return CallResult::Unknown;
+            return Answered::unknown();
         };
         self.pauses.lane_answered(key);
         let judgement = lane.id.step().judge(reply, &batch.wire);
         self.note_answer(&call, key, reply, &judgement, now);
-        let result = self.conclude(&call, batch, judgement, now);
+        let result = self.conclude(&call, batch, &judgement, now);
         // Only now: until here the lane must stay open, though all its jobs may have left.
         if let Some(lane) = expected(self.holdings.lane_mut(key), "a lane with a request on the wire is open") {
             lane.request_ended();
@@ -53,14 +46,7 @@ impl Engine {
         self.tidy(key);
         self.turns.mark_ready(call.account);
         self.pump(now);
-        result
-    }
-
-    fn end_call(&mut self, key: CallKey) -> Option<Call> {
-        let call = self.calls.remove(key)?;
-        self.accounts[call.account].call_ended();
-        self.pauses.call_ended(call.account, key);
-        Some(call)
+        Answered::new(result, judgement)
     }
 
     /// What an answer says of limits, credentials and health, whatever it says of the pairs.
@@ -99,7 +85,7 @@ impl Engine {
         }
     }
 
-    fn conclude(&mut self, call: &Call, batch: Batch, judgement: Judgement, now: Now) -> CallResult {
+    fn conclude(&mut self, call: &Call, batch: Batch, judgement: &Judgement, now: Now) -> CallResult {
         match judgement {
             Judgement::Archived => {
                 self.archived(&batch.nodes, call.account, now);
@@ -110,35 +96,34 @@ impl Engine {
             }
             Judgement::Each(verdicts) => self.conclude_each(call, batch, verdicts, now),
             Judgement::Suspect(refusal) => {
-                let verdicts = vec![PairVerdict::Suspect(refusal); batch.nodes.len()];
-                self.conclude_each(call, batch, verdicts, now)
+                let verdicts = vec![PairVerdict::Suspect(Arc::clone(refusal)); batch.nodes.len()];
+                self.conclude_each(call, batch, &verdicts, now)
             }
             Judgement::LaneRefused(refusal) => {
                 // The object type does not exist: nothing of this lane can ever be archived.
-                self.holdings.refuse_lane(&batch, &refusal);
+                self.holdings.refuse_lane(&batch, refusal);
                 self.finish(now);
                 CallResult::Refused
             }
             Judgement::Again(again) => {
-                let result = CallResult::Transient(again.cause);
-                self.again(call, batch, &again, now);
-                result
+                self.again(call, batch, again, now);
+                CallResult::Transient(again.cause)
             }
             Judgement::Throttled(throttled) => {
-                self.throttled(call, &throttled, now);
+                self.throttled(call, throttled, now);
                 self.give_back(batch, now.tick, now);
                 CallResult::Throttled
             }
             Judgement::PauseLane(pause) => {
                 let lane = batch.lane;
                 self.give_back(batch, now.tick, now);
-                let (kind, detail) = lane_pause(&pause);
+                let (kind, detail) = lane_pause(pause);
                 self.pause_lane(lane, kind, detail, now);
                 CallResult::LanePaused
             }
             Judgement::PauseAccount(pause) => {
                 self.give_back(batch, now.tick, now);
-                self.account_refused(call, &pause, now);
+                self.account_refused(call, pause, now);
                 CallResult::AccountPaused
             }
         }
@@ -154,7 +139,7 @@ impl Engine {
     }
 
     /// A verdict for each pair: settles what is settled, repeats the rest, or searches it for the pairs at fault.
-    fn conclude_each(&mut self, call: &Call, batch: Batch, verdicts: Vec<PairVerdict>, now: Now) -> CallResult {
+    fn conclude_each(&mut self, call: &Call, batch: Batch, verdicts: &[PairVerdict], now: Now) -> CallResult {
         let key = batch.lane;
         let requests = self.policy.isolation_requests;
         let Findings { result, refused, archived, begins_with, next } =
@@ -171,19 +156,6 @@ impl Engine {
             self.go_on(next, now);
         }
         result
-    }
-
-    /// No request may be spent any more on finding out which of these pairs are at fault.
-    pub(super) fn unattributed(&mut self, key: LaneKey, suspects: Suspects, now: Now) {
-        let Suspects { nodes, refusal } = suspects;
-        let refusal = Arc::new(search::unattributed(&refusal, self.policy.isolation_requests));
-        let pairs = nodes.len();
-        self.holdings.refuse_all(nodes, &refusal);
-        self.finish(now);
-        if let Some(lane) = self.holdings.lane(key) {
-            let lane = lane.id.clone();
-            self.command(Command::Notice(Notice::Unattributed { lane, pairs }));
-        }
     }
 
     /// The whole request failed for a passing reason.
@@ -216,57 +188,6 @@ impl Engine {
         }
     }
 
-    /// A batch failed for a passing reason: it goes again after a back-off, or its jobs go on in the broker.
-    pub(super) fn repeat(&mut self, mut batch: Batch, least: Duration, refusal: &Arc<Refusal>, now: Now) {
-        batch.failures += 1;
-        self.age_jobs(&batch, refusal, now);
-        let drawn = self.draw();
-        let delay = self.policy.retry.delay(batch.failures, drawn, least);
-        let given_up = batch.failures >= self.policy.retry.max_attempts;
-        let too_long = delay > Tier::OneMinute.wait();
-        match self.policy.waiting {
-            Waiting::Outside { .. } if given_up || too_long => {
-                for &node in &batch.nodes {
-                    self.holdings.take_off_wire(node);
-                }
-                self.finish(now);
-                self.park_failed(&batch.nodes, delay, now);
-                self.give_back(batch, now.tick, now);
-            }
-            Waiting::InHand { .. } if given_up => {
-                batch.failures = 0;
-                self.give_back(batch, now.tick + delay.max(Tier::TenSeconds.wait()), now);
-            }
-            Waiting::Outside { .. } | Waiting::InHand { .. } => self.give_back(batch, now.tick + delay, now),
-        }
-    }
-
-    /// Notes the failure with each job; those that have failed for too long end here.
-    fn age_jobs(&mut self, batch: &Batch, refusal: &Arc<Refusal>, now: Now) {
-        for &node in &batch.nodes {
-            for waiter in self.holdings.waiters(node) {
-                let Some(job) = self.holdings.job(waiter) else { continue };
-                let (leaves, uncounted) =
-                    (job.leaving.is_some(), self.pauses.uncounted(job.account, job.lane, now.tick));
-                let age = self.holdings.failed(waiter, now.tick, uncounted);
-                if !leaves && age.is_some_and(|age| age >= self.policy.retry.max_age) {
-                    let refusal = Arc::new(exhausted_by(refusal));
-                    self.leave(waiter, Leaving::Fail { refusal, dead_letter: true }, now);
-                }
-            }
-        }
-    }
-
-    fn park_failed(&mut self, nodes: &[NodeKey], delay: Duration, now: Now) {
-        for &node in nodes {
-            for waiter in self.holdings.waiters(node) {
-                let Some(job) = self.holdings.job(waiter) else { continue };
-                let tier = Tier::after_parks(job.carried.parks).max(Tier::within(delay));
-                self.leave(waiter, Leaving::Park { tier, for_failures: true }, now);
-            }
-        }
-    }
-
     fn throttled(&mut self, call: &Call, throttled: &Throttled, now: Now) {
         let account = &mut self.accounts[call.account];
         account.throttled();
@@ -294,115 +215,6 @@ impl Engine {
         };
         self.command(Command::Notice(Notice::Slowed { account: call.account, policy, until }));
     }
-
-    fn account_refused(&mut self, call: &Call, pause: &AccountPause, now: Now) {
-        let index = call.account;
-        let detail = pause.refusal.message.to_string();
-        match pause.kind {
-            AccountPauseKind::Moving(retry_after) => {
-                let wait = retry_after.map_or(Tier::OneMinute.wait(), |after| after.wait(now.wall));
-                let until = now.wall_at(now.tick + wait);
-                self.pause_account(index, PauseKind::PortalMoving, Some(until), detail, now);
-            }
-            AccountPauseKind::TokenExpired | AccountPauseKind::TokenInvalid | AccountPauseKind::TokenRefused => {
-                match self.accounts[index].access.refused(call.epoch) {
-                    Refused::Outdated | Refused::Refresh => {}
-                    Refused::Stays => self.credentials_are_no_good(index, PauseKind::Unauthorized, detail, now),
-                }
-            }
-        }
-    }
-
-    /// The account pauses until its credentials are mended: the shell looks whether they have been already.
-    fn credentials_are_no_good(&mut self, index: AccountIndex, kind: PauseKind, detail: String, now: Now) {
-        self.pause_account(index, kind, None, detail, now);
-        self.command(Command::RereadCredentials { account: index });
-    }
-
-    /// The answer to a [`Command::Refresh`].
-    pub fn refreshed(&mut self, key: CallKey, reply: RefreshReply, now: Now) {
-        let Some(call) = self.end_call(key) else { return };
-        let index = call.account;
-        let access = &mut self.accounts[index].access;
-        match reply {
-            RefreshReply::Granted { expires_in, portal } => {
-                access.granted(expires_in, now.tick);
-                if let Some(portal) = portal {
-                    self.portal_told(index, portal.0, now);
-                } else if self.pauses.account_is_paused_for(index, PauseKind::RefreshRefused) {
-                    self.resume_account(index, now);
-                }
-            }
-            RefreshReply::Refused { detail } => {
-                access.refresh_refused();
-                self.credentials_are_no_good(index, PauseKind::RefreshRefused, detail, now);
-            }
-            RefreshReply::Failed { detail: _, wait } => access.refresh_failed(wait, now.tick),
-        }
-        self.turns.mark_ready(index);
-        self.pump(now);
-    }
-
-    /// The answer to a [`Command::Identify`].
-    pub fn identified(&mut self, key: CallKey, reply: IdentityReply, now: Now) {
-        let Some(call) = self.end_call(key) else { return };
-        let index = call.account;
-        let account = &mut self.accounts[index];
-        match reply {
-            IdentityReply::Told { portal, time_zone } => {
-                if let Some(zone) = time_zone.filter(|_| account.policy.time_zone.is_none()) {
-                    account.day.move_to(zone, now.wall);
-                }
-                match account.access.epoch() == call.epoch {
-                    true => self.portal_told(index, portal, now),
-                    // Said of an earlier token.
-                    false => account.access.identity_differs(),
-                }
-            }
-            IdentityReply::WillNotTell { detail } => {
-                account.access.identity_settled();
-                self.command(Command::Notice(Notice::Unidentified { account: index, detail }));
-            }
-            IdentityReply::Failed { detail, wait } => {
-                if account.access.identity_failed(wait, now.tick) {
-                    self.command(Command::Notice(Notice::Unidentified { account: index, detail }));
-                }
-            }
-        }
-        self.turns.mark_ready(index);
-        self.pump(now);
-    }
-
-    /// HubSpot said whose token it is: archiving in another portal than the one configured must be impossible.
-    fn portal_told(&mut self, index: AccountIndex, told: NonZeroU64, now: Now) {
-        let account = &mut self.accounts[index];
-        let configured = account.policy.portal;
-        if portal_matches(configured, told) {
-            account.access.identity_settled();
-            let paused_for = |kind| self.pauses.account_is_paused_for(index, kind);
-            if paused_for(PauseKind::PortalMismatch) || paused_for(PauseKind::RefreshRefused) {
-                self.resume_account(index, now);
-            }
-            return;
-        }
-        account.access.identity_differs();
-        let configured = configured.map_or_else(|| "none".to_owned(), |portal| portal.to_string());
-        let detail = format!("the token belongs to portal {told}, the settings say {configured}: mend one of them");
-        self.credentials_are_no_good(index, PauseKind::PortalMismatch, detail, now);
-    }
-
-    /// The account has other credentials than before.
-    pub fn credentials_changed(&mut self, index: AccountIndex, now: Now) {
-        let Some(account) = self.accounts.get_mut(index) else { return };
-        account.access.changed();
-        self.pauses.probe_account_now(index, now.tick);
-        let paused: Vec<LaneKey> = self.pauses.paused_lanes(index).iter().copied().collect();
-        for lane in paused {
-            self.probe_lane_now(lane, now);
-        }
-        self.turns.mark_ready(index);
-        self.pump(now);
-    }
 }
 
 fn lane_pause(pause: &LanePause) -> (PauseKind, String) {
@@ -417,14 +229,5 @@ fn lane_pause(pause: &LanePause) -> (PauseKind, String) {
         | LanePauseKind::MethodNotAllowed
         | LanePauseKind::UnsupportedMedia
         | LanePauseKind::Redirected => (PauseKind::WrongPath, said.to_string()),
-    }
-}
-
-fn exhausted_by(cause: &Refusal) -> Refusal {
-    let message = format!("retry.max_age is over; the last failure: {}", cause.message);
-    Refusal {
-        http_status: cause.http_status,
-        correlation_id: cause.correlation_id.clone(),
-        ..Refusal::worker(WorkerCategory::RetriesExhausted, &message)
     }
 }

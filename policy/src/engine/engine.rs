@@ -14,14 +14,13 @@ use super::account::{Account, AccountPolicy, PerAccount};
 use super::backlog::{JobKey, LaneKey};
 use super::calls::{Calls, Purpose};
 use super::clock::{Now, Tick};
-use super::command::{CallKey, Command, LaneId, NewJob, Parked};
-use super::deadlines::{Deadline, STALE};
+use super::command::{CallKey, Command, LaneId, NewJob};
+use super::deadlines::STALE;
 use super::expected::expected;
 use super::holdings::Holdings;
-use super::ledger::{End, Job, Leaving};
-use super::pause::{PauseKind, Tier};
+use super::ledger::{Job, Leaving};
+use super::pause::PauseKind;
 use super::pauses::Pauses;
-use super::search::{self, Next};
 use super::settings::{EnginePolicy, Waiting};
 use super::turns::Turns;
 use crate::contract::ids::AccountIndex;
@@ -163,6 +162,14 @@ impl Engine {
         self.commands.pop_front()
     }
 
+    pub(super) fn command(&mut self, command: Command) {
+        self.commands.push_back(command);
+    }
+
+    pub(super) fn draw(&mut self) -> f64 {
+        self.random.f64()
+    }
+
     /// Stops sending. What is on the wire is waited for, everything else is handed back.
     pub fn drain(&mut self, now: Now) {
         self.draining = true;
@@ -222,7 +229,7 @@ impl Engine {
             self.pauses.probe_account_now(account, now.tick);
             self.turns.mark_ready(account);
         }
-        for lane in self.holdings.lanes_of(account).to_vec() {
+        for lane in self.holdings.lanes().of(account).to_vec() {
             self.probe_lane_now(lane, now);
         }
         self.pump(now);
@@ -256,7 +263,7 @@ impl Engine {
     }
 
     fn lanes_between(&self, account: AccountIndex, from: &ObjectType, to: &ObjectType) -> Vec<LaneKey> {
-        let lanes = self.holdings.lanes_of(account).iter().copied();
+        let lanes = self.holdings.lanes().of(account).iter().copied();
         let id = |key: LaneKey| self.holdings.lane(key).map(|lane| &lane.id);
         lanes.filter(|&key| id(key).is_some_and(|id| id.from_type == *from && id.to_type == *to)).collect()
     }
@@ -296,7 +303,7 @@ impl Engine {
             pairs: !self.holdings.has_no_pairs(),
             batches: self.holdings.batches().len(),
             calls: self.calls.len(),
-            lanes: self.holdings.lanes().filter(|&(key, _)| self.pauses.of_lane(key).is_none()).count(),
+            lanes: self.holdings.lanes().iter().filter(|&(key, _)| self.pauses.of_lane(key).is_none()).count(),
             returners: self.accounts.indices().map(returners).sum(),
             times: self.holdings.stale_times(),
         }
@@ -304,194 +311,3 @@ impl Engine {
 }
 
 const PAUSED_BY_OPERATOR: &str = "paused by the operator";
-
-/// What `sending` and `answers` have in common.
-impl Engine {
-    pub(super) fn command(&mut self, command: Command) {
-        self.commands.push_back(command);
-    }
-
-    pub(super) fn draw(&mut self) -> f64 {
-        self.random.f64()
-    }
-
-    /// Takes a job out: at once where nothing of it is on the wire, else when that is answered.
-    pub(super) fn leave(&mut self, job: JobKey, leaving: Leaving, now: Now) {
-        if matches!(leaving, Leaving::Park { .. }) && matches!(self.policy.waiting, Waiting::InHand { .. }) {
-            return;
-        }
-        let Some(lanes) = self.holdings.leave(job, leaving) else { return };
-        self.finish(now);
-        for lane in lanes {
-            self.drop_deserted(lane, now);
-            self.place(lane, now.tick);
-            self.tidy(lane);
-        }
-    }
-
-    /// Jobs whose time is up leave. A reply or a new job may come before the timer that was set for them.
-    pub(super) fn let_go(&mut self, now: Now) {
-        while let Some((job, deadline)) = self.holdings.take_due(now) {
-            let leaving = match deadline {
-                Deadline::NotAfter => Leaving::Expire,
-                Deadline::Hold => Leaving::Park { tier: Tier::TenSeconds, for_failures: false },
-            };
-            self.leave(job, leaving, now);
-        }
-    }
-
-    /// Says the last word on jobs that are finished.
-    pub(super) fn finish(&mut self, now: Now) {
-        while let Some((account, end)) = self.holdings.next_finished() {
-            if self.accounts.get(account).is_some() {
-                let holdings = &self.holdings;
-                self.turns.sweep(account, holdings.jobs_of(account), |job| holdings.has_job(job));
-            }
-            let command = match end {
-                End::Settled(settled) => Command::Settle(settled),
-                End::Unsettled(key, job) => self.unsettled(key, &job, now),
-            };
-            self.command(command);
-        }
-    }
-
-    fn unsettled(&mut self, key: JobKey, job: &Job, now: Now) -> Command {
-        match &job.leaving {
-            Some(Leaving::Park { tier, for_failures }) => {
-                self.counters.parked += 1;
-                let uncounted = self.pauses.uncounted(job.account, job.lane, now.tick);
-                let carried = job.carried_to(*tier, *for_failures, now.tick, uncounted);
-                Command::Park(Parked { job: key, tier: *tier, carried })
-            }
-            Some(Leaving::Forget) => Command::Forgotten(key),
-            Some(Leaving::HandBack) => Command::HandBack(key),
-            // Every pair of such a job has been given its error, so the job could only be unsettled by a bug.
-            Some(Leaving::Expire | Leaving::Fail { .. }) | None => {
-                debug_assert!(false, "a job that neither parks nor goes back ends with an outcome");
-                Command::HandBack(key)
-            }
-        }
-    }
-
-    fn lane(&mut self, id: LaneId) -> LaneKey {
-        if let Some(key) = self.holdings.find_lane(&id) {
-            return key;
-        }
-        let account = id.account;
-        let key = self.holdings.open_lane(id);
-        self.turns.open_lane(key, account);
-        key
-    }
-
-    /// Finds the right place for a lane in the order of turns after something about it has changed.
-    pub(super) fn place(&mut self, key: LaneKey, now: Tick) {
-        let Some(lane) = self.holdings.lane(key) else { return };
-        if self.pauses.of_lane(key).is_some() {
-            let probe_at = self.pauses.probe_of_lane(key).filter(|_| lane.has_work());
-            return self.turns.withhold(key, probe_at.map(|at| at.max(now)));
-        }
-        let repeat_from = lane.next_repeat().map(|repeat| repeat.from());
-        self.turns.place(key, repeat_from, || self.holdings.fill(lane, self.policy.caps));
-    }
-
-    /// Closes a lane that nothing keeps open.
-    pub(super) fn tidy(&mut self, key: LaneKey) {
-        let Some(lane) = self.holdings.lane(key) else { return };
-        let account = lane.id.account;
-        if !lane.is_empty() || self.pauses.keeps_open(account, key) {
-            return;
-        }
-        self.pauses.close_lane(account, key);
-        self.turns.close_lane(key);
-        self.holdings.close_lane(key);
-    }
-
-    /// Drops batches that wait in a lane and whose jobs have all left.
-    pub(super) fn drop_deserted(&mut self, key: LaneKey, now: Now) {
-        while let Some(batch) = self.holdings.take_deserted(key) {
-            self.give_back(batch, now.tick, now);
-        }
-    }
-
-    /// Puts a batch back into its lane, to go again from `due` on; jobs that leave are taken off it here.
-    pub(super) fn give_back(&mut self, batch: super::batch::Batch, due: Tick, now: Now) {
-        let lane = batch.lane;
-        let given_back = self.holdings.give_back(batch, due, now.tick);
-        self.finish(now);
-        match given_back {
-            Ok(()) => {
-                self.place(lane, now.tick);
-                if let Some(lane) = expected(self.holdings.lane(lane), "a batch keeps its lane open") {
-                    self.turns.mark_ready(lane.id.account);
-                }
-            }
-            Err(deserted) => {
-                if let Some(next) = search::deserted(deserted) {
-                    self.go_on(next, now);
-                }
-            }
-        }
-    }
-
-    /// Does what a search says next.
-    pub(super) fn go_on(&mut self, next: Next, now: Now) {
-        match next {
-            Next::Try(attempt) => match attempt.begin() {
-                Ok(batch) => self.give_back(batch, now.tick, now),
-                Err((lane, suspects)) => self.unattributed(lane, suspects, now),
-            },
-            Next::Return(batch) => self.give_back(batch, now.tick, now),
-            Next::Repeat(batch, refusal) => self.repeat(batch, Duration::ZERO, &refusal, now),
-        }
-    }
-
-    pub(super) fn pause_account(
-        &mut self,
-        account: AccountIndex,
-        kind: PauseKind,
-        until: Option<Timestamp>,
-        detail: String,
-        now: Now,
-    ) {
-        if let Some(notice) = self.pauses.pause_account(account, kind, until, detail, now) {
-            self.command(Command::Notice(notice));
-            self.turns.mark_ready(account);
-        }
-    }
-
-    pub(super) fn resume_account(&mut self, account: AccountIndex, now: Now) {
-        if let Some(notice) = self.pauses.resume_account(account, now) {
-            self.command(Command::Notice(notice));
-            self.turns.mark_ready(account);
-        }
-    }
-
-    pub(super) fn pause_lane(&mut self, key: LaneKey, kind: PauseKind, detail: String, now: Now) {
-        let Some(lane) = self.holdings.lane(key) else { return };
-        let account = lane.id.account;
-        if let Some(notice) = self.pauses.pause_lane(key, &lane.id, kind, detail, now) {
-            self.command(Command::Notice(notice));
-            self.place(key, now.tick);
-            self.turns.mark_ready(account);
-        }
-    }
-
-    pub(super) fn resume_lane(&mut self, key: LaneKey, now: Now) {
-        let Some(lane) = self.holdings.lane(key) else { return };
-        let account = lane.id.account;
-        if let Some(notice) = self.pauses.resume_lane(key, &lane.id, now) {
-            self.command(Command::Notice(notice));
-            self.place(key, now.tick);
-            self.turns.mark_ready(account);
-        }
-    }
-
-    /// Tries at once whether the pause of a lane is over; `false` if it has none.
-    pub(super) fn probe_lane_now(&mut self, key: LaneKey, now: Now) -> bool {
-        let paused = self.pauses.probe_lane_now(key, now.tick);
-        if paused {
-            self.place(key, now.tick);
-        }
-        paused
-    }
-}

@@ -300,8 +300,8 @@ impl Holdings {
 
     // Lanes.
 
-    pub fn find_lane(&self, id: &LaneId) -> Option<LaneKey> {
-        self.lanes.find(id)
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     pub fn open_lane(&mut self, id: LaneId) -> LaneKey {
@@ -318,18 +318,6 @@ impl Holdings {
 
     pub fn lane_mut(&mut self, key: LaneKey) -> Option<&mut Lane> {
         self.lanes.get_mut(key)
-    }
-
-    pub fn lanes(&self) -> impl Iterator<Item = (LaneKey, &Lane)> {
-        self.lanes.iter()
-    }
-
-    pub fn num_lanes(&self) -> usize {
-        self.lanes.len()
-    }
-
-    pub fn lanes_of(&self, account: AccountIndex) -> &[LaneKey] {
-        self.lanes.of(account)
     }
 
     /// How much a lane has waiting.

@@ -1,9 +1,10 @@
 //! The policy: decides what is sent when and what a reply means; no async, no clock, no I/O, no logging.
 //!
-//! Each idea is a type of its own, which takes inputs and returns what follows. Only the conductor (`engine`, `sending`,
-//! `answers`) knows more than one of them.
+//! Each idea is a type of its own, which takes inputs and returns what follows. Only the conductor knows more than one
+//! of them.
 
 // What comes in and what goes out.
+pub mod answered;
 pub mod clock;
 pub mod command;
 pub mod reply;
@@ -12,6 +13,8 @@ pub mod status;
 
 // The conductor.
 mod answers;
+mod consequences;
+mod credentials;
 #[expect(clippy::module_inception, reason = "the engine itself, beside the ideas it holds")]
 mod engine;
 mod sending;

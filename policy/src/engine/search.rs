@@ -114,7 +114,7 @@ impl Attempt {
 
 /// Sorts a batch by the verdicts on its pairs and says what follows. `requests` is what a search may cost that begins
 /// here.
-pub fn conclude(batch: Batch, verdicts: Vec<PairVerdict>, requests: u32, now: Tick) -> Findings {
+pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, now: Tick) -> Findings {
     let Batch { lane, nodes, wire: _, failures, trial } = batch;
     let sorted = Sorted::of(&nodes, verdicts);
     let fault_found = !sorted.refused.is_empty() || !sorted.suspects.is_empty();
@@ -236,16 +236,16 @@ struct Sorted {
 }
 
 impl Sorted {
-    fn of(nodes: &[NodeKey], verdicts: Vec<PairVerdict>) -> Self {
+    fn of(nodes: &[NodeKey], verdicts: &[PairVerdict]) -> Self {
         let mut sorted = Self::default();
         for (&node, verdict) in nodes.iter().zip(verdicts) {
             match verdict {
                 PairVerdict::Archived => sorted.archived.push(node),
-                PairVerdict::Refused(refusal) => sorted.refused.push((node, refusal)),
+                PairVerdict::Refused(refusal) => sorted.refused.push((node, Arc::clone(refusal))),
                 PairVerdict::Suspect(refusal) => sorted.suspect(node, refusal),
                 PairVerdict::Again(refusal) => {
                     sorted.again.push(node);
-                    sorted.passing = Some(refusal);
+                    sorted.passing = Some(Arc::clone(refusal));
                 }
                 PairVerdict::Untouched => sorted.untouched.push(node),
             }
@@ -253,10 +253,10 @@ impl Sorted {
         sorted
     }
 
-    fn suspect(&mut self, node: NodeKey, refusal: Arc<Refusal>) {
-        match self.suspects.iter_mut().find(|group| Arc::ptr_eq(&group.refusal, &refusal)) {
+    fn suspect(&mut self, node: NodeKey, refusal: &Arc<Refusal>) {
+        match self.suspects.iter_mut().find(|group| Arc::ptr_eq(&group.refusal, refusal)) {
             Some(group) => group.nodes.push(node),
-            None => self.suspects.push(Suspects { nodes: vec![node], refusal }),
+            None => self.suspects.push(Suspects { nodes: vec![node], refusal: Arc::clone(refusal) }),
         }
     }
 

@@ -2,6 +2,9 @@
 //!
 //! A batch is formed when it can be sent: until then its lane goes on filling.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::access::Need;
 use super::account::NoPermit;
 use super::backlog::{JobKey, LaneKey};
@@ -89,7 +92,7 @@ impl Engine {
             return Ok(());
         }
         if let Some(surplus) = self.pauses.surplus_of_account(index, self.holdings.jobs_of(index), now) {
-            let lanes = self.holdings.lanes_of(index).to_vec();
+            let lanes = self.holdings.lanes().of(index).to_vec();
             self.park_surplus(&lanes, surplus, now);
         }
         self.pauses.may_send(index, now)
@@ -115,7 +118,7 @@ impl Engine {
     }
 
     /// Fails the jobs of an account and of its lanes that have been paused for too long.
-    fn give_up(&mut self, index: AccountIndex, after: std::time::Duration, now: Now) {
+    fn give_up(&mut self, index: AccountIndex, after: Duration, now: Now) {
         if self.pauses.of_account(index).is_none() && self.pauses.paused_lanes(index).is_empty() {
             return;
         }
@@ -265,7 +268,7 @@ impl Engine {
         let call = self.call_leaves(index, Purpose::Batch(batch_key), slot, now);
         self.pauses.lane_sends(key, now.tick);
         let Some(batch) = self.holdings.put_on_wire(batch_key, call, now.wall) else { return };
-        let (pairs, failures) = (std::sync::Arc::clone(&batch.wire), batch.failures);
+        let (pairs, failures) = (Arc::clone(&batch.wire), batch.failures);
         let Some(lane) = expected(self.holdings.lane(key), "a batch keeps its lane open") else { return };
         let has_more =
             self.pauses.of_lane(key).is_none() && lane.next_repeat().is_some_and(|next| next.is_due(now.tick));

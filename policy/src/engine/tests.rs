@@ -11,6 +11,7 @@ use smallvec::smallvec;
 
 use super::access::CredentialKind;
 use super::account::AccountPolicy;
+use super::answered::Fate;
 use super::backlog::JobKey;
 use super::clock::{Now, Tick};
 use super::command::{ArchiveCall, Carried, Command, IdentityReply, NewJob, Notice, Parked, RefreshReply, Sealed};
@@ -76,9 +77,23 @@ fn account() -> AccountPolicy {
 /// What left the engine for good.
 #[derive(Debug, PartialEq)]
 enum End {
-    Settled(Status, usize, u32),
-    Parked(Tier, u32),
+    Settled {
+        status: Status,
+        /// Pairs that were not archived.
+        failed: usize,
+        attempts: u32,
+    },
+    Parked {
+        tier: Tier,
+        attempts: u32,
+    },
     HandedBack,
+}
+
+impl End {
+    fn archived(attempts: u32) -> Self {
+        Self::Settled { status: Status::Archived, failed: 0, attempts }
+    }
 }
 
 type Script = Box<dyn FnMut(&ArchiveCall, Tick) -> Reply>;
@@ -184,11 +199,11 @@ impl Bench {
                         },
                         Ending::Rejected(_) => panic!("the engine rejects nothing"),
                     };
-                    self.end(settled.job, End::Settled(status, failed, settled.carried.attempts));
+                    self.end(settled.job, End::Settled { status, failed, attempts: settled.carried.attempts });
                 }
                 Command::Park(parked) => {
                     self.parked.push(parked);
-                    self.end(parked.job, End::Parked(parked.tier, parked.carried.attempts));
+                    self.end(parked.job, End::Parked { tier: parked.tier, attempts: parked.carried.attempts });
                 }
                 Command::HandBack(job) | Command::Forgotten(job) => self.end(job, End::HandedBack),
                 Command::Notice(notice) => self.notices.push(notice),
@@ -229,7 +244,7 @@ impl Bench {
     }
 
     fn settled(&self, status: Status) -> usize {
-        self.ends.values().filter(|(_, end)| matches!(end, End::Settled(s, _, _) if *s == status)).count()
+        self.ends.values().filter(|(_, end)| matches!(end, End::Settled { status: s, .. } if *s == status)).count()
     }
 
     fn paused(&self, kind: PauseKind) -> bool {
@@ -248,7 +263,7 @@ fn a_lone_job_leaves_after_the_linger() {
     bench.run(Duration::from_secs(5));
     assert_eq!(bench.sent.len(), 1);
     assert_eq!(bench.sent[0].0, Tick::from_micros(200_000));
-    assert_eq!(bench.ends[&job].1, End::Settled(Status::Archived, 0, 1));
+    assert_eq!(bench.ends[&job].1, End::archived(1));
 }
 
 #[test]
@@ -287,6 +302,35 @@ fn the_jobs_of_a_request_on_the_wire_are_named_once_each() {
     assert_eq!(named, jobs);
     bench.run(Duration::from_secs(1));
     assert_eq!(bench.engine.jobs_in(call).count(), 0, "nothing is kept of a request that was answered");
+}
+
+#[test]
+fn an_answer_says_what_became_of_each_pair_of_its_request() {
+    let partial = r#"{"status":"COMPLETE","errors":[{"category":"CONFLICT","context":{"fromObjectId":["2"]}}]}"#;
+    let cases = [
+        (answer(204, ""), [Some(true), Some(true)]),
+        (answer(200, partial), [Some(true), None]),
+        (answer(503, ""), [None, None]),
+        (answer(400, r#"{"category":"VALIDATION_ERROR","message":"bad"}"#), [None, None]),
+    ];
+    for (reply, archived) in cases {
+        let mut bench = Bench::new(policy(), vec![account()], always(204, ""));
+        bench.admit(("contacts", "companies"), &[pair(1, 7), pair(2, 7)]);
+        bench.run(Duration::from_millis(210));
+        let (_, (call, _)) = bench.on_wire.pop_first().unwrap();
+        let answered = bench.engine.answered(call.call, &reply, bench.now);
+        let fates: Vec<(Pair, Option<bool>)> = answered
+            .fates(&call.pairs)
+            .map(|(pair, fate)| match fate {
+                Fate::Archived => (pair, Some(true)),
+                Fate::Refused(_) => (pair, Some(false)),
+                Fate::Open => (pair, None),
+            })
+            .collect();
+        assert_eq!(fates, [(pair(1, 7), archived[0]), (pair(2, 7), archived[1])], "{reply:?}");
+        let twice = bench.engine.answered(call.call, &reply, bench.now);
+        assert_eq!(twice.fates(&call.pairs).filter(|(_, fate)| *fate != Fate::Open).count(), 0, "not known any more");
+    }
 }
 
 #[test]
@@ -349,7 +393,7 @@ fn a_429_spends_no_attempt_and_everything_is_archived() {
     let mut bench = Bench::new(policy(), vec![account()], reply);
     let job = bench.admit(("contacts", "companies"), &[pair(1, 2)]);
     bench.run(Duration::from_secs(400));
-    assert_eq!(bench.ends[&job].1, End::Settled(Status::Archived, 0, 13));
+    assert_eq!(bench.ends[&job].1, End::archived(13));
 }
 
 #[test]
@@ -357,7 +401,7 @@ fn a_transient_failure_is_retried_then_parked_in_growing_tiers() {
     let mut bench = Bench::new(policy(), vec![account()], always(503, ""));
     let job = bench.admit(("contacts", "companies"), &[pair(1, 2)]);
     bench.run(Duration::from_secs(200));
-    assert_eq!(bench.ends[&job].1, End::Parked(Tier::TenSeconds, 5));
+    assert_eq!(bench.ends[&job].1, End::Parked { tier: Tier::TenSeconds, attempts: 5 });
     assert!(bench.paused(PauseKind::Outage), "five failures in a row open the breaker");
 }
 
@@ -375,7 +419,8 @@ fn a_bad_token_pauses_the_account_and_spends_few_requests() {
     assert!(bench.sent.len() <= 20, "{} requests in five seconds", bench.sent.len());
     assert!(bench.paused(PauseKind::Unauthorized));
     assert_eq!(bench.settled(Status::Failed) + bench.settled(Status::Archived), 0, "no outcome");
-    let parked = bench.ends.values().filter(|(_, end)| matches!(end, End::Parked(Tier::TenSeconds, _))).count();
+    let parked =
+        bench.ends.values().filter(|(_, end)| matches!(end, End::Parked { tier: Tier::TenSeconds, .. })).count();
     assert!((390..=400).contains(&parked), "{parked} wait in the broker, a reserve in hand");
     bench.reply = Box::new(always(204, ""));
     bench.engine.credentials_changed(AccountIndex(0), bench.now);
@@ -422,8 +467,12 @@ fn a_job_larger_than_the_reserve_finds_out_that_its_lane_goes_on() {
     let alone = bench.admit_of_ten_requests(0, Carried::fresh(bench.now.wall));
     let second = bench.admit_of_ten_requests(0, Carried::fresh(bench.now.wall));
     bench.run(Duration::from_secs(60));
-    assert!(matches!(bench.ends[&alone], (_, End::Settled(Status::Archived, 0, _))), "{:?}", bench.ends[&alone]);
-    assert!(matches!(bench.ends[&second], (_, End::Parked(..))), "{:?}", bench.ends[&second]);
+    assert!(
+        matches!(bench.ends[&alone], (_, End::Settled { status: Status::Archived, failed: 0, .. })),
+        "{:?}",
+        bench.ends[&alone]
+    );
+    assert!(matches!(bench.ends[&second], (_, End::Parked { .. })), "{:?}", bench.ends[&second]);
 }
 
 #[test]
@@ -434,8 +483,10 @@ fn a_job_past_its_time_expires_and_one_in_doubt_says_so() {
     let later = bench.now.wall + jiff::SignedDuration::from_secs(2);
     let sent = bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(3, 4)], Some(later));
     bench.run(Duration::from_secs(20));
-    assert_eq!(bench.ends[&unsent].1, End::Settled(Status::Expired, 1, 0));
-    assert!(matches!(bench.ends[&sent].1, End::Settled(Status::Failed, 1, attempts) if attempts > 0));
+    assert_eq!(bench.ends[&unsent].1, End::Settled { status: Status::Expired, failed: 1, attempts: 0 });
+    assert!(
+        matches!(bench.ends[&sent].1, End::Settled { status: Status::Failed, failed: 1, attempts } if attempts > 0)
+    );
 }
 
 #[test]
@@ -450,7 +501,7 @@ fn a_reply_that_comes_before_the_timer_sends_nothing_whose_time_is_up() {
     bench.advance(bench.now.tick + Duration::from_secs(2));
     bench.engine.answered(call.call, &reply, bench.now);
     bench.obey();
-    assert_eq!(bench.ends[&late].1, End::Settled(Status::Expired, 1, 0));
+    assert_eq!(bench.ends[&late].1, End::Settled { status: Status::Expired, failed: 1, attempts: 0 });
     assert_eq!(bench.sent.len(), 1);
 }
 
@@ -491,7 +542,7 @@ fn a_wrong_portal_archives_nothing() {
     assert!(bench.sent.is_empty() && bench.paused(PauseKind::PortalMismatch));
     bench.identity = IdentityReply::Told { portal: portal.0, time_zone: None };
     bench.run(Duration::from_secs(30));
-    assert_eq!(bench.ends[&job].1, End::Settled(Status::Archived, 0, 1));
+    assert_eq!(bench.ends[&job].1, End::archived(1));
 }
 
 #[test]
@@ -507,7 +558,7 @@ fn an_oauth_account_refreshes_first_and_once_on_401() {
     bench.refresh = vec![granted(), granted()];
     let job = bench.admit(("contacts", "companies"), &[pair(1, 2)]);
     bench.run(Duration::from_secs(30));
-    assert_eq!(bench.ends[&job].1, End::Settled(Status::Archived, 0, 2));
+    assert_eq!(bench.ends[&job].1, End::archived(2));
     assert!(bench.refresh.is_empty() && !bench.paused(PauseKind::Unauthorized));
 }
 
@@ -522,7 +573,7 @@ fn a_day_spent_stops_the_account_until_its_midnight() {
     assert!(bench.paused(PauseKind::DaySpent));
     bench.run(Duration::from_secs(86_400));
     assert_eq!((bench.sent.len(), bench.engine.held_jobs()), (5, 0), "what is left waits in the broker");
-    assert!(bench.ends.values().any(|(_, end)| matches!(end, End::Parked(Tier::OneHour, _))));
+    assert!(bench.ends.values().any(|(_, end)| matches!(end, End::Parked { tier: Tier::OneHour, .. })));
     bench.admit(("contacts", "companies"), &[pair(1, 7)]);
     bench.run(Duration::from_secs(5));
     assert_eq!(bench.sent.len(), 6);
@@ -677,11 +728,11 @@ fn a_batch_whose_jobs_have_left_is_not_sent_and_its_neighbours_keep_their_own_ve
     let bad = bench.admit(("contacts", "companies"), &[pair(3, 7)]);
     let last = bench.admit(("contacts", "companies"), &[pair(4, 7)]);
     bench.run(Duration::from_secs(20));
-    assert_eq!(bench.ends[&gone].1, End::Settled(Status::Failed, 1, 1));
-    assert_eq!(bench.ends[&alone].1, End::Settled(Status::Archived, 0, 1));
-    assert_eq!(bench.ends[&good].1, End::Settled(Status::Archived, 0, 2));
-    assert_eq!(bench.ends[&bad].1, End::Settled(Status::Failed, 1, 2));
-    assert_eq!(bench.ends[&last].1, End::Settled(Status::Archived, 0, 2));
+    assert_eq!(bench.ends[&gone].1, End::Settled { status: Status::Failed, failed: 1, attempts: 1 });
+    assert_eq!(bench.ends[&alone].1, End::archived(1));
+    assert_eq!(bench.ends[&good].1, End::archived(2));
+    assert_eq!(bench.ends[&bad].1, End::Settled { status: Status::Failed, failed: 1, attempts: 2 });
+    assert_eq!(bench.ends[&last].1, End::archived(2));
     assert_eq!(bench.engine.remains(), Remains::default());
 }
 
@@ -692,8 +743,8 @@ fn a_batch_all_of_whose_jobs_expired_is_dropped() {
     let job = bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(1, 7)], Some(soon));
     let other = bench.admit(("deals", "companies"), &[pair(1, 7)]);
     bench.run(Duration::from_secs(30));
-    assert_eq!(bench.ends[&job].1, End::Settled(Status::Failed, 1, 1));
-    assert!(matches!(bench.ends[&other].1, End::Parked(Tier::TenSeconds, 5)));
+    assert_eq!(bench.ends[&job].1, End::Settled { status: Status::Failed, failed: 1, attempts: 1 });
+    assert!(matches!(bench.ends[&other].1, End::Parked { tier: Tier::TenSeconds, attempts: 5 }));
     assert_eq!(bench.engine.remains(), Remains::default());
 }
 
@@ -703,7 +754,11 @@ fn retries_end_after_max_age_with_a_word_for_every_pair() {
     let mut bench = Bench::new(EnginePolicy { retry, ..policy() }, vec![account()], always(423, ""));
     let job = bench.admit(("contacts", "companies"), &[pair(1, 7), pair(2, 7), pair(3, 7)]);
     bench.run(Duration::from_secs(60));
-    assert!(matches!(bench.ends[&job].1, End::Settled(Status::Failed, 3, _)), "{:?}", bench.ends[&job]);
+    assert!(
+        matches!(bench.ends[&job].1, End::Settled { status: Status::Failed, failed: 3, .. }),
+        "{:?}",
+        bench.ends[&job]
+    );
     assert!(bench.ends[&job].0 >= Tick::from_micros(5_200_000));
 }
 
@@ -724,7 +779,11 @@ fn a_leaving_job_is_finished_only_when_each_of_its_pairs_is() {
     let soon = bench.now.wall + jiff::SignedDuration::from_millis(230);
     let job = bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(1, 7), pair(2, 7)], Some(soon));
     bench.run(Duration::from_secs(20));
-    assert_eq!(bench.ends[&job].1, End::Settled(Status::Partial, 1, 1), "one archived, one expired");
+    assert_eq!(
+        bench.ends[&job].1,
+        End::Settled { status: Status::Partial, failed: 1, attempts: 1 },
+        "one archived, one expired"
+    );
     assert_eq!(bench.sent.len(), 1, "what nobody asks for any more is not sent");
     assert_eq!(bench.engine.remains(), Remains::default());
 }
@@ -763,7 +822,11 @@ fn halving_reaches_the_size_that_fits_and_spends_no_attempt() {
     let pairs: Vec<_> = (1..=100).map(|n| pair(n, 7)).collect();
     let job = bench.admit(("contacts", "companies"), &pairs);
     bench.run(Duration::from_secs(60));
-    assert!(matches!(bench.ends[&job].1, End::Settled(Status::Archived, 0, _)), "{:?}", bench.ends[&job]);
+    assert!(
+        matches!(bench.ends[&job].1, End::Settled { status: Status::Archived, failed: 0, .. }),
+        "{:?}",
+        bench.ends[&job]
+    );
 }
 
 #[test]
@@ -827,7 +890,10 @@ fn without_a_broker_an_account_that_stays_refused_fails_its_jobs() {
     assert_eq!(bench.settled(Status::Failed), 500);
     let late = bench.admit(("contacts", "companies"), &[pair(501, 7)]);
     bench.run(Duration::from_secs(1));
-    assert!(matches!(bench.ends[&late].1, End::Settled(Status::Failed, 1, 0)), "what comes later fails at once");
+    assert!(
+        matches!(bench.ends[&late].1, End::Settled { status: Status::Failed, failed: 1, attempts: 0 }),
+        "what comes later fails at once"
+    );
 }
 
 #[test]

@@ -11,15 +11,16 @@ use crate::cli::output::remark;
 use crate::cli::paint::harmless;
 use crate::contract::ids::AccountIndex;
 use crate::engine::Counters;
+use crate::engine::answered::Answered;
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::{ArchiveCall, CallResult, Notice, Parked, Settled};
 use crate::engine::reply::Reply;
 use crate::engine::status::{PauseStatus, Status};
-use crate::telemetry::label::HttpResult;
 use crate::telemetry::mend::Mends;
 use crate::telemetry::repetition::Repetition;
 use crate::worker::accounts::Portals;
-use crate::worker::watching::{self, REPEAT_AFTER, Watcher};
+use crate::worker::seams::{Question, Watcher};
+use crate::worker::watching::{self, REPEAT_AFTER};
 
 /// A wait is said again after so long.
 const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -89,11 +90,11 @@ fn in_words(name: &str, pause: &PauseStatus, jobs: usize, now: Now) -> String {
 impl Watcher<Held> for LineWatcher {
     fn sent(&mut self, _call: &ArchiveCall, _jobs: &mut dyn Iterator<Item = &Held>) {}
 
-    fn archived(&mut self, call: &ArchiveCall, reply: &Reply, result: CallResult, took: Duration, now: Now) {
-        watching::log_answer(&self.portals, &mut self.troubles, call, reply, result, took, now);
+    fn archived(&mut self, call: &ArchiveCall, reply: &Reply, answered: &Answered, took: Duration, now: Now) {
+        watching::log_answer(&self.portals, &mut self.troubles, call, reply, answered.result, took, now);
     }
 
-    fn asked(&mut self, _result: HttpResult, _took: Duration) {}
+    fn asked(&mut self, _question: Question, _took: Duration) {}
 
     fn settled(&mut self, _delivery: &Held, _settled: &Settled, _now: Now) {}
 

@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 use smallvec::smallvec;
 
 use super::*;
-use crate::contract::association::{Label, LabelCategory, Pair, RecordId};
+use crate::contract::association::{Label, LabelCategory, Pair, RecordId, Removal};
+use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::Ask;
 use crate::contract::object_type::ObjectType;
-use crate::engine::EnginePolicy;
-use crate::engine::Waiting;
 use crate::engine::access::CredentialKind;
 use crate::engine::account::AccountPolicy;
-use crate::engine::clock::Tick;
+use crate::engine::clock::{Now, Tick};
 use crate::engine::command::{Carried, NewJob};
 use crate::engine::pace::Ceiling;
+use crate::engine::pack::Caps;
 use crate::engine::retry::RetryPolicy;
+use crate::engine::{Engine, EnginePolicy, Waiting};
 
 #[test]
 fn what_is_held_is_told_by_account_and_lane() {
@@ -91,7 +92,7 @@ fn an_account_whose_lanes_all_stand_counts_as_paused() {
     let mut engine = engine(&[Some(1)]);
     engine.admit(job(0, "contacts", "companies", Removal::Association, 1), at(0));
     engine.admit(job(0, "contacts", "deals", Removal::Association, 1), at(0));
-    let lanes = engine.holdings.lanes_of(AccountIndex(0)).to_vec();
+    let lanes = engine.holdings.lanes().of(AccountIndex(0)).to_vec();
     engine.pause_lane(lanes[0], PauseKind::MissingScopes, "crm.objects.contacts.write".to_owned(), at(1));
     let half = engine.status(at(2));
     assert_eq!((half.accounts[0].pause.as_ref(), half.accounts[0].paused_lanes), (None, 1));
@@ -122,7 +123,7 @@ fn few_of_many_lanes_are_listed_the_largest_first() {
             engine.admit(job(0, "contacts", &to, Removal::Association, from), at(0));
         }
     }
-    let paused = engine.holdings.lanes_of(AccountIndex(0))[3];
+    let paused = engine.holdings.lanes().of(AccountIndex(0))[3];
     engine.pause_lane(paused, PauseKind::Forbidden, String::new(), at(0));
 
     let status = engine.status(at(0));

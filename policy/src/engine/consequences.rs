@@ -1,0 +1,286 @@
+//! The conductor, for what follows: what must be done about jobs, lanes, batches and pauses after something has happened,
+//! whatever it was. `engine`, `sending`, `answers` and `credentials` call this; it calls none of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::backlog::{JobKey, LaneKey, NodeKey};
+use super::batch::Batch;
+use super::calls::Call;
+use super::clock::{Now, Tick};
+use super::command::{CallKey, Command, LaneId, Notice, Parked};
+use super::deadlines::Deadline;
+use super::engine::Engine;
+use super::expected::expected;
+use super::ledger::{End, Job, Leaving};
+use super::pause::{PauseKind, Tier};
+use super::search::{self, Next, Suspects};
+use super::settings::Waiting;
+use crate::contract::ids::AccountIndex;
+use crate::contract::refusal::{Refusal, WorkerCategory};
+
+impl Engine {
+    /// A request is on the wire no longer; `None` if it is not known.
+    pub(super) fn end_call(&mut self, key: CallKey) -> Option<Call> {
+        let call = self.calls.remove(key)?;
+        self.accounts[call.account].call_ended();
+        self.pauses.call_ended(call.account, key);
+        Some(call)
+    }
+
+    /// Takes a job out: at once where nothing of it is on the wire, else when that is answered.
+    pub(super) fn leave(&mut self, job: JobKey, leaving: Leaving, now: Now) {
+        if matches!(leaving, Leaving::Park { .. }) && matches!(self.policy.waiting, Waiting::InHand { .. }) {
+            return;
+        }
+        let Some(lanes) = self.holdings.leave(job, leaving) else { return };
+        self.finish(now);
+        for lane in lanes {
+            self.drop_deserted(lane, now);
+            self.place(lane, now.tick);
+            self.tidy(lane);
+        }
+    }
+
+    /// Jobs whose time is up leave. A reply or a new job may come before the timer that was set for them.
+    pub(super) fn let_go(&mut self, now: Now) {
+        while let Some((job, deadline)) = self.holdings.take_due(now) {
+            let leaving = match deadline {
+                Deadline::NotAfter => Leaving::Expire,
+                Deadline::Hold => Leaving::Park { tier: Tier::TenSeconds, for_failures: false },
+            };
+            self.leave(job, leaving, now);
+        }
+    }
+
+    /// Says the last word on jobs that are finished.
+    pub(super) fn finish(&mut self, now: Now) {
+        while let Some((account, end)) = self.holdings.next_finished() {
+            if self.accounts.get(account).is_some() {
+                let holdings = &self.holdings;
+                self.turns.sweep(account, holdings.jobs_of(account), |job| holdings.has_job(job));
+            }
+            let command = match end {
+                End::Settled(settled) => Command::Settle(settled),
+                End::Unsettled(key, job) => self.unsettled(key, &job, now),
+            };
+            self.command(command);
+        }
+    }
+
+    fn unsettled(&mut self, key: JobKey, job: &Job, now: Now) -> Command {
+        match &job.leaving {
+            Some(Leaving::Park { tier, for_failures }) => {
+                self.counters.parked += 1;
+                let uncounted = self.pauses.uncounted(job.account, job.lane, now.tick);
+                let carried = job.carried_to(*tier, *for_failures, now.tick, uncounted);
+                Command::Park(Parked { job: key, tier: *tier, carried })
+            }
+            Some(Leaving::Forget) => Command::Forgotten(key),
+            Some(Leaving::HandBack) => Command::HandBack(key),
+            // Every pair of such a job has been given its error, so the job could only be unsettled by a bug.
+            Some(Leaving::Expire | Leaving::Fail { .. }) | None => {
+                debug_assert!(false, "a job that neither parks nor goes back ends with an outcome");
+                Command::HandBack(key)
+            }
+        }
+    }
+
+    /// The lane of that name, opened if need be.
+    pub(super) fn lane(&mut self, id: LaneId) -> LaneKey {
+        if let Some(key) = self.holdings.lanes().find(&id) {
+            return key;
+        }
+        let account = id.account;
+        let key = self.holdings.open_lane(id);
+        self.turns.open_lane(key, account);
+        key
+    }
+
+    /// Finds the right place for a lane in the order of turns after something about it has changed.
+    pub(super) fn place(&mut self, key: LaneKey, now: Tick) {
+        let Some(lane) = self.holdings.lane(key) else { return };
+        if self.pauses.of_lane(key).is_some() {
+            let probe_at = self.pauses.probe_of_lane(key).filter(|_| lane.has_work());
+            return self.turns.withhold(key, probe_at.map(|at| at.max(now)));
+        }
+        let repeat_from = lane.next_repeat().map(|repeat| repeat.from());
+        self.turns.place(key, repeat_from, || self.holdings.fill(lane, self.policy.caps));
+    }
+
+    /// Closes a lane that nothing keeps open.
+    pub(super) fn tidy(&mut self, key: LaneKey) {
+        let Some(lane) = self.holdings.lane(key) else { return };
+        let account = lane.id.account;
+        if !lane.is_empty() || self.pauses.keeps_open(account, key) {
+            return;
+        }
+        self.pauses.close_lane(account, key);
+        self.turns.close_lane(key);
+        self.holdings.close_lane(key);
+    }
+
+    /// Drops batches that wait in a lane and whose jobs have all left.
+    pub(super) fn drop_deserted(&mut self, key: LaneKey, now: Now) {
+        while let Some(batch) = self.holdings.take_deserted(key) {
+            self.give_back(batch, now.tick, now);
+        }
+    }
+
+    /// Puts a batch back into its lane, to go again from `due` on; jobs that leave are taken off it here.
+    pub(super) fn give_back(&mut self, batch: Batch, due: Tick, now: Now) {
+        let lane = batch.lane;
+        let given_back = self.holdings.give_back(batch, due, now.tick);
+        self.finish(now);
+        match given_back {
+            Ok(()) => {
+                self.place(lane, now.tick);
+                if let Some(lane) = expected(self.holdings.lane(lane), "a batch keeps its lane open") {
+                    self.turns.mark_ready(lane.id.account);
+                }
+            }
+            Err(deserted) => {
+                if let Some(next) = search::deserted(deserted) {
+                    self.go_on(next, now);
+                }
+            }
+        }
+    }
+
+    /// Does what a search says next.
+    pub(super) fn go_on(&mut self, next: Next, now: Now) {
+        match next {
+            Next::Try(attempt) => match attempt.begin() {
+                Ok(batch) => self.give_back(batch, now.tick, now),
+                Err((lane, suspects)) => self.unattributed(lane, suspects, now),
+            },
+            Next::Return(batch) => self.give_back(batch, now.tick, now),
+            Next::Repeat(batch, refusal) => self.repeat(batch, Duration::ZERO, &refusal, now),
+        }
+    }
+
+    /// No request may be spent any more on finding out which of these pairs are at fault.
+    pub(super) fn unattributed(&mut self, key: LaneKey, suspects: Suspects, now: Now) {
+        let Suspects { nodes, refusal } = suspects;
+        let refusal = Arc::new(search::unattributed(&refusal, self.policy.isolation_requests));
+        let pairs = nodes.len();
+        self.holdings.refuse_all(nodes, &refusal);
+        self.finish(now);
+        if let Some(lane) = self.holdings.lane(key) {
+            let lane = lane.id.clone();
+            self.command(Command::Notice(Notice::Unattributed { lane, pairs }));
+        }
+    }
+
+    /// A batch failed for a passing reason: it goes again after a back-off, or its jobs go on in the broker.
+    pub(super) fn repeat(&mut self, mut batch: Batch, least: Duration, refusal: &Arc<Refusal>, now: Now) {
+        batch.failures += 1;
+        self.age_jobs(&batch, refusal, now);
+        let drawn = self.draw();
+        let delay = self.policy.retry.delay(batch.failures, drawn, least);
+        let given_up = batch.failures >= self.policy.retry.max_attempts;
+        let too_long = delay > Tier::OneMinute.wait();
+        match self.policy.waiting {
+            Waiting::Outside { .. } if given_up || too_long => {
+                for &node in &batch.nodes {
+                    self.holdings.take_off_wire(node);
+                }
+                self.finish(now);
+                self.park_failed(&batch.nodes, delay, now);
+                self.give_back(batch, now.tick, now);
+            }
+            Waiting::InHand { .. } if given_up => {
+                batch.failures = 0;
+                self.give_back(batch, now.tick + delay.max(Tier::TenSeconds.wait()), now);
+            }
+            Waiting::Outside { .. } | Waiting::InHand { .. } => self.give_back(batch, now.tick + delay, now),
+        }
+    }
+
+    /// Notes the failure with each job; those that have failed for too long end here.
+    fn age_jobs(&mut self, batch: &Batch, refusal: &Arc<Refusal>, now: Now) {
+        for &node in &batch.nodes {
+            for waiter in self.holdings.waiters(node) {
+                let Some(job) = self.holdings.job(waiter) else { continue };
+                let (leaves, uncounted) =
+                    (job.leaving.is_some(), self.pauses.uncounted(job.account, job.lane, now.tick));
+                let age = self.holdings.failed(waiter, now.tick, uncounted);
+                if !leaves && age.is_some_and(|age| age >= self.policy.retry.max_age) {
+                    let refusal = Arc::new(exhausted_by(refusal));
+                    self.leave(waiter, Leaving::Fail { refusal, dead_letter: true }, now);
+                }
+            }
+        }
+    }
+
+    fn park_failed(&mut self, nodes: &[NodeKey], delay: Duration, now: Now) {
+        for &node in nodes {
+            for waiter in self.holdings.waiters(node) {
+                let Some(job) = self.holdings.job(waiter) else { continue };
+                let tier = Tier::after_parks(job.carried.parks).max(Tier::within(delay));
+                self.leave(waiter, Leaving::Park { tier, for_failures: true }, now);
+            }
+        }
+    }
+
+    pub(super) fn pause_account(
+        &mut self,
+        account: AccountIndex,
+        kind: PauseKind,
+        until: Option<Timestamp>,
+        detail: String,
+        now: Now,
+    ) {
+        if let Some(notice) = self.pauses.pause_account(account, kind, until, detail, now) {
+            self.command(Command::Notice(notice));
+            self.turns.mark_ready(account);
+        }
+    }
+
+    pub(super) fn resume_account(&mut self, account: AccountIndex, now: Now) {
+        if let Some(notice) = self.pauses.resume_account(account, now) {
+            self.command(Command::Notice(notice));
+            self.turns.mark_ready(account);
+        }
+    }
+
+    pub(super) fn pause_lane(&mut self, key: LaneKey, kind: PauseKind, detail: String, now: Now) {
+        let Some(lane) = self.holdings.lane(key) else { return };
+        let account = lane.id.account;
+        if let Some(notice) = self.pauses.pause_lane(key, &lane.id, kind, detail, now) {
+            self.command(Command::Notice(notice));
+            self.place(key, now.tick);
+            self.turns.mark_ready(account);
+        }
+    }
+
+    pub(super) fn resume_lane(&mut self, key: LaneKey, now: Now) {
+        let Some(lane) = self.holdings.lane(key) else { return };
+        let account = lane.id.account;
+        if let Some(notice) = self.pauses.resume_lane(key, &lane.id, now) {
+            self.command(Command::Notice(notice));
+            self.place(key, now.tick);
+            self.turns.mark_ready(account);
+        }
+    }
+
+    /// Tries at once whether the pause of a lane is over; `false` if it has none.
+    pub(super) fn probe_lane_now(&mut self, key: LaneKey, now: Now) -> bool {
+        let paused = self.pauses.probe_lane_now(key, now.tick);
+        if paused {
+            self.place(key, now.tick);
+        }
+        paused
+    }
+}
+
+fn exhausted_by(cause: &Refusal) -> Refusal {
+    let message = format!("retry.max_age is over; the last failure: {}", cause.message);
+    Refusal {
+        http_status: cause.http_status,
+        correlation_id: cause.correlation_id.clone(),
+        ..Refusal::worker(WorkerCategory::RetriesExhausted, &message)
+    }
+}
