@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::readiness::{Paused, Readiness};
 use crate::contract::outcome;
-use crate::engine::status::{AccountStatus, Held, LaneStatus, Status, Totals, write_time};
+use crate::engine::status::{AccountStatus, InHand, LaneStatus, Status, Totals, write_time};
 use crate::telemetry::dead_letters::DeadLetterCause;
 use crate::telemetry::failures::FailureCount;
 use crate::telemetry::mend::RUNBOOK;
@@ -83,7 +83,7 @@ impl<'a> StatusBody<'a> {
     pub fn new(snapshot: &'a Snapshot, readiness: &'a Readiness, metrics: &Metrics) -> Self {
         let Snapshot { at, status, broker, draining, throughput, history, pauses, failures, dead_letters } = snapshot;
         let Status { held, totals, paused_accounts: _, paused_lanes: _, accounts, lanes, lanes_left_out } = status;
-        let Held { jobs, bytes, pairs, lanes: lanes_held, in_flight, max_in_flight, drain_seconds: _ } = *held;
+        let InHand { jobs, bytes, pairs, lanes: lanes_held, in_flight, max_in_flight, drain_seconds: _ } = *held;
         let backlog = Backlog {
             jobs_held: jobs,
             bytes_held: bytes,

@@ -7,7 +7,7 @@ use super::label::Label;
 use super::parked::ByTier;
 use super::snapshot::{BrokerCounts, BrokerState, Snapshot, own_pause};
 use crate::engine::pause::{PauseKind, Tier};
-use crate::engine::status::{AccountStatus, Held, Status};
+use crate::engine::status::{AccountStatus, InHand, Status};
 
 /// Beyond so many accounts there are no series for each of them; the sums and the highest remain.
 pub(super) const MAX_ACCOUNTS: usize = 50;
@@ -20,7 +20,7 @@ pub(super) fn write(snapshot: &Snapshot, page: &mut Exposition) {
 }
 
 fn write_held(snapshot: &Snapshot, page: &mut Exposition) {
-    let Held { jobs, bytes, pairs, lanes, in_flight, max_in_flight, drain_seconds: _ } = snapshot.status.held;
+    let InHand { jobs, bytes, pairs, lanes, in_flight, max_in_flight, drain_seconds: _ } = snapshot.status.held;
     let mut gauge = |name, help, value: f64| single(page, Kind::Gauge, name, help, Some(value));
     gauge("association_archiver_jobs_held", "Jobs in hand, not yet acknowledged.", jobs as f64);
     gauge(

@@ -14,7 +14,7 @@ mod survey;
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    pub held: Held,
+    pub held: InHand,
     pub totals: Totals,
     pub paused_accounts: BTreeMap<PauseKind, usize>,
     pub paused_lanes: BTreeMap<PauseKind, usize>,
@@ -28,7 +28,7 @@ pub struct Status {
 /// What is in hand.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Held {
+pub struct InHand {
     pub jobs: usize,
     pub bytes: usize,
     /// Distinct pairs.

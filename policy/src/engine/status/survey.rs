@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    AccountStatus, AccountTotalsStatus, DayStatus, Held, LaneKind, LaneStatus, PauseScope, PauseStatus, RateStatus,
+    AccountStatus, AccountTotalsStatus, DayStatus, InHand, LaneKind, LaneStatus, PauseScope, PauseStatus, RateStatus,
     Status, Totals,
 };
 use crate::contract::association::Removal;
@@ -36,7 +36,7 @@ impl Engine {
         let lanes: Vec<LaneStatus> =
             survey.foremost.ranked().filter_map(|key| self.lane_status(key, self.holdings.lane(key)?, now)).collect();
         Status {
-            held: Held {
+            held: InHand {
                 jobs: self.held_jobs(),
                 bytes: self.held_bytes(),
                 pairs: self.holdings.pairs(),
