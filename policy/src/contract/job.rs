@@ -18,6 +18,7 @@ mod salvage;
 mod value;
 
 pub use asks::{MAX_LABELS, MAX_LABELS_OF_ALL_PAIRS};
+pub use value::LARGEST_EXACT;
 
 /// A valid job.
 #[derive(Clone, PartialEq, Eq, Debug)]

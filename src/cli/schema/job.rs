@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::config::JobsSettings;
 use crate::contract::association::LabelCategory;
 use crate::contract::ids::JobId;
-use crate::contract::job::{MAX_LABELS, MAX_LABELS_OF_ALL_PAIRS};
+use crate::contract::job::{LARGEST_EXACT, MAX_LABELS, MAX_LABELS_OF_ALL_PAIRS};
 use crate::contract::object_type::ObjectType;
 
 /// Anything but control characters.
@@ -129,10 +129,10 @@ fn record() -> Value {
         "required": ["id"],
         "properties": {
             "id": {
-                "description": "A record's id, 1 to 18446744073709551615, without a leading zero; as text or as a number.",
+                "description": "A record's id, 1 to 18446744073709551615, without a leading zero; as text, or as a number up to 2^53.",
                 "anyOf": [
                     {"type": "string", "pattern": "^[1-9][0-9]{0,19}$"},
-                    {"type": "integer", "minimum": 1, "maximum": u64::MAX},
+                    {"type": "integer", "minimum": 1, "maximum": LARGEST_EXACT},
                 ],
             },
         },

@@ -26,11 +26,18 @@ pub(super) trait Value: Sized {
         None
     }
 
+    /// What to say besides the rule of a number above [`LARGEST_EXACT`].
+    const ON_LARGE_NUMBERS: &'static str = "";
+
     /// Completes "`text` …" for a text that is no such value.
     fn why_not(_text: &str) -> String {
         format!("is not {}", Self::RULE)
     }
 }
+
+/// 2^53. In many languages a JSON number is a double, whose next value is 2 more: a larger integer may have become
+/// another record's id before it was sent.
+pub const LARGEST_EXACT: u64 = 1 << 53;
 
 /// Reads a [`Value`].
 pub(super) struct Scalar<V>(PhantomData<V>);
@@ -53,14 +60,19 @@ impl<'de, V: Value> Visitor<'de> for Scalar<V> {
     }
 
     fn visit_u64<E: Error>(self, integer: u64) -> Result<V, E> {
+        let advice = if integer > LARGEST_EXACT { V::ON_LARGE_NUMBERS } else { "" };
         NonZeroU64::new(integer)
             .and_then(V::from_integer)
-            .ok_or_else(|| E::custom(format_args!("must be {}, is the integer {integer}", V::RULE)))
+            .ok_or_else(|| E::custom(format_args!("must be {}, is the integer {integer}{advice}", V::RULE)))
     }
 
+    /// An integer of more than 64 bits comes as such a number too.
     fn visit_f64<E: Error>(self, number: f64) -> Result<V, E> {
         match whole(number) {
             Some(integer) => self.visit_u64(integer),
+            None if number > LARGEST_EXACT as f64 && !V::ON_LARGE_NUMBERS.is_empty() => {
+                Err(E::custom(format_args!("must be {}, is the number {number}{}", V::RULE, V::ON_LARGE_NUMBERS)))
+            }
             None => Err(E::invalid_type(Unexpected::Float(number), &self)),
         }
     }
@@ -69,7 +81,7 @@ impl<'de, V: Value> Visitor<'de> for Scalar<V> {
 /// A whole number that is written with a fraction or an exponent, such as `111.0`: some programs keep every number so,
 /// and JSON Schema calls it an integer. Above 2^53 it may have been another number before it became a double.
 fn whole(number: f64) -> Option<u64> {
-    let exact = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
+    let exact = number.fract() == 0.0 && (0.0..=LARGEST_EXACT as f64).contains(&number);
     exact.then(|| format!("{number:.0}").parse().ok()).flatten()
 }
 
@@ -112,12 +124,15 @@ impl Value for Timestamp {
 impl Value for RecordId {
     const RULE: &'static str = "a string of digits, 1 to 18446744073709551615, without a leading zero";
 
+    const ON_LARGE_NUMBERS: &'static str =
+        ": write ids as strings, since a number above 2^53 may have been rounded to another record's id";
+
     fn from_text(text: &str) -> Option<Self> {
         Self::parse(text)
     }
 
     fn from_integer(integer: NonZeroU64) -> Option<Self> {
-        Some(Self(integer))
+        (integer.get() <= LARGEST_EXACT).then_some(Self(integer))
     }
 }
 
