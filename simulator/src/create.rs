@@ -21,9 +21,6 @@ pub(crate) fn create(
     inputs: &[Input],
     voice: Voice<'_>,
 ) -> Answer {
-    if inputs.iter().any(|input| input.labels.is_empty()) {
-        return voice.validation("types must not be empty");
-    }
     let lane = types.lane;
     let mut complaints = match unfit(account, behaviour, types, inputs, voice) {
         Ok(complaints) => complaints,

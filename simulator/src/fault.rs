@@ -113,6 +113,8 @@ pub enum Effect {
     },
     /// The true answer with another `numErrors`.
     Miscount(u64),
+    /// The true answer without so many of its results, and without a word about them.
+    Omitted(usize),
     Unauthorized(UnauthorizedKind),
     /// 403 `MISSING_SCOPES` naming these.
     MissingScopes(Vec<String>),
@@ -333,6 +335,7 @@ impl Effect {
                 voice.completed(200, status.as_str(), &[])
             }
             Self::Miscount(count) => miscounted(perform(), voice, *count),
+            Self::Omitted(results) => without_results(perform(), *results),
             Self::Unauthorized(kind) => voice.unauthorized(match kind {
                 UnauthorizedKind::Expired => Unauthorized::Expired { seconds_ago: 5 },
                 UnauthorizedKind::Invalid => Unauthorized::Invalid,
@@ -414,6 +417,13 @@ fn with_retry_after(answer: Answer, voice: Voice<'_>, retry_after: Option<RetryA
         Some(RetryAfter { wait, form }) => answer.with_header("retry-after", voice.retry_after(form, wait)),
         None => answer,
     }
+}
+
+fn without_results(answer: Answer, omitted: usize) -> Answer {
+    let Ok(mut body) = serde_json::from_slice::<Value>(&answer.body) else { return answer };
+    let Some(results) = body.get_mut("results").and_then(Value::as_array_mut) else { return answer };
+    results.drain(..omitted.min(results.len()));
+    Answer { body: body.to_string().into(), ..answer }
 }
 
 /// A true answer without a JSON object gets the body of a success first.

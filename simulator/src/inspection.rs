@@ -17,7 +17,11 @@ pub(crate) fn violations(kind: Kind, inputs: &[Input], caps: &Caps) -> Vec<Viola
     }
     match kind {
         Kind::LabelsArchive => of_labels(inputs, caps, &mut broken),
-        Kind::Create | Kind::AssociateDefault => of_creation(inputs, caps, &mut broken),
+        Kind::Create => {
+            of_types(inputs, &mut broken);
+            of_creation(inputs, caps, &mut broken);
+        }
+        Kind::AssociateDefault => of_creation(inputs, caps, &mut broken),
         Kind::Archive
         | Kind::Read
         | Kind::Labels
@@ -55,6 +59,7 @@ pub(crate) fn refusal(broken: &[Violation], caps: &Caps, voice: Voice<'_>) -> Op
             Repeats::Accepted => None,
         },
         Violation::EmptyInputs => Some(voice.validation("inputs must not be empty")),
+        Violation::EmptyTypes => Some(voice.validation("types must not be empty")),
         Violation::EmptyTo | Violation::Malformed | Violation::OverCeiling => None,
     })
 }
@@ -81,8 +86,15 @@ fn of_archive(inputs: &[Input], caps: &Caps, broken: &mut Vec<Violation>) {
     }
 }
 
+fn of_types(inputs: &[Input], broken: &mut Vec<Violation>) {
+    if inputs.iter().any(|input| input.labels.is_empty()) {
+        broken.push(Violation::EmptyTypes);
+    }
+}
+
 fn of_labels(inputs: &[Input], caps: &Caps, broken: &mut Vec<Violation>) {
     of_size(inputs, caps, broken);
+    of_types(inputs, broken);
     if inputs.len() > caps.label_inputs {
         broken.push(Violation::TooManyFrom);
     }
@@ -116,6 +128,7 @@ fn repeats<T: Ord>(mut items: Vec<T>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::label::{Label, LabelCategory};
 
     fn found(inputs: &[(u64, &[u64])]) -> Vec<Violation> {
         let inputs: Vec<_> =
@@ -141,13 +154,18 @@ mod tests {
 
     #[test]
     fn a_label_request_may_name_a_record_often_but_not_the_same_thing_twice() {
-        let input = |to| Input { from: 1, to: vec![to], labels: Vec::new() };
+        let label = Label { category: LabelCategory::Work, type_id: 1 };
+        let input = |to| Input { from: 1, to: vec![to], labels: vec![label] };
         let caps = Caps::default();
         assert_eq!(violations(Kind::LabelsArchive, &[input(1), input(2)], &caps), []);
         assert_eq!(violations(Kind::LabelsArchive, &[input(1), input(1)], &caps), [Violation::RepeatedPair]);
         let many: Vec<_> = (1..=101).map(input).collect();
         assert_eq!(violations(Kind::LabelsArchive, &many, &caps), [Violation::TooManyFrom]);
         assert_eq!(violations(Kind::Create, &many, &caps), []);
+        let unlabelled = [Input { labels: Vec::new(), ..input(1) }];
+        assert_eq!(violations(Kind::LabelsArchive, &unlabelled, &caps), [Violation::EmptyTypes]);
+        assert_eq!(violations(Kind::Create, &unlabelled, &caps), [Violation::EmptyTypes]);
+        assert_eq!(violations(Kind::AssociateDefault, &unlabelled, &caps), []);
         assert_eq!(violations(Kind::Create, &[input(1), input(1)], &caps), [Violation::RepeatedPair]);
     }
 

@@ -78,6 +78,8 @@ pub enum Violation {
     RepeatedPair,
     EmptyInputs,
     EmptyTo,
+    /// No types where a request must name them: nobody can say whether nothing or everything is meant.
+    EmptyTypes,
     /// A body that cannot be read, or whose shape HubSpot takes without doing anything.
     Malformed,
     /// A request over the rolling or the secondly limit.

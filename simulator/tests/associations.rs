@@ -227,7 +227,6 @@ async fn a_creation_takes_the_place_of_labels_in_both_directions() {
     let pairs = far.pairs("contacts", "companies").await;
     assert_eq!((&pairs[&(1, 9)], &pairs[&(4, 9)]), (&vec![1, 279], &vec![279]));
     assert_eq!(far.pairs("companies", "contacts").await[&(9, 1)], [2, 280]);
-    assert_eq!(far.create(json!([pair(1, 9, &[])])).await.0, 400);
     assert_eq!(far.0.world().state().pairs_created, 3);
 }
 
@@ -381,6 +380,26 @@ async fn caps_are_kept_and_every_request_counts_in_the_limits() {
     assert_eq!((state.violations[&Violation::TooManyFrom], state.violations[&Violation::RepeatedFrom]), (2, 1));
     let sizes: Vec<usize> = far.0.world().arrivals.iter().map(|arrival| arrival.pairs).collect();
     assert_eq!(sizes, [2, 3, 2, 1, 2, 0, 1, 2]);
+}
+
+#[tokio::test]
+async fn types_must_be_named_where_they_are_asked_for() {
+    let far = Far::with(json!({})).await;
+    let none = json!({"inputs": [pair(1, 9, &[])]});
+    for operation in ["labels/archive", "create"] {
+        assert_eq!(far.post(&format!("{CONTACTS}/batch/{operation}"), none.clone()).await.0, 400, "{operation}");
+    }
+    assert_eq!(far.0.world().state().violations[&Violation::EmptyTypes], 2);
+    assert_eq!(far.pairs("contacts", "companies").await.len(), 3, "nothing is removed");
+}
+
+#[tokio::test]
+async fn an_answer_may_leave_a_record_out_without_a_word() {
+    let far = Far::with(json!({})).await;
+    let rules = json!([{"when": {"kind": "read"}, "then": {"omitted": 1}}]);
+    assert_eq!(far.ask("PUT", "/_sim/faults", &rules).await.0, 204);
+    let (status, body) = far.read(json!([{"id": "1"}, {"id": "2"}, {"id": "3"}])).await;
+    assert_eq!((status, results(&body).len(), body.get("errors")), (200, 2, None));
 }
 
 #[tokio::test]

@@ -171,6 +171,7 @@ impl<'s> Verity<'s> {
                     | Violation::RepeatedPair
                     | Violation::EmptyInputs
                     | Violation::EmptyTo
+                    | Violation::EmptyTypes
                     | Violation::Malformed => false,
                 };
                 promise!(explained, "HubSpot saw {violation:?} {times} times: {:?}", account.seen.told);
