@@ -9,7 +9,7 @@ fn main() {
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
     let commit = std::env::var("ARCHIVER_COMMIT").ok().filter(|commit| is_commit(commit)).or_else(commit_of_checkout);
     let version = commit.map_or_else(|| version.clone(), |commit| format!("{version} ({commit})"));
-    println!("cargo:rustc-env=ARCHIVER_VERSION={version}");
+    println!("cargo:rustc-env=VERSION_WITH_COMMIT={version}");
 }
 
 /// `None` outside of a checkout, as in a release archive, or without git.

@@ -22,7 +22,7 @@ struct Arguments {
 }
 
 /// With the commit it was built from, where that is known.
-const VERSION: &str = env!("ARCHIVER_VERSION");
+const VERSION: &str = env!("VERSION_WITH_COMMIT");
 
 const RUN_EXAMPLES: &str = "\
 Examples:

@@ -57,7 +57,7 @@ const MAX_NAMED_ACCOUNTS: usize = 10;
 
 /// The first lines: who starts, for which accounts, between which queues, and where to look.
 fn announce(settings: &Settings) {
-    let version = env!("ARCHIVER_VERSION");
+    let version = env!("VERSION_WITH_COMMIT");
     let page = format!("http://{}/", reachable(settings.admin.listen));
     tracing::info!(version, page, "association-archiver starts");
     let amqp = &settings.amqp;

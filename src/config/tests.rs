@@ -526,6 +526,8 @@ fn variables_that_look_like_settings_and_are_not_read_are_named() {
     let misspelt = [
         ("ARCHIVER_HUBSPOT__PAUSED", "hunter2"),
         ("archiver__amqp__prefetch", "hunter2"),
+        ("ARCHIVER_SERVICE_HOST", "10.0.0.1"),
+        ("ARCHIVER_PORT_9090_TCP", "tcp://10.0.0.1:9090"),
         ("ARCHIVER__AMQP__PREFETCH", "5"),
         ("Archiver", "hunter2"),
     ];

@@ -21,7 +21,10 @@ const MAX_NAMED: usize = 10;
 pub(super) fn unread(environment: &[(OsString, OsString)]) -> Option<String> {
     let names = environment.iter().map(|(name, _)| name.to_string_lossy());
     let meant = |name: &str| name.get(..MEANT.len()).is_some_and(|start| start.eq_ignore_ascii_case(MEANT));
-    let mut names: Vec<_> = names.filter(|name| meant(name) && !name.starts_with(PREFIX)).collect();
+    // Kubernetes sets such variables for every service of the namespace; no setting has either word in its name.
+    let links_a_service = |name: &str| name.split('_').any(|part| part == "SERVICE" || part == "PORT");
+    let unread = |name: &str| meant(name) && !name.starts_with(PREFIX) && !links_a_service(name);
+    let mut names: Vec<_> = names.filter(|name| unread(name)).collect();
     names.sort();
     let more = match names.len().saturating_sub(MAX_NAMED) {
         0 => String::new(),

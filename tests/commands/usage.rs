@@ -1,5 +1,7 @@
 //! What is said to those who ask or err: one line, the right code, no secret.
 
+use std::process::Stdio;
+
 use super::program::{command, on_a_terminal, run, run_with};
 
 #[tokio::test]
@@ -125,4 +127,22 @@ async fn run_on_a_terminal_is_for_people_and_says_first_what_it_is_about() {
     assert!(as_json.starts_with('{'), "{as_json}");
     let piped = run(&["run"], &settings).await;
     assert!(piped.code == 1 && piped.stderr.starts_with('{'), "{piped:?}");
+}
+
+/// With one underscore too few, what was to be paused would archive.
+#[tokio::test]
+async fn a_variable_that_is_no_setting_is_named_by_every_command() {
+    const MISSPELT: &str = "ARCHIVER_HUBSPOT__ACCOUNTS__0__PAUSED";
+    let cases: [(&[&str], i32, &str); 3] = [
+        (&["enqueue", "--dry-run", "-"], 0, "warning: these environment variables"),
+        (&["dead-letters", "list"], 1, "warning: these environment variables"),
+        (&["run"], 2, "\"level\":\"WARN\",\"message\":\"these environment variables"),
+    ];
+    for (arguments, code, words) in cases {
+        let mut command = command(arguments, &[("amqp.uri", "amqp://127.0.0.1:1"), ("amqp.connect_timeout", "100ms")]);
+        let output = command.env(MISSPELT, "true").stdin(Stdio::null()).output().await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(words) && said.contains(MISSPELT), "{arguments:?}: {said}");
+    }
 }
