@@ -75,8 +75,8 @@ impl AckWindow {
     /// `prefetch`: the most deliveries outstanding at a time.
     pub fn new(prefetch: u16) -> Self {
         Self {
-            chunk: u64::from(prefetch / 4).clamp(1, MAX_CHUNK),
-            most_waiting: usize::from(prefetch / 2),
+            chunk: chunk(prefetch),
+            most_waiting: most_waiting(prefetch),
             mark: 0,
             moved: None,
             above: VecDeque::new(),
@@ -84,6 +84,12 @@ impl AckWindow {
             stragglers: VecDeque::new(),
             frames: Vec::new(),
         }
+    }
+
+    /// The most deliveries outstanding at a time are so many from now on.
+    pub fn resize(&mut self, prefetch: u16) {
+        self.chunk = chunk(prefetch);
+        self.most_waiting = most_waiting(prefetch);
     }
 
     /// Records a settled delivery. `tag` counts from 1; one that was settled before changes nothing.
@@ -193,6 +199,14 @@ impl AckWindow {
             }
         }
     }
+}
+
+fn chunk(prefetch: u16) -> u64 {
+    u64::from(prefetch / 4).clamp(1, MAX_CHUNK)
+}
+
+fn most_waiting(prefetch: u16) -> usize {
+    usize::from(prefetch / 2)
 }
 
 #[cfg(test)]

@@ -37,6 +37,11 @@ enum Order {
         channel: Channel,
         prefetch: u16,
     },
+    /// The deliveries that may be outstanding have become more or fewer.
+    Resize {
+        generation: Generation,
+        prefetch: u16,
+    },
     Settle(Vec<Settlement>),
     Finish(oneshot::Sender<()>),
 }
@@ -69,6 +74,10 @@ impl Settler {
     pub(super) async fn begin(&self, generation: Generation, channel: Channel, prefetch: u16) {
         let _ = self.orders.send(Order::Begin { generation, channel, prefetch }).await;
     }
+
+    pub(super) async fn resize(&self, generation: Generation, prefetch: u16) {
+        let _ = self.orders.send(Order::Resize { generation, prefetch }).await;
+    }
 }
 
 struct Acknowledger {
@@ -97,6 +106,11 @@ impl Acknowledger {
             match order {
                 Some(Order::Begin { generation, channel, prefetch }) => {
                     self.current = Some(Subscription { generation, channel, window: AckWindow::new(prefetch) });
+                }
+                Some(Order::Resize { generation, prefetch }) => {
+                    if let Some(current) = self.current.as_mut().filter(|current| current.generation == generation) {
+                        current.window.resize(prefetch);
+                    }
                 }
                 Some(Order::Settle(settlements)) => {
                     self.settle(settlements);

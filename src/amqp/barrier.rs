@@ -7,11 +7,26 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+/// Proof that the broker has a message, without which nothing is acknowledged that it answers. Made here alone.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Published(());
+
+impl Published {
+    /// One proof for several messages; `None` where one of them has none, or where there is no message at all.
+    pub fn of_all(proofs: impl IntoIterator<Item = Option<Self>>) -> Option<Self> {
+        let mut proofs = proofs.into_iter().peekable();
+        proofs.peek()?;
+        proofs.all(|proof| proof.is_some()).then_some(Self(()))
+    }
+
+    pub(super) fn spend(self) {}
+}
+
 /// What became of one message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub enum Fate {
     /// In at least one queue, and will survive a restart of the broker.
-    Safe,
+    Safe(Published),
     /// No queue is bound to its route.
     Returned,
     /// The broker could not take it: a full queue, or a fault of the broker's own.
@@ -51,7 +66,7 @@ pub fn judge<'a>(
     let mut fates: Vec<Fate> = confirms
         .iter()
         .map(|confirm| match confirm {
-            Confirm::Ack => Fate::Safe,
+            Confirm::Ack => Fate::Safe(Published(())),
             Confirm::Nack => Fate::Refused,
         })
         .collect();
@@ -68,7 +83,7 @@ pub fn judge<'a>(
     }
     if matched.len() < returned.len() {
         // Something came back that we do not recognise: any of the messages may be the one.
-        fates.fill(Fate::Returned);
+        fates.fill_with(|| Fate::Returned);
     }
     fates
 }
@@ -76,6 +91,8 @@ pub fn judge<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SAFE: Fate = Fate::Safe(Published(()));
 
     fn identity(routing_key: &'static str, message_id: Option<&'static str>) -> Identity<'static> {
         Identity { routing_key: routing_key.into(), message_id: message_id.map(Cow::from) }
@@ -86,7 +103,7 @@ mod tests {
         let sent = [identity("results", Some("a")), identity("results", Some("b")), identity("results", Some("c"))];
         let fates =
             judge(&[Confirm::Ack, Confirm::Ack, Confirm::Nack], &HashSet::from([sent[1].clone()]), |i| sent[i].clone());
-        assert_eq!(fates, [Fate::Safe, Fate::Returned, Fate::Refused]);
+        assert_eq!(fates, [SAFE, Fate::Returned, Fate::Refused]);
     }
 
     #[test]
@@ -98,19 +115,26 @@ mod tests {
             identity("dead-letters", Some("a")),
         ];
         let fates = judge(&[Confirm::Ack; 4], &HashSet::from([sent[0].clone()]), |i| sent[i].clone());
-        assert_eq!(fates, [Fate::Returned, Fate::Returned, Fate::Safe, Fate::Safe]);
+        assert_eq!(fates, [Fate::Returned, Fate::Returned, SAFE, SAFE]);
     }
 
     #[test]
     fn an_unknown_return_condemns_the_batch() {
         let sent = [identity("results", Some("a")), identity("results", Some("b"))];
         let returned = HashSet::from([sent[0].clone(), identity("results", Some("z"))]);
-        assert_eq!(judge(&[Confirm::Ack; 2], &returned, |i| sent[i].clone()), [Fate::Returned; 2]);
+        assert_eq!(judge(&[Confirm::Ack; 2], &returned, |i| sent[i].clone()), [Fate::Returned, Fate::Returned]);
+    }
+
+    #[test]
+    fn several_messages_are_proven_together_or_not_at_all() {
+        assert_eq!(Published::of_all([Some(Published(())), Some(Published(()))]), Some(Published(())));
+        assert_eq!(Published::of_all([Some(Published(())), None]), None);
+        assert_eq!(Published::of_all([]), None, "an answer of no message proves nothing");
     }
 
     #[test]
     fn without_returns_nothing_is_compared() {
         let fates = judge(&[Confirm::Ack, Confirm::Nack], &HashSet::new(), |_| Identity::nobody());
-        assert_eq!(fates, [Fate::Safe, Fate::Refused]);
+        assert_eq!(fates, [SAFE, Fate::Refused]);
     }
 }

@@ -12,12 +12,12 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer};
 use tokio::time::{sleep, timeout};
 
+use super::barrier::Published;
 use super::connection::{
     ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, reply_code, reply_text,
 };
 use super::message::Properties;
 use super::pipeline::all_in_order;
-use super::publisher::Published;
 use crate::config::AmqpSettings;
 
 /// Messages in memory at most; those seen before are held by the broker alone.

@@ -14,6 +14,7 @@ use secrecy::ExposeSecret;
 use tokio::net::lookup_host;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::gate::Gate;
 use super::greeting::{FirstWords, Greeting};
 use super::transport::{self, LegibleWire, Wire};
 use crate::config::{AmqpSettings, Broker};
@@ -82,6 +83,8 @@ pub struct Dial {
     name: String,
     /// Listens to the broker's first words instead of connecting.
     first_words: Option<FirstWords>,
+    /// Of the connection that was made last.
+    gate: Arc<Gate>,
     tried_in_vain: TriedInVain,
 }
 
@@ -95,7 +98,17 @@ impl Dial {
     /// `purpose` shows in the broker's list of connections, beside the product's name.
     pub fn new(settings: &AmqpSettings, purpose: &str) -> Self {
         let name = format!("{} {purpose}", env!("CARGO_PKG_NAME"));
-        Self { settings: settings.clone(), name, first_words: None, tried_in_vain: TriedInVain::default() }
+        Self {
+            settings: settings.clone(),
+            name,
+            first_words: None,
+            tried_in_vain: TriedInVain::default(),
+            gate: Arc::default(),
+        }
+    }
+
+    pub(super) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     /// What the broker says of itself before anybody has signed in; the library keeps that to itself.
@@ -192,6 +205,7 @@ impl Dial {
     ) -> lapin::Result<Connection> {
         let (host, tls) = (target.broker.uri.host().to_owned(), tls_config(&target.broker));
         let properties = ConnectionProperties::default().with_connection_name(self.name.clone().into());
+        let gate = Arc::clone(&self.gate);
         Connection::connector(
             target.uri.clone(),
             transport::runtime(),
@@ -220,7 +234,7 @@ impl Dial {
                     first_words.hear(stream).await?;
                     return Err(io::Error::other("nothing more is wanted of this connection").into());
                 }
-                Ok(AsyncTcpStream::Plain(LegibleWire::new(stream)))
+                Ok(AsyncTcpStream::Plain(LegibleWire::new(stream, Arc::clone(&gate))))
             },
             properties,
         )

@@ -1,47 +1,37 @@
 //! Jobs in: a subscription that is made again, as a new generation, whenever it is lost.
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
-use lapin::message::Delivery;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::{FieldTable, ShortString};
-use lapin::{Channel, Consumer};
+use jiff::Timestamp;
+use lapin::Channel;
+use lapin::types::ShortString;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::acknowledge::Settler;
 use super::backoff::Backoff;
-use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT};
+use super::connection::CLOSE_TIMEOUT;
 use super::depths;
+use super::echo::Echo;
 use super::health::Health;
 use super::link::{Epoch, Link};
-use super::message::{Delivered, Properties};
+use super::message::Delivered;
 use super::prefetch::Prefetch;
-use super::receipt::{CurrentGeneration, Generation, Held, Receipt};
+use super::receipt::{CurrentGeneration, Generation, Held};
 use super::silence::{Look, Silence, Verdict};
+use super::subscription::{ConsumeFault, Inlet, Read, Rest, Subscription, Unseen, hand_back};
 use super::topology::{Topology, TopologyFault};
 
-/// Most deliveries in one event.
-const CHUNK: usize = 256;
-/// Bytes of deliveries read before memory is looked at.
-const CHUNK_BYTES: u64 = 1024 * 1024;
 /// Events waiting for the worker.
 const MAX_WAITING_EVENTS: usize = 16;
-/// Counted for each delivery beside its body: properties, bookkeeping.
-const DELIVERY_OVERHEAD_BYTES: u64 = 512;
 /// How often the life of the subscription is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How often a consumer that was cancelled for want of memory looks whether it may go on.
 const RELIEF_CHECK: Duration = Duration::from_millis(100);
-/// Longest wait for the rest of a cancelled consumer's deliveries.
-const REST_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a worker that has stopped taking in jobs for good looks whether those in hand can still be answered.
+const HALT_CHECK: Duration = Duration::from_secs(1);
 
 /// What comes in.
 #[derive(Debug)]
@@ -81,7 +71,10 @@ impl Intake {
     pub fn start(wiring: IntakeWiring) -> Self {
         let (sender, events) = mpsc::channel(MAX_WAITING_EVENTS);
         let drain = CancellationToken::new();
+        let topology = &wiring.topology;
+        let echo = Echo::new(topology.exchange().as_str(), topology.jobs_queue().as_str(), Timestamp::now());
         let subscriber = Subscriber {
+            echo: Arc::new(echo),
             wiring,
             events: sender,
             drain: drain.clone(),
@@ -106,6 +99,7 @@ impl Intake {
 }
 
 struct Subscriber {
+    echo: Arc<Echo>,
     wiring: IntakeWiring,
     events: mpsc::Sender<IntakeEvent>,
     drain: CancellationToken,
@@ -119,14 +113,8 @@ struct Subscriber {
 enum End {
     Drained,
     Lost(String),
-}
-
-/// What reading the stream came to.
-enum Read {
-    More,
-    /// The broker ended the consumer, as it does when the queue is deleted. The channel may live.
-    Cancelled,
-    Failed(String),
+    /// For good, though nobody asked for it.
+    Halted,
 }
 
 impl Subscriber {
@@ -139,11 +127,15 @@ impl Subscriber {
             let drain = self.drain.clone();
             let Some(subscribed) = drain.run_until_cancelled(self.subscribe(&channel, epoch)).await else { break };
             match subscribed {
-                Ok(consumer) => {
+                Ok(subscription) => {
                     backoff.reset();
-                    match self.live(&channel, consumer).await {
+                    match self.live(&channel, subscription).await {
                         End::Drained => break,
                         End::Lost(why) => self.lose(&channel, &why).await,
+                        End::Halted => {
+                            self.drain.cancelled().await;
+                            break;
+                        }
                     }
                 }
                 Err(fault) => self.fail(&channel, epoch, &fault, backoff.tries()).await,
@@ -155,38 +147,48 @@ impl Subscriber {
         self.wiring.health.consuming.set(false);
     }
 
-    async fn subscribe(&mut self, channel: &Channel, epoch: Epoch) -> Result<Consumer, SubscribeFault> {
+    async fn subscribe(&mut self, channel: &Channel, epoch: Epoch) -> Result<Subscription, SubscribeFault> {
         if self.topology_doubted || !self.wiring.link.has_ensured(epoch).await {
             match self.wiring.link.ensure(&self.wiring.topology).await {
                 Some(Ok(report)) => report.warnings.iter().for_each(|warning| tracing::debug!("{warning}")),
                 Some(Err(fault)) => return Err(SubscribeFault::Topology(fault)),
-                None => return Err(SubscribeFault::Silent),
+                None => return Err(SubscribeFault::Consume(ConsumeFault::Silent)),
             }
             self.topology_doubted = false;
         }
-        let subscribed = consume(channel, &self.wiring.queue, self.wiring.prefetch).await;
+        let subscribed = self.open(channel, Generation(self.generation.0 + 1)).await;
         self.topology_doubted = subscribed.is_err();
-        subscribed
+        subscribed.map_err(SubscribeFault::Consume)
     }
 
-    async fn live(&mut self, channel: &Channel, consumer: Consumer) -> End {
-        self.generation.0 += 1;
-        let generation = self.generation;
+    async fn open(&self, channel: &Channel, generation: Generation) -> Result<Subscription, ConsumeFault> {
+        let inlet = Inlet {
+            generation,
+            held: Arc::clone(&self.wiring.held),
+            gate: Arc::clone(self.wiring.link.gate()),
+            echo: Arc::clone(&self.echo),
+        };
+        Subscription::open(channel, &self.wiring.queue, self.wiring.prefetch.current(), inlet).await
+    }
+
+    async fn live(&mut self, channel: &Channel, subscription: Subscription) -> End {
+        let generation = subscription.generation();
+        self.generation = generation;
         self.wiring.settler.begin(generation, channel.clone(), self.wiring.prefetch.current()).await;
         self.wiring.current.set(generation);
         self.wiring.health.consuming_trouble.clear();
         self.wiring.health.consuming.set(true);
         tracing::info!(generation = generation.0, prefetch = self.wiring.prefetch.current(), "taking in jobs");
         if !self.tell(IntakeEvent::Began(generation)).await {
-            return self.withdraw(channel, consumer, VecDeque::new()).await;
+            return self.withdraw(subscription, Unseen::new()).await;
         }
-        self.pump(channel, consumer).await
+        self.pump(channel, subscription).await
     }
 
-    async fn pump(&mut self, channel: &Channel, mut consumer: Consumer) -> End {
+    async fn pump(&mut self, channel: &Channel, mut subscription: Subscription) -> End {
         self.silence.begin();
         let events = self.events.clone();
-        let mut ready = VecDeque::new();
+        let mut unseen = Unseen::new();
         let mut delivered = 0;
         let mut cancellations = Backoff::default();
         let mut looks = interval(LOOK_EVERY);
@@ -195,34 +197,38 @@ impl Subscriber {
         loop {
             tokio::select! {
                 biased;
-                () = self.drain.cancelled() => return self.withdraw(channel, consumer, ready).await,
-                place = events.reserve(), if !ready.is_empty() => match (place, ready.pop_front()) {
+                () = self.drain.cancelled() => return self.withdraw(subscription, unseen).await,
+                place = events.reserve(), if !unseen.is_empty() => match (place, unseen.pop_front()) {
                     (Ok(place), Some(jobs)) => place.send(IntakeEvent::Jobs(jobs)),
                     // Nobody takes jobs any more.
                     (Err(_), rest) => {
-                        ready.extend(rest);
-                        return self.withdraw(channel, consumer, ready).await;
+                        unseen.extend(rest);
+                        return self.withdraw(subscription, unseen).await;
                     }
                     (Ok(_), None) => {}
                 },
-                read = read(&mut consumer, self.generation, &self.wiring.held, &mut ready) => match read {
-                    Read::More => {
-                        delivered += 1;
+                read = subscription.read(&mut unseen) => match read {
+                    Read::More { jobs, bytes } => {
+                        delivered += jobs;
                         cancellations.reset();
-                        if self.wiring.prefetch.is_overfull(self.wiring.held.bytes()) {
-                            let rest = std::mem::take(&mut ready);
-                            consumer = match self.relieve(channel, consumer, rest).await {
-                                Ok(consumer) => consumer,
-                                Err(end) => return end,
-                            };
-                        }
-                    }
-                    Read::Cancelled => {
-                        consumer = match self.resubscribe(channel, &mut cancellations, &mut ready).await {
-                            Ok(consumer) => consumer,
+                        self.wiring.prefetch.saw(jobs, bytes);
+                        let fitted = if self.wiring.prefetch.is_overfull(self.wiring.held.bytes()) {
+                            self.relieve(channel, subscription, std::mem::take(&mut unseen)).await
+                        } else {
+                            self.widen(subscription, &mut unseen).await
+                        };
+                        subscription = match fitted {
+                            Ok(subscription) => subscription,
                             Err(end) => return end,
                         };
                     }
+                    Read::Cancelled => {
+                        subscription = match self.resubscribe(channel, subscription, &mut cancellations, &mut unseen).await {
+                            Ok(subscription) => subscription,
+                            Err(end) => return end,
+                        };
+                    }
+                    Read::Echo(why) => return self.halt(channel, subscription, unseen, &why).await,
                     Read::Failed(why) => return End::Lost(why),
                 },
                 _ = looks.tick() => {
@@ -230,8 +236,8 @@ impl Subscriber {
                         Verdict::Alive => {}
                         Verdict::NeverHeard => {
                             tracing::debug!("no job has come yet although some are ready; subscribing again");
-                            consumer = match self.renew(channel, consumer, &mut ready).await {
-                                Ok(consumer) => consumer,
+                            subscription = match self.renew(channel, subscription, &mut unseen).await {
+                                Ok(subscription) => subscription,
                                 Err(end) => return end,
                             };
                         }
@@ -239,8 +245,8 @@ impl Subscriber {
                             return End::Lost("subscribed, but nothing came although jobs are ready".to_owned());
                         }
                     }
-                    consumer = match self.raise_prefetch(channel, consumer, &mut ready).await {
-                        Ok(consumer) => consumer,
+                    subscription = match self.widen(subscription, &mut unseen).await {
+                        Ok(subscription) => subscription,
                         Err(end) => return end,
                     };
                 }
@@ -254,31 +260,45 @@ impl Subscriber {
     }
 
     /// Stops for good: hands back all that the worker has not seen.
-    async fn withdraw(&self, channel: &Channel, consumer: Consumer, ready: VecDeque<Vec<Delivered>>) -> End {
+    async fn withdraw(&self, subscription: Subscription, unseen: Unseen) -> End {
         self.wiring.health.consuming.set(false);
-        match self.cancel(channel, consumer, ready).await {
-            Ok(()) => End::Drained,
-            // The broker delivers again what we could not hand back.
-            Err(why) => {
-                tracing::warn!("stopped taking in jobs, not by the book: {why}");
-                End::Drained
+        // The broker delivers again what we could not hand back.
+        if let Err(why) = self.give_back(subscription, unseen).await {
+            tracing::warn!("stopped taking in jobs, not by the book: {why}");
+        }
+        End::Drained
+    }
+
+    /// Takes in nothing more until a person has mended what is wrong and starts the worker again. What is in hand is
+    /// answered meanwhile.
+    async fn halt(&mut self, channel: &Channel, subscription: Subscription, unseen: Unseen, why: &str) -> End {
+        tracing::error!("no more jobs are taken in: {why}");
+        self.withdraw(subscription, unseen).await;
+        let stopped = format!("the worker has stopped taking in jobs: {why}");
+        self.wiring.health.consuming_trouble.set(&stopped);
+        while channel.status().connected() {
+            if self.drain.run_until_cancelled(sleep(HALT_CHECK)).await.is_none() {
+                return End::Drained;
             }
         }
+        self.lose(channel, "the channel was lost").await;
+        self.wiring.health.consuming_trouble.set(&stopped);
+        End::Halted
     }
 
     /// Too much in memory: stops, lets the worker settle half of it, then goes on with fewer jobs at a time.
     async fn relieve(
         &mut self,
         channel: &Channel,
-        consumer: Consumer,
-        ready: VecDeque<Vec<Delivered>>,
-    ) -> Result<Consumer, End> {
+        subscription: Subscription,
+        unseen: Unseen,
+    ) -> Result<Subscription, End> {
         let (jobs, bytes) = (self.wiring.held.jobs(), self.wiring.held.bytes());
         self.wiring.prefetch.lower(jobs, bytes);
         let prefetch = self.wiring.prefetch.current();
         tracing::warn!(jobs, bytes, prefetch, "the jobs in hand fill amqp.max_held_bytes; taking in fewer at a time");
         self.wiring.health.overfull.set(true);
-        self.cancel(channel, consumer, ready).await.map_err(End::Lost)?;
+        self.give_back(subscription, unseen).await.map_err(End::Lost)?;
         if !self.tell(IntakeEvent::Overfull).await {
             return Err(End::Drained);
         }
@@ -291,38 +311,29 @@ impl Subscriber {
             }
         }
         self.wiring.health.overfull.set(false);
-        self.consume_again(channel).await
+        self.begin_again(channel).await
     }
 
-    /// A prefetch holds for a consumer's whole life, so a larger one needs a new consumer. Same channel, same generation.
-    async fn raise_prefetch(
-        &mut self,
-        channel: &Channel,
-        consumer: Consumer,
-        ready: &mut VecDeque<Vec<Delivered>>,
-    ) -> Result<Consumer, End> {
-        let mut prefetch = self.wiring.prefetch;
-        if !prefetch.raise(self.wiring.held.jobs(), self.wiring.held.bytes()) {
-            return Ok(consumer);
+    /// Asks for more at a time where the jobs that came in are small. Same channel, same generation.
+    async fn widen(&mut self, mut subscription: Subscription, unseen: &mut Unseen) -> Result<Subscription, End> {
+        let held = &self.wiring.held;
+        if let Some(more) = self.wiring.prefetch.raise(held.jobs(), held.bytes()) {
+            subscription.widen(more, unseen).await.map_err(|fault| End::Lost(fault.to_string()))?;
+            self.wiring.settler.resize(self.generation, self.wiring.prefetch.current()).await;
         }
-        self.wiring.prefetch = prefetch;
-        self.renew(channel, consumer, ready).await
+        Ok(subscription)
     }
 
-    /// A new consumer in place of this one, of which nothing is lost. Same channel, same generation.
+    /// A new consumer in place of those there are, of which nothing is lost. Same channel, same generation.
     async fn renew(
         &self,
         channel: &Channel,
-        mut consumer: Consumer,
-        ready: &mut VecDeque<Vec<Delivered>>,
-    ) -> Result<Consumer, End> {
-        cancel(channel, &consumer).await.map_err(End::Lost)?;
-        let (generation, held) = (self.generation, &self.wiring.held);
-        let rest = async { while let Read::More = read(&mut consumer, generation, held, ready).await {} };
-        timeout(REST_TIMEOUT, rest)
-            .await
-            .map_err(|_elapsed| End::Lost("a cancelled consumer did not end".to_owned()))?;
-        self.consume_again(channel).await
+        mut subscription: Subscription,
+        unseen: &mut Unseen,
+    ) -> Result<Subscription, End> {
+        subscription.cancel(unseen, Rest::Keep).await.map_err(End::Lost)?;
+        drop(subscription);
+        self.begin_again(channel).await
     }
 
     /// A deleted queue takes its messages with it: those in hand are delivered to nobody again, and are answered as long
@@ -333,17 +344,19 @@ impl Subscriber {
     async fn resubscribe(
         &mut self,
         channel: &Channel,
+        mut subscription: Subscription,
         backoff: &mut Backoff,
-        ready: &mut VecDeque<Vec<Delivered>>,
-    ) -> Result<Consumer, End> {
+        unseen: &mut Unseen,
+    ) -> Result<Subscription, End> {
         let health = Arc::clone(&self.wiring.health);
         health.consuming.set(false);
         health.consuming_trouble.set("the broker cancelled the consumer, as it does when the queue is deleted");
         tracing::warn!(generation = self.generation.0, "the broker cancelled the consumer; subscribing again");
+        subscription.cancel(unseen, Rest::Keep).await.map_err(End::Lost)?;
+        drop(subscription);
         loop {
             if self.drain.run_until_cancelled(sleep(backoff.next_wait())).await.is_none() {
-                let unseen = ready.drain(..).flatten().map(|job| job.receipt.hand_back()).collect();
-                self.wiring.settler.settle(unseen).await;
+                hand_back(unseen, &self.wiring.settler).await;
                 return Err(End::Drained);
             }
             if !channel.status().connected() {
@@ -356,41 +369,22 @@ impl Subscriber {
                 None => return Err(End::Lost("the connection was lost".to_owned())),
             }
         }
-        let consumer = self.consume_again(channel).await?;
+        let subscription = self.begin_again(channel).await?;
         health.resubscriptions.add(1);
         health.consuming_trouble.clear();
         health.consuming.set(true);
-        Ok(consumer)
+        Ok(subscription)
     }
 
-    async fn consume_again(&self, channel: &Channel) -> Result<Consumer, End> {
-        let consumer = consume(channel, &self.wiring.queue, self.wiring.prefetch).await;
-        consumer.map_err(|fault| End::Lost(fault.to_string()))
+    async fn begin_again(&self, channel: &Channel) -> Result<Subscription, End> {
+        self.wiring.settler.resize(self.generation, self.wiring.prefetch.current()).await;
+        self.open(channel, self.generation).await.map_err(|fault| End::Lost(fault.to_string()))
     }
 
-    /// Cancels the consumer and hands back what nobody has seen: `ready`, and the rest of the stream as it comes.
-    async fn cancel(
-        &self,
-        channel: &Channel,
-        mut consumer: Consumer,
-        ready: VecDeque<Vec<Delivered>>,
-    ) -> Result<(), String> {
-        cancel(channel, &consumer).await?;
-        let rest = async {
-            let (mut unseen, mut ended) = (ready, false);
-            loop {
-                let all = unseen.drain(..).flatten();
-                self.wiring.settler.settle(all.map(|job| job.receipt.hand_back()).collect()).await;
-                if ended {
-                    return;
-                }
-                ended = match read(&mut consumer, self.generation, &self.wiring.held, &mut unseen).await {
-                    Read::More => false,
-                    Read::Cancelled | Read::Failed(_) => true,
-                };
-            }
-        };
-        timeout(REST_TIMEOUT, rest).await.map_err(|_elapsed| "a cancelled consumer did not end".to_owned())
+    /// Cancels the subscription and hands back what nobody has seen: `unseen`, and the rest as it comes.
+    async fn give_back(&self, mut subscription: Subscription, mut unseen: Unseen) -> Result<(), String> {
+        hand_back(&mut unseen, &self.wiring.settler).await;
+        subscription.cancel(&mut unseen, Rest::HandBack(&self.wiring.settler)).await
     }
 
     async fn lose(&mut self, channel: &Channel, why: &str) {
@@ -414,8 +408,8 @@ impl Subscriber {
         }
         let _ = timeout(CLOSE_TIMEOUT, channel.close(200, "OK".into())).await;
         match fault {
-            SubscribeFault::Silent => self.wiring.link.break_off(epoch).await,
-            SubscribeFault::Broker(_) | SubscribeFault::Topology(_) => {}
+            SubscribeFault::Consume(ConsumeFault::Silent) => self.wiring.link.break_off(epoch).await,
+            SubscribeFault::Consume(ConsumeFault::Broker(_)) | SubscribeFault::Topology(_) => {}
         }
     }
 
@@ -427,82 +421,8 @@ impl Subscriber {
 
 #[derive(Debug, thiserror::Error)]
 enum SubscribeFault {
-    #[error("the broker refuses the subscription: {0}")]
-    Broker(lapin::Error),
+    #[error("{0}")]
+    Consume(ConsumeFault),
     #[error("{0}")]
     Topology(TopologyFault),
-    #[error("the broker does not answer")]
-    Silent,
-}
-
-/// The prefetch must be set first: the library buffers without limit what the broker sends.
-async fn consume(channel: &Channel, queue: &ShortString, prefetch: Prefetch) -> Result<Consumer, SubscribeFault> {
-    let work = async {
-        channel.basic_qos(prefetch.current(), BasicQosOptions { global: false }).await?;
-        channel.basic_consume(queue.clone(), "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
-    };
-    match timeout(CALL_TIMEOUT, work).await {
-        Ok(consumer) => consumer.map_err(SubscribeFault::Broker),
-        Err(_elapsed) => Err(SubscribeFault::Silent),
-    }
-}
-
-async fn cancel(channel: &Channel, consumer: &Consumer) -> Result<(), String> {
-    match timeout(CALL_TIMEOUT, channel.basic_cancel(consumer.tag(), BasicCancelOptions::default())).await {
-        Ok(cancelled) => cancelled.map_err(|error| error.to_string()),
-        Err(_elapsed) => Err("the broker does not answer".to_owned()),
-    }
-}
-
-/// Waits for deliveries and takes all that are there, up to a chunk, also when the stream ends behind them. Cancel-safe:
-/// what was read is in `ready`.
-async fn read(
-    consumer: &mut Consumer,
-    generation: Generation,
-    held: &Arc<Held>,
-    ready: &mut VecDeque<Vec<Delivered>>,
-) -> Read {
-    poll_fn(|context| poll_chunk(consumer, context, generation, held, ready)).await
-}
-
-fn poll_chunk(
-    consumer: &mut Consumer,
-    context: &mut Context<'_>,
-    generation: Generation,
-    held: &Arc<Held>,
-    ready: &mut VecDeque<Vec<Delivered>>,
-) -> Poll<Read> {
-    let (mut taken, mut bytes) = (0, 0);
-    while taken < CHUNK && bytes < CHUNK_BYTES {
-        match Pin::new(&mut *consumer).poll_next(context) {
-            Poll::Ready(Some(Ok(delivery))) => {
-                taken += 1;
-                bytes += delivery.data.len() as u64;
-                push(ready, delivered(delivery, generation, held));
-            }
-            // The stream says nothing more after either, and must not be polled again.
-            Poll::Ready(Some(Err(error))) => return Poll::Ready(Read::Failed(error.to_string())),
-            Poll::Ready(None) => return Poll::Ready(Read::Cancelled),
-            Poll::Pending if taken == 0 => return Poll::Pending,
-            Poll::Pending => break,
-        }
-    }
-    Poll::Ready(Read::More)
-}
-
-fn push(ready: &mut VecDeque<Vec<Delivered>>, job: Delivered) {
-    match ready.back_mut() {
-        Some(chunk) if chunk.len() < CHUNK => chunk.push(job),
-        Some(_) | None => ready.push_back(vec![job]),
-    }
-}
-
-fn delivered(delivery: Delivery, generation: Generation, held: &Arc<Held>) -> Delivered {
-    let bytes = delivery.data.len() as u64 + DELIVERY_OVERHEAD_BYTES;
-    Delivered {
-        body: delivery.data,
-        properties: Properties::new(delivery.properties),
-        redelivered: delivery.redelivered,
-        receipt: Receipt::new(generation, delivery.delivery_tag, bytes, held),
-    }
 }

@@ -3,7 +3,7 @@
 //! Two tasks on one channel would get each other's confirms. While one lane waits for the confirms of its batch, the
 //! others publish.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,13 +16,19 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::acknowledge::Settler;
 use super::backoff::{self, Backoff};
-use super::barrier::{Confirm, Fate, Identity, judge};
+use super::barrier::{Confirm, Fate, Identity, Published, judge};
+use super::blocked::{Blocked, Unpublished};
+use super::complaints::Said;
 use super::connection::CALL_TIMEOUT;
+use super::health::Health;
 use super::link::{Epoch, Link};
 use super::message::{Answer, Outgoing};
 use super::pipeline::all_in_order;
-use super::publisher::{Reports, Wiring};
+use super::receipt::{CurrentGeneration, Generation};
+use super::reports::Reports;
+use super::route::Route;
 use super::topology::Topology;
 
 /// Messages published before their confirms are awaited.
@@ -36,15 +42,18 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
 const BLOCKED_CHECK: Duration = Duration::from_millis(500);
 /// How often an idle lane looks whether its channel still lives.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
-/// Shortest wait before a message that came back is tried again: someone has to create a queue or a binding.
-const RETURNED_DELAY: Duration = Duration::from_secs(1);
+/// After so long without success a channel is made anew: one that is open does not always see that a queue has room again
+/// because its policy was changed.
+const CHANNEL_FOR_TROUBLE: Duration = Duration::from_secs(60);
 
-/// Proof that the broker has everything that answers a delivery. Only a lane makes it, after the barrier.
-#[derive(Debug)]
-pub struct Published(());
-
-impl Published {
-    pub(super) fn spend(self) {}
+/// What the lanes need in common.
+#[derive(Clone, Debug)]
+pub struct Wiring {
+    pub link: Arc<Link>,
+    pub topology: Arc<Topology>,
+    pub settler: Settler,
+    pub current: CurrentGeneration,
+    pub health: Arc<Health>,
 }
 
 pub(super) struct Lane {
@@ -53,20 +62,24 @@ pub(super) struct Lane {
     reports: Arc<Reports>,
     backoff: Backoff,
     fresh: VecDeque<Pending>,
-    /// Tried in vain, by the time of the next try and a running number.
+    /// Those whose queue takes nothing just now.
+    blocked: Blocked<Pending>,
+    /// Those that cost a channel when they were alone, by the time of the next try and a running number.
     later: BTreeMap<(Instant, u64), Pending>,
     sequence: u64,
     /// Messages a batch; fewer after a batch that cost the channel, to find the message that does it.
     batch_limit: usize,
     /// This lane has complained and not yet published since.
     in_trouble: bool,
+    /// Whose deliveries could be settled when last looked.
+    generation: Option<Generation>,
 }
 
 /// An answer on its way.
 struct Pending {
     answer: Answer,
-    /// For each message of the answer: whether it need not be published again.
-    safe: SmallVec<[bool; 2]>,
+    /// For each message of the answer: the proof that it need not be published again.
+    proofs: SmallVec<[Option<Published>; 2]>,
     tries: u32,
     /// It was alone in a batch that cost the channel, so it goes alone again.
     suspect: bool,
@@ -74,9 +87,10 @@ struct Pending {
 
 impl Lane {
     pub(super) fn new(inbox: mpsc::UnboundedReceiver<Vec<Answer>>, wiring: Wiring, reports: Arc<Reports>) -> Self {
-        let (fresh, later, backoff) = (VecDeque::new(), BTreeMap::new(), Backoff::default());
-        let (sequence, batch_limit, in_trouble) = (0, MAX_BATCH, false);
-        Self { inbox, wiring, reports, backoff, fresh, later, sequence, batch_limit, in_trouble }
+        let (fresh, blocked, later, backoff) =
+            (VecDeque::new(), Blocked::default(), BTreeMap::new(), Backoff::default());
+        let (sequence, batch_limit, in_trouble, generation) = (0, MAX_BATCH, false, None);
+        Self { inbox, wiring, reports, backoff, fresh, blocked, later, sequence, batch_limit, in_trouble, generation }
     }
 
     /// Ends when the inbox is closed and all of it is published or stale, or when the link is given up.
@@ -102,14 +116,20 @@ impl Lane {
             if let Ok(opened) = timeout(IDLE_CHECK, &mut opening).await {
                 return opened;
             }
-            if self.purge() && self.fresh.is_empty() && self.later.is_empty() {
+            if self.purge() && self.fresh.is_empty() {
                 return None;
             }
         }
     }
 
     async fn work(&mut self, channel: &Channel, epoch: Epoch) -> Left {
+        let opened = Instant::now();
         loop {
+            if self.needs_another_channel(opened) {
+                // An error means that it was lost already.
+                let _ = timeout(CALL_TIMEOUT, channel.close(200, "OK".into())).await;
+                return Left::Channel;
+            }
             let batch = match self.next_batch(channel).await {
                 Next::Batch(batch) => batch,
                 Next::Closed => return Left::Nothing,
@@ -123,7 +143,7 @@ impl Lane {
                 Ok(fates) => {
                     self.backoff.reset();
                     self.batch_limit = (self.batch_limit * 2).min(MAX_BATCH);
-                    self.conclude(batch, &fates).await;
+                    self.conclude(batch, fates).await;
                 }
                 Err(fault) => {
                     self.recover(batch, &fault, epoch).await;
@@ -141,7 +161,7 @@ impl Lane {
         tracing::warn!(answers = batch.len(), "publishing again, under the same ids: {fault}");
         self.batch_limit = (self.batch_limit / 4).max(1);
         match (batch.pop(), batch.is_empty()) {
-            (Some(alone), true) => self.try_later(Pending { suspect: true, ..alone }, Fate::Refused),
+            (Some(alone), true) => self.try_later(Pending { suspect: true, ..alone }),
             (last, _) => self.put_back(batch.into_iter().chain(last)),
         }
         match fault {
@@ -156,7 +176,7 @@ impl Lane {
             if !self.fresh.is_empty() {
                 return Next::Batch(self.take_batch());
             }
-            if self.later.is_empty() {
+            if self.later.is_empty() && self.blocked.is_empty() {
                 self.calm_down();
                 if closed {
                     return Next::Closed;
@@ -165,10 +185,11 @@ impl Lane {
             if !channel.status().connected() {
                 return Next::ChannelLost;
             }
-            let next_try = self.later.first_key_value().map(|((at, _), _)| *at);
+            let next_try = self.later.first_key_value().map(|((at, _), _)| *at).into_iter();
+            let next_try = next_try.chain(self.blocked.next_due()).min();
             let check = Instant::now() + IDLE_CHECK;
             tokio::select! {
-                list = self.inbox.recv(), if !closed => self.fresh.extend(list.into_iter().flatten().map(Pending::new)),
+                list = self.inbox.recv(), if !closed => self.accept(list.into_iter().flatten()),
                 () = sleep_until(next_try.map_or(check, |at| at.min(check))) => {}
             }
         }
@@ -182,14 +203,37 @@ impl Lane {
         {
             self.fresh.push_back(due.remove());
         }
+        let current = self.wiring.current.get();
+        if std::mem::replace(&mut self.generation, current) != current {
+            // Most of what waits has become stale, and must not be held on to until its queue has room.
+            let all = self.blocked.take_all().collect();
+            let live = self.without_stale(all);
+            self.fresh.extend(live);
+        }
+        let due = self.blocked.due(now);
+        self.fresh.extend(due);
         while self.fresh.len() < MAX_BATCH {
             match self.inbox.try_recv() {
-                Ok(list) => self.fresh.extend(list.into_iter().map(Pending::new)),
+                Ok(list) => self.accept(list),
                 Err(TryRecvError::Empty) => return false,
                 Err(TryRecvError::Disconnected) => return true,
             }
         }
         false
+    }
+
+    fn accept(&mut self, answers: impl IntoIterator<Item = Answer>) {
+        for pending in answers.into_iter().map(Pending::new) {
+            match pending.route().filter(|route| self.blocked.holds(*route)) {
+                Some(route) => self.blocked.join(route, pending),
+                None => self.fresh.push_back(pending),
+            }
+        }
+    }
+
+    fn needs_another_channel(&self, opened: Instant) -> bool {
+        let since = self.blocked.since();
+        since.is_some_and(|since| since.elapsed() >= CHANNEL_FOR_TROUBLE) && opened.elapsed() >= CHANNEL_FOR_TROUBLE
     }
 
     fn take_batch(&mut self) -> Vec<Pending> {
@@ -215,8 +259,8 @@ impl Lane {
     fn purge(&mut self) -> bool {
         loop {
             let closed = self.absorb();
-            let waiting = self.fresh.len() + self.later.len();
-            let later = std::mem::take(&mut self.later).into_values();
+            let waiting = self.fresh.len() + self.later.len() + self.blocked.len();
+            let later = std::mem::take(&mut self.later).into_values().chain(self.blocked.take_all());
             let all = std::mem::take(&mut self.fresh).into_iter().chain(later).collect();
             self.fresh = self.without_stale(all).into();
             if closed || self.fresh.len() == waiting {
@@ -263,44 +307,76 @@ impl Lane {
         }
     }
 
-    async fn conclude(&mut self, batch: Vec<Pending>, fates: &[Fate]) {
-        let count = |wanted: Fate| fates.iter().filter(|fate| **fate == wanted).count();
-        let (returned, refused) = (count(Fate::Returned), count(Fate::Refused));
+    async fn conclude(&mut self, batch: Vec<Pending>, fates: Vec<Fate>) {
+        let returned = fates.iter().filter(|fate| matches!(fate, Fate::Returned)).count();
+        let refused = fates.iter().filter(|fate| matches!(fate, Fate::Refused)).count();
         let health = &self.wiring.health;
         health.published.add(fates.len() - returned - refused);
         health.returned.add(returned);
         health.refused.add(refused);
         health.publishing_stalled.set(returned + refused == fates.len());
 
-        let mut fates = fates.iter().copied();
+        let mut fates = fates.into_iter();
         let (mut published, mut acks) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-        let mut unpublished = Vec::new();
+        let mut unpublished: HashMap<Route, (Unpublished, Vec<Pending>)> = HashMap::new();
+        let mut taken = HashSet::new();
         for mut pending in batch {
+            let route = pending.route();
             match pending.learn(&mut fates) {
-                Fate::Safe => {
-                    acks.extend(pending.answer.receipt.take().map(|receipt| receipt.ack(Published(()))));
+                Learned::Published(proof) => {
+                    taken.extend(route);
+                    acks.extend(pending.answer.receipt.take().map(|receipt| receipt.ack(proof)));
                     published.push(pending.answer);
                 }
-                fate @ (Fate::Returned | Fate::Refused) => unpublished.push((pending, fate)),
+                Learned::Unpublished(why) => {
+                    // An answer of which something is unpublished has a route.
+                    let route = pending.route().unwrap_or(Route::Results);
+                    unpublished.entry(route).or_insert_with(|| (why, Vec::new())).1.push(pending);
+                }
             }
         }
         self.wiring.settler.settle(acks).await;
         if !published.is_empty() {
             self.reports.published(published);
         }
-        if returned + refused == 0 {
-            if self.later.is_empty() {
-                self.calm_down();
-            }
-            return;
+        let now = Instant::now();
+        for route in taken.into_iter().filter(|route| !unpublished.contains_key(route)) {
+            self.note_taken(route, now);
         }
-        self.complain_of(&unpublished, returned, refused);
-        for (pending, fate) in unpublished {
-            self.try_later(pending, fate);
+        for (route, (why, answers)) in unpublished {
+            self.block(route, why, answers, now);
+        }
+        if self.later.is_empty() && self.blocked.is_empty() {
+            self.calm_down();
         }
         if returned > 0 {
             self.mend_topology().await;
         }
+    }
+
+    fn note_taken(&mut self, route: Route, now: Instant) {
+        self.blocked.taken(route, now);
+        if !self.blocked.holds(route)
+            && let Some(Said { in_vain, lasting }) = self.reports.complaints.mended(route, now)
+        {
+            let (key, seconds) = (self.wiring.topology.key(route), lasting.as_secs());
+            tracing::info!(key = key.as_str(), in_vain, seconds, "published again");
+        }
+    }
+
+    /// All that goes where these could not go waits with them.
+    fn block(&mut self, route: Route, why: Unpublished, mut answers: Vec<Pending>, now: Instant) {
+        let failed = answers.len();
+        for pending in std::mem::take(&mut self.fresh) {
+            if pending.route() == Some(route) { answers.push(pending) } else { self.fresh.push_back(pending) }
+        }
+        self.blocked.refused(route, answers, why, now);
+        let sentence = self.sentence(route, why);
+        if let Some(Said { in_vain, lasting }) = self.reports.complaints.failed(route, failed, now) {
+            let (waiting, seconds) = (self.blocked.len(), lasting.as_secs());
+            tracing::warn!(waiting, in_vain, seconds, "not published, trying again: {sentence}");
+        }
+        self.complain(sentence);
     }
 
     fn complain(&mut self, sentence: impl ToString) {
@@ -315,31 +391,22 @@ impl Lane {
         }
     }
 
-    fn complain_of(&mut self, unpublished: &[(Pending, Fate)], returned: usize, refused: usize) {
-        let first = unpublished.iter().flat_map(|(pending, _)| pending.unsafe_messages()).next();
-        let key = first.map(|message| self.wiring.topology.key(message.route)).unwrap_or_default();
-        let exchange = self.wiring.topology.exchange();
-        let sentence = if returned > 0 {
-            format!(
+    fn sentence(&self, route: Route, why: Unpublished) -> String {
+        let (exchange, key) = (self.wiring.topology.exchange(), self.wiring.topology.key(route));
+        match why {
+            Unpublished::Returned => format!(
                 "no queue is bound to exchange {:?} with key {:?}; create the queue or its binding",
                 exchange.as_str(),
                 key.as_str()
-            )
-        } else {
-            format!("the broker refuses messages with key {:?}: their queue is full or at fault", key.as_str())
-        };
-        self.complain(&sentence);
-        if unpublished.iter().any(|(pending, _)| pending.tries.is_power_of_two()) {
-            tracing::warn!(returned, refused, "not published, trying again: {sentence}");
+            ),
+            Unpublished::Refused => {
+                format!("the broker refuses messages with key {:?}: their queue is full or at fault", key.as_str())
+            }
         }
     }
 
-    fn try_later(&mut self, mut pending: Pending, fate: Fate) {
+    fn try_later(&mut self, mut pending: Pending) {
         let wait = backoff::wait(pending.tries, fastrand::f64());
-        let wait = match fate {
-            Fate::Returned => wait.max(RETURNED_DELAY),
-            Fate::Refused | Fate::Safe => wait,
-        };
         pending.tries = pending.tries.saturating_add(1);
         self.sequence += 1;
         self.later.insert((Instant::now() + wait, self.sequence), pending);
@@ -363,27 +430,41 @@ impl Lane {
     }
 }
 
+/// What became of an answer.
+enum Learned {
+    Published(Published),
+    Unpublished(Unpublished),
+}
+
 impl Pending {
     fn new(answer: Answer) -> Self {
-        let safe = SmallVec::from_elem(false, answer.messages().len());
-        Self { answer, safe, tries: 1, suspect: false }
+        let proofs = answer.messages().iter().map(|_| None).collect();
+        Self { answer, proofs, tries: 1, suspect: false }
     }
 
     fn unsafe_messages(&self) -> impl Iterator<Item = &Outgoing> {
-        self.answer.messages().iter().zip(&self.safe).filter(|(_, safe)| !**safe).map(|(message, _)| message)
+        self.answer.messages().iter().zip(&self.proofs).filter(|(_, proof)| proof.is_none()).map(|(message, _)| message)
+    }
+
+    /// Where its first message goes that is not published.
+    fn route(&self) -> Option<Route> {
+        self.unsafe_messages().next().map(|message| message.route)
     }
 
     /// Takes the fates of its unsafe messages; the worst of them is the answer's.
-    fn learn(&mut self, fates: &mut impl Iterator<Item = Fate>) -> Fate {
-        let mut worst = Fate::Safe;
-        for safe in self.safe.iter_mut().filter(|safe| !**safe) {
+    fn learn(&mut self, fates: &mut impl Iterator<Item = Fate>) -> Learned {
+        let mut why = Unpublished::Refused;
+        for proof in self.proofs.iter_mut().filter(|proof| proof.is_none()) {
             match fates.next() {
-                Some(Fate::Safe) => *safe = true,
-                Some(fate @ (Fate::Returned | Fate::Refused)) => worst = fate,
-                None => worst = Fate::Refused,
+                Some(Fate::Safe(published)) => *proof = Some(published),
+                Some(Fate::Returned) => why = Unpublished::Returned,
+                Some(Fate::Refused) | None => {}
             }
         }
-        worst
+        if self.proofs.iter().any(Option::is_none) {
+            return Learned::Unpublished(why);
+        }
+        Published::of_all(self.proofs.drain(..)).map_or(Learned::Unpublished(why), Learned::Published)
     }
 }
 
@@ -447,8 +528,8 @@ pub(super) async fn publish_once(
     Ok(fates
         .into_iter()
         .map(|fate| match fate {
-            Fate::Safe => Ok(Published(())),
-            Fate::Returned | Fate::Refused => Err(fate),
+            Fate::Safe(proof) => Ok(proof),
+            fate @ (Fate::Returned | Fate::Refused) => Err(fate),
         })
         .collect())
 }
@@ -487,19 +568,20 @@ enum PublishFault {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::amqp::acknowledge::Settler;
-    use crate::amqp::health::Health;
-    use crate::amqp::receipt::{Generation, Held, Receipt};
+    use crate::amqp::receipt::{Held, Receipt};
 
     #[tokio::test]
     async fn an_acknowledgement_that_comes_too_late_is_not_taken_for_made() {
         let (health, held) = (Arc::new(Health::default()), Arc::new(Held::default()));
         let settler = Settler::start(&health);
         let delivery = |tag| Receipt::new(Generation(1), tag, 1, &held);
+        let fates = judge(&[Confirm::Ack], &HashSet::new(), |_| Identity::nobody());
+        let [Fate::Safe(proof)] = <[Fate; 1]>::try_from(fates).unwrap() else { panic!("not published") };
         // The subscription that delivered them is gone.
-        settler.settle(vec![delivery(1).ack(Published(())), delivery(2).hand_back()]).await;
+        settler.settle(vec![delivery(1).ack(proof), delivery(2).hand_back()]).await;
         settler.finish().await;
         let told = (health.acknowledged.get(), health.handed_back.get(), health.settled_too_late.get());
         assert_eq!(told, (0, 0, 2));

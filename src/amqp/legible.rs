@@ -21,6 +21,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 const FRAME_HEADER_BYTES: usize = 7;
 const METHOD_FRAME: u8 = 1;
 const HEADER_FRAME: u8 = 2;
+const BODY_FRAME: u8 = 3;
 
 /// Class and method of what brings a message.
 const DELIVER: [u8; 4] = [0, 60, 0, 60];
@@ -38,6 +39,11 @@ pub(super) struct Legible {
     filled: usize,
     /// Bytes still to come of a frame that is handed on unread.
     passing: usize,
+    /// Bytes of the body that is coming in, and how many of them are still to come.
+    body: u64,
+    body_left: u64,
+    /// Bytes of bodies that came in whole.
+    whole_bodies: u64,
 }
 
 impl Legible {
@@ -68,15 +74,38 @@ impl Legible {
             let whole = FRAME_HEADER_BYTES + payload + 1;
             if !matches!(kind, METHOD_FRAME | HEADER_FRAME) || whole > MAX_FRAME_BYTES {
                 self.passing = whole;
+                if kind == BODY_FRAME {
+                    self.count_body(payload as u64);
+                }
             } else if rest.len() < whole {
                 return;
             } else {
-                let mut payload = Part(&mut rest[FRAME_HEADER_BYTES..whole - 1]);
+                let payload = &mut rest[FRAME_HEADER_BYTES..whole - 1];
+                if kind == HEADER_FRAME
+                    && let Some(size) = payload.get(4..12).and_then(|size| size.first_chunk())
+                {
+                    self.body = u64::from_be_bytes(*size);
+                    self.body_left = self.body;
+                }
+                let mut payload = Part(payload);
                 // What cannot be followed is left to the library to complain of.
                 let _followed = if kind == METHOD_FRAME { payload.method() } else { payload.content_header() };
                 self.ready += whole;
             }
         }
+    }
+
+    /// Bytes of the bodies that came in whole since last asked.
+    pub(super) fn take_whole_bodies(&mut self) -> u64 {
+        std::mem::take(&mut self.whole_bodies)
+    }
+
+    fn count_body(&mut self, bytes: u64) {
+        let left = self.body_left.saturating_sub(bytes);
+        if left == 0 && self.body_left > 0 {
+            self.whole_bodies += self.body;
+        }
+        self.body_left = left;
     }
 
     /// Nothing more comes: what is left is no frame, and handed on as it is.

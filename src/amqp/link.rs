@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial};
+use super::gate::Gate;
 use super::health::{Health, Trouble};
 use super::topology::{Topology, TopologyFault, TopologyReport};
 
@@ -126,6 +127,10 @@ impl Link {
             }
         };
         self.give_up.run_until_cancelled(work).await
+    }
+
+    pub(super) fn gate(&self) -> &Arc<Gate> {
+        self.dial.gate()
     }
 
     /// True while a resource alarm of the broker stops this connection.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lapin::BasicProperties;
@@ -51,6 +52,16 @@ impl Properties {
 
     pub fn content_encoding(&self) -> Option<&str> {
         self.0.content_encoding().as_ref().map(ShortString::as_str)
+    }
+
+    /// The property `type`.
+    pub fn kind(&self) -> Option<&str> {
+        self.0.kind().as_ref().map(ShortString::as_str)
+    }
+
+    /// The time to live that the sender gave the message. The broker takes whole milliseconds only.
+    pub fn expiration(&self) -> Option<Duration> {
+        self.0.expiration().as_ref()?.as_str().parse().ok().map(Duration::from_millis)
     }
 
     /// Seconds since 1970, as the sender set it.

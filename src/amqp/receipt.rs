@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::publisher::Published;
+use super::barrier::Published;
 
 /// One subscription's life: from the moment the broker accepts the consumer until its channel is gone.
 ///
@@ -31,6 +31,18 @@ impl Receipt {
 
     pub fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// What the delivery is counted for.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What the delivery takes, now that it is read.
+    pub fn weighs(&mut self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.held.take(0, bytes);
+        self.held.release(0, std::mem::replace(&mut self.bytes, bytes));
     }
 
     /// The broker may forget the message: everything that answers it is confirmed.

@@ -7,13 +7,12 @@ use lapin::{Channel, Connection};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::barrier::Fate;
+use super::barrier::{Fate, Published};
 use super::connection::{
     ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, reply_code, reply_text,
 };
 use super::lane::publish_once;
 use super::message::Outgoing;
-use super::publisher::Published;
 use super::topology::Topology;
 use crate::config::AmqpSettings;
 
@@ -141,7 +140,7 @@ impl Sender {
         let key = self.topology.key(message.route).to_string();
         match fate {
             Fate::Returned => SendFault::NoQueue { exchange: self.topology.exchange().to_string(), key },
-            Fate::Refused | Fate::Safe => SendFault::Refused { key },
+            Fate::Refused | Fate::Safe(_) => SendFault::Refused { key },
         }
     }
 }

@@ -94,6 +94,10 @@ pub enum TopologyFault {
     Refused { kind: Kind, name: String, cause: String },
     #[error("{kind} {name:?} cannot be used: {cause}")]
     Unusable { kind: Kind, name: String, cause: String },
+    #[error(
+        "exchange {name:?} is not direct ({cause}), so that it would bring outcomes back as jobs: delete it so that the worker declares it anew, or name another one in amqp.exchange"
+    )]
+    NotDirect { name: String, cause: String },
     #[error("the connection was lost while the topology was checked: {0}")]
     Lost(String),
 }
@@ -208,10 +212,17 @@ impl Topology {
         };
         let existing = Found::Existing { ready: 0, consumers: 0 };
         let passive = ExchangeDeclareOptions { passive: true, durable: true, ..ExchangeDeclareOptions::default() };
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let found = match declare(passive).await {
-            Ok(()) => existing,
+            // Only to declare it again shows of what kind it is; that changes nothing on one that is there.
+            Ok(()) => match declare(durable).await {
+                Err(fault) if fault.is_of_another_kind() => {
+                    return Err(TopologyFault::NotDirect { name: self.exchange.to_string(), cause: fault.words() });
+                }
+                // Without the right to declare it cannot be asked; what else differs is for the command `check`.
+                Ok(()) | Err(_) => existing,
+            },
             Err(fault) if fault.is(NOT_FOUND) && self.may_declare => {
-                let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
                 declare(durable).await.map_err(|fault| subject.fault(fault))?;
                 Found::Declared
             }
@@ -318,6 +329,18 @@ pub(super) enum CallFault {
 }
 
 impl CallFault {
+    /// The exchange that was declared exists, with another type than the one declared.
+    fn is_of_another_kind(&self) -> bool {
+        self.is(PRECONDITION_FAILED) && self.words().contains("inequivalent arg 'type'")
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Broker(error) => reply_text(error).unwrap_or_default(),
+            Self::Silent => String::new(),
+        }
+    }
+
     pub(super) fn is(&self, code: u16) -> bool {
         match self {
             Self::Broker(error) => reply_code(error) == Some(code),

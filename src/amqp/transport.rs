@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use async_rs::{Runtime, Tokio};
 use futures_util::{AsyncRead, AsyncWrite, Stream};
 use lapin::tcp::AsyncTcpStream;
 
+use super::gate::Gate;
 use super::legible::Legible;
 
 /// TCP, or TLS over it, before anything is mended.
@@ -26,28 +28,33 @@ pub(super) fn runtime() -> Runtime<RuntimeParts<Tokio, LegibleReactor>> {
 pub(super) struct LegibleWire {
     wire: Wire,
     legible: Legible,
+    gate: Arc<Gate>,
 }
 
 impl LegibleWire {
-    pub(super) fn new(wire: Wire) -> Self {
-        Self { wire, legible: Legible::default() }
+    pub(super) fn new(wire: Wire, gate: Arc<Gate>) -> Self {
+        Self { wire, legible: Legible::default(), gate }
     }
 }
 
 impl AsyncRead for LegibleWire {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
-        let Self { wire, legible } = &mut *self;
+        let Self { wire, legible, gate } = &mut *self;
         loop {
             let count = legible.take(out);
             if count > 0 || out.is_empty() {
                 return Poll::Ready(Ok(count));
             }
+            ready!(gate.poll_open(context));
             match ready!(Pin::new(&mut *wire).poll_read(context, legible.room()))? {
                 0 => {
                     legible.ended();
                     return Poll::Ready(Ok(legible.take(out)));
                 }
-                count => legible.came(count),
+                count => {
+                    legible.came(count);
+                    gate.gave(legible.take_whole_bodies());
+                }
             }
         }
     }
@@ -99,6 +106,6 @@ impl Reactor for LegibleReactor {
 
     fn tcp_connect_addr(&self, address: SocketAddr) -> impl Future<Output = io::Result<LegibleWire>> + Send + 'static {
         let connecting = self.0.tcp_connect_addr(address);
-        async move { Ok(LegibleWire::new(AsyncTcpStream::Plain(connecting.await?))) }
+        async move { Ok(LegibleWire::new(AsyncTcpStream::Plain(connecting.await?), Arc::default())) }
     }
 }

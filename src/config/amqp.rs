@@ -153,6 +153,17 @@ impl AmqpSettings {
                 "is \"{jobs}\", which is also a routing key of the worker's exchange: choose another name"
             )));
         }
+        // What is put into one comes back to the jobs queue by itself.
+        let delays = format!("{jobs}.delay.");
+        for (key, name) in
+            [("amqp.results_queue", &self.results_queue), ("amqp.dead_letter_queue", &self.dead_letter_queue)]
+        {
+            if name.as_str().starts_with(&delays) {
+                return Err(SettingKey::new(key).refused(format!(
+                    "begins with \"{delays}\", as the worker's delay queues do: choose another name"
+                )));
+            }
+        }
         for (key, name, other_key, other) in [
             ("amqp.results_queue", &self.results_queue, "amqp.jobs_queue", &self.jobs_queue),
             ("amqp.dead_letter_queue", &self.dead_letter_queue, "amqp.jobs_queue", &self.jobs_queue),

@@ -154,6 +154,8 @@ fn a_wrong_value_is_named_with_its_rule() {
         ("AMQP__JOBS_QUEUE", "results", "routing key"),
         ("AMQP__JOBS_QUEUE", "amq.jobs", "must not begin with \"amq.\""),
         ("AMQP__RESULTS_QUEUE", "association-archiver.jobs", "names the same queue as amqp.jobs_queue"),
+        ("AMQP__RESULTS_QUEUE", "association-archiver.jobs.delay.10s", "as the worker's delay queues do"),
+        ("AMQP__DEAD_LETTER_QUEUE", "association-archiver.jobs.delay.x", "as the worker's delay queues do"),
         ("AMQP__CLIENT_CERT_FILE", "cert.pem", "needs amqp.client_key_file"),
         ("HUBSPOT__BASE_URL", "http://proxy.example", "plain http"),
         ("HUBSPOT__BASE_URL", "ftp://proxy.example", "must be a URL"),

@@ -67,10 +67,6 @@ metrics! {
         "association_archiver_pair_errors_total",
         "Pairs not archived that outcomes told of: refused by HubSpot, or by the worker for the cause named."
     );
-    pub duplicates_answered: Counter = (
-        "association_archiver_duplicates_answered_total",
-        "Redelivered jobs answered with the outcome they already had."
-    );
     pub dead_letters: Counter = (
         "association_archiver_dead_letters_total",
         "Copies of messages published to the dead-letter queue."

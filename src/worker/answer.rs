@@ -6,27 +6,18 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
-use super::delivery::{Delivery, carried_headers};
+use super::delivery::{Delivery, Identity, carried_headers};
 use crate::amqp::message::{Answer, Envelope, HeaderValue, OutcomeEnvelope, Outgoing, Properties};
 use crate::amqp::receipt::Receipt;
 use crate::amqp::route::Route;
-use crate::contract::ids::{JobId, PortalId};
 use crate::contract::message::{
-    MessageId, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT, TRACE_MAX_BYTES, correlation_id,
+    DEAD_LETTERED, PARKED, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT, TRACE_MAX_BYTES, correlation_id,
 };
 use crate::contract::object_type::TypeText;
 use crate::contract::outcome::{Ending, Outcome};
 use crate::contract::refusal::Refusal;
 use crate::contract::time;
 use crate::engine::command::{Parked, Settled};
-
-/// Who asked, and the name of the answer.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    pub job_id: JobId,
-    pub portal: Option<PortalId>,
-    pub message_id: MessageId,
-}
 
 /// Writes outcomes one behind the other into one buffer, which their messages then share.
 #[derive(Debug, Default)]
@@ -46,7 +37,7 @@ struct Pending {
 impl OutcomeWriter {
     /// Adds a job's outcome.
     pub fn settled(&mut self, delivery: Delivery, settled: Settled, completed: Timestamp) {
-        let Delivery { receipt, body, properties, identity, from_type, to_type } = delivery;
+        let Delivery { receipt, body, properties, identity, from_type, to_type, deadline: _ } = delivery;
         let Settled { job: _, ending, carried, dead_letter } = settled;
         let outcome = Outcome {
             job_id: identity.job_id.clone(),
@@ -150,10 +141,12 @@ pub fn rejected(
 }
 
 fn dead_letter_of(body: Bytes, properties: &Properties, refusal: &Refusal, now: Timestamp) -> Outgoing {
+    let before = properties.integer_header(DEAD_LETTERED).unwrap_or(0);
     let headers = [
         (REJECT_CATEGORY, HeaderValue::Text(refusal.source.category().to_owned())),
         (REJECT_MESSAGE, HeaderValue::Text(refusal.message.to_string())),
         (REJECTED_AT, HeaderValue::Text(rejected_at(now))),
+        (DEAD_LETTERED, HeaderValue::Integer(before.saturating_add(1))),
     ];
     Outgoing { route: Route::DeadLetters, body, envelope: Envelope::Copy(properties.republished(headers)) }
 }
@@ -165,9 +158,9 @@ fn rejected_at(now: Timestamp) -> String {
 }
 
 /// The copy of a job that waits in a delay queue, with what must not be forgotten meanwhile.
-pub fn parked(delivery: Delivery, parked: &Parked) -> Answer {
-    use carried_headers::{AGE, ATTEMPTS, PARKS, RECEIVED, STARTED, TIER};
-    let Delivery { receipt, body, properties, .. } = delivery;
+pub fn parked(delivery: Delivery, parked: &Parked, now: Timestamp) -> Answer {
+    use carried_headers::{AGE, ATTEMPTS, DEADLINE, PARKS, RECEIVED, STARTED, TIER};
+    let Delivery { receipt, body, properties, deadline, .. } = delivery;
     let carried = parked.carried;
     let millis = |time: Timestamp| HeaderValue::Integer(time.as_millisecond());
     let age = carried.age.map(|age| HeaderValue::Integer(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
@@ -178,6 +171,8 @@ pub fn parked(delivery: Delivery, parked: &Parked) -> Answer {
         (AGE, age),
         (PARKS, Some(HeaderValue::Integer(carried.parks.into()))),
         (TIER, Some(HeaderValue::Text(parked.tier.as_str().to_owned()))),
+        (DEADLINE, deadline.map(millis)),
+        (PARKED, Some(millis(now))),
     ];
     let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let envelope = Envelope::Copy(properties.republished(headers));

@@ -1,4 +1,4 @@
-//! Answers on their way to the broker: encoded off the loop, published in bulk, remembered.
+//! Answers on their way to the broker: encoded off the loop, published in bulk, counted once the broker has them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +8,6 @@ use tokio::sync::mpsc;
 
 use super::answer::{self, OutcomeWriter};
 use super::delivery::Delivery;
-use super::recent::Recent;
 use super::seams::Departure;
 use crate::amqp::acknowledge::Settler;
 use crate::amqp::message::{Answer, Envelope, Properties};
@@ -50,7 +49,9 @@ async fn depart(
     for departure in bundle {
         match departure {
             Departure::Settled { delivery, settled, completed } => writer.settled(*delivery, settled, completed),
-            Departure::Parked { delivery, parked } => answers.push(answer::parked(*delivery, &parked)),
+            Departure::Parked { delivery, parked } => {
+                answers.push(answer::parked(*delivery, &parked, Timestamp::now()))
+            }
             Departure::HandedBack { delivery } => handed_back.push(delivery.receipt.hand_back()),
             Departure::Forgotten { delivery: _ } => {}
         }
@@ -64,18 +65,14 @@ async fn depart(
     }
 }
 
-/// Remembers what was answered, for jobs that are delivered again.
-pub async fn remember(publisher: Arc<Publisher>, recent: Arc<Recent>, metrics: Arc<Metrics>) {
+/// Counts what the broker has confirmed. Nothing is remembered of it: a job that is delivered again is sent again.
+pub async fn count_published(publisher: Arc<Publisher>, metrics: Arc<Metrics>) {
     loop {
-        let report = publisher.report().await;
-        count(&report.published, &metrics);
-        recent.published(report.published);
-        recent.unpublished(report.stale);
+        count(&publisher.report().await.published, &metrics);
     }
 }
 
-/// Counts what the broker has confirmed.
-pub fn count(published: &[Answer], metrics: &Metrics) {
+fn count(published: &[Answer], metrics: &Metrics) {
     for message in published.iter().flat_map(Answer::messages) {
         match (&message.envelope, message.route) {
             (Envelope::Outcome(outcome), _) => metrics.outcomes.of(outcome.status).increment(),

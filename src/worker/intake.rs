@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::Portals;
-use super::delivery::{self, Delivery, Received};
-use super::recent::Recent;
+use super::delivery::Delivery;
+use super::receive::{self, Received};
 use super::seams::Arrival;
 use crate::amqp::consumer::{Intake, IntakeEvent};
 use crate::amqp::message::{Answer, Delivered};
@@ -22,7 +22,6 @@ pub struct Reader {
     pub portals: Portals,
     pub metrics: Arc<Metrics>,
     pub limits: JobLimits,
-    pub recent: Arc<Recent>,
     /// What may stay in hand when too much is held.
     pub keep_bytes: usize,
 }
@@ -77,13 +76,9 @@ impl Reader {
         self.metrics.jobs_redelivered.add(delivered.iter().filter(|one| one.redelivered).count() as u64);
         let (mut jobs, mut answered) = (Vec::with_capacity(delivered.len()), Vec::new());
         for one in delivered {
-            match delivery::receive(one, &self.portals, &self.limits, &self.recent, now) {
+            match receive::receive(one, &self.portals, &self.limits, now) {
                 Received::Job(job, delivery) => jobs.push((job, delivery)),
                 Received::Refused(answer) => answered.push(answer),
-                Received::Repeated(answer) => {
-                    self.metrics.duplicates_answered.increment();
-                    answered.push(answer);
-                }
             }
         }
         (jobs, answered)

@@ -22,17 +22,13 @@ pub struct Line {
     pub to_type: Option<TypeText>,
 }
 
-/// Bytes counted for a job beside its line and its pairs.
-const JOB_OVERHEAD_BYTES: usize = 600;
-const PAIR_BYTES: usize = 160;
-
 /// Takes a job that was written in so many bytes; the error is its answer where no account may do it.
 pub fn take(job: Job, bytes: usize, portals: &Portals, now: Timestamp) -> Result<(NewJob, Line), Box<Outcome>> {
     let (from_text, to_text) = (Some(job.from_type.text().clone()), Some(job.to_type.text().clone()));
     let of_line = Line { job_id: job.id.clone(), portal: job.portal, from_type: from_text, to_type: to_text };
     match portals.resolve(job.portal) {
         Ok(account) => {
-            let weight = bytes + JOB_OVERHEAD_BYTES + job.num_pairs() * PAIR_BYTES;
+            let weight = job.weight(bytes);
             let Job { from_type, to_type, asks, not_after, .. } = job;
             let carried = Carried::fresh(now);
             Ok((NewJob { account, from_type, to_type, asks, not_after, weight, carried }, of_line))

@@ -10,7 +10,6 @@ use super::assembly::{Assembly, Outside};
 use super::departures;
 use super::intake::Reader;
 use super::policy;
-use super::recent::Recent;
 use super::seams;
 use super::stopping::{Parts, Unfinished};
 use super::watching::ServiceWatcher;
@@ -82,7 +81,6 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     };
     let Edges { intake, publisher, settler, held: _, health, topology: _, closer } = edges?;
     let publisher = Arc::new(publisher);
-    let recent = Arc::new(Recent::new(settings.amqp.prefetch.get().into()));
 
     let (arrivals_in, arrivals) = mpsc::channel(MAX_ARRIVALS);
     let (ready_in, ready) = mpsc::channel(MAX_READY_BUNDLES);
@@ -91,17 +89,16 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
         portals: assembly.portals.clone(),
         metrics: Arc::clone(&metrics),
         limits: limits(&settings.jobs),
-        recent: Arc::clone(&recent),
         keep_bytes: usize::try_from(settings.amqp.max_held_bytes / 2).unwrap_or(usize::MAX),
     };
     let taking_in = tokio::spawn(reader.take_in(intake, arrivals_in, ready_in, stop.clone()));
     let departing = tokio::spawn(departures::run(departures, ready, Arc::clone(&publisher), settler));
-    let remembering = tokio::spawn(departures::remember(Arc::clone(&publisher), recent, Arc::clone(&metrics)));
+    let counting = tokio::spawn(departures::count_published(Arc::clone(&publisher), Arc::clone(&metrics)));
     let exporting = exporter.map(|exporter| tokio::spawn(exporter.run()));
     let watcher = ServiceWatcher::new(assembly.portals.clone(), mends, metrics, reporter, health, traces);
     let outside = Outside { arrivals, departures: departures_in, orders };
     let running = assembly.start(outside, watcher, stop.clone());
-    let mut parts = Parts { running, taking_in, departing, remembering, publisher, closer, exporting, snapshots };
+    let mut parts = Parts { running, taking_in, departing, counting, publisher, closer, exporting, snapshots };
 
     let _ = stop.run_until_cancelled(parts.loop_failed()).await;
     let told = stop.is_cancelled();

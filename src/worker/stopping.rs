@@ -36,7 +36,7 @@ pub struct Parts {
     pub running: Running,
     pub taking_in: JoinHandle<()>,
     pub departing: JoinHandle<()>,
-    pub remembering: JoinHandle<()>,
+    pub counting: JoinHandle<()>,
     pub publisher: Arc<Publisher>,
     pub closer: Closer,
     pub exporting: Option<JoinHandle<()>>,
@@ -85,7 +85,7 @@ impl Parts {
     /// Waits for what is in flight until `grace` is over, then ends everything, no later than [`LONGEST_AFTER_GRACE`]
     /// after it. The stop signal has been given before.
     pub async fn end(self, grace: Duration) -> Unfinished {
-        let Self { mut running, taking_in, departing, remembering, publisher, closer, exporting, snapshots } = self;
+        let Self { mut running, taking_in, departing, counting, publisher, closer, exporting, snapshots } = self;
         let deadline = Instant::now() + grace;
         let mut unfinished = Unfinished::default();
         if !running.looping.is_finished() && timeout_at(deadline, &mut running.looping).await.is_err() {
@@ -97,7 +97,7 @@ impl Parts {
         taking_in.abort();
         let at_broker = async {
             let left = |least| deadline.saturating_duration_since(Instant::now()).max(least);
-            let answers = publish_the_rest(departing, remembering, publisher, left(LEAST_TO_PUBLISH)).await;
+            let answers = publish_the_rest(departing, counting, publisher, left(LEAST_TO_PUBLISH)).await;
             (answers, !closer.close(left(LEAST_TO_ACKNOWLEDGE)).await)
         };
         // It ends with the loop, whose spans it sends meanwhile.
@@ -124,7 +124,7 @@ impl Parts {
 /// Publishes what is left, and says how many answers are not published when `patience` is over.
 async fn publish_the_rest(
     mut departing: JoinHandle<()>,
-    remembering: JoinHandle<()>,
+    counting: JoinHandle<()>,
     publisher: Arc<Publisher>,
     patience: Duration,
 ) -> usize {
@@ -133,8 +133,8 @@ async fn publish_the_rest(
         departing.abort();
         let _ = departing.await;
     }
-    remembering.abort();
-    let _ = remembering.await;
+    counting.abort();
+    let _ = counting.await;
     let waiting = publisher.waiting();
     // Both tasks have ended: the publisher is ours alone.
     let Some(publisher) = Arc::into_inner(publisher) else { return waiting };

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::accounts::Portals;
-use super::answer::Identity;
-use super::delivery::Delivery;
+use super::delivery::{Delivery, Identity};
 use super::seams::{Question, Watcher};
 use crate::amqp::health::Health;
 use crate::contract::association::{Pair, Removal};

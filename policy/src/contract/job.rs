@@ -8,17 +8,22 @@ use smallvec::SmallVec;
 
 use super::association::{Pair, Removal};
 use super::ids::{JobId, PortalId};
+use super::message;
 use super::object_type::{ObjectType, TypeText};
+use super::text;
 
 mod asks;
 mod fields;
 mod place;
 mod reader;
+mod reading;
 mod salvage;
 mod value;
+mod weight;
 
 pub use asks::{MAX_LABELS, MAX_LABELS_OF_ALL_PAIRS};
 pub use value::LARGEST_EXACT;
+pub use weight::expected_weight;
 
 /// A valid job.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,7 +84,7 @@ pub struct Malformed {
 /// Reads a message as a job.
 pub fn parse(body: &[u8], envelope: Envelope<'_>, limits: &JobLimits) -> Result<Job, Malformed> {
     read(body, envelope, limits).map_err(|message| {
-        let found = salvage::salvage(body);
+        let found = salvage::salvage(text::without_mark(body));
         Malformed {
             job_id: found.job_id.or_else(|| envelope.message_id.and_then(JobId::new)),
             portal: found.portal,
@@ -91,16 +96,16 @@ pub fn parse(body: &[u8], envelope: Envelope<'_>, limits: &JobLimits) -> Result<
 }
 
 fn read(body: &[u8], envelope: Envelope<'_>, limits: &JobLimits) -> Result<Job, String> {
-    if let Some(encoding) = envelope.content_encoding.filter(|encoding| !is_plain(encoding)) {
+    if let Some(encoding) = envelope.content_encoding.filter(|encoding| !message::is_plain(encoding)) {
         return Err(format!(
-            "content_encoding: must be identity or absent, is {}; send the body uncompressed",
+            "content_encoding: must be absent, identity or utf-8, is {}; send the body as plain UTF-8, uncompressed",
             place::quoted(encoding)
         ));
     }
     if body.len() > limits.max_bytes {
         return Err(format!("body: has {} bytes; jobs.max_bytes allows {}", body.len(), limits.max_bytes));
     }
-    let draft = reader::read(body, limits.max_pairs)?;
+    let draft = reader::read(text::without_mark(body), limits.max_pairs)?;
     let id = match (draft.id, envelope.message_id) {
         (Some(id), _) => id,
         (None, None) => return Err(NO_ID.to_owned()),
@@ -121,10 +126,6 @@ const NO_ID: &str =
 
 const UNFIT_MESSAGE_ID: &str =
     "jobId: is missing, and the message_id property cannot stand in: it must be 1-128 bytes without control characters";
-
-fn is_plain(content_encoding: &str) -> bool {
-    ["", "identity", "none"].iter().any(|plain| plain.eq_ignore_ascii_case(content_encoding))
-}
 
 #[cfg(test)]
 mod tests;

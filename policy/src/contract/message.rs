@@ -34,11 +34,25 @@ pub const REJECT_MESSAGE: &str = "x-reject-message";
 /// On a dead letter: when it was made, RFC 3339 UTC with milliseconds.
 pub const REJECTED_AT: &str = "x-rejected-at";
 
+/// On a dead letter: how often the worker made one of the message since it was last redriven.
+pub const DEAD_LETTERED: &str = "x-archiver-dead-lettered";
+
+/// On a copy in a delay queue: when it was put there, in milliseconds since 1970.
+pub const PARKED: &str = "x-archiver-parked";
+
 /// How often a dead letter was put back on the jobs queue; absent for never.
 pub const REDRIVEN: &str = "x-redriven";
 
 /// On a republished message: the `user_id` it came with.
 pub const ORIGINAL_USER_ID: &str = "x-original-user-id";
+
+/// Whether a property `content_encoding` says no more than that the body is text: empty, or a name for no encoding, or the
+/// charset that some frameworks put there. JSON in ASCII is JSON in UTF-8.
+pub fn is_plain(content_encoding: &str) -> bool {
+    PLAIN_ENCODINGS.iter().any(|plain| plain.eq_ignore_ascii_case(content_encoding))
+}
+
+const PLAIN_ENCODINGS: [&str; 7] = ["", "identity", "none", "utf-8", "utf8", "us-ascii", "ascii"];
 
 /// On a republished message: the `expiration` it came with.
 pub const ORIGINAL_EXPIRATION: &str = "x-original-expiration";
@@ -90,22 +104,45 @@ impl fmt::Debug for BodyDigest {
     }
 }
 
-/// The `message_id` of an outcome: the same whenever the same delivery is answered, so that a consumer can drop a copy;
+/// What tells one request for an outcome from another.
+///
+/// Two messages that agree in all of it cannot be told apart, and their outcomes have one id.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// As the job names it, so that the id does not change with the settings.
+    pub portal: Option<PortalId>,
+    pub job_id: &'a JobId,
+    pub body: &'a BodyDigest,
+    /// The header [`REDRIVEN`], 0 without it.
+    pub redriven: u64,
+    /// The job message's own property; empty counts as absent.
+    pub message_id: Option<&'a str>,
+    /// The job message's own property, in seconds since 1970.
+    pub timestamp: Option<u64>,
+}
+
+/// The `message_id` of an outcome: the same whenever the same message is answered, so that a consumer can drop a copy;
 /// another one when the job was redriven or is another message.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct MessageId(Uuid);
 
 impl MessageId {
-    /// `portal` as the job names it, so that the id does not change with the settings; `redriven` from the header
-    /// [`REDRIVEN`], 0 without it.
-    pub fn of_outcome(portal: Option<PortalId>, job_id: &JobId, body: &BodyDigest, redriven: u64) -> Self {
+    pub fn of_outcome(request: &Request<'_>) -> Self {
+        let Request { portal, job_id, body, redriven, message_id, timestamp } = *request;
+        let message_id = message_id.filter(|id| !id.is_empty());
         let mut name: SmallVec<[u8; 192]> = SmallVec::new();
-        // 0 stands for no portal, which no portal has. Only the job id's length varies and nothing follows it, so that
-        // no two requests write the same name.
+        // 0 stands for no portal, which no portal has. No job id holds a NUL, so that the NUL ends it; of what follows
+        // only the end varies in length. So no two requests write the same name.
         name.extend_from_slice(&portal.map_or(0, |portal| portal.0.get()).to_be_bytes());
         name.extend_from_slice(&body.0);
         name.extend_from_slice(&redriven.to_be_bytes());
         name.extend_from_slice(job_id.as_str().as_bytes());
+        if message_id.is_some() || timestamp.is_some() {
+            name.push(0);
+            name.push(u8::from(timestamp.is_some()));
+            name.extend_from_slice(&timestamp.unwrap_or(0).to_be_bytes());
+            name.extend_from_slice(message_id.unwrap_or("").as_bytes());
+        }
         Self(Uuid::new_v5(&NAMESPACE, &name))
     }
 
@@ -134,14 +171,26 @@ mod tests {
     use super::*;
 
     fn id(portal: u64, job_id: &str, body: &[u8], redriven: u64) -> String {
-        let portal = NonZeroU64::new(portal).map(PortalId);
-        MessageId::of_outcome(portal, &JobId::new(job_id).unwrap(), &BodyDigest::of(body), redriven).to_string()
+        id_with(portal, job_id, body, redriven, (None, None))
+    }
+
+    fn id_with(
+        portal: u64,
+        job_id: &str,
+        body: &[u8],
+        redriven: u64,
+        (message_id, timestamp): (Option<&str>, Option<u64>),
+    ) -> String {
+        let (portal, job_id, body) = (NonZeroU64::new(portal).map(PortalId), JobId::new(job_id), BodyDigest::of(body));
+        let (job_id, body) = (&job_id.unwrap(), &body);
+        MessageId::of_outcome(&Request { portal, job_id, body, redriven, message_id, timestamp }).to_string()
     }
 
     #[test]
     fn an_outcomes_id_never_changes() {
         insta::assert_snapshot!(id(4711, "crm-sync-81f2", b"{}", 0), @"e2dcb111-46ca-5f6b-b147-1e4a5696ec82");
         insta::assert_snapshot!(id(0, "crm-sync-81f2", b"{}", 0), @"8c697a9d-022f-5365-8c10-0ce9131bf72a");
+        insta::assert_snapshot!(id_with(4711, "crm-sync-81f2", b"{}", 0, (Some("row 1"), Some(1_800_000_000))), @"1fe42239-4b1d-59fa-83d0-127b72a60ed5");
         insta::assert_snapshot!(id(u64::MAX, &"ü".repeat(64), b"", u64::MAX), @"3c208bb9-3bcc-51f6-823c-3e3448b9ed29");
     }
 
@@ -155,13 +204,23 @@ mod tests {
             id(4711, "aa", b"{}", 0),
             id(4711, "a", b"{} ", 0),
             id(4711, "a", b"{}", 1),
+            id_with(4711, "a", b"{}", 0, (Some("m"), None)),
+            id_with(4711, "a", b"{}", 0, (Some("n"), None)),
+            id_with(4711, "a", b"{}", 0, (None, Some(0))),
+            id_with(4711, "a", b"{}", 0, (None, Some(1))),
+            id_with(4711, "a", b"{}", 0, (Some("m"), Some(0))),
         ];
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
     }
 
     #[test]
+    fn an_empty_message_id_counts_as_none() {
+        assert_eq!(id_with(4711, "a", b"{}", 0, (Some(""), None)), id(4711, "a", b"{}", 0));
+    }
+
+    #[test]
     fn both_spellings_of_an_id_agree() {
-        let id = MessageId::of_outcome(None, &JobId::new("a").unwrap(), &BodyDigest::of(b""), 0);
+        let id = MessageId(Uuid::from_u128(7));
         assert_eq!(id.encode(&mut [0; 36]), id.to_string());
     }
 

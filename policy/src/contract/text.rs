@@ -14,3 +14,8 @@ pub fn cut(text: &str, max_bytes: usize) -> &str {
     }
     &text[..end]
 }
+
+/// What stands behind the byte order mark that some programs write at the start of a text in UTF-8.
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}

@@ -78,7 +78,7 @@ fn judge(item: &Inspected, settings: &AmqpSettings) -> Finding {
 }
 
 /// A policy may set what a queue's own arguments lack, but a client cannot see policies; so none of it is surely wrong
-/// but the kind of exchange, on which every route stands.
+/// but the kind of exchange, on which every route stands and without which the service does not start.
 fn differing(
     item: &Inspected,
     subject: String,
@@ -89,11 +89,14 @@ fn differing(
     let sentences: Vec<String> = differences.iter().map(|difference| sentence(difference, item, settings)).collect();
     let detail = format!("{size}; {}", sentences.join("; "));
     match item.kind {
-        Kind::Exchange => Finding::wrong(
-            subject,
-            detail,
-            "delete the exchange so that the service declares it anew, or name another one in amqp.exchange",
-        ),
+        Kind::Exchange => {
+            let mend = "delete the exchange so that the service declares it anew, or name another one in amqp.exchange";
+            if differences.iter().any(|difference| difference.argument == "type") {
+                Finding::wrong(subject, detail, mend)
+            } else {
+                Finding::warning(subject, detail, mend)
+            }
+        }
         Kind::Queue => Finding::warning(subject, detail, declared_as(item, settings)),
     }
 }

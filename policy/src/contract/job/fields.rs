@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::de::{Error, MapAccess, Visitor};
 
 use super::place::{Place, quoted};
-use super::reader::{Reading, Seed};
+use super::reading::{Reading, Seed};
 
 /// The names of an object's fields.
 pub(super) trait FieldName: Copy + 'static {

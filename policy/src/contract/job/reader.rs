@@ -3,14 +3,14 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::Deserializer;
-use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use smallvec::SmallVec;
 
 use super::Ask;
-use super::asks::{AskFault, Gathered, MAX_LABELS};
+use super::asks::MAX_LABELS;
 use super::fields::{FieldName, Fields};
 use super::place::{Place, QUOTE_MAX_BYTES};
+use super::reading::{Reading, Seed};
 use super::value::{LabelTypeId, Scalar, Value};
 use crate::contract::association::{Label, RecordId};
 use crate::contract::ids::{JobId, PortalId};
@@ -29,38 +29,10 @@ pub(super) struct Draft {
 
 /// Reads a body; the error names the field and the rule.
 pub(super) fn read(body: &[u8], max_pairs: usize) -> Result<Draft, String> {
-    if body.starts_with(b"\xef\xbb\xbf") {
-        return Err("body: begins with a byte order mark; send plain UTF-8".to_owned());
-    }
-    let mut reading = Reading { at: Place::Body, max_pairs, gathered: Gathered::new(max_pairs), to: SmallVec::new() };
+    let mut reading = Reading::new(max_pairs);
     let mut json = serde_json::Deserializer::from_slice(body);
     let draft = Seed(JobObject(&mut reading)).deserialize(&mut json).and_then(|draft| json.end().map(|()| draft));
     draft.map_err(|error| described(&error, reading.at))
-}
-
-/// What the visitors share.
-pub(super) struct Reading {
-    /// The field being read: what an error, even one of the JSON itself, is about.
-    pub(super) at: Place,
-    max_pairs: usize,
-    gathered: Gathered,
-    /// The `to` records of the input being read.
-    to: SmallVec<[RecordId; 8]>,
-}
-
-impl Reading {
-    pub(super) fn refuse<E: Error>(&mut self, at: Place, rule: impl fmt::Display) -> E {
-        self.at = at;
-        E::custom(rule)
-    }
-
-    /// Drops copies among the records, which may leave too many all the same.
-    fn squeeze_to<E: Error>(&mut self) -> Result<(), E> {
-        self.to.sort_unstable();
-        self.to.dedup();
-        let max = self.max_pairs;
-        if self.to.len() > max { Err(self.refuse(Place::Inputs, AskFault::TooManyPairs { max })) } else { Ok(()) }
-    }
 }
 
 /// `place: rule`, whoever found the fault.
@@ -81,17 +53,6 @@ fn described(error: &serde_json::Error, at: Place) -> String {
 fn shortened(found: &str) -> String {
     let short = cut(found, QUOTE_MAX_BYTES);
     if short.len() < found.len() { format!("{short}…") } else { short.to_owned() }
-}
-
-/// Hands any JSON value to a visitor, which refuses what it does not want.
-pub(super) struct Seed<V>(pub(super) V);
-
-impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Seed<V> {
-    type Value = V::Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self.0)
-    }
 }
 
 struct JobObject<'r>(&'r mut Reading);

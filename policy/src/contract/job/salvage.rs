@@ -23,7 +23,6 @@ pub(super) struct Salvage {
 
 /// Reads the top level leniently. What stands before a syntax error counts; of several values the first usable one.
 pub(super) fn salvage(body: &[u8]) -> Salvage {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let mut found = Salvage::default();
     let mut json = serde_json::Deserializer::from_slice(&body[..body.len().min(MAX_BYTES)]);
     let _broken_off = json.deserialize_map(TopLevel(&mut found));

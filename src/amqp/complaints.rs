@@ -1,0 +1,87 @@
+//! What is said in the log of messages that cannot be published: a line when it begins, one a minute while it lasts, and
+//! one at its end. The lanes say it together.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::route::Route;
+
+/// Between two lines about the same trouble.
+const REPEAT_AFTER: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Default)]
+pub(super) struct Complaints(Mutex<HashMap<Route, Trouble>>);
+
+#[derive(Debug)]
+struct Trouble {
+    since: Instant,
+    told: Option<Instant>,
+    in_vain: usize,
+    over: bool,
+}
+
+/// What there is to say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Said {
+    /// Tries in vain since it began.
+    pub(super) in_vain: usize,
+    pub(super) lasting: Duration,
+}
+
+impl Complaints {
+    /// So many messages could not be published. `Some`: say so.
+    pub(super) fn failed(&self, route: Route, messages: usize, now: Instant) -> Option<Said> {
+        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let trouble = troubles.entry(route).or_insert(Trouble { since: now, told: None, in_vain: 0, over: false });
+        if std::mem::take(&mut trouble.over) {
+            (trouble.since, trouble.in_vain) = (now, 0);
+        }
+        trouble.in_vain += messages;
+        if trouble.told.is_some_and(|told| now < told + REPEAT_AFTER) {
+            return None;
+        }
+        trouble.told = Some(now);
+        Some(trouble.said(now))
+    }
+
+    /// Nothing waits for this route any more. `Some`: say so, as it was said that something did.
+    pub(super) fn mended(&self, route: Route, now: Instant) -> Option<Said> {
+        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let trouble = troubles.get_mut(&route).filter(|trouble| !trouble.over)?;
+        trouble.over = true;
+        trouble.told.is_some_and(|told| told >= trouble.since).then(|| trouble.said(now))
+    }
+}
+
+impl Trouble {
+    fn said(&self, now: Instant) -> Said {
+        Said { in_vain: self.in_vain, lasting: now.saturating_duration_since(self.since) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trouble_is_told_when_it_begins_once_a_minute_and_when_it_ends() {
+        let complaints = Complaints::default();
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let said = |in_vain, seconds| Some(Said { in_vain, lasting: Duration::from_secs(seconds) });
+        assert_eq!(complaints.failed(Route::Results, 1_000, start), said(1_000, 0));
+        assert_eq!(complaints.failed(Route::DeadLetters, 2, after(1)), said(2, 0), "each route by itself");
+        for second in 1..60 {
+            assert_eq!(complaints.failed(Route::Results, 1, after(second)), None);
+        }
+        assert_eq!(complaints.failed(Route::Results, 1, after(60)), said(1_060, 60));
+        assert_eq!(complaints.mended(Route::Results, after(90)), said(1_060, 90));
+        assert_eq!(complaints.mended(Route::Results, after(91)), None);
+        assert_eq!(complaints.failed(Route::Results, 5, after(92)), None, "a queue at its limit is full every moment");
+        assert_eq!(complaints.mended(Route::Results, after(93)), None);
+        assert_eq!(complaints.failed(Route::Results, 5, after(120)), said(5, 0), "it begins anew");
+    }
+}

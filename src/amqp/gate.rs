@@ -1,0 +1,94 @@
+//! Stops reading from the broker's socket while the AMQP library holds more than the consumer has taken from it.
+//!
+//! The library reads as fast as it can, into a queue without limit. The prefetch bounds that queue by a number of
+//! messages, which says nothing of their bytes. What is not read stays with the broker.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+
+/// Bytes of whole bodies that the library may hold. A message is counted when it is complete, so that a larger one passes.
+const MAX_UNTAKEN_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Between the socket of a connection, which is held up, and its consumer, which must go on reading whatever it waits
+/// for: answers of the broker come behind its deliveries.
+#[derive(Debug, Default)]
+pub struct Gate {
+    /// A consumer takes what comes. Without one nobody would open the gate again.
+    watched: AtomicBool,
+    untaken: AtomicU64,
+    reader: AtomicWaker,
+}
+
+impl Gate {
+    /// A consumer is about to take deliveries.
+    pub(super) fn watch(&self) {
+        self.untaken.store(0, Ordering::Release);
+        self.watched.store(true, Ordering::Release);
+    }
+
+    /// The consumer takes no more.
+    pub(super) fn leave(&self) {
+        self.watched.store(false, Ordering::Release);
+        self.reader.wake();
+    }
+
+    /// The consumer took so many bytes.
+    pub(super) fn took(&self, bytes: u64) {
+        let take = |untaken: u64| Some(untaken.saturating_sub(bytes));
+        let before = self.untaken.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).unwrap_or(0);
+        if before > MAX_UNTAKEN_BYTES {
+            self.reader.wake();
+        }
+    }
+
+    /// The library was given a whole body of so many bytes.
+    pub(super) fn gave(&self, bytes: u64) {
+        self.untaken.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Ready when the socket may be read.
+    pub(super) fn poll_open(&self, context: &Context<'_>) -> Poll<()> {
+        if self.is_open() {
+            return Poll::Ready(());
+        }
+        self.reader.register(context.waker());
+        // What was taken before the waker was there woke nobody.
+        if self.is_open() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn is_open(&self) -> bool {
+        !self.watched.load(Ordering::Acquire) || self.untaken.load(Ordering::Acquire) <= MAX_UNTAKEN_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn is_open(gate: &Gate) -> bool {
+        gate.poll_open(&Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn it_is_shut_while_too_much_is_not_taken() {
+        let gate = Gate::default();
+        gate.watch();
+        gate.gave(MAX_UNTAKEN_BYTES);
+        assert!(is_open(&gate));
+        gate.gave(1);
+        assert!(!is_open(&gate));
+        gate.took(1);
+        assert!(is_open(&gate));
+        gate.gave(10 * MAX_UNTAKEN_BYTES);
+        gate.leave();
+        assert!(is_open(&gate), "nobody takes what comes");
+        gate.watch();
+        assert!(is_open(&gate), "of an earlier consumer");
+        gate.took(5);
+        assert!(is_open(&gate));
+    }
+}

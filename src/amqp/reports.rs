@@ -1,0 +1,105 @@
+//! What the lanes report of answers, collected for whoever gave them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, Semaphore};
+
+use super::complaints::Complaints;
+use super::health::Health;
+use super::message::Answer;
+
+/// Answers taken and not yet reported: two full prefetches, so that the worker waits only if answers of a lost
+/// subscription pile up behind a blocked connection.
+const MAX_WAITING: u32 = 2 * 65_535;
+
+/// What has become of answers since last asked.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Safe with the broker, their deliveries on their way to be acknowledged.
+    pub published: Vec<Answer>,
+    /// Not published, or not surely: their deliveries were lost with their subscription and come again, to be answered
+    /// anew.
+    pub stale: Vec<Answer>,
+}
+
+impl Report {
+    pub fn is_empty(&self) -> bool {
+        self.published.is_empty() && self.stale.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.published.len() + self.stale.len()
+    }
+}
+
+/// Collects what the lanes report without ever making them wait.
+#[derive(Debug)]
+pub(super) struct Reports {
+    report: Mutex<Report>,
+    arrived: Notify,
+    places: Semaphore,
+    health: Arc<Health>,
+    /// What the lanes have said of messages that cannot be published.
+    pub(super) complaints: Complaints,
+}
+
+impl Reports {
+    pub(super) fn new(health: &Arc<Health>) -> Self {
+        let places = Semaphore::new(MAX_WAITING as usize);
+        Self {
+            report: Mutex::default(),
+            arrived: Notify::new(),
+            places,
+            health: Arc::clone(health),
+            complaints: Complaints::default(),
+        }
+    }
+
+    pub(super) fn published(&self, mut answers: Vec<Answer>) {
+        self.add(|report| report.published.append(&mut answers));
+    }
+
+    pub(super) fn stale(&self, mut answers: Vec<Answer>) {
+        self.add(|report| report.stale.append(&mut answers));
+    }
+
+    /// So many more answers will be reported. Waits while too many are not; `false` where there are none.
+    pub(super) async fn expect(&self, answers: usize) -> bool {
+        self.health.unpublished.raise(answers);
+        let places = u32::try_from(answers).unwrap_or(u32::MAX).min(MAX_WAITING);
+        if places == 0 {
+            return false;
+        }
+        // The semaphore is never closed.
+        let Ok(permit) = self.places.acquire_many(places).await else { return false };
+        permit.forget();
+        true
+    }
+
+    pub(super) fn expected(&self) -> usize {
+        (MAX_WAITING as usize).saturating_sub(self.places.available_permits())
+    }
+
+    fn add(&self, add: impl FnOnce(&mut Report)) {
+        add(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+        self.arrived.notify_one();
+    }
+
+    pub(super) fn take_now(&self) -> Report {
+        let report = std::mem::take(&mut *self.report.lock().unwrap_or_else(PoisonError::into_inner));
+        self.places.add_permits(report.len());
+        self.health.unpublished.lower(report.len());
+        report
+    }
+
+    /// Waits until there is something to report. Cancel-safe.
+    pub(super) async fn take(&self) -> Report {
+        loop {
+            let report = self.take_now();
+            if !report.is_empty() {
+                return report;
+            }
+            self.arrived.notified().await;
+        }
+    }
+}
