@@ -14,7 +14,6 @@ pub struct Message {
     pub job: usize,
     /// Headers of a parked job.
     pub carried: Option<Carried>,
-    pub redelivered: bool,
 }
 
 /// A message on its way to the consumer.
@@ -42,7 +41,7 @@ pub struct Broker {
 
 impl Broker {
     pub fn produced(&mut self, job: usize) {
-        self.ready.push_back(Message { job, carried: None, redelivered: false });
+        self.ready.push_back(Message { job, carried: None });
     }
 
     /// What the consumer gets now, `prefetch` unacknowledged messages at most.
@@ -66,7 +65,7 @@ impl Broker {
     pub fn requeue(&mut self, tag: u64) {
         if let Some(message) = self.unacked.remove(&tag) {
             self.redelivered += 1;
-            self.ready.push_front(Message { redelivered: true, ..message });
+            self.ready.push_front(message);
         }
     }
 
@@ -74,7 +73,7 @@ impl Broker {
     pub fn requeue_all(&mut self) {
         self.redelivered += self.unacked.len() as u64;
         while let Some((_, message)) = self.unacked.pop_last() {
-            self.ready.push_front(Message { redelivered: true, ..message });
+            self.ready.push_front(message);
         }
     }
 
@@ -82,7 +81,7 @@ impl Broker {
     pub fn park(&mut self, job: usize, carried: Carried, tier: Tier, now: Duration) -> Duration {
         self.parked += 1;
         let due = now + tier.wait();
-        let message = Message { job, carried: Some(carried), redelivered: false };
+        let message = Message { job, carried: Some(carried) };
         self.delayed.entry(tier).or_default().push_back((due, message));
         due
     }

@@ -3,7 +3,6 @@
 //! The outcome is published before the job is acknowledged, a parked copy before its original; what is published
 //! stays until the broker has confirmed it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,8 +64,6 @@ pub struct Life<'s> {
     held: HashMap<JobKey, Held>,
     publications: HashMap<u64, Publication>,
     published: u64,
-    /// The latest outcomes, for deliveries that come again.
-    remembered: VecDeque<(usize, Arc<Settled>)>,
     credentials: Vec<Credentials>,
     pub promises: Promises<'s>,
     /// SIGTERM came; the next process starts that long after the end.
@@ -78,9 +75,6 @@ pub struct Life<'s> {
 
 /// What each job weighs in the engine's count of bytes.
 const WEIGHT: usize = 100;
-
-/// Outcomes remembered.
-const MEMORY: usize = 1_000;
 
 /// Wait before something that the broker refused is published again.
 const REPUBLISH: Duration = Duration::from_secs(1);
@@ -105,7 +99,6 @@ impl<'s> Life<'s> {
             held: HashMap::new(),
             publications: HashMap::new(),
             published: 0,
-            remembered: VecDeque::new(),
             credentials: files.map(|read| Credentials { read, access: None }).collect(),
             promises: Promises::new(scenario),
             stopping: None,
@@ -147,11 +140,6 @@ impl<'s> Life<'s> {
     pub fn receive(&mut self, deliveries: Vec<Delivery>, out: &mut Outside<'s>) -> Kept {
         let scenario = out.scenario;
         for Delivery { tag, message } in deliveries {
-            let remembered = self.remembered.iter().find(|(job, _)| message.redelivered && *job == message.job);
-            if let Some((job, settled)) = remembered.cloned() {
-                self.publish(tag, job, Word::Outcome(settled), out);
-                continue;
-            }
             let spec = &scenario.jobs[message.job];
             let now = self.now(out);
             let carried = message.carried.unwrap_or_else(|| Carried::fresh(now.wall));
@@ -314,10 +302,6 @@ impl<'s> Life<'s> {
         let errors = out.verity.weigh(held.job, &settled, &out.far.world, out.now)?;
         self.promises.settled(&settled, &errors, out.now)?;
         let settled = Arc::new(settled);
-        if self.remembered.len() == MEMORY {
-            self.remembered.pop_front();
-        }
-        self.remembered.push_back((held.job, Arc::clone(&settled)));
         self.publish(held.tag, held.job, Word::Outcome(settled), out);
         Ok(())
     }

@@ -19,6 +19,7 @@ mod far_side;
 mod life;
 mod outside;
 mod promises;
+mod repeats;
 mod run;
 mod scenario;
 mod seeds;

@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use smallvec::SmallVec;
 
-use crate::{trouble, upheaval};
+use crate::{repeats, trouble, upheaval};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -348,6 +348,8 @@ fn jobs(rng: &mut Rng, largest: &[usize], spread: Duration, epoch: Timestamp) ->
         left = left.saturating_sub(job.num_pairs());
         jobs.push(job);
     }
+    // A generator of their own, so that repeats change nothing else of a seed.
+    repeats::add(&mut rng.clone(), &mut jobs, spread);
     jobs.sort_by_key(|job| job.at);
     jobs
 }
