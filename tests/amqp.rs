@@ -19,7 +19,7 @@ use association_archiver::amqp::route::Route;
 use association_archiver::amqp::topology::{Found, Kind, TopologyFault};
 use association_archiver::config::{AmqpSettings, QueueName, SecretSource, SettingKey};
 use association_archiver::contract::ids::JobId;
-use association_archiver::contract::message::{BodyDigest, MessageId};
+use association_archiver::contract::message::{BodyDigest, MessageId, Request};
 use association_archiver::contract::outcome::Status;
 use association_archiver::engine::pause::Tier;
 use harness::{Broker, Client, Message, Options, Relay, Rights, Until, Way, eventually};
@@ -302,6 +302,9 @@ async fn a_full_results_queue_holds_outcomes_back_and_parked_jobs_not() {
     edges.publisher.publish(late.into_iter().map(|job| parked(job, Tier::OneHour)).collect()).await;
     let delay = format!("{JOBS}.delay.1h");
     eventually(SOON, "the parked jobs", async || Ok((client.count(&delay).await? == 10).then_some(()))).await.unwrap();
+    // One of them asks whether there is room, not all again and again.
+    let refused = edges.health.refused.get();
+    assert!(refused <= 110, "{refused} refused of 90");
 
     let collected = client.collect(RESULTS, Until::Count(96), LATER).await.unwrap();
     let mut expected = jobs(0..90);
@@ -386,9 +389,9 @@ async fn what_comes_back_to_one_lane_is_not_taken_for_anothers() {
         held = rest;
         tokio::task::yield_now().await;
     }
-    eventually(SOON, "4,500 published, 4,500 returned", async || {
+    eventually(SOON, "4,500 published, the others not", async || {
         let health = &edges.health;
-        Ok((health.acknowledged.get() == 4_500 && health.returned.get() >= 4_500).then_some(()))
+        Ok((health.acknowledged.get() == 4_500 && health.returned.get() > 0).then_some(()))
     })
     .await
     .unwrap();
@@ -450,11 +453,15 @@ async fn a_deleted_jobs_queue_is_declared_again_and_what_was_in_hand_is_answered
     assert_eq!(bodies(&outcomes), bodies(&jobs(0..20)));
 }
 
+/// Small jobs have raised what is asked for in advance when large ones come, so that all of those are on their way.
 #[tokio::test]
 async fn large_jobs_do_not_fill_the_memory() {
+    const MIB: u64 = 1024 * 1024;
     let (client, mut settings) = own_vhost("large").await;
-    settings.max_held_bytes = 4 * 1024 * 1024;
+    settings.max_held_bytes = 8 * MIB;
     let mut edges = Edges::start(&settings).await.unwrap();
+    client.publish(JOBS, jobs(0..3_000)).await.unwrap();
+    answer_all(&mut edges, 3_000).await;
     let large = (0..60).map(|number| message(&format!("{}{number}", "x".repeat(262_144))));
     client.publish(JOBS, large).await.unwrap();
     let (mut answered, mut overfull, mut held) = (0, 0, Vec::new());
@@ -465,7 +472,8 @@ async fn large_jobs_do_not_fill_the_memory() {
             IntakeEvent::Overfull => overfull += 1,
             IntakeEvent::Lost(_) => panic!("lost"),
         }
-        assert!(edges.held.bytes() < 6 * 1024 * 1024, "{} bytes held", edges.held.bytes());
+        // One more look at memory, and the job that was the last of it.
+        assert!(edges.held.bytes() < 12 * MIB, "{} bytes held", edges.held.bytes());
         if overfull > 0 && !held.is_empty() {
             answered += held.len();
             edges.publisher.publish(held.drain(..).map(outcome).collect()).await;
@@ -474,7 +482,36 @@ async fn large_jobs_do_not_fill_the_memory() {
     assert!(overfull > 0);
     stop(edges).await;
     assert_eq!(client.count(JOBS).await.unwrap(), 0);
-    assert_eq!(client.count(RESULTS).await.unwrap(), 60);
+    assert_eq!(client.count(RESULTS).await.unwrap(), 3_060);
+}
+
+/// Nothing is known yet of how large jobs are: no more come in advance than fit, though they may be as large as can be.
+#[tokio::test]
+async fn a_subscription_begins_with_few_jobs_and_soon_has_all_that_it_may() {
+    let (client, mut settings) = own_vhost("few-first").await;
+    settings.max_held_bytes = 16 * 1024 * 1024;
+    client.declare_quorum(JOBS, &[]).await.unwrap();
+    let large = (0..40).map(|number| message(&format!("{}{number}", "x".repeat(1_000_000))));
+    client.publish(JOBS, large).await.unwrap();
+    let mut edges = Edges::start(&settings).await.unwrap();
+    let first = take(&mut edges, 3).await;
+    let unseen = tokio::time::timeout(IDLE, edges.intake.next()).await;
+    assert!(unseen.is_err(), "{unseen:?}");
+    edges.publisher.publish(first.into_iter().map(outcome).collect()).await;
+    let mut answered = 3;
+    while answered < 40 {
+        let jobs = take(&mut edges, 1).await;
+        answered += jobs.len();
+        edges.publisher.publish(jobs.into_iter().map(outcome).collect()).await;
+    }
+    published(&edges, 40).await;
+    assert_eq!(edges.health.handed_back.get(), 0, "none came that did not fit");
+    stop(edges).await;
+
+    client.publish(JOBS, jobs(0..5_000)).await.unwrap();
+    let mut edges = Edges::start(&settings).await.unwrap();
+    assert_eq!(take(&mut edges, 5_000).await.len(), 5_000, "all of them at once");
+    stop(edges).await;
 }
 
 #[tokio::test]
@@ -846,7 +883,14 @@ fn outcome(job: Delivered) -> Answer {
     let mut trace = SmallVec::new();
     trace.push(("traceparent", "00-1-2-01".to_owned()));
     let envelope = OutcomeEnvelope {
-        message_id: MessageId::of_outcome(None, &job_id, &BodyDigest::of(&job.body), 0),
+        message_id: MessageId::of_outcome(&Request {
+            portal: None,
+            job_id: &job_id,
+            body: &BodyDigest::of(&job.body),
+            redriven: 0,
+            message_id: job.properties.message_id(),
+            timestamp: job.properties.timestamp(),
+        }),
         correlation_id: job_id.as_str().to_owned(),
         status: Status::Archived,
         timestamp: 1_800_000_000,

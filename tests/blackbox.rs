@@ -6,8 +6,12 @@
 mod lines;
 #[path = "blackbox/messages.rs"]
 mod messages;
+#[path = "blackbox/redelivered.rs"]
+mod redelivered;
 #[path = "blackbox/refusing.rs"]
 mod refusing;
+#[path = "blackbox/returning.rs"]
+mod returning;
 #[path = "blackbox/stage.rs"]
 #[allow(dead_code, reason = "shared by two programs, each of which uses a part")]
 mod stage;

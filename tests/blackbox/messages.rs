@@ -152,6 +152,9 @@ async fn an_outcome_carries_the_promised_properties() -> Result<()> {
     let mut of_message_id = job("").pair(1, 9).to_json();
     of_message_id.as_object_mut().unwrap().remove("jobId");
     let of_message_id = Message::json(&of_message_id).id("only-the-message")?;
+    let mut stamped = job("stamped").pair(1, 6).to_message()?;
+    stamped.properties = stamped.properties.with_timestamp(1_800_000_000).with_content_encoding("UTF-8".into());
+    stamped.body.splice(0..0, *b"\xef\xbb\xbf");
     let redriven = job("redriven").pair(1, 3).to_message()?.with_header("x-redriven", "2")?;
     let expired = job("expired").pair(1, 4).not_after("2020-01-01T00:00:00Z").to_message()?;
     let rejected = Message::new("{}").id("rejected")?;
@@ -161,6 +164,7 @@ async fn an_outcome_carries_the_promised_properties() -> Result<()> {
         ("named", &named, "message-of-named", "PARTIAL", 0, 0),
         ("bare", &bare, "bare", "FAILED", 0, 0),
         ("only-the-message", &of_message_id, "only-the-message", "ARCHIVED", 0, 0),
+        ("stamped", &stamped, "stamped", "ARCHIVED", 0, 0),
         ("redriven", &redriven, "redriven", "ARCHIVED", 0, 2),
         ("expired", &expired, "expired", "EXPIRED", 0, 0),
         ("rejected", &rejected, "rejected", "REJECTED", 0, 0),
@@ -179,7 +183,7 @@ async fn an_outcome_carries_the_promised_properties() -> Result<()> {
         assert_eq!(message.header("x-job-status").as_deref(), Some(status), "{id}");
         let stamped = i64::try_from(properties.timestamp().context("no timestamp")?)?;
         assert!((before..=before + 60).contains(&stamped), "{id}: {stamped}");
-        assert_eq!(message.message_id(), Some(message_id(portal, id, &sent.body, times_redriven).as_str()), "{id}");
+        assert_eq!(message.message_id(), Some(message_id(portal, id, sent, times_redriven).as_str()), "{id}");
         assert_eq!(message.header("traceparent"), sent.header("traceparent"), "{id}");
         assert_eq!(message.header("tracestate"), sent.header("tracestate"), "{id}");
         for time in
@@ -228,6 +232,49 @@ async fn copies_keep_what_they_came_with_except_what_would_do_harm() -> Result<(
         let sent = single_pairs("job", 1..=300)?;
         assert!(sent.iter().any(|sent| sent.body == copy.body && sent.message_id() == copy.message_id()));
     }
+    stop(&worker).await
+}
+
+/// A time to live is a deadline: the job is not sent after it, also when it has waited in a delay queue, where the broker
+/// would know nothing of it any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_to_live_is_a_deadline_that_travels() -> Result<()> {
+    let stage = Stage::set("time-to-live", &["--limit", "off"]).await?;
+    let scopes = |missing: serde_json::Value| json!({"accounts": {"4711": {"tokens": ["pat-of-the-stage"], "missingScopes": missing}}});
+    stage.simulator.configure(&scopes(json!({"contacts": ["crm.x"]}))).await?;
+    let worker = stage.start(&stage.worker()).await?;
+    let mut jobs = single_pairs("job", 1..=300)?;
+    for message in &mut jobs {
+        message.properties = message.properties.clone().with_expiration("4000".into());
+    }
+    stage.client.publish(JOBS, jobs).await?;
+    let parked = eventually(LIMIT, "parked jobs", async || {
+        let parked = stage.client.get_all(&delay_queue("10s")).await?;
+        Ok((!parked.is_empty()).then_some(parked))
+    })
+    .await?;
+    for copy in &parked {
+        let deadline: i64 = copy.header("x-archiver-deadline").context("no deadline")?.parse()?;
+        let received: i64 = copy.header("x-archiver-received").context("no receipt")?.parse()?;
+        assert_eq!((deadline - received, copy.properties.expiration()), (4_000, &None));
+    }
+    // They come back after their time, when HubSpot would take them.
+    let late = eventually(LIMIT, "the end of their time", async || {
+        let now = jiff::Timestamp::now().as_millisecond();
+        Ok(parked
+            .iter()
+            .all(|copy| copy.header("x-archiver-deadline").is_some_and(|at| at.parse::<i64>().is_ok_and(|at| at < now)))
+            .then_some(()))
+    });
+    late.await?;
+    stage.simulator.configure(&scopes(json!({}))).await?;
+    stage.client.publish(JOBS, parked.clone()).await?;
+    let ids: Vec<&str> = parked.iter().filter_map(Message::message_id).collect();
+    let outcomes = stage.outcomes(300, LIMIT).await?;
+    for outcome in outcomes.iter().filter(|outcome| ids.contains(&outcome.job_id.as_str())) {
+        assert_eq!(outcome.errors[0].category, "EXPIRED", "{outcome:?}");
+    }
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.status != Status::Archived).count(), outcomes.len());
     stop(&worker).await
 }
 
@@ -309,9 +356,15 @@ fn is_time(text: &str) {
     assert!(text.len() == 24 && text.ends_with('Z'), "{text} is not in milliseconds");
 }
 
-fn message_id(portal: u64, job_id: &str, body: &[u8], redriven: u64) -> String {
-    let digest: [u8; 32] = Sha256::digest(body).into();
-    let name = [&portal.to_be_bytes()[..], &digest, &redriven.to_be_bytes(), job_id.as_bytes()].concat();
+fn message_id(portal: u64, job_id: &str, sent: &Message, redriven: u64) -> String {
+    let digest: [u8; 32] = Sha256::digest(&sent.body).into();
+    let mut name = [&portal.to_be_bytes()[..], &digest, &redriven.to_be_bytes(), job_id.as_bytes()].concat();
+    let timestamp = *sent.properties.timestamp();
+    if timestamp.is_some() || sent.message_id().is_some() {
+        name.extend([0, u8::from(timestamp.is_some())]);
+        name.extend(timestamp.unwrap_or(0).to_be_bytes());
+        name.extend(sent.message_id().unwrap_or_default().as_bytes());
+    }
     Uuid::new_v5(&NAMESPACE, &name).to_string()
 }
 
@@ -359,7 +412,7 @@ fn malformed() -> Result<Vec<Kind>> {
         ("[]".into(), "body", "object"),
         ("jobs, please".into(), "body", "JSON"),
         (format!("{} {{}}", and(r#""portalId":1"#)), "body", "trailing"),
-        (format!("\u{feff}{}", and(r#""notAfter":"2099-01-01T00:00:00Z""#)), "body", "byte order mark"),
+        (format!("\u{feff}\u{feff}{}", and(r#""notAfter":"2099-01-01T00:00:00Z""#)), "body", "JSON"),
         (format!("{}{}", with_inputs(&inputs("\"1\"", "\"2\"")), " ".repeat(20_000)), "body", "max_bytes"),
         (and(r#""dryRun":true"#), "body", "dryRun"),
         (and(r#""fromObjectType":"contacts""#), "body", "twice"),

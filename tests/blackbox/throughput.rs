@@ -106,3 +106,36 @@ async fn a_long_queue_costs_little_memory() -> Result<()> {
     assert_eq!(u64::from(stage.client.count(crate::stage::RESULTS).await?), number(&state, "/pairsArchivedTotal"));
     Ok(())
 }
+
+/// Small jobs, then large ones, which come when the worker has learned that jobs are small and has asked for many.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_any_size_stay_within_the_memory_that_they_may_take() -> Result<()> {
+    const HELD: u64 = 32 * 1024 * 1024;
+    const MOST_BYTES: u64 = HELD / 2 * 3 + 64 * 1024 * 1024;
+    const SMALL: u64 = 3_000;
+    const LARGE: u64 = 300;
+    let stage = Stage::set("sizes", &["--limit", "off", "--latency", "50ms", "--record", "off"]).await?;
+    stage.declare().await?;
+    let large = |id: String, pairs: u64| job(&id).pairs((1..=pairs).map(|to| (1, 10_000_000 + to))).to_message();
+    let mut jobs = single_pairs("small", 1..=SMALL)?;
+    for number in 0..LARGE {
+        // 180 KB, as many pairs as a job may have; and now and then almost as many bytes as it may have.
+        jobs.push(large(format!("large-{number}"), 10_000)?);
+        if number % 25 == 0 {
+            let mut message = large(format!("vast-{number}"), 10_000)?;
+            message.body.resize(1_000_000, b' ');
+            jobs.push(message);
+        }
+    }
+    let bytes: usize = jobs.iter().map(|message| message.body.len()).sum();
+    stage.client.publish(JOBS, jobs).await?;
+
+    let worker = stage.worker().set("amqp.max_held_bytes", HELD);
+    let worker = stage.start(&worker.variable("MALLOC_MMAP_THRESHOLD_", "131072")).await?;
+    let answered = u32::try_from(SMALL)? + 10;
+    stage.outcomes_waiting(answered, Duration::from_secs(120)).await?;
+    let peak = worker.peak_rss_bytes()?;
+    eprintln!("peak of {:.1} MB for {:.1} MB of jobs", peak as f64 / 1e6, bytes as f64 / 1e6);
+    assert!(peak < MOST_BYTES, "{peak} bytes at its peak, {MOST_BYTES} allowed");
+    worker.kill9().await
+}
