@@ -36,7 +36,7 @@ pub struct Access {
     refreshing: bool,
     identifying: bool,
     portal_check: PortalCheck,
-    /// A 401 already led to a refresh, and nothing has succeeded since.
+    /// A 401 has led to a refresh already, and no request has succeeded since.
     refreshed_for_refusal: bool,
     failures_in_a_row: u32,
     /// After a failure, nothing is asked before then.
@@ -108,7 +108,7 @@ impl Access {
         self.epoch
     }
 
-    /// What is to be asked next, or `Err` with the time from which on (if any) while nothing may be sent.
+    /// What must be asked next, if anything. `Err`: nothing may be sent before that time, or before an answer comes.
     pub fn need(&self, now: Tick) -> Result<Option<Need>, Option<Tick>> {
         let (usable, renew) = match self.token {
             Token::Missing => (false, true),
@@ -149,7 +149,7 @@ impl Access {
         }
     }
 
-    /// The refresh failed for a passing reason; an earlier token goes on as long as it lives.
+    /// The refresh failed for a transient reason. An earlier token is used until it expires.
     pub fn refresh_failed(&mut self, wait: Option<Duration>, now: Tick) {
         self.refreshing = false;
         self.back_off(wait, now);
@@ -161,7 +161,7 @@ impl Access {
         self.token = Token::Missing;
     }
 
-    /// Whose token it is was told, or need not be known.
+    /// HubSpot has said whose token it is, or it need not be known.
     pub fn identity_settled(&mut self) {
         self.identifying = false;
         self.failures_in_a_row = 0;
@@ -176,7 +176,7 @@ impl Access {
         self.portal_check = PortalCheck::Due;
     }
 
-    /// HubSpot could not tell now. Returns whether to go on without.
+    /// HubSpot could not say whose token it is for now. Returns whether to go on without knowing it.
     pub fn identity_failed(&mut self, wait: Option<Duration>, now: Tick) -> bool {
         self.identifying = false;
         self.back_off(wait, now);
@@ -194,7 +194,7 @@ impl Access {
         self.not_before = now + wait.unwrap_or(own);
     }
 
-    /// The operator, or the file watched, gave other credentials.
+    /// The account has other credentials than before.
     pub fn changed(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         self.failures_in_a_row = 0;
@@ -229,7 +229,7 @@ impl Access {
     }
 }
 
-/// Whether the portal told is the one configured; no portal configured matches all.
+/// Whether the portal that HubSpot told is the one in the settings. Where the settings name none, every portal matches.
 pub fn portal_matches(configured: Option<PortalId>, told: NonZeroU64) -> bool {
     configured.is_none_or(|portal| portal.0 == told)
 }

@@ -158,7 +158,7 @@ impl Engine {
         result
     }
 
-    /// The whole request failed for a passing reason.
+    /// The whole request failed for a transient reason.
     fn again(&mut self, call: &Call, batch: Batch, again: &Again, now: Now) {
         if again.cause.leaves_doubt() {
             self.holdings.leave_in_doubt(&batch.nodes);

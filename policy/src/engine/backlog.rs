@@ -1,7 +1,7 @@
-//! The pairs that are held: who waits for each, and where it stands between arrival and verdict.
+//! The pairs in hand: which jobs wait for each, and where it is between its arrival and its verdict.
 //!
-//! Equal pairs of one lane share a [`Node`] for as long as none of them is on the wire; all `to` of one `from`
-//! stand in one group. Every operation costs the same however much is held.
+//! Jobs that ask for equal pairs of one lane share a [`Node`], as long as the pair is not on the wire. All waiting pairs
+//! of one `from` record form a group. Every operation costs the same however much is in hand.
 
 use std::hash::BuildHasher;
 
@@ -15,7 +15,7 @@ use super::pack::{self, Caps};
 use crate::contract::association::{Pair, RecordId};
 
 new_key_type! {
-    /// A job in hand, from admission until it leaves; never reused within one life of the engine.
+    /// A job in hand. The key is never given to another job within one life of the engine.
     pub struct JobKey;
     /// A pair in hand.
     pub struct NodeKey;
@@ -39,11 +39,11 @@ pub struct Node {
 /// Where a pair stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// In its lane's queue; `position` counts from the group's first member ever.
+    /// In its lane's queue. `position` is its place in the group, counted from the first member that the group ever had.
     Queued { group: GroupKey, position: u32 },
-    /// Back from a request: part of a batch that waits for a retry, its trial or a sibling's verdict.
+    /// Back from a request: part of a batch that waits to go again, or of the sibling of a trial.
     Returned,
-    /// Part of a request that is being sent or has no answer yet: nothing may join or leave it.
+    /// Part of a request that has no answer yet: no job may join the pair or be taken off it.
     OnWire,
 }
 
@@ -53,7 +53,7 @@ struct Group {
     from: RecordId,
     /// The oldest first, unless some were withdrawn.
     members: SmallVec<[Member; 1]>,
-    /// How many have left in requests: the position of the first of `members`. It wraps.
+    /// How many members have left in requests, and so the position of the first of `members`. It wraps around.
     left: u32,
     /// Its members are in the table of [`Backlog::open`].
     indexed: bool,
@@ -69,14 +69,14 @@ impl Group {
     }
 }
 
-/// A waiting pair within its group, told from the others without a look at its node.
+/// A waiting pair within its group. It repeats the node's `to`, so that a pair is found without a look at each node.
 #[derive(Clone, Copy, Debug)]
 struct Member {
     to: RecordId,
     node: NodeKey,
 }
 
-/// A group of more members finds an equal pair by the table instead of by walking them.
+/// In a group of more members than this an equal pair is looked up in a table, else the members are walked.
 const WALKED: usize = 16;
 
 /// A lane's waiting groups, oldest first.
@@ -109,10 +109,10 @@ impl Queue {
 pub struct Backlog {
     nodes: SlotMap<NodeKey, Node>,
     groups: SlotMap<GroupKey, Group>,
-    /// The waiting groups by lane and record. Both tables hold the keys alone and look up what these stand for: of a
-    /// million pairs they then miss the processor's caches far less.
+    /// The waiting groups by lane and record. Both tables hold only keys and look up what these stand for: tables of
+    /// a million pairs are then small enough to miss the processor's caches far less often.
     waiting: HashTable<GroupKey>,
-    /// By lane and pair the nodes an equal pair may join and which it does not find by walking a group: those in large
+    /// By lane and pair, the nodes that an equal pair may join but does not find by walking a group: those in large
     /// groups, and those that came back.
     open: HashTable<NodeKey>,
     hashing: DefaultHashBuilder,
@@ -161,7 +161,7 @@ impl Backlog {
         key
     }
 
-    /// The node that an equal pair may join; `group` is the one of the pair's record.
+    /// The node that an equal pair may join; `group` is the group of the pair's `from`.
     fn find_equal(&self, group: Option<GroupKey>, lane: LaneKey, pair: Pair) -> Option<NodeKey> {
         let walked = group.and_then(|key| self.groups.get(key)).filter(|group| !group.indexed);
         let walked = walked.and_then(|group| group.members.iter().find(|member| member.to == pair.to));
@@ -172,7 +172,7 @@ impl Backlog {
         self.open.find(self.hashing.hash_one((lane, pair)), is_it).copied()
     }
 
-    /// Equal pairs find the node by the table.
+    /// Puts a node into the table, where equal pairs find it.
     fn open(&mut self, key: NodeKey, lane: LaneKey, pair: Pair) {
         let Self { nodes, open, hashing, .. } = self;
         open.insert_unique(hashing.hash_one((lane, pair)), key, |&key| {
@@ -180,7 +180,7 @@ impl Backlog {
         });
     }
 
-    /// The table forgets the node.
+    /// Takes a node out of the table.
     fn close(&mut self, key: NodeKey, lane: LaneKey, pair: Pair) {
         let hash = self.hashing.hash_one((lane, pair));
         if let Ok(entry) = self.open.find_entry(hash, |&other| other == key) {
@@ -211,7 +211,7 @@ impl Backlog {
         self.waiting.find(hash, is_it).copied()
     }
 
-    /// A group for a record that has none; `hash` is that of its lane and record.
+    /// Makes a group for a record that has none; `hash` is the hash of its lane and record.
     fn new_group(&mut self, hash: u64, lane: LaneKey, queue: &mut Queue, from: RecordId, now: Tick) -> GroupKey {
         let members = SmallVec::new();
         let (older, newer) = (queue.newest, None);
@@ -230,7 +230,7 @@ impl Backlog {
         key
     }
 
-    /// Takes `job` off a pair that is not on the wire; a pair nobody waits for any more is gone.
+    /// Takes `job` off a pair that is not on the wire. A pair that no job waits for any more is removed.
     pub fn withdraw(&mut self, queue: &mut Queue, key: NodeKey, job: JobKey) -> bool {
         let Some(node) = expected(self.nodes.get_mut(key), "a job is withdrawn from a pair that is there") else {
             return false;
@@ -260,7 +260,7 @@ impl Backlog {
         }
     }
 
-    /// Takes a member out of its group; `true` if the table knows it.
+    /// Takes a member out of its group; `true` if the member is in the table of equal pairs.
     fn leave_group(&mut self, queue: &mut Queue, key: GroupKey, position: u32) -> bool {
         let Some(group) = expected(self.groups.get_mut(key), "a group is there while it has members") else {
             return false;
@@ -345,7 +345,7 @@ impl Backlog {
         gathered
     }
 
-    /// So many of a queue's oldest groups and of its newest, in the order of arrival.
+    /// The first and the last few groups of a queue, in the order of arrival.
     fn in_sight(&self, queue: &Queue, (oldest, newest): (usize, usize)) -> Vec<GroupKey> {
         let newer = |&key: &GroupKey| self.groups.get(key).and_then(|group| group.newer);
         let older = |&key: &GroupKey| self.groups.get(key).and_then(|group| group.older);
@@ -379,7 +379,7 @@ impl Backlog {
         }
     }
 
-    /// A pair that came back goes on the wire again: nothing may join it from here on.
+    /// A pair that came back goes on the wire again: no job may join it from here on.
     pub fn put_on_wire(&mut self, key: NodeKey) {
         let Some(node) = self.nodes.get_mut(key).filter(|node| node.place == Place::Returned) else { return };
         node.place = Place::OnWire;
@@ -387,7 +387,7 @@ impl Backlog {
         self.close(key, lane, pair);
     }
 
-    /// The pair comes back unsettled. Jobs that asked for an equal pair meanwhile join it; they are returned.
+    /// The pair comes back without a verdict. Jobs that asked for an equal pair meanwhile join it; returns these jobs.
     pub fn take_off_wire(&mut self, queue: &mut Queue, key: NodeKey) -> SmallVec<[JobKey; 1]> {
         let Some(node) = self.nodes.get_mut(key).filter(|node| node.place == Place::OnWire) else {
             return SmallVec::new();
@@ -408,7 +408,7 @@ impl Backlog {
         joining
     }
 
-    /// The pair has its verdict; whoever waited for it is returned.
+    /// The pair has its verdict. Returns the jobs that waited for it.
     pub fn settle(&mut self, queue: &mut Queue, key: NodeKey) -> SmallVec<[JobKey; 1]> {
         let waiters = self.nodes.get_mut(key).map(|node| std::mem::take(&mut node.waiters)).unwrap_or_default();
         self.discard(queue, key);

@@ -20,7 +20,7 @@ pub struct Batch {
     pub nodes: Vec<NodeKey>,
     /// What the request carried, in the order of `nodes`; empty until the batch is sent.
     pub wire: Arc<[Pair]>,
-    /// How often the batch has failed for a passing reason.
+    /// How often the batch has failed for a transient reason.
     pub failures: u32,
     /// Present if the batch is sent to find out which pair is at fault.
     pub trial: Option<Trial>,

@@ -42,7 +42,7 @@ impl Sub<Duration> for Tick {
     }
 }
 
-/// One moment on both clocks: the monotonic one paces, the wall clock knows dates.
+/// One moment on two clocks: the monotonic clock measures how long things take, the wall clock knows dates.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Now {
     pub tick: Tick,
@@ -74,7 +74,7 @@ impl Now {
     }
 }
 
-/// Adds up how long something was the case, so that the time can be left out elsewhere.
+/// Adds up for how long something was the case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stopwatch {
     total: Duration,

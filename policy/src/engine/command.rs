@@ -48,7 +48,7 @@ pub struct Carried {
     pub started: Option<Timestamp>,
     /// Requests that carried any pair of the job.
     pub attempts: u32,
-    /// Time since its first transient failure that counts towards `retry.max_age`; `None` before the first.
+    /// Time since its first transient failure, as far as it counts towards `retry.max_age`; `None` before the first.
     pub age: Option<Duration>,
     /// How often it was parked for failures.
     pub parks: u32,
@@ -217,7 +217,7 @@ pub enum CallResult {
 }
 
 impl CallResult {
-    /// HubSpot did not answer with a success, not even one in part.
+    /// No pair of the request is known to be archived by it.
     pub fn went_wrong(self) -> bool {
         match self {
             Self::Archived | Self::Partial => false,
@@ -238,11 +238,11 @@ pub enum RefreshReply {
         expires_in: Duration,
         portal: Option<PortalId>,
     },
-    /// Final until the operator mends it, in HubSpot's words (no secret in it).
+    /// Final until the operator mends it. `detail` are HubSpot's words, without any secret.
     Refused {
         detail: String,
     },
-    /// Passing.
+    /// For a transient reason.
     Failed {
         detail: String,
         wait: Option<Duration>,
@@ -259,7 +259,7 @@ pub enum IdentityReply {
     WillNotTell {
         detail: String,
     },
-    /// Passing.
+    /// For a transient reason.
     Failed {
         detail: String,
         wait: Option<Duration>,

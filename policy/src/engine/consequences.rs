@@ -18,6 +18,7 @@ use super::ledger::{End, Job, Leaving};
 use super::pause::{PauseKind, Tier};
 use super::search::{self, Next, Suspects};
 use super::settings::Waiting;
+use super::turns::Fill;
 use crate::contract::ids::AccountIndex;
 use crate::contract::refusal::{Refusal, WorkerCategory};
 
@@ -107,7 +108,10 @@ impl Engine {
             return self.turns.withhold(key, probe_at.map(|at| at.max(now)));
         }
         let repeat_from = lane.next_repeat().map(|repeat| repeat.from());
-        self.turns.place(key, repeat_from, || self.holdings.fill(lane, self.policy.caps));
+        self.turns.place(key, repeat_from, || match lane.is_full(self.policy.caps) {
+            true => Fill::Full,
+            false => self.holdings.oldest_arrival(lane).map_or(Fill::Empty, |oldest| Fill::Partial { oldest }),
+        });
     }
 
     /// Closes a lane that nothing keeps open.
@@ -174,7 +178,7 @@ impl Engine {
         }
     }
 
-    /// A batch failed for a passing reason: it goes again after a back-off, or its jobs go on in the broker.
+    /// A batch failed for a transient reason: it goes again after a back-off, or its jobs go on in the broker.
     pub(super) fn repeat(&mut self, mut batch: Batch, least: Duration, refusal: &Arc<Refusal>, now: Now) {
         batch.failures += 1;
         self.age_jobs(&batch, refusal, now);

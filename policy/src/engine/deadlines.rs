@@ -29,7 +29,7 @@ pub enum Deadline {
 }
 
 /// Fewer times than this are not worth a sweep.
-pub const STALE: usize = 64;
+const STALE: usize = 64;
 
 impl Deadlines {
     pub fn add_not_after(&mut self, job: JobKey, not_after: Timestamp) {
@@ -84,8 +84,8 @@ impl Deadlines {
         self.holds.iter().map(|&(_, job)| job)
     }
 
-    /// Times kept of either kind, at most.
-    pub fn len(&self) -> usize {
-        self.holds.len().max(self.not_after.len())
+    /// Times of jobs that have left, beyond those that are not worth a sweep, provided that no job is in hand.
+    pub fn stale(&self) -> usize {
+        self.holds.len().max(self.not_after.len()).saturating_sub(STALE)
     }
 }

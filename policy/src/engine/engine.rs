@@ -15,7 +15,6 @@ use super::backlog::{JobKey, LaneKey};
 use super::calls::{Calls, Purpose};
 use super::clock::{Now, Tick};
 use super::command::{CallKey, Command, LaneId, NewJob};
-use super::deadlines::STALE;
 use super::expected::expected;
 use super::holdings::Holdings;
 use super::ledger::{Job, Leaving};
@@ -298,13 +297,12 @@ impl Engine {
 
     /// What is kept of jobs that have left: nothing, but for a few times that have not come yet.
     pub fn remains(&self) -> Remains {
-        let returners = |account| self.turns.returners(account).saturating_sub(STALE);
         Remains {
             pairs: !self.holdings.has_no_pairs(),
             batches: self.holdings.batches().len(),
             calls: self.calls.len(),
             lanes: self.holdings.lanes().iter().filter(|&(key, _)| self.pauses.of_lane(key).is_none()).count(),
-            returners: self.accounts.indices().map(returners).sum(),
+            returners: self.turns.stale_returners(),
             times: self.holdings.stale_times(),
         }
     }

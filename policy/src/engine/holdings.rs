@@ -15,12 +15,11 @@ use super::backlog::{Backlog, JobKey, LaneKey, NodeKey, Place};
 use super::batch::{Batch, BatchKey};
 use super::clock::{Now, Tick};
 use super::command::{CallKey, LaneId};
-use super::deadlines::{Deadline, Deadlines, STALE};
+use super::deadlines::{Deadline, Deadlines};
 use super::expected::expected;
 use super::lane::{Lane, Lanes, Repeat};
 use super::ledger::{End, Job, Leaving, Ledger, expired};
 use super::pack::Caps;
-use super::turns::Fill;
 use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
 use crate::contract::refusal::Refusal;
@@ -215,7 +214,7 @@ impl Holdings {
         nodes.filter(|node| node.place != Place::OnWire).map(|node| node.lane).next()
     }
 
-    /// A request with a pair of the job failed for a passing reason. Returns for how long this has gone on; `uncounted`
+    /// A request with a pair of the job failed for a transient reason. Returns for how long this has gone on; `uncounted`
     /// is the reading of [`super::pauses::Pauses::uncounted`].
     pub fn failed(&mut self, key: JobKey, now: Tick, uncounted: Duration) -> Option<Duration> {
         let job = self.jobs.get_mut(key)?;
@@ -318,14 +317,6 @@ impl Holdings {
 
     pub fn lane_mut(&mut self, key: LaneKey) -> Option<&mut Lane> {
         self.lanes.get_mut(key)
-    }
-
-    /// How much a lane has waiting.
-    pub fn fill(&self, lane: &Lane, caps: Caps) -> Fill {
-        if lane.is_full(caps) {
-            return Fill::Full;
-        }
-        self.oldest_arrival(lane).map_or(Fill::Empty, |oldest| Fill::Partial { oldest })
     }
 
     /// When the oldest pair arrived that waits in a lane.
@@ -447,8 +438,8 @@ impl Holdings {
         self.take_batch(next)
     }
 
-    /// Times of jobs that have left, beyond those that are not worth a sweep.
+    /// See [`Deadlines::stale`].
     pub fn stale_times(&self) -> usize {
-        self.deadlines.len().saturating_sub(STALE)
+        self.deadlines.stale()
     }
 }

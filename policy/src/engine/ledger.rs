@@ -40,7 +40,7 @@ pub struct Job {
     failing_since: Option<FirstFailure>,
 }
 
-/// The first failure of a job's requests in this process that was a passing one.
+/// The first transient failure of a request of a job in this process.
 #[derive(Clone, Copy, Debug)]
 struct FirstFailure {
     at: Tick,
@@ -147,14 +147,14 @@ impl Job {
         self.errors.push(PairError { pair, removal: removal.clone(), refusal });
     }
 
-    /// A request with a pair of it failed for a passing reason; `uncounted` is what is counted until now of the time that
-    /// is no part of its age.
+    /// A request with a pair of it failed for a transient reason; `uncounted` is what is counted until now of the time
+    /// that is no part of its age.
     pub fn failed(&mut self, now: Tick, uncounted: Duration) {
         self.failing_since.get_or_insert(FirstFailure { at: now, uncounted });
         self.carried.age.get_or_insert(Duration::ZERO);
     }
 
-    /// Time since the first passing failure, as far as it counts towards `retry.max_age`.
+    /// Time since the first transient failure, as far as it counts towards `retry.max_age`.
     pub fn age(&self, now: Tick, uncounted: Duration) -> Option<Duration> {
         let here = match self.failing_since {
             Some(first) => now.since(first.at).saturating_sub(uncounted.saturating_sub(first.uncounted)),

@@ -1,10 +1,13 @@
 //! Which `from` records leave together: the choice that decides how many requests a backlog costs.
 //!
-//! HubSpot caps a request by its unique `from` records, and a second cap guards its pairs. Taken in the order of
-//! arrival, some requests reach one cap and some the other, and both kinds waste room. So the last quarter of a
-//! request is chosen by size, to steer its pairs towards the lane's average: then every request reaches the cap
-//! that binds, and what stays behind is no harder to pack than what left. A group that is split counts as a record
-//! in two requests, so groups are passed over rather than split, but for the oldest.
+//! A request is capped twice: by its distinct `from` records, and by its pairs. If groups were taken in the order of
+//! arrival, some requests would reach one cap and some the other, and both kinds would waste room. So three quarters of a
+//! request are taken in the order of arrival, and the last quarter is chosen by size, so that the request gets as many
+//! pairs as the lane's average. Then every request reaches the cap that is scarce, and what stays behind is no harder to
+//! pack than what has left.
+//!
+//! A group that is split counts as a record in two requests. So a group that does not fit is passed over rather than
+//! split, unless it is the oldest.
 
 /// How large a request may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,13 +18,13 @@ pub struct Caps {
     pub pairs: usize,
 }
 
-/// How many of the oldest groups are offered, as a multiple of what a request of average groups would hold ...
+/// How many of the oldest groups there are to choose from, as a multiple of what a request of average groups holds.
 const OLDEST_IN_SIGHT: usize = 6;
 
-/// ... and how many of the newest, which may be of other sizes.
+/// How many of the newest groups there are to choose from, as the same multiple: they may be of other sizes.
 const NEWEST_IN_SIGHT: usize = 2;
 
-/// The multiples are of no less than this, so that there is a choice where a request holds few groups.
+/// Where a request holds fewer groups than this, the multiples are of this number, so that there is a choice.
 const LEAST_IN_SIGHT: usize = 4;
 
 /// All that waits in the lane, of which only a part is in sight.
@@ -87,7 +90,7 @@ pub fn choose(sizes: &[usize], supply: Supply, caps: Caps) -> Vec<Pick> {
     request.picks
 }
 
-/// One part in so many of a request is chosen by size.
+/// One part in four of a request is chosen by size.
 const STEERED: usize = 4;
 
 /// A request being filled.
@@ -97,12 +100,12 @@ struct Request<'a> {
     /// Groups and pairs it would have if all requests of this lane were alike.
     slots: usize,
     pairs: usize,
-    /// Pairs that the smallest groups in sight need, by their number: kept free for the slots still to be filled, so
-    /// that one huge group does not take them all. Empty where records are not what is scarce.
+    /// How many pairs the n smallest groups in sight have. This much is kept free for the n slots that are still to be
+    /// filled, so that one huge group does not take all pairs. Empty where records are not what is scarce.
     smallest: Vec<usize>,
-    /// With fewer pairs than this the rest would need a request more.
+    /// If this request had fewer pairs, the rest would need one request more.
     least: usize,
-    /// A split group takes a slot more, and no request more.
+    /// There are slots to spare: a split group, which takes one more, does not lead to one more request.
     may_split: bool,
     taken: usize,
     picks: Vec<Pick>,
@@ -131,7 +134,7 @@ impl<'a> Request<'a> {
         (self.caps.pairs - self.taken).saturating_sub(kept_free).max(1)
     }
 
-    /// Takes the group if it need not be split, since a split one costs a slot twice; the oldest in any case.
+    /// Takes a group if it fits without being split; takes the oldest in any case.
     fn take_whole(&mut self, index: usize) -> bool {
         let fits = index == 0 || self.sizes[index] <= self.room();
         if fits {

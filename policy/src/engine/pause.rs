@@ -1,4 +1,4 @@
-//! Why an account or a lane stands still, when it is tried again, and how long its jobs wait elsewhere.
+//! A pause: why nothing is sent for an account or a lane, when it is tried again, and where its jobs wait meanwhile.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub enum PauseKind {
     Throttled,
     /// The breaker: too many failures in a row.
     Outage,
-    /// By setting, command or endpoint.
+    /// The operator's wish, by setting, command or endpoint.
     Operator,
     /// 403 naming scopes.
     MissingScopes,
@@ -64,7 +64,7 @@ impl PauseKind {
         }
     }
 
-    /// How the end of such a pause is found out.
+    /// The longest time between two probes; `None` if no probe can find out whether the pause is over.
     fn longest_probe_interval(self) -> Option<Duration> {
         match self {
             Self::Outage => Some(Duration::from_secs(15)),
@@ -95,7 +95,7 @@ impl PauseKind {
         }
     }
 
-    /// What a request that HubSpot serves while the pause lasts proves to be over.
+    /// Which success, while the pause lasts, proves that it is over.
     pub fn disproved_by(self) -> Disproof {
         match self {
             Self::Unauthorized | Self::RefreshRefused | Self::PortalMismatch | Self::Outage => Disproof::Account,
@@ -149,7 +149,7 @@ pub struct Pause {
 /// Without a broker to wait in, jobs fail after an outage of a day.
 const LONGEST_OUTAGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// First probe after so long, and at least so long between two.
+/// The first probe is sent this long after the pause began, and two probes are at least this far apart.
 const FIRST_PROBE: Duration = Duration::from_secs(1);
 
 impl Pause {
@@ -166,7 +166,7 @@ impl Pause {
         self.probe_at
     }
 
-    /// A probe failed, or was sent: the next one comes a third of the pause's length later, at most every 20 s.
+    /// A probe was sent: the next one comes later by a third of the time that the pause has lasted.
     pub fn probed(&mut self, now: Tick) {
         if let Some(longest) = self.kind.longest_probe_interval() {
             self.probe_at = Some(now + (now.since(self.since) / 3).clamp(FIRST_PROBE, longest));
@@ -203,8 +203,8 @@ impl Pause {
         }
     }
 
-    /// The delay queue for a job of this pause: as long as the rest where the end is known, else no longer than
-    /// the pause has lasted.
+    /// The delay queue for a job of this pause. Where the end is known, the job waits for most of the rest of the pause;
+    /// else no longer than the pause has lasted.
     pub fn tier(&self, now: Now) -> Tier {
         match self.until {
             Some(until) => Tier::within(now.tick_of(until).since(now.tick)),
@@ -249,7 +249,7 @@ impl Tier {
         Self::ALL.into_iter().rev().find(|tier| tier.wait() <= wait).unwrap_or(Self::TenSeconds)
     }
 
-    /// For a job that was parked `parks` times for failures: each time longer, at most ten minutes.
+    /// For a job that was parked for failures `parks` times before: longer each time, at most ten minutes.
     pub fn after_parks(parks: u32) -> Self {
         match parks {
             0 => Self::TenSeconds,

@@ -48,7 +48,7 @@ pub enum Next {
     Try(Attempt),
     /// Send this batch again at once.
     Return(Batch),
-    /// Send this batch again after a back-off: it failed for a passing reason.
+    /// Send this batch again after a back-off: it failed for a transient reason.
     Repeat(Batch, Arc<Refusal>),
 }
 
@@ -134,7 +134,7 @@ pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, now: Tick
         let trial = (fault_found || sibling.is_some()).then(|| search.trial(sibling.take()));
         next.push(Next::Return(Batch { failures, trial, ..Batch::new(lane, sorted.untouched) }));
     }
-    if let Some(refusal) = sorted.passing {
+    if let Some(refusal) = sorted.transient {
         let trial = sibling.take().map(|sibling| search.trial(Some(sibling)));
         next.push(Next::Repeat(Batch { failures, trial, ..Batch::new(lane, sorted.again) }, refusal));
     }
@@ -232,7 +232,7 @@ struct Sorted {
     untouched: Vec<NodeKey>,
     again: Vec<NodeKey>,
     /// Why the last of `again` failed.
-    passing: Option<Arc<Refusal>>,
+    transient: Option<Arc<Refusal>>,
 }
 
 impl Sorted {
@@ -245,7 +245,7 @@ impl Sorted {
                 PairVerdict::Suspect(refusal) => sorted.suspect(node, refusal),
                 PairVerdict::Again(refusal) => {
                     sorted.again.push(node);
-                    sorted.passing = Some(Arc::clone(refusal));
+                    sorted.transient = Some(Arc::clone(refusal));
                 }
                 PairVerdict::Untouched => sorted.untouched.push(node),
             }

@@ -20,7 +20,7 @@ pub struct Status {
     pub paused_lanes: BTreeMap<PauseKind, usize>,
     /// In the order of the settings.
     pub accounts: Vec<AccountStatus>,
-    /// Those that stand still first, then those with the most pairs; at most [`Status::MAX_LANES`].
+    /// Those that are paused first, then those with the most pairs; at most [`Status::MAX_LANES`].
     pub lanes: Vec<LaneStatus>,
     pub lanes_left_out: usize,
 }
@@ -77,8 +77,8 @@ pub struct AccountStatus {
     pub paused_lanes: usize,
     /// The requests that its waiting pairs need if each leaves full, divided by the ceiling in force.
     ///
-    /// Lanes that stand still are left out. `None` while the account stands still, or where the day has fewer
-    /// requests left than are needed.
+    /// Lanes that are paused are left out. `None` while the account is paused, or where the day has fewer requests left
+    /// than are needed.
     pub drain_seconds: Option<f64>,
 }
 
@@ -99,7 +99,8 @@ pub struct RateStatus {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DayStatus {
-    /// Requests that this process sent on the account's day; still those of the day before until the first of a day.
+    /// Requests that this process sent on the account's day. Until the first request of a day it is the count of the day
+    /// before.
     pub used: u64,
     /// `None` where neither the settings nor HubSpot say.
     pub left: Option<u64>,
@@ -131,12 +132,12 @@ pub struct PauseStatus {
     pub probe_at: Option<Timestamp>,
 }
 
-/// What stands still.
+/// What is paused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PauseScope {
     Account,
-    /// Each lane of the account for a reason of its own; the one that stands longest is told.
+    /// Each lane of the account for a reason of its own; the pause that has lasted longest is told.
     AllLanes,
     Lane,
 }

@@ -19,7 +19,6 @@ use slotmap::SecondaryMap;
 use super::account::PerAccount;
 use super::backlog::{JobKey, LaneKey};
 use super::clock::Tick;
-use super::deadlines::STALE;
 use super::expected::expected;
 use crate::contract::ids::AccountIndex;
 
@@ -81,6 +80,9 @@ pub enum Fill {
     },
     Full,
 }
+
+/// Fewer jobs that came back are not worth a sweep.
+const STALE: usize = 64;
 
 /// A partial batch that full lanes have kept waiting for this much longer than the linger gets turns like them.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -309,8 +311,8 @@ impl Turns {
         }
     }
 
-    /// Jobs of the account that came back, some of which may have left.
-    pub fn returners(&self, account: AccountIndex) -> usize {
-        self.accounts[account].returners.len()
+    /// Jobs that came back and have left, beyond those that are not worth a sweep, provided that no job is in hand.
+    pub fn stale_returners(&self) -> usize {
+        self.accounts.iter().map(|rota| rota.returners.len().saturating_sub(STALE)).sum()
     }
 }

@@ -171,7 +171,7 @@ struct Survey {
 #[derive(Clone, Default)]
 struct Load {
     pairs: usize,
-    /// Requests that its lanes need, each full, leaving out what is on the wire and lanes that stand still.
+    /// Requests that its lanes need, each full, leaving out what is on the wire and lanes that are paused.
     requests: usize,
 }
 
