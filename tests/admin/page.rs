@@ -102,6 +102,16 @@ async fn an_operator_pauses_and_resumes_from_the_page() -> Result<()> {
     ensure!(browser.run("document.getElementById('token').value").await? == TOKEN, "it is asked for once only");
     browser.run("document.getElementById('order').click()").await?;
     browser.until(LIMIT, &format!("{button}.textContent === 'Pause'")).await?;
+    browser
+        .run(&format!("getSelection().selectAllChildren(document.querySelector('h1')); {button}.id = 'mine'"))
+        .await?;
+    let (asked, drawn) =
+        ("performance.getEntriesByName(location.href + 'status').length", "document.getElementById('mine')");
+    let before = browser.run(asked).await?.as_u64().unwrap_or_default();
+    browser.until(LIMIT, &format!("{asked} > {}", before + 1)).await?;
+    ensure!(browser.run(&format!("{drawn} !== null")).await? == true, "drawn anew under the hand of who copies a text");
+    browser.run(&format!("getSelection().removeAllRanges(); {drawn}.focus()")).await?;
+    browser.until(LIMIT, &format!("{drawn} === null && document.activeElement === {button}")).await?;
     let stored = "localStorage.length + sessionStorage.length + document.cookie.length";
     ensure!(browser.run(stored).await? == 0, "the token stays in memory");
     // The refused order is told by the browser itself.

@@ -1,5 +1,5 @@
 "use strict";
-const EVERY = 2000, PATIENCE = 5000, FIRST_ROWS = 10, MOST_CARDS = 100;
+const EVERY = 2000, PATIENCE = 5000, LONGEST_TOUCH = 30000, FIRST_ROWS = 10, MOST_CARDS = 100;
 const byId = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -309,7 +309,7 @@ const ownPause = (a) => (a.pause && a.pause.scope === "account" ? a.pause : null
 function accountState(a) {
   if (ownPause(a)) return ["paused: " + kindWords(a.pause.kind), "warn"];
   if (a.pausedLanes > 0) return [a.pausedLanes === 1 ? "1 lane paused" : a.pausedLanes + " lanes paused", "warn"];
-  return a.heldJobs > 0 ? ["working", "good"] : ["idle", "soft"];
+  return a.heldJobs > 0 ? ["working", "good"] : ["nothing in hand", "soft"];
 }
 
 function accountCard(a) {
@@ -335,6 +335,7 @@ function accounts(s) {
   const [shown, more] = shortened("accounts", rows, MOST_CARDS), place = byId("accounts").querySelector("div");
   if (rows.length === 0) return place.replaceChildren(make("p", "soft", "None yet."));
   place.replaceChildren(make("div", "cards", ...shown.map(accountCard)), ...(more ? [more] : []));
+  if (opened.has("accounts") && rows.length > shown.length) place.append(make("p", "soft small", "and " + count(rows.length - shown.length) + " more"));
 }
 
 /* What went wrong, and what is under way. */
@@ -423,7 +424,12 @@ byId("ask").querySelector("form").addEventListener("submit", async (event) => {
 
 /* The page as a whole. */
 
-let latest = null, answered = Date.now(), range = 0;
+let latest = null, answered = Date.now(), drawn = 0, pressed = false, range = 0;
+addEventListener("pointerdown", () => { pressed = true; });
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => { pressed = false; });
+
+/* Whoever presses a button or copies an id is not to have it drawn anew under the hand, but not for ever. */
+const isTouched = () => (pressed || !getSelection().isCollapsed) && Date.now() - drawn < LONGEST_TOUCH;
 
 function state(words, kind) {
   const badge = byId("state");
@@ -438,7 +444,11 @@ function show(s) {
   const well = s.warnings.length === 0 && s.paused.length === 0;
   state(s.draining ? "draining" : s.ready ? "ready" : "not ready", s.ready ? (well ? "good" : "warn") : "bad");
   byId("about").textContent = "version " + s.version + ", up " + span(between(s.startedAt, s.at));
+  const active = document.activeElement, section = active && active.closest("section");
+  const buttons = () => (section ? [...section.querySelectorAll("button, a")] : []), place = buttons().indexOf(active);
   for (const part of [trouble, jobs, overTime, accounts, failures, letters, lanes]) part(s);
+  if (place >= 0 && !active.isConnected && buttons()[place]) buttons()[place].focus({ preventScroll: true });
+  drawn = Date.now();
 }
 
 async function refresh() {
@@ -452,7 +462,7 @@ async function refresh() {
     return state("no answer for " + span((Date.now() - answered) / 1000), "bad");
   }
   answered = Date.now();
-  show(body);
+  if (!isTouched()) show(body);
 }
 
 async function watch() {
