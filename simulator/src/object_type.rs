@@ -68,7 +68,7 @@ const fn standard(id: &'static str, singular: &'static str, plural: &'static str
     Standard { id, singular, plural }
 }
 
-const STANDARD: [Standard; 22] = [
+const STANDARD: [Standard; 33] = [
     standard("0-1", "contact", "contacts"),
     standard("0-2", "company", "companies"),
     standard("0-3", "deal", "deals"),
@@ -91,6 +91,17 @@ const STANDARD: [Standard; 22] = [
     standard("0-162", "service", "services"),
     standard("0-421", "appointment", "appointments"),
     standard("0-970", "project", "projects"),
+    standard("0-18", "communication", "communications"),
+    standard("0-410", "course", "courses"),
+    standard("0-84", "discount", "discounts"),
+    standard("0-19", "feedback_submission", "feedback_submissions"),
+    standard("0-85", "fee", "fees"),
+    standard("0-74", "goal_target", "goal_targets"),
+    standard("0-74", "goal", "goals"),
+    standard("0-420", "listing", "listings"),
+    standard("0-54", "marketing_event", "marketing_events"),
+    standard("0-116", "postal_mail", "postal_mail"),
+    standard("0-86", "tax", "taxes"),
 ];
 
 /// `0-n` or `2-n`.

@@ -68,7 +68,7 @@ fn check_job(job: &Job, body: &[u8]) {
     if let Some(id) = document.get("jobId") {
         assert_eq!(id, job.id.as_str());
     }
-    assert_eq!(document.get("portalId").and_then(Value::as_u64), job.portal.map(|portal| portal.0.get()));
+    assert_eq!(document.get("portalId").and_then(whole), job.portal.map(|portal| portal.0.get()));
     assert_eq!(document.get("notAfter").is_some(), job.not_after.is_some());
     assert_eq!(document["fromObjectType"], job.from_type.as_written());
     assert_eq!(document["toObjectType"], job.to_type.as_written());
@@ -79,18 +79,24 @@ fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
+/// A whole number, be it written as `111` or as `111.0`.
+fn whole(number: &Value) -> Option<u64> {
+    let of_double = |number: f64| (number.fract() == 0.0).then(|| format!("{number:.0}").parse().ok()).flatten();
+    number.as_u64().or_else(|| of_double(number.as_f64()?))
+}
+
 type Asked = BTreeMap<(u64, u64), BTreeSet<(String, u64)>>;
 
 /// The pairs in a job's `inputs`, with the labels asked for; without any the whole association is.
 fn written(document: &Value) -> Asked {
     let number = |record: &Value| match &record["id"] {
         Value::String(digits) => digits.parse().expect("digits"),
-        other => other.as_u64().expect("a positive integer"),
+        other => whole(other).expect("a positive integer"),
     };
     let label = |entry: &Value| {
         let category = entry["associationCategory"].as_str().expect("a category").to_owned();
         assert!(LabelCategory::ALL.iter().any(|known| known.as_str() == category));
-        (category, entry["associationTypeId"].as_u64().expect("a type id"))
+        (category, whole(&entry["associationTypeId"]).expect("a type id"))
     };
     let mut asked = Asked::new();
     for input in document["inputs"].as_array().expect("inputs") {
@@ -116,7 +122,7 @@ fn check_refusal(malformed: &Malformed, body: &[u8]) {
         assert_eq!(*job_id, written);
     }
     if says_once("portalId") && portal.is_some() {
-        assert_eq!(portal.map(|portal| portal.0.get()), document.get("portalId").and_then(Value::as_u64));
+        assert_eq!(portal.map(|portal| portal.0.get()), document.get("portalId").and_then(whole));
     }
     for (name, found) in [("fromObjectType", from_type), ("toObjectType", to_type)] {
         if says_once(name)
