@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: pictures help demo test lint bench bench-all bench-rivals bench-engine simulate fuzz bite build deb clean chaos soak
+.PHONY: pictures help demo test lint bench bench-all bench-rivals bench-engine simulate fuzz bite build install deb clean chaos soak
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -66,6 +66,20 @@ soak: ## the worker under random faults for MINUTES=30: whether anything grows
 
 build: ## the release binary
 	cargo build --release --locked
+
+PREFIX ?= /usr/local
+
+install: build ## the release binary, its manual pages and completions into PREFIX=/usr/local (PREFIX=~/.local needs no root)
+	rm -rf target/install && mkdir -p target/install/man
+	target/release/association-archiver man target/install/man
+	install -D -m 755 target/release/association-archiver "$(DESTDIR)$(PREFIX)/bin/association-archiver"
+	install -d "$(DESTDIR)$(PREFIX)/share/man/man1" && install -m 644 target/install/man/*.1 "$(DESTDIR)$(PREFIX)/share/man/man1"
+	target/release/association-archiver completions bash >target/install/bash
+	target/release/association-archiver completions fish >target/install/fish
+	target/release/association-archiver completions zsh >target/install/zsh
+	install -D -m 644 target/install/bash "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/association-archiver"
+	install -D -m 644 target/install/fish "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/association-archiver.fish"
+	install -D -m 644 target/install/zsh "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_association-archiver"
 
 deb: ## a Debian package, tried in a root of its own
 	command -v cargo-deb >/dev/null || test -x target/tools/bin/cargo-deb || cargo install cargo-deb --locked --quiet --root target/tools

@@ -12,7 +12,20 @@ main() {
     build
     # Cargo's own settings may have moved it.
     target=$(cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-    exec "$target/debug/demo" $way
+    "$target/debug/demo" $way
+    name_what_was_built
+}
+
+name_what_was_built() {
+    cat <<EOT
+
+The programs are built and can be used as they are; \`make install\` builds and installs faster ones.
+
+  export PATH="$target/debug:\$PATH"
+  hubspot-simulator --listen 127.0.0.1:8080                       # a HubSpot on your desk; leave it running
+  export ARCHIVER__HUBSPOT__BASE_URL=http://127.0.0.1:8080 ARCHIVER__HUBSPOT__ACCESS_TOKEN=any
+  association-archiver archive pairs.csv --failed failed.csv      # from_object_type,from_id,to_object_type,to_id
+EOT
 }
 
 choose_way() {

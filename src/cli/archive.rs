@@ -220,7 +220,7 @@ async fn agrees(survey: &Survey, settings: &Settings, name: &str) -> Result<bool
     survey.remarks().iter().for_each(|line| remark(line));
     if survey.bad + survey.rejected > 0 {
         let count = HumanCount(survey.bad + survey.rejected);
-        remark(&format!("{count} rows are no jobs of the configured accounts and will be answered REJECTED"));
+        remark(&format!("rows that will be answered REJECTED: {count}"));
     }
     remark(&survey.extent(settings));
     if confirm::agrees(&format!("Archive what is in {name}? It cannot be undone.")).await? {

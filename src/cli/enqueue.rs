@@ -106,7 +106,7 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
         && let Some((line, why)) = &survey.first_rejected
     {
         let count = HumanCount(survey.rejected);
-        return Err(Failure::Usage(format!("{count} rows would be rejected, the first in line {line}: {why}")));
+        return Err(Failure::Usage(format!("rows that would be rejected: {count}, the first in line {line}: {why}")));
     }
     if survey.rows == 0 {
         remark(&format!("{} has no jobs in it", source.name));
@@ -118,7 +118,7 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
     if let Some((line, why)) = &survey.first_rejected {
         let count = HumanCount(survey.rejected);
         remark(&format!(
-            "{count} rows will be rejected by a worker with the settings here, the first in line {line}: {why}"
+            "rows that a worker with the settings here will reject: {count}, the first in line {line}: {why}"
         ));
     }
     if !arguments.yes && confirm::has_terminal() {
@@ -161,7 +161,7 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
     match followed.unanswered(enqueued) {
         0 => Ok(code),
         unanswered => Err(Failure::Running(format!(
-            "stopped by a signal before {} jobs were answered; they are worked on, and `association-archiver outcomes` shows what becomes of them",
+            "stopped by a signal; jobs without an answer: {}; they are worked on, and `association-archiver outcomes` shows what becomes of them",
             HumanCount(unanswered)
         ))),
     }

@@ -58,7 +58,7 @@ async fn all_done_some_failed_and_here_they_are() {
     // The same file again is what failed, labels and all.
     let again = run(&["enqueue", &outcomes_csv, "--follow", "--outcomes", &again_ndjson, "--json"], &settings).await;
     assert_eq!(again.code, 3, "{again:?}");
-    assert!(again.stderr.contains("600 rows say that they are ARCHIVED and were left out"), "{again:?}");
+    assert!(again.stderr.contains("rows left out because their status is ARCHIVED: 600"), "{again:?}");
     let summary: Value = serde_json::from_str(&again.stdout).unwrap();
     assert_eq!(summary["outcomes"]["byStatus"], json!({"FAILED": {"jobs": 3, "pairs": 3}}));
     let ndjson = std::fs::read_to_string(&again_ndjson).unwrap();
@@ -93,7 +93,7 @@ async fn who_waits_no_longer_is_told_how_many_are_open() {
     let output = tokio::time::timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("before 1 jobs were answered"), "{said}");
+    assert!(said.contains("jobs without an answer: 1"), "{said}");
 }
 
 /// Whoever sends a label's removal again must not remove the whole.

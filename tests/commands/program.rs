@@ -90,7 +90,7 @@ pub async fn on_a_terminal(arguments: &[&str], settings: Settings<'_>, typed: &s
     for (name, value) in plain.as_std().get_envs() {
         script.env(name, value.unwrap_or_default());
     }
-    script.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TERM", "dumb");
+    script.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TERM", "dumb").env("NO_COLOR", "1");
     script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = script.spawn().unwrap();
     let mut pipe = child.stdin.take().unwrap();

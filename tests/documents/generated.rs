@@ -165,7 +165,7 @@ What `--help` says. Errors go to stderr, one line that names the cause and the m
 | 0 | as it should be; for `run` that includes a drained stop |
 | 1 | it failed while running: the broker refused or could not be reached, the grace was over before all was finished, a second signal, or `check` found something wrong |
 | 2 | wrong usage or settings, or a file that cannot be read |
-| 3 | only `archive`: not every job ended `ARCHIVED` |
+| 3 | `archive` and `enqueue --follow`: not every job ended `ARCHIVED` |
 ";
 
 fn write_command(command: &clap::Command, page: &mut String) {

@@ -87,13 +87,13 @@ impl Read {
         let Self { jobs, archived_before, repeated, left_out } = self;
         let LeftOut { not_associated, archived_before: of_status } = left_out;
         for (count, what) in [
-            (archived_before, "jobs were archived by the run that --resume names and were left out"),
-            (repeated, "rows repeat one before them; archiving a pair again does no harm"),
-            (not_associated, "rows have no associated record and were left out"),
-            (of_status, "rows say that they are ARCHIVED and were left out"),
+            (archived_before, "jobs left out because they were archived before"),
+            (repeated, "rows that repeat one before them (archiving a pair again does no harm)"),
+            (not_associated, "rows left out because no record is associated"),
+            (of_status, "rows left out because their status is ARCHIVED"),
         ] {
             if count > 0 {
-                remark(&format!("{} {what}", HumanCount(count)));
+                remark(&format!("{what}: {}", HumanCount(count)));
             }
         }
         if jobs + archived_before + not_associated + of_status == 0 {

@@ -18,6 +18,7 @@ use crate::engine::reply::Reply;
 use crate::engine::status::{PauseStatus, Status};
 use crate::telemetry::mend::Mends;
 use crate::telemetry::repetition::Repetition;
+use crate::telemetry::snapshot::own_pause;
 use crate::worker::accounts::Portals;
 use crate::worker::seams::{Question, Watcher};
 use crate::worker::watching::{self, REPEAT_AFTER};
@@ -51,7 +52,7 @@ impl LineWatcher {
         let accounts = status.accounts.iter().filter_map(|account| {
             let name =
                 account.portal_id.map_or_else(|| format!("account {}", account.index), |id| format!("portal {id}"));
-            Some((Waiting::Account(account.index), name, account.pause.as_ref()?))
+            Some((Waiting::Account(account.index), name, own_pause(account)?))
         });
         let lanes = status.lanes.iter().filter_map(|lane| {
             let name = format!("lane {}/{}", lane.from_object_type, lane.to_object_type);

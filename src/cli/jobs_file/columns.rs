@@ -72,7 +72,7 @@ impl Field {
     }
 }
 
-/// Columns that a report of ours has beside the fields; see [`super::super::report`].
+/// Columns that a report of ours has beside the fields.
 pub const STATUS_COLUMN: &str = "status";
 pub const REPORT_COLUMNS: [&str; 8] =
     ["line", "source", "category", "sub_category", "message", "http_status", "correlation_id", "retryable"];
@@ -191,7 +191,7 @@ impl Columns {
             return Ok(self);
         }
         let how = if hints.map.is_some() {
-            "name the columns with --map"
+            "name its columns with --map"
         } else {
             "the first line must name the columns, or --map \"YOUR COLUMN=from_id,…\" says which is which"
         };

@@ -9,8 +9,8 @@ use crate::contract::object_type::ObjectType;
 /// Given with `archive` and `enqueue` alike.
 #[derive(clap::Args, Clone, Default, Debug)]
 pub struct Hints {
-    /// Which column of a CSV is which: "Record ID=from_id,Associated Company IDs=to_id"; columns that are not named are
-    /// then passed over
+    /// Which column of a CSV is which: "Record ID=from_id,Associated Company IDs=to_id"; columns that are not named here,
+    /// nor bear the name of a field, are then passed over
     #[arg(long, value_name = "COLUMN=FIELD,…", value_parser = Mapping::parse)]
     pub map: Option<Mapping>,
     /// Object type of the from records, where the CSV has no column of it

@@ -174,6 +174,10 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
             || declared.is_some()
             || Columns::looks_like_header(&text, &self.format.hints);
         if !is_csv {
+            if self.format.hints.ask_for_csv() {
+                let why = "is no CSV, whose columns --map, --from and --to are about: jobs as NDJSON name their types themselves";
+                return Err(RowsFault::Text(why.to_owned()));
+            }
             self.form = Form::Ndjson;
             return Ok(false);
         }

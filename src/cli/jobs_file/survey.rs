@@ -152,12 +152,12 @@ impl Survey {
         let mut remarks = Vec::new();
         let mut say = |count: &u64, what: &str| {
             if *count > 0 {
-                remarks.push(format!("{} {what}", HumanCount(*count)));
+                remarks.push(format!("{what}: {}", HumanCount(*count)));
             }
         };
-        say(repeated, "rows repeat one before them; archiving a pair again does no harm");
-        say(not_associated, "rows have no associated record and were left out");
-        say(archived_before, "rows say that they are ARCHIVED and were left out");
+        say(repeated, "rows that repeat one before them (archiving a pair again does no harm)");
+        say(not_associated, "rows left out because no record is associated");
+        say(archived_before, "rows left out because their status is ARCHIVED");
         remarks
     }
 

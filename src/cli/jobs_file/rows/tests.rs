@@ -137,3 +137,10 @@ async fn a_line_that_was_cut_is_no_shorter_row() {
     let header = read(&format!("{HEADER}{spaces},job_id\ncontacts,1,companies,2,a\n"), Expected::Csv).await;
     assert!(matches!(header, Err(RowsFault::Text(message)) if message.contains("jobs.max_bytes")));
 }
+
+#[tokio::test]
+async fn what_is_said_of_columns_is_not_ignored_where_there_are_none() {
+    let hints = Hints { from: crate::contract::object_type::ObjectType::parse("deals").ok(), ..Hints::default() };
+    let fault = read_as(JOB.as_bytes(), Format { hints, ..format(Expected::Either) }).await.unwrap_err();
+    assert!(fault.to_string().contains("--from"), "{fault}");
+}
