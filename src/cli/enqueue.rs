@@ -155,7 +155,7 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
     if !arguments.json {
         say_enqueued(settings, enqueued, begun.elapsed());
     }
-    let mut followed = following.to_the_end(enqueued, &stop).await?;
+    let mut followed = following.wait_for(enqueued, &stop).await?;
     followed.write_rows(&mut source, arguments.from_line).await?;
     let code = summarise(arguments, settings, survey.rows, enqueued, begun.elapsed(), Some(&followed))?;
     match followed.unanswered(enqueued) {

@@ -92,7 +92,7 @@ struct Shown {
 enum Target {
     Table(Output, Paint),
     Json(Output),
-    Csv(Report<io::BufWriter<io::Stdout>>),
+    Csv(Box<Report<io::BufWriter<io::Stdout>>>),
 }
 
 async fn show(browser: &mut Browser, arguments: &Arguments) -> Result<Shown, Failure> {
@@ -124,7 +124,7 @@ impl Target {
     fn of(arguments: &Arguments) -> Result<Self, Failure> {
         if arguments.csv {
             let report = Report::new(io::BufWriter::new(io::stdout()));
-            return Ok(Self::Csv(report.map_err(|error| unwritable(&error))?));
+            return Ok(Self::Csv(Box::new(report.map_err(|error| unwritable(&error))?)));
         }
         Ok(if arguments.json {
             Self::Json(Output::stdout())

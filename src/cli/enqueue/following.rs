@@ -79,7 +79,7 @@ impl Following {
     }
 
     /// Waits for so many outcomes, or until `stop`.
-    pub async fn to_the_end(self, expected: u64, stop: &CancellationToken) -> Result<Followed, Failure> {
+    pub async fn wait_for(self, expected: u64, stop: &CancellationToken) -> Result<Followed, Failure> {
         let Self { mut taking, expected: tell, stop: stop_taking } = self;
         tell.send_replace(Some(expected));
         let taken = tokio::select! {

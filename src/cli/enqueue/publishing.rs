@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use bytes::Bytes;
-use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{HumanFloatCount, ProgressBar, ProgressState, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
 use super::message_id::Run;
@@ -131,5 +131,5 @@ pub fn bar(total: u64, what: &str) -> ProgressBar {
 /// `2,455/s`.
 fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
     // Nobody reads a bar that cannot be drawn.
-    let _ = write!(out, "{}/s", HumanCount(state.per_sec().round() as u64));
+    let _ = write!(out, "{}/s", HumanFloatCount(state.per_sec().round()));
 }

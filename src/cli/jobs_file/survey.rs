@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 use hashbrown::HashSet;
 use indicatif::HumanCount;
@@ -9,7 +10,7 @@ use indicatif::HumanCount;
 use super::rows::{LeftOut, RowFault, RowJob};
 use super::source::Source;
 use crate::cli::exit::Failure;
-use crate::config::Settings;
+use crate::config::{AccountSettings, RateLimit, Settings};
 use crate::contract::association::Removal;
 use crate::contract::job::{Ask, Job};
 use crate::contract::refusal::Refusal;
@@ -166,7 +167,7 @@ impl Survey {
         let pairs: u64 = self.lanes.values().map(|extent| extent.pairs).sum();
         let mut routes: Vec<String> = Vec::new();
         let mut portals: Vec<String> = Vec::new();
-        let (mut requests, mut longest) = (0, 0.0_f64);
+        let (mut requests, mut longest) = (0, Duration::ZERO);
         let mut of_account: BTreeMap<Option<u64>, u64> = BTreeMap::new();
         for (lane, extent) in &self.lanes {
             let labels = if lane.labels.is_empty() { "" } else { " (labels only)" };
@@ -183,7 +184,7 @@ impl Survey {
             *of_account.entry(lane.portal).or_default() += of_lane;
         }
         for (portal, requests) in of_account {
-            longest = longest.max(seconds_of(portal, requests, settings));
+            longest = longest.max(time_of(portal, requests, settings));
         }
         format!(
             "{} {}, {}, {}, about {} {}, {}",
@@ -193,7 +194,7 @@ impl Survey {
             named(&portals),
             HumanCount(requests),
             if requests == 1 { "request" } else { "requests" },
-            humantime::format_duration(std::time::Duration::from_secs(longest.ceil() as u64)),
+            humantime::format_duration(longest),
         )
     }
 }
@@ -205,12 +206,15 @@ fn requests_of(lane: &LaneName, extent: Extent, settings: &Settings) -> u64 {
     inputs.div_ceil(max_from).max(extent.pairs.div_ceil(max_pairs)).max(1)
 }
 
-fn seconds_of(portal: Option<u64>, requests: u64, settings: &Settings) -> f64 {
+/// In whole seconds, rounded up.
+fn time_of(portal: Option<u64>, requests: u64, settings: &Settings) -> Duration {
     let accounts = settings.hubspot.accounts().unwrap_or_default();
-    let account =
-        accounts.iter().find(|account| account.portal_id.map(|portal| portal.0.get()) == portal).or(accounts.first());
-    let limit = account.map_or(settings.rate_limit, |account| account.rate_limit);
-    requests as f64 * limit.interval.as_secs_f64() / f64::from(limit.requests.get())
+    let is_meant = |account: &&AccountSettings| account.portal_id.map(|portal| portal.0.get()) == portal;
+    let account = accounts.iter().find(is_meant).or(accounts.first());
+    let RateLimit { requests: ceiling, interval, .. } =
+        account.map_or(settings.rate_limit, |account| account.rate_limit);
+    let millis = u128::from(requests) * interval.as_millis() / u128::from(ceiling.get());
+    Duration::from_secs(u64::try_from(millis.div_ceil(1_000)).unwrap_or(u64::MAX))
 }
 
 fn only_portal(settings: &Settings) -> String {

@@ -12,7 +12,7 @@ fn content(header: &str, row: &str, hints: &Hints) -> Result<Content, String> {
 fn job_with(header: &str, row: &str, hints: &Hints) -> Result<Value, String> {
     match content(header, row, hints)? {
         Content::Job(body) => Ok(serde_json::from_slice(&body).unwrap()),
-        other => Err(format!("{other:?}")),
+        other @ (Content::Nothing | Content::NotAssociated | Content::ArchivedBefore) => Err(format!("{other:?}")),
     }
 }
 
