@@ -56,8 +56,7 @@ async fn csv_rows_become_jobs_whose_ids_are_the_same_every_time() {
     let (client, uri) = ground("enqueue-csv").await;
     let directory = tempfile::tempdir().unwrap();
     let rows = "contacts,101,companies,9001\r\ncontacts,102,companies,9001\r\n";
-    let file =
-        write(directory.path(), "pairs.csv", &format!("from_object_type,from_id,to_object_type,to_id\r\n{rows}"));
+    let file = write(directory.path(), "pairs.csv", format!("from_object_type,from_id,to_object_type,to_id\r\n{rows}"));
     let summary = run(&["enqueue", &file, "--json"], &[("amqp.uri", &uri)]).await;
     assert_eq!(summary.lines()[0]["enqueued"], json!(2));
     let first = take(&client).await;
@@ -68,7 +67,7 @@ async fn csv_rows_become_jobs_whose_ids_are_the_same_every_time() {
     let other = write(
         directory.path(),
         "pairs.txt",
-        &format!("\u{feff}from_object_type,from_id,to_object_type,to_id\ndeals,1,tickets,2\n{rows}"),
+        format!("\u{feff}from_object_type,from_id,to_object_type,to_id\ndeals,1,tickets,2\n{rows}"),
     );
     run(&["enqueue", &other, "--from-line", "3"], &[("amqp.uri", &uri)]).await.fine();
     assert_eq!(take(&client).await, first);
