@@ -5,7 +5,7 @@
 pub mod cli;
 pub mod config;
 
-pub use policy::{contract, engine};
+pub use policy::{contract, engine, lease};
 
 pub mod amqp;
 pub mod hubspot;

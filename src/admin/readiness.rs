@@ -5,11 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::amqp::lease::view::LeaseStanding;
 use crate::contract::ids::AccountIndex;
 use crate::engine::pause::PauseKind;
 use crate::engine::status::{LaneStatus, PauseStatus, Status, write_time, write_time_or_null};
 use crate::telemetry::mend::Mends;
-use crate::telemetry::snapshot::{Snapshot, own_pause};
+use crate::telemetry::snapshot::{BrokerState, Snapshot, own_pause};
 
 /// The body of `/readyz`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -20,6 +21,8 @@ pub struct Readiness {
     pub reasons: Vec<String>,
     /// What an operator should know although it is.
     pub warnings: Vec<String>,
+    /// Ready to take over from another worker, and in which way.
+    pub standby: Option<&'static str>,
     /// Accounts, then lanes that stand still; at most [`Readiness::MAX_PAUSED`].
     pub paused: Vec<Paused>,
     pub paused_left_out: usize,
@@ -63,6 +66,7 @@ pub fn readiness(snapshot: &Snapshot, mends: &Mends, silence: Duration) -> Readi
         ready: reasons.is_empty(),
         reasons,
         warnings: warnings(snapshot),
+        standby: standby(&snapshot.broker),
         paused_left_out: all.saturating_sub(paused.len()),
         paused,
     }
@@ -82,8 +86,9 @@ fn reasons(snapshot: &Snapshot, silence: Duration) -> Vec<String> {
     if snapshot.draining {
         reasons.push("draining: the worker stops and takes no new jobs".to_owned());
     }
-    if !broker.consuming && !broker.overfull && !snapshot.draining {
-        reasons.push(with_cause("no jobs come in from the broker", broker.consuming_trouble.as_deref()));
+    if !broker.consuming && !broker.overfull && !snapshot.draining && standby(broker).is_none() {
+        let cause = broker.consuming_trouble.as_deref().or(broker.lease_trouble.as_deref());
+        reasons.push(with_cause("no jobs come in from the broker", cause));
     }
     if !broker.publishing || broker.publishing_stalled {
         reasons.push(with_cause("no outcomes can go out to the broker", broker.publishing_trouble.as_deref()));
@@ -93,6 +98,16 @@ fn reasons(snapshot: &Snapshot, silence: Duration) -> Vec<String> {
         reasons.push("every account is paused".to_owned());
     }
     reasons
+}
+
+/// What a worker that is ready to take over says of itself.
+fn standby(broker: &BrokerState) -> Option<&'static str> {
+    let standing = broker.lease.as_ref().filter(|_| broker.lease_trouble.is_none())?.standing;
+    match standing {
+        LeaseStanding::StandingBy => Some("standing by: another worker holds the lease"),
+        LeaseStanding::Waiting => Some("about to work: whoever worked before must have stopped first"),
+        LeaseStanding::Held | LeaseStanding::Away => None,
+    }
 }
 
 fn warnings(snapshot: &Snapshot) -> Vec<String> {

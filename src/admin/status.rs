@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::readiness::{Paused, Readiness};
+use crate::amqp::lease::view::LeaseView;
 use crate::contract::outcome;
 use crate::engine::status::{AccountStatus, InHand, LaneStatus, Status, Totals, write_time};
 use crate::telemetry::dead_letters::DeadLetterCause;
@@ -36,6 +37,8 @@ pub(super) struct StatusBody<'a> {
     jobs: Jobs,
     totals: Totals,
     broker: &'a BrokerState,
+    /// Of each jobs queue; empty while `amqp.lease` is off.
+    leases: Vec<&'a LeaseView>,
     /// The last ten minutes.
     throughput: &'a ThroughputSeries,
     /// The last six hours.
@@ -109,6 +112,7 @@ impl<'a> StatusBody<'a> {
             jobs: Jobs { received: metrics.jobs_received.read(), outcomes: BTreeMap::from(outcomes) },
             totals: *totals,
             broker,
+            leases: broker.lease.iter().collect(),
             throughput,
             history,
             paused: &readiness.paused,

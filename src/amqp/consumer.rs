@@ -16,6 +16,7 @@ use super::connection::CLOSE_TIMEOUT;
 use super::depths;
 use super::echo::Echo;
 use super::health::Health;
+use super::lease::gate::Gate;
 use super::link::{Epoch, Link};
 use super::message::Delivered;
 use super::prefetch::Prefetch;
@@ -65,6 +66,8 @@ pub struct IntakeWiring {
     pub health: Arc<Health>,
     pub held: Arc<Held>,
     pub prefetch: Prefetch,
+    /// Closed while another worker holds the lease.
+    pub gate: Gate,
 }
 
 impl Intake {
@@ -122,6 +125,10 @@ impl Subscriber {
         let depth = tokio::spawn(depths::watch(self.wiring.clone()));
         let mut backoff = Backoff::default();
         while !self.drain.is_cancelled() {
+            let mut gate = self.wiring.gate.clone();
+            if self.drain.run_until_cancelled(gate.opened()).await.is_none() {
+                break;
+            }
             let opening = self.drain.run_until_cancelled(self.wiring.link.channel()).await;
             let Some((channel, epoch)) = opening.flatten() else { break };
             let drain = self.drain.clone();
@@ -188,6 +195,7 @@ impl Subscriber {
     async fn pump(&mut self, channel: &Channel, mut subscription: Subscription) -> End {
         self.silence.begin();
         let events = self.events.clone();
+        let mut gate = self.wiring.gate.clone();
         let mut unseen = Unseen::new();
         let mut delivered = 0;
         let mut cancellations = Backoff::default();
@@ -198,6 +206,12 @@ impl Subscriber {
             tokio::select! {
                 biased;
                 () = self.drain.cancelled() => return self.withdraw(subscription, unseen).await,
+                () = gate.closed() => {
+                    subscription = match self.stand_by(channel, subscription, std::mem::take(&mut unseen)).await {
+                        Ok(subscription) => subscription,
+                        Err(end) => return end,
+                    };
+                }
                 place = events.reserve(), if !unseen.is_empty() => match (place, unseen.pop_front()) {
                     (Ok(place), Some(jobs)) => place.send(IntakeEvent::Jobs(jobs)),
                     // Nobody takes jobs any more.
@@ -284,6 +298,32 @@ impl Subscriber {
         self.lose(channel, "the channel was lost").await;
         self.wiring.health.consuming_trouble.set(&stopped);
         End::Halted
+    }
+
+    /// The lease is lost: stops, and goes on when it is held again. Same channel, same generation, so that what is on the
+    /// wire meanwhile can be answered.
+    async fn stand_by(
+        &mut self,
+        channel: &Channel,
+        subscription: Subscription,
+        unseen: Unseen,
+    ) -> Result<Subscription, End> {
+        self.wiring.health.consuming.set(false);
+        tracing::info!(generation = self.generation.0, "taking in no jobs without the lease");
+        self.give_back(subscription, unseen).await.map_err(End::Lost)?;
+        let mut gate = self.wiring.gate.clone();
+        while !gate.is_open() {
+            let looked = self.drain.run_until_cancelled(timeout(RELIEF_CHECK, gate.opened())).await;
+            if looked.is_none() {
+                return Err(End::Drained);
+            }
+            if !channel.status().connected() {
+                return Err(End::Lost("the channel was lost".to_owned()));
+            }
+        }
+        let subscription = self.begin_again(channel).await?;
+        self.wiring.health.consuming.set(true);
+        Ok(subscription)
     }
 
     /// Too much in memory: stops, lets the worker settle half of it, then goes on with fewer jobs at a time.

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::acknowledge::Settler;
 use super::backoff::Backoff;
-use super::connection::{ConnectFault, Dial};
+use super::connection::{CLOSE_TIMEOUT, ConnectFault, Dial};
 use super::consumer::{Intake, IntakeWiring};
 use super::health::Health;
+use super::lease::gate::Gate;
+use super::lease::{self, LeaseEnds, LeaseFault, LeaseFound, LeaseQueue, LeaseWiring};
 use super::link::{Link, Purpose};
 use super::prefetch::Prefetch;
 use super::publisher::{Publisher, Wiring};
@@ -35,6 +38,8 @@ pub struct Edges {
     pub settler: Settler,
     pub held: Arc<Held>,
     pub health: Arc<Health>,
+    /// Where `amqp.lease` is on: what the loop must know and say.
+    pub lease: Option<LeaseEnds>,
     /// What was found at the broker.
     pub topology: TopologyReport,
     /// To be used last, when the intake is drained and the publisher closed.
@@ -59,6 +64,10 @@ pub enum StartFault {
     Connect(#[from] ConnectFault),
     #[error(transparent)]
     Topology(#[from] TopologyFault),
+    #[error(
+        "the lease cannot be taken: {0}; or set amqp.lease = false, with which each worker sends as much as one may"
+    )]
+    Lease(#[from] LeaseFault),
 }
 
 impl Edges {
@@ -74,6 +83,9 @@ impl Edges {
         consume.connect_first(ground.patience()).await?;
         publish.connect_first(ground.patience()).await?;
         let topology = ground.prepare(&consume).await?;
+        let shared = settings.lease && source == Source::Jobs;
+        let (gate_keeper, gate) = Gate::new(!shared);
+        let found = if shared { Some(ground.lease(&consume).await?) } else { None };
 
         let settler = Settler::start(&ground.health);
         let held = Arc::<Held>::default();
@@ -89,10 +101,24 @@ impl Edges {
             health: Arc::clone(&ground.health),
             held: Arc::clone(&held),
             prefetch: Prefetch::new(settings.prefetch.get(), settings.max_held_bytes),
+            gate,
         });
         let publisher = ground.publisher(&publish, &settler);
-        let closer = Closer { settler: settler.clone(), give_up: ground.give_up, links: vec![publish, consume] };
-        Ok(Self { intake, publisher, settler, held, health: ground.health, topology, closer })
+        let lease = found.map(|(queue, found)| {
+            lease::keep(LeaseWiring {
+                queue,
+                consume: Arc::clone(&consume),
+                publish: Arc::clone(&publish),
+                health: Arc::clone(&ground.health),
+                gate: gate_keeper,
+                time: settings.lease_time,
+                found,
+            })
+        });
+        let (lease, keeper) = lease.unzip();
+        let links = vec![publish, consume];
+        let closer = Closer { settler: settler.clone(), keeper, give_up: ground.give_up, links };
+        Ok(Self { intake, publisher, settler, held, health: ground.health, lease, topology, closer })
     }
 }
 
@@ -105,7 +131,7 @@ impl Outlet {
         let topology = ground.prepare(&publish).await?;
         let settler = Settler::start(&ground.health);
         let publisher = ground.publisher(&publish, &settler);
-        let closer = Closer { settler, give_up: ground.give_up, links: vec![publish] };
+        let closer = Closer { settler, keeper: None, give_up: ground.give_up, links: vec![publish] };
         Ok(Self { publisher, health: ground.health, topology, closer })
     }
 }
@@ -114,6 +140,7 @@ impl Outlet {
 #[derive(Debug)]
 pub struct Closer {
     settler: Settler,
+    keeper: Option<JoinHandle<()>>,
     give_up: CancellationToken,
     links: Vec<Arc<Link>>,
 }
@@ -123,7 +150,16 @@ impl Closer {
     /// closes channels and connections, for 3 s at most whatever the broker does. False where acknowledgements are left: their
     /// jobs come again.
     pub async fn close(self, patience: Duration) -> bool {
-        let acknowledged = timeout(patience, self.settler.finish()).await.is_ok();
+        let keeper = async {
+            // It was told to hand over when the worker began to stop.
+            if let Some(keeper) = self.keeper
+                && timeout(patience.min(CLOSE_TIMEOUT), keeper).await.is_err()
+            {
+                tracing::warn!("the lease could not be handed over: the next worker waits for amqp.lease_time");
+            }
+        };
+        let (acknowledged, ()) = tokio::join!(timeout(patience, self.settler.finish()), keeper);
+        let acknowledged = acknowledged.is_ok();
         self.give_up.cancel();
         join_all(self.links.iter().map(|link| link.close())).await;
         acknowledged
@@ -194,6 +230,20 @@ impl<'a> Ground<'a> {
             sleep(backoff.next_wait().min(self.patience())).await;
             // Asking for a channel mends the connection.
             let _ = timeout(self.patience(), link.channel()).await;
+        }
+    }
+
+    /// As with the topology, a connection lost meanwhile is no answer.
+    async fn lease(&self, link: &Link) -> Result<(LeaseQueue, LeaseFound), LeaseFault> {
+        let queue = LeaseQueue::new(self.settings);
+        let mut backoff = Backoff::default();
+        loop {
+            match timeout(self.patience(), queue.ensure(link)).await {
+                Ok(Some(Ok(found))) => return Ok((queue, found)),
+                Ok(Some(Err(LeaseFault::Lost))) if Instant::now() < self.deadline => sleep(backoff.next_wait()).await,
+                Ok(Some(Err(fault))) => return Err(fault),
+                Ok(None) | Err(_) => return Err(LeaseFault::Lost),
+            }
         }
     }
 

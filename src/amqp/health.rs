@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::lease::view::SharedView;
 use crate::engine::pause::Tier;
 
 /// Shared by all parts of the edges; reading it never waits for the broker.
@@ -22,6 +23,12 @@ pub struct Health {
     pub publishing_stalled: Flag,
     /// Why messages do not go out.
     pub publishing_trouble: Trouble,
+    /// Who works on the jobs queue; empty while `amqp.lease` is off.
+    pub lease: SharedView,
+    /// Why the lease cannot be taken or renewed.
+    pub lease_trouble: Trouble,
+    /// Times that this worker has taken the lease or lost it.
+    pub lease_changes: Count,
     /// Ready messages in the queue that is consumed, when last looked (every 3 s).
     pub jobs_ready: LastSeen,
     /// What lies in the other queues, looked at together with it.

@@ -19,6 +19,7 @@ pub mod greeting;
 pub mod health;
 pub mod inspection;
 mod lane;
+pub mod lease;
 mod legible;
 pub mod link;
 pub mod message;

@@ -183,7 +183,7 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
         })
     };
     let watcher = LineWatcher::new(portals, Mends::new(settings.hubspot.accounts()?));
-    let mut running = assembly.start(Outside { arrivals, departures, orders }, watcher, stop.clone());
+    let mut running = assembly.start(Outside { arrivals, departures, orders, lease: None }, watcher, stop.clone());
     let looped = (&mut running.looping).await;
     // Also where the loop failed: then nobody reads on.
     stop.cancel();

@@ -31,6 +31,10 @@ pub struct AmqpSettings {
     pub exchange: ExchangeName,
     pub results_queue: QueueName,
     pub dead_letter_queue: QueueName,
+    /// One worker at a time works on the jobs queue; the others stand by.
+    pub lease: bool,
+    /// How long a lease lasts beyond its last renewal.
+    pub lease_time: Duration,
 }
 
 /// What a connection needs. Its `Debug` shows no password and no key.
@@ -65,6 +69,8 @@ impl Default for AmqpSettings {
             exchange: exchange("association-archiver"),
             results_queue: queue("association-archiver.results"),
             dead_letter_queue: queue("association-archiver.dead-letters"),
+            lease: true,
+            lease_time: Duration::from_secs(10),
         }
     }
 }
@@ -76,6 +82,9 @@ const LEAST_HELD_BYTES: u64 = 1024;
 const MOST_HELD_BYTES: u64 = 1024 * 1024 * MIB;
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
+/// A lease is renewed three times in its time, for which the broker must have time.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+const LONGEST_LEASE: Duration = Duration::from_secs(10 * 60);
 const LONGEST_CONNECT: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[expect(clippy::expect_used, reason = "constants, read by every test")]
@@ -138,6 +147,8 @@ impl AmqpSettings {
             dead_letter_queue: section
                 .converted("dead_letter_queue", NAME_RULE, QueueName::new)?
                 .unwrap_or(default.dead_letter_queue),
+            lease: section.flag("lease")?.unwrap_or(default.lease),
+            lease_time: section.duration("lease_time", SHORTEST_LEASE..=LONGEST_LEASE)?.unwrap_or(default.lease_time),
         };
         section.finish()?;
         settings.names_apart()?;

@@ -6,6 +6,7 @@ use super::exposition::{Description, Exposition, Kind};
 use super::label::Label;
 use super::parked::ByTier;
 use super::snapshot::{BrokerCounts, BrokerState, Snapshot, own_pause};
+use crate::amqp::lease::view::LeaseStanding;
 use crate::engine::pause::{PauseKind, Tier};
 use crate::engine::status::{AccountStatus, InHand, Status};
 
@@ -65,6 +66,8 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
         results_ready,
         results_consumers,
         dead_letters_ready,
+        lease,
+        lease_trouble: _,
         counts,
     } = broker;
     let mut gauge = |name, help, value: Option<f64>| single(page, Kind::Gauge, name, help, value);
@@ -118,6 +121,11 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
         "Subscriptions to the jobs queue made again after a loss.",
         Some(counts.resubscriptions as f64),
     );
+    gauge(
+        "association_archiver_leases_held",
+        "Jobs queues that this worker works on alone; absent while amqp.lease is off.",
+        lease.as_ref().map(|lease| flag(lease.standing == LeaseStanding::Held)),
+    );
     write_parked(parked, page);
     write_broker_counts(counts, page);
 }
@@ -137,6 +145,7 @@ fn write_broker_counts(counts: &BrokerCounts, page: &mut Exposition) {
     let BrokerCounts {
         reconnects,
         resubscriptions: _,
+        lease_changes,
         published,
         returned,
         refused,
@@ -151,6 +160,11 @@ fn write_broker_counts(counts: &BrokerCounts, page: &mut Exposition) {
         "association_archiver_broker_reconnects_total",
         "Connections to the broker made again after a loss.",
         reconnects,
+    );
+    counter(
+        "association_archiver_lease_changes_total",
+        "Times that this worker has taken the lease of a jobs queue or lost it.",
+        lease_changes,
     );
     counter("association_archiver_messages_published_total", "Messages published and confirmed.", published);
     counter(

@@ -8,6 +8,7 @@ use super::failures::FailureCount;
 use super::parked::ByTier;
 use super::pause_history::PauseSpan;
 use super::throughput::ThroughputSeries;
+use crate::amqp::lease::view::LeaseView;
 use crate::engine::pause::Tier;
 use crate::engine::status::{AccountStatus, PauseScope, PauseStatus, Status};
 
@@ -58,6 +59,11 @@ pub struct BrokerState {
     pub results_consumers: Option<u64>,
     /// Ready messages in the dead-letter queue when last looked.
     pub dead_letters_ready: Option<u64>,
+    /// `None` while `amqp.lease` is off.
+    #[serde(skip)]
+    pub lease: Option<LeaseView>,
+    /// Why the lease cannot be taken or renewed.
+    pub lease_trouble: Option<String>,
     pub counts: BrokerCounts,
 }
 
@@ -77,6 +83,9 @@ pub struct BrokerCounts {
     pub refused: u64,
     /// Messages published again because nobody knows what became of them.
     pub unknown: u64,
+    /// Times that this worker has taken the lease or lost it.
+    #[serde(skip)]
+    pub lease_changes: u64,
     /// Deliveries acknowledged.
     pub acknowledged: u64,
     /// Deliveries given back to the queue.

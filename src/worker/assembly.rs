@@ -15,6 +15,7 @@ use super::policy;
 use super::policy_loop::{Ends, PolicyLoop};
 use super::seams::{Arrival, Clock, Departure, Order, Watcher};
 use super::wall_clock::WallClock;
+use crate::amqp::lease::LeaseEnds;
 use crate::config::{Settings, SettingsError};
 use crate::engine::{Engine, Waiting};
 use crate::hubspot::client::HubspotClient;
@@ -40,6 +41,8 @@ pub struct Outside<D> {
     pub arrivals: mpsc::Receiver<Arrival<D>>,
     pub departures: mpsc::UnboundedSender<Vec<Departure<D>>>,
     pub orders: mpsc::Receiver<Order>,
+    /// Where several workers share the quota.
+    pub lease: Option<LeaseEnds>,
 }
 
 impl Assembly {
@@ -65,20 +68,26 @@ impl Assembly {
         W: Watcher<D> + 'static,
     {
         let Self { portals: _, engine, clock, client, credentials } = self;
-        let Outside { arrivals, departures, orders } = outside;
+        let Outside { arrivals, departures, orders, lease } = outside;
         let (errands_in, errands) = mpsc::unbounded_channel();
         let (returns_in, returns) = mpsc::unbounded_channel();
         let (news_in, news) = mpsc::channel(MAX_NEWS);
         let refreshing = TaskTracker::new();
-        let calls = Calls { client, credentials: credentials.clone(), refreshing: refreshing.clone() };
+        let fence = lease.as_ref().map(|lease| lease.fence.clone());
+        let calls = Calls { client, credentials: credentials.clone(), refreshing: refreshing.clone(), fence };
         let ends = Ends { arrivals, departures, errands: errands_in, returns, orders };
+        let policy_loop = PolicyLoop::new(engine, clock, clock.epoch, watcher, ends);
+        let policy_loop = match lease {
+            Some(lease) => policy_loop.sharing(lease),
+            None => policy_loop,
+        };
         Running {
             around: [
                 tokio::spawn(calls.run(errands, returns_in.clone())),
                 tokio::spawn(watch::watch(credentials, news_in)),
                 tokio::spawn(calls::watch(news, returns_in)),
             ],
-            looping: tokio::spawn(PolicyLoop::new(engine, clock, clock.epoch, watcher, ends).run(stop)),
+            looping: tokio::spawn(policy_loop.run(stop)),
             refreshing,
         }
     }

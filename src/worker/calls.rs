@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::seams::{Archived, Errand, Return};
+use crate::amqp::lease::fence::Fence;
 use crate::engine::command::IdentityReply;
 use crate::engine::reply::{Reply, Silence};
 use crate::hubspot::client::HubspotClient;
@@ -20,6 +21,8 @@ pub struct Calls {
     pub credentials: CredentialStore,
     /// Refreshes on the wire, to be waited for before the process ends.
     pub refreshing: TaskTracker,
+    /// Where several workers share the quota: closed while another one may be sending.
+    pub fence: Option<Fence>,
 }
 
 impl Calls {
@@ -47,7 +50,9 @@ impl Calls {
         let began = Instant::now();
         match errand {
             Errand::Archive(call) => {
-                let reply = match self.credentials.token(call.lane.account) {
+                let token = self.credentials.token(call.lane.account);
+                // The process may have been frozen since the engine decided.
+                let reply = match token.filter(|_| self.fence.as_ref().is_none_or(Fence::is_open)) {
                     Some(token) => self.client.archive(&call, &token).await,
                     // The engine refreshes before it sends; were there no token all the same, nothing was sent.
                     None => Reply::Silence(Silence::Refused("there is no access token yet".to_owned())),

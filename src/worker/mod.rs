@@ -7,6 +7,7 @@
 pub mod accounts;
 pub mod policy;
 pub mod seams;
+pub mod tenant;
 pub mod wall_clock;
 
 pub mod answer;

@@ -9,6 +9,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::seams::{Action, Archived, Arrival, Clock, Departure, Errand, Order, Question, Return, Target, Watcher};
+use super::tenant::{self, Tenant};
+use crate::amqp::lease::{LeaseEnds, LeaseNews};
 use crate::engine::Engine;
 use crate::engine::backlog::JobKey;
 use crate::engine::clock::{Now, Tick};
@@ -47,12 +49,22 @@ pub struct PolicyLoop<D, C, W> {
     epoch: Instant,
     outbox: Vec<Departure<D>>,
     arrivals_closed: bool,
+    /// Where several workers share the quota.
+    tenant: Option<Tenant>,
 }
 
 impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
     /// `epoch` is the moment that the clock calls tick zero.
     pub fn new(engine: Engine, clock: C, epoch: Instant, watcher: W, ends: Ends<D>) -> Self {
-        Self { engine, held: HashMap::new(), clock, watcher, ends, epoch, outbox: Vec::new(), arrivals_closed: false }
+        let (held, outbox) = (HashMap::new(), Vec::new());
+        Self { engine, held, clock, watcher, ends, epoch, outbox, arrivals_closed: false, tenant: None }
+    }
+
+    /// Sends only while this worker holds the lease.
+    pub fn sharing(mut self, lease: LeaseEnds) -> Self {
+        let now = self.clock.now();
+        self.tenant = Some(Tenant::new(lease, self.epoch, &mut self.engine, now));
+        self
     }
 
     /// Runs until the arrivals have ended and every job has departed.
@@ -63,8 +75,12 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         loop {
             let now = self.clock.now();
             self.obey(now);
+            if let Some(tenant) = &mut self.tenant {
+                tenant.speak_if_urgent(&self.engine, now);
+            }
             if Instant::now() >= status_due {
                 self.publish_status(now);
+                self.tenant.as_mut().into_iter().for_each(|tenant| tenant.speak(&self.engine, now));
                 status_due = Instant::now() + STATUS_EVERY;
             }
             if self.arrivals_closed && self.engine.held_jobs() == 0 {
@@ -75,12 +91,28 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
             let mut alarm = pin!(sleep_until(wake));
             tokio::select! {
                 biased;
-                () = stop.cancelled(), if !self.engine.is_draining() => self.engine.drain(self.clock.now()),
+                () = stop.cancelled(), if !self.engine.is_draining() => self.drain(),
+                news = tenant::news(&mut self.tenant) => self.take_news(news),
                 Some(back) = self.ends.returns.recv() => self.take_returns(back),
                 Some(order) = self.ends.orders.recv() => self.take_order(order),
                 arrival = self.ends.arrivals.recv(), if !self.arrivals_closed => self.take_arrivals(arrival),
                 () = &mut alarm => self.engine.wake(self.clock.now()),
             }
+        }
+    }
+
+    fn drain(&mut self) {
+        let now = self.clock.now();
+        self.engine.drain(now);
+        if let Some(tenant) = &mut self.tenant {
+            tenant.release(&self.engine, now);
+        }
+    }
+
+    fn take_news(&mut self, news: LeaseNews) {
+        let now = self.clock.now();
+        if let Some(tenant) = &mut self.tenant {
+            tenant.take(news, &mut self.engine, now);
         }
     }
 
@@ -134,6 +166,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         };
         self.obey(now);
         self.publish_status(now);
+        self.tenant.as_mut().into_iter().for_each(|tenant| tenant.speak_at_once(&self.engine, now));
         // Who ordered may have gone away meanwhile.
         let _ = order.reply.send(applied);
     }

@@ -163,9 +163,12 @@ fn broker_state(health: &Health, parked: ByTier) -> BrokerState {
         results_ready: health.depths.results.get(),
         results_consumers: health.depths.results_consumers.get(),
         dead_letters_ready: health.depths.dead_letters.get(),
+        lease: health.lease.get(),
+        lease_trouble: health.lease_trouble.get(),
         counts: BrokerCounts {
             reconnects: health.reconnects.get(),
             resubscriptions: health.resubscriptions.get(),
+            lease_changes: health.lease_changes.get(),
             published: health.published.get(),
             returned: health.returned.get(),
             refused: health.refused.get(),

@@ -47,6 +47,10 @@ impl<T> PerAccount<T> {
         self.0.get_mut(account.0 as usize)
     }
 
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
+        self.0.iter_mut()
+    }
+
     pub fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
     }
@@ -100,6 +104,8 @@ pub enum NoPermit {
     DaySpent(Timestamp),
     /// The pace allows the next request then.
     TooFast(Tick),
+    /// The request's count is not written down where the next worker would find it; to be asked again then.
+    Unwritten(Tick),
 }
 
 /// An account may have this many times as many requests on the wire as slots are free, so that a few accounts whose
@@ -133,6 +139,9 @@ impl Account {
     pub fn permit(&mut self, now: Now) -> Result<Slot, NoPermit> {
         if let Some(until) = self.day.spent_until(now.wall) {
             return Err(NoPermit::DaySpent(until));
+        }
+        if let Some(until) = self.day.unwritten_until(now) {
+            return Err(NoPermit::Unwritten(until));
         }
         self.pace.permit(now.tick).map_err(NoPermit::TooFast)
     }

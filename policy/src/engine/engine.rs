@@ -21,6 +21,7 @@ use super::ledger::{Job, Leaving};
 use super::pause::PauseKind;
 use super::pauses::Pauses;
 use super::settings::{EnginePolicy, Waiting};
+use super::tenancy::Tenancy;
 use super::turns::Turns;
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
@@ -62,6 +63,7 @@ pub struct Engine {
     commands: VecDeque<Command>,
     pub(super) counters: Counters,
     pub(super) draining: bool,
+    pub(super) tenancy: Tenancy,
     /// Nothing more will come: partial batches need not wait for company.
     pub(super) flushing: bool,
     random: fastrand::Rng,
@@ -83,6 +85,7 @@ impl Engine {
             commands: VecDeque::new(),
             counters: Counters::default(),
             draining: false,
+            tenancy: Tenancy::Alone,
             flushing: false,
             random: fastrand::Rng::with_seed(seed),
         }
@@ -119,7 +122,7 @@ impl Engine {
 
     /// Notes by when a new job must leave, or says why it cannot stay at all.
     fn receive(&mut self, key: JobKey, not_after: Option<Timestamp>, now: Now) -> Option<Leaving> {
-        if self.draining {
+        if self.draining || self.tenancy == Tenancy::StandingBy {
             return Some(Leaving::HandBack);
         }
         if let Some(not_after) = not_after {
@@ -172,6 +175,11 @@ impl Engine {
     /// Stops sending. What is on the wire is waited for, everything else is handed back.
     pub fn drain(&mut self, now: Now) {
         self.draining = true;
+        self.hand_back_all(now);
+    }
+
+    /// Hands back every job in hand, those on the wire once they are answered and not complete.
+    pub(super) fn hand_back_all(&mut self, now: Now) {
         let held: Vec<JobKey> = self.holdings.jobs().map(|(key, _)| key).collect();
         for job in held {
             self.leave(job, Leaving::HandBack, now);
@@ -308,4 +316,4 @@ impl Engine {
     }
 }
 
-const PAUSED_BY_OPERATOR: &str = "paused by the operator";
+pub(super) const PAUSED_BY_OPERATOR: &str = "paused by the operator";

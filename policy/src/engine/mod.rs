@@ -38,6 +38,7 @@ mod error_share;
 pub mod pace;
 pub mod pause;
 mod pauses;
+mod tenancy;
 mod turns;
 
 // What a reply means.
@@ -53,3 +54,4 @@ mod tests;
 
 pub use engine::{Counters, Engine, Remains};
 pub use settings::{EnginePolicy, Waiting};
+pub use tenancy::Occasion;

@@ -19,6 +19,7 @@ use governor::{Quota, RateLimiter};
 use super::clock::Tick;
 use super::reply::RateHeaders;
 use super::verdict::Policy;
+use crate::lease::memory::Recent;
 
 /// So many requests in every rolling interval.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,6 +103,9 @@ const FIRST_IN_FLIGHT: u64 = 4;
 /// After the first interval so many requests may leave at once: a tenth of the ceiling.
 const BURST_DIVISOR: u32 = 10;
 
+/// Whoever hands over names its requests of the last interval in so many steps at most.
+const RECENT_STEPS: u32 = 100;
+
 impl Pace {
     pub fn new(setting: Ceiling, now: Tick) -> Self {
         Self {
@@ -141,13 +145,69 @@ impl Pace {
             return Err(free);
         }
         if now >= self.even_until {
-            let burst = NonZeroU32::new(self.ceiling().requests.get() / BURST_DIVISOR).unwrap_or(NonZeroU32::MIN);
+            let burst = NonZeroU32::new(self.burst()).unwrap_or(NonZeroU32::MIN);
             self.smoother.allow(self.ceiling(), burst, now);
         }
         self.smoother.pass(now)?;
         self.forget_old(now);
         self.log.push_back(Sent { at: now, throttled: false });
         Ok(Slot(self.first_slot + self.log.len() as u64 - 1))
+    }
+
+    /// A limit learned by the worker before.
+    pub fn recall(&mut self, ceiling: Ceiling, now: Tick) {
+        if ceiling.per_request() > self.ceiling().per_request() {
+            self.rolling = Some(Learned { ceiling, rises_at: now + ceiling.interval, rises: 0 });
+        }
+    }
+
+    /// The limit learned, where it is below the setting.
+    pub fn learned(&self) -> Option<Ceiling> {
+        self.rolling.map(|learned| learned.ceiling)
+    }
+
+    /// What was sent within the last interval, youngest first, in so many steps that the next worker need not wait
+    /// longer than a hundredth of it.
+    pub fn recent(&self, now: Tick) -> Vec<Recent> {
+        let step = (self.setting.hold() / RECENT_STEPS).max(Duration::from_millis(1));
+        let mut recent: Vec<Recent> = Vec::new();
+        for sent in self.log.iter().rev().take_while(|sent| now.since(sent.at) < self.setting.hold()) {
+            let age = now.since(sent.at);
+            match recent.last_mut() {
+                Some(last) if age < last.age + step => last.count += 1,
+                Some(_) | None => recent.push(Recent { age, count: 1 }),
+            }
+        }
+        recent
+    }
+
+    /// Another worker has sent these requests, which count like own ones.
+    pub fn follow(&mut self, recent: &[Recent], now: Tick) {
+        let ages = recent.iter().flat_map(|recent| std::iter::repeat_n(recent.age, recent.count as usize));
+        // More than the ceiling allows says no more than the ceiling.
+        let sent: Vec<Tick> = ages.take(self.setting.requests.get() as usize).map(|age| now - age).collect();
+        self.add(sent, now);
+    }
+
+    /// Another worker may have sent as much as it was allowed until now: a burst at the end, evenly before.
+    pub fn assume_spent(&mut self, now: Tick) {
+        let requests = self.setting.requests.get();
+        let burst = self.burst();
+        let before = (0..requests.saturating_sub(burst)).map(|nth| now - self.setting.per_request() * nth);
+        self.add(before.chain(std::iter::repeat_n(now, burst as usize)).collect(), now);
+    }
+
+    fn add(&mut self, others: Vec<Tick>, now: Tick) {
+        // The log is made anew, and replies to what was sent before find no entry in it.
+        self.first_slot += self.log.len() as u64;
+        self.log.extend(others.into_iter().map(|at| Sent { at, throttled: false }));
+        self.log.make_contiguous().sort_by_key(|sent| sent.at);
+        self.even_until = self.even_until.max(now + self.setting.interval);
+        self.smoother = Smoother::new(self.ceiling(), NonZeroU32::MIN, now);
+    }
+
+    fn burst(&self) -> u32 {
+        (self.ceiling().requests.get() / BURST_DIVISOR).max(1)
     }
 
     /// The earliest time at which the law allows a request.
@@ -401,7 +461,36 @@ mod tests {
         assert_eq!(pace.ceiling().requests.get(), 100, "never above the setting");
     }
 
+    /// One worker after another, each of which sends as soon and as much as it may.
+    fn relay(requests: u32, told: bool, gaps: &[u64]) -> usize {
+        let interval = Duration::from_secs(10);
+        let limit = ceiling(requests, interval);
+        // A clock that has run for some time when the first one starts, as every clock has.
+        let mut now = Tick::ZERO + Duration::from_secs(1_000);
+        let (mut pace, mut sent) = (Pace::new(limit, now), Vec::new());
+        for &gap in gaps {
+            let end = now + Duration::from_millis(gap);
+            while now < end {
+                match pace.permit(now) {
+                    Ok(_) => sent.push(now),
+                    Err(until) => now = until.min(end),
+                }
+            }
+            let recent = pace.recent(now);
+            pace = Pace::new(limit, now);
+            if told { pace.follow(&recent, now) } else { pace.assume_spent(now) }
+        }
+        most_in(&sent, interval + Duration::from_millis(19))
+    }
+
     proptest! {
+        #[test]
+        fn no_rolling_interval_holds_more_than_the_ceiling_when_workers_follow_each_other(
+            requests in 1u32..60, told in any::<bool>(), gaps in prop::collection::vec(0u64..20_000, 1..8),
+        ) {
+            prop_assert!(relay(requests, told, &gaps) <= requests as usize);
+        }
+
         /// The promise itself: whatever the pattern of asking, no interval holds more than the ceiling.
         #[test]
         fn no_rolling_interval_holds_more_than_the_ceiling(

@@ -44,6 +44,7 @@ impl Engine {
         self.let_go(now);
         while self.calls.len() < self.policy.max_in_flight
             && !self.draining
+            && self.tenancy.may_send(now)
             && let Some(account) = self.turns.next_account()
         {
             match self.take_turn(account, now) {
@@ -138,7 +139,7 @@ impl Engine {
                 self.pauses.has_quota(index, now.tick);
                 Ok(slot)
             }
-            Err(NoPermit::TooFast(until)) => {
+            Err(NoPermit::TooFast(until) | NoPermit::Unwritten(until)) => {
                 self.pauses.waits_for_quota(index, now.tick);
                 Err(until)
             }

@@ -98,8 +98,9 @@ impl WorkerBuilder {
 }
 
 impl Worker {
+    /// Whoever follows a killed worker waits for its lease to end: short, since many tests kill one.
     pub fn builder() -> WorkerBuilder {
-        WorkerBuilder::default()
+        WorkerBuilder::default().set("amqp.lease_time", "2s")
     }
 
     /// For the commands that end by themselves: the binary without arguments, without settings from the test's own

@@ -1,0 +1,209 @@
+//! Whether this engine may send at all, where several workers share a quota, and what it takes over and leaves behind.
+
+use std::time::Duration;
+
+use super::account::Account;
+use super::clock::Now;
+use super::engine::{Engine, PAUSED_BY_OPERATOR};
+use super::pace::Ceiling;
+use super::pause::PauseKind;
+use crate::lease::Inheritance;
+use crate::lease::memory::{AccountMemory, Memory};
+use crate::lease::reach::Reach;
+
+/// Who else may be sending.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tenancy {
+    /// Nobody is asked: the quota is not shared, or each worker has its own.
+    Alone,
+    /// Another worker, so this one does not.
+    StandingBy,
+    /// Nobody, until then.
+    Until(Reach),
+}
+
+impl Tenancy {
+    pub(super) fn may_send(self, now: Now) -> bool {
+        match self {
+            Self::Alone => true,
+            Self::StandingBy => false,
+            Self::Until(reach) => reach.covers(now),
+        }
+    }
+}
+
+/// What a memory is written for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Occasion {
+    /// The worker goes on: of a day with a budget some requests more are counted, which may leave once that is written.
+    Renewal,
+    /// The worker has sent its last request: what was used is named as it is, and so is the last interval.
+    Release,
+}
+
+/// Requests of a day with a budget are written down ahead for this span of the ceiling.
+const WRITTEN_AHEAD: Duration = Duration::from_millis(500);
+
+impl Engine {
+    /// Sends nothing more until [`Engine::hold`]: what is on the wire is waited for, the rest is handed back, and so is
+    /// what still comes in.
+    pub fn stand_by(&mut self, now: Now) {
+        self.tenancy = Tenancy::StandingBy;
+        for account in self.accounts.iter_mut() {
+            account.day.keep_to_what_is_written();
+        }
+        self.hand_back_all(now);
+    }
+
+    /// May send until then.
+    pub fn hold(&mut self, reach: Reach, now: Now) {
+        self.tenancy = Tenancy::Until(reach);
+        self.pump(now);
+    }
+
+    /// Takes over from whoever held the lease before.
+    pub fn inherit(&mut self, inheritance: &Inheritance, now: Now) {
+        let (memory, told) = match inheritance {
+            Inheritance::Own => return,
+            Inheritance::Told(memory) => (memory, true),
+            Inheritance::Unknown(memory) => (memory, false),
+        };
+        for index in self.accounts.indices() {
+            let account = &mut self.accounts[index];
+            let known = memory.of(account.policy.portal).cloned().unwrap_or_default();
+            if told {
+                account.pace.follow(&known.recent, now.tick);
+            } else {
+                account.pace.assume_spent(now.tick);
+            }
+            account.recall(&known, now);
+            let by_settings = account.policy.paused;
+            if known.paused {
+                self.pause_account(index, PauseKind::Operator, None, PAUSED_BY_OPERATOR.to_owned(), now);
+            } else if !by_settings && self.pauses.account_is_paused_for(index, PauseKind::Operator) {
+                self.resume_account(index, now);
+            }
+        }
+    }
+
+    /// Somebody without a lease has sent until now.
+    pub fn others_sent(&mut self, now: Now) {
+        for account in self.accounts.iter_mut() {
+            account.pace.assume_spent(now.tick);
+        }
+    }
+
+    /// What whoever holds the lease next must know.
+    pub fn memory(&self, occasion: Occasion, now: Now) -> Memory {
+        let mut memory = Memory::default();
+        for index in self.accounts.indices() {
+            let account = &self.accounts[index];
+            // A pause by the settings goes when they change.
+            let paused = !account.policy.paused && self.pauses.account_is_paused_for(index, PauseKind::Operator);
+            memory.set(account.policy.portal, account.memory(occasion, paused, now));
+        }
+        memory
+    }
+
+    /// Requests wait until [`Engine::memory`] is written down.
+    pub fn wants_to_write(&self, now: Now) -> bool {
+        let lacks = |index| self.holdings.jobs_of(index) > 0 && self.accounts[index].lacks_written(now);
+        self.accounts.indices().any(lacks)
+    }
+
+    /// This memory is safe: what it counts ahead may leave.
+    pub fn written(&mut self, memory: &Memory, now: Now) {
+        for index in self.accounts.indices() {
+            let account = &mut self.accounts[index];
+            let Some(day) = memory.of(account.policy.portal).and_then(|known| known.day) else { continue };
+            if account.day.written(day, now.wall) {
+                self.turns.mark_ready(index);
+            }
+        }
+        self.pump(now);
+    }
+}
+
+impl Account {
+    fn recall(&mut self, known: &AccountMemory, now: Now) {
+        if let Some(ceiling) = known.ceiling {
+            self.pace.recall(ceiling, now.tick);
+        }
+        if let Some(day) = known.day {
+            self.day.recall(day, self.policy.time_zone.is_some(), now.wall);
+        }
+    }
+
+    fn memory(&self, occasion: Occasion, paused: bool, now: Now) -> AccountMemory {
+        let (ahead, recent) = match occasion {
+            Occasion::Renewal => (self.written_ahead(), Vec::new()),
+            Occasion::Release => (0, self.pace.recent(now.tick)),
+        };
+        AccountMemory::new(self.day.memory(ahead, now.wall), self.pace.learned(), paused, recent)
+    }
+
+    fn lacks_written(&self, now: Now) -> bool {
+        self.day.is_nearly_written_off(self.written_ahead(), now.wall)
+    }
+
+    /// Requests that leave within [`WRITTEN_AHEAD`] at most, at least two.
+    fn written_ahead(&self) -> u64 {
+        let Ceiling { requests, interval } = self.policy.ceiling;
+        let share = WRITTEN_AHEAD.as_nanos().saturating_mul(requests.get().into()) / interval.as_nanos().max(1);
+        u64::try_from(share).unwrap_or(u64::MAX).max(2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::contract::association::Removal;
+    use crate::contract::ids::AccountIndex;
+    use crate::engine::command::Command;
+    use crate::engine::status::tests::{at, engine, job};
+
+    fn archives(engine: &mut Engine) -> usize {
+        std::iter::from_fn(|| engine.next_command()).filter(|command| matches!(command, Command::Archive(_))).count()
+    }
+
+    fn reach(seconds: u64) -> Reach {
+        Reach::new(at(0), Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn past_the_reach_nothing_is_sent_and_what_waits_is_handed_back() {
+        let mut engine = engine(&[None]);
+        engine.stand_by(at(0));
+        engine.hold(reach(10), at(0));
+        engine.admit(job(0, "contacts", "companies", Removal::Association, 1), at(9));
+        engine.wake(at(10));
+        engine.wake(at(11));
+        assert_eq!(archives(&mut engine), 0, "the engine itself looks at the time");
+        engine.hold(reach(20), at(12));
+        engine.wake(at(13));
+        assert_eq!(archives(&mut engine), 1);
+
+        engine.admit(job(0, "contacts", "companies", Removal::Association, 2), at(13));
+        engine.stand_by(at(13));
+        let commands: Vec<Command> = std::iter::from_fn(|| engine.next_command()).collect();
+        assert!(matches!(commands[..], [Command::HandBack(_)]), "{commands:?}");
+        assert_eq!(engine.held_jobs(), 1, "the one on the wire is answered");
+        engine.admit(job(0, "contacts", "companies", Removal::Association, 3), at(14));
+        assert!(matches!(engine.next_command(), Some(Command::HandBack(_))), "it was on its way when the lease ended");
+    }
+
+    #[test]
+    fn a_pause_is_taken_over_and_so_is_its_end() {
+        let mut first = engine(&[None]);
+        first.pause(AccountIndex(0), at(0));
+        let memory = first.memory(Occasion::Renewal, at(0));
+        let mut second = engine(&[None]);
+        second.inherit(&Inheritance::Unknown(memory), at(0));
+        let paused = |engine: &Engine| engine.pauses.of_account(AccountIndex(0)).is_some();
+        assert!(paused(&second));
+        second.inherit(&Inheritance::Told(Memory::default()), at(1));
+        assert!(!paused(&second));
+    }
+}

@@ -1,0 +1,185 @@
+//! What an account must not forget when its worker ends or another one takes over.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::contract::ids::PortalId;
+use crate::engine::pace::Ceiling;
+
+/// Of all accounts, those included that this worker does not have.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct Memory {
+    accounts: BTreeMap<String, AccountMemory>,
+}
+
+/// Of one account. What is not known stays away, and what a later version adds is kept as it came.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct AccountMemory {
+    pub day: Option<DayMemory>,
+    /// The limit learned from HubSpot, where it is below the setting.
+    pub ceiling: Option<Ceiling>,
+    /// An operator has paused the account.
+    pub paused: bool,
+    /// Requests of the last interval, youngest first; only where a worker that stops hands over.
+    pub recent: Vec<Recent>,
+    others: Map<String, Value>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DayMemory {
+    /// The midnight at which the day is over.
+    pub ends: Timestamp,
+    pub used: u64,
+}
+
+/// So many requests left so long before the message was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Recent {
+    pub age: Duration,
+    pub count: u32,
+}
+
+/// Name of the only account, where it is configured without a portal id.
+const ONLY_ACCOUNT: &str = "only";
+
+/// Most entries of `recent` that are read; more make no pace.
+const MAX_RECENT: usize = 1_000;
+
+impl Memory {
+    pub fn set(&mut self, portal: Option<PortalId>, account: AccountMemory) {
+        self.accounts.insert(name(portal), account);
+    }
+
+    pub fn of(&self, portal: Option<PortalId>) -> Option<&AccountMemory> {
+        self.accounts.get(&name(portal))
+    }
+
+    /// Takes over what this worker's own engine remembers, and keeps the rest.
+    pub fn overlay(&mut self, own: &Self) {
+        for (name, account) in &own.accounts {
+            let entry = self.accounts.entry(name.clone()).or_default();
+            let others = std::mem::take(&mut entry.others);
+            *entry = AccountMemory { others, ..account.clone() };
+        }
+    }
+
+    /// Adds what another message remembers: a newer one is right in all things, and no message makes a day's count
+    /// smaller.
+    pub fn absorb(&mut self, other: &Self, newer: bool) {
+        for (name, theirs) in &other.accounts {
+            let Some(ours) = self.accounts.get_mut(name) else {
+                self.accounts.insert(name.clone(), theirs.clone());
+                continue;
+            };
+            let day = later_or_more(ours.day, theirs.day);
+            if newer {
+                ours.clone_from(theirs);
+            }
+            ours.day = day;
+        }
+    }
+
+    pub(super) fn read(value: Value) -> Result<Self, String> {
+        let Value::Object(accounts) = value else { return Err("accounts is no object".to_owned()) };
+        let read = |(name, value)| {
+            let account = AccountMemory::read(value).map_err(|fault| format!("accounts.{name}: {fault}"))?;
+            Ok((name, account))
+        };
+        Ok(Self { accounts: accounts.into_iter().map(read).collect::<Result<_, String>>()? })
+    }
+
+    pub(super) fn write(&self) -> Value {
+        let accounts = self.accounts.iter().filter(|(_, account)| !account.is_empty());
+        Value::Object(accounts.map(|(name, account)| (name.clone(), account.write())).collect())
+    }
+}
+
+/// Of two counts of the same day the higher one, of two days the later.
+fn later_or_more(ours: Option<DayMemory>, theirs: Option<DayMemory>) -> Option<DayMemory> {
+    [ours, theirs].into_iter().flatten().max_by_key(|day| (day.ends, day.used))
+}
+
+fn name(portal: Option<PortalId>) -> String {
+    portal.map_or_else(|| ONLY_ACCOUNT.to_owned(), |portal| portal.0.to_string())
+}
+
+impl AccountMemory {
+    pub fn new(day: Option<DayMemory>, ceiling: Option<Ceiling>, paused: bool, recent: Vec<Recent>) -> Self {
+        Self { day, ceiling, paused, recent, others: Map::new() }
+    }
+
+    /// True where there is nothing to remember.
+    pub fn is_empty(&self) -> bool {
+        let Self { day, ceiling, paused, recent, others } = self;
+        day.is_none() && ceiling.is_none() && !paused && recent.is_empty() && others.is_empty()
+    }
+
+    fn read(value: Value) -> Result<Self, String> {
+        let Value::Object(mut others) = value else { return Err("is no object".to_owned()) };
+        Ok(Self {
+            day: others.remove("day").map(read_day).transpose()?,
+            ceiling: others.remove("ceiling").map(read_ceiling).transpose()?,
+            paused: match others.remove("paused") {
+                None => false,
+                Some(Value::Bool(paused)) => paused,
+                Some(_) => return Err("paused is neither true nor false".to_owned()),
+            },
+            recent: others.remove("recent").map(read_recent).transpose()?.unwrap_or_default(),
+            others,
+        })
+    }
+
+    fn write(&self) -> Value {
+        let Self { day, ceiling, paused, recent, others } = self;
+        let mut object = others.clone();
+        let mut put = |name: &str, value| object.insert(name.to_owned(), value);
+        if let Some(DayMemory { ends, used }) = day {
+            put("day", json!({ "ends": ends.to_string(), "used": used }));
+        }
+        if let Some(Ceiling { requests, interval }) = ceiling {
+            put("ceiling", json!({ "requests": requests, "intervalMillis": millis(*interval) }));
+        }
+        if *paused {
+            put("paused", Value::Bool(true));
+        }
+        if !recent.is_empty() {
+            put("recent", recent.iter().map(|Recent { age, count }| json!([millis(*age), count])).collect());
+        }
+        Value::Object(object)
+    }
+}
+
+fn read_day(value: Value) -> Result<DayMemory, String> {
+    let ends = value.get("ends").and_then(Value::as_str).and_then(|text| text.parse().ok());
+    let used = value.get("used").and_then(Value::as_u64);
+    let (ends, used) = ends.zip(used).ok_or("day has no time in ends, or no number in used")?;
+    Ok(DayMemory { ends, used })
+}
+
+fn read_ceiling(value: Value) -> Result<Ceiling, String> {
+    let number = |name| value.get(name).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
+    let requests = number("requests").and_then(NonZeroU32::new);
+    let interval =
+        number("intervalMillis").filter(|&millis| millis > 0).map(|millis| Duration::from_millis(millis.into()));
+    let (requests, interval) = requests.zip(interval).ok_or("ceiling needs requests and intervalMillis, from 1")?;
+    Ok(Ceiling { requests, interval })
+}
+
+fn read_recent(value: Value) -> Result<Vec<Recent>, String> {
+    let fault = || "recent is no short list of ages in milliseconds and counts".to_owned();
+    let entries = value.as_array().filter(|entries| entries.len() <= MAX_RECENT).ok_or_else(fault)?;
+    let read = |entry: &Value| {
+        let age = Duration::from_millis(entry.get(0)?.as_u64()?);
+        let count = u32::try_from(entry.get(1)?.as_u64()?).ok()?;
+        Some(Recent { age, count })
+    };
+    entries.iter().map(read).collect::<Option<_>>().ok_or_else(fault)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,535 @@
+//! The lease queue: consumed, written and watched by a task of its own, which waits for no other part of the worker.
+//!
+//! What it all means is decided in [`crate::lease`]. Here a subscription to the queue is kept up, messages go out
+//! through a task beside it, and whoever must know is told: the loop, the intake through its gate, the requests through
+//! the fence, and people.
+
+pub mod fence;
+pub mod gate;
+mod queue;
+mod scribe;
+pub mod view;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use lapin::message::Delivery;
+use lapin::options::BasicAckOptions;
+use lapin::{Channel, Consumer};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use self::fence::{Fence, Until};
+use self::gate::GateKeeper;
+pub use self::queue::{LeaseFault, LeaseFound, LeaseQueue};
+use self::scribe::{Scribe, Written};
+use self::view::{LeaseStanding, LeaseView};
+use super::backoff::Backoff;
+use super::connection::CLOSE_TIMEOUT;
+use super::health::Health;
+use super::link::{Depth, Link};
+use crate::engine::clock::{Now, Tick};
+use crate::lease::memory::Memory;
+use crate::lease::message::{LeaseMessage, TenureId};
+use crate::lease::{Inheritance, Lapse, Lease, LeaseCommand, LeasePolicy, PublicationKey, Standing};
+
+/// Out to the loop.
+#[derive(Debug)]
+pub enum LeaseNews {
+    /// This worker begins; [`LeaseNews::Hold`] follows.
+    Begin(Inheritance),
+    Hold(Until),
+    StandBy,
+    /// Somebody without a lease has worked until now.
+    OthersSent,
+    /// The broker has this memory safe.
+    Written(Memory),
+}
+
+/// In from the loop: the latest counts.
+#[derive(Clone, Default, Debug)]
+pub struct LeaseWord {
+    /// How many times the loop was told to begin; words from before the last are out of date.
+    pub begun: u64,
+    pub memory: Memory,
+    /// Requests wait until it is written.
+    pub urgent: bool,
+    /// The worker stops and has sent its last request.
+    pub last: bool,
+}
+
+/// The loop's ends.
+#[derive(Debug)]
+pub struct LeaseEnds {
+    /// Never holds more than a few messages for each renewal, for as long as the loop lives.
+    pub news: mpsc::UnboundedReceiver<LeaseNews>,
+    pub words: watch::Sender<LeaseWord>,
+    /// For whoever sends requests.
+    pub fence: Fence,
+}
+
+/// What the keeper needs.
+#[derive(Debug)]
+pub struct LeaseWiring {
+    pub queue: LeaseQueue,
+    pub consume: Arc<Link>,
+    pub publish: Arc<Link>,
+    pub health: Arc<Health>,
+    pub gate: GateKeeper,
+    pub time: Duration,
+    /// What was found of the queue at the start.
+    pub found: LeaseFound,
+}
+
+/// A publication whose confirm has not come after this share of the lease time, a half, is done again.
+const PATIENCE: u32 = 2;
+const LEAST_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a worker without a lease that still consumes is waited for before this one works beside it.
+const OLDER_WORKER_PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// How often it is looked whether it has gone.
+const OLDER_WORKER_CHECK: Duration = Duration::from_millis(250);
+/// How often a holder looks whether somebody consumes beside it.
+const COMPANY_CHECK: Duration = Duration::from_secs(15);
+
+/// Starts the keeper; it ends when the lease is given back, when the links are given up, or with the loop.
+pub fn keep(wiring: LeaseWiring) -> (LeaseEnds, JoinHandle<()>) {
+    let LeaseWiring { queue, consume, publish, health, gate, time, found } = wiring;
+    let (news_in, news) = mpsc::unbounded_channel();
+    let (words, words_out) = watch::channel(LeaseWord::default());
+    let (orders, orders_out) = mpsc::channel(1);
+    let (results_in, results) = mpsc::channel(1);
+    let patience = (time / PATIENCE).max(LEAST_PATIENCE);
+    let scribe = Scribe { link: publish, exchange: queue.exchange.clone(), key: queue.name.clone(), patience };
+    tokio::spawn(scribe.run(orders_out, results_in));
+    let fence = Fence::default();
+    let holder = holder();
+    let keeper = Keeper {
+        lease: Lease::new(LeasePolicy { time, tenure: TenureId::new(fastrand::u64(..)), holder: holder.clone() }),
+        holder,
+        queue: Arc::new(queue),
+        link: consume,
+        health,
+        gate: Arc::new(gate),
+        fence: fence.clone(),
+        news: news_in,
+        words: words_out,
+        orders,
+        results,
+        on_its_way: None,
+        epoch: Instant::now(),
+        found: Some(found),
+        begun: 0,
+        released: false,
+        company: None,
+        channel: None,
+        writing_trouble: None,
+    };
+    (LeaseEnds { news, words, fence }, tokio::spawn(keeper.run()))
+}
+
+/// This process's name for people, the same in the logs of all workers: host and process.
+fn holder() -> String {
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
+    let host = host.or_else(|| std::fs::read_to_string("/etc/hostname").ok().map(|host| host.trim().to_owned()));
+    format!("{}/{}", host.filter(|host| !host.is_empty()).as_deref().unwrap_or("unnamed"), std::process::id())
+}
+
+struct Keeper {
+    lease: Lease,
+    holder: String,
+    queue: Arc<LeaseQueue>,
+    link: Arc<Link>,
+    health: Arc<Health>,
+    gate: Arc<GateKeeper>,
+    fence: Fence,
+    news: mpsc::UnboundedSender<LeaseNews>,
+    words: watch::Receiver<LeaseWord>,
+    orders: mpsc::Sender<(PublicationKey, Vec<u8>)>,
+    results: mpsc::Receiver<Written>,
+    on_its_way: Option<(PublicationKey, Memory)>,
+    /// Tick zero of the lease.
+    epoch: Instant,
+    /// What was found of the queue, until the first subscription.
+    found: Option<LeaseFound>,
+    begun: u64,
+    /// The loop's last word has come.
+    released: bool,
+    /// Looks after others that consume the jobs queue while this worker holds the lease.
+    company: Option<JoinHandle<()>>,
+    channel: Option<Channel>,
+    writing_trouble: Option<String>,
+}
+
+/// Whether the keeper goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Onward {
+    Yes,
+    /// The lease is given back, or nobody is left to work for.
+    No,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            self.show();
+            let opening = open(Arc::clone(&self.link), Arc::clone(&self.queue), self.found.take());
+            let mut opening = pin!(opening);
+            let opened = loop {
+                tokio::select! {
+                    opened = &mut opening => break opened,
+                    onward = self.attend() => if onward == Onward::No { return self.end().await },
+                }
+            };
+            match opened {
+                Some(Ok((channel, consumer, found))) => {
+                    backoff.reset();
+                    let why = match self.live(channel, consumer, found).await {
+                        Ok(()) => return self.end().await,
+                        Err(why) => why,
+                    };
+                    tracing::warn!("the subscription to the lease queue was lost: {why}");
+                    self.trouble(format!("the lease queue cannot be consumed: {why}"));
+                    self.channel = None;
+                    self.lease.unsubscribed(self.now());
+                    self.obey().await;
+                }
+                Some(Err(fault)) => {
+                    let tries = backoff.tries() + 1;
+                    if tries.is_power_of_two() {
+                        tracing::warn!(tries, "the lease cannot be taken: {fault}; or set amqp.lease = false");
+                    }
+                    self.trouble(format!("the lease cannot be taken: {fault}"));
+                }
+                None => return self.end().await,
+            }
+            let mut pause = pin!(sleep(backoff.next_wait()));
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    onward = self.attend() => if onward == Onward::No { return self.end().await },
+                }
+            }
+        }
+    }
+
+    /// `Ok`: for good.
+    async fn live(&mut self, channel: Channel, mut consumer: Consumer, found: LeaseFound) -> Result<(), String> {
+        self.channel = Some(channel);
+        self.health.lease_trouble.clear();
+        self.lease.subscribed(self.now());
+        if found.is_empty {
+            self.lease.found_empty(found.nobody_worked, fastrand::u64(..), self.now());
+        }
+        self.obey().await;
+        loop {
+            self.show();
+            let seed_due = self.lease.seed_due().map(|at| self.instant(at));
+            tokio::select! {
+                biased;
+                delivery = consumer.next() => match delivery {
+                    Some(Ok(delivery)) => self.take(&delivery).await,
+                    Some(Err(error)) => return Err(error.to_string()),
+                    None => return Err("the broker cancelled the consumer, as it does when the queue is deleted".to_owned()),
+                },
+                onward = self.attend() => if onward == Onward::No { return Ok(()) },
+                () = until(seed_due) => {
+                    self.lease.found_empty(false, fastrand::u64(..), self.now());
+                    self.obey().await;
+                }
+            }
+            if self.channel.is_none() {
+                return Err("the broker takes no acknowledgements".to_owned());
+            }
+        }
+    }
+
+    async fn take(&mut self, delivery: &Delivery) {
+        let message = LeaseMessage::parse(&delivery.data);
+        self.lease.delivered(delivery.delivery_tag, message, self.now());
+        self.obey().await;
+    }
+
+    /// Waits for whatever is to be done beside deliveries, and does it. Cancel-safe: it waits first.
+    async fn attend(&mut self) -> Onward {
+        let wake = self.lease.next_wake(self.now()).map(|at| self.instant(at));
+        tokio::select! {
+            Some(written) = self.results.recv() => self.learn(written),
+            changed = self.words.changed(), if !self.released => {
+                if changed.is_err() {
+                    // The loop has ended without a last word: what it has sent is not known.
+                    return Onward::No;
+                }
+                let LeaseWord { begun, memory, urgent, last } = self.words.borrow_and_update().clone();
+                if last {
+                    self.released = true;
+                    self.lease.release(&memory, self.now());
+                } else if begun == self.begun {
+                    self.lease.remember(&memory, urgent, self.now());
+                }
+            }
+            () = until(wake) => self.lease.wake(self.now()),
+        }
+        let onward = self.obey().await;
+        self.show();
+        onward
+    }
+
+    fn learn(&mut self, written: Written) {
+        let Written { key, result } = written;
+        let memory = self.on_its_way.take().filter(|(of, _)| *of == key).map(|(_, memory)| memory);
+        match result {
+            Ok(()) => {
+                if self.writing_trouble.take().is_some() {
+                    self.health.lease_trouble.clear();
+                }
+                self.tell(memory.map(LeaseNews::Written));
+                self.lease.published(key, self.now());
+            }
+            Err(fault) => {
+                if self.writing_trouble.is_none() {
+                    tracing::warn!("the lease cannot be renewed: {fault}");
+                }
+                let trouble = format!("the lease cannot be renewed: {fault}");
+                self.health.lease_trouble.set(&trouble);
+                self.writing_trouble = Some(trouble);
+                self.lease.not_published(key, self.now());
+            }
+        }
+    }
+
+    /// Does what the lease says.
+    async fn obey(&mut self) -> Onward {
+        while let Some(command) = self.lease.next_command() {
+            match command {
+                LeaseCommand::Publish { key, message } => {
+                    let body = message.encode();
+                    self.on_its_way = Some((key, message.memory));
+                    // There is room, since there is one publication at a time.
+                    let _ = self.orders.try_send((key, body));
+                }
+                LeaseCommand::Acknowledge(tags) => self.acknowledge(&tags).await,
+                LeaseCommand::Begin { inheritance, predecessor } => self.begin(inheritance, predecessor),
+                LeaseCommand::Hold(reach) => {
+                    let until = Until { instant: self.instant(reach.tick), wall: reach.wall };
+                    self.fence.set(Some(until));
+                    self.tell(Some(LeaseNews::Hold(until)));
+                }
+                LeaseCommand::StandBy(lapse) => self.stand_by(lapse),
+                LeaseCommand::Leave => return Onward::No,
+                LeaseCommand::Warn(unreadable) => {
+                    tracing::warn!("{unreadable}; as after a holder of whom nothing is known, requests begin evenly");
+                }
+            }
+        }
+        Onward::Yes
+    }
+
+    async fn acknowledge(&mut self, tags: &[u64]) {
+        let Some(channel) = &self.channel else { return };
+        for &tag in tags {
+            let acknowledged =
+                timeout(CLOSE_TIMEOUT, channel.basic_ack(tag, BasicAckOptions { multiple: false })).await;
+            if !matches!(acknowledged, Ok(Ok(()))) {
+                self.channel = None;
+                return;
+            }
+        }
+    }
+
+    fn begin(&mut self, inheritance: Inheritance, predecessor: Option<String>) {
+        self.begun += 1;
+        self.health.lease_changes.add(1);
+        let (holder, queue) = (self.holder.as_str(), self.queue.jobs_queue.as_str());
+        let after = predecessor.as_deref().unwrap_or("nobody");
+        // The loop must know before the first job comes.
+        let own = match &inheritance {
+            Inheritance::Own => {
+                tracing::info!(holder, queue, "holds the lease again");
+                true
+            }
+            Inheritance::Told(_) => {
+                tracing::info!(holder, queue, after, "holds the lease");
+                false
+            }
+            Inheritance::Unknown(_) => {
+                tracing::info!(
+                    holder,
+                    queue,
+                    after,
+                    "holds the lease; what was sent before is not known, so requests begin evenly"
+                );
+                false
+            }
+        };
+        self.tell(Some(LeaseNews::Begin(inheritance)));
+        self.end_company();
+        let company = Company {
+            link: Arc::clone(&self.link),
+            queue: Arc::clone(&self.queue),
+            health: Arc::clone(&self.health),
+            gate: Arc::clone(&self.gate),
+            news: self.news.clone(),
+        };
+        self.company = Some(tokio::spawn(company.watch(own)));
+    }
+
+    fn stand_by(&mut self, lapse: Lapse) {
+        self.health.lease_changes.add(1);
+        self.fence.set(None);
+        self.tell(Some(LeaseNews::StandBy));
+        self.end_company();
+        self.gate.set(false);
+        let (holder, queue) = (self.holder.as_str(), self.queue.jobs_queue.as_str());
+        match lapse {
+            Lapse::NotRenewed => tracing::warn!(
+                holder,
+                queue,
+                "the lease could not be renewed in time: nothing more is sent until it is, and jobs are handed back"
+            ),
+            Lapse::Displaced => {
+                tracing::warn!(holder, queue, "another worker has taken the lease: standing by");
+            }
+            Lapse::Drained => tracing::info!(holder, queue, "gives the lease back"),
+        }
+    }
+
+    fn end_company(&mut self) {
+        if let Some(company) = self.company.take() {
+            company.abort();
+        }
+    }
+
+    fn tell(&self, news: Option<LeaseNews>) {
+        if let Some(news) = news {
+            // The loop has ended, and the words with it.
+            let _ = self.news.send(news);
+        }
+    }
+
+    fn trouble(&self, sentence: String) {
+        self.health.lease_trouble.set(sentence);
+    }
+
+    fn show(&mut self) {
+        let (standing, holder) = match self.lease.standing() {
+            Standing::Held if self.gate.is_open() => (LeaseStanding::Held, Some(self.holder.clone())),
+            // A worker without a lease still consumes.
+            Standing::Held => (LeaseStanding::Waiting, None),
+            Standing::Waiting => (LeaseStanding::Waiting, self.lease.predecessor().map(str::to_owned)),
+            Standing::StandingBy => (LeaseStanding::StandingBy, None),
+            Standing::Away | Standing::Left => (LeaseStanding::Away, None),
+        };
+        let before = self.health.lease.get();
+        if before.as_ref().is_some_and(|view| view.standing == standing && view.holder == holder) {
+            return;
+        }
+        let (jobs_queue, since) = (self.queue.jobs_queue.to_string(), Timestamp::now());
+        if standing == LeaseStanding::StandingBy {
+            tracing::info!(worker = self.holder, queue = jobs_queue, "stands by: another worker holds the lease");
+        }
+        self.health.lease.set(LeaseView { jobs_queue, standing, since, holder });
+    }
+
+    async fn end(mut self) {
+        self.fence.set(None);
+        self.end_company();
+        self.gate.set(false);
+        if let Some(channel) = self.channel.take() {
+            // What is not acknowledged goes to the next worker as soon as the channel is closed.
+            let _ = timeout(CLOSE_TIMEOUT, channel.close(200, "OK".into())).await;
+        }
+    }
+
+    fn now(&self) -> Now {
+        let micros = u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Now { tick: Tick::from_micros(micros), wall: Timestamp::now() }
+    }
+
+    fn instant(&self, tick: Tick) -> Instant {
+        self.epoch + Duration::from_micros(tick.as_micros())
+    }
+}
+
+/// Others that consume the jobs queue beside the holder: workers of a version without leases, or with `amqp.lease` off.
+struct Company {
+    link: Arc<Link>,
+    queue: Arc<LeaseQueue>,
+    health: Arc<Health>,
+    gate: Arc<GateKeeper>,
+    news: mpsc::UnboundedSender<LeaseNews>,
+}
+
+impl Company {
+    /// Opens the gate when nobody else consumes any more, or will not stop; then warns of whoever comes later.
+    async fn watch(self, alone: bool) {
+        let begun = Instant::now();
+        let (mut warned, mut waited) = (false, false);
+        while !alone && self.others().await != Some(0) {
+            waited = true;
+            if begun.elapsed() >= OLDER_WORKER_PATIENCE {
+                break;
+            }
+            if !warned && begun.elapsed() >= OLDER_WORKER_CHECK * 4 {
+                warned = true;
+                self.warn("a worker without a lease still consumes; waiting for its end, for five minutes at most");
+            }
+            sleep(OLDER_WORKER_CHECK).await;
+        }
+        if waited {
+            // The loop has ended, were it not there.
+            let _ = self.news.send(LeaseNews::OthersSent);
+        }
+        self.gate.set(true);
+        let mut looks = 0_u32;
+        loop {
+            sleep(COMPANY_CHECK).await;
+            // Twice in a row, since a consumer of this worker's own may just be coming or going.
+            looks = if self.others().await.is_some_and(|others| others > 0) { looks + 1 } else { 0 };
+            if looks == 2 {
+                self.warn("somebody consumes beside the holder of the lease: together they may exceed the quota");
+            }
+        }
+    }
+
+    fn warn(&self, what: &str) {
+        let queue = self.queue.jobs_queue.as_str();
+        tracing::warn!(queue, "{what}; stop workers of a version without leases or with amqp.lease = false");
+    }
+
+    /// Consumers of the jobs queue that are not this worker's own.
+    async fn others(&self) -> Option<u64> {
+        let queue = std::slice::from_ref(&self.queue.jobs_queue);
+        let Depth { ready: _, consumers } = self.link.depths(queue).await.pop()??;
+        Some(consumers.saturating_sub(u64::from(self.health.consuming.get())))
+    }
+}
+
+/// Subscribes, with the queue checked before. `found` is what is known of it already. `None`: given up.
+async fn open(
+    link: Arc<Link>,
+    queue: Arc<LeaseQueue>,
+    found: Option<LeaseFound>,
+) -> Option<Result<(Channel, Consumer, LeaseFound), queue::LeaseFault>> {
+    let found = match found {
+        Some(found) => found,
+        None => match queue.ensure(&link).await? {
+            // Whoever held the lease may not have noticed yet that its queue is gone.
+            Ok(found) => LeaseFound { nobody_worked: false, ..found },
+            Err(fault) => return Some(Err(fault)),
+        },
+    };
+    let (channel, _) = link.channel().await?;
+    Some(queue.consume(&channel).await.map(|consumer| (channel, consumer, found)))
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

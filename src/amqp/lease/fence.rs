@@ -1,0 +1,36 @@
+//! The last look at the lease before a request leaves.
+//!
+//! The engine looks too, but between its decision and the socket the process may have been frozen.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+/// A moment on both clocks, past which nothing may be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Until {
+    pub instant: Instant,
+    pub wall: Timestamp,
+}
+
+impl Until {
+    fn is_ahead(self) -> bool {
+        Instant::now() < self.instant && Timestamp::now() < self.wall
+    }
+}
+
+/// Shared by the lease's keeper, who sets it, and those who send.
+#[derive(Clone, Default, Debug)]
+pub struct Fence(Arc<Mutex<Option<Until>>>);
+
+impl Fence {
+    /// True while a request may leave.
+    pub fn is_open(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(Until::is_ahead)
+    }
+
+    pub(super) fn set(&self, until: Option<Until>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+}

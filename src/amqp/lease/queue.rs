@@ -1,0 +1,168 @@
+//! The lease queue itself: checked or declared, and consumed.
+
+use std::collections::BTreeMap;
+
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Channel, Consumer};
+use tokio::time::timeout;
+
+use super::super::connection::{ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, reply_code, reply_text};
+use super::super::link::Link;
+use super::super::message::short;
+use super::super::topology::{DURABLE, PASSIVE};
+use crate::config::AmqpSettings;
+
+/// Each change of holder counts as a delivery; without a limit of its own a queue of RabbitMQ 4 has 20, and 3.10 would
+/// put what comes back at the end.
+const DELIVERY_LIMIT: i32 = 1_000_000;
+
+/// The queue's message and its copies, which must all be seen.
+const PREFETCH: u16 = 100;
+
+/// Without it several workers would be given the queue's messages in turns, and none would be the only one.
+const SINGLE_ACTIVE_CONSUMER: &str = "x-single-active-consumer";
+
+/// Name of the lease queue, and its routing key.
+pub fn lease_queue(jobs_queue: &str) -> String {
+    format!("{jobs_queue}.lease")
+}
+
+/// The names.
+#[derive(Clone, Debug)]
+pub struct LeaseQueue {
+    pub name: ShortString,
+    pub exchange: ShortString,
+    pub jobs_queue: ShortString,
+    may_declare: bool,
+}
+
+/// What was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LeaseFound {
+    /// It has no message, and nobody who could hold it.
+    pub is_empty: bool,
+    /// Nobody consumes the jobs queue, so nobody sends.
+    pub nobody_worked: bool,
+}
+
+/// Why there is no lease, by what can be done about it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LeaseFault {
+    #[error("queue {0:?} does not exist: create it, or set amqp.declare_topology = true")]
+    Missing(String),
+    #[error("the broker's user may not {action} queue {queue:?}: {cause}; grant it the right")]
+    Refused { action: &'static str, queue: String, cause: String },
+    #[error("queue {0:?} has no single active consumer: delete it, so that the worker declares it as it must be")]
+    Shared(String),
+    #[error("queue {queue:?} cannot be used: {cause}")]
+    Unusable { queue: String, cause: String },
+    #[error("the connection was lost")]
+    Lost,
+}
+
+impl LeaseQueue {
+    pub fn new(settings: &AmqpSettings) -> Self {
+        Self {
+            name: short(&lease_queue(settings.jobs_queue.as_str())),
+            exchange: short(settings.exchange.as_str()),
+            jobs_queue: short(settings.jobs_queue.as_str()),
+            may_declare: settings.declare_topology,
+        }
+    }
+
+    /// Checks that it is there as it must be, and declares what is missing where that is allowed. `None`: given up.
+    pub async fn ensure(&self, link: &Link) -> Option<Result<LeaseFound, LeaseFault>> {
+        let is_empty = match self.declare(link, PASSIVE).await? {
+            Ok((ready, consumers)) if self.may_declare => {
+                if let Err(fault) = self.declare(link, DURABLE).await? {
+                    match fault {
+                        // What cannot be compared is taken to be as it must be, and so is what differs in little.
+                        LeaseFault::Refused { .. } | LeaseFault::Unusable { .. } => tracing::debug!("{fault}"),
+                        LeaseFault::Missing(_) | LeaseFault::Shared(_) | LeaseFault::Lost => return Some(Err(fault)),
+                    }
+                }
+                ready == 0 && consumers == 0
+            }
+            Ok((ready, consumers)) => ready == 0 && consumers == 0,
+            Err(LeaseFault::Missing(_)) if self.may_declare => match self.declare(link, DURABLE).await? {
+                Ok(_) => true,
+                Err(fault) => return Some(Err(fault)),
+            },
+            Err(fault) => return Some(Err(fault)),
+        };
+        if self.may_declare
+            && let Err(fault) = self.bind(link).await?
+        {
+            return Some(Err(fault));
+        }
+        let jobs = link.depths(std::slice::from_ref(&self.jobs_queue)).await.pop().flatten();
+        Some(Ok(LeaseFound { is_empty, nobody_worked: jobs.is_some_and(|jobs| jobs.consumers == 0) }))
+    }
+
+    /// Ready messages and consumers.
+    async fn declare(&self, link: &Link, options: QueueDeclareOptions) -> Option<Result<(u32, u32), LeaseFault>> {
+        let (channel, _) = link.channel().await?;
+        let work = async {
+            let queue = channel.queue_declare(self.name.clone(), options, self.arguments()).await?;
+            channel.close(200, "OK".into()).await?;
+            Ok((queue.message_count(), queue.consumer_count()))
+        };
+        Some(match timeout(CALL_TIMEOUT, work).await {
+            Ok(declared) => {
+                declared.map_err(|error| self.fault(if options.passive { "look at" } else { "declare" }, &error))
+            }
+            Err(_elapsed) => Err(LeaseFault::Lost),
+        })
+    }
+
+    async fn bind(&self, link: &Link) -> Option<Result<(), LeaseFault>> {
+        let (channel, _) = link.channel().await?;
+        let work = async {
+            let (name, exchange, key) = (self.name.clone(), self.exchange.clone(), self.name.clone());
+            channel.queue_bind(name, exchange, key, QueueBindOptions::default(), FieldTable::default()).await?;
+            channel.close(200, "OK".into()).await
+        };
+        Some(match timeout(CALL_TIMEOUT, work).await {
+            Ok(Ok(())) => Ok(()),
+            // Taken to be bound already, by whoever made the queue; were it not, the first message would come back.
+            Ok(Err(error)) if reply_code(&error) == Some(ACCESS_REFUSED) => Ok(()),
+            Ok(Err(error)) => Err(self.fault("bind", &error)),
+            Err(_elapsed) => Err(LeaseFault::Lost),
+        })
+    }
+
+    pub(super) async fn consume(&self, channel: &Channel) -> Result<Consumer, LeaseFault> {
+        let work = async {
+            channel.basic_qos(PREFETCH, BasicQosOptions { global: false }).await?;
+            let (name, options) = (self.name.clone(), BasicConsumeOptions::default());
+            channel.basic_consume(name, "".into(), options, FieldTable::default()).await
+        };
+        match timeout(CALL_TIMEOUT, work).await {
+            Ok(consumer) => consumer.map_err(|error| self.fault("consume", &error)),
+            Err(_elapsed) => Err(LeaseFault::Lost),
+        }
+    }
+
+    fn arguments(&self) -> FieldTable {
+        let text = |value: &str| AMQPValue::LongString(value.into());
+        let arguments = [
+            ("x-queue-type", text("quorum")),
+            (SINGLE_ACTIVE_CONSUMER, AMQPValue::Boolean(true)),
+            ("x-delivery-limit", DELIVERY_LIMIT.into()),
+        ];
+        let table: BTreeMap<_, _> = arguments.map(|(name, value)| (ShortString::from(name), value)).into();
+        FieldTable::from(table)
+    }
+
+    fn fault(&self, action: &'static str, error: &lapin::Error) -> LeaseFault {
+        let (queue, cause) = (self.name.to_string(), reply_text(error).unwrap_or_default());
+        match reply_code(error) {
+            Some(NOT_FOUND) => LeaseFault::Missing(queue),
+            Some(ACCESS_REFUSED) => LeaseFault::Refused { action, queue, cause },
+            Some(PRECONDITION_FAILED) if cause.contains(SINGLE_ACTIVE_CONSUMER) => LeaseFault::Shared(queue),
+            Some(_) => LeaseFault::Unusable { queue, cause },
+            None => LeaseFault::Lost,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Publishes lease messages: one at a time, on a channel of its own, and says of each whether it is safe.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
+use lapin::{BasicProperties, Channel, Confirmation};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::super::connection::CLOSE_TIMEOUT;
+use super::super::link::Link;
+use crate::lease::PublicationKey;
+
+/// AMQP's number for messages that survive a restart of the broker.
+const PERSISTENT: u8 = 2;
+
+/// Marks the messages of a lease queue for people who look into it.
+const MESSAGE_TYPE: &str = "association-archive.lease.v1";
+
+/// What has become of one message.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub key: PublicationKey,
+    pub result: Result<(), WriteFault>,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum WriteFault {
+    #[error("a resource alarm of the broker stops publishing")]
+    Blocked,
+    #[error("the broker does not confirm in time")]
+    Silent,
+    #[error("no queue is bound to the exchange with the key {0:?}; create the binding, or let the worker declare it")]
+    Returned(String),
+    #[error("the broker refuses the message")]
+    Refused,
+    #[error("{0}")]
+    Channel(String),
+}
+
+#[derive(Debug)]
+pub(super) struct Scribe {
+    pub link: Arc<Link>,
+    pub exchange: ShortString,
+    pub key: ShortString,
+    /// Longest wait for a confirm; what is not known by then is published again.
+    pub patience: Duration,
+}
+
+impl Scribe {
+    /// Ends with its orders. There is never more than one.
+    pub async fn run(self, mut orders: mpsc::Receiver<(PublicationKey, Vec<u8>)>, results: mpsc::Sender<Written>) {
+        let mut open = None;
+        while let Some((key, body)) = orders.recv().await {
+            let result = match timeout(self.patience, self.write(&mut open, &body)).await {
+                Ok(result) => result,
+                Err(_elapsed) => Err(WriteFault::Silent),
+            };
+            // Whatever is still on its way on this channel must not be taken for the answer to the next message.
+            if result.is_err()
+                && let Some(channel) = open.take()
+            {
+                tokio::spawn(close(channel));
+            }
+            if results.send(Written { key, result }).await.is_err() {
+                break;
+            }
+        }
+        if let Some(channel) = open {
+            close(channel).await;
+        }
+    }
+
+    async fn write(&self, open: &mut Option<Channel>, body: &[u8]) -> Result<(), WriteFault> {
+        if self.link.blocked() {
+            return Err(WriteFault::Blocked);
+        }
+        if open.as_ref().is_none_or(|channel| !channel.status().connected()) {
+            *open = Some(self.channel().await?);
+        }
+        let Some(channel) = open else { return Err(WriteFault::Silent) };
+        self.publish(channel, body).await
+    }
+
+    async fn channel(&self) -> Result<Channel, WriteFault> {
+        let (channel, _) = self.link.channel().await.ok_or(WriteFault::Silent)?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(fault)?;
+        Ok(channel)
+    }
+
+    async fn publish(&self, channel: &Channel, body: &[u8]) -> Result<(), WriteFault> {
+        let options = BasicPublishOptions { mandatory: true, immediate: false };
+        let properties = BasicProperties::default()
+            .with_delivery_mode(PERSISTENT)
+            .with_content_type("application/json".into())
+            .with_type(MESSAGE_TYPE.into());
+        let (exchange, key) = (self.exchange.clone(), self.key.clone());
+        let confirm = channel.basic_publish(exchange, key, options, body, properties).await.map_err(fault)?;
+        match confirm.await.map_err(fault)? {
+            Confirmation::Ack(None) => Ok(()),
+            Confirmation::Ack(Some(_)) => Err(WriteFault::Returned(self.key.to_string())),
+            Confirmation::Nack(_) | Confirmation::NotRequested => Err(WriteFault::Refused),
+        }
+    }
+}
+
+fn fault(error: lapin::Error) -> WriteFault {
+    WriteFault::Channel(error.to_string())
+}
+
+async fn close(channel: Channel) {
+    // An error means that it was lost already.
+    let _ = timeout(CLOSE_TIMEOUT, channel.close(200, "OK".into())).await;
+}

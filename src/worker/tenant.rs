@@ -1,0 +1,109 @@
+//! The loop's part in the lease: the engine is told whether it may send, and what it counts is passed on.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::amqp::lease::fence::Until;
+use crate::amqp::lease::{LeaseEnds, LeaseNews, LeaseWord};
+use crate::engine::clock::{Now, Tick};
+use crate::engine::{Engine, Occasion};
+use crate::lease::reach::Reach;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Tenant {
+    ends: LeaseEnds,
+    /// Tick zero of the engine on the runtime's clock.
+    epoch: Instant,
+    begun: u64,
+    /// An urgent word is under way, and not written yet.
+    urging: bool,
+    released: bool,
+}
+
+impl Tenant {
+    /// The engine sends nothing until the lease is held.
+    pub fn new(ends: LeaseEnds, epoch: Instant, engine: &mut Engine, now: Now) -> Self {
+        engine.stand_by(now);
+        Self { ends, epoch, begun: 0, urging: false, released: false }
+    }
+
+    /// The next news; never where the keeper has ended, when the engine's own reach ends too. Cancel-safe.
+    pub async fn news(&mut self) -> LeaseNews {
+        match self.ends.news.recv().await {
+            Some(news) => news,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub fn take(&mut self, news: LeaseNews, engine: &mut Engine, now: Now) {
+        match news {
+            LeaseNews::Begin(inheritance) => {
+                self.begun += 1;
+                engine.inherit(&inheritance, now);
+                self.urging = false;
+                self.speak(engine, now);
+            }
+            LeaseNews::Hold(until) => engine.hold(self.reach(until), now),
+            LeaseNews::StandBy => {
+                self.urging = false;
+                engine.stand_by(now);
+            }
+            LeaseNews::OthersSent => engine.others_sent(now),
+            LeaseNews::Written(memory) => {
+                self.urging = false;
+                engine.written(&memory, now);
+            }
+        }
+    }
+
+    /// Passes the counts on; they are written at once where requests wait for it.
+    pub fn speak(&mut self, engine: &Engine, now: Now) {
+        self.pass_on(engine.wants_to_write(now), engine, now);
+    }
+
+    /// Passes on what an operator has ordered.
+    pub fn speak_at_once(&mut self, engine: &Engine, now: Now) {
+        self.pass_on(true, engine, now);
+    }
+
+    fn pass_on(&mut self, urgent: bool, engine: &Engine, now: Now) {
+        self.urging |= urgent;
+        self.say(LeaseWord { begun: self.begun, memory: engine.memory(Occasion::Renewal, now), urgent, last: false });
+    }
+
+    /// Passes them on where requests have begun to wait for it.
+    pub fn speak_if_urgent(&mut self, engine: &Engine, now: Now) {
+        if !self.urging && engine.wants_to_write(now) {
+            self.speak(engine, now);
+        }
+    }
+
+    /// The engine has sent its last request.
+    pub fn release(&mut self, engine: &Engine, now: Now) {
+        let memory = engine.memory(Occasion::Release, now);
+        self.say(LeaseWord { begun: self.begun, memory, urgent: true, last: true });
+        self.released = true;
+    }
+
+    fn say(&self, word: LeaseWord) {
+        if !self.released {
+            // The keeper ends before the loop only when the worker is about to end.
+            self.ends.words.send_replace(word);
+        }
+    }
+
+    fn reach(&self, until: Until) -> Reach {
+        let since: Duration = until.instant.saturating_duration_since(self.epoch);
+        Reach { tick: Tick::ZERO + since, wall: until.wall }
+    }
+}
+
+/// The next news of a lease, if there is one to keep.
+pub async fn news(tenant: &mut Option<Tenant>) -> LeaseNews {
+    match tenant {
+        Some(tenant) => tenant.news().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,263 @@
+//! Several workers on one jobs queue: one of them works, and another takes over whatever happens to it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use harness::worker::Worker;
+use harness::{Broker, Relay, Tally, Way, eventually};
+use serde_json::Value;
+
+use crate::stage::{JOBS, START_LIMIT, Stage, clean, ids, number, single_pairs, stop};
+
+const LONG: Duration = Duration::from_secs(60);
+/// Long enough for a busy machine, short enough for a test.
+const LEASE_TIME: &str = "2s";
+/// The broker notices a dead or frozen peer after twice this time.
+const SHORT_HEARTBEAT: &str = "?heartbeat=2";
+/// Four more than the workers' ceiling, since requests arrive unevenly on a busy machine: two workers that send at once
+/// would be twenty more.
+const LIMIT: [&str; 4] = ["--limit", "24/2s", "--latency", "20ms"];
+
+/// A drained worker names what it used, so nobody waits for `amqp.lease_time`, which is ten minutes here.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_works_and_a_drained_stop_hands_over_at_once() -> Result<()> {
+    let stage = Stage::set("lease-drained", &LIMIT).await?;
+    let settings =
+        stage.worker().set("amqp.lease_time", "10m").set("rate_limit.requests", 20).set("rate_limit.interval", "2s");
+    let first = stage.start(&settings).await?;
+    holds(&first).await?;
+    let second = stage.start(&settings).await?;
+    second.ready(START_LIMIT).await?;
+    assert_eq!(leases(&second).await?[0]["standing"], "standingBy");
+    assert_eq!(second.readiness().await?.1["standby"], "standing by: another worker holds the lease");
+    assert_eq!(second.metrics().await?.value("association_archiver_leases_held", &[]), Some(0.0));
+
+    stage.client.publish(JOBS, single_pairs("job", 1..=5_000)?).await?;
+    stage.outcomes_waiting(1_000, LONG).await?;
+    assert_eq!(second.metrics().await?.sum("association_archiver_http_requests_total", &[]), 0.0);
+    stop(&first).await?;
+    holds(&second).await?;
+    stage.tally(&ids("job", 5_000), LONG).await?.exactly_once()?;
+    let state = stage.simulator.state().await?;
+    clean(&state);
+    never_throttled(&state);
+    stop(&second).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_is_replaced_and_the_ceiling_is_kept() -> Result<()> {
+    let stage = Stage::set("lease-killed", &LIMIT).await?;
+    let settings = stage.worker().set("amqp.lease_time", LEASE_TIME);
+    let settings = settings.set("rate_limit.requests", 20).set("rate_limit.interval", "2s");
+    let mut holder = stage.start(&settings).await?;
+    holds(&holder).await?;
+    let published = ids("job", 8_000);
+    stage.client.publish(JOBS, single_pairs("job", 1..=8_000)?).await?;
+    for answered in [500, 2_500] {
+        let next = stage.start(&settings).await?;
+        next.ready(START_LIMIT).await?;
+        stage.outcomes_waiting(answered, LONG).await?;
+        holder.kill9().await?;
+        holds(&next).await?;
+        holder = next;
+    }
+    let report = stage.tally(&published, LONG).await?;
+    report.at_least_once()?;
+    never_throttled(&stage.simulator.state().await?);
+    stop(&holder).await
+}
+
+/// A frozen worker does not know that another one has taken over, and sends nothing when it is thawed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_worker_sends_nothing_after_it_is_thawed() -> Result<()> {
+    let stage = Stage::set("lease-frozen", &LIMIT).await?;
+    let settings = stage.worker().set("amqp.uri", format!("{}{SHORT_HEARTBEAT}", stage.uri));
+    let settings = settings.set("amqp.lease_time", LEASE_TIME);
+    let settings = settings.set("rate_limit.requests", 20).set("rate_limit.interval", "2s");
+    let (frozen, next) = a_pair_at_work(&stage, &settings).await?;
+    frozen.freeze()?;
+    holds(&next).await?;
+    frozen.thaw()?;
+    standing(&frozen, "standingBy").await?;
+    assert!(frozen.stderr().contains("could not be renewed in time"), "{}", frozen.last_words());
+    finish(&stage, &next).await?;
+    stop(&frozen).await
+}
+
+/// The line to the broker is silent in one direction: the worker stops by itself, in time for the next one to start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_is_silent_in_either_direction_costs_the_lease() -> Result<()> {
+    for (name, way) in [("lease-deaf", Way::ToClient), ("lease-mute", Way::ToServer)] {
+        let stage = Stage::set(name, &LIMIT).await?;
+        let relay = Relay::start(Broker::shared().await?.address()).await?;
+        let settings = stage.worker().set("amqp.lease_time", LEASE_TIME);
+        let settings = settings.set("rate_limit.requests", 20).set("rate_limit.interval", "2s");
+        let through = |uri: String| settings.clone().set("amqp.uri", format!("{uri}{SHORT_HEARTBEAT}"));
+        let cut_off = stage.start(&through(relay.through(&stage.uri))).await?;
+        holds(&cut_off).await?;
+        let next = stage.start(&through(stage.uri.clone())).await?;
+        next.ready(START_LIMIT).await?;
+        publish(&stage).await?;
+        relay.black_hole(way);
+        holds(&next).await.with_context(|| format!("{way:?}"))?;
+        assert_ne!(leases(&cut_off).await?[0]["standing"], "held");
+        relay.resume();
+        standing(&cut_off, "standingBy").await?;
+        finish(&stage, &next).await?;
+        stop(&cut_off).await?;
+    }
+    Ok(())
+}
+
+/// The day's count is written down before it is used, so no death forgets any of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_days_budget_survives_every_kill() -> Result<()> {
+    const BUDGET: u64 = 60;
+    let stage = Stage::set("lease-day", &["--limit", "off", "--latency", "50ms"]).await?;
+    let settings = stage.worker().set("amqp.lease_time", "1s").set("rate_limit.daily", BUDGET);
+    // One job a request.
+    let settings = settings.set("rate_limit.requests", 40).set("rate_limit.interval", "2s").set("batch.max_pairs", 1);
+    let mut holder = stage.start(&settings).await?;
+    holds(&holder).await?;
+    stage.client.publish(JOBS, single_pairs("job", 1..=200)?).await?;
+    for answered in [8, 16, 24] {
+        stage.outcomes_waiting(answered, LONG).await?;
+        holder.kill9().await?;
+        holder = stage.start(&settings).await?;
+    }
+    eventually(LONG, "the day to be spent", async || {
+        Ok((holder.status().await?["accounts"][0]["pause"]["kind"] == "day_spent").then_some(()))
+    })
+    .await
+    .with_context(|| holder.last_words())?;
+    let sent = number(&stage.simulator.state().await?, "/requests");
+    // Each death may waste what was written ahead, ten requests.
+    assert!((BUDGET - 30..=BUDGET).contains(&sent), "{sent} requests");
+    // A restart in good order, which hands the count on as it is.
+    stop(&holder).await?;
+    let last = stage.start(&settings).await?;
+    holds(&last).await?;
+    assert_eq!(number(&stage.simulator.state().await?, "/requests"), sent);
+    stop(&last).await
+}
+
+/// An operator's pause holds after a restart, whoever works then.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_pause_survives_a_restart() -> Result<()> {
+    let stage = Stage::set("lease-pause", &[]).await?;
+    let settings = stage.worker().set("amqp.lease_time", "1s").set("admin.token", "open-sesame");
+    let first = stage.start(&settings).await?;
+    holds(&first).await?;
+    order(&first, "pause").await?;
+    stop(&first).await?;
+    let second = stage.start(&settings).await?;
+    holds(&second).await?;
+    let paused = async |worker: &Worker| anyhow::Ok(worker.status().await?["accounts"][0]["pause"].clone());
+    eventually(LONG, "the pause", async || Ok((paused(&second).await?["kind"] == "operator").then_some(()))).await?;
+    order(&second, "resume").await?;
+    stop(&second).await?;
+    let third = stage.start(&settings).await?;
+    holds(&third).await?;
+    assert_eq!(paused(&third).await?, Value::Null);
+    stop(&third).await
+}
+
+/// The way from a version without leases: the new worker waits for the end of the old one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_a_lease_is_waited_for() -> Result<()> {
+    let stage = Stage::set("lease-older", &LIMIT).await?;
+    let settings = stage.worker().set("rate_limit.requests", 20).set("rate_limit.interval", "2s");
+    let older = stage.start(&settings.clone().set("amqp.lease", false)).await?;
+    older.ready(START_LIMIT).await?;
+    publish(&stage).await?;
+    let newer = stage.start(&settings.set("amqp.lease_time", LEASE_TIME)).await?;
+    eventually(LONG, "a warning", async || {
+        Ok(newer.stderr().contains("a worker without a lease still consumes").then_some(()))
+    })
+    .await?;
+    newer.ready(START_LIMIT).await?;
+    assert_eq!(newer.metrics().await?.sum("association_archiver_http_requests_total", &[]), 0.0);
+    stop(&older).await?;
+    finish(&stage, &newer).await
+}
+
+/// A broker that nobody has worked on: nothing is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_start_sends_at_once() -> Result<()> {
+    let stage = Stage::set("lease-first", &[]).await?;
+    let begun = Instant::now();
+    let worker = stage.start(&stage.worker().set("amqp.lease_time", "10m")).await?;
+    holds(&worker).await?;
+    stage.client.publish(JOBS, single_pairs("job", 1..=1)?).await?;
+    stage.tally(&ids("job", 1), START_LIMIT).await?.exactly_once()?;
+    assert!(begun.elapsed() < START_LIMIT);
+    stop(&worker).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_queue_that_gives_to_several_is_refused() -> Result<()> {
+    let stage = Stage::set("lease-shared", &[]).await?;
+    stage.client.declare_quorum(&format!("{JOBS}.lease"), &[]).await?;
+    let worker = stage.worker().start()?;
+    assert_eq!(worker.wait(START_LIMIT).await?, 1);
+    assert!(worker.stderr().contains("has no single active consumer"), "{}", worker.last_words());
+    Ok(())
+}
+
+const COUNT: u64 = 4_000;
+
+async fn publish(stage: &Stage) -> Result<()> {
+    stage.client.publish(JOBS, single_pairs("job", 1..=COUNT)?).await?;
+    stage.outcomes_waiting(200, LONG).await
+}
+
+async fn a_pair_at_work(stage: &Stage, settings: &harness::worker::WorkerBuilder) -> Result<(Worker, Worker)> {
+    let first = stage.start(settings).await?;
+    holds(&first).await?;
+    let second = stage.start(settings).await?;
+    second.ready(START_LIMIT).await?;
+    publish(stage).await?;
+    Ok((first, second))
+}
+
+/// All is answered, and HubSpot never saw more than its limit, which is the workers' ceiling.
+async fn finish(stage: &Stage, worker: &Worker) -> Result<()> {
+    let messages = stage.client.collect(crate::stage::RESULTS, harness::Until::Count(COUNT as usize), LONG).await?;
+    let report = Tally::of_published(ids("job", COUNT)).outcomes(&messages)?.report();
+    if report.at_least_once().is_err() {
+        // Copies came first.
+        let rest =
+            stage.client.collect(crate::stage::RESULTS, harness::Until::Idle(Duration::from_secs(3)), LONG).await?;
+        let all: Vec<_> = messages.into_iter().chain(rest).collect();
+        Tally::of_published(ids("job", COUNT)).outcomes(&all)?.report().at_least_once()?;
+    }
+    never_throttled(&stage.simulator.state().await?);
+    stop(worker).await
+}
+
+fn never_throttled(state: &Value) {
+    assert_eq!(number(state, "/throttled"), 0, "{state}");
+}
+
+async fn leases(worker: &Worker) -> Result<Value> {
+    Ok(worker.status().await?["leases"].clone())
+}
+
+async fn holds(worker: &Worker) -> Result<()> {
+    standing(worker, "held").await
+}
+
+async fn standing(worker: &Worker, wanted: &str) -> Result<()> {
+    eventually(LONG, &format!("the lease to be {wanted}"), async || {
+        Ok((leases(worker).await?[0]["standing"] == *wanted).then_some(()))
+    })
+    .await
+    .with_context(|| worker.last_words())
+}
+
+async fn order(worker: &Worker, what: &str) -> Result<()> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let request = client.post(format!("{}/accounts/0/{what}", worker.admin())).bearer_auth("open-sesame");
+    request.send().await?.error_for_status()?;
+    Ok(())
+}
