@@ -160,8 +160,9 @@ def anchors(page: Path) -> set[str]:
 def chart(manifests: str) -> list[str]:
     """What must be true of the chart as it comes."""
     wanted = {
-        "one worker": r"^  replicas: 1$",
-        "never two side by side": r"^    type: Recreate$",
+        "a worker and one that stands by": r"^  replicas: 2$",
+        "one ready before another goes": r"maxUnavailable: 0$",
+        "not both on one node": r"podAntiAffinity:",
         "a stop that is long enough": r"^      terminationGracePeriodSeconds: 45$",
         "the grace given to the worker": r'ARCHIVER__SHUTDOWN__GRACE\n +value: "30s"',
         "liveness": r"livenessProbe:\n +httpGet: \{path: /livez,",
