@@ -219,6 +219,7 @@ impl Engine {
         }
     }
 
+    /// Parks the jobs of pairs that have failed too often: the more often a job was parked, the longer it waits.
     fn park_failed(&mut self, nodes: &[NodeKey], delay: Duration, now: Now) {
         for &node in nodes {
             for waiter in self.holdings.waiters(node) {
@@ -229,6 +230,7 @@ impl Engine {
         }
     }
 
+    /// Nothing is sent for the account until the pause is over.
     pub(super) fn pause_account(
         &mut self,
         account: AccountIndex,
@@ -243,6 +245,7 @@ impl Engine {
         }
     }
 
+    /// The account goes on.
     pub(super) fn resume_account(&mut self, account: AccountIndex, now: Now) {
         if let Some(notice) = self.pauses.resume_account(account, now) {
             self.command(Command::Notice(notice));
@@ -250,6 +253,7 @@ impl Engine {
         }
     }
 
+    /// Nothing is sent for the lane until the pause is over.
     pub(super) fn pause_lane(&mut self, key: LaneKey, kind: PauseKind, detail: String, now: Now) {
         let Some(lane) = self.holdings.lane(key) else { return };
         let account = lane.id.account;
@@ -260,6 +264,7 @@ impl Engine {
         }
     }
 
+    /// The lane goes on.
     pub(super) fn resume_lane(&mut self, key: LaneKey, now: Now) {
         let Some(lane) = self.holdings.lane(key) else { return };
         let account = lane.id.account;

@@ -365,3 +365,7 @@ impl Pauses {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used)]
+mod tests;

@@ -268,3 +268,6 @@ impl Sorted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

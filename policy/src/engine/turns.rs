@@ -316,3 +316,6 @@ impl Turns {
         self.accounts.iter().map(|rota| rota.returners.len().saturating_sub(STALE)).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;
