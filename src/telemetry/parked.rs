@@ -3,7 +3,6 @@
 //! The broker is asked every few seconds. What was confirmed there since the last look is added, so that no job is out
 //! of sight between leaving the worker and the next look. A job may be counted twice for those seconds, never not at all.
 
-use crate::amqp::health::Depths;
 use crate::engine::pause::Tier;
 
 /// A number for each delay queue, in the order of [`Tier::ALL`]; `None` where nobody can say.
@@ -26,12 +25,9 @@ struct OfTier {
 }
 
 impl ParkedJobs {
-    /// `confirmed` is how many jobs the broker has taken for each delay queue since the start.
-    pub fn read(&mut self, depths: &Depths, confirmed: [u64; Tier::ALL.len()]) -> ByTier {
-        self.count(depths.looks.get(), depths.parked.each_ref().map(|seen| seen.get()), confirmed)
-    }
-
-    fn count(&mut self, looks: u64, seen: ByTier, confirmed: [u64; Tier::ALL.len()]) -> ByTier {
+    /// `seen` is what the latest of so many `looks` showed, `confirmed` how many jobs the broker has taken for each delay
+    /// queue since the start.
+    pub fn count(&mut self, looks: u64, seen: ByTier, confirmed: [u64; Tier::ALL.len()]) -> ByTier {
         let looked = looks != std::mem::replace(&mut self.looks, looks);
         let mut counted = seen;
         for ((tier, count), confirmed) in self.tiers.iter_mut().zip(&mut counted).zip(confirmed) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::accounts::Portals;
 use super::delivery::{Delivery, Identity};
 use super::seams::{Question, Watcher};
-use crate::amqp::health::Health;
+use crate::amqp::health::{Depths, Health};
 use crate::contract::association::{Pair, Removal};
 use crate::contract::ids::AccountIndex;
 use crate::contract::message::TRACE_CONTEXT;
@@ -118,7 +118,8 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         }
         self.reporter.beat();
         let confirmed = Tier::ALL.map(|tier| self.metrics.jobs_parked.of(tier).read());
-        let parked = self.parked.read(&self.health.depths, confirmed);
+        let Depths { looks, parked, .. } = &self.health.depths;
+        let parked = self.parked.count(looks.get(), parked.each_ref().map(|seen| seen.get()), confirmed);
         self.reporter.publish(status, broker_state(&self.health, parked), draining, now);
     }
 }
