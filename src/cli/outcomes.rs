@@ -52,6 +52,7 @@ Examples:
 /// A table, NDJSON or CSV on stdout, written while the queue is read; a summary on stderr.
 pub fn outcomes(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
+    super::remark_on_settings(&settings);
     runtime::block_on(look(&settings, arguments))
 }
 
