@@ -154,7 +154,8 @@ async fn a_hangup_and_a_quit_drain_and_other_signals_do_nothing() -> Result<()> 
             worker.signal(harmless)?;
         }
         let requests = number(&stage.simulator.state().await?, "/requests");
-        stage.client.publish(JOBS, single_pairs(name, 1..=10)?).await?;
+        // One: of several, those that have not left by then would be handed back.
+        stage.client.publish(JOBS, single_pairs(name, 1..=1)?).await?;
         harness::eventually(LONG, "a request on the wire", async || {
             Ok((number(&stage.simulator.state().await?, "/requests") > requests).then_some(()))
         })
@@ -164,7 +165,7 @@ async fn a_hangup_and_a_quit_drain_and_other_signals_do_nothing() -> Result<()> 
             worker.signal(signal)?;
         }
         assert_eq!(worker.wait(Duration::from_secs(20)).await?, 0, "{}", worker.last_words());
-        stage.tally(&ids(name, 10), LONG).await?.exactly_once()?;
+        stage.tally(&ids(name, 1), LONG).await?.exactly_once()?;
     }
     Ok(())
 }
