@@ -14,9 +14,9 @@ use secrecy::ExposeSecret;
 use tokio::net::lookup_host;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::gate::Gate;
 use super::greeting::{FirstWords, Greeting};
 use super::transport::{self, LegibleWire, Wire};
+use super::valve::Valve;
 use crate::config::{AmqpSettings, Broker};
 
 /// Name lookup, TCP and TLS together.
@@ -84,7 +84,7 @@ pub struct Dial {
     /// Listens to the broker's first words instead of connecting.
     first_words: Option<FirstWords>,
     /// Of the connection that was made last.
-    gate: Arc<Gate>,
+    valve: Arc<Valve>,
     tried_in_vain: TriedInVain,
 }
 
@@ -103,12 +103,12 @@ impl Dial {
             name,
             first_words: None,
             tried_in_vain: TriedInVain::default(),
-            gate: Arc::default(),
+            valve: Arc::default(),
         }
     }
 
-    pub(super) fn gate(&self) -> &Arc<Gate> {
-        &self.gate
+    pub(super) fn valve(&self) -> &Arc<Valve> {
+        &self.valve
     }
 
     /// What the broker says of itself before anybody has signed in; the library keeps that to itself.
@@ -205,7 +205,7 @@ impl Dial {
     ) -> lapin::Result<Connection> {
         let (host, tls) = (target.broker.uri.host().to_owned(), tls_config(&target.broker));
         let properties = ConnectionProperties::default().with_connection_name(self.name.clone().into());
-        let gate = Arc::clone(&self.gate);
+        let valve = Arc::clone(&self.valve);
         Connection::connector(
             target.uri.clone(),
             transport::runtime(),
@@ -234,7 +234,7 @@ impl Dial {
                     first_words.hear(stream).await?;
                     return Err(io::Error::other("nothing more is wanted of this connection").into());
                 }
-                Ok(AsyncTcpStream::Plain(LegibleWire::new(stream, Arc::clone(&gate))))
+                Ok(AsyncTcpStream::Plain(LegibleWire::new(stream, Arc::clone(&valve))))
             },
             properties,
         )

@@ -172,7 +172,7 @@ impl Subscriber {
         let inlet = Inlet {
             generation,
             held: Arc::clone(&self.wiring.held),
-            gate: Arc::clone(self.wiring.link.gate()),
+            valve: Arc::clone(self.wiring.link.valve()),
             echo: Arc::clone(&self.echo),
         };
         Subscription::open(channel, &self.wiring.queue, self.wiring.prefetch.current(), inlet).await

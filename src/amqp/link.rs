@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial};
-use super::gate::Gate;
 use super::health::{Health, Trouble};
 use super::topology::{Topology, TopologyFault, TopologyReport};
+use super::valve::Valve;
 
 /// What a link is for; consuming and publishing have a connection each, because a resource alarm of the broker stops
 /// everything that is written on a connection that publishes, acknowledgements included.
@@ -129,8 +129,8 @@ impl Link {
         self.give_up.run_until_cancelled(work).await
     }
 
-    pub(super) fn gate(&self) -> &Arc<Gate> {
-        self.dial.gate()
+    pub(super) fn valve(&self) -> &Arc<Valve> {
+        self.dial.valve()
     }
 
     /// True while a resource alarm of the broker stops this connection.

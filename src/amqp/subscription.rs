@@ -22,9 +22,9 @@ use tokio::time::timeout;
 use super::acknowledge::Settler;
 use super::connection::CALL_TIMEOUT;
 use super::echo::{Echo, Origin};
-use super::gate::Gate;
 use super::message::{Delivered, Properties};
 use super::receipt::{Generation, Held, Receipt};
+use super::valve::Valve;
 use crate::contract::job::expected_weight;
 
 /// Most deliveries in one event.
@@ -86,7 +86,7 @@ pub(super) struct Subscription {
 pub(super) struct Inlet {
     pub(super) generation: Generation,
     pub(super) held: Arc<Held>,
-    pub(super) gate: Arc<Gate>,
+    pub(super) valve: Arc<Valve>,
     pub(super) echo: Arc<Echo>,
 }
 
@@ -98,7 +98,7 @@ impl Subscription {
         prefetch: u16,
         inlet: Inlet,
     ) -> Result<Self, ConsumeFault> {
-        inlet.gate.watch();
+        inlet.valve.watch();
         let (channel, queue) = (channel.clone(), queue.clone());
         let mut subscription = Self { channel, queue, consumers: Vec::new(), first: 0, untold: None, inlet };
         let consumer = consume(&subscription.channel, &subscription.queue, prefetch).await?;
@@ -207,14 +207,14 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.inlet.gate.leave();
+        self.inlet.valve.leave();
     }
 }
 
 impl Inlet {
     fn let_in(&self, delivery: Delivery) -> (Delivered, Option<String>) {
         let Delivery { delivery_tag, exchange, routing_key, redelivered, properties, data, .. } = delivery;
-        self.gate.took(data.len() as u64);
+        self.valve.took(data.len() as u64);
         let properties = Properties::new(properties);
         let origin = Origin { exchange: exchange.as_str(), routing_key: routing_key.as_str() };
         let echo = self.echo.heard(&properties, origin);

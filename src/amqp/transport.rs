@@ -13,8 +13,8 @@ use async_rs::{Runtime, Tokio};
 use futures_util::{AsyncRead, AsyncWrite, Stream};
 use lapin::tcp::AsyncTcpStream;
 
-use super::gate::Gate;
 use super::legible::Legible;
+use super::valve::Valve;
 
 /// TCP, or TLS over it, before anything is mended.
 pub(super) type Wire = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
@@ -28,24 +28,24 @@ pub(super) fn runtime() -> Runtime<RuntimeParts<Tokio, LegibleReactor>> {
 pub(super) struct LegibleWire {
     wire: Wire,
     legible: Legible,
-    gate: Arc<Gate>,
+    valve: Arc<Valve>,
 }
 
 impl LegibleWire {
-    pub(super) fn new(wire: Wire, gate: Arc<Gate>) -> Self {
-        Self { wire, legible: Legible::default(), gate }
+    pub(super) fn new(wire: Wire, valve: Arc<Valve>) -> Self {
+        Self { wire, legible: Legible::default(), valve }
     }
 }
 
 impl AsyncRead for LegibleWire {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
-        let Self { wire, legible, gate } = &mut *self;
+        let Self { wire, legible, valve } = &mut *self;
         loop {
             let count = legible.take(out);
             if count > 0 || out.is_empty() {
                 return Poll::Ready(Ok(count));
             }
-            ready!(gate.poll_open(context));
+            ready!(valve.poll_open(context));
             match ready!(Pin::new(&mut *wire).poll_read(context, legible.room()))? {
                 0 => {
                     legible.ended();
@@ -53,7 +53,7 @@ impl AsyncRead for LegibleWire {
                 }
                 count => {
                     legible.came(count);
-                    gate.gave(legible.take_whole_bodies());
+                    valve.gave(legible.take_whole_bodies());
                 }
             }
         }

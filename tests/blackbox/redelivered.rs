@@ -126,14 +126,15 @@ async fn the_same_bytes_published_again_are_sent_again_after_a_lost_connection()
 async fn jobs_that_another_worker_hands_back_are_sent() -> Result<()> {
     const COUNT: u64 = 20;
     let stage = Stage::set("handed-over", &["--limit", "off"]).await?;
-    let worker = stage.start(&stage.worker()).await?;
+    let side_by_side = stage.worker().set("amqp.lease", false);
+    let worker = stage.start(&side_by_side).await?;
     let jobs = single_pairs("job", 1..=COUNT)?;
     stage.client.publish(JOBS, jobs.clone()).await?;
     stage.tally(&ids("job", COUNT), LIMIT).await?.exactly_once()?;
 
     // Whatever the other one is given waits, since nobody listens where it looks for HubSpot.
     let nobody = format!("http://127.0.0.1:{}", harness::port::free_port()?);
-    let other = stage.worker().set("hubspot.base_url", nobody).start()?;
+    let other = side_by_side.set("hubspot.base_url", nobody).start()?;
     other.ready(LIMIT).await?;
     stage.client.publish(JOBS, jobs).await?;
     eventually(LIMIT, "jobs in the other worker's hand", async || {

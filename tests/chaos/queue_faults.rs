@@ -41,11 +41,11 @@ async fn without_a_route_outcomes_wait_until_somebody_makes_one() -> Result<()> 
     client.unbind(RESULTS, EXCHANGE, "results").await?;
     let settings = settings(&vhost.uri, &simulator).set("amqp.declare_topology", false);
     let stage = Stage::open_with(&vhost.uri, simulator, settings).await?;
-    stage.warned("no queue is bound to exchange").await?;
+    stage.unready("no queue is bound to exchange").await?;
     client.bind(RESULTS, EXCHANGE, "results").await?;
     stage.flows(300).await?;
     client.unbind(RESULTS, EXCHANGE, "results").await?;
-    stage.warned("no queue is bound to exchange").await?;
+    stage.unready("no queue is bound to exchange").await?;
     client.bind(RESULTS, EXCHANGE, "results").await?;
     stage.conclude(2_000).await?.exactly_once()
 }
@@ -59,7 +59,7 @@ async fn a_full_results_queue_holds_jobs_back_until_it_is_read() -> Result<()> {
         [("x-max-length", AMQPValue::LongInt(ROOM)), ("x-overflow", AMQPValue::LongString("reject-publish".into()))];
     client.declare_quorum(RESULTS, &limits).await?;
     let stage = Stage::open(&vhost.uri).await?;
-    stage.warned("their queue is full or at fault").await?;
+    stage.unready("their queue is full or at fault").await?;
     stage.conclude(2_000).await?.exactly_once()
 }
 

@@ -14,14 +14,14 @@ const MAX_UNTAKEN_BYTES: u64 = 8 * 1024 * 1024;
 /// Between the socket of a connection, which is held up, and its consumer, which must go on reading whatever it waits
 /// for: answers of the broker come behind its deliveries.
 #[derive(Debug, Default)]
-pub struct Gate {
-    /// A consumer takes what comes. Without one nobody would open the gate again.
+pub struct Valve {
+    /// A consumer takes what comes. Without one nobody would open the valve again.
     watched: AtomicBool,
     untaken: AtomicU64,
     reader: AtomicWaker,
 }
 
-impl Gate {
+impl Valve {
     /// A consumer is about to take deliveries.
     pub(super) fn watch(&self) {
         self.untaken.store(0, Ordering::Release);
@@ -69,26 +69,26 @@ mod tests {
 
     use super::*;
 
-    fn is_open(gate: &Gate) -> bool {
-        gate.poll_open(&Context::from_waker(Waker::noop())).is_ready()
+    fn is_open(valve: &Valve) -> bool {
+        valve.poll_open(&Context::from_waker(Waker::noop())).is_ready()
     }
 
     #[test]
     fn it_is_shut_while_too_much_is_not_taken() {
-        let gate = Gate::default();
-        gate.watch();
-        gate.gave(MAX_UNTAKEN_BYTES);
-        assert!(is_open(&gate));
-        gate.gave(1);
-        assert!(!is_open(&gate));
-        gate.took(1);
-        assert!(is_open(&gate));
-        gate.gave(10 * MAX_UNTAKEN_BYTES);
-        gate.leave();
-        assert!(is_open(&gate), "nobody takes what comes");
-        gate.watch();
-        assert!(is_open(&gate), "of an earlier consumer");
-        gate.took(5);
-        assert!(is_open(&gate));
+        let valve = Valve::default();
+        valve.watch();
+        valve.gave(MAX_UNTAKEN_BYTES);
+        assert!(is_open(&valve));
+        valve.gave(1);
+        assert!(!is_open(&valve));
+        valve.took(1);
+        assert!(is_open(&valve));
+        valve.gave(10 * MAX_UNTAKEN_BYTES);
+        valve.leave();
+        assert!(is_open(&valve), "nobody takes what comes");
+        valve.watch();
+        assert!(is_open(&valve), "of an earlier consumer");
+        valve.took(5);
+        assert!(is_open(&valve));
     }
 }
