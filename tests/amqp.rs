@@ -777,7 +777,7 @@ async fn stop(mut edges: Edges) {
     assert!(begun.elapsed() < SOON);
 }
 
-/// Waits for so many jobs of the present generation.
+/// Waits for this many jobs of the present generation.
 async fn take(edges: &mut Edges, number: usize) -> Vec<Delivered> {
     let mut taken = Vec::new();
     while taken.len() < number {

@@ -299,7 +299,7 @@ impl Bench {
         *self.sent.lock().unwrap()
     }
 
-    /// Waits until so many requests are or were on the wire.
+    /// Waits until this many requests are or were on the wire.
     async fn requests(&self, number: usize) {
         let sent = async {
             while self.sent() < number {
@@ -309,7 +309,7 @@ impl Bench {
         timeout(END, sent).await.expect("no request");
     }
 
-    /// Waits for so many departures; none of them twice.
+    /// Waits for this many departures; none of them twice.
     async fn departures(&mut self, number: usize) -> BTreeMap<u64, End> {
         let mut departed = BTreeMap::new();
         while departed.len() < number {

@@ -116,7 +116,7 @@ impl Arena {
         Ok(Gauge { channel: self.client.channel().await? })
     }
 
-    /// After a run: no job is left, and there are exactly so many outcomes.
+    /// After a run: no job is left, and there are exactly this many outcomes.
     pub async fn emptied(&self, outcomes: u64) -> Result<()> {
         let (jobs, results) = (self.client.count(JOBS).await?, self.client.count(RESULTS).await?);
         ensure!(jobs == 0, "{jobs} jobs are still in the queue after the run");

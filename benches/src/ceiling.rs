@@ -13,7 +13,7 @@ use crate::contestant::Contestant;
 use crate::measure::measure;
 use crate::workload::{MOST_FROM, Workload};
 
-/// So many requests in every rolling interval.
+/// At most this many requests in every rolling interval of this length.
 #[derive(Clone, Copy, Debug)]
 pub struct Ceiling {
     pub requests: u64,

@@ -1,5 +1,5 @@
 //! The engine at a constant load: as many pairs come in as have left, so that what is measured is the cost of holding
-//! so many, and not of growing.
+//! a given number, and not the cost of growing.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
@@ -29,7 +29,7 @@ const STEP: Duration = Duration::from_millis(50);
 const LINGER: Duration = Duration::from_millis(200);
 /// Consecutive jobs with the same `from` record.
 const JOBS_PER_FROM: u64 = 8;
-/// Without a request for so many steps the engine is stuck.
+/// An engine that sends no request in this many steps is stuck.
 const IDLE_STEPS: usize = 1_000;
 
 /// How much is held, and in how many lanes.
@@ -92,7 +92,7 @@ impl Steady {
         Ok(steady)
     }
 
-    /// Archives at least so many pairs and takes in as many new ones.
+    /// Archives at least this many pairs and takes in as many new ones.
     pub fn turn_over(&mut self, pairs: u64) -> Result<Spent> {
         let mut spent = Spent::default();
         while spent.pairs < pairs {

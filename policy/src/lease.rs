@@ -40,7 +40,7 @@ const RENEWALS: u32 = 3;
 /// A publication that failed is repeated after this share of the lease time: a twelfth.
 const REPEATS: u32 = 12;
 
-/// A worker that has stood by for so many lease times puts a message into the queue, which may have lost its own.
+/// A worker that has stood by for this many lease times puts a message into the queue, which may have lost its own.
 const SEED_AFTER: u32 = 10;
 
 /// Publications whose time is remembered: those in doubt may still come back.
@@ -357,7 +357,7 @@ impl Lease {
         [lapse, ready, self.publication_due(now)].into_iter().flatten().min()
     }
 
-    /// A standby that has waited for so long should call [`Lease::found_empty`], if the queue has no message.
+    /// When a worker that stands by should call [`Lease::found_empty`], if the queue has no message by then.
     pub fn seed_due(&self) -> Option<Tick> {
         let subscription = self.subscription.as_ref().filter(|_| self.leaving == Leaving::No)?;
         subscription.first.is_none().then(|| subscription.since + self.policy.time * SEED_AFTER)

@@ -1,7 +1,7 @@
 //! Several workers with one quota: leases and engines, a model of the lease queue with its single active consumer, and
 //! everything that may go wrong between them, on a virtual clock.
 //!
-//! `SEED=17 cargo test -p policy --test workers` replays one history, `SEEDS=100000` tries so many.
+//! `SEED=17 cargo test -p policy --test workers` replays one history, `SEEDS=100000` tries as many as it says.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::cmp::Reverse;
@@ -32,7 +32,7 @@ const CEILING: Ceiling =
     Ceiling { requests: std::num::NonZeroU32::new(20).unwrap(), interval: Duration::from_secs(10) };
 /// What the broker, or a worker, needs to notice that a peer is gone.
 const NOTICED: Duration = Duration::from_secs(30);
-/// Faults happen for so long, and then everything must come right again.
+/// Faults happen for this long, and then everything must come right again.
 const TROUBLE: Duration = Duration::from_secs(1_800);
 /// A lost message costs ten lease times, and each further step another few.
 const QUIET: Duration = Duration::from_secs(300);
@@ -147,7 +147,7 @@ struct Worker {
     frozen_until: Option<Duration>,
     /// What came while it was frozen.
     missed: VecDeque<Event>,
-    /// Its clock runs so much faster, in parts per million, and began so much earlier.
+    /// Its clock runs faster by `drift`, in parts per million, and began earlier by `offset`.
     drift: i64,
     offset: Duration,
 }

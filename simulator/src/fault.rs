@@ -113,7 +113,7 @@ pub enum Effect {
     },
     /// The true answer with another `numErrors`.
     Miscount(u64),
-    /// The true answer without so many of its results, and without a word about them.
+    /// The true answer without this many of its results, and without a word about them.
     Omitted(usize),
     Unauthorized(UnauthorizedKind),
     /// 403 `MISSING_SCOPES` naming these.

@@ -34,7 +34,7 @@ const MAX_HEADERS: usize = 64;
 /// After a connection could not be accepted, which is most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// When stopping, answers under way get so long.
+/// When the server stops, answers under way get this long.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Serves the endpoints until `stop` is cancelled.

@@ -34,7 +34,7 @@ struct Line<T> {
     since: Instant,
     /// Tries in vain, one after the other.
     tries: u32,
-    /// So many are tried next.
+    /// This many are tried next.
     allowed: usize,
     /// `None` while some are on the wire.
     next: Option<Instant>,

@@ -22,7 +22,7 @@ use crate::config::AmqpSettings;
 
 /// Messages in memory at most; those seen before are held by the broker alone.
 const ROUND: u16 = 64;
-/// Without a message for so long, the broker is asked whether there still is one.
+/// When no message has come for this long, the broker is asked whether one is left.
 const LULL: Duration = Duration::from_millis(500);
 /// Messages given back before it is awaited that they are on their way.
 const GIVEN_BACK_AT_ONCE: usize = 1_000;

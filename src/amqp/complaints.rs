@@ -32,7 +32,7 @@ pub(super) struct Said {
 }
 
 impl Complaints {
-    /// So many messages could not be published. `Some`: say so.
+    /// This many messages could not be published. `Some`: a log line is due.
     pub(super) fn failed(&self, route: Route, messages: usize, now: Instant) -> Option<Said> {
         let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let trouble = troubles.entry(route).or_insert(Trouble { since: now, told: None, in_vain: 0, over: false });

@@ -61,7 +61,7 @@ impl Legible {
         &mut self.buffer[self.filled..]
     }
 
-    /// So many bytes were put into the room.
+    /// This many bytes were put into the room.
     pub(super) fn came(&mut self, count: usize) {
         self.filled += count;
         loop {

@@ -4,8 +4,8 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 
-/// Futures started before the first of them is awaited. A future of the library takes some kilobytes: so many stay in the
-/// processor's cache.
+/// Futures started before the first of them is awaited. A future of the library takes some kilobytes, so that
+/// this many stay in the processor's cache.
 const WINDOW: usize = 256;
 
 /// Starts the futures in order, up to 256 at once, then awaits each; outputs in the order of the futures.

@@ -21,7 +21,7 @@ pub struct Prefetch {
 /// memory, and lowers the number.
 const LARGEST_JOB_BYTES: usize = 1024 * 1024;
 
-/// Each step takes at most so many times the number before it.
+/// Each step multiplies the number by this at most.
 const STEEPEST: u16 = 4;
 
 impl Prefetch {
@@ -51,7 +51,8 @@ impl Prefetch {
         self.seen_bytes += bytes;
     }
 
-    /// So few that jobs of the size of those in hand fill half of what is allowed; at most half of what it was.
+    /// Lowers the number, at least to a half. Jobs as large as those in hand then fill no more than half of the bytes
+    /// allowed.
     pub fn lower(&mut self, held_jobs: u64, held_bytes: u64) {
         self.current = self.fitting(held_bytes / held_jobs.max(1)).min(self.current / 2).max(1);
         self.forget();

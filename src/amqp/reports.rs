@@ -63,7 +63,8 @@ impl Reports {
         self.add(|report| report.stale.append(&mut answers));
     }
 
-    /// So many more answers will be reported. Waits while too many are not; `false` where there are none.
+    /// Announces this many answers, which will be reported. Waits while too many others are not reported yet; `false`
+    /// where there are no answers.
     pub(super) async fn expect(&self, answers: usize) -> bool {
         self.health.unpublished.raise(answers);
         let places = u32::try_from(answers).unwrap_or(u32::MAX).min(MAX_WAITING);

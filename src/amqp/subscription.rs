@@ -40,7 +40,7 @@ pub(super) type Unseen = VecDeque<Vec<Delivered>>;
 /// What reading came to.
 #[derive(Debug)]
 pub(super) enum Read {
-    /// So many deliveries, and what they may come to weigh.
+    /// This many deliveries, and the most memory that they may take.
     More {
         jobs: u64,
         bytes: u64,
@@ -110,7 +110,7 @@ impl Subscription {
         self.inlet.generation
     }
 
-    /// So many more deliveries may be outstanding.
+    /// From now on this many more deliveries may be outstanding.
     pub(super) async fn widen(&mut self, prefetch: u16, unseen: &mut Unseen) -> Result<(), ConsumeFault> {
         let (channel, queue) = (self.channel.clone(), self.queue.clone());
         let mut consuming = pin!(consume(&channel, &queue, prefetch));

@@ -75,7 +75,7 @@ impl fmt::Display for Kind {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
-    /// It was there, with so many ready messages and consumers (none of either on an exchange).
+    /// It was there, with this many ready messages and consumers (an exchange has neither).
     Existing {
         ready: u32,
         consumers: u32,

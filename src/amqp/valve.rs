@@ -34,7 +34,7 @@ impl Valve {
         self.reader.wake();
     }
 
-    /// The consumer took so many bytes.
+    /// The consumer took this many bytes.
     pub(super) fn took(&self, bytes: u64) {
         let take = |untaken: u64| Some(untaken.saturating_sub(bytes));
         let before = self.untaken.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).unwrap_or(0);
@@ -43,7 +43,7 @@ impl Valve {
         }
     }
 
-    /// The library was given a whole body of so many bytes.
+    /// The library was given a whole body of this many bytes.
     pub(super) fn gave(&self, bytes: u64) {
         self.untaken.fetch_add(bytes, Ordering::AcqRel);
     }

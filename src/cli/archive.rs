@@ -69,7 +69,7 @@ Examples:
   association-archiver archive pairs.csv --resume outcomes.ndjson > rest.ndjson     # after an interruption
   association-archiver archive export.csv --from contacts --to companies            # HubSpot's own export";
 
-/// What only a person can end is waited for so long.
+/// How long the command waits for what only a person can end.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 
 /// Bundles on their way, in and out.

@@ -27,7 +27,7 @@ pub struct Arguments {
     /// Only those completed since: a time, or how long ago, as 1h
     #[arg(long, value_name = "TIME", value_parser = age::parse_since)]
     since: Option<Timestamp>,
-    /// At most so many
+    /// At most this many
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     /// The pairs that are not archived, as a CSV that can be given to `enqueue` or `archive`

@@ -32,10 +32,10 @@ fn hint(key: &SettingKey, known: &[String]) -> String {
     }
 }
 
-/// A typo changes at most one letter in so many.
+/// A typo changes at most one letter in this many.
 const TYPO_SHARE: usize = 3;
 
-/// In bytes; no setting's name is so long.
+/// In bytes; every setting's name is shorter.
 const LONGEST_TYPO: usize = 100;
 
 /// Levenshtein distance in characters.

@@ -74,8 +74,8 @@ impl SettingsFile {
 /// Room for some ten thousand accounts.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The crate takes the outermost keys for path expressions: a quoted `"x[999999999]"` would make room for so many
-/// entries. Keys without quotes are plain by the rules of TOML.
+/// The crate takes the outermost keys for path expressions: a quoted `"x[999999999]"` would make room for
+/// 999,999,999 entries. Keys without quotes are plain by the rules of TOML.
 fn is_plain(key: &str) -> bool {
     key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }

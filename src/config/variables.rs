@@ -109,7 +109,7 @@ const MOST_LEVELS: usize = 5;
 
 const CLASH: &str = "is set twice, or once as a value and once as a section: drop one of the variables";
 
-/// The crate takes names for path expressions: `x[999999999]` would make room for so many entries.
+/// The crate takes names for path expressions: `x[999999999]` would make room for 999,999,999 entries.
 fn is_plain(level: &str) -> bool {
     !level.is_empty() && level.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }

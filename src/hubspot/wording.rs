@@ -11,7 +11,7 @@ use crate::engine::reply::{Answer, Body, Reply, Silence};
 /// Longest text that is taken from HubSpot, in bytes.
 const MAX_QUOTE_BYTES: usize = 300;
 
-/// `HubSpot answered 400 BAD_REFRESH_TOKEN: missing or invalid refresh token`, as far as it says so much.
+/// `HubSpot answered 400 BAD_REFRESH_TOKEN: missing or invalid refresh token`. What it does not say is left out.
 pub(super) fn answered(answer: &Answer) -> String {
     let json = json(answer).unwrap_or_default();
     let text = |names: &[&str]| names.iter().find_map(|name| json.get(name)?.as_str()).map(one_line);

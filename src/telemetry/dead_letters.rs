@@ -36,14 +36,15 @@ struct Entry {
     untold: u64,
 }
 
-/// The same cause is logged once in so long.
+/// The same cause is logged once in this time.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 impl DeadLetterCauses {
     /// Most ids kept for each cause.
     pub const MAX_IDS: usize = 5;
 
-    /// Causes are the worker's own words, a dozen at most; past so many, further ones are counted with the last.
+    /// Causes are the worker's own words, a dozen at most. Were there more than this, further
+    /// ones would be counted with the last.
     const MAX_CAUSES: usize = 20;
 
     /// One more. `Some` where a log line is due: then with the number of those that were not told since the last line.

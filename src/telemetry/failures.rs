@@ -71,11 +71,11 @@ impl Failures {
     /// Minutes that count as recent.
     pub const MINUTES: usize = 15;
 
-    /// HubSpot's categories are not a closed set: past so many, those that have been quiet for longest are counted as
-    /// one, and where none is quiet, further ones are.
+    /// HubSpot's categories are not a closed set. When there are more than this, the one that has been quiet for longest
+    /// is counted with the further ones; where none is quiet, the new one is.
     pub const MAX_CATEGORIES: usize = 20;
 
-    /// The category under which those are counted.
+    /// The category under which the further ones are counted.
     pub const FURTHER: &str = "FURTHER_CATEGORIES";
 
     /// Most jobs kept of a category.

@@ -10,7 +10,7 @@ use crate::amqp::lease::view::LeaseStanding;
 use crate::engine::pause::{PauseKind, Tier};
 use crate::engine::status::{AccountStatus, InHand, Status};
 
-/// Beyond so many accounts there are no series for each of them; the sums and the highest remain.
+/// With more accounts than this there is no series for each of them; the sums and the highest remain.
 pub(super) const MAX_ACCOUNTS: usize = 50;
 
 pub(super) fn write(snapshot: &Snapshot, page: &mut Exposition) {

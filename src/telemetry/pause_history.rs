@@ -32,7 +32,7 @@ pub struct PauseSpan {
 }
 
 impl PauseHistory {
-    /// Ended standstills are shown for so long.
+    /// A standstill that has ended is shown for this long.
     pub const SPAN: Duration = Duration::from_secs(6 * 60 * 60);
 
     /// Most standstills kept; those that ended longest ago go first.

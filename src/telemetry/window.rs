@@ -1,4 +1,4 @@
-//! Counts and levels over the last so many intervals.
+//! Counts and levels in each of the latest intervals, of which a fixed number is kept.
 
 use std::collections::VecDeque;
 use std::time::Duration;

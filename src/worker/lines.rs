@@ -22,7 +22,7 @@ pub struct Line {
     pub to_type: Option<TypeText>,
 }
 
-/// Takes a job that was written in so many bytes; the error is its answer where no account may do it.
+/// Takes a job that was written in this many bytes; the error is its answer where no account may do it.
 pub fn take(job: Job, bytes: usize, portals: &Portals, now: Timestamp) -> Result<(NewJob, Line), Box<Outcome>> {
     let (from_text, to_text) = (Some(job.from_type.text().clone()), Some(job.to_type.text().clone()));
     let of_line = Line { job_id: job.id.clone(), portal: job.portal, from_type: from_text, to_type: to_text };

@@ -11,7 +11,8 @@ use crate::engine::pack::Caps;
 use crate::engine::retry::RetryPolicy;
 use crate::engine::{EnginePolicy, Waiting};
 
-/// The runtime's timers and the system's wait both count in milliseconds and round up: so late may an alarm ring.
+/// An alarm may ring this much too late: the runtime's timers and the system's wait both count in milliseconds, and
+/// both round up.
 const LATEST_ALARM: Duration = Duration::from_millis(2);
 
 /// What the engine works by. `waiting`: whether there is a broker to wait in.

@@ -24,7 +24,7 @@ pub enum Arrival<D> {
     Jobs { generation: u32, jobs: Vec<(NewJob, D)> },
     /// All deliveries up to this generation are void: they will be delivered again.
     Lost { generation: u32 },
-    /// The jobs in hand take too much memory: hand back unstarted ones until at most so many bytes are held.
+    /// The jobs in hand take too much memory: hand back unstarted ones until at most this many bytes are held.
     Overfull { keep_bytes: usize },
 }
 

@@ -14,7 +14,7 @@ pub struct WallClock {
     pub epoch: Instant,
 }
 
-/// The clock has run for so long when it is made: what another worker sent before has its time on it.
+/// The clock shows this much when it is made, so that what another worker sent before has a time on it, too.
 const BEFORE: Duration = Duration::from_secs(60 * 60);
 
 impl WallClock {

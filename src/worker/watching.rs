@@ -30,7 +30,7 @@ use crate::telemetry::reporter::Reporter;
 use crate::telemetry::snapshot::{BrokerCounts, BrokerState, own_pause};
 use crate::telemetry::traces::{TracedJob, Traces};
 
-/// The same kind of trouble is logged once in so long.
+/// The same kind of trouble is logged once in this time.
 pub const REPEAT_AFTER: Duration = Duration::from_secs(10);
 
 /// The service's: metrics, logs and the snapshot behind its endpoints.

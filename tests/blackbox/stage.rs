@@ -97,7 +97,7 @@ impl Stage {
         stop(&worker).await
     }
 
-    /// Waits until so many outcomes lie in the results queue, and leaves them there.
+    /// Waits until this many outcomes lie in the results queue, and leaves them there.
     pub async fn outcomes_waiting(&self, count: u32, deadline: Duration) -> Result<()> {
         eventually(deadline, &format!("{count} outcomes in the queue"), async || {
             Ok((self.client.count_now(RESULTS).await? >= count).then_some(()))
@@ -105,7 +105,7 @@ impl Stage {
         .await
     }
 
-    /// Reads so many outcomes.
+    /// Reads this many outcomes.
     pub async fn outcomes(&self, count: usize, deadline: Duration) -> Result<Vec<Outcome>> {
         let messages = self.client.collect(RESULTS, Until::Count(count), deadline).await?;
         messages.iter().map(Outcome::from_message).collect()
@@ -165,7 +165,7 @@ pub fn number(state: &Value, pointer: &str) -> u64 {
     state.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
 }
 
-/// What HubSpot must have seen: each of so many pairs archived once, and nothing that it would refuse.
+/// What HubSpot must have seen: this many pairs, each archived once, and nothing that it would refuse.
 pub fn archived_once(state: &Value, pairs: u64) {
     assert_eq!(number(state, "/pairsArchivedTotal"), pairs, "{state}");
     assert_eq!(number(state, "/pairsArchivedDistinct"), pairs, "{state}");

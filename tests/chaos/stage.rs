@@ -25,7 +25,7 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub const RECOVERY: Duration = Duration::from_secs(60);
 /// Until everything published is answered.
 const ANSWERED: Duration = Duration::from_secs(120);
-/// No outcome for so long ends one look at the results queue.
+/// One look at the results queue ends when no outcome has come for this long.
 const LULL: Duration = Duration::from_millis(400);
 /// The worker's gauges are renewed once a second; what they say twice so far apart was true in between.
 const GAUGE_AGE: Duration = Duration::from_millis(1_200);
@@ -92,7 +92,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until so many more outcomes than now were confirmed by the broker.
+    /// Waits until the broker has confirmed this many more outcomes than now.
     pub async fn flows(&self, more: u64) -> Result<()> {
         let goal = self.confirmed().await? + more as f64;
         let what = format!("{more} more outcomes");
@@ -139,7 +139,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Lets the jobs become at least so many, waits for all answers, stops the worker and gives account.
+    /// Lets the number of jobs grow to `at_least`, waits for all answers, stops the worker and gives account.
     pub async fn conclude(self, at_least: u64) -> Result<Ending> {
         let published = self.traffic.finish(at_least).await?;
         self.worker.ready(RECOVERY).await?;

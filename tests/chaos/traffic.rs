@@ -63,7 +63,7 @@ impl Traffic {
         self.published.load(Ordering::Relaxed)
     }
 
-    /// Ends with the wave that makes it `at_least` so many jobs; returns how many there were.
+    /// Ends with the wave that brings the number of jobs to `at_least`; returns how many there were.
     pub async fn finish(self, at_least: u64) -> Result<u64> {
         self.wanted.store(at_least, Ordering::Relaxed);
         self.publishing.await.context("publishing jobs panicked")?

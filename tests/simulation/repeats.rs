@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use crate::scenario::JobSpec;
 
-/// One job in so many is published again.
+/// One job in this many is published again.
 const ONE_IN: usize = 12;
 
 /// Adds the repeats, some at once and some much later.

@@ -207,7 +207,7 @@ fn longest_hold(rng: &mut Rng, portals: &[Portal], policy: &EnginePolicy, behavi
     Duration::from_secs(*choose(rng, &holds))
 }
 
-/// Requests a second that one of so many portals can make.
+/// Requests a second that one of this many portals can make.
 fn rate(portal: &Portal, portals: usize, policy: &EnginePolicy, behaviour: &Behaviour) -> f64 {
     let by_ceiling = portal.allowed as f64 / portal.policy.ceiling.interval.as_secs_f64();
     let by_second = portal.limits.secondly.map_or(f64::MAX, |requests| requests as f64);

@@ -13,7 +13,7 @@ use crate::smaller::{Parts, smallest};
 /// Seeds that `cargo test` runs.
 const SEEDS: u64 = 2_000;
 
-/// In so many seeds everything happens.
+/// In this many seeds everything happens at least once.
 const ENOUGH: u64 = 200;
 
 /// Failing seeds that are made smaller and told; more would hardly say more.

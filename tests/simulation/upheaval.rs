@@ -16,11 +16,11 @@ pub enum Upheaval {
     Stop(Duration),
     /// The connection to the broker is lost, and back after that time.
     ConnectionLost(Duration),
-    /// A memory alarm: the broker takes no publication for so long.
+    /// A memory alarm: the broker takes no publication for this long.
     BrokerBlocked(Duration),
-    /// No request reaches HubSpot for so long.
+    /// No request reaches HubSpot for this long.
     Unreachable(Duration),
-    /// Requests reach HubSpot, but for so long no answer comes back.
+    /// Requests reach HubSpot, but for this long no answer comes back.
     NoAnswers(Duration),
     /// Too much is in hand: what was not started goes back.
     MemoryShort,

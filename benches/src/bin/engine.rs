@@ -39,7 +39,7 @@ struct Arguments {
     /// Write all figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only hold 10,000 pairs and turn over so many: what valgrind looks at
+    /// Only hold 10,000 pairs and turn over this many: what valgrind looks at
     #[arg(long, value_name = "PAIRS", hide = true)]
     churn: Option<u64>,
 }

@@ -32,7 +32,7 @@ pub struct Day {
 /// How soon a request is looked at again that waits for its count to be written, if nobody says earlier that it is.
 const LOOK_FOR_WRITTEN: Duration = Duration::from_secs(1);
 
-/// A day lasts at most so many hours, those that are set back included; what ends later is no day.
+/// A day lasts at most this many hours, also where clocks are set back; what ends later is no day.
 const LONGEST_DAY_HOURS: i64 = 26;
 
 /// A refusal this soon after midnight, in seconds, is taken for a clock that differs, not for a day spent.
@@ -112,7 +112,7 @@ impl Day {
         self.written = Some(0);
     }
 
-    /// What the next worker must know, with so many requests counted ahead where there is a budget.
+    /// What the next worker must know, with this many requests counted ahead where there is a budget.
     pub fn memory(&self, ahead: u64, now: Timestamp) -> Option<DayMemory> {
         let today = if now < self.ends { self.used } else { 0 };
         let used = self.budget.map_or(today, |budget| today.max((today + ahead).min(budget)));

@@ -21,7 +21,7 @@ use super::reply::RateHeaders;
 use super::verdict::Policy;
 use crate::lease::memory::Recent;
 
-/// So many requests in every rolling interval.
+/// At most this many requests in every rolling interval of this length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ceiling {
     pub requests: NonZeroU32,
@@ -85,7 +85,7 @@ pub struct Pace {
 /// A limit learned rises by this share (a twentieth) after its first interval.
 const RISE_DIVISOR: u32 = 20;
 
-/// Each further rise is twice the last, at most so many times.
+/// Each further rise is twice the last. It is doubled at most this many times.
 const STEEPEST_RISE: u32 = 5;
 
 /// After a refusal the limit is this share of what was accepted: 19/20.
@@ -97,13 +97,13 @@ const DEEPEST_FALL: u32 = 10;
 /// Wait after a 429 that names no time; doubled for each further one in a row, up to the interval.
 const THROTTLE_WAIT: Duration = Duration::from_secs(1);
 
-/// A fresh process starts with so many requests in flight, and one more for each four that were accepted.
+/// A fresh process starts with this many requests in flight, and one more for each four that were accepted.
 const FIRST_IN_FLIGHT: u64 = 4;
 
-/// After the first interval so many requests may leave at once: a tenth of the ceiling.
+/// After the first interval this share (a tenth) of the ceiling may leave at once.
 const BURST_DIVISOR: u32 = 10;
 
-/// Whoever hands over names its requests of the last interval in so many steps at most.
+/// Whoever hands over names its requests of the last interval in at most this many steps.
 const RECENT_STEPS: u32 = 100;
 
 impl Pace {

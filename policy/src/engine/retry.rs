@@ -67,7 +67,7 @@ impl RetryBudget {
     }
 }
 
-/// Opens after so many failures in a row.
+/// The breaker opens after this many failures in a row.
 pub const BREAKER_FAILURES: u32 = 5;
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub struct DayMemory {
     pub used: u64,
 }
 
-/// So many requests left so long before the message was written.
+/// `count` requests, which left at this `age` before the message was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Recent {
     pub age: Duration,

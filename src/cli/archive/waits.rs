@@ -23,7 +23,7 @@ use crate::worker::accounts::Portals;
 use crate::worker::seams::{Question, Watcher};
 use crate::worker::watching::{self, REPEAT_AFTER};
 
-/// A wait is said again after so long.
+/// A wait that goes on is told again after this time.
 const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Hears what happens in the loop.

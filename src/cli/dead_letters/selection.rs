@@ -29,7 +29,7 @@ pub struct Selection {
     /// Rejected less long ago than this
     #[arg(long, value_name = "TIME", value_parser = age::parse_duration)]
     newer_than: Option<Duration>,
-    /// At most so many
+    /// At most this many
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
 }

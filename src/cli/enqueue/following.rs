@@ -78,7 +78,7 @@ impl Following {
         Ok(Self { taking, expected, stop })
     }
 
-    /// Waits for so many outcomes, or until `stop`.
+    /// Waits for this many outcomes, or until `stop`.
     pub async fn wait_for(self, expected: u64, stop: &CancellationToken) -> Result<Followed, Failure> {
         let Self { mut taking, expected: tell, stop: stop_taking } = self;
         tell.send_replace(Some(expected));

@@ -17,7 +17,7 @@ use crate::contract::job::JobLimits;
 
 /// Most bytes taken from a pipe that must be read more than once.
 const MAX_SPOOLED_BYTES: u64 = 16 * 1024 * 1024 * 1024;
-/// So much of it stays in memory; what is larger needs a temporary file.
+/// This much of it stays in memory; what is larger needs a temporary file.
 const MAX_BYTES_IN_MEMORY: u64 = 8 * 1024 * 1024;
 /// Read at once.
 const BUFFER_BYTES: usize = 256 * 1024;

@@ -150,7 +150,7 @@ fn when(status: Status, then: Value) -> Value {
     })
 }
 
-/// A list of so many items. Validators want the type beside every other word about a value.
+/// A list with its least and most items. Validators want the type beside every other word about a value.
 fn list(least: usize, most: Option<usize>) -> Value {
     let mut list = json!({"type": "array", "minItems": least});
     if let Some(most) = most {

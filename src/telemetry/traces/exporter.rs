@@ -34,7 +34,7 @@ const GATHER: Duration = Duration::from_secs(1);
 /// The longest that one request to the collector takes.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The same trouble is told once in so long.
+/// The same trouble is logged once in this time.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Read of a collector's answer at most, and told of its words.

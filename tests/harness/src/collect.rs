@@ -24,7 +24,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 /// When a collection is complete.
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
-    /// So many messages have been read; what was prefetched beyond them goes back.
+    /// This many messages have been read; what was prefetched beyond them goes back.
     Count(usize),
     /// Nothing has come for this long.
     Idle(Duration),

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::deadline::eventually;
 use crate::keeper::Keeper;
 
-/// Of each stream the last lines are kept, up to so many bytes.
+/// Of each stream the last lines are kept, up to this many bytes.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
 const LONGEST_LINE_BYTES: u64 = 256 * 1024;
 const TAIL_LINES: usize = 60;

@@ -54,7 +54,7 @@ impl Relay {
         uri.replace(&self.upstream.to_string(), &self.address.to_string())
     }
 
-    /// Each byte arrives so much later, in each direction; throughput is not limited.
+    /// Each byte arrives this much later, in each direction; throughput is not limited.
     pub fn delay(&self, latency: Duration) {
         self.line.weather.send_modify(|weather| weather.latency = latency);
     }
@@ -64,7 +64,7 @@ impl Relay {
         self.line.cut();
     }
 
-    /// Lets so many more bytes through in this direction, over all connections together, and then resets them all:
+    /// Lets this many more bytes through in this direction, over all connections together, and then resets them all:
     /// mostly in the middle of a frame. Works once.
     pub fn cut_after(&self, way: Way, bytes: u64) {
         let mut allowance = self.line.allowance.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,7 +80,8 @@ impl Relay {
         });
     }
 
-    /// What goes in this direction goes a byte at a time, with so long between two: alive by every sign, and no use.
+    /// What goes in this direction goes a byte at a time, with this pause between two: the line looks alive, and is of
+    /// no use.
     pub fn trickle(&self, way: Way, pause: Duration) {
         self.line.weather.send_modify(|weather| weather.trickle = Some((way, pause)));
     }

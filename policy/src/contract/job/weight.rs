@@ -8,7 +8,7 @@ const JOB_BYTES: usize = 600;
 /// Counted for each pair in hand.
 const PAIR_BYTES: usize = 160;
 
-/// A pair takes at least so many bytes of a body, but for ids of a few digits.
+/// A pair takes at least this many bytes of a body, unless its ids have only a few digits.
 const SHORTEST_PAIR: usize = 16;
 
 /// The most that `jobs.max_pairs` can allow.

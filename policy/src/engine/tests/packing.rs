@@ -7,7 +7,7 @@ const CAPS: Caps = Caps { from: 100, pairs: 1_000 };
 /// The `to` of each `from` of a lane, in order of arrival.
 type Sizes = Vec<usize>;
 
-/// No plan can do with fewer: a request has so many `from` records and so many pairs at most. A group so large that
+/// No plan can do with fewer: a request has limits for `from` records and for pairs. A group so large that
 /// it leaves no room for a pair of each of the other records costs a place besides its own, split or not.
 fn fewest(lanes: &[Sizes]) -> usize {
     let of_lane = |sizes: &Sizes| {

@@ -25,7 +25,7 @@ impl Live {
         Self { screen, expected: 0, began, drawn: None, requests: None, took: Duration::ZERO }
     }
 
-    /// The clock of the run starts, with so many answers to come.
+    /// The clock of the run starts, with this many answers to come.
     pub fn begin(&mut self, expected: usize) {
         (self.expected, self.began, self.drawn) = (expected, Instant::now(), None);
     }
