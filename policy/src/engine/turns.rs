@@ -1,14 +1,16 @@
 //! Who sends next: turns between accounts, and between the lanes of an account.
 //!
-//! Accounts that may have something to send take turns by request. Within an account, lanes that are full, overdue or
-//! have something to repeat stand in a ring and take turns; a lane that waits for company only uses what the ring
-//! leaves over.
+//! Accounts that may have something to send take turns, and a turn is one request. Within an account, lanes that are
+//! full, overdue or have something to repeat stand in a ring and take turns. A lane that waits for company sends only
+//! when no lane in the ring has anything to send.
 //!
-//! What was done of a job that is parked is done again. If all lanes went on evenly, jobs that do not fit into the
-//! hold limit or a day's budget together would all come back for ever. So every second request of an account may go to
-//! its oldest job that came back, before all others.
+//! A job that was parked starts again from nothing when it comes back. Suppose that the jobs in hand need more requests
+//! together than fit into the hold limit, or into the day's budget. If all lanes went on evenly, no job would end in
+//! time, and all of them would come back for ever. So every second request of an account may go to the oldest of its
+//! jobs that came back, before all others. That job ends, and then the next one does.
 //!
-//! There is one alarm for all: each lane has at most one reminder, each account at most one timer.
+//! An account has at most one timer, and a lane at most one reminder. The engine must be woken when the earliest timer
+//! is due; no account and no lane has an alarm of its own.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
@@ -30,7 +32,8 @@ pub struct Turns {
     lanes: SecondaryMap<LaneKey, LaneTurn>,
     /// Accounts that may have something to send, in the order of their turns.
     ready: VecDeque<AccountIndex>,
-    /// When accounts are to be looked at again. Only an account's earliest entry counts; see [`Rota::timer`].
+    /// When accounts are to be looked at again. Only the entry that equals [`Rota::timer`] counts, the earliest of its
+    /// account.
     timers: BinaryHeap<Reverse<(Tick, AccountIndex)>>,
 }
 
@@ -39,16 +42,18 @@ pub struct Turns {
 struct Rota {
     /// The account is in `Turns::ready`.
     queued: bool,
+    /// When the account is to be looked at again.
     timer: Option<Tick>,
     /// Lanes that have a turn, in their order.
     ring: VecDeque<LaneKey>,
     /// Lanes that wait for company, by the time from which they need not wait any longer.
     lingering: BTreeSet<(Tick, LaneKey)>,
-    /// When lanes are to be looked at again. Only a lane's earliest entry counts; see [`LaneTurn::reminder`].
+    /// When lanes are to be looked at again. Only the entry that equals [`LaneTurn::reminder`] counts, the earliest of
+    /// its lane.
     reminders: BinaryHeap<Reverse<(Tick, LaneKey)>>,
     /// Jobs that came back after requests had carried them, oldest first; some may have left since.
     returners: VecDeque<JobKey>,
-    /// The last request was for one of these.
+    /// The account's last request was for one of the `returners`.
     favoured: bool,
 }
 
@@ -56,6 +61,7 @@ struct Rota {
 struct LaneTurn {
     account: AccountIndex,
     stand: Stand,
+    /// When the lane is to be looked at again.
     reminder: Option<Tick>,
 }
 
@@ -81,10 +87,11 @@ pub enum Fill {
     Full,
 }
 
-/// Fewer jobs that came back are not worth a sweep.
+/// The list of jobs that came back may hold this many that have left: fewer are not worth a sweep.
 const STALE: usize = 64;
 
-/// A partial batch that full lanes have kept waiting for this much longer than the linger gets turns like them.
+/// A lane with less than a full batch joins the ring when full lanes have kept it waiting for this much longer than the
+/// linger.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Turns {
@@ -146,14 +153,14 @@ impl Turns {
         self.lanes.insert(key, LaneTurn { account, stand: Stand::Aside, reminder: None });
     }
 
-    /// Forgets a lane. What its account still has of it in order is passed over when its turn comes.
+    /// Forgets a lane. Entries that its account still has of it are passed over when their turn or time comes.
     pub fn close_lane(&mut self, key: LaneKey) {
         self.stand(key, Stand::Aside);
         self.lanes.remove(key);
     }
 
-    /// Finds the right place for a lane after what it has waiting has changed. `repeat_from` is when its next batch may
-    /// go again; `fill` is asked only where it matters.
+    /// Finds the right place for a lane when the work that waits in it has changed. `repeat_from`: when the first of
+    /// its batches that must go again may go. `fill` is not asked about a lane in the ring, which stays there.
     pub fn place(&mut self, key: LaneKey, repeat_from: Option<Tick>, fill: impl FnOnce() -> Fill) {
         if let Some(at) = repeat_from {
             self.look_again(key, at);
@@ -173,7 +180,8 @@ impl Turns {
         }
     }
 
-    /// Nothing of the lane may be sent before `probe_at`, or before its pause is over. A turn that it has stays.
+    /// Nothing of the lane may be sent before `probe_at`, or before its pause is over. A lane in the ring stays there,
+    /// and is passed over if nothing of it may be sent when its turn comes.
     pub fn withhold(&mut self, key: LaneKey, probe_at: Option<Tick>) {
         if self.lane(key).is_some_and(|lane| matches!(lane.stand, Stand::Lingering(_))) {
             self.stand(key, Stand::Aside);
@@ -192,7 +200,8 @@ impl Turns {
         }
     }
 
-    /// Gives turns to lanes for which the time has come.
+    /// Moves lanes into the ring: those whose reminder is due, and those that have lingered for longer than
+    /// [`PATIENCE`] allows.
     pub fn promote(&mut self, account: AccountIndex, now: Tick) {
         while let Some(&Reverse((at, key))) = self.accounts[account].reminders.peek()
             && at <= now
@@ -239,8 +248,9 @@ impl Turns {
         reminder.into_iter().chain(lingering).min()
     }
 
-    /// The lane has sent a request. If it was its turn, it loses the turn, but for a new one at the end of the ring where
-    /// it `has_more` that may go at once. The lane must then be placed.
+    /// The lane has sent a request. A lane that stands in the ring, but not first, did so out of turn, for a job that
+    /// came back: it keeps its place. Any other lane gives its place up, and goes to the end of the ring if it
+    /// `has_more` that may go at once. The caller must then place the lane by [`Turns::place`].
     pub fn had_turn(&mut self, key: LaneKey, has_more: bool) {
         let Some(lane) = expected(self.lanes.get_mut(key), "a lane that sends is open") else { return };
         if lane.stand == Stand::InRing {
@@ -303,7 +313,8 @@ impl Turns {
         self.accounts[account].favoured = favoured;
     }
 
-    /// Sweeps out jobs that came back and have left, where they outnumber the account's `jobs` in hand.
+    /// Takes jobs that have left out of the list of those that came back, once that list is much longer than the number
+    /// of the account's `jobs` in hand.
     pub fn sweep(&mut self, account: AccountIndex, jobs: usize, in_hand: impl Fn(JobKey) -> bool) {
         let returners = &mut self.accounts[account].returners;
         if returners.len() > jobs * 2 + STALE {
@@ -311,7 +322,8 @@ impl Turns {
         }
     }
 
-    /// Jobs that came back and have left, beyond those that are not worth a sweep, provided that no job is in hand.
+    /// To be asked when no job is in hand: how many jobs are listed as having come back, beyond those that are not
+    /// worth a sweep. Anything but 0 is a leak.
     pub fn stale_returners(&self) -> usize {
         self.accounts.iter().map(|rota| rota.returners.len().saturating_sub(STALE)).sum()
     }
