@@ -1,9 +1,11 @@
 //! Which pairs of a refused batch are at fault.
 //!
 //! HubSpot refuses a request as a whole and often does not say which pair it minds. The suspects are halved, and the
-//! first half is tried. If it is refused, the fault is there, and nothing is known of the second half, its sibling,
-//! which is tried next. If it is archived, the fault must be in the sibling, which is halved without being tried as a
-//! whole. A single pair is always tried alone before it is refused, so that the refusal it gets is its own.
+//! first half is tried. If it is refused, it holds a bad pair and is halved in its turn. Nothing is known then of the
+//! second half, its sibling, which is tried as a whole. If the first half is archived, the bad pair must be in the
+//! sibling, which is halved at once. A suspect is tried alone before it is refused, so that the refusal it gets is its
+//! own. Only when a search has used up its allowance are suspects refused together, as `UNATTRIBUTED`. ARCHITECTURE.md
+//! has an example.
 //!
 //! Nothing is sent here: a search says in a list of [`Next`] what is to be done with the pairs.
 
@@ -52,7 +54,7 @@ pub enum Next {
     Repeat(Batch, Arc<Refusal>),
 }
 
-/// A trial that has not been paid for yet.
+/// A trial whose request has not been taken from the allowance yet.
 #[derive(Debug)]
 pub struct Attempt {
     lane: LaneKey,
@@ -101,7 +103,8 @@ impl Trial {
 }
 
 impl Attempt {
-    /// Pays for the trial. If the allowance is spent, nobody will find out: all suspects come back, the sibling's too.
+    /// Takes the trial's request from the allowance. If none is left, the search ends here: the error holds all
+    /// suspects, the sibling's too.
     pub fn begin(self) -> Result<Batch, (LaneKey, Suspects)> {
         let Self { lane, mut suspects, trial } = self;
         if trial.allowance.spend() {
@@ -112,8 +115,8 @@ impl Attempt {
     }
 }
 
-/// Sorts a batch by the verdicts on its pairs and says what follows. `requests` is what a search may cost that begins
-/// here.
+/// Sorts a batch by the verdicts on its pairs and says what follows. `requests`: the allowance of a search that begins
+/// with this answer.
 pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, now: Tick) -> Findings {
     let Batch { lane, nodes, wire: _, failures, trial } = batch;
     let sorted = Sorted::of(&nodes, verdicts);
@@ -125,7 +128,7 @@ pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, now: Tick
     let search = Search { lane, allowance };
     let result = sorted.result(nodes.len());
     let mut next = Vec::new();
-    // The fault was on this side, so nothing is known of the other.
+    // The fault was in this half, so nothing is known of the other.
     if fault_found && let Some(sibling) = sibling.take() {
         next.push(search.attempt(sibling, None));
     }
@@ -150,7 +153,8 @@ pub fn proved_good(batch: Batch) -> Option<Next> {
     Some(Search { lane: batch.lane, allowance }.split(sibling?))
 }
 
-/// The jobs of the batch have left, so nothing will be known of the other half, if there is one, unless it is tried.
+/// All jobs of the batch have left, so it is not sent, and no answer to it will tell about the other half. If there is
+/// one, it is tried by itself.
 pub fn deserted(batch: Batch) -> Option<Next> {
     let Trial { allowance, sibling } = batch.trial?;
     Some(Search { lane: batch.lane, allowance }.attempt(sibling?, None))
@@ -164,8 +168,8 @@ pub struct Halves {
     pub sibling: Option<Batch>,
 }
 
-/// Halves a batch that was too large. What is known of two halves together is not known of either, so both, and what
-/// waited for their common answer, are tried by themselves.
+/// Halves a batch that was too large. If it is known to hold a bad pair, this is not known of either half. So each half
+/// is sent by itself, and so is the sibling that waited for the answer to the whole.
 pub fn halve(batch: Batch) -> Halves {
     let Batch { lane, mut nodes, wire: _, failures, trial } = batch;
     let others = nodes.split_off(nodes.len() / 2);
@@ -181,7 +185,7 @@ pub fn halve(batch: Batch) -> Halves {
     Halves { halves: [by_itself(nodes, failures), by_itself(others, failures)], sibling }
 }
 
-/// What a pair is told that may be good, but that no request could be spent on any more.
+/// The refusal of a pair that may be good, since no request was left to try it by itself.
 pub fn unattributed(cause: &Refusal, requests: u32) -> Refusal {
     let message = format!(
         "HubSpot refused requests that carried this pair and others without saying which is at fault, and {requests} \
@@ -210,8 +214,8 @@ impl Search {
         Next::Try(Attempt { lane: self.lane, suspects, trial: self.trial(sibling) })
     }
 
-    /// Tries the first half of a set that holds a bad pair; the answer tells whether the second must be tried. A single
-    /// pair is tried as it is, so that it gets an answer of its own.
+    /// Tries the first half of a set that holds a bad pair; the answer also tells something about the second half. A
+    /// single pair is tried as it is, so that it gets an answer of its own.
     fn split(&self, mut suspects: Suspects) -> Next {
         if suspects.nodes.len() < 2 {
             return self.attempt(suspects, None);
@@ -227,7 +231,7 @@ impl Search {
 struct Sorted {
     archived: Vec<NodeKey>,
     refused: Vec<(NodeKey, Arc<Refusal>)>,
-    /// Suspects of one error stand together: each error is one known fault.
+    /// One group for each error of the answer, since each error is a fault of its own.
     suspects: Vec<Suspects>,
     untouched: Vec<NodeKey>,
     again: Vec<NodeKey>,
