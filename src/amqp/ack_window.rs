@@ -1,27 +1,29 @@
 //! Which acknowledgements to send, and when: many deliveries by one frame where their order allows it.
 //!
-//! Deliveries finish in any order. The *low-water mark* is the highest tag up to which all are settled; everything
-//! finished below it is acknowledged by one `multiple` frame. A delivery finished above the mark waits for the mark a
-//! little, then is acknowledged alone, so that one slow job holds up no other.
+//! Deliveries finish in any order. The *mark* is the highest tag up to which all are settled. One `multiple` frame
+//! acknowledges everything that is finished up to the mark. A *straggler* is a delivery that is finished above the
+//! mark: it waits a little, since the mark may soon pass it, and is then acknowledged alone, so that one slow job holds
+//! up no other. For example: of the tags 1 to 5 all are finished but 3. The mark is 2; one frame acknowledges 1 and 2,
+//! and the stragglers 4 and 5 wait for 3.
 //!
-//! A frame of its own for each of thousands costs a quorum queue more than the jobs themselves: each is an entry in its
-//! log. So where a crowd has finished above a mark that moves, as when the batches of several lanes come back one after
-//! the other, the crowd waits longer; the mark then takes most of it along.
+//! Where thousands of stragglers are acknowledged one by one, this costs a quorum queue more than the jobs themselves,
+//! since each frame is an entry in its log. So a *crowd* of stragglers waits longer while the mark moves, which then
+//! passes most of them. This happens when the batches of several lanes come back one after the other.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::receipt::Verdict;
 
-/// A mark that has moved less than a chunk is told to the broker after this time.
+/// The broker is told after this time that the mark has moved, if it has moved by less than a chunk.
 const MARK_DELAY: Duration = Duration::from_millis(20);
-/// A delivery finished above the mark is acknowledged alone after this time.
+/// A straggler is acknowledged alone after this time.
 const STRAGGLER_DELAY: Duration = Duration::from_millis(50);
-/// More deliveries than this finished above the mark are a crowd.
+/// More stragglers than this are a crowd.
 const CROWD: usize = 256;
-/// One of a crowd waits for so long, if the mark has moved within this time.
+/// Each straggler of a crowd waits for this long, if the mark has moved within this time.
 const CROWD_DELAY: Duration = Duration::from_millis(500);
-/// A mark that has moved by so many deliveries is told at once; with a small prefetch, fewer.
+/// The largest chunk. A chunk is a quarter of the prefetch: the broker is told at once of a mark that moved that far.
 const MAX_CHUNK: u64 = 256;
 
 /// What to send on the channel that delivered, in this order.
@@ -48,17 +50,19 @@ enum State {
 #[derive(Debug)]
 pub struct AckWindow {
     chunk: u64,
-    /// Deliveries finished above the mark that may wait for it: they take places of the prefetch.
+    /// Most stragglers that may wait: each takes a place of the prefetch, in which the broker could deliver another
+    /// job.
     most_waiting: usize,
     /// Every tag up to here is settled.
     mark: u64,
+    /// When the mark has last moved.
     moved: Option<Instant>,
-    /// States of the tags after the mark, the first being `mark + 1`, as far as any was settled.
+    /// States of the tags above the mark. The first is that of `mark + 1`, the last that of the highest tag settled.
     above: VecDeque<State>,
-    /// Highest tag at or below the mark which may be named in an `AckUpTo`: naming one that the broker no longer knows
-    /// closes the channel.
+    /// What the broker must still be told of the mark. Its tag is the highest one up to the mark that an `AckUpTo` may
+    /// name: if the frame named a tag that was told before, the broker would close the channel.
     untold: Option<Untold>,
-    /// Finished tags in the order in which they finished.
+    /// The stragglers, in the order in which they finished.
     stragglers: VecDeque<(Instant, u64)>,
     frames: Vec<Frame>,
 }
@@ -66,7 +70,7 @@ pub struct AckWindow {
 #[derive(Clone, Copy, Debug)]
 struct Untold {
     tag: u64,
-    /// The mark when the broker was last told.
+    /// The mark when there was last nothing to tell.
     from: u64,
     since: Instant,
 }
@@ -86,13 +90,13 @@ impl AckWindow {
         }
     }
 
-    /// The most deliveries outstanding at a time are so many from now on.
+    /// From now on at most this many deliveries are outstanding at a time.
     pub fn resize(&mut self, prefetch: u16) {
         self.chunk = chunk(prefetch);
         self.most_waiting = most_waiting(prefetch);
     }
 
-    /// Records a settled delivery. `tag` counts from 1; one that was settled before changes nothing.
+    /// Records that a delivery is settled. Tags begin at 1. A tag that was settled before changes nothing.
     pub fn settle(&mut self, tag: u64, verdict: Verdict, now: Instant) {
         let Some(offset) = tag.checked_sub(self.mark + 1).and_then(|offset| usize::try_from(offset).ok()) else {
             return;
@@ -130,7 +134,7 @@ impl AckWindow {
         std::mem::take(&mut self.frames)
     }
 
-    /// All that is finished, without waiting for company: the end of a generation.
+    /// The frames for all that is finished. At the end of a generation nothing may wait any longer.
     pub fn flush(&mut self, now: Instant) -> Vec<Frame> {
         if let Some(untold) = self.untold.take() {
             self.frames.push(Frame::AckUpTo(untold.tag));
@@ -139,13 +143,13 @@ impl AckWindow {
         std::mem::take(&mut self.frames)
     }
 
-    /// When [`Self::due`] will next have something to say; `None` until more is settled.
+    /// When [`Self::due`] will next have a frame to send; `None` until more is settled.
     pub fn next_due(&self) -> Option<Instant> {
         let mark = self.untold.map(|untold| untold.since + MARK_DELAY);
         let straggler = self.stragglers.front().map(|(finished, _)| {
             let alone = *finished + STRAGGLER_DELAY;
             match self.moved {
-                // Until then the mark may take it along; a mark that stands still lets it go sooner.
+                // A crowd waits for `CROWD_DELAY`, but not longer than until the mark has stood still for this time.
                 Some(moved) if self.is_crowded() => alone.max((*finished).min(moved) + CROWD_DELAY),
                 Some(_) | None => alone,
             }
@@ -157,7 +161,7 @@ impl AckWindow {
         self.stragglers.len() > CROWD
     }
 
-    /// How long a delivery that finished above the mark waits for it.
+    /// How long a straggler waits for the mark.
     fn patience(&self, now: Instant) -> Duration {
         let moves = self.moved.is_some_and(|moved| now < moved + CROWD_DELAY);
         if moves && self.is_crowded() { CROWD_DELAY } else { STRAGGLER_DELAY }
