@@ -1,7 +1,8 @@
-//! One confirm channel and the task that alone publishes on it.
+//! A lane of the publisher: one confirm channel, and the only task that publishes on it. (The engine's lanes are
+//! something else: there pairs wait for a request.)
 //!
-//! Two tasks on one channel would get each other's confirms. While one lane waits for the confirms of its batch, the
-//! others publish.
+//! Two tasks on one channel could each be given the confirms of the other. There are several lanes, so that others
+//! publish while one waits for the confirms of its batch.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::Future;
@@ -31,19 +32,19 @@ use super::reports::Reports;
 use super::route::Route;
 use super::topology::Topology;
 
-/// Messages published before their confirms are awaited.
+/// Most messages published before their confirms are awaited.
 const MAX_BATCH: usize = 1_000;
-/// Bytes of bodies published before their confirms are awaited; a larger message goes alone.
+/// Most bytes of bodies published before their confirms are awaited; an answer with more goes alone.
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Longest wait for the confirms of a batch, alarms of the broker not counted. Longer than the broker needs to be found
-/// dead by its heartbeats, since a batch that is given up is published again.
+/// Longest wait for the confirms of a batch; the time of the broker's alarms does not count. A batch that is given up
+/// is published a second time, so this is longer than the heartbeats need to notice that the broker is dead.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a waiting lane looks whether the broker blocks it.
 const BLOCKED_CHECK: Duration = Duration::from_millis(500);
 /// How often an idle lane looks whether its channel still lives.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
-/// After so long without success a channel is made anew: one that is open does not always see that a queue has room again
-/// because its policy was changed.
+/// When a queue has taken nothing for this long, the lane opens another channel: one that is open does not always see
+/// that a queue has room again because its policy was changed.
 const CHANNEL_FOR_TROUBLE: Duration = Duration::from_secs(60);
 
 /// What the lanes need in common.
@@ -62,16 +63,18 @@ pub(super) struct Lane {
     reports: Arc<Reports>,
     backoff: Backoff,
     fresh: VecDeque<Pending>,
-    /// Those whose queue takes nothing just now.
+    /// Answers whose queue takes nothing just now.
     blocked: Blocked<Pending>,
-    /// Those that cost a channel when they were alone, by the time of the next try and a running number.
+    /// Answers with which, alone in their batch, a channel was lost: by the time of the next try, and a running number
+    /// that tells apart those of the same time.
     later: BTreeMap<(Instant, u64), Pending>,
     sequence: u64,
-    /// Messages a batch; fewer after a batch that cost the channel, to find the message that does it.
+    /// Most messages in the next batch. It falls to a quarter whenever a batch is lost with its channel, until the
+    /// answer for which the broker closes the channel is alone.
     batch_limit: usize,
-    /// This lane has complained and not yet published since.
+    /// This lane has reported trouble in [`Health`] and has not taken it back yet.
     in_trouble: bool,
-    /// Whose deliveries could be settled when last looked.
+    /// The generation whose deliveries could be settled when the lane last looked.
     generation: Option<Generation>,
 }
 
@@ -81,7 +84,7 @@ struct Pending {
     /// For each message of the answer: the proof that it need not be published again.
     proofs: SmallVec<[Option<Published>; 2]>,
     tries: u32,
-    /// It was alone in a batch that cost the channel, so it goes alone again.
+    /// It was alone in a batch that was lost with its channel, so it goes alone again.
     suspect: bool,
 }
 
@@ -107,8 +110,8 @@ impl Lane {
         }
     }
 
-    /// While the broker is away, what has become stale is given back. `None`: there is nothing left to publish, or the
-    /// link is given up.
+    /// Waits for a channel. While the broker is away, answers that become stale are reported and no longer kept.
+    /// `None`: nothing is left to publish and nothing more will come, or the link is given up.
     async fn wait_for_channel(&mut self) -> Option<(Channel, Epoch)> {
         let link = Arc::clone(&self.wiring.link);
         let mut opening = pin!(open(&link));
@@ -205,7 +208,8 @@ impl Lane {
         }
         let current = self.wiring.current.get();
         if std::mem::replace(&mut self.generation, current) != current {
-            // Most of what waits has become stale, and must not be held on to until its queue has room.
+            // Most of what waits belongs to the old generation and has become stale. It must be let go now, not when
+            // its queue has room again.
             let all = self.blocked.take_all().collect();
             let live = self.without_stale(all);
             self.fresh.extend(live);
@@ -255,7 +259,7 @@ impl Lane {
         self.fresh.drain(..answers).collect()
     }
 
-    /// Gives back all that is stale. True when nothing more will come in.
+    /// Reports all that is stale. True when nothing more will come in.
     fn purge(&mut self) -> bool {
         loop {
             let closed = self.absorb();
@@ -269,7 +273,8 @@ impl Lane {
         }
     }
 
-    /// Answers to deliveries that will come again are not published: the next answer would be a second one.
+    /// Takes out and reports the stale answers: those to deliveries of an earlier generation. The broker delivers these
+    /// again, and they are answered then, so publishing this answer would make two.
     fn without_stale(&self, batch: Vec<Pending>) -> Vec<Pending> {
         let current = self.wiring.current.get();
         let is_stale = |pending: &Pending| {
@@ -283,7 +288,7 @@ impl Lane {
         live
     }
 
-    /// The fates of all messages of the batch that were not safe before, in order.
+    /// Publishes the messages of the batch that are not safe yet, and returns the fate of each, in their order.
     async fn publish(&self, channel: &Channel, batch: &[Pending]) -> Result<Vec<Fate>, PublishFault> {
         let messages: Vec<&Outgoing> = batch.iter().flat_map(Pending::unsafe_messages).collect();
         let work = publish_all(channel, &self.wiring.topology, &messages);
@@ -364,7 +369,8 @@ impl Lane {
         }
     }
 
-    /// All that goes where these could not go waits with them.
+    /// These answers could not be published on their route. They wait now, and so does every other answer for that
+    /// route.
     fn block(&mut self, route: Route, why: Unpublished, mut answers: Vec<Pending>, now: Instant) {
         let failed = answers.len();
         for pending in std::mem::take(&mut self.fresh) {
@@ -418,7 +424,7 @@ impl Lane {
         }
     }
 
-    /// What is missing may have been deleted while we ran.
+    /// Checks exchange, queues and bindings again: somebody may have deleted one while the worker ran.
     async fn mend_topology(&mut self) {
         match self.wiring.link.ensure(&self.wiring.topology).await {
             Some(Ok(_)) | None => {}
@@ -446,12 +452,13 @@ impl Pending {
         self.answer.messages().iter().zip(&self.proofs).filter(|(_, proof)| proof.is_none()).map(|(message, _)| message)
     }
 
-    /// Where its first message goes that is not published.
+    /// The route of its first message that is not safe yet.
     fn route(&self) -> Option<Route> {
         self.unsafe_messages().next().map(|message| message.route)
     }
 
-    /// Takes the fates of its unsafe messages; the worst of them is the answer's.
+    /// Takes the fates of its messages that were not safe yet. The answer is published when all its messages are safe.
+    /// Else it is unpublished: as returned where one of them came back, or as refused.
     fn learn(&mut self, fates: &mut impl Iterator<Item = Fate>) -> Learned {
         let mut why = Unpublished::Refused;
         for proof in self.proofs.iter_mut().filter(|proof| proof.is_none()) {
@@ -491,8 +498,8 @@ async fn publish_all(channel: &Channel, topology: &Topology, messages: &[&Outgoi
             Ok(Confirmation::Nack(message)) => (Confirm::Nack, message),
             // Nothing is known without confirms; `open` makes sure that there are some.
             Ok(Confirmation::NotRequested) => (Confirm::Nack, None),
-            // What was written before the channel was lost hears the broker's reason for it; what came later only hears
-            // from the library that the channel is gone.
+            // This error has the broker's reason, since the message was written before the channel was lost. It
+            // replaces the error of a later message, in which the library only says that the channel is gone.
             Err(error) => {
                 fault = Some(error);
                 continue;
