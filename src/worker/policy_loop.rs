@@ -1,4 +1,5 @@
-//! The loop: jobs, replies, time and the operator in; errands and answers out. It decides nothing itself.
+//! The loop that owns the engine. Jobs, replies, an operator's orders and the time go in; errands and answers come out.
+//! The loop decides nothing itself.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -20,11 +21,13 @@ use crate::engine::command::{ArchiveCall, Command};
 #[derive(Debug)]
 pub struct Ends<D> {
     pub arrivals: mpsc::Receiver<Arrival<D>>,
-    /// Never holds more than what was admitted, and so no more than the prefetch of the generations alive.
+    /// Unbounded in type. It never holds more jobs than were admitted, so at most the prefetch of each generation that
+    /// has jobs in hand.
     pub departures: mpsc::UnboundedSender<Vec<Departure<D>>>,
-    /// Never holds more than the requests in flight.
+    /// Unbounded in type. It never holds more than the requests in flight, and the orders to read an account's
+    /// credentials again, of which a refused request gives one.
     pub errands: mpsc::UnboundedSender<Errand>,
-    /// Likewise.
+    /// Likewise: what came back of these, and the news that an account's secrets have changed.
     pub returns: mpsc::UnboundedReceiver<Return>,
     /// What an operator orders.
     pub orders: mpsc::Receiver<Order>,
@@ -33,14 +36,16 @@ pub struct Ends<D> {
 /// How often the status is refreshed and the loop shows that it lives.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
-/// Most bundles of one kind taken before the engine is woken and its commands are obeyed.
+/// When something has come through a channel, at most this many more are taken from the same channel before the
+/// engine's commands are obeyed.
 const BUNDLE: usize = 64;
 
 /// See the module.
 #[derive(Debug)]
 pub struct PolicyLoop<D, C, W> {
     engine: Engine,
-    /// By the key as a whole: a key's slot may be taken by the next job before the commands of the last are obeyed.
+    /// The generation and the delivery of each job. The key is the whole [`JobKey`] and not only its slot, because the
+    /// next job may take that slot before the commands about the last one are obeyed.
     held: HashMap<JobKey, (u32, D)>,
     clock: C,
     watcher: W,
@@ -49,7 +54,7 @@ pub struct PolicyLoop<D, C, W> {
     epoch: Instant,
     outbox: Vec<Departure<D>>,
     arrivals_closed: bool,
-    /// Where several workers share the quota.
+    /// Present where several workers share the quota.
     tenant: Option<Tenant>,
 }
 
@@ -60,7 +65,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         Self { engine, held, clock, watcher, ends, epoch, outbox, arrivals_closed: false, tenant: None }
     }
 
-    /// Sends only while this worker holds the lease.
+    /// Makes the loop send only while this worker holds the lease.
     pub fn sharing(mut self, lease: LeaseEnds) -> Self {
         let now = self.clock.now();
         self.tenant = Some(Tenant::new(lease, self.epoch, &mut self.engine, now));
@@ -69,7 +74,8 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
 
     /// Runs until the arrivals have ended and every job has departed.
     ///
-    /// `stop` drains: nothing more is sent, what is on the wire is waited for, the rest is handed back.
+    /// When `stop` is cancelled, the engine drains: it sends nothing more, waits for what is on the wire, and hands the
+    /// rest back.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut status_due = Instant::now();
         loop {
@@ -167,7 +173,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         self.obey(now);
         self.publish_status(now);
         self.tenant.as_mut().into_iter().for_each(|tenant| tenant.speak_at_once(&self.engine, now));
-        // Who ordered may have gone away meanwhile.
+        // Whoever gave the order may have gone away meanwhile.
         let _ = order.reply.send(applied);
     }
 
@@ -245,7 +251,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
             }
         }
         if !self.outbox.is_empty() {
-            // The far end outlives the loop; were it gone, the deliveries would come again by themselves.
+            // The far end outlives the loop. If it were gone, the broker would deliver these jobs again.
             let _ = self.ends.departures.send(std::mem::take(&mut self.outbox));
         }
     }
@@ -257,7 +263,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
     }
 
     fn run_errand(&self, errand: Errand) {
-        // As above: without a far end the loop is about to be dropped.
+        // The far end outlives the loop, unless both are about to be dropped.
         let _ = self.ends.errands.send(errand);
     }
 
@@ -288,7 +294,8 @@ mod tests {
     use crate::engine::status::Status;
     use crate::engine::{Counters, EnginePolicy, Waiting};
 
-    /// A job that has left before it could be sent gives its place to the next one of the same bundle.
+    /// An expired job leaves before it is sent, and the next job of the bundle takes its slot in the engine. Each
+    /// delivery must depart all the same.
     #[tokio::test]
     async fn every_delivery_of_a_bundle_of_expired_jobs_departs() {
         let (loop_, arrivals, mut departures) = stage();
