@@ -20,8 +20,8 @@ use super::route::RESULTS_KEY;
 use super::topology::Topology;
 use crate::config::AmqpSettings;
 
-/// The broker deletes the queue when nobody has read it for this long, in milliseconds: a command that was killed leaves
-/// nothing behind, and one whose connection broke finds it again.
+/// The broker deletes the queue when nobody has read it for this long, in milliseconds: a command that was killed
+/// leaves nothing behind, and one whose connection broke finds it again.
 const EXPIRES_MILLIS: i32 = 10 * 60 * 1_000;
 /// Outcomes delivered and not yet acknowledged, at most.
 const PREFETCH: u16 = 1_000;

@@ -71,8 +71,8 @@ impl Failures {
     /// Minutes that count as recent.
     pub const MINUTES: usize = 15;
 
-    /// HubSpot's categories are not a closed set. When there are more than this, the one that has been quiet for longest
-    /// is counted with the further ones; where none is quiet, the new one is.
+    /// HubSpot's categories are not a closed set. When there are more than this, the one that has been quiet for
+    /// longest is counted with the further ones; where none is quiet, the new one is.
     pub const MAX_CATEGORIES: usize = 20;
 
     /// The category under which the further ones are counted.
