@@ -1,16 +1,20 @@
 //! Archives HubSpot CRM associations in bulk.
 //!
-//! The modules stand in the order in which a job passes through them; `ARCHITECTURE.md` is the map.
+//! The modules stand in groups: what starts the program, what decides, what moves jobs and requests, and what tells
+//! people about it. `ARCHITECTURE.md` is the map.
 
+// What starts the program.
 pub mod cli;
 pub mod config;
 
+// What decides: the crate `policy`.
 pub use policy::{contract, engine, lease};
 
+// What moves jobs and requests: the edges to the broker and to HubSpot, and the loop between them.
 pub mod amqp;
 pub mod hubspot;
 pub mod worker;
 
-pub mod telemetry;
-
+// What tells people and their tools about it.
 pub mod admin;
+pub mod telemetry;

@@ -1,28 +1,31 @@
-//! The commands, a file each.
+//! The command line: its commands, a file each, and what they share.
 
-mod admin_call;
-mod age;
+// The commands.
 mod archive;
-mod arguments;
 mod check;
 mod completions;
-mod confirm;
 mod dead_letters;
 mod enqueue;
+mod manual;
+mod outcomes;
+mod pause;
+mod run;
+mod schema;
+
+// What they share. `arguments` reads the command line and starts the command that it names.
+mod admin_call;
+mod age;
+mod arguments;
+mod confirm;
 mod exit;
 pub mod jobs_file;
 mod lane;
 mod logging;
-mod manual;
 mod outcome_record;
-mod outcomes;
 mod output;
 mod paint;
-mod pause;
 mod report;
-mod run;
 mod runtime;
-mod schema;
 mod signals;
 mod summary;
 

@@ -1,10 +1,11 @@
 //! HubSpot's API over HTTP: I/O and nothing else. The only place that speaks to HubSpot.
 
+// Requests, each with one reply.
 pub mod client;
 pub mod request;
 mod silence;
 
-pub mod authorisation;
+// Credentials: where a token comes from, and how it is kept.
 pub mod bearer;
 pub mod credentials;
 mod grant;
@@ -15,6 +16,8 @@ mod secret_file;
 mod static_account;
 pub mod watch;
 
+// What HubSpot says of a token and its account.
+pub mod authorisation;
 pub mod identity;
 pub mod introspection;
 mod standing;

@@ -1,8 +1,11 @@
-//! What the outside learns of the process: logs, metrics and the snapshot behind the endpoints. Decides nothing.
+//! What the outside learns of the process: logs, metrics, traces, and the snapshot behind the endpoints. Nothing is
+//! decided here.
 
+// Logs.
 pub mod log;
 pub mod repetition;
 
+// Metrics.
 pub mod exposition;
 mod gauges;
 pub mod instrument;
@@ -10,8 +13,10 @@ pub mod label;
 pub mod metrics;
 mod process;
 
+// Traces.
 pub mod traces;
 
+// The snapshot, and what is counted and remembered for it.
 pub mod dead_letters;
 pub mod failures;
 pub mod heartbeat;
