@@ -9,6 +9,8 @@ mod answers;
 mod credentials;
 #[path = "accounts/limits.rs"]
 mod limits;
+#[path = "accounts/proxy.rs"]
+mod proxy;
 #[path = "accounts/requests.rs"]
 mod requests;
 #[allow(dead_code, reason = "shared by two programs, each of which uses a part")]

@@ -20,6 +20,8 @@ pub struct Account {
     pub tokens: Tokens,
     pub oauth: Option<OAuth>,
     pub time_zone: TimeZone,
+    /// How much later than by the world's clock this account's day turns.
+    pub clock_behind: Duration,
     pub limits: Limits,
     /// Scopes that the app lacks for each object type; a request that touches the type is answered 403.
     pub missing_scopes: BTreeMap<ObjectType, Vec<String>>,
@@ -48,6 +50,7 @@ impl Account {
             tokens: Tokens::These(BTreeSet::new()),
             oauth: None,
             time_zone: TimeZone::UTC,
+            clock_behind: Duration::ZERO,
             limits: Limits::default(),
             missing_scopes: BTreeMap::new(),
             unknown_types: BTreeSet::new(),

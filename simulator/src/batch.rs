@@ -6,8 +6,8 @@ use crate::account::Account;
 use crate::association::Removed;
 use crate::behaviour::{Behaviour, NotAssociated, Success};
 use crate::object_type::Lane;
-use crate::refusal::{About, BadMode, Complaint, Types};
-use crate::reply::{Answer, Voice};
+use crate::refusal::{About, BadMode, Complaint, Failure, Types};
+use crate::reply::{Answer, Ending, Voice};
 use crate::wire::Input;
 
 /// `batch/archive`, and `batch/labels/archive` for inputs with labels.
@@ -22,7 +22,7 @@ pub(crate) fn archive(
     if !complaints.is_empty() {
         match account.bad_records.mode {
             BadMode::PartialNamed | BadMode::PartialUnnamed => {}
-            BadMode::RefusedNamed | BadMode::RefusedUnnamed => {
+            BadMode::RefusedNamed | BadMode::RefusedFirstNamed | BadMode::RefusedUnnamed => {
                 return refused_whole(account, behaviour, types, &complaints, voice);
             }
         }
@@ -62,13 +62,25 @@ pub(crate) fn refused_whole(
 ) -> Answer {
     let bad = &account.bad_records;
     let mut more = json!({});
-    if bad.mode == BadMode::RefusedNamed {
-        more["errors"] = Value::Array(bad.errors(complaints, types, behaviour.context));
+    let named = match bad.mode {
+        BadMode::RefusedNamed => complaints,
+        BadMode::RefusedFirstNamed => &complaints[..1],
+        BadMode::RefusedUnnamed | BadMode::PartialNamed | BadMode::PartialUnnamed => &[],
+    };
+    if !named.is_empty() {
+        more["errors"] = Value::Array(bad.errors(named, types, behaviour.context));
     }
     if let Some(sub_category) = &bad.sub_category {
         more["subCategory"] = json!(sub_category);
     }
-    voice.error(400, Some(&bad.category), "The batch has inputs that are not valid.", more)
+    match bad.failure {
+        Failure::Status(status) => {
+            voice.error(status, Some(&bad.category), "The batch has inputs that are not valid.", more)
+        }
+        Failure::Garbage => Answer::json(200, "<html>"),
+        Failure::Cut => Answer { ending: Ending::Cut { after_bytes: 10 }, ..voice.completed(200, "COMPLETE", &[]) },
+        Failure::Reset => Answer::reset(),
+    }
 }
 
 /// Archives the pairs of one input that are not refused.

@@ -106,10 +106,14 @@ fn unfit(
 ) -> Result<Vec<Complaint>, Answer> {
     let mut complaints = refused(account, inputs);
     match account.bad_records.mode {
-        BadMode::RefusedNamed | BadMode::RefusedUnnamed if !complaints.is_empty() => {
+        BadMode::RefusedNamed | BadMode::RefusedFirstNamed | BadMode::RefusedUnnamed if !complaints.is_empty() => {
             return Err(refused_whole(account, behaviour, types, &complaints, voice));
         }
-        BadMode::PartialNamed | BadMode::PartialUnnamed | BadMode::RefusedNamed | BadMode::RefusedUnnamed => {}
+        BadMode::PartialNamed
+        | BadMode::PartialUnnamed
+        | BadMode::RefusedNamed
+        | BadMode::RefusedFirstNamed
+        | BadMode::RefusedUnnamed => {}
     }
     for (input, to) in pairs(inputs) {
         let ends = [(End::From, input.from), (End::To, to)];

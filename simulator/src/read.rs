@@ -43,7 +43,7 @@ pub(crate) fn read(
     let refused = !malformed.is_empty() || complaints.iter().any(|one| one.about == About::BadIdentifier);
     let bad = &account.bad_records;
     let whole = match bad.mode {
-        BadMode::RefusedNamed | BadMode::RefusedUnnamed => refused,
+        BadMode::RefusedNamed | BadMode::RefusedFirstNamed | BadMode::RefusedUnnamed => refused,
         BadMode::PartialNamed | BadMode::PartialUnnamed => false,
     };
     if whole {

@@ -20,6 +20,8 @@ pub struct BadRecords {
     /// `VALIDATION_ERROR`, `OBJECT_NOT_FOUND`…
     pub category: String,
     pub sub_category: Option<String>,
+    /// What becomes of a request that such a record fails as a whole.
+    pub failure: Failure,
 }
 
 impl Default for BadRecords {
@@ -30,11 +32,27 @@ impl Default for BadRecords {
             mode: BadMode::PartialNamed,
             category: "VALIDATION_ERROR".to_owned(),
             sub_category: None,
+            failure: Failure::Status(400),
         }
     }
 }
 
-/// What one refused record does to its request. A 207 archives the others; a 400 archives nothing.
+/// How a whole request fails because of one record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failure {
+    /// This status with HubSpot's error body.
+    Status(u16),
+    /// A success whose body cannot be read.
+    Garbage,
+    /// A success whose body breaks off.
+    Cut,
+    /// The connection is reset.
+    Reset,
+}
+
+/// What one refused record does to its request. A 207 archives the others; a 400, or what stands in its place
+/// ([`BadRecords::failure`]), archives nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Deserialize, clap::ValueEnum)]
 pub enum BadMode {
     /// 207, and the context of each error names the ids
@@ -49,6 +67,10 @@ pub enum BadMode {
     #[serde(rename = "400-named")]
     #[value(name = "400-named")]
     RefusedNamed,
+    /// 400 that names one pair at a time
+    #[serde(rename = "400-first-named")]
+    #[value(name = "400-first-named")]
+    RefusedFirstNamed,
     /// 400 that names nothing
     #[serde(rename = "400-unnamed")]
     #[value(name = "400-unnamed")]
@@ -149,7 +171,7 @@ impl BadRecords {
 
     pub(crate) fn names_ids(&self) -> bool {
         match self.mode {
-            BadMode::PartialNamed | BadMode::RefusedNamed => true,
+            BadMode::PartialNamed | BadMode::RefusedNamed | BadMode::RefusedFirstNamed => true,
             BadMode::PartialUnnamed | BadMode::RefusedUnnamed => false,
         }
     }

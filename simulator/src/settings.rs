@@ -14,7 +14,7 @@ use crate::behaviour::{ContextShape, Creates, NotAssociated, Reads, Repeats, Suc
 use crate::limits::{DayBudget, RetryAfterForm, Window};
 use crate::oauth::OAuth;
 use crate::object_type::ObjectType;
-use crate::refusal::BadMode;
+use crate::refusal::{BadMode, Failure};
 use crate::world::World;
 
 /// Changes to a world.
@@ -69,6 +69,7 @@ pub struct AccountSettings {
     pub unknown_types: Option<BTreeSet<ObjectType>>,
     pub bad_ids: Option<Vec<u64>>,
     pub bad_mode: Option<BadMode>,
+    pub bad_failure: Option<Failure>,
     pub bad_category: Option<String>,
     pub bad_sub_category: Option<String>,
     pub record: Option<bool>,
@@ -187,6 +188,7 @@ impl AccountSettings {
             unknown_types,
             bad_ids,
             bad_mode,
+            bad_failure,
             bad_category,
             bad_sub_category,
             record,
@@ -211,6 +213,7 @@ impl AccountSettings {
         let bad = &mut account.bad_records;
         set(&mut bad.ids, bad_ids.map(|ids| ids.into_iter().collect()));
         set(&mut bad.mode, bad_mode);
+        set(&mut bad.failure, bad_failure);
         set(&mut bad.category, bad_category);
         set(&mut bad.sub_category, bad_sub_category.map(Some));
         set(&mut account.associations.recording, record);

@@ -219,7 +219,8 @@ impl World {
             Standing::Unknown => return Some(voice.unauthorized(Unauthorized::Invalid)),
         }
         let account = self.accounts.get_mut(call.account?)?;
-        let over = account.limits.admit(now, voice.wall, &account.time_zone).err()?;
+        let wall = voice.wall.saturating_sub(account.clock_behind).unwrap_or(voice.wall);
+        let over = account.limits.admit(now, wall, &account.time_zone).err()?;
         match over.policy {
             Policy::Daily => {}
             Policy::TenSecondlyRolling | Policy::Secondly => {

@@ -11,6 +11,7 @@ use crate::config::Settings;
 mod accounts;
 mod broker;
 mod finding;
+mod proxy;
 mod settings;
 mod table;
 mod traces;
@@ -43,6 +44,7 @@ pub fn check(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, F
             traces::findings(&settings.telemetry)
         );
         let mut findings: Vec<Finding> = settings::findings(&settings);
+        findings.extend(proxy::finding(&settings.hubspot.base_url));
         findings.extend(broker);
         findings.extend(accounts);
         findings.extend(traces);

@@ -3,7 +3,7 @@
 use super::bearer::BearerToken;
 use super::client::HubspotClient;
 use super::identity::{ACCOUNT_INFO, identity_in};
-use super::wording::{answered, silent};
+use super::wording::{PROXY_REFUSES, answered, silent};
 use crate::engine::command::IdentityReply;
 use crate::engine::reply::Reply;
 
@@ -26,6 +26,9 @@ pub async fn authorise(client: &HubspotClient, token: &BearerToken) -> Authorisa
         Reply::Silence(silence) => return Authorisation::Unreached { detail: silent(&silence) },
         Reply::Answer(answer) => answer,
     };
+    if answer.status == PROXY_REFUSES {
+        return Authorisation::Unreached { detail: answered(&answer) };
+    }
     if answer.status == 401 {
         return Authorisation::Refused { detail: answered(&answer) };
     }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Certificate, Method, Request, Response, redirect, retry};
+use reqwest::{Certificate, Method, Request, Response, StatusCode, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
 use url::{Host, Url};
 
 use super::bearer::BearerToken;
 use super::request;
-use super::silence::silence;
+use super::silence::{is_refused_by_proxy, silence};
 use crate::config::{ApiVersion, HubspotSettings, SettingKey, SettingsError};
 use crate::engine::command::ArchiveCall;
 use crate::engine::reply::{Answer, Body, Headers, Reply};
@@ -113,6 +113,12 @@ impl HubspotClient {
     async fn send(&self, request: Request) -> Reply {
         match self.http.execute(request).await {
             Ok(response) => Reply::Answer(read(response).await),
+            // Over https a proxy's 407 ends the connecting; it is an answer all the same, and says what must be mended.
+            Err(error) if is_refused_by_proxy(&error) => Reply::Answer(Answer {
+                status: StatusCode::PROXY_AUTHENTICATION_REQUIRED.as_u16(),
+                headers: Headers::default(),
+                body: Body::Whole(Bytes::new()),
+            }),
             Err(error) => Reply::Silence(silence(&error)),
         }
     }

@@ -2,6 +2,7 @@
 
 // Requests, each with one reply.
 pub mod client;
+pub mod proxy;
 pub mod request;
 mod silence;
 

@@ -31,6 +31,16 @@ fn unreached(error: &reqwest::Error) -> String {
     cut(&format!("{host}: {cause}"), MESSAGE_MAX_BYTES).to_owned()
 }
 
+/// Whether a proxy refused the way through it because it wants other credentials (407).
+pub(super) fn is_refused_by_proxy(error: &reqwest::Error) -> bool {
+    // The error of the tunnel has no public type, so its words are all that tells it from others.
+    error.is_connect() && causes(error).any(|cause| cause.to_string().contains("proxy authorization required"))
+}
+
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
 /// What TLS found wrong while connecting; `None` where it was something else.
 fn distrust(error: &(dyn Error + 'static)) -> Option<String> {
     let mut cause = Some(error);

@@ -17,7 +17,7 @@ impl Standing {
     pub(super) fn of(answer: &Answer) -> Self {
         match (answer.status, &answer.body) {
             (200..=299, Body::Whole(_)) => Self::Success,
-            (408 | 409 | 423 | 425 | 429 | 477, _) => Self::Passing,
+            (407 | 408 | 409 | 423 | 425 | 429 | 477, _) => Self::Passing,
             (300..=499 | 501, _) => Self::Final,
             (0..=299 | 500.., _) => Self::Passing,
         }

@@ -8,11 +8,19 @@ use serde_json::Value;
 use crate::contract::text::cut;
 use crate::engine::reply::{Answer, Body, Reply, Silence};
 
+/// Not HubSpot's word, but that of a proxy.
+pub(super) const PROXY_REFUSES: u16 = 407;
+
 /// Longest text that is taken from HubSpot, in bytes.
 const MAX_QUOTE_BYTES: usize = 300;
 
 /// `HubSpot answered 400 BAD_REFRESH_TOKEN: missing or invalid refresh token`. What it does not say is left out.
 pub(super) fn answered(answer: &Answer) -> String {
+    if answer.status == PROXY_REFUSES {
+        return "a proxy on the way to HubSpot answered 407: it wants a user name and a password, or refuses those in \
+                HTTPS_PROXY, HTTP_PROXY or ALL_PROXY"
+            .to_owned();
+    }
     let json = json(answer).unwrap_or_default();
     let text = |names: &[&str]| names.iter().find_map(|name| json.get(name)?.as_str()).map(one_line);
     // An error of the API says `"status":"error"`, one of OAuth has its code there.

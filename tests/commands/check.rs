@@ -3,8 +3,10 @@
 use harness::lapin::types::AMQPValue;
 use harness::{Broker, Message, Rights, SimulatorProcess};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 
-use super::program::{JOBS, Ran, bare_ground, ground, run};
+use super::program::{JOBS, Ran, bare_ground, ground, run, run_with_variables};
 
 const TOKEN: &str = "pat-eu1-top-secret";
 
@@ -200,6 +202,34 @@ async fn a_far_end_that_is_not_there_is_wrong() {
 
     let ran = run(&["check", "--json"], &[("amqp.uri", &uri)]).await;
     assert_eq!(find(&findings(&ran, 1), "accounts", "hubspot.access_token")["verdict"], "wrong");
+}
+
+#[tokio::test]
+async fn the_proxy_on_the_way_is_named_and_what_cannot_be_used_is_wrong() {
+    let (_, uri) = ground("check-proxy").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refusing = format!("http://user:hush@{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    });
+    let settings =
+        [("amqp.uri", &*uri), ("hubspot.base_url", "https://hubspot.invalid"), ("hubspot.access_token", TOKEN)];
+    for (proxy, detail, verdict) in [
+        (&*refusing, "requests to HubSpot go through http://127.0.0.1:", "right"),
+        ("socks5://127.0.0.1:1080", "names a socks5 proxy", "wrong"),
+        ("ftp://127.0.0.1:21", "passed over", "wrong"),
+    ] {
+        let ran = run_with_variables(&["check", "--json"], &settings, &[("HTTPS_PROXY", proxy)]).await;
+        let found = findings(&ran, 1);
+        assert_eq!(find(&found, "proxy", detail)["verdict"], verdict);
+        if verdict == "right" {
+            assert_eq!(find(&found, "account #0", "a proxy on the way to HubSpot answered 407")["verdict"], "wrong");
+        }
+        assert!(!ran.stdout.contains("hush") && !ran.stderr.contains("hush"), "{ran:?}");
+    }
+    serving.abort();
 }
 
 async fn simulator() -> SimulatorProcess {

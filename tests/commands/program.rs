@@ -59,9 +59,19 @@ pub async fn run(arguments: &[&str], settings: Settings<'_>) -> Ran {
     run_with(arguments, settings, "").await
 }
 
+/// With variables that are no settings.
+pub async fn run_with_variables(arguments: &[&str], settings: Settings<'_>, variables: &[(&str, &str)]) -> Ran {
+    let mut command = command(arguments, settings);
+    command.envs(variables.iter().copied());
+    ended(command, arguments, "").await
+}
+
 /// With something on stdin.
 pub async fn run_with(arguments: &[&str], settings: Settings<'_>, stdin: &str) -> Ran {
-    let mut command = command(arguments, settings);
+    ended(command(arguments, settings), arguments, stdin).await
+}
+
+async fn ended(mut command: Command, arguments: &[&str], stdin: &str) -> Ran {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut pipe = child.stdin.take().unwrap();
     let text = stdin.to_owned();

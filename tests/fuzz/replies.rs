@@ -112,6 +112,7 @@ fn check(judgement: &Judgement, answer: &Answer, request: &[Pair]) {
             check_texts(&pause.refusal);
             match pause.kind {
                 AccountPauseKind::Moving(_) => assert_eq!(answer.status, 477),
+                AccountPauseKind::ProxyRefused => assert_eq!(answer.status, 407),
                 AccountPauseKind::TokenExpired | AccountPauseKind::TokenInvalid | AccountPauseKind::TokenRefused => {
                     assert!(answer.status == 401 || says("_AUTHENTICATION"));
                 }
@@ -133,7 +134,7 @@ fn check_verdict(pair: Pair, verdict: &PairVerdict, may_archive: bool, text: &st
             assert!(request.len() > 1);
             check_texts(refusal);
         }
-        PairVerdict::Again(refusal) => check_texts(refusal),
+        PairVerdict::Again(again) => check_texts(&again.refusal),
         PairVerdict::Untouched => assert!(request.len() > 1),
     }
 }

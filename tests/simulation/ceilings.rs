@@ -49,9 +49,13 @@ impl<'s> Ceilings<'s> {
 
     /// An archive request leaves.
     pub fn left(&mut self, account: AccountIndex, life: u32, now: Duration) -> Kept {
-        let policy = &self.scenario.portals[account.0 as usize].policy;
-        let Some(daily) = policy.daily else { return Ok(()) };
-        let zone = policy.time_zone.clone().unwrap_or(TimeZone::UTC);
+        let portal = &self.scenario.portals[account.0 as usize];
+        let Some(daily) = portal.policy.daily else { return Ok(()) };
+        // Where the zone is learned on the way, the first of its days began as a day of UTC.
+        if portal.policy.time_zone.is_none() && portal.time_zone != TimeZone::UTC {
+            return Ok(());
+        }
+        let zone = portal.time_zone.clone();
         let today = (self.scenario.epoch + now).to_zoned_datetime(zone).date();
         let used = self.days.entry((account, life, today)).or_default();
         *used += 1;

@@ -183,7 +183,8 @@ fn account(portal: &Portal, secret: &str) -> Account {
         CredentialKind::Static => account.with_token(secret),
         CredentialKind::OAuth => Account { oauth: Some(OAuth::new("app", "hidden", secret)), ..account },
     };
-    account.time_zone = portal.policy.time_zone.clone().unwrap_or(TimeZone::UTC);
+    account.time_zone = portal.time_zone.clone();
+    account.clock_behind = portal.clock_behind;
     account.limits = Limits {
         rolling: Some(Window::new(portal.allowed, interval)),
         secondly: portal.limits.secondly.map(|requests| Window::new(requests, Duration::from_secs(1))),

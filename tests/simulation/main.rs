@@ -13,7 +13,9 @@
 
 mod agenda;
 mod broker;
+mod calm;
 mod ceilings;
+mod days;
 mod fairness;
 mod far_side;
 mod life;

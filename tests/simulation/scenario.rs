@@ -20,7 +20,7 @@ use hashbrown::HashSet;
 use hubspot_simulator::Rule;
 use hubspot_simulator::behaviour::{Behaviour, Names};
 use hubspot_simulator::limits::RetryAfterForm;
-use hubspot_simulator::refusal::{BadMode, BadRecords};
+use hubspot_simulator::refusal::{BadMode, BadRecords, Failure};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use smallvec::SmallVec;
@@ -67,8 +67,12 @@ pub struct Scenario {
 pub struct Portal {
     pub id: u64,
     pub policy: AccountPolicy,
+    /// The account's own, whether the settings know it or not.
+    pub time_zone: TimeZone,
     /// What HubSpot allows a day, where it counts.
     pub daily_allowed: Option<u64>,
+    /// How much later HubSpot's day turns than ours.
+    pub clock_behind: Duration,
     /// What HubSpot allows in the interval of the ceiling.
     pub allowed: usize,
     pub limits: Manners,
@@ -233,7 +237,8 @@ fn largest_job(portal: &Portal, portals: usize, policy: &EnginePolicy, behaviour
 
 /// HubSpot refuses pairs of the portal without naming them, or only their `from` of which several were sent.
 fn has_to_search(portal: &Portal, behaviour: &Behaviour) -> bool {
-    let unnamed = matches!(portal.bad.mode, BadMode::PartialUnnamed | BadMode::RefusedUnnamed);
+    let piecemeal = [BadMode::PartialUnnamed, BadMode::RefusedUnnamed, BadMode::RefusedFirstNamed];
+    let unnamed = piecemeal.contains(&portal.bad.mode) || portal.bad.failure != Failure::Status(400);
     let half_named = behaviour.context.names == Names::FromOnly;
     (unnamed || half_named) && !portal.bad.ids.is_empty()
 }
@@ -298,6 +303,9 @@ fn portal(rng: &mut Rng, index: u64, of: u64) -> Portal {
         0..8 => (ceiling.requests.get() as usize / 4).max(1),
         _ => ceiling.requests.get() as usize,
     };
+    let set = choose(rng, &[None, Some("UTC"), Some("Europe/Berlin")]).and_then(|name| TimeZone::get(name).ok());
+    let own = choose(rng, &["UTC", "Asia/Kathmandu", "America/Los_Angeles"]);
+    let time_zone = set.clone().or_else(|| TimeZone::get(own).ok()).unwrap_or(TimeZone::UTC);
     Portal {
         id,
         policy: AccountPolicy {
@@ -305,12 +313,13 @@ fn portal(rng: &mut Rng, index: u64, of: u64) -> Portal {
             credentials: if oauth { CredentialKind::OAuth } else { CredentialKind::Static },
             ceiling,
             daily,
-            time_zone: choose(rng, &[None, Some("UTC"), Some("Europe/Berlin")])
-                .and_then(|name| TimeZone::get(name).ok()),
+            time_zone: set,
             max_in_flight: *choose(rng, &[1, 4, 16]),
             paused: false,
         },
+        time_zone,
         daily_allowed: (rng.u8(..100) < 5).then(|| rng.u64(5..60)),
+        clock_behind: Duration::from_secs(*choose(rng, &[0, 0, 5, 60])),
         allowed,
         limits: Manners {
             secondly: (rng.u8(..100) < 6).then(|| rng.usize(1..6)),

@@ -10,7 +10,7 @@ use hubspot_simulator::fault::{
     Body, Effect, Probability, ResetWhen, RetryAfter, Rule, Scripted, UnauthorizedKind, UnfinishedStatus, When,
 };
 use hubspot_simulator::limits::RetryAfterForm;
-use hubspot_simulator::refusal::{BadMode, BadRecords};
+use hubspot_simulator::refusal::{BadMode, BadRecords, Failure};
 use hubspot_simulator::reply::ThrottleStyle;
 use hubspot_simulator::request::Kind;
 
@@ -38,15 +38,41 @@ pub fn behaviour(rng: &mut Rng, latency: Duration) -> Behaviour {
     }
 }
 
-/// Records that HubSpot refuses, in a third of the portals.
+/// Records that HubSpot refuses, or that make every request with them fail, in a third of the portals.
 pub fn bad_records(rng: &mut Rng) -> BadRecords {
-    let modes = [BadMode::PartialNamed, BadMode::PartialUnnamed, BadMode::RefusedNamed, BadMode::RefusedUnnamed];
+    let modes = [
+        BadMode::PartialNamed,
+        BadMode::PartialUnnamed,
+        BadMode::RefusedNamed,
+        BadMode::RefusedFirstNamed,
+        BadMode::RefusedUnnamed,
+    ];
     let mut bad = BadRecords { mode: *choose(rng, &modes), ..BadRecords::default() };
     if rng.u8(..3) == 0 {
         bad.ids = (0..rng.usize(1..6)).map(|_| rng.u64(1..=30)).collect();
     }
+    if rng.u8(..3) == 0 && STUCK_RECORDS_ARE_FOUND {
+        bad.failure = *choose(rng, &STUCK);
+    }
     bad
 }
+
+/// What a record that is stuck makes of its requests: failures that pass elsewhere.
+const STUCK: [Failure; 10] = [
+    Failure::Status(408),
+    Failure::Status(409),
+    Failure::Status(423),
+    Failure::Status(500),
+    Failure::Status(502),
+    Failure::Status(503),
+    Failure::Status(504),
+    Failure::Garbage,
+    Failure::Cut,
+    Failure::Reset,
+];
+
+/// Whether a record that is stuck is told from an outage.
+const STUCK_RECORDS_ARE_FOUND: bool = true;
 
 /// Faults of single requests, for a time.
 pub fn add(scenario: &mut Scenario, rng: &mut Rng) {

@@ -170,6 +170,15 @@ impl Access {
         }
     }
 
+    /// The account's time zone is wanted, which HubSpot tells with whose token it is. It is asked once.
+    pub fn ask_time_zone(&mut self) {
+        if self.portal_check != PortalCheck::Due {
+            self.portal_check = PortalCheck::Due;
+            self.failures_in_a_row = Self::MOST_CHECKS - 1;
+            self.not_before = Tick::ZERO;
+        }
+    }
+
     /// The token belongs to another portal: it must be asked again before anything is sent.
     pub fn identity_differs(&mut self) {
         self.identifying = false;

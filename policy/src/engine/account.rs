@@ -11,6 +11,7 @@ use super::clock::{Now, Tick};
 use super::day::Day;
 use super::error_share::ErrorShare;
 use super::pace::{Ceiling, Pace, Slot};
+use super::pauses::ProbeQuota;
 use super::reply::Answer;
 use super::retry::RetryBudget;
 use crate::contract::ids::{AccountIndex, PortalId};
@@ -114,12 +115,11 @@ const SHARE_OF_FREE: usize = 4;
 
 impl Account {
     pub fn new(policy: AccountPolicy, now: Now) -> Self {
-        let zone = policy.time_zone.clone().unwrap_or(TimeZone::UTC);
         // The zone matters only where a day's budget is known to be kept.
         let ask_identity = policy.portal.is_some() || (policy.daily.is_some() && policy.time_zone.is_none());
         Self {
             pace: Pace::new(policy.ceiling, now.tick),
-            day: Day::new(zone, policy.daily, now.wall),
+            day: Day::new(policy.time_zone.clone(), policy.daily, now.wall),
             access: Access::new(policy.credentials, ask_identity),
             policy,
             retries: RetryBudget::new(now.tick),
@@ -133,6 +133,12 @@ impl Account {
     pub fn has_free_slot(&self, free: usize) -> bool {
         let most = self.policy.max_in_flight.min(self.pace.in_flight_allowed()).min(free * SHARE_OF_FREE);
         self.in_flight < most
+    }
+
+    /// What may be spent on probes of paused lanes.
+    pub fn probe_quota(&self) -> ProbeQuota {
+        let Ceiling { requests, interval } = self.pace.ceiling();
+        ProbeQuota { per_request: interval / requests.get(), daily: self.day.requests() }
     }
 
     /// A permit for a batch that leaves now.

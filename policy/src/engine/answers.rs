@@ -15,7 +15,7 @@ use super::expected::expected;
 use super::pause::PauseKind;
 use super::reply::Reply;
 use super::retry::BREAKER_FAILURES;
-use super::search::{self, Findings, Halves};
+use super::search::{self, Circumstances, Failed, Findings, Halves, Trial};
 use super::verdict::{Again, Judgement, LanePause, LanePauseKind, PairVerdict, Policy, Throttled, Transient};
 use crate::contract::ids::AccountIndex;
 
@@ -32,7 +32,7 @@ impl Engine {
         let Some(lane) = expected(self.holdings.lane(key), "a batch keeps its lane open") else {
             return Answered::unknown();
         };
-        self.pauses.lane_answered(key);
+        self.pauses.lane_answered(call.account, key);
         let judgement = lane.id.step().judge(reply, &batch.wire);
         self.note_answer(&call, key, reply, &judgement, now);
         let result = self.conclude(&call, batch, &judgement, now);
@@ -81,7 +81,11 @@ impl Engine {
             lane.regrow(self.policy.caps);
         }
         if self.pauses.lane_served(key, call.sent) {
+            let alike = self.pauses.lane_probe_succeeded(call.account, key, now.tick);
             self.resume_lane(key, now);
+            for lane in alike {
+                self.place(lane, now.tick);
+            }
         }
     }
 
@@ -132,6 +136,7 @@ impl Engine {
     fn archived(&mut self, nodes: &[NodeKey], account: AccountIndex, now: Now) {
         self.counters.pairs_archived += nodes.len() as u64;
         self.accounts[account].pairs_archived(nodes.len());
+        self.no_longer_stuck(nodes);
         for &node in nodes {
             self.holdings.settle(node, None);
         }
@@ -141,10 +146,16 @@ impl Engine {
     /// A verdict for each pair: settles what is settled, repeats the rest, or searches it for the pairs at fault.
     fn conclude_each(&mut self, call: &Call, batch: Batch, verdicts: &[PairVerdict], now: Now) -> CallResult {
         let key = batch.lane;
+        let in_doubt =
+            |verdict: &PairVerdict| matches!(verdict, PairVerdict::Again(again) if again.cause.leaves_doubt());
+        if verdicts.iter().any(in_doubt) {
+            self.holdings.leave_in_doubt(&batch.nodes);
+        }
         let requests = self.policy.isolation_requests;
         let Findings { result, refused, archived, begins_with, next } =
             search::conclude(batch, verdicts, requests, now.tick);
         for (node, refusal) in refused {
+            self.no_longer_stuck(&[node]);
             self.holdings.settle(node, Some(&refusal));
         }
         self.archived(&archived, call.account, now);
@@ -158,19 +169,41 @@ impl Engine {
         result
     }
 
+    fn no_longer_stuck(&mut self, nodes: &[NodeKey]) {
+        if self.stuck.is_empty() {
+            return;
+        }
+        for &node in nodes {
+            if let Some((lane, pair)) = self.holdings.name(node) {
+                self.stuck.forget(lane, pair);
+            }
+        }
+    }
+
     /// The whole request failed for a transient reason.
-    fn again(&mut self, call: &Call, batch: Batch, again: &Again, now: Now) {
+    fn again(&mut self, call: &Call, mut batch: Batch, again: &Again, now: Now) {
         if again.cause.leaves_doubt() {
             self.holdings.leave_in_doubt(&batch.nodes);
         }
-        if again.cause.is_failure_of_account() && self.pauses.account_failed(call.account) {
-            let detail = format!("{BREAKER_FAILURES} failures in a row, the last: {}", again.refusal.message);
-            self.pause_account(call.account, PauseKind::Outage, None, detail, now);
-        }
+        self.note_failure(call, &batch, again, now);
         self.pauses.account_distrusts(call.account, again.cause == Transient::Tls);
+        let since = *batch.failing_since.get_or_insert(call.sent);
+        let in_outage = self.pauses.account_is_paused_for(call.account, PauseKind::Outage);
         let least = again.least_wait(now.wall);
-        if !again.cause.wants_smaller() || batch.nodes.len() < 2 {
-            return self.repeat(batch, least, &again.refusal, now);
+        let others_served = !in_outage && self.pauses.served_since(call.account, since);
+        // What is too slow even in halves, while others are served, is not too slow for its size.
+        let is_part = batch.trial.as_ref().is_some_and(Trial::was_failing) || (others_served && batch.failures > 0);
+        let too_slow = again.cause.wants_smaller() && !in_outage && !is_part;
+        let may_be_size = again.cause == Transient::TooLarge || too_slow;
+        if !may_be_size || batch.nodes.len() < 2 {
+            let known = Circumstances {
+                others_served,
+                tries: self.policy.retry.max_attempts,
+                requests: self.policy.isolation_requests,
+                wait: least,
+                drawn: self.draw(),
+            };
+            return self.failed(batch, again, known, now);
         }
         if let Some(lane) = expected(self.holdings.lane_mut(batch.lane), "a batch keeps its lane open") {
             lane.shrink(batch.nodes.len());
@@ -188,6 +221,40 @@ impl Engine {
         }
     }
 
+    /// What a failure says of the account. What one pair does by itself says nothing.
+    fn note_failure(&mut self, call: &Call, batch: &Batch, again: &Again, now: Now) {
+        if !again.cause.is_failure_of_account() || (batch.stuck && again.cause.may_be_of_a_record()) {
+            return;
+        }
+        let opens = self.pauses.account_failed(call.account, batch, again.cause);
+        // Whether the credentials are still refused is not known any more.
+        let replaces = self.pauses.account_is_paused_for(call.account, PauseKind::Unauthorized);
+        if opens || replaces {
+            let detail = format!("{BREAKER_FAILURES} failures in a row, the last: {}", again.refusal.message);
+            self.pause_account(call.account, PauseKind::Outage, None, detail, now);
+        }
+    }
+
+    /// A batch failed as a whole for a transient reason: it goes again, or its parts do.
+    fn failed(&mut self, batch: Batch, again: &Again, known: Circumstances, now: Now) {
+        let again = Arc::new(again.clone());
+        let (lane, pairs, begins) = (batch.lane, batch.nodes.len(), batch.trial.is_none());
+        let nodes = batch.nodes.clone();
+        match search::failed(batch, &again, known, now.tick) {
+            Failed::Whole(batch) => self.repeat(batch, known.wait, &again.refusal, now),
+            Failed::InParts(next) => {
+                self.age_jobs(&nodes, &again.refusal, now);
+                if let Some(lane) = self.holdings.lane(lane).filter(|_| begins && known.others_served) {
+                    let lane = lane.id.clone();
+                    self.command(Command::Notice(Notice::Isolating { lane, pairs }));
+                }
+                for next in next {
+                    self.go_on(next, now);
+                }
+            }
+        }
+    }
+
     fn throttled(&mut self, call: &Call, throttled: &Throttled, now: Now) {
         let account = &mut self.accounts[call.account];
         account.throttled();
@@ -196,18 +263,24 @@ impl Engine {
         let open_at = account.pace.throttled(call.slot, policy, wait, now.tick);
         let until = match policy {
             Policy::Daily => {
-                account.day.refused(now.wall);
-                let skewed = account.day.refused_near_midnight(now.wall);
-                let until = skewed.or_else(|| account.day.spent_until(now.wall));
+                let until = Some(account.day.refused(wait, now.wall));
+                if !account.day.zone_is_known() {
+                    account.access.ask_time_zone();
+                }
                 let detail = "HubSpot says that the day's requests are spent".to_owned();
                 self.pause_account(call.account, PauseKind::DaySpent, until, detail, now);
                 until
             }
             Policy::TenSecondly | Policy::Secondly | Policy::Unknown => {
                 let until = Some(now.wall_at(open_at));
-                let far = wait.is_some_and(|wait| wait > LONGEST_THROTTLE_IN_HAND);
+                let told = wait.is_some_and(|wait| wait > LONGEST_THROTTLE_IN_HAND);
+                let unknown = policy == Policy::Unknown;
+                let far = told || (unknown && open_at.since(now.tick) > LONGEST_THROTTLE_IN_HAND);
                 if far && !self.pauses.account_is_paused_for(call.account, PauseKind::Throttled) {
-                    let detail = "HubSpot answered 429 and says when to come back".to_owned();
+                    let detail = match told {
+                        true => "HubSpot answered 429 and says when to come back".to_owned(),
+                        false => format!("no request is accepted any more: {}", throttled.refusal.message),
+                    };
                     self.pause_account(call.account, PauseKind::Throttled, until, detail, now);
                 }
                 until

@@ -16,9 +16,10 @@ use super::engine::Engine;
 use super::expected::expected;
 use super::ledger::{End, Job, Leaving};
 use super::pause::{PauseKind, Tier};
-use super::search::{self, Next, Suspects};
+use super::search::{self, Cause, Next};
 use super::settings::Waiting;
 use super::turns::Fill;
+use super::verdict::Again;
 use crate::contract::ids::AccountIndex;
 use crate::contract::refusal::{Refusal, WorkerCategory};
 
@@ -104,7 +105,8 @@ impl Engine {
     pub(super) fn place(&mut self, key: LaneKey, now: Tick) {
         let Some(lane) = self.holdings.lane(key) else { return };
         if self.pauses.of_lane(key).is_some() {
-            let probe_at = self.pauses.probe_of_lane(key).filter(|_| lane.has_work());
+            let quota = self.accounts[lane.id.account].probe_quota();
+            let probe_at = self.pauses.probe_of_lane(lane.id.account, key, quota, now).filter(|_| lane.has_work());
             return self.turns.withhold(key, probe_at.map(|at| at.max(now)));
         }
         let repeat_from = lane.next_repeat().map(|repeat| repeat.from());
@@ -157,18 +159,19 @@ impl Engine {
     pub(super) fn go_on(&mut self, next: Next, now: Now) {
         match next {
             Next::Try(attempt) => match attempt.begin() {
-                Ok(batch) => self.give_back(batch, now.tick, now),
-                Err((lane, suspects)) => self.unattributed(lane, suspects, now),
+                Ok((batch, wait)) => self.give_back(batch, now.tick + wait, now),
+                Err((batch, Cause::Refused(refusal))) => self.unattributed(batch, &refusal, now),
+                Err((batch, Cause::Failing(again))) => self.search_no_further(batch, &again, now),
             },
             Next::Return(batch) => self.give_back(batch, now.tick, now),
-            Next::Repeat(batch, refusal) => self.repeat(batch, Duration::ZERO, &refusal, now),
+            Next::Repeat(batch, again) => self.repeat(batch, again.least_wait(now.wall), &again.refusal, now),
         }
     }
 
     /// No request may be spent any more on finding out which of these pairs are at fault.
-    pub(super) fn unattributed(&mut self, key: LaneKey, suspects: Suspects, now: Now) {
-        let Suspects { nodes, refusal } = suspects;
-        let refusal = Arc::new(search::unattributed(&refusal, self.policy.isolation_requests));
+    fn unattributed(&mut self, batch: Batch, refusal: &Refusal, now: Now) {
+        let Batch { lane: key, nodes, .. } = batch;
+        let refusal = Arc::new(search::unattributed(refusal, self.policy.isolation_requests));
         let pairs = nodes.len();
         self.holdings.refuse_all(nodes, &refusal);
         self.finish(now);
@@ -178,10 +181,16 @@ impl Engine {
         }
     }
 
+    /// No request may be spent any more on finding out which of these pairs are stuck: their jobs go on in the broker.
+    fn search_no_further(&mut self, batch: Batch, again: &Again, now: Now) {
+        let failures = self.policy.retry.max_attempts.saturating_sub(1);
+        self.repeat(Batch { failures, ..batch }, again.least_wait(now.wall), &again.refusal, now);
+    }
+
     /// A batch failed for a transient reason: it goes again after a back-off, or its jobs go on in the broker.
     pub(super) fn repeat(&mut self, mut batch: Batch, least: Duration, refusal: &Arc<Refusal>, now: Now) {
         batch.failures += 1;
-        self.age_jobs(&batch, refusal, now);
+        self.age_jobs(&batch.nodes, refusal, now);
         let drawn = self.draw();
         let delay = self.policy.retry.delay(batch.failures, drawn, least);
         let given_up = batch.failures >= self.policy.retry.max_attempts;
@@ -192,20 +201,26 @@ impl Engine {
                     self.holdings.take_off_wire(node);
                 }
                 self.finish(now);
+                if batch.stuck {
+                    self.note_stuck(&batch.nodes, now);
+                }
                 self.park_failed(&batch.nodes, delay, now);
                 self.give_back(batch, now.tick, now);
             }
             Waiting::InHand { .. } if given_up => {
-                batch.failures = 0;
-                self.give_back(batch, now.tick + delay.max(Tier::TenSeconds.wait()), now);
+                batch.failures = if batch.stuck { self.policy.retry.max_attempts.saturating_sub(1) } else { 0 };
+                let tier = if batch.stuck { Tier::after_parks(batch.rounds) } else { Tier::TenSeconds };
+                batch.rounds = batch.rounds.saturating_add(1);
+                batch.samples = 0;
+                self.give_back(batch, now.tick + delay.max(tier.wait()), now);
             }
             Waiting::Outside { .. } | Waiting::InHand { .. } => self.give_back(batch, now.tick + delay, now),
         }
     }
 
     /// Notes the failure with each job; those that have failed for too long end here.
-    fn age_jobs(&mut self, batch: &Batch, refusal: &Arc<Refusal>, now: Now) {
-        for &node in &batch.nodes {
+    pub(super) fn age_jobs(&mut self, nodes: &[NodeKey], refusal: &Arc<Refusal>, now: Now) {
+        for &node in nodes {
             for waiter in self.holdings.waiters(node) {
                 let Some(job) = self.holdings.job(waiter) else { continue };
                 let (leaves, uncounted) =
@@ -215,6 +230,15 @@ impl Engine {
                     let refusal = Arc::new(exhausted_by(refusal));
                     self.leave(waiter, Leaving::Fail { refusal, dead_letter: true }, now);
                 }
+            }
+        }
+    }
+
+    /// These pairs fail by themselves, and are tried by themselves when their jobs come back.
+    fn note_stuck(&mut self, nodes: &[NodeKey], now: Now) {
+        for &node in nodes {
+            if let Some((lane, pair)) = self.holdings.name(node) {
+                self.stuck.note(lane, pair, now.tick);
             }
         }
     }
@@ -278,7 +302,8 @@ impl Engine {
     /// Tries at once whether the pause of a lane is over; `false` if it has none.
     pub(super) fn probe_lane_now(&mut self, key: LaneKey, now: Now) -> bool {
         let paused = self.pauses.probe_lane_now(key, now.tick);
-        if paused {
+        if paused && let Some(lane) = self.holdings.lane(key) {
+            self.pauses.probe_lanes_anew(lane.id.account, now.tick);
             self.place(key, now.tick);
         }
         paused

@@ -46,7 +46,9 @@ impl Engine {
             IdentityReply::Told { portal, time_zone } => {
                 if let Some(zone) = time_zone.filter(|_| account.policy.time_zone.is_none()) {
                     account.day.move_to(zone, now.wall);
+                    self.day_has_moved(index, now);
                 }
+                let account = &mut self.accounts[index];
                 match account.access.epoch() == call.epoch {
                     true => self.portal_told(index, portal, now),
                     // Said of an earlier token.
@@ -65,6 +67,20 @@ impl Engine {
         }
         self.turns.mark_ready(index);
         self.pump(now);
+    }
+
+    /// The account's time zone is known now: if its day is spent, that ends at another time.
+    fn day_has_moved(&mut self, index: AccountIndex, now: Now) {
+        if !self.pauses.account_is_paused_for(index, PauseKind::DaySpent) {
+            return;
+        }
+        match self.accounts[index].day.spent_until(now.wall) {
+            Some(until) => {
+                let detail = "the day's requests are spent".to_owned();
+                self.pause_account(index, PauseKind::DaySpent, Some(until), detail, now);
+            }
+            None => self.resume_account(index, now),
+        }
     }
 
     /// HubSpot said whose token it is: archiving in another portal than the one configured must be impossible.
@@ -108,6 +124,8 @@ impl Engine {
                 let until = now.wall_at(now.tick + wait);
                 self.pause_account(index, PauseKind::PortalMoving, Some(until), detail, now);
             }
+            // Another token would not help.
+            AccountPauseKind::ProxyRefused => self.pause_account(index, PauseKind::Unauthorized, None, detail, now),
             AccountPauseKind::TokenExpired | AccountPauseKind::TokenInvalid | AccountPauseKind::TokenRefused => {
                 match self.accounts[index].access.refused(call.epoch) {
                     Refused::Outdated | Refused::Refresh => {}

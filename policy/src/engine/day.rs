@@ -12,17 +12,21 @@ use crate::lease::memory::DayMemory;
 ///
 /// HubSpot shares the day among all private apps of an account and resets it at the account's midnight
 /// (usage guidelines), so the count here is only what this process knows of it.
+///
+/// No clock agrees with HubSpot's to the second. What HubSpot says of the day shortly after midnight may still be about
+/// the day before, so it stops the account for a short while only: then a request must find out.
 #[derive(Clone, Debug)]
 pub struct Day {
     zone: TimeZone,
+    /// The zone is the account's, not UTC for want of a better one.
+    zone_is_known: bool,
     /// The setting `rate_limit.daily`.
     budget: Option<u64>,
     used: u64,
-    /// Requests that HubSpot says are left.
-    left: Option<u64>,
-    /// HubSpot refused a request because the day is spent.
-    refused: bool,
-    refused_runs: u32,
+    left: Option<Left>,
+    refusal: Option<Refused>,
+    /// Refusals since the day began, of which each came after the wait for the one before.
+    refusals: u32,
     ends: Timestamp,
     /// With several workers: up to this count is written down where the next one finds it, and no more of a budget may
     /// be used. `None`: nobody else would look.
@@ -35,16 +39,50 @@ const LOOK_FOR_WRITTEN: Duration = Duration::from_secs(1);
 /// A day lasts at most this many hours, also where clocks are set back; what ends later is no day.
 const LONGEST_DAY_HOURS: i64 = 26;
 
-/// A refusal this soon after midnight, in seconds, is taken for a clock that differs, not for a day spent.
-const MIDNIGHT_SKEW_SECONDS: i64 = 1_800;
+/// Requests that HubSpot says are left.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    requests: u64,
+    /// Said so soon after midnight that it may be about the day before.
+    doubtful: bool,
+}
 
-/// Longest wait, in seconds, after such a refusal.
-const SKEW_WAIT_SECONDS: i64 = 300;
+/// HubSpot refused a request because the day is spent.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    at: Timestamp,
+    /// `Retry-After`.
+    asked: Option<Duration>,
+    until: Timestamp,
+}
+
+/// What HubSpot says of the day this soon after midnight may be about the day before.
+const MIDNIGHT_SKEW: Duration = Duration::from_secs(30 * 60);
+
+/// Wait before the first request that finds out whether HubSpot's day has turned; doubled for each further one.
+const FIRST_WAIT: Duration = Duration::from_secs(30);
+
+/// Longest such wait shortly after midnight.
+const LONGEST_WAIT_AFTER_MIDNIGHT: Duration = Duration::from_secs(5 * 60);
+
+/// Longest such wait where the time zone is not known: midnight may come at any time.
+const LONGEST_WAIT_WITHOUT_ZONE: Duration = Duration::from_secs(15 * 60);
+
+/// Where HubSpot keeps asking for short waits, they are lengthened up to this.
+const LONGEST_WAIT_INSTEAD_OF_ASKED: Duration = Duration::from_secs(60 * 60);
 
 impl Day {
-    pub fn new(zone: TimeZone, budget: Option<u64>, now: Timestamp) -> Self {
+    /// `zone` is `None` until it is known, and then taken for UTC.
+    pub fn new(zone: Option<TimeZone>, budget: Option<u64>, now: Timestamp) -> Self {
+        let zone_is_known = zone.is_some();
+        let zone = zone.unwrap_or(TimeZone::UTC);
         let ends = next_midnight(&zone, now);
-        Self { zone, budget, used: 0, left: None, refused: false, refused_runs: 0, ends, written: None }
+        Self { zone, zone_is_known, budget, used: 0, left: None, refusal: None, refusals: 0, ends, written: None }
+    }
+
+    /// Whether the account's time zone is known, and with it the time of its midnight.
+    pub fn zone_is_known(&self) -> bool {
+        self.zone_is_known
     }
 
     /// Takes over a time zone learned later.
@@ -53,6 +91,10 @@ impl Day {
         self.roll_over(now);
         self.ends = next_midnight(&zone, now);
         self.zone = zone;
+        self.zone_is_known = true;
+        if let Some(Refused { at, asked, until: _ }) = self.refusal {
+            self.refusal = Some(Refused { at, asked, until: self.refused_until(at, asked) });
+        }
     }
 
     /// Requests of today that this process sent.
@@ -60,10 +102,15 @@ impl Day {
         self.used
     }
 
+    /// Requests of a whole day, as far as anything is known.
+    pub fn requests(&self) -> Option<u64> {
+        self.budget.or(self.left.map(|left| left.requests.saturating_add(self.used)))
+    }
+
     /// Requests left of today, as far as anything is known.
     pub fn left(&self) -> Option<u64> {
         let of_budget = self.budget.map(|budget| budget.saturating_sub(self.used));
-        match (of_budget, self.left) {
+        match (of_budget, self.left.map(|left| left.requests)) {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
             (ours, theirs) => ours.or(theirs),
         }
@@ -72,39 +119,66 @@ impl Day {
     pub fn sent(&mut self, now: Timestamp) {
         self.roll_over(now);
         self.used += 1;
-        self.left = self.left.map(|left| left.saturating_sub(1));
+        self.left = self.left.map(|left| Left { requests: left.requests.saturating_sub(1), ..left });
     }
 
     /// `X-HubSpot-RateLimit-Daily-Remaining` of a reply.
-    pub fn told(&mut self, left: u64, now: Timestamp) {
+    pub fn told(&mut self, requests: u64, now: Timestamp) {
         self.roll_over(now);
-        self.left = Some(left);
+        self.left = Some(Left { requests, doubtful: !self.zone_is_known || self.is_near_midnight(now) });
     }
 
-    /// A 429 of the policy `DAILY`.
-    pub fn refused(&mut self, now: Timestamp) {
+    /// A 429 of the policy `DAILY`, with the wait that it asked for. Returns when the next request may find out.
+    pub fn refused(&mut self, asked: Option<Duration>, now: Timestamp) -> Timestamp {
         self.roll_over(now);
-        if !self.refused {
-            self.refused_runs = self.refused_runs.saturating_add(1);
+        let earlier = self.refusal.filter(|refusal| refusal.until > now);
+        // Requests that were in flight together are refused together.
+        if earlier.is_none() {
+            self.refusals = self.refusals.saturating_add(1);
         }
-        self.refused = true;
+        let until = match (earlier, asked) {
+            (Some(earlier), None) => earlier.until,
+            (Some(earlier), Some(_)) => earlier.until.max(self.refused_until(now, asked)),
+            (None, _) => self.refused_until(now, asked),
+        };
+        self.refusal = Some(Refused { at: now, asked, until });
+        until
     }
 
     /// When the account may send again, or `None` while something of the day is left.
     pub fn spent_until(&mut self, now: Timestamp) -> Option<Timestamp> {
         self.roll_over(now);
-        (self.refused || self.left() == Some(0)).then_some(self.ends)
+        let by_budget = self.budget.is_some_and(|budget| self.used >= budget);
+        let by_telling = self.left.is_some_and(|left| left.requests == 0 && !left.doubtful);
+        let refused = self.refusal.map(|refusal| refusal.until).filter(|&until| until > now);
+        let spent = (by_budget || by_telling).then_some(self.ends);
+        spent.max(refused)
+    }
+
+    fn refused_until(&self, now: Timestamp, asked: Option<Duration>) -> Timestamp {
+        let doubled = FIRST_WAIT.saturating_mul(1 << self.refusals.saturating_sub(1).min(10));
+        let wait = match asked {
+            Some(asked) => asked.max(doubled.min(LONGEST_WAIT_INSTEAD_OF_ASKED)),
+            None if self.is_near_midnight(now) => doubled.min(LONGEST_WAIT_AFTER_MIDNIGHT),
+            None if !self.zone_is_known => doubled.min(LONGEST_WAIT_WITHOUT_ZONE),
+            None => return self.ends,
+        };
+        now.saturating_add(wait).unwrap_or(self.ends)
+    }
+
+    fn is_near_midnight(&self, now: Timestamp) -> bool {
+        let began = now.to_zoned_datetime(self.zone.clone()).start_of_day();
+        began.is_ok_and(|began| now.duration_since(began.timestamp()).unsigned_abs() < MIDNIGHT_SKEW)
     }
 
     fn roll_over(&mut self, now: Timestamp) {
         if now < self.ends {
             return;
         }
-        self.ends = next_midnight(&self.zone, now);
-        self.used = 0;
-        self.left = None;
-        self.refused = false;
-        self.written = self.written.map(|_| 0);
+        let Self { zone, zone_is_known: _, budget: _, used, left, refusal, refusals, ends, written } = self;
+        *ends = next_midnight(zone, now);
+        (*used, *left, *refusal, *refusals) = (0, None, None, 0);
+        *written = written.map(|_| 0);
     }
 
     /// From now on the count is written down before it is used.
@@ -154,14 +228,6 @@ impl Day {
             self.ends = day.ends;
         }
     }
-
-    /// A refusal just after midnight means that HubSpot's day has not turned yet: the wait is short then.
-    pub fn refused_near_midnight(&self, now: Timestamp) -> Option<Timestamp> {
-        let began = now.to_zoned_datetime(self.zone.clone()).start_of_day().ok()?.timestamp();
-        let age = now.as_second() - began.as_second();
-        let wait = SKEW_WAIT_SECONDS.min(15 << self.refused_runs.min(5));
-        (age < MIDNIGHT_SKEW_SECONDS).then(|| now + jiff::SignedDuration::from_secs(wait))
-    }
 }
 
 /// The next midnight of the zone: on a day that skips it, the first moment that exists.
@@ -175,6 +241,104 @@ pub fn next_midnight(zone: &TimeZone, now: Timestamp) -> Timestamp {
 #[expect(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn utc(text: &str) -> Day {
+        Day::new(Some(TimeZone::UTC), None, at(text))
+    }
+
+    #[test]
+    fn a_refusal_shortly_after_midnight_is_tried_again_until_hubspots_day_turns() {
+        let mut day = utc("2026-12-01T18:00:00Z");
+        assert_eq!(day.refused(None, at("2026-12-01T18:00:00Z")), at("2026-12-02T00:00:00Z"));
+        // HubSpot's clock is 60 s behind: each try before that is refused.
+        let (mut now, mut tries) = (at("2026-12-02T00:00:00Z"), 0);
+        while now < at("2026-12-02T00:01:00Z") {
+            assert_eq!(day.spent_until(now), None, "a request may find out at {now}");
+            day.told(0, now);
+            let until = day.refused(None, now);
+            assert_eq!(day.spent_until(now), Some(until));
+            (now, tries) = (until, tries + 1);
+        }
+        assert_eq!(day.spent_until(now), None);
+        assert!(tries <= 2 && now < at("2026-12-02T00:03:00Z"), "{tries} tries until {now}");
+    }
+
+    #[test]
+    fn a_day_spent_for_certain_waits_for_midnight_after_a_few_tries() {
+        let mut day = utc("2026-12-01T00:00:00Z");
+        let (mut now, mut tries) = (at("2026-12-01T00:00:00Z"), 0);
+        while now < at("2026-12-02T00:00:00Z") {
+            now = day.refused(None, now);
+            tries += 1;
+        }
+        assert_eq!(now, at("2026-12-02T00:00:00Z"));
+        assert!(tries <= 10, "{tries} tries");
+    }
+
+    #[test]
+    fn requests_refused_together_are_one_refusal() {
+        let mut day = utc("2026-12-01T00:00:00Z");
+        let until = day.refused(None, at("2026-12-01T00:00:10Z"));
+        for _ in 0..15 {
+            assert_eq!(day.refused(None, at("2026-12-01T00:00:11Z")), until);
+        }
+        assert_eq!(until, at("2026-12-01T00:00:40Z"));
+    }
+
+    #[test]
+    fn what_is_left_says_nothing_shortly_after_midnight() {
+        let mut day = utc("2026-12-01T00:00:00Z");
+        day.told(1, at("2026-12-01T00:00:05Z"));
+        day.sent(at("2026-12-01T00:00:06Z"));
+        assert_eq!(day.spent_until(at("2026-12-01T00:00:07Z")), None, "it may have been yesterday's");
+        day.told(0, at("2026-12-01T12:00:00Z"));
+        assert_eq!(day.spent_until(at("2026-12-01T12:00:01Z")), Some(at("2026-12-02T00:00:00Z")));
+    }
+
+    #[test]
+    fn without_a_time_zone_no_day_is_lost_wherever_the_account_is() {
+        for zone in ["America/Los_Angeles", "Europe/Berlin", "Asia/Kathmandu", "Pacific/Kiritimati"] {
+            let theirs = TimeZone::get(zone).unwrap();
+            let mut now = at("2026-12-01T09:40:00Z");
+            let midnight = next_midnight(&theirs, now);
+            let (mut day, mut tries) = (Day::new(None, None, now), 0);
+            while now < midnight {
+                now = day.refused(None, now);
+                assert_eq!(day.spent_until(now), None);
+                tries += 1;
+            }
+            assert!(now.duration_since(midnight).as_mins() <= 15, "{zone}: {now}, midnight at {midnight}");
+            assert!(tries <= 110, "{zone}: {tries} tries");
+        }
+    }
+
+    #[test]
+    fn a_zone_learned_during_a_refusal_says_when_it_ends() {
+        let mut day = Day::new(None, None, at("2026-12-01T14:00:00Z"));
+        day.refused(None, at("2026-12-01T14:00:00Z"));
+        assert!(!day.zone_is_known());
+        day.move_to(TimeZone::get("America/New_York").unwrap(), at("2026-12-01T14:00:01Z"));
+        assert_eq!(day.spent_until(at("2026-12-01T14:00:01Z")), Some(at("2026-12-02T05:00:00Z")));
+    }
+
+    #[test]
+    fn the_wait_that_hubspot_asks_for_goes_before_our_own_midnight() {
+        let hours = |hours: u64| Some(Duration::from_secs(hours * 3_600));
+        let mut day = utc("2026-12-01T20:00:00Z");
+        assert_eq!(day.refused(hours(9), at("2026-12-01T20:00:00Z")), at("2026-12-02T05:00:00Z"));
+        // A wait that is always short must not become thousands of requests.
+        let mut day = utc("2026-12-01T00:00:00Z");
+        let (mut now, mut tries) = (at("2026-12-01T01:00:00Z"), 0);
+        while now < at("2026-12-02T00:00:00Z") {
+            now = day.refused(Some(Duration::from_secs(1)), now);
+            tries += 1;
+        }
+        assert!(tries <= 35, "{tries} tries");
+    }
 
     #[test]
     fn midnight_is_the_zones_own_also_across_daylight_saving() {
@@ -198,7 +362,7 @@ mod tests {
     fn no_more_of_a_budget_is_used_than_is_written() {
         let wall: Timestamp = "2026-11-25T18:00:00Z".parse().unwrap();
         let now = Now { tick: Tick::ZERO, wall };
-        let mut day = Day::new(TimeZone::UTC, Some(10), wall);
+        let mut day = Day::new(Some(TimeZone::UTC), Some(10), wall);
         assert_eq!(day.unwritten_until(now), None, "alone");
         day.keep_to_what_is_written();
         assert!(day.unwritten_until(now).is_some() && day.is_nearly_written_off(4, wall));
@@ -210,7 +374,7 @@ mod tests {
         }
         assert!(day.unwritten_until(now).is_some());
 
-        let mut next = Day::new(TimeZone::UTC, Some(10), wall);
+        let mut next = Day::new(Some(TimeZone::UTC), Some(10), wall);
         next.recall(first, false, wall);
         assert_eq!(next.used(), 4);
         let tomorrow = first.ends;

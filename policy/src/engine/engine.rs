@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::account::{Account, AccountPolicy, PerAccount};
 use super::backlog::{JobKey, LaneKey};
+use super::batch::Batch;
 use super::calls::{Calls, Purpose};
 use super::clock::{Now, Tick};
 use super::command::{CallKey, Command, LaneId, NewJob};
@@ -21,6 +22,7 @@ use super::ledger::{Job, Leaving};
 use super::pause::PauseKind;
 use super::pauses::Pauses;
 use super::settings::{EnginePolicy, Waiting};
+use super::stuck::Stuck;
 use super::tenancy::Tenancy;
 use super::turns::Turns;
 use crate::contract::ids::AccountIndex;
@@ -60,6 +62,7 @@ pub struct Engine {
     pub(super) turns: Turns,
     pub(super) pauses: Pauses,
     pub(super) calls: Calls,
+    pub(super) stuck: Stuck,
     commands: VecDeque<Command>,
     pub(super) counters: Counters,
     pub(super) draining: bool,
@@ -82,6 +85,7 @@ impl Engine {
             accounts: PerAccount::new(accounts.into_iter().map(|account| Account::new(account, now))),
             policy,
             calls: Calls::with_key(),
+            stuck: Stuck::default(),
             commands: VecDeque::new(),
             counters: Counters::default(),
             draining: false,
@@ -111,6 +115,7 @@ impl Engine {
             let id = LaneId { account, from_type: from_type.clone(), to_type: to_type.clone(), removal: ask.removal };
             let lane = self.lane(id);
             self.counters.merged += self.holdings.ask(key, lane, &ask.pairs, now.tick) as u64;
+            self.set_stuck_apart(key, lane, now);
             self.place(lane, now.tick);
         }
         if let Some(leaving) = self.receive(key, not_after, now) {
@@ -118,6 +123,18 @@ impl Engine {
         }
         self.turns.mark_ready(account);
         key
+    }
+
+    /// Pairs of a new job that were found to be stuck leave by themselves, one try each time they come back.
+    fn set_stuck_apart(&mut self, job: JobKey, lane: LaneKey, now: Now) {
+        if self.stuck.is_empty() || matches!(self.policy.waiting, Waiting::InHand { .. }) {
+            return;
+        }
+        let stuck = &self.stuck;
+        for batch in self.holdings.set_apart(job, lane, |lane, pair| stuck.has(lane, pair, now.tick)) {
+            let failures = self.policy.retry.max_attempts.saturating_sub(1);
+            self.give_back(Batch { stuck: true, failures, ..batch }, now.tick, now);
+        }
     }
 
     /// Notes by when a new job must leave, or says why it cannot stay at all.

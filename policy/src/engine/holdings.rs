@@ -366,6 +366,34 @@ impl Holdings {
         Some(self.batches.insert(Batch::new(lane_key, nodes)))
     }
 
+    /// Takes those of a job's waiting pairs out of their lane that are to leave by themselves.
+    pub fn set_apart(&mut self, job: JobKey, key: LaneKey, apart: impl Fn(&LaneId, Pair) -> bool) -> Vec<Batch> {
+        let Some(job) = expected(self.jobs.get(job), "the job was just admitted") else { return Vec::new() };
+        let Some(lane) = expected(self.lanes.get_mut(key), "a pair keeps its lane open") else { return Vec::new() };
+        let alone = Caps { from: 1, pairs: 1 };
+        let backlog = &mut self.backlog;
+        let waits = |backlog: &Backlog, node: NodeKey| {
+            let node = backlog.node(node).filter(|node| node.lane == key)?;
+            matches!(node.place, Place::Queued { .. }).then_some(node.pair)
+        };
+        let mut batches = Vec::new();
+        for &node in &job.nodes {
+            if waits(backlog, node).is_some_and(|pair| apart(&lane.id, pair)) {
+                let nodes = backlog.gather_with(key, &mut lane.queue, alone, &[node]);
+                // It was never sent, and waits as if it had come back.
+                backlog.take_off_wire(&mut lane.queue, node);
+                batches.push(Batch::new(key, nodes));
+            }
+        }
+        batches
+    }
+
+    /// The lane and the pair of a node.
+    pub fn name(&self, node: NodeKey) -> Option<(&LaneId, Pair)> {
+        let node = self.backlog.node(node)?;
+        Some((&self.lanes.get(node.lane)?.id, node.pair))
+    }
+
     pub fn batch(&self, key: BatchKey) -> Option<&Batch> {
         self.batches.get(key)
     }
@@ -386,6 +414,10 @@ impl Holdings {
         let lane = expected(self.lanes.get_mut(batch.lane), "a batch keeps its lane open")?;
         lane.request_left();
         batch.nodes.retain(|&node| self.backlog.node(node).is_some());
+        if batch.samples > 0 {
+            // The sample came back to the others, and pairs of one record must stand together in the request.
+            batch.nodes.sort_by_key(|&node| self.backlog.node(node).map(|node| node.pair));
+        }
         for &node in &batch.nodes {
             self.backlog.put_on_wire(node);
             for &waiter in self.backlog.node(node).map(|node| node.waiters.as_slice()).unwrap_or_default() {

@@ -45,6 +45,7 @@ mod turns;
 // What a reply means.
 pub mod retry;
 mod search;
+mod stuck;
 pub mod verdict;
 
 mod expected;

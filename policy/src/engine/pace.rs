@@ -76,6 +76,8 @@ pub struct Pace {
     lowered_at: u64,
     closed_until: Tick,
     throttled_in_a_row: u32,
+    /// The last refusal named a limit whose end nobody knows: until something is accepted, single requests find out.
+    feels_its_way: bool,
     accepted: u64,
     smoother: Smoother,
     /// Until then requests leave evenly, since an earlier process may have used the interval before.
@@ -97,6 +99,12 @@ const DEEPEST_FALL: u32 = 10;
 /// Wait after a 429 that names no time; doubled for each further one in a row, up to the interval.
 const THROTTLE_WAIT: Duration = Duration::from_secs(1);
 
+/// Longest such wait where the limit has no name that we know: it need not be one of seconds.
+const LONGEST_UNKNOWN_WAIT: Duration = Duration::from_secs(5 * 60);
+
+/// Doublings after which every such wait has reached its longest.
+const MOST_DOUBLINGS: u32 = 16;
+
 /// A fresh process starts with this many requests in flight, and one more for each four that were accepted.
 const FIRST_IN_FLIGHT: u64 = 4;
 
@@ -117,6 +125,7 @@ impl Pace {
             lowered_at: 0,
             closed_until: Tick::ZERO,
             throttled_in_a_row: 0,
+            feels_its_way: false,
             accepted: 0,
             smoother: Smoother::new(setting, NonZeroU32::MIN, now),
             even_until: now + setting.interval,
@@ -135,6 +144,9 @@ impl Pace {
 
     /// How many requests this account may have in flight while it still learns what it is allowed.
     pub fn in_flight_allowed(&self) -> usize {
+        if self.feels_its_way {
+            return 1;
+        }
         usize::try_from(FIRST_IN_FLIGHT + self.accepted / 4).unwrap_or(usize::MAX)
     }
 
@@ -237,6 +249,7 @@ impl Pace {
     pub fn accepted(&mut self, headers: &RateHeaders, now: Tick) {
         self.accepted += 1;
         self.throttled_in_a_row = 0;
+        self.feels_its_way = false;
         for learned in [&mut self.rolling, &mut self.secondly] {
             learned.rise(now);
         }
@@ -281,9 +294,15 @@ impl Pace {
             Policy::TenSecondly | Policy::Unknown => self.rolling = Some(self.lowered(self.ceiling(), fresh, now)),
             Policy::Daily => {}
         }
+        let longest = match policy {
+            Policy::TenSecondly | Policy::Secondly | Policy::Daily => self.setting.interval,
+            Policy::Unknown => self.setting.interval.max(LONGEST_UNKNOWN_WAIT),
+        };
+        self.feels_its_way = matches!(policy, Policy::Unknown | Policy::Daily);
         if fresh {
             self.lowered_at = self.first_slot + self.log.len() as u64;
-            let own = THROTTLE_WAIT.saturating_mul(1 << self.throttled_in_a_row.min(5)).min(self.setting.interval);
+            let doubled = THROTTLE_WAIT.saturating_mul(1 << self.throttled_in_a_row.min(MOST_DOUBLINGS));
+            let own = doubled.min(longest);
             self.throttled_in_a_row = self.throttled_in_a_row.saturating_add(1);
             self.closed_until = self.closed_until.max(now + wait.unwrap_or(own));
         } else if let Some(wait) = wait {
@@ -445,6 +464,41 @@ mod tests {
         }
         assert!(refused * 20 <= accepted, "{refused} refused of {}", refused + accepted);
         assert!(now < Tick::ZERO + Duration::from_secs(600 / 20 * 2), "and most of the limit is used");
+    }
+
+    #[test]
+    fn a_refusal_that_nobody_knows_is_tried_ever_more_rarely_and_by_one_request_at_a_time() {
+        let mut pace = Pace::new(ceiling(100, Duration::from_secs(10)), Tick::ZERO);
+        let (mut now, mut tries) = (Tick::ZERO, 0);
+        while now < Tick::ZERO + Duration::from_secs(86_400) {
+            match pace.permit(now) {
+                Ok(slot) => {
+                    pace.throttled(slot, Policy::Unknown, None, now);
+                    assert_eq!(pace.in_flight_allowed(), 1);
+                    tries += 1;
+                }
+                Err(until) => now = until,
+            }
+        }
+        assert!(tries <= 300, "{tries} requests in a day");
+        pace.accepted(&RateHeaders::default(), now);
+        assert!(pace.in_flight_allowed() > 1, "one that is accepted ends it");
+    }
+
+    #[test]
+    fn a_limit_of_seconds_is_never_waited_for_longer_than_its_interval() {
+        let mut pace = Pace::new(ceiling(100, Duration::from_secs(10)), Tick::ZERO);
+        for _ in 0..40 {
+            let mut now = pace.closed_until;
+            let slot = loop {
+                match pace.permit(now) {
+                    Ok(slot) => break slot,
+                    Err(until) => now = until,
+                }
+            };
+            let until = pace.throttled(slot, Policy::TenSecondly, None, now);
+            assert!(until.since(now) <= Duration::from_secs(10));
+        }
     }
 
     #[test]

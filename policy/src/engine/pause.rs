@@ -173,6 +173,11 @@ impl Pause {
         }
     }
 
+    /// The next request that may find out waits until then at least.
+    pub fn not_before(&mut self, at: Tick) {
+        self.probe_at = self.probe_at.map(|probe_at| probe_at.max(at));
+    }
+
     /// Something changed that may have mended it: try at once.
     pub fn probe_now(&mut self, now: Tick) {
         if self.kind.longest_probe_interval().is_some() {

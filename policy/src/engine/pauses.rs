@@ -9,12 +9,15 @@ use hashbrown::HashMap;
 use jiff::Timestamp;
 
 use super::account::PerAccount;
-use super::backlog::LaneKey;
+use super::backlog::{LaneKey, NodeKey};
+use super::batch::Batch;
 use super::clock::{Now, Stopwatch, Tick};
 use super::command::{CallKey, LaneId, Notice};
 use super::pause::{Disproof, Pause, PauseKind, Tier};
-use super::retry::BREAKER_FAILURES;
+use super::retry::{BREAKER_FAILURES, BREAKER_TRIALS};
+use super::search::Trial;
 use super::settings::Waiting;
+use super::verdict::Transient;
 use crate::contract::ids::AccountIndex;
 use crate::contract::refusal::{Refusal, WorkerCategory};
 
@@ -35,10 +38,59 @@ struct OfAccount {
     /// The request on the wire that is to find out whether the pause is over.
     probe: Option<CallKey>,
     failures_in_a_row: u32,
+    /// Of trials of searches, which are expected to fail.
+    failed_trials_in_a_row: u32,
+    /// The pair that was alone in the request that failed last.
+    failed_alone: Option<NodeKey>,
+    /// When the latest request was sent that was served.
+    served: Option<Tick>,
     /// Time paused or waiting for quota.
     uncounted: Stopwatch,
     paused_lanes: BTreeSet<LaneKey>,
+    lane_probes: LaneProbes,
 }
+
+/// Probes of an account's paused lanes share a small part of its requests, however many lanes there are: one is on the
+/// wire at a time, and after one that found nothing out the next one waits.
+#[derive(Debug, Default)]
+struct LaneProbes {
+    on_wire: Option<LaneKey>,
+    from: Tick,
+    /// Probes of today that found nothing out, and when today began.
+    failed: u64,
+    day_began: Tick,
+}
+
+/// What an account can spend on probes of its paused lanes.
+#[derive(Clone, Copy, Debug)]
+pub struct ProbeQuota {
+    /// Time between two requests at the ceiling.
+    pub per_request: Duration,
+    /// Requests of a day, where that is known.
+    pub daily: Option<u64>,
+}
+
+impl LaneProbes {
+    /// The more of the day's probes have been spent, the further apart are the others, so that they last for the day.
+    fn allowed_by_day(&self, quota: ProbeQuota) -> Tick {
+        let Some(daily) = quota.daily else { return Tick::ZERO };
+        let of_day = (daily / u64::from(ProbeQuota::ONE_IN)).max(1);
+        let spent = self.failed as f64 / of_day as f64;
+        self.day_began + DAY.mul_f64((spent * spent).min(1.0))
+    }
+}
+
+impl ProbeQuota {
+    /// A twentieth of the ceiling, and of the day.
+    const ONE_IN: u32 = 20;
+
+    fn wait(self) -> Duration {
+        self.per_request * Self::ONE_IN
+    }
+}
+
+/// A day's probes are counted for this long.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Debug, Default)]
 struct OfLane {
@@ -65,6 +117,12 @@ const RESERVED_DIVISOR: usize = 4;
 /// Paused lanes of an account that hold nothing, kept at most. A further one is forgotten, and so tried anew with its
 /// next job.
 const MAX_EMPTY_PAUSED: usize = 1_000;
+
+impl OfAccount {
+    fn begin_anew(&mut self) {
+        (self.failures_in_a_row, self.failed_trials_in_a_row, self.failed_alone) = (0, 0, None);
+    }
+}
 
 impl Pauses {
     /// `paused` says for each account whether the settings pause it.
@@ -150,7 +208,7 @@ impl Pauses {
         let pause = account.pause.take()?;
         self.count -= 1;
         account.probe = None;
-        account.failures_in_a_row = 0;
+        account.begin_anew();
         account.uncounted.halt(now.tick);
         let lasted = now.tick.since(pause.since);
         Some(Notice::Resumed { account: index, lane: None, kind: pause.kind, lasted })
@@ -173,6 +231,12 @@ impl Pauses {
         if let Some(pause) = &mut self.accounts[account].pause {
             pause.probe_now(now);
         }
+    }
+
+    /// A person, or new credentials, may have mended what pauses lanes: what was spent on probes does not count.
+    pub fn probe_lanes_anew(&mut self, account: AccountIndex, now: Tick) {
+        let probes = &mut self.accounts[account].lane_probes;
+        (probes.from, probes.failed, probes.day_began) = (now, 0, now);
     }
 
     /// Likewise for a lane; `false` if it is not paused.
@@ -206,9 +270,12 @@ impl Pauses {
     }
 
     /// When a request of a paused lane may find out whether the pause is over; `None` while one is on the wire.
-    pub fn probe_of_lane(&self, lane: LaneKey) -> Option<Tick> {
+    pub fn probe_of_lane(&self, account: AccountIndex, lane: LaneKey, quota: ProbeQuota, now: Tick) -> Option<Tick> {
         let lane = self.lanes.get(&lane).filter(|lane| !lane.probing)?;
-        lane.pause.as_ref()?.probe_at()
+        let own = lane.pause.as_ref()?.probe_at()?;
+        let probes = &self.accounts[account].lane_probes;
+        let of_all = if probes.on_wire.is_some() { probes.from.max(now + quota.wait()) } else { probes.from };
+        Some(own.max(of_all).max(probes.allowed_by_day(quota)))
     }
 
     /// A request has left for an account: if that is paused, the request is the probe.
@@ -220,14 +287,21 @@ impl Pauses {
         }
     }
 
-    /// Likewise for a lane.
-    pub fn lane_sends(&mut self, lane: LaneKey, now: Tick) {
-        if let Some(lane) = self.lanes.get_mut(&lane)
-            && let Some(pause) = &mut lane.pause
-        {
-            lane.probing = true;
-            pause.probed(now);
+    /// Likewise for a lane. `waiting` lanes of the account are paused and have something to send, this one included:
+    /// each of them has its turn before this one comes again.
+    pub fn lane_sends(&mut self, account: AccountIndex, key: LaneKey, waiting: usize, quota: ProbeQuota, now: Tick) {
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        let Some(pause) = &mut lane.pause else { return };
+        let turn = quota.wait().saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
+        lane.probing = true;
+        pause.probed(now);
+        pause.not_before(now + turn);
+        let probes = &mut self.accounts[account].lane_probes;
+        if probes.failed == 0 || now.since(probes.day_began) >= DAY {
+            (probes.failed, probes.day_began) = (0, now);
         }
+        (probes.on_wire, probes.from) = (Some(key), now + quota.wait());
+        probes.failed += 1;
     }
 
     /// A request of the account has ended.
@@ -239,17 +313,38 @@ impl Pauses {
     }
 
     /// A request of the lane has ended.
-    pub fn lane_answered(&mut self, lane: LaneKey) {
-        if let Some(lane) = self.lanes.get_mut(&lane) {
+    pub fn lane_answered(&mut self, account: AccountIndex, key: LaneKey) {
+        let probes = &mut self.accounts[account].lane_probes;
+        if probes.on_wire == Some(key) {
+            probes.on_wire = None;
+        }
+        if let Some(lane) = self.lanes.get_mut(&key) {
             lane.probing = false;
         }
+    }
+
+    /// A probe of a lane found out that its pause is over. It was no waste, so the next one need not wait, and the lanes
+    /// that are paused for the same reason, which are returned, are tried at once.
+    pub fn lane_probe_succeeded(&mut self, account: AccountIndex, key: LaneKey, now: Tick) -> Vec<LaneKey> {
+        let of_account = &mut self.accounts[account];
+        of_account.lane_probes.from = now;
+        of_account.lane_probes.failed = of_account.lane_probes.failed.saturating_sub(1);
+        let paused_for = |lane: &LaneKey| self.lanes.get(lane)?.pause.as_ref().map(|pause| pause.kind);
+        let Some(kind) = paused_for(&key) else { return Vec::new() };
+        let alike = of_account.paused_lanes.iter().copied();
+        let alike: Vec<_> = alike.filter(|lane| *lane != key && paused_for(lane) == Some(kind)).collect();
+        for &lane in &alike {
+            self.probe_lane_now(lane, now);
+        }
+        alike
     }
 
     /// HubSpot served a request of the account that was sent at `sent`. Returns whether the account's pause is thereby
     /// disproved.
     pub fn account_served(&mut self, account: AccountIndex, sent: Tick) -> bool {
         let account = &mut self.accounts[account];
-        account.failures_in_a_row = 0;
+        account.begin_anew();
+        account.served = account.served.max(Some(sent));
         account.pause.as_ref().is_some_and(|pause| pause.is_disproved(Disproof::Account, sent))
     }
 
@@ -258,10 +353,29 @@ impl Pauses {
         self.of_lane(lane).is_some_and(|pause| pause.is_disproved(Disproof::Lane, sent))
     }
 
+    /// Whether a request of the account that was sent at `since` or later was served.
+    pub fn served_since(&self, account: AccountIndex, since: Tick) -> bool {
+        self.accounts[account].served.is_some_and(|served| served >= since)
+    }
+
     /// A request of the account failed in a way that says HubSpot, or the way there, is in trouble. Returns whether the
-    /// account must pause therefore: its breaker opens.
-    pub fn account_failed(&mut self, account: AccountIndex) -> bool {
+    /// account must pause therefore: its breaker opens. One pair alone never opens it, however often it fails, where the
+    /// cause may be a record.
+    pub fn account_failed(&mut self, account: AccountIndex, batch: &Batch, cause: Transient) -> bool {
         let account = &mut self.accounts[account];
+        let may_be_of_a_record = cause.may_be_of_a_record();
+        if may_be_of_a_record && batch.trial.as_ref().is_some_and(Trial::was_failing) {
+            account.failed_trials_in_a_row = account.failed_trials_in_a_row.saturating_add(1);
+            return account.failed_trials_in_a_row >= BREAKER_TRIALS && account.pause.is_none();
+        }
+        let alone = match *batch.nodes {
+            [node] if may_be_of_a_record => Some(node),
+            _ => None,
+        };
+        if alone.is_some() && alone == account.failed_alone {
+            return false;
+        }
+        account.failed_alone = alone;
         account.failures_in_a_row = account.failures_in_a_row.saturating_add(1);
         account.failures_in_a_row >= BREAKER_FAILURES && account.pause.is_none()
     }
@@ -359,6 +473,9 @@ impl Pauses {
 
     /// Forgets a lane.
     pub fn close_lane(&mut self, account: AccountIndex, lane: LaneKey) {
+        if self.accounts[account].lane_probes.on_wire == Some(lane) {
+            self.accounts[account].lane_probes.on_wire = None;
+        }
         self.accounts[account].paused_lanes.remove(&lane);
         if self.lanes.remove(&lane).is_some_and(|lane| lane.pause.is_some()) {
             self.count -= 1;

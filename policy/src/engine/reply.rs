@@ -67,9 +67,6 @@ pub struct RateHeaders {
     pub max: Option<u64>,
     pub remaining: Option<u64>,
     pub interval: Option<Duration>,
-    pub secondly: Option<u64>,
-    pub secondly_remaining: Option<u64>,
-    pub daily: Option<u64>,
     pub daily_remaining: Option<u64>,
 }
 
@@ -87,9 +84,6 @@ impl Headers {
                 max: number("x-hubspot-ratelimit-max"),
                 remaining: number("x-hubspot-ratelimit-remaining"),
                 interval: number("x-hubspot-ratelimit-interval-milliseconds").map(Duration::from_millis),
-                secondly: number("x-hubspot-ratelimit-secondly"),
-                secondly_remaining: number("x-hubspot-ratelimit-secondly-remaining"),
-                daily: number("x-hubspot-ratelimit-daily"),
                 daily_remaining: number("x-hubspot-ratelimit-daily-remaining"),
             },
             correlation_id: short("x-hubspot-correlation-id"),
@@ -146,9 +140,6 @@ mod tests {
             ("x-hubspot-ratelimit-max", "190"),
             ("x-hubspot-ratelimit-remaining", " 12 "),
             ("x-hubspot-ratelimit-interval-milliseconds", "10000"),
-            ("x-hubspot-ratelimit-secondly", "19"),
-            ("x-hubspot-ratelimit-secondly-remaining", "18"),
-            ("x-hubspot-ratelimit-daily", "625000"),
             ("x-hubspot-ratelimit-daily-remaining", "0"),
             ("x-hubspot-correlation-id", "corr"),
             ("cf-ray", "ray-FRA"),
@@ -158,9 +149,6 @@ mod tests {
             max: Some(190),
             remaining: Some(12),
             interval: Some(Duration::from_secs(10)),
-            secondly: Some(19),
-            secondly_remaining: Some(18),
-            daily: Some(625_000),
             daily_remaining: Some(0),
         };
         let expected = Headers {

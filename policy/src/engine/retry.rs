@@ -67,8 +67,11 @@ impl RetryBudget {
     }
 }
 
-/// The breaker opens after this many failures in a row.
+/// An account pauses after this many failures in a row.
 pub const BREAKER_FAILURES: u32 = 5;
+
+/// An account pauses after this many failures in a row of trials, of which many fail in a search that goes well.
+pub const BREAKER_TRIALS: u32 = 20;
 
 #[cfg(test)]
 mod tests {

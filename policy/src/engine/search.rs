@@ -1,4 +1,4 @@
-//! Which pairs of a refused batch are at fault.
+//! Which pairs of a batch are at fault.
 //!
 //! HubSpot refuses a request as a whole and often does not say which pair it minds. The suspects are halved, and the
 //! first half is tried. If it is refused, it holds a bad pair and is halved in its turn. Nothing is known then of the
@@ -7,16 +7,25 @@
 //! own. Only when a search has used up its allowance are suspects refused together, as `UNATTRIBUTED`. ARCHITECTURE.md
 //! has an example.
 //!
+//! Where HubSpot names one bad pair at a time, the others go again without it. After some rounds of that the rest is
+//! halved too.
+//!
+//! A record can also be stuck: every request with it fails as if HubSpot were in trouble. A batch that has failed a few
+//! times as a whole is therefore halved, but only if the account was served meanwhile; in an outage nothing is halved.
+//! Where nothing else was sent that could tell, a sample of one pair is. Both halves are tried, since the trouble may
+//! be over. Nobody is refused here: a single pair that goes on failing is retried by itself.
+//!
 //! Nothing is sent here: a search says in a list of [`Next`] what is to be done with the pairs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::backlog::{LaneKey, NodeKey};
 use super::batch::Batch;
 use super::clock::Tick;
 use super::command::CallResult;
-use super::verdict::PairVerdict;
+use super::verdict::{Again, PairVerdict};
 use crate::contract::refusal::{Refusal, WorkerCategory};
 
 /// What makes a batch a trial: it is sent to find out which pair is at fault.
@@ -25,6 +34,19 @@ pub struct Trial {
     allowance: Allowance,
     /// The other half of a set that is known to hold a bad pair: if this half is good, that one is bad.
     sibling: Option<Suspects>,
+    /// What this batch is suspected of.
+    of: Suspected,
+    /// Answers of this search that named some pairs and left the rest untouched.
+    rounds: u32,
+}
+
+/// What the pairs of a trial are suspected of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Suspected {
+    Refused,
+    Failing,
+    /// Of nothing: the trial is to find out whether the account is served at all.
+    Nothing,
 }
 
 /// The extra requests that one refused batch may cost. All parts of its search share it.
@@ -39,8 +61,16 @@ struct Allowance {
 #[derive(Debug)]
 pub struct Suspects {
     pub nodes: Vec<NodeKey>,
-    /// The answer that put them under suspicion.
-    pub refusal: Arc<Refusal>,
+    pub cause: Cause,
+}
+
+/// The answer that put pairs under suspicion.
+#[derive(Clone, Debug)]
+pub enum Cause {
+    /// A refusal: for good.
+    Refused(Arc<Refusal>),
+    /// A failure that passes elsewhere.
+    Failing(Arc<Again>),
 }
 
 /// What is to be done next with pairs that have no verdict yet.
@@ -51,15 +81,17 @@ pub enum Next {
     /// Send this batch again at once.
     Return(Batch),
     /// Send this batch again after a back-off: it failed for a transient reason.
-    Repeat(Batch, Arc<Refusal>),
+    Repeat(Batch, Arc<Again>),
 }
 
 /// A trial whose request has not been taken from the allowance yet.
 #[derive(Debug)]
 pub struct Attempt {
-    lane: LaneKey,
-    suspects: Suspects,
+    batch: Batch,
+    cause: Cause,
     trial: Trial,
+    /// HubSpot asked for this wait before the next request.
+    wait: Duration,
 }
 
 /// What the verdicts on the pairs of one batch come to.
@@ -73,6 +105,15 @@ pub struct Findings {
     /// In this order.
     pub next: Vec<Next>,
 }
+
+/// Answers that name one bad pair after the other, before the rest is halved.
+const NAMING_ROUNDS: u32 = 5;
+
+/// Tries of a whole batch that fails for a transient reason, before its parts are tried.
+const WHOLE_TRIES: u32 = 3;
+
+/// Single pairs of a batch that are tried to find out whether the account is served: the first may be the stuck one.
+const MOST_SAMPLES: u32 = 2;
 
 impl Allowance {
     fn new(requests: u32, begun: Tick) -> Self {
@@ -96,37 +137,49 @@ impl Trial {
         self.sibling.as_ref().map(|sibling| sibling.nodes.as_slice()).unwrap_or_default()
     }
 
+    /// The batch is a part of one that failed while others were served: that it fails too was to be expected.
+    pub fn was_failing(&self) -> bool {
+        match self.of {
+            Suspected::Failing => true,
+            Suspected::Refused | Suspected::Nothing => false,
+        }
+    }
+
     #[cfg(test)]
     pub fn begun_at(begun: Tick) -> Self {
-        Self { allowance: Allowance::new(1, begun), sibling: None }
+        Self { allowance: Allowance::new(1, begun), sibling: None, of: Suspected::Refused, rounds: 0 }
     }
 }
 
 impl Attempt {
-    /// Takes the trial's request from the allowance. If none is left, the search ends here: the error holds all
+    /// Takes the trial's request from the allowance. If none is left, nobody will find out: the error holds all
     /// suspects, the sibling's too.
-    pub fn begin(self) -> Result<Batch, (LaneKey, Suspects)> {
-        let Self { lane, mut suspects, trial } = self;
+    pub fn begin(self) -> Result<(Batch, Duration), (Batch, Cause)> {
+        let Self { mut batch, cause, trial, wait } = self;
         if trial.allowance.spend() {
-            return Ok(Batch { trial: Some(trial), ..Batch::new(lane, suspects.nodes) });
+            batch.trial = Some(trial);
+            return Ok((batch, wait));
         }
-        suspects.nodes.extend(trial.sibling.into_iter().flat_map(|sibling| sibling.nodes));
-        Err((lane, suspects))
+        batch.nodes.extend(trial.sibling.into_iter().flat_map(|sibling| sibling.nodes));
+        Err((batch, cause))
     }
 }
 
 /// Sorts a batch by the verdicts on its pairs and says what follows. `requests`: the allowance of a search that begins
 /// with this answer.
 pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, now: Tick) -> Findings {
-    let Batch { lane, nodes, wire: _, failures, trial } = batch;
+    let Batch { lane, nodes, failures, failing_since, rounds: rounds_in_hand, trial, .. } = batch;
     let sorted = Sorted::of(&nodes, verdicts);
-    let fault_found = !sorted.refused.is_empty() || !sorted.suspects.is_empty();
+    let result = sorted.result(nodes.len());
     let begins = !sorted.suspects.is_empty() && trial.is_none();
     let begins_with = begins.then(|| sorted.suspects.iter().map(|suspects| suspects.nodes.len()).sum());
-    let Trial { allowance, mut sibling } =
-        trial.unwrap_or_else(|| Trial { allowance: Allowance::new(requests, now), sibling: None });
-    let search = Search { lane, allowance };
-    let result = sorted.result(nodes.len());
+    let named = sorted.named();
+    let fault_found = !sorted.refused.is_empty() || !sorted.suspects.is_empty();
+    // What is named is taken out in any case, so one request for the rest is always allowed.
+    let requests = if named.is_some() && !sorted.untouched.is_empty() { requests.max(1) } else { requests };
+    let new = || Trial { allowance: Allowance::new(requests, now), sibling: None, of: Suspected::Refused, rounds: 0 };
+    let Trial { allowance, mut sibling, of: _, rounds } = trial.unwrap_or_else(new);
+    let mut search = Search { lane, allowance, rounds, failing_since };
     let mut next = Vec::new();
     // The fault was in this half, so nothing is known of the other.
     if fault_found && let Some(sibling) = sibling.take() {
@@ -134,30 +187,130 @@ pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, now: Tick
     }
     next.extend(sorted.suspects.into_iter().map(|suspects| search.split(suspects)));
     if !sorted.untouched.is_empty() {
-        let trial = (fault_found || sibling.is_some()).then(|| search.trial(sibling.take()));
-        next.push(Next::Return(Batch { failures, trial, ..Batch::new(lane, sorted.untouched) }));
+        next.push(match named {
+            Some(cause) => {
+                search.rounds += 1;
+                let rest = Suspects { nodes: sorted.untouched, cause };
+                match (sibling.take(), search.rounds) {
+                    (None, NAMING_ROUNDS..) => search.split(rest),
+                    (sibling, _) => search.attempt(rest, sibling),
+                }
+            }
+            None => Next::Return(Batch { failures, failing_since, ..Batch::new(lane, sorted.untouched) }),
+        });
     }
-    if let Some(refusal) = sorted.transient {
-        let trial = sibling.take().map(|sibling| search.trial(Some(sibling)));
-        next.push(Next::Repeat(Batch { failures, trial, ..Batch::new(lane, sorted.again) }, refusal));
+    if let Some(again) = sorted.transient {
+        let trial = sibling.take().map(|sibling| search.trial(Suspected::Failing, Some(sibling)));
+        // A pair that the reply names stands for itself only.
+        let stuck = sorted.again.len() == 1 && nodes.len() > 1;
+        let batch =
+            Batch { failures, failing_since, stuck, rounds: rounds_in_hand, trial, ..Batch::new(lane, sorted.again) };
+        next.push(Next::Repeat(batch, again));
     }
     if let Some(sibling) = sibling {
-        next.push(search.split(sibling));
+        next.push(search.known_bad(sibling));
     }
     Findings { result, refused: sorted.refused, archived: sorted.archived, begins_with, next }
 }
 
 /// All pairs of the batch were archived, so the fault is in the other half, if there is one.
 pub fn proved_good(batch: Batch) -> Option<Next> {
-    let Trial { allowance, sibling } = batch.trial?;
-    Some(Search { lane: batch.lane, allowance }.split(sibling?))
+    let Batch { lane, failing_since, trial, .. } = batch;
+    let Trial { allowance, sibling, of: _, rounds } = trial?;
+    Some(Search { lane, allowance, rounds, failing_since }.known_bad(sibling?))
 }
 
 /// All jobs of the batch have left, so it is not sent, and no answer to it will tell about the other half. If there is
 /// one, it is tried by itself.
 pub fn deserted(batch: Batch) -> Option<Next> {
-    let Trial { allowance, sibling } = batch.trial?;
-    Some(Search { lane: batch.lane, allowance }.attempt(sibling?, None))
+    let Batch { lane, failing_since, trial, .. } = batch;
+    let Trial { allowance, sibling, of: _, rounds } = trial?;
+    Some(Search { lane, allowance, rounds, failing_since }.attempt(sibling?, None))
+}
+
+/// What is known when a batch fails for a transient reason.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// A request of the account that was sent since the batch began to fail was served.
+    pub others_served: bool,
+    /// Quick tries of a batch: `retry.max_attempts`.
+    pub tries: u32,
+    /// What a search may cost that begins here.
+    pub requests: u32,
+    /// HubSpot asked for this wait.
+    pub wait: Duration,
+    /// In 0.0..1.0.
+    pub drawn: f64,
+}
+
+/// What follows when a whole batch has failed for a transient reason.
+#[derive(Debug)]
+pub enum Failed {
+    /// It goes again as it is.
+    Whole(Batch),
+    /// Parts of it are tried.
+    InParts(Vec<Next>),
+}
+
+/// A batch has failed as a whole for a reason that passes, once more than its `failures` say.
+pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: Tick) -> Failed {
+    // That the sample failed says nothing of the others.
+    if let Some(Trial { sibling, of: Suspected::Nothing, .. }) = batch.trial.as_mut() {
+        let others = sibling.take().map(|sibling| sibling.nodes).unwrap_or_default();
+        batch.nodes.extend(others);
+        batch.trial = None;
+    }
+    let is_part = batch.trial.as_ref().is_some_and(Trial::was_failing);
+    let is_expected = is_part || again.cause.wants_smaller();
+    let whole_tries = if is_expected { 1 } else { WHOLE_TRIES.min(known.tries) };
+    if batch.failures + 1 < whole_tries || !again.cause.may_be_of_a_record() {
+        return Failed::Whole(batch);
+    }
+    if batch.nodes.len() < 2 {
+        batch.stuck |= known.others_served;
+        return Failed::Whole(batch);
+    }
+    if known.requests == 0 {
+        return Failed::Whole(batch);
+    }
+    if known.others_served {
+        return Failed::InParts(take_apart(batch, again, known, now));
+    }
+    if batch.samples >= MOST_SAMPLES || batch.trial.is_some() {
+        return Failed::Whole(batch);
+    }
+    Failed::InParts(vec![sample(batch, again, known, now)])
+}
+
+fn take_apart(batch: Batch, again: &Arc<Again>, known: Circumstances, now: Tick) -> Vec<Next> {
+    let Batch { lane, mut nodes, failing_since, trial, .. } = batch;
+    let new =
+        || Trial { allowance: Allowance::new(known.requests, now), sibling: None, of: Suspected::Failing, rounds: 0 };
+    let Trial { allowance, sibling, of: _, rounds } = trial.unwrap_or_else(new);
+    let search = Search { lane, allowance, rounds, failing_since };
+    let others = nodes.split_off(nodes.len() / 2);
+    let half = |nodes| {
+        let cause = Cause::Failing(Arc::clone(again));
+        let batch = Batch { failing_since, ..Batch::new(lane, nodes) };
+        Next::Try(Attempt { batch, cause, trial: search.trial(Suspected::Failing, None), wait: known.wait })
+    };
+    let sibling = sibling.map(|sibling| search.attempt(sibling, None));
+    sibling.into_iter().chain([half(nodes), half(others)]).collect()
+}
+
+/// One pair of the batch is tried by itself. If it is archived, the account is served, and the others are tried.
+fn sample(batch: Batch, again: &Arc<Again>, known: Circumstances, now: Tick) -> Next {
+    let Batch { lane, mut nodes, failures, failing_since, samples, rounds, .. } = batch;
+    // After a sample that failed, that pair stands first.
+    let first = usize::from(samples > 0);
+    let among = nodes.len() - first;
+    let chosen = nodes.remove(first + ((among as f64 * known.drawn) as usize).min(among - 1));
+    let cause = Cause::Failing(Arc::clone(again));
+    let search = Search { lane, allowance: Allowance::new(known.requests, now), rounds: 0, failing_since };
+    let trial = search.trial(Suspected::Nothing, Some(Suspects { nodes, cause: cause.clone() }));
+    let failures = failures + 1;
+    let batch = Batch { failures, failing_since, rounds, samples: samples + 1, ..Batch::new(lane, vec![chosen]) };
+    Next::Try(Attempt { batch, cause, trial, wait: known.wait })
 }
 
 /// A batch that was too large, in halves.
@@ -171,15 +324,15 @@ pub struct Halves {
 /// Halves a batch that was too large. If it is known to hold a bad pair, this is not known of either half. So each half
 /// is sent by itself, and so is the sibling that waited for the answer to the whole.
 pub fn halve(batch: Batch) -> Halves {
-    let Batch { lane, mut nodes, wire: _, failures, trial } = batch;
+    let Batch { lane, mut nodes, failures, failing_since, trial, .. } = batch;
     let others = nodes.split_off(nodes.len() / 2);
-    let (allowance, sibling) = match trial {
-        Some(Trial { allowance, sibling }) => (Some(allowance), sibling),
+    let (shared, sibling) = match trial {
+        Some(Trial { allowance, sibling, of, rounds }) => (Some((allowance, of, rounds)), sibling),
         None => (None, None),
     };
     let by_itself = |nodes, failures| {
-        let trial = allowance.clone().map(|allowance| Trial { allowance, sibling: None });
-        Batch { failures, trial, ..Batch::new(lane, nodes) }
+        let trial = shared.clone().map(|(allowance, of, rounds)| Trial { allowance, sibling: None, of, rounds });
+        Batch { failures, failing_since, trial, ..Batch::new(lane, nodes) }
     };
     let sibling = sibling.map(|sibling| by_itself(sibling.nodes, 0));
     Halves { halves: [by_itself(nodes, failures), by_itself(others, failures)], sibling }
@@ -199,19 +352,28 @@ pub fn unattributed(cause: &Refusal, requests: u32) -> Refusal {
     }
 }
 
-/// The search that one refused batch began.
+/// The search that one batch began.
 struct Search {
     lane: LaneKey,
     allowance: Allowance,
+    rounds: u32,
+    /// Since when the batch has been failing, if it has.
+    failing_since: Option<Tick>,
 }
 
 impl Search {
-    fn trial(&self, sibling: Option<Suspects>) -> Trial {
-        Trial { allowance: self.allowance.clone(), sibling }
+    fn trial(&self, of: Suspected, sibling: Option<Suspects>) -> Trial {
+        Trial { allowance: self.allowance.clone(), sibling, of, rounds: self.rounds }
     }
 
     fn attempt(&self, suspects: Suspects, sibling: Option<Suspects>) -> Next {
-        Next::Try(Attempt { lane: self.lane, suspects, trial: self.trial(sibling) })
+        let Suspects { nodes, cause } = suspects;
+        let of = match &cause {
+            Cause::Refused(_) => Suspected::Refused,
+            Cause::Failing(_) => Suspected::Failing,
+        };
+        let batch = Batch { failing_since: self.failing_since, ..Batch::new(self.lane, nodes) };
+        Next::Try(Attempt { batch, cause, trial: self.trial(of, sibling), wait: Duration::ZERO })
     }
 
     /// Tries the first half of a set that holds a bad pair; the answer also tells something about the second half. A
@@ -220,9 +382,17 @@ impl Search {
         if suspects.nodes.len() < 2 {
             return self.attempt(suspects, None);
         }
-        let others = suspects.nodes.split_off(suspects.nodes.len() / 2);
-        let sibling = Suspects { nodes: others, refusal: Arc::clone(&suspects.refusal) };
+        let nodes = suspects.nodes.split_off(suspects.nodes.len() / 2);
+        let sibling = Suspects { nodes, cause: suspects.cause.clone() };
         self.attempt(suspects, Some(sibling))
+    }
+
+    /// A set of which the other half is good. What only failed may be good too by now: it is tried.
+    fn known_bad(&self, suspects: Suspects) -> Next {
+        match suspects.cause {
+            Cause::Refused(_) => self.split(suspects),
+            Cause::Failing(_) => self.attempt(suspects, None),
+        }
     }
 }
 
@@ -236,7 +406,7 @@ struct Sorted {
     untouched: Vec<NodeKey>,
     again: Vec<NodeKey>,
     /// Why the last of `again` failed.
-    transient: Option<Arc<Refusal>>,
+    transient: Option<Arc<Again>>,
 }
 
 impl Sorted {
@@ -247,9 +417,9 @@ impl Sorted {
                 PairVerdict::Archived => sorted.archived.push(node),
                 PairVerdict::Refused(refusal) => sorted.refused.push((node, Arc::clone(refusal))),
                 PairVerdict::Suspect(refusal) => sorted.suspect(node, refusal),
-                PairVerdict::Again(refusal) => {
+                PairVerdict::Again(again) => {
                     sorted.again.push(node);
-                    sorted.transient = Some(Arc::clone(refusal));
+                    sorted.transient = Some(Arc::clone(again));
                 }
                 PairVerdict::Untouched => sorted.untouched.push(node),
             }
@@ -258,16 +428,30 @@ impl Sorted {
     }
 
     fn suspect(&mut self, node: NodeKey, refusal: &Arc<Refusal>) {
-        match self.suspects.iter_mut().find(|group| Arc::ptr_eq(&group.refusal, refusal)) {
-            Some(group) => group.nodes.push(node),
-            None => self.suspects.push(Suspects { nodes: vec![node], refusal: Arc::clone(refusal) }),
+        let of_this = |suspects: &&mut Suspects| match &suspects.cause {
+            Cause::Refused(known) => Arc::ptr_eq(known, refusal),
+            Cause::Failing(_) => false,
+        };
+        match self.suspects.iter_mut().find(of_this) {
+            Some(suspects) => suspects.nodes.push(node),
+            None => self.suspects.push(Suspects { nodes: vec![node], cause: Cause::Refused(Arc::clone(refusal)) }),
         }
     }
 
+    /// What the reply says of the pairs that it names, if it names any.
+    fn named(&self) -> Option<Cause> {
+        let refused = self.refused.last().map(|(_, refusal)| Cause::Refused(Arc::clone(refusal)));
+        let suspected = || self.suspects.last().map(|suspects| suspects.cause.clone());
+        let failing = || self.transient.as_ref().map(|again| Cause::Failing(Arc::clone(again)));
+        refused.or_else(suspected).or_else(failing)
+    }
+
     fn result(&self, pairs: usize) -> CallResult {
-        match (self.archived.len(), self.refused.len()) {
-            (0, _) => CallResult::Refused,
-            (all, 0) if all == pairs => CallResult::Archived,
+        let transient = self.transient.as_ref().filter(|_| self.suspects.is_empty());
+        match (self.archived.len(), self.refused.len(), transient) {
+            (0, 0, Some(again)) => CallResult::Transient(again.cause),
+            (0, _, _) => CallResult::Refused,
+            (all, 0, _) if all == pairs => CallResult::Archived,
             _ => CallResult::Partial,
         }
     }

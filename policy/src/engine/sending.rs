@@ -14,6 +14,7 @@ use super::clock::{Now, Tick};
 use super::command::{ArchiveCall, CallKey, Command, Sealed};
 use super::engine::Engine;
 use super::expected::expected;
+use super::lane::Repeat;
 use super::ledger::Leaving;
 use super::pace::Slot;
 use super::pause::PauseKind;
@@ -57,7 +58,7 @@ impl Engine {
 
     fn take_turn(&mut self, index: AccountIndex, now: Now) -> Took {
         if let Err(until) = self.mind_pauses(index, now) {
-            return Took::Blocked(until);
+            return self.ask_when_the_day_ends(index, until, now);
         }
         let free = self.policy.max_in_flight - self.calls.len();
         if self.holdings.jobs_of(index) == 0 || !self.accounts[index].has_free_slot(free) {
@@ -79,6 +80,21 @@ impl Engine {
                 Took::Sent
             }
             Err(until) => Took::Blocked(Some(until)),
+        }
+    }
+
+    /// While the day's requests are spent, HubSpot can still be asked for the time zone in which the day ends.
+    fn ask_when_the_day_ends(&mut self, index: AccountIndex, until: Option<Tick>, now: Now) -> Took {
+        let account = &self.accounts[index];
+        if account.day.zone_is_known() || !self.pauses.account_is_paused_for(index, PauseKind::DaySpent) {
+            return Took::Blocked(until);
+        }
+        match account.access.need(now.tick) {
+            Ok(Some(need @ Need::Identify)) => match self.ask_about_access(index, need, now) {
+                Took::Sent => Took::Sent,
+                Took::Blocked(at) => Took::Blocked(at.into_iter().chain(until).min()),
+            },
+            Ok(Some(Need::RefreshFirst | Need::RefreshSoon) | None) | Err(_) => Took::Blocked(until),
         }
     }
 
@@ -222,10 +238,16 @@ impl Engine {
         self.drop_deserted(key, now);
         let lane = self.holdings.lane(key)?;
         if self.pauses.of_lane(key).is_some() {
-            let may = self.pauses.probe_of_lane(key).is_some_and(|at| at <= now.tick);
-            let repeat = lane.next_repeat().map(|repeat| Offer::Repeat(repeat.batch()));
+            let quota = self.accounts[lane.id.account].probe_quota();
+            let probe_at = self.pauses.probe_of_lane(lane.id.account, key, quota, now.tick);
+            let may = probe_at.is_some_and(|at| at <= now.tick);
+            let next = lane.next_repeat();
+            let is_stuck = |repeat: &Repeat| self.holdings.batch(repeat.batch()).is_some_and(|batch| batch.stuck);
+            let promising = next.filter(|repeat| repeat.is_due(now.tick) && !is_stuck(repeat));
             let fresh = (!lane.queue.is_empty()).then_some(Offer::Fresh(Sealed::Probe, None));
-            return repeat.or(fresh).filter(|_| may);
+            let repeat = |repeat: Repeat| Offer::Repeat(repeat.batch());
+            // A batch that fails for a reason of its own would never find out that the pause is over.
+            return promising.map(repeat).or(fresh).or(next.map(repeat)).filter(|_| may);
         }
         if let Some(batch) = self.next_repeat(key, now.tick) {
             return Some(Offer::Repeat(batch));
@@ -267,7 +289,7 @@ impl Engine {
         let Some((batch_key, sealed)) = formed else { return };
         self.accounts[index].batch_left(now);
         let call = self.call_leaves(index, Purpose::Batch(batch_key), slot, now);
-        self.pauses.lane_sends(key, now.tick);
+        self.note_lane_probe(index, key, now.tick);
         let Some(batch) = self.holdings.put_on_wire(batch_key, call, now.wall) else { return };
         let (pairs, failures) = (Arc::clone(&batch.wire), batch.failures);
         let Some(lane) = expected(self.holdings.lane(key), "a batch keeps its lane open") else { return };
@@ -277,6 +299,17 @@ impl Engine {
         self.turns.had_turn(key, has_more);
         self.place(key, now.tick);
         self.command(Command::Archive(ArchiveCall { call, lane, pairs, sealed, failures }));
+    }
+
+    /// If the lane is paused, its request is a probe.
+    fn note_lane_probe(&mut self, index: AccountIndex, key: LaneKey, now: Tick) {
+        if self.pauses.of_lane(key).is_none() {
+            return;
+        }
+        let paused = self.pauses.paused_lanes(index).iter();
+        let waits = |lane: &&LaneKey| self.holdings.lane(**lane).is_some_and(|lane| lane.has_work());
+        let waiting = paused.filter(waits).count();
+        self.pauses.lane_sends(index, key, waiting, self.accounts[index].probe_quota(), now);
     }
 
     fn take_repeat(&mut self, index: AccountIndex, key: LaneKey, batch: BatchKey, now: Tick) -> Sealed {

@@ -30,6 +30,7 @@ use crate::contract::outcome::{Ending, Status};
 
 mod orders;
 mod packing;
+mod stuck;
 
 const LATENCY: Duration = Duration::from_millis(80);
 
@@ -402,7 +403,16 @@ fn a_transient_failure_is_retried_then_parked_in_growing_tiers() {
     let job = bench.admit(("contacts", "companies"), &[pair(1, 2)]);
     bench.run(Duration::from_secs(200));
     assert_eq!(bench.ends[&job].1, End::Parked { tier: Tier::TenSeconds, attempts: 5 });
-    assert!(bench.paused(PauseKind::Outage), "five failures in a row open the breaker");
+    assert!(!bench.paused(PauseKind::Outage), "one pair says nothing of the account");
+}
+
+#[test]
+fn five_failures_in_a_row_of_different_batches_are_an_outage() {
+    let mut bench = Bench::new(policy(), vec![account()], always(503, ""));
+    bench.admit(("contacts", "companies"), &[pair(1, 2)]);
+    bench.admit(("deals", "companies"), &[pair(1, 2)]);
+    bench.run(Duration::from_secs(200));
+    assert!(bench.paused(PauseKind::Outage));
 }
 
 #[test]
@@ -664,11 +674,56 @@ fn a_wall_clock_set_back_meanwhile_does_not_keep_an_account_standing() {
 #[test]
 fn a_time_zone_learned_after_midnight_does_not_prolong_the_day_before() {
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
-    let mut day = Day::new(TimeZone::UTC, None, at("2026-11-21T03:40:00Z"));
-    day.refused(at("2026-11-21T03:41:00Z"));
+    let mut day = Day::new(Some(TimeZone::UTC), None, at("2026-11-21T03:40:00Z"));
+    day.refused(None, at("2026-11-21T03:41:00Z"));
     assert!(day.spent_until(at("2026-11-21T04:00:00Z")).is_some());
     day.move_to(TimeZone::UTC, at("2026-11-22T00:00:01Z"));
     assert_eq!(day.spent_until(at("2026-11-22T00:00:01Z")), None);
+}
+
+#[test]
+fn the_time_zone_is_asked_for_when_the_days_limit_is_met() {
+    let reply = |_: &ArchiveCall, now: Tick| match now < Tick::from_micros(60_000_000) {
+        true => answer(429, r#"{"message":"You have reached your daily limit."}"#),
+        false => answer(204, ""),
+    };
+    let mut bench = Bench::new(policy(), vec![account()], reply);
+    let zone = jiff::tz::TimeZone::get("Asia/Kathmandu").unwrap();
+    bench.identity = IdentityReply::Told { portal: NonZeroU64::MIN, time_zone: Some(zone.clone()) };
+    bench.admit(("contacts", "companies"), &[pair(1, 7)]);
+    bench.run(Duration::from_secs(5));
+    let midnight = super::day::next_midnight(&zone, bench.now.wall);
+    let told = |notice: &Notice| matches!(notice, Notice::Paused { kind: PauseKind::DaySpent, until, .. } if *until == Some(midnight));
+    assert!(bench.notices.iter().any(told), "{:?}", bench.notices);
+}
+
+#[test]
+fn a_thousand_refused_lanes_leave_a_healthy_one_its_requests() {
+    let reply = |call: &ArchiveCall, now: Tick| match call.lane.from_type.as_written() {
+        "contacts" => answer(204, ""),
+        _ if now < Tick::from_micros(600_000_000) => answer(403, ""),
+        _ => answer(204, ""),
+    };
+    let waiting = Waiting::Outside { longest_hold: Duration::from_secs(3_600), prefetch: 200_000 };
+    let mut bench = Bench::new(EnginePolicy { waiting, ..policy() }, vec![account()], reply);
+    for lane in 1..=1_000 {
+        bench.admit((&format!("2-{lane}"), "companies"), &[pair(1, 7)]);
+    }
+    for n in 1..=60_000 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(300));
+    let healthy = bench.sent.iter().filter(|(_, call)| call.lane.from_type.as_written() == "contacts");
+    let last = healthy.map(|&(at, _)| at).max().unwrap();
+    // 600 requests of it and the first of each other lane; from then on one request in twenty is a probe.
+    let alone = Duration::from_secs((600 + 1_000) / 10);
+    assert!(last < Tick::ZERO + alone.mul_f64(1.0 / 0.9), "the healthy lane was done at {last:?}");
+    let probes = bench.sent.len() - 600 - 1_000;
+    assert!(probes <= 300 / 2 + 5, "{probes} probes in 300 s");
+    bench.run(Duration::from_secs(600));
+    let of_refused =
+        bench.ends.values().filter(|(_, end)| matches!(end, End::Settled { status: Status::Archived, .. })).count();
+    assert!(of_refused + bench.parked.len() >= 61_000, "{of_refused} of 61,000 and {} parked", bench.parked.len());
 }
 
 #[test]

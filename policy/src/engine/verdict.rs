@@ -44,15 +44,15 @@ pub enum PairVerdict {
     Refused(Arc<Refusal>),
     /// Something in the request is wrong, and this pair may be it: isolate among the pairs with this verdict.
     Suspect(Arc<Refusal>),
-    /// Not done for a passing reason: send again, spending an attempt. The refusal is what to say after the last one.
-    Again(Arc<Refusal>),
+    /// Not done for a passing reason: send again after a back-off, spending an attempt.
+    Again(Arc<Again>),
     /// Not done only because of its neighbours: send again without them, spending no attempt.
     ///
     /// Never the verdict of all pairs of a request, so that each such round makes the request smaller.
     Untouched,
 }
 
-/// The request is to be sent again after a back-off.
+/// A request, or some pairs of it, are to be sent again after a back-off.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Again {
     pub cause: Transient,
@@ -68,7 +68,7 @@ pub enum Transient {
     ServerError,
     /// 522, 525, 526: the connection or TLS between HubSpot's edge and its servers. Worth an alert.
     EdgeConnection,
-    /// 524, or no answer within the request's time-out.
+    /// 504 or 524, or no answer within the request's time-out.
     TimedOut,
     /// 408, 409, 425.
     NotNow,
@@ -97,14 +97,14 @@ pub struct Throttled {
     pub refusal: Arc<Refusal>,
 }
 
-/// Which limit a 429 is about: HubSpot's `policyName`.
+/// Which limit a 429 is about: HubSpot's `policyName`, or the message where that is missing or new.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Policy {
     TenSecondly,
     Secondly,
     /// Spent until the account's midnight.
     Daily,
-    /// Not said, or a name that is new.
+    /// A limit that is not named, or that has a new name: nobody knows how long it lasts.
     Unknown,
 }
 
@@ -148,6 +148,8 @@ pub enum AccountPauseKind {
     TokenInvalid,
     /// Any other 401.
     TokenRefused,
+    /// 407: a proxy on the way to HubSpot wants other credentials than it was given.
+    ProxyRefused,
     /// 477: HubSpot is moving the portal to another data centre; it says how long that takes, or nothing.
     Moving(Option<RetryAfter>),
 }
@@ -235,6 +237,22 @@ impl Transient {
         }
     }
 
+    /// Whether one record may be the cause, so that a smaller request may do better. Where the connection cannot be made,
+    /// no record was looked at.
+    pub fn may_be_of_a_record(self) -> bool {
+        match self {
+            Self::ServerError
+            | Self::TimedOut
+            | Self::NotNow
+            | Self::TooLarge
+            | Self::Locked
+            | Self::Reset
+            | Self::Garbage
+            | Self::Unfinished => true,
+            Self::EdgeConnection | Self::Unreachable | Self::Tls => false,
+        }
+    }
+
     fn least_wait(self) -> Duration {
         match self {
             Self::Locked => Self::LOCKED_WAIT,
@@ -269,30 +287,6 @@ impl Policy {
 impl LanePauseKind {
     /// Most scopes that are kept of a 403.
     pub const MAX_SCOPES: usize = 32;
-
-    /// For logs, `/status` and metric labels.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::MissingScopes(_) => "missing_scopes",
-            Self::Forbidden => "forbidden",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::UnsupportedMedia => "unsupported_media",
-            Self::Redirected => "redirected",
-        }
-    }
-}
-
-impl AccountPauseKind {
-    /// For logs, `/status` and metric labels.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TokenExpired => "token_expired",
-            Self::TokenInvalid => "token_invalid",
-            Self::TokenRefused => "token_refused",
-            Self::Moving(_) => "moving",
-        }
-    }
 }
 
 #[cfg(test)]

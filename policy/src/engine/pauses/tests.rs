@@ -6,6 +6,9 @@ use crate::contract::object_type::ObjectType;
 
 const ACCOUNT: AccountIndex = AccountIndex(0);
 
+/// Ten requests a second.
+const QUOTA: ProbeQuota = ProbeQuota { per_request: Duration::from_millis(100), daily: None };
+
 fn at(seconds: u64) -> Now {
     let tick = Tick::from_micros(seconds * 1_000_000);
     Now { tick, wall: Timestamp::UNIX_EPOCH + Duration::from_secs(seconds) }
@@ -49,14 +52,43 @@ fn a_lane_that_is_closed_or_goes_on_leaves_its_reserve_to_the_others() {
 #[test]
 fn one_request_at_a_time_finds_out_whether_a_paused_lane_goes_on() {
     let (mut pauses, lanes, id) = paused_lanes(1, 40);
-    let due = pauses.probe_of_lane(lanes[0]).unwrap();
-    pauses.lane_sends(lanes[0], due);
-    assert_eq!(pauses.probe_of_lane(lanes[0]), None, "while one is on the wire");
-    pauses.lane_answered(lanes[0]);
-    assert!(pauses.probe_of_lane(lanes[0]).is_some_and(|next| next > due));
+    let due = pauses.probe_of_lane(ACCOUNT, lanes[0], QUOTA, Tick::ZERO).unwrap();
+    pauses.lane_sends(ACCOUNT, lanes[0], 1, QUOTA, due);
+    assert_eq!(pauses.probe_of_lane(ACCOUNT, lanes[0], QUOTA, due), None, "while one is on the wire");
+    pauses.lane_answered(ACCOUNT, lanes[0]);
+    assert!(pauses.probe_of_lane(ACCOUNT, lanes[0], QUOTA, due).is_some_and(|next| next > due));
     assert!(pauses.lane_served(lanes[0], due), "a request that was sent since was served");
     assert!(pauses.resume_lane(lanes[0], &id, at(9)).is_some());
     assert_eq!(pauses.uncounted(ACCOUNT, lanes[0], at(20).tick), Duration::from_secs(9));
+}
+
+#[test]
+fn the_probes_of_all_paused_lanes_share_a_twentieth_of_the_requests_and_of_the_day() {
+    for (daily, most) in [(None, 86_400 / 2), (Some(500), 25)] {
+        let quota = ProbeQuota { daily, ..QUOTA };
+        let (mut pauses, lanes, _) = paused_lanes(300, 10_000);
+        let (mut now, mut probes, mut turns) = (Tick::ZERO, 0, BTreeSet::new());
+        let end = Tick::ZERO + DAY;
+        loop {
+            let next = lanes.iter().filter_map(|&lane| Some((pauses.probe_of_lane(ACCOUNT, lane, quota, now)?, lane)));
+            let (at, lane) = next.min().unwrap();
+            now = now.max(at);
+            // A few minutes of the one are enough.
+            if now >= end || probes > 1_000 {
+                break;
+            }
+            pauses.lane_sends(ACCOUNT, lane, lanes.len(), quota, now);
+            let other = lanes.iter().copied().find(|other| *other != lane).unwrap();
+            let of_other = pauses.probe_of_lane(ACCOUNT, other, quota, now).unwrap();
+            assert!(of_other >= now + Duration::from_secs(2), "one at a time");
+            pauses.lane_answered(ACCOUNT, lane);
+            probes += 1;
+            turns.insert(lane);
+        }
+        assert!(probes <= most, "{probes} probes of {daily:?}");
+        assert_eq!(turns.len(), lanes.len().min(probes), "each lane has its turn");
+        assert!(probes >= 20);
+    }
 }
 
 #[test]

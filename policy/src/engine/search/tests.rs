@@ -38,8 +38,8 @@ fn search(nodes: &[NodeKey], bad: &HashSet<NodeKey>, allowed: u32) -> Found {
         for next in next {
             match next {
                 Next::Try(attempt) => match attempt.begin() {
-                    Ok(batch) => waiting.push_back(batch),
-                    Err((_, suspects)) => found.unattributed.extend(suspects.nodes),
+                    Ok((batch, _)) => waiting.push_back(batch),
+                    Err((batch, _)) => found.unattributed.extend(batch.nodes),
                 },
                 Next::Return(batch) | Next::Repeat(batch, _) => waiting.push_back(batch),
             }

@@ -10,7 +10,7 @@ use crate::contract::association::{Pair, RecordId};
 use crate::contract::refusal::Refusal;
 use crate::engine::verdict::body::{Charge, Envelope, Fault, MAX_CHARGES, Named};
 use crate::engine::verdict::wording::Wording;
-use crate::engine::verdict::{Judgement, PairVerdict};
+use crate::engine::verdict::{Again, Judgement, PairVerdict, Transient};
 
 /// Categories of an entry of `errors[]` that condemn no pair: they pass, or an operator mends them.
 const PASSING: [&str; 7] = [
@@ -35,7 +35,7 @@ pub(super) fn judge_partial(envelope: &Envelope, pairs: &[Pair], wording: &Wordi
             explained += 1;
         } else if is_passing(&charge) {
             explained += 1;
-            delay.get_or_insert_with(|| wording.exhausted(charge.message));
+            delay.get_or_insert_with(|| passing_entry(wording.exhausted(charge.message)));
         } else {
             doubt.get_or_insert_with(|| wording.refused(&charge));
         }
@@ -45,7 +45,7 @@ pub(super) fn judge_partial(envelope: &Envelope, pairs: &[Pair], wording: &Wordi
     }
     let rest = match (doubt, delay) {
         (Some(refusal), _) => PairVerdict::Suspect(refusal),
-        (None, Some(refusal)) => PairVerdict::Again(refusal),
+        (None, Some(again)) => PairVerdict::Again(again),
         (None, None) => PairVerdict::Archived,
     };
     each(docket.close(&rest))
@@ -63,6 +63,25 @@ pub(super) fn judge_refused(fault: Fault<'_>, pairs: &[Pair], wording: &Wording<
     let suspect = |verdict: &PairVerdict| matches!(verdict, PairVerdict::Suspect(_));
     if verdicts.iter().all(undecided) || verdicts.iter().all(suspect) {
         return refuse_request(pairs, wording.refused(&charge));
+    }
+    each(verdicts)
+}
+
+/// Judges a batch that failed as a whole for a reason that passes: what the reply names is sent again later and by
+/// itself, so that one record that is stuck does not hold up its neighbours, which go again at once.
+///
+/// A reply that names nothing, or all that it was sent, is about the whole batch.
+pub(super) fn judge_passing(fault: Fault<'_>, pairs: &[Pair], wording: &Wording<'_>, again: Again) -> Judgement {
+    let mut docket = Docket::new(pairs, wording, Scope::Passing(&again));
+    let Placement { met: _, charge } = docket.place(fault);
+    if charge.nothing_there() && pairs.len() == 1 {
+        return Judgement::Archived;
+    }
+    let verdicts = docket.close(&PairVerdict::Untouched);
+    let undecided = |verdict: &PairVerdict| *verdict == PairVerdict::Untouched;
+    let named = |verdict: &PairVerdict| matches!(verdict, PairVerdict::Again(_));
+    if verdicts.iter().all(undecided) || verdicts.iter().all(named) {
+        return Judgement::Again(again);
     }
     each(verdicts)
 }
@@ -90,16 +109,18 @@ struct Docket<'a> {
     findings: Vec<Finding>,
     charges_left: usize,
     wording: &'a Wording<'a>,
-    scope: Scope,
+    scope: Scope<'a>,
 }
 
 /// What the errors of a body are about.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Scope {
+#[derive(Clone, Copy)]
+enum Scope<'a> {
     /// Single entries of a batch that was worked through.
     Entry,
     /// The whole request, which was refused.
     Request,
+    /// The whole request, which failed for this passing reason.
+    Passing(&'a Again),
 }
 
 /// What was found about one pair; a later finding replaces an earlier one only if it weighs more.
@@ -109,7 +130,7 @@ enum Finding {
     NothingThere {
         alone: bool,
     },
-    Passing(Arc<Refusal>),
+    Passing(Arc<Again>),
     Suspect(Arc<Refusal>),
     Refused(Arc<Refusal>),
 }
@@ -134,7 +155,7 @@ struct Placement<'a> {
 }
 
 impl<'a> Docket<'a> {
-    fn new(pairs: &'a [Pair], wording: &'a Wording<'a>, scope: Scope) -> Self {
+    fn new(pairs: &'a [Pair], wording: &'a Wording<'a>, scope: Scope<'a>) -> Self {
         let mut by_from = HashMap::<_, Vec<_>>::new();
         let mut by_to = HashMap::<_, Vec<_>>::new();
         for (index, pair) in pairs.iter().enumerate() {
@@ -166,22 +187,33 @@ impl<'a> Docket<'a> {
     fn lay(&mut self, charge: &Charge<'_>) -> bool {
         let aims = self.meant(charge);
         let Some(_) = aims.first() else { return false };
-        let passing = self.scope == Scope::Entry && is_passing(charge);
-        let refusal = if passing { self.wording.exhausted(charge.message) } else { self.wording.refused(charge) };
+        let passing = self.passing(charge);
+        let refusal = self.wording.refused(charge);
         for (index, aim) in &aims {
-            let refusal = Arc::clone(&refusal);
-            let finding = match aim {
-                Aim::Unclear if charge.nothing_there() => Finding::Nothing,
-                Aim::Sure | Aim::Perhaps if charge.nothing_there() => Finding::NothingThere { alone: aims.len() == 1 },
-                Aim::Sure | Aim::Perhaps | Aim::Unclear if passing => Finding::Passing(refusal),
-                Aim::Sure => Finding::Refused(refusal),
-                Aim::Perhaps | Aim::Unclear => Finding::Suspect(refusal),
+            let finding = match (aim, &passing) {
+                (Aim::Unclear, _) if charge.nothing_there() => Finding::Nothing,
+                (Aim::Sure | Aim::Perhaps, _) if charge.nothing_there() => {
+                    Finding::NothingThere { alone: aims.len() == 1 }
+                }
+                (Aim::Sure | Aim::Perhaps | Aim::Unclear, Some(again)) => Finding::Passing(Arc::clone(again)),
+                (Aim::Sure, None) => Finding::Refused(Arc::clone(&refusal)),
+                (Aim::Perhaps | Aim::Unclear, None) => Finding::Suspect(Arc::clone(&refusal)),
             };
             if finding.weight() > self.findings[*index].weight() {
                 self.findings[*index] = finding;
             }
         }
         true
+    }
+
+    /// How to send again what the charge names; `None` where it condemns.
+    fn passing(&self, charge: &Charge<'_>) -> Option<Arc<Again>> {
+        let refusal = || self.wording.exhausted(charge.message);
+        match self.scope {
+            Scope::Entry => is_passing(charge).then(|| passing_entry(refusal())),
+            Scope::Request => None,
+            Scope::Passing(again) => Some(Arc::new(Again { refusal: refusal(), ..again.clone() })),
+        }
     }
 
     /// The pairs that a charge can mean, each once.
@@ -243,7 +275,7 @@ impl<'a> Docket<'a> {
             // An error that names nothing may mean a pair that shares its excuse with others.
             Finding::NothingThere { alone: false } if matches!(rest, PairVerdict::Suspect(_)) => rest.clone(),
             Finding::NothingThere { alone: _ } => PairVerdict::Archived,
-            Finding::Passing(refusal) => PairVerdict::Again(refusal),
+            Finding::Passing(again) => PairVerdict::Again(again),
             Finding::Suspect(refusal) => PairVerdict::Suspect(refusal),
             Finding::Refused(refusal) => PairVerdict::Refused(refusal),
         });
@@ -270,6 +302,11 @@ impl Finding {
             Self::Refused(_) => 5,
         }
     }
+}
+
+/// An entry of `errors[]` that passes says nothing of when to come back.
+fn passing_entry(refusal: Arc<Refusal>) -> Arc<Again> {
+    Arc::new(Again { cause: Transient::NotNow, retry_after: None, refusal })
 }
 
 fn is_passing(charge: &Charge<'_>) -> bool {

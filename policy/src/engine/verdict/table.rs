@@ -6,7 +6,7 @@ use crate::contract::association::Pair;
 use crate::contract::refusal::Refusal;
 use crate::contract::text::{TEXT_MAX_BYTES, cut};
 use crate::engine::reply::{Answer, Reply, Silence};
-use crate::engine::verdict::attribution::{judge_partial, judge_refused, refuse_request};
+use crate::engine::verdict::attribution::{judge_partial, judge_passing, judge_refused, refuse_request};
 use crate::engine::verdict::body::{Content, Envelope, Fault, State};
 use crate::engine::verdict::wording::{Wording, unanswered};
 use crate::engine::verdict::{
@@ -15,8 +15,12 @@ use crate::engine::verdict::{
 
 /// The start of the one message that stands for a category: HubSpot gives none where a type does not exist.
 const NO_SUCH_TYPE: &str = "Unable to infer object type from:";
-/// The one message that says which limit was reached where `policyName` does not.
-const SECONDLY_MESSAGE: &str = "You have reached your secondly limit.";
+/// What the message of a 429 says of its limit where `policyName` does not, as in "You have reached your daily limit.".
+const LIMITS_IN_WORDS: [(&str, Policy); 3] = [
+    ("ten_secondly_rolling limit", Policy::TenSecondly),
+    ("secondly limit", Policy::Secondly),
+    ("daily limit", Policy::Daily),
+];
 
 /// Judges the reply to a request that carried `pairs`, which are distinct and at least one.
 ///
@@ -65,6 +69,8 @@ impl Case<'_> {
             403 => self.forbidden(),
             404 => self.not_found(),
             405 => self.pause_lane(LanePauseKind::MethodNotAllowed),
+            // HubSpot is no proxy: this is the word of one on the way.
+            407 => self.pause_account(AccountPauseKind::ProxyRefused),
             415 => self.pause_lane(LanePauseKind::UnsupportedMedia),
             408 | 409 | 425 => self.again(Transient::NotNow),
             413 | 414 => self.again(Transient::TooLarge),
@@ -72,8 +78,8 @@ impl Case<'_> {
             429 => self.throttled(),
             477 => self.pause_account(AccountPauseKind::Moving(self.answer.headers.retry_after)),
             400..=499 => self.refused(),
+            504 | 524 => self.again(Transient::TimedOut),
             522 | 525 | 526 => self.again(Transient::EdgeConnection),
-            524 => self.again(Transient::TimedOut),
             500..=599 => self.again(Transient::ServerError),
             0..=199 | 600.. => self.again(Transient::Garbage),
         }
@@ -153,13 +159,20 @@ impl Case<'_> {
             Some("TEN_SECONDLY_ROLLING") => Policy::TenSecondly,
             Some("SECONDLY") => Policy::Secondly,
             Some("DAILY") => Policy::Daily,
-            Some(_) | None if self.message() == Some(SECONDLY_MESSAGE) => Policy::Secondly,
-            Some(_) | None => Policy::Unknown,
+            Some(_) | None => self.policy_in_words(),
         };
         let retry_after = self.answer.headers.retry_after;
         Judgement::Throttled(Throttled { policy, retry_after, refusal: self.wording.exhausted(self.message()) })
     }
 
+    /// The limit that the message names.
+    fn policy_in_words(&self) -> Policy {
+        let message = self.message().unwrap_or_default().to_ascii_lowercase();
+        let named = LIMITS_IN_WORDS.iter().find(|(words, _)| message.contains(words));
+        named.map_or(Policy::Unknown, |(_, policy)| *policy)
+    }
+
+    /// A failure that passes, of the whole request or of the records that the body names.
     fn again(&self, cause: Transient) -> Judgement {
         let retry_after = self.answer.headers.retry_after;
         let message = self.message().or(match cause {
@@ -175,7 +188,11 @@ impl Case<'_> {
             | Transient::Tls
             | Transient::Reset => None,
         });
-        Judgement::Again(Again { cause, retry_after, refusal: self.wording.exhausted(message) })
+        let again = Again { cause, retry_after, refusal: self.wording.exhausted(message) };
+        match self.fault {
+            Some(fault) => judge_passing(fault, self.pairs, &self.wording, again),
+            None => Judgement::Again(again),
+        }
     }
 
     fn pause_lane(&self, kind: LanePauseKind) -> Judgement {
@@ -187,7 +204,10 @@ impl Case<'_> {
     }
 
     fn account_refused(&self) -> Arc<Refusal> {
-        self.wording.account_refused(self.message())
+        match self.answer.status {
+            407 => self.wording.refused_by_proxy(),
+            _ => self.wording.account_refused(self.message()),
+        }
     }
 
     fn message(&self) -> Option<&str> {

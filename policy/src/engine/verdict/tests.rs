@@ -55,9 +55,8 @@ fn letters(judgement: &Judgement) -> String {
 fn refusal_of(judgement: &Judgement, index: usize) -> Refusal {
     let Judgement::Each(verdicts) = judgement else { panic!("not a verdict for each pair: {judgement:?}") };
     match &verdicts[index] {
-        PairVerdict::Refused(refusal) | PairVerdict::Suspect(refusal) | PairVerdict::Again(refusal) => {
-            Refusal::clone(refusal)
-        }
+        PairVerdict::Refused(refusal) | PairVerdict::Suspect(refusal) => Refusal::clone(refusal),
+        PairVerdict::Again(again) => Refusal::clone(&again.refusal),
         PairVerdict::Archived | PairVerdict::Untouched => panic!("no refusal: {judgement:?}"),
     }
 }

@@ -56,6 +56,16 @@ impl<'a> Wording<'a> {
         self.worker(WorkerCategory::AccountRefused, message)
     }
 
+    /// What to say when the wait for somebody who mends the proxy's credentials ends here.
+    pub(super) fn refused_by_proxy(&self) -> Arc<Refusal> {
+        let status = self.http_status;
+        let text = format!(
+            "A proxy on the way to HubSpot answered {status}: it wants a user name and a password, or refuses those it \
+             was given. Correct them in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name HubSpot's host in NO_PROXY."
+        );
+        Arc::new(Refusal::worker(WorkerCategory::AccountRefused, &text).with_http_status(status))
+    }
+
     fn worker(&self, category: WorkerCategory, message: Option<&str>) -> Arc<Refusal> {
         let status = self.http_status;
         let text = match message {

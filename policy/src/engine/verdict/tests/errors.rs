@@ -278,6 +278,46 @@ fn a_passing_entry_is_sent_again_and_refuses_nobody() {
 }
 
 #[test]
+fn a_record_named_by_a_failure_that_passes_is_taken_out_and_sent_again_by_itself() {
+    let passing = [408, 409, 413, 423, 425, 500, 502, 503, 504, 522, 524, 599];
+    let named = entry("CONFLICT", json!({"fromObjectId": ["102"]}));
+    let unfinished = json!({"status": "CANCELED", "errors": [named]});
+    let answers = passing.map(|status| (status, named.clone()));
+    for (status, body) in answers.into_iter().chain([(200, unfinished)]) {
+        let judgement = judge_json(status, &body, &three());
+        assert_eq!(letters(&judgement), "UGU", "{status}");
+        let refusal = refusal_of(&judgement, 1);
+        assert_eq!(refusal.source, Source::Worker(WorkerCategory::RetriesExhausted), "{status}");
+        assert!(refusal.message.contains("why"), "{}", refusal.message);
+        assert!(matches!(judge_json(status, &body, &three()[1..2]), Judgement::Again(_)), "{status}: it is alone");
+    }
+}
+
+#[test]
+fn a_record_named_by_a_lock_waits_as_long_as_the_lock() {
+    let Judgement::Each(verdicts) = judge_json(423, &entry("LOCKED", json!({"ids": ["101"]})), &three()) else {
+        panic!("no verdict for each pair")
+    };
+    let PairVerdict::Again(again) = &verdicts[0] else { panic!("{verdicts:?}") };
+    assert_eq!(
+        (again.cause, again.least_wait(jiff::Timestamp::UNIX_EPOCH)),
+        (Transient::Locked, Transient::LOCKED_WAIT)
+    );
+}
+
+#[test]
+fn a_failure_that_passes_and_names_nobody_or_everybody_is_about_the_whole_batch() {
+    for context in [json!({}), json!({"fromObjectId": ["777"]}), json!({"fromObjectId": ["101", "102", "103"]})] {
+        for status in [409, 423, 500, 503] {
+            let judgement = judge_json(status, &entry("CONFLICT", context.clone()), &three());
+            assert!(matches!(judgement, Judgement::Again(_)), "{status} {context}: {judgement:?}");
+        }
+    }
+    let several = judge_json(409, &entry("CONFLICT", json!({"fromObjectId": ["101"]})), &fan());
+    assert_eq!(letters(&several), "GGGU", "any pair of the record may be the one");
+}
+
+#[test]
 fn more_errors_than_are_read_excuse_nobody() {
     let mut errors = vec![entry("VALIDATION_ERROR", json!({"fromObjectId": ["777"]})); body::MAX_CHARGES];
     errors.push(entry("VALIDATION_ERROR", json!({"fromObjectId": ["101"]})));

@@ -136,7 +136,7 @@ fn check_verdict(pair: Pair, verdict: &PairVerdict, words: &Words<'_>, may_archi
             prop_assert!(words.pairs.len() > 1);
             check_texts(refusal)?;
         }
-        PairVerdict::Again(refusal) => check_texts(refusal)?,
+        PairVerdict::Again(again) => check_texts(&again.refusal)?,
         PairVerdict::Untouched => prop_assert!(words.pairs.len() > 1),
     }
     Ok(())

@@ -86,7 +86,7 @@ fn passing_statuses_are_sent_again() {
         (501, Transient::ServerError),
         (502, Transient::ServerError),
         (503, Transient::ServerError),
-        (504, Transient::ServerError),
+        (504, Transient::TimedOut),
         (521, Transient::ServerError),
         (522, Transient::EdgeConnection),
         (523, Transient::ServerError),
@@ -155,7 +155,9 @@ fn a_throttle_names_its_limit() {
         (body(json!("MINUTELY"), ""), Policy::Unknown),
         (body(json!(7), ""), Policy::Unknown),
         (json!({"message": "You have reached your secondly limit."}), Policy::Secondly),
-        (json!({"message": "You have reached your daily limit."}), Policy::Unknown),
+        (json!({"message": "You have reached your daily limit."}), Policy::Daily),
+        (body(json!("NEW_NAME"), "You have reached your Daily Limit of 250000 calls."), Policy::Daily),
+        (json!({"message": "You have reached your ten_secondly_rolling limit."}), Policy::TenSecondly),
         (json!("slow down"), Policy::Unknown),
     ] {
         let headers = Headers { retry_after: Some(RetryAfter::Seconds(3)), ..Headers::default() };
@@ -178,6 +180,16 @@ fn a_refused_token_pauses_the_account() {
         assert_eq!(account_pause(&judge_json(401, &body, &three())), expected);
     }
     assert_eq!(account_pause(&judge_text(401, "<html>", &three())), AccountPauseKind::TokenRefused);
+}
+
+#[test]
+fn a_proxy_that_wants_a_password_pauses_the_account_and_says_where_to_put_it() {
+    for body in ["", "<html></html>", "{\"category\":\"VALIDATION_ERROR\",\"context\":{\"fromObjectId\":[\"101\"]}}"] {
+        let judgement = judge_text(407, body, &three());
+        assert_eq!(account_pause(&judgement), AccountPauseKind::ProxyRefused, "{body}");
+        let Judgement::PauseAccount(pause) = judgement else { panic!("{body}") };
+        assert!(pause.refusal.message.contains("HTTPS_PROXY"), "{}", pause.refusal.message);
+    }
 }
 
 #[test]
@@ -268,7 +280,7 @@ fn only_an_object_type_that_does_not_exist_refuses_the_lane() {
 
 #[test]
 fn every_other_refusal_that_names_nothing_is_isolated_down_to_one_pair() {
-    let rows = [401, 403, 404, 405, 408, 409, 413, 414, 415, 423, 425, 429, 477];
+    let rows = [401, 403, 404, 405, 407, 408, 409, 413, 414, 415, 423, 425, 429, 477];
     for status in (400..500).filter(|status| !rows.contains(status)) {
         for body in ["", "<html></html>", "{\"status\":\"error\",\"message\":\"m\",\"category\":\"VALIDATION_ERROR\"}"]
         {

@@ -1,0 +1,216 @@
+//! Records that are stuck: every request with one of them fails as if HubSpot were in trouble.
+
+use super::*;
+
+/// What HubSpot makes of a request with a stuck record.
+const FAILURES: [(u16, &str); 9] = [
+    (408, ""),
+    (409, r#"{"status":"error","category":"CONFLICT","message":"busy"}"#),
+    (423, ""),
+    (500, r#"{"status":"error","message":"internal error"}"#),
+    (502, "<html>"),
+    (503, ""),
+    (504, ""),
+    (524, ""),
+    (200, "<html>"),
+];
+
+fn failing(number: usize) -> Reply {
+    FAILURES.get(number).map_or(Reply::Silence(Silence::Reset), |&(status, body)| answer(status, body))
+}
+
+/// A bench in which requests with a `from` of these fail in the way of that number.
+fn bench_with_stuck(policy: EnginePolicy, stuck: Vec<u64>, number: usize) -> Bench {
+    Bench::new(policy, vec![account()], move |call, _| {
+        match call.pairs.iter().any(|pair| stuck.contains(&pair.from.0.get())) {
+            true => failing(number),
+            false => answer(204, ""),
+        }
+    })
+}
+
+/// Admits again what was parked, as the broker would: the jobs of one pair each that `of` names.
+fn readmit(bench: &mut Bench, of: &BTreeMap<JobKey, u64>) -> BTreeMap<JobKey, u64> {
+    let mut again = BTreeMap::new();
+    for parked in std::mem::take(&mut bench.parked) {
+        let from = of[&parked.job];
+        again.insert(admit_carried(bench, from, parked.carried), from);
+    }
+    again
+}
+
+fn admit_carried(bench: &mut Bench, from: u64, carried: Carried) -> JobKey {
+    let asks = smallvec![Ask { removal: Removal::Association, pairs: smallvec![pair(from, 7)] }];
+    let parse = |text| ObjectType::parse(text).unwrap();
+    let (from_type, to_type) = (parse("contacts"), parse("companies"));
+    let account = AccountIndex(0);
+    let job = NewJob { account, from_type, to_type, asks, not_after: None, weight: 100, carried };
+    bench.engine.admit(job, bench.now)
+}
+
+#[test]
+fn a_stuck_record_costs_its_neighbours_seconds_and_is_no_outage() {
+    for number in 0..=FAILURES.len() {
+        for stuck in [vec![1], vec![57], vec![100], vec![3, 50, 99]] {
+            let what = format!("{:?}, {stuck:?}", failing(number));
+            let mut bench = bench_with_stuck(policy(), stuck.clone(), number);
+            for n in 1..=100u64 {
+                bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+            }
+            bench.run(Duration::from_secs(60));
+            assert_eq!(bench.settled(Status::Archived), 100 - stuck.len(), "{what}");
+            assert_eq!(bench.settled(Status::Failed), 0, "{what}");
+            assert!(!bench.paused(PauseKind::Outage), "{what}");
+            assert!(bench.sent.len() <= 30 + 40 * stuck.len(), "{} requests: {what}", bench.sent.len());
+        }
+    }
+}
+
+#[test]
+fn a_job_that_is_all_there_is_and_stuck_is_no_outage() {
+    let mut bench = bench_with_stuck(policy(), vec![1], 3);
+    bench.admit(("contacts", "companies"), &[pair(1, 7)]);
+    bench.run(Duration::from_secs(120));
+    assert!(!bench.paused(PauseKind::Outage));
+    assert_eq!((bench.sent.len(), bench.parked.len()), (5, 1));
+}
+
+#[test]
+fn what_comes_back_from_the_delay_queue_does_not_sink_fresh_neighbours() {
+    let stuck = vec![11, 12, 13];
+    let mut bench = bench_with_stuck(policy(), stuck.clone(), 3);
+    let mut jobs = BTreeMap::new();
+    for n in 1..=100u64 {
+        jobs.insert(bench.admit(("contacts", "companies"), &[pair(n, 7)]), n);
+    }
+    bench.run(Duration::from_secs(120));
+    for round in 1..=5u64 {
+        let came_back = readmit(&mut bench, &jobs);
+        let mut parked: Vec<u64> = came_back.values().copied().collect();
+        parked.sort_unstable();
+        assert_eq!(parked, stuck, "only what is stuck was parked");
+        jobs = came_back;
+        let fresh = (1..=50).map(|n| bench.admit(("contacts", "companies"), &[pair(round * 1_000 + n, 7)]));
+        let fresh: Vec<JobKey> = fresh.collect();
+        let (began, sent) = (bench.now.tick, bench.sent.len());
+        bench.run(Duration::from_secs(60));
+        assert!(bench.sent.len() - sent <= 5, "{} requests", bench.sent.len() - sent);
+        for job in fresh {
+            let (at, end) = &bench.ends[&job];
+            assert_eq!(
+                *end,
+                End::Settled { status: Status::Archived, failed: 0, attempts: 1 },
+                "no failure because of a neighbour"
+            );
+            assert!(at.since(began) < Duration::from_secs(3));
+        }
+        assert!(!bench.paused(PauseKind::Outage));
+    }
+    let age = bench.parked.iter().map(|parked| parked.carried.parks).collect::<Vec<_>>();
+    assert_eq!(age, [6, 6, 6], "and they are parked on");
+}
+
+#[test]
+fn a_record_that_is_no_longer_stuck_is_archived() {
+    let mended = Tick::ZERO + Duration::from_secs(300);
+    let mut bench = Bench::new(policy(), vec![account()], move |call, now| {
+        match now < mended && call.pairs.iter().any(|pair| pair.from.0.get() == 5) {
+            true => answer(500, ""),
+            false => answer(204, ""),
+        }
+    });
+    let jobs: BTreeMap<JobKey, u64> =
+        (1..=100).map(|n| (bench.admit(("contacts", "companies"), &[pair(n, 7)]), n)).collect();
+    bench.run(Duration::from_secs(301));
+    readmit(&mut bench, &jobs);
+    bench.run(Duration::from_secs(60));
+    assert_eq!(bench.settled(Status::Archived), 100);
+    assert!(bench.engine.remains() == Remains::default());
+}
+
+/// The account is served again after ten minutes. Until then nothing is halved, whatever the answers are.
+#[test]
+fn an_outage_is_never_searched() {
+    let end = Tick::ZERO + Duration::from_secs(600);
+    for number in [3, 4, 5, 6, 7, 8, FAILURES.len()] {
+        let mut bench = Bench::new(policy(), vec![account()], move |_, now| match now < end {
+            true => failing(number),
+            false => answer(204, ""),
+        });
+        let mut jobs: BTreeMap<JobKey, u64> =
+            (1..=2_000).map(|n| (bench.admit(("contacts", "companies"), &[pair(n, 7)]), n)).collect();
+        for _ in 0..70 {
+            bench.run(Duration::from_secs(10));
+            let came_back = readmit(&mut bench, &jobs);
+            jobs.extend(came_back);
+        }
+        let during: Vec<_> = bench.sent.iter().filter(|(at, _)| *at < end).collect();
+        assert!(during.len() <= 120, "{} requests in ten minutes: {:?}", during.len(), failing(number));
+        assert!(
+            !bench.notices.iter().any(|notice| matches!(notice, Notice::Isolating { .. })),
+            "{:?}",
+            failing(number)
+        );
+        assert!(bench.paused(PauseKind::Outage));
+        assert_eq!(bench.settled(Status::Archived), 2_000, "{:?}", failing(number));
+    }
+}
+
+#[test]
+fn without_a_broker_a_stuck_record_is_tried_ever_more_rarely() {
+    let waiting = Waiting::InHand { give_up_after: Duration::from_secs(30) };
+    let mut bench = bench_with_stuck(EnginePolicy { waiting, ..policy() }, vec![42], 3);
+    for n in 1..=100u64 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(60));
+    assert_eq!(bench.settled(Status::Archived), 99);
+    let sent = bench.sent.len();
+    bench.run(Duration::from_secs(86_400 - 60));
+    assert!(bench.sent.len() - sent <= 150, "{} requests", bench.sent.len() - sent);
+    bench.run(Duration::from_secs(1_200));
+    assert_eq!(bench.settled(Status::Failed), 1);
+    assert!(!bench.paused(PauseKind::Outage));
+}
+
+/// The `from` of the first bad pair, in the answer's `context`.
+fn names_the_first(call: &ArchiveCall, is_bad: impl Fn(u64) -> bool, status: u16) -> Reply {
+    let bad = call.pairs.iter().map(|pair| pair.from).find(|from| is_bad(from.0.get()));
+    bad.map_or(answer(204, ""), |bad| {
+        let body = r#"{"status":"error","category":"VALIDATION_ERROR","message":"bad","context":{"fromObjectId":["#;
+        answer(status, &format!("{body}\"{bad}\"]}}}}"))
+    })
+}
+
+#[test]
+fn one_named_an_answer_costs_no_more_than_a_search() {
+    for requests in [10, 200] {
+        let mut bench =
+            Bench::new(EnginePolicy { isolation_requests: requests, ..policy() }, vec![account()], |call, _| {
+                names_the_first(call, |_| true, 400)
+            });
+        let pairs: Vec<Pair> = (1..=100).flat_map(|from| (1..=10).map(move |to| pair(from, to))).collect();
+        bench.admit(("contacts", "companies"), &pairs);
+        bench.run(Duration::from_secs(300));
+        assert_eq!(bench.settled(Status::Failed), 1);
+        assert!(bench.sent.len() <= 1 + requests as usize, "{} requests, {requests} allowed", bench.sent.len());
+    }
+}
+
+#[test]
+fn a_few_bad_records_named_one_an_answer_are_all_that_fails() {
+    for status in [400, 409] {
+        let bad = |from: u64| from.is_multiple_of(15);
+        let mut bench = Bench::new(policy(), vec![account()], move |call, _| names_the_first(call, bad, status));
+        let jobs: Vec<(u64, JobKey)> =
+            (1..=100).map(|n| (n, bench.admit(("contacts", "companies"), &[pair(n, 7)]))).collect();
+        bench.run(Duration::from_secs(60));
+        for (n, job) in jobs {
+            let end = bench.ends.get(&job).map(|(_, end)| end);
+            let archived = matches!(end, Some(End::Settled { status: Status::Archived, .. }));
+            assert_eq!(archived, !bad(n), "{n}: {end:?}");
+        }
+        assert!(!bench.paused(PauseKind::Outage));
+        assert!(bench.sent.len() <= 80, "{} requests", bench.sent.len());
+    }
+}

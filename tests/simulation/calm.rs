@@ -1,0 +1,98 @@
+//! A history in which nothing goes wrong but what a test puts into it.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use association_archiver::contract::association::Removal;
+use association_archiver::contract::job::Ask;
+use association_archiver::contract::object_type::ObjectType;
+use association_archiver::engine::EnginePolicy;
+use association_archiver::engine::Waiting;
+use association_archiver::engine::access::CredentialKind;
+use association_archiver::engine::account::AccountPolicy;
+use association_archiver::engine::pace::Ceiling;
+use association_archiver::engine::pack::Caps;
+use association_archiver::engine::retry::RetryPolicy;
+use hubspot_simulator::behaviour::Behaviour;
+use hubspot_simulator::refusal::BadRecords;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use smallvec::smallvec;
+
+use crate::scenario::{JobSpec, Manners, Portal, Scenario, pair};
+
+/// The settings' own defaults, one account, and so many jobs of one pair each, all of which are there at the start.
+pub fn calm(jobs: usize) -> Scenario {
+    Scenario {
+        seed: 1,
+        epoch: Timestamp::from_second(1_795_000_000).unwrap(),
+        policy: policy(),
+        request_timeout: Duration::from_secs(110),
+        grace: Duration::from_secs(30),
+        prefetch: 10_000,
+        portals: vec![portal()],
+        jobs: (1..=jobs as u64).map(|from| job(from, 1)).collect(),
+        upheavals: Vec::new(),
+        rules: Vec::new(),
+        behaviour: Behaviour { latency: Duration::from_millis(100), ..Behaviour::default() },
+        api_version: "v4",
+        way: Duration::from_millis(10),
+        slowest_publish: Duration::from_millis(20),
+        refused_publishes: 0.0,
+        lateness: Duration::ZERO,
+        calm_from: Duration::ZERO,
+        ends_by: Duration::from_secs(72 * 3_600),
+        refusals_are_made_up: false,
+    }
+}
+
+/// A job for the association of a contact with a company.
+pub fn job(from: u64, to: u64) -> JobSpec {
+    JobSpec {
+        at: Duration::ZERO,
+        account: 0,
+        from_type: ObjectType::parse("contacts").unwrap(),
+        to_type: ObjectType::parse("companies").unwrap(),
+        asks: smallvec![Ask { removal: Removal::Association, pairs: smallvec![pair(from, to)] }],
+        not_after: None,
+    }
+}
+
+fn policy() -> EnginePolicy {
+    EnginePolicy {
+        caps: Caps { from: 100, pairs: 1_000 },
+        linger: Duration::from_millis(200),
+        retry: RetryPolicy {
+            max_attempts: 5,
+            base_delay: Duration::from_millis(500),
+            max_delay: Duration::from_secs(30),
+            max_age: Duration::from_secs(86_400),
+        },
+        isolation_requests: 200,
+        max_in_flight: 64,
+        waiting: Waiting::Outside { longest_hold: Duration::from_secs(600), prefetch: 10_000 },
+    }
+}
+
+fn portal() -> Portal {
+    let ceiling = Ceiling { requests: NonZeroU32::new(100).unwrap(), interval: Duration::from_secs(10) };
+    Portal {
+        id: 4_711,
+        policy: AccountPolicy {
+            portal: None,
+            credentials: CredentialKind::Static,
+            ceiling,
+            daily: None,
+            time_zone: None,
+            max_in_flight: 16,
+            paused: false,
+        },
+        time_zone: TimeZone::UTC,
+        daily_allowed: None,
+        clock_behind: Duration::ZERO,
+        allowed: 100,
+        limits: Manners { secondly: None, count_refused: false, headers: true, retry_after: None },
+        bad: BadRecords::default(),
+        unknown_type: None,
+    }
+}
