@@ -161,7 +161,8 @@ async fn a_worker_that_can_publish_nothing_is_not_ready() -> Result<()> {
     let rights = Rights { configure: "^$", write: "^association-archiver$", read: ".*" };
     broker.add_user("mute", "secret", "unpublished", Rights { write: "^$", ..rights }).await?;
     let user = stage.worker().set("amqp.uri", broker.uri_as("mute", "secret", "unpublished"));
-    let worker = user.set("amqp.declare_topology", "false").start()?;
+    // Without a lease, which could not be renewed either: nobody tries to publish before there is an answer.
+    let worker = user.set("amqp.declare_topology", "false").set("amqp.lease", "false").start()?;
     worker.ready(LIMIT).await?;
 
     let not_ready = async |cause: &str| {
