@@ -17,6 +17,7 @@ pub mod calls;
 pub mod delivery;
 pub mod departures;
 pub mod intake;
+mod lane_news;
 pub mod policy_loop;
 pub mod receive;
 pub mod watching;

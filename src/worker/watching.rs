@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::accounts::Portals;
 use super::delivery::{Delivery, Identity};
+use super::lane_news::{LaneNews, News, Turn};
 use super::seams::{Question, Watcher};
 use crate::amqp::health::{Depths, Health};
 use crate::contract::association::{Pair, Removal};
@@ -44,6 +45,7 @@ pub struct ServiceWatcher {
     parked: ParkedJobs,
     traces: Option<Traces>,
     troubles: Repetition<(AccountIndex, CallResult)>,
+    lane_news: LaneNews,
     /// Nothing was counted yet: pauses of the settings are to be told.
     fresh: bool,
 }
@@ -58,7 +60,8 @@ impl ServiceWatcher {
         traces: Option<Traces>,
     ) -> Self {
         let (parked, troubles) = (ParkedJobs::default(), Repetition::new(REPEAT_AFTER));
-        Self { portals, mends, metrics, reporter, health, parked, traces, troubles, fresh: true }
+        let lane_news = LaneNews::default();
+        Self { portals, mends, metrics, reporter, health, parked, traces, troubles, lane_news, fresh: true }
     }
 }
 
@@ -108,11 +111,16 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
 
     fn notice(&mut self, notice: &Notice) {
         self.metrics.noticed(notice);
-        log_notice(&self.portals, &self.mends, notice);
+        if self.lane_news.admit(notice) {
+            log_notice(&self.portals, &self.mends, notice);
+        }
     }
 
     fn counted(&mut self, counters: Counters, status: Status, draining: bool, now: Now) {
         self.metrics.follow(counters);
+        for (news, lanes) in self.lane_news.due(now.tick) {
+            log_lanes(&self.portals, news, lanes);
+        }
         if std::mem::take(&mut self.fresh) {
             self.tell_pauses(&status);
         }
@@ -245,6 +253,15 @@ pub fn log_answer(
             repeated,
             "HubSpot did not archive a batch"
         );
+    }
+}
+
+/// Lanes besides the one that was told of by itself.
+fn log_lanes(portals: &Portals, News { account, kind, turn }: News, lanes: u64) {
+    let (portal_id, kind) = (portals.portal(account).map(|portal| portal.0.get()), kind.as_str());
+    match turn {
+        Turn::Paused => tracing::warn!(portal_id, kind, lanes, "more lanes paused for the same reason"),
+        Turn::GoesOn => tracing::info!(portal_id, kind, lanes, "more lanes go on"),
     }
 }
 

@@ -292,16 +292,17 @@ impl Pauses {
     pub fn lane_sends(&mut self, account: AccountIndex, key: LaneKey, waiting: usize, quota: ProbeQuota, now: Tick) {
         let Some(lane) = self.lanes.get_mut(&key) else { return };
         let Some(pause) = &mut lane.pause else { return };
-        let turn = quota.wait().saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
-        lane.probing = true;
-        pause.probed(now);
-        pause.not_before(now + turn);
         let probes = &mut self.accounts[account].lane_probes;
         if probes.failed == 0 || now.since(probes.day_began) >= DAY {
             (probes.failed, probes.day_began) = (0, now);
         }
-        (probes.on_wire, probes.from) = (Some(key), now + quota.wait());
         probes.failed += 1;
+        (probes.on_wire, probes.from) = (Some(key), now + quota.wait());
+        let next = probes.from.max(probes.allowed_by_day(quota));
+        let turn = next.since(now).saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
+        lane.probing = true;
+        pause.probed(now);
+        pause.not_before(now + turn);
     }
 
     /// A request of the account has ended.
