@@ -310,7 +310,7 @@ impl<'s> Life<'s> {
     fn publish(&mut self, tag: u64, job: usize, word: Word, out: &mut Outside<'s>) {
         if out.scenario.in_hand() {
             if let Word::Outcome(settled) = &word {
-                out.verity.told(job, settled);
+                out.verity.told(job, settled, out.now);
             }
             out.broker.ack(tag);
             return out.expect_delivery();

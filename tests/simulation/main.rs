@@ -26,6 +26,7 @@ mod run;
 mod scenario;
 mod seeds;
 mod smaller;
+mod stuck;
 mod trace;
 mod trouble;
 mod upheaval;

@@ -27,6 +27,8 @@ pub struct Summary {
     pub lone_jobs: u64,
     pub parked: u64,
     pub redelivered: u64,
+    /// See [`crate::verity::Verity::latest_neighbour`].
+    pub latest_neighbour: Duration,
 }
 
 /// Runs to the end. `shown` prints what happens.
@@ -41,10 +43,11 @@ pub fn run(scenario: &Scenario, shown: bool) -> Result<Summary, Broken> {
     told.map_err(|Broken(what)| Broken(format!("after {:?}: {what}", run.out.now)))?;
     let requests = run.out.far.world.accounts.iter().map(|account| account.seen.requests()).sum();
     let (hash, outcomes) = (run.out.trace.hash(), run.out.verity.outcomes());
+    let latest_neighbour = run.out.verity.latest_neighbour;
     let lone_jobs = run.lone_jobs + run.life.map_or(0, |life| life.promises.lone_jobs);
     let Broker { parked, redelivered, .. } = run.out.broker;
     let (lasted, lives, steps) = (run.out.now, run.lives, run.steps);
-    Ok(Summary { hash, lasted, lives, outcomes, requests, steps, lone_jobs, parked, redelivered })
+    Ok(Summary { hash, lasted, lives, outcomes, requests, steps, lone_jobs, parked, redelivered, latest_neighbour })
 }
 
 struct Run<'s> {
@@ -241,7 +244,7 @@ impl<'s> Run<'s> {
         let stored = out.rng.f64() >= out.scenario.refused_publishes;
         if stored && (alive || out.rng.bool()) {
             match &publication.word {
-                Word::Outcome(settled) => out.verity.told(publication.job, settled),
+                Word::Outcome(settled) => out.verity.told(publication.job, settled, out.now),
                 Word::Parked(tier, carried) => {
                     let due = out.broker.park(publication.job, *carried, *tier, out.now);
                     out.at(due, Happening::Due(*tier));

@@ -51,14 +51,14 @@ pub fn bad_records(rng: &mut Rng) -> BadRecords {
     if rng.u8(..3) == 0 {
         bad.ids = (0..rng.usize(1..6)).map(|_| rng.u64(1..=30)).collect();
     }
-    if rng.u8(..3) == 0 && STUCK_RECORDS_ARE_FOUND {
+    if rng.u8(..3) == 0 {
         bad.failure = *choose(rng, &STUCK);
     }
     bad
 }
 
 /// What a record that is stuck makes of its requests: failures that pass elsewhere.
-const STUCK: [Failure; 10] = [
+pub const STUCK: [Failure; 10] = [
     Failure::Status(408),
     Failure::Status(409),
     Failure::Status(423),
@@ -70,9 +70,6 @@ const STUCK: [Failure; 10] = [
     Failure::Cut,
     Failure::Reset,
 ];
-
-/// Whether a record that is stuck is told from an outage.
-const STUCK_RECORDS_ARE_FOUND: bool = true;
 
 /// Faults of single requests, for a time.
 pub fn add(scenario: &mut Scenario, rng: &mut Rng) {

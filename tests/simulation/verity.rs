@@ -35,12 +35,15 @@ pub struct Verity<'s> {
     pub restarted: bool,
     /// Accounts that HubSpot would not identify: their pairs may have been archived in the portal of another token.
     pub unidentified: HashSet<u32>,
+    /// The longest time from a job's production to its outcome, of those without a bad record.
+    pub latest_neighbour: Duration,
 }
 
 impl<'s> Verity<'s> {
     pub fn new(scenario: &'s Scenario) -> Self {
         let (said, unidentified) = (vec![Vec::new(); scenario.jobs.len()], HashSet::new());
-        Self { scenario, said, disturbed: false, restarted: false, unidentified }
+        let latest_neighbour = Duration::ZERO;
+        Self { scenario, said, disturbed: false, restarted: false, unidentified, latest_neighbour }
     }
 
     pub fn unanswered(&self) -> usize {
@@ -113,6 +116,13 @@ impl<'s> Verity<'s> {
                 promise!(spec.not_after.is_some_and(|not_after| not_after <= wall), "{pair:?} expired before its time");
             }
             Source::Worker(WorkerCategory::RetriesExhausted) => {
+                let calm = self.scenario.rules.is_empty() && self.scenario.upheavals.is_empty();
+                let searched = self.scenario.policy.isolation_requests >= 200;
+                promise!(
+                    bad || !calm || !searched,
+                    "{pair:?} failed because a neighbour is stuck: {}",
+                    refusal.message
+                );
                 self.was_exhausted(refusal, settled, wall.duration_since(settled.carried.received))?;
             }
             Source::Worker(WorkerCategory::Unattributed) => {
@@ -137,7 +147,13 @@ impl<'s> Verity<'s> {
     }
 
     /// An outcome reached the results queue.
-    pub fn told(&mut self, job: usize, settled: &Settled) {
+    pub fn told(&mut self, job: usize, settled: &Settled, now: Duration) {
+        let spec = &self.scenario.jobs[job];
+        let bad = &self.scenario.portals[spec.account as usize].bad.ids;
+        let is_bad = |pair: &Pair| [pair.from, pair.to].iter().any(|id| bad.contains(&id.0.get()));
+        if !spec.asks.iter().flat_map(|ask| &ask.pairs).any(is_bad) {
+            self.latest_neighbour = self.latest_neighbour.max(now.saturating_sub(spec.at));
+        }
         let (expired, errors) = match &settled.ending {
             Ending::Settled { errors, .. } => (false, errors.as_slice()),
             Ending::Expired { errors } => (true, errors.as_slice()),
