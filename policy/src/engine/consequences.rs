@@ -279,7 +279,7 @@ impl Engine {
 
     /// Nothing is sent for the lane until the pause is over.
     pub(super) fn pause_lane(&mut self, key: LaneKey, kind: PauseKind, detail: String, now: Now) {
-        let Some(lane) = self.holdings.lane(key) else { return };
+        let Some(lane) = expected(self.holdings.lane(key), "a lane whose pause begins or ends is open") else { return };
         let account = lane.id.account;
         if let Some(notice) = self.pauses.pause_lane(key, &lane.id, kind, detail, now) {
             self.command(Command::Notice(notice));
@@ -290,7 +290,7 @@ impl Engine {
 
     /// The lane goes on.
     pub(super) fn resume_lane(&mut self, key: LaneKey, now: Now) {
-        let Some(lane) = self.holdings.lane(key) else { return };
+        let Some(lane) = expected(self.holdings.lane(key), "a lane whose pause begins or ends is open") else { return };
         let account = lane.id.account;
         if let Some(notice) = self.pauses.resume_lane(key, &lane.id, now) {
             self.command(Command::Notice(notice));
