@@ -11,6 +11,7 @@
 pub mod memory;
 pub mod message;
 pub mod reach;
+pub mod view;
 
 #[cfg(test)]
 mod tests;

@@ -174,7 +174,9 @@ struct World {
     queue: Queue,
     workers: Vec<Worker>,
     subscriptions: u64,
+    /// The day's budget, where it must be kept.
     daily: Option<u64>,
+    budget: Option<u64>,
     /// What HubSpot has seen: when, and from whom.
     sent: Vec<(Duration, usize)>,
     seed: u64,
@@ -198,6 +200,7 @@ impl World {
             workers: Vec::new(),
             subscriptions: 0,
             daily,
+            budget: daily,
             sent: Vec::new(),
             seed,
             faults: 0,
@@ -492,7 +495,7 @@ impl World {
         let now = self.clock(worker);
         let tenure = TenureId::new(self.random.u64(..));
         let lease = Lease::new(LeasePolicy { time: LEASE, tenure, holder: worker.to_string() });
-        let mut engine = Engine::new(policy(), vec![account(self.daily)], self.random.u64(..), now);
+        let mut engine = Engine::new(policy(), vec![account(self.budget)], self.random.u64(..), now);
         engine.stand_by(now);
         self.workers[worker].life += 1;
         let pair = self.workers[worker].life * 1_000_000;
@@ -641,6 +644,8 @@ impl World {
                 self.queue.ready.clear();
                 self.queue.unacknowledged.clear();
                 self.queue.declared += 1;
+                // The day's count goes with the message.
+                self.daily = None;
                 for (worker, subscription) in std::mem::take(&mut self.queue.consumers) {
                     let way = self.way();
                     self.at(way, Event::Lost { worker, subscription });

@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::amqp::lease::view::LeaseStanding;
 use crate::contract::ids::AccountIndex;
 use crate::engine::pause::PauseKind;
 use crate::engine::status::{LaneStatus, PauseStatus, Status, write_time, write_time_or_null};
+use crate::lease::view::LeaseStanding;
 use crate::telemetry::mend::Mends;
 use crate::telemetry::snapshot::{BrokerState, Snapshot, own_pause};
 

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::readiness::{Paused, Readiness};
-use crate::amqp::lease::view::LeaseView;
 use crate::contract::outcome;
 use crate::engine::status::{AccountStatus, InHand, LaneStatus, Status, Totals, write_time};
+use crate::lease::view::LeaseView;
 use crate::telemetry::dead_letters::DeadLetterCause;
 use crate::telemetry::failures::FailureCount;
 use crate::telemetry::mend::RUNBOOK;

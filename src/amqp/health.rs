@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::lease::view::SharedView;
 use crate::engine::pause::Tier;
+use crate::lease::view::SharedView;
 
 /// Shared by all parts of the edges; reading it never waits for the broker.
 #[derive(Debug, Default)]

@@ -8,7 +8,6 @@ pub mod fence;
 pub mod gate;
 mod queue;
 mod scribe;
-pub mod view;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -27,7 +26,6 @@ use self::fence::{Fence, Until};
 use self::gate::GateKeeper;
 pub use self::queue::{LeaseFault, LeaseFound, LeaseQueue};
 use self::scribe::{Scribe, Written};
-use self::view::{LeaseStanding, LeaseView};
 use super::backoff::Backoff;
 use super::connection::CLOSE_TIMEOUT;
 use super::health::Health;
@@ -35,6 +33,7 @@ use super::link::{Depth, Link};
 use crate::engine::clock::{Now, Tick};
 use crate::lease::memory::Memory;
 use crate::lease::message::{LeaseMessage, TenureId};
+use crate::lease::view::{LeaseStanding, LeaseView};
 use crate::lease::{Inheritance, Lapse, Lease, LeaseCommand, LeasePolicy, PublicationKey, Standing};
 
 /// Out to the loop.

@@ -6,9 +6,9 @@ use super::exposition::{Description, Exposition, Kind};
 use super::label::Label;
 use super::parked::ByTier;
 use super::snapshot::{BrokerCounts, BrokerState, Snapshot, own_pause};
-use crate::amqp::lease::view::LeaseStanding;
 use crate::engine::pause::{PauseKind, Tier};
 use crate::engine::status::{AccountStatus, InHand, Status};
+use crate::lease::view::LeaseStanding;
 
 /// With more accounts than this there is no series for each of them; the sums and the highest remain.
 pub(super) const MAX_ACCOUNTS: usize = 50;

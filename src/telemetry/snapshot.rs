@@ -8,9 +8,9 @@ use super::failures::FailureCount;
 use super::parked::ByTier;
 use super::pause_history::PauseSpan;
 use super::throughput::ThroughputSeries;
-use crate::amqp::lease::view::LeaseView;
 use crate::engine::pause::Tier;
 use crate::engine::status::{AccountStatus, PauseScope, PauseStatus, Status};
+use crate::lease::view::LeaseView;
 
 /// The worker at one moment. The default is the moment before the first: nothing held, no broker.
 #[derive(Clone, PartialEq, Debug, Default)]

@@ -10,8 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::seams::{Action, Archived, Arrival, Clock, Departure, Errand, Order, Question, Return, Target, Watcher};
-use super::tenant::{self, Tenant};
-use crate::amqp::lease::{LeaseEnds, LeaseNews};
+use super::tenant::{self, LeaseEnds, LeaseNews, Tenant};
 use crate::engine::Engine;
 use crate::engine::backlog::JobKey;
 use crate::engine::clock::{Now, Tick};

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::amqp::lease::LeaseWord;
 use crate::amqp::lease::fence::Until;
-use crate::amqp::lease::{LeaseEnds, LeaseNews, LeaseWord};
+pub use crate::amqp::lease::{LeaseEnds, LeaseNews};
 use crate::engine::clock::{Now, Tick};
 use crate::engine::{Engine, Occasion};
 use crate::lease::reach::Reach;

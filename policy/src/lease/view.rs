@@ -41,7 +41,7 @@ impl SharedView {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn set(&self, view: LeaseView) {
+    pub fn set(&self, view: LeaseView) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(view);
     }
 }
