@@ -279,7 +279,13 @@ impl World {
             | Event::Wake { worker, .. }
             | Event::Lost { worker, .. }
             | Event::Subscribe { worker, .. } => Some(*worker),
-            _ => None,
+            Event::Arrived { .. }
+            | Event::Acknowledged { .. }
+            | Event::Gone { .. }
+            | Event::Healed { .. }
+            | Event::Start { .. }
+            | Event::Thaw { .. }
+            | Event::Fault => None,
         };
         if let Some(worker) = worker.filter(|&worker| self.workers[worker].frozen_until.is_some()) {
             return self.workers[worker].missed.push_back(event);

@@ -156,8 +156,6 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used)]
-
     use super::*;
     use crate::contract::association::Removal;
     use crate::contract::ids::AccountIndex;

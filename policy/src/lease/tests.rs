@@ -44,6 +44,10 @@ fn commands_exactly<const N: usize>(lease: &mut Lease) -> [LeaseCommand; N] {
     commands(lease).try_into().unwrap()
 }
 
+fn published(command: LeaseCommand) -> Option<LeaseMessage> {
+    if let LeaseCommand::Publish { message, .. } = command { Some(message) } else { None }
+}
+
 /// The message to publish, of the only command.
 fn publication(lease: &mut Lease) -> (PublicationKey, LeaseMessage) {
     let [LeaseCommand::Publish { key, message }] = commands_exactly(lease) else { panic!("it publishes nothing") };
@@ -123,13 +127,11 @@ fn another_workers_message_is_waited_out_and_its_memory_taken_over() {
     lease.delivered(2, Ok(first), at(100.1));
     lease.published(key, at(100.1));
     assert_eq!(commands(&mut lease), [LeaseCommand::Acknowledge(vec![1])]);
-    let mut tag = 3;
-    for renewal in [104.0, 108.0] {
+    for (tag, renewal) in (3..).zip([104.0, 108.0]) {
         lease.wake(at(renewal));
         let (key, next) = publication(&mut lease);
         lease.published(key, at(renewal));
         lease.delivered(tag, Ok(next), at(renewal));
-        tag += 1;
         assert!(matches!(commands(&mut lease)[..], [LeaseCommand::Acknowledge(_)]), "not yet at {renewal}");
     }
     assert_eq!(lease.next_wake(at(108.0)), Some(at(112.0).tick));
@@ -191,10 +193,7 @@ fn a_worker_that_finds_anothers_message_behind_its_own_waits() {
     lease.unsubscribed(at(2.0));
     lease.subscribed(at(20.0));
     lease.delivered(1, Ok(first), at(20.0));
-    let next = commands(&mut lease).into_iter().find_map(|command| match command {
-        LeaseCommand::Publish { message, .. } => Some(message),
-        _ => None,
-    });
+    let next = commands(&mut lease).into_iter().find_map(published);
     lease.delivered(2, Ok(foreign(9, 1, 4, Claim::Held)), at(20.0));
     lease.delivered(3, Ok(next.unwrap()), at(20.1));
     assert_eq!(commands(&mut lease), []);
@@ -256,10 +255,7 @@ fn a_memory_that_is_waited_for_is_written_at_once() {
     lease.remember(&counted(60), true, at(1.1));
     assert_eq!(commands(&mut lease), [], "one at a time");
     lease.published(key, at(1.2));
-    let next = commands(&mut lease).into_iter().find_map(|command| match command {
-        LeaseCommand::Publish { message, .. } => Some(message),
-        _ => None,
-    });
+    let next = commands(&mut lease).into_iter().find_map(published);
     assert_eq!(used(&next.unwrap().memory), 60);
 }
 
