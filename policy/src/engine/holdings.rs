@@ -441,6 +441,7 @@ impl Holdings {
 
     /// Takes an answered batch back into its lane, to go again from `due` on. `Err` is a batch for whose own pairs nobody
     /// waits any more.
+    #[expect(clippy::result_large_err, reason = "it is moved once, and rarely; a box would be an allocation a batch")]
     pub fn give_back(&mut self, mut batch: Batch, due: Tick, now: Tick) -> Result<(), Batch> {
         let nodes: Vec<NodeKey> = batch.all_nodes().collect();
         for node in nodes {

@@ -154,6 +154,7 @@ impl Trial {
 impl Attempt {
     /// Takes the trial's request from the allowance. If none is left, nobody will find out: the error holds all
     /// suspects, the sibling's too.
+    #[expect(clippy::result_large_err, reason = "it is moved once, and only where the allowance is spent")]
     pub fn begin(self) -> Result<(Batch, Duration), (Batch, Cause)> {
         let Self { mut batch, cause, trial, wait } = self;
         if trial.allowance.spend() {
@@ -304,7 +305,9 @@ fn sample(batch: Batch, again: &Arc<Again>, known: Circumstances, now: Tick) -> 
     // After a sample that failed, that pair stands first.
     let first = usize::from(samples > 0);
     let among = nodes.len() - first;
-    let chosen = nodes.remove(first + ((among as f64 * known.drawn) as usize).min(among - 1));
+    #[expect(clippy::cast_possible_truncation, reason = "a share of a batch's length")]
+    let drawn = (among as f64 * known.drawn) as usize;
+    let chosen = nodes.remove(first + drawn.min(among - 1));
     let cause = Cause::Failing(Arc::clone(again));
     let search = Search { lane, allowance: Allowance::new(known.requests, now), rounds: 0, failing_since };
     let trial = search.trial(Suspected::Nothing, Some(Suspects { nodes, cause: cause.clone() }));
