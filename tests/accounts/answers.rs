@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use harness::outcome::Source;
-use harness::{Message, Outcome, Status, Until, job};
+use harness::{Message, Outcome, Status, Until, eventually, job};
 use serde_json::json;
 
 use crate::stage::{DEAD_LETTERS, JOBS, Stage, clean, number, single_pairs, stop};
@@ -49,6 +49,35 @@ async fn exactly_the_bad_ones_of_3_000_jobs_fail_in_every_mode() -> Result<()> {
         assert!(archived - archived_before >= COUNT - BAD.len() as u64, "{mode}");
         archived_before = archived;
     }
+    Ok(())
+}
+
+/// A record that makes every request with it fail as in an outage is parked alone; its neighbours go on without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stuck_record_holds_up_no_neighbour_and_is_no_outage() -> Result<()> {
+    const COUNT: u64 = 100;
+    const STUCK: u64 = 57;
+    let stage = Stage::set("stuck", &["--limit", "100/2s"]).await?;
+    let settings = json!({"badIds": [STUCK], "badMode": "400-unnamed", "badFailure": {"status": 500}});
+    stage.simulator.configure(&json!({"everyAccount": settings})).await?;
+    stage.declare().await?;
+    stage.client.publish(JOBS, single_pairs("job", 1..=COUNT)?).await?;
+    let builder = stage.worker().set("rate_limit.interval", "2s").set("retry.base_delay", "100ms");
+    let worker = stage.start(&builder).await?;
+    let outcomes = stage.outcomes(COUNT as usize - 1, LIMIT).await?;
+    assert!(outcomes.iter().all(|outcome| outcome.status == Status::Archived));
+    eventually(LIMIT, "the stuck job to be parked", async || {
+        let parked = worker.metrics().await?.sum("association_archiver_jobs_parked_total", &[]);
+        Ok((parked >= 1.0).then_some(()))
+    })
+    .await?;
+    assert_eq!(worker.metrics().await?.sum("association_archiver_pauses_total", &[]), 0.0, "no outage");
+    let requests = number(&stage.simulator.state().await?, "/requestsByKind/archive");
+    assert!(requests <= 60, "{requests} requests");
+    // It is mended, and comes back from the delay queue.
+    stage.simulator.configure(&json!({"everyAccount": {"badIds": []}})).await?;
+    assert_eq!(stage.outcomes(1, LIMIT).await?[0].status, Status::Archived);
+    stop(&worker).await?;
     Ok(())
 }
 
