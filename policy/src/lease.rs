@@ -273,11 +273,15 @@ impl Lease {
         self.wake(now);
     }
 
-    /// While this worker holds the lease, others' messages are late copies, unless one calls itself a successor: then
-    /// another worker may have held the lease without this subscription ending.
+    /// Others' messages are late copies of what this worker has succeeded, unless one counts as far as its own: then its
+    /// writer may have held the lease until just now, also where this subscription has not ended meanwhile.
     fn doubt(&mut self, message: Option<&LeaseMessage>, now: Now) {
-        let Some(subscription) = self.subscription.as_mut().filter(|one| one.begun) else { return };
-        if message.is_none_or(|message| message.number <= self.number) {
+        let Some(subscription) = &mut self.subscription else { return };
+        let is_rival = message.is_some_and(|message| match message.claim {
+            Claim::Held | Claim::Released => message.number >= self.number,
+            Claim::FirstSeed | Claim::Seed => false,
+        });
+        if !is_rival {
             return;
         }
         subscription.begin_anew(now.tick, false);
