@@ -174,6 +174,7 @@ impl Subscriber {
             held: Arc::clone(&self.wiring.held),
             valve: Arc::clone(self.wiring.link.valve()),
             echo: Arc::clone(&self.echo),
+            health: Arc::clone(&self.wiring.health),
         };
         Subscription::open(channel, &self.wiring.queue, self.wiring.prefetch.current(), inlet).await
     }

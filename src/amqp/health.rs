@@ -11,6 +11,8 @@ use crate::lease::view::SharedView;
 pub struct Health {
     /// A consumer is subscribed.
     pub consuming: Flag,
+    /// Consumers that this worker has on the queue: more than one where jobs are small.
+    pub consumers: Level,
     /// The connection for publishing is up.
     pub publishing: Flag,
     /// A resource alarm of the broker stops publishing; what was archived meanwhile waits to be answered.

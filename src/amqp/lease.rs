@@ -504,7 +504,7 @@ impl Company {
     async fn others(&self) -> Option<u64> {
         let queue = std::slice::from_ref(&self.queue.jobs_queue);
         let Depth { ready: _, consumers } = self.link.depths(queue).await.pop()??;
-        Some(consumers.saturating_sub(u64::from(self.health.consuming.get())))
+        Some(consumers.saturating_sub(self.health.consumers.get()))
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use super::acknowledge::Settler;
 use super::connection::CALL_TIMEOUT;
 use super::echo::{Echo, Origin};
+use super::health::Health;
 use super::message::{Delivered, Properties};
 use super::receipt::{Generation, Held, Receipt};
 use super::valve::Valve;
@@ -88,6 +89,7 @@ pub(super) struct Inlet {
     pub(super) held: Arc<Held>,
     pub(super) valve: Arc<Valve>,
     pub(super) echo: Arc<Echo>,
+    pub(super) health: Arc<Health>,
 }
 
 impl Subscription {
@@ -102,7 +104,7 @@ impl Subscription {
         let (channel, queue) = (channel.clone(), queue.clone());
         let mut subscription = Self { channel, queue, consumers: Vec::new(), first: 0, untold: None, inlet };
         let consumer = consume(&subscription.channel, &subscription.queue, prefetch).await?;
-        subscription.consumers.push(consumer);
+        subscription.add(consumer);
         Ok(subscription)
     }
 
@@ -118,7 +120,7 @@ impl Subscription {
             tokio::select! {
                 biased;
                 consumer = &mut consuming => {
-                    self.consumers.push(consumer?);
+                    self.add(consumer?);
                     return Ok(());
                 }
                 read = self.read(unseen), if self.untold.is_none() && !self.consumers.is_empty() => match read {
@@ -173,6 +175,16 @@ impl Subscription {
         timeout(REST_TIMEOUT, work).await.map_err(|_elapsed| "a cancelled consumer did not end".to_owned())?
     }
 
+    fn add(&mut self, consumer: Consumer) {
+        self.consumers.push(consumer);
+        self.inlet.health.consumers.raise(1);
+    }
+
+    fn remove(&mut self, index: usize) {
+        self.consumers.remove(index);
+        self.inlet.health.consumers.lower(1);
+    }
+
     fn poll_chunk(&mut self, context: &mut Context<'_>, unseen: &mut Unseen) -> Poll<Read> {
         let (mut jobs, mut bytes) = (0, 0);
         let mut at = 0;
@@ -191,11 +203,11 @@ impl Subscription {
                 }
                 // The stream says nothing more after either, and must not be polled again.
                 Poll::Ready(Some(Err(error))) => {
-                    self.consumers.remove(index);
+                    self.remove(index);
                     return Poll::Ready(Read::Failed(error.to_string()));
                 }
                 Poll::Ready(None) => {
-                    self.consumers.remove(index);
+                    self.remove(index);
                     return Poll::Ready(Read::Cancelled);
                 }
                 Poll::Pending => at += 1,
@@ -207,6 +219,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.inlet.health.consumers.lower(self.consumers.len());
         self.inlet.valve.leave();
     }
 }

@@ -134,15 +134,22 @@ impl Stage {
 
     /// Takes what the results queue holds now, so that it does not grow for as long as the test lasts.
     pub async fn gather(&mut self) -> Result<()> {
-        let ready = self.client.count_now(RESULTS).await?;
-        self.gathered.extend(self.client.collect(RESULTS, Until::Count(ready as usize), SOON).await?);
-        Ok(())
+        gather(&self.client, &mut self.gathered).await
     }
 
     /// Lets the number of jobs grow to `at_least`, waits for all answers, stops the worker and gives account.
-    pub async fn conclude(self, at_least: u64) -> Result<Ending> {
+    pub async fn conclude(mut self, at_least: u64) -> Result<Ending> {
         let published = self.traffic.finish(at_least).await?;
-        self.worker.ready(RECOVERY).await?;
+        // Where the results queue is full, the worker is not ready before somebody reads it.
+        eventually(RECOVERY, "the worker to be ready", async || {
+            let ready = self.worker.readiness().await?.0 == 200;
+            if !ready {
+                gather(&self.client, &mut self.gathered).await?;
+            }
+            Ok(ready.then_some(()))
+        })
+        .await
+        .with_context(|| self.worker.last_words())?;
         let mut outcomes = self.gathered;
         let correlated = |message: &Message| message.correlation_id().map(str::to_owned);
         let mut answered: HashSet<String> = outcomes.iter().filter_map(correlated).collect();
@@ -167,6 +174,12 @@ impl Stage {
         let left = waiting(&self.client).await?;
         Ok(Ending { published, wave: self.pace.wave(), report, state, left, said: self.worker.last_words() })
     }
+}
+
+async fn gather(client: &Client, gathered: &mut Vec<Message>) -> Result<()> {
+    let ready = client.count_now(RESULTS).await?;
+    gathered.extend(client.collect(RESULTS, Until::Count(ready as usize), SOON).await?);
+    Ok(())
 }
 
 /// Whether nothing goes on any more.
