@@ -513,9 +513,10 @@ async fn a_subscription_begins_with_few_jobs_and_soon_has_all_that_it_may() {
     assert_eq!(take(&mut edges, 5_000).await.len(), 5_000, "all of them at once");
     let own = edges.health.consumers.get();
     assert!(own > 1, "more are asked for by more consumers");
-    let listed = Broker::shared().await.unwrap().ctl(&["list_queues", "-p", "few-first", "consumers", "name"]);
-    let listed = listed.await.unwrap();
-    assert!(listed.lines().any(|line| line == format!("{own}\t{JOBS}")), "{own} consumers of ours\n{listed}");
+    let passive = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
+    let channel = client.channel().await.unwrap();
+    let there = channel.queue_declare(JOBS.into(), passive, lapin::types::FieldTable::default()).await.unwrap();
+    assert_eq!(u64::from(there.consumer_count()), own, "as others see them");
     stop(edges).await;
 }
 
