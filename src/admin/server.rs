@@ -31,7 +31,7 @@ const MAX_HEAD_BYTES: usize = 16 * 1_024;
 /// Headers of a request.
 const MAX_HEADERS: usize = 64;
 
-/// After a connection could not be accepted, which is most often for want of file descriptors.
+/// The wait after a connection could not be accepted, most often because file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// When the server stops, answers under way get this long.

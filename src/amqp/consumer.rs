@@ -29,7 +29,7 @@ use super::topology::{Topology, TopologyFault};
 const MAX_WAITING_EVENTS: usize = 16;
 /// How often the life of the subscription is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
-/// How often a consumer that was cancelled for want of memory looks whether it may go on.
+/// How often a consumer that was cancelled because memory was short looks whether it may go on.
 const RELIEF_CHECK: Duration = Duration::from_millis(100);
 /// How often a worker that has stopped taking in jobs for good looks whether those in hand can still be answered.
 const HALT_CHECK: Duration = Duration::from_secs(1);
@@ -279,7 +279,7 @@ impl Subscriber {
         self.wiring.health.consuming.set(false);
         // The broker delivers again what we could not hand back.
         if let Err(why) = self.give_back(subscription, unseen).await {
-            tracing::warn!("stopped taking in jobs, not by the book: {why}");
+            tracing::warn!("not all jobs could be handed back, the broker delivers the rest again: {why}");
         }
         End::Drained
     }

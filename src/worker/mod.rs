@@ -1,8 +1,9 @@
 //! The shell around the engine: one loop, fed by channels, and what stands at their other ends.
 //!
-//! `seams` says what goes through the channels; `policy_loop` is the loop. Jobs come from RabbitMQ (`intake`, `receive`),
-//! and answers go back there (`departures`, `answer`); or both are lines of text (`lines`). HubSpot is reached through
-//! `calls`. `assembly` puts the loop and its calls together, for the service and for the `archive` command alike.
+//! `seams` says what goes through the channels; `policy_loop` is the loop. Jobs come from RabbitMQ (`intake`,
+//! `receive`), and answers go back there (`departures`, `answer`); or both are lines of text (`lines`). HubSpot is
+//! reached through `calls`. `assembly` puts the loop and its calls together, for the service and for the `archive`
+//! command alike.
 
 // What the loop works with.
 pub mod accounts;

@@ -1,8 +1,8 @@
 //! The policy: decides what is sent when and what a reply means; no async, no clock, no I/O, no logging.
 //!
-//! Each idea is a type of its own, which takes inputs and returns what follows. The parts (`holdings`, `turns`, `pauses`,
-//! `account`, `search`) know each other's keys and plain values, but no other part's state. Only the conductor has them
-//! all.
+//! Each idea is a type of its own, which takes inputs and returns what follows. The parts (`holdings`, `turns`,
+//! `pauses`, `account`, `search`) know each other's keys and plain values, but no other part's state. Only the
+//! conductor has them all.
 
 // What comes in and what goes out.
 pub mod answered;

@@ -298,8 +298,8 @@ impl Turns {
         self.accounts[account].returners.push_back(job);
     }
 
-    /// The oldest job that came back, unless the last request was for such a one; `in_hand` says whether a job is still
-    /// there.
+    /// The oldest job that came back, unless the last request was for one of these; `in_hand` says whether a job is
+    /// still there.
     pub fn favourite(&mut self, account: AccountIndex, in_hand: impl Fn(JobKey) -> bool) -> Option<JobKey> {
         let rota = &mut self.accounts[account];
         while rota.returners.front().is_some_and(|&job| !in_hand(job)) {
