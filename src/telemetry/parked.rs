@@ -25,8 +25,8 @@ struct OfTier {
 }
 
 impl ParkedJobs {
-    /// `seen` is what the latest of so many `looks` showed, `confirmed` how many jobs the broker has taken for each delay
-    /// queue since the start.
+    /// `looks` is how often the queues were looked at, `seen` what the latest look showed, `confirmed` how many jobs the
+    /// broker has taken for each delay queue since the start.
     pub fn count(&mut self, looks: u64, seen: ByTier, confirmed: [u64; Tier::ALL.len()]) -> ByTier {
         let looked = looks != std::mem::replace(&mut self.looks, looks);
         let mut counted = seen;

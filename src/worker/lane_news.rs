@@ -1,5 +1,5 @@
-//! Lanes that pause and go on, told so that a thousand of them make no thousand lines: the first one by itself, the
-//! others for the same reason together.
+//! What the log says of lanes that pause and go on. The first lane has a line of its own; those that follow for the
+//! same reason share a line, so that a thousand lanes do not make a thousand lines.
 
 use std::time::Duration;
 

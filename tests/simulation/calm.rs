@@ -21,7 +21,7 @@ use smallvec::smallvec;
 
 use crate::scenario::{JobSpec, Manners, Portal, Scenario, pair};
 
-/// The settings' own defaults, one account, and so many jobs of one pair each, all of which are there at the start.
+/// The settings' own defaults, one account, and this many jobs of one pair each, all of which are there at the start.
 pub fn calm(jobs: usize) -> Scenario {
     Scenario {
         seed: 1,

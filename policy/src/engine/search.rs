@@ -11,9 +11,10 @@
 //! halved too.
 //!
 //! A record can also be stuck: every request with it fails as if HubSpot were in trouble. A batch that has failed a few
-//! times as a whole is therefore halved, but only if the account was served meanwhile; in an outage nothing is halved.
-//! Where nothing else was sent that could tell, a sample of one pair is. Both halves are tried, since the trouble may
-//! be over. Nobody is refused here: a single pair that goes on failing is retried by itself.
+//! times as a whole is therefore halved, but only if the account was served meanwhile: in an outage every batch fails,
+//! and to halve them would find nothing. Where no other request of the account was sent that could tell the two apart,
+//! one pair of the batch is sent as a sample. Both halves are tried, since the trouble may be over by then. No pair is
+//! refused for this: a single pair that goes on failing is retried by itself.
 //!
 //! Nothing is sent here: a search says in a list of [`Next`] what is to be done with the pairs.
 
@@ -253,9 +254,9 @@ pub enum Failed {
     InParts(Vec<Next>),
 }
 
-/// A batch has failed as a whole for a reason that passes, once more than its `failures` say.
+/// A batch has failed as a whole for a reason that passes. This failure is not yet counted in its `failures`.
 pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: Tick) -> Failed {
-    // That the sample failed says nothing of the others.
+    // That the sample failed says nothing of the other pairs: they are one batch again.
     if let Some(Trial { sibling, of: Suspected::Nothing, .. }) = batch.trial.as_mut() {
         let others = sibling.take().map(|sibling| sibling.nodes).unwrap_or_default();
         batch.nodes.extend(others);
