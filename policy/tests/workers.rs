@@ -361,6 +361,8 @@ impl World {
                 });
             }
             Event::Lost { worker, subscription } => {
+                // Whatever the broker still thinks of it, the connection is closed.
+                self.at(NOTICED, Event::Gone { subscription });
                 let is_it = |alive: &Alive| alive.subscription == Some(subscription);
                 if self.workers[worker].alive.as_ref().is_some_and(is_it) {
                     self.with(worker, |alive, now| {
