@@ -372,35 +372,44 @@ async fn a_stuck_job_holds_up_no_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_back_to_one_lane_is_not_taken_for_anothers() {
+    // As many as a lane publishes before it waits.
+    const LIST: usize = 1_000;
     let (client, mut settings) = own_vhost("lanes").await;
     stop(Edges::start(&settings).await.unwrap()).await;
     settings.declare_topology = false;
     let mut edges = Edges::start(&settings).await.unwrap();
-    let delay = format!("{JOBS}.delay.1h");
-    client.delete(&delay).await.unwrap();
-    client.publish(JOBS, jobs(0..9_000)).await.unwrap();
-    let mut held = take(&mut edges, 9_000).await;
-    // Lists go to the lanes in turn: one gets all that comes back. Small ones, so that both publish all the while.
-    while !held.is_empty() {
-        let rest = held.split_off(6);
-        let parks = held.split_off(3);
-        edges.publisher.publish(held.into_iter().map(outcome).collect()).await;
-        edges.publisher.publish(parks.into_iter().map(|job| parked(job, Tier::OneHour)).collect()).await;
-        held = rest;
-        tokio::task::yield_now().await;
+    let delays = Tier::ALL.map(|tier| (tier, format!("{JOBS}.delay.{}", tier.as_str())));
+    for (_, delay) in &delays {
+        client.delete(delay).await.unwrap();
     }
-    eventually(SOON, "4,500 published, the others not", async || {
+    let all = 2 * LIST * delays.len();
+    client.publish(JOBS, jobs(0..all)).await.unwrap();
+    let mut held = take(&mut edges, all).await;
+    // Lists go to the lanes in turn: one gets all that comes back. What came back once is tried again one by one, so each
+    // list has another queue.
+    for (tier, _) in &delays {
+        let parks = held.split_off(held.len() - LIST);
+        let outcomes = held.split_off(held.len() - LIST);
+        edges.publisher.publish(outcomes.into_iter().map(outcome).collect()).await;
+        edges.publisher.publish(parks.into_iter().map(|job| parked(job, *tier)).collect()).await;
+    }
+    let half = (all / 2) as u64;
+    eventually(SOON, "a half published, the other one returned", async || {
         let health = &edges.health;
-        Ok((health.acknowledged.get() == 4_500 && health.returned.get() > 0).then_some(()))
+        Ok((health.acknowledged.get() == half && health.returned.get() >= half).then_some(()))
     })
     .await
     .unwrap();
-    client.declare_quorum(&delay, &[]).await.unwrap();
-    client.bind(&delay, "association-archiver", &delay).await.unwrap();
-    published(&edges, 9_000).await;
+    for (_, delay) in &delays {
+        client.declare_quorum(delay, &[]).await.unwrap();
+        client.bind(delay, "association-archiver", delay).await.unwrap();
+    }
+    published(&edges, all).await;
     stop(edges).await;
-    assert_eq!(client.count(RESULTS).await.unwrap(), 4_500);
-    assert_eq!(client.count(&delay).await.unwrap(), 4_500);
+    assert_eq!(u64::from(client.count(RESULTS).await.unwrap()), half);
+    for (_, delay) in &delays {
+        assert_eq!(client.count(delay).await.unwrap() as usize, LIST, "{delay}");
+    }
     assert_eq!(client.count(JOBS).await.unwrap(), 0);
 }
 
