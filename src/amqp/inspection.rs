@@ -11,6 +11,7 @@ use super::connection::{
     ACCESS_REFUSED, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, PRECONDITION_FAILED, reply_text,
 };
 use super::greeting::Greeting;
+use super::lease::LeaseQueue;
 use super::topology::{CallFault, DURABLE, Kind, PASSIVE, QueuePlan, Topology, call, declare};
 use crate::config::AmqpSettings;
 
@@ -23,7 +24,7 @@ const MAX_DIFFERENCES: usize = 16;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Inspection {
     pub greeting: Greeting,
-    /// The exchange, then the queues: jobs, results, dead letters, delays.
+    /// The exchange, then the queues: jobs, results, dead letters, delays, and the lease where `amqp.lease` is on.
     pub items: Vec<Inspected>,
 }
 
@@ -78,7 +79,8 @@ pub async fn inspect(settings: &AmqpSettings) -> Result<Inspection, ConnectFault
     let greeting = dial.greet(patience).await?;
     let topology = Topology::new(settings);
     let mut items = vec![exchange(&connection, topology.exchange()).await];
-    for plan in topology.queues() {
+    let lease = settings.lease.then(|| LeaseQueue::new(settings).plan());
+    for plan in topology.queues().iter().chain(&lease) {
         items.push(queue(&connection, plan).await);
     }
     // An error means that the connection was lost after its last answer.

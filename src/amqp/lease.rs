@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::fence::{Fence, Until};
 use self::gate::GateKeeper;
-pub use self::queue::{LeaseFault, LeaseFound, LeaseQueue};
+pub use self::queue::{LeaseFault, LeaseFound, LeaseQueue, SINGLE_ACTIVE_CONSUMER};
 use self::scribe::{Scribe, Written};
 use super::backoff::Backoff;
 use super::connection::CLOSE_TIMEOUT;

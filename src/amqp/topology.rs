@@ -43,6 +43,12 @@ pub(super) struct QueuePlan {
     pub(super) arguments: FieldTable,
 }
 
+impl QueuePlan {
+    pub(super) fn new(name: ShortString, keys: Vec<ShortString>, arguments: FieldTable) -> Self {
+        Self { name, keys, arguments }
+    }
+}
+
 /// What was found and done.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct TopologyReport {

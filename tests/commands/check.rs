@@ -92,6 +92,20 @@ async fn queues_declared_otherwise_are_described() {
     assert!(jobs["mend"].as_str().unwrap().contains("policy"), "{jobs}");
 }
 
+/// The service refuses to start on it: the broker would give its messages to several workers in turns.
+#[tokio::test]
+async fn a_lease_queue_without_a_single_active_consumer_is_wrong() {
+    const LEASE: &str = "association-archiver.jobs.lease";
+    let (client, uri) = ground("check-lease").await;
+    client.declare_quorum(LEASE, &[]).await.unwrap();
+    let simulator = simulator().await;
+    let found = findings(&check(&uri, &simulator, &[]).await, 1);
+    let lease = find(&found, &format!("queue {LEASE}"), "x-single-active-consumer is not set");
+    assert_eq!(lease["verdict"], "wrong");
+    let found = findings(&check(&uri, &simulator, &[("amqp.lease", "false")]).await, 0);
+    assert!(found.iter().all(|finding| finding["subject"] != format!("queue {LEASE}")));
+}
+
 #[tokio::test]
 async fn what_the_user_may_not_ask_is_not_verified() {
     let (_, _) = ground("check-rights").await;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::super::connection::{ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, reply_code, reply_text};
 use super::super::link::Link;
 use super::super::message::short;
-use super::super::topology::{DURABLE, PASSIVE};
+use super::super::topology::{DURABLE, PASSIVE, QueuePlan};
 use crate::config::AmqpSettings;
 
 /// Each change of holder counts as a delivery; without a limit of its own a queue of RabbitMQ 4 has 20, and 3.10 would
@@ -21,7 +21,7 @@ const DELIVERY_LIMIT: i32 = 1_000_000;
 const PREFETCH: u16 = 100;
 
 /// Without it several workers would be given the queue's messages in turns, and none would be the only one.
-const SINGLE_ACTIVE_CONSUMER: &str = "x-single-active-consumer";
+pub const SINGLE_ACTIVE_CONSUMER: &str = "x-single-active-consumer";
 
 /// Name of the lease queue, and its routing key.
 pub fn lease_queue(jobs_queue: &str) -> String {
@@ -142,6 +142,11 @@ impl LeaseQueue {
             Ok(consumer) => consumer.map_err(|error| self.fault("consume", &error)),
             Err(_elapsed) => Err(LeaseFault::Lost),
         }
+    }
+
+    /// As `check` compares it.
+    pub(in crate::amqp) fn plan(&self) -> QueuePlan {
+        QueuePlan::new(self.name.clone(), vec![self.name.clone()], self.arguments())
     }
 
     fn arguments(&self) -> FieldTable {

@@ -4,6 +4,7 @@ use super::finding::Finding;
 use crate::amqp::connection::ConnectFault;
 use crate::amqp::greeting::Greeting;
 use crate::amqp::inspection::{Arguments, Difference, Inspected, Inspection, State, inspect};
+use crate::amqp::lease::SINGLE_ACTIVE_CONSUMER;
 use crate::amqp::topology::Kind;
 use crate::config::AmqpSettings;
 
@@ -78,7 +79,8 @@ fn judge(item: &Inspected, settings: &AmqpSettings) -> Finding {
 }
 
 /// A policy may set what a queue's own arguments lack, but a client cannot see policies; so none of it is surely wrong
-/// but the kind of exchange, on which every route stands and without which the service does not start.
+/// but what the service does not start without: the kind of exchange, on which every route stands, and the single
+/// active consumer of the lease queue.
 fn differing(
     item: &Inspected,
     subject: String,
@@ -96,6 +98,9 @@ fn differing(
             } else {
                 Finding::warning(subject, detail, mend)
             }
+        }
+        Kind::Queue if differences.iter().any(|difference| difference.argument == SINGLE_ACTIVE_CONSUMER) => {
+            Finding::wrong(subject, detail, "delete the queue so that the service declares it as it must be")
         }
         Kind::Queue => Finding::warning(subject, detail, declared_as(item, settings)),
     }
