@@ -75,6 +75,8 @@ pub struct Promises<'s> {
     search: HashMap<(u32, Pair), usize>,
     /// Lanes that a job left before all its pairs had their verdict.
     deserted: HashSet<u32>,
+    /// Lanes in which trials failed: what they were a part of may have had its tries before a job joined it.
+    searched: HashSet<u32>,
     lone: Option<Lone>,
     /// Lone jobs that left in time.
     pub lone_jobs: u64,
@@ -115,6 +117,7 @@ impl<'s> Promises<'s> {
             draining: false,
             search: HashMap::new(),
             deserted: HashSet::new(),
+            searched: HashSet::new(),
             lone: None,
             lone_jobs: 0,
             accounts: vec![Quota::default(); scenario.portals.len()],
@@ -326,6 +329,7 @@ impl<'s> Promises<'s> {
             // A search that is disturbed may learn less from each request.
             if transient && batch.sealed == Sealed::Trial {
                 self.search.insert((lane, pair), usize::MAX);
+                self.searched.insert(lane);
             }
             if success {
                 let accepted = self.accepted.entry((lane, pair)).or_default();
@@ -399,7 +403,10 @@ impl<'s> Promises<'s> {
         promise!(!self.scenario.in_hand(), "a job is parked, but there is no broker");
         let stay = self.leaves_unfinished(parked.job, now)?;
         let for_failures = parked.carried.parks > stay.carried.parks;
-        let spent = stay.failures >= self.scenario.policy.retry.max_attempts || stay.long_wait;
+        let tried = stay.failures >= self.scenario.policy.retry.max_attempts;
+        let lanes = self.lanes_of(&self.scenario.jobs[stay.job]);
+        let searched = lanes.iter().any(|(lane, _)| self.searched.contains(lane));
+        let spent = tried || stay.long_wait || searched;
         promise!(!for_failures || spent, "parked for failures after {} of them", stay.failures);
         promise!(parked.carried.received == stay.carried.received, "the time of receipt changed");
         promise!(parked.carried.attempts >= stay.carried.attempts, "attempts were forgotten");

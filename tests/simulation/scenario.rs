@@ -128,6 +128,13 @@ impl Scenario {
         let prefetch = *choose(rng, &[5, 50, 1_000, 10_000]);
         let mut policy = policy(rng);
         let mut portals = portals(rng);
+        for portal in &mut portals {
+            // What is stuck can only be found where requests may be spent on it.
+            let scarce = policy.isolation_requests < 200 || portal.policy.daily.or(portal.daily_allowed).is_some();
+            if scarce {
+                portal.bad.failure = Failure::Status(400);
+            }
+        }
         // Not on a whole millisecond: dates and clocks seldom agree on one.
         let epoch =
             Timestamp::from_microsecond(1_795_000_000_000_000 + rng.i64(0..400_000_000_000)).unwrap_or_default();
@@ -198,8 +205,11 @@ fn time_to_end(scenario: &Scenario) -> Duration {
         daily.map_or(0, |daily| 2 + requests as u64 / daily.max(1))
     };
     let days = scenario.portals.iter().map(days).max().unwrap_or(0);
+    // What is stuck is tried for `retry.max_age`, in which the time does not count while quota is waited for.
+    let stuck = scenario.portals.iter().any(|portal| portal.bad.failure != Failure::Status(400));
+    let stuck = if stuck { 4 * 24 * 3_600 } else { 0 };
     // HubSpot may also have said that the day is spent where it counts none.
-    Duration::from_secs(days * 90_000 + 32 * 3_600)
+    Duration::from_secs(days * 90_000 + 32 * 3_600 + stuck)
 }
 
 /// How long a job may be held: short only where the bad pairs of a few batches can be found meanwhile.

@@ -53,10 +53,11 @@ pub fn add(scenario: &mut Scenario, rng: &mut Rng) {
         let at = lasting.mul_f64(rng.f64());
         let upheaval = upheaval(rng, scenario);
         let short = |rng: &mut Rng| Duration::from_millis(rng.u64(0..60_000));
+        // In this order also where both come at the same time.
+        scenario.upheavals.push((at, upheaval));
         if let Some(mend) = mend(upheaval) {
             scenario.upheavals.push((at + short(rng), mend));
         }
-        scenario.upheavals.push((at, upheaval));
     }
     scenario.upheavals.sort_by_key(|&(at, _)| at);
     let last = scenario.upheavals.last().map_or(Duration::ZERO, |&(at, _)| at);

@@ -15,7 +15,7 @@ use super::expected::expected;
 use super::pause::PauseKind;
 use super::reply::Reply;
 use super::retry::BREAKER_FAILURES;
-use super::search::{self, Circumstances, Failed, Findings, Halves, Trial};
+use super::search::{self, Circumstances, Failed, Findings, Halves};
 use super::verdict::{Again, Judgement, LanePause, LanePauseKind, PairVerdict, Policy, Throttled, Transient};
 use crate::contract::ids::AccountIndex;
 
@@ -187,12 +187,12 @@ impl Engine {
         }
         self.note_failure(call, &batch, again, now);
         self.pauses.account_distrusts(call.account, again.cause == Transient::Tls);
-        let since = *batch.failing_since.get_or_insert(call.sent);
+        let since = *batch.failing_since.get_or_insert(now.tick);
         let in_outage = self.pauses.account_is_paused_for(call.account, PauseKind::Outage);
         let least = again.least_wait(now.wall);
-        let others_served = !in_outage && self.pauses.served_since(call.account, since);
+        let others_served = self.pauses.served_since(call.account, since);
         // What is too slow even in halves, while others are served, is not too slow for its size.
-        let is_part = batch.trial.as_ref().is_some_and(Trial::was_failing) || (others_served && batch.failures > 0);
+        let is_part = batch.is_suspect() || (others_served && batch.failures > 0);
         let too_slow = again.cause.wants_smaller() && !in_outage && !is_part;
         let may_be_size = again.cause == Transient::TooLarge || too_slow;
         if !may_be_size || batch.nodes.len() < 2 {
@@ -200,10 +200,11 @@ impl Engine {
                 others_served,
                 tries: self.policy.retry.max_attempts,
                 requests: self.policy.isolation_requests,
+                is_last: self.is_last_try(&batch, now),
                 wait: least,
                 drawn: self.draw(),
             };
-            return self.failed(batch, again, known, now);
+            return self.failed(call, batch, again, known, now);
         }
         if let Some(lane) = expected(self.holdings.lane_mut(batch.lane), "a batch keeps its lane open") {
             lane.shrink(batch.nodes.len());
@@ -221,29 +222,47 @@ impl Engine {
         }
     }
 
-    /// What a failure says of the account. What one pair does by itself says nothing.
+    /// What a failure says of the account. What one pair does by itself says nothing of HubSpot's health.
     fn note_failure(&mut self, call: &Call, batch: &Batch, again: &Again, now: Now) {
-        if !again.cause.is_failure_of_account() || (batch.stuck && again.cause.may_be_of_a_record()) {
-            return;
+        let is_failure = again.cause.is_failure_of_account();
+        let of_pair = batch.stuck && again.cause.may_be_of_a_record();
+        let opens = is_failure && !of_pair && self.pauses.account_failed(call.account, batch, again.cause);
+        let refused = self.pauses.of_account(call.account).filter(|pause| pause.kind == PauseKind::Unauthorized);
+        let was_refused = refused.is_some_and(|pause| call.sent >= pause.since);
+        if was_refused && (!is_failure || of_pair) {
+            // Only with a token that it takes does HubSpot look at the records.
+            return self.resume_account(call.account, now);
         }
-        let opens = self.pauses.account_failed(call.account, batch, again.cause);
-        // Whether the credentials are still refused is not known any more.
-        let replaces = self.pauses.account_is_paused_for(call.account, PauseKind::Unauthorized);
-        if opens || replaces {
-            let detail = format!("{BREAKER_FAILURES} failures in a row, the last: {}", again.refusal.message);
+        let in_outage = self.pauses.account_is_paused_for(call.account, PauseKind::Outage);
+        if of_pair && in_outage && !self.holdings.has_work_beside_stuck(call.account) {
+            // Nothing is left that could tell when the outage is over, nor anything that the pause protects.
+            return self.resume_account(call.account, now);
+        }
+        // Whether the token is still refused is not known after a failure that may have come before it was looked at.
+        if opens || was_refused {
+            let detail = match opens {
+                true => format!("{BREAKER_FAILURES} failures in a row, the last: {}", again.refusal.message),
+                false => again.refusal.message.to_string(),
+            };
             self.pause_account(call.account, PauseKind::Outage, None, detail, now);
         }
     }
 
     /// A batch failed as a whole for a transient reason: it goes again, or its parts do.
-    fn failed(&mut self, batch: Batch, again: &Again, known: Circumstances, now: Now) {
+    fn failed(&mut self, call: &Call, batch: Batch, again: &Again, known: Circumstances, now: Now) {
         let again = Arc::new(again.clone());
-        let (lane, pairs, begins) = (batch.lane, batch.nodes.len(), batch.trial.is_none());
-        let nodes = batch.nodes.clone();
+        let (lane, pairs, begins, was_stuck) = (batch.lane, batch.nodes.len(), batch.trial.is_none(), batch.stuck);
+        self.age_jobs(&batch, now);
         match search::failed(batch, &again, known, now.tick) {
-            Failed::Whole(batch) => self.repeat(batch, known.wait, &again.refusal, now),
+            Failed::Whole(batch) => {
+                let account = call.account;
+                if batch.stuck && !was_stuck && self.pauses.account_is_paused_for(account, PauseKind::Outage) {
+                    // It was not HubSpot that failed.
+                    self.resume_account(account, now);
+                }
+                self.repeat(batch, known.wait, &again.refusal, now);
+            }
             Failed::InParts(next) => {
-                self.age_jobs(&nodes, &again.refusal, now);
                 if let Some(lane) = self.holdings.lane(lane).filter(|_| begins && known.others_served) {
                     let lane = lane.id.clone();
                     self.command(Command::Notice(Notice::Isolating { lane, pairs }));

@@ -34,6 +34,8 @@ pub struct Node {
     pub waiters: SmallVec<[JobKey; 1]>,
     /// A request that carried the pair got no answer, so nobody knows whether it was archived.
     pub in_doubt: bool,
+    /// Its requests fail though others are served.
+    pub stuck: bool,
 }
 
 /// Where a pair stands.
@@ -155,7 +157,7 @@ impl Backlog {
         let group = group.unwrap_or_else(|| self.new_group(hash, lane, queue, pair.from, now));
         let waiters = SmallVec::from_elem(job, 1);
         let place = Place::Queued { group, position: 0 };
-        let key = self.nodes.insert(Node { lane, pair, place, waiters, in_doubt: false });
+        let key = self.nodes.insert(Node { lane, pair, place, waiters, in_doubt: false, stuck: false });
         self.enter(group, key, pair);
         queue.pairs += 1;
         key

@@ -23,13 +23,15 @@ pub struct Batch {
     pub wire: Arc<[Pair]>,
     /// How often the batch has failed for a transient reason.
     pub failures: u32,
-    /// When the first request was sent that failed so.
+    /// When the first of these failures was known.
     pub failing_since: Option<Tick>,
     /// Single pairs of it that were tried, to see whether the account is served at all.
     pub samples: u32,
+    /// HubSpot named these pairs when a larger request with them failed.
+    pub named: bool,
     /// A single pair that fails though others are served: it is tried by itself, and says nothing of the account.
     pub stuck: bool,
-    /// How often the tries of the batch were over where there is no broker to park it in.
+    /// How often the tries of the batch were over, but it stayed in hand.
     pub rounds: u32,
     /// Present if the batch is sent to find out which pair is at fault.
     pub trial: Option<Trial>,
@@ -45,10 +47,16 @@ impl Batch {
             failures: 0,
             failing_since: None,
             samples: 0,
+            named: false,
             stuck: false,
             rounds: 0,
             trial: None,
         }
+    }
+
+    /// The batch is the part of a failed one that is suspected of it: that it fails too was to be expected.
+    pub fn is_suspect(&self) -> bool {
+        self.named || self.trial.as_ref().is_some_and(Trial::was_failing)
     }
 
     /// All pairs that this batch keeps in hand: its own, and those whose trial depends on its answer.

@@ -190,7 +190,12 @@ impl Engine {
     /// A batch failed for a transient reason: it goes again after a back-off, or its jobs go on in the broker.
     pub(super) fn repeat(&mut self, mut batch: Batch, least: Duration, refusal: &Arc<Refusal>, now: Now) {
         batch.failures += 1;
-        self.age_jobs(&batch.nodes, refusal, now);
+        let gives_up = batch.failures >= self.policy.retry.max_attempts || self.is_last_try(&batch, now);
+        if batch.stuck || (batch.is_suspect() && gives_up) {
+            self.holdings.mark_stuck(&batch.nodes);
+        }
+        self.age_jobs(&batch, now);
+        self.end_exhausted(&batch, refusal, now);
         let drawn = self.draw();
         let delay = self.policy.retry.delay(batch.failures, drawn, least);
         let given_up = batch.failures >= self.policy.retry.max_attempts;
@@ -204,8 +209,12 @@ impl Engine {
                 if batch.stuck {
                     self.note_stuck(&batch.nodes, now);
                 }
-                self.park_failed(&batch.nodes, delay, now);
-                self.give_back(batch, now.tick, now);
+                self.park_failed(&batch, delay, now);
+                // Whoever stays waits for other pairs, and a try now and then is enough for this one.
+                let waits = batch.stuck || batch.is_suspect();
+                let wait = if waits { Tier::after_parks(batch.rounds).wait() } else { Duration::ZERO };
+                batch.rounds = batch.rounds.saturating_add(1);
+                self.give_back(batch, now.tick + wait, now);
             }
             Waiting::InHand { .. } if given_up => {
                 batch.failures = if batch.stuck { self.policy.retry.max_attempts.saturating_sub(1) } else { 0 };
@@ -218,15 +227,43 @@ impl Engine {
         }
     }
 
-    /// Notes the failure with each job; those that have failed for too long end here.
-    pub(super) fn age_jobs(&mut self, nodes: &[NodeKey], refusal: &Arc<Refusal>, now: Now) {
-        for &node in nodes {
+    /// Whether a job must not leave for a batch that fails by itself, since it waits for pairs beside it.
+    fn is_kept_by_others(&self, batch: &Batch, job: JobKey) -> bool {
+        (batch.stuck || batch.is_suspect()) && self.holdings.waits_for_others(job)
+    }
+
+    /// Notes the failure with each job.
+    pub(super) fn age_jobs(&mut self, batch: &Batch, now: Now) {
+        for &node in &batch.nodes {
             for waiter in self.holdings.waiters(node) {
                 let Some(job) = self.holdings.job(waiter) else { continue };
-                let (leaves, uncounted) =
-                    (job.leaving.is_some(), self.pauses.uncounted(job.account, job.lane, now.tick));
-                let age = self.holdings.failed(waiter, now.tick, uncounted);
-                if !leaves && age.is_some_and(|age| age >= self.policy.retry.max_age) {
+                let uncounted = self.pauses.uncounted(job.account, job.lane, now.tick);
+                self.holdings.failed(waiter, now.tick, uncounted);
+            }
+        }
+    }
+
+    /// Whether a job has been failing for too long.
+    fn is_exhausted(&self, job: JobKey, now: Now) -> bool {
+        let Some(job) = self.holdings.job(job) else { return false };
+        let uncounted = self.pauses.uncounted(job.account, job.lane, now.tick);
+        job.age(now.tick, uncounted).is_some_and(|age| age >= self.policy.retry.max_age)
+    }
+
+    /// Whether this was the last try for a job that waits for the batch.
+    pub(super) fn is_last_try(&self, batch: &Batch, now: Now) -> bool {
+        let mut waiters = batch.nodes.iter().flat_map(|&node| self.holdings.waiters(node));
+        waiters.any(|waiter| self.is_exhausted(waiter, now))
+    }
+
+    /// Jobs that have failed for too long end, but for those of which only these pairs are at fault: they get the verdicts
+    /// on their other pairs first.
+    fn end_exhausted(&mut self, batch: &Batch, refusal: &Arc<Refusal>, now: Now) {
+        for &node in &batch.nodes {
+            for waiter in self.holdings.waiters(node) {
+                let leaves = self.holdings.job(waiter).is_some_and(|job| job.leaving.is_some());
+                let stays = leaves || self.is_kept_by_others(batch, waiter);
+                if !stays && self.is_exhausted(waiter, now) {
                     let refusal = Arc::new(exhausted_by(refusal));
                     self.leave(waiter, Leaving::Fail { refusal, dead_letter: true }, now);
                 }
@@ -244,10 +281,13 @@ impl Engine {
     }
 
     /// Parks the jobs of pairs that have failed too often: the more often a job was parked, the longer it waits.
-    fn park_failed(&mut self, nodes: &[NodeKey], delay: Duration, now: Now) {
-        for &node in nodes {
+    fn park_failed(&mut self, batch: &Batch, delay: Duration, now: Now) {
+        for &node in &batch.nodes {
             for waiter in self.holdings.waiters(node) {
                 let Some(job) = self.holdings.job(waiter) else { continue };
+                if self.is_kept_by_others(batch, waiter) {
+                    continue;
+                }
                 let tier = Tier::after_parks(job.carried.parks).max(Tier::within(delay));
                 self.leave(waiter, Leaving::Park { tier, for_failures: true }, now);
             }

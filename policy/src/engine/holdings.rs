@@ -262,6 +262,31 @@ impl Holdings {
         }
     }
 
+    /// These pairs fail by themselves: no job stays for them.
+    pub fn mark_stuck(&mut self, nodes: &[NodeKey]) {
+        for &node in nodes {
+            if let Some(node) = self.backlog.node_mut(node) {
+                node.stuck = true;
+            }
+        }
+    }
+
+    /// Whether anything of an account waits that is not stuck.
+    pub fn has_work_beside_stuck(&self, account: AccountIndex) -> bool {
+        let mut lanes = self.lanes.of(account).iter().filter_map(|&key| self.lanes.get(key));
+        lanes.any(|lane| {
+            let mut batches = lane.repeats().filter_map(|batch| self.batches.get(batch));
+            !lane.queue.is_empty() || batches.any(|batch| !batch.stuck)
+        })
+    }
+
+    /// Whether a job also waits for pairs that are not stuck.
+    pub fn waits_for_others(&self, key: JobKey) -> bool {
+        let Some(job) = self.jobs.get(key) else { return false };
+        let nodes = job.nodes.iter().filter_map(|&node| self.backlog.node(node));
+        nodes.filter(|node| node.waiters.contains(&key)).any(|node| !node.stuck)
+    }
+
     /// A request that carried these pairs got no answer, or none that says whether it was carried out.
     pub fn leave_in_doubt(&mut self, nodes: &[NodeKey]) {
         for &node in nodes {
@@ -382,6 +407,9 @@ impl Holdings {
                 let nodes = backlog.gather_with(key, &mut lane.queue, alone, &[node]);
                 // It was never sent, and waits as if it had come back.
                 backlog.take_off_wire(&mut lane.queue, node);
+                if let Some(node) = backlog.node_mut(node) {
+                    node.stuck = true;
+                }
                 batches.push(Batch::new(key, nodes));
             }
         }
@@ -414,8 +442,8 @@ impl Holdings {
         let lane = expected(self.lanes.get_mut(batch.lane), "a batch keeps its lane open")?;
         lane.request_left();
         batch.nodes.retain(|&node| self.backlog.node(node).is_some());
-        if batch.samples > 0 {
-            // The sample came back to the others, and pairs of one record must stand together in the request.
+        if batch.failing_since.is_some() || batch.trial.is_some() {
+            // A sample may have come back to the others, and pairs of one record must stand together in the request.
             batch.nodes.sort_by_key(|&node| self.backlog.node(node).map(|node| node.pair));
         }
         for &node in &batch.nodes {

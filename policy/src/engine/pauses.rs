@@ -15,7 +15,6 @@ use super::clock::{Now, Stopwatch, Tick};
 use super::command::{CallKey, LaneId, Notice};
 use super::pause::{Disproof, Pause, PauseKind, Tier};
 use super::retry::{BREAKER_FAILURES, BREAKER_TRIALS};
-use super::search::Trial;
 use super::settings::Waiting;
 use super::verdict::Transient;
 use crate::contract::ids::AccountIndex;
@@ -365,7 +364,7 @@ impl Pauses {
     pub fn account_failed(&mut self, account: AccountIndex, batch: &Batch, cause: Transient) -> bool {
         let account = &mut self.accounts[account];
         let may_be_of_a_record = cause.may_be_of_a_record();
-        if may_be_of_a_record && batch.trial.as_ref().is_some_and(Trial::was_failing) {
+        if may_be_of_a_record && batch.is_suspect() {
             account.failed_trials_in_a_row = account.failed_trials_in_a_row.saturating_add(1);
             return account.failed_trials_in_a_row >= BREAKER_TRIALS && account.pause.is_none();
         }

@@ -203,10 +203,10 @@ pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, now: Tick
     }
     if let Some(again) = sorted.transient {
         let trial = sibling.take().map(|sibling| search.trial(Suspected::Failing, Some(sibling)));
-        // A pair that the reply names stands for itself only.
-        let stuck = sorted.again.len() == 1 && nodes.len() > 1;
-        let batch =
-            Batch { failures, failing_since, stuck, rounds: rounds_in_hand, trial, ..Batch::new(lane, sorted.again) };
+        let named = sorted.again.len() < nodes.len();
+        let stuck = named && sorted.again.len() == 1;
+        let rest = Batch::new(lane, sorted.again);
+        let batch = Batch { failures, failing_since, named, stuck, rounds: rounds_in_hand, trial, ..rest };
         next.push(Next::Repeat(batch, again));
     }
     if let Some(sibling) = sibling {
@@ -233,12 +233,14 @@ pub fn deserted(batch: Batch) -> Option<Next> {
 /// What is known when a batch fails for a transient reason.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances {
-    /// A request of the account that was sent since the batch began to fail was served.
+    /// A request of the account was served that was sent after the batch had begun to fail.
     pub others_served: bool,
     /// Quick tries of a batch: `retry.max_attempts`.
     pub tries: u32,
     /// What a search may cost that begins here.
     pub requests: u32,
+    /// A job that waits for the batch has been failing for too long: what is to be found out must be found out now.
+    pub is_last: bool,
     /// HubSpot asked for this wait.
     pub wait: Duration,
     /// In 0.0..1.0.
@@ -261,15 +263,15 @@ pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: T
         let others = sibling.take().map(|sibling| sibling.nodes).unwrap_or_default();
         batch.nodes.extend(others);
         batch.trial = None;
+        batch.failures = batch.failures.saturating_sub(1);
     }
-    let is_part = batch.trial.as_ref().is_some_and(Trial::was_failing);
-    let is_expected = is_part || again.cause.wants_smaller();
+    let is_expected = batch.is_suspect() || known.is_last || again.cause.wants_smaller();
     let whole_tries = if is_expected { 1 } else { WHOLE_TRIES.min(known.tries) };
     if batch.failures + 1 < whole_tries || !again.cause.may_be_of_a_record() {
         return Failed::Whole(batch);
     }
     if batch.nodes.len() < 2 {
-        batch.stuck |= known.others_served;
+        batch.stuck |= known.others_served || known.is_last;
         return Failed::Whole(batch);
     }
     if known.requests == 0 {

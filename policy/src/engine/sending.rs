@@ -249,7 +249,7 @@ impl Engine {
             // A batch that fails for a reason of its own would never find out that the pause is over.
             return promising.map(repeat).or(fresh).or(next.map(repeat)).filter(|_| may);
         }
-        if let Some(batch) = self.next_repeat(key, now.tick) {
+        if let Some(batch) = self.next_repeat(key, now) {
             return Some(Offer::Repeat(batch));
         }
         let lane = self.holdings.lane(key)?;
@@ -261,18 +261,20 @@ impl Engine {
     }
 
     /// The batch of a lane that may be sent again now. Those that are due, but not affordable, are put off.
-    fn next_repeat(&mut self, key: LaneKey, now: Tick) -> Option<BatchKey> {
+    fn next_repeat(&mut self, key: LaneKey, now: Now) -> Option<BatchKey> {
         while let Some(lane) = self.holdings.lane_mut(key)
-            && let Some(next) = lane.next_repeat().filter(|next| next.is_due(now))
+            && let Some(next) = lane.next_repeat().filter(|next| next.is_due(now.tick))
         {
             let account = lane.id.account;
             let batch = expected(self.holdings.batch(next.batch()), "a batch that waits is in hand")?;
-            match self.accounts[account].may_repeat(batch, now) {
+            match self.accounts[account].may_repeat(batch, now.tick) {
                 Ok(()) => return Some(next.batch()),
                 Err(at) => {
                     if let Some(lane) = self.holdings.lane_mut(key) {
                         lane.defer_next_repeat(at);
                     }
+                    // The jobs of the batch that is next now may have left.
+                    self.drop_deserted(key, now);
                 }
             }
         }

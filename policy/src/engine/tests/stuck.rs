@@ -173,6 +173,32 @@ fn without_a_broker_a_stuck_record_is_tried_ever_more_rarely() {
     assert!(!bench.paused(PauseKind::Outage));
 }
 
+/// What was done of a job that was parked is done again, but for the pair that is stuck before all others are.
+#[test]
+fn a_job_of_many_pairs_loses_only_its_stuck_one() {
+    let retry = RetryPolicy { max_age: Duration::from_secs(30), ..policy().retry };
+    let mut bench = bench_with_stuck(EnginePolicy { retry, ..policy() }, vec![57], 3);
+    let pairs: Vec<Pair> = (1..=100).map(|from| pair(from, 7)).collect();
+    let mut carried = Carried::fresh(bench.now.wall);
+    for _ in 0..4 {
+        let asks = smallvec![Ask { removal: Removal::Association, pairs: pairs.iter().copied().collect() }];
+        let parse = |text| ObjectType::parse(text).unwrap();
+        let (from_type, to_type) = (parse("contacts"), parse("companies"));
+        let account = AccountIndex(0);
+        let job = NewJob { account, from_type, to_type, asks, not_after: None, weight: 100, carried };
+        let job = bench.engine.admit(job, bench.now);
+        bench.run(Duration::from_secs(60));
+        match bench.ends.get(&job).map(|(_, end)| end) {
+            Some(End::Settled { status, failed, .. }) => {
+                assert_eq!((*status, *failed), (Status::Partial, 1));
+                return;
+            }
+            _ => carried = bench.parked.pop().unwrap().carried,
+        }
+    }
+    panic!("the job never ended");
+}
+
 /// The `from` of the first bad pair, in the answer's `context`.
 fn names_the_first(call: &ArchiveCall, is_bad: impl Fn(u64) -> bool, status: u16) -> Reply {
     let bad = call.pairs.iter().map(|pair| pair.from).find(|from| is_bad(from.0.get()));
