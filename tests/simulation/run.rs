@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use association_archiver::contract::ids::AccountIndex;
+use hubspot_simulator::refusal::Failure;
 
 use crate::agenda::Happening;
 use crate::broker::Broker;
@@ -63,6 +64,10 @@ struct Run<'s> {
 /// Steps after which a run is thought never to end, besides those of jobs that wait for days.
 const MOST_STEPS: u64 = 500_000;
 
+/// A job of which one pair is stuck comes back every ten minutes for a day, and its other pairs are archived again each
+/// time: so many times as many steps.
+const STEPS_OF_STUCK: u64 = 6;
+
 /// Steps that a job costs while it waits for a day to end: it comes back every hour, at last every ten minutes, every
 /// minute, every ten seconds, some 45 times in all, and each time takes a handful of steps.
 const STEPS_OF_A_DAY: f64 = 300.0;
@@ -100,7 +105,9 @@ impl<'s> Run<'s> {
 
     fn most_steps(&self) -> u64 {
         let days = self.out.now.as_secs_f64() / 86_400.0;
-        MOST_STEPS + (self.out.scenario.jobs.len() as f64 * days * STEPS_OF_A_DAY) as u64
+        let stuck = self.out.scenario.portals.iter().any(|portal| portal.bad.failure != Failure::Status(400));
+        let most = if stuck { MOST_STEPS * STEPS_OF_STUCK } else { MOST_STEPS };
+        most + (self.out.scenario.jobs.len() as f64 * days * STEPS_OF_A_DAY) as u64
     }
 
     fn has_ended(&self) -> bool {

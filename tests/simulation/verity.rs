@@ -8,6 +8,7 @@ use association_archiver::contract::refusal::{Refusal, Source, WorkerCategory};
 use association_archiver::engine::command::Settled;
 use hashbrown::HashSet;
 use hubspot_simulator::association::{self, Associations};
+use hubspot_simulator::refusal::Failure;
 use hubspot_simulator::sighting::Violation;
 use hubspot_simulator::{Lane, ObjectType, World};
 
@@ -130,9 +131,14 @@ impl<'s> Verity<'s> {
                 let some_bad = bad || !portal.bad.ids.is_empty() || self.scenario.refusals_are_made_up || unknown;
                 promise!(some_bad, "{pair:?} is unattributed, but nothing in its account is bad");
             }
-            Source::Worker(
-                WorkerCategory::MalformedJob | WorkerCategory::UnknownPortal | WorkerCategory::AccountRefused,
-            ) => return Err(Broken(format!("the engine says {} of {pair:?}", refusal.source.category()))),
+            Source::Worker(WorkerCategory::AccountRefused) => {
+                // Where nothing but what is stuck is in hand, it looks like an outage, of which a day is the end.
+                let stuck = bad && portal.bad.failure != Failure::Status(400) && self.scenario.in_hand();
+                promise!(stuck, "{pair:?} failed since its account was refused: {}", refusal.message);
+            }
+            Source::Worker(WorkerCategory::MalformedJob | WorkerCategory::UnknownPortal) => {
+                return Err(Broken(format!("the engine says {} of {pair:?}", refusal.source.category())));
+            }
         }
         Ok(())
     }

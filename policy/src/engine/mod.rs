@@ -36,6 +36,7 @@ pub mod account;
 mod calls;
 pub mod day;
 mod error_share;
+mod lane_probes;
 pub mod pace;
 pub mod pause;
 mod pauses;

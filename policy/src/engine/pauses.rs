@@ -13,6 +13,7 @@ use super::backlog::{LaneKey, NodeKey};
 use super::batch::Batch;
 use super::clock::{Now, Stopwatch, Tick};
 use super::command::{CallKey, LaneId, Notice};
+use super::lane_probes::{LaneProbes, ProbeQuota};
 use super::pause::{Disproof, Pause, PauseKind, Tier};
 use super::retry::{BREAKER_FAILURES, BREAKER_TRIALS};
 use super::settings::Waiting;
@@ -48,48 +49,6 @@ struct OfAccount {
     paused_lanes: BTreeSet<LaneKey>,
     lane_probes: LaneProbes,
 }
-
-/// Probes of an account's paused lanes share a small part of its requests, however many lanes there are: one is on the
-/// wire at a time, and after one that found nothing out the next one waits.
-#[derive(Debug, Default)]
-struct LaneProbes {
-    on_wire: Option<LaneKey>,
-    from: Tick,
-    /// Probes of today that found nothing out, and when today began.
-    failed: u64,
-    day_began: Tick,
-}
-
-/// What an account can spend on probes of its paused lanes.
-#[derive(Clone, Copy, Debug)]
-pub struct ProbeQuota {
-    /// Time between two requests at the ceiling.
-    pub per_request: Duration,
-    /// Requests of a day, where that is known.
-    pub daily: Option<u64>,
-}
-
-impl LaneProbes {
-    /// The more of the day's probes have been spent, the further apart are the others, so that they last for the day.
-    fn allowed_by_day(&self, quota: ProbeQuota) -> Tick {
-        let Some(daily) = quota.daily else { return Tick::ZERO };
-        let of_day = (daily / u64::from(ProbeQuota::ONE_IN)).max(1);
-        let spent = self.failed as f64 / of_day as f64;
-        self.day_began + DAY.mul_f64((spent * spent).min(1.0))
-    }
-}
-
-impl ProbeQuota {
-    /// A twentieth of the ceiling, and of the day.
-    const ONE_IN: u32 = 20;
-
-    fn wait(self) -> Duration {
-        self.per_request * Self::ONE_IN
-    }
-}
-
-/// A day's probes are counted for this long.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Debug, Default)]
 struct OfLane {
@@ -234,8 +193,7 @@ impl Pauses {
 
     /// A person, or new credentials, may have mended what pauses lanes: what was spent on probes does not count.
     pub fn probe_lanes_anew(&mut self, account: AccountIndex, now: Tick) {
-        let probes = &mut self.accounts[account].lane_probes;
-        (probes.from, probes.failed, probes.day_began) = (now, 0, now);
+        self.accounts[account].lane_probes.begin_anew(now);
     }
 
     /// Likewise for a lane; `false` if it is not paused.
@@ -272,9 +230,7 @@ impl Pauses {
     pub fn probe_of_lane(&self, account: AccountIndex, lane: LaneKey, quota: ProbeQuota, now: Tick) -> Option<Tick> {
         let lane = self.lanes.get(&lane).filter(|lane| !lane.probing)?;
         let own = lane.pause.as_ref()?.probe_at()?;
-        let probes = &self.accounts[account].lane_probes;
-        let of_all = if probes.on_wire.is_some() { probes.from.max(now + quota.wait()) } else { probes.from };
-        Some(own.max(of_all).max(probes.allowed_by_day(quota)))
+        Some(own.max(self.accounts[account].lane_probes.next(quota, now)))
     }
 
     /// A request has left for an account: if that is paused, the request is the probe.
@@ -291,14 +247,7 @@ impl Pauses {
     pub fn lane_sends(&mut self, account: AccountIndex, key: LaneKey, waiting: usize, quota: ProbeQuota, now: Tick) {
         let Some(lane) = self.lanes.get_mut(&key) else { return };
         let Some(pause) = &mut lane.pause else { return };
-        let probes = &mut self.accounts[account].lane_probes;
-        if probes.failed == 0 || now.since(probes.day_began) >= DAY {
-            (probes.failed, probes.day_began) = (0, now);
-        }
-        probes.failed += 1;
-        (probes.on_wire, probes.from) = (Some(key), now + quota.wait());
-        let next = probes.from.max(probes.allowed_by_day(quota));
-        let turn = next.since(now).saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
+        let turn = self.accounts[account].lane_probes.sent(key, waiting, quota, now);
         lane.probing = true;
         pause.probed(now);
         pause.not_before(now + turn);
@@ -314,10 +263,7 @@ impl Pauses {
 
     /// A request of the lane has ended.
     pub fn lane_answered(&mut self, account: AccountIndex, key: LaneKey) {
-        let probes = &mut self.accounts[account].lane_probes;
-        if probes.on_wire == Some(key) {
-            probes.on_wire = None;
-        }
+        self.accounts[account].lane_probes.ended(key);
         if let Some(lane) = self.lanes.get_mut(&key) {
             lane.probing = false;
         }
@@ -327,8 +273,7 @@ impl Pauses {
     /// that are paused for the same reason, which are returned, are tried at once.
     pub fn lane_probe_succeeded(&mut self, account: AccountIndex, key: LaneKey, now: Tick) -> Vec<LaneKey> {
         let of_account = &mut self.accounts[account];
-        of_account.lane_probes.from = now;
-        of_account.lane_probes.failed = of_account.lane_probes.failed.saturating_sub(1);
+        of_account.lane_probes.succeeded(now);
         let paused_for = |lane: &LaneKey| self.lanes.get(lane)?.pause.as_ref().map(|pause| pause.kind);
         let Some(kind) = paused_for(&key) else { return Vec::new() };
         let alike = of_account.paused_lanes.iter().copied();
@@ -473,9 +418,7 @@ impl Pauses {
 
     /// Forgets a lane.
     pub fn close_lane(&mut self, account: AccountIndex, lane: LaneKey) {
-        if self.accounts[account].lane_probes.on_wire == Some(lane) {
-            self.accounts[account].lane_probes.on_wire = None;
-        }
+        self.accounts[account].lane_probes.ended(lane);
         self.accounts[account].paused_lanes.remove(&lane);
         if self.lanes.remove(&lane).is_some_and(|lane| lane.pause.is_some()) {
             self.count -= 1;

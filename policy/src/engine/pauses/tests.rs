@@ -3,6 +3,7 @@ use slotmap::SlotMap;
 use super::*;
 use crate::contract::association::Removal;
 use crate::contract::object_type::ObjectType;
+use crate::engine::lane_probes::DAY;
 
 const ACCOUNT: AccountIndex = AccountIndex(0);
 
