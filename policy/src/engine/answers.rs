@@ -193,14 +193,15 @@ impl Engine {
         let others_served = self.pauses.served_since(call.account, since);
         // What is too slow even in halves, while others are served, is not too slow for its size.
         let is_part = batch.is_suspect() || (others_served && batch.failures > 0);
-        let too_slow = again.cause.wants_smaller() && !in_outage && !is_part;
+        let is_last = self.is_last_try(&batch, now);
+        let too_slow = again.cause.wants_smaller() && !in_outage && !is_part && !is_last;
         let may_be_size = again.cause == Transient::TooLarge || too_slow;
         if !may_be_size || batch.nodes.len() < 2 {
             let known = Circumstances {
                 others_served,
                 tries: self.policy.retry.max_attempts,
                 requests: self.policy.isolation_requests,
-                is_last: self.is_last_try(&batch, now),
+                is_last,
                 wait: least,
                 drawn: self.draw(),
             };
@@ -232,6 +233,10 @@ impl Engine {
         if was_refused && (!is_failure || of_pair) {
             // Only with a token that it takes does HubSpot look at the records.
             return self.resume_account(call.account, now);
+        }
+        let looked_at_records = !is_failure || of_pair;
+        if looked_at_records && self.pauses.lane_served(batch.lane, call.sent) {
+            self.resume_lane(batch.lane, now);
         }
         let in_outage = self.pauses.account_is_paused_for(call.account, PauseKind::Outage);
         if of_pair && in_outage && !self.holdings.has_work_beside_stuck(call.account) {

@@ -116,6 +116,9 @@ const WHOLE_TRIES: u32 = 3;
 /// Single pairs of a batch that are tried to find out whether the account is served: the first may be the stuck one.
 const MOST_SAMPLES: u32 = 2;
 
+/// The same where a job ends if that is not found out.
+const MOST_LAST_SAMPLES: u32 = 5;
+
 impl Allowance {
     fn new(requests: u32, begun: Tick) -> Self {
         Self { left: Arc::new(AtomicU32::new(requests)), begun }
@@ -280,7 +283,8 @@ pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: T
     if known.others_served {
         return Failed::InParts(take_apart(batch, again, known, now));
     }
-    if batch.samples >= MOST_SAMPLES || batch.trial.is_some() {
+    let most = if known.is_last { MOST_LAST_SAMPLES } else { MOST_SAMPLES };
+    if batch.samples >= most || batch.trial.is_some() {
         return Failed::Whole(batch);
     }
     Failed::InParts(vec![sample(batch, again, known, now)])
@@ -304,7 +308,7 @@ fn take_apart(batch: Batch, again: &Arc<Again>, known: Circumstances, now: Tick)
 
 /// One pair of the batch is tried by itself. If it is archived, the account is served, and the others are tried.
 fn sample(batch: Batch, again: &Arc<Again>, known: Circumstances, now: Tick) -> Next {
-    let Batch { lane, mut nodes, failures, failing_since, samples, rounds, .. } = batch;
+    let Batch { lane, mut nodes, failures, failing_since, samples, named, rounds, .. } = batch;
     // After a sample that failed, that pair stands first.
     let first = usize::from(samples > 0);
     let among = nodes.len() - first;
@@ -315,7 +319,8 @@ fn sample(batch: Batch, again: &Arc<Again>, known: Circumstances, now: Tick) -> 
     let search = Search { lane, allowance: Allowance::new(known.requests, now), rounds: 0, failing_since };
     let trial = search.trial(Suspected::Nothing, Some(Suspects { nodes, cause: cause.clone() }));
     let failures = failures + 1;
-    let batch = Batch { failures, failing_since, rounds, samples: samples + 1, ..Batch::new(lane, vec![chosen]) };
+    let sample = Batch::new(lane, vec![chosen]);
+    let batch = Batch { failures, failing_since, samples: samples + 1, named, rounds, ..sample };
     Next::Try(Attempt { batch, cause, trial, wait: known.wait })
 }
 

@@ -250,7 +250,14 @@ impl Engine {
             return promising.map(repeat).or(fresh).or(next.map(repeat)).filter(|_| may);
         }
         if let Some(batch) = self.next_repeat(key, now) {
-            return Some(Offer::Repeat(batch));
+            let account = self.holdings.lane(key)?.id.account;
+            let was_given_up = self.holdings.batch(batch).is_some_and(|batch| batch.rounds > 0);
+            let fresh = self.holdings.lane(key).is_some_and(|lane| !lane.queue.is_empty());
+            // What has failed all its tries may be stuck, and then says nothing of the account for ever.
+            return Some(match was_given_up && fresh && self.pauses.of_account(account).is_some() {
+                true => Offer::Fresh(Sealed::Probe, None),
+                false => Offer::Repeat(batch),
+            });
         }
         let lane = self.holdings.lane(key)?;
         let oldest = self.holdings.oldest_arrival(lane)?;
