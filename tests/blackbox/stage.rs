@@ -94,6 +94,8 @@ impl Stage {
     /// Declares the topology by a short life of a worker, so that jobs can wait before the one of the test begins.
     pub async fn declare(&self) -> Result<()> {
         let worker = self.start(&self.worker()).await?;
+        // Where the queues were there already, the process may be too young to have heard of SIGTERM.
+        worker.ready(START_LIMIT).await?;
         stop(&worker).await
     }
 
