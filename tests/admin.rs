@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use association_archiver::admin::{AdminState, serve};
-use association_archiver::contract::association::{Pair, RecordId, Removal};
+use association_archiver::contract::action::Action;
+use association_archiver::contract::association::{Extent, Pair, RecordId};
 use association_archiver::contract::ids::{AccountIndex, PortalId};
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
@@ -27,7 +28,7 @@ use association_archiver::telemetry::heartbeat::Heartbeat;
 use association_archiver::telemetry::mend::Mends;
 use association_archiver::telemetry::metrics::{Metrics, documented_metrics};
 use association_archiver::telemetry::snapshot::{BrokerState, Snapshot};
-use association_archiver::worker::seams::{self, Action, Order, Target};
+use association_archiver::worker::seams::{self, Instruction, Order, Target};
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -441,20 +442,20 @@ impl Worker {
     fn carry_out_orders(&mut self, mut engine: Engine) {
         let (snapshots, mut orders) = (self.snapshots.clone(), self.orders.take().unwrap());
         tokio::spawn(async move {
-            while let Some(Order { target, action, reply }) = orders.recv().await {
-                let applied = match (target, action) {
-                    (Target::Account(account), Action::Pause) => {
+            while let Some(Order { target, instruction, reply }) = orders.recv().await {
+                let applied = match (target, instruction) {
+                    (Target::Account(account), Instruction::Pause) => {
                         engine.pause(account, now());
                         1
                     }
-                    (Target::Account(account), Action::Resume) => {
+                    (Target::Account(account), Instruction::Resume) => {
                         engine.resume(account, now());
                         1
                     }
-                    (Target::Lanes { account, from_type, to_type }, Action::Pause) => {
+                    (Target::Lanes { account, from_type, to_type }, Instruction::Pause) => {
                         engine.pause_lanes(account, &from_type, &to_type, now())
                     }
-                    (Target::Lanes { account, from_type, to_type }, Action::Resume) => {
+                    (Target::Lanes { account, from_type, to_type }, Instruction::Resume) => {
                         engine.resume_lanes(account, &from_type, &to_type, now())
                     }
                 };
@@ -523,10 +524,16 @@ fn engine() -> Engine {
 fn job(account: u32, from_type: &str, to_type: &str, from: u64) -> NewJob {
     let id = |digits| RecordId(NonZeroU64::new(digits).unwrap());
     NewJob {
+        action: Action::Archive,
+        dry_run: false,
         account: AccountIndex(account),
         from_type: ObjectType::parse(from_type).unwrap(),
         to_type: ObjectType::parse(to_type).unwrap(),
-        asks: smallvec![Ask { removal: Removal::Association, pairs: smallvec![Pair { from: id(from), to: id(9) }] }],
+        asks: smallvec![Ask {
+            extent: Extent::Whole,
+            pairs: smallvec![Pair { from: id(from), to: id(9) }],
+            all_of: Vec::new()
+        }],
         not_after: None,
         weight: 100,
         carried: Carried::fresh(now().wall),

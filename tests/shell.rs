@@ -25,7 +25,7 @@ use association_archiver::worker::accounts::Portals;
 use association_archiver::worker::lines;
 use association_archiver::worker::policy_loop::{Ends, PolicyLoop};
 use association_archiver::worker::seams::{
-    Action, Archived, Arrival, Clock, Departure, Errand, Order, Question, Return, Target, Watcher,
+    Archived, Arrival, Clock, Departure, Errand, Instruction, Order, Question, Return, Target, Watcher,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -187,10 +187,10 @@ async fn too_much_in_hand_is_handed_back_youngest_first_and_a_stop_takes_the_res
 #[tokio::test(start_paused = true)]
 async fn an_order_is_carried_out_and_answered() {
     let mut bench = Bench::start(account(100), |_| (LATENCY, answer(204)));
-    assert_eq!(bench.order(Action::Pause).await, 1);
+    assert_eq!(bench.order(Instruction::Pause).await, 1);
     bench.deliver(1, 0..10).await;
     assert_eq!(bench.departures(10).await, all(0..10, End::Parked));
-    assert_eq!(bench.order(Action::Resume).await, 1);
+    assert_eq!(bench.order(Instruction::Resume).await, 1);
     bench.deliver(1, 10..20).await;
     assert_eq!(bench.finish().await, all(10..20, End::Archived));
 }
@@ -201,7 +201,7 @@ async fn an_order_while_draining_is_answered_and_changes_no_ending() {
     bench.deliver(1, 0..10).await;
     bench.requests(1).await;
     bench.stop.cancel();
-    bench.order(Action::Pause).await;
+    bench.order(Instruction::Pause).await;
     assert_eq!(bench.finish().await, all(0..10, End::Archived));
 }
 
@@ -288,9 +288,9 @@ impl Bench {
         self.arrive(Arrival::Jobs { generation, jobs }).await;
     }
 
-    async fn order(&self, action: Action) -> usize {
+    async fn order(&self, instruction: Instruction) -> usize {
         let (reply, answered) = oneshot::channel();
-        let order = Order { target: Target::Account(AccountIndex(0)), action, reply };
+        let order = Order { target: Target::Account(AccountIndex(0)), instruction, reply };
         self.orders.send(order).await.unwrap();
         timeout(END, answered).await.expect("an order without an answer").unwrap()
     }
@@ -346,7 +346,7 @@ fn enter(bundle: Vec<Departure<u64>>, departed: &mut BTreeMap<u64, End>) {
 fn ending(settled: &Settled) -> End {
     match &settled.ending {
         Ending::Settled { num_pairs: _, errors } if errors.is_empty() => End::Archived,
-        Ending::Settled { .. } | Ending::Expired { .. } | Ending::Rejected(_) => End::Failed,
+        Ending::Settled { .. } | Ending::Planned { .. } | Ending::Expired { .. } | Ending::Rejected(_) => End::Failed,
     }
 }
 

@@ -5,7 +5,8 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
-use association_archiver::contract::association::{Pair, RecordId, Removal};
+use association_archiver::contract::action::Action;
+use association_archiver::contract::association::{Extent, Pair, RecordId};
 use association_archiver::contract::ids::AccountIndex;
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
@@ -165,10 +166,12 @@ impl Steady {
         let (from_type, to_type) = self.types[record as usize % self.types.len()].clone();
         let pairs: SmallVec<[Pair; 1]> = smallvec![Pair { from: scattered(record), to: scattered(index) }];
         NewJob {
+            action: Action::Archive,
+            dry_run: false,
             account: AccountIndex(0),
             from_type,
             to_type,
-            asks: smallvec![Ask { removal: Removal::Association, pairs }],
+            asks: smallvec![Ask { extent: Extent::Whole, pairs, all_of: Vec::new() }],
             not_after: None,
             weight: 256,
             carried: Carried::fresh(self.now.wall),

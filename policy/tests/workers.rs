@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use policy::contract::association::{Pair, RecordId, Removal};
+use policy::contract::action::Action;
+use policy::contract::association::{Extent, Pair, RecordId};
 use policy::contract::ids::AccountIndex;
 use policy::contract::job::Ask;
 use policy::contract::object_type::ObjectType;
@@ -699,10 +700,12 @@ fn job(number: u64, now: Now) -> NewJob {
     let pairs = [Pair { from: record(number), to: record(1) }].into_iter().collect();
     let object_type = ObjectType::parse("contacts").unwrap();
     NewJob {
+        action: Action::Archive,
+        dry_run: false,
         account: AccountIndex(0),
         from_type: object_type.clone(),
         to_type: object_type,
-        asks: [Ask { removal: Removal::Association, pairs }].into_iter().collect(),
+        asks: [Ask { extent: Extent::Whole, pairs, all_of: Vec::new() }].into_iter().collect(),
         not_after: None,
         weight: 100,
         carried: Carried::fresh(now.wall),

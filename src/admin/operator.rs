@@ -15,7 +15,7 @@ use super::state::AdminState;
 use super::token;
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
-use crate::worker::seams::{Action, Order, Target};
+use crate::worker::seams::{Instruction, Order, Target};
 
 /// What was done.
 #[derive(Debug, Serialize)]
@@ -38,7 +38,7 @@ pub(super) async fn pause_account(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Done>, Refusal> {
-    order_account(&state, &account, &headers, &body, Action::Pause).await
+    order_account(&state, &account, &headers, &body, Instruction::Pause).await
 }
 
 pub(super) async fn resume_account(
@@ -47,7 +47,7 @@ pub(super) async fn resume_account(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Done>, Refusal> {
-    order_account(&state, &account, &headers, &body, Action::Resume).await
+    order_account(&state, &account, &headers, &body, Instruction::Resume).await
 }
 
 pub(super) async fn pause_lane(
@@ -56,7 +56,7 @@ pub(super) async fn pause_lane(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Done>, Refusal> {
-    order_lane(&state, &path, &headers, &body, Action::Pause).await
+    order_lane(&state, &path, &headers, &body, Instruction::Pause).await
 }
 
 pub(super) async fn resume_lane(
@@ -65,7 +65,7 @@ pub(super) async fn resume_lane(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Done>, Refusal> {
-    order_lane(&state, &path, &headers, &body, Action::Resume).await
+    order_lane(&state, &path, &headers, &body, Instruction::Resume).await
 }
 
 async fn order_account(
@@ -73,13 +73,13 @@ async fn order_account(
     account: &str,
     headers: &HeaderMap,
     body: &[u8],
-    action: Action,
+    instruction: Instruction,
 ) -> Result<Json<Done>, Refusal> {
     token::check(state.token.as_ref(), headers)?;
     check_body(body)?;
     let (index, portal_id) = find(state, account)?;
-    order(state, Target::Account(index), action).await?;
-    Ok(Json(done(index, portal_id, None, action)))
+    order(state, Target::Account(index), instruction).await?;
+    Ok(Json(done(index, portal_id, None, instruction)))
 }
 
 async fn order_lane(
@@ -87,18 +87,18 @@ async fn order_lane(
     (account, from, to): &(String, String, String),
     headers: &HeaderMap,
     body: &[u8],
-    action: Action,
+    instruction: Instruction,
 ) -> Result<Json<Done>, Refusal> {
     token::check(state.token.as_ref(), headers)?;
     check_body(body)?;
     let (index, portal_id) = find(state, account)?;
     let (from_type, to_type) = (object_type(from)?, object_type(to)?);
     let lane = format!("{}/{}", from_type.path_segment(), to_type.path_segment());
-    if order(state, Target::Lanes { account: index, from_type, to_type }, action).await? == 0 {
+    if order(state, Target::Lanes { account: index, from_type, to_type }, instruction).await? == 0 {
         let error = format!("no jobs of the lane {lane} are in hand: a lane can be paused while it has some");
         return Err(Refusal::new(StatusCode::NOT_FOUND, error));
     }
-    Ok(Json(done(index, portal_id, Some(lane), action)))
+    Ok(Json(done(index, portal_id, Some(lane), instruction)))
 }
 
 /// Nothing can be said in a body, so that nothing said there is lost.
@@ -130,10 +130,10 @@ fn object_type(text: &str) -> Result<ObjectType, Refusal> {
     })
 }
 
-async fn order(state: &AdminState, target: Target, action: Action) -> Result<usize, Refusal> {
+async fn order(state: &AdminState, target: Target, instruction: Instruction) -> Result<usize, Refusal> {
     let unavailable = |error: &str| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error);
     let (reply, done) = oneshot::channel();
-    let order = Order { target, action, reply };
+    let order = Order { target, instruction, reply };
     state.orders.try_send(order).map_err(|_| unavailable("the worker takes no orders now: try again"))?;
     match timeout(LONGEST_WAIT, done).await {
         Ok(Ok(applied)) => Ok(applied),
@@ -142,11 +142,11 @@ async fn order(state: &AdminState, target: Target, action: Action) -> Result<usi
     }
 }
 
-fn done(account: AccountIndex, portal_id: Option<u64>, lane: Option<String>, action: Action) -> Done {
+fn done(account: AccountIndex, portal_id: Option<u64>, lane: Option<String>, instruction: Instruction) -> Done {
     let AccountIndex(account) = account;
-    match action {
-        Action::Pause => Done { account, portal_id, lane, paused: true, note: ENDS_WITH_PROCESS },
-        Action::Resume => Done { account, portal_id, lane, paused: false, note: TRIES_AGAIN },
+    match instruction {
+        Instruction::Pause => Done { account, portal_id, lane, paused: true, note: ENDS_WITH_PROCESS },
+        Instruction::Resume => Done { account, portal_id, lane, paused: false, note: TRIES_AGAIN },
     }
 }
 

@@ -222,7 +222,7 @@ async fn agrees(survey: &Survey, settings: &Settings, name: &str) -> Result<bool
         let count = HumanCount(survey.bad + survey.rejected);
         remark(&format!("rows that will be answered REJECTED: {count}"));
     }
-    remark(&survey.extent(settings));
+    remark(&survey.amount(settings));
     if confirm::agrees(&format!("Archive what is in {name}? It cannot be undone.")).await? {
         return Ok(true);
     }

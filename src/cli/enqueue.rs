@@ -122,7 +122,7 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
         ));
     }
     if !arguments.yes && confirm::has_terminal() {
-        remark(&survey.extent(settings));
+        remark(&survey.amount(settings));
         let question = format!(
             "Put the jobs of {} on {}? What they ask for cannot be undone.",
             source.name, settings.amqp.jobs_queue

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 use super::jobs_file::columns::{UNKNOWN_TYPES, WHOLE_ASSOCIATION};
-use crate::contract::association::{Label, Pair, RecordId, Removal};
+use crate::contract::association::{Extent, Label, Pair, RecordId};
 use crate::contract::job::Job;
 use crate::contract::outcome::{Ending, Outcome, PairError, Status};
 use crate::contract::refusal::Refusal;
@@ -65,19 +65,20 @@ impl OutcomeRecord {
 
     pub fn of(outcome: &Outcome) -> Self {
         let of_pairs = |errors: &[PairError]| {
-            let of_pair = |error: &PairError| ErrorRecord::of(Some((error.pair, &error.removal)), &error.refusal);
+            let of_pair = |error: &PairError| ErrorRecord::of(Some(error), &error.refusal);
             errors.iter().map(of_pair).collect()
         };
         let (num_pairs, errors): (usize, Vec<ErrorRecord>) = match &outcome.ending {
             Ending::Settled { num_pairs, errors } => (*num_pairs, of_pairs(errors)),
+            Ending::Planned { plan, errors } => (plan.len() + errors.len(), of_pairs(errors)),
             Ending::Expired { errors } => (errors.len(), of_pairs(errors)),
             Ending::Rejected(refusal) => (0, vec![ErrorRecord::of(None, refusal)]),
         };
         Self {
-            job_id: outcome.job_id.to_string(),
-            portal_id: outcome.portal.map(|portal| portal.0.get()),
-            from_object_type: outcome.from_type.as_ref().map(|text| text.as_str().to_owned()),
-            to_object_type: outcome.to_type.as_ref().map(|text| text.as_str().to_owned()),
+            job_id: outcome.head.job_id.to_string(),
+            portal_id: outcome.head.portal.map(|portal| portal.0.get()),
+            from_object_type: outcome.head.from_type.as_ref().map(|text| text.as_str().to_owned()),
+            to_object_type: outcome.head.to_type.as_ref().map(|text| text.as_str().to_owned()),
             status: outcome.status().as_str().to_owned(),
             num_pairs: num_pairs as u64,
             num_archived: outcome.num_archived() as u64,
@@ -112,12 +113,12 @@ impl OutcomeRecord {
 }
 
 impl ErrorRecord {
-    fn of(asked: Option<(Pair, &Removal)>, refusal: &Refusal) -> Self {
+    fn of(error: Option<&PairError>, refusal: &Refusal) -> Self {
         let record = |id: RecordId| Record { id: id.to_string() };
         Self {
-            from: asked.map(|(pair, _)| record(pair.from)),
-            to: asked.map(|(pair, _)| record(pair.to)),
-            types: asked.map(|(_, removal)| labels(removal)),
+            from: error.map(|error| record(error.from)),
+            to: error.and_then(|error| error.to).map(record),
+            types: error.map(|error| labels(&error.extent)),
             source: refusal.source.as_str().to_owned(),
             category: refusal.source.category().to_owned(),
             sub_category: refusal.sub_category.as_deref().map(str::to_owned),
@@ -140,10 +141,10 @@ impl ErrorRecord {
 }
 
 /// `None`: the whole association.
-fn labels(removal: &Removal) -> Option<Vec<LabelRecord>> {
-    match removal {
-        Removal::Association => None,
-        Removal::Labels(labels) => Some(labels.iter().map(LabelRecord::of).collect()),
+fn labels(extent: &Extent) -> Option<Vec<LabelRecord>> {
+    match extent {
+        Extent::Whole => None,
+        Extent::Labels(labels) => Some(labels.iter().map(LabelRecord::of).collect()),
     }
 }
 
@@ -154,8 +155,8 @@ impl LabelRecord {
 }
 
 /// What a job removes, as the column `types` has it.
-pub fn removal_in_words(removal: &Removal) -> String {
-    types_in_words(labels(removal).as_deref())
+pub fn removal_in_words(extent: &Extent) -> String {
+    types_in_words(labels(extent).as_deref())
 }
 
 fn types_in_words(labels: Option<&[LabelRecord]>) -> String {

@@ -80,7 +80,7 @@ impl HubspotClient {
     /// Sends one batch and says what came back; the token does not occur in it.
     pub async fn archive(&self, call: &ArchiveCall, token: &BearerToken) -> Reply {
         let path = request::path(self.api_version, &call.lane);
-        let body = request::body(&call.lane.removal, &call.pairs);
+        let body = request::body(&call.lane.extent, &call.pairs);
         let request = self.posted(&path, JSON, body);
         self.send_with(request, token).await
     }

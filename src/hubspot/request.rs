@@ -1,19 +1,19 @@
 //! An archive request as HubSpot wants it: path and body.
 
 use crate::config::ApiVersion;
-use crate::contract::association::{Label, Pair, RecordId, Removal};
+use crate::contract::association::{Extent, Label, Pair, RecordId};
 use crate::engine::command::LaneId;
 
 /// The path after the base URL, without a slash in front; needs no escaping.
 pub fn path(version: ApiVersion, lane: &LaneId) -> String {
-    path_of(version, &lane.removal, lane.from_type.path_segment(), lane.to_type.path_segment())
+    path_of(version, &lane.extent, lane.from_type.path_segment(), lane.to_type.path_segment())
 }
 
 /// The same for any two segments, such as the placeholders of a template.
-pub fn path_of(version: ApiVersion, removal: &Removal, from: &str, to: &str) -> String {
-    let action = match removal {
-        Removal::Association => "archive",
-        Removal::Labels(_) => "labels/archive",
+pub fn path_of(version: ApiVersion, extent: &Extent, from: &str, to: &str) -> String {
+    let action = match extent {
+        Extent::Whole => "archive",
+        Extent::Labels(_) => "labels/archive",
     };
     match version {
         ApiVersion::V4 => format!("crm/v4/associations/{from}/{to}/batch/{action}"),
@@ -27,10 +27,10 @@ pub fn path_of(version: ApiVersion, removal: &Removal, from: &str, to: &str) -> 
 ///
 /// A whole association goes as one input for each `from`, with an array of `to`; labels go as one input for each pair,
 /// with a single `to`. HubSpot answers the wrong one of the two shapes with success and does nothing.
-pub(super) fn body(removal: &Removal, pairs: &[Pair]) -> Vec<u8> {
-    match removal {
-        Removal::Association => whole_associations(pairs),
-        Removal::Labels(labels) => labels_only(labels, pairs),
+pub(super) fn body(extent: &Extent, pairs: &[Pair]) -> Vec<u8> {
+    match extent {
+        Extent::Whole => whole_associations(pairs),
+        Extent::Labels(labels) => labels_only(labels, pairs),
     }
 }
 
@@ -154,17 +154,17 @@ mod tests {
 
     #[test]
     fn the_version_and_the_removal_choose_the_path() {
-        let paths = |removal: Removal| {
+        let paths = |extent: Extent| {
             let lane = LaneId {
                 account: AccountIndex(0),
                 from_type: ObjectType::parse("Contact").unwrap(),
                 to_type: ObjectType::parse("2-123456").unwrap(),
-                removal,
+                extent,
             };
             [ApiVersion::V4, ApiVersion::March2026, ApiVersion::September2026].map(|version| path(version, &lane))
         };
         assert_eq!(
-            paths(Removal::Association),
+            paths(Extent::Whole),
             [
                 "crm/v4/associations/contacts/2-123456/batch/archive",
                 "crm/associations/2026-03/contacts/2-123456/batch/archive",
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn all_of_one_from_share_an_input() {
         let pairs = [pair(1, 2), pair(1, 3), pair(u64::MAX, 4)];
-        let text = String::from_utf8(body(&Removal::Association, &pairs)).unwrap();
+        let text = String::from_utf8(body(&Extent::Whole, &pairs)).unwrap();
         assert_eq!(
             text,
             r#"{"inputs":[{"from":{"id":"1"},"to":[{"id":"2"},{"id":"3"}]},{"from":{"id":"18446744073709551615"},"to":[{"id":"4"}]}]}"#
@@ -216,8 +216,8 @@ mod tests {
     #[test]
     fn the_room_made_for_a_body_is_enough() {
         let pairs: Vec<Pair> = (0..100).map(|i| pair(u64::MAX - i, u64::MAX)).collect();
-        for removal in [Removal::Association, some_labels()] {
-            let written = body(&removal, &pairs);
+        for extent in [Extent::Whole, some_labels()] {
+            let written = body(&extent, &pairs);
             let exact = BODY_OPEN.len() + BODY_CLOSE.len() + pairs.len() * (written.capacity() / pairs.len());
             assert!(written.len() <= exact, "{} bytes of {exact}", written.len());
             assert!(written.capacity() < written.len() + 2 * pairs.len(), "the buffer grew: {}", written.capacity());
@@ -230,7 +230,7 @@ mod tests {
             let pairs: Vec<Pair> =
                 ids.into_iter().collect::<BTreeSet<_>>().into_iter().map(|(from, to)| pair(from, to)).collect();
 
-            let whole: Value = serde_json::from_slice(&body(&Removal::Association, &pairs)).unwrap();
+            let whole: Value = serde_json::from_slice(&body(&Extent::Whole, &pairs)).unwrap();
             let mut read = Vec::new();
             let mut froms = BTreeSet::new();
             for input in whole["inputs"].as_array().unwrap() {
@@ -251,9 +251,9 @@ mod tests {
         }
     }
 
-    fn some_labels() -> Removal {
+    fn some_labels() -> Extent {
         let label = |category, id| Label { category, type_id: NonZeroU64::new(id).unwrap() };
-        Removal::Labels([label(LabelCategory::UserDefined, 37), label(LabelCategory::Work, u64::MAX)].into())
+        Extent::Labels([label(LabelCategory::UserDefined, 37), label(LabelCategory::Work, u64::MAX)].into())
     }
 
     fn pair(from: u64, to: u64) -> Pair {

@@ -83,6 +83,6 @@ const SPANS_OF_A_BATCH: u64 = 2;
 /// The path of an archive request as a URL template, and as it is.
 fn paths(version: ApiVersion, call: &ArchiveCall) -> (String, String) {
     use crate::hubspot::request::{path, path_of};
-    let template = path_of(version, &call.lane.removal, "{fromObjectType}", "{toObjectType}");
+    let template = path_of(version, &call.lane.extent, "{fromObjectType}", "{toObjectType}");
     (template, path(version, &call.lane))
 }

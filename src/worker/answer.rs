@@ -1,20 +1,18 @@
 //! Answers to deliveries: outcomes, dead letters and parked copies, as messages on their way out.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
-use super::delivery::{Delivery, Identity, carried_headers};
+use super::delivery::{self, Delivery, carried_headers};
 use crate::amqp::message::{Answer, Envelope, HeaderValue, OutcomeEnvelope, Outgoing, Properties};
 use crate::amqp::receipt::Receipt;
 use crate::amqp::route::Route;
 use crate::contract::message::{
-    DEAD_LETTERED, PARKED, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT, TRACE_MAX_BYTES, correlation_id,
+    DEAD_LETTERED, MessageId, PARKED, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT, TRACE_MAX_BYTES,
+    correlation_id,
 };
-use crate::contract::object_type::TypeText;
-use crate::contract::outcome::{Ending, Outcome};
+use crate::contract::outcome::{Head, Outcome};
 use crate::contract::refusal::Refusal;
 use crate::contract::time;
 use crate::engine::command::{Parked, Settled};
@@ -37,22 +35,11 @@ struct Pending {
 impl OutcomeWriter {
     /// Adds a job's outcome.
     pub fn settled(&mut self, delivery: Delivery, settled: Settled, completed: Timestamp) {
-        let Delivery { receipt, body, properties, identity, from_type, to_type, deadline: _ } = delivery;
-        let Settled { job: _, ending, carried, dead_letter } = settled;
-        let outcome = Outcome {
-            job_id: identity.job_id.clone(),
-            portal: identity.portal,
-            from_type,
-            to_type,
-            ending,
-            attempts: carried.attempts,
-            received_at: carried.received,
-            started_at: carried.started,
-            completed_at: completed,
-        };
-        log_job(&identity, &outcome);
+        let Delivery { receipt, body, properties, head, message_id, deadline: _ } = delivery;
+        let (outcome, dead_letter) = settled.outcome(head, completed);
+        log_job(&outcome);
         outcome.encode(&mut self.buffer);
-        let envelope = envelope(&identity, &properties, &outcome, completed);
+        let envelope = envelope(message_id, &properties, &outcome, completed);
         let dead_letter = dead_letter.map(|refusal| dead_letter_of(body.into(), &properties, &refusal, completed));
         self.pending.push(Pending { end: self.buffer.len(), receipt, envelope, dead_letter });
     }
@@ -85,25 +72,25 @@ impl OutcomeWriter {
 }
 
 /// For whoever follows single jobs: there may be a thousand a second, so at no level that is on by itself.
-fn log_job(identity: &Identity, outcome: &Outcome) {
+fn log_job(outcome: &Outcome) {
     tracing::debug!(
-        job_id = identity.job_id.as_str(),
-        portal_id = identity.portal.map(|portal| portal.0.get()),
+        job_id = outcome.head.job_id.as_str(),
+        portal_id = outcome.head.portal.map(|portal| portal.0.get()),
         attempt = outcome.attempts,
         status = outcome.status().as_str(),
         "job answered"
     );
 }
 
-fn envelope(identity: &Identity, job: &Properties, outcome: &Outcome, now: Timestamp) -> OutcomeEnvelope {
+fn envelope(message_id: MessageId, job: &Properties, outcome: &Outcome, now: Timestamp) -> OutcomeEnvelope {
     let text = |name: &'static str| {
         let value = job.text_header(name).filter(|value| value.len() <= TRACE_MAX_BYTES)?;
         Some((name, value.into_owned()))
     };
     let trace: SmallVec<[(&'static str, String); 0]> = TRACE_CONTEXT.into_iter().filter_map(text).collect();
     OutcomeEnvelope {
-        message_id: identity.message_id,
-        correlation_id: correlation_id(job.correlation_id(), job.message_id(), &identity.job_id).to_owned(),
+        message_id,
+        correlation_id: correlation_id(job.correlation_id(), job.message_id(), &outcome.head.job_id).to_owned(),
         status: outcome.status(),
         timestamp: u64::try_from(now.as_second()).unwrap_or(0),
         trace,
@@ -115,28 +102,18 @@ pub fn rejected(
     body: Vec<u8>,
     properties: Properties,
     receipt: Receipt,
-    identity: Option<Identity>,
-    (from_type, to_type): (Option<TypeText>, Option<TypeText>),
+    head: Option<Head>,
     refusal: Refusal,
     now: Timestamp,
 ) -> Answer {
     let dead_letter = dead_letter_of(body.into(), &properties, &refusal, now);
-    let Some(identity) = identity else { return Answer::new(0, Some(receipt), dead_letter) };
-    let outcome = Outcome {
-        job_id: identity.job_id.clone(),
-        portal: identity.portal,
-        from_type,
-        to_type,
-        ending: Ending::Rejected(Arc::new(refusal)),
-        attempts: 0,
-        received_at: now,
-        started_at: None,
-        completed_at: now,
-    };
-    log_job(&identity, &outcome);
+    let Some(head) = head else { return Answer::new(0, Some(receipt), dead_letter) };
+    let message_id = delivery::message_id(&head, &dead_letter.body, &properties);
+    let outcome = Outcome::rejected(head, refusal, now);
+    log_job(&outcome);
     let mut body = Vec::new();
     outcome.encode(&mut body);
-    let envelope = Envelope::Outcome(envelope(&identity, &properties, &outcome, now));
+    let envelope = Envelope::Outcome(envelope(message_id, &properties, &outcome, now));
     Answer::new(0, Some(receipt), Outgoing { route: Route::Results, body: body.into(), envelope }).and(dead_letter)
 }
 

@@ -6,9 +6,8 @@ use jiff::Timestamp;
 
 use crate::amqp::message::Properties;
 use crate::amqp::receipt::Receipt;
-use crate::contract::ids::{JobId, PortalId};
 use crate::contract::message::{BodyDigest, MessageId, REDRIVEN, Request};
-use crate::contract::object_type::TypeText;
+use crate::contract::outcome::Head;
 use crate::engine::command::Carried;
 
 /// See the module.
@@ -17,34 +16,25 @@ pub struct Delivery {
     pub receipt: Receipt,
     pub body: Vec<u8>,
     pub properties: Properties,
-    pub identity: Identity,
-    pub from_type: Option<TypeText>,
-    pub to_type: Option<TypeText>,
+    /// What the outcome repeats of the job.
+    pub head: Head,
+    /// The name of the outcome.
+    pub message_id: MessageId,
     /// When the time to live is over that the producer gave the message. It travels with a copy that is parked.
     pub deadline: Option<Timestamp>,
 }
 
-/// Who asked, and the name of the answer.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    pub job_id: JobId,
-    pub portal: Option<PortalId>,
-    pub message_id: MessageId,
-}
-
-impl Identity {
-    pub fn of(job_id: JobId, portal: Option<PortalId>, body: &[u8], properties: &Properties) -> Self {
-        let redriven = properties.integer_header(REDRIVEN).and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
-        let message_id = MessageId::of_outcome(&Request {
-            portal,
-            job_id: &job_id,
-            body: &BodyDigest::of(body),
-            redriven,
-            message_id: properties.message_id(),
-            timestamp: properties.timestamp(),
-        });
-        Self { job_id, portal, message_id }
-    }
+/// The name of the outcome of the job that a message asks for.
+pub fn message_id(head: &Head, body: &[u8], properties: &Properties) -> MessageId {
+    let redriven = properties.integer_header(REDRIVEN).and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+    MessageId::of_outcome(&Request {
+        portal: head.portal,
+        job_id: &head.job_id,
+        body: &BodyDigest::of(body),
+        redriven,
+        message_id: properties.message_id(),
+        timestamp: properties.timestamp(),
+    })
 }
 
 /// Headers of a job that waited in a delay queue. They are the worker's own; a value that makes no sense counts as absent.

@@ -86,15 +86,14 @@ mod tests {
     #![expect(clippy::unwrap_used)]
 
     use super::*;
-    use crate::contract::association::Removal;
+    use crate::contract::association::Extent;
     use crate::contract::object_type::ObjectType;
     use crate::engine::command::LaneId;
 
     fn paused(from: &str, kind: PauseKind) -> Notice {
         let account = AccountIndex(0);
         let parse = |text| ObjectType::parse(text).unwrap();
-        let lane =
-            LaneId { account, from_type: parse(from), to_type: parse("companies"), removal: Removal::Association };
+        let lane = LaneId { account, from_type: parse(from), to_type: parse("companies"), extent: Extent::Whole };
         Notice::Paused { account, lane: Some(lane), kind, detail: String::new(), until: None }
     }
 

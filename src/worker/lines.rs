@@ -1,79 +1,32 @@
 //! Jobs as lines of text, for the `archive` command: the same loop without a broker.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 use super::accounts::Portals;
-use crate::contract::ids::{JobId, PortalId};
+use crate::contract::ids::JobId;
 use crate::contract::job::{Job, Malformed};
-use crate::contract::object_type::TypeText;
-use crate::contract::outcome::{Ending, Outcome};
+use crate::contract::outcome::{Head, Outcome};
 use crate::contract::refusal::{Refusal, WorkerCategory};
-use crate::engine::command::{Carried, NewJob, Settled};
-
-/// What must be kept of a line until it is answered.
-#[derive(Debug)]
-pub struct Line {
-    pub job_id: JobId,
-    pub portal: Option<PortalId>,
-    pub from_type: Option<TypeText>,
-    pub to_type: Option<TypeText>,
-}
+use crate::engine::command::{Carried, NewJob};
 
 /// Takes a job that was written in this many bytes; the error is its answer where no account may do it.
-pub fn take(job: Job, bytes: usize, portals: &Portals, now: Timestamp) -> Result<(NewJob, Line), Box<Outcome>> {
-    let (from_text, to_text) = (Some(job.from_type.text().clone()), Some(job.to_type.text().clone()));
-    let of_line = Line { job_id: job.id.clone(), portal: job.portal, from_type: from_text, to_type: to_text };
+pub fn take(job: Job, bytes: usize, portals: &Portals, now: Timestamp) -> Result<(NewJob, Head), Box<Outcome>> {
+    let head = Head::of(&job);
     match portals.resolve(job.portal) {
         Ok(account) => {
             let weight = job.weight(bytes);
-            let Job { from_type, to_type, asks, not_after, .. } = job;
-            let carried = Carried::fresh(now);
-            Ok((NewJob { account, from_type, to_type, asks, not_after, weight, carried }, of_line))
+            Ok((NewJob::of(job, account, weight, Carried::fresh(now)), head))
         }
-        Err(refusal) => Err(Box::new(rejected(of_line, refusal, now))),
+        Err(refusal) => Err(Box::new(Outcome::rejected(head, refusal, now))),
     }
 }
 
 /// Answers the line with this number, counted from 1, which is no job. Without an id it is answered as `line-<n>`.
-pub fn reject(malformed: Malformed, number: u64, now: Timestamp) -> Option<Outcome> {
-    let Malformed { job_id, portal, from_type, to_type, message } = malformed;
-    let refusal = Refusal::worker(WorkerCategory::MalformedJob, &message);
-    let job_id = job_id.or_else(|| JobId::new(&format!("line-{number}")))?;
-    Some(rejected(Line { job_id, portal, from_type, to_type }, refusal, now))
-}
-
-fn rejected(line: Line, refusal: Refusal, now: Timestamp) -> Outcome {
-    let Line { job_id, portal, from_type, to_type } = line;
-    Outcome {
-        job_id,
-        portal,
-        from_type,
-        to_type,
-        ending: Ending::Rejected(Arc::new(refusal)),
-        attempts: 0,
-        received_at: now,
-        started_at: None,
-        completed_at: now,
-    }
-}
-
-/// The outcome of a job that the engine has settled.
-pub fn settled(line: Line, settled: Settled, completed: Timestamp) -> Outcome {
-    let Line { job_id, portal, from_type, to_type } = line;
-    Outcome {
-        job_id,
-        portal,
-        from_type,
-        to_type,
-        ending: settled.ending,
-        attempts: settled.carried.attempts,
-        received_at: settled.carried.received,
-        started_at: settled.carried.started,
-        completed_at: completed,
-    }
+pub fn reject(mut malformed: Malformed, number: u64, now: Timestamp) -> Option<Outcome> {
+    malformed.job_id = malformed.job_id.or_else(|| JobId::new(&format!("line-{number}")));
+    let refusal = Refusal::worker(WorkerCategory::MalformedJob, &malformed.message);
+    Some(Outcome::rejected(malformed.head()?, refusal, now))
 }
 
 /// Reads one line into `line`, at most `limit` bytes of it kept: a longer one keeps one byte more, so that it is refused

@@ -9,7 +9,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::seams::{Action, Archived, Arrival, Clock, Departure, Errand, Order, Question, Return, Target, Watcher};
+use super::seams::{
+    Archived, Arrival, Clock, Departure, Errand, Instruction, Order, Question, Return, Target, Watcher,
+};
 use super::tenant::{self, LeaseEnds, LeaseNews, Tenant};
 use crate::engine::Engine;
 use crate::engine::backlog::JobKey;
@@ -159,13 +161,13 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
 
     fn take_order(&mut self, order: Order) {
         let now = self.clock.now();
-        let applied = match (order.target, order.action) {
-            (Target::Account(account), Action::Pause) => usize::from(self.engine.pause(account, now)),
-            (Target::Account(account), Action::Resume) => usize::from(self.engine.resume(account, now)),
-            (Target::Lanes { account, from_type, to_type }, Action::Pause) => {
+        let applied = match (order.target, order.instruction) {
+            (Target::Account(account), Instruction::Pause) => usize::from(self.engine.pause(account, now)),
+            (Target::Account(account), Instruction::Resume) => usize::from(self.engine.resume(account, now)),
+            (Target::Lanes { account, from_type, to_type }, Instruction::Pause) => {
                 self.engine.pause_lanes(account, &from_type, &to_type, now)
             }
-            (Target::Lanes { account, from_type, to_type }, Action::Resume) => {
+            (Target::Lanes { account, from_type, to_type }, Instruction::Resume) => {
                 self.engine.resume_lanes(account, &from_type, &to_type, now)
             }
         };
@@ -277,7 +279,8 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::contract::association::{Pair, RecordId, Removal};
+    use crate::contract::action::Action;
+    use crate::contract::association::{Extent, Pair, RecordId};
     use crate::contract::ids::AccountIndex;
     use crate::contract::job::Ask;
     use crate::contract::object_type::ObjectType;
@@ -366,10 +369,12 @@ mod tests {
         let pairs = [Pair { from: record(from), to: record(1) }].into_iter().collect();
         let object_type = ObjectType::parse("contacts").unwrap();
         NewJob {
+            action: Action::Archive,
+            dry_run: false,
             account: AccountIndex(0),
             from_type: object_type.clone(),
             to_type: object_type,
-            asks: [Ask { removal: Removal::Association, pairs }].into_iter().collect(),
+            asks: [Ask { extent: Extent::Whole, pairs, all_of: Vec::new() }].into_iter().collect(),
             not_after: Some(Timestamp::UNIX_EPOCH),
             weight: 100,
             carried: Carried::fresh(Timestamp::UNIX_EPOCH),

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 
 use super::accounts::Portals;
 use super::answer;
-use super::delivery::{self, Delivery, Identity};
+use super::delivery::{self, Delivery};
 use crate::amqp::message::{Answer, Delivered};
-use crate::contract::job::{self, Envelope, Job, JobLimits, Malformed};
+use crate::contract::job::{self, Envelope, JobLimits};
 use crate::contract::message::OUTCOME_TYPE;
+use crate::contract::outcome::Head;
 use crate::contract::refusal::{Refusal, WorkerCategory};
 use crate::engine::command::NewJob;
 
@@ -25,37 +26,30 @@ pub fn receive(delivered: Delivered, portals: &Portals, limits: &JobLimits, now:
     if properties.kind() == Some(OUTCOME_TYPE) {
         // To answer an outcome would make another, and so on without end.
         let refusal = Refusal::worker(WorkerCategory::MalformedJob, OUTCOME_CAME_BACK);
-        return Received::Refused(answer::rejected(body, properties, receipt, None, (None, None), refusal, now));
+        return Received::Refused(answer::rejected(body, properties, receipt, None, refusal, now));
     }
     let envelope = Envelope { message_id: properties.message_id(), content_encoding: properties.content_encoding() };
     let job = match job::parse(&body, envelope, limits) {
         Ok(job) => job,
-        Err(Malformed { job_id, portal, from_type, to_type, message }) => {
-            let refusal = Refusal::worker(WorkerCategory::MalformedJob, &message);
-            let identity = job_id.map(|id| Identity::of(id, portal, &body, &properties));
-            let types = (from_type, to_type);
-            return Received::Refused(answer::rejected(body, properties, receipt, identity, types, refusal, now));
+        Err(malformed) => {
+            let refusal = Refusal::worker(WorkerCategory::MalformedJob, &malformed.message);
+            return Received::Refused(answer::rejected(body, properties, receipt, malformed.head(), refusal, now));
         }
     };
     let weight = job.weight(body.len());
-    let identity = Identity::of(job.id.clone(), job.portal, &body, &properties);
-    let (from_text, to_text) = (Some(job.from_type.text().clone()), Some(job.to_type.text().clone()));
+    let head = Head::of(&job);
     match portals.resolve(job.portal) {
         Ok(account) => {
             receipt.weighs(weight);
             let carried = delivery::carried(&properties, now);
             let deadline = delivery::deadline(&properties, now);
-            let Job { from_type, to_type, asks, not_after, .. } = job;
-            let not_after = not_after.into_iter().chain(deadline).min();
-            let new = NewJob { account, from_type, to_type, asks, not_after, weight, carried };
-            let (from_type, to_type) = (from_text, to_text);
-            let delivery = Delivery { receipt, body, properties, identity, from_type, to_type, deadline };
+            let mut new = NewJob::of(job, account, weight, carried);
+            new.not_after = new.not_after.into_iter().chain(deadline).min();
+            let message_id = delivery::message_id(&head, &body, &properties);
+            let delivery = Delivery { receipt, body, properties, head, message_id, deadline };
             Received::Job(new, Box::new(delivery))
         }
-        Err(refusal) => {
-            let types = (from_text, to_text);
-            Received::Refused(answer::rejected(body, properties, receipt, Some(identity), types, refusal, now))
-        }
+        Err(refusal) => Received::Refused(answer::rejected(body, properties, receipt, Some(head), refusal, now)),
     }
 }
 

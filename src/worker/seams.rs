@@ -80,7 +80,7 @@ pub struct Archived {
 #[derive(Debug)]
 pub struct Order {
     pub target: Target,
-    pub action: Action,
+    pub instruction: Instruction,
     pub reply: oneshot::Sender<usize>,
 }
 
@@ -97,7 +97,7 @@ pub enum Target {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Action {
+pub enum Instruction {
     Pause,
     Resume,
 }

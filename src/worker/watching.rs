@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::accounts::Portals;
-use super::delivery::{Delivery, Identity};
+use super::delivery::Delivery;
 use super::lane_news::{LaneNews, News, Turn};
 use super::seams::{Question, Watcher};
 use crate::amqp::health::{Depths, Health};
-use crate::contract::association::{Pair, Removal};
+use crate::contract::association::{Extent, Pair};
 use crate::contract::ids::AccountIndex;
 use crate::contract::message::TRACE_CONTEXT;
-use crate::contract::outcome::{Ending, PairError};
+use crate::contract::outcome::{Ending, Head};
 use crate::contract::refusal::Refusal;
 use crate::engine::Counters;
 use crate::engine::answered::Answered;
@@ -95,10 +95,12 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         let waited = now.wall.duration_since(settled.carried.received);
         self.metrics.job_duration.observe(Duration::try_from(waited).unwrap_or_default());
         match &settled.ending {
-            Ending::Settled { num_pairs: _, errors } | Ending::Expired { errors } => {
+            Ending::Settled { num_pairs: _, errors }
+            | Ending::Planned { plan: _, errors }
+            | Ending::Expired { errors } => {
                 for run in errors.chunk_by(|a, b| Arc::ptr_eq(&a.refusal, &b.refusal)) {
-                    if let Some(PairError { pair, refusal, removal: _ }) = run.first() {
-                        self.failed(delivery, Some(*pair), run.len(), refusal, now);
+                    if let Some(error) = run.first() {
+                        self.failed(delivery, error.pair(), run.len(), &error.refusal, now);
                     }
                 }
             }
@@ -145,16 +147,16 @@ impl ServiceWatcher {
     }
 
     fn failed(&mut self, delivery: &Delivery, pair: Option<Pair>, pairs: usize, refusal: &Arc<Refusal>, now: Now) {
-        let Identity { job_id, portal, message_id: _ } = &delivery.identity;
+        let Head { job_id, portal, .. } = &delivery.head;
         let (job_id, portal, refusal) = (job_id.as_str().into(), *portal, Arc::clone(refusal));
         self.reporter.failed(Sample { at: now.wall, job_id, portal, pair, pairs: pairs as u64, refusal }, now);
     }
 }
 
 fn traced(delivery: &Delivery) -> TracedJob<'_> {
-    let Delivery { properties, identity, .. } = delivery;
+    let Delivery { properties, head, .. } = delivery;
     let [traceparent, tracestate] = TRACE_CONTEXT.map(|name| properties.text_header(name));
-    TracedJob { job_id: identity.job_id.as_str(), message_id: properties.message_id(), traceparent, tracestate }
+    TracedJob { job_id: head.job_id.as_str(), message_id: properties.message_id(), traceparent, tracestate }
 }
 
 fn broker_state(health: &Health, parked: ByTier) -> BrokerState {
@@ -192,9 +194,9 @@ fn broker_state(health: &Health, parked: ByTier) -> BrokerState {
 
 /// A lane as logs name it: `contacts/companies`, with `/labels` where only labels are removed.
 fn lane_name(lane: &LaneId) -> String {
-    let labels = match &lane.removal {
-        Removal::Association => "",
-        Removal::Labels(_) => "/labels",
+    let labels = match &lane.extent {
+        Extent::Whole => "",
+        Extent::Labels(_) => "/labels",
     };
     format!("{}/{}{labels}", lane.from_type.path_segment(), lane.to_type.path_segment())
 }

@@ -4,10 +4,11 @@ use std::num::NonZeroU64;
 use std::process::Command;
 use std::sync::Arc;
 
-use association_archiver::contract::association::{Pair, RecordId, Removal};
+use association_archiver::contract::action::Action;
+use association_archiver::contract::association::{Extent, RecordId};
 use association_archiver::contract::ids::JobId;
 use association_archiver::contract::job::{Envelope, JobLimits, parse};
-use association_archiver::contract::outcome::{Ending, Outcome, PairError};
+use association_archiver::contract::outcome::{Ending, Head, Outcome, PairError};
 use association_archiver::contract::refusal::Refusal;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -21,16 +22,19 @@ const LIMITS: JobLimits = JobLimits { max_bytes: 1024 * 1024, max_pairs: 10_000 
 pub fn real_outcome() -> Value {
     let id = |n| RecordId(NonZeroU64::new(n).unwrap());
     let refusal = Refusal::hubspot("VALIDATION_ERROR", "it is not there", 400).with_correlation_id(Some("c"));
-    let pair = Pair { from: id(101), to: id(9002) };
+    let error = PairError { from: id(101), to: Some(id(9002)), extent: Extent::Whole, refusal: Arc::new(refusal) };
     let outcome = Outcome {
-        job_id: JobId::new("job").unwrap(),
-        portal: None,
-        from_type: None,
-        to_type: None,
-        ending: Ending::Settled {
-            num_pairs: 2,
-            errors: vec![PairError { pair, removal: Removal::Association, refusal: Arc::new(refusal) }],
+        head: Head {
+            job_id: JobId::new("job").unwrap(),
+            portal: None,
+            from_type: None,
+            to_type: None,
+            action: Action::Archive,
+            group: None,
         },
+        verified: false,
+        journaled: false,
+        ending: Ending::Settled { num_pairs: 2, errors: vec![error] },
         attempts: 1,
         received_at: Timestamp::UNIX_EPOCH,
         started_at: None,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use association_archiver::contract::association::{LabelCategory, Removal};
+use association_archiver::contract::association::{Extent, LabelCategory};
 use association_archiver::contract::ids::JobId;
 use association_archiver::contract::job::{Envelope, Job, JobLimits, Malformed, parse};
 use serde_json::Value;
@@ -51,9 +51,9 @@ fn check_job(job: &Job, body: &[u8]) {
     let mut asked: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for ask in &job.asks {
         assert!(!ask.pairs.is_empty() && ask.pairs.is_sorted_by(|a, b| a < b));
-        let labels = match &ask.removal {
-            Removal::Association => BTreeSet::new(),
-            Removal::Labels(labels) => {
+        let labels = match &ask.extent {
+            Extent::Whole => BTreeSet::new(),
+            Extent::Labels(labels) => {
                 assert!((1..=MOST_LABELS).contains(&labels.len()) && labels.is_sorted_by(|a, b| a < b));
                 labels.iter().map(|label| (label.category.as_str().to_owned(), label.type_id.get())).collect()
             }

@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use association_archiver::contract::association::{Pair, RecordId, Removal};
-use association_archiver::contract::ids::JobId;
+use association_archiver::contract::action::Action;
+use association_archiver::contract::association::{Extent, RecordId};
+use association_archiver::contract::ids::{Group, JobId};
 use association_archiver::contract::object_type::TypeText;
-use association_archiver::contract::outcome::{Ending, Outcome, PairError};
+use association_archiver::contract::outcome::{Ending, Head, Outcome, PairError};
 use association_archiver::contract::refusal::{Refusal, WorkerCategory};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -38,10 +39,16 @@ fn any_text_makes_a_good_outcome() {
         ];
         for ending in endings {
             check(&Outcome {
-                job_id: job_id.clone().or_else(|| JobId::new("none")).unwrap(),
-                portal: None,
-                from_type: text(5).map(TypeText::new),
-                to_type: text(6).map(TypeText::new),
+                head: Head {
+                    job_id: job_id.clone().or_else(|| JobId::new("none")).unwrap(),
+                    portal: None,
+                    from_type: text(5).map(TypeText::new),
+                    to_type: text(6).map(TypeText::new),
+                    action: Action::Archive,
+                    group: text(7).and_then(Group::new),
+                },
+                verified: true,
+                journaled: false,
                 ending,
                 attempts: u32::MAX,
                 received_at: Timestamp::UNIX_EPOCH,
@@ -55,11 +62,7 @@ fn any_text_makes_a_good_outcome() {
 
 fn error(to: u64, refusal: &Arc<Refusal>) -> PairError {
     let record = |id: u64| RecordId(id.try_into().unwrap());
-    PairError {
-        pair: Pair { from: record(u64::MAX), to: record(to) },
-        removal: Removal::Association,
-        refusal: Arc::clone(refusal),
-    }
+    PairError { from: record(u64::MAX), to: Some(record(to)), extent: Extent::Whole, refusal: Arc::clone(refusal) }
 }
 
 fn check(outcome: &Outcome) {

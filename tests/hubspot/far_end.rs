@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use association_archiver::config::HubspotSettings;
-use association_archiver::contract::association::{Pair, RecordId, Removal};
+use association_archiver::contract::association::{Extent, Pair, RecordId};
 use association_archiver::contract::ids::AccountIndex;
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::engine::command::{ArchiveCall, CallKey, LaneId, Sealed};
@@ -181,7 +181,7 @@ pub fn call() -> ArchiveCall {
             account: AccountIndex(0),
             from_type: ObjectType::parse("contacts").unwrap(),
             to_type: ObjectType::parse("companies").unwrap(),
-            removal: Removal::Association,
+            extent: Extent::Whole,
         },
         pairs: [Pair { from: id(1), to: id(2) }, Pair { from: id(1), to: id(3) }].into(),
         sealed: Sealed::Full,

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use association_archiver::config::ApiVersion;
-use association_archiver::contract::association::{Label, LabelCategory, Removal};
+use association_archiver::contract::association::{Extent, Label, LabelCategory};
 use association_archiver::engine::command::{IdentityReply, RefreshReply};
 use association_archiver::engine::verdict::{AccountPauseKind, Judgement, judge};
 use association_archiver::hubspot::bearer::BearerToken;
@@ -51,7 +51,7 @@ async fn every_version_of_the_api_removes_only_the_labels_that_are_named() {
 
         let label = Label { category: LabelCategory::UserDefined, type_id: NonZeroU64::new(37).unwrap() };
         let mut call = call();
-        call.lane.removal = Removal::Labels([label].into());
+        call.lane.extent = Extent::Labels([label].into());
         let token = BearerToken::new(&TOKEN.into()).unwrap();
         let reply = speaking(version, &simulator).archive(&call, &token).await;
         assert_eq!(judge(&reply, &call.pairs), Judgement::Archived, "{version:?}");

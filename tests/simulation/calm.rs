@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use association_archiver::contract::association::Removal;
+use association_archiver::contract::association::Extent;
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::engine::EnginePolicy;
@@ -53,7 +53,7 @@ pub fn job(from: u64, to: u64) -> JobSpec {
         account: 0,
         from_type: ObjectType::parse("contacts").unwrap(),
         to_type: ObjectType::parse("companies").unwrap(),
-        asks: smallvec![Ask { removal: Removal::Association, pairs: smallvec![pair(from, to)] }],
+        asks: smallvec![Ask { extent: Extent::Whole, pairs: smallvec![pair(from, to)], all_of: Vec::new() }],
         not_after: None,
     }
 }

@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 use std::process::Command as Process;
 use std::time::Duration;
 
-use association_archiver::contract::association::Removal;
+use association_archiver::contract::action::Action;
+use association_archiver::contract::association::Extent;
 use association_archiver::contract::ids::AccountIndex;
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
@@ -157,10 +158,12 @@ impl Stage {
         for job in 0..jobs {
             let pairs = smallvec![pair(job as u64 + 1, 1)];
             let job = NewJob {
+                action: Action::Archive,
+                dry_run: false,
                 account: AccountIndex(portal as u32),
                 from_type: ObjectType::parse("contacts").unwrap(),
                 to_type: ObjectType::parse("companies").unwrap(),
-                asks: smallvec![Ask { removal: Removal::Association, pairs }],
+                asks: smallvec![Ask { extent: Extent::Whole, pairs, all_of: Vec::new() }],
                 not_after: None,
                 weight: 500,
                 carried: Carried::fresh(now.wall),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use association_archiver::contract::association::{Pair, Removal};
+use association_archiver::contract::association::{Extent, Pair};
 use association_archiver::contract::ids::{AccountIndex, PortalId};
 use association_archiver::engine::access::CredentialKind;
 use association_archiver::engine::command::{CallKey, IdentityReply, LaneId, RefreshReply};
@@ -100,7 +100,7 @@ impl<'s> FarSide<'s> {
     fn encode(&self, content: &Content) -> (String, Option<String>, Vec<u8>) {
         match content {
             Content::Archive { lane, pairs, token } => {
-                (target(self.scenario.api_version, lane), Some(format!("Bearer {token}")), body(&lane.removal, pairs))
+                (target(self.scenario.api_version, lane), Some(format!("Bearer {token}")), body(&lane.extent, pairs))
             }
             Content::Refresh { token } => {
                 let form = format!("grant_type=refresh_token&client_id=app&client_secret=hidden&refresh_token={token}");
@@ -204,23 +204,23 @@ fn target(version: &str, lane: &LaneId) -> String {
         "v4" => format!("/crm/v4/associations/{from}/{to}/batch"),
         dated => format!("/crm/associations/{dated}/{from}/{to}/batch"),
     };
-    match &lane.removal {
-        Removal::Association => format!("{path}/archive"),
-        Removal::Labels(_) => format!("{path}/labels/archive"),
+    match &lane.extent {
+        Extent::Whole => format!("{path}/archive"),
+        Extent::Labels(_) => format!("{path}/labels/archive"),
     }
 }
 
-fn body(removal: &Removal, pairs: &[Pair]) -> Vec<u8> {
+fn body(extent: &Extent, pairs: &[Pair]) -> Vec<u8> {
     let mut body = String::from(r#"{"inputs":["#);
-    match removal {
-        Removal::Association => {
+    match extent {
+        Extent::Whole => {
             let inputs = pairs.chunk_by(|one, next| one.from == next.from).map(|input| {
                 let to: Vec<String> = input.iter().map(|pair| format!(r#"{{"id":"{}"}}"#, pair.to)).collect();
                 format!(r#"{{"from":{{"id":"{}"}},"to":[{}]}}"#, input[0].from, to.join(","))
             });
             body.push_str(&inputs.collect::<Vec<_>>().join(","));
         }
-        Removal::Labels(labels) => {
+        Extent::Labels(labels) => {
             let types = labels.iter().map(|label| {
                 let (category, id) = (label.category.as_str(), label.type_id);
                 format!(r#"{{"associationCategory":"{category}","associationTypeId":{id}}}"#)

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use association_archiver::contract::action::Action;
 use association_archiver::contract::ids::AccountIndex;
 use association_archiver::engine::Engine;
 use association_archiver::engine::backlog::JobKey;
@@ -144,6 +145,8 @@ impl<'s> Life<'s> {
             let now = self.now(out);
             let carried = message.carried.unwrap_or_else(|| Carried::fresh(now.wall));
             let job = NewJob {
+                action: Action::Archive,
+                dry_run: false,
                 account: AccountIndex(spec.account),
                 from_type: spec.from_type.clone(),
                 to_type: spec.to_type.clone(),

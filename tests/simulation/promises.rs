@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use association_archiver::contract::association::{Pair, Removal};
+use association_archiver::contract::association::{Extent, Pair};
 use association_archiver::contract::ids::AccountIndex;
 use association_archiver::contract::outcome::{Ending, PairError};
 use association_archiver::contract::refusal::{Source, WorkerCategory};
@@ -139,7 +139,7 @@ impl<'s> Promises<'s> {
         for ask in &spec.asks {
             let (from_type, to_type) = (spec.from_type.clone(), spec.to_type.clone());
             let account = AccountIndex(spec.account);
-            let id = LaneId { account, from_type, to_type, removal: ask.removal.clone() };
+            let id = LaneId { account, from_type, to_type, extent: ask.extent.clone() };
             lanes.push((self.lane(&id), ask.pairs.as_slice()));
         }
         lanes
@@ -216,9 +216,9 @@ impl<'s> Promises<'s> {
         promise!(pairs.is_sorted_by(|one, next| one < next), "a pair twice in a batch");
         pairs.dedup_by_key(|pair| pair.from);
         promise!(pairs.len() == inputs, "a from record in two inputs of a batch");
-        let most = match &call.lane.removal {
-            Removal::Association => caps.pairs,
-            Removal::Labels(_) => caps.pairs.min(100),
+        let most = match &call.lane.extent {
+            Extent::Whole => caps.pairs,
+            Extent::Labels(_) => caps.pairs.min(100),
         };
         promise!(inputs <= caps.from, "{inputs} from records in a batch, {} allowed", caps.from);
         promise!(call.pairs.len() <= most, "{} pairs in a batch, {most} allowed", call.pairs.len());
@@ -388,13 +388,14 @@ impl<'s> Promises<'s> {
             return Ok(());
         }
         for error in errors.iter().filter(is_unattributed) {
-            let mut of_pair = lanes.iter().filter(|(_, pairs)| pairs.contains(&error.pair)).peekable();
+            let Some(pair) = error.pair() else { continue };
+            let mut of_pair = lanes.iter().filter(|(_, pairs)| pairs.contains(&pair)).peekable();
             if of_pair.peek().is_none() {
                 continue;
             }
-            let most = of_pair.filter_map(|&(lane, _)| self.search.get(&(lane, error.pair))).max();
+            let most = of_pair.filter_map(|&(lane, _)| self.search.get(&(lane, pair))).max();
             let explained = most.is_some_and(|&most| most > allowed);
-            promise!(explained, "{:?} is unattributed, though {most:?} requests would have found it", error.pair);
+            promise!(explained, "{pair:?} is unattributed, though {most:?} requests would have found it");
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
-use association_archiver::contract::association::{Label, LabelCategory, Pair, RecordId, Removal};
+use association_archiver::contract::association::{Extent, Label, LabelCategory, Pair, RecordId};
 use association_archiver::contract::ids::PortalId;
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
@@ -420,7 +420,7 @@ fn asks(rng: &mut Rng, distinct: HashSet<Pair>) -> SmallVec<[Ask; 1]> {
         type_id: NonZeroU64::new(type_id).unwrap_or(NonZeroU64::MIN),
     };
     let labels = if rng.bool() { vec![label(37)] } else { vec![label(37), label(38)] };
-    let whole = Ask { removal: Removal::Association, pairs: pairs.into() };
-    let of_labels = Ask { removal: Removal::Labels(labels.into()), pairs: of_labels };
+    let whole = Ask { extent: Extent::Whole, pairs: pairs.into(), all_of: Vec::new() };
+    let of_labels = Ask { extent: Extent::Labels(labels.into()), pairs: of_labels, all_of: Vec::new() };
     [whole, of_labels].into_iter().filter(|ask| !ask.pairs.is_empty()).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use association_archiver::contract::association::{LabelCategory, Pair, Removal};
+use association_archiver::contract::association::{Extent, LabelCategory, Pair};
 use association_archiver::contract::outcome::{Ending, PairError};
 use association_archiver::contract::refusal::{Refusal, Source, WorkerCategory};
 use association_archiver::engine::command::Settled;
@@ -68,13 +68,15 @@ impl<'s> Verity<'s> {
                 promise!(settled.carried.attempts == 0, "EXPIRED, though a request carried the job");
                 errors
             }
+            Ending::Planned { .. } => return Err(Broken("no dry run was asked for".to_owned())),
             Ending::Rejected(_) => return Err(Broken("the engine rejects nothing".to_owned())),
         };
-        let failed: HashSet<Pair> = errors.iter().map(|error| error.pair).collect();
+        let failed: HashSet<Pair> = errors.iter().filter_map(PairError::pair).collect();
         promise!(failed.len() == errors.len(), "a pair has two errors in one outcome");
         let asked = |error: &PairError| {
-            let ask = spec.asks.iter().find(|ask| ask.pairs.binary_search(&error.pair).is_ok());
-            ask.is_some_and(|ask| ask.removal == error.removal)
+            let Some(pair) = error.pair() else { return false };
+            let ask = spec.asks.iter().find(|ask| ask.pairs.binary_search(&pair).is_ok());
+            ask.is_some_and(|ask| ask.extent == error.extent)
         };
         promise!(errors.iter().all(asked), "an error for a pair, or for labels of it, that the job did not ask for");
         for error in errors {
@@ -92,7 +94,7 @@ impl<'s> Verity<'s> {
         let lane = lane(spec)?;
         for ask in &spec.asks {
             for pair in ask.pairs.iter().filter(|pair| !failed.contains(*pair)) {
-                let gone = is_gone(associations, &lane, &ask.removal, *pair);
+                let gone = is_gone(associations, &lane, &ask.extent, *pair);
                 promise!(gone, "{pair:?} is said to be archived, but HubSpot still has it");
             }
         }
@@ -101,7 +103,8 @@ impl<'s> Verity<'s> {
 
     fn reason_is_true(&self, spec: &JobSpec, error: &PairError, settled: &Settled, now: Duration) -> Kept {
         let portal = &self.scenario.portals[spec.account as usize];
-        let PairError { pair, refusal, .. } = error;
+        let refusal = &error.refusal;
+        let Some(pair) = &error.pair() else { return Err(Broken("no job asked for all of a record".to_owned())) };
         // Of an account that was not identified, another portal may have answered.
         let bad = self.unidentified.contains(&spec.account)
             || [pair.from, pair.to].iter().any(|id| portal.bad.ids.contains(&id.0.get()));
@@ -163,10 +166,10 @@ impl<'s> Verity<'s> {
         let (expired, errors) = match &settled.ending {
             Ending::Settled { errors, .. } => (false, errors.as_slice()),
             Ending::Expired { errors } => (true, errors.as_slice()),
-            Ending::Rejected(_) => (false, [].as_slice()),
+            Ending::Planned { .. } | Ending::Rejected(_) => (false, [].as_slice()),
         };
         let by_hubspot_alone = errors.iter().all(|error| matches!(error.refusal.source, Source::Hubspot { .. }));
-        let mut errors: Vec<Pair> = errors.iter().map(|error| error.pair).collect();
+        let mut errors: Vec<Pair> = errors.iter().filter_map(PairError::pair).collect();
         errors.sort_unstable();
         self.said[job].push(Said { expired, errors, by_hubspot_alone });
     }
@@ -213,11 +216,11 @@ impl<'s> Verity<'s> {
                 let lane = lane(spec)?;
                 for ask in &spec.asks {
                     for pair in &ask.pairs {
-                        match &ask.removal {
-                            Removal::Association => {
+                        match &ask.extent {
+                            Extent::Whole => {
                                 whole.insert((lane.clone(), pair.from.0.get(), pair.to.0.get()));
                             }
-                            Removal::Labels(these) => {
+                            Extent::Labels(these) => {
                                 let key = |label| (lane.clone(), pair.from.0.get(), pair.to.0.get(), label);
                                 labels.extend(these.iter().map(|label| key(as_theirs(*label))));
                             }
@@ -251,11 +254,11 @@ fn lane(spec: &JobSpec) -> Result<Lane, Broken> {
     Lane::parse(from, to).ok_or_else(|| Broken(format!("HubSpot has no types {from} and {to}")))
 }
 
-fn is_gone(associations: &Associations, lane: &Lane, removal: &Removal, pair: Pair) -> bool {
+fn is_gone(associations: &Associations, lane: &Lane, extent: &Extent, pair: Pair) -> bool {
     let (from, to) = (pair.from.0.get(), pair.to.0.get());
-    match removal {
-        Removal::Association => !associations.exists(lane, from, to),
-        Removal::Labels(labels) => {
+    match extent {
+        Extent::Whole => !associations.exists(lane, from, to),
+        Extent::Labels(labels) => {
             labels.iter().all(|&label| associations.times_label_removed(lane, from, to, as_theirs(label)) > 0)
         }
     }

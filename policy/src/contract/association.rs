@@ -1,4 +1,4 @@
-//! What a job asks to be archived: pairs of records, and perhaps only some of the labels between them.
+//! Associations as jobs name them: pairs of records, and perhaps only some of the labels between them.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -59,13 +59,24 @@ pub struct Label {
     pub type_id: NonZeroU64,
 }
 
-/// What is to be removed between the records of a pair.
+/// How much of an association a job is about.
 ///
-/// The whole association and a removal of labels never share a lane, so neither can be sent as the other.
+/// The whole association and single labels never share a lane, so neither can be sent as the other.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum Removal {
-    /// Every association type between the two records (`batch/archive`).
-    Association,
-    /// Only these labels (`batch/labels/archive`): sorted, distinct, never empty.
+pub enum Extent {
+    /// Every association type between the two records; where it is created, the plain association.
+    Whole,
+    /// Only these labels: sorted, distinct, never empty.
     Labels(Arc<[Label]>),
+}
+
+/// One of the types by which two records are associated, as HubSpot shows it in one direction.
+///
+/// The type ids of the two directions differ, and the same number can exist in two categories: a type is known only by
+/// direction, category and id together.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct AssociationType {
+    pub label: Label,
+    /// What people call it; `None` for the plain association, which has no name.
+    pub name: Option<Arc<str>>,
 }

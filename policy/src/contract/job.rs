@@ -6,10 +6,12 @@
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
-use super::association::{Pair, Removal};
-use super::ids::{JobId, PortalId};
+use super::action::Action;
+use super::association::{Extent, Pair, RecordId};
+use super::ids::{Group, JobId, PortalId};
 use super::message;
 use super::object_type::{ObjectType, TypeText};
+use super::outcome::Head;
 use super::text;
 
 mod asks;
@@ -33,6 +35,10 @@ pub struct Job {
     pub portal: Option<PortalId>,
     pub from_type: ObjectType,
     pub to_type: ObjectType,
+    pub action: Action,
+    /// Look, and change nothing.
+    pub dry_run: bool,
+    pub group: Option<Group>,
     /// Never empty.
     pub asks: SmallVec<[Ask; 1]>,
     pub not_after: Option<Timestamp>,
@@ -45,12 +51,15 @@ impl Job {
     }
 }
 
-/// The pairs of a job from which the same is to be removed; no pair is in two asks of a job.
+/// The pairs of a job for which the same is asked; no pair is in two asks of a job.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ask {
-    pub removal: Removal,
-    /// Sorted, distinct, never empty.
+    pub extent: Extent,
+    /// Sorted, distinct; empty only where `all_of` is not.
     pub pairs: SmallVec<[Pair; 1]>,
+    /// Records for which `to` is `"all"`: every record that they are associated with when they are looked at. Sorted,
+    /// distinct.
+    pub all_of: Vec<RecordId>,
 }
 
 /// What a job may weigh.
@@ -79,6 +88,20 @@ pub struct Malformed {
     pub to_type: Option<TypeText>,
     /// Names the field and the rule; at most 500 bytes, without control characters.
     pub message: String,
+}
+
+impl Malformed {
+    /// What its outcome tells of it, if it has an id.
+    pub fn head(&self) -> Option<Head> {
+        Some(Head {
+            job_id: self.job_id.clone()?,
+            portal: self.portal,
+            from_type: self.from_type.clone(),
+            to_type: self.to_type.clone(),
+            action: Action::default(),
+            group: None,
+        })
+    }
 }
 
 /// Reads a message as a job.
@@ -116,6 +139,9 @@ fn read(body: &[u8], envelope: Envelope<'_>, limits: &JobLimits) -> Result<Job, 
         portal: draft.portal,
         from_type: draft.from_type,
         to_type: draft.to_type,
+        action: Action::default(),
+        dry_run: false,
+        group: None,
         asks: draft.asks,
         not_after: draft.not_after,
     })

@@ -1,11 +1,13 @@
 //! What the world outside sees: the messages in, the messages out, and the words both use.
 
+pub mod action;
 pub mod association;
 pub mod ids;
 pub mod job;
 pub mod message;
 pub mod object_type;
 pub mod outcome;
+pub mod plan;
 pub mod refusal;
 pub mod text;
 pub mod time;

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::association::{Label, Pair, Removal};
-use super::ids::{JobId, PortalId};
+use super::action::Action;
+use super::association::{AssociationType, Extent, Label, Pair, RecordId};
+use super::ids::{Group, JobId, PortalId};
+use super::job::Job;
 use super::object_type::TypeText;
+use super::plan::PlanEntry;
 use super::refusal::Refusal;
 use super::text::{MESSAGE_MAX_BYTES, TEXT_MAX_BYTES};
 use super::time;
@@ -14,13 +17,12 @@ use super::time;
 /// The outcome of one job.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    pub job_id: JobId,
-    pub portal: Option<PortalId>,
-    /// As the job wrote it.
-    pub from_type: Option<TypeText>,
-    /// As the job wrote it.
-    pub to_type: Option<TypeText>,
+    pub head: Head,
     pub ending: Ending,
+    /// Every archived pair was read back and is gone.
+    pub verified: bool,
+    /// What every archived pair was associated by was in the journal before its request left.
+    pub journaled: bool,
     /// HTTP requests that carried any pair of the job.
     pub attempts: u32,
     pub received_at: Timestamp,
@@ -29,24 +31,61 @@ pub struct Outcome {
     pub completed_at: Timestamp,
 }
 
+/// What an outcome repeats of its job. Of a message that is no valid job it is what could be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Head {
+    pub job_id: JobId,
+    pub portal: Option<PortalId>,
+    /// As the job wrote it.
+    pub from_type: Option<TypeText>,
+    /// As the job wrote it.
+    pub to_type: Option<TypeText>,
+    pub action: Action,
+    pub group: Option<Group>,
+}
+
+impl Head {
+    pub fn of(job: &Job) -> Self {
+        Self {
+            job_id: job.id.clone(),
+            portal: job.portal,
+            from_type: Some(job.from_type.text().clone()),
+            to_type: Some(job.to_type.text().clone()),
+            action: job.action,
+            group: job.group.clone(),
+        }
+    }
+}
+
 /// How a job ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ending {
-    /// It was tried. `num_pairs` are all distinct pairs of the job; those not in `errors` are archived.
+    /// It was tried. `num_pairs` are all distinct pairs of the job; those not in `errors` are archived, or restored.
     Settled { num_pairs: usize, errors: Vec<PairError> },
+    /// A dry run: nothing was changed. `errors` are pairs that could not be looked at.
+    Planned { plan: Vec<PlanEntry>, errors: Vec<PairError> },
     /// `notAfter` passed before anything was sent: one error a pair.
     Expired { errors: Vec<PairError> },
     /// It is no valid job, or not one for this worker.
     Rejected(Arc<Refusal>),
 }
 
-/// A pair that is not archived.
+/// A pair for which the job could not be done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PairError {
-    pub pair: Pair,
+    pub from: RecordId,
+    /// `None` where all associations of the record were asked for, and which these are is not known.
+    pub to: Option<RecordId>,
     /// What was asked for. It is told with the pair, so that whoever asks again does not ask for more.
-    pub removal: Removal,
+    pub extent: Extent,
     pub refusal: Arc<Refusal>,
+}
+
+impl PairError {
+    /// The pair, if it is one that is known.
+    pub fn pair(&self) -> Option<Pair> {
+        self.to.map(|to| Pair { from: self.from, to })
+    }
 }
 
 /// `status` of an outcome.
@@ -55,12 +94,15 @@ pub enum Status {
     Archived,
     Partial,
     Failed,
+    Restored,
+    Planned,
     Expired,
     Rejected,
 }
 
 impl Status {
-    pub const ALL: [Self; 5] = [Self::Archived, Self::Partial, Self::Failed, Self::Expired, Self::Rejected];
+    pub const ALL: [Self; 7] =
+        [Self::Archived, Self::Partial, Self::Failed, Self::Restored, Self::Planned, Self::Expired, Self::Rejected];
 
     /// The word on the wire, in metrics and in the header `x-job-status`.
     pub fn as_str(self) -> &'static str {
@@ -68,6 +110,8 @@ impl Status {
             Self::Archived => "ARCHIVED",
             Self::Partial => "PARTIAL",
             Self::Failed => "FAILED",
+            Self::Restored => "RESTORED",
+            Self::Planned => "PLANNED",
             Self::Expired => "EXPIRED",
             Self::Rejected => "REJECTED",
         }
@@ -75,21 +119,55 @@ impl Status {
 }
 
 impl Outcome {
+    /// The answer to a message that is no valid job, or not one for this worker.
+    pub fn rejected(head: Head, refusal: Refusal, now: Timestamp) -> Self {
+        Self {
+            head,
+            ending: Ending::Rejected(Arc::new(refusal)),
+            verified: false,
+            journaled: false,
+            attempts: 0,
+            received_at: now,
+            started_at: None,
+            completed_at: now,
+        }
+    }
+
     pub fn status(&self) -> Status {
         match &self.ending {
-            Ending::Settled { errors, .. } if errors.is_empty() => Status::Archived,
+            Ending::Settled { errors, .. } if errors.is_empty() => match self.head.action {
+                Action::Archive => Status::Archived,
+                Action::Restore { .. } => Status::Restored,
+            },
             Ending::Settled { num_pairs, errors } if errors.len() < *num_pairs => Status::Partial,
             Ending::Settled { .. } => Status::Failed,
+            Ending::Planned { .. } => Status::Planned,
             Ending::Expired { .. } => Status::Expired,
             Ending::Rejected(_) => Status::Rejected,
         }
     }
 
-    /// Pairs that are archived.
-    pub fn num_archived(&self) -> usize {
+    /// Pairs for which the job was done.
+    fn num_done(&self) -> usize {
         match &self.ending {
             Ending::Settled { num_pairs, errors } => num_pairs.saturating_sub(errors.len()),
-            Ending::Expired { .. } | Ending::Rejected(_) => 0,
+            Ending::Planned { .. } | Ending::Expired { .. } | Ending::Rejected(_) => 0,
+        }
+    }
+
+    /// Pairs that are archived.
+    pub fn num_archived(&self) -> usize {
+        match self.head.action {
+            Action::Archive => self.num_done(),
+            Action::Restore { .. } => 0,
+        }
+    }
+
+    /// Pairs that are restored.
+    pub fn num_restored(&self) -> usize {
+        match self.head.action {
+            Action::Restore { .. } => self.num_done(),
+            Action::Archive => 0,
         }
     }
 
@@ -100,26 +178,43 @@ impl Outcome {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (num_pairs, num_errors) = match &self.ending {
             Ending::Settled { num_pairs, errors } => (*num_pairs, errors.len()),
+            Ending::Planned { plan, errors } => (plan.len() + errors.len(), errors.len()),
             Ending::Expired { errors } => (errors.len(), errors.len()),
             Ending::Rejected(_) => (0, 0),
         };
+        let head = &self.head;
         out.reserve(ROOM + ROOM_PER_ERROR * num_errors);
         out.extend_from_slice(br#"{"jobId":"#);
-        write_whole_text(self.job_id.as_str(), out);
+        write_whole_text(head.job_id.as_str(), out);
         out.extend_from_slice(br#","portalId":"#);
-        write_or_null(self.portal, out, |portal, out| write_number(portal.0.get(), out));
+        write_or_null(head.portal, out, |portal, out| write_number(portal.0.get(), out));
         out.extend_from_slice(br#","fromObjectType":"#);
-        write_or_null(self.from_type.as_ref(), out, |text, out| write_whole_text(text.as_str(), out));
+        write_or_null(head.from_type.as_ref(), out, |text, out| write_whole_text(text.as_str(), out));
         out.extend_from_slice(br#","toObjectType":"#);
-        write_or_null(self.to_type.as_ref(), out, |text, out| write_whole_text(text.as_str(), out));
+        write_or_null(head.to_type.as_ref(), out, |text, out| write_whole_text(text.as_str(), out));
+        out.extend_from_slice(br#","action":""#);
+        out.extend_from_slice(self.head.action.as_str().as_bytes());
+        out.extend_from_slice(br#"","group":"#);
+        write_or_null(head.group.as_ref(), out, |group, out| write_whole_text(group.as_str(), out));
         out.extend_from_slice(br#","status":""#);
         out.extend_from_slice(self.status().as_str().as_bytes());
         out.extend_from_slice(br#"","numPairs":"#);
         write_number(num_pairs as u64, out);
         out.extend_from_slice(br#","numArchived":"#);
         write_number(self.num_archived() as u64, out);
+        out.extend_from_slice(br#","numRestored":"#);
+        write_number(self.num_restored() as u64, out);
         out.extend_from_slice(br#","numErrors":"#);
         write_number(num_errors as u64, out);
+        out.extend_from_slice(br#","verified":"#);
+        write_flag(self.verified, out);
+        out.extend_from_slice(br#","journaled":"#);
+        write_flag(self.journaled, out);
+        out.extend_from_slice(br#","plan":"#);
+        match &self.ending {
+            Ending::Planned { plan, .. } => write_plan(plan, out),
+            Ending::Settled { .. } | Ending::Expired { .. } | Ending::Rejected(_) => out.extend_from_slice(b"null"),
+        }
         out.extend_from_slice(br#","errors":["#);
         self.write_errors(out);
         out.extend_from_slice(br#"],"attempts":"#);
@@ -136,12 +231,12 @@ impl Outcome {
     fn write_errors(&self, out: &mut Vec<u8>) {
         match &self.ending {
             Ending::Rejected(refusal) => write_error(None, refusal, out),
-            Ending::Settled { errors, .. } | Ending::Expired { errors } => {
-                for (i, PairError { pair, removal, refusal }) in errors.iter().enumerate() {
+            Ending::Settled { errors, .. } | Ending::Planned { errors, .. } | Ending::Expired { errors } => {
+                for (i, error) in errors.iter().enumerate() {
                     if i > 0 {
                         out.push(b',');
                     }
-                    write_error(Some((*pair, removal)), refusal, out);
+                    write_error(Some(error), &error.refusal, out);
                 }
             }
         }
@@ -154,21 +249,16 @@ const ROOM: usize = 384;
 /// A usual error, in bytes.
 const ROOM_PER_ERROR: usize = 320;
 
-fn write_error(asked: Option<(Pair, &Removal)>, refusal: &Refusal, out: &mut Vec<u8>) {
+fn write_error(of: Option<&PairError>, refusal: &Refusal, out: &mut Vec<u8>) {
     let Refusal { source, sub_category, message, http_status, correlation_id, retryable } = refusal;
-    let write_record = |id: u64, out: &mut Vec<u8>| {
-        out.extend_from_slice(br#"{"id":""#);
-        write_number(id, out);
-        out.extend_from_slice(br#""}"#);
-    };
     out.extend_from_slice(br#"{"from":"#);
-    write_or_null(asked, out, |(pair, _), out| write_record(pair.from.0.get(), out));
+    write_or_null(of.map(|error| error.from), out, write_record);
     out.extend_from_slice(br#","to":"#);
-    write_or_null(asked, out, |(pair, _), out| write_record(pair.to.0.get(), out));
+    write_or_null(of.and_then(|error| error.to), out, write_record);
     out.extend_from_slice(br#","types":"#);
-    match asked {
-        Some((_, Removal::Labels(labels))) => write_labels(labels, out),
-        Some((_, Removal::Association)) | None => out.extend_from_slice(b"null"),
+    match of.map(|error| &error.extent) {
+        Some(Extent::Labels(labels)) => write_labels(labels, out),
+        Some(Extent::Whole) | None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(br#","source":"#);
     write_text(source.as_str(), TEXT_MAX_BYTES, out);
@@ -194,6 +284,50 @@ fn write_labels(labels: &[Label], out: &mut Vec<u8>) {
         out.push(b'}');
     }
     out.push(b']');
+}
+
+fn write_record(id: RecordId, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"id":""#);
+    write_number(id.0.get(), out);
+    out.extend_from_slice(br#""}"#);
+}
+
+fn write_plan(plan: &[PlanEntry], out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (i, PlanEntry { pair, present, types, warnings }) in plan.iter().enumerate() {
+        out.extend_from_slice(if i == 0 { br#"{"from":"#.as_slice() } else { br#",{"from":"# });
+        write_record(pair.from, out);
+        out.extend_from_slice(br#","to":"#);
+        write_record(pair.to, out);
+        out.extend_from_slice(br#","present":"#);
+        write_flag(*present, out);
+        out.extend_from_slice(br#","types":["#);
+        for (i, AssociationType { label: Label { category, type_id }, name }) in types.iter().enumerate() {
+            out.extend_from_slice(if i == 0 {
+                br#"{"associationCategory":""#
+            } else {
+                br#",{"associationCategory":""#
+            });
+            out.extend_from_slice(category.as_str().as_bytes());
+            out.extend_from_slice(br#"","associationTypeId":"#);
+            write_number(type_id.get(), out);
+            out.extend_from_slice(br#","label":"#);
+            write_or_null(name.as_deref(), out, |name, out| write_text(name, TEXT_MAX_BYTES, out));
+            out.push(b'}');
+        }
+        out.extend_from_slice(br#"],"warnings":["#);
+        for (i, warning) in warnings.iter().enumerate() {
+            out.extend_from_slice(if i == 0 { br#"""#.as_slice() } else { br#",""# });
+            out.extend_from_slice(warning.as_str().as_bytes());
+            out.push(b'"');
+        }
+        out.extend_from_slice(b"]}");
+    }
+    out.push(b']');
+}
+
+fn write_flag(flag: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(if flag { b"true".as_slice() } else { b"false" });
 }
 
 fn write_or_null<T>(value: Option<T>, out: &mut Vec<u8>, write: impl FnOnce(T, &mut Vec<u8>)) {

@@ -13,11 +13,12 @@ use super::backlog::JobKey;
 use super::pause::{PauseKind, Tier};
 use super::step::Step;
 use super::verdict::{Policy, Transient};
-use crate::contract::association::{Pair, Removal};
+use crate::contract::action::Action;
+use crate::contract::association::{Extent, Pair};
 use crate::contract::ids::{AccountIndex, PortalId};
-use crate::contract::job::Ask;
+use crate::contract::job::{Ask, Job};
 use crate::contract::object_type::ObjectType;
-use crate::contract::outcome::Ending;
+use crate::contract::outcome::{Ending, Head, Outcome};
 use crate::contract::refusal::Refusal;
 
 new_key_type! {
@@ -31,12 +32,23 @@ pub struct NewJob {
     pub account: AccountIndex,
     pub from_type: ObjectType,
     pub to_type: ObjectType,
-    /// Distinct removals, each with distinct pairs; never empty.
+    pub action: Action,
+    /// Nothing that changes HubSpot may ever be sent for the job.
+    pub dry_run: bool,
+    /// Of distinct extents, each with distinct pairs; never empty.
     pub asks: SmallVec<[Ask; 1]>,
     pub not_after: Option<Timestamp>,
     /// Bytes the job occupies while it is held.
     pub weight: usize,
     pub carried: Carried,
+}
+
+impl NewJob {
+    /// A job of an account; `weight` is the bytes it occupies.
+    pub fn of(job: Job, account: AccountIndex, weight: usize, carried: Carried) -> Self {
+        let Job { id: _, portal: _, from_type, to_type, action, dry_run, group: _, asks, not_after } = job;
+        Self { account, from_type, to_type, action, dry_run, asks, not_after, weight, carried }
+    }
 }
 
 /// What a job remembers of earlier stays in the process: it travels with a parked job.
@@ -66,13 +78,13 @@ pub struct LaneId {
     pub account: AccountIndex,
     pub from_type: ObjectType,
     pub to_type: ObjectType,
-    pub removal: Removal,
+    pub extent: Extent,
 }
 
 impl LaneId {
     /// What the requests of the lane ask of HubSpot.
     pub fn step(&self) -> Step {
-        Step::of(&self.removal)
+        Step::of(&self.extent)
     }
 }
 
@@ -152,9 +164,32 @@ impl Sealed {
 pub struct Settled {
     pub job: JobKey,
     pub ending: Ending,
+    /// Every archived pair was read back and is gone.
+    pub verified: bool,
+    /// What every archived pair was associated by was in the journal before its request left.
+    pub journaled: bool,
     pub carried: Carried,
     /// Why a copy goes to the dead-letter queue as well.
     pub dead_letter: Option<Arc<Refusal>>,
+}
+
+impl Settled {
+    /// The outcome of the job with this head, and why a copy of the job goes to the dead letters as well.
+    pub fn outcome(self, head: Head, completed: Timestamp) -> (Outcome, Option<Arc<Refusal>>) {
+        let Self { job: _, ending, verified, journaled, carried, dead_letter } = self;
+        let Carried { received, started, attempts, age: _, parks: _ } = carried;
+        let outcome = Outcome {
+            head,
+            ending,
+            verified,
+            journaled,
+            attempts,
+            received_at: received,
+            started_at: started,
+            completed_at: completed,
+        };
+        (outcome, dead_letter)
+    }
 }
 
 /// A job that waits in a delay queue.

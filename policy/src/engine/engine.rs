@@ -100,7 +100,7 @@ impl Engine {
     ///
     /// A job of an account that is not configured is handed back at once.
     pub fn admit(&mut self, job: NewJob, now: Now) -> JobKey {
-        let NewJob { account, from_type, to_type, asks, not_after, weight, carried } = job;
+        let NewJob { account, from_type, to_type, action: _, dry_run: _, asks, not_after, weight, carried } = job;
         let pairs = asks.iter().map(|ask| ask.pairs.len()).sum::<usize>();
         let pairs = u32::try_from(pairs).unwrap_or(u32::MAX);
         let key = self.holdings.admit(Job::new(account, pairs, not_after, weight, carried));
@@ -112,7 +112,7 @@ impl Engine {
             self.turns.came_back(account, key);
         }
         for ask in asks {
-            let id = LaneId { account, from_type: from_type.clone(), to_type: to_type.clone(), removal: ask.removal };
+            let id = LaneId { account, from_type: from_type.clone(), to_type: to_type.clone(), extent: ask.extent };
             let lane = self.lane(id);
             self.counters.merged += self.holdings.ask(key, lane, &ask.pairs, now.tick) as u64;
             self.set_stuck_apart(key, lane, now);

@@ -148,11 +148,11 @@ impl Holdings {
         match &job.leaving {
             Some(Leaving::Expire) => {
                 let refusal = expired(job.not_after, in_doubt);
-                job.pair_failed(pair, &lane.id.removal, Arc::new(refusal));
+                job.pair_failed(pair, &lane.id.extent, Arc::new(refusal));
             }
             Some(Leaving::Fail { refusal, .. }) => {
                 let refusal = Arc::clone(refusal);
-                job.pair_failed(pair, &lane.id.removal, refusal);
+                job.pair_failed(pair, &lane.id.extent, refusal);
             }
             Some(Leaving::Park { .. } | Leaving::HandBack | Leaving::Forget) | None => {}
         }
@@ -228,7 +228,7 @@ impl Holdings {
         let Some(node) = self.backlog.node(key) else { return };
         let (pair, lane, on_wire) = (node.pair, node.lane, node.place == Place::OnWire);
         let Some(lane) = expected(self.lanes.get_mut(lane), "a pair keeps its lane open") else { return };
-        let refused = refusal.map(|refusal| (lane.id.removal.clone(), refusal));
+        let refused = refusal.map(|refusal| (lane.id.extent.clone(), refusal));
         for waiter in self.backlog.settle(&mut lane.queue, key) {
             let Some(job) = expected(self.jobs.get_mut(waiter), "who waits for a pair is in hand") else { continue };
             if on_wire {
@@ -236,7 +236,7 @@ impl Holdings {
             }
             match &refused {
                 None => job.pair_archived(),
-                Some((removal, refusal)) => job.pair_failed(pair, removal, Arc::clone(refusal)),
+                Some((extent, refusal)) => job.pair_failed(pair, extent, Arc::clone(refusal)),
             }
             self.finish_if_done(waiter);
         }

@@ -11,7 +11,7 @@ use super::backlog::{JobKey, LaneKey, NodeKey};
 use super::clock::Tick;
 use super::command::{CallKey, Carried, Settled};
 use super::pause::Tier;
-use crate::contract::association::{Pair, Removal};
+use crate::contract::association::{Extent, Pair};
 use crate::contract::ids::AccountIndex;
 use crate::contract::outcome::{Ending, PairError};
 use crate::contract::refusal::{Refusal, WorkerCategory};
@@ -142,9 +142,9 @@ impl Job {
         self.archived += 1;
     }
 
-    pub fn pair_failed(&mut self, pair: Pair, removal: &Removal, refusal: Arc<Refusal>) {
+    pub fn pair_failed(&mut self, pair: Pair, extent: &Extent, refusal: Arc<Refusal>) {
         self.open = self.open.saturating_sub(1);
-        self.errors.push(PairError { pair, removal: removal.clone(), refusal });
+        self.errors.push(PairError { from: pair.from, to: Some(pair.to), extent: extent.clone(), refusal });
     }
 
     /// A request with a pair of it failed for a transient reason; `uncounted` is what is counted until now of the time
@@ -185,7 +185,8 @@ impl Job {
             Some(Leaving::Fail { refusal, dead_letter: true }) if self.archived != self.total => Some(refusal),
             _ => None,
         };
-        End::Settled(Settled { job: key, ending, carried: self.carried, dead_letter })
+        let (verified, journaled) = (false, false);
+        End::Settled(Settled { job: key, ending, verified, journaled, carried: self.carried, dead_letter })
     }
 }
 

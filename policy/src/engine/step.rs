@@ -7,7 +7,7 @@
 use super::pack::Caps;
 use super::reply::Reply;
 use super::verdict::{Judgement, judge};
-use crate::contract::association::{Pair, Removal};
+use crate::contract::association::{Extent, Pair};
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,10 +22,10 @@ pub enum Step {
 const MAX_LABEL_INPUTS: usize = 100;
 
 impl Step {
-    pub fn of(removal: &Removal) -> Self {
-        match removal {
-            Removal::Association => Self::Archive,
-            Removal::Labels(_) => Self::ArchiveLabels,
+    pub fn of(extent: &Extent) -> Self {
+        match extent {
+            Extent::Whole => Self::Archive,
+            Extent::Labels(_) => Self::ArchiveLabels,
         }
     }
 

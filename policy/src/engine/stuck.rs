@@ -74,7 +74,7 @@ mod tests {
     use std::num::NonZeroU64;
 
     use super::*;
-    use crate::contract::association::{RecordId, Removal};
+    use crate::contract::association::{Extent, RecordId};
     use crate::contract::ids::AccountIndex;
     use crate::contract::object_type::ObjectType;
 
@@ -84,7 +84,7 @@ mod tests {
             account: AccountIndex(0),
             from_type: object_type("contacts"),
             to_type: object_type("companies"),
-            removal: Removal::Association,
+            extent: Extent::Whole,
         }
     }
 

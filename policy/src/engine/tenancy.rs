@@ -157,7 +157,7 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::association::Removal;
+    use crate::contract::association::Extent;
     use crate::contract::ids::AccountIndex;
     use crate::engine::command::Command;
     use crate::engine::status::tests::{at, engine, job};
@@ -175,7 +175,7 @@ mod tests {
         let mut engine = engine(&[None]);
         engine.stand_by(at(0));
         engine.hold(reach(10), at(0));
-        engine.admit(job(0, "contacts", "companies", Removal::Association, 1), at(9));
+        engine.admit(job(0, "contacts", "companies", Extent::Whole, 1), at(9));
         engine.wake(at(10));
         engine.wake(at(11));
         assert_eq!(archives(&mut engine), 0, "the engine itself looks at the time");
@@ -183,12 +183,12 @@ mod tests {
         engine.wake(at(13));
         assert_eq!(archives(&mut engine), 1);
 
-        engine.admit(job(0, "contacts", "companies", Removal::Association, 2), at(13));
+        engine.admit(job(0, "contacts", "companies", Extent::Whole, 2), at(13));
         engine.stand_by(at(13));
         let commands: Vec<Command> = std::iter::from_fn(|| engine.next_command()).collect();
         assert!(matches!(commands[..], [Command::HandBack(_)]), "{commands:?}");
         assert_eq!(engine.held_jobs(), 1, "the one on the wire is answered");
-        engine.admit(job(0, "contacts", "companies", Removal::Association, 3), at(14));
+        engine.admit(job(0, "contacts", "companies", Extent::Whole, 3), at(14));
         assert!(matches!(engine.next_command(), Some(Command::HandBack(_))), "it was on its way when the lease ended");
     }
 

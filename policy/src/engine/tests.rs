@@ -22,7 +22,8 @@ use super::pause::{PauseKind, Tier};
 use super::reply::{Answer, Body, Headers, Reply, RetryAfter, Silence};
 use super::retry::RetryPolicy;
 use super::{Engine, EnginePolicy, Remains, Waiting};
-use crate::contract::association::{Pair, RecordId, Removal};
+use crate::contract::action::Action;
+use crate::contract::association::{Extent, Pair, RecordId};
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::Ask;
 use crate::contract::object_type::ObjectType;
@@ -146,20 +147,35 @@ impl Bench {
         pairs: &[Pair],
         not_after: Option<Timestamp>,
     ) -> JobKey {
-        let asks = smallvec![Ask { removal: Removal::Association, pairs: pairs.iter().copied().collect() }];
+        let asks = smallvec![Ask { extent: Extent::Whole, pairs: pairs.iter().copied().collect(), all_of: Vec::new() }];
         let (from_type, to_type) = (ObjectType::parse(types.0).unwrap(), ObjectType::parse(types.1).unwrap());
         let carried = Carried::fresh(self.now.wall);
-        self.engine.admit(NewJob { account, from_type, to_type, asks, not_after, weight: 100, carried }, self.now)
+        self.engine.admit(
+            NewJob {
+                action: Action::Archive,
+                dry_run: false,
+                account,
+                from_type,
+                to_type,
+                asks,
+                not_after,
+                weight: 100,
+                carried,
+            },
+            self.now,
+        )
     }
 
     /// Jobs of a thousand pairs each, and so of ten requests, in a lane each; again as they were parked.
     fn admit_of_ten_requests(&mut self, lane: usize, carried: Carried) -> JobKey {
         let pairs = (1..=1_000).map(|n| pair(n, 7)).collect();
         let job = NewJob {
+            action: Action::Archive,
+            dry_run: false,
             account: AccountIndex(0),
             from_type: ObjectType::parse(&format!("2-{}", lane + 1)).unwrap(),
             to_type: ObjectType::parse("companies").unwrap(),
-            asks: smallvec![Ask { removal: Removal::Association, pairs }],
+            asks: smallvec![Ask { extent: Extent::Whole, pairs, all_of: Vec::new() }],
             not_after: None,
             weight: 100,
             carried,
@@ -193,6 +209,7 @@ impl Bench {
                 Command::Settle(settled) => {
                     let (status, failed) = match &settled.ending {
                         Ending::Expired { errors } => (Status::Expired, errors.len()),
+                        Ending::Planned { errors, .. } => (Status::Planned, errors.len()),
                         Ending::Settled { num_pairs, errors } => match (num_pairs - errors.len(), errors.len()) {
                             (_, 0) => (Status::Archived, 0),
                             (0, failed) => (Status::Failed, failed),

@@ -16,7 +16,6 @@ use crate::cli::report::{NewFile, PairRow, Report};
 use crate::cli::summary::Summary;
 use crate::contract::association::Pair;
 use crate::contract::outcome::{Ending, Outcome, Status};
-use crate::worker::lines;
 use crate::worker::seams::Departure;
 
 /// How often the bar is drawn anew.
@@ -111,8 +110,8 @@ fn unwritable_report(error: &io::Error) -> Failure {
 fn outcome(departure: Departure<Held>) -> Option<(Outcome, Origin)> {
     match departure {
         Departure::Settled { delivery, settled, completed } => {
-            let Held { line, origin, .. } = delivery;
-            Some((lines::settled(line, settled, completed), origin))
+            let Held { head, origin, .. } = delivery;
+            Some((settled.outcome(head, completed).0, origin))
         }
         // Without a broker nothing is parked or forgotten; what is handed back stays unanswered, and is counted as such.
         Departure::Parked { .. } | Departure::HandedBack { .. } | Departure::Forgotten { .. } => None,
@@ -142,7 +141,7 @@ fn report_failed(report: &mut Report<NewFile>, outcome: &OutcomeRecord, origin: 
             None if origin.rejected.is_empty() => write(None, "")?,
             None => {
                 for ask in &origin.rejected {
-                    let types = removal_in_words(&ask.removal);
+                    let types = removal_in_words(&ask.extent);
                     ask.pairs.iter().try_for_each(|pair| write(Some(*pair), &types))?;
                 }
             }

@@ -16,9 +16,10 @@ use crate::cli::jobs_file::source::Input;
 use crate::cli::jobs_file::survey::Repeats;
 use crate::cli::output::remark;
 use crate::contract::job::{Ask, Job, Malformed};
+use crate::contract::outcome::Head;
 use crate::engine::command::NewJob;
 use crate::worker::accounts::Portals;
-use crate::worker::lines::{self, Line};
+use crate::worker::lines;
 use crate::worker::seams::Arrival;
 
 /// Jobs in hand at most, as the service's default prefetch.
@@ -33,7 +34,7 @@ const BUNDLE: usize = 256;
 /// A line in hand, and its room.
 #[derive(Debug)]
 pub struct Held {
-    pub line: Line,
+    pub head: Head,
     pub origin: Origin,
     _job: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
@@ -146,9 +147,9 @@ impl Reading {
         let rejected = if is_rejected { job.asks.clone() } else { SmallVec::new() };
         let origin = Origin { line, rejected, not_after: job.not_after };
         match lines::take(job, bytes, &self.portals, Timestamp::now()) {
-            Ok((job, line)) => {
+            Ok((job, head)) => {
                 let Some((of_job, of_bytes)) = self.room(job.weight, bundle).await else { return false };
-                bundle.push((job, Held { line, origin, _job: of_job, _bytes: of_bytes }));
+                bundle.push((job, Held { head, origin, _job: of_job, _bytes: of_bytes }));
                 true
             }
             Err(outcome) => {

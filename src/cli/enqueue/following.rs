@@ -234,8 +234,8 @@ fn write_job(
     let by_pair: HashMap<_, &ErrorRecord> =
         failed.iter().flat_map(|outcome| &outcome.errors).filter_map(|error| Some((error.pair()?, error))).collect();
     let of_all = failed.and_then(|outcome| outcome.errors.iter().find(|error| error.pair().is_none()));
-    for Ask { removal, pairs } in &job.asks {
-        let types = removal_in_words(removal);
+    for Ask { extent, pairs, all_of: _ } in &job.asks {
+        let types = removal_in_words(extent);
         for pair in pairs {
             let error = by_pair.get(pair).copied().or(of_all);
             let status = match (answer, failed, error) {

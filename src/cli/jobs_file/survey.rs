@@ -11,7 +11,7 @@ use super::rows::{LeftOut, RowFault, RowJob};
 use super::source::Source;
 use crate::cli::exit::Failure;
 use crate::config::{AccountSettings, RateLimit, Settings};
-use crate::contract::association::Removal;
+use crate::contract::association::Extent;
 use crate::contract::job::{Ask, Job};
 use crate::contract::refusal::Refusal;
 use crate::worker::accounts::Portals;
@@ -39,7 +39,7 @@ pub struct Survey {
     pub first_rejected: Option<(u64, String)>,
     pub left_out: LeftOut,
     pub last_line: u64,
-    lanes: BTreeMap<LaneName, Extent>,
+    lanes: BTreeMap<LaneName, Amount>,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -51,7 +51,7 @@ struct LaneName {
 }
 
 #[derive(Clone, Copy, Default, Debug)]
-struct Extent {
+struct Amount {
     pairs: u64,
     from_records: u64,
 }
@@ -66,7 +66,11 @@ pub struct Repeats {
 impl Repeats {
     /// Whether a job asks for the same as one before it, under whatever id.
     pub fn is_repeated(&mut self, job: &Job) -> bool {
-        let asks: Vec<_> = job.asks.iter().map(|Ask { removal, pairs }| (removal, pairs.as_slice())).collect();
+        let asks: Vec<_> = job
+            .asks
+            .iter()
+            .map(|Ask { extent, pairs, all_of }| (extent, pairs.as_slice(), all_of.as_slice()))
+            .collect();
         self.is_seen(&(job.portal, &job.from_type, &job.to_type, asks, job.not_after))
     }
 
@@ -127,10 +131,10 @@ impl Survey {
     }
 
     fn count(&mut self, job: &Job, records: &mut Repeats) {
-        for Ask { removal, pairs } in &job.asks {
-            let labels = match removal {
-                Removal::Association => Vec::new(),
-                Removal::Labels(labels) => {
+        for Ask { extent, pairs, all_of: _ } in &job.asks {
+            let labels = match extent {
+                Extent::Whole => Vec::new(),
+                Extent::Labels(labels) => {
                     labels.iter().map(|label| (label.category.as_str(), label.type_id.get())).collect()
                 }
             };
@@ -141,9 +145,9 @@ impl Survey {
             }
             let new_records = pairs.iter().map(|pair| pair.from).collect::<std::collections::BTreeSet<_>>();
             let new_records = new_records.into_iter().filter(|from| !records.is_seen(&(&lane, from))).count() as u64;
-            let extent = self.lanes.entry(lane).or_default();
-            extent.pairs += pairs.len() as u64;
-            extent.from_records += new_records;
+            let amount = self.lanes.entry(lane).or_default();
+            amount.pairs += pairs.len() as u64;
+            amount.from_records += new_records;
         }
     }
 
@@ -163,13 +167,13 @@ impl Survey {
     }
 
     /// `56,088 pairs, contacts → companies, portal 4711, about 562 requests, 57 s`.
-    pub fn extent(&self, settings: &Settings) -> String {
-        let pairs: u64 = self.lanes.values().map(|extent| extent.pairs).sum();
+    pub fn amount(&self, settings: &Settings) -> String {
+        let pairs: u64 = self.lanes.values().map(|amount| amount.pairs).sum();
         let mut routes: Vec<String> = Vec::new();
         let mut portals: Vec<String> = Vec::new();
         let (mut requests, mut longest) = (0, Duration::ZERO);
         let mut of_account: BTreeMap<Option<u64>, u64> = BTreeMap::new();
-        for (lane, extent) in &self.lanes {
+        for (lane, amount) in &self.lanes {
             let labels = if lane.labels.is_empty() { "" } else { " (labels only)" };
             let route = format!("{} → {}{labels}", lane.from, lane.to);
             let portal = lane.portal.map_or_else(|| only_portal(settings), |portal| format!("portal {portal}"));
@@ -179,7 +183,7 @@ impl Survey {
             if !portals.contains(&portal) {
                 portals.push(portal);
             }
-            let of_lane = requests_of(lane, *extent, settings);
+            let of_lane = requests_of(lane, *amount, settings);
             requests += of_lane;
             *of_account.entry(lane.portal).or_default() += of_lane;
         }
@@ -199,11 +203,11 @@ impl Survey {
     }
 }
 
-fn requests_of(lane: &LaneName, extent: Extent, settings: &Settings) -> u64 {
+fn requests_of(lane: &LaneName, amount: Amount, settings: &Settings) -> u64 {
     let (max_from, max_pairs) = (u64::from(settings.batch.max_from.get()), u64::from(settings.batch.max_pairs.get()));
     // A removal of labels has an input for each pair.
-    let inputs = if lane.labels.is_empty() { extent.from_records } else { extent.pairs };
-    inputs.div_ceil(max_from).max(extent.pairs.div_ceil(max_pairs)).max(1)
+    let inputs = if lane.labels.is_empty() { amount.from_records } else { amount.pairs };
+    inputs.div_ceil(max_from).max(amount.pairs.div_ceil(max_pairs)).max(1)
 }
 
 /// In whole seconds, rounded up.

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::*;
-use crate::contract::association::{Pair, RecordId, Removal};
+use crate::contract::association::{Extent, Pair, RecordId};
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
 use crate::engine::command::{CallKey, CallResult, LaneId};
@@ -137,7 +137,7 @@ fn call(sealed: Sealed, failures: u32) -> ArchiveCall {
         account: AccountIndex(0),
         from_type: ObjectType::parse("contacts").unwrap(),
         to_type: ObjectType::parse("deals").unwrap(),
-        removal: Removal::Association,
+        extent: Extent::Whole,
     };
     let pairs = Arc::new([Pair { from: id(1), to: id(2) }, Pair { from: id(1), to: id(3) }]);
     ArchiveCall { call: CallKey::default(), lane, pairs, sealed, failures }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Ask;
-use crate::contract::association::{Label, Pair, RecordId, Removal};
+use crate::contract::association::{Extent, Label, Pair, RecordId};
 
 /// Most labels of one pair, and most entries of one `types`.
 pub const MAX_LABELS: usize = 100;
@@ -78,20 +78,21 @@ impl Gathered {
             }
             let set = self.union(entries)?;
             let index = *ask_of_set.entry(Arc::clone(&set)).or_insert_with(|| {
-                asks.push(Ask { removal: Removal::Labels(set), pairs: SmallVec::new() });
+                asks.push(Ask { extent: Extent::Labels(set), pairs: SmallVec::new(), all_of: Vec::new() });
                 asks.len() - 1
             });
             asks[index].pairs.push(pair);
         }
-        let labels = |ask: &Ask| match &ask.removal {
-            Removal::Association => 0,
-            Removal::Labels(labels) => labels.len() * ask.pairs.len(),
+        let labels = |ask: &Ask| match &ask.extent {
+            Extent::Whole => 0,
+            Extent::Labels(labels) => labels.len() * ask.pairs.len(),
         };
         if asks.iter().map(labels).sum::<usize>() > MAX_LABELS_OF_ALL_PAIRS {
             return Err(AskFault::TooManyLabelsOfAllPairs);
         }
         if !self.whole.is_empty() {
-            asks.insert(0, Ask { removal: Removal::Association, pairs: std::mem::take(&mut self.whole) });
+            let pairs = std::mem::take(&mut self.whole);
+            asks.insert(0, Ask { extent: Extent::Whole, pairs, all_of: Vec::new() });
         }
         Ok(asks)
     }

@@ -49,8 +49,8 @@ fn label(category: LabelCategory, type_id: u64) -> Label {
     Label { category, type_id: NonZeroU64::new(type_id).unwrap() }
 }
 
-fn pairs(job: &Job) -> Vec<(Removal, Vec<Pair>)> {
-    job.asks.iter().map(|ask| (ask.removal.clone(), ask.pairs.to_vec())).collect()
+fn pairs(job: &Job) -> Vec<(Extent, Vec<Pair>)> {
+    job.asks.iter().map(|ask| (ask.extent.clone(), ask.pairs.to_vec())).collect()
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn reads_the_example() {
     assert_eq!(job.id.as_str(), "crm-sync-81f2");
     assert_eq!(job.portal, NonZeroU64::new(4711).map(PortalId));
     assert_eq!((job.from_type.as_written(), job.to_type.as_written()), ("contacts", "companies"));
-    assert_eq!(pairs(&job), [(Removal::Association, vec![pair(101, 9001), pair(101, 9002)])]);
+    assert_eq!(pairs(&job), [(Extent::Whole, vec![pair(101, 9001), pair(101, 9002)])]);
     assert_eq!(job.not_after, Some("2026-12-01T00:00:00Z".parse().unwrap()));
     assert_eq!(job.num_pairs(), 2);
 }
@@ -70,7 +70,7 @@ fn fields_may_come_in_any_order_and_text_may_be_escaped() {
     let job = parse_str(body).unwrap();
     assert_eq!(job.id.as_str(), "😀");
     assert_eq!((job.from_type.as_written(), job.to_type.path_segment()), ("Contact", "companies"));
-    assert_eq!(pairs(&job), [(Removal::Association, vec![pair(1, 2)])]);
+    assert_eq!(pairs(&job), [(Extent::Whole, vec![pair(1, 2)])]);
     assert_eq!((job.portal, job.not_after), (None, None));
 }
 
@@ -80,7 +80,7 @@ fn ids_are_read_to_the_last_digit() {
         r#"[{"from":{"id":"18446744073709551615"},"to":[{"id":"9007199254740993"},{"id":9007199254740992}]}]"#,
     ));
     let exact = 9_007_199_254_740_992;
-    assert_eq!(pairs(&job.unwrap()), [(Removal::Association, vec![pair(u64::MAX, exact), pair(u64::MAX, exact + 1)])]);
+    assert_eq!(pairs(&job.unwrap()), [(Extent::Whole, vec![pair(u64::MAX, exact), pair(u64::MAX, exact + 1)])]);
     let job = parse_str(&job_and(r#""portalId":18446744073709551615"#)).unwrap();
     assert_eq!(job.portal, NonZeroU64::new(u64::MAX).map(PortalId));
 }
@@ -90,7 +90,7 @@ fn the_same_pair_counts_once() {
     let job = parse_str(&job_with(
         r#"[{"from":{"id":"2"},"to":[{"id":"9"},{"id":9}]},{"from":{"id":"1"},"to":[{"id":"9"}]},{"from":{"id":2},"to":[{"id":"9"}]}]"#,
     ));
-    assert_eq!(pairs(&job.unwrap()), [(Removal::Association, vec![pair(1, 9), pair(2, 9)])]);
+    assert_eq!(pairs(&job.unwrap()), [(Extent::Whole, vec![pair(1, 9), pair(2, 9)])]);
 }
 
 #[test]
@@ -109,9 +109,9 @@ fn labels_of_a_pair_are_united_and_pairs_with_equal_labels_meet() {
     assert_eq!(
         pairs(&job),
         [
-            (Removal::Association, vec![pair(4, 3)]),
-            (Removal::Labels([user].into()), vec![pair(1, 2), pair(4, 2)]),
-            (Removal::Labels(both.into()), vec![pair(1, 3)]),
+            (Extent::Whole, vec![pair(4, 3)]),
+            (Extent::Labels([user].into()), vec![pair(1, 2), pair(4, 2)]),
+            (Extent::Labels(both.into()), vec![pair(1, 3)]),
         ]
     );
     assert_eq!(job.num_pairs(), 4);
@@ -314,7 +314,7 @@ fn a_whole_number_is_one_however_it_is_written() {
         format!(r#"[{{"from":{{"id":111.0}},"to":[{{"id":1.5e3}},{{"id":9007199254740992.0}}],"types":{types}}}]"#);
     let job = parse_str(&job_with(&inputs)).unwrap();
     let wanted = vec![pair(111, 1_500), pair(111, 9_007_199_254_740_992)];
-    assert_eq!(pairs(&job), [(Removal::Labels([label(LabelCategory::Work, 37)].into()), wanted)]);
+    assert_eq!(pairs(&job), [(Extent::Labels([label(LabelCategory::Work, 37)].into()), wanted)]);
     let job = parse_str(&job_and(r#""portalId":4711.0"#)).unwrap();
     assert_eq!(job.portal, NonZeroU64::new(4711).map(PortalId));
 }
@@ -530,7 +530,7 @@ proptest! {
         let job = parse(body.as_bytes(), Envelope::default(), &limits).unwrap();
         prop_assert_eq!(job.id.as_str(), id);
         prop_assert_eq!(job.portal.map(|portal| portal.0.get()), portal);
-        prop_assert_eq!(pairs(&job), [(Removal::Association, wanted.clone())]);
+        prop_assert_eq!(pairs(&job), [(Extent::Whole, wanted.clone())]);
         let tighter = JobLimits { max_pairs: wanted.len() - 1, ..limits };
         prop_assert!(parse(body.as_bytes(), Envelope::default(), &tighter).is_err());
     }

@@ -82,9 +82,12 @@ fn read(outcome: &Outcome) -> Document {
     serde_json::from_str(&encoded(outcome)).unwrap()
 }
 
-fn pair(from: u64, to: u64) -> Pair {
-    let record = |id| RecordId(NonZeroU64::new(id).unwrap());
-    Pair { from: record(from), to: record(to) }
+fn record(id: u64) -> RecordId {
+    RecordId(NonZeroU64::new(id).unwrap())
+}
+
+fn error(from: u64, to: u64, extent: Extent, refusal: Arc<Refusal>) -> PairError {
+    PairError { from: record(from), to: Some(record(to)), extent, refusal }
 }
 
 fn at(millisecond: i64) -> Timestamp {
@@ -93,11 +96,17 @@ fn at(millisecond: i64) -> Timestamp {
 
 fn outcome(ending: Ending) -> Outcome {
     Outcome {
-        job_id: JobId::new("crm-sync-81f2").unwrap(),
-        portal: NonZeroU64::new(4711).map(PortalId),
-        from_type: Some(TypeText::new("contacts")),
-        to_type: Some(TypeText::new("companies")),
+        head: Head {
+            job_id: JobId::new("crm-sync-81f2").unwrap(),
+            portal: NonZeroU64::new(4711).map(PortalId),
+            from_type: Some(TypeText::new("contacts")),
+            to_type: Some(TypeText::new("companies")),
+            action: Action::Archive,
+            group: None,
+        },
         ending,
+        verified: false,
+        journaled: false,
         attempts: 2,
         received_at: at(0),
         started_at: Some(at(7)),
@@ -113,40 +122,33 @@ fn refused() -> Arc<Refusal> {
 }
 
 fn errors(count: u64) -> Vec<PairError> {
-    (1..=count).map(|to| PairError { pair: pair(101, to), removal: Removal::Association, refusal: refused() }).collect()
+    (1..=count).map(|to| error(101, to, Extent::Whole, refused())).collect()
 }
 
 #[test]
 fn the_wire_shape_of_each_status() {
-    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: vec![] })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","status":"ARCHIVED","numPairs":2,"numArchived":2,"numErrors":0,"errors":[],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
-    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: errors(1) })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","status":"PARTIAL","numPairs":2,"numArchived":1,"numErrors":1,"errors":[{"from":{"id":"101"},"to":{"id":"1"},"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false}],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
-    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: errors(2) })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","status":"FAILED","numPairs":2,"numArchived":0,"numErrors":2,"errors":[{"from":{"id":"101"},"to":{"id":"1"},"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false},{"from":{"id":"101"},"to":{"id":"2"},"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false}],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: vec![] })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","action":"archive","group":null,"status":"ARCHIVED","numPairs":2,"numArchived":2,"numRestored":0,"numErrors":0,"verified":false,"journaled":false,"plan":null,"errors":[],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: errors(1) })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","action":"archive","group":null,"status":"PARTIAL","numPairs":2,"numArchived":1,"numRestored":0,"numErrors":1,"verified":false,"journaled":false,"plan":null,"errors":[{"from":{"id":"101"},"to":{"id":"1"},"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false}],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: errors(2) })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","action":"archive","group":null,"status":"FAILED","numPairs":2,"numArchived":0,"numRestored":0,"numErrors":2,"verified":false,"journaled":false,"plan":null,"errors":[{"from":{"id":"101"},"to":{"id":"1"},"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false},{"from":{"id":"101"},"to":{"id":"2"},"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false}],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
     let expired = Arc::new(Refusal::worker(WorkerCategory::Expired, "notAfter passed before the pair was sent"));
     let expired = Outcome {
         attempts: 0,
         started_at: None,
-        ..outcome(Ending::Expired {
-            errors: vec![PairError { pair: pair(1, u64::MAX), removal: Removal::Association, refusal: expired }],
-        })
+        ..outcome(Ending::Expired { errors: vec![error(1, u64::MAX, Extent::Whole, expired)] })
     };
-    insta::assert_snapshot!(encoded(&expired), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","status":"EXPIRED","numPairs":1,"numArchived":0,"numErrors":1,"errors":[{"from":{"id":"1"},"to":{"id":"18446744073709551615"},"types":null,"source":"WORKER","category":"EXPIRED","subCategory":null,"message":"notAfter passed before the pair was sent","httpStatus":null,"correlationId":null,"retryable":false}],"attempts":0,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":null,"completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    insta::assert_snapshot!(encoded(&expired), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","action":"archive","group":null,"status":"EXPIRED","numPairs":1,"numArchived":0,"numRestored":0,"numErrors":1,"verified":false,"journaled":false,"plan":null,"errors":[{"from":{"id":"1"},"to":{"id":"18446744073709551615"},"types":null,"source":"WORKER","category":"EXPIRED","subCategory":null,"message":"notAfter passed before the pair was sent","httpStatus":null,"correlationId":null,"retryable":false}],"attempts":0,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":null,"completedAt":"2026-12-01T00:00:01.234Z"}"#);
     let malformed = Arc::new(Refusal::worker(WorkerCategory::MalformedJob, "inputs: is missing"));
-    let rejected = Outcome {
-        portal: None,
-        from_type: None,
-        to_type: None,
-        attempts: 0,
-        started_at: None,
-        ..outcome(Ending::Rejected(malformed))
-    };
-    insta::assert_snapshot!(encoded(&rejected), @r#"{"jobId":"crm-sync-81f2","portalId":null,"fromObjectType":null,"toObjectType":null,"status":"REJECTED","numPairs":0,"numArchived":0,"numErrors":0,"errors":[{"from":null,"to":null,"types":null,"source":"WORKER","category":"MALFORMED_JOB","subCategory":null,"message":"inputs: is missing","httpStatus":null,"correlationId":null,"retryable":false}],"attempts":0,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":null,"completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    let rejected = outcome(Ending::Rejected(malformed));
+    let head = Head { portal: None, from_type: None, to_type: None, ..rejected.head };
+    let rejected = Outcome { head, attempts: 0, started_at: None, ..rejected };
+    insta::assert_snapshot!(encoded(&rejected), @r#"{"jobId":"crm-sync-81f2","portalId":null,"fromObjectType":null,"toObjectType":null,"action":"archive","group":null,"status":"REJECTED","numPairs":0,"numArchived":0,"numRestored":0,"numErrors":0,"verified":false,"journaled":false,"plan":null,"errors":[{"from":null,"to":null,"types":null,"source":"WORKER","category":"MALFORMED_JOB","subCategory":null,"message":"inputs: is missing","httpStatus":null,"correlationId":null,"retryable":false}],"attempts":0,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":null,"completedAt":"2026-12-01T00:00:01.234Z"}"#);
 }
 
 #[test]
 fn an_error_names_the_labels_that_were_to_go() {
     let label = |category, type_id| Label { category, type_id: NonZeroU64::new(type_id).unwrap() };
     let labels = [label(LabelCategory::HubspotDefined, 1), label(LabelCategory::UserDefined, u64::MAX)];
-    let error = PairError { pair: pair(101, 1), removal: Removal::Labels(labels.into()), refusal: refused() };
+    let error = error(101, 1, Extent::Labels(labels.into()), refused());
     let text = encoded(&outcome(Ending::Settled { num_pairs: 1, errors: vec![error] }));
     let types = r#""types":[{"associationCategory":"HUBSPOT_DEFINED","associationTypeId":1},{"associationCategory":"USER_DEFINED","associationTypeId":18446744073709551615}],"source""#;
     assert!(text.contains(types), "{text}");
@@ -186,8 +188,8 @@ fn ten_thousand_errors_of_the_worst_kind_fit_into_a_message() {
     let refusal = Arc::new(refusal);
     let label = |type_id| Label { category: LabelCategory::IntegratorDefined, type_id };
     let labels = (0..MAX_LABELS_OF_ALL_PAIRS as u64 / 10_000).filter_map(|n| NonZeroU64::new(u64::MAX - n).map(label));
-    let removal = Removal::Labels(labels.collect());
-    let errors = vec![PairError { pair: pair(u64::MAX, u64::MAX), removal, refusal }; 10_000];
+    let extent = Extent::Labels(labels.collect());
+    let errors = vec![error(u64::MAX, u64::MAX, extent, refusal); 10_000];
     let text = encoded(&outcome(Ending::Settled { num_pairs: 10_000, errors }));
     assert!(text.len() < 15 << 20, "{} bytes", text.len());
     assert_eq!(serde_json::from_str::<Document>(&text).unwrap().errors.len(), 10_000);
@@ -230,19 +232,21 @@ proptest! {
     ) {
         let num_pairs = refusals.len() + archived;
         let errors: Vec<_> = (1..).zip(&refusals)
-            .map(|(to, refusal)| PairError {
-                pair: pair(u64::MAX, to),
-                removal: Removal::Association,
-                refusal: Arc::new(refusal.clone()),
-            })
+            .map(|(to, refusal)| error(u64::MAX, to, Extent::Whole, Arc::new(refusal.clone())))
             .collect();
         let type_text = type_text.as_deref().map(TypeText::new);
         let document = read(&Outcome {
-            job_id: JobId::new(&job_id).unwrap(),
-            portal: portal.and_then(NonZeroU64::new).map(PortalId),
-            from_type: type_text.clone(),
-            to_type: type_text.clone(),
+            head: Head {
+                job_id: JobId::new(&job_id).unwrap(),
+                portal: portal.and_then(NonZeroU64::new).map(PortalId),
+                from_type: type_text.clone(),
+                to_type: type_text.clone(),
+                action: Action::Archive,
+                group: None,
+            },
             ending: Ending::Settled { num_pairs, errors },
+            verified: false,
+            journaled: false,
             attempts,
             received_at: at(times.0),
             started_at: times.1.map(at),

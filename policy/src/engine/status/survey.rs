@@ -7,7 +7,7 @@ use super::{
     AccountStatus, AccountTotalsStatus, DayStatus, InHand, LaneKind, LaneStatus, PauseScope, PauseStatus, RateStatus,
     Status, Totals,
 };
-use crate::contract::association::Removal;
+use crate::contract::association::Extent;
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::engine::Engine;
 use crate::engine::account::{Account, AccountTotals, PerAccount};
@@ -135,9 +135,9 @@ impl Engine {
 
     fn lane_status(&self, key: LaneKey, lane: &Lane, now: Now) -> Option<LaneStatus> {
         let account = lane.id.account;
-        let (kind, labels) = match &lane.id.removal {
-            Removal::Association => (LaneKind::Association, Vec::new()),
-            Removal::Labels(labels) => {
+        let (kind, labels) = match &lane.id.extent {
+            Extent::Whole => (LaneKind::Association, Vec::new()),
+            Extent::Labels(labels) => {
                 let words = labels.iter().map(|label| format!("{} {}", label.category.as_str(), label.type_id));
                 (LaneKind::Labels, words.take(LaneStatus::MAX_LABELS).collect())
             }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use smallvec::smallvec;
 
 use super::*;
-use crate::contract::association::{Label, LabelCategory, Pair, RecordId, Removal};
+use crate::contract::action::Action;
+use crate::contract::association::{Extent, Label, LabelCategory, Pair, RecordId};
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::Ask;
 use crate::contract::object_type::ObjectType;
@@ -24,9 +25,9 @@ use crate::engine::{Engine, EnginePolicy, Waiting};
 fn what_is_held_is_told_by_account_and_lane() {
     let mut engine = engine(&[Some(4711), Some(815)]);
     for from in 1..=250 {
-        engine.admit(job(0, "contacts", "companies", Removal::Association, from), at(0));
+        engine.admit(job(0, "contacts", "companies", Extent::Whole, from), at(0));
     }
-    let labels = Removal::Labels(Arc::new([Label {
+    let labels = Extent::Labels(Arc::new([Label {
         category: LabelCategory::UserDefined,
         type_id: NonZeroU64::new(37).unwrap(),
     }]));
@@ -54,7 +55,7 @@ fn what_is_held_is_told_by_account_and_lane() {
 #[test]
 fn requests_show_in_rate_day_and_totals() {
     let mut engine = engine(&[None]);
-    engine.admit(job(0, "contacts", "companies", Removal::Association, 1), at(0));
+    engine.admit(job(0, "contacts", "companies", Extent::Whole, 1), at(0));
     engine.wake(at(0));
     engine.wake(at(1));
 
@@ -73,7 +74,7 @@ fn requests_show_in_rate_day_and_totals() {
 #[test]
 fn an_account_that_stands_has_no_drain_time() {
     let mut engine = engine(&[Some(1), Some(2)]);
-    engine.admit(job(0, "contacts", "companies", Removal::Association, 1), at(0));
+    engine.admit(job(0, "contacts", "companies", Extent::Whole, 1), at(0));
     engine.pause(AccountIndex(0), at(3));
 
     let status = engine.status(at(4));
@@ -90,8 +91,8 @@ fn an_account_that_stands_has_no_drain_time() {
 #[test]
 fn an_account_whose_lanes_all_stand_counts_as_paused() {
     let mut engine = engine(&[Some(1)]);
-    engine.admit(job(0, "contacts", "companies", Removal::Association, 1), at(0));
-    engine.admit(job(0, "contacts", "deals", Removal::Association, 1), at(0));
+    engine.admit(job(0, "contacts", "companies", Extent::Whole, 1), at(0));
+    engine.admit(job(0, "contacts", "deals", Extent::Whole, 1), at(0));
     let lanes = engine.holdings.lanes().of(AccountIndex(0)).to_vec();
     engine.pause_lane(lanes[0], PauseKind::MissingScopes, "crm.objects.contacts.write".to_owned(), at(1));
     let half = engine.status(at(2));
@@ -120,7 +121,7 @@ fn few_of_many_lanes_are_listed_the_largest_first() {
     for lane in 1..=1_000 {
         for from in 1..=(lane % 7 + 1) {
             let to = format!("2-{lane}");
-            engine.admit(job(0, "contacts", &to, Removal::Association, from), at(0));
+            engine.admit(job(0, "contacts", &to, Extent::Whole, from), at(0));
         }
     }
     let paused = engine.holdings.lanes().of(AccountIndex(0))[3];
@@ -136,7 +137,7 @@ fn few_of_many_lanes_are_listed_the_largest_first() {
 #[test]
 fn the_json_has_the_documented_shape() {
     let mut engine = engine(&[Some(4711)]);
-    engine.admit(job(0, "contacts", "companies", Removal::Association, 1), at(0));
+    engine.admit(job(0, "contacts", "companies", Extent::Whole, 1), at(0));
     engine.pause(AccountIndex(0), at(0));
     let json = serde_json::to_value(engine.status(at(1))).unwrap();
 
@@ -159,7 +160,7 @@ fn the_cost_of_a_status_with_a_thousand_accounts_and_a_hundred_thousand_lanes() 
     let mut engine = engine(&portals);
     for account in 0..1_000 {
         for lane in 1..=100 {
-            engine.admit(job(account, "contacts", &format!("2-{lane}"), Removal::Association, 1), at(0));
+            engine.admit(job(account, "contacts", &format!("2-{lane}"), Extent::Whole, 1), at(0));
         }
     }
     let begun = Instant::now();
@@ -194,13 +195,15 @@ pub fn engine(portals: &[Option<u64>]) -> Engine {
     Engine::new(policy, portals.iter().map(account).collect(), 1, at(0))
 }
 
-pub fn job(account: u32, from_type: &str, to_type: &str, removal: Removal, from: u64) -> NewJob {
+pub fn job(account: u32, from_type: &str, to_type: &str, extent: Extent, from: u64) -> NewJob {
     let id = |digits| RecordId(NonZeroU64::new(digits).unwrap());
     NewJob {
+        action: Action::Archive,
+        dry_run: false,
         account: AccountIndex(account),
         from_type: ObjectType::parse(from_type).unwrap(),
         to_type: ObjectType::parse(to_type).unwrap(),
-        asks: smallvec![Ask { removal, pairs: smallvec![Pair { from: id(from), to: id(9) }] }],
+        asks: smallvec![Ask { extent, pairs: smallvec![Pair { from: id(from), to: id(9) }], all_of: Vec::new() }],
         not_after: None,
         weight: 100,
         carried: Carried::fresh(at(0).wall),

@@ -14,8 +14,8 @@ fn a_paused_lane_sends_nothing_and_its_neighbour_goes_on() {
     let mut engine = engine(&[None]);
     let parse = |text| ObjectType::parse(text).unwrap();
     let (contacts, companies) = (parse("contacts"), parse("companies"));
-    engine.admit(job(0, "contacts", "companies", Removal::Association, 1), at(0));
-    engine.admit(job(0, "contacts", "deals", Removal::Association, 1), at(0));
+    engine.admit(job(0, "contacts", "companies", Extent::Whole, 1), at(0));
+    engine.admit(job(0, "contacts", "deals", Extent::Whole, 1), at(0));
 
     assert_eq!(engine.pause_lanes(ACCOUNT, &contacts, &companies, at(0)), 1);
     engine.wake(at(1));
