@@ -13,11 +13,9 @@ use crate::engine::command::{Carried, NewJob};
 /// Takes a job that was written in this many bytes; the error is its answer where no account may do it.
 pub fn take(job: Job, bytes: usize, portals: &Portals, now: Timestamp) -> Result<(NewJob, Head), Box<Outcome>> {
     let head = Head::of(&job);
-    match portals.resolve(job.portal) {
-        Ok(account) => {
-            let weight = job.weight(bytes);
-            Ok((NewJob::of(job, account, weight, Carried::fresh(now)), head))
-        }
+    let weight = job.weight(bytes);
+    match portals.resolve(job.portal).and_then(|account| NewJob::of(job, account, weight, Carried::fresh(now))) {
+        Ok(new) => Ok((new, head)),
         Err(refusal) => Err(Box::new(Outcome::rejected(head, refusal, now))),
     }
 }

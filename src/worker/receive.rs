@@ -38,12 +38,11 @@ pub fn receive(delivered: Delivered, portals: &Portals, limits: &JobLimits, now:
     };
     let weight = job.weight(body.len());
     let head = Head::of(&job);
-    match portals.resolve(job.portal) {
-        Ok(account) => {
+    let carried = delivery::carried(&properties, now);
+    match portals.resolve(job.portal).and_then(|account| NewJob::of(job, account, weight, carried)) {
+        Ok(mut new) => {
             receipt.weighs(weight);
-            let carried = delivery::carried(&properties, now);
             let deadline = delivery::deadline(&properties, now);
-            let mut new = NewJob::of(job, account, weight, carried);
             new.not_after = new.not_after.into_iter().chain(deadline).min();
             let message_id = delivery::message_id(&head, &body, &properties);
             let delivery = Delivery { receipt, body, properties, head, message_id, deadline };

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use association_archiver::contract::action::Action;
 use association_archiver::contract::association::{Extent, LabelCategory};
-use association_archiver::contract::ids::JobId;
+use association_archiver::contract::ids::{Group, JobId};
 use association_archiver::contract::job::{Envelope, Job, JobLimits, Malformed, parse};
 use serde_json::Value;
 
@@ -42,7 +43,7 @@ fn a_job_is_taken_at_its_word_or_refused() {
 
 fn check_job(job: &Job, body: &[u8]) {
     assert!(body.len() <= LIMITS.max_bytes);
-    assert!((1..=LIMITS.max_pairs).contains(&job.num_pairs()));
+    assert!((1..=LIMITS.max_pairs).contains(&(job.num_pairs() + job.num_all_of())));
     assert!(JobId::new(job.id.as_str()).is_some());
     for object_type in [&job.from_type, &job.to_type] {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
@@ -50,7 +51,8 @@ fn check_job(job: &Job, body: &[u8]) {
     }
     let mut asked: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for ask in &job.asks {
-        assert!(!ask.pairs.is_empty() && ask.pairs.is_sorted_by(|a, b| a < b));
+        assert!(!ask.pairs.is_empty() || !ask.all_of.is_empty());
+        assert!(ask.pairs.is_sorted_by(|a, b| a < b) && ask.all_of.is_sorted_by(|a, b| a < b));
         let labels = match &ask.extent {
             Extent::Whole => BTreeSet::new(),
             Extent::Labels(labels) => {
@@ -58,9 +60,9 @@ fn check_job(job: &Job, body: &[u8]) {
                 labels.iter().map(|label| (label.category.as_str().to_owned(), label.type_id.get())).collect()
             }
         };
-        for pair in &ask.pairs {
-            let twice = asked.insert((pair.from.0.get(), pair.to.0.get()), labels.clone());
-            assert!(twice.is_none(), "{pair:?} is asked for twice");
+        let listed = ask.pairs.iter().map(|pair| (pair.from.0.get(), Some(pair.to.0.get())));
+        for named in listed.chain(ask.all_of.iter().map(|from| (from.0.get(), None))) {
+            assert!(asked.insert(named, labels.clone()).is_none(), "{named:?} is asked for twice");
         }
     }
     let document: Value = serde_json::from_slice(without_mark(body)).expect("an accepted job is JSON");
@@ -72,6 +74,17 @@ fn check_job(job: &Job, body: &[u8]) {
     assert_eq!(document.get("notAfter").is_some(), job.not_after.is_some());
     assert_eq!(document["fromObjectType"], job.from_type.as_written());
     assert_eq!(document["toObjectType"], job.to_type.as_written());
+    let flag = |name| document.get(name).map(|flag| flag.as_bool().expect("a boolean"));
+    assert_eq!(flag("dryRun").unwrap_or(false), job.dry_run);
+    assert_eq!(document.get("group").and_then(Value::as_str), job.group.as_ref().map(Group::as_str));
+    assert_eq!(document.get("action").map_or("archive", |action| action.as_str().unwrap()), job.action.as_str());
+    match job.action {
+        Action::Archive => assert_eq!(flag("includePrimary"), None),
+        Action::Restore { include_primary } => {
+            assert_eq!(flag("includePrimary").unwrap_or(false), include_primary);
+            assert_eq!(job.num_all_of(), 0);
+        }
+    }
 }
 
 /// A byte order mark is skipped, once.
@@ -85,9 +98,10 @@ fn whole(number: &Value) -> Option<u64> {
     number.as_u64().or_else(|| of_double(number.as_f64()?))
 }
 
-type Asked = BTreeMap<(u64, u64), BTreeSet<(String, u64)>>;
+type Asked = BTreeMap<(u64, Option<u64>), BTreeSet<(String, u64)>>;
 
-/// The pairs in a job's `inputs`, with the labels asked for; without any the whole association is.
+/// The pairs in a job's `inputs`, with the labels asked for; without any the whole association is. A record with all
+/// its pairs has no `to`; pairs of its own are left out, since they may not ask for more.
 fn written(document: &Value) -> Asked {
     let number = |record: &Value| match &record["id"] {
         Value::String(digits) => digits.parse().expect("digits"),
@@ -102,15 +116,30 @@ fn written(document: &Value) -> Asked {
     for input in document["inputs"].as_array().expect("inputs") {
         let labels: BTreeSet<_> =
             input.get("types").iter().flat_map(|types| types.as_array().unwrap()).map(label).collect();
-        for to in input["to"].as_array().expect("to") {
-            asked.entry((number(&input["from"]), number(to))).or_default().extend(labels.iter().cloned());
+        let tos = match &input["to"] {
+            Value::String(all) => {
+                assert_eq!(all, "all");
+                vec![None]
+            }
+            to => to.as_array().expect("to").iter().map(|to| Some(number(to))).collect(),
+        };
+        for to in tos {
+            asked.entry((number(&input["from"]), to)).or_default().extend(labels.iter().cloned());
         }
     }
+    let all = asked.clone();
+    asked.retain(|(from, to), labels| match all.get(&(*from, None)) {
+        Some(of_all) if to.is_some() => {
+            assert!(labels.is_subset(of_all) && labels.is_empty() == of_all.is_empty());
+            false
+        }
+        _ => true,
+    });
     asked
 }
 
 fn check_refusal(malformed: &Malformed, body: &[u8]) {
-    let Malformed { job_id, portal, from_type, to_type, message } = malformed;
+    let Malformed { job_id, portal, from_type, to_type, action, group, message } = malformed;
     assert!((1..=MESSAGE_MAX_BYTES).contains(&message.len()), "{message}");
     assert!(!message.contains(char::is_control) && message.contains(": "), "{message:?}");
     // What was salvaged is in the body, unless the body is too broken to be read by others.
@@ -123,6 +152,14 @@ fn check_refusal(malformed: &Malformed, body: &[u8]) {
     }
     if says_once("portalId") && portal.is_some() {
         assert_eq!(portal.map(|portal| portal.0.get()), document.get("portalId").and_then(whole));
+    }
+    if says_once("group") {
+        let written = document.get("group").and_then(Value::as_str).and_then(Group::new);
+        assert_eq!(*group, written);
+    }
+    if says_once("action") {
+        let written = document.get("action").and_then(Value::as_str).and_then(Action::of_word);
+        assert_eq!(*action, written.unwrap_or_default());
     }
     for (name, found) in [("fromObjectType", from_type), ("toObjectType", to_type)] {
         if says_once(name)

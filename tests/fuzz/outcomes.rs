@@ -72,12 +72,12 @@ fn check(outcome: &Outcome) {
     let document: Value = serde_json::from_slice(&json).expect("an outcome is JSON");
     let errors = document["errors"].as_array().unwrap();
     assert!(json.len() <= FRAME_MAX_BYTES + errors.len() * ERROR_MAX_BYTES, "{} bytes", json.len());
-    assert_eq!(document["jobId"], outcome.job_id.as_str());
+    assert_eq!(document["jobId"], outcome.head.job_id.as_str());
     assert_eq!(document["status"], outcome.status().as_str());
-    assert_eq!(document["fromObjectType"].as_str(), outcome.from_type.as_ref().map(TypeText::as_str));
-    assert_eq!(document["toObjectType"].as_str(), outcome.to_type.as_ref().map(TypeText::as_str));
+    assert_eq!(document["fromObjectType"].as_str(), outcome.head.from_type.as_ref().map(TypeText::as_str));
+    assert_eq!(document["toObjectType"].as_str(), outcome.head.to_type.as_ref().map(TypeText::as_str));
     let said: Vec<&Refusal> = match &outcome.ending {
-        Ending::Settled { errors, .. } | Ending::Expired { errors } => {
+        Ending::Settled { errors, .. } | Ending::Planned { errors, .. } | Ending::Expired { errors } => {
             errors.iter().map(|error| &*error.refusal).collect()
         }
         Ending::Rejected(refusal) => vec![refusal],

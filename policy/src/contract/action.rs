@@ -14,6 +14,11 @@ pub enum Action {
 }
 
 impl Action {
+    /// The action that this word on the wire names.
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Archive, Self::Restore { include_primary: false }].into_iter().find(|action| action.as_str() == word)
+    }
+
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! A job: what a producer asks to be archived.
+//! A job: what a producer asks to be archived, or to be created again.
 //!
 //! Archiving cannot be undone, so nothing is guessed and nothing is ignored: a field that we do not know, that comes
 //! twice or that is null could be the one that mattered.
@@ -45,13 +45,20 @@ pub struct Job {
 }
 
 impl Job {
-    /// The number of distinct pairs, `numPairs` of the outcome.
+    /// The number of distinct pairs that the job lists. `numPairs` of the outcome also counts what was found for its
+    /// records with `to` `"all"`, of which there are [`Self::num_all_of`].
     pub fn num_pairs(&self) -> usize {
         self.asks.iter().map(|ask| ask.pairs.len()).sum()
     }
+
+    /// The number of distinct records of which every association is asked for.
+    pub fn num_all_of(&self) -> usize {
+        self.asks.iter().map(|ask| ask.all_of.len()).sum()
+    }
 }
 
-/// The pairs of a job for which the same is asked; no pair is in two asks of a job.
+/// The pairs of a job for which the same is asked; no pair is in two asks of a job, nor a record. A record that is in an
+/// `all_of` has no pair listed in any ask.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ask {
     pub extent: Extent,
@@ -67,7 +74,7 @@ pub struct Ask {
 pub struct JobLimits {
     /// `jobs.max_bytes`: bytes of the body.
     pub max_bytes: usize,
-    /// `jobs.max_pairs`: distinct pairs.
+    /// `jobs.max_pairs`: distinct pairs, and records with `to` `"all"`, that a job may name.
     pub max_pairs: usize,
 }
 
@@ -86,11 +93,20 @@ pub struct Malformed {
     pub portal: Option<PortalId>,
     pub from_type: Option<TypeText>,
     pub to_type: Option<TypeText>,
+    /// `archive` where it could not be read.
+    pub action: Action,
+    pub group: Option<Group>,
     /// Names the field and the rule; at most 500 bytes, without control characters.
     pub message: String,
 }
 
 impl Malformed {
+    /// Something of which nothing could be read.
+    pub fn unreadable(message: String) -> Self {
+        let action = Action::default();
+        Self { job_id: None, portal: None, from_type: None, to_type: None, action, group: None, message }
+    }
+
     /// What its outcome tells of it, if it has an id.
     pub fn head(&self) -> Option<Head> {
         Some(Head {
@@ -98,8 +114,8 @@ impl Malformed {
             portal: self.portal,
             from_type: self.from_type.clone(),
             to_type: self.to_type.clone(),
-            action: Action::default(),
-            group: None,
+            action: self.action,
+            group: self.group.clone(),
         })
     }
 }
@@ -113,6 +129,8 @@ pub fn parse(body: &[u8], envelope: Envelope<'_>, limits: &JobLimits) -> Result<
             portal: found.portal,
             from_type: found.from_type,
             to_type: found.to_type,
+            action: found.action.unwrap_or_default(),
+            group: found.group,
             message: place::bounded(message),
         }
     })
@@ -139,9 +157,9 @@ fn read(body: &[u8], envelope: Envelope<'_>, limits: &JobLimits) -> Result<Job, 
         portal: draft.portal,
         from_type: draft.from_type,
         to_type: draft.to_type,
-        action: Action::default(),
-        dry_run: false,
-        group: None,
+        action: draft.action,
+        dry_run: draft.dry_run,
+        group: draft.group,
         asks: draft.asks,
         not_after: draft.not_after,
     })

@@ -161,13 +161,7 @@ impl Reading {
     async fn reject(&self, fault: RowFault, line: u64) -> bool {
         let malformed = match fault {
             RowFault::Job(malformed) => *malformed,
-            RowFault::Encoding(message) => Malformed {
-                job_id: None,
-                portal: None,
-                from_type: None,
-                to_type: None,
-                message: format!("the line {message}"),
-            },
+            RowFault::Encoding(message) => Malformed::unreadable(format!("the line {message}")),
         };
         let origin = Origin { line, ..Origin::default() };
         let Some(outcome) = lines::reject(malformed, line, Timestamp::now()) else { return true };

@@ -287,8 +287,7 @@ fn too_long(limits: &JobLimits) -> String {
 }
 
 fn malformed(message: String) -> RowFault {
-    let nothing_known = Malformed { job_id: None, portal: None, from_type: None, to_type: None, message };
-    RowFault::Job(Box::new(nothing_known))
+    RowFault::Job(Box::new(Malformed::unreadable(message)))
 }
 
 fn other_portal(job: Job, named: PortalId, given: PortalId) -> RowFault {
@@ -297,6 +296,8 @@ fn other_portal(job: Job, named: PortalId, given: PortalId) -> RowFault {
         portal: Some(named),
         from_type: Some(job.from_type.text().clone()),
         to_type: Some(job.to_type.text().clone()),
+        action: job.action,
+        group: job.group,
         message: format!("portalId: is {named}, while --portal says {given}"),
     }))
 }

@@ -1,4 +1,8 @@
-//! The pairs of a job, gathered input by input and told apart by what is to be removed.
+//! The pairs of a job, gathered input by input and told apart by what is asked for them.
+//!
+//! A record whose `to` is `"all"` stands for pairs that nobody knows before HubSpot is asked. So that none of them can
+//! be asked for twice, a record stands beside listed pairs of its own only where these are covered: they are then left
+//! out. Where they are asked for with other types, the job contradicts itself.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,19 +19,48 @@ pub const MAX_LABELS: usize = 100;
 /// failed, and must fit into a message of the broker.
 pub const MAX_LABELS_OF_ALL_PAIRS: usize = 40_000;
 
+/// What an input names: a pair, or a record with all that it is associated with. A record sorts before its pairs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Named {
+    from: RecordId,
+    /// `None` where `to` is `"all"`.
+    to: Option<RecordId>,
+}
+
+impl Named {
+    fn all_of(from: RecordId) -> Self {
+        Self { from, to: None }
+    }
+}
+
+impl std::fmt::Display for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.to {
+            Some(to) => write!(f, "the pair {} -> {to}", self.from),
+            None => write!(f, "the record {}, whose `to` is \"all\",", self.from),
+        }
+    }
+}
+
 /// Why the inputs of a job do not make a job.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(super) enum AskFault {
-    #[error("has more than {max} distinct pairs, the most that jobs.max_pairs allows; split the job")]
-    TooManyPairs { max: usize },
-    #[error("contradicts itself: the pair {} -> {} is there both with and without `types`", .0.from, .0.to)]
-    Contradiction(Pair),
-    #[error("has more than {MAX_LABELS} `types` for the pair {} -> {}", .0.from, .0.to)]
-    TooManyLabels(Pair),
     #[error(
-        "has more than {MAX_LABELS_OF_ALL_PAIRS} `types`, each counted for every pair it is to be taken from; split the job"
+        "has more than {max} distinct pairs and records with `to` \"all\", the most that jobs.max_pairs allows; split the job"
     )]
-    TooManyLabelsOfAllPairs,
+    TooManyPairs { max: usize },
+    #[error("contradicts itself: {0} is there both with and without `types`")]
+    Contradiction(Named),
+    #[error(
+        "contradicts itself: {0} is there with `types` that the same record with `to` \"all\" does not have; put it into a job of its own"
+    )]
+    OtherTypes(Named),
+    #[error("has more than {MAX_LABELS} `types` for {0}")]
+    TooManyLabels(Named),
+    #[error(
+        "has more than {MAX_LABELS_OF_ALL_PAIRS} `types`, each counted for every pair, and for {max_pairs} pairs (jobs.max_pairs) where `to` is \"all\"; split the job"
+    )]
+    TooManyLabelsOfAllPairs { max_pairs: usize },
 }
 
 /// The pairs read so far. Copies are squeezed out whenever they could have doubled the pairs, so that a body full of
@@ -36,8 +69,8 @@ pub(super) enum AskFault {
 pub(super) struct Gathered {
     max_pairs: usize,
     squeeze_above: usize,
-    whole: SmallVec<[Pair; 1]>,
-    labelled: Vec<(Pair, usize)>,
+    whole: SmallVec<[Named; 1]>,
+    labelled: Vec<(Named, usize)>,
     label_sets: Vec<Arc<[Label]>>,
 }
 
@@ -52,15 +85,23 @@ impl Gathered {
         }
     }
 
-    /// Adds an input: every label where `labels` is `None`.
+    /// Adds an input with a list: every label where `labels` is `None`.
     pub(super) fn add(&mut self, from: RecordId, to: &[RecordId], labels: Option<Vec<Label>>) -> Result<(), AskFault> {
-        let pairs = to.iter().map(|&to| Pair { from, to });
+        self.name(to.iter().map(|&to| Named { from, to: Some(to) }), labels)
+    }
+
+    /// Adds an input whose `to` is `"all"`.
+    pub(super) fn add_all(&mut self, from: RecordId, labels: Option<Vec<Label>>) -> Result<(), AskFault> {
+        self.name([Named::all_of(from)].into_iter(), labels)
+    }
+
+    fn name(&mut self, named: impl Iterator<Item = Named>, labels: Option<Vec<Label>>) -> Result<(), AskFault> {
         match labels {
-            None => self.whole.extend(pairs),
+            None => self.whole.extend(named),
             Some(labels) => {
                 let set = self.label_sets.len();
                 self.label_sets.push(sorted(labels));
-                self.labelled.extend(pairs.map(|pair| (pair, set)));
+                self.labelled.extend(named.map(|named| (named, set)));
             }
         }
         if self.whole.len() + self.labelled.len() > self.squeeze_above { self.squeeze() } else { Ok(()) }
@@ -71,30 +112,54 @@ impl Gathered {
         self.squeeze()?;
         let mut asks: SmallVec<[Ask; 1]> = SmallVec::new();
         let mut ask_of_set = HashMap::new();
+        let mut all: Option<(RecordId, Arc<[Label]>)> = None;
         for entries in self.labelled.chunk_by(|a, b| a.0 == b.0) {
-            let pair = entries[0].0;
-            if self.whole.binary_search(&pair).is_ok() {
-                return Err(AskFault::Contradiction(pair));
+            let named = entries[0].0;
+            if self.is_there_without_types(named) {
+                return Err(AskFault::Contradiction(named));
             }
             let set = self.union(entries)?;
+            match &all {
+                Some((record, covered)) if *record == named.from => {
+                    if set.iter().any(|label| covered.binary_search(label).is_err()) {
+                        return Err(AskFault::OtherTypes(named));
+                    }
+                    continue;
+                }
+                _ if named.to.is_none() => all = Some((named.from, Arc::clone(&set))),
+                _ => {}
+            }
             let index = *ask_of_set.entry(Arc::clone(&set)).or_insert_with(|| {
                 asks.push(Ask { extent: Extent::Labels(set), pairs: SmallVec::new(), all_of: Vec::new() });
                 asks.len() - 1
             });
-            asks[index].pairs.push(pair);
+            asks[index].add(named);
         }
-        let labels = |ask: &Ask| match &ask.extent {
-            Extent::Whole => 0,
-            Extent::Labels(labels) => labels.len() * ask.pairs.len(),
-        };
-        if asks.iter().map(labels).sum::<usize>() > MAX_LABELS_OF_ALL_PAIRS {
-            return Err(AskFault::TooManyLabelsOfAllPairs);
+        let (mut listed, mut most_of_all) = (0, 0);
+        for ask in &asks {
+            if let Extent::Labels(labels) = &ask.extent {
+                listed += labels.len() * ask.pairs.len();
+                most_of_all = most_of_all.max(if ask.all_of.is_empty() { 0 } else { labels.len() });
+            }
+        }
+        // As many pairs may be found as a job may have.
+        if most_of_all.saturating_mul(self.max_pairs).saturating_add(listed) > MAX_LABELS_OF_ALL_PAIRS {
+            return Err(AskFault::TooManyLabelsOfAllPairs { max_pairs: self.max_pairs });
         }
         if !self.whole.is_empty() {
-            let pairs = std::mem::take(&mut self.whole);
-            asks.insert(0, Ask { extent: Extent::Whole, pairs, all_of: Vec::new() });
+            asks.insert(0, whole(std::mem::take(&mut self.whole)));
         }
         Ok(asks)
+    }
+
+    /// What has `types` here is asked for, or may turn out to be asked for, as a whole association too.
+    fn is_there_without_types(&self, named: Named) -> bool {
+        let record = Named::all_of(named.from);
+        match (self.whole.binary_search(&record), named.to) {
+            (Ok(_), _) => true,
+            (Err(next), None) => self.whole.get(next).is_some_and(|next| next.from == named.from),
+            (Err(_), Some(_)) => self.whole.binary_search(&named).is_ok(),
+        }
     }
 
     fn squeeze(&mut self) -> Result<(), AskFault> {
@@ -104,8 +169,8 @@ impl Gathered {
         }
         self.labelled.sort_unstable();
         self.labelled.dedup();
-        let labelled_pairs = self.labelled.chunk_by(|a, b| a.0 == b.0).count();
-        if self.whole.len() + labelled_pairs > self.max_pairs {
+        let labelled = self.labelled.chunk_by(|a, b| a.0 == b.0).count();
+        if self.whole.len() + labelled > self.max_pairs {
             return Err(AskFault::TooManyPairs { max: self.max_pairs });
         }
         self.squeeze_above = self.max_pairs.max(self.whole.len() + self.labelled.len()).saturating_mul(2);
@@ -113,19 +178,39 @@ impl Gathered {
     }
 
     /// All labels asked for between the records of one pair.
-    fn union(&self, entries: &[(Pair, usize)]) -> Result<Arc<[Label]>, AskFault> {
+    fn union(&self, entries: &[(Named, usize)]) -> Result<Arc<[Label]>, AskFault> {
         if let [(_, only)] = entries {
             return Ok(Arc::clone(&self.label_sets[*only]));
         }
         let mut union = BTreeSet::new();
-        for &(pair, set) in entries {
+        for &(named, set) in entries {
             union.extend(self.label_sets[set].iter().copied());
             if union.len() > MAX_LABELS {
-                return Err(AskFault::TooManyLabels(pair));
+                return Err(AskFault::TooManyLabels(named));
             }
         }
         Ok(union.into_iter().collect())
     }
+}
+
+impl Ask {
+    fn add(&mut self, named: Named) {
+        match named.to {
+            Some(to) => self.pairs.push(Pair { from: named.from, to }),
+            None => self.all_of.push(named.from),
+        }
+    }
+}
+
+/// The ask for whole associations; `named` is sorted, so that a record stands before the pairs that it covers.
+fn whole(named: SmallVec<[Named; 1]>) -> Ask {
+    let mut ask = Ask { extent: Extent::Whole, pairs: SmallVec::with_capacity(named.len()), all_of: Vec::new() };
+    for named in named {
+        if named.to.is_none() || ask.all_of.last() != Some(&named.from) {
+            ask.add(named);
+        }
+    }
+    ask
 }
 
 fn sorted(mut labels: Vec<Label>) -> Arc<[Label]> {

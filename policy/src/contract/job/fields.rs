@@ -10,7 +10,7 @@ use super::reading::{Reading, Seed};
 
 /// The names of an object's fields.
 pub(super) trait FieldName: Copy + 'static {
-    /// At most eight.
+    /// At most sixteen.
     const ALL: &'static [(&'static str, Self)];
 }
 
@@ -18,7 +18,7 @@ pub(super) trait FieldName: Copy + 'static {
 pub(super) struct Fields<F> {
     of: Place,
     /// One bit a field, in the order of [`FieldName::ALL`].
-    seen: u8,
+    seen: u16,
     names: PhantomData<F>,
 }
 

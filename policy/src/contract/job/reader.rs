@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use smallvec::SmallVec;
 
 use super::Ask;
@@ -12,8 +12,9 @@ use super::fields::{FieldName, Fields};
 use super::place::{Place, QUOTE_MAX_BYTES};
 use super::reading::{Reading, Seed};
 use super::value::{LabelTypeId, Scalar, Value};
+use crate::contract::action::Action;
 use crate::contract::association::{Label, RecordId};
-use crate::contract::ids::{JobId, PortalId};
+use crate::contract::ids::{Group, JobId, PortalId};
 use crate::contract::object_type::ObjectType;
 use crate::contract::text::cut;
 
@@ -23,6 +24,9 @@ pub(super) struct Draft {
     pub(super) portal: Option<PortalId>,
     pub(super) from_type: ObjectType,
     pub(super) to_type: ObjectType,
+    pub(super) action: Action,
+    pub(super) dry_run: bool,
+    pub(super) group: Option<Group>,
     pub(super) asks: SmallVec<[Ask; 1]>,
     pub(super) not_after: Option<Timestamp>,
 }
@@ -67,7 +71,8 @@ impl<'de> Visitor<'de> for JobObject<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Draft, A::Error> {
         let reading = self.0;
         let (mut id, mut portal, mut from_type, mut to_type) = (None, None, None, None);
-        let (mut inputs, mut not_after) = (None, None);
+        let (mut inputs, mut not_after, mut group) = (None, None, None);
+        let (mut action, mut include_primary, mut dry_run) = (None, None, None);
         let mut fields = Fields::new(Place::Body);
         while let Some(field) = fields.next(reading, &mut map)? {
             match field {
@@ -75,6 +80,10 @@ impl<'de> Visitor<'de> for JobObject<'_> {
                 JobField::Portal => portal = Some(value(reading, Place::PortalId, &mut map)?),
                 JobField::FromType => from_type = Some(value(reading, Place::FromObjectType, &mut map)?),
                 JobField::ToType => to_type = Some(value(reading, Place::ToObjectType, &mut map)?),
+                JobField::Action => action = Some(value(reading, Place::Action, &mut map)?),
+                JobField::IncludePrimary => include_primary = Some(value(reading, Place::IncludePrimary, &mut map)?),
+                JobField::DryRun => dry_run = Some(value(reading, Place::DryRun, &mut map)?),
+                JobField::Group => group = Some(value(reading, Place::Group, &mut map)?),
                 JobField::NotAfter => not_after = Some(value(reading, Place::NotAfter, &mut map)?),
                 JobField::Inputs => {
                     reading.at = Place::Inputs;
@@ -85,8 +94,17 @@ impl<'de> Visitor<'de> for JobObject<'_> {
         let from_type = from_type.ok_or_else(|| reading.refuse(Place::FromObjectType, MISSING))?;
         let to_type = to_type.ok_or_else(|| reading.refuse(Place::ToObjectType, MISSING))?;
         inputs.ok_or_else(|| reading.refuse(Place::Inputs, MISSING))?;
+        let action = match (action.unwrap_or_default(), include_primary) {
+            (Action::Archive, None) => Action::Archive,
+            (Action::Archive, Some(_)) => return Err(reading.refuse(Place::IncludePrimary, NO_PRIMARY)),
+            (Action::Restore { .. }, said) => Action::Restore { include_primary: said.unwrap_or(false) },
+        };
+        if let (Action::Restore { .. }, Some(i)) = (action, reading.first_all) {
+            return Err(reading.refuse(Place::To(i), RESTORE_ALL));
+        }
         let asks = reading.gathered.take_asks().map_err(|fault| reading.refuse(Place::Inputs, fault))?;
-        Ok(Draft { id, portal, from_type, to_type, asks, not_after })
+        let dry_run = dry_run.unwrap_or(false);
+        Ok(Draft { id, portal, from_type, to_type, action, dry_run, group, asks, not_after })
     }
 }
 
@@ -98,6 +116,10 @@ enum JobField {
     ToType,
     Inputs,
     NotAfter,
+    Action,
+    DryRun,
+    Group,
+    IncludePrimary,
 }
 
 impl FieldName for JobField {
@@ -108,6 +130,10 @@ impl FieldName for JobField {
         ("toObjectType", Self::ToType),
         ("inputs", Self::Inputs),
         ("notAfter", Self::NotAfter),
+        ("action", Self::Action),
+        ("dryRun", Self::DryRun),
+        ("group", Self::Group),
+        ("includePrimary", Self::IncludePrimary),
     ];
 }
 
@@ -168,8 +194,13 @@ impl<'de> Visitor<'de> for Input<'_> {
             }
         }
         let from = from.ok_or_else(|| reading.refuse(Place::From(i), MISSING))?;
-        to.ok_or_else(|| reading.refuse(Place::To(i), MISSING))?;
-        let added = reading.gathered.add(from, &reading.to, labels);
+        let added = match to.ok_or_else(|| reading.refuse(Place::To(i), MISSING))? {
+            To::Records => reading.gathered.add(from, &reading.to, labels),
+            To::All => {
+                reading.first_all.get_or_insert(i);
+                reading.gathered.add_all(from, labels)
+            }
+        };
         added.map_err(|fault| reading.refuse(Place::Inputs, fault))
     }
 }
@@ -218,17 +249,31 @@ impl FieldName for RecordField {
     const ALL: &'static [(&'static str, Self)] = &[("id", Self::Id)];
 }
 
-/// Leaves the records in [`Reading::to`].
+/// What an input's `to` is.
+enum To {
+    /// A list, whose records are in [`Reading::to`].
+    Records,
+    /// `"all"`.
+    All,
+}
+
 struct ToRecords<'r>(&'r mut Reading, usize);
 
 impl<'de> Visitor<'de> for ToRecords<'_> {
-    type Value = ();
+    type Value = To;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(r#"an array such as [{"id": "9001"}]"#)
+        f.write_str(r#"an array such as [{"id": "9001"}], or "all""#)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<(), A::Error> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<To, E> {
+        match text {
+            ALL => Ok(To::All),
+            _ => Err(E::invalid_type(Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<To, A::Error> {
         let Self(reading, i) = self;
         reading.to.clear();
         let mut count = 0;
@@ -246,7 +291,10 @@ impl<'de> Visitor<'de> for ToRecords<'_> {
         if count == 0 {
             return Err(reading.refuse(Place::To(i), EMPTY));
         }
-        if reading.to.len() > reading.max_pairs { reading.squeeze_to() } else { Ok(()) }
+        if reading.to.len() > reading.max_pairs {
+            reading.squeeze_to()?;
+        }
+        Ok(To::Records)
     }
 }
 
@@ -256,7 +304,7 @@ impl<'de> Visitor<'de> for Labels<'_> {
     type Value = Vec<Label>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of labels, or absent to remove the whole association")
+        f.write_str("an array of labels, or absent for the whole association")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<Label>, A::Error> {
@@ -311,9 +359,15 @@ impl FieldName for LabelField {
         &[("associationCategory", Self::Category), ("associationTypeId", Self::TypeId)];
 }
 
+/// A `to` that stands for every record.
+const ALL: &str = "all";
+
+const NO_PRIMARY: &str = "is only for `action` \"restore\"";
+const RESTORE_ALL: &str =
+    "must be a list where `action` is \"restore\": what a record was associated with is not known to HubSpot any more";
 const MISSING: &str = "is missing";
 const EMPTY: &str = "is empty; name at least one";
-const NO_LABELS: &str = "is empty; name at least one label, or leave `types` out to remove the whole association";
+const NO_LABELS: &str = "is empty; name at least one label, or leave `types` out for the whole association";
 
 /// Reads the value of a field that stands at `at`.
 fn value<'de, V: Value, A: MapAccess<'de>>(reading: &mut Reading, at: Place, map: &mut A) -> Result<V, A::Error> {

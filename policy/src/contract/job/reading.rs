@@ -16,13 +16,15 @@ pub(super) struct Reading {
     pub(super) at: Place,
     pub(super) max_pairs: usize,
     pub(super) gathered: Gathered,
+    /// The first input whose `to` is `"all"`.
+    pub(super) first_all: Option<usize>,
     /// The `to` records of the input being read.
     pub(super) to: SmallVec<[RecordId; 8]>,
 }
 
 impl Reading {
     pub(super) fn new(max_pairs: usize) -> Self {
-        Self { at: Place::Body, max_pairs, gathered: Gathered::new(max_pairs), to: SmallVec::new() }
+        Self { at: Place::Body, max_pairs, gathered: Gathered::new(max_pairs), first_all: None, to: SmallVec::new() }
     }
 
     pub(super) fn refuse<E: Error>(&mut self, at: Place, rule: impl fmt::Display) -> E {

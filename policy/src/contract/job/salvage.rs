@@ -7,7 +7,8 @@ use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::contract::ids::{JobId, PortalId};
+use crate::contract::action::Action;
+use crate::contract::ids::{Group, JobId, PortalId};
 use crate::contract::object_type::TypeText;
 
 /// How far into a body is looked, in bytes: the most a broker carries unless told otherwise.
@@ -19,7 +20,12 @@ pub(super) struct Salvage {
     pub(super) portal: Option<PortalId>,
     pub(super) from_type: Option<TypeText>,
     pub(super) to_type: Option<TypeText>,
+    pub(super) action: Option<Action>,
+    pub(super) group: Option<Group>,
 }
+
+/// The fields that an outcome repeats.
+const FIELDS: [&[u8]; 6] = [b"jobId", b"portalId", b"fromObjectType", b"toObjectType", b"action", b"group"];
 
 /// Reads the top level leniently. What stands before a syntax error counts; of several values the first usable one.
 pub(super) fn salvage(body: &[u8]) -> Salvage {
@@ -41,7 +47,7 @@ impl<'de> Visitor<'de> for TopLevel<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Self(found) = self;
         while let Some(key) = map.next_key_seed(AnyKey)? {
-            if !matches!(&*key, b"jobId" | b"portalId" | b"fromObjectType" | b"toObjectType") {
+            if !FIELDS.contains(&&*key) {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
@@ -50,6 +56,8 @@ impl<'de> Visitor<'de> for TopLevel<'_> {
                 b"jobId" => keep(&mut found.job_id, || JobId::new(&text(value)?)),
                 b"portalId" => keep(&mut found.portal, || serde_json::from_str(value).ok().map(PortalId)),
                 b"fromObjectType" => keep(&mut found.from_type, || text(value).as_deref().map(TypeText::new)),
+                b"action" => keep(&mut found.action, || Action::of_word(&text(value)?)),
+                b"group" => keep(&mut found.group, || Group::new(&text(value)?)),
                 _ => keep(&mut found.to_type, || text(value).as_deref().map(TypeText::new)),
             }
         }

@@ -355,7 +355,8 @@ fn wrong_labels_are_refused() {
 fn a_field_that_is_unknown_or_comes_twice_is_refused_at_every_level() {
     let input = |input: &str| job_with(&format!("[{{{input}}}]"));
     let label = |label: &str| input(&format!(r#""from":{{"id":"1"}},"to":[{{"id":"2"}}],"types":[{{{label}}}]"#));
-    told(&job_and(r#""dryRun":true"#), r#"body: has the unknown field "dryRun""#, "notAfter");
+    told(&job_and(r#""simulate":true"#), r#"body: has the unknown field "simulate""#, "notAfter");
+    told(&job_and(r#""dryrun":true"#), r#"body: has the unknown field "dryrun""#, "dryRun");
     told(&job_and(r#""JobId":"j""#), r#"body: has the unknown field "JobId""#, "");
     told(&job_and(r#""":1"#), r#"body: has the unknown field """#, "");
     told(&job_and(r#""portalId":1,"portalId":1"#), r#"body: has the field "portalId" twice"#, "");
@@ -381,6 +382,145 @@ fn a_wrong_time_is_refused() {
 }
 
 #[test]
+fn what_becomes_of_the_pairs_is_read() {
+    let plain = parse_str(&job_and(r#""portalId":1"#)).unwrap();
+    assert_eq!((plain.action, plain.dry_run, &plain.group), (Action::Archive, false, &None));
+    let said = |fields: &str| parse_str(&job_and(fields)).map(|job| (job.action, job.dry_run));
+    assert_eq!(said(r#""action":"archive","dryRun":false"#), Ok((Action::Archive, false)));
+    assert_eq!(said(r#""dryRun":true"#), Ok((Action::Archive, true)));
+    let restore = |include_primary| Action::Restore { include_primary };
+    assert_eq!(said(r#""action":"restore","dryRun":true"#), Ok((restore(false), true)));
+    assert_eq!(said(r#""includePrimary":false,"action":"restore""#), Ok((restore(false), false)));
+    assert_eq!(said(r#""includePrimary":true,"action":"restore""#), Ok((restore(true), false)));
+    let group = parse_str(&job_and(r#""group":"import 7 ü""#)).unwrap().group;
+    assert_eq!(group, Group::new("import 7 ü"));
+    let typed = r#"[{"from":{"id":1},"to":[{"id":2}],"types":[{"associationCategory":"WORK","associationTypeId":7}]},{"from":{"id":1},"to":[{"id":3}]}]"#;
+    let job = job_with(typed).replace(r#""jobId""#, r#""action":"restore","jobId""#);
+    let labels = Extent::Labels([label(LabelCategory::Work, 7)].into());
+    assert_eq!(pairs(&parse_str(&job).unwrap()), [(Extent::Whole, vec![pair(1, 3)]), (labels, vec![pair(1, 2)])]);
+}
+
+#[test]
+fn a_wrong_word_on_what_becomes_of_the_pairs_is_refused() {
+    for (field, wrong) in [
+        ("action", &[r#""Archive""#, r#""delete""#, r#""""#, "null", "true", "1", "[]", "{}"][..]),
+        ("dryRun", &["null", "1", "0", r#""true""#, "[]", "{}"]),
+        ("group", &["null", r#""""#, r#""a\nb""#, "1", "true", "[]", "{}"]),
+        ("includePrimary", &["null", "1", r#""true""#, "[]", "{}"]),
+    ] {
+        for value in wrong {
+            told(
+                &job_and(
+                    &format!(r#""action":"restore","{field}":{value}"#)
+                        .replace(r#""action":"restore","action""#, r#""action""#),
+                ),
+                &format!("{field}: "),
+                "or absent",
+            );
+        }
+        let twice = format!(r#""{field}":true,"{field}":true"#);
+        assert!(parse_str(&job_and(&twice)).is_err());
+    }
+    told(&job_and(&format!(r#""group":"{}""#, "x".repeat(129))), r#"group: "xxx"#, "1-128 bytes");
+    told(&job_and(r#""dryRun":true,"dryRun":true"#), r#"body: has the field "dryRun" twice"#, "");
+    told(&job_and(r#""includePrimary":true"#), "includePrimary: is only for `action` \"restore\"", "");
+    told(&job_and(r#""includePrimary":false,"action":"archive""#), "includePrimary: is only for", "");
+}
+
+/// What each ask names: its extent, the records with `to` `"all"` and the pairs.
+fn named(job: &Job) -> Vec<(Extent, Vec<u64>, Vec<Pair>)> {
+    let records = |ask: &Ask| ask.all_of.iter().map(|record| record.0.get()).collect();
+    job.asks.iter().map(|ask| (ask.extent.clone(), records(ask), ask.pairs.to_vec())).collect()
+}
+
+const ALL_OF_7: &str = r#"{"from":{"id":7},"to":"all"}"#;
+
+#[test]
+fn all_of_a_record_may_be_asked_for() {
+    let job = |inputs: &str| parse_str(&job_with(inputs)).unwrap();
+    let alone = job(&format!("[{ALL_OF_7}]"));
+    assert_eq!(named(&alone), [(Extent::Whole, vec![7], vec![])]);
+    assert_eq!((alone.num_pairs(), alone.num_all_of()), (0, 1));
+    assert_eq!(alone.weight(100), job(r#"[{"from":{"id":7},"to":[{"id":8}]}]"#).weight(100));
+    let beside = job(&format!(
+        r#"[{{"from":{{"id":9}},"to":[{{"id":8}}]}},{ALL_OF_7},{{"to":"all","from":{{"id":3}}}},{ALL_OF_7}]"#
+    ));
+    assert_eq!(named(&beside), [(Extent::Whole, vec![3, 7], vec![pair(9, 8)])]);
+    let user = |id| label(LabelCategory::UserDefined, id);
+    let typed = |to: &str, id: u64| {
+        format!(
+            r#"{{"from":{{"id":7}},"to":{to},"types":[{{"associationCategory":"USER_DEFINED","associationTypeId":{id}}}]}}"#
+        )
+    };
+    let both = job(&format!("[{},{}]", typed(r#""all""#, 37), typed(r#""all""#, 38)));
+    assert_eq!(named(&both), [(Extent::Labels([user(37), user(38)].into()), vec![7], vec![])]);
+    // What is covered is left out, whichever comes first.
+    let list = r#"{"from":{"id":7},"to":[{"id":1},{"id":2}]}"#;
+    for inputs in [format!("[{list},{ALL_OF_7}]"), format!("[{ALL_OF_7},{list}]")] {
+        assert_eq!(named(&job(&inputs)), [(Extent::Whole, vec![7], vec![])]);
+    }
+    let covered = job(&format!("[{},{},{}]", typed(r#"[{"id":1}]"#, 37), typed(r#""all""#, 38), typed(r#""all""#, 37)));
+    assert_eq!(named(&covered), named(&both));
+}
+
+#[test]
+fn all_of_a_record_that_contradicts_something_is_refused() {
+    let inputs = |inputs: &str| job_with(&format!("[{inputs}]"));
+    let typed = |to: &str, id: u64| {
+        format!(
+            r#"{{"from":{{"id":7}},"to":{to},"types":[{{"associationCategory":"WORK","associationTypeId":{id}}}]}}"#
+        )
+    };
+    let (all, list) = (r#""all""#, r#"[{"id":1}]"#);
+    let plain_list = r#"{"from":{"id":7},"to":[{"id":1}]}"#;
+    let contradiction = "inputs: contradicts itself: the ";
+    told(
+        &inputs(&format!("{},{ALL_OF_7}", typed(all, 1))),
+        contradiction,
+        "record 7, whose `to` is \"all\", is there both with and",
+    );
+    told(
+        &inputs(&format!("{ALL_OF_7},{}", typed(list, 1))),
+        contradiction,
+        "pair 7 -> 1 is there both with and without `types`",
+    );
+    told(&inputs(&format!("{},{plain_list}", typed(all, 1))), contradiction, "both with and without `types`");
+    told(&inputs(&format!("{},{}", typed(all, 1), typed(list, 2))), contradiction, "a job of its own");
+    told(&inputs(&format!("{},{}", typed(list, 2), typed(all, 1))), contradiction, "a job of its own");
+    let restore = inputs(&format!("{plain_list},{ALL_OF_7}")).replace(r#""jobId""#, r#""action":"restore","jobId""#);
+    told(&restore, "inputs[1].to: must be a list where `action` is \"restore\"", "");
+    let at_the_end = restore.replace(r#""action":"restore","#, "").replace("}]}", r#"}],"action":"restore"}"#);
+    for wrong in [r#""All""#, r#""*""#, r#""""#, "null", "true", "{}", "1"] {
+        told(&inputs(&ALL_OF_7.replace(r#""all""#, wrong)), "inputs[0].to: must be an array such as", "or \"all\"");
+    }
+    assert!(parse_str(&at_the_end).is_err());
+    told(&inputs(r#"{"to":"all"}"#), "inputs[0].from: is missing", "");
+    told(&inputs(r#"{"from":{"id":7},"to":[{"id":1},"all"]}"#), "inputs[0].to[1]: must be an object", "");
+}
+
+#[test]
+fn records_with_all_count_as_pairs_do() {
+    let all = |from: u64| json!({"from": {"id": from}, "to": "all"});
+    let job = |inputs: Vec<serde_json::Value>| parse_str(&job_with(&json!(inputs).to_string()));
+    assert_eq!(job((1..=5).chain(1..=5).map(all).collect()).unwrap().num_all_of(), 5);
+    let six = job((1..=6).map(all).collect()).unwrap_err();
+    assert!(six.message.starts_with("inputs: has more than 5 distinct pairs and records"), "{six:?}");
+    // Also where they cover pairs that are listed.
+    let list: Vec<_> = (1..=5).map(|id| json!({"id": id})).collect();
+    assert!(job(vec![json!({"from": {"id": 1}, "to": list}), all(1)]).is_err());
+    assert!(job(vec![all(1), json!({"from": {"id": 1}, "to": list[1..]})]).is_ok());
+    let typed = |labels: u64| {
+        let label = |id| json!({"associationCategory": "WORK", "associationTypeId": id});
+        let types: Vec<_> = (1..=labels).map(label).collect();
+        let inputs = json!([{"from": {"id": 1}, "to": "all", "types": types}]).to_string();
+        let limits = JobLimits { max_bytes: 1 << 20, max_pairs: 10_000 };
+        parse(job_with(&inputs).as_bytes(), WITH_ID, &limits)
+    };
+    assert!(typed(4).is_ok());
+    assert!(typed(5).unwrap_err().message.contains("for 10000 pairs (jobs.max_pairs) where `to` is \"all\""));
+}
+
+#[test]
 fn labels_of_all_pairs_together_are_bounded_since_an_outcome_may_name_them_all() {
     let message = |pairs: u64, labels: u64| {
         let to: Vec<_> = (1..=pairs).map(|id| json!({"id": id})).collect();
@@ -396,7 +536,7 @@ fn labels_of_all_pairs_together_are_bounded_since_an_outcome_may_name_them_all()
     let told = message(10_000, 5).unwrap_err();
     assert_eq!(
         told,
-        "inputs: has more than 40000 `types`, each counted for every pair it is to be taken from; split the job"
+        "inputs: has more than 40000 `types`, each counted for every pair, and for 10000 pairs (jobs.max_pairs) where `to` is \"all\"; split the job"
     );
 }
 
@@ -453,34 +593,131 @@ fn what_can_be_read_of_a_malformed_job_is_kept() {
         let refused = parse(body, Envelope { message_id, content_encoding: None }, &LIMITS).unwrap_err();
         let text = |text: Option<TypeText>| text.map(|text| text.as_str().to_owned());
         format!(
-            "{:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {} {:?}",
             refused.job_id.as_ref().map(JobId::as_str),
             refused.portal.map(|portal| portal.0.get()),
             text(refused.from_type),
-            text(refused.to_type)
+            text(refused.to_type),
+            refused.action.as_str(),
+            refused.group.as_ref().map(Group::as_str),
         )
     };
-    let unknown_field = br#"{"dryRun":{"a":[1]},"jobId":"j","portalId":7,"toObjectType":"a/b","fromObjectType":"x"}"#;
-    insta::assert_snapshot!(salvaged(unknown_field, Some("m")), @r#"Some("j") Some(7) Some("x") Some("a/b")"#);
+    let unknown_field = br#"{"simulate":{"a":[1]},"jobId":"j","portalId":7,"toObjectType":"a/b","fromObjectType":"x"}"#;
+    insta::assert_snapshot!(salvaged(unknown_field, Some("m")), @r#"Some("j") Some(7) Some("x") Some("a/b") archive None"#);
     let cut_off = br#"{"jobId":"j","portalId":7,"fromObjectType":"contacts","inputs":[{"fr"#;
-    insta::assert_snapshot!(salvaged(cut_off, Some("m")), @r#"Some("j") Some(7) Some("contacts") None"#);
+    insta::assert_snapshot!(salvaged(cut_off, Some("m")), @r#"Some("j") Some(7) Some("contacts") None archive None"#);
     let invalid_utf_8 = b"{\"x\xff\":\"\xff\",\"fromObjectType\":\"\\ud800\",\"jobId\":\"j\",\"toObjectType\":5}";
-    insta::assert_snapshot!(salvaged(invalid_utf_8, Some("m")), @r#"Some("j") None None None"#);
+    insta::assert_snapshot!(salvaged(invalid_utf_8, Some("m")), @r#"Some("j") None None None archive None"#);
+    let restore = br#"{"group":"g","action":"restore","dryRun":1,"jobId":"j"}"#;
+    insta::assert_snapshot!(salvaged(restore, None), @r#"Some("j") None None None restore Some("g")"#);
+    let unknown_action = br#"{"group":"","action":"delete","jobId":"j"}"#;
+    insta::assert_snapshot!(salvaged(unknown_action, None), @r#"Some("j") None None None archive None"#);
     let twice = br#"{"jobId":"","jobId":"a","jobId":"b","portalId":-1,"portalId":"7"}"#;
-    insta::assert_snapshot!(salvaged(twice, Some("m")), @r#"Some("a") None None None"#);
+    insta::assert_snapshot!(salvaged(twice, Some("m")), @r#"Some("a") None None None archive None"#);
     let bad_id = br#"{"jobId":"a\u0000"}"#;
-    insta::assert_snapshot!(salvaged(bad_id, Some("m")), @r#"Some("m") None None None"#);
-    insta::assert_snapshot!(salvaged(bad_id, Some("m\n")), @"None None None None");
-    insta::assert_snapshot!(salvaged(b"\xef\xbb\xbf{\"jobId\":\"j\"}", None), @r#"Some("j") None None None"#);
-    insta::assert_snapshot!(salvaged(b"[{\"jobId\":\"j\"}]", None), @"None None None None");
+    insta::assert_snapshot!(salvaged(bad_id, Some("m")), @r#"Some("m") None None None archive None"#);
+    insta::assert_snapshot!(salvaged(bad_id, Some("m\n")), @"None None None None archive None");
+    insta::assert_snapshot!(salvaged(b"\xef\xbb\xbf{\"jobId\":\"j\"}", None), @r#"Some("j") None None None archive None"#);
+    insta::assert_snapshot!(salvaged(b"[{\"jobId\":\"j\"}]", None), @"None None None None archive None");
     let oversize = format!(r#"{{"x":"{}","jobId":"j"}}"#, " ".repeat(LIMITS.max_bytes));
-    insta::assert_snapshot!(salvaged(oversize.as_bytes(), None), @r#"Some("j") None None None"#);
+    insta::assert_snapshot!(salvaged(oversize.as_bytes(), None), @r#"Some("j") None None None archive None"#);
     let nested = format!(r#"{{"x":{}"#, "[".repeat(4000));
-    insta::assert_snapshot!(salvaged(nested.as_bytes(), Some("m")), @r#"Some("m") None None None"#);
+    insta::assert_snapshot!(salvaged(nested.as_bytes(), Some("m")), @r#"Some("m") None None None archive None"#);
 }
 
 fn any_id() -> impl Strategy<Value = u64> {
     prop_oneof![1..30_u64, 1..=u64::MAX]
+}
+
+/// Labels of few kinds, so that they meet.
+fn any_labels() -> impl Strategy<Value = Extent> {
+    let label = (0..2_usize, 1..4_u64).prop_map(|(category, id)| label(LabelCategory::ALL[category], id));
+    let labels = proptest::collection::btree_set(label, 1..4);
+    proptest::option::of(labels).prop_map(|labels| match labels {
+        Some(labels) => Extent::Labels(labels.into_iter().collect()),
+        None => Extent::Whole,
+    })
+}
+
+/// Asks as they come out of the reader: each record belongs to one extent, and is there as a whole or with pairs.
+fn any_asks(may_be_all: bool) -> impl Strategy<Value = Vec<Ask>> {
+    let to = (any::<bool>(), proptest::collection::btree_set(any_id(), 1..4))
+        .prop_map(move |(all, to)| (!(all && may_be_all)).then_some(to));
+    proptest::collection::btree_map(any_id(), (any_labels(), to), 1..8).prop_map(|records| {
+        let mut asks: std::collections::BTreeMap<Extent, Ask> = std::collections::BTreeMap::new();
+        for (from, (extent, to)) in records {
+            let ask = Ask { extent: extent.clone(), pairs: SmallVec::new(), all_of: Vec::new() };
+            let ask = asks.entry(extent).or_insert(ask);
+            match to {
+                Some(to) => ask.pairs.extend(to.into_iter().map(|to| pair(from, to))),
+                None => ask.all_of.push(RecordId(NonZeroU64::new(from).unwrap())),
+            }
+        }
+        asks.into_values().collect()
+    })
+}
+
+fn any_job() -> impl Strategy<Value = Job> {
+    let action = prop_oneof![
+        Just(Action::Archive),
+        any::<bool>().prop_map(|include_primary| Action::Restore { include_primary }),
+    ];
+    let asks = action.prop_flat_map(|action| (Just(action), any_asks(action == Action::Archive)));
+    let texts = ("[^\\p{Cc}]{1,32}", proptest::option::of("[^\\p{Cc}]{1,32}"));
+    let not_after = proptest::option::of(0..4_000_000_000_i64);
+    (asks, texts, any::<bool>(), proptest::option::of(1..=u64::MAX), not_after).prop_map(
+        |((action, asks), (id, group), dry_run, portal, not_after)| Job {
+            id: JobId::new(&id).unwrap(),
+            portal: portal.and_then(NonZeroU64::new).map(PortalId),
+            from_type: ObjectType::parse("p_a").unwrap(),
+            to_type: ObjectType::parse("2-5").unwrap(),
+            action,
+            dry_run,
+            group: group.as_deref().and_then(Group::new),
+            asks: asks.into(),
+            not_after: not_after.map(|second| Timestamp::from_second(second).unwrap()),
+        },
+    )
+}
+
+/// The body of this job as a producer may write it, one input a pair.
+fn written(job: &Job) -> String {
+    let record = |record: RecordId| json!({"id": record.to_string()});
+    let mut inputs = Vec::new();
+    for ask in &job.asks {
+        let all = ask.all_of.iter().map(|from| json!({"from": record(*from), "to": "all"}));
+        let listed = ask.pairs.iter().map(|pair| json!({"from": record(pair.from), "to": [record(pair.to)]}));
+        for mut input in listed.chain(all) {
+            if let Extent::Labels(labels) = &ask.extent {
+                let label = |label: &Label| json!({"associationCategory": label.category.as_str(), "associationTypeId": label.type_id});
+                input["types"] = labels.iter().map(label).collect();
+            }
+            inputs.push(input);
+        }
+    }
+    let mut body = json!({
+        "jobId": job.id.as_str(), "fromObjectType": "p_a", "toObjectType": "2-5", "inputs": inputs,
+        "action": job.action.as_str(), "dryRun": job.dry_run,
+    });
+    if let Action::Restore { include_primary } = job.action {
+        body["includePrimary"] = json!(include_primary);
+    }
+    if let Some(portal) = job.portal {
+        body["portalId"] = json!(portal.0);
+    }
+    if let Some(group) = &job.group {
+        body["group"] = json!(group.as_str());
+    }
+    if let Some(not_after) = job.not_after {
+        body["notAfter"] = json!(not_after.to_string());
+    }
+    body.to_string()
+}
+
+/// The asks in an order of their own: in which order they come is no part of what a job means.
+fn ordered(mut job: Job) -> Job {
+    job.asks.sort_by(|a, b| a.extent.cmp(&b.extent));
+    job
 }
 
 proptest! {
@@ -503,6 +740,13 @@ proptest! {
             Ok(job) => prop_assert!((1..=2).contains(&job.num_pairs())),
             Err(refused) => prop_assert!(refused.message.contains(": ") && refused.message.len() <= 500),
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again(job in any_job()) {
+        let limits = JobLimits { max_bytes: 1 << 20, max_pairs: 100 };
+        let read = parse(written(&job).as_bytes(), Envelope::default(), &limits);
+        prop_assert_eq!(read.map(ordered), Ok(ordered(job)));
     }
 
     #[test]

@@ -8,12 +8,13 @@ use jiff::Timestamp;
 use serde::de::{Error, Unexpected, Visitor};
 
 use super::place::quoted;
+use crate::contract::action::Action;
 use crate::contract::association::{LabelCategory, RecordId};
-use crate::contract::ids::{JobId, PortalId};
+use crate::contract::ids::{Group, JobId, PortalId};
 use crate::contract::object_type::ObjectType;
 use crate::contract::time;
 
-/// A value that is a string, an integer or, for record ids, either.
+/// A value that is a string, an integer, a boolean or, for record ids, a string or an integer.
 pub(super) trait Value: Sized {
     /// Completes "must be …".
     const RULE: &'static str;
@@ -23,6 +24,10 @@ pub(super) trait Value: Sized {
     }
 
     fn from_integer(_integer: NonZeroU64) -> Option<Self> {
+        None
+    }
+
+    fn from_flag(_flag: bool) -> Option<Self> {
         None
     }
 
@@ -66,6 +71,10 @@ impl<'de, V: Value> Visitor<'de> for Scalar<V> {
             .ok_or_else(|| E::custom(format_args!("must be {}, is the integer {integer}{advice}", V::RULE)))
     }
 
+    fn visit_bool<E: Error>(self, flag: bool) -> Result<V, E> {
+        V::from_flag(flag).ok_or_else(|| E::invalid_type(Unexpected::Bool(flag), &self))
+    }
+
     /// An integer of more than 64 bits comes as such a number too.
     fn visit_f64<E: Error>(self, number: f64) -> Result<V, E> {
         match whole(number) {
@@ -90,6 +99,31 @@ impl Value for JobId {
 
     fn from_text(text: &str) -> Option<Self> {
         Self::new(text)
+    }
+}
+
+impl Value for Group {
+    const RULE: &'static str = "a string of 1-128 bytes without control characters, or absent";
+
+    fn from_text(text: &str) -> Option<Self> {
+        Self::new(text)
+    }
+}
+
+/// `action`, by its word alone: what else the job says of it is read apart.
+impl Value for Action {
+    const RULE: &'static str = "\"archive\" or \"restore\", or absent";
+
+    fn from_text(text: &str) -> Option<Self> {
+        Self::of_word(text)
+    }
+}
+
+impl Value for bool {
+    const RULE: &'static str = "true or false, or absent";
+
+    fn from_flag(flag: bool) -> Option<Self> {
+        Some(flag)
     }
 }
 

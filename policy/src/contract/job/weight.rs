@@ -5,7 +5,7 @@ use super::Job;
 /// Counted for a job beside its body and its pairs: properties, bookkeeping.
 const JOB_BYTES: usize = 600;
 
-/// Counted for each pair in hand.
+/// Counted for each pair in hand, and for each record of which all pairs are asked for.
 const PAIR_BYTES: usize = 160;
 
 /// A pair takes at least this many bytes of a body, unless its ids have only a few digits.
@@ -17,7 +17,7 @@ const MOST_PAIRS: usize = 10_000;
 impl Job {
     /// What the job takes while it is in hand; `body` is the length of its body.
     pub fn weight(&self, body: usize) -> usize {
-        weight(body, self.num_pairs())
+        weight(body, self.num_pairs() + self.num_all_of())
     }
 }
 

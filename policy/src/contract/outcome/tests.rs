@@ -21,16 +21,43 @@ struct Document {
     from_object_type: Option<String>,
     #[serde(deserialize_with = "present")]
     to_object_type: Option<String>,
+    action: String,
+    #[serde(deserialize_with = "present")]
+    group: Option<String>,
     status: String,
     num_pairs: usize,
     num_archived: usize,
+    num_restored: usize,
     num_errors: usize,
+    verified: bool,
+    journaled: bool,
+    #[serde(deserialize_with = "present")]
+    plan: Option<Vec<DocumentEntry>>,
     errors: Vec<DocumentError>,
     attempts: u32,
     received_at: Timestamp,
     #[serde(deserialize_with = "present")]
     started_at: Option<Timestamp>,
     completed_at: Timestamp,
+}
+
+#[derive(Deserialize, PartialEq, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct DocumentEntry {
+    from: Record,
+    to: Record,
+    present: bool,
+    types: Vec<DocumentType>,
+    warnings: Vec<String>,
+}
+
+#[derive(Deserialize, PartialEq, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct DocumentType {
+    association_category: String,
+    association_type_id: u64,
+    #[serde(deserialize_with = "present")]
+    label: Option<String>,
 }
 
 #[derive(Deserialize, PartialEq, Debug)]
