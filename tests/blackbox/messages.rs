@@ -414,7 +414,7 @@ fn malformed() -> Result<Vec<Kind>> {
         (format!("{} {{}}", and(r#""portalId":1"#)), "body", "trailing"),
         (format!("\u{feff}\u{feff}{}", and(r#""notAfter":"2099-01-01T00:00:00Z""#)), "body", "JSON"),
         (format!("{}{}", with_inputs(&inputs("\"1\"", "\"2\"")), " ".repeat(20_000)), "body", "max_bytes"),
-        (and(r#""dryRun":true"#), "body", "dryRun"),
+        (and(r#""simulate":true"#), "body", "simulate"),
         (and(r#""fromObjectType":"contacts""#), "body", "twice"),
         (and(r#""jobId":"""#), "jobId", "1-128"),
         (and(r#""jobId":17"#), "jobId", "string"),

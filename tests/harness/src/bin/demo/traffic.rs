@@ -139,7 +139,7 @@ impl Traffic {
     fn spoil(&mut self) -> Result<()> {
         let good = |id: &str| in_lane(id, 0, 0).pair(FIRST_FROM, FIRST_TO);
         let wrong = [
-            good("unknown-field").field("dryRun", true),
+            good("unknown-field").field("simulate", true),
             good("wrong-type").types("contacts/batch", "companies"),
             good("wrong-portal").portal(PORTAL + 1),
             good("no-inputs").field("inputs", serde_json::json!([])),
