@@ -125,16 +125,9 @@ impl Scenario {
         let mut rng = Rng::with_seed(seed);
         let rng = &mut rng;
         let in_hand = rng.u8(..100) < 15;
-        let prefetch = *choose(rng, &[5, 50, 1_000, 10_000]);
+        let mut prefetch = *choose(rng, &[5, 50, 1_000, 10_000]);
         let mut policy = policy(rng);
         let mut portals = portals(rng);
-        for portal in &mut portals {
-            // What is stuck can only be found where requests may be spent on it.
-            let scarce = policy.isolation_requests < 200 || portal.policy.daily.or(portal.daily_allowed).is_some();
-            if scarce {
-                portal.bad.failure = Failure::Status(400);
-            }
-        }
         // Not on a whole millisecond: dates and clocks seldom agree on one.
         let epoch =
             Timestamp::from_microsecond(1_795_000_000_000_000 + rng.i64(0..400_000_000_000)).unwrap_or_default();
@@ -144,6 +137,11 @@ impl Scenario {
         if !in_hand {
             let longest_hold = longest_hold(rng, &portals, &policy, &behaviour);
             policy.waiting = Waiting::Outside { longest_hold, prefetch };
+        }
+        leave_room_for_what_is_stuck(&mut portals, &policy, &behaviour);
+        if in_hand && portals.iter().any(|portal| portal.bad.failure != Failure::Status(400)) {
+            // Each job with a stuck pair stays for a day.
+            prefetch = 10_000;
         }
         let largest: Vec<usize> =
             portals.iter().map(|portal| largest_job(portal, portals.len(), &policy, &behaviour)).collect();
@@ -210,6 +208,17 @@ fn time_to_end(scenario: &Scenario) -> Duration {
     let stuck = if stuck { 4 * 24 * 3_600 } else { 0 };
     // HubSpot may also have said that the day is spent where it counts none.
     Duration::from_secs(days * 90_000 + 32 * 3_600 + stuck)
+}
+
+/// What is stuck can be found, and tried again for a day, only where requests may be spent on it.
+fn leave_room_for_what_is_stuck(portals: &mut [Portal], policy: &EnginePolicy, behaviour: &Behaviour) {
+    let count = portals.len();
+    for portal in portals {
+        let counted = portal.policy.daily.or(portal.daily_allowed).is_some();
+        if policy.isolation_requests < 200 || counted || rate(portal, count, policy, behaviour) < 2.0 {
+            portal.bad.failure = Failure::Status(400);
+        }
+    }
 }
 
 /// How long a job may be held: short only where the bad pairs of a few batches can be found meanwhile.

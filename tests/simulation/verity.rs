@@ -122,8 +122,12 @@ impl<'s> Verity<'s> {
             Source::Worker(WorkerCategory::RetriesExhausted) => {
                 let calm = self.scenario.rules.is_empty() && self.scenario.upheavals.is_empty();
                 let searched = self.scenario.policy.isolation_requests >= 200;
+                // A job that has a stuck pair itself may have to end before its others are found to be good.
+                let is_stuck = |pair: &Pair| [pair.from, pair.to].iter().any(|id| portal.bad.ids.contains(&id.0.get()));
+                let beside = spec.asks.iter().flat_map(|ask| &ask.pairs).any(is_stuck);
+                let hurried = beside && self.scenario.policy.retry.max_age < Duration::from_secs(86_400);
                 promise!(
-                    bad || !calm || !searched,
+                    bad || !calm || !searched || hurried,
                     "{pair:?} failed because a neighbour is stuck: {}",
                     refusal.message
                 );

@@ -218,7 +218,8 @@ impl Engine {
             }
             Waiting::InHand { .. } if given_up => {
                 batch.failures = if batch.stuck { self.policy.retry.max_attempts.saturating_sub(1) } else { 0 };
-                let tier = if batch.stuck { Tier::after_parks(batch.rounds) } else { Tier::TenSeconds };
+                let alone = batch.nodes.len() == 1;
+                let tier = if alone { Tier::after_parks(batch.rounds) } else { Tier::TenSeconds };
                 batch.rounds = batch.rounds.saturating_add(1);
                 batch.samples = 0;
                 self.give_back(batch, now.tick + delay.max(tier.wait()), now);
