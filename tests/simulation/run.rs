@@ -65,7 +65,7 @@ struct Run<'s> {
 const MOST_STEPS: u64 = 500_000;
 
 /// A job of which one pair is stuck comes back every ten minutes for a day, and its other pairs are archived again each
-/// time: so many times as many steps.
+/// time. A run with such jobs may take this many times as many steps as others.
 const STEPS_OF_STUCK: u64 = 6;
 
 /// Steps that a job costs while it waits for a day to end: it comes back every hour, at last every ten minutes, every

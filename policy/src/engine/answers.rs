@@ -14,7 +14,6 @@ use super::engine::Engine;
 use super::expected::expected;
 use super::pause::PauseKind;
 use super::reply::Reply;
-use super::retry::BREAKER_FAILURES;
 use super::search::{self, Circumstances, Failed, Findings, Halves};
 use super::verdict::{Again, Judgement, LanePause, LanePauseKind, PairVerdict, Policy, Throttled, Transient};
 use crate::contract::ids::AccountIndex;
@@ -227,7 +226,10 @@ impl Engine {
     fn note_failure(&mut self, call: &Call, batch: &Batch, again: &Again, now: Now) {
         let is_failure = again.cause.is_failure_of_account();
         let of_pair = batch.stuck && again.cause.may_be_of_a_record();
-        let opens = is_failure && !of_pair && self.pauses.account_failed(call.account, batch, again.cause);
+        let in_a_row = match is_failure && !of_pair {
+            true => self.pauses.account_failed(call.account, batch, again.cause),
+            false => None,
+        };
         let refused = self.pauses.of_account(call.account).filter(|pause| pause.kind == PauseKind::Unauthorized);
         let was_refused = refused.is_some_and(|pause| call.sent >= pause.since);
         if was_refused && (!is_failure || of_pair) {
@@ -244,10 +246,10 @@ impl Engine {
             return self.resume_account(call.account, now);
         }
         // Whether the token is still refused is not known after a failure that may have come before it was looked at.
-        if opens || was_refused {
-            let detail = match opens {
-                true => format!("{BREAKER_FAILURES} failures in a row, the last: {}", again.refusal.message),
-                false => again.refusal.message.to_string(),
+        if in_a_row.is_some() || was_refused {
+            let detail = match in_a_row {
+                Some(failures) => format!("{failures} failures in a row, the last: {}", again.refusal.message),
+                None => again.refusal.message.to_string(),
             };
             self.pause_account(call.account, PauseKind::Outage, None, detail, now);
         }
@@ -265,7 +267,7 @@ impl Engine {
                     // It was not HubSpot that failed.
                     self.resume_account(account, now);
                 }
-                self.repeat(batch, known.wait, &again.refusal, now);
+                self.repeat_noted(batch, known.wait, &again.refusal, now);
             }
             Failed::InParts(next) => {
                 if let Some(lane) = self.holdings.lane(lane).filter(|_| begins && known.others_served) {

@@ -188,13 +188,18 @@ impl Engine {
     }
 
     /// A batch failed for a transient reason: it goes again after a back-off, or its jobs go on in the broker.
-    pub(super) fn repeat(&mut self, mut batch: Batch, least: Duration, refusal: &Arc<Refusal>, now: Now) {
+    pub(super) fn repeat(&mut self, batch: Batch, least: Duration, refusal: &Arc<Refusal>, now: Now) {
+        self.age_jobs(&batch, now);
+        self.repeat_noted(batch, least, refusal, now);
+    }
+
+    /// The same where the failure was noted with each job before.
+    pub(super) fn repeat_noted(&mut self, mut batch: Batch, least: Duration, refusal: &Arc<Refusal>, now: Now) {
         batch.failures += 1;
         let gives_up = batch.failures >= self.policy.retry.max_attempts || self.is_last_try(&batch, now);
         if batch.stuck || (batch.is_suspect() && gives_up) {
             self.holdings.mark_stuck(&batch.nodes);
         }
-        self.age_jobs(&batch, now);
         self.end_exhausted(&batch, refusal, now);
         let drawn = self.draw();
         let delay = self.policy.retry.delay(batch.failures, drawn, least);

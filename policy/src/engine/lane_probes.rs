@@ -28,7 +28,7 @@ pub struct ProbeQuota {
     pub daily: Option<u64>,
 }
 
-/// Probes get one in so many requests of the ceiling, and of the day.
+/// Probes get one of this many requests of the ceiling, and of the day.
 const ONE_IN: u32 = 20;
 
 /// A day's probes are counted for this long.

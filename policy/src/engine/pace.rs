@@ -178,8 +178,8 @@ impl Pace {
         self.rolling.map(|learned| learned.ceiling)
     }
 
-    /// What was sent within the last interval, youngest first, in so many steps that the next worker need not wait
-    /// longer than a hundredth of it.
+    /// What was sent within the last interval, youngest first. The steps are so short that the next worker waits no longer
+    /// than a hundredth of the interval more than it must.
     pub fn recent(&self, now: Tick) -> Vec<Recent> {
         let step = (self.setting.hold() / RECENT_STEPS).max(Duration::from_millis(1));
         let mut recent: Vec<Recent> = Vec::new();

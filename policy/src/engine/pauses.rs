@@ -303,26 +303,28 @@ impl Pauses {
         self.accounts[account].served.is_some_and(|served| served >= since)
     }
 
-    /// A request of the account failed in a way that says HubSpot, or the way there, is in trouble. Returns whether the
-    /// account must pause therefore: its breaker opens. One pair alone never opens it, however often it fails, where the
-    /// cause may be a record.
-    pub fn account_failed(&mut self, account: AccountIndex, batch: &Batch, cause: Transient) -> bool {
+    /// A request of the account failed in a way that says HubSpot, or the way there, is in trouble. Where the account must
+    /// pause therefore (its breaker opens), returns how many failed in a row. One pair alone never opens it, however often
+    /// it fails, where the cause may be a record.
+    pub fn account_failed(&mut self, account: AccountIndex, batch: &Batch, cause: Transient) -> Option<u32> {
         let account = &mut self.accounts[account];
         let may_be_of_a_record = cause.may_be_of_a_record();
         if may_be_of_a_record && batch.is_suspect() {
             account.failed_trials_in_a_row = account.failed_trials_in_a_row.saturating_add(1);
-            return account.failed_trials_in_a_row >= BREAKER_TRIALS && account.pause.is_none();
+            let failures = account.failed_trials_in_a_row;
+            return (failures >= BREAKER_TRIALS && account.pause.is_none()).then_some(failures);
         }
         let alone = match *batch.nodes {
             [node] if may_be_of_a_record => Some(node),
             _ => None,
         };
         if alone.is_some() && alone == account.failed_alone {
-            return false;
+            return None;
         }
         account.failed_alone = alone;
         account.failures_in_a_row = account.failures_in_a_row.saturating_add(1);
-        account.failures_in_a_row >= BREAKER_FAILURES && account.pause.is_none()
+        let failures = account.failures_in_a_row;
+        (failures >= BREAKER_FAILURES && account.pause.is_none()).then_some(failures)
     }
 
     /// Whether the connection is not trusted, as far as the latest failure tells; kept with the account's pause.

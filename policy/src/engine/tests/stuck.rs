@@ -260,3 +260,32 @@ fn a_few_bad_records_named_one_an_answer_are_all_that_fails() {
         assert!(bench.sent.len() <= 80, "{} requests", bench.sent.len());
     }
 }
+
+#[test]
+fn a_pause_for_an_outage_says_how_many_requests_failed() {
+    let why = |bench: &Bench| {
+        let detail = bench.notices.iter().find_map(|notice| match notice {
+            Notice::Paused { kind: PauseKind::Outage, detail, .. } => Some(detail.clone()),
+            _ => None,
+        });
+        detail.unwrap_or_default()
+    };
+    let mut bench = Bench::new(policy(), vec![account()], |_, _| answer(500, ""));
+    for n in 1..=1_000 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(30));
+    assert!(why(&bench).starts_with("5 failures in a row"), "{}", why(&bench));
+
+    // While others are served, a batch of which all pairs fail is taken apart. Then only its parts are left.
+    let mut bench = bench_with_stuck(policy(), (1..=100).collect(), 3);
+    for n in 1..=100 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    for n in 0..20 {
+        bench.admit(("contacts", "deals"), &[pair(1_000 + n, 7)]);
+        bench.run(Duration::from_millis(100));
+    }
+    bench.run(Duration::from_secs(120));
+    assert!(why(&bench).starts_with("20 failures in a row"), "{}", why(&bench));
+}
