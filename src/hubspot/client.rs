@@ -31,6 +31,10 @@ pub struct HubspotClient {
 
 impl HubspotClient {
     /// Largest body that is read, in bytes after decompression; a batch of 1,000 errors stays far below.
+    ///
+    /// So much can be in memory for each of `hubspot.max_in_flight_total` requests. A read of 1,000 records fits where
+    /// each has some 35 associations; 500 associations of each would be 50 MB. What is larger is not parsed, and its
+    /// batch is halved until it fits: one record's page is 500 associations, which is some 50 kB.
     pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
     /// Longest wait for a connection, TLS included; less where `hubspot.request_timeout` is short.
@@ -159,7 +163,7 @@ async fn read_body(mut response: Response) -> Body {
                 let room = HubspotClient::MAX_BODY_BYTES.saturating_sub(bytes.len());
                 bytes.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
                 if chunk.len() > room {
-                    return Body::CutOff(bytes.into());
+                    return Body::TooLarge(bytes.into());
                 }
             }
         }
@@ -174,6 +178,7 @@ fn without(reply: Reply, secret: &[u8]) -> Reply {
             let body = match body {
                 Body::Whole(bytes) => Body::Whole(masked(bytes, secret)),
                 Body::CutOff(bytes) => Body::CutOff(masked(bytes, secret)),
+                Body::TooLarge(bytes) => Body::TooLarge(masked(bytes, secret)),
             };
             Reply::Answer(Answer { status, headers, body })
         }

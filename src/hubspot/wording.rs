@@ -66,7 +66,7 @@ pub fn said(reply: &Reply) -> Said {
 pub(super) fn json(answer: &Answer) -> Option<Value> {
     match &answer.body {
         Body::Whole(bytes) => serde_json::from_slice(bytes).ok(),
-        Body::CutOff(_) => None,
+        Body::CutOff(_) | Body::TooLarge(_) => None,
     }
 }
 

@@ -194,7 +194,7 @@ impl Engine {
         let is_part = batch.is_suspect() || (others_served && batch.failures > 0);
         let is_last = self.is_last_try(&batch, now);
         let too_slow = again.cause.wants_smaller() && !in_outage && !is_part && !is_last;
-        let may_be_size = again.cause == Transient::TooLarge || too_slow;
+        let may_be_size = again.cause.is_of_size() || too_slow;
         if !may_be_size || batch.nodes.len() < 2 {
             let known = Circumstances {
                 others_served,
@@ -212,7 +212,7 @@ impl Engine {
         let Halves { halves, sibling } = search::halve(batch);
         for half in halves {
             // Where the size was the fault nothing has failed yet: halving must reach the size that fits.
-            match again.cause == Transient::TooLarge {
+            match again.cause.is_of_size() {
                 true => self.give_back(half, now.tick + least, now),
                 false => self.repeat(half, least, &again.refusal, now),
             }

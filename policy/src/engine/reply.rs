@@ -25,8 +25,10 @@ pub struct Answer {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Body {
     Whole(Bytes),
-    /// The start of a body whose transport broke, or that reached the size limit.
+    /// The start of a body whose transport broke.
     CutOff(Bytes),
+    /// The start of a body that is larger than the shell reads.
+    TooLarge(Bytes),
 }
 
 /// No status line arrived.

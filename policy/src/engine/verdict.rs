@@ -8,11 +8,17 @@ use jiff::Timestamp;
 use crate::contract::refusal::Refusal;
 use crate::engine::reply::RetryAfter;
 
+mod asked;
 mod attribution;
 mod body;
+mod creation;
+mod look;
+mod results;
 mod table;
 mod wording;
 
+pub use creation::{Creation, judge_creation};
+pub use look::{Found, LookAsked, LookJudgement, RecordVerdict, RecordView, judge_look};
 pub use table::judge;
 
 /// What a reply means for the request it answers.
@@ -86,6 +92,8 @@ pub enum Transient {
     Garbage,
     /// A success that says `PENDING`, `PROCESSING` or `CANCELED`.
     Unfinished,
+    /// A success whose body is larger than is read: fewer records are to be asked for.
+    AnswerTooLarge,
 }
 
 /// 429: the account is over one of its limits.
@@ -166,7 +174,7 @@ impl Transient {
     /// Shortest wait after 423 (HubSpot's own advice).
     pub const LOCKED_WAIT: Duration = Duration::from_secs(2);
 
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ServerError,
         Self::EdgeConnection,
         Self::TimedOut,
@@ -178,6 +186,7 @@ impl Transient {
         Self::Reset,
         Self::Garbage,
         Self::Unfinished,
+        Self::AnswerTooLarge,
     ];
 
     /// For logs and metric labels.
@@ -194,13 +203,31 @@ impl Transient {
             Self::Reset => "reset",
             Self::Garbage => "garbage",
             Self::Unfinished => "unfinished",
+            Self::AnswerTooLarge => "answer_too_large",
+        }
+    }
+
+    /// Whether only a smaller request can do better, so that nothing has failed yet where it can be made smaller.
+    pub fn is_of_size(self) -> bool {
+        match self {
+            Self::TooLarge | Self::AnswerTooLarge => true,
+            Self::ServerError
+            | Self::EdgeConnection
+            | Self::TimedOut
+            | Self::NotNow
+            | Self::Locked
+            | Self::Unreachable
+            | Self::Tls
+            | Self::Reset
+            | Self::Garbage
+            | Self::Unfinished => false,
         }
     }
 
     /// Whether the next request of this lane should be half as large.
     pub fn wants_smaller(self) -> bool {
         match self {
-            Self::TimedOut | Self::TooLarge => true,
+            Self::TimedOut | Self::TooLarge | Self::AnswerTooLarge => true,
             Self::ServerError
             | Self::EdgeConnection
             | Self::NotNow
@@ -216,7 +243,12 @@ impl Transient {
     /// Whether the request may have been carried out all the same.
     pub fn leaves_doubt(self) -> bool {
         match self {
-            Self::ServerError | Self::TimedOut | Self::Reset | Self::Garbage | Self::Unfinished => true,
+            Self::ServerError
+            | Self::TimedOut
+            | Self::Reset
+            | Self::Garbage
+            | Self::Unfinished
+            | Self::AnswerTooLarge => true,
             Self::EdgeConnection | Self::NotNow | Self::TooLarge | Self::Locked | Self::Unreachable | Self::Tls => {
                 false
             }
@@ -233,7 +265,7 @@ impl Transient {
             | Self::Tls
             | Self::Reset
             | Self::Garbage => true,
-            Self::NotNow | Self::TooLarge | Self::Locked | Self::Unfinished => false,
+            Self::NotNow | Self::TooLarge | Self::Locked | Self::Unfinished | Self::AnswerTooLarge => false,
         }
     }
 
@@ -248,7 +280,8 @@ impl Transient {
             | Self::Locked
             | Self::Reset
             | Self::Garbage
-            | Self::Unfinished => true,
+            | Self::Unfinished
+            | Self::AnswerTooLarge => true,
             Self::EdgeConnection | Self::Unreachable | Self::Tls => false,
         }
     }
@@ -265,7 +298,8 @@ impl Transient {
             | Self::Tls
             | Self::Reset
             | Self::Garbage
-            | Self::Unfinished => Duration::ZERO,
+            | Self::Unfinished
+            | Self::AnswerTooLarge => Duration::ZERO,
         }
     }
 }

@@ -1,13 +1,17 @@
 //! From the records that HubSpot's errors name to the pairs of the request that asked for them.
 //!
+//! A look asks for records, without another end: what is said of pairs here is said of its records.
+//!
 //! Nothing may fail because of a neighbour: a pair is refused only where no other pair of the request
 //! can be the one that an error means. Every other pair that may be meant is suspect.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::contract::association::{Pair, RecordId};
+use crate::contract::association::RecordId;
 use crate::contract::refusal::Refusal;
+use crate::engine::reply::RetryAfter;
+use crate::engine::verdict::asked::{Asked, Showing, Shown};
 use crate::engine::verdict::body::{Charge, Envelope, Fault, MAX_CHARGES, Named};
 use crate::engine::verdict::wording::Wording;
 use crate::engine::verdict::{Again, Judgement, PairVerdict, Transient};
@@ -23,16 +27,34 @@ const PASSING: [&str; 7] = [
     "MISSING_SCOPES",
 ];
 
-/// Judges a batch that HubSpot worked through with errors: a pair that no error can mean is archived.
-pub(super) fn judge_partial(envelope: &Envelope, pairs: &[Pair], wording: &Wording<'_>) -> Judgement {
-    let mut docket = Docket::new(pairs, wording, Scope::Entry);
+/// Judges a batch that HubSpot worked through, perhaps with errors.
+///
+/// An archived pair is one that no error can mean. Where results tell what was done, a pair that neither results nor
+/// errors mention is sent again: silence is no proof.
+pub(super) fn judge_partial(
+    envelope: &Envelope<'_>,
+    asked: Asked<'_>,
+    shown: &Shown,
+    wording: &Wording<'_>,
+) -> Judgement {
+    let mut docket = Docket::new(asked, wording, Scope::Entry);
     let mut explained: u64 = 0;
     let mut doubt = None;
     let mut delay = None;
     for fault in envelope.errors() {
         let Placement { met, charge } = docket.place(fault);
-        if met || charge.nothing_there() {
+        if met {
             explained += 1;
+        } else if docket.excuses(&charge) {
+            explained += 1;
+            match asked {
+                Asked::Look([_]) => docket.find(0, Finding::NothingThere { alone: false }),
+                // Which of the records has nothing is found by asking for fewer.
+                Asked::Look(_) => {
+                    doubt.get_or_insert_with(|| wording.refused(&charge));
+                }
+                Asked::Archive(_) | Asked::Create(_) => {}
+            }
         } else if is_passing(&charge) {
             explained += 1;
             delay.get_or_insert_with(|| passing_entry(wording.exhausted(charge.message)));
@@ -43,26 +65,64 @@ pub(super) fn judge_partial(envelope: &Envelope, pairs: &[Pair], wording: &Wordi
     if envelope.num_errors() > explained {
         doubt.get_or_insert_with(|| wording.refused_without_account());
     }
-    let rest = match (doubt, delay) {
-        (Some(refusal), _) => PairVerdict::Suspect(refusal),
-        (None, Some(again)) => PairVerdict::Again(again),
-        (None, None) => PairVerdict::Archived,
+    let meant = match (doubt, delay) {
+        (Some(refusal), _) => Some(PairVerdict::Suspect(refusal)),
+        (None, Some(again)) => Some(PairVerdict::Again(again)),
+        (None, None) => None,
     };
-    each(docket.close(&rest))
+    match shown {
+        Shown::Unsaid => {
+            let rest = meant.unwrap_or(PairVerdict::Archived);
+            each(docket.close(|_| rest.clone()))
+        }
+        Shown::Unreadable | Shown::Each(_) => judge_shown(docket, shown, meant, asked, wording),
+    }
+}
+
+/// `meant` is the verdict of what an error may mean that names nothing.
+fn judge_shown(
+    mut docket: Docket<'_>,
+    shown: &Shown,
+    meant: Option<PairVerdict>,
+    asked: Asked<'_>,
+    wording: &Wording<'_>,
+) -> Judgement {
+    let again = Arc::new(unreadable(asked, wording, None));
+    for index in 0..asked.len() {
+        if shown.of(index) == Showing::Unreadable {
+            docket.find(index, Finding::Passing(Arc::clone(&again)));
+        }
+    }
+    let silence = meant.unwrap_or_else(|| PairVerdict::Again(Arc::clone(&again)));
+    let verdicts = docket.close(|index| match shown.of(index) {
+        Showing::Done => PairVerdict::Archived,
+        Showing::Not | Showing::Unreadable => silence.clone(),
+    });
+    let says_nothing = |verdict: &PairVerdict| matches!(verdict, PairVerdict::Again(own) if Arc::ptr_eq(own, &again));
+    if verdicts.iter().all(says_nothing) {
+        return Judgement::Again(Again::clone(&again));
+    }
+    each(verdicts)
+}
+
+/// A success that does not say what was asked for: nobody knows what is so, and asking again does no harm.
+pub(super) fn unreadable(asked: Asked<'_>, wording: &Wording<'_>, retry_after: Option<RetryAfter>) -> Again {
+    let message = format!("the answer says nothing of it that can be read, so {}", asked.unknown());
+    Again { cause: Transient::Garbage, retry_after, refusal: wording.exhausted(Some(&message)) }
 }
 
 /// Judges a batch that HubSpot refused as a whole: a pair that no error can mean was left untouched.
-pub(super) fn judge_refused(fault: Fault<'_>, pairs: &[Pair], wording: &Wording<'_>) -> Judgement {
-    let mut docket = Docket::new(pairs, wording, Scope::Request);
+pub(super) fn judge_refused(fault: Fault<'_>, asked: Asked<'_>, wording: &Wording<'_>) -> Judgement {
+    let mut docket = Docket::new(asked, wording, Scope::Request);
     let Placement { met: _, charge } = docket.place(fault);
-    if charge.nothing_there() && pairs.len() == 1 {
+    if docket.excuses(&charge) && asked.len() == 1 {
         return Judgement::Archived;
     }
-    let verdicts = docket.close(&PairVerdict::Untouched);
+    let verdicts = docket.close(|_| PairVerdict::Untouched);
     let undecided = |verdict: &PairVerdict| *verdict == PairVerdict::Untouched;
     let suspect = |verdict: &PairVerdict| matches!(verdict, PairVerdict::Suspect(_));
     if verdicts.iter().all(undecided) || verdicts.iter().all(suspect) {
-        return refuse_request(pairs, wording.refused(&charge));
+        return refuse_request(asked, wording.refused(&charge));
     }
     each(verdicts)
 }
@@ -71,13 +131,13 @@ pub(super) fn judge_refused(fault: Fault<'_>, pairs: &[Pair], wording: &Wording<
 /// itself, so that one record that is stuck does not hold up its neighbours, which go again at once.
 ///
 /// A reply that names nothing, or all that it was sent, is about the whole batch.
-pub(super) fn judge_passing(fault: Fault<'_>, pairs: &[Pair], wording: &Wording<'_>, again: Again) -> Judgement {
-    let mut docket = Docket::new(pairs, wording, Scope::Passing(&again));
+pub(super) fn judge_passing(fault: Fault<'_>, asked: Asked<'_>, wording: &Wording<'_>, again: Again) -> Judgement {
+    let mut docket = Docket::new(asked, wording, Scope::Passing(&again));
     let Placement { met: _, charge } = docket.place(fault);
-    if charge.nothing_there() && pairs.len() == 1 {
+    if docket.excuses(&charge) && asked.len() == 1 {
         return Judgement::Archived;
     }
-    let verdicts = docket.close(&PairVerdict::Untouched);
+    let verdicts = docket.close(|_| PairVerdict::Untouched);
     let undecided = |verdict: &PairVerdict| *verdict == PairVerdict::Untouched;
     let named = |verdict: &PairVerdict| matches!(verdict, PairVerdict::Again(_));
     if verdicts.iter().all(undecided) || verdicts.iter().all(named) {
@@ -87,9 +147,9 @@ pub(super) fn judge_passing(fault: Fault<'_>, pairs: &[Pair], wording: &Wording<
 }
 
 /// Judges a refusal that names nothing: a pair that was alone in its request is the one.
-pub(super) fn refuse_request(pairs: &[Pair], refusal: Arc<Refusal>) -> Judgement {
-    match pairs {
-        [_] => Judgement::Each(vec![PairVerdict::Refused(refusal)]),
+pub(super) fn refuse_request(asked: Asked<'_>, refusal: Arc<Refusal>) -> Judgement {
+    match asked.len() {
+        1 => Judgement::Each(vec![PairVerdict::Refused(refusal)]),
         _ => Judgement::Suspect(refusal),
     }
 }
@@ -103,7 +163,7 @@ fn each(verdicts: Vec<PairVerdict>) -> Judgement {
 
 /// The pairs of a request, with what was found about each of them.
 struct Docket<'a> {
-    pairs: &'a [Pair],
+    asked: Asked<'a>,
     by_from: HashMap<RecordId, Vec<usize>>,
     by_to: HashMap<RecordId, Vec<usize>>,
     findings: Vec<Finding>,
@@ -155,15 +215,17 @@ struct Placement<'a> {
 }
 
 impl<'a> Docket<'a> {
-    fn new(pairs: &'a [Pair], wording: &'a Wording<'a>, scope: Scope<'a>) -> Self {
+    fn new(asked: Asked<'a>, wording: &'a Wording<'a>, scope: Scope<'a>) -> Self {
         let mut by_from = HashMap::<_, Vec<_>>::new();
         let mut by_to = HashMap::<_, Vec<_>>::new();
-        for (index, pair) in pairs.iter().enumerate() {
-            by_from.entry(pair.from).or_default().push(index);
-            by_to.entry(pair.to).or_default().push(index);
+        for index in 0..asked.len() {
+            for (id, side) in [(asked.from(index), &mut by_from), (asked.to(index), &mut by_to)] {
+                let Some(id) = id else { continue };
+                side.entry(id).or_default().push(index);
+            }
         }
-        let findings = pairs.iter().map(|_| Finding::Nothing).collect();
-        Self { pairs, by_from, by_to, findings, charges_left: MAX_CHARGES, wording, scope }
+        let findings = (0..asked.len()).map(|_| Finding::Nothing).collect();
+        Self { asked, by_from, by_to, findings, charges_left: MAX_CHARGES, wording, scope }
     }
 
     /// Lays an error at the pairs it names. One that says more than may still be read names nothing.
@@ -178,7 +240,7 @@ impl<'a> Docket<'a> {
         for charge in std::iter::once(&first).chain(&more) {
             met |= self.lay(charge);
         }
-        let accusing = |charge: &Charge<'_>| !charge.nothing_there();
+        let accusing = |charge: &Charge<'_>| !self.excuses(charge);
         let charge = if accusing(&first) { first } else { more.into_iter().find(accusing).unwrap_or(first) };
         Placement { met, charge }
     }
@@ -187,23 +249,32 @@ impl<'a> Docket<'a> {
     fn lay(&mut self, charge: &Charge<'_>) -> bool {
         let aims = self.meant(charge);
         let Some(_) = aims.first() else { return false };
-        let passing = self.passing(charge);
+        let (passing, excuses) = (self.passing(charge), self.excuses(charge));
         let refusal = self.wording.refused(charge);
         for (index, aim) in &aims {
             let finding = match (aim, &passing) {
-                (Aim::Unclear, _) if charge.nothing_there() => Finding::Nothing,
-                (Aim::Sure | Aim::Perhaps, _) if charge.nothing_there() => {
+                (Aim::Unclear, _) if excuses => Finding::Nothing,
+                (Aim::Sure | Aim::Perhaps, _) if excuses => {
                     Finding::NothingThere { alone: aims.len() == 1 }
                 }
                 (Aim::Sure | Aim::Perhaps | Aim::Unclear, Some(again)) => Finding::Passing(Arc::clone(again)),
                 (Aim::Sure, None) => Finding::Refused(Arc::clone(&refusal)),
                 (Aim::Perhaps | Aim::Unclear, None) => Finding::Suspect(Arc::clone(&refusal)),
             };
-            if finding.weight() > self.findings[*index].weight() {
-                self.findings[*index] = finding;
-            }
+            self.find(*index, finding);
         }
         true
+    }
+
+    fn find(&mut self, index: usize, finding: Finding) {
+        if finding.weight() > self.findings[index].weight() {
+            self.findings[index] = finding;
+        }
+    }
+
+    /// Whether the charge only says that what was asked for is so already.
+    fn excuses(&self, charge: &Charge<'_>) -> bool {
+        charge.nothing_there() && self.asked.is_done_where_nothing_is()
     }
 
     /// How to send again what the charge names; `None` where it condemns.
@@ -223,6 +294,7 @@ impl<'a> Docket<'a> {
         let mut aims = match (from.as_slice(), to.as_slice()) {
             ([], []) => Vec::new(),
             (from, []) => one_side(&self.by_from, from, missing),
+            (from, _) if !self.asked.names_pairs() => one_side(&self.by_from, from, missing),
             ([], to) => one_side(&self.by_to, to, missing),
             (from, to) => self.both_sides(from, to),
         };
@@ -232,7 +304,7 @@ impl<'a> Docket<'a> {
         aims.sort_unstable();
         aims.dedup_by_key(|(index, _)| *index);
         // An error that names all it was sent may only be repeating it.
-        if aims.len() > 1 && aims.len() == self.pairs.len() && !missing {
+        if aims.len() > 1 && aims.len() == self.asked.len() && !missing {
             for (_, aim) in &mut aims {
                 *aim = (*aim).max(Aim::Perhaps);
             }
@@ -245,7 +317,8 @@ impl<'a> Docket<'a> {
     /// Where all that was asked of one record is named, the error may only be repeating the input; and of
     /// several records on both sides it is not said which belong together.
     fn both_sides(&self, from: &[RecordId], to: &[RecordId]) -> Vec<(usize, Aim)> {
-        let wanted = |index: &usize| to.binary_search(&self.pairs[*index].to).is_ok();
+        let named = |id: RecordId| to.binary_search(&id).is_ok();
+        let wanted = |index: &usize| self.asked.to(*index).is_some_and(named);
         let matches: Vec<usize> =
             from.iter().filter_map(|id| self.by_from.get(id)).flatten().copied().filter(wanted).collect();
         let asked = match (from, to) {
@@ -267,14 +340,20 @@ impl<'a> Docket<'a> {
         }
     }
 
-    /// The verdicts in the request's order; `rest` is that of the pairs about which nothing was found.
-    fn close(self, rest: &PairVerdict) -> Vec<PairVerdict> {
-        let alone = self.pairs.len() == 1;
-        let verdicts = self.findings.into_iter().map(|finding| match finding {
-            Finding::Nothing => rest.clone(),
+    /// The verdicts in the request's order; `rest` gives that of a pair about which nothing was found.
+    fn close(self, rest: impl Fn(usize) -> PairVerdict) -> Vec<PairVerdict> {
+        let alone = self.asked.len() == 1;
+        let verdicts = self.findings.into_iter().enumerate().map(|(index, finding)| match finding {
+            Finding::Nothing => rest(index),
             // An error that names nothing may mean a pair that shares its excuse with others.
-            Finding::NothingThere { alone: false } if matches!(rest, PairVerdict::Suspect(_)) => rest.clone(),
-            Finding::NothingThere { alone: _ } => PairVerdict::Archived,
+            Finding::NothingThere { alone: false } => match rest(index) {
+                suspect @ PairVerdict::Suspect(_) => suspect,
+                PairVerdict::Archived
+                | PairVerdict::Refused(_)
+                | PairVerdict::Again(_)
+                | PairVerdict::Untouched => PairVerdict::Archived,
+            },
+            Finding::NothingThere { alone: true } => PairVerdict::Archived,
             Finding::Passing(again) => PairVerdict::Again(again),
             Finding::Suspect(refusal) => PairVerdict::Suspect(refusal),
             Finding::Refused(refusal) => PairVerdict::Refused(refusal),

@@ -2,6 +2,10 @@
 //!
 //! The shell bounds a body's size, `serde_json` its depth, and [`MAX_CHARGES`] what is made of it.
 
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::contract::association::RecordId;
@@ -17,22 +21,31 @@ const NOTHING_THERE: &str = "NO_ASSOCIATIONS_FOUND";
 const NOT_FOUND: &str = "OBJECT_NOT_FOUND";
 
 /// What a body is, before it is asked what it says.
-pub(super) enum Content {
+pub(super) enum Content<'a> {
     Nothing,
-    Object(Envelope),
+    Object(Envelope<'a>),
+    /// Larger than is read.
+    TooLarge,
     /// Cut off, not JSON, or JSON that is no object.
     Unreadable,
 }
 
 /// A JSON object that HubSpot sent: the account of a batch, or an error.
-pub(super) struct Envelope(Value);
+pub(super) struct Envelope<'a> {
+    /// All fields but the results.
+    fields: Value,
+    /// As text: they can be thousands of times larger than the rest, and are wanted for some requests only.
+    results: Option<&'a RawValue>,
+}
 
 /// What the `status` of an envelope says of the batch.
 pub(super) enum State {
     /// `COMPLETE`, or no status at all.
     Done,
-    /// `PENDING`, `PROCESSING`, `CANCELED`.
+    /// `PENDING`, `PROCESSING`.
     Unfinished,
+    /// `CANCELED`.
+    Canceled,
     /// An error's body, whatever HTTP status it came with.
     Failed,
     /// A word that HubSpot does not document.
@@ -61,36 +74,70 @@ pub(super) struct Named {
     pub(super) either: Vec<RecordId>,
 }
 
-impl Content {
-    pub(super) fn read(body: &Body) -> Self {
+impl<'a> Content<'a> {
+    pub(super) fn read(body: &'a Body) -> Self {
         let bytes = match body {
             Body::Whole(bytes) => bytes.trim_ascii(),
             Body::CutOff(_) => return Self::Unreadable,
+            Body::TooLarge(_) => return Self::TooLarge,
         };
         if bytes.is_empty() {
             return Self::Nothing;
         }
-        match serde_json::from_slice::<Value>(bytes) {
-            Ok(value) if value.is_object() => Self::Object(Envelope(value)),
-            Ok(_) | Err(_) => Self::Unreadable,
+        match serde_json::from_slice(bytes) {
+            Ok(envelope) => Self::Object(envelope),
+            Err(_) => Self::Unreadable,
         }
     }
 }
 
-impl Envelope {
+impl<'de> Deserialize<'de> for Envelope<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Envelope<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let (mut fields, mut results) = (Map::new(), None);
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "results" {
+                        results = Some(map.next_value()?);
+                    } else {
+                        fields.insert(name, map.next_value()?);
+                    }
+                }
+                Ok(Envelope { fields: Value::Object(fields), results })
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+impl<'a> Envelope<'a> {
     /// The body as one error.
     pub(super) fn fault(&self) -> Fault<'_> {
-        Fault(&self.0)
+        Fault(&self.fields)
+    }
+
+    /// `results`, each still to be read; `None` where they are no list.
+    pub(super) fn results(&self) -> Option<Vec<&'a RawValue>> {
+        let Some(results) = self.results else { return Some(Vec::new()) };
+        serde_json::from_str::<Option<_>>(results.get()).ok().map(Option::unwrap_or_default)
     }
 
     pub(super) fn state(&self) -> State {
         let fault = self.fault();
-        match self.0.get("status") {
+        match self.fields.get("status") {
             None | Some(Value::Null) if fault.category().is_some() || fault.is_rate_limit() => State::Failed,
             None | Some(Value::Null) => State::Done,
             Some(Value::String(status)) => match status.to_ascii_uppercase().as_str() {
                 "COMPLETE" => State::Done,
-                "PENDING" | "PROCESSING" | "CANCELED" => State::Unfinished,
+                "PENDING" | "PROCESSING" => State::Unfinished,
+                "CANCELED" => State::Canceled,
                 "ERROR" => State::Failed,
                 _ => State::Unknown,
             },
@@ -100,12 +147,12 @@ impl Envelope {
 
     /// The entries of `errors`; a value that is no list is one entry.
     pub(super) fn errors(&self) -> impl Iterator<Item = Fault<'_>> {
-        list(self.0.get("errors")).iter().map(Fault)
+        list(self.fields.get("errors")).iter().map(Fault)
     }
 
     /// `numErrors`; what is no count means that there is at least one error.
     pub(super) fn num_errors(&self) -> u64 {
-        match self.0.get("numErrors") {
+        match self.fields.get("numErrors") {
             None | Some(Value::Null) => 0,
             Some(Value::Number(number)) => number.as_u64().unwrap_or(1),
             Some(Value::String(digits)) => digits.trim().parse().unwrap_or(1),
@@ -279,7 +326,7 @@ fn plain_text(value: &Value) -> Option<&str> {
 }
 
 /// A record's id as text, as a number, or as `{"id": …}`.
-fn record_id(value: &Value) -> Option<RecordId> {
+pub(super) fn record_id(value: &Value) -> Option<RecordId> {
     match value.get("id").unwrap_or(value) {
         Value::String(text) => RecordId::parse(text.trim()),
         Value::Number(number) => RecordId::parse(&number.to_string()),

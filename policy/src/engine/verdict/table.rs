@@ -6,7 +6,8 @@ use crate::contract::association::Pair;
 use crate::contract::refusal::Refusal;
 use crate::contract::text::{TEXT_MAX_BYTES, cut};
 use crate::engine::reply::{Answer, Reply, Silence};
-use crate::engine::verdict::attribution::{judge_partial, judge_passing, judge_refused, refuse_request};
+use crate::engine::verdict::asked::{Asked, Shown};
+use crate::engine::verdict::attribution::{judge_partial, judge_passing, judge_refused, refuse_request, unreadable};
 use crate::engine::verdict::body::{Content, Envelope, Fault, State};
 use crate::engine::verdict::wording::{Wording, unanswered};
 use crate::engine::verdict::{
@@ -22,48 +23,57 @@ const LIMITS_IN_WORDS: [(&str, Policy); 3] = [
     ("daily limit", Policy::Daily),
 ];
 
-/// Judges the reply to a request that carried `pairs`, which are distinct and at least one.
+/// Judges the reply to an archive request that carried `pairs`, which are distinct and at least one.
 ///
 /// Total: every status, every header and every body has a judgement.
 pub fn judge(reply: &Reply, pairs: &[Pair]) -> Judgement {
+    judge_asked(reply, Asked::Archive(pairs), |_| Shown::Unsaid)
+}
+
+/// Judges any reply; `shown` reads the results of a batch that was worked through.
+pub(super) fn judge_asked(
+    reply: &Reply,
+    asked: Asked<'_>,
+    shown: impl FnOnce(&Envelope<'_>) -> Shown,
+) -> Judgement {
     match reply {
-        Reply::Silence(silence) => judge_silence(silence),
+        Reply::Silence(silence) => judge_silence(silence, asked),
         Reply::Answer(answer) => {
             let content = Content::read(&answer.body);
             let fault = match &content {
                 Content::Object(envelope) => Some(envelope.fault()),
-                Content::Nothing | Content::Unreadable => None,
+                Content::Nothing | Content::TooLarge | Content::Unreadable => None,
             };
             let wording = Wording::of(answer, fault);
-            Case { answer, content: &content, fault, wording, pairs }.judge()
+            Case { answer, content: &content, fault, wording, asked }.judge(shown)
         }
     }
 }
 
-fn judge_silence(silence: &Silence) -> Judgement {
+fn judge_silence(silence: &Silence, asked: Asked<'_>) -> Judgement {
     let cause = match silence {
         Silence::Refused(_) => Transient::Unreachable,
         Silence::Tls(_) => Transient::Tls,
         Silence::TimedOut => Transient::TimedOut,
         Silence::Reset => Transient::Reset,
     };
-    Judgement::Again(Again { cause, retry_after: None, refusal: unanswered(silence) })
+    Judgement::Again(Again { cause, retry_after: None, refusal: unanswered(silence, asked) })
 }
 
 /// An answer with what was read of it.
 struct Case<'a> {
     answer: &'a Answer,
-    content: &'a Content,
+    content: &'a Content<'a>,
     /// The body as one error.
     fault: Option<Fault<'a>>,
     wording: Wording<'a>,
-    pairs: &'a [Pair],
+    asked: Asked<'a>,
 }
 
 impl Case<'_> {
-    fn judge(&self) -> Judgement {
+    fn judge(&self, shown: impl FnOnce(&Envelope<'_>) -> Shown) -> Judgement {
         match self.answer.status {
-            200..=299 => self.success(),
+            200..=299 => self.success(shown),
             300..=399 => self.pause_lane(LanePauseKind::Redirected),
             401 => self.token_refused(),
             403 => self.forbidden(),
@@ -86,12 +96,26 @@ impl Case<'_> {
     }
 
     /// 2xx: the code has changed between releases of HubSpot's API, so the body decides.
-    fn success(&self) -> Judgement {
+    fn success(&self, shown: impl FnOnce(&Envelope<'_>) -> Shown) -> Judgement {
         match self.content {
-            Content::Nothing => Judgement::Archived,
+            Content::Nothing => match self.asked {
+                Asked::Archive(_) => Judgement::Archived,
+                // What was asked for stands in the body alone.
+                Asked::Look(_) | Asked::Create(_) => self.says_nothing(),
+            },
+            Content::TooLarge => self.again(Transient::AnswerTooLarge),
             Content::Unreadable => self.again(Transient::Garbage),
             Content::Object(envelope) => match envelope.state() {
-                State::Done => judge_partial(envelope, self.pairs, &self.wording),
+                State::Done => match shown(envelope) {
+                    Shown::Unreadable => self.says_nothing(),
+                    shown @ (Shown::Unsaid | Shown::Each(_)) => {
+                        judge_partial(envelope, self.asked, &shown, &self.wording)
+                    }
+                },
+                State::Canceled => match self.asked {
+                    Asked::Archive(_) | Asked::Look(_) => self.again(Transient::Unfinished),
+                    Asked::Create(_) => self.creation_canceled(envelope),
+                },
                 State::Unfinished => self.again(Transient::Unfinished),
                 State::Unknown => self.again(Transient::Garbage),
                 State::Failed => self.failed_success(envelope),
@@ -99,8 +123,20 @@ impl Case<'_> {
         }
     }
 
+    /// So HubSpot answers a creation with an association type that it does not know.
+    fn creation_canceled(&self, envelope: &Envelope<'_>) -> Judgement {
+        match envelope.errors().next() {
+            Some(_) => judge_refused(envelope.fault(), self.asked, &self.wording),
+            None => refuse_request(self.asked, self.wording.creation_canceled()),
+        }
+    }
+
+    fn says_nothing(&self) -> Judgement {
+        Judgement::Again(unreadable(self.asked, &self.wording, self.answer.headers.retry_after))
+    }
+
     /// An error's body with the status of a success: its category stands for the status it ought to have.
-    fn failed_success(&self, envelope: &Envelope) -> Judgement {
+    fn failed_success(&self, envelope: &Envelope<'_>) -> Judgement {
         match envelope.fault().category() {
             Some("CONFLICT") => self.again(Transient::NotNow),
             Some("INTERNAL_ERROR") => self.again(Transient::ServerError),
@@ -111,14 +147,14 @@ impl Case<'_> {
     /// 400 and every 4xx without a row of its own: something in the request, unless the body knows better.
     fn refused(&self) -> Judgement {
         let Some(fault) = self.fault else {
-            return refuse_request(self.pairs, self.wording.refused_without_words());
+            return refuse_request(self.asked, self.wording.refused_without_words());
         };
         match fault.category() {
             _ if fault.is_rate_limit() => self.throttled(),
             Some("EXPIRED_AUTHENTICATION" | "INVALID_AUTHENTICATION") => self.token_refused(),
             Some("MISSING_SCOPES") => self.forbidden(),
             None if self.no_such_type() => Judgement::LaneRefused(self.wording.refused_in_words_of(fault)),
-            Some(_) | None => judge_refused(fault, self.pairs, &self.wording),
+            Some(_) | None => judge_refused(fault, self.asked, &self.wording),
         }
     }
 
@@ -131,7 +167,7 @@ impl Case<'_> {
     /// 404 is about the path, unless the body says which records were not found.
     fn not_found(&self) -> Judgement {
         match self.fault {
-            Some(fault) if fault.is_about_records() => judge_refused(fault, self.pairs, &self.wording),
+            Some(fault) if fault.is_about_records() => judge_refused(fault, self.asked, &self.wording),
             Some(_) | None => self.pause_lane(LanePauseKind::NotFound),
         }
     }
@@ -175,9 +211,12 @@ impl Case<'_> {
     /// A failure that passes, of the whole request or of the records that the body names.
     fn again(&self, cause: Transient) -> Judgement {
         let retry_after = self.answer.headers.retry_after;
-        let message = self.message().or(match cause {
-            Transient::Garbage => Some("the answer cannot be read, so whether the association was archived is unknown"),
-            Transient::Unfinished => Some("the batch was accepted but not completed"),
+        let unread = match cause {
+            Transient::Garbage => Some(format!("the answer cannot be read, so {}", self.asked.unknown())),
+            Transient::AnswerTooLarge => {
+                Some(format!("the answer is larger than is read, so {}", self.asked.unknown()))
+            }
+            Transient::Unfinished => Some("the batch was accepted but not completed".to_owned()),
             Transient::ServerError
             | Transient::EdgeConnection
             | Transient::TimedOut
@@ -187,10 +226,11 @@ impl Case<'_> {
             | Transient::Unreachable
             | Transient::Tls
             | Transient::Reset => None,
-        });
+        };
+        let message = self.message().or(unread.as_deref());
         let again = Again { cause, retry_after, refusal: self.wording.exhausted(message) };
         match self.fault {
-            Some(fault) => judge_passing(fault, self.pairs, &self.wording, again),
+            Some(fault) => judge_passing(fault, self.asked, &self.wording, again),
             None => Judgement::Again(again),
         }
     }

@@ -8,8 +8,11 @@ use crate::contract::association::{Pair, RecordId};
 use crate::contract::refusal::{Source, WorkerCategory};
 use crate::engine::reply::{Answer, Body, Headers, Reply, RetryAfter, Silence};
 
+mod creations;
 mod errors;
+mod looks;
 mod properties;
+mod seen;
 mod statuses;
 
 /// A request of `pairs`, each written `(from, to)`.

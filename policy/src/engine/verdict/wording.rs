@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::contract::refusal::{Refusal, WorkerCategory};
 use crate::engine::reply::{Answer, Silence};
+use crate::engine::verdict::asked::Asked;
 use crate::engine::verdict::body::{Charge, Fault};
 
 /// What all refusals that come of one answer have in common.
@@ -46,6 +47,13 @@ impl<'a> Wording<'a> {
         Arc::new(refusal.with_correlation_id(self.correlation_id))
     }
 
+    /// HubSpot canceled a creation and says nothing else.
+    pub(super) fn creation_canceled(&self) -> Arc<Refusal> {
+        let message = "HubSpot canceled the creation, as it does where it does not know an association type.";
+        let refusal = Refusal::hubspot(Refusal::NO_CATEGORY, message, self.http_status);
+        Arc::new(refusal.with_correlation_id(self.correlation_id))
+    }
+
     /// What to say when the tries end here.
     pub(super) fn exhausted(&self, message: Option<&str>) -> Arc<Refusal> {
         self.worker(WorkerCategory::RetriesExhausted, message)
@@ -78,8 +86,8 @@ impl<'a> Wording<'a> {
 }
 
 /// What to say when the tries end without an answer.
-pub(super) fn unanswered(silence: &Silence) -> Arc<Refusal> {
-    let unknown = "whether the association was archived is unknown";
+pub(super) fn unanswered(silence: &Silence, asked: Asked<'_>) -> Arc<Refusal> {
+    let unknown = asked.unknown();
     let text = match silence {
         Silence::Refused(reason) => format!("No connection to HubSpot could be made: {reason}"),
         Silence::Tls(reason) => format!("The connection to HubSpot is not trusted: {reason}"),

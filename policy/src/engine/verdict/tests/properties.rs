@@ -142,7 +142,7 @@ fn check_verdict(pair: Pair, verdict: &PairVerdict, words: &Words<'_>, may_archi
     Ok(())
 }
 
-fn check_texts(refusal: &Refusal) -> Result<(), TestCaseError> {
+pub(super) fn check_texts(refusal: &Refusal) -> Result<(), TestCaseError> {
     prop_assert!(refusal.message.len() <= MESSAGE_MAX_BYTES);
     prop_assert!(!refusal.message.is_empty());
     prop_assert!(refusal.source.category().len() <= TEXT_MAX_BYTES);
@@ -172,7 +172,7 @@ impl Words<'_> {
 
 /// A change to a body, made at a place relative to its length.
 #[derive(Clone, Debug)]
-enum Damage {
+pub(super) enum Damage {
     Replace(Index, u8),
     Insert(Index, u8),
     Truncate(Index),
@@ -180,7 +180,7 @@ enum Damage {
 }
 
 impl Damage {
-    fn inflict(self, bytes: &mut Vec<u8>) {
+    pub(super) fn inflict(self, bytes: &mut Vec<u8>) {
         let length = bytes.len();
         if length == 0 {
             return;
@@ -198,7 +198,7 @@ impl Damage {
     }
 }
 
-fn any_damage() -> impl Strategy<Value = Damage> {
+pub(super) fn any_damage() -> impl Strategy<Value = Damage> {
     let byte = || prop_oneof![any::<u8>(), select(b"{}[]\":,0n\\ ".as_slice())];
     prop_oneof![
         (any::<Index>(), byte()).prop_map(|(at, byte)| Damage::Replace(at, byte)),
@@ -208,7 +208,7 @@ fn any_damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-fn any_status() -> impl Strategy<Value = u16> {
+pub(super) fn any_status() -> impl Strategy<Value = u16> {
     prop_oneof![
         6 => select([200, 204, 207, 400, 404, 422].as_slice()),
         2 => 200u16..600,
@@ -216,7 +216,7 @@ fn any_status() -> impl Strategy<Value = u16> {
     ]
 }
 
-fn any_headers() -> impl Strategy<Value = Headers> {
+pub(super) fn any_headers() -> impl Strategy<Value = Headers> {
     let value = || prop::option::of(prop_oneof![vec(any::<u8>(), 0..300), "[0-9]{1,25}".prop_map(String::into_bytes)]);
     (value(), value(), value()).prop_map(|(retry_after, correlation_id, rate)| {
         Headers::read(|name| match name {
@@ -234,7 +234,7 @@ fn any_pairs() -> impl Strategy<Value = Vec<Pair>> {
         .prop_map(|set| set.into_iter().map(|(from, to)| Pair { from: id(from), to: id(to) }).collect())
 }
 
-fn any_envelope() -> impl Strategy<Value = Value> {
+pub(super) fn any_envelope() -> impl Strategy<Value = Value> {
     let status = select(["COMPLETE", "PENDING", "CANCELED", "error", "odd"].as_slice()).prop_map(Value::from);
     let count = prop_oneof![(0u64..5).prop_map(Value::from), any_scalar()];
     (any_error(any_detail()), prop::option::of(prop_oneof![5 => status, 1 => any_scalar()]), prop::option::of(count))
@@ -305,7 +305,7 @@ fn any_context() -> impl Strategy<Value = Value> {
     prop_oneof![8 => map.clone(), 1 => vec(map, 0..3).prop_map(Value::from), 1 => any_scalar()]
 }
 
-fn any_scalar() -> impl Strategy<Value = Value> {
+pub(super) fn any_scalar() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),

@@ -114,7 +114,7 @@ fn passing_statuses_are_sent_again() {
 #[test]
 fn what_is_too_large_or_too_slow_asks_for_a_smaller_request() {
     let smaller: Vec<_> = Transient::ALL.into_iter().filter(|cause| cause.wants_smaller()).collect();
-    assert_eq!(smaller, [Transient::TimedOut, Transient::TooLarge]);
+    assert_eq!(smaller, [Transient::TimedOut, Transient::TooLarge, Transient::AnswerTooLarge]);
 }
 
 #[test]
