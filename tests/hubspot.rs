@@ -6,6 +6,8 @@
 mod credentials;
 #[path = "hubspot/far_end.rs"]
 mod far_end;
+#[path = "hubspot/looks.rs"]
+mod looks;
 #[path = "hubspot/replies.rs"]
 mod replies;
 #[path = "hubspot/simulator.rs"]

@@ -11,9 +11,11 @@ use url::form_urlencoded;
 use url::{Host, Url};
 
 use super::bearer::BearerToken;
-use super::request;
+use super::request::{self, Batch};
 use super::silence::{is_refused_by_proxy, silence};
 use crate::config::{ApiVersion, HubspotSettings, SettingKey, SettingsError};
+use crate::contract::association::{Label, Pair, RecordId};
+use crate::contract::object_type::ObjectType;
 use crate::engine::command::ArchiveCall;
 use crate::engine::reply::{Answer, Body, Headers, Reply};
 
@@ -27,6 +29,13 @@ pub struct HubspotClient {
     http: reqwest::Client,
     base_url: Url,
     api_version: ApiVersion,
+}
+
+/// The object types of a request, in its direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Lane<'a> {
+    pub from: &'a ObjectType,
+    pub to: &'a ObjectType,
 }
 
 impl HubspotClient {
@@ -87,6 +96,26 @@ impl HubspotClient {
         let body = request::body(&call.lane.extent, &call.pairs);
         let request = self.posted(&path, JSON, body);
         self.send_with(request, token).await
+    }
+
+    /// Asks what these records are associated with, each from its cursor on; says what came back.
+    pub async fn read(&self, lane: Lane<'_>, records: &[(RecordId, Option<&str>)], token: &BearerToken) -> Reply {
+        self.batch(Batch::Read, lane, request::body_of_read(records), token).await
+    }
+
+    /// Gives each pair these types in place of those it has.
+    pub async fn create(&self, lane: Lane<'_>, pairs: &[(Pair, &[Label])], token: &BearerToken) -> Reply {
+        self.batch(Batch::Create, lane, request::body_of_create(pairs), token).await
+    }
+
+    /// Gives each pair the plain association, beside the types it has.
+    pub async fn create_default(&self, lane: Lane<'_>, pairs: &[Pair], token: &BearerToken) -> Reply {
+        self.batch(Batch::CreateDefault, lane, request::body_of_default(pairs), token).await
+    }
+
+    async fn batch(&self, batch: Batch, lane: Lane<'_>, body: Vec<u8>, token: &BearerToken) -> Reply {
+        let path = batch.path(self.api_version, lane.from.path_segment(), lane.to.path_segment());
+        self.send_with(self.posted(&path, JSON, body), token).await
     }
 
     /// A `GET` in the name of the token, which does not occur in the reply.

@@ -1,4 +1,6 @@
-//! An archive request as HubSpot wants it: path and body.
+//! A batch request as HubSpot wants it: path and body.
+
+use serde_json::Value;
 
 use crate::config::ApiVersion;
 use crate::contract::association::{Extent, Label, Pair, RecordId};
@@ -11,14 +13,38 @@ pub fn path(version: ApiVersion, lane: &LaneId) -> String {
 
 /// The same for any two segments, such as the placeholders of a template.
 pub fn path_of(version: ApiVersion, extent: &Extent, from: &str, to: &str) -> String {
-    let action = match extent {
-        Extent::Whole => "archive",
-        Extent::Labels(_) => "labels/archive",
+    let batch = match extent {
+        Extent::Whole => Batch::Archive,
+        Extent::Labels(_) => Batch::ArchiveLabels,
     };
-    match version {
-        ApiVersion::V4 => format!("crm/v4/associations/{from}/{to}/batch/{action}"),
-        ApiVersion::March2026 | ApiVersion::September2026 => {
-            format!("crm/associations/{}/{from}/{to}/batch/{action}", version.as_str())
+    batch.path(version, from, to)
+}
+
+/// The batch requests between two object types.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Batch {
+    Archive,
+    ArchiveLabels,
+    Read,
+    Create,
+    CreateDefault,
+}
+
+impl Batch {
+    /// The path after the base URL, without a slash in front, for segments that need no escaping.
+    pub fn path(self, version: ApiVersion, from: &str, to: &str) -> String {
+        let action = match self {
+            Self::Archive => "archive",
+            Self::ArchiveLabels => "labels/archive",
+            Self::Read => "read",
+            Self::Create => "create",
+            Self::CreateDefault => "associate/default",
+        };
+        match version {
+            ApiVersion::V4 => format!("crm/v4/associations/{from}/{to}/batch/{action}"),
+            ApiVersion::March2026 | ApiVersion::September2026 => {
+                format!("crm/associations/{}/{from}/{to}/batch/{action}", version.as_str())
+            }
         }
     }
 }
@@ -34,6 +60,51 @@ pub(super) fn body(extent: &Extent, pairs: &[Pair]) -> Vec<u8> {
     }
 }
 
+/// The JSON body of a `batch/read` for records, each with the cursor where its page begins.
+pub fn body_of_read(records: &[(RecordId, Option<&str>)]) -> Vec<u8> {
+    let most_for_a_record = READ_OPEN.len() + READ_CLOSE.len() + ",".len() + ID_BYTES;
+    let cursors: usize =
+        records.iter().filter_map(|(_, after)| *after).map(|after| AFTER.len() + after.len() + 2).sum();
+    let mut body = Body::with_room(records.len() * most_for_a_record + cursors);
+    for (from, after) in records {
+        body.text(READ_OPEN);
+        body.id(*from);
+        match after {
+            None => body.text(READ_CLOSE),
+            Some(after) => {
+                body.text(AFTER);
+                // A cursor is HubSpot's own text, and may hold what JSON must escape.
+                body.text(&Value::from(*after).to_string());
+                body.text(INPUT_END);
+            }
+        }
+        body.text(",");
+    }
+    body.end()
+}
+
+/// The JSON body of a `batch/create` for pairs, each with all the types that it is to have afterwards: HubSpot takes them
+/// in place of those that are there. No list of types may be empty.
+pub fn body_of_create(pairs: &[(Pair, &[Label])]) -> Vec<u8> {
+    let types: usize = pairs.iter().map(|(_, labels)| labels.len() * MOST_FOR_A_TYPE).sum();
+    let mut body = Body::with_room(pairs.len() * (TYPES_OPEN.len() + TYPES_CLOSE.len() + MOST_FOR_ONE_TO) + types);
+    for (pair, labels) in pairs {
+        body.text(&types_of(labels));
+        body.one_to(*pair);
+    }
+    body.end()
+}
+
+/// The JSON body of a `batch/associate/default`: the plain association for each of the pairs.
+pub fn body_of_default(pairs: &[Pair]) -> Vec<u8> {
+    let mut body = Body::with_room(pairs.len() * ("{".len() + MOST_FOR_ONE_TO));
+    for pair in pairs {
+        body.text("{");
+        body.one_to(*pair);
+    }
+    body.end()
+}
+
 /// Digits of the largest record id.
 const ID_BYTES: usize = 20;
 
@@ -47,6 +118,18 @@ const INPUT_CLOSE: &str = "]}";
 const LABELLED_FROM: &str = r#""from":{"id":""#;
 const LABELLED_TO: &str = r#""},"to":{"id":""#;
 const LABELLED_CLOSE: &str = r#""}}"#;
+const TYPES_OPEN: &str = r#"{"types":["#;
+const TYPES_CLOSE: &str = "],";
+const READ_OPEN: &str = r#"{"id":""#;
+const READ_CLOSE: &str = r#""}"#;
+const AFTER: &str = r#"","after":"#;
+const INPUT_END: &str = "}";
+
+/// Bytes of both ends of an input with one `to`.
+const MOST_FOR_ONE_TO: usize =
+    LABELLED_FROM.len() + LABELLED_TO.len() + LABELLED_CLOSE.len() + ",".len() + 2 * ID_BYTES;
+/// Bytes of a type with the longest category and id, and a comma.
+const MOST_FOR_A_TYPE: usize = r#"{"associationCategory":"INTEGRATOR_DEFINED","associationTypeId":},"#.len() + ID_BYTES;
 
 fn whole_associations(pairs: &[Pair]) -> Vec<u8> {
     let most_for_a_pair = FROM_OPEN.len()
@@ -56,7 +139,7 @@ fn whole_associations(pairs: &[Pair]) -> Vec<u8> {
         + INPUT_CLOSE.len()
         + ",".len()
         + 2 * ID_BYTES;
-    let mut body = Body::for_inputs(pairs.len(), most_for_a_pair);
+    let mut body = Body::with_room(pairs.len() * most_for_a_pair);
     for of_one_from in pairs.chunk_by(|a, b| a.from == b.from) {
         let Some(first) = of_one_from.first() else { continue };
         body.text(FROM_OPEN);
@@ -76,22 +159,15 @@ fn whole_associations(pairs: &[Pair]) -> Vec<u8> {
 
 fn labels_only(labels: &[Label], pairs: &[Pair]) -> Vec<u8> {
     let types = types_of(labels);
-    let most_for_a_pair =
-        types.len() + LABELLED_FROM.len() + LABELLED_TO.len() + LABELLED_CLOSE.len() + ",".len() + 2 * ID_BYTES;
-    let mut body = Body::for_inputs(pairs.len(), most_for_a_pair);
+    let mut body = Body::with_room(pairs.len() * (types.len() + MOST_FOR_ONE_TO));
     for pair in pairs {
         body.text(&types);
-        body.text(LABELLED_FROM);
-        body.id(pair.from);
-        body.text(LABELLED_TO);
-        body.id(pair.to);
-        body.text(LABELLED_CLOSE);
-        body.text(",");
+        body.one_to(*pair);
     }
     body.end()
 }
 
-/// The start of each input: the same labels for every pair.
+/// The start of an input, up to its ends.
 fn types_of(labels: &[Label]) -> String {
     let types: Vec<String> = labels
         .iter()
@@ -99,7 +175,7 @@ fn types_of(labels: &[Label]) -> String {
             format!(r#"{{"associationCategory":"{}","associationTypeId":{type_id}}}"#, category.as_str())
         })
         .collect();
-    format!(r#"{{"types":[{}],"#, types.join(","))
+    format!("{TYPES_OPEN}{}{TYPES_CLOSE}", types.join(","))
 }
 
 /// The bytes of a body that grows input by input.
@@ -109,8 +185,8 @@ struct Body {
 }
 
 impl Body {
-    fn for_inputs(count: usize, most_for_each: usize) -> Self {
-        let mut bytes = Vec::with_capacity(BODY_OPEN.len() + BODY_CLOSE.len() + count * most_for_each);
+    fn with_room(for_inputs: usize) -> Self {
+        let mut bytes = Vec::with_capacity(BODY_OPEN.len() + BODY_CLOSE.len() + for_inputs);
         bytes.extend_from_slice(BODY_OPEN.as_bytes());
         Self { bytes, digits: itoa::Buffer::new() }
     }
@@ -121,6 +197,16 @@ impl Body {
 
     fn id(&mut self, id: RecordId) {
         self.bytes.extend_from_slice(self.digits.format(id.0.get()).as_bytes());
+    }
+
+    /// The ends of an input that takes a single `to`, and the input's end.
+    fn one_to(&mut self, pair: Pair) {
+        self.text(LABELLED_FROM);
+        self.id(pair.from);
+        self.text(LABELLED_TO);
+        self.id(pair.to);
+        self.text(LABELLED_CLOSE);
+        self.text(",");
     }
 
     /// Ends a list, whose last item has left a comma behind.
@@ -145,7 +231,7 @@ mod tests {
     use std::num::NonZeroU64;
 
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::contract::association::LabelCategory;
@@ -178,6 +264,56 @@ mod tests {
                 "crm/associations/2026-03/contacts/2-123456/batch/labels/archive",
                 "crm/associations/2026-09/contacts/2-123456/batch/labels/archive",
             ]
+        );
+    }
+
+    #[test]
+    fn every_batch_has_its_path_in_every_version() {
+        let paths = |batch: Batch| {
+            [ApiVersion::V4, ApiVersion::March2026, ApiVersion::September2026]
+                .map(|version| batch.path(version, "contacts", "2-1"))
+        };
+        for (batch, end) in
+            [(Batch::Read, "read"), (Batch::Create, "create"), (Batch::CreateDefault, "associate/default")]
+        {
+            let expected = ["v4/associations", "associations/2026-03", "associations/2026-09"]
+                .map(|start| format!("crm/{start}/contacts/2-1/batch/{end}"));
+            assert_eq!(paths(batch), expected);
+        }
+    }
+
+    #[test]
+    fn a_read_names_records_and_where_their_pages_begin() {
+        let cursor = "0-2-\"7\"\\é\n";
+        let records = [(pair(1, 1).from, None), (pair(u64::MAX, 1).from, Some(cursor)), (pair(3, 1).from, Some(""))];
+        let written = body_of_read(&records);
+        assert_eq!(
+            read_back(&written),
+            json!({"inputs": [
+                {"id": "1"}, {"id": "18446744073709551615", "after": cursor}, {"id": "3", "after": ""},
+            ]})
+        );
+        assert_eq!(read_back(&body_of_read(&[])), json!({"inputs": []}));
+    }
+
+    #[test]
+    fn a_creation_names_the_types_of_each_pair() {
+        let Extent::Labels(labels) = some_labels() else { panic!() };
+        let written = body_of_create(&[(pair(1, 2), &labels), (pair(1, 3), &labels[..1])]);
+        let buyer = json!({"associationCategory": "USER_DEFINED", "associationTypeId": 37});
+        let work = json!({"associationCategory": "WORK", "associationTypeId": u64::MAX});
+        assert_eq!(
+            read_back(&written),
+            json!({"inputs": [
+                {"types": [buyer, work], "from": {"id": "1"}, "to": {"id": "2"}},
+                {"types": [buyer], "from": {"id": "1"}, "to": {"id": "3"}},
+            ]})
+        );
+        assert_eq!(
+            read_back(&body_of_default(&[pair(1, 2), pair(1, 3)])),
+            json!({"inputs": [
+                {"from": {"id": "1"}, "to": {"id": "2"}}, {"from": {"id": "1"}, "to": {"id": "3"}},
+            ]})
         );
     }
 
@@ -222,6 +358,12 @@ mod tests {
             assert!(written.len() <= exact, "{} bytes of {exact}", written.len());
             assert!(written.capacity() < written.len() + 2 * pairs.len(), "the buffer grew: {}", written.capacity());
         }
+        let longest = [Label { category: LabelCategory::IntegratorDefined, type_id: NonZeroU64::MAX }; 3];
+        let with_types: Vec<_> = pairs.iter().map(|&pair| (pair, longest.as_slice())).collect();
+        let records: Vec<_> = pairs.iter().map(|pair| (pair.from, Some("0-2-18446744073709551615"))).collect();
+        for written in [body_of_create(&with_types), body_of_default(&pairs), body_of_read(&records)] {
+            assert!(written.capacity() < written.len() + 4 * pairs.len(), "the buffer grew: {}", written.capacity());
+        }
     }
 
     proptest! {
@@ -249,6 +391,10 @@ mod tests {
             }).collect();
             prop_assert_eq!(&read, &pairs);
         }
+    }
+
+    fn read_back(body: &[u8]) -> Value {
+        serde_json::from_slice(body).unwrap()
     }
 
     fn some_labels() -> Extent {

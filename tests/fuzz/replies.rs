@@ -65,7 +65,7 @@ fn check(judgement: &Judgement, answer: &Answer, request: &[Pair]) {
     check_headers(&answer.headers);
     let (bytes, whole) = match &answer.body {
         Body::Whole(bytes) => (bytes, true),
-        Body::CutOff(bytes) => (bytes, false),
+        Body::CutOff(bytes) | Body::TooLarge(bytes) => (bytes, false),
     };
     let text = String::from_utf8_lossy(bytes);
     // A word may be written with escapes.

@@ -199,7 +199,7 @@ pub fn answered(reply: Reply) -> Answer {
 pub fn whole(answer: &Answer) -> &str {
     match &answer.body {
         Body::Whole(bytes) => str::from_utf8(bytes).unwrap(),
-        Body::CutOff(bytes) => panic!("cut off after {} bytes", bytes.len()),
+        Body::CutOff(bytes) | Body::TooLarge(bytes) => panic!("cut off after {} bytes", bytes.len()),
     }
 }
 
@@ -207,7 +207,17 @@ pub fn whole(answer: &Answer) -> &str {
 pub fn cut_off(answer: &Answer) -> usize {
     match &answer.body {
         Body::Whole(bytes) => panic!("whole, {} bytes", bytes.len()),
+        Body::TooLarge(bytes) => panic!("too large: {} bytes", bytes.len()),
         Body::CutOff(bytes) => bytes.len(),
+    }
+}
+
+/// Bytes that were read of a body that has more of them than are read.
+pub fn too_large(answer: &Answer) -> usize {
+    match &answer.body {
+        Body::Whole(bytes) => panic!("whole, {} bytes", bytes.len()),
+        Body::CutOff(bytes) => panic!("cut off after {} bytes", bytes.len()),
+        Body::TooLarge(bytes) => bytes.len(),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-use crate::far_end::{FarEnd, TOKEN, answer, answered, archive, client, cut_off, silence, whole};
+use crate::far_end::{FarEnd, TOKEN, answer, answered, archive, client, cut_off, silence, too_large, whole};
 
 /// Longer than a request takes here, shorter than a test may last.
 const SHORT: Duration = Duration::from_millis(400);
@@ -184,13 +184,13 @@ async fn a_body_that_ends_early_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_cut_off() {
+async fn a_body_over_the_limit_is_too_large() {
     let most = "x".repeat(HubspotClient::MAX_BODY_BYTES);
     let far_end = FarEnd::answering(answer(200, "", &most)).await;
     assert_eq!(whole(&answered(far_end.archive().await)).len(), HubspotClient::MAX_BODY_BYTES);
 
     let far_end = FarEnd::answering(answer(200, "", &format!("{most}x"))).await;
-    assert_eq!(cut_off(&answered(far_end.archive().await)), HubspotClient::MAX_BODY_BYTES);
+    assert_eq!(too_large(&answered(far_end.archive().await)), HubspotClient::MAX_BODY_BYTES);
 
     let endless = FarEnd::start(|mut peer| async move {
         peer.request().await?;
@@ -201,7 +201,7 @@ async fn a_body_over_the_limit_is_cut_off() {
         }
     })
     .await;
-    assert_eq!(cut_off(&answered(endless.archive().await)), HubspotClient::MAX_BODY_BYTES);
+    assert_eq!(too_large(&answered(endless.archive().await)), HubspotClient::MAX_BODY_BYTES);
 }
 
 #[tokio::test]
@@ -222,11 +222,11 @@ async fn compressed_bodies_are_read() {
 }
 
 #[tokio::test]
-async fn a_decompression_bomb_is_cut_off() {
+async fn a_decompression_bomb_is_too_large() {
     let bomb = gzipped(200, &vec![b' '; 64 * 1024 * 1024]);
     assert!(bomb.len() < 100_000, "{} bytes", bomb.len());
     let far_end = FarEnd::answering(bomb).await;
-    assert_eq!(cut_off(&answered(far_end.archive().await)), HubspotClient::MAX_BODY_BYTES);
+    assert_eq!(too_large(&answered(far_end.archive().await)), HubspotClient::MAX_BODY_BYTES);
 }
 
 #[tokio::test]

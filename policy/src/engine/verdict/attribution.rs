@@ -254,9 +254,7 @@ impl<'a> Docket<'a> {
         for (index, aim) in &aims {
             let finding = match (aim, &passing) {
                 (Aim::Unclear, _) if excuses => Finding::Nothing,
-                (Aim::Sure | Aim::Perhaps, _) if excuses => {
-                    Finding::NothingThere { alone: aims.len() == 1 }
-                }
+                (Aim::Sure | Aim::Perhaps, _) if excuses => Finding::NothingThere { alone: aims.len() == 1 },
                 (Aim::Sure | Aim::Perhaps | Aim::Unclear, Some(again)) => Finding::Passing(Arc::clone(again)),
                 (Aim::Sure, None) => Finding::Refused(Arc::clone(&refusal)),
                 (Aim::Perhaps | Aim::Unclear, None) => Finding::Suspect(Arc::clone(&refusal)),
@@ -348,10 +346,9 @@ impl<'a> Docket<'a> {
             // An error that names nothing may mean a pair that shares its excuse with others.
             Finding::NothingThere { alone: false } => match rest(index) {
                 suspect @ PairVerdict::Suspect(_) => suspect,
-                PairVerdict::Archived
-                | PairVerdict::Refused(_)
-                | PairVerdict::Again(_)
-                | PairVerdict::Untouched => PairVerdict::Archived,
+                PairVerdict::Archived | PairVerdict::Refused(_) | PairVerdict::Again(_) | PairVerdict::Untouched => {
+                    PairVerdict::Archived
+                }
             },
             Finding::NothingThere { alone: true } => PairVerdict::Archived,
             Finding::Passing(again) => PairVerdict::Again(again),

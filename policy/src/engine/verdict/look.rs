@@ -160,10 +160,7 @@ fn merged(known: RecordView, told: Told) -> Option<RecordView> {
 }
 
 /// What is known of an association that is listed twice; nothing is, where one of the lists is not known.
-fn union(
-    one: Option<Arc<[AssociationType]>>,
-    other: Option<Arc<[AssociationType]>>,
-) -> Option<Arc<[AssociationType]>> {
+fn union(one: Option<Arc<[AssociationType]>>, other: Option<Arc<[AssociationType]>>) -> Option<Arc<[AssociationType]>> {
     let mut types: Vec<AssociationType> = one?.iter().chain(other?.iter()).cloned().collect();
     types.sort_by_key(|one| one.label);
     types.dedup_by_key(|one| one.label);

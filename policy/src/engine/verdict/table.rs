@@ -31,11 +31,7 @@ pub fn judge(reply: &Reply, pairs: &[Pair]) -> Judgement {
 }
 
 /// Judges any reply; `shown` reads the results of a batch that was worked through.
-pub(super) fn judge_asked(
-    reply: &Reply,
-    asked: Asked<'_>,
-    shown: impl FnOnce(&Envelope<'_>) -> Shown,
-) -> Judgement {
+pub(super) fn judge_asked(reply: &Reply, asked: Asked<'_>, shown: impl FnOnce(&Envelope<'_>) -> Shown) -> Judgement {
     match reply {
         Reply::Silence(silence) => judge_silence(silence, asked),
         Reply::Answer(answer) => {

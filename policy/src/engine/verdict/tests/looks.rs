@@ -34,8 +34,10 @@ fn an_answer_is_read_whatever_its_order_and_however_ids_are_written() {
 
 #[test]
 fn a_record_that_hubspot_says_has_none_has_none() {
-    let error = |id: u64| json!({"status": "error", "category": "OBJECT_NOT_FOUND",
-        "subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND", "context": {"fromObjectId": [id.to_string()]}});
+    let error = |id: u64| {
+        json!({"status": "error", "category": "OBJECT_NOT_FOUND",
+        "subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND", "context": {"fromObjectId": [id.to_string()]}})
+    };
     let shown = json!({"from": {"id": "2"}, "to": [{"toObjectId": 9, "associationTypes": []}]});
     let body = json!({"status": "COMPLETE", "results": [shown], "numErrors": 2, "errors": [error(1), error(3)]});
     let seen = views(207, &body, &[1, 2, 3]);
@@ -198,7 +200,11 @@ fn an_answer_too_large_to_be_read_asks_for_fewer_records() {
     let LookJudgement::Again(again) = judge_look(&reply, &asked(&[1, 2])) else { panic!() };
     assert_eq!(again.cause, Transient::AnswerTooLarge);
     assert!(again.cause.wants_smaller());
-    assert!(again.refusal.message.contains("what the record is associated with is unknown"), "{}", again.refusal.message);
+    assert!(
+        again.refusal.message.contains("what the record is associated with is unknown"),
+        "{}",
+        again.refusal.message
+    );
 }
 
 fn asked(froms: &[u64]) -> Vec<LookAsked> {
@@ -210,16 +216,15 @@ fn look(status: u16, body: impl Into<Bytes>, froms: &[u64]) -> LookJudgement {
 }
 
 fn each(status: u16, body: &Value, froms: &[u64]) -> Vec<RecordVerdict> {
-    match look(status, body.to_string(), froms) {
-        LookJudgement::Each(verdicts) => verdicts,
-        other => panic!("not a verdict for each record: {other:?}"),
-    }
+    let judgement = look(status, body.to_string(), froms);
+    let LookJudgement::Each(verdicts) = judgement else { panic!("not a verdict for each record: {judgement:?}") };
+    verdicts
 }
 
 fn views(status: u16, body: &Value, froms: &[u64]) -> Vec<RecordView> {
-    let view = |verdict| match verdict {
-        RecordVerdict::Seen(view) => view,
-        other => panic!("not seen: {other:?}"),
+    let view = |verdict| {
+        let RecordVerdict::Seen(view) = verdict else { panic!("not seen: {verdict:?}") };
+        view
     };
     each(status, body, froms).into_iter().map(view).collect()
 }

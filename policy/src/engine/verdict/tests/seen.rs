@@ -13,7 +13,7 @@ use crate::contract::association::{AssociationType, Label, LabelCategory};
 use crate::contract::text::TEXT_MAX_BYTES;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn every_reply_has_its_judgement(
@@ -117,9 +117,8 @@ fn check_view(view: &RecordView, record: &LookAsked, evidence: &Evidence) -> Res
 }
 
 fn check_creation(judgement: &Judgement, pairs: &[Pair], evidence: &Evidence) -> Result<(), TestCaseError> {
-    let done = |pair: &Pair| {
-        evidence.accepted && evidence.says(&pair.from.to_string()) && evidence.says(&pair.to.to_string())
-    };
+    let done =
+        |pair: &Pair| evidence.accepted && evidence.says(&pair.from.to_string()) && evidence.says(&pair.to.to_string());
     match judgement {
         Judgement::Archived => prop_assert!(pairs.iter().all(done)),
         Judgement::Each(verdicts) => {
@@ -160,8 +159,8 @@ fn any_result() -> impl Strategy<Value = Value> {
             |(id, category, label)| json!({"category": category, "typeId": id, "label": label})),
         1 => any_scalar(),
     ];
-    let associated = (to(), vec(one_type, 0..4))
-        .prop_map(|(to, types)| json!({"toObjectId": to, "associationTypes": types}));
+    let associated =
+        (to(), vec(one_type, 0..4)).prop_map(|(to, types)| json!({"toObjectId": to, "associationTypes": types}));
     let associated = prop_oneof![9 => associated, 1 => any_scalar()];
     let paging = prop_oneof![
         4 => Just(Value::Null),
@@ -207,7 +206,8 @@ fn told(world: &Sample, strings: bool, order: u64) -> Value {
             .collect();
         random.shuffle(&mut to);
         if to.is_empty() {
-            errors.push(json!({"category": "OBJECT_NOT_FOUND", "subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND",
+            errors
+                .push(json!({"category": "OBJECT_NOT_FOUND", "subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND",
                 "context": {"fromObjectId": [from.to_string()]}}));
         } else {
             results.push(json!({"from": {"id": from.to_string()}, "to": to}));
