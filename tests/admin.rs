@@ -17,7 +17,7 @@ use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::contract::outcome;
 use association_archiver::engine::access::CredentialKind;
-use association_archiver::engine::account::AccountPolicy;
+use association_archiver::engine::account::{AccountPolicy, Safety};
 use association_archiver::engine::clock::{Now, Tick};
 use association_archiver::engine::command::{Carried, NewJob};
 use association_archiver::engine::pace::Ceiling;
@@ -517,6 +517,7 @@ fn engine() -> Engine {
         time_zone: None,
         max_in_flight: 16,
         paused: false,
+        safety: Safety::default(),
     };
     Engine::new(policy, vec![account(4711), account(815)], 1, now())
 }

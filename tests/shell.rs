@@ -11,10 +11,10 @@ use association_archiver::contract::ids::AccountIndex;
 use association_archiver::contract::job::{Envelope, JobLimits, parse};
 use association_archiver::contract::outcome::Ending;
 use association_archiver::engine::access::CredentialKind;
-use association_archiver::engine::account::AccountPolicy;
+use association_archiver::engine::account::{AccountPolicy, Safety};
 use association_archiver::engine::answered::Answered;
 use association_archiver::engine::clock::{Now, Tick};
-use association_archiver::engine::command::{ArchiveCall, NewJob, Notice, Parked, Settled};
+use association_archiver::engine::command::{BatchCall, NewJob, Notice, Parked, Settled};
 use association_archiver::engine::pace::Ceiling;
 use association_archiver::engine::pack::Caps;
 use association_archiver::engine::reply::{Answer, Body, Headers, Reply, Silence};
@@ -25,7 +25,7 @@ use association_archiver::worker::accounts::Portals;
 use association_archiver::worker::lines;
 use association_archiver::worker::policy_loop::{Ends, PolicyLoop};
 use association_archiver::worker::seams::{
-    Archived, Arrival, Clock, Departure, Errand, Instruction, Order, Question, Return, Target, Watcher,
+    Arrival, BatchReply, Clock, Departure, Errand, Instruction, Order, Question, Return, Target, Watcher,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -252,7 +252,7 @@ struct Bench {
 
 impl Bench {
     /// `reply`: what HubSpot says to a batch, and after how long.
-    fn start(account: AccountPolicy, reply: impl FnMut(&ArchiveCall) -> (Duration, Reply) + Send + 'static) -> Self {
+    fn start(account: AccountPolicy, reply: impl FnMut(&BatchCall) -> (Duration, Reply) + Send + 'static) -> Self {
         let clock = VirtualClock { epoch: Instant::now() };
         let engine = Engine::new(policy(), vec![account], 5, clock.now());
         let (arrivals, arrivals_out) = mpsc::channel(4);
@@ -354,18 +354,18 @@ fn ending(settled: &Settled) -> End {
 async fn hubspot(
     mut errands: mpsc::UnboundedReceiver<Errand>,
     returns: mpsc::UnboundedSender<Return>,
-    mut reply: impl FnMut(&ArchiveCall) -> (Duration, Reply),
+    mut reply: impl FnMut(&BatchCall) -> (Duration, Reply),
     sent: Arc<Mutex<usize>>,
 ) {
     while let Some(errand) = errands.recv().await {
-        let Errand::Archive(call) = errand else { panic!("{errand:?} with a static token") };
+        let Errand::Send(call) = errand else { panic!("{errand:?} with a static token") };
         *sent.lock().unwrap() += 1;
         let (took, reply) = reply(&call);
         let returns = returns.clone();
         tokio::spawn(async move {
             sleep(took).await;
             // The loop may have ended.
-            let _ = returns.send(Return::Archived(Box::new(Archived { call, reply, took })));
+            let _ = returns.send(Return::Answered(Box::new(BatchReply { call, reply, took })));
         });
     }
 }
@@ -397,6 +397,7 @@ fn account(requests_in_ten_seconds: u32) -> AccountPolicy {
         time_zone: None,
         max_in_flight: 16,
         paused: false,
+        safety: Safety::default(),
     }
 }
 
@@ -434,8 +435,8 @@ impl Clock for VirtualClock {
 struct Nobody;
 
 impl<D> Watcher<D> for Nobody {
-    fn sent(&mut self, _: &ArchiveCall, _: &mut dyn Iterator<Item = &D>) {}
-    fn archived(&mut self, _: &ArchiveCall, _: &Reply, _: &Answered, _: Duration, _: Now) {}
+    fn sent(&mut self, _: &BatchCall, _: &mut dyn Iterator<Item = &D>) {}
+    fn answered(&mut self, _: &BatchCall, _: &Reply, _: &Answered, _: Duration, _: Now) {}
     fn asked(&mut self, _: Question, _: Duration) {}
     fn settled(&mut self, _: &D, _: &Settled, _: Now) {}
     fn parked(&mut self, _: &Parked) {}

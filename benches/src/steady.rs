@@ -11,9 +11,9 @@ use association_archiver::contract::ids::AccountIndex;
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::engine::access::CredentialKind;
-use association_archiver::engine::account::AccountPolicy;
+use association_archiver::engine::account::{AccountPolicy, Safety};
 use association_archiver::engine::clock::{Now, Tick};
-use association_archiver::engine::command::{ArchiveCall, Carried, Command, NewJob};
+use association_archiver::engine::command::{BatchCall, Carried, Command, NewJob};
 use association_archiver::engine::pace::Ceiling;
 use association_archiver::engine::pack::Caps;
 use association_archiver::engine::reply::{Answer, Body, Headers, Reply};
@@ -66,7 +66,7 @@ pub struct Steady {
     types: Vec<(ObjectType, ObjectType)>,
     now: Now,
     next_job: u64,
-    wire: Option<ArchiveCall>,
+    wire: Option<BatchCall>,
     archived: Reply,
 }
 
@@ -111,13 +111,13 @@ impl Steady {
         Ok(spent)
     }
 
-    fn form(&mut self, spent: &mut Spent) -> Result<ArchiveCall> {
+    fn form(&mut self, spent: &mut Spent) -> Result<BatchCall> {
         for _ in 0..IDLE_STEPS {
             self.now = Now { tick: self.now.tick + STEP, wall: self.now.wall.checked_add(STEP)? };
             let began = cpu_time();
             self.engine.wake(self.now);
             while let Some(command) = self.engine.next_command() {
-                if let Command::Archive(call) = command {
+                if let Command::Send(call) = command {
                     self.wire = Some(call);
                 }
             }
@@ -129,13 +129,13 @@ impl Steady {
         Err(anyhow!("no request was formed in {IDLE_STEPS} steps"))
     }
 
-    fn settle(&mut self, call: &ArchiveCall) -> Result<usize> {
+    fn settle(&mut self, call: &BatchCall) -> Result<usize> {
         self.engine.answered(call.call, &self.archived, self.now);
         let mut settled = 0;
         while let Some(command) = self.engine.next_command() {
             match command {
                 Command::Settle(_) => settled += 1,
-                Command::Archive(call) => self.wire = Some(call),
+                Command::Send(call) => self.wire = Some(call),
                 other @ (Command::Refresh { .. }
                 | Command::Identify { .. }
                 | Command::RereadCredentials { .. }
@@ -221,6 +221,7 @@ fn account() -> Result<AccountPolicy> {
         time_zone: None,
         max_in_flight: 1,
         paused: false,
+        safety: Safety::default(),
     })
 }
 

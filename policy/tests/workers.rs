@@ -16,7 +16,7 @@ use policy::contract::ids::AccountIndex;
 use policy::contract::job::Ask;
 use policy::contract::object_type::ObjectType;
 use policy::engine::access::CredentialKind;
-use policy::engine::account::AccountPolicy;
+use policy::engine::account::{AccountPolicy, Safety};
 use policy::engine::clock::{Now, Tick};
 use policy::engine::command::{CallKey, Carried, Command, NewJob};
 use policy::engine::pace::Ceiling;
@@ -401,7 +401,7 @@ impl World {
             if let Some(command) = alive.lease.next_command() {
                 self.obey_lease(worker, life, command, now);
             } else if let Some(command) = alive.engine.next_command() {
-                if let Command::Archive(call) = command {
+                if let Command::Send(call) = command {
                     self.send(worker, life, call.call);
                 }
             } else if alive.reach.is_some() && alive.engine.held_jobs() < JOBS_IN_HAND && admitted < JOBS_IN_HAND {
@@ -692,6 +692,7 @@ fn account(daily: Option<u64>) -> AccountPolicy {
         time_zone: Some(TimeZone::UTC),
         max_in_flight: 16,
         paused: false,
+        safety: Safety::default(),
     }
 }
 

@@ -16,7 +16,7 @@ use super::silence::{is_refused_by_proxy, silence};
 use crate::config::{ApiVersion, HubspotSettings, SettingKey, SettingsError};
 use crate::contract::association::{Label, Pair, RecordId};
 use crate::contract::object_type::ObjectType;
-use crate::engine::command::ArchiveCall;
+use crate::engine::command::BatchCall;
 use crate::engine::reply::{Answer, Body, Headers, Reply};
 
 /// Sends requests to HubSpot; cheap to clone, all clones share their connections.
@@ -91,10 +91,8 @@ impl HubspotClient {
     }
 
     /// Sends one batch and says what came back; the token does not occur in it.
-    pub async fn archive(&self, call: &ArchiveCall, token: &BearerToken) -> Reply {
-        let path = request::path(self.api_version, &call.lane);
-        let body = request::body(&call.lane.extent, &call.pairs);
-        let request = self.posted(&path, JSON, body);
+    pub async fn send_batch(&self, call: &BatchCall, token: &BearerToken) -> Reply {
+        let request = self.posted(&request::path(self.api_version, call), JSON, request::body_of(call));
         self.send_with(request, token).await
     }
 

@@ -4,20 +4,36 @@ use serde_json::Value;
 
 use crate::config::ApiVersion;
 use crate::contract::association::{Extent, Label, Pair, RecordId};
-use crate::engine::command::LaneId;
+use crate::engine::command::{BatchCall, Request};
 
-/// The path after the base URL, without a slash in front; needs no escaping.
-pub fn path(version: ApiVersion, lane: &LaneId) -> String {
-    path_of(version, &lane.extent, lane.from_type.path_segment(), lane.to_type.path_segment())
+/// The path of a request after the base URL, without a slash in front; needs no escaping.
+pub fn path(version: ApiVersion, call: &BatchCall) -> String {
+    let (from, to) = match &call.request {
+        Request::Look { reversed: true, .. } => (&call.lane.to_type, &call.lane.from_type),
+        Request::Archive
+        | Request::ArchiveLabels
+        | Request::Look { reversed: false, .. }
+        | Request::Associate
+        | Request::Create { .. } => (&call.lane.from_type, &call.lane.to_type),
+    };
+    Batch::of(&call.request).path(version, from.path_segment(), to.path_segment())
 }
 
-/// The same for any two segments, such as the placeholders of a template.
-pub fn path_of(version: ApiVersion, extent: &Extent, from: &str, to: &str) -> String {
-    let batch = match extent {
-        Extent::Whole => Batch::Archive,
-        Extent::Labels(_) => Batch::ArchiveLabels,
-    };
-    batch.path(version, from, to)
+/// The JSON body of a request.
+pub(super) fn body_of(call: &BatchCall) -> Vec<u8> {
+    match &call.request {
+        Request::Archive => whole_associations(&call.pairs),
+        Request::ArchiveLabels => body(&call.lane.extent, &call.pairs),
+        Request::Look { records, reversed: _ } => {
+            let records: Vec<_> = records.iter().map(|asked| (asked.from, asked.after.as_deref())).collect();
+            body_of_read(&records)
+        }
+        Request::Associate => body_of_default(&call.pairs),
+        Request::Create { labels } => {
+            let pairs: Vec<_> = call.pairs.iter().copied().zip(labels.iter().map(|labels| &**labels)).collect();
+            body_of_create(&pairs)
+        }
+    }
 }
 
 /// The batch requests between two object types.
@@ -31,6 +47,16 @@ pub enum Batch {
 }
 
 impl Batch {
+    pub fn of(request: &Request) -> Self {
+        match request {
+            Request::Archive => Self::Archive,
+            Request::ArchiveLabels => Self::ArchiveLabels,
+            Request::Look { .. } => Self::Read,
+            Request::Associate => Self::CreateDefault,
+            Request::Create { .. } => Self::Create,
+        }
+    }
+
     /// The path after the base URL, without a slash in front, for segments that need no escaping.
     pub fn path(self, version: ApiVersion, from: &str, to: &str) -> String {
         let action = match self {
@@ -235,37 +261,6 @@ mod tests {
 
     use super::*;
     use crate::contract::association::LabelCategory;
-    use crate::contract::ids::AccountIndex;
-    use crate::contract::object_type::ObjectType;
-
-    #[test]
-    fn the_version_and_the_removal_choose_the_path() {
-        let paths = |extent: Extent| {
-            let lane = LaneId {
-                account: AccountIndex(0),
-                from_type: ObjectType::parse("Contact").unwrap(),
-                to_type: ObjectType::parse("2-123456").unwrap(),
-                extent,
-            };
-            [ApiVersion::V4, ApiVersion::March2026, ApiVersion::September2026].map(|version| path(version, &lane))
-        };
-        assert_eq!(
-            paths(Extent::Whole),
-            [
-                "crm/v4/associations/contacts/2-123456/batch/archive",
-                "crm/associations/2026-03/contacts/2-123456/batch/archive",
-                "crm/associations/2026-09/contacts/2-123456/batch/archive",
-            ]
-        );
-        assert_eq!(
-            paths(some_labels()),
-            [
-                "crm/v4/associations/contacts/2-123456/batch/labels/archive",
-                "crm/associations/2026-03/contacts/2-123456/batch/labels/archive",
-                "crm/associations/2026-09/contacts/2-123456/batch/labels/archive",
-            ]
-        );
-    }
 
     #[test]
     fn every_batch_has_its_path_in_every_version() {
@@ -273,9 +268,13 @@ mod tests {
             [ApiVersion::V4, ApiVersion::March2026, ApiVersion::September2026]
                 .map(|version| batch.path(version, "contacts", "2-1"))
         };
-        for (batch, end) in
-            [(Batch::Read, "read"), (Batch::Create, "create"), (Batch::CreateDefault, "associate/default")]
-        {
+        for (batch, end) in [
+            (Batch::Archive, "archive"),
+            (Batch::ArchiveLabels, "labels/archive"),
+            (Batch::Read, "read"),
+            (Batch::Create, "create"),
+            (Batch::CreateDefault, "associate/default"),
+        ] {
             let expected = ["v4/associations", "associations/2026-03", "associations/2026-09"]
                 .map(|start| format!("crm/{start}/contacts/2-1/batch/{end}"));
             assert_eq!(paths(batch), expected);

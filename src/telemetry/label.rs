@@ -22,7 +22,7 @@ pub trait Label: Copy {
 /// What a request to HubSpot came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HttpResult {
-    Archive(CallResult),
+    Batch(CallResult),
     TokenRefresh,
     /// The question whose token it is.
     Identify,
@@ -78,37 +78,42 @@ impl Label for HttpResult {
             CallResult::Unknown,
         ];
         let transient = Transient::ALL.map(CallResult::Transient);
-        let archive = settled.into_iter().map(Self::Archive);
-        archive.chain([Self::TokenRefresh, Self::Identify]).chain(transient.map(Self::Archive)).collect()
+        let others =
+            [Self::TokenRefresh, Self::Identify, Self::Batch(CallResult::LookedUp), Self::Batch(CallResult::Restored)];
+        settled.into_iter().map(Self::Batch).chain(others).chain(transient.map(Self::Batch)).collect()
     }
 
     fn index(self) -> usize {
         match self {
-            Self::Archive(CallResult::Archived) => 0,
-            Self::Archive(CallResult::Partial) => 1,
-            Self::Archive(CallResult::Refused) => 2,
-            Self::Archive(CallResult::Throttled) => 3,
-            Self::Archive(CallResult::LanePaused) => 4,
-            Self::Archive(CallResult::AccountPaused) => 5,
-            Self::Archive(CallResult::Unknown) => 6,
+            Self::Batch(CallResult::Archived) => 0,
+            Self::Batch(CallResult::Partial) => 1,
+            Self::Batch(CallResult::Refused) => 2,
+            Self::Batch(CallResult::Throttled) => 3,
+            Self::Batch(CallResult::LanePaused) => 4,
+            Self::Batch(CallResult::AccountPaused) => 5,
+            Self::Batch(CallResult::Unknown) => 6,
             Self::TokenRefresh => 7,
             Self::Identify => 8,
-            Self::Archive(CallResult::Transient(cause)) => 9 + cause as usize,
+            Self::Batch(CallResult::LookedUp) => 9,
+            Self::Batch(CallResult::Restored) => 10,
+            Self::Batch(CallResult::Transient(cause)) => 11 + cause as usize,
         }
     }
 
     fn word(self) -> &'static str {
         match self {
-            Self::Archive(CallResult::Archived) => "archived",
-            Self::Archive(CallResult::Partial) => "partial",
-            Self::Archive(CallResult::Refused) => "refused",
-            Self::Archive(CallResult::Throttled) => "throttled",
-            Self::Archive(CallResult::LanePaused) => "lane_paused",
-            Self::Archive(CallResult::AccountPaused) => "account_paused",
-            Self::Archive(CallResult::Unknown) => "unknown",
+            Self::Batch(CallResult::Archived) => "archived",
+            Self::Batch(CallResult::LookedUp) => "looked_up",
+            Self::Batch(CallResult::Restored) => "restored",
+            Self::Batch(CallResult::Partial) => "partial",
+            Self::Batch(CallResult::Refused) => "refused",
+            Self::Batch(CallResult::Throttled) => "throttled",
+            Self::Batch(CallResult::LanePaused) => "lane_paused",
+            Self::Batch(CallResult::AccountPaused) => "account_paused",
+            Self::Batch(CallResult::Unknown) => "unknown",
             Self::TokenRefresh => "token_refresh",
             Self::Identify => "identify",
-            Self::Archive(CallResult::Transient(cause)) => cause.as_str(),
+            Self::Batch(CallResult::Transient(cause)) => cause.as_str(),
         }
     }
 }

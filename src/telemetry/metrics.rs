@@ -16,7 +16,7 @@ use super::process;
 use super::snapshot::Snapshot;
 use crate::contract::outcome::Status;
 use crate::engine::Counters;
-use crate::engine::command::{ArchiveCall, Notice, Sealed};
+use crate::engine::command::{BatchCall, Notice, Sealed};
 use crate::engine::pause::{PauseKind, Tier};
 use crate::engine::verdict::Policy;
 
@@ -89,15 +89,15 @@ metrics! {
     );
     batches: CounterOf<Sealed> = (
         "association_archiver_batches_total",
-        "Archive requests sent, by why the batch left as it was."
+        "Requests sent for batches of pairs, by why the batch left as it was."
     );
     batch_pairs: Numbers = (
         "association_archiver_batch_pairs",
-        "Pairs in an archive request.", PAIRS
+        "Pairs in a request that changes HubSpot.", PAIRS
     );
     retries: Counter = (
         "association_archiver_retries_total",
-        "Archive requests sent again after a transient failure."
+        "Requests for batches sent again after a transient failure."
     );
     throttled: CounterOf<Policy> = (
         "association_archiver_throttled_total",
@@ -110,6 +110,14 @@ metrics! {
     pairs_archived: Counter = (
         "association_archiver_pairs_archived_total",
         "Distinct pairs that HubSpot archived."
+    );
+    pairs_looked_up: Counter = (
+        "association_archiver_pairs_looked_up_total",
+        "Pairs of which it was read from HubSpot what they are associated by."
+    );
+    pairs_restored: Counter = (
+        "association_archiver_pairs_restored_total",
+        "Pairs that HubSpot associated again."
     );
     pairs_merged: Counter = (
         "association_archiver_pairs_merged_total",
@@ -177,9 +185,11 @@ const JOB_MICROS: &[u64] = &[
 
 impl Metrics {
     /// A batch leaves.
-    pub fn sent(&self, call: &ArchiveCall) {
+    pub fn sent(&self, call: &BatchCall) {
         self.batches.of(call.sealed).increment();
-        self.batch_pairs.observe(call.pairs.len() as u64);
+        if call.lane.step().changes() {
+            self.batch_pairs.observe(call.pairs.len() as u64);
+        }
         if call.failures > 0 {
             self.retries.increment();
         }
@@ -204,8 +214,11 @@ impl Metrics {
 
     /// Takes over what the engine counted so far; to be called with each snapshot.
     pub fn follow(&self, counters: Counters) {
-        let Counters { pairs_archived, trials, refusals, parked: _, merged } = counters;
+        let Counters { pairs_archived, pairs_looked_up, pairs_restored, trials, refusals, parked: _, merged } =
+            counters;
         self.pairs_archived.follow(pairs_archived);
+        self.pairs_looked_up.follow(pairs_looked_up);
+        self.pairs_restored.follow(pairs_restored);
         self.isolation_requests.follow(trials);
         self.refused_requests.follow(refusals);
         self.pairs_merged.follow(merged);

@@ -13,7 +13,7 @@ use self::span::{Departed, Returned, Surroundings};
 use super::label::SpanFate;
 use super::metrics::Metrics;
 use crate::config::{ApiVersion, Settings};
-use crate::engine::command::{ArchiveCall, CallKey, CallResult};
+use crate::engine::command::{BatchCall, CallKey, CallResult};
 use crate::engine::reply::Reply;
 
 pub mod context;
@@ -52,14 +52,14 @@ impl Traces {
     }
 
     /// A batch leaves with pairs of these jobs.
-    pub fn departs<'a>(&mut self, call: &ArchiveCall, jobs: impl Iterator<Item = TracedJob<'a>>) {
+    pub fn departs<'a>(&mut self, call: &BatchCall, jobs: impl Iterator<Item = TracedJob<'a>>) {
         self.departed.insert(call.call, Departed::new(SystemTime::now(), jobs));
     }
 
     /// It has come back.
     pub fn returned(
         &mut self,
-        call: &ArchiveCall,
+        call: &BatchCall,
         (portal_id, lane): (Option<u64>, String),
         (reply, result): (&Reply, CallResult),
         took: Duration,
@@ -80,9 +80,9 @@ impl Traces {
 
 const SPANS_OF_A_BATCH: u64 = 2;
 
-/// The path of an archive request as a URL template, and as it is.
-fn paths(version: ApiVersion, call: &ArchiveCall) -> (String, String) {
-    use crate::hubspot::request::{path, path_of};
-    let template = path_of(version, &call.lane.extent, "{fromObjectType}", "{toObjectType}");
-    (template, path(version, &call.lane))
+/// The path of a batch request as a URL template, and as it is.
+fn paths(version: ApiVersion, call: &BatchCall) -> (String, String) {
+    use crate::hubspot::request::{Batch, path};
+    let template = Batch::of(&call.request).path(version, "{fromObjectType}", "{toObjectType}");
+    (template, path(version, call))
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::seams::{Archived, Errand, Return};
+use super::seams::{BatchReply, Errand, Return};
 use crate::amqp::lease::fence::Fence;
 use crate::engine::command::IdentityReply;
 use crate::engine::reply::{Reply, Silence};
@@ -49,15 +49,15 @@ impl Calls {
     async fn run_errand(&self, errand: Errand) -> Option<Return> {
         let began = Instant::now();
         match errand {
-            Errand::Archive(call) => {
+            Errand::Send(call) => {
                 let token = self.credentials.token(call.lane.account);
                 // The process may have been frozen since the engine decided.
                 let reply = match token.filter(|_| self.fence.as_ref().is_none_or(Fence::is_open)) {
-                    Some(token) => self.client.archive(&call, &token).await,
+                    Some(token) => self.client.send_batch(&call, &token).await,
                     // The engine refreshes before it sends; were there no token all the same, nothing was sent.
                     None => Reply::Silence(Silence::Refused("there is no access token yet".to_owned())),
                 };
-                Some(Return::Archived(Box::new(Archived { call, reply, took: began.elapsed() })))
+                Some(Return::Answered(Box::new(BatchReply { call, reply, took: began.elapsed() })))
             }
             Errand::Refresh { call, account } => {
                 let Refreshed { reply, warning } = self.credentials.refresh(&self.client, account).await;

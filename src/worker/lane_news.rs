@@ -89,11 +89,18 @@ mod tests {
     use crate::contract::association::Extent;
     use crate::contract::object_type::ObjectType;
     use crate::engine::command::LaneId;
+    use crate::engine::course::Course;
 
     fn paused(from: &str, kind: PauseKind) -> Notice {
         let account = AccountIndex(0);
         let parse = |text| ObjectType::parse(text).unwrap();
-        let lane = LaneId { account, from_type: parse(from), to_type: parse("companies"), extent: Extent::Whole };
+        let lane = LaneId {
+            account,
+            from_type: parse(from),
+            to_type: parse("companies"),
+            extent: Extent::Whole,
+            course: Course::ARCHIVE,
+        };
         Notice::Paused { account, lane: Some(lane), kind, detail: String::new(), until: None }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::{AccountSettings, Credentials, RateLimit, Settings};
 use crate::engine::access::CredentialKind;
-use crate::engine::account::AccountPolicy;
+use crate::engine::account::{AccountPolicy, Safety};
 use crate::engine::pace::Ceiling;
 use crate::engine::pack::Caps;
 use crate::engine::retry::RetryPolicy;
@@ -55,6 +55,7 @@ pub fn of_account(account: &AccountSettings, max_in_flight: NonZeroU32) -> Accou
         time_zone: account.time_zone.clone(),
         max_in_flight: count(max_in_flight),
         paused: account.paused,
+        safety: Safety::default(),
     }
 }
 

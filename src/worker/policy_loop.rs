@@ -10,13 +10,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::seams::{
-    Archived, Arrival, Clock, Departure, Errand, Instruction, Order, Question, Return, Target, Watcher,
+    Arrival, BatchReply, Clock, Departure, Errand, Instruction, Order, Question, Return, Target, Watcher,
 };
 use super::tenant::{self, LeaseEnds, LeaseNews, Tenant};
 use crate::engine::Engine;
 use crate::engine::backlog::JobKey;
 use crate::engine::clock::{Now, Tick};
-use crate::engine::command::{ArchiveCall, Command};
+use crate::engine::command::{BatchCall, Command};
 
 /// The loop's ends of its channels.
 #[derive(Debug)]
@@ -142,10 +142,10 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
 
     fn take_return(&mut self, back: Return, now: Now) {
         match back {
-            Return::Archived(archived) => {
-                let Archived { call, reply, took } = *archived;
+            Return::Answered(back) => {
+                let BatchReply { call, reply, took } = *back;
                 let answered = self.engine.answered(call.call, &reply, now);
-                self.watcher.archived(&call, &reply, &answered, took, now);
+                self.watcher.answered(&call, &reply, &answered, took, now);
             }
             Return::Refreshed { call, reply, took } => {
                 self.watcher.asked(Question::Refresh, took);
@@ -219,9 +219,9 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
     fn obey(&mut self, now: Now) {
         while let Some(command) = self.engine.next_command() {
             match command {
-                Command::Archive(call) => {
+                Command::Send(call) => {
                     self.tell_sent(&call);
-                    self.run_errand(Errand::Archive(call));
+                    self.run_errand(Errand::Send(call));
                 }
                 Command::Refresh { call, account } => self.run_errand(Errand::Refresh { call, account }),
                 Command::Identify { call, account } => self.run_errand(Errand::Identify { call, account }),
@@ -257,7 +257,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         }
     }
 
-    fn tell_sent(&mut self, call: &ArchiveCall) {
+    fn tell_sent(&mut self, call: &BatchCall) {
         let Self { engine, held, watcher, .. } = self;
         let mut jobs = engine.jobs_in(call.call).filter_map(|job| held.get(&job)).map(|(_, delivery)| delivery);
         watcher.sent(call, &mut jobs);
@@ -286,7 +286,7 @@ mod tests {
     use crate::contract::object_type::ObjectType;
     use crate::contract::outcome::Ending;
     use crate::engine::access::CredentialKind;
-    use crate::engine::account::AccountPolicy;
+    use crate::engine::account::{AccountPolicy, Safety};
     use crate::engine::answered::Answered;
     use crate::engine::command::{Carried, NewJob, Notice, Parked, Settled};
     use crate::engine::pace::Ceiling;
@@ -361,6 +361,7 @@ mod tests {
             time_zone: None,
             max_in_flight: 16,
             paused: false,
+            safety: Safety::default(),
         }
     }
 
@@ -392,8 +393,8 @@ mod tests {
     struct Unheard;
 
     impl Watcher<u32> for Unheard {
-        fn sent(&mut self, _: &ArchiveCall, _: &mut dyn Iterator<Item = &u32>) {}
-        fn archived(&mut self, _: &ArchiveCall, _: &Reply, _: &Answered, _: Duration, _: Now) {}
+        fn sent(&mut self, _: &BatchCall, _: &mut dyn Iterator<Item = &u32>) {}
+        fn answered(&mut self, _: &BatchCall, _: &Reply, _: &Answered, _: Duration, _: Now) {}
         fn asked(&mut self, _: Question, _: Duration) {}
         fn settled(&mut self, _: &u32, _: &Settled, _: Now) {}
         fn parked(&mut self, _: &Parked) {}

@@ -13,7 +13,7 @@ use crate::contract::object_type::ObjectType;
 use crate::engine::Counters;
 use crate::engine::answered::Answered;
 use crate::engine::clock::Now;
-use crate::engine::command::{ArchiveCall, CallKey, IdentityReply, NewJob, Notice, Parked, RefreshReply, Settled};
+use crate::engine::command::{BatchCall, CallKey, IdentityReply, NewJob, Notice, Parked, RefreshReply, Settled};
 use crate::engine::reply::Reply;
 use crate::engine::status::Status;
 
@@ -52,7 +52,7 @@ pub enum Departure<D> {
 /// Out of the loop, to HubSpot.
 #[derive(Clone, Debug)]
 pub enum Errand {
-    Archive(ArchiveCall),
+    Send(BatchCall),
     Refresh { call: CallKey, account: AccountIndex },
     Identify { call: CallKey, account: AccountIndex },
     RereadCredentials { account: AccountIndex },
@@ -61,7 +61,7 @@ pub enum Errand {
 /// Into the loop, from HubSpot.
 #[derive(Debug)]
 pub enum Return {
-    Archived(Box<Archived>),
+    Answered(Box<BatchReply>),
     Refreshed { call: CallKey, reply: RefreshReply, took: Duration },
     Identified { call: CallKey, reply: IdentityReply, took: Duration },
     CredentialsChanged { account: AccountIndex },
@@ -69,8 +69,8 @@ pub enum Return {
 
 /// A batch and HubSpot's answer to it.
 #[derive(Debug)]
-pub struct Archived {
-    pub call: ArchiveCall,
+pub struct BatchReply {
+    pub call: BatchCall,
     pub reply: Reply,
     pub took: Duration,
 }
@@ -113,9 +113,9 @@ pub fn orders() -> (mpsc::Sender<Order>, mpsc::Receiver<Order>) {
 /// Hears what happens; called on the loop, so it must not wait.
 pub trait Watcher<D>: Send {
     /// A request leaves. `jobs` are those with pairs in the batch; to walk them costs time that the batch does not need.
-    fn sent(&mut self, call: &ArchiveCall, jobs: &mut dyn Iterator<Item = &D>);
+    fn sent(&mut self, call: &BatchCall, jobs: &mut dyn Iterator<Item = &D>);
     /// A request has its answer; `answered` says what became of the request and of each of its pairs.
-    fn archived(&mut self, call: &ArchiveCall, reply: &Reply, answered: &Answered, took: Duration, now: Now);
+    fn answered(&mut self, call: &BatchCall, reply: &Reply, answered: &Answered, took: Duration, now: Now);
     /// A request about an account's credentials has its answer.
     fn asked(&mut self, question: Question, took: Duration);
     /// A job has its outcome.

@@ -8,7 +8,7 @@ use super::delivery::Delivery;
 use super::lane_news::{LaneNews, News, Turn};
 use super::seams::{Question, Watcher};
 use crate::amqp::health::{Depths, Health};
-use crate::contract::association::{Extent, Pair};
+use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
 use crate::contract::message::TRACE_CONTEXT;
 use crate::contract::outcome::{Ending, Head};
@@ -16,10 +16,11 @@ use crate::contract::refusal::Refusal;
 use crate::engine::Counters;
 use crate::engine::answered::Answered;
 use crate::engine::clock::Now;
-use crate::engine::command::{ArchiveCall, CallResult, LaneId, Notice, Parked, Settled};
+use crate::engine::command::{BatchCall, CallResult, LaneId, Notice, Parked, Settled};
 use crate::engine::pause::Tier;
 use crate::engine::reply::{Headers, Reply};
 use crate::engine::status::{PauseStatus, Status};
+use crate::engine::step::Step;
 use crate::hubspot::wording::{self, Said};
 use crate::telemetry::failures::Sample;
 use crate::telemetry::label::{HttpResult, Label};
@@ -66,16 +67,16 @@ impl ServiceWatcher {
 }
 
 impl Watcher<Box<Delivery>> for ServiceWatcher {
-    fn sent(&mut self, call: &ArchiveCall, jobs: &mut dyn Iterator<Item = &Box<Delivery>>) {
+    fn sent(&mut self, call: &BatchCall, jobs: &mut dyn Iterator<Item = &Box<Delivery>>) {
         self.metrics.sent(call);
         if let Some(traces) = &mut self.traces {
             traces.departs(call, jobs.map(|delivery| traced(delivery)));
         }
     }
 
-    fn archived(&mut self, call: &ArchiveCall, reply: &Reply, answered: &Answered, took: Duration, now: Now) {
+    fn answered(&mut self, call: &BatchCall, reply: &Reply, answered: &Answered, took: Duration, now: Now) {
         let result = answered.result;
-        self.metrics.ended(HttpResult::Archive(result), took);
+        self.metrics.ended(HttpResult::Batch(result), took);
         if let Some(traces) = &mut self.traces {
             let portal = self.portals.portal(call.lane.account).map(|portal| portal.0.get());
             traces.returned(call, (portal, lane_name(&call.lane)), (reply, result), took);
@@ -192,20 +193,23 @@ fn broker_state(health: &Health, parked: ByTier) -> BrokerState {
     }
 }
 
-/// A lane as logs name it: `contacts/companies`, with `/labels` where only labels are removed.
+/// A lane as logs name it: `contacts/companies`, with `/labels` where only labels are removed, or with what else it asks
+/// of HubSpot.
 fn lane_name(lane: &LaneId) -> String {
-    let labels = match &lane.extent {
-        Extent::Whole => "",
-        Extent::Labels(_) => "/labels",
+    let step = match lane.step() {
+        Step::Archive => "",
+        Step::ArchiveLabels => "/labels",
+        Step::Look(_) => "/look",
+        Step::Associate | Step::Create => "/restore",
     };
-    format!("{}/{}{labels}", lane.from_type.path_segment(), lane.to_type.path_segment())
+    format!("{}/{}{step}", lane.from_type.path_segment(), lane.to_type.path_segment())
 }
 
 /// One line a request: quiet where all went well, and where the same goes wrong again and again.
 pub fn log_answer(
     portals: &Portals,
     troubles: &mut Repetition<(AccountIndex, CallResult)>,
-    call: &ArchiveCall,
+    call: &BatchCall,
     reply: &Reply,
     result: CallResult,
     took: Duration,
@@ -221,8 +225,7 @@ pub fn log_answer(
     };
     let batch = slotmap::Key::data(&call.call).as_ffi();
     let (lane, pairs, attempt) = (lane_name(&call.lane), call.pairs.len(), call.failures + 1);
-    let (result_word, millis) =
-        (HttpResult::Archive(result).word(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    let (result_word, millis) = (HttpResult::Batch(result).word(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
     if !result.went_wrong() {
         tracing::debug!(
             portal_id,
@@ -253,7 +256,7 @@ pub fn log_answer(
             category,
             detail,
             repeated,
-            "HubSpot did not archive a batch"
+            "HubSpot did not do what a batch asked for"
         );
     }
 }

@@ -103,7 +103,7 @@ async fn rejections_and_refusals_are_told_with_their_ids_and_hubspots_words() ->
     let line = |words: &str| log.lines().find(|line| line.contains(words)).context(words.to_owned());
     let letters = log.lines().filter(|line| line.contains("a message went to the dead letters")).count();
     ensure!(letters == 1, "one line for three of a kind: {log}");
-    let refused: Value = serde_json::from_str(line("HubSpot did not archive a batch")?)?;
+    let refused: Value = serde_json::from_str(line("HubSpot did not do what a batch asked for")?)?;
     ensure!(refused["category"].is_string() && refused["detail"].is_string(), "{refused}");
     stop(&worker).await
 }

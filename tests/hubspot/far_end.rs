@@ -9,7 +9,8 @@ use association_archiver::config::HubspotSettings;
 use association_archiver::contract::association::{Extent, Pair, RecordId};
 use association_archiver::contract::ids::AccountIndex;
 use association_archiver::contract::object_type::ObjectType;
-use association_archiver::engine::command::{ArchiveCall, CallKey, LaneId, Sealed};
+use association_archiver::engine::command::{BatchCall, CallKey, LaneId, Request, Sealed};
+use association_archiver::engine::course::Course;
 use association_archiver::engine::reply::{Answer, Body, Reply, Silence};
 use association_archiver::hubspot::bearer::BearerToken;
 use association_archiver::hubspot::client::HubspotClient;
@@ -170,20 +171,22 @@ pub fn settings(url: &str, request_timeout: Duration) -> HubspotSettings {
 /// The reply to one batch of contacts 1 → 2, 1 → 3 and companies.
 pub async fn archive(client: &HubspotClient) -> Reply {
     let token = BearerToken::new(&TOKEN.into()).unwrap();
-    tokio::time::timeout(DEADLINE, client.archive(&call(), &token)).await.expect("a reply in time")
+    tokio::time::timeout(DEADLINE, client.send_batch(&call(), &token)).await.expect("a reply in time")
 }
 
-pub fn call() -> ArchiveCall {
+pub fn call() -> BatchCall {
     let id = |id| RecordId(NonZeroU64::new(id).unwrap());
-    ArchiveCall {
+    BatchCall {
         call: CallKey::default(),
         lane: LaneId {
             account: AccountIndex(0),
             from_type: ObjectType::parse("contacts").unwrap(),
             to_type: ObjectType::parse("companies").unwrap(),
             extent: Extent::Whole,
+            course: Course::ARCHIVE,
         },
         pairs: [Pair { from: id(1), to: id(2) }, Pair { from: id(1), to: id(3) }].into(),
+        request: Request::Archive,
         sealed: Sealed::Full,
         failures: 0,
     }

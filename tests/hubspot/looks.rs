@@ -61,7 +61,7 @@ async fn what_a_read_still_shows_for_a_while_is_there_until_it_is_not() {
     let began = Instant::now();
     let mut call = call();
     call.pairs = [pair(1, 9)].into();
-    assert_eq!(judge(&far.client.archive(&call, &token()).await, &call.pairs), Judgement::Archived);
+    assert_eq!(judge(&far.client.send_batch(&call, &token()).await, &call.pairs), Judgement::Archived);
     assert_eq!(far.look_all(&[1]).await[0].len(), 1, "a read that follows at once");
     while !far.look_all(&[1]).await[0].is_empty() {
         assert!(began.elapsed() < TIMEOUT);

@@ -53,7 +53,7 @@ async fn every_version_of_the_api_removes_only_the_labels_that_are_named() {
         let mut call = call();
         call.lane.extent = Extent::Labels([label].into());
         let token = BearerToken::new(&TOKEN.into()).unwrap();
-        let reply = speaking(version, &simulator).archive(&call, &token).await;
+        let reply = speaking(version, &simulator).send_batch(&call, &token).await;
         assert_eq!(judge(&reply, &call.pairs), Judgement::Archived, "{version:?}");
 
         let world = simulator.world();
@@ -81,7 +81,7 @@ async fn an_oauth_account_lives_on_refreshes_that_change_its_refresh_token() {
         assert!(matches!(refreshed.reply, RefreshReply::Granted { portal: Some(_), .. }), "{refreshed:?}");
         assert_eq!(refreshed.warning, None);
         let token = store.token(FIRST).unwrap();
-        let reply = client.archive(&call(), &token).await;
+        let reply = client.send_batch(&call(), &token).await;
         assert_eq!(judge(&reply, &call().pairs), Judgement::Archived);
     }
     let portal = NonZeroU64::new(DEFAULT_PORTAL).unwrap();

@@ -48,7 +48,7 @@ pub enum Happening {
 /// What the process hears about a request.
 #[derive(Clone, Debug)]
 pub enum Heard {
-    Archive(Reply),
+    Batch(Reply),
     /// With the access token and the refresh token that were granted.
     Refresh(RefreshReply, Option<(String, String)>),
     Identity(IdentityReply),

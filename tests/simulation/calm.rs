@@ -9,7 +9,7 @@ use association_archiver::contract::object_type::ObjectType;
 use association_archiver::engine::EnginePolicy;
 use association_archiver::engine::Waiting;
 use association_archiver::engine::access::CredentialKind;
-use association_archiver::engine::account::AccountPolicy;
+use association_archiver::engine::account::{AccountPolicy, Safety};
 use association_archiver::engine::pace::Ceiling;
 use association_archiver::engine::pack::Caps;
 use association_archiver::engine::retry::RetryPolicy;
@@ -86,6 +86,7 @@ fn portal() -> Portal {
             time_zone: None,
             max_in_flight: 16,
             paused: false,
+            safety: Safety::default(),
         },
         time_zone: TimeZone::UTC,
         daily_allowed: None,

@@ -11,7 +11,7 @@ use association_archiver::contract::ids::AccountIndex;
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::engine::access::CredentialKind;
-use association_archiver::engine::account::AccountPolicy;
+use association_archiver::engine::account::{AccountPolicy, Safety};
 use association_archiver::engine::clock::{Now, Tick};
 use association_archiver::engine::command::{CallKey, Carried, Command, NewJob};
 use association_archiver::engine::pace::Ceiling;
@@ -178,7 +178,7 @@ impl Stage {
         self.engine.wake(self.engine_now());
         loop {
             while let Some(command) = self.engine.next_command() {
-                if let Command::Archive(call) = command {
+                if let Command::Send(call) = command {
                     sent.push((self.now, call.lane.account.0 as usize));
                     let latency = LATENCY.0 + (LATENCY.1 - LATENCY.0).mul_f64(self.random.f64());
                     self.on_wire.insert((self.now + latency, call.call));
@@ -233,5 +233,6 @@ fn account() -> AccountPolicy {
         time_zone: None,
         max_in_flight: 16,
         paused: false,
+        safety: Safety::default(),
     }
 }

@@ -1,13 +1,13 @@
 //! HubSpot and the way there: requests of the engine become requests of the world, its answers become replies.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use association_archiver::contract::association::{Extent, Pair};
+use association_archiver::contract::association::{Extent, Label, Pair};
 use association_archiver::contract::ids::{AccountIndex, PortalId};
 use association_archiver::engine::access::CredentialKind;
-use association_archiver::engine::command::{CallKey, IdentityReply, LaneId, RefreshReply};
+use association_archiver::engine::command::{self, BatchCall, CallKey, IdentityReply, RefreshReply};
 use association_archiver::engine::reply::{self, Body, Headers, Reply, Silence};
+use association_archiver::engine::verdict::LookAsked;
 use bytes::Bytes;
 use hubspot_simulator::account::Tokens;
 use hubspot_simulator::limits::{DayBudget, Limits, Window};
@@ -32,7 +32,7 @@ pub struct Sending {
 /// What a request is, with the secrets it carries.
 #[derive(Clone, Debug)]
 pub enum Content {
-    Archive { lane: LaneId, pairs: Arc<[Pair]>, token: String },
+    Batch { call: BatchCall, token: String },
     Refresh { token: String },
     Identity { token: String },
 }
@@ -99,8 +99,8 @@ impl<'s> FarSide<'s> {
 
     fn encode(&self, content: &Content) -> (String, Option<String>, Vec<u8>) {
         match content {
-            Content::Archive { lane, pairs, token } => {
-                (target(self.scenario.api_version, lane), Some(format!("Bearer {token}")), body(&lane.extent, pairs))
+            Content::Batch { call, token } => {
+                (target(self.scenario.api_version, call), Some(format!("Bearer {token}")), body(call))
             }
             Content::Refresh { token } => {
                 let form = format!("grant_type=refresh_token&client_id=app&client_secret=hidden&refresh_token={token}");
@@ -114,7 +114,7 @@ impl<'s> FarSide<'s> {
 
     fn understood(&self, content: &Content, reply: Reply) -> Heard {
         match content {
-            Content::Archive { .. } => Heard::Archive(reply),
+            Content::Batch { .. } => Heard::Batch(reply),
             Content::Refresh { token } => granted(&reply, token),
             Content::Identity { .. } => Heard::Identity(identity(&reply)),
         }
@@ -198,42 +198,70 @@ fn account(portal: &Portal, secret: &str) -> Account {
     account
 }
 
-fn target(version: &str, lane: &LaneId) -> String {
-    let (from, to) = (lane.from_type.path_segment(), lane.to_type.path_segment());
+fn target(version: &str, call: &BatchCall) -> String {
+    let (from, to) = (call.lane.from_type.path_segment(), call.lane.to_type.path_segment());
+    let (from, to) = match &call.request {
+        command::Request::Look { reversed: true, .. } => (to, from),
+        command::Request::Archive
+        | command::Request::ArchiveLabels
+        | command::Request::Look { reversed: false, .. }
+        | command::Request::Associate
+        | command::Request::Create { .. } => (from, to),
+    };
     let path = match version {
         "v4" => format!("/crm/v4/associations/{from}/{to}/batch"),
         dated => format!("/crm/associations/{dated}/{from}/{to}/batch"),
     };
-    match &lane.extent {
-        Extent::Whole => format!("{path}/archive"),
-        Extent::Labels(_) => format!("{path}/labels/archive"),
-    }
+    let verb = match &call.request {
+        command::Request::Archive => "archive",
+        command::Request::ArchiveLabels => "labels/archive",
+        command::Request::Look { .. } => "read",
+        command::Request::Associate => "associate/default",
+        command::Request::Create { .. } => "create",
+    };
+    format!("{path}/{verb}")
 }
 
-fn body(extent: &Extent, pairs: &[Pair]) -> Vec<u8> {
-    let mut body = String::from(r#"{"inputs":["#);
-    match extent {
-        Extent::Whole => {
+fn body(call: &BatchCall) -> Vec<u8> {
+    let one = |Pair { from, to }: &Pair| format!(r#""from":{{"id":"{from}"}},"to":{{"id":"{to}"}}}}"#);
+    let pairs = &call.pairs;
+    let inputs: Vec<String> = match &call.request {
+        command::Request::Archive => {
             let inputs = pairs.chunk_by(|one, next| one.from == next.from).map(|input| {
                 let to: Vec<String> = input.iter().map(|pair| format!(r#"{{"id":"{}"}}"#, pair.to)).collect();
                 format!(r#"{{"from":{{"id":"{}"}},"to":[{}]}}"#, input[0].from, to.join(","))
             });
-            body.push_str(&inputs.collect::<Vec<_>>().join(","));
+            inputs.collect()
         }
-        Extent::Labels(labels) => {
-            let types = labels.iter().map(|label| {
-                let (category, id) = (label.category.as_str(), label.type_id);
-                format!(r#"{{"associationCategory":"{category}","associationTypeId":{id}}}"#)
-            });
-            let types = types.collect::<Vec<_>>().join(",");
-            let inputs = pairs.iter().map(|Pair { from, to }| {
-                format!(r#"{{"types":[{types}],"from":{{"id":"{from}"}},"to":{{"id":"{to}"}}}}"#)
-            });
-            body.push_str(&inputs.collect::<Vec<_>>().join(","));
+        command::Request::ArchiveLabels => {
+            let types = match &call.lane.extent {
+                Extent::Whole => String::new(),
+                Extent::Labels(labels) => types(labels),
+            };
+            pairs.iter().map(|pair| format!(r#"{{"types":[{types}],{}"#, one(pair))).collect()
         }
-    }
-    body.push_str("]}");
-    body.into_bytes()
+        command::Request::Look { records, .. } => {
+            let inputs = records.iter().map(|LookAsked { from, after }| match after {
+                None => format!(r#"{{"id":"{from}"}}"#),
+                Some(after) => format!(r#"{{"id":"{from}","after":{}}}"#, Value::from(&**after)),
+            });
+            inputs.collect()
+        }
+        command::Request::Associate => pairs.iter().map(|pair| format!("{{{}", one(pair))).collect(),
+        command::Request::Create { labels } => {
+            let inputs = pairs.iter().zip(labels.iter());
+            inputs.map(|(pair, labels)| format!(r#"{{"types":[{}],{}"#, types(labels), one(pair))).collect()
+        }
+    };
+    format!(r#"{{"inputs":[{}]}}"#, inputs.join(",")).into_bytes()
+}
+
+fn types(labels: &[Label]) -> String {
+    let types = labels.iter().map(|label| {
+        let (category, id) = (label.category.as_str(), label.type_id);
+        format!(r#"{{"associationCategory":"{category}","associationTypeId":{id}}}"#)
+    });
+    types.collect::<Vec<_>>().join(",")
 }
 
 /// What a client with this time-out receives of an answer, and when.

@@ -12,7 +12,7 @@ use association_archiver::engine::Engine;
 use association_archiver::engine::backlog::JobKey;
 use association_archiver::engine::clock::{Now, Tick};
 use association_archiver::engine::command::{
-    ArchiveCall, CallKey, Carried, Command, NewJob, Notice, RefreshReply, Settled,
+    BatchCall, CallKey, Carried, Command, NewJob, Notice, RefreshReply, Settled,
 };
 use association_archiver::engine::pause::Tier;
 use hashbrown::HashMap;
@@ -167,7 +167,7 @@ impl<'s> Life<'s> {
     pub fn obey(&mut self, out: &mut Outside<'s>) -> Kept {
         while let Some(command) = self.engine.next_command() {
             match command {
-                Command::Archive(call) => self.archive(&call, out)?,
+                Command::Send(call) => self.archive(&call, out)?,
                 Command::Refresh { call, account } => {
                     let token = self.credentials[account.0 as usize].read.clone();
                     self.ask_about_access(call, account, Content::Refresh { token }, out)?;
@@ -227,7 +227,7 @@ impl<'s> Life<'s> {
         access.as_ref().unwrap_or(read).clone()
     }
 
-    fn archive(&mut self, call: &ArchiveCall, out: &mut Outside<'s>) -> Kept {
+    fn archive(&mut self, call: &BatchCall, out: &mut Outside<'s>) -> Kept {
         self.promises.sent(call, out.now)?;
         let account = call.lane.account;
         out.ceilings.left(account, self.number, out.now)?;
@@ -243,7 +243,7 @@ impl<'s> Life<'s> {
                 call.pairs.iter().take(12).map(|pair| format!("{}-{}", pair.from, pair.to)).collect();
             format!("{:?} {:?} {pairs} pairs {few:?}, {} failures, {lane:?}", call.call, call.sealed, call.failures)
         });
-        let content = Content::Archive { lane: call.lane.clone(), pairs: Arc::clone(&call.pairs), token };
+        let content = Content::Batch { call: call.clone(), token };
         self.send(call.call, account, content, out);
         Ok(())
     }
@@ -279,7 +279,7 @@ impl<'s> Life<'s> {
             format!("{call:?} {}", in_short(&heard))
         });
         match heard {
-            Heard::Archive(reply) => {
+            Heard::Batch(reply) => {
                 let result = self.engine.answered(call, &reply, now).result;
                 self.promises.heard(call, &reply, result)?;
             }

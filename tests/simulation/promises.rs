@@ -10,9 +10,8 @@ use association_archiver::contract::outcome::{Ending, PairError};
 use association_archiver::contract::refusal::{Source, WorkerCategory};
 use association_archiver::engine::access::CredentialKind;
 use association_archiver::engine::backlog::JobKey;
-use association_archiver::engine::command::{
-    ArchiveCall, CallKey, CallResult, Carried, LaneId, Parked, Sealed, Settled,
-};
+use association_archiver::engine::command::{BatchCall, CallKey, CallResult, Carried, LaneId, Parked, Sealed, Settled};
+use association_archiver::engine::course::Course;
 use association_archiver::engine::reply::Reply;
 use association_archiver::engine::{Engine, Remains, Waiting};
 use hashbrown::{HashMap, HashSet};
@@ -56,7 +55,7 @@ struct Flight {
     account: AccountIndex,
     sent: Duration,
     /// Nothing for requests about credentials.
-    batch: Option<(u32, ArchiveCall)>,
+    batch: Option<(u32, BatchCall)>,
 }
 
 /// See the module. One life of the process; what outlives it is in [`crate::verity::Verity`].
@@ -139,7 +138,7 @@ impl<'s> Promises<'s> {
         for ask in &spec.asks {
             let (from_type, to_type) = (spec.from_type.clone(), spec.to_type.clone());
             let account = AccountIndex(spec.account);
-            let id = LaneId { account, from_type, to_type, extent: ask.extent.clone() };
+            let id = LaneId { account, from_type, to_type, extent: ask.extent.clone(), course: Course::ARCHIVE };
             lanes.push((self.lane(&id), ask.pairs.as_slice()));
         }
         lanes
@@ -206,7 +205,7 @@ impl<'s> Promises<'s> {
     }
 
     /// A batch leaves.
-    pub fn sent(&mut self, call: &ArchiveCall, now: Duration) -> Kept {
+    pub fn sent(&mut self, call: &BatchCall, now: Duration) -> Kept {
         let caps = self.scenario.policy.caps;
         let lane = self.lane(&call.lane);
         promise!(!call.pairs.is_empty(), "an empty batch");
@@ -229,7 +228,7 @@ impl<'s> Promises<'s> {
     }
 
     /// How many requests it may take to find the bad pairs of a batch, if HubSpot refuses it without naming any.
-    fn note_search(&mut self, lane: u32, call: &ArchiveCall) {
+    fn note_search(&mut self, lane: u32, call: &BatchCall) {
         let portal = &self.scenario.portals[call.lane.account.0 as usize];
         if call.sealed == Sealed::Trial || portal.bad.ids.is_empty() {
             return;
@@ -245,7 +244,7 @@ impl<'s> Promises<'s> {
     }
 
     /// Somebody in hand wants each pair, and its time has not passed.
-    fn each_pair_is_wanted(&mut self, lane: u32, call: &ArchiveCall, now: Duration) -> Kept {
+    fn each_pair_is_wanted(&mut self, lane: u32, call: &BatchCall, now: Duration) -> Kept {
         let wall = self.scenario.epoch + now;
         let mut jobs: Vec<JobKey> = Vec::new();
         for &pair in call.pairs.iter() {
@@ -313,7 +312,9 @@ impl<'s> Promises<'s> {
         let success = (200..300).contains(&status);
         let transient = matches!(result, CallResult::Transient(_));
         match result {
-            CallResult::Archived | CallResult::Partial => self.accounts[batch.lane.account.0 as usize].served = true,
+            CallResult::Archived | CallResult::LookedUp | CallResult::Restored | CallResult::Partial => {
+                self.accounts[batch.lane.account.0 as usize].served = true
+            }
             CallResult::Refused => {}
             CallResult::Throttled
             | CallResult::Transient(_)

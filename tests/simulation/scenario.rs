@@ -10,7 +10,7 @@ use association_archiver::contract::ids::PortalId;
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::engine::access::CredentialKind;
-use association_archiver::engine::account::AccountPolicy;
+use association_archiver::engine::account::{AccountPolicy, Safety};
 use association_archiver::engine::pace::Ceiling;
 use association_archiver::engine::pack::Caps;
 use association_archiver::engine::retry::RetryPolicy;
@@ -335,6 +335,7 @@ fn portal(rng: &mut Rng, index: u64, of: u64) -> Portal {
             time_zone: set,
             max_in_flight: *choose(rng, &[1, 4, 16]),
             paused: false,
+            safety: Safety::default(),
         },
         time_zone,
         daily_allowed: (rng.u8(..100) < 5).then(|| rng.u64(5..60)),

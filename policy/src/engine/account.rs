@@ -28,6 +28,16 @@ pub struct AccountPolicy {
     pub max_in_flight: usize,
     /// The setting `paused`: nothing is sent until it is changed.
     pub paused: bool,
+    pub safety: Safety,
+}
+
+/// What is done besides archiving, so that nothing goes without a trace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Safety {
+    /// `safety.journal`: pairs are looked at, and what they are associated by is recorded, before they are archived.
+    pub journal: bool,
+    /// `safety.verify`: pairs are read back after they were archived.
+    pub verify: bool,
 }
 
 /// Something for each configured account. An [`AccountIndex`] that was checked with [`PerAccount::get`] once, when it

@@ -1,6 +1,7 @@
 //! What the answer to a request came to: for the request as a whole, and for each of its pairs.
 
 use super::command::CallResult;
+use super::step::Step;
 use super::verdict::{Judgement, PairVerdict};
 use crate::contract::association::Pair;
 use crate::contract::refusal::Refusal;
@@ -10,21 +11,22 @@ use crate::contract::refusal::Refusal;
 pub struct Answered {
     pub result: CallResult,
     /// `None`: the engine does not know the request.
-    judgement: Option<Judgement>,
+    judgement: Option<(Judgement, Step)>,
 }
 
 /// What one answer says of one pair.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate<'a> {
-    Archived,
+    /// What the request was to do for the pair is done.
+    Done(Step),
     Refused(&'a Refusal),
     /// Nothing final: the pair goes on, in another request or outside.
     Open,
 }
 
 impl Answered {
-    pub(super) fn new(result: CallResult, judgement: Judgement) -> Self {
-        Self { result, judgement: Some(judgement) }
+    pub(super) fn new(result: CallResult, judgement: Judgement, step: Step) -> Self {
+        Self { result, judgement: Some((judgement, step)) }
     }
 
     pub(super) fn unknown() -> Self {
@@ -37,22 +39,20 @@ impl Answered {
     }
 
     fn fate(&self, index: usize) -> Fate<'_> {
-        match &self.judgement {
-            Some(Judgement::Archived) => Fate::Archived,
-            Some(Judgement::Each(verdicts)) => match verdicts.get(index) {
-                Some(PairVerdict::Archived) => Fate::Archived,
+        let Some((judgement, step)) = &self.judgement else { return Fate::Open };
+        match judgement {
+            Judgement::Archived => Fate::Done(*step),
+            Judgement::Each(verdicts) => match verdicts.get(index) {
+                Some(PairVerdict::Archived) => Fate::Done(*step),
                 Some(PairVerdict::Refused(refusal)) => Fate::Refused(refusal),
                 Some(PairVerdict::Suspect(_) | PairVerdict::Again(_) | PairVerdict::Untouched) | None => Fate::Open,
             },
-            Some(Judgement::LaneRefused(refusal)) => Fate::Refused(refusal),
-            Some(
-                Judgement::Suspect(_)
-                | Judgement::Again(_)
-                | Judgement::Throttled(_)
-                | Judgement::PauseLane(_)
-                | Judgement::PauseAccount(_),
-            )
-            | None => Fate::Open,
+            Judgement::LaneRefused(refusal) => Fate::Refused(refusal),
+            Judgement::Suspect(_)
+            | Judgement::Again(_)
+            | Judgement::Throttled(_)
+            | Judgement::PauseLane(_)
+            | Judgement::PauseAccount(_) => Fate::Open,
         }
     }
 }

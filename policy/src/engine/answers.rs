@@ -12,29 +12,28 @@ use super::clock::Now;
 use super::command::{CallKey, CallResult, Command, Notice};
 use super::engine::Engine;
 use super::expected::expected;
+use super::holdings::LastWord;
 use super::pause::PauseKind;
 use super::reply::Reply;
 use super::search::{self, Circumstances, Failed, Findings, Halves};
+use super::step::Step;
 use super::verdict::{Again, Judgement, LanePause, LanePauseKind, PairVerdict, Policy, Throttled, Transient};
-use crate::contract::ids::AccountIndex;
 
 /// Jobs of an account that is told to come back later than this wait in the broker, and `/status` says until when.
 const LONGEST_THROTTLE_IN_HAND: Duration = Duration::from_secs(60);
 
 impl Engine {
-    /// The reply to a [`Command::Archive`].
+    /// The reply to a [`Command::Send`].
     pub fn answered(&mut self, key: CallKey, reply: &Reply, now: Now) -> Answered {
         let Some(call) = self.end_call(key) else { return Answered::unknown() };
         let Purpose::Batch(batch) = call.purpose else { return Answered::unknown() };
         let Some(batch) = self.holdings.take_batch(batch) else { return Answered::unknown() };
         let key = batch.lane;
-        let Some(lane) = expected(self.holdings.lane(key), "a batch keeps its lane open") else {
-            return Answered::unknown();
-        };
+        let Some(judgement) = self.judge(&batch, reply) else { return Answered::unknown() };
         self.pauses.lane_answered(call.account, key);
-        let judgement = lane.id.step().judge(reply, &batch.wire);
+        let Some(step) = self.step_of(key) else { return Answered::unknown() };
         self.note_answer(&call, key, reply, &judgement, now);
-        let result = self.conclude(&call, batch, &judgement, now);
+        let result = self.conclude(&call, batch, step, &judgement, now);
         // Only now: until here the lane must stay open, though all its jobs may have left.
         if let Some(lane) = expected(self.holdings.lane_mut(key), "a lane with a request on the wire is open") {
             lane.request_ended();
@@ -45,7 +44,11 @@ impl Engine {
         self.tidy(key);
         self.turns.mark_ready(call.account);
         self.pump(now);
-        Answered::new(result, judgement)
+        Answered::new(result, judgement, step)
+    }
+
+    fn step_of(&self, key: LaneKey) -> Option<Step> {
+        Some(expected(self.holdings.lane(key), "a batch keeps its lane open")?.id.step())
     }
 
     /// What an answer says of limits, credentials and health, whatever it says of the pairs.
@@ -88,19 +91,19 @@ impl Engine {
         }
     }
 
-    fn conclude(&mut self, call: &Call, batch: Batch, judgement: &Judgement, now: Now) -> CallResult {
+    fn conclude(&mut self, call: &Call, batch: Batch, step: Step, judgement: &Judgement, now: Now) -> CallResult {
         match judgement {
             Judgement::Archived => {
-                self.archived(&batch.nodes, call.account, now);
+                self.step_done(batch.lane, &batch.nodes, call.account, now);
                 if let Some(next) = search::proved_good(batch) {
                     self.go_on(next, now);
                 }
-                CallResult::Archived
+                step.done()
             }
-            Judgement::Each(verdicts) => self.conclude_each(call, batch, verdicts, now),
+            Judgement::Each(verdicts) => self.conclude_each(call, batch, step, verdicts, now),
             Judgement::Suspect(refusal) => {
                 let verdicts = vec![PairVerdict::Suspect(Arc::clone(refusal)); batch.nodes.len()];
-                self.conclude_each(call, batch, &verdicts, now)
+                self.conclude_each(call, batch, step, &verdicts, now)
             }
             Judgement::LaneRefused(refusal) => {
                 // The object type does not exist: nothing of this lane can ever be archived.
@@ -132,22 +135,19 @@ impl Engine {
         }
     }
 
-    fn archived(&mut self, nodes: &[NodeKey], account: AccountIndex, now: Now) {
-        self.counters.pairs_archived += nodes.len() as u64;
-        self.accounts[account].pairs_archived(nodes.len());
-        self.no_longer_stuck(nodes);
-        for &node in nodes {
-            self.holdings.settle(node, None);
-        }
-        self.finish(now);
-    }
-
     /// A verdict for each pair: settles what is settled, repeats the rest, or searches it for the pairs at fault.
-    fn conclude_each(&mut self, call: &Call, batch: Batch, verdicts: &[PairVerdict], now: Now) -> CallResult {
+    fn conclude_each(
+        &mut self,
+        call: &Call,
+        batch: Batch,
+        step: Step,
+        verdicts: &[PairVerdict],
+        now: Now,
+    ) -> CallResult {
         let key = batch.lane;
         let in_doubt =
             |verdict: &PairVerdict| matches!(verdict, PairVerdict::Again(again) if again.cause.leaves_doubt());
-        if verdicts.iter().any(in_doubt) {
+        if step.changes() && verdicts.iter().any(in_doubt) {
             self.holdings.leave_in_doubt(&batch.nodes);
         }
         let requests = self.policy.isolation_requests;
@@ -155,9 +155,10 @@ impl Engine {
             search::conclude(batch, verdicts, requests, now.tick);
         for (node, refusal) in refused {
             self.no_longer_stuck(&[node]);
-            self.holdings.settle(node, Some(&refusal));
+            self.holdings.settle(node, &LastWord::Refused(refusal));
         }
-        self.archived(&archived, call.account, now);
+        self.finish(now);
+        self.step_done(key, &archived, call.account, now);
         if let (Some(pairs), Some(lane)) = (begins_with, self.holdings.lane(key)) {
             let lane = lane.id.clone();
             self.command(Command::Notice(Notice::Isolating { lane, pairs }));
@@ -165,10 +166,10 @@ impl Engine {
         for next in next {
             self.go_on(next, now);
         }
-        result
+        if result == CallResult::Archived { step.done() } else { result }
     }
 
-    fn no_longer_stuck(&mut self, nodes: &[NodeKey]) {
+    pub(super) fn no_longer_stuck(&mut self, nodes: &[NodeKey]) {
         if self.stuck.is_empty() {
             return;
         }
@@ -181,7 +182,7 @@ impl Engine {
 
     /// The whole request failed for a transient reason.
     fn again(&mut self, call: &Call, mut batch: Batch, again: &Again, now: Now) {
-        if again.cause.leaves_doubt() {
+        if again.cause.leaves_doubt() && self.step_of(batch.lane).is_some_and(Step::changes) {
             self.holdings.leave_in_doubt(&batch.nodes);
         }
         self.note_failure(call, &batch, again, now);

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::clock::Tick;
 use super::expected::expected;
 use super::pack::{self, Caps};
+use super::sight::{Note, Notes};
 use crate::contract::association::{Pair, RecordId};
 
 new_key_type! {
@@ -118,6 +119,7 @@ pub struct Backlog {
     /// groups, and those that came back.
     open: HashTable<NodeKey>,
     hashing: DefaultHashBuilder,
+    notes: Notes,
 }
 
 impl Backlog {
@@ -128,7 +130,8 @@ impl Backlog {
 
     /// Nothing is kept of any pair.
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.groups.is_empty() && self.open.is_empty() && self.waiting.is_empty()
+        let tables = self.groups.is_empty() && self.open.is_empty() && self.waiting.is_empty();
+        self.nodes.is_empty() && tables && self.notes.is_empty()
     }
 
     pub fn node(&self, key: NodeKey) -> Option<&Node> {
@@ -137,6 +140,26 @@ impl Backlog {
 
     pub fn node_mut(&mut self, key: NodeKey) -> Option<&mut Node> {
         self.nodes.get_mut(key)
+    }
+
+    /// What is known of a pair besides.
+    pub fn note(&self, key: NodeKey) -> Option<&Note> {
+        self.notes.get(key)
+    }
+
+    pub fn take_note(&mut self, key: NodeKey) -> Option<Note> {
+        if self.notes.is_empty() { None } else { self.notes.remove(key) }
+    }
+
+    pub fn set_note(&mut self, key: NodeKey, note: Option<Note>) {
+        match note {
+            Some(note) if self.nodes.contains_key(key) => {
+                self.notes.insert(key, note);
+            }
+            Some(_) | None => {
+                self.take_note(key);
+            }
+        }
     }
 
     /// When the oldest pair of the queue arrived.
@@ -251,6 +274,7 @@ impl Backlog {
     /// Removes a pair that is not on the wire.
     fn discard(&mut self, queue: &mut Queue, key: NodeKey) {
         let Some(node) = expected(self.nodes.remove(key), "a pair is discarded once") else { return };
+        self.take_note(key);
         match node.place {
             Place::Queued { group, position } => {
                 if self.leave_group(queue, group, position) {
@@ -400,6 +424,10 @@ impl Backlog {
         let twin = self.find_equal(group, lane, pair);
         let joining = twin.and_then(|twin| self.nodes.get_mut(twin)).map(|twin| std::mem::take(&mut twin.waiters));
         if let Some(twin) = twin {
+            // What the twin knows is younger. If it knows nothing yet, what was seen before it came says nothing to its
+            // jobs.
+            let note = self.take_note(twin);
+            self.set_note(key, note);
             self.discard(queue, twin);
         }
         self.open(key, lane, pair);
@@ -408,6 +436,39 @@ impl Backlog {
             node.waiters.extend(joining.iter().copied());
         }
         joining
+    }
+
+    /// A pair that comes back goes on to another lane, where `queue` waits: it joins an equal pair there, with what is
+    /// known of it, or keeps its key. Returns the key under which it waits now.
+    pub fn advance(
+        &mut self,
+        key: NodeKey,
+        lane: LaneKey,
+        queue: &mut Queue,
+        note: Option<Note>,
+        now: Tick,
+    ) -> NodeKey {
+        let Some(node) = self.nodes.get_mut(key).filter(|node| node.place == Place::OnWire) else { return key };
+        let pair = node.pair;
+        let hash = self.hashing.hash_one((lane, pair.from));
+        let group = self.find_group(hash, lane, pair.from);
+        if let Some(twin) = self.find_equal(group, lane, pair) {
+            let waiters = self.nodes.remove(key).map(|node| node.waiters).unwrap_or_default();
+            self.take_note(key);
+            if let Some(twin) = self.nodes.get_mut(twin) {
+                twin.waiters.extend(waiters);
+            }
+            self.set_note(twin, note);
+            return twin;
+        }
+        if let Some(node) = self.nodes.get_mut(key) {
+            (node.lane, node.in_doubt, node.stuck) = (lane, false, false);
+        }
+        let group = group.unwrap_or_else(|| self.new_group(hash, lane, queue, pair.from, now));
+        self.enter(group, key, pair);
+        queue.pairs += 1;
+        self.set_note(key, note);
+        key
     }
 
     /// The pair has its verdict. Returns the jobs that waited for it.

@@ -7,6 +7,7 @@ use slotmap::new_key_type;
 use super::backlog::{LaneKey, NodeKey};
 use super::clock::Tick;
 use super::search::Trial;
+use super::verdict::LookAsked;
 use crate::contract::association::Pair;
 
 new_key_type! {
@@ -35,6 +36,17 @@ pub struct Batch {
     pub rounds: u32,
     /// Present if the batch is sent to find out which pair is at fault.
     pub trial: Option<Trial>,
+    /// What a look has asked for.
+    pub reading: Option<Reading>,
+}
+
+/// The records that a look asks for.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Each once, in the order of their ids.
+    pub records: Arc<[LookAsked]>,
+    /// They are the `to` of the pairs, where their `from` would have had longer pages.
+    pub reversed: bool,
 }
 
 impl Batch {
@@ -51,6 +63,7 @@ impl Batch {
             stuck: false,
             rounds: 0,
             trial: None,
+            reading: None,
         }
     }
 

@@ -10,11 +10,12 @@ use slotmap::new_key_type;
 use smallvec::SmallVec;
 
 use super::backlog::JobKey;
+use super::course::Course;
 use super::pause::{PauseKind, Tier};
 use super::step::Step;
-use super::verdict::{Policy, Transient};
+use super::verdict::{LookAsked, Policy, Transient};
 use crate::contract::action::Action;
-use crate::contract::association::{Extent, Pair};
+use crate::contract::association::{Extent, Label, Pair};
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::{Ask, Job};
 use crate::contract::object_type::ObjectType;
@@ -92,12 +93,18 @@ pub struct LaneId {
     pub from_type: ObjectType,
     pub to_type: ObjectType,
     pub extent: Extent,
+    pub course: Course,
 }
 
 impl LaneId {
     /// What the requests of the lane ask of HubSpot.
     pub fn step(&self) -> Step {
-        Step::of(&self.extent)
+        self.course.step(&self.extent)
+    }
+
+    /// The lane of the same pairs at another place of their course.
+    pub fn at(&self, course: Course) -> Self {
+        Self { course, ..self.clone() }
     }
 }
 
@@ -105,7 +112,7 @@ impl LaneId {
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Send this batch; report with [`super::Engine::answered`].
-    Archive(ArchiveCall),
+    Send(BatchCall),
     /// Get an access token with the refresh token; report with [`super::Engine::refreshed`].
     Refresh { call: CallKey, account: AccountIndex },
     /// Ask whose token it is; report with [`super::Engine::identified`].
@@ -126,14 +133,32 @@ pub enum Command {
 
 /// One request for one lane.
 #[derive(Clone, Debug)]
-pub struct ArchiveCall {
+pub struct BatchCall {
     pub call: CallKey,
     pub lane: LaneId,
-    /// Distinct, grouped by `from`, never empty.
+    /// What the request is for: distinct, grouped by `from`, never empty. In a look at all associations of some records,
+    /// each item is a record; see [`super::all::item`].
     pub pairs: Arc<[Pair]>,
+    pub request: Request,
     pub sealed: Sealed,
     /// Transient failures of this batch so far.
     pub failures: u32,
+}
+
+/// What a request says besides its lane and its pairs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Request {
+    /// `batch/archive` of the pairs.
+    Archive,
+    /// `batch/labels/archive` of the lane's labels from the pairs.
+    ArchiveLabels,
+    /// `batch/read` of these records: the `from` of the pairs, each once, or where `reversed` the `to`; the two object
+    /// types of the path change places then.
+    Look { records: Arc<[LookAsked]>, reversed: bool },
+    /// `batch/associate/default` of the pairs.
+    Associate,
+    /// `batch/create` of the pairs, each with the labels that are at its index.
+    Create { labels: Arc<[Arc<[Label]>]> },
 }
 
 /// Why a batch left as it did.
@@ -250,10 +275,16 @@ pub enum Notice {
     },
 }
 
-/// What one archive request came to: the `result` label of `http_requests_total`.
+/// What the request for a batch came to: the `result` label of `http_requests_total`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CallResult {
+    /// All pairs are archived.
     Archived,
+    /// All records were shown.
+    LookedUp,
+    /// All pairs are associated again.
+    Restored,
+    /// Some of what was asked for was done.
     Partial,
     Refused,
     Throttled,
@@ -265,10 +296,10 @@ pub enum CallResult {
 }
 
 impl CallResult {
-    /// No pair of the request is known to be archived by it.
+    /// Nothing that the request asked for is known to be done by it.
     pub fn went_wrong(self) -> bool {
         match self {
-            Self::Archived | Self::Partial => false,
+            Self::Archived | Self::LookedUp | Self::Restored | Self::Partial => false,
             Self::Refused
             | Self::Throttled
             | Self::Transient(_)

@@ -16,6 +16,7 @@ use super::batch::Batch;
 use super::calls::{Calls, Purpose};
 use super::clock::{Now, Tick};
 use super::command::{CallKey, Command, LaneId, NewJob};
+use super::course::Course;
 use super::expected::expected;
 use super::holdings::Holdings;
 use super::ledger::{Job, Leaving};
@@ -33,6 +34,10 @@ use crate::contract::object_type::ObjectType;
 pub struct Counters {
     /// Distinct pairs that HubSpot archived.
     pub pairs_archived: u64,
+    /// Pairs of which it was read what they are associated by.
+    pub pairs_looked_up: u64,
+    /// Pairs that HubSpot associated again.
+    pub pairs_restored: u64,
     /// Requests sent to find the bad pairs of refused batches.
     pub trials: u64,
     /// Answers 4xx other than 429.
@@ -100,19 +105,22 @@ impl Engine {
     ///
     /// A job of an account that is not configured is handed back at once.
     pub fn admit(&mut self, job: NewJob, now: Now) -> JobKey {
-        let NewJob { account, from_type, to_type, action: _, dry_run: _, asks, not_after, weight, carried } = job;
+        let NewJob { account, from_type, to_type, action, dry_run, asks, not_after, weight, carried } = job;
         let pairs = asks.iter().map(|ask| ask.pairs.len()).sum::<usize>();
         let pairs = u32::try_from(pairs).unwrap_or(u32::MAX);
-        let key = self.holdings.admit(Job::new(account, pairs, not_after, weight, carried));
-        if self.accounts.get(account).is_none() {
+        let job = Job::new(account, pairs, not_after, weight, carried);
+        let key = self.holdings.admit(if dry_run { job.planning() } else { job });
+        let Some(safety) = self.accounts.get(account).map(|account| account.policy.safety) else {
             self.leave(key, Leaving::HandBack, now);
             return key;
-        }
+        };
+        let course = Course::of_pairs(action, dry_run, safety);
         if carried.started.is_some() {
             self.turns.came_back(account, key);
         }
         for ask in asks {
-            let id = LaneId { account, from_type: from_type.clone(), to_type: to_type.clone(), extent: ask.extent };
+            let (from_type, to_type) = (from_type.clone(), to_type.clone());
+            let id = LaneId { account, from_type, to_type, extent: ask.extent, course };
             let lane = self.lane(id);
             self.counters.merged += self.holdings.ask(key, lane, &ask.pairs, now.tick) as u64;
             self.set_stuck_apart(key, lane, now);

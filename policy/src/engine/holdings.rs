@@ -22,7 +22,11 @@ use super::ledger::{End, Job, Leaving, Ledger, expired};
 use super::pack::Caps;
 use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
+use crate::contract::plan::PlanEntry;
 use crate::contract::refusal::Refusal;
+
+mod advance;
+mod requests;
 
 /// See the module.
 #[derive(Debug)]
@@ -37,6 +41,15 @@ pub struct Holdings {
     batches: SlotMap<BatchKey, Batch>,
     /// Jobs that are in hand no longer, until [`Holdings::next_finished`] is asked for them.
     finished: VecDeque<(AccountIndex, End)>,
+}
+
+/// What becomes of a pair in the end.
+#[derive(Clone, Debug)]
+pub enum LastWord {
+    /// What the job asks for is done.
+    Done,
+    Refused(Arc<Refusal>),
+    Planned(PlanEntry),
 }
 
 /// The lanes of a job, which is mostly in one.
@@ -148,11 +161,11 @@ impl Holdings {
         match &job.leaving {
             Some(Leaving::Expire) => {
                 let refusal = expired(job.not_after, in_doubt);
-                job.pair_failed(pair, &lane.id.extent, Arc::new(refusal));
+                job.pair_failed(pair, &lane.id, Arc::new(refusal));
             }
             Some(Leaving::Fail { refusal, .. }) => {
                 let refusal = Arc::clone(refusal);
-                job.pair_failed(pair, &lane.id.extent, refusal);
+                job.pair_failed(pair, &lane.id, refusal);
             }
             Some(Leaving::Park { .. } | Leaving::HandBack | Leaving::Forget) | None => {}
         }
@@ -223,28 +236,32 @@ impl Holdings {
         age
     }
 
-    /// A pair has its verdict: archived, or refused for a reason.
-    pub fn settle(&mut self, key: NodeKey, refusal: Option<&Arc<Refusal>>) {
+    /// A pair has its last verdict.
+    pub fn settle(&mut self, key: NodeKey, word: &LastWord) {
         let Some(node) = self.backlog.node(key) else { return };
-        let (pair, lane, on_wire) = (node.pair, node.lane, node.place == Place::OnWire);
-        let Some(lane) = expected(self.lanes.get_mut(lane), "a pair keeps its lane open") else { return };
-        let refused = refusal.map(|refusal| (lane.id.extent.clone(), refusal));
+        let (pair, lane_key, on_wire) = (node.pair, node.lane, node.place == Place::OnWire);
+        let Some(lane) = expected(self.lanes.get_mut(lane_key), "a pair keeps its lane open") else { return };
         for waiter in self.backlog.settle(&mut lane.queue, key) {
             let Some(job) = expected(self.jobs.get_mut(waiter), "who waits for a pair is in hand") else { continue };
             if on_wire {
                 job.pair_answered();
             }
-            match &refused {
-                None => job.pair_archived(),
-                Some((extent, refusal)) => job.pair_failed(pair, extent, Arc::clone(refusal)),
+            match word {
+                LastWord::Done => job.pair_done(),
+                LastWord::Refused(refusal) => {
+                    let Some(lane) = expected(self.lanes.get(lane_key), "a pair keeps its lane open") else { continue };
+                    job.pair_failed(pair, &lane.id, Arc::clone(refusal));
+                }
+                LastWord::Planned(entry) => job.pair_planned(entry.clone()),
             }
             self.finish_if_done(waiter);
         }
     }
 
     pub fn refuse_all(&mut self, nodes: impl IntoIterator<Item = NodeKey>, refusal: &Arc<Refusal>) {
+        let word = LastWord::Refused(Arc::clone(refusal));
         for node in nodes {
-            self.settle(node, Some(refusal));
+            self.settle(node, &word);
         }
     }
 

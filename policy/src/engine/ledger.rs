@@ -9,11 +9,12 @@ use smallvec::SmallVec;
 
 use super::backlog::{JobKey, LaneKey, NodeKey};
 use super::clock::Tick;
-use super::command::{CallKey, Carried, Settled};
+use super::command::{CallKey, Carried, LaneId, Settled};
 use super::pause::Tier;
-use crate::contract::association::{Extent, Pair};
+use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
 use crate::contract::outcome::{Ending, PairError};
+use crate::contract::plan::PlanEntry;
 use crate::contract::refusal::{Refusal, WorkerCategory};
 
 /// All jobs in hand.
@@ -34,10 +35,20 @@ pub struct Job {
     total: u32,
     open: u32,
     on_wire: u32,
-    archived: u32,
+    /// Pairs with which everything was done that the job asks for.
+    done: u32,
     errors: Vec<PairError>,
     last_call: CallKey,
     failing_since: Option<FirstFailure>,
+    /// What few jobs need.
+    extra: Option<Box<Extra>>,
+}
+
+/// See [`Job`].
+#[derive(Debug, Default)]
+struct Extra {
+    /// Present for a dry run: what is known so far.
+    plan: Option<Vec<PlanEntry>>,
 }
 
 /// The first transient failure of a request of a job in this process.
@@ -104,11 +115,17 @@ impl Job {
             total: pairs,
             open: pairs,
             on_wire: 0,
-            archived: 0,
+            done: 0,
             errors: Vec::new(),
             last_call: CallKey::default(),
             failing_since: None,
+            extra: None,
         }
+    }
+
+    /// The job is a dry run: it ends with a plan.
+    pub fn planning(self) -> Self {
+        Self { extra: Some(Box::new(Extra { plan: Some(Vec::new()) })), ..self }
     }
 
     /// None of its pairs is on the wire.
@@ -137,14 +154,33 @@ impl Job {
         self.on_wire = self.on_wire.saturating_sub(1);
     }
 
-    pub fn pair_archived(&mut self) {
+    pub fn pair_done(&mut self) {
         self.open = self.open.saturating_sub(1);
-        self.archived += 1;
+        self.done += 1;
     }
 
-    pub fn pair_failed(&mut self, pair: Pair, extent: &Extent, refusal: Arc<Refusal>) {
+    /// `pair` is an item of that lane.
+    pub fn pair_failed(&mut self, pair: Pair, lane: &LaneId, refusal: Arc<Refusal>) {
         self.open = self.open.saturating_sub(1);
-        self.errors.push(PairError { from: pair.from, to: Some(pair.to), extent: extent.clone(), refusal });
+        let to = (!lane.course.is_of_records()).then_some(pair.to);
+        self.errors.push(PairError { from: pair.from, to, extent: lane.extent.clone(), refusal });
+    }
+
+    pub fn pair_planned(&mut self, entry: PlanEntry) {
+        self.open = self.open.saturating_sub(1);
+        if let Some(plan) = self.extra.as_mut().and_then(|extra| extra.plan.as_mut()) {
+            plan.push(entry);
+        }
+    }
+
+    /// The time that is no part of its age is counted by another lane from now on: `before` and `after` are the readings
+    /// of the two.
+    pub fn moves_to(&mut self, lane: LaneKey, now: Tick, before: Duration, after: Duration) {
+        self.lane = lane;
+        if self.failing_since.is_some() {
+            self.carried.age = self.age(now, before);
+            self.failing_since = Some(FirstFailure { at: now, uncounted: after });
+        }
     }
 
     /// A request with a pair of it failed for a transient reason; `uncounted` is what is counted until now of the time
@@ -176,13 +212,15 @@ impl Job {
         if !self.is_complete() {
             return End::Unsettled(key, Box::new(self));
         }
-        let unsent = self.carried.attempts == 0 && self.archived == 0;
-        let ending = match &self.leaving {
-            Some(Leaving::Expire) if unsent => Ending::Expired { errors: self.errors },
-            _ => Ending::Settled { num_pairs: self.total as usize, errors: self.errors },
+        let unsent = self.carried.attempts == 0 && self.done == 0;
+        let plan = self.extra.and_then(|extra| extra.plan);
+        let ending = match (&self.leaving, plan) {
+            (Some(Leaving::Expire), _) if unsent => Ending::Expired { errors: self.errors },
+            (_, Some(plan)) => Ending::Planned { plan, errors: self.errors },
+            (_, None) => Ending::Settled { num_pairs: self.total as usize, errors: self.errors },
         };
         let dead_letter = match self.leaving {
-            Some(Leaving::Fail { refusal, dead_letter: true }) if self.archived != self.total => Some(refusal),
+            Some(Leaving::Fail { refusal, dead_letter: true }) if self.done != self.total => Some(refusal),
             _ => None,
         };
         let (verified, journaled) = (false, false);

@@ -8,6 +8,7 @@
 pub mod answered;
 pub mod clock;
 pub mod command;
+pub mod course;
 pub mod reply;
 pub mod settings;
 pub mod status;
@@ -18,9 +19,12 @@ mod consequences;
 mod credentials;
 #[expect(clippy::module_inception, reason = "the engine itself, beside the ideas it holds")]
 mod engine;
+mod looks;
 mod sending;
+mod steps;
 
 // What is in hand.
+pub mod all;
 pub mod backlog;
 mod batch;
 mod deadlines;
@@ -28,7 +32,8 @@ mod holdings;
 mod lane;
 pub mod ledger;
 pub mod pack;
-mod step;
+mod sight;
+pub mod step;
 
 // Who may send, and how much.
 pub mod access;
@@ -44,6 +49,8 @@ mod tenancy;
 mod turns;
 
 // What a reply means.
+mod planning;
+mod restoring;
 pub mod retry;
 mod search;
 mod stuck;

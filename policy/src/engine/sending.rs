@@ -11,7 +11,7 @@ use super::backlog::{JobKey, LaneKey};
 use super::batch::BatchKey;
 use super::calls::{Call, Purpose};
 use super::clock::{Now, Tick};
-use super::command::{ArchiveCall, CallKey, Command, Sealed};
+use super::command::{BatchCall, CallKey, Command, Sealed};
 use super::engine::Engine;
 use super::expected::expected;
 use super::lane::Repeat;
@@ -301,13 +301,14 @@ impl Engine {
         self.note_lane_probe(index, key, now.tick);
         let Some(batch) = self.holdings.put_on_wire(batch_key, call, now.wall) else { return };
         let (pairs, failures) = (Arc::clone(&batch.wire), batch.failures);
+        let Some(request) = self.holdings.request(batch_key) else { return };
         let Some(lane) = expected(self.holdings.lane(key), "a batch keeps its lane open") else { return };
         let has_more =
             self.pauses.of_lane(key).is_none() && lane.next_repeat().is_some_and(|next| next.is_due(now.tick));
         let lane = lane.id.clone();
         self.turns.had_turn(key, has_more);
         self.place(key, now.tick);
-        self.command(Command::Archive(ArchiveCall { call, lane, pairs, sealed, failures }));
+        self.command(Command::Send(BatchCall { call, lane, pairs, request, sealed, failures }));
     }
 
     /// If the lane is paused, its request is a probe.

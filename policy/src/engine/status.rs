@@ -150,7 +150,7 @@ pub struct LaneStatus {
     pub from_object_type: String,
     pub to_object_type: String,
     pub kind: LaneKind,
-    /// The labels to be removed, at most [`LaneStatus::MAX_LABELS`] of them; empty for whole associations.
+    /// The labels that the jobs name, at most [`LaneStatus::MAX_LABELS`] of them; empty for whole associations.
     pub labels: Vec<String>,
     pub waiting_pairs: usize,
     /// Unique `from` records waiting.
@@ -163,12 +163,18 @@ pub struct LaneStatus {
     pub oldest_seconds: Option<f64>,
 }
 
-/// What a lane removes.
+/// What the requests of a lane do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum LaneKind {
+    /// They remove whole associations.
     Association,
+    /// They remove labels.
     Labels,
+    /// They read.
+    Look,
+    /// They associate again.
+    Restore,
 }
 
 impl Status {

@@ -1,46 +1,69 @@
-//! The step that a lane's pairs are at: what its requests ask of HubSpot, how large they may be, and how their answers
-//! are judged.
+//! The step that a lane's pairs are at: what its requests ask of HubSpot and how large they may be.
 //!
-//! All that differs between kinds of requests stands here and in the encoding of `hubspot`; everything else in the
-//! engine is the same for every step.
+//! What differs between kinds of requests stands here, in `verdict`, which judges the answers, and in the encoding of
+//! `hubspot`. The rest of the engine is the same for every step.
 
+use super::command::CallResult;
+use super::course::Look;
 use super::pack::Caps;
-use super::reply::Reply;
-use super::verdict::{Judgement, judge};
-use crate::contract::association::{Extent, Pair};
 
 /// See the module.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Step {
     /// `batch/archive`: removes the whole association.
     Archive,
     /// `batch/labels/archive`: removes some labels only.
     ArchiveLabels,
+    /// `batch/read`: shows what records are associated with, and by what.
+    Look(Look),
+    /// `batch/associate/default`: makes the plain association.
+    Associate,
+    /// `batch/create`: makes an association of some types, in place of those that are there.
+    Create,
 }
 
 /// `batch/labels/archive` takes this many inputs at most, each a single pair (HubSpot's associations guide).
 const MAX_LABEL_INPUTS: usize = 100;
 
-impl Step {
-    pub fn of(extent: &Extent) -> Self {
-        match extent {
-            Extent::Whole => Self::Archive,
-            Extent::Labels(_) => Self::ArchiveLabels,
-        }
-    }
+/// `batch/read` takes this many records at most (likewise).
+pub const MAX_RECORDS: usize = 1_000;
 
+/// Pairs that one look is for at most: the looks of a lane are then never fewer than a tenth of its archives.
+const MAX_PAIRS_OF_LOOK: usize = 10_000;
+
+/// `batch/associate/default` publishes no limit, and its siblings have none lower than this.
+const MAX_ASSOCIATE_INPUTS: usize = 100;
+
+/// `batch/create` takes this many inputs at most, each a single pair (likewise).
+const MAX_CREATE_INPUTS: usize = 2_000;
+
+impl Step {
     /// How large a request may be.
     pub fn caps(self, of_settings: Caps) -> Caps {
         match self {
             Self::Archive => of_settings,
             Self::ArchiveLabels => Caps { pairs: of_settings.pairs.min(MAX_LABEL_INPUTS), ..of_settings },
+            Self::Look(Look::Pairs) => Caps { from: MAX_RECORDS, pairs: MAX_PAIRS_OF_LOOK },
+            Self::Look(Look::All) => Caps { from: MAX_RECORDS, pairs: MAX_RECORDS },
+            Self::Associate => Caps { from: MAX_ASSOCIATE_INPUTS, pairs: MAX_ASSOCIATE_INPUTS },
+            Self::Create => Caps { from: MAX_CREATE_INPUTS, pairs: MAX_CREATE_INPUTS },
         }
     }
 
-    /// Judges the reply to a request that carried `pairs`.
-    pub fn judge(self, reply: &Reply, pairs: &[Pair]) -> Judgement {
+    /// Whether its requests change anything at HubSpot.
+    pub fn changes(self) -> bool {
         match self {
-            Self::Archive | Self::ArchiveLabels => judge(reply, pairs),
+            Self::Archive | Self::ArchiveLabels | Self::Associate | Self::Create => true,
+            Self::Look(_) => false,
+        }
+    }
+
+    /// What a request has come to that did all it was asked for.
+    pub fn done(self) -> CallResult {
+        match self {
+            Self::Archive | Self::ArchiveLabels => CallResult::Archived,
+            Self::Look(_) => CallResult::LookedUp,
+            Self::Associate | Self::Create => CallResult::Restored,
         }
     }
 }

@@ -77,6 +77,7 @@ mod tests {
     use crate::contract::association::{Extent, RecordId};
     use crate::contract::ids::AccountIndex;
     use crate::contract::object_type::ObjectType;
+    use crate::engine::course::Course;
 
     fn lane() -> LaneId {
         let object_type = |text| ObjectType::parse(text).unwrap_or_else(|fault| unreachable!("{fault:?}"));
@@ -85,6 +86,7 @@ mod tests {
             from_type: object_type("contacts"),
             to_type: object_type("companies"),
             extent: Extent::Whole,
+            course: Course::ARCHIVE,
         }
     }
 

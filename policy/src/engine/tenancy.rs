@@ -163,7 +163,7 @@ mod tests {
     use crate::engine::status::tests::{at, engine, job};
 
     fn archives(engine: &mut Engine) -> usize {
-        std::iter::from_fn(|| engine.next_command()).filter(|command| matches!(command, Command::Archive(_))).count()
+        std::iter::from_fn(|| engine.next_command()).filter(|command| matches!(command, Command::Send(_))).count()
     }
 
     fn reach(seconds: u64) -> Reach {

@@ -10,11 +10,11 @@ use jiff::tz::TimeZone;
 use smallvec::smallvec;
 
 use super::access::CredentialKind;
-use super::account::AccountPolicy;
+use super::account::{AccountPolicy, Safety};
 use super::answered::Fate;
 use super::backlog::JobKey;
 use super::clock::{Now, Tick};
-use super::command::{ArchiveCall, Carried, Command, IdentityReply, NewJob, Notice, Parked, RefreshReply, Sealed};
+use super::command::{BatchCall, Carried, Command, IdentityReply, NewJob, Notice, Parked, RefreshReply, Sealed};
 use super::day::Day;
 use super::pace::Ceiling;
 use super::pack::Caps;
@@ -29,6 +29,7 @@ use crate::contract::job::Ask;
 use crate::contract::object_type::ObjectType;
 use crate::contract::outcome::{Ending, Status};
 
+mod looks;
 mod orders;
 mod packing;
 mod stuck;
@@ -73,6 +74,7 @@ fn account() -> AccountPolicy {
         time_zone: None,
         max_in_flight: 16,
         paused: false,
+        safety: Safety::default(),
     }
 }
 
@@ -98,15 +100,16 @@ impl End {
     }
 }
 
-type Script = Box<dyn FnMut(&ArchiveCall, Tick) -> Reply>;
+type Script = Box<dyn FnMut(&BatchCall, Tick) -> Reply>;
 
 struct Bench {
     engine: Engine,
     now: Now,
     reply: Script,
-    on_wire: BTreeMap<(Tick, u64), (ArchiveCall, Reply)>,
-    sent: Vec<(Tick, ArchiveCall)>,
+    on_wire: BTreeMap<(Tick, u64), (BatchCall, Reply)>,
+    sent: Vec<(Tick, BatchCall)>,
     ends: BTreeMap<JobKey, (Tick, End)>,
+    endings: BTreeMap<JobKey, Ending>,
     parked: Vec<Parked>,
     notices: Vec<Notice>,
     identity: IdentityReply,
@@ -118,7 +121,7 @@ impl Bench {
     fn new(
         policy: EnginePolicy,
         accounts: Vec<AccountPolicy>,
-        reply: impl FnMut(&ArchiveCall, Tick) -> Reply + 'static,
+        reply: impl FnMut(&BatchCall, Tick) -> Reply + 'static,
     ) -> Self {
         let now = Now { tick: Tick::ZERO, wall: Timestamp::from_second(1_795_000_000).unwrap() };
         Self {
@@ -128,6 +131,7 @@ impl Bench {
             on_wire: BTreeMap::new(),
             sent: Vec::new(),
             ends: BTreeMap::new(),
+            endings: BTreeMap::new(),
             parked: Vec::new(),
             notices: Vec::new(),
             identity: IdentityReply::WillNotTell { detail: String::new() },
@@ -186,14 +190,16 @@ impl Bench {
     fn obey(&mut self) {
         while let Some(command) = self.engine.next_command() {
             match command {
-                Command::Archive(call) => {
+                Command::Send(call) => {
                     let mut pairs = call.pairs.to_vec();
                     let total = pairs.len();
                     pairs.sort_unstable();
                     pairs.dedup();
                     assert_eq!(pairs.len(), total, "no pair twice in a request");
                     pairs.dedup_by_key(|pair| pair.from);
-                    assert!(!call.pairs.is_empty() && total <= 1_000 && pairs.len() <= 100, "within the caps");
+                    let most = call.lane.step().caps(policy().caps);
+                    let within = total <= most.pairs && pairs.len() <= most.from;
+                    assert!(!call.pairs.is_empty() && within, "within the caps");
                     let reply = (self.reply)(&call, self.now.tick);
                     self.sent.push((self.now.tick, call.clone()));
                     self.next += 1;
@@ -218,6 +224,7 @@ impl Bench {
                         Ending::Rejected(_) => panic!("the engine rejects nothing"),
                     };
                     self.end(settled.job, End::Settled { status, failed, attempts: settled.carried.attempts });
+                    self.endings.insert(settled.job, settled.ending);
                 }
                 Command::Park(parked) => {
                     self.parked.push(parked);
@@ -270,7 +277,7 @@ impl Bench {
     }
 }
 
-fn always(status: u16, body: &'static str) -> impl FnMut(&ArchiveCall, Tick) -> Reply {
+fn always(status: u16, body: &'static str) -> impl FnMut(&BatchCall, Tick) -> Reply {
     move |_, _| answer(status, body)
 }
 
@@ -340,7 +347,7 @@ fn an_answer_says_what_became_of_each_pair_of_its_request() {
         let fates: Vec<(Pair, Option<bool>)> = answered
             .fates(&call.pairs)
             .map(|(pair, fate)| match fate {
-                Fate::Archived => (pair, Some(true)),
+                Fate::Done(_) => (pair, Some(true)),
                 Fate::Refused(_) => (pair, Some(false)),
                 Fate::Open => (pair, None),
             })
@@ -356,8 +363,7 @@ fn a_refused_batch_loses_exactly_its_bad_pairs() {
     for bad in [vec![1], vec![50, 51], vec![1, 33, 99, 100], (1..=100).collect::<Vec<u64>>()] {
         let bad_ids = bad.clone();
         let reply =
-            move |call: &ArchiveCall, _: Tick| match call.pairs.iter().any(|pair| bad_ids.contains(&pair.from.0.get()))
-            {
+            move |call: &BatchCall, _: Tick| match call.pairs.iter().any(|pair| bad_ids.contains(&pair.from.0.get())) {
                 true => answer(
                     400,
                     r#"{"status":"error","category":"VALIDATION_ERROR","message":"bad","correlationId":"c"}"#,
@@ -384,7 +390,7 @@ fn a_refused_batch_loses_exactly_its_bad_pairs() {
 
 #[test]
 fn past_the_allowance_the_rest_is_unattributed_and_nothing_else_suffers() {
-    let reply = |call: &ArchiveCall, _: Tick| match call.pairs.iter().any(|pair| pair.from.0.get() % 2 == 0) {
+    let reply = |call: &BatchCall, _: Tick| match call.pairs.iter().any(|pair| pair.from.0.get() % 2 == 0) {
         true => answer(400, r#"{"status":"error","category":"VALIDATION_ERROR","message":"bad"}"#),
         false => answer(204, ""),
     };
@@ -401,7 +407,7 @@ fn past_the_allowance_the_rest_is_unattributed_and_nothing_else_suffers() {
 #[test]
 fn a_429_spends_no_attempt_and_everything_is_archived() {
     let mut calls = 0;
-    let reply = move |_: &ArchiveCall, _: Tick| {
+    let reply = move |_: &BatchCall, _: Tick| {
         calls += 1;
         match calls {
             1..=12 => answer(429, r#"{"errorType":"RATE_LIMIT","policyName":"TEN_SECONDLY_ROLLING"}"#),
@@ -457,7 +463,7 @@ fn a_bad_token_pauses_the_account_and_spends_few_requests() {
 
 #[test]
 fn a_lane_without_scopes_stands_while_the_others_go_on() {
-    let reply = |call: &ArchiveCall, now: Tick| match call.lane.from_type.path_segment() == "deals"
+    let reply = |call: &BatchCall, now: Tick| match call.lane.from_type.path_segment() == "deals"
         && now < Tick::from_micros(30_000_000)
     {
         true => answer(
@@ -481,7 +487,7 @@ fn a_lane_without_scopes_stands_while_the_others_go_on() {
 
 #[test]
 fn a_job_larger_than_the_reserve_finds_out_that_its_lane_goes_on() {
-    let reply = |_: &ArchiveCall, now: Tick| match now < Tick::from_micros(30_000_000) {
+    let reply = |_: &BatchCall, now: Tick| match now < Tick::from_micros(30_000_000) {
         true => answer(403, r#"{"status":"error","category":"MISSING_SCOPES","message":"x"}"#),
         false => answer(204, ""),
     };
@@ -504,7 +510,7 @@ fn a_job_larger_than_the_reserve_finds_out_that_its_lane_goes_on() {
 
 #[test]
 fn a_job_past_its_time_expires_and_one_in_doubt_says_so() {
-    let mut bench = Bench::new(policy(), vec![account()], |_: &ArchiveCall, _: Tick| Reply::Silence(Silence::TimedOut));
+    let mut bench = Bench::new(policy(), vec![account()], |_: &BatchCall, _: Tick| Reply::Silence(Silence::TimedOut));
     let soon = bench.now.wall + jiff::SignedDuration::from_millis(100);
     let unsent = bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(1, 2)], Some(soon));
     let later = bench.now.wall + jiff::SignedDuration::from_secs(2);
@@ -575,7 +581,7 @@ fn a_wrong_portal_archives_nothing() {
 #[test]
 fn an_oauth_account_refreshes_first_and_once_on_401() {
     let mut refused = true;
-    let reply = move |_: &ArchiveCall, _: Tick| match std::mem::take(&mut refused) {
+    let reply = move |_: &BatchCall, _: Tick| match std::mem::take(&mut refused) {
         true => answer(401, r#"{"category":"EXPIRED_AUTHENTICATION"}"#),
         false => answer(204, ""),
     };
@@ -644,7 +650,7 @@ fn a_429_that_names_a_time_far_away_pauses_the_account_until_then() {
         Reply::Answer(Answer { status: 429, headers, body: Body::Whole(Bytes::new()) })
     };
     let mut requests = 0;
-    let script = move |_: &ArchiveCall, _| {
+    let script = move |_: &BatchCall, _| {
         requests += 1;
         match requests {
             1 => throttled(30),
@@ -670,7 +676,7 @@ fn a_429_that_names_a_time_far_away_pauses_the_account_until_then() {
 #[test]
 fn a_wall_clock_set_back_meanwhile_does_not_keep_an_account_standing() {
     let mut requests = 0;
-    let script = move |_: &ArchiveCall, _| {
+    let script = move |_: &BatchCall, _| {
         requests += 1;
         let headers = Headers { retry_after: Some(RetryAfter::Seconds(3_600)), ..Headers::default() };
         match requests {
@@ -700,7 +706,7 @@ fn a_time_zone_learned_after_midnight_does_not_prolong_the_day_before() {
 
 #[test]
 fn the_time_zone_is_asked_for_when_the_days_limit_is_met() {
-    let reply = |_: &ArchiveCall, now: Tick| match now < Tick::from_micros(60_000_000) {
+    let reply = |_: &BatchCall, now: Tick| match now < Tick::from_micros(60_000_000) {
         true => answer(429, r#"{"message":"You have reached your daily limit."}"#),
         false => answer(204, ""),
     };
@@ -716,7 +722,7 @@ fn the_time_zone_is_asked_for_when_the_days_limit_is_met() {
 
 #[test]
 fn a_thousand_refused_lanes_leave_a_healthy_one_its_requests() {
-    let reply = |call: &ArchiveCall, now: Tick| match call.lane.from_type.as_written() {
+    let reply = |call: &BatchCall, now: Tick| match call.lane.from_type.as_written() {
         "contacts" => answer(204, ""),
         _ if now < Tick::from_micros(600_000_000) => answer(403, ""),
         _ => answer(204, ""),
@@ -757,7 +763,7 @@ fn a_busy_portal_does_not_delay_another() {
 
 #[test]
 fn a_time_out_halves_the_next_requests() {
-    let reply = |call: &ArchiveCall, _: Tick| match call.pairs.len() > 30 {
+    let reply = |call: &BatchCall, _: Tick| match call.pairs.len() > 30 {
         true => answer(524, ""),
         false => answer(204, ""),
     };
@@ -781,7 +787,7 @@ fn what_is_held_too_long_is_parked() {
 #[test]
 fn a_batch_whose_jobs_have_left_is_not_sent_and_its_neighbours_keep_their_own_verdicts() {
     let mut calls = 0;
-    let reply = move |call: &ArchiveCall, _: Tick| {
+    let reply = move |call: &BatchCall, _: Tick| {
         calls += 1;
         match (calls, call.pairs.iter().position(|pair| pair.from.0.get() == 3)) {
             (1, _) => answer(423, ""),
@@ -837,7 +843,7 @@ fn retries_end_after_max_age_with_a_word_for_every_pair() {
 #[test]
 fn a_leaving_job_is_finished_only_when_each_of_its_pairs_is() {
     let mut calls = 0;
-    let reply = move |_: &ArchiveCall, _: Tick| {
+    let reply = move |_: &BatchCall, _: Tick| {
         calls += 1;
         match calls {
             1 => answer(
@@ -885,7 +891,7 @@ fn the_times_of_jobs_that_have_left_are_forgotten() {
 
 #[test]
 fn halving_reaches_the_size_that_fits_and_spends_no_attempt() {
-    let reply = |call: &ArchiveCall, _: Tick| match call.pairs.len() > 3 {
+    let reply = |call: &BatchCall, _: Tick| match call.pairs.len() > 3 {
         true => answer(413, ""),
         false => answer(204, ""),
     };
@@ -979,7 +985,7 @@ fn without_a_broker_what_only_a_person_can_end_is_given_up_and_other_waits_are_n
         (account(), answer(301, ""), "a redirect"),
         (account(), distrusted, "an untrusted certificate"),
     ] {
-        let mut bench = Bench::new(in_hand.clone(), vec![account], move |_: &ArchiveCall, _: Tick| reply.clone());
+        let mut bench = Bench::new(in_hand.clone(), vec![account], move |_: &BatchCall, _: Tick| reply.clone());
         bench.admit(("contacts", "companies"), &[pair(1, 7)]);
         bench.run(Duration::from_secs(25));
         assert!(bench.ends.is_empty(), "{case}");

@@ -13,7 +13,7 @@ use crate::contract::ids::AccountIndex;
 use crate::engine::Counters;
 use crate::engine::answered::Answered;
 use crate::engine::clock::{Now, Tick};
-use crate::engine::command::{ArchiveCall, CallResult, Notice, Parked, Settled};
+use crate::engine::command::{BatchCall, CallResult, Notice, Parked, Settled};
 use crate::engine::reply::Reply;
 use crate::engine::status::{PauseStatus, Status};
 use crate::telemetry::mend::Mends;
@@ -89,9 +89,9 @@ fn in_words(name: &str, pause: &PauseStatus, jobs: usize, now: Now) -> String {
 }
 
 impl Watcher<Held> for LineWatcher {
-    fn sent(&mut self, _call: &ArchiveCall, _jobs: &mut dyn Iterator<Item = &Held>) {}
+    fn sent(&mut self, _call: &BatchCall, _jobs: &mut dyn Iterator<Item = &Held>) {}
 
-    fn archived(&mut self, call: &ArchiveCall, reply: &Reply, answered: &Answered, took: Duration, now: Now) {
+    fn answered(&mut self, call: &BatchCall, reply: &Reply, answered: &Answered, took: Duration, now: Now) {
         watching::log_answer(&self.portals, &mut self.troubles, call, reply, answered.result, took, now);
     }
 

@@ -8,7 +8,8 @@ use super::*;
 use crate::contract::association::{Extent, Pair, RecordId};
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
-use crate::engine::command::{CallKey, CallResult, LaneId};
+use crate::engine::command::{CallKey, CallResult, LaneId, Request};
+use crate::engine::course::Course;
 use crate::engine::verdict::Transient;
 use crate::telemetry::snapshot::tests::account;
 
@@ -41,7 +42,7 @@ fn what_happens_is_counted() {
     let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
     metrics.sent(&call(Sealed::Full, 0));
     metrics.sent(&call(Sealed::Retry, 2));
-    metrics.ended(HttpResult::Archive(CallResult::Transient(Transient::Locked)), Duration::from_millis(80));
+    metrics.ended(HttpResult::Batch(CallResult::Transient(Transient::Locked)), Duration::from_millis(80));
     let (account, detail) = (AccountIndex(0), String::new());
     metrics.noticed(&Notice::Paused { account, lane: None, kind: PauseKind::Outage, detail, until: None });
     metrics.noticed(&Notice::Slowed { account, policy: Policy::Secondly, until: None });
@@ -131,14 +132,15 @@ fn every_metric_is_documented_once() {
     }
 }
 
-fn call(sealed: Sealed, failures: u32) -> ArchiveCall {
+fn call(sealed: Sealed, failures: u32) -> BatchCall {
     let id = |digits| RecordId(NonZeroU64::new(digits).unwrap());
     let lane = LaneId {
         account: AccountIndex(0),
         from_type: ObjectType::parse("contacts").unwrap(),
         to_type: ObjectType::parse("deals").unwrap(),
         extent: Extent::Whole,
+        course: Course::ARCHIVE,
     };
     let pairs = Arc::new([Pair { from: id(1), to: id(2) }, Pair { from: id(1), to: id(3) }]);
-    ArchiveCall { call: CallKey::default(), lane, pairs, sealed, failures }
+    BatchCall { call: CallKey::default(), lane, pairs, request: Request::Archive, sealed, failures }
 }

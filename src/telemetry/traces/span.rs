@@ -13,7 +13,7 @@ use url::Url;
 use super::context::TraceContext;
 use super::paths;
 use crate::config::{ApiVersion, Settings};
-use crate::engine::command::{ArchiveCall, CallResult};
+use crate::engine::command::{BatchCall, CallResult};
 use crate::engine::reply::{Answer, Reply};
 use crate::telemetry::label::{HttpResult, Label};
 
@@ -73,7 +73,7 @@ fn link(context: TraceContext, job: &TracedJob<'_>) -> Link {
 /// What came back of a batch.
 #[derive(Debug)]
 pub(super) struct Returned<'a> {
-    pub call: &'a ArchiveCall,
+    pub call: &'a BatchCall,
     pub portal_id: Option<u64>,
     pub lane: String,
     pub reply: &'a Reply,
@@ -191,7 +191,7 @@ fn error_type(returned: &Returned<'_>) -> Option<Cow<'static, str>> {
 
 /// As the metric `association_archiver_http_requests_total` labels it.
 fn word(result: CallResult) -> &'static str {
-    HttpResult::Archive(result).word()
+    HttpResult::Batch(result).word()
 }
 
 /// As the conventions have it: left open where nothing went wrong.

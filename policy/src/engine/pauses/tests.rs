@@ -3,6 +3,7 @@ use slotmap::SlotMap;
 use super::*;
 use crate::contract::association::Extent;
 use crate::contract::object_type::ObjectType;
+use crate::engine::course::Course;
 use crate::engine::lane_probes::DAY;
 
 const ACCOUNT: AccountIndex = AccountIndex(0);
@@ -22,7 +23,13 @@ fn paused_lanes(lanes: usize, prefetch: usize) -> (Pauses, Vec<LaneKey>, LaneId)
     let waiting = Waiting::Outside { longest_hold: Duration::from_secs(490), prefetch };
     let mut pauses = Pauses::new(waiting, [false].into_iter(), at(0));
     let contacts = ObjectType::parse("contacts").unwrap();
-    let id = LaneId { account: ACCOUNT, from_type: contacts.clone(), to_type: contacts, extent: Extent::Whole };
+    let id = LaneId {
+        account: ACCOUNT,
+        from_type: contacts.clone(),
+        to_type: contacts,
+        extent: Extent::Whole,
+        course: Course::ARCHIVE,
+    };
     for &lane in &lanes {
         assert!(pauses.pause_lane(lane, &id, PauseKind::MissingScopes, "a scope".to_owned(), at(0)).is_some());
     }

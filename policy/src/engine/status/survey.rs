@@ -17,6 +17,7 @@ use crate::engine::expected::expected;
 use crate::engine::lane::Lane;
 use crate::engine::pack::Caps;
 use crate::engine::pause::{Pause, PauseKind};
+use crate::engine::step::Step;
 
 impl Engine {
     /// Costs one look at each account, lane and batch; nothing is sorted but what is listed.
@@ -135,12 +136,18 @@ impl Engine {
 
     fn lane_status(&self, key: LaneKey, lane: &Lane, now: Now) -> Option<LaneStatus> {
         let account = lane.id.account;
-        let (kind, labels) = match &lane.id.extent {
-            Extent::Whole => (LaneKind::Association, Vec::new()),
+        let labels = match &lane.id.extent {
+            Extent::Whole => Vec::new(),
             Extent::Labels(labels) => {
                 let words = labels.iter().map(|label| format!("{} {}", label.category.as_str(), label.type_id));
-                (LaneKind::Labels, words.take(LaneStatus::MAX_LABELS).collect())
+                words.take(LaneStatus::MAX_LABELS).collect()
             }
+        };
+        let kind = match lane.id.step() {
+            Step::Archive => LaneKind::Association,
+            Step::ArchiveLabels => LaneKind::Labels,
+            Step::Look(_) => LaneKind::Look,
+            Step::Associate | Step::Create => LaneKind::Restore,
         };
         let oldest = self.holdings.oldest_arrival(lane);
         Some(LaneStatus {

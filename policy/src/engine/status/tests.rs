@@ -13,7 +13,7 @@ use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::Ask;
 use crate::contract::object_type::ObjectType;
 use crate::engine::access::CredentialKind;
-use crate::engine::account::AccountPolicy;
+use crate::engine::account::{AccountPolicy, Safety};
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::{Carried, NewJob};
 use crate::engine::pace::Ceiling;
@@ -191,6 +191,7 @@ pub fn engine(portals: &[Option<u64>]) -> Engine {
         time_zone: None,
         max_in_flight: 16,
         paused: false,
+        safety: Safety::default(),
     };
     Engine::new(policy, portals.iter().map(account).collect(), 1, at(0))
 }

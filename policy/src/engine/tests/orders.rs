@@ -6,7 +6,7 @@ use crate::engine::status::tests::{at, engine, job};
 const ACCOUNT: AccountIndex = AccountIndex(0);
 
 fn archives(engine: &mut Engine) -> usize {
-    std::iter::from_fn(|| engine.next_command()).filter(|command| matches!(command, Command::Archive(_))).count()
+    std::iter::from_fn(|| engine.next_command()).filter(|command| matches!(command, Command::Send(_))).count()
 }
 
 #[test]

@@ -220,7 +220,7 @@ fn a_job_of_many_pairs_loses_only_its_stuck_one() {
 }
 
 /// The `from` of the first bad pair, in the answer's `context`.
-fn names_the_first(call: &ArchiveCall, is_bad: impl Fn(u64) -> bool, status: u16) -> Reply {
+fn names_the_first(call: &BatchCall, is_bad: impl Fn(u64) -> bool, status: u16) -> Reply {
     let bad = call.pairs.iter().map(|pair| pair.from).find(|from| is_bad(from.0.get()));
     bad.map_or(answer(204, ""), |bad| {
         let body = r#"{"status":"error","category":"VALIDATION_ERROR","message":"bad","context":{"fromObjectId":["#;

@@ -1,0 +1,127 @@
+//! What the pairs of a job go through, and where they stand on it.
+//!
+//! A plan has no step but its look, and nothing here leads from a look of a plan to any other step. So nothing that
+//! changes HubSpot can be sent for a dry run.
+
+use super::account::Safety;
+use super::step::Step;
+use crate::contract::action::Action;
+use crate::contract::association::Extent;
+
+/// What the pairs of a lane are for, and the step that they are at.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Course {
+    /// A dry run.
+    Plan {
+        action: Action,
+        look: Look,
+    },
+    Remove(Removal),
+    Restore(Restoration),
+}
+
+/// What a look is at.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Look {
+    /// Pairs that the job lists: what is each associated by?
+    Pairs,
+    /// Records whose `to` is `"all"`: what are they associated with? The items of such a lane are records.
+    All,
+}
+
+/// The steps of a removal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Removal {
+    Look(Look),
+    Archive,
+}
+
+/// A restoration at one of its steps.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Restoration {
+    pub include_primary: bool,
+    pub at: Restoring,
+}
+
+/// The steps of a restoration.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Restoring {
+    Look,
+    /// By the plain association, where the two records are not associated.
+    Plain,
+    /// By the types that are wanted and those that are there.
+    Types,
+}
+
+/// The place of a course at which HubSpot is changed. It is made of the steps before it, and a plan has none that could
+/// be made into one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Change(Course);
+
+impl Removal {
+    pub fn archive(self) -> Change {
+        Change(Course::Remove(Self::Archive))
+    }
+}
+
+impl Restoration {
+    pub fn plain(self) -> Change {
+        Change(Course::Restore(Self { at: Restoring::Plain, ..self }))
+    }
+
+    pub fn types(self) -> Change {
+        Change(Course::Restore(Self { at: Restoring::Types, ..self }))
+    }
+}
+
+impl Change {
+    pub fn course(self) -> Course {
+        self.0
+    }
+}
+
+impl Course {
+    /// The only step of a plain removal.
+    pub const ARCHIVE: Self = Self::Remove(Removal::Archive);
+
+    /// Where the listed pairs of a job begin.
+    pub fn of_pairs(action: Action, dry_run: bool, safety: Safety) -> Self {
+        match (action, dry_run) {
+            (_, true) => Self::Plan { action, look: Look::Pairs },
+            (Action::Archive, false) if safety.journal => Self::Remove(Removal::Look(Look::Pairs)),
+            (Action::Archive, false) => Self::Remove(Removal::Archive),
+            (Action::Restore { include_primary }, false) => {
+                Self::Restore(Restoration { include_primary, at: Restoring::Look })
+            }
+        }
+    }
+
+    /// Where the records of a job begin of which all associations are asked for; `None` for an action that cannot be
+    /// asked for so.
+    pub fn of_records(action: Action, dry_run: bool) -> Option<Self> {
+        match (action, dry_run) {
+            (Action::Archive, true) => Some(Self::Plan { action, look: Look::All }),
+            (Action::Archive, false) => Some(Self::Remove(Removal::Look(Look::All))),
+            (Action::Restore { .. }, _) => None,
+        }
+    }
+
+    /// The items of its lanes are records; see [`super::all`].
+    pub fn is_of_records(self) -> bool {
+        matches!(self, Self::Plan { look: Look::All, .. } | Self::Remove(Removal::Look(Look::All)))
+    }
+
+    /// What the requests of a lane ask of HubSpot.
+    pub fn step(self, extent: &Extent) -> Step {
+        match (self, extent) {
+            (Self::Plan { look, .. } | Self::Remove(Removal::Look(look)), _) => Step::Look(look),
+            (Self::Remove(Removal::Archive), Extent::Whole) => Step::Archive,
+            (Self::Remove(Removal::Archive), Extent::Labels(_)) => Step::ArchiveLabels,
+            (Self::Restore(Restoration { at, .. }), _) => match at {
+                Restoring::Look => Step::Look(Look::Pairs),
+                Restoring::Plain => Step::Associate,
+                Restoring::Types => Step::Create,
+            },
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Pairs that go on to the next step of their course.
+
+use std::time::Duration;
+
+use super::Holdings;
+use crate::engine::backlog::{LaneKey, NodeKey};
+use crate::engine::clock::Tick;
+use crate::engine::expected::expected;
+use crate::engine::sight::Note;
+
+impl Holdings {
+    /// What is known of a pair besides its name.
+    pub fn take_note(&mut self, node: NodeKey) -> Option<Note> {
+        self.backlog.take_note(node)
+    }
+
+    pub fn set_note(&mut self, node: NodeKey, note: Note) {
+        self.backlog.set_note(node, Some(note));
+    }
+
+    /// A pair whose step is done leaves the lane of its request for the open lane `to`. Jobs that are leaving leave it on
+    /// the way. `uncounted` gives the readings of [`crate::engine::pauses::Pauses::uncounted`] for a lane.
+    pub fn advance(
+        &mut self,
+        key: NodeKey,
+        to: LaneKey,
+        note: Option<Note>,
+        now: Tick,
+        uncounted: impl Fn(LaneKey) -> Duration,
+    ) {
+        let waiters = self.waiters(key);
+        let Some(lane) = expected(self.lanes.get_mut(to), "the lane was just opened") else { return };
+        let new_key = self.backlog.advance(key, to, &mut lane.queue, note, now);
+        for waiter in waiters {
+            let Some(job) = expected(self.jobs.get_mut(waiter), "who waits for a pair is in hand") else { continue };
+            job.pair_answered();
+            if new_key != key {
+                job.nodes.push(new_key);
+            }
+            if job.lane != to {
+                job.moves_to(to, now, uncounted(job.lane), uncounted(to));
+            }
+            if job.leaving.is_some() {
+                self.withdraw(new_key, waiter);
+                self.finish_if_done(waiter);
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What the request for a batch says besides its pairs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Holdings;
+use crate::contract::association::{Extent, Label, Pair, RecordId};
+use crate::engine::backlog::NodeKey;
+use crate::engine::batch::{Batch, BatchKey, Reading};
+use crate::engine::command::{LaneId, Request};
+use crate::engine::course::{Course, Look, Removal};
+use crate::engine::expected::expected;
+use crate::engine::sight::Note;
+use crate::engine::step::{MAX_RECORDS, Step};
+use crate::engine::verdict::LookAsked;
+
+impl Holdings {
+    /// The request for a batch that was put on the wire.
+    pub fn request(&mut self, key: BatchKey) -> Option<Request> {
+        let batch = expected(self.batches.get(key), "a batch that is sent is in hand")?;
+        let lane = expected(self.lanes.get(batch.lane), "a batch keeps its lane open")?;
+        Some(match lane.id.step() {
+            Step::Archive => Request::Archive,
+            Step::ArchiveLabels => Request::ArchiveLabels,
+            Step::Look(_) => {
+                let reading = self.reading(&lane.id, batch);
+                let request = Request::Look { records: Arc::clone(&reading.records), reversed: reading.reversed };
+                if let Some(batch) = self.batches.get_mut(key) {
+                    batch.reading = Some(reading);
+                }
+                request
+            }
+            Step::Associate => Request::Associate,
+            Step::Create => Request::Create { labels: batch.nodes.iter().map(|&node| self.labels(node)).collect() },
+        })
+    }
+
+    fn labels(&self, node: NodeKey) -> Arc<[Label]> {
+        match expected(self.backlog.note(node), "what is to be created is known") {
+            Some(Note::Creation(creation)) => Arc::clone(&creation.labels),
+            Some(Note::Sight(_) | Note::Seen(_)) | None => Arc::new([]),
+        }
+    }
+
+    /// Which records a look asks for, each with the place where its next page begins.
+    fn reading(&self, lane: &LaneId, batch: &Batch) -> Reading {
+        let begun = batch.nodes.iter().find_map(|&node| match self.backlog.note(node) {
+            Some(Note::Sight(sight)) => Some(sight.reversed),
+            Some(Note::Seen(_) | Note::Creation(_)) | None => None,
+        });
+        let reversed = begun.unwrap_or_else(|| may_be_reversed(lane) && is_shorter_reversed(batch));
+        let mut records: BTreeMap<RecordId, Option<Arc<str>>> = BTreeMap::new();
+        for (&node, pair) in batch.nodes.iter().zip(batch.wire.iter()) {
+            let cursor = match self.backlog.note(node) {
+                Some(Note::Sight(sight)) if sight.reversed == reversed => sight.cursor.clone(),
+                Some(Note::Sight(_) | Note::Seen(_) | Note::Creation(_)) | None => None,
+            };
+            let record = if reversed { pair.to } else { pair.from };
+            let known = records.entry(record).or_insert_with(|| cursor.clone());
+            // A pair that came later has seen nothing yet: the record is read from its start.
+            if *known != cursor {
+                *known = None;
+            }
+        }
+        let records = records.into_iter().map(|(from, after)| LookAsked { from, after }).collect();
+        Reading { reversed, records }
+    }
+}
+
+/// The types that a job names, or that it is told, are those of its own direction.
+fn may_be_reversed(lane: &LaneId) -> bool {
+    lane.course == Course::Remove(Removal::Look(Look::Pairs)) && lane.extent == Extent::Whole
+}
+
+/// The side with more records has the shorter pages.
+fn is_shorter_reversed(batch: &Batch) -> bool {
+    let distinct = |record: fn(&Pair) -> RecordId| {
+        let mut records: Vec<RecordId> = batch.wire.iter().map(record).collect();
+        records.sort_unstable();
+        records.dedup();
+        records.len()
+    };
+    let (from, to) = (distinct(|pair| pair.from), distinct(|pair| pair.to));
+    from < to && to <= MAX_RECORDS
+}

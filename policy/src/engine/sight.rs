@@ -1,0 +1,94 @@
+//! What is known of pairs besides their names, while they go through a course of several steps: how far a look has come
+//! and what it saw, or what is to be created. A pair that is only archived has no note.
+
+use std::sync::Arc;
+
+use slotmap::SparseSecondaryMap;
+
+use super::backlog::NodeKey;
+use super::verdict::{Found, RecordView};
+use crate::contract::association::{AssociationType, Label, RecordId};
+use crate::contract::refusal::Refusal;
+
+/// What is known of some of the pairs in hand.
+pub type Notes = SparseSecondaryMap<NodeKey, Note>;
+
+/// What is known of a pair, or of a record of which all pairs are asked for.
+#[derive(Clone, Debug)]
+pub enum Note {
+    /// A look has begun, and goes on with the next page.
+    Sight(Sight),
+    /// A look has ended.
+    Seen(Seen),
+    /// The next request creates the pair.
+    Creation(ToCreate),
+}
+
+/// How far a look has come.
+#[derive(Clone, Default, Debug)]
+pub struct Sight {
+    /// Where the next page of the record begins; `None` before the first one, and when all is read.
+    pub cursor: Option<Arc<str>>,
+    /// The pair; `None` while it was not seen.
+    pub pair: Option<Found>,
+    /// What else the record is associated with, as far as that matters.
+    pub others: Vec<Found>,
+    /// The record is the pair's `to`.
+    pub reversed: bool,
+    /// There is nothing more to learn.
+    pub ended: bool,
+}
+
+/// What a pair was associated by when it was looked at.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub present: Present,
+    /// The types are those of the direction from `to` to `from`.
+    pub reversed: bool,
+}
+
+/// Whether a pair is associated, and by what.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Present {
+    No,
+    By(Arc<[AssociationType]>),
+    /// HubSpot told it in words that are not known here.
+    ByUnknown,
+}
+
+/// What a pair is to be associated by.
+#[derive(Clone, Debug)]
+pub struct ToCreate {
+    pub labels: Arc<[Label]>,
+    /// Why something that was asked for cannot be created: said once the rest is there.
+    pub missing: Option<Arc<Refusal>>,
+}
+
+impl Sight {
+    /// Takes over a page of a record, seen from which the pair's other end is `to`. `matters`: which other associations
+    /// of the record must be known, if any; the look then goes on to the record's end.
+    pub fn take(&mut self, view: &RecordView, to: RecordId, matters: Option<&dyn Fn(&Found) -> bool>) {
+        if let Ok(index) = view.found.binary_search_by_key(&to, |found| found.to) {
+            self.pair = Some(view.found[index].clone());
+        }
+        self.cursor.clone_from(&view.next);
+        self.ended = self.cursor.is_none() || (self.pair.is_some() && matters.is_none());
+        let others = view.found.iter().filter(|found| found.to != to && matters.is_some_and(|matters| matters(found)));
+        self.others.extend(others.cloned());
+    }
+
+    /// Takes over a page of a record of which all associations are asked for, as far as they matter.
+    pub fn take_all(&mut self, view: &RecordView, matters: impl Fn(&Found) -> bool) {
+        self.cursor.clone_from(&view.next);
+        self.others.extend(view.found.iter().filter(|found| matters(found)).cloned());
+        self.ended = self.cursor.is_none();
+    }
+
+    pub fn present(&self) -> Present {
+        match &self.pair {
+            None => Present::No,
+            Some(Found { types: Some(types), .. }) => Present::By(Arc::clone(types)),
+            Some(Found { types: None, .. }) => Present::ByUnknown,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Looks: dry runs, pages, and what is looked at before it is archived.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::contract::association::{Label, LabelCategory};
+use crate::engine::account::Safety;
+use crate::engine::command::Request;
+
+/// Associations of contacts with companies, each with the ids of its labels.
+type Shelf = BTreeMap<(u64, u64), Vec<u64>>;
+
+/// Associations that a page shows of one record.
+const PAGE: usize = 2;
+
+fn shelf(pairs: &[(u64, u64)]) -> Shelf {
+    pairs.iter().map(|&pair| (pair, vec![279])).collect()
+}
+
+/// Serves reads from the shelf, page by page, and says yes to everything else.
+fn serve(shelf: &Shelf, call: &BatchCall) -> Reply {
+    let Request::Look { records, reversed } = &call.request else { return answer(204, "") };
+    let (mut results, mut errors) = (Vec::new(), Vec::new());
+    for asked in records.iter() {
+        let id = asked.from.0.get();
+        let of_record = |&(&(from, to), _): &(&(u64, u64), &Vec<u64>)| if *reversed { to == id } else { from == id };
+        let start: usize = asked.after.as_deref().map_or(0, |after| after.parse().unwrap());
+        let all: Vec<_> = shelf.iter().filter(of_record).collect();
+        if all.is_empty() {
+            errors.push(format!(
+                r#"{{"status":"error","category":"OBJECT_NOT_FOUND","subCategory":"crm.associations.NO_ASSOCIATIONS_FOUND","message":"none","context":{{"fromObjectId":["{id}"]}}}}"#
+            ));
+            continue;
+        }
+        let to = all.iter().skip(start).take(PAGE).map(|((from, to), labels)| {
+            let types: Vec<String> = labels
+                .iter()
+                .map(|id| format!(r#"{{"category":"HUBSPOT_DEFINED","typeId":{id},"label":null}}"#))
+                .collect();
+            let other = if *reversed { from } else { to };
+            format!(r#"{{"toObjectId":{other},"associationTypes":[{}]}}"#, types.join(","))
+        });
+        let to: Vec<String> = to.collect();
+        let paging = match all.len() > start + PAGE {
+            true => format!(r#","paging":{{"next":{{"after":"{}"}}}}"#, start + PAGE),
+            false => String::new(),
+        };
+        results.push(format!(r#"{{"from":{{"id":"{id}"}},"to":[{}]{paging}}}"#, to.join(",")));
+    }
+    let (results, number, errors) = (results.join(","), errors.len(), errors.join(","));
+    answer(207, &format!(r#"{{"status":"COMPLETE","results":[{results}],"numErrors":{number},"errors":[{errors}]}}"#))
+}
+
+fn bench_of(shelf: Shelf, safety: Safety) -> Bench {
+    Bench::new(policy(), vec![AccountPolicy { safety, ..account() }], move |call, _| serve(&shelf, call))
+}
+
+impl Bench {
+    fn admit_asks(&mut self, action: Action, dry_run: bool, asks: &[(Extent, &[Pair])]) -> JobKey {
+        let asks = asks.iter().map(|(extent, pairs)| Ask {
+            extent: extent.clone(),
+            pairs: pairs.iter().copied().collect(),
+            all_of: Vec::new(),
+        });
+        let job = NewJob {
+            action,
+            dry_run,
+            account: AccountIndex(0),
+            from_type: ObjectType::parse("contacts").unwrap(),
+            to_type: ObjectType::parse("companies").unwrap(),
+            asks: asks.collect(),
+            not_after: None,
+            weight: 100,
+            carried: Carried::fresh(self.now.wall),
+        };
+        self.engine.admit(job, self.now)
+    }
+
+    fn words(&self) -> Vec<&'static str> {
+        let word = |call: &BatchCall| match call.request {
+            Request::Archive => "archive",
+            Request::ArchiveLabels => "archive labels",
+            Request::Look { reversed: false, .. } => "look",
+            Request::Look { reversed: true, .. } => "look from the other side",
+            Request::Associate => "associate",
+            Request::Create { .. } => "create",
+        };
+        self.sent.iter().map(|(_, call)| word(call)).collect()
+    }
+}
+
+fn labels(ids: &[u64]) -> Extent {
+    let label = |id: &u64| Label { category: LabelCategory::HubspotDefined, type_id: NonZeroU64::new(*id).unwrap() };
+    Extent::Labels(ids.iter().map(label).collect())
+}
+
+/// The pairs of a plan: whether each is there, and by how many types it would go.
+fn planned(ending: &Ending) -> BTreeMap<Pair, (bool, usize)> {
+    let Ending::Planned { plan, errors } = ending else { panic!("{ending:?}") };
+    assert!(errors.is_empty(), "{errors:?}");
+    plan.iter().map(|entry| (entry.pair, (entry.present, entry.types.len()))).collect()
+}
+
+#[test]
+fn a_dry_run_tells_what_would_go_and_sends_nothing_but_looks() {
+    let mut shelf = shelf(&[(1, 1), (2, 1)]);
+    shelf.insert((2, 2), vec![279, 7]);
+    let mut bench = bench_of(shelf, Safety::default());
+    let pairs = [pair(1, 1), pair(1, 9), pair(2, 2), pair(3, 1)];
+    let whole = bench.admit_asks(Action::Archive, true, &[(Extent::Whole, &pairs)]);
+    let some = bench.admit_asks(Action::Archive, true, &[(labels(&[7]), &pairs[2..])]);
+    bench.run(Duration::from_secs(5));
+    assert_eq!(bench.words(), ["look", "look"]);
+    let expected = [(true, 1), (false, 0), (true, 2), (false, 0)];
+    assert_eq!(planned(&bench.endings[&whole]), pairs.into_iter().zip(expected).collect());
+    assert_eq!(planned(&bench.endings[&some]), [(pairs[2], (true, 1)), (pairs[3], (false, 0))].into());
+    assert_eq!(bench.engine.remains(), Remains::default());
+    assert_eq!(bench.engine.counters().pairs_looked_up, 6);
+    assert_eq!(bench.engine.counters().pairs_archived, 0);
+}
+
+#[test]
+fn a_record_is_read_on_until_its_pairs_are_seen() {
+    let shelf = shelf(&[(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (2, 1)]);
+    let mut bench = bench_of(shelf, Safety::default());
+    let job = bench.admit_asks(Action::Archive, true, &[(Extent::Whole, &[pair(1, 3), pair(1, 1), pair(2, 1)])]);
+    let absent = bench.admit_asks(Action::Archive, true, &[(labels(&[279]), &[pair(1, 9)])]);
+    bench.run(Duration::from_secs(5));
+    let asked = |call: &BatchCall| match &call.request {
+        Request::Look { records, .. } => records.iter().map(|one| (one.from.0.get(), one.after.clone())).collect(),
+        Request::Archive | Request::ArchiveLabels | Request::Associate | Request::Create { .. } => Vec::new(),
+    };
+    let whole = bench.sent.iter().map(|(_, call)| call).filter(|call| call.lane.extent == Extent::Whole);
+    let whole: Vec<_> = whole.map(asked).collect();
+    assert_eq!(whole, [vec![(1, None), (2, None)], vec![(1, Some("2".into()))]], "the other pages are not needed");
+    assert_eq!(bench.sent.len(), 2 + 3, "to be sure that a pair is not there takes all pages");
+    assert!(planned(&bench.endings[&job]).values().all(|seen| *seen == (true, 1)));
+    assert_eq!(planned(&bench.endings[&absent])[&pair(1, 9)], (false, 0));
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+#[test]
+fn with_a_journal_pairs_are_looked_at_before_they_are_archived() {
+    let journal = Safety { journal: true, verify: false };
+    let pairs: Vec<Pair> = (1..=10_000).map(|n| pair(n, 1 + n % 10)).collect();
+    let mut bench =
+        bench_of(pairs.iter().map(|pair| ((pair.from.0.get(), pair.to.0.get()), vec![279])).collect(), journal);
+    let job = bench.admit_asks(Action::Archive, false, &[(Extent::Whole, &pairs)]);
+    bench.run(Duration::from_secs(60));
+    assert_eq!(bench.settled(Status::Archived), 1);
+    let looks = bench.words().iter().filter(|word| **word == "look").count();
+    assert_eq!((looks, bench.sent.len()), (10, 110), "at most a fifth more");
+    let of_looks = bench.sent.iter().filter(|(_, call)| matches!(call.request, Request::Look { .. }));
+    let seen: BTreeSet<Pair> = of_looks.flat_map(|(_, call)| call.pairs.to_vec()).collect();
+    assert_eq!(seen.len(), pairs.len());
+    assert!(matches!(bench.endings[&job], Ending::Settled { num_pairs: 10_000, .. }));
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+#[test]
+fn the_side_with_more_records_is_read_whose_pages_are_short() {
+    let journal = Safety { journal: true, verify: false };
+    let pairs: Vec<Pair> = (1..=900).map(|n| pair(1, n)).collect();
+    let mut bench = bench_of(pairs.iter().map(|pair| ((1, pair.to.0.get()), vec![279])).collect(), journal);
+    bench.admit_asks(Action::Archive, false, &[(Extent::Whole, &pairs)]);
+    bench.run(Duration::from_secs(60));
+    assert_eq!(bench.settled(Status::Archived), 1);
+    assert_eq!(bench.words(), ["look from the other side", "archive"]);
+}
+
+#[test]
+fn a_job_that_leaves_during_its_look_is_not_archived() {
+    let journal = Safety { journal: true, verify: false };
+    let mut bench = bench_of(shelf(&[(1, 1)]), journal);
+    let gone = bench.admit_asks(Action::Archive, false, &[(Extent::Whole, &[pair(1, 1), pair(1, 2)])]);
+    bench.run(Duration::from_millis(250));
+    let stays = bench.admit_asks(Action::Archive, false, &[(Extent::Whole, &[pair(1, 2)])]);
+    bench.engine.forget(gone, bench.now);
+    bench.run(Duration::from_secs(10));
+    assert_eq!(bench.ends[&gone].1, End::HandedBack);
+    assert_eq!(bench.ends[&stays].1, End::archived(2));
+    assert_eq!(bench.words(), ["look from the other side", "look", "archive"]);
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+#[test]
+fn looks_are_repeated_and_searched_like_archives() {
+    let shelf = shelf(&[(1, 1), (2, 1), (3, 1)]);
+    let mut tries = 0;
+    let mut bench = Bench::new(policy(), vec![account()], move |call, _| {
+        tries += 1;
+        let Request::Look { records, .. } = &call.request else { return answer(204, "") };
+        match tries {
+            1 => answer(503, ""),
+            2 => answer(429, r#"{"policyName":"TEN_SECONDLY_ROLLING"}"#),
+            _ if records.iter().any(|record| record.from.0.get() == 2) => {
+                answer(400, r#"{"status":"error","category":"VALIDATION_ERROR","message":"something is wrong"}"#)
+            }
+            _ => serve(&shelf, call),
+        }
+    });
+    let job = bench.admit_asks(Action::Archive, true, &[(Extent::Whole, &[pair(1, 1), pair(2, 1), pair(3, 1)])]);
+    bench.run(Duration::from_secs(60));
+    let Ending::Planned { plan, errors } = &bench.endings[&job] else { panic!() };
+    assert_eq!(plan.len(), 2);
+    assert_eq!(errors.iter().map(|error| error.pair()).collect::<Vec<_>>(), [Some(pair(2, 1))]);
+}
