@@ -59,6 +59,11 @@ fn the_schema_refuses_what_the_parser_refuses_for_its_shape() {
         job.pointer_mut(parent).unwrap().as_object_mut().unwrap().insert(name.to_owned(), value);
         job
     };
+    let restored = |path: &str, value: Value| {
+        let mut job = with(path, value);
+        job["action"] = json!("restore");
+        job
+    };
     let label = json!({"associationCategory": "USER_DEFINED", "associationTypeId": 37});
     let good_ones = [
         good.clone(),
@@ -76,6 +81,14 @@ fn the_schema_refuses_what_the_parser_refuses_for_its_shape() {
         with("/inputs/0/types", json!(vec![label.clone(); 100])),
         with("/notAfter", json!("2026-11-30T23:59:59.123456789-02:30")),
         with("/jobId", json!("ü".repeat(64))),
+        with("/dryRun", json!(true)),
+        with("/dryRun", json!(false)),
+        with("/action", json!("archive")),
+        with("/group", json!("import 7")),
+        with("/inputs/0/to", json!("all")),
+        restored("/dryRun", json!(true)),
+        restored("/includePrimary", json!(true)),
+        restored("/inputs/0/types", json!([label])),
         with("/portalId", json!(u64::MAX)),
     ];
     for job in good_ones {
@@ -95,7 +108,18 @@ fn the_schema_refuses_what_the_parser_refuses_for_its_shape() {
         without("toObjectType"),
         without("inputs"),
         with("/inputs/0/from", json!({"id": (1_u64 << 53) + 1})),
-        with("/dryRun", json!(true)),
+        with("/simulate", json!(true)),
+        with("/dryRun", json!(1)),
+        with("/dryRun", Value::Null),
+        with("/action", json!("delete")),
+        with("/action", Value::Null),
+        with("/group", json!("")),
+        with("/group", json!("a\u{7}")),
+        with("/includePrimary", json!(true)),
+        restored("/inputs/0/to", json!("all")),
+        restored("/includePrimary", json!("true")),
+        with("/inputs/0/to", json!("ALL")),
+        with("/inputs/0/to", json!(["all"])),
         with("/jobId", json!(7)),
         with("/jobId", json!("")),
         with("/jobId", json!("a\u{7}")),

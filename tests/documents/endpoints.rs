@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
+use association_archiver::contract::outcome::Status;
 use serde_json::Value;
 
 use crate::corpus::{Document, all, nothing_wrong, root};
@@ -85,7 +86,7 @@ async fn every_field_of_an_answer_is_documented() -> Result<()> {
     }
     stop(&worker).await?;
     let spans = Document::read(PAGE).spans();
-    let statuses = ["ARCHIVED", "PARTIAL", "FAILED", "EXPIRED", "REJECTED"];
+    let statuses = Status::ALL.map(Status::as_str);
     let unnamed = fields.iter().filter(|field| !statuses.contains(&field.as_str()));
     let unnamed: Vec<String> = unnamed
         .filter(|field| !spans.iter().any(|span| span.split(['.', '[']).any(|part| part == field.as_str())))

@@ -30,6 +30,7 @@ pub fn real_outcome() -> Value {
             from_type: None,
             to_type: None,
             action: Action::Archive,
+            dry_run: false,
             group: None,
         },
         verified: false,
@@ -117,18 +118,24 @@ fn faults_of_outcome(shown: &Value, real: &Value) -> Vec<String> {
     for error in errors {
         same_fields("error", error, &real["errors"][0], &mut faults);
     }
-    let [pairs, archived, failed] = ["numPairs", "numArchived", "numErrors"].map(|field| shown[field].as_u64());
-    let (Some(pairs), Some(archived), Some(failed)) = (pairs, archived, failed) else {
+    let count = |field: &str| shown[field].as_u64();
+    let (Some(pairs), Some(archived), Some(restored), Some(failed)) =
+        (count("numPairs"), count("numArchived"), count("numRestored"), count("numErrors"))
+    else {
         faults.push("a count is no number".to_owned());
         return faults;
     };
-    if pairs != archived + failed || failed != errors.len() as u64 {
-        faults.push(format!("{archived} archived and {failed} errors of {pairs}, and {} listed", errors.len()));
+    let planned = shown["plan"].as_array().map(Vec::len);
+    let done = planned.map_or(archived + restored, |planned| planned as u64);
+    if pairs != done + failed || failed != errors.len() as u64 {
+        faults.push(format!("{done} done and {failed} errors of {pairs}, and {} listed", errors.len()));
     }
-    let status = match (archived, failed) {
-        (_, 0) => "ARCHIVED",
-        (0, _) => "FAILED",
-        _ => "PARTIAL",
+    let status = match (planned, done, failed) {
+        (Some(_), _, _) => "PLANNED",
+        (None, _, 0) if shown["action"] == "restore" => "RESTORED",
+        (None, _, 0) => "ARCHIVED",
+        (None, 0, _) => "FAILED",
+        (None, _, _) => "PARTIAL",
     };
     if shown["status"] != status {
         faults.push(format!("the counts make it {status}, not {}", shown["status"]));

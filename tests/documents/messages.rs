@@ -8,6 +8,7 @@ use association_archiver::contract::message::{
 };
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::contract::outcome::Status;
+use association_archiver::contract::plan::Warning;
 use association_archiver::contract::refusal::WorkerCategory;
 use association_archiver::engine::pause::PauseKind;
 
@@ -66,7 +67,8 @@ fn every_status_and_category_is_documented() {
     let statuses = Status::ALL.map(|status| status.as_str().to_owned());
     let categories = WorkerCategory::ALL.map(|category| category.as_str().to_owned());
     let labels = LabelCategory::ALL.map(|category| category.as_str().to_owned());
-    missing("docs/producers.md", statuses.into_iter().chain(categories.clone()).chain(labels));
+    let warnings = Warning::ALL.map(|warning| warning.as_str().to_owned());
+    missing("docs/producers.md", statuses.into_iter().chain(categories.clone()).chain(labels).chain(warnings));
     missing("docs/operating.md", categories);
 }
 

@@ -139,7 +139,7 @@ fn written(document: &Value) -> Asked {
 }
 
 fn check_refusal(malformed: &Malformed, body: &[u8]) {
-    let Malformed { job_id, portal, from_type, to_type, action, group, message } = malformed;
+    let Malformed { job_id, portal, from_type, to_type, action, dry_run, group, message } = malformed;
     assert!((1..=MESSAGE_MAX_BYTES).contains(&message.len()), "{message}");
     assert!(!message.contains(char::is_control) && message.contains(": "), "{message:?}");
     // What was salvaged is in the body, unless the body is too broken to be read by others.
@@ -160,6 +160,9 @@ fn check_refusal(malformed: &Malformed, body: &[u8]) {
     if says_once("action") {
         let written = document.get("action").and_then(Value::as_str).and_then(Action::of_word);
         assert_eq!(*action, written.unwrap_or_default());
+    }
+    if says_once("dryRun") {
+        assert_eq!(*dry_run, document.get("dryRun").and_then(Value::as_bool).unwrap_or(false));
     }
     for (name, found) in [("fromObjectType", from_type), ("toObjectType", to_type)] {
         if says_once(name)

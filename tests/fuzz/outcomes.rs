@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use association_archiver::contract::action::Action;
-use association_archiver::contract::association::{Extent, RecordId};
+use association_archiver::contract::association::{AssociationType, Extent, Label, LabelCategory, Pair, RecordId};
 use association_archiver::contract::ids::{Group, JobId};
 use association_archiver::contract::object_type::TypeText;
 use association_archiver::contract::outcome::{Ending, Head, Outcome, PairError};
+use association_archiver::contract::plan::{PlanEntry, Warning, Warnings};
 use association_archiver::contract::refusal::{Refusal, WorkerCategory};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -34,6 +35,7 @@ fn any_text_makes_a_good_outcome() {
             (1..=texts.len() as u64).zip(refusals.iter().cycle()).map(|(to, refusal)| error(to, refusal)).collect();
         let endings = [
             Ending::Settled { num_pairs: texts.len() + 1, errors: errors.clone() },
+            Ending::Planned { plan: vec![entry(text(1))], errors: errors.clone() },
             Ending::Expired { errors },
             Ending::Rejected(Arc::clone(&refusals[0])),
         ];
@@ -45,6 +47,7 @@ fn any_text_makes_a_good_outcome() {
                     from_type: text(5).map(TypeText::new),
                     to_type: text(6).map(TypeText::new),
                     action: Action::Archive,
+                    dry_run: false,
                     group: text(7).and_then(Group::new),
                 },
                 verified: true,
@@ -65,6 +68,17 @@ fn error(to: u64, refusal: &Arc<Refusal>) -> PairError {
     PairError { from: record(u64::MAX), to: Some(record(to)), extent: Extent::Whole, refusal: Arc::clone(refusal) }
 }
 
+fn entry(name: Option<&str>) -> PlanEntry {
+    let record = |id: u64| RecordId(id.try_into().unwrap());
+    let label = Label { category: LabelCategory::UserDefined, type_id: u64::MAX.try_into().unwrap() };
+    PlanEntry {
+        pair: Pair { from: record(1), to: record(2) },
+        present: true,
+        types: [AssociationType { label, name: name.map(Arc::from) }].into(),
+        warnings: Warnings::default().with(Warning::LabelsGo),
+    }
+}
+
 fn check(outcome: &Outcome) {
     let mut json = Vec::new();
     outcome.encode(&mut json);
@@ -76,6 +90,11 @@ fn check(outcome: &Outcome) {
     assert_eq!(document["status"], outcome.status().as_str());
     assert_eq!(document["fromObjectType"].as_str(), outcome.head.from_type.as_ref().map(TypeText::as_str));
     assert_eq!(document["toObjectType"].as_str(), outcome.head.to_type.as_ref().map(TypeText::as_str));
+    if let Ending::Planned { plan, .. } = &outcome.ending {
+        let (written, name) = (&document["plan"][0]["types"][0]["label"], &plan[0].types[0].name);
+        assert_eq!(written.is_null(), name.is_none());
+        assert!(name.as_deref().unwrap_or_default().starts_with(written.as_str().unwrap_or_default()));
+    }
     let said: Vec<&Refusal> = match &outcome.ending {
         Ending::Settled { errors, .. } | Ending::Planned { errors, .. } | Ending::Expired { errors } => {
             errors.iter().map(|error| &*error.refusal).collect()

@@ -143,7 +143,15 @@ impl<'s> Verity<'s> {
                 let stuck = bad && portal.bad.failure != Failure::Status(400) && self.scenario.in_hand();
                 promise!(stuck, "{pair:?} failed since its account was refused: {}", refusal.message);
             }
-            Source::Worker(WorkerCategory::MalformedJob | WorkerCategory::UnknownPortal) => {
+            Source::Worker(
+                WorkerCategory::MalformedJob
+                | WorkerCategory::UnknownPortal
+                | WorkerCategory::TooManyPairs
+                | WorkerCategory::NotGone
+                | WorkerCategory::Reappeared
+                | WorkerCategory::GuardRejected
+                | WorkerCategory::NotRestorable,
+            ) => {
                 return Err(Broken(format!("the engine says {} of {pair:?}", refusal.source.category())));
             }
         }

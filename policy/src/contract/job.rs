@@ -95,6 +95,8 @@ pub struct Malformed {
     pub to_type: Option<TypeText>,
     /// `archive` where it could not be read.
     pub action: Action,
+    /// `false` where it could not be read.
+    pub dry_run: bool,
     pub group: Option<Group>,
     /// Names the field and the rule; at most 500 bytes, without control characters.
     pub message: String,
@@ -103,8 +105,16 @@ pub struct Malformed {
 impl Malformed {
     /// Something of which nothing could be read.
     pub fn unreadable(message: String) -> Self {
-        let action = Action::default();
-        Self { job_id: None, portal: None, from_type: None, to_type: None, action, group: None, message }
+        Self {
+            job_id: None,
+            portal: None,
+            from_type: None,
+            to_type: None,
+            action: Action::default(),
+            dry_run: false,
+            group: None,
+            message,
+        }
     }
 
     /// What its outcome tells of it, if it has an id.
@@ -115,6 +125,7 @@ impl Malformed {
             from_type: self.from_type.clone(),
             to_type: self.to_type.clone(),
             action: self.action,
+            dry_run: self.dry_run,
             group: self.group.clone(),
         })
     }
@@ -130,6 +141,7 @@ pub fn parse(body: &[u8], envelope: Envelope<'_>, limits: &JobLimits) -> Result<
             from_type: found.from_type,
             to_type: found.to_type,
             action: found.action.unwrap_or_default(),
+            dry_run: found.dry_run.unwrap_or(false),
             group: found.group,
             message: place::bounded(message),
         }

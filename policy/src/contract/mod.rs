@@ -8,6 +8,7 @@ pub mod message;
 pub mod object_type;
 pub mod outcome;
 pub mod plan;
+pub mod primary;
 pub mod refusal;
 pub mod text;
 pub mod time;

@@ -61,6 +61,15 @@ impl ObjectType {
         &self.written
     }
 
+    /// Whether it is the standard object with this plural and this type id, by either. A guess that is good enough for
+    /// a warning, not for a request: of most types only HubSpot's list says that name and id belong together.
+    pub fn is_standard(&self, plural: &str, id: &str) -> bool {
+        match self.kind {
+            Kind::Standard(standard) => standard.plural == plural,
+            Kind::Verbatim => self.as_written() == id,
+        }
+    }
+
     /// What the request's path carries: needs no escaping.
     pub fn path_segment(&self) -> &str {
         match self.kind {

@@ -9,7 +9,7 @@ use super::association::{AssociationType, Extent, Label, Pair, RecordId};
 use super::ids::{Group, JobId, PortalId};
 use super::job::Job;
 use super::object_type::TypeText;
-use super::plan::PlanEntry;
+use super::plan::{PlanEntry, listed};
 use super::refusal::Refusal;
 use super::text::{MESSAGE_MAX_BYTES, TEXT_MAX_BYTES};
 use super::time;
@@ -41,6 +41,8 @@ pub struct Head {
     /// As the job wrote it.
     pub to_type: Option<TypeText>,
     pub action: Action,
+    /// The job was only to look. An outcome says so whatever it came to: sent again, the job must not do more.
+    pub dry_run: bool,
     pub group: Option<Group>,
 }
 
@@ -52,6 +54,7 @@ impl Head {
             from_type: Some(job.from_type.text().clone()),
             to_type: Some(job.to_type.text().clone()),
             action: job.action,
+            dry_run: job.dry_run,
             group: job.group.clone(),
         }
     }
@@ -174,7 +177,7 @@ impl Outcome {
     /// Appends the outcome as JSON: every field is there, `null` where it is not known.
     ///
     /// At most about 1.1 kB for each error, whatever its texts are, and [`super::job::MAX_LABELS_OF_ALL_PAIRS`] labels
-    /// for all of them, so that an outcome fits into a message.
+    /// for all of them; at most about 1.3 kB for each entry of a plan, see [`listed`]: so an outcome fits into a message.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (num_pairs, num_errors) = match &self.ending {
             Ending::Settled { num_pairs, errors } => (*num_pairs, errors.len()),
@@ -183,7 +186,8 @@ impl Outcome {
             Ending::Rejected(_) => (0, 0),
         };
         let head = &self.head;
-        out.reserve(ROOM + ROOM_PER_ERROR * num_errors);
+        let planned = if let Ending::Planned { plan, .. } = &self.ending { plan.len() } else { 0 };
+        out.reserve(ROOM + ROOM_PER_ERROR * (num_errors + planned));
         out.extend_from_slice(br#"{"jobId":"#);
         write_whole_text(head.job_id.as_str(), out);
         out.extend_from_slice(br#","portalId":"#);
@@ -193,8 +197,10 @@ impl Outcome {
         out.extend_from_slice(br#","toObjectType":"#);
         write_or_null(head.to_type.as_ref(), out, |text, out| write_whole_text(text.as_str(), out));
         out.extend_from_slice(br#","action":""#);
-        out.extend_from_slice(self.head.action.as_str().as_bytes());
-        out.extend_from_slice(br#"","group":"#);
+        out.extend_from_slice(head.action.as_str().as_bytes());
+        out.extend_from_slice(br#"","dryRun":"#);
+        write_flag(head.dry_run, out);
+        out.extend_from_slice(br#","group":"#);
         write_or_null(head.group.as_ref(), out, |group, out| write_whole_text(group.as_str(), out));
         out.extend_from_slice(br#","status":""#);
         out.extend_from_slice(self.status().as_str().as_bytes());
@@ -246,7 +252,7 @@ impl Outcome {
 /// A usual outcome without errors, in bytes: a first guess of the room it needs.
 const ROOM: usize = 384;
 
-/// A usual error, in bytes.
+/// A usual error, or entry of a plan, in bytes.
 const ROOM_PER_ERROR: usize = 320;
 
 fn write_error(of: Option<&PairError>, refusal: &Refusal, out: &mut Vec<u8>) {
@@ -294,7 +300,7 @@ fn write_record(id: RecordId, out: &mut Vec<u8>) {
 
 fn write_plan(plan: &[PlanEntry], out: &mut Vec<u8>) {
     out.push(b'[');
-    for (i, PlanEntry { pair, present, types, warnings }) in plan.iter().enumerate() {
+    for (i, (PlanEntry { pair, present, types, warnings }, listed)) in plan.iter().zip(listed(plan)).enumerate() {
         out.extend_from_slice(if i == 0 { br#"{"from":"#.as_slice() } else { br#",{"from":"# });
         write_record(pair.from, out);
         out.extend_from_slice(br#","to":"#);
@@ -302,7 +308,7 @@ fn write_plan(plan: &[PlanEntry], out: &mut Vec<u8>) {
         out.extend_from_slice(br#","present":"#);
         write_flag(*present, out);
         out.extend_from_slice(br#","types":["#);
-        for (i, AssociationType { label: Label { category, type_id }, name }) in types.iter().enumerate() {
+        for (i, AssociationType { label: Label { category, type_id }, name }) in types.iter().take(listed).enumerate() {
             out.extend_from_slice(if i == 0 {
                 br#"{"associationCategory":""#
             } else {
@@ -315,7 +321,9 @@ fn write_plan(plan: &[PlanEntry], out: &mut Vec<u8>) {
             write_or_null(name.as_deref(), out, |name, out| write_text(name, TEXT_MAX_BYTES, out));
             out.push(b'}');
         }
-        out.extend_from_slice(br#"],"warnings":["#);
+        out.extend_from_slice(br#"],"moreTypes":"#);
+        write_number((types.len() - listed) as u64, out);
+        out.extend_from_slice(br#","warnings":["#);
         for (i, warning) in warnings.iter().enumerate() {
             out.extend_from_slice(if i == 0 { br#"""#.as_slice() } else { br#",""# });
             out.extend_from_slice(warning.as_str().as_bytes());

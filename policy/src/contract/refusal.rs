@@ -1,4 +1,4 @@
-//! Why a pair was not archived, in the words an outcome gives to its producer.
+//! Why a job was not done for a pair, in the words an outcome gives to its producer.
 
 use super::text::{MESSAGE_MAX_BYTES, TEXT_MAX_BYTES, cut};
 
@@ -45,6 +45,16 @@ pub enum WorkerCategory {
     Expired,
     /// HubSpot refuses the account or the lane until its operator mends something: a token, scopes, the API version.
     AccountRefused,
+    /// More associations were found for `to` `"all"` than a job may have.
+    TooManyPairs,
+    /// The pair was archived, read back several times, and is still there.
+    NotGone,
+    /// The pair was seen gone, and then there again: something else creates it anew.
+    Reappeared,
+    /// The guard stopped the account, and its operator rejected what waited.
+    GuardRejected,
+    /// What was removed cannot be created again, or not without taking it from another record.
+    NotRestorable,
 }
 
 impl Refusal {
@@ -110,13 +120,18 @@ impl Source {
 }
 
 impl WorkerCategory {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 11] = [
         Self::MalformedJob,
         Self::UnknownPortal,
         Self::RetriesExhausted,
         Self::Unattributed,
         Self::Expired,
         Self::AccountRefused,
+        Self::TooManyPairs,
+        Self::NotGone,
+        Self::Reappeared,
+        Self::GuardRejected,
+        Self::NotRestorable,
     ];
 
     /// The word on the wire.
@@ -128,14 +143,30 @@ impl WorkerCategory {
             Self::Unattributed => "UNATTRIBUTED",
             Self::Expired => "EXPIRED",
             Self::AccountRefused => "ACCOUNT_REFUSED",
+            Self::TooManyPairs => "TOO_MANY_PAIRS",
+            Self::NotGone => "NOT_GONE",
+            Self::Reappeared => "REAPPEARED",
+            Self::GuardRejected => "GUARD_REJECTED",
+            Self::NotRestorable => "NOT_RESTORABLE",
         }
     }
 
     /// Whether the same job, sent again later, may succeed.
     pub fn retryable(self) -> bool {
         match self {
-            Self::MalformedJob | Self::UnknownPortal | Self::Expired => false,
-            Self::RetriesExhausted | Self::Unattributed | Self::AccountRefused => true,
+            // Sent again, a pair that something else creates anew would only be removed once more.
+            Self::MalformedJob
+            | Self::UnknownPortal
+            | Self::Expired
+            | Self::TooManyPairs
+            | Self::Reappeared
+            | Self::NotRestorable => false,
+            // What the guard's operator rejected was not done: it may be sent again when it is meant.
+            Self::RetriesExhausted
+            | Self::Unattributed
+            | Self::AccountRefused
+            | Self::NotGone
+            | Self::GuardRejected => true,
         }
     }
 }

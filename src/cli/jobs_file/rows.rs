@@ -297,6 +297,7 @@ fn other_portal(job: Job, named: PortalId, given: PortalId) -> RowFault {
         from_type: Some(job.from_type.text().clone()),
         to_type: Some(job.to_type.text().clone()),
         action: job.action,
+        dry_run: job.dry_run,
         group: job.group,
         message: format!("portalId: is {named}, while --portal says {given}"),
     }))

@@ -27,7 +27,7 @@ pub fn schema() -> Value {
         "$id": "urn:association-archiver:job:v1",
         "title": "Association archive job",
         "description": format!(
-            "Asks for associations between HubSpot records to be archived. UTF-8, at most {} bytes (jobs.max_bytes) and {} distinct pairs (jobs.max_pairs); no other fields, and none of them null. Sent uncompressed.",
+            "Asks for associations between HubSpot records to be archived, or to be created again. UTF-8, at most {} bytes (jobs.max_bytes) and {} distinct pairs (jobs.max_pairs), where a record whose to is \"all\" counts as one until it is looked at; no other fields, and none of them null. Sent uncompressed.",
             limits.max_bytes, limits.max_pairs
         ),
         "type": "object",
@@ -44,13 +44,61 @@ pub fn schema() -> Value {
                 "minItems": 1,
                 "items": input(),
             },
+            "action": {
+                "description": "archive, which is meant where it is left out: the associations are removed. restore: the pairs are created again, with the types of their input, or as plain associations. What a pair already has is kept.",
+                "enum": ["archive", "restore"],
+            },
+            "includePrimary": {
+                "description": "Only with the action restore. true: a Primary label is restored even where another record is primary by now, from which it is taken. Left out or false: it is not, and the pair is an error that says so.",
+                "type": "boolean",
+            },
+            "dryRun": {
+                "description": "true: HubSpot is looked at and nothing is changed; the outcome is PLANNED and has an entry for each pair.",
+                "type": "boolean",
+            },
+            "group": {
+                "description": format!("What the producer calls the jobs that belong together, such as one import: 1 to {} bytes of UTF-8 without control characters. Comes back in the outcome.", JobId::MAX_BYTES),
+                "type": "string",
+                "minLength": 1,
+                "maxLength": JobId::MAX_BYTES,
+                "pattern": NO_CONTROL_CHARACTERS,
+            },
             "notAfter": {
                 "description": "RFC 3339. What has not been sent by then is not sent any more.",
                 "type": "string",
                 "pattern": RFC_3339,
             },
         },
-        "examples": [example()],
+        "allOf": [
+            {
+                "if": {"required": ["includePrimary"], "properties": {"includePrimary": {"type": "boolean"}}},
+                "then": {"required": ["action"], "properties": {"action": {"const": "restore"}}},
+            },
+            {
+                "if": {"required": ["action"], "properties": {"action": {"const": "restore"}}},
+                "then": {"properties": {"inputs": {
+                    "type": "array",
+                    "items": {"type": "object", "properties": {"to": {"type": "array"}}},
+                }}},
+            },
+        ],
+        "examples": [example(), restore_example()],
+    })
+}
+
+/// One label of a pair is created again, if it is not there.
+fn restore_example() -> Value {
+    json!({
+        "jobId": "undo-81f2",
+        "fromObjectType": "contacts",
+        "toObjectType": "companies",
+        "action": "restore",
+        "dryRun": true,
+        "group": "cleanup-november",
+        "inputs": [{
+            "from": {"id": "101"}, "to": [{"id": "9001"}],
+            "types": [{"associationCategory": "USER_DEFINED", "associationTypeId": 37}],
+        }],
     })
 }
 
@@ -108,10 +156,16 @@ fn input() -> Value {
         "required": ["from", "to"],
         "properties": {
             "from": record(),
-            "to": {"type": "array", "minItems": 1, "items": record()},
+            "to": {
+                "description": "The records. \"all\", only with the action archive: every record of toObjectType that from is associated with when it is looked at; with types, those that carry one of them, and only these labels go. Pairs of the same record may be listed beside it only where they are covered by it; they then count once.",
+                "anyOf": [
+                    {"type": "array", "minItems": 1, "items": record()},
+                    {"type": "string", "const": "all"},
+                ],
+            },
             "types": {
                 "description": format!(
-                    "Removes only these labels. Without it, the whole association. A pair must not be there both with and without it; all labels of a job, each counted for every pair it is to be taken from, are at most {MAX_LABELS_OF_ALL_PAIRS}."
+                    "Only these labels are removed or restored. Without it, the whole association is removed, or the plain one restored. A pair, and a record whose to is \"all\", must not be there both with and without it; all labels of a job, each counted for every pair, are at most {MAX_LABELS_OF_ALL_PAIRS}, for which \"all\" counts as jobs.max_pairs pairs."
                 ),
                 "type": "array",
                 "minItems": 1,

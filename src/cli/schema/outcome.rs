@@ -3,13 +3,18 @@
 use serde_json::{Value, json};
 
 use crate::contract::association::LabelCategory;
+use crate::contract::ids::JobId;
 use crate::contract::job::MAX_LABELS;
 use crate::contract::outcome::Status;
+use crate::contract::plan::{MAX_TYPES_OF_A_PAIR, Warning};
 use crate::contract::refusal::WorkerCategory;
 use crate::contract::text::{MESSAGE_MAX_BYTES, TEXT_MAX_BYTES};
 
 /// RFC 3339 in UTC with milliseconds.
 const TIME: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$";
+
+/// A record's id, as an outcome writes it.
+const RECORD_ID: &str = "^[1-9][0-9]{0,19}$";
 
 /// JSON Schema 2020-12.
 pub fn schema() -> Value {
@@ -19,10 +24,21 @@ pub fn schema() -> Value {
         "portalId": {"description": "As in the job; null where it names none.", "type": ["integer", "null"], "minimum": 1},
         "fromObjectType": echoed_type(),
         "toObjectType": echoed_type(),
+        "action": {"description": "As in the job; archive where it could not be read.", "enum": ["archive", "restore"]},
+        "dryRun": {"description": "As in the job; false where it could not be read.", "type": "boolean"},
+        "group": {"description": "As in the job; null where it names none.", "type": ["string", "null"], "maxLength": JobId::MAX_BYTES},
         "status": {"description": STATUSES, "enum": Status::ALL.map(Status::as_str)},
         "numPairs": count,
         "numArchived": count,
+        "numRestored": count,
         "numErrors": count,
+        "verified": {"description": "Every archived pair was read back and is gone.", "type": "boolean"},
+        "journaled": {"description": "What every archived pair was associated by was in the journal before its request left.", "type": "boolean"},
+        "plan": {
+            "description": "What would become of each pair, but for those in errors; null unless the status is PLANNED.",
+            "type": ["array", "null"],
+            "items": plan_entry(),
+        },
         "errors": {"type": "array", "items": error()},
         "attempts": {"description": "HTTP requests that carried any pair of the job.", "type": "integer", "minimum": 0},
         "receivedAt": time("When the worker received the job for the first time."),
@@ -38,17 +54,49 @@ pub fn schema() -> Value {
         "required": names(&fields),
         "properties": fields,
         "allOf": [
-            when(Status::Archived, json!({"errors": list(0, Some(0)), "numErrors": {"const": 0}})),
-            when(Status::Partial, json!({"errors": list(1, None), "numArchived": {"type": "integer", "minimum": 1}})),
-            when(Status::Failed, json!({"errors": list(1, None), "numArchived": {"const": 0}})),
-            when(Status::Expired, json!({"errors": list(1, None), "numArchived": {"const": 0}})),
-            when(Status::Rejected, json!({
-                "errors": list(1, Some(1)),
-                "numPairs": {"const": 0}, "numArchived": {"const": 0}, "numErrors": {"const": 0},
+            when(Status::Archived, json!({
+                "errors": list(0, Some(0)), "numErrors": {"const": 0}, "numRestored": {"const": 0}, "action": {"const": "archive"},
             })),
+            when(Status::Partial, json!({"errors": list(1, None)})),
+            when(Status::Failed, nothing_done(list(1, None))),
+            when(Status::Restored, json!({
+                "errors": list(0, Some(0)), "numErrors": {"const": 0}, "numArchived": {"const": 0}, "action": {"const": "restore"},
+            })),
+            when(Status::Planned, with(nothing_done(list(0, None)), json!({"plan": list(0, None), "dryRun": {"const": true}}))),
+            when(Status::Expired, nothing_done(list(1, None))),
+            when(Status::Rejected, with(nothing_done(list(1, Some(1))), json!({
+                "numPairs": {"const": 0}, "numErrors": {"const": 0},
+            }))),
         ],
-        "examples": [example()],
+        "examples": [example(), planned_example()],
     })
+}
+
+/// A dry run for two pairs, one of which is not associated.
+fn planned_example() -> Value {
+    with(
+        example(),
+        json!({
+            "dryRun": true,
+        "status": "PLANNED",
+            "attempts": 1,
+            "numArchived": 0, "numErrors": 0, "errors": [],
+            "plan": [
+                {
+                    "from": {"id": "101"}, "to": {"id": "9001"}, "present": true,
+                    "types": [
+                        {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 279, "label": null},
+                        {"associationCategory": "USER_DEFINED", "associationTypeId": 37, "label": "Billing contact"},
+                    ],
+                    "moreTypes": 0, "warnings": ["LABELS_GO"],
+                },
+                {
+                    "from": {"id": "101"}, "to": {"id": "9002"}, "present": false,
+                    "types": [], "moreTypes": 0, "warnings": ["NOT_PRESENT"],
+                },
+            ],
+        }),
+    )
 }
 
 /// One of two pairs refused.
@@ -58,8 +106,12 @@ pub fn example() -> Value {
         "portalId": 4711,
         "fromObjectType": "contacts",
         "toObjectType": "companies",
+        "action": "archive",
+        "dryRun": false,
+        "group": null,
         "status": "PARTIAL",
-        "numPairs": 2, "numArchived": 1, "numErrors": 1,
+        "numPairs": 2, "numArchived": 1, "numRestored": 0, "numErrors": 1,
+        "verified": false, "journaled": false, "plan": null,
         "errors": [{
             "from": {"id": "101"}, "to": {"id": "9002"}, "types": null, "source": "HUBSPOT", "category": "VALIDATION_ERROR",
             "subCategory": null, "message": "9002 is not a valid company id", "httpStatus": 400,
@@ -72,7 +124,7 @@ pub fn example() -> Value {
     })
 }
 
-const STATUSES: &str = "ARCHIVED: every pair is archived. PARTIAL: some are, the others are in errors. FAILED: none is. EXPIRED: notAfter passed before anything was sent. REJECTED: no valid job; errors[0].message names the field and the rule, and a copy of the message is in the dead-letter queue.";
+const STATUSES: &str = "ARCHIVED: every pair is archived. RESTORED: every pair has the types asked for. PARTIAL: some are or have, the others are in errors. FAILED: none is or has. PLANNED: nothing was changed, plan has an entry for each pair. EXPIRED: notAfter passed before anything was sent. REJECTED: no valid job; errors[0].message names the field and the rule, and a copy of the message is in the dead-letter queue.";
 
 fn echoed_type() -> Value {
     json!({
@@ -86,9 +138,11 @@ fn error() -> Value {
     let text = |max_bytes: usize| json!({"type": "string", "maxLength": max_bytes});
     let fields = json!({
         "from": record(),
-        "to": record(),
+        "to": with(record(), json!({
+            "description": "Null where the message is no valid job, and where every association of the record was asked for and which these are is not known.",
+        })),
         "types": {
-            "description": "The labels that were to be removed from the pair; null where the whole association was, or the message is no valid job. To ask again write them into the input, and leave the field out where it is null.",
+            "description": "The labels that were to be removed from the pair or restored; null where the whole association was, or the message is no valid job. To ask again write them into the input, and leave the field out where it is null.",
             "type": ["array", "null"],
             "minItems": 1,
             "maxItems": MAX_LABELS,
@@ -107,13 +161,48 @@ fn error() -> Value {
         "retryable": {"description": "Whether the same job, sent again later, may succeed.", "type": "boolean"},
     });
     json!({
-        "description": "A pair that is not archived.",
+        "description": "A pair for which the job was not done.",
         "type": "object",
         "required": names(&fields),
         "properties": fields,
         "if": {"properties": {"source": {"const": "WORKER"}}},
         "then": {"properties": {"category": {"enum": WorkerCategory::ALL.map(WorkerCategory::as_str)}}},
     })
+}
+
+fn plan_entry() -> Value {
+    let mut kind = label();
+    kind["properties"]["label"] = json!({
+        "description": "What people call the type; null for the plain association, which has no name.",
+        "type": ["string", "null"],
+        "maxLength": TEXT_MAX_BYTES,
+    });
+    kind["required"] = json!(names(&kind["properties"]));
+    let id = |description: &str| {
+        let id = json!({"type": "string", "pattern": RECORD_ID});
+        json!({"description": description, "type": "object", "required": ["id"], "properties": {"id": id}})
+    };
+    let fields = json!({
+        "from": id("The record that the association goes from."),
+        "to": id("The record that it goes to."),
+        "present": {"description": "Whether the pair is associated now.", "type": "boolean"},
+        "types": {
+            "description": "What would be removed or, for a restore, added.",
+            "type": "array",
+            "items": kind,
+        },
+        "moreTypes": {
+            "description": format!("How many further types are not listed. Only in a plan whose pairs have more than {MAX_TYPES_OF_A_PAIR} types each on average."),
+            "type": "integer",
+            "minimum": 0,
+        },
+        "warnings": {
+            "description": "NOT_PRESENT: there is nothing to remove. LABELS_GO: labels other than Primary go. PRIMARY_GOES: the label Primary goes, or would be taken from another record. MAY_NOT_BE_RESTORABLE: HubSpot may refuse to create this.",
+            "type": "array",
+            "items": {"enum": Warning::ALL.map(Warning::as_str)},
+        },
+    });
+    json!({"type": "object", "required": names(&fields), "properties": fields})
 }
 
 fn label() -> Value {
@@ -129,8 +218,21 @@ fn record() -> Value {
         "description": "Null where the message is no valid job.",
         "type": ["object", "null"],
         "required": ["id"],
-        "properties": {"id": {"type": "string", "pattern": "^[1-9][0-9]{0,19}$"}},
+        "properties": {"id": {"type": "string", "pattern": RECORD_ID}},
     })
+}
+
+/// The schema with these words in place of its own, or beside them.
+fn with(mut schema: Value, words: Value) -> Value {
+    if let (Value::Object(schema), Value::Object(words)) = (&mut schema, words) {
+        schema.extend(words);
+    }
+    schema
+}
+
+/// Of a job for which nothing was changed.
+fn nothing_done(errors: Value) -> Value {
+    json!({"errors": errors, "numArchived": {"const": 0}, "numRestored": {"const": 0}})
 }
 
 fn time(description: &str) -> Value {

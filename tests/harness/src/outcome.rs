@@ -12,6 +12,8 @@ pub enum Status {
     Archived,
     Partial,
     Failed,
+    Restored,
+    Planned,
     Expired,
     Rejected,
 }
@@ -28,10 +30,20 @@ pub struct Outcome {
     pub from_object_type: Option<String>,
     #[serde(deserialize_with = "present")]
     pub to_object_type: Option<String>,
+    pub action: String,
+    pub dry_run: bool,
+    #[serde(deserialize_with = "present")]
+    pub group: Option<String>,
     pub status: Status,
     pub num_pairs: u64,
     pub num_archived: u64,
+    pub num_restored: u64,
     pub num_errors: u64,
+    pub verified: bool,
+    pub journaled: bool,
+    /// What would become of each pair; only of a dry run.
+    #[serde(deserialize_with = "present")]
+    pub plan: Option<Vec<PlanEntry>>,
     pub errors: Vec<PairError>,
     pub attempts: u64,
     pub received_at: String,
@@ -43,7 +55,19 @@ pub struct Outcome {
     pub message: Message,
 }
 
-/// Why one pair was not archived.
+/// What a dry run says of one pair.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanEntry {
+    pub from: Record,
+    pub to: Record,
+    pub present: bool,
+    pub types: Vec<serde_json::Value>,
+    pub more_types: u64,
+    pub warnings: Vec<String>,
+}
+
+/// Why the job was not done for one pair.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PairError {
@@ -105,7 +129,8 @@ mod tests {
     use super::*;
 
     const ARCHIVED: &str = r#"{"jobId":"a","portalId":null,"fromObjectType":"contacts","toObjectType":"companies",
-        "status":"ARCHIVED","numPairs":1,"numArchived":1,"numErrors":0,"errors":[],"attempts":1,
+        "action":"archive","dryRun":false,"group":null,"status":"ARCHIVED","numPairs":1,"numArchived":1,"numRestored":0,"numErrors":0,
+        "verified":false,"journaled":false,"plan":null,"errors":[],"attempts":1,
         "receivedAt":"2026-01-01T00:00:00.000Z","startedAt":null,"completedAt":"2026-01-01T00:00:01.000Z"}"#;
 
     #[test]

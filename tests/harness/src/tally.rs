@@ -226,7 +226,9 @@ mod tests {
     fn outcome(job_id: &str, message_id: &str, pairs: u64) -> Result<Message> {
         let body = json!({
             "jobId": job_id, "portalId": 1, "fromObjectType": "contacts", "toObjectType": "companies",
-            "status": "ARCHIVED", "numPairs": pairs, "numArchived": pairs, "numErrors": 0, "errors": [], "attempts": 1,
+            "action": "archive", "dryRun": false, "group": null, "status": "ARCHIVED",
+            "numPairs": pairs, "numArchived": pairs, "numRestored": 0, "numErrors": 0,
+            "verified": false, "journaled": false, "plan": null, "errors": [], "attempts": 1,
             "receivedAt": "", "startedAt": null, "completedAt": "",
         });
         Message::json(&body).id(message_id)

@@ -21,11 +21,12 @@ pub(super) struct Salvage {
     pub(super) from_type: Option<TypeText>,
     pub(super) to_type: Option<TypeText>,
     pub(super) action: Option<Action>,
+    pub(super) dry_run: Option<bool>,
     pub(super) group: Option<Group>,
 }
 
 /// The fields that an outcome repeats.
-const FIELDS: [&[u8]; 6] = [b"jobId", b"portalId", b"fromObjectType", b"toObjectType", b"action", b"group"];
+const FIELDS: [&[u8]; 7] = [b"jobId", b"portalId", b"fromObjectType", b"toObjectType", b"action", b"dryRun", b"group"];
 
 /// Reads the top level leniently. What stands before a syntax error counts; of several values the first usable one.
 pub(super) fn salvage(body: &[u8]) -> Salvage {
@@ -57,6 +58,7 @@ impl<'de> Visitor<'de> for TopLevel<'_> {
                 b"portalId" => keep(&mut found.portal, || serde_json::from_str(value).ok().map(PortalId)),
                 b"fromObjectType" => keep(&mut found.from_type, || text(value).as_deref().map(TypeText::new)),
                 b"action" => keep(&mut found.action, || Action::of_word(&text(value)?)),
+                b"dryRun" => keep(&mut found.dry_run, || serde_json::from_str(value).ok()),
                 b"group" => keep(&mut found.group, || Group::new(&text(value)?)),
                 _ => keep(&mut found.to_type, || text(value).as_deref().map(TypeText::new)),
             }

@@ -593,36 +593,37 @@ fn what_can_be_read_of_a_malformed_job_is_kept() {
         let refused = parse(body, Envelope { message_id, content_encoding: None }, &LIMITS).unwrap_err();
         let text = |text: Option<TypeText>| text.map(|text| text.as_str().to_owned());
         format!(
-            "{:?} {:?} {:?} {:?} {} {:?}",
+            "{:?} {:?} {:?} {:?} {} {} {:?}",
             refused.job_id.as_ref().map(JobId::as_str),
             refused.portal.map(|portal| portal.0.get()),
             text(refused.from_type),
             text(refused.to_type),
             refused.action.as_str(),
+            refused.dry_run,
             refused.group.as_ref().map(Group::as_str),
         )
     };
     let unknown_field = br#"{"simulate":{"a":[1]},"jobId":"j","portalId":7,"toObjectType":"a/b","fromObjectType":"x"}"#;
-    insta::assert_snapshot!(salvaged(unknown_field, Some("m")), @r#"Some("j") Some(7) Some("x") Some("a/b") archive None"#);
+    insta::assert_snapshot!(salvaged(unknown_field, Some("m")), @r#"Some("j") Some(7) Some("x") Some("a/b") archive false None"#);
     let cut_off = br#"{"jobId":"j","portalId":7,"fromObjectType":"contacts","inputs":[{"fr"#;
-    insta::assert_snapshot!(salvaged(cut_off, Some("m")), @r#"Some("j") Some(7) Some("contacts") None archive None"#);
+    insta::assert_snapshot!(salvaged(cut_off, Some("m")), @r#"Some("j") Some(7) Some("contacts") None archive false None"#);
     let invalid_utf_8 = b"{\"x\xff\":\"\xff\",\"fromObjectType\":\"\\ud800\",\"jobId\":\"j\",\"toObjectType\":5}";
-    insta::assert_snapshot!(salvaged(invalid_utf_8, Some("m")), @r#"Some("j") None None None archive None"#);
-    let restore = br#"{"group":"g","action":"restore","dryRun":1,"jobId":"j"}"#;
-    insta::assert_snapshot!(salvaged(restore, None), @r#"Some("j") None None None restore Some("g")"#);
+    insta::assert_snapshot!(salvaged(invalid_utf_8, Some("m")), @r#"Some("j") None None None archive false None"#);
+    let restore = br#"{"group":"g","action":"restore","dryRun":1,"dryRun":true,"jobId":"j"}"#;
+    insta::assert_snapshot!(salvaged(restore, None), @r#"Some("j") None None None restore true Some("g")"#);
     let unknown_action = br#"{"group":"","action":"delete","jobId":"j"}"#;
-    insta::assert_snapshot!(salvaged(unknown_action, None), @r#"Some("j") None None None archive None"#);
+    insta::assert_snapshot!(salvaged(unknown_action, None), @r#"Some("j") None None None archive false None"#);
     let twice = br#"{"jobId":"","jobId":"a","jobId":"b","portalId":-1,"portalId":"7"}"#;
-    insta::assert_snapshot!(salvaged(twice, Some("m")), @r#"Some("a") None None None archive None"#);
+    insta::assert_snapshot!(salvaged(twice, Some("m")), @r#"Some("a") None None None archive false None"#);
     let bad_id = br#"{"jobId":"a\u0000"}"#;
-    insta::assert_snapshot!(salvaged(bad_id, Some("m")), @r#"Some("m") None None None archive None"#);
-    insta::assert_snapshot!(salvaged(bad_id, Some("m\n")), @"None None None None archive None");
-    insta::assert_snapshot!(salvaged(b"\xef\xbb\xbf{\"jobId\":\"j\"}", None), @r#"Some("j") None None None archive None"#);
-    insta::assert_snapshot!(salvaged(b"[{\"jobId\":\"j\"}]", None), @"None None None None archive None");
+    insta::assert_snapshot!(salvaged(bad_id, Some("m")), @r#"Some("m") None None None archive false None"#);
+    insta::assert_snapshot!(salvaged(bad_id, Some("m\n")), @"None None None None archive false None");
+    insta::assert_snapshot!(salvaged(b"\xef\xbb\xbf{\"jobId\":\"j\"}", None), @r#"Some("j") None None None archive false None"#);
+    insta::assert_snapshot!(salvaged(b"[{\"jobId\":\"j\"}]", None), @"None None None None archive false None");
     let oversize = format!(r#"{{"x":"{}","jobId":"j"}}"#, " ".repeat(LIMITS.max_bytes));
-    insta::assert_snapshot!(salvaged(oversize.as_bytes(), None), @r#"Some("j") None None None archive None"#);
+    insta::assert_snapshot!(salvaged(oversize.as_bytes(), None), @r#"Some("j") None None None archive false None"#);
     let nested = format!(r#"{{"x":{}"#, "[".repeat(4000));
-    insta::assert_snapshot!(salvaged(nested.as_bytes(), Some("m")), @r#"Some("m") None None None archive None"#);
+    insta::assert_snapshot!(salvaged(nested.as_bytes(), Some("m")), @r#"Some("m") None None None archive false None"#);
 }
 
 fn any_id() -> impl Strategy<Value = u64> {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::*;
 use crate::contract::association::{LabelCategory, RecordId};
 use crate::contract::job::MAX_LABELS_OF_ALL_PAIRS;
+use crate::contract::plan::{Warning, Warnings};
 use crate::contract::refusal::{Source, WorkerCategory};
 
 /// An outcome as a strict consumer reads it.
@@ -22,6 +23,7 @@ struct Document {
     #[serde(deserialize_with = "present")]
     to_object_type: Option<String>,
     action: String,
+    dry_run: bool,
     #[serde(deserialize_with = "present")]
     group: Option<String>,
     status: String,
@@ -48,6 +50,7 @@ struct DocumentEntry {
     to: Record,
     present: bool,
     types: Vec<DocumentType>,
+    more_types: usize,
     warnings: Vec<String>,
 }
 
@@ -129,6 +132,7 @@ fn outcome(ending: Ending) -> Outcome {
             from_type: Some(TypeText::new("contacts")),
             to_type: Some(TypeText::new("companies")),
             action: Action::Archive,
+            dry_run: false,
             group: None,
         },
         ending,
@@ -154,21 +158,65 @@ fn errors(count: u64) -> Vec<PairError> {
 
 #[test]
 fn the_wire_shape_of_each_status() {
-    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: vec![] })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","action":"archive","group":null,"status":"ARCHIVED","numPairs":2,"numArchived":2,"numRestored":0,"numErrors":0,"verified":false,"journaled":false,"plan":null,"errors":[],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
-    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: errors(1) })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","action":"archive","group":null,"status":"PARTIAL","numPairs":2,"numArchived":1,"numRestored":0,"numErrors":1,"verified":false,"journaled":false,"plan":null,"errors":[{"from":{"id":"101"},"to":{"id":"1"},"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false}],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
-    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: errors(2) })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","action":"archive","group":null,"status":"FAILED","numPairs":2,"numArchived":0,"numRestored":0,"numErrors":2,"verified":false,"journaled":false,"plan":null,"errors":[{"from":{"id":"101"},"to":{"id":"1"},"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false},{"from":{"id":"101"},"to":{"id":"2"},"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false}],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: vec![] })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","action":"archive","dryRun":false,"group":null,"status":"ARCHIVED","numPairs":2,"numArchived":2,"numRestored":0,"numErrors":0,"verified":false,"journaled":false,"plan":null,"errors":[],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: errors(1) })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","action":"archive","dryRun":false,"group":null,"status":"PARTIAL","numPairs":2,"numArchived":1,"numRestored":0,"numErrors":1,"verified":false,"journaled":false,"plan":null,"errors":[{"from":{"id":"101"},"to":{"id":"1"},"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false}],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    insta::assert_snapshot!(encoded(&outcome(Ending::Settled { num_pairs: 2, errors: errors(2) })), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","action":"archive","dryRun":false,"group":null,"status":"FAILED","numPairs":2,"numArchived":0,"numRestored":0,"numErrors":2,"verified":false,"journaled":false,"plan":null,"errors":[{"from":{"id":"101"},"to":{"id":"1"},"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false},{"from":{"id":"101"},"to":{"id":"2"},"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false}],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
     let expired = Arc::new(Refusal::worker(WorkerCategory::Expired, "notAfter passed before the pair was sent"));
     let expired = Outcome {
         attempts: 0,
         started_at: None,
         ..outcome(Ending::Expired { errors: vec![error(1, u64::MAX, Extent::Whole, expired)] })
     };
-    insta::assert_snapshot!(encoded(&expired), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","action":"archive","group":null,"status":"EXPIRED","numPairs":1,"numArchived":0,"numRestored":0,"numErrors":1,"verified":false,"journaled":false,"plan":null,"errors":[{"from":{"id":"1"},"to":{"id":"18446744073709551615"},"types":null,"source":"WORKER","category":"EXPIRED","subCategory":null,"message":"notAfter passed before the pair was sent","httpStatus":null,"correlationId":null,"retryable":false}],"attempts":0,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":null,"completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    insta::assert_snapshot!(encoded(&expired), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","action":"archive","dryRun":false,"group":null,"status":"EXPIRED","numPairs":1,"numArchived":0,"numRestored":0,"numErrors":1,"verified":false,"journaled":false,"plan":null,"errors":[{"from":{"id":"1"},"to":{"id":"18446744073709551615"},"types":null,"source":"WORKER","category":"EXPIRED","subCategory":null,"message":"notAfter passed before the pair was sent","httpStatus":null,"correlationId":null,"retryable":false}],"attempts":0,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":null,"completedAt":"2026-12-01T00:00:01.234Z"}"#);
     let malformed = Arc::new(Refusal::worker(WorkerCategory::MalformedJob, "inputs: is missing"));
     let rejected = outcome(Ending::Rejected(malformed));
     let head = Head { portal: None, from_type: None, to_type: None, ..rejected.head };
     let rejected = Outcome { head, attempts: 0, started_at: None, ..rejected };
-    insta::assert_snapshot!(encoded(&rejected), @r#"{"jobId":"crm-sync-81f2","portalId":null,"fromObjectType":null,"toObjectType":null,"action":"archive","group":null,"status":"REJECTED","numPairs":0,"numArchived":0,"numRestored":0,"numErrors":0,"verified":false,"journaled":false,"plan":null,"errors":[{"from":null,"to":null,"types":null,"source":"WORKER","category":"MALFORMED_JOB","subCategory":null,"message":"inputs: is missing","httpStatus":null,"correlationId":null,"retryable":false}],"attempts":0,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":null,"completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    insta::assert_snapshot!(encoded(&rejected), @r#"{"jobId":"crm-sync-81f2","portalId":null,"fromObjectType":null,"toObjectType":null,"action":"archive","dryRun":false,"group":null,"status":"REJECTED","numPairs":0,"numArchived":0,"numRestored":0,"numErrors":0,"verified":false,"journaled":false,"plan":null,"errors":[{"from":null,"to":null,"types":null,"source":"WORKER","category":"MALFORMED_JOB","subCategory":null,"message":"inputs: is missing","httpStatus":null,"correlationId":null,"retryable":false}],"attempts":0,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":null,"completedAt":"2026-12-01T00:00:01.234Z"}"#);
+}
+
+#[test]
+fn the_wire_shape_of_a_restore_and_of_a_plan() {
+    let settled = |num_pairs, errors| outcome(Ending::Settled { num_pairs, errors });
+    let restore = |outcome: Outcome| Outcome {
+        head: Head { action: Action::Restore { include_primary: true }, group: Group::new("import 7"), ..outcome.head },
+        ..outcome
+    };
+    insta::assert_snapshot!(encoded(&restore(settled(2, vec![]))), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","action":"restore","dryRun":false,"group":"import 7","status":"RESTORED","numPairs":2,"numArchived":0,"numRestored":2,"numErrors":0,"verified":false,"journaled":false,"plan":null,"errors":[],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    let counts = |outcome: &Outcome| {
+        let document = read(outcome);
+        (document.status, document.num_archived, document.num_restored, document.num_errors)
+    };
+    assert_eq!(counts(&restore(settled(3, errors(1)))), ("PARTIAL".to_owned(), 0, 2, 1));
+    assert_eq!(counts(&restore(settled(1, errors(1)))), ("FAILED".to_owned(), 0, 0, 1));
+    // All associations of a record that has none.
+    assert_eq!(counts(&settled(0, vec![])), ("ARCHIVED".to_owned(), 0, 0, 0));
+    let label = |category, type_id| Label { category, type_id: NonZeroU64::new(type_id).unwrap() };
+    let plan = vec![
+        PlanEntry {
+            pair: Pair { from: record(101), to: record(1) },
+            present: true,
+            types: [
+                AssociationType { label: label(LabelCategory::HubspotDefined, 279), name: None },
+                AssociationType { label: label(LabelCategory::UserDefined, 37), name: Some("\"Billing\"".into()) },
+            ]
+            .into(),
+            warnings: Warnings::default().with(Warning::LabelsGo).with(Warning::MayNotBeRestorable),
+        },
+        PlanEntry {
+            pair: Pair { from: record(101), to: record(2) },
+            present: false,
+            types: [].into(),
+            warnings: Warnings::default().with(Warning::NotPresent),
+        },
+    ];
+    let error = PairError { to: None, ..error(9, 1, Extent::Whole, refused()) };
+    let planned = outcome(Ending::Planned { plan, errors: vec![error] });
+    let planned = Outcome { head: Head { dry_run: true, ..planned.head }, ..planned };
+    insta::assert_snapshot!(encoded(&planned), @r#"{"jobId":"crm-sync-81f2","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","action":"archive","dryRun":true,"group":null,"status":"PLANNED","numPairs":3,"numArchived":0,"numRestored":0,"numErrors":1,"verified":false,"journaled":false,"plan":[{"from":{"id":"101"},"to":{"id":"1"},"present":true,"types":[{"associationCategory":"HUBSPOT_DEFINED","associationTypeId":279,"label":null},{"associationCategory":"USER_DEFINED","associationTypeId":37,"label":"\"Billing\""}],"moreTypes":0,"warnings":["LABELS_GO","MAY_NOT_BE_RESTORABLE"]},{"from":{"id":"101"},"to":{"id":"2"},"present":false,"types":[],"moreTypes":0,"warnings":["NOT_PRESENT"]}],"errors":[{"from":{"id":"9"},"to":null,"types":null,"source":"HUBSPOT","category":"VALIDATION_ERROR","subCategory":"crm.associations.INVALID_OBJECT_IDS","message":"no such \"record\"","httpStatus":400,"correlationId":"c0ffee","retryable":false}],"attempts":2,"receivedAt":"2026-12-01T00:00:00.000Z","startedAt":"2026-12-01T00:00:00.007Z","completedAt":"2026-12-01T00:00:01.234Z"}"#);
+    let document = read(&planned);
+    assert_eq!((document.num_pairs, document.plan.unwrap()[0].types.len()), (3, 2));
+    assert!(document.errors[0].from.is_some() && document.errors[0].to.is_none());
 }
 
 #[test]
@@ -222,6 +270,28 @@ fn ten_thousand_errors_of_the_worst_kind_fit_into_a_message() {
     assert_eq!(serde_json::from_str::<Document>(&text).unwrap().errors.len(), 10_000);
 }
 
+#[test]
+fn ten_thousand_entries_of_the_worst_kind_fit_into_a_message() {
+    let nasty: Arc<str> = "\u{1}".repeat(500).into();
+    let label =
+        |id| Label { category: LabelCategory::IntegratorDefined, type_id: NonZeroU64::new(u64::MAX - id).unwrap() };
+    let types: Arc<[_]> =
+        (0..100).map(|id| AssociationType { label: label(id), name: Some(Arc::clone(&nasty)) }).collect();
+    let warnings = Warning::ALL.into_iter().fold(Warnings::default(), Warnings::with);
+    let pair = Pair { from: record(u64::MAX), to: record(u64::MAX) };
+    let entry = PlanEntry { pair, present: false, types, warnings };
+    let refusal =
+        Refusal::hubspot(&nasty, &nasty, 400).with_sub_category(Some(&nasty)).with_correlation_id(Some(&nasty));
+    let error = error(u64::MAX, u64::MAX, Extent::Labels((0..4).map(label).collect()), Arc::new(refusal));
+    for planned in [10_000, 5_000, 1] {
+        let plan = vec![entry.clone(); planned];
+        let text = encoded(&outcome(Ending::Planned { plan, errors: vec![error.clone(); 10_000 - planned] }));
+        assert!(text.len() < 15 << 20, "{} bytes with {planned} entries", text.len());
+        let plan = serde_json::from_str::<Document>(&text).unwrap().plan.unwrap();
+        assert!(plan.len() == planned && plan.iter().all(|entry| entry.types.len() + entry.more_types == 100));
+    }
+}
+
 fn any_refusal() -> impl Strategy<Value = Refusal> {
     let text = || any::<Option<String>>().prop_map(|text| text.map(String::into_boxed_str));
     let source = prop_oneof![
@@ -269,6 +339,7 @@ proptest! {
                 from_type: type_text.clone(),
                 to_type: type_text.clone(),
                 action: Action::Archive,
+                dry_run: false,
                 group: None,
             },
             ending: Ending::Settled { num_pairs, errors },

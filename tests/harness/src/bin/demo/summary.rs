@@ -85,6 +85,8 @@ fn name(status: Status) -> &'static str {
         Status::Archived => "ARCHIVED",
         Status::Partial => "PARTIAL",
         Status::Failed => "FAILED",
+        Status::Restored => "RESTORED",
+        Status::Planned => "PLANNED",
         Status::Expired => "EXPIRED",
         Status::Rejected => "REJECTED",
     }
@@ -95,6 +97,8 @@ fn why(status: Status) -> &'static str {
         Status::Archived => "duplicates among them: each job gets its own answer",
         Status::Partial => "one of the job's two records is refused by HubSpot",
         Status::Failed => "refused by HubSpot, with its category; their neighbours are not touched",
+        Status::Restored => "created again",
+        Status::Planned => "looked at, nothing changed",
         Status::Expired => "too late when they came, never sent",
         Status::Rejected => "not valid jobs; the answer names the field and the rule",
     }
