@@ -43,10 +43,10 @@ pub struct Arguments {
     file: Option<PathBuf>,
     #[command(flatten)]
     hints: Hints,
-    /// Writes the pairs that were not archived to this new CSV, which can be given to this command again
+    /// Writes the pairs for which the job was not done to this new CSV, which can be given to this command again
     #[arg(long, value_name = "FILE")]
     failed: Option<PathBuf>,
-    /// Leaves out the jobs that this file, the stdout of an earlier run, says are archived
+    /// Leaves out the jobs that this file, the stdout of an earlier run, says are done
     #[arg(long, value_name = "OUTCOMES")]
     resume: Option<PathBuf>,
     /// Does not ask
@@ -56,13 +56,15 @@ pub struct Arguments {
 
 const LONG_HELP: &str = "\
 Outcomes go to stdout as NDJSON, one for each job; a table by status and cause follows on stderr. Exit code 0: every job
-is archived; 3: some are not. CSV is known by a name that ends with .csv or by its header; see `enqueue --help`, which
-reads the same files. On a terminal it first shows what the file asks for, and asks.
+is done; 3: some are not. CSV is known by a name that ends with .csv or by its header; see `enqueue --help`, which
+reads the same files. On a terminal it first shows what the file asks for, and asks; it does not ask where nothing is to
+be changed, as with --plan.
 
 Where only a person can help (a token refused, `paused = true`, an untrusted certificate), it waits for 30 s and then
 ends: what is left is FAILED and retryable. Other waits are said every minute.
 
 Examples:
+  association-archiver archive pairs.csv --plan > plan.ndjson
   association-archiver archive pairs.csv > outcomes.ndjson
   association-archiver archive pairs.csv --failed failed.csv > outcomes.ndjson
   association-archiver archive failed.csv --failed failed-again.csv > more-outcomes.ndjson
@@ -91,9 +93,7 @@ pub fn archive(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode,
     }
     Ok(match went {
         Went::Refused => ExitCode::FAILURE,
-        Went::Through if tally.archived.load(Ordering::Relaxed) == tally.read.load(Ordering::Relaxed) => {
-            ExitCode::SUCCESS
-        }
+        Went::Through if tally.done.load(Ordering::Relaxed) == tally.read.load(Ordering::Relaxed) => ExitCode::SUCCESS,
         Went::Through => ExitCode::from(3),
     })
 }
@@ -111,7 +111,8 @@ enum Went {
 pub struct Tally {
     read: AtomicU64,
     answered: AtomicU64,
-    archived: AtomicU64,
+    /// In all its pairs.
+    done: AtomicU64,
 }
 
 impl Tally {
@@ -133,7 +134,7 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
         }
     };
     if source.is_repeatable() && !arguments.yes && confirm::has_terminal() {
-        let survey = Survey::of(&mut source, 1, Some(&portals), |job| !resume.is_archived(job)).await?;
+        let survey = Survey::of(&mut source, 1, Some(&portals), |job| !resume.is_done(job)).await?;
         if !agrees(&survey, settings, &source.name).await? {
             return Ok(Went::Refused);
         }
@@ -199,8 +200,8 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
         _ => return Err(Failure::Running("a part of the program failed; see the messages above".to_owned())),
     };
     summary.show();
-    if let (Some(path), true) = (path_of_failed, summary.jobs() > summary.jobs_archived()) {
-        remark(&format!("the pairs that are not archived are in {}", path.display()));
+    if let (Some(path), true) = (path_of_failed, summary.jobs() > summary.jobs_done()) {
+        remark(&format!("the pairs that are not done are in {}", path.display()));
     }
     match read {
         Ok(Ok(Some(done))) => {
@@ -223,9 +224,17 @@ async fn agrees(survey: &Survey, settings: &Settings, name: &str) -> Result<bool
         remark(&format!("rows that will be answered REJECTED: {count}"));
     }
     remark(&survey.amount(settings));
-    if confirm::agrees(&format!("Archive what is in {name}? It cannot be undone.")).await? {
+    if survey.only_looks() {
+        remark("nothing will be changed");
         return Ok(true);
     }
-    remark("nothing was archived");
+    let question = match survey.archives() {
+        true => format!("Archive what is in {name}? It cannot be undone."),
+        false => format!("Restore what is in {name}?"),
+    };
+    if confirm::agrees(&question).await? {
+        return Ok(true);
+    }
+    remark("nothing was changed");
     Ok(false)
 }

@@ -38,7 +38,7 @@ pub struct Arguments {
     /// Only checks the rows, also against the accounts in the settings, and publishes nothing
     #[arg(long)]
     dry_run: bool,
-    /// Waits for the outcomes and ends with a table of them; exit code 3 where not every job is archived
+    /// Waits for the outcomes and ends with a table of them; exit code 3 where not every job is done
     #[arg(long)]
     follow: bool,
     /// Writes the outcomes to this new file as they come, as NDJSON; with a name that ends with .csv at the end, as CSV,
@@ -59,9 +59,13 @@ CSV is known by a name that ends with .csv or by its header line:
   from_object_type,from_id,to_object_type,to_id
 
 with the optional columns job_id, portal_id, types (labels to remove, as \"USER_DEFINED 37; USER_DEFINED 38\", or all for
-the whole association) and not_after. to_id may hold several ids, separated by semicolons. Fields are separated by commas,
+the whole association), not_after, action (archive or restore), dry_run (true: looks and changes nothing) and group. to_id
+may hold several ids, separated by semicolons, or all: whatever the record is associated with when its turn comes. Fields are separated by commas,
 semicolons or tabs; the text is UTF-8 or UTF-16. HubSpot's own export is known by its columns Record ID and Associated
 ... IDs, and needs --from; --map says which column is which in any other file.
+
+--plan only looks: with --follow the table says how many pairs are associated now, and what would go with them. The CSV of
+--outcomes keeps the column dry_run, so that it can be sent again without harm; take that column out to do what it says.
 
 All rows are checked before the first is published; where one is bad, the bad lines are listed, nothing is published, and
 the exit code is 2. What a pipe gives is kept until it has ended and is checked. On a terminal it then shows what the file
@@ -76,8 +80,9 @@ longer; the jobs are worked on, and their outcomes are in the results queue, whe
 
 Examples:
   association-archiver enqueue pairs.csv --dry-run
+  association-archiver enqueue pairs.csv --plan --follow --outcomes plan.csv
   association-archiver enqueue pairs.csv --follow --outcomes outcomes.csv
-  association-archiver enqueue outcomes.csv --follow            # again those pairs that are not ARCHIVED
+  association-archiver enqueue outcomes.csv --follow            # again those pairs that are not done
   association-archiver enqueue export.csv --from contacts --to companies --portal 4711
   association-archiver enqueue list.csv --map \"Contact=from_id,Company=to_id\" --from contacts --to companies";
 
@@ -123,11 +128,18 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
     }
     if !arguments.yes && confirm::has_terminal() {
         remark(&survey.amount(settings));
-        let question = format!(
-            "Put the jobs of {} on {}? What they ask for cannot be undone.",
-            source.name, settings.amqp.jobs_queue
-        );
-        if !confirm::agrees(&question).await? {
+        let (name, queue) = (&source.name, &settings.amqp.jobs_queue);
+        let question = match (survey.only_looks(), survey.archives()) {
+            (true, _) => None,
+            (false, true) => Some(format!("Put the jobs of {name} on {queue}? What they ask for cannot be undone.")),
+            (false, false) => Some(format!("Put the jobs of {name} on {queue}?")),
+        };
+        if question.is_none() {
+            remark("nothing will be changed");
+        }
+        if let Some(question) = question
+            && !confirm::agrees(&question).await?
+        {
             remark("nothing was published");
             return Ok(ExitCode::FAILURE);
         }
@@ -202,8 +214,8 @@ fn summarise(
     followed: Option<&Followed>,
 ) -> Result<ExitCode, Failure> {
     let summary = followed.map(Followed::summary);
-    let all_archived = summary.is_none_or(|summary| summary.jobs() == summary.jobs_archived());
-    let code = if all_archived { ExitCode::SUCCESS } else { ExitCode::from(3) };
+    let all_done = summary.is_none_or(|summary| summary.jobs() == summary.jobs_done());
+    let code = if all_done { ExitCode::SUCCESS } else { ExitCode::from(3) };
     if arguments.json {
         let queue = settings.amqp.jobs_queue.as_str();
         let mut told =

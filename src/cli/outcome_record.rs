@@ -3,10 +3,12 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
-use super::jobs_file::columns::{UNKNOWN_TYPES, WHOLE_ASSOCIATION};
-use crate::contract::association::{Extent, Label, Pair, RecordId};
+use super::jobs_file::columns::{ALL, UNKNOWN_TYPES, WHOLE_ASSOCIATION};
+use crate::contract::action::Action;
+use crate::contract::association::{AssociationType, Extent, Label, RecordId};
 use crate::contract::job::Job;
 use crate::contract::outcome::{Ending, Outcome, PairError, Status};
+use crate::contract::plan::{PlanEntry, Warning};
 use crate::contract::refusal::Refusal;
 
 /// One outcome; what is not told of is left out.
@@ -17,14 +19,49 @@ pub struct OutcomeRecord {
     pub portal_id: Option<u64>,
     pub from_object_type: Option<String>,
     pub to_object_type: Option<String>,
+    /// The outcomes of earlier versions, which could only archive, do not tell.
+    #[serde(default = "archive")]
+    pub action: String,
+    #[serde(default)]
+    pub dry_run: bool,
+    #[serde(default)]
+    pub group: Option<String>,
     pub status: String,
     pub num_pairs: u64,
     pub num_archived: u64,
+    #[serde(default)]
+    pub num_restored: u64,
+    #[serde(default)]
+    pub plan: Option<Vec<PlanRecord>>,
     pub errors: Vec<ErrorRecord>,
     pub completed_at: Timestamp,
 }
 
-/// Why a pair was not archived, or why a message was no job.
+fn archive() -> String {
+    Action::Archive.as_str().to_owned()
+}
+
+/// What a dry run says of a pair.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanRecord {
+    pub from: Record,
+    pub to: Record,
+    pub present: bool,
+    pub types: Vec<PlanTypeRecord>,
+    pub more_types: u64,
+    /// By the words on the wire, since a newer service may have more of them.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct PlanTypeRecord {
+    #[serde(flatten)]
+    pub id: LabelRecord,
+    pub label: Option<String>,
+}
+
+/// Why the job was not done for a pair, or why a message was no job.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorRecord {
@@ -79,36 +116,58 @@ impl OutcomeRecord {
             portal_id: outcome.head.portal.map(|portal| portal.0.get()),
             from_object_type: outcome.head.from_type.as_ref().map(|text| text.as_str().to_owned()),
             to_object_type: outcome.head.to_type.as_ref().map(|text| text.as_str().to_owned()),
+            action: outcome.head.action.as_str().to_owned(),
+            dry_run: outcome.head.dry_run,
+            group: outcome.head.group.as_ref().map(|group| group.as_str().to_owned()),
             status: outcome.status().as_str().to_owned(),
             num_pairs: num_pairs as u64,
             num_archived: outcome.num_archived() as u64,
+            num_restored: outcome.num_restored() as u64,
+            plan: match &outcome.ending {
+                Ending::Planned { plan, .. } => Some(plan.iter().map(PlanRecord::of).collect()),
+                Ending::Settled { .. } | Ending::Expired { .. } | Ending::Rejected(_) => None,
+            },
             errors,
             completed_at: outcome.completed_at,
         }
     }
 
-    /// As it would be of a job that is archived, for a report of its pairs.
+    /// As it would be of a job that is done, for a report of its pairs.
     pub fn of_job(job: &Job) -> Self {
+        let (num_pairs, none) = (job.num_pairs() as u64, 0);
+        let (status, num_archived, num_restored) = match (job.dry_run, job.action) {
+            (true, _) => (Status::Planned, none, none),
+            (false, Action::Archive) => (Status::Archived, num_pairs, none),
+            (false, Action::Restore { .. }) => (Status::Restored, none, num_pairs),
+        };
         Self {
             job_id: job.id.to_string(),
             portal_id: job.portal.map(|portal| portal.0.get()),
             from_object_type: Some(job.from_type.as_written().to_owned()),
             to_object_type: Some(job.to_type.as_written().to_owned()),
-            status: Status::Archived.as_str().to_owned(),
-            num_pairs: job.num_pairs() as u64,
-            num_archived: job.num_pairs() as u64,
+            action: job.action.as_str().to_owned(),
+            dry_run: job.dry_run,
+            group: job.group.as_ref().map(|group| group.as_str().to_owned()),
+            status: status.as_str().to_owned(),
+            num_pairs,
+            num_archived,
+            num_restored,
+            plan: None,
             errors: Vec::new(),
             completed_at: Timestamp::UNIX_EPOCH,
         }
     }
 
-    pub fn is_archived(&self) -> bool {
-        self.status == Status::Archived.as_str()
+    /// What was asked for is done, for every pair.
+    pub fn is_done(&self) -> bool {
+        [Status::Archived, Status::Restored, Status::Planned].iter().any(|done| done.as_str() == self.status)
+            && self.errors.is_empty()
     }
 
-    /// Status of those of its pairs that are in `errors`: a job that ended `PARTIAL` has failed in them.
+    /// Status of those of its pairs that are in `errors`: a job that ended `PARTIAL` or `PLANNED` has failed in them.
     pub fn status_of_errors(&self) -> &str {
-        if self.status == Status::Partial.as_str() { Status::Failed.as_str() } else { &self.status }
+        let in_part = [Status::Partial, Status::Planned].iter().any(|status| status.as_str() == self.status);
+        if in_part { Status::Failed.as_str() } else { &self.status }
     }
 }
 
@@ -129,14 +188,50 @@ impl ErrorRecord {
         }
     }
 
-    pub fn pair(&self) -> Option<Pair> {
-        let id = |record: &Option<Record>| RecordId::parse(&record.as_ref()?.id);
-        Some(Pair { from: id(&self.from)?, to: id(&self.to)? })
+    /// The columns `from_id` and `to_id`: where `to` is not known, every association of the record was asked for.
+    /// `None` where it is about no pair.
+    pub fn ends(&self) -> Option<(&str, &str)> {
+        Some((&self.from.as_ref()?.id, self.to.as_ref().map_or(ALL, |to| &to.id)))
     }
 
     /// As the column `types` has it.
     pub fn types_in_words(&self) -> String {
         self.types.as_ref().map_or_else(|| UNKNOWN_TYPES.to_owned(), |types| types_in_words(types.as_deref()))
+    }
+}
+
+impl PlanRecord {
+    fn of(entry: &PlanEntry) -> Self {
+        let record = |id: RecordId| Record { id: id.to_string() };
+        let of_type = |one: &AssociationType| PlanTypeRecord {
+            id: LabelRecord::of(&one.label),
+            label: one.name.as_deref().map(str::to_owned),
+        };
+        Self {
+            from: record(entry.pair.from),
+            to: record(entry.pair.to),
+            present: entry.present,
+            types: entry.types.iter().map(of_type).collect(),
+            more_types: 0,
+            warnings: entry.warnings.iter().map(|warning| warning.as_str().to_owned()).collect(),
+        }
+    }
+
+    pub fn warns_of(&self, warning: Warning) -> bool {
+        self.warnings.iter().any(|word| word == warning.as_str())
+    }
+
+    /// The types with their names: `HUBSPOT_DEFINED 279; USER_DEFINED 37 (Billing contact)`.
+    pub fn types_in_words(&self) -> String {
+        let word = |PlanTypeRecord { id: LabelRecord { association_category, association_type_id }, label }: &_| {
+            let name = label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
+            format!("{association_category} {association_type_id}{name}")
+        };
+        let mut words: Vec<String> = self.types.iter().map(word).collect();
+        if self.more_types > 0 {
+            words.push(format!("and {} more", self.more_types));
+        }
+        words.join("; ")
     }
 }
 
@@ -154,8 +249,8 @@ impl LabelRecord {
     }
 }
 
-/// What a job removes, as the column `types` has it.
-pub fn removal_in_words(extent: &Extent) -> String {
+/// What a job is about, as the column `types` has it.
+pub fn extent_in_words(extent: &Extent) -> String {
     types_in_words(labels(extent).as_deref())
 }
 

@@ -21,7 +21,7 @@ use crate::config::Settings;
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = LONG_HELP)]
 pub struct Arguments {
-    /// Only of jobs that are not archived in all their pairs
+    /// Only of jobs that were not done for all their pairs
     #[arg(long)]
     failed: bool,
     /// Only those completed since: a time, or how long ago, as 1h
@@ -30,7 +30,7 @@ pub struct Arguments {
     /// At most this many
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// The pairs that are not archived, as a CSV that can be given to `enqueue` or `archive`
+    /// The pairs for which the job was not done, as a CSV that can be given to `enqueue` or `archive`
     #[arg(long, conflicts_with = "json")]
     csv: bool,
     /// The outcomes as they are, one JSON object a line
@@ -107,7 +107,7 @@ async fn show(browser: &mut Browser, arguments: &Arguments) -> Result<Shown, Fai
             continue;
         };
         let is_meant = arguments.since.is_none_or(|since| outcome.completed_at >= since)
-            && !(outcome.is_archived() && (arguments.failed || arguments.csv));
+            && !(outcome.is_done() && (arguments.failed || arguments.csv));
         if !is_meant {
             continue;
         }
@@ -166,27 +166,28 @@ fn unwritable(error: &io::Error) -> Failure {
     Failure::Running(format!("stdout cannot be written: {error}"))
 }
 
-/// A row for each pair that is not archived. What was no job has none, since there is nothing to send again.
+/// A row for each pair for which the job was not done. What was no job has none, since there is nothing to send again.
 fn write_rows(report: &mut Report<impl Write>, outcome: &OutcomeRecord, shown: &mut Shown) -> io::Result<()> {
     for error in &outcome.errors {
-        let (Some(from), Some(to)) = (&error.from, &error.to) else { continue };
+        let Some((from_id, to_id)) = error.ends() else { continue };
         let types = error.types_in_words();
         shown.of_unknown_labels += u64::from(types == UNKNOWN_TYPES);
         report.row(&PairRow {
             line: None,
             outcome,
-            from_id: &from.id,
-            to_id: &to.id,
+            from_id,
+            to_id,
             types: &types,
             not_after: None,
             status: outcome.status_of_errors(),
             error: Some(error),
+            plan: None,
         })?;
     }
     Ok(())
 }
 
-const HEADINGS: [&str; 7] = ["COMPLETED AT", "STATUS", "PORTAL", "LANE", "ARCHIVED", "JOB", "CAUSE"];
+const HEADINGS: [&str; 7] = ["COMPLETED AT", "STATUS", "PORTAL", "LANE", "DONE", "JOB", "CAUSE"];
 /// Most texts fit; longer ones push their line to the right. The last column is as wide as it is.
 const WIDTHS: [usize; 6] = [20, 8, 10, 24, 12, 36];
 
@@ -194,7 +195,11 @@ fn table_line(outcome: &OutcomeRecord) -> String {
     let shown = |text: Option<&str>| harmless(text.unwrap_or("-"));
     let lane = format!("{}/{}", shown(outcome.from_object_type.as_deref()), shown(outcome.to_object_type.as_deref()));
     let portal = outcome.portal_id.map_or_else(|| "-".to_owned(), |portal| portal.to_string());
-    let archived = format!("{} of {}", HumanCount(outcome.num_archived), HumanCount(outcome.num_pairs));
+    let done = match &outcome.plan {
+        Some(plan) => plan.len() as u64,
+        None => outcome.num_archived + outcome.num_restored,
+    };
+    let done = format!("{} of {}", HumanCount(done), HumanCount(outcome.num_pairs));
     let cause = outcome.errors.first().map(|error| harmless(&format!("{}: {}", error.category, error.message)));
     let completed_at = format!("{:.0}", outcome.completed_at);
     let status = harmless(&outcome.status);
@@ -203,7 +208,7 @@ fn table_line(outcome: &OutcomeRecord) -> String {
         &status,
         &portal,
         &lane,
-        &archived,
+        &done,
         &harmless(&outcome.job_id),
         cause.as_deref().unwrap_or_default(),
     ])

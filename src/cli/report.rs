@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::exit::Failure;
-use super::outcome_record::{ErrorRecord, OutcomeRecord};
+use super::outcome_record::{ErrorRecord, OutcomeRecord, PlanRecord};
 use super::paint::harmless;
 
 /// The file of this name, made new: one that is there already is left alone.
@@ -52,7 +52,7 @@ pub fn unwritable(path: &Path, error: &dyn std::fmt::Display) -> Failure {
 }
 
 /// The columns, in their order.
-const HEADER: [&str; 17] = [
+const HEADER: [&str; 23] = [
     "line",
     "job_id",
     "portal_id",
@@ -70,6 +70,12 @@ const HEADER: [&str; 17] = [
     "http_status",
     "correlation_id",
     "retryable",
+    "action",
+    "dry_run",
+    "group",
+    "present",
+    "types_present",
+    "warnings",
 ];
 
 /// A pair, and what became of it.
@@ -84,8 +90,10 @@ pub struct PairRow<'a> {
     pub types: &'a str,
     pub not_after: Option<Timestamp>,
     pub status: &'a str,
-    /// Why it is not archived.
+    /// Why the job was not done for it.
     pub error: Option<&'a ErrorRecord>,
+    /// What a dry run says of it.
+    pub plan: Option<&'a PlanRecord>,
 }
 
 /// Writes rows.
@@ -101,7 +109,7 @@ impl<W: Write> Report<W> {
     }
 
     pub fn row(&mut self, row: &PairRow<'_>) -> io::Result<()> {
-        let PairRow { line, outcome, from_id, to_id, types, not_after, status, error } = row;
+        let PairRow { line, outcome, from_id, to_id, types, not_after, status, error, plan } = row;
         let text = |text: Option<&str>| harmless(text.unwrap_or_default());
         let of_error = |read: fn(&ErrorRecord) -> Option<&str>| text(error.and_then(read));
         self.0.write_record([
@@ -122,6 +130,12 @@ impl<W: Write> Report<W> {
             error.and_then(|error| error.http_status).map(|status| status.to_string()).unwrap_or_default(),
             of_error(|error| error.correlation_id.as_deref()),
             error.map(|error| error.retryable.to_string()).unwrap_or_default(),
+            harmless(&outcome.action),
+            outcome.dry_run.to_string(),
+            text(outcome.group.as_deref()),
+            plan.map(|plan| plan.present.to_string()).unwrap_or_default(),
+            plan.map(|plan| harmless(&plan.types_in_words())).unwrap_or_default(),
+            plan.map(|plan| harmless(&plan.warnings.join("; "))).unwrap_or_default(),
         ])?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! How it went, as a table at the end: jobs by status, and the causes of what was not archived.
+//! How it went, as a table at the end: jobs by status, what dry runs found, and the causes of what was not done.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use super::outcome_record::{ErrorRecord, OutcomeRecord};
 use super::output::remark;
 use super::paint::harmless;
 use crate::contract::outcome::Status;
+use crate::contract::plan::Warning;
 
 /// Causes told apart; what comes after them is only counted.
 const MAX_CAUSES: usize = 100;
@@ -23,6 +24,17 @@ pub struct Summary {
     causes: BTreeMap<CauseName, Cause>,
     /// Pairs of causes beyond those told apart.
     other_pairs: u64,
+    jobs_done: u64,
+    planned: Planned,
+}
+
+/// Pairs that dry runs told of.
+#[derive(Clone, Copy, Default, Debug)]
+struct Planned {
+    pairs: u64,
+    present: u64,
+    /// How many have each of [`Warning::ALL`].
+    warned: [u64; Warning::ALL.len()],
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -48,13 +60,22 @@ struct Cause {
 }
 
 impl Summary {
-    /// A job whose pairs are all archived.
-    pub fn archived(&mut self, pairs: u64) {
-        self.count(Status::Archived.as_str(), pairs);
+    /// A job that was done for all its pairs, of which there is nothing more to tell.
+    pub fn done(&mut self, status: Status, pairs: u64) {
+        self.jobs_done += 1;
+        self.count(status.as_str(), pairs);
     }
 
     pub fn add(&mut self, outcome: &OutcomeRecord) {
+        self.jobs_done += u64::from(outcome.is_done());
         self.count(&outcome.status, outcome.num_pairs);
+        for entry in outcome.plan.iter().flatten() {
+            self.planned.pairs += 1;
+            self.planned.present += u64::from(entry.present);
+            for (count, warning) in self.planned.warned.iter_mut().zip(Warning::ALL) {
+                *count += u64::from(entry.warns_of(warning));
+            }
+        }
         for error in &outcome.errors {
             self.add_cause(outcome, error);
         }
@@ -89,8 +110,9 @@ impl Summary {
         self.by_status.values().map(|count| count.jobs).sum()
     }
 
-    pub fn jobs_archived(&self) -> u64 {
-        self.by_status.get(Status::Archived.as_str()).map_or(0, |count| count.jobs)
+    /// Jobs that were done for all their pairs: archived, restored or looked at.
+    pub fn jobs_done(&self) -> u64 {
+        self.jobs_done
     }
 
     /// The table, on stderr.
@@ -103,6 +125,7 @@ impl Summary {
             let (jobs, pairs) = (HumanCount(*jobs).to_string(), HumanCount(*pairs).to_string());
             remark(&format!("{:<10} {jobs:>12} {pairs:>12}", harmless(status)));
         }
+        self.show_planned();
         if self.causes.is_empty() {
             return;
         }
@@ -124,6 +147,30 @@ impl Summary {
         }
     }
 
+    fn show_planned(&self) {
+        let Planned { pairs, present, warned } = self.planned;
+        if pairs == 0 {
+            return;
+        }
+        remark(&format!("{:<10} {:>12} PLAN", "", "PAIRS"));
+        let line =
+            |count: u64, words: &str| remark(&format!("{:<10} {:>12} {words}", "", HumanCount(count).to_string()));
+        line(present, "associated now");
+        line(pairs - present, "not associated now");
+        for (warning, count) in Warning::ALL.into_iter().zip(warned) {
+            let words = match warning {
+                // Told above, of every plan.
+                Warning::NotPresent => continue,
+                Warning::LabelsGo => "LABELS_GO: with labels that go",
+                Warning::PrimaryGoes => "PRIMARY_GOES: the label Primary goes",
+                Warning::MayNotBeRestorable => "MAY_NOT_BE_RESTORABLE: HubSpot may refuse to create them again",
+            };
+            if count > 0 {
+                line(count, words);
+            }
+        }
+    }
+
     pub fn to_json(&self) -> Value {
         let by_status = self
             .by_status
@@ -135,10 +182,60 @@ impl Summary {
                 "httpStatus": name.http_status, "pairs": cause.pairs, "message": cause.message,
             })
         });
+        let warned = Warning::ALL.into_iter().zip(self.planned.warned);
+        let warned = warned.map(|(warning, count)| (warning.as_str().to_owned(), count.into()));
         json!({
+            "plan": {
+                "pairs": self.planned.pairs,
+                "present": self.planned.present,
+                "warnings": warned.collect::<serde_json::Map<_, _>>(),
+            },
             "byStatus": by_status.collect::<serde_json::Map<_, _>>(),
             "causes": causes.collect::<Vec<_>>(),
             "pairsOfOtherCauses": self.other_pairs,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_done_and_what_a_plan_found_are_counted() {
+        let mut summary = Summary::default();
+        summary.done(Status::Archived, 3);
+        for (fields, is_done) in [
+            (json!({"status": "RESTORED"}), true),
+            (json!({"status": "PLANNED", "plan": []}), true),
+            (json!({"status": "PARTIAL"}), false),
+            (json!({"status": "SOMETHING_NEW"}), false),
+        ] {
+            let before = summary.jobs_done();
+            summary.add(&outcome(&fields));
+            assert_eq!(summary.jobs_done() - before, u64::from(is_done), "{fields}");
+        }
+        let entry = |present: bool, warnings: Value| {
+            json!({
+                "from": {"id": "1"}, "to": {"id": "2"}, "present": present, "types": [], "moreTypes": 0, "warnings": warnings,
+            })
+        };
+        let plan = json!([entry(true, json!(["LABELS_GO", "NEW"])), entry(false, json!(["NOT_PRESENT"]))]);
+        summary.add(&outcome(&json!({"status": "PLANNED", "plan": plan})));
+        let told = summary.to_json();
+        let warnings = json!({"NOT_PRESENT": 1, "LABELS_GO": 1, "PRIMARY_GOES": 0, "MAY_NOT_BE_RESTORABLE": 0});
+        assert_eq!(told["plan"], json!({"pairs": 2, "present": 1, "warnings": warnings}));
+        assert_eq!((summary.jobs(), summary.jobs_done()), (6, 4));
+    }
+
+    fn outcome(fields: &Value) -> OutcomeRecord {
+        let mut outcome = json!({
+            "jobId": "j", "portalId": null, "fromObjectType": "contacts", "toObjectType": "0-2",
+            "numPairs": 1, "numArchived": 0, "errors": [], "completedAt": "2026-01-01T00:00:00.000Z",
+        });
+        outcome.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        OutcomeRecord::parse(outcome.to_string().as_bytes()).unwrap()
     }
 }

@@ -287,7 +287,7 @@ async fn a_csv_ends_with_a_table_and_a_file_of_what_failed_which_goes_back_in() 
     let said = String::from_utf8(first.stderr.clone())?;
     assert_eq!(first.status.code(), Some(3), "{said}");
     for words in
-        ["ARCHIVED              1", "FAILED                2", "REJECTED              2", "are not archived are in"]
+        ["ARCHIVED              1", "FAILED                2", "REJECTED              2", "are not done are in"]
     {
         assert!(said.contains(words), "{words:?}: {said}");
     }
@@ -322,7 +322,7 @@ async fn a_csv_ends_with_a_table_and_a_file_of_what_failed_which_goes_back_in() 
     let third = fed(command, "").await?;
     let said = String::from_utf8(third.stderr.clone())?;
     assert_eq!(third.status.code(), Some(3), "{said}");
-    assert!(said.contains("jobs left out because they were archived before: 1"), "{said}");
+    assert!(said.contains("jobs left out because they were done before: 1"), "{said}");
     assert_eq!(statuses(&outcomes(&third)?, Status::Archived).len(), 2, "what once failed is sent again");
     Ok(())
 }

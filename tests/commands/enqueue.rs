@@ -205,6 +205,15 @@ async fn on_a_terminal_it_shows_what_is_asked_for_and_asks() {
     let shown = on_a_terminal(&["enqueue", &file, "--yes"], &settings, "").await;
     assert!(!shown.contains("[y/N]"), "{shown}");
     assert_eq!(client.count(JOBS).await.unwrap(), 2_500);
+
+    // A plan changes nothing, so there is nothing to ask.
+    client.purge(JOBS).await.unwrap();
+    let shown = on_a_terminal(&["enqueue", &file, "--plan", "--group", "import 7"], &settings, "").await;
+    let extent = "1,250 pairs, contacts → companies (only looked at), the only account, about 2 requests, 2s";
+    assert!(shown.contains(extent) && shown.contains("nothing will be changed"), "{shown}");
+    assert!(!shown.contains("[y/N]"), "{shown}");
+    let jobs = take(&client).await;
+    assert!(jobs.len() == 1_250 && jobs.iter().all(|job| job["dryRun"] == true && job["group"] == "import 7"));
 }
 
 #[tokio::test]

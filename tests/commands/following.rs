@@ -58,7 +58,7 @@ async fn all_done_some_failed_and_here_they_are() {
     // The same file again is what failed, labels and all.
     let again = run(&["enqueue", &outcomes_csv, "--follow", "--outcomes", &again_ndjson, "--json"], &settings).await;
     assert_eq!(again.code, 3, "{again:?}");
-    assert!(again.stderr.contains("rows left out because their status is ARCHIVED: 600"), "{again:?}");
+    assert!(again.stderr.contains("rows left out because their status is ARCHIVED or RESTORED: 600"), "{again:?}");
     let summary: Value = serde_json::from_str(&again.stdout).unwrap();
     assert_eq!(summary["outcomes"]["byStatus"], json!({"FAILED": {"jobs": 3, "pairs": 3}}));
     let ndjson = std::fs::read_to_string(&again_ndjson).unwrap();
@@ -140,6 +140,56 @@ async fn a_csv_of_outcomes_tells_what_they_tell_of_labels_and_no_more() {
     let jobs: Vec<Value> = jobs.iter().map(|message| serde_json::from_slice(&message.body).unwrap()).collect();
     let types = jobs.iter().map(|job| job["inputs"][0].get("types").is_some());
     assert_eq!(types.collect::<Vec<_>>(), [false, true, false]);
+}
+
+/// Whoever sends a restore or a look again must not remove anything.
+#[tokio::test]
+async fn a_csv_of_outcomes_repeats_what_was_asked_for() {
+    let (client, uri) = ground("outcomes-actions").await;
+    let outcome = |id: &str, fields: Value| {
+        let mut outcome = json!({
+            "jobId": id, "portalId": 4711, "fromObjectType": "contacts", "toObjectType": "companies",
+            "action": "archive", "dryRun": false, "group": "import 7", "numPairs": 1, "numArchived": 0, "numRestored": 0,
+            "numErrors": 0, "verified": false, "journaled": false, "plan": null, "errors": [], "attempts": 1,
+            "receivedAt": "2026-01-01T00:00:00.000Z", "startedAt": null, "completedAt": "2026-01-01T00:00:00.000Z",
+        });
+        outcome.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        Message::new(outcome.to_string().into_bytes())
+    };
+    let error = |to: Value| {
+        json!([{
+            "from": {"id": "1"}, "to": to, "types": null, "source": "WORKER", "category": "X", "subCategory": null,
+            "message": "m", "httpStatus": null, "correlationId": null, "retryable": true,
+        }])
+    };
+    let second = json!({"id": "2"});
+    let outcomes = [
+        outcome("restored", json!({"status": "RESTORED", "action": "restore", "numRestored": 1})),
+        outcome("planned", json!({"status": "PLANNED", "dryRun": true, "plan": []})),
+        outcome("restore", json!({"status": "FAILED", "action": "restore", "errors": error(second.clone())})),
+        outcome("look", json!({"status": "EXPIRED", "dryRun": true, "errors": error(second)})),
+        outcome("all", json!({"status": "FAILED", "errors": error(Value::Null)})),
+    ];
+    client.publish(RESULTS, outcomes).await.unwrap();
+    let settings = [("amqp.uri", uri.as_str())];
+    let told = run(&["outcomes", "--csv"], &settings).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("failed.csv");
+    std::fs::write(&file, told.fine()).unwrap();
+    run(&["enqueue", file.to_str().unwrap()], &settings).await.fine();
+    let jobs = client.get_all(JOBS).await.unwrap();
+    let jobs = jobs.iter().map(|message| serde_json::from_slice::<Value>(&message.body).unwrap());
+    let asked = jobs.map(|job| {
+        assert_eq!(job["group"], "import 7");
+        json!([job["jobId"], job.get("action"), job.get("dryRun"), job["inputs"][0]["to"]])
+    });
+    let second = json!([{"id": "2"}]);
+    let expected = [
+        json!(["restore", "restore", null, second]),
+        json!(["look", null, true, second]),
+        json!(["all", null, null, "all"]),
+    ];
+    assert_eq!(asked.collect::<Vec<_>>(), expected);
 }
 
 /// The rows of a CSV by the names of its columns.

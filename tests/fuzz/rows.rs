@@ -49,7 +49,7 @@ fn every_row_is_a_job_or_an_error() {
 fn of_export() -> Hints {
     let object_type = |text| ObjectType::parse(text).ok();
     let map = Mapping::parse("from_id=from_id,to_id=to_id").ok();
-    Hints { map, from: object_type("contacts"), to: object_type("companies"), portal: None }
+    Hints { map, from: object_type("contacts"), to: object_type("companies"), ..Hints::default() }
 }
 
 /// `None`: the file cannot be used.
@@ -100,7 +100,15 @@ fn check_csv(rows: &[Row], input: &[u8]) {
             (field("from_id"), Some(1))
         );
         let to_ids = field("to_id").unwrap().split(';').map(str::trim).filter(|id| !id.is_empty());
-        assert_eq!(input["to"], to_ids.map(|id| json!({"id": id})).collect::<Value>());
+        let to_ids: Vec<&str> = to_ids.collect();
+        match input["to"].as_str() {
+            Some(all) => assert!(all == "all" && to_ids.len() == 1 && to_ids[0].eq_ignore_ascii_case(all)),
+            None => assert_eq!(input["to"], to_ids.iter().map(|id| json!({"id": id})).collect::<Value>()),
+        }
+        let says = |name, word: &str| field(name).is_some_and(|text| text.eq_ignore_ascii_case(word));
+        assert_eq!(body.get("dryRun").is_some(), says("dry_run", "true"));
+        assert_eq!(body.get("action").is_some(), says("action", "restore"));
+        assert_eq!(body.get("group").and_then(Value::as_str), field("group").filter(|group| !group.is_empty()));
         let portal = field("portal_id").filter(|portal| !portal.is_empty());
         assert_eq!(body.get("portalId").and_then(Value::as_u64), portal.map(|portal| portal.parse().unwrap()));
         assert_eq!(input.get("types").is_none(), field("types").is_none_or(|types| types.eq_ignore_ascii_case("all")));

@@ -142,8 +142,9 @@ function trouble(s) {
 function places(s) {
   const o = s.jobs.outcomes, b = s.backlog;
   const tiers = Object.entries(s.broker.parked).filter(([, jobs]) => jobs > 0).map(([tier, jobs]) => tier + "\u00a0" + count(jobs));
+  const others = [[o.RESTORED, " restored"], [o.PLANNED, " only looked at"]].filter(([jobs]) => jobs > 0).map(([jobs, words]) => count(jobs) + words);
   return [
-    ["archived", o.ARCHIVED, "archived", "since the start"],
+    ["archived", o.ARCHIVED, "archived", others.length ? "and " + others.join(", ") : "since the start"],
     ["failed", o.PARTIAL + o.FAILED, "failed", count(o.PARTIAL) + " of them in part"],
     ["ended", o.EXPIRED + o.REJECTED, "not tried", count(o.EXPIRED) + " expired, " + count(o.REJECTED) + " rejected"],
     ["unpublished", b.jobsUnpublished, "unpublished", "on their way out"],

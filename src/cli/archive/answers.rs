@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 use super::Tally;
 use super::reading::{Held, Origin};
 use crate::cli::exit::Failure;
-use crate::cli::outcome_record::{OutcomeRecord, removal_in_words};
+use crate::cli::jobs_file::columns::ALL;
+use crate::cli::outcome_record::{OutcomeRecord, extent_in_words};
 use crate::cli::report::{NewFile, PairRow, Report};
 use crate::cli::summary::Summary;
-use crate::contract::association::Pair;
 use crate::contract::outcome::{Ending, Outcome, Status};
 use crate::worker::seams::Departure;
 
@@ -81,12 +81,15 @@ impl Answers {
 
     fn count(&mut self, outcome: &Outcome, origin: &Origin) -> Result<(), Failure> {
         self.tally.answered.fetch_add(1, Ordering::Relaxed);
-        if let (Status::Archived, Ending::Settled { num_pairs, .. }) = (outcome.status(), &outcome.ending) {
-            self.tally.archived.fetch_add(1, Ordering::Relaxed);
-            self.summary.archived(*num_pairs as u64);
+        if let (status @ (Status::Archived | Status::Restored), Ending::Settled { num_pairs, .. }) =
+            (outcome.status(), &outcome.ending)
+        {
+            self.tally.done.fetch_add(1, Ordering::Relaxed);
+            self.summary.done(status, *num_pairs as u64);
             return Ok(());
         }
         let outcome = OutcomeRecord::of(outcome);
+        self.tally.done.fetch_add(u64::from(outcome.is_done()), Ordering::Relaxed);
         self.summary.add(&outcome);
         if let Some(report) = &mut self.failed {
             report_failed(report, &outcome, origin).map_err(|error| unwritable_report(&error))?;
@@ -95,11 +98,10 @@ impl Answers {
     }
 
     fn show(&self) {
-        let (answered, archived) =
-            (self.tally.answered.load(Ordering::Relaxed), self.tally.archived.load(Ordering::Relaxed));
-        let others = HumanCount(answered.saturating_sub(archived));
-        let (archived, waiting) = (HumanCount(archived), HumanCount(self.tally.unanswered()));
-        self.bar.set_message(format!("{archived} archived, {others} not, {waiting} in hand"));
+        let (answered, done) = (self.tally.answered.load(Ordering::Relaxed), self.tally.done.load(Ordering::Relaxed));
+        let others = HumanCount(answered.saturating_sub(done));
+        let (done, waiting) = (HumanCount(done), HumanCount(self.tally.unanswered()));
+        self.bar.set_message(format!("{done} done, {others} not, {waiting} in hand"));
     }
 }
 
@@ -118,31 +120,33 @@ fn outcome(departure: Departure<Held>) -> Option<(Outcome, Origin)> {
     }
 }
 
-/// A row for each pair that is not archived; for what is no job, one without a pair.
+/// A row for each pair for which the job was not done; for what is no job, one without a pair.
 fn report_failed(report: &mut Report<NewFile>, outcome: &OutcomeRecord, origin: &Origin) -> io::Result<()> {
     let status = outcome.status_of_errors();
     for error in &outcome.errors {
-        let mut write = |pair: Option<Pair>, types: &str| {
-            let id = |id: Option<u64>| id.map(|id| id.to_string()).unwrap_or_default();
-            let (from_id, to_id) = (id(pair.map(|pair| pair.from.0.get())), id(pair.map(|pair| pair.to.0.get())));
+        let mut write = |from_id: &str, to_id: &str, types: &str| {
             report.row(&PairRow {
                 line: Some(origin.line),
                 outcome,
-                from_id: &from_id,
-                to_id: &to_id,
+                from_id,
+                to_id,
                 types,
                 not_after: origin.not_after,
                 status,
                 error: Some(error),
+                plan: None,
             })
         };
-        match error.pair() {
-            Some(pair) => write(Some(pair), &error.types_in_words())?,
-            None if origin.rejected.is_empty() => write(None, "")?,
+        match error.ends() {
+            Some((from_id, to_id)) => write(from_id, to_id, &error.types_in_words())?,
+            None if origin.rejected.is_empty() => write("", "", "")?,
             None => {
                 for ask in &origin.rejected {
-                    let types = removal_in_words(&ask.extent);
-                    ask.pairs.iter().try_for_each(|pair| write(Some(*pair), &types))?;
+                    let types = extent_in_words(&ask.extent);
+                    for pair in &ask.pairs {
+                        write(&pair.from.to_string(), &pair.to.to_string(), &types)?;
+                    }
+                    ask.all_of.iter().try_for_each(|from| write(&from.to_string(), ALL, &types))?;
                 }
             }
         }

@@ -77,7 +77,7 @@ pub struct Reading {
 #[derive(Clone, Copy, Debug)]
 pub struct Read {
     jobs: u64,
-    archived_before: u64,
+    done_before: u64,
     repeated: u64,
     left_out: LeftOut,
 }
@@ -85,19 +85,19 @@ pub struct Read {
 impl Read {
     /// Says what is worth knowing, on stderr.
     pub fn say(self, name: &str) {
-        let Self { jobs, archived_before, repeated, left_out } = self;
-        let LeftOut { not_associated, archived_before: of_status } = left_out;
+        let Self { jobs, done_before, repeated, left_out } = self;
+        let LeftOut { not_associated, done_before: of_status } = left_out;
         for (count, what) in [
-            (archived_before, "jobs left out because they were archived before"),
+            (done_before, "jobs left out because they were done before"),
             (repeated, "rows that repeat one before them (archiving a pair again does no harm)"),
             (not_associated, "rows left out because no record is associated"),
-            (of_status, "rows left out because their status is ARCHIVED"),
+            (of_status, "rows left out because their status is ARCHIVED or RESTORED"),
         ] {
             if count > 0 {
                 remark(&format!("{what}: {}", HumanCount(count)));
             }
         }
-        if jobs + archived_before + not_associated + of_status == 0 {
+        if jobs + done_before + not_associated + of_status == 0 {
             remark(&format!("{name} has no jobs in it"));
         }
     }
@@ -108,7 +108,7 @@ impl Reading {
     pub async fn run(self, mut rows: Rows<Input>) -> Result<Option<Read>, RowsFault> {
         let mut bundle: Vec<(NewJob, Held)> = Vec::new();
         let mut repeats = Repeats::default();
-        let mut read = Read { jobs: 0, archived_before: 0, repeated: 0, left_out: LeftOut::default() };
+        let mut read = Read { jobs: 0, done_before: 0, repeated: 0, left_out: LeftOut::default() };
         loop {
             let Some(row) = self.without_holding_up(rows.next(), &mut bundle).await else { return Ok(None) };
             let row = match row {
@@ -121,8 +121,8 @@ impl Reading {
                 }
             };
             if let Ok(RowJob { job, .. }) = &row.job {
-                if self.resume.is_archived(job) {
-                    read.archived_before += 1;
+                if self.resume.is_done(job) {
+                    read.done_before += 1;
                     continue;
                 }
                 read.repeated += u64::from(repeats.is_repeated(job));

@@ -1,4 +1,4 @@
-//! What an earlier run has archived, by its outcomes.
+//! What an earlier run has done, by its outcomes.
 
 use std::path::Path;
 
@@ -28,8 +28,8 @@ pub struct Resume {
 struct Seen {
     /// What the job was, beside its id.
     shape: Uuid,
-    /// Outcomes that say `ARCHIVED`.
-    archived: u64,
+    /// Outcomes that say it is done.
+    done: u64,
     /// An outcome says something else, or the id was given to different jobs.
     is_doubtful: bool,
     /// Jobs of this id in the file.
@@ -81,12 +81,13 @@ impl Resume {
     }
 
     fn outcome(&mut self, outcome: &OutcomeRecord) {
-        let OutcomeRecord { job_id, portal_id, from_object_type, to_object_type, num_pairs, .. } = outcome;
-        let shape = shape(*portal_id, from_object_type.as_deref(), to_object_type.as_deref(), *num_pairs);
-        let seen =
-            self.by_job.entry(digest(job_id)).or_insert(Seen { shape, archived: 0, is_doubtful: false, in_file: 0 });
-        seen.archived += u64::from(outcome.is_archived());
-        seen.is_doubtful |= !outcome.is_archived() || seen.shape != shape;
+        let OutcomeRecord { job_id, portal_id, from_object_type, to_object_type, action, dry_run, num_pairs, .. } =
+            outcome;
+        let types = [from_object_type.as_deref(), to_object_type.as_deref()];
+        let shape = shape(*portal_id, types, action, *dry_run, *num_pairs);
+        let seen = self.by_job.entry(digest(job_id)).or_insert(Seen { shape, done: 0, is_doubtful: false, in_file: 0 });
+        seen.done += u64::from(outcome.is_done());
+        seen.is_doubtful |= !outcome.is_done() || seen.shape != shape;
     }
 
     fn note(&mut self, job: &Job) {
@@ -96,20 +97,22 @@ impl Resume {
         }
     }
 
-    /// Whether each job of this id in the file was archived, and they are the same as then by all that is known.
-    pub fn is_archived(&self, job: &Job) -> bool {
+    /// Whether each job of this id in the file was done, and they are the same as then by all that is known. Of a job
+    /// that asks for all associations of a record that is never known.
+    pub fn is_done(&self, job: &Job) -> bool {
         let seen = self.by_job.get(&digest(job.id.as_str()));
-        seen.is_some_and(|seen| !seen.is_doubtful && seen.archived >= seen.in_file)
+        job.num_all_of() == 0 && seen.is_some_and(|seen| !seen.is_doubtful && seen.done >= seen.in_file)
     }
 }
 
 fn shape_of(job: &Job) -> Uuid {
     let portal = job.portal.map(|portal| portal.0.get());
-    shape(portal, Some(job.from_type.as_written()), Some(job.to_type.as_written()), job.num_pairs() as u64)
+    let types = [Some(job.from_type.as_written()), Some(job.to_type.as_written())];
+    shape(portal, types, job.action.as_str(), job.dry_run, job.num_pairs() as u64)
 }
 
-fn shape(portal: Option<u64>, from_type: Option<&str>, to_type: Option<&str>, num_pairs: u64) -> Uuid {
-    digest(&format!("{portal:?} {from_type:?} {to_type:?} {num_pairs}"))
+fn shape(portal: Option<u64>, types: [Option<&str>; 2], action: &str, dry_run: bool, num_pairs: u64) -> Uuid {
+    digest(&format!("{portal:?} {types:?} {action} {dry_run} {num_pairs}"))
 }
 
 fn digest(text: &str) -> Uuid {
@@ -131,9 +134,11 @@ mod tests {
         parse(body.as_bytes(), Envelope::default(), &limits).unwrap()
     }
 
-    fn outcome(id: &str, status: &str) -> OutcomeRecord {
+    /// `of`: the status, and fields that earlier versions did not have.
+    fn outcome(id: &str, of: &str) -> OutcomeRecord {
+        let (status, fields) = of.split_once(' ').unwrap_or((of, ""));
         let json = format!(
-            r#"{{"jobId":"{id}","portalId":null,"fromObjectType":"contacts","toObjectType":"companies","status":"{status}","numPairs":1,"numArchived":1,"errors":[],"completedAt":"2026-01-01T00:00:00.000Z"}}"#
+            r#"{{"jobId":"{id}","portalId":null,"fromObjectType":"contacts","toObjectType":"companies",{fields}"status":"{status}","numPairs":1,"numArchived":1,"errors":[],"completedAt":"2026-01-01T00:00:00.000Z"}}"#
         );
         OutcomeRecord::parse(json.as_bytes()).unwrap()
     }
@@ -146,19 +151,24 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_surely_archived_is_left_out() {
+    fn only_what_is_surely_done_is_left_out() {
         let same = job("a", "companies");
-        assert!(resume(&[("a", "ARCHIVED")], std::slice::from_ref(&same)).is_archived(&same));
-        assert!(resume(&[("a", "ARCHIVED"); 2], &[same.clone(), same.clone()]).is_archived(&same));
+        assert!(resume(&[("a", "ARCHIVED")], std::slice::from_ref(&same)).is_done(&same));
+        assert!(resume(&[("a", "ARCHIVED"); 2], &[same.clone(), same.clone()]).is_done(&same));
+        let plan = Job { dry_run: true, ..same.clone() };
+        let planned = resume(&[("a", "PLANNED \"dryRun\":true,")], std::slice::from_ref(&plan));
+        assert!(planned.is_done(&plan));
         for (outcomes, jobs, why) in [
             (&[("b", "ARCHIVED")][..], vec![same.clone()], "another id"),
             (&[("a", "FAILED")], vec![same.clone()], "it failed"),
+            (&[("a", "PLANNED \"dryRun\":true,")], vec![same.clone()], "it was only looked at"),
+            (&[("a", "RESTORED \"action\":\"restore\",")], vec![same.clone()], "it was another action"),
             (&[("a", "FAILED"), ("a", "ARCHIVED")], vec![same.clone()], "one of that id failed"),
             (&[("a", "ARCHIVED")], vec![same.clone(), same.clone()], "one of two is not known"),
             (&[("a", "ARCHIVED")], vec![job("a", "deals")], "the id was given to another job"),
         ] {
             let resume = resume(outcomes, &jobs);
-            assert!(jobs.iter().all(|job| !resume.is_archived(job)), "{why}");
+            assert!(jobs.iter().all(|job| !resume.is_done(job)), "{why}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `--follow`: the outcomes of what was enqueued, to the last one.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,14 +17,15 @@ use super::message_id::Run;
 use super::publishing::bar;
 use crate::amqp::follower::Follower;
 use crate::cli::exit::Failure;
-use crate::cli::jobs_file::columns::ARCHIVED;
+use crate::cli::jobs_file::columns::ALL;
 use crate::cli::jobs_file::rows::RowJob;
 use crate::cli::jobs_file::source::Source;
-use crate::cli::outcome_record::{ErrorRecord, OutcomeRecord, removal_in_words};
+use crate::cli::outcome_record::{ErrorRecord, OutcomeRecord, PlanRecord, extent_in_words};
 use crate::cli::output::remark;
 use crate::cli::report::{NewFile, PairRow, Report, unwritable};
 use crate::cli::summary::Summary;
 use crate::config::Settings;
+use crate::contract::association::RecordId;
 use crate::contract::job::{Ask, Job};
 
 /// Without a terminal, progress is said so often.
@@ -45,7 +48,7 @@ pub struct Following {
 pub struct Followed {
     summary: Summary,
     target: Target,
-    /// By the line of the job. `None`: all its pairs are archived.
+    /// By the line of the job. `None`: it is done for all its pairs, and there is nothing more to tell.
     answers: HashMap<u64, Option<Box<OutcomeRecord>>>,
     messages_kept: usize,
 }
@@ -175,7 +178,7 @@ impl Followed {
                 }
             }
         }
-        let is_kept = matches!(self.target, Target::Csv(..)) && !outcome.is_archived();
+        let is_kept = matches!(self.target, Target::Csv(..)) && (outcome.plan.is_some() || !outcome.is_done());
         self.answers.insert(line, is_kept.then(|| Box::new(outcome)));
         Ok(())
     }
@@ -224,36 +227,162 @@ const UNANSWERED: &str = "UNANSWERED";
 
 /// A row for each pair. `answer`: `None` if none came.
 fn write_job(
-    report: &mut Report<NewFile>,
+    report: &mut Report<impl Write>,
     line: u64,
     job: &Job,
     answer: Option<Option<&OutcomeRecord>>,
 ) -> std::io::Result<()> {
     let described = OutcomeRecord::of_job(job);
-    let failed = answer.flatten();
-    let by_pair: HashMap<_, &ErrorRecord> =
-        failed.iter().flat_map(|outcome| &outcome.errors).filter_map(|error| Some((error.pair()?, error))).collect();
-    let of_all = failed.and_then(|outcome| outcome.errors.iter().find(|error| error.pair().is_none()));
-    for Ask { extent, pairs, all_of: _ } in &job.asks {
-        let types = removal_in_words(extent);
+    let outcome = answer.flatten();
+    let errors = outcome.map(|outcome| outcome.errors.as_slice()).unwrap_or_default();
+    let plan = outcome.and_then(|outcome| outcome.plan.as_deref()).unwrap_or_default();
+    let of_job = errors.iter().find(|error| error.ends().is_none());
+    let mut errors: BTreeMap<Ends, &ErrorRecord> =
+        errors.iter().filter_map(|error| Some((Ends::of(error.ends()?)?, error))).collect();
+    let mut plan: BTreeMap<Ends, &PlanRecord> =
+        plan.iter().filter_map(|entry| Some((Ends::of((&entry.from.id, &entry.to.id))?, entry))).collect();
+    let mut write = |ends: Ends, types: &str, error: Option<&ErrorRecord>, plan: Option<&PlanRecord>| {
+        let status = match (answer, outcome, error) {
+            (None, _, _) => UNANSWERED,
+            (Some(_), Some(outcome), Some(_)) => outcome.status_of_errors(),
+            (Some(_), _, _) => &described.status,
+        };
+        report.row(&PairRow {
+            line: Some(line),
+            outcome: &described,
+            from_id: &ends.from.to_string(),
+            to_id: &ends.to.map_or_else(|| ALL.to_owned(), |to| to.to_string()),
+            types,
+            not_after: job.not_after,
+            status,
+            error,
+            plan,
+        })
+    };
+    for Ask { extent, pairs, all_of } in &job.asks {
+        let types = extent_in_words(extent);
         for pair in pairs {
-            let error = by_pair.get(pair).copied().or(of_all);
-            let status = match (answer, failed, error) {
-                (None, _, _) => UNANSWERED,
-                (Some(_), Some(outcome), Some(_)) => outcome.status_of_errors(),
-                (Some(_), _, _) => ARCHIVED,
-            };
-            report.row(&PairRow {
-                line: Some(line),
-                outcome: &described,
-                from_id: &pair.from.to_string(),
-                to_id: &pair.to.to_string(),
-                types: &types,
-                not_after: job.not_after,
-                status,
-                error,
-            })?;
+            let ends = Ends { from: pair.from, to: Some(pair.to) };
+            write(ends, &types, errors.remove(&ends).or(of_job), plan.remove(&ends))?;
+        }
+        for &from in all_of {
+            let all = Ends { from, to: None };
+            let of_record = all..=Ends { from, to: Some(RecordId(NonZeroU64::MAX)) };
+            let error = errors.remove(&all).or(of_job);
+            // What was found is listed in a plan; else one row stands for all that is done.
+            if error.is_some() || plan.range(of_record.clone()).next().is_none() {
+                write(all, &types, error, None)?;
+            }
+            for (ends, entry) in plan.extract_if(of_record, |_, _| true) {
+                write(ends, &types, None, Some(entry))?;
+            }
         }
     }
+    // Pairs that nobody listed: they were found for a record of which all are asked for.
+    for (ends, error) in errors {
+        write(ends, &error.types_in_words(), Some(error), None)?;
+    }
     Ok(())
+}
+
+/// A pair, or a record with all that it is associated with.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Ends {
+    from: RecordId,
+    to: Option<RecordId>,
+}
+
+impl Ends {
+    /// `None` for what is no id.
+    fn of((from, to): (&str, &str)) -> Option<Self> {
+        let to = if to == ALL { None } else { Some(RecordId::parse(to)?) };
+        Some(Self { from: RecordId::parse(from)?, to })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::contract::job::{Envelope, JobLimits, parse};
+
+    /// The rows of a job with these inputs and fields: `to_id`, `types`, `status` and what follows from a plan.
+    fn rows(inputs: &Value, fields: &str, outcome: Option<&Value>) -> Vec<String> {
+        let limits = JobLimits { max_bytes: 1_000, max_pairs: 10 };
+        let body =
+            format!(r#"{{"jobId":"j","fromObjectType":"contacts","toObjectType":"0-2"{fields},"inputs":{inputs}}}"#);
+        let job = parse(body.as_bytes(), Envelope::default(), &limits).unwrap();
+        let outcome = outcome.map(|fields| {
+            let mut outcome = json!({
+                "jobId": "j", "portalId": null, "fromObjectType": "contacts", "toObjectType": "0-2",
+                "numPairs": 1, "numArchived": 0, "errors": [], "completedAt": "2026-01-01T00:00:00.000Z",
+            });
+            outcome.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            OutcomeRecord::parse(outcome.to_string().as_bytes()).unwrap()
+        });
+        let mut report = Report::new(Vec::new()).unwrap();
+        write_job(&mut report, 2, &job, outcome.as_ref().map(Some)).unwrap();
+        let text = String::from_utf8(report.into_inner().unwrap()).unwrap();
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let names = reader.headers().unwrap().clone();
+        let shown =
+            ["from_id", "to_id", "types", "status", "action", "dry_run", "present", "types_present", "warnings"];
+        let cells = |record: csv::StringRecord| {
+            let cell = |name| record[names.iter().position(|known| known == name).unwrap()].to_owned();
+            shown.map(cell).join(",")
+        };
+        reader.records().map(|record| cells(record.unwrap())).collect()
+    }
+
+    fn error(to: Option<u64>) -> Value {
+        json!({
+            "from": {"id": "1"}, "to": to.map(|to| json!({"id": to.to_string()})), "types": null, "source": "WORKER",
+            "category": "TOO_MANY_PAIRS", "subCategory": null, "message": "m", "httpStatus": null, "correlationId": null,
+            "retryable": false,
+        })
+    }
+
+    #[test]
+    fn a_plan_has_a_row_for_each_pair_with_what_would_go() {
+        let entry = |to: &str, present: bool, types: Value, warnings: Value| json!({"from": {"id": "1"}, "to": {"id": to}, "present": present, "types": types, "moreTypes": 2, "warnings": warnings});
+        let types = json!([
+            {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 279, "label": null},
+            {"associationCategory": "USER_DEFINED", "associationTypeId": 37, "label": "Billing"},
+        ]);
+        let plan = json!([
+            entry("3", true, types, json!(["LABELS_GO", "PRIMARY_GOES"])),
+            entry("2", false, json!([]), json!(["NOT_PRESENT"]))
+        ]);
+        let outcome = json!({"status": "PLANNED", "dryRun": true, "plan": plan, "errors": [error(Some(4))]});
+        let present = "true,HUBSPOT_DEFINED 279; USER_DEFINED 37 (Billing); and 2 more,LABELS_GO; PRIMARY_GOES";
+        let expected = [
+            "1,2,all,PLANNED,archive,true,false,and 2 more,NOT_PRESENT".to_owned(),
+            format!("1,3,all,PLANNED,archive,true,{present}"),
+            "1,4,all,FAILED,archive,true,,,".to_owned(),
+        ];
+        let listed = json!([{"from": {"id": 1}, "to": [{"id": 2}, {"id": 3}, {"id": 4}]}]);
+        assert_eq!(rows(&listed, r#","dryRun":true"#, Some(&outcome)), expected);
+        // The same pairs, found for a record.
+        let all = json!([{"from": {"id": 1}, "to": "all"}, {"from": {"id": 9}, "to": "all"}]);
+        let nothing_found = "9,all,all,PLANNED,archive,true,,,".to_owned();
+        let [first, second, third] = expected;
+        assert_eq!(rows(&all, r#","dryRun":true"#, Some(&outcome)), [first, second, nothing_found, third]);
+    }
+
+    #[test]
+    fn what_is_sent_again_asks_for_what_was_asked_for() {
+        let all = json!([{"from": {"id": 1}, "to": "all"}]);
+        let too_many = json!({"status": "FAILED", "errors": [error(None)]});
+        assert_eq!(rows(&all, "", Some(&too_many)), ["1,all,all,FAILED,archive,false,,,"]);
+        assert_eq!(rows(&all, "", None), ["1,all,all,UNANSWERED,archive,false,,,"]);
+        let in_part = json!({"status": "PARTIAL", "errors": [error(Some(5))]});
+        let done_but_one = ["1,all,all,ARCHIVED,archive,false,,,", "1,5,all,FAILED,archive,false,,,"];
+        assert_eq!(rows(&all, "", Some(&in_part)), done_but_one);
+        let listed = json!([{"from": {"id": 1}, "to": [{"id": 5}, {"id": 6}]}]);
+        let restored = ["1,5,all,FAILED,restore,false,,,", "1,6,all,RESTORED,restore,false,,,"];
+        assert_eq!(rows(&listed, r#","action":"restore""#, Some(&in_part)), restored);
+    }
 }

@@ -6,8 +6,10 @@ use uuid::Uuid;
 use super::fields::{Separator, fields};
 use super::hints::Hints;
 use super::text::invisible;
+use crate::contract::action::Action;
 use crate::contract::association::LabelCategory;
 use crate::contract::object_type::ObjectType;
+use crate::contract::outcome::Status;
 
 /// What a column can fill in a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,10 +22,13 @@ pub enum Field {
     PortalId,
     Types,
     NotAfter,
+    Action,
+    DryRun,
+    Group,
 }
 
 impl Field {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::FromType,
         Self::FromId,
         Self::ToType,
@@ -32,6 +37,9 @@ impl Field {
         Self::PortalId,
         Self::Types,
         Self::NotAfter,
+        Self::Action,
+        Self::DryRun,
+        Self::Group,
     ];
 
     /// The column's own name.
@@ -45,6 +53,9 @@ impl Field {
             Self::PortalId => "portal_id",
             Self::Types => "types",
             Self::NotAfter => "not_after",
+            Self::Action => "action",
+            Self::DryRun => "dry_run",
+            Self::Group => "group",
         }
     }
 
@@ -59,6 +70,9 @@ impl Field {
             Self::PortalId => "portalId",
             Self::Types => "inputs[0].types",
             Self::NotAfter => "notAfter",
+            Self::Action => "action",
+            Self::DryRun => "dryRun",
+            Self::Group => "group",
         }
     }
 
@@ -74,10 +88,23 @@ impl Field {
 
 /// Columns that a report of ours has beside the fields.
 pub const STATUS_COLUMN: &str = "status";
-pub const REPORT_COLUMNS: [&str; 8] =
-    ["line", "source", "category", "sub_category", "message", "http_status", "correlation_id", "retryable"];
+pub const REPORT_COLUMNS: [&str; 11] = [
+    "line",
+    "source",
+    "category",
+    "sub_category",
+    "message",
+    "http_status",
+    "correlation_id",
+    "retryable",
+    "present",
+    "types_present",
+    "warnings",
+];
 /// The status of a pair that needs nothing more.
-pub const ARCHIVED: &str = "ARCHIVED";
+const DONE: [Status; 2] = [Status::Archived, Status::Restored];
+/// Stands in the column `to_id` for every record that the other is associated with.
+pub const ALL: &str = "all";
 /// Stands in the column `types` for all that associates two records.
 pub const WHOLE_ASSOCIATION: &str = "all";
 /// Stands there where an outcome does not tell which.
@@ -103,6 +130,8 @@ pub struct Columns {
     from_type: Option<String>,
     to_type: Option<String>,
     portal: Option<u64>,
+    group: Option<String>,
+    plan: bool,
     /// An export has a row for a record whether or not it is associated with any other.
     may_lack_associations: bool,
 }
@@ -116,8 +145,8 @@ pub enum Content {
     Nothing,
     /// A record of an export that is associated with none.
     NotAssociated,
-    /// A pair that an earlier run has archived.
-    ArchivedBefore,
+    /// A pair for which an earlier run has done the job.
+    DoneBefore,
 }
 
 const RECORD_ID: &str = "record id";
@@ -172,6 +201,8 @@ impl Columns {
             from_type: written(&hints.from),
             to_type: written(&hints.to).or(to_type),
             portal: hints.portal.map(|portal| portal.0.get()),
+            group: hints.group.as_ref().map(|group| group.as_str().to_owned()),
+            plan: hints.plan,
             may_lack_associations,
         };
         read.complete(hints)
@@ -222,8 +253,8 @@ impl Columns {
             return Err(format!("has {value:?} in column {}, to which the header gives no name", index + 1));
         }
         let row = Row { columns: &self.columns, values: &values };
-        if row.status().is_some_and(|status| status.eq_ignore_ascii_case(ARCHIVED)) {
-            return Ok(Content::ArchivedBefore);
+        if row.status().is_some_and(|text| DONE.iter().any(|done| text.eq_ignore_ascii_case(done.as_str()))) {
+            return Ok(Content::DoneBefore);
         }
         if self.may_lack_associations && row.text(Field::ToId)?.is_empty() {
             return Ok(Content::NotAssociated);
@@ -242,12 +273,20 @@ impl Columns {
         let portal = self.portal(row)?;
         let from_id = row.text(Field::FromId)?;
         let to_ids = row.text(Field::ToId)?;
-        let to_ids: Vec<&str> = to_ids.split(';').map(str::trim).filter(|id| !id.is_empty()).collect();
+        let mut to_ids: Vec<&str> = to_ids.split(';').map(str::trim).filter(|id| !id.is_empty()).collect();
         if to_ids.is_empty() {
             return Err("to_id: is empty".to_owned());
         }
+        let all = matches!(to_ids.as_slice(), [only] if only.eq_ignore_ascii_case(ALL));
+        if all {
+            to_ids = vec![ALL];
+        }
         let types = row.has(Field::Types).then(|| types(row.text(Field::Types)?)).transpose()?.flatten();
         let not_after = row.text(Field::NotAfter)?;
+        let action = row.has(Field::Action).then(|| action(row.text(Field::Action)?)).transpose()?.unwrap_or_default();
+        let says_dry = row.has(Field::DryRun).then(|| flag(Field::DryRun, row.text(Field::DryRun)?)).transpose()?;
+        let dry_run = self.plan || says_dry.unwrap_or(false);
+        let group = Some(row.text(Field::Group)?).filter(|group| !group.is_empty()).or(self.group.as_deref());
         let job_id = row.text(Field::JobId)?;
 
         let mut input = Map::new();
@@ -257,7 +296,8 @@ impl Columns {
             input.insert("types".to_owned(), types.collect());
         }
         input.insert("from".to_owned(), json!({"id": from_id}));
-        input.insert("to".to_owned(), to_ids.iter().map(|id| json!({"id": id})).collect());
+        let to = if all { json!(ALL) } else { to_ids.iter().map(|id| json!({"id": id})).collect() };
+        input.insert("to".to_owned(), to);
         let mut body = Map::new();
         let own_id = || {
             let mut name =
@@ -266,6 +306,10 @@ impl Columns {
                 let types = types.iter().flatten().map(|(category, id)| format!("{category} {id}"));
                 let types: Vec<String> = types.collect();
                 name.push_str(&format!("\n{}\n{not_after}", types.join(";")));
+            }
+            // To look and to do is the same job: a plan can be laid beside what became of it.
+            if action != Action::Archive {
+                name.push_str(&format!("\n{}", action.as_str()));
             }
             Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string()
         };
@@ -278,6 +322,15 @@ impl Columns {
         body.insert("inputs".to_owned(), json!([input]));
         if !not_after.is_empty() {
             body.insert("notAfter".to_owned(), not_after.into());
+        }
+        if action != Action::Archive {
+            body.insert("action".to_owned(), action.as_str().into());
+        }
+        if dry_run {
+            body.insert("dryRun".to_owned(), true.into());
+        }
+        if let Some(group) = group {
+            body.insert("group".to_owned(), group.into());
         }
         Ok(Value::Object(body).to_string().into_bytes())
     }
@@ -441,6 +494,20 @@ fn types(text: &str) -> Result<Option<Vec<(&'static str, u64)>>, String> {
             .ok_or_else(|| format!("types: {text:?} is no label; write category and id, such as USER_DEFINED 37"))
     };
     text.split(';').filter(|text| !text.trim().is_empty()).map(read).collect::<Result<_, _>>().map(Some)
+}
+
+/// An empty field may be a slip, and what is not said here would remove something.
+fn action(text: &str) -> Result<Action, String> {
+    Action::of_word(&text.to_ascii_lowercase())
+        .ok_or_else(|| format!("action: {text:?} is no action; write archive or restore"))
+}
+
+fn flag(field: Field, text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!("{}: {text:?} is neither true nor false", field.name())),
+    }
 }
 
 /// What is wrong with a job, in the words of a CSV file.

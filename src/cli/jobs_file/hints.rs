@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use super::columns::Field;
-use crate::contract::ids::PortalId;
+use crate::contract::ids::{Group, PortalId};
 use crate::contract::object_type::ObjectType;
 
 /// Given with `archive` and `enqueue` alike.
@@ -22,12 +22,18 @@ pub struct Hints {
     /// Portal of the jobs that name none; one that names another is refused
     #[arg(long, value_name = "ID", value_parser = portal)]
     pub portal: Option<PortalId>,
+    /// Group of the jobs that name none: what belongs together, such as this import; it comes back in the outcomes
+    #[arg(long, value_name = "NAME", value_parser = group)]
+    pub group: Option<Group>,
+    /// Only looks, and changes nothing: sets dryRun in every job; the outcomes say what would become of each pair
+    #[arg(long)]
+    pub plan: bool,
 }
 
 impl Hints {
     /// Whether they can only be meant for a CSV.
     pub fn ask_for_csv(&self) -> bool {
-        let Self { map, from, to, portal: _ } = self;
+        let Self { map, from, to, portal: _, group: _, plan: _ } = self;
         map.is_some() || from.is_some() || to.is_some()
     }
 }
@@ -70,6 +76,10 @@ fn object_type(text: &str) -> Result<ObjectType, String> {
 
 fn portal(text: &str) -> Result<PortalId, String> {
     text.parse::<NonZeroU64>().map(PortalId).map_err(|_| "a portal id is a positive integer, such as 4711".to_owned())
+}
+
+fn group(text: &str) -> Result<Group, String> {
+    Group::new(text).ok_or_else(|| "a group has 1 to 128 bytes and no control characters".to_owned())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use serde_json::{Value, json};
 use tokio::io::AsyncBufRead;
 use uuid::Uuid;
 
@@ -11,6 +12,7 @@ use super::hints::Hints;
 use super::text::{TextFault, TextLines, invisible, utf8};
 use crate::contract::ids::PortalId;
 use crate::contract::job::{self, Envelope, Job, JobLimits, Malformed};
+use crate::contract::text::without_mark;
 
 /// How the file is to be read.
 #[derive(Clone, Debug)]
@@ -63,7 +65,7 @@ enum Form {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct LeftOut {
     pub not_associated: u64,
-    pub archived_before: u64,
+    pub done_before: u64,
 }
 
 /// A row that stands for a job.
@@ -231,6 +233,14 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
                 None => RowFault::Job(Box::new(fault)),
             }
         })?;
+        if self.format.hints.plan && !job.dry_run {
+            body = planned(&body).map_err(malformed)?;
+            job.dry_run = true;
+        }
+        if let (Some(group), None) = (&self.format.hints.group, &job.group) {
+            insert(&mut body, &format!("\"group\":{}", json!(group.as_str())));
+            job.group = Some(group.clone());
+        }
         if own.as_deref() == Some(job.id.as_str()) {
             insert(&mut body, &format!("\"jobId\":\"{}\"", job.id));
         }
@@ -259,8 +269,8 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
                 self.left_out.not_associated += 1;
                 return Ok(None);
             }
-            Content::ArchivedBefore => {
-                self.left_out.archived_before += 1;
+            Content::DoneBefore => {
+                self.left_out.done_before += 1;
                 return Ok(None);
             }
         };
@@ -274,6 +284,14 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
 
 /// Made once at random for lines without an id of their own.
 const NAMESPACE: Uuid = Uuid::from_u128(0x2b6f_01c9_e4d8_4f0e_8a37_c95d_6610_be42);
+
+/// The job, but for `dryRun`, which may be there and say `false`.
+fn planned(job: &[u8]) -> Result<Vec<u8>, String> {
+    let read = serde_json::from_slice::<serde_json::Map<String, Value>>(without_mark(job));
+    let mut fields = read.map_err(|error| format!("the line is not well-formed JSON: {error}"))?;
+    fields.insert("dryRun".to_owned(), Value::Bool(true));
+    Ok(Value::Object(fields).to_string().into_bytes())
+}
 
 /// Puts a field before the others of a JSON object that has some.
 fn insert(object: &mut Vec<u8>, field: &str) {

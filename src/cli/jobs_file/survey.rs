@@ -11,6 +11,7 @@ use super::rows::{LeftOut, RowFault, RowJob};
 use super::source::Source;
 use crate::cli::exit::Failure;
 use crate::config::{AccountSettings, RateLimit, Settings};
+use crate::contract::action::Action;
 use crate::contract::association::Extent;
 use crate::contract::job::{Ask, Job};
 use crate::contract::refusal::Refusal;
@@ -44,16 +45,39 @@ pub struct Survey {
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 struct LaneName {
+    does: Does,
     portal: Option<u64>,
     from: String,
     to: String,
     labels: Vec<(&'static str, u64)>,
 }
 
+/// What becomes of the pairs of a job.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+enum Does {
+    Archive,
+    Restore,
+    /// Nothing: HubSpot is looked at.
+    Plan,
+}
+
+impl Does {
+    fn of(job: &Job) -> Self {
+        match (job.dry_run, job.action) {
+            (true, _) => Self::Plan,
+            (false, Action::Archive) => Self::Archive,
+            (false, Action::Restore { .. }) => Self::Restore,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Default, Debug)]
 struct Amount {
     pairs: u64,
+    /// Records of the pairs.
     from_records: u64,
+    /// Records of which every association is asked for.
+    all_of: u64,
 }
 
 /// Tells equal rows from new ones.
@@ -71,7 +95,7 @@ impl Repeats {
             .iter()
             .map(|Ask { extent, pairs, all_of }| (extent, pairs.as_slice(), all_of.as_slice()))
             .collect();
-        self.is_seen(&(job.portal, &job.from_type, &job.to_type, asks, job.not_after))
+        self.is_seen(&(job.portal, &job.from_type, &job.to_type, job.action, job.dry_run, asks, job.not_after))
     }
 
     fn is_seen(&mut self, what: &impl std::hash::Hash) -> bool {
@@ -131,7 +155,7 @@ impl Survey {
     }
 
     fn count(&mut self, job: &Job, records: &mut Repeats) {
-        for Ask { extent, pairs, all_of: _ } in &job.asks {
+        for Ask { extent, pairs, all_of } in &job.asks {
             let labels = match extent {
                 Extent::Whole => Vec::new(),
                 Extent::Labels(labels) => {
@@ -139,21 +163,34 @@ impl Survey {
                 }
             };
             let (from, to) = (job.from_type.path_segment().to_owned(), job.to_type.path_segment().to_owned());
-            let mut lane = LaneName { portal: job.portal.map(|portal| portal.0.get()), from, to, labels };
+            let does = Does::of(job);
+            let mut lane = LaneName { does, portal: job.portal.map(|portal| portal.0.get()), from, to, labels };
             if self.lanes.len() >= MAX_LANES && !self.lanes.contains_key(&lane) {
-                lane = LaneName { portal: None, from: "other".to_owned(), to: "other".to_owned(), labels: Vec::new() };
+                let other = || "other".to_owned();
+                lane = LaneName { does, portal: None, from: other(), to: other(), labels: Vec::new() };
             }
             let new_records = pairs.iter().map(|pair| pair.from).collect::<std::collections::BTreeSet<_>>();
             let new_records = new_records.into_iter().filter(|from| !records.is_seen(&(&lane, from))).count() as u64;
             let amount = self.lanes.entry(lane).or_default();
             amount.pairs += pairs.len() as u64;
             amount.from_records += new_records;
+            amount.all_of += all_of.len() as u64;
         }
+    }
+
+    /// Whether no row asks for anything to be changed.
+    pub fn only_looks(&self) -> bool {
+        self.lanes.keys().all(|lane| lane.does == Does::Plan)
+    }
+
+    /// Whether something is to be removed.
+    pub fn archives(&self) -> bool {
+        self.lanes.keys().any(|lane| lane.does == Does::Archive)
     }
 
     /// Says what is worth knowing beside the number of jobs, one line each.
     pub fn remarks(&self) -> Vec<String> {
-        let Self { repeated, left_out: LeftOut { not_associated, archived_before }, .. } = self;
+        let Self { repeated, left_out: LeftOut { not_associated, done_before }, .. } = self;
         let mut remarks = Vec::new();
         let mut say = |count: &u64, what: &str| {
             if *count > 0 {
@@ -162,20 +199,26 @@ impl Survey {
         };
         say(repeated, "rows that repeat one before them (archiving a pair again does no harm)");
         say(not_associated, "rows left out because no record is associated");
-        say(archived_before, "rows left out because their status is ARCHIVED");
+        say(done_before, "rows left out because their status is ARCHIVED or RESTORED");
         remarks
     }
 
     /// `56,088 pairs, contacts → companies, portal 4711, about 562 requests, 57 s`.
     pub fn amount(&self, settings: &Settings) -> String {
         let pairs: u64 = self.lanes.values().map(|amount| amount.pairs).sum();
+        let all_of: u64 = self.lanes.values().map(|amount| amount.all_of).sum();
         let mut routes: Vec<String> = Vec::new();
         let mut portals: Vec<String> = Vec::new();
         let (mut requests, mut longest) = (0, Duration::ZERO);
         let mut of_account: BTreeMap<Option<u64>, u64> = BTreeMap::new();
         for (lane, amount) in &self.lanes {
-            let labels = if lane.labels.is_empty() { "" } else { " (labels only)" };
-            let route = format!("{} → {}{labels}", lane.from, lane.to);
+            let how = match (lane.does, lane.labels.is_empty()) {
+                (Does::Archive, true) => "",
+                (Does::Archive, false) => " (labels only)",
+                (Does::Restore, _) => " (restored)",
+                (Does::Plan, _) => " (only looked at)",
+            };
+            let route = format!("{} → {}{how}", lane.from, lane.to);
             let portal = lane.portal.map_or_else(|| only_portal(settings), |portal| format!("portal {portal}"));
             if !routes.contains(&route) {
                 routes.push(route);
@@ -190,8 +233,14 @@ impl Survey {
         for (portal, requests) in of_account {
             longest = longest.max(time_of(portal, requests, settings));
         }
+        let of_all = match all_of {
+            0 => String::new(),
+            1 => " and all associations of 1 record".to_owned(),
+            _ => format!(" and all associations of {} records", HumanCount(all_of)),
+        };
+        let about = if all_of > 0 { "at least" } else { "about" };
         format!(
-            "{} {}, {}, {}, about {} {}, {}",
+            "{} {}{of_all}, {}, {}, {about} {} {}, {}",
             HumanCount(pairs),
             if pairs == 1 { "pair" } else { "pairs" },
             named(&routes),
@@ -203,11 +252,24 @@ impl Survey {
     }
 }
 
+/// Records that one request can look at, and pairs with labels that one can create: HubSpot's limits.
+const RECORDS_OF_A_LOOK: u64 = 1_000;
+const PAIRS_OF_A_CREATE: u64 = 2_000;
+
 fn requests_of(lane: &LaneName, amount: Amount, settings: &Settings) -> u64 {
     let (max_from, max_pairs) = (u64::from(settings.batch.max_from.get()), u64::from(settings.batch.max_pairs.get()));
-    // A removal of labels has an input for each pair.
-    let inputs = if lane.labels.is_empty() { amount.from_records } else { amount.pairs };
-    inputs.div_ceil(max_from).max(amount.pairs.div_ceil(max_pairs)).max(1)
+    let looks = (amount.from_records + amount.all_of).div_ceil(RECORDS_OF_A_LOOK);
+    match lane.does {
+        Does::Plan => looks.max(1),
+        Does::Restore if lane.labels.is_empty() => looks + amount.pairs.div_ceil(max_from).max(1),
+        Does::Restore => looks + amount.pairs.div_ceil(PAIRS_OF_A_CREATE).max(1),
+        Does::Archive => {
+            // A removal of labels has an input for each pair.
+            let inputs = if lane.labels.is_empty() { amount.from_records } else { amount.pairs };
+            let of_pairs = inputs.div_ceil(max_from).max(amount.pairs.div_ceil(max_pairs));
+            (of_pairs + amount.all_of.div_ceil(RECORDS_OF_A_LOOK) + amount.all_of.div_ceil(max_from)).max(1)
+        }
+    }
 }
 
 /// In whole seconds, rounded up.

@@ -12,7 +12,7 @@ fn content(header: &str, row: &str, hints: &Hints) -> Result<Content, String> {
 fn job_with(header: &str, row: &str, hints: &Hints) -> Result<Value, String> {
     match content(header, row, hints)? {
         Content::Job(body) => Ok(serde_json::from_slice(&body).unwrap()),
-        other @ (Content::Nothing | Content::NotAssociated | Content::ArchivedBefore) => Err(format!("{other:?}")),
+        other @ (Content::Nothing | Content::NotAssociated | Content::DoneBefore) => Err(format!("{other:?}")),
     }
 }
 
@@ -72,6 +72,52 @@ fn labels_and_deadlines_have_columns() {
 }
 
 #[test]
+fn action_dry_run_group_and_all_have_columns() {
+    let header = format!("{HEADER},action,dry_run,group");
+    let read = job(&header, "contacts,1,companies,2,Restore,TRUE,import 7").unwrap();
+    assert_eq!(
+        (&read["action"], &read["dryRun"], &read["group"]),
+        (&json!("restore"), &json!(true), &json!("import 7"))
+    );
+    let plain = job(&header, "contacts,1,companies,2,archive,false,").unwrap();
+    assert_eq!(plain, job(HEADER, "contacts,1,companies,2").unwrap());
+    assert_ne!(plain["jobId"], read["jobId"], "to restore is another job");
+    let looked = job(&header, "contacts,1,companies,2,archive,true,g").unwrap();
+    assert_eq!(plain["jobId"], looked["jobId"], "to look is the same job");
+    for all in ["all", "ALL", "all;"] {
+        assert_eq!(job(HEADER, &format!("contacts,1,companies,{all}")).unwrap()["inputs"][0]["to"], json!("all"));
+    }
+    assert_eq!(job(HEADER, "contacts,1,companies,2;all").unwrap()["inputs"][0]["to"][1], json!({"id": "all"}));
+    for (cells, why) in [
+        (",true,", "action: \"\" is no action; write archive or restore"),
+        ("delete,true,", "action: \"delete\" is no action"),
+        ("archive,,", "dry_run: \"\" is neither true nor false"),
+        ("archive,yes,", "dry_run: \"yes\" is neither true nor false"),
+    ] {
+        let fault = job(&header, &format!("contacts,1,companies,2,{cells}")).unwrap_err();
+        assert!(fault.starts_with(why), "{fault}");
+    }
+    let report = format!("{header},status,types_present,present,warnings");
+    for status in ["ARCHIVED", "restored"] {
+        let row = format!("contacts,1,companies,2,restore,false,,{status},,,");
+        assert_eq!(content(&report, &row, &Hints::default()), Ok(Content::DoneBefore));
+    }
+    // A plan is a plan again, whatever has become of it.
+    let planned = job(&report, "contacts,1,companies,2,archive,true,,PLANNED,USER_DEFINED 37,true,LABELS_GO").unwrap();
+    assert_eq!(planned["dryRun"], json!(true));
+}
+
+#[test]
+fn the_command_line_may_ask_for_a_plan_and_name_a_group() {
+    let header = format!("{HEADER},action,dry_run,group");
+    let hints = Hints { plan: true, group: crate::contract::ids::Group::new("of all"), ..Hints::default() };
+    let read = job_with(&header, "contacts,1,companies,2,restore,false,own", &hints).unwrap();
+    assert_eq!((&read["dryRun"], &read["group"]), (&json!(true), &json!("own")));
+    let read = job_with(HEADER, "contacts,1,companies,2", &hints).unwrap();
+    assert_eq!((&read["dryRun"], &read["group"]), (&json!(true), &json!("of all")));
+}
+
+#[test]
 fn hubspots_export_is_known_by_its_header() {
     let header = "Record ID,First Name,Associated Company,Associated Company IDs";
     let contacts = Hints { from: ObjectType::parse("contacts").ok(), ..Hints::default() };
@@ -92,7 +138,7 @@ fn hubspots_export_is_known_by_its_header() {
 fn a_mapping_names_columns_and_passes_over_the_others() {
     let types = |text: &str| ObjectType::parse(text).ok();
     let map = Mapping::parse("Contact=from_id,Company=to_id").ok();
-    let hints = Hints { map, from: types("contacts"), to: types("companies"), portal: None };
+    let hints = Hints { map, from: types("contacts"), to: types("companies"), ..Hints::default() };
     let read = job_with("Contact\tName\tCOMPANY", "1\tx, y\t2", &hints).unwrap();
     assert_eq!(read["inputs"], json!([{"from": {"id": "1"}, "to": [{"id": "2"}]}]));
     assert_eq!(content("Contact,Company", "1,", &hints), Ok(Content::NotAssociated));
@@ -104,7 +150,13 @@ fn a_mapping_names_columns_and_passes_over_the_others() {
 fn the_command_line_fills_what_a_row_lacks_and_contradicts_none() {
     let header = "from_object_type,from_id,to_id,portal_id";
     let portal = std::num::NonZeroU64::new(7).map(crate::contract::ids::PortalId);
-    let hints = Hints { map: None, from: ObjectType::parse("contact").ok(), to: ObjectType::parse("0-2").ok(), portal };
+    let hints = Hints {
+        map: None,
+        from: ObjectType::parse("contact").ok(),
+        to: ObjectType::parse("0-2").ok(),
+        portal,
+        ..Hints::default()
+    };
     for row in ["contacts,1,2,7", ",1,2,"] {
         let read = job_with(header, row, &hints).unwrap();
         assert_eq!((&read["toObjectType"], &read["portalId"]), (&json!("0-2"), &json!(7)));
@@ -123,7 +175,7 @@ fn blank_rows_and_columns_and_repeated_headers_are_passed_over() {
     assert!(job(HEADER, "contacts,1,companies,2,,,").is_ok());
     assert!(job(HEADER, "contacts,1,companies,2,,x").unwrap_err().contains("\"x\" in column 6"));
     let report = format!("line,{HEADER},status,message");
-    assert_eq!(content(&report, "2,contacts,1,companies,2,ARCHIVED,", &Hints::default()), Ok(Content::ArchivedBefore));
+    assert_eq!(content(&report, "2,contacts,1,companies,2,ARCHIVED,", &Hints::default()), Ok(Content::DoneBefore));
     assert!(job(&report, "2,contacts,1,companies,2,FAILED,why").is_ok());
 }
 
@@ -131,7 +183,7 @@ fn blank_rows_and_columns_and_repeated_headers_are_passed_over() {
 fn what_is_no_row_says_why() {
     for (header, row, why) in [
         ("from_object_type,from_id,to_object_type", "", "the header lacks to_id; "),
-        ("from_object_type,from_id,to_object_type,to_id,dry_run", "", "unknown column \"dry_run\""),
+        ("from_object_type,from_id,to_object_type,to_id,simulate", "", "unknown column \"simulate\""),
         ("from_object_type,from_id,to_object_type,to_id,to_id", "", "two columns for to_id"),
         ("from_object_type,from_\u{200b}id", "", "invisible character, U+200B, after \"from_\""),
         (HEADER, "contacts,1,companies", "has 3 fields, the header has 4"),

@@ -61,6 +61,25 @@ async fn what_a_line_lacks_stands_in_its_body_afterwards() {
 }
 
 #[tokio::test]
+async fn a_plan_is_asked_for_in_every_line_and_a_group_where_there_is_none() {
+    let group = crate::contract::ids::Group::new("import \"7\"");
+    let hints = Hints { plan: true, group: group.clone(), ..Hints::default() };
+    let with = |field: &str| JOB.replace(r#""jobId":"a","#, &format!(r#""jobId":"a",{field}"#));
+    let lines = [JOB.to_owned(), with(r#""dryRun":false,"#), with(r#""dryRun":true,"group":"own","#)];
+    let text = lines.join("\n");
+    let limits = JobLimits { max_bytes: 300, max_pairs: 3 };
+    let mut rows = Rows::new(text.as_bytes(), Format { hints, limits, ..format(Expected::Either) });
+    let mut groups = Vec::new();
+    while let Some(row) = rows.next().await.unwrap() {
+        let RowJob { body, job } = row.job.unwrap();
+        assert_eq!(job::parse(&body, Envelope::default(), &limits).unwrap(), job);
+        assert!(job.dry_run && job.id.as_str() == "a", "{job:?}");
+        groups.push(job.group);
+    }
+    assert_eq!(groups, [group.clone(), group, crate::contract::ids::Group::new("own")]);
+}
+
+#[tokio::test]
 async fn csv_is_known_by_its_header_or_its_name() {
     let text = format!("\u{feff}{HEADER},job_id\ncontacts,1,companies,2,a\n\ncontacts,01,companies,2,b\n");
     for expected in [Expected::Csv, Expected::Either] {
@@ -105,7 +124,7 @@ async fn a_field_that_nobody_reads_may_have_line_breaks_and_others_none() {
     let export = "Record ID,Notes,Associated Company IDs\n1,\"two\r\nlines\",2\n3,,\n4,x,5\n";
     let (read, left_out) = read_as(export.as_bytes(), of_export.clone()).await.unwrap();
     assert_eq!(read.iter().map(|(line, job)| (*line, job.is_ok())).collect::<Vec<_>>(), [(2, true), (5, true)]);
-    assert_eq!(left_out, LeftOut { not_associated: 1, archived_before: 0 });
+    assert_eq!(left_out, LeftOut { not_associated: 1, done_before: 0 });
     let open = "Record ID,Notes,Associated Company IDs\n1,\"open,2\n3,x,4\n";
     let fault = read_as(open.as_bytes(), of_export).await.unwrap_err();
     assert_eq!(fault.to_string(), "opens a quote in line 2 that is not closed: mend that row");
