@@ -10,9 +10,10 @@ pub mod config;
 // What decides: the crate `policy`.
 pub use policy::{contract, engine, lease};
 
-// What moves jobs and requests: the edges to the broker and to HubSpot, and the loop between them.
+// What moves jobs and requests: the edges to the broker, to HubSpot and to the journal, and the loop between them.
 pub mod amqp;
 pub mod hubspot;
+pub mod journal;
 pub mod worker;
 
 // What tells people and their tools about it.

@@ -46,6 +46,9 @@ pub mod health;
 // The lease: which of several workers may send.
 pub mod lease;
 
+// The journal, where it is a stream.
+pub mod journal;
+
 // For commands, which look into queues, or publish once.
 pub mod browser;
 mod export;

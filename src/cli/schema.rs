@@ -1,4 +1,4 @@
-//! `schema job|outcome|asyncapi`: the contract for machines, made from the types that keep it.
+//! `schema job|outcome|journal|asyncapi`: the contract for machines, made from the types that keep it.
 
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ use super::output;
 
 mod asyncapi;
 mod job;
+mod journal;
 mod outcome;
 
 const EXAMPLES: &str = "\
@@ -29,6 +30,8 @@ enum Document {
     Job,
     /// JSON Schema 2020-12 of an outcome
     Outcome,
+    /// JSON Schema 2020-12 of a record of the journal
+    Journal,
     /// AsyncAPI 3 of the queues between
     Asyncapi,
 }
@@ -38,6 +41,7 @@ pub fn schema(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let document: Value = match arguments.document {
         Document::Job => job::schema(),
         Document::Outcome => outcome::schema(),
+        Document::Journal => journal::schema(),
         Document::Asyncapi => asyncapi::document(),
     };
     output::print(format!("{document:#}\n").as_bytes())

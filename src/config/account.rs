@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::section::Section;
-use super::{RateLimit, SecretSource, SettingsError};
+use super::{RateLimit, SafetySettings, SecretSource, SettingsError};
 use crate::contract::ids::PortalId;
 
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct AccountSettings {
     pub credentials: Credentials,
     /// The account's own values, the rest from `[rate_limit]`.
     pub rate_limit: RateLimit,
+    /// The account's own values, the rest from `[safety]`.
+    pub safety: SafetySettings,
     /// Where the account's day begins; `None`: learned from HubSpot, else UTC.
     pub time_zone: Option<TimeZone>,
     /// Its jobs wait until the setting is changed.
@@ -41,16 +43,22 @@ impl AccountSettings {
             portal_id: None,
             credentials: Credentials::AccessToken(token),
             rate_limit,
+            safety: SafetySettings::default(),
             time_zone: None,
             paused: false,
         }
     }
 
-    pub(super) fn read(mut section: Section, default_limit: &RateLimit) -> Result<Self, SettingsError> {
+    pub(super) fn read(
+        mut section: Section,
+        default_limit: &RateLimit,
+        default_safety: &SafetySettings,
+    ) -> Result<Self, SettingsError> {
         let portal_id = section.parsed("portal_id", "must be a positive integer")?.map(PortalId);
         let access_token = section.secret("access_token")?;
         let oauth = OAuthSection::read(section.section("oauth")?)?;
         let rate_limit = RateLimit::read(section.section("rate_limit")?, default_limit)?;
+        let safety = SafetySettings::read(section.section("safety")?, default_safety)?;
         let time_zone = section.converted("time_zone", TIME_ZONE_RULE, |name| TimeZone::get(name).ok())?;
         let paused = section.flag("paused")?.unwrap_or(false);
         let key = section.key();
@@ -65,7 +73,7 @@ impl AccountSettings {
                 ));
             }
         };
-        Ok(Self { portal_id, credentials, rate_limit, time_zone, paused })
+        Ok(Self { portal_id, credentials, rate_limit, safety, time_zone, paused })
     }
 
     /// Reads every secret once, so that a missing file is found at the start.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::section::Section;
-use super::{AccountSettings, RateLimit, SettingKey, SettingsError, secret};
+use super::{AccountSettings, RateLimit, SafetySettings, SettingKey, SettingsError, secret};
 
 #[derive(Clone, Debug)]
 pub struct HubspotSettings {
@@ -85,13 +85,22 @@ impl HubspotSettings {
         Ok(&self.accounts)
     }
 
+    /// The same without a look at their credentials, and none where there is none.
+    pub fn listed(&self) -> &[AccountSettings] {
+        &self.accounts
+    }
+
     /// The private certificate authority, read anew.
     pub fn ca_pem(&self) -> Result<Option<String>, SettingsError> {
         let key = SettingKey::new("hubspot.ca_file");
         self.ca_file.as_deref().map(|path| secret::read_certificates(&key, path)).transpose()
     }
 
-    pub(super) fn read(mut section: Section, default_limit: &RateLimit) -> Result<Self, SettingsError> {
+    pub(super) fn read(
+        mut section: Section,
+        default_limit: &RateLimit,
+        default_safety: &SafetySettings,
+    ) -> Result<Self, SettingsError> {
         let default = Self::default();
         let versions = [ApiVersion::V4, ApiVersion::March2026, ApiVersion::September2026].map(|v| (v.as_str(), v));
         let timeouts = SHORTEST_TIMEOUT..=LONGEST_TIMEOUT;
@@ -106,7 +115,7 @@ impl HubspotSettings {
             max_in_flight_total: section
                 .integer("max_in_flight_total", in_flight)?
                 .unwrap_or(default.max_in_flight_total),
-            accounts: accounts(&mut section, default_limit)?,
+            accounts: accounts(&mut section, default_limit, default_safety)?,
         };
         section.finish()?;
         Ok(settings)
@@ -148,7 +157,11 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn accounts(section: &mut Section, default_limit: &RateLimit) -> Result<Vec<AccountSettings>, SettingsError> {
+fn accounts(
+    section: &mut Section,
+    default_limit: &RateLimit,
+    default_safety: &SafetySettings,
+) -> Result<Vec<AccountSettings>, SettingsError> {
     let shorthand = section.secret("access_token")?;
     let listed = section.list("accounts", MOST_ACCOUNTS)?;
     if let Some(token) = shorthand {
@@ -157,14 +170,15 @@ fn accounts(section: &mut Section, default_limit: &RateLimit) -> Result<Vec<Acco
                 .key_of("access_token")
                 .refused("is given beside [[hubspot.accounts]]: move the token into the list, or drop the list"));
         }
-        return Ok(vec![AccountSettings::with_token(token, *default_limit)]);
+        let safety = default_safety.clone();
+        return Ok(vec![AccountSettings { safety, ..AccountSettings::with_token(token, *default_limit) }]);
     }
     let several = listed.len() > 1;
     let mut portals = BTreeSet::new();
     let mut accounts = Vec::with_capacity(listed.len());
     for account in listed {
         let portal_key = account.key_of("portal_id");
-        let account = AccountSettings::read(account, default_limit)?;
+        let account = AccountSettings::read(account, default_limit, default_safety)?;
         match account.portal_id {
             Some(portal) if !portals.insert(portal) => {
                 return Err(portal_key.refused(format!("is {portal}, as in an account before it: each portal once")));

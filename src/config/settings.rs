@@ -6,7 +6,7 @@ use super::layers::Merged;
 use super::section::Section;
 use super::{
     AdminSettings, AmqpSettings, BatchSettings, HubspotSettings, IsolationSettings, JobsSettings, Layers, LogSettings,
-    RateLimit, RetrySettings, SettingKey, SettingsError, ShutdownSettings, TelemetrySettings,
+    RateLimit, RetrySettings, SafetySettings, SettingKey, SettingsError, ShutdownSettings, TelemetrySettings,
 };
 
 /// What the process was told, checked; each part of the program gets its own section and no more.
@@ -22,6 +22,8 @@ pub struct Settings {
     /// The ceiling of every account that sets none of its own; [`super::AccountSettings::rate_limit`] has the result.
     pub rate_limit: RateLimit,
     pub retry: RetrySettings,
+    /// Of every account that sets nothing of its own; [`super::AccountSettings::safety`] has the result.
+    pub safety: SafetySettings,
     pub isolation: IsolationSettings,
     pub jobs: JobsSettings,
     pub shutdown: ShutdownSettings,
@@ -48,12 +50,14 @@ impl Settings {
 
     fn read(mut root: Section) -> Result<Self, SettingsError> {
         let rate_limit = RateLimit::read(root.section("rate_limit")?, &RateLimit::default())?;
+        let safety = SafetySettings::read(root.section("safety")?, &SafetySettings::default())?;
         let settings = Self {
             amqp: AmqpSettings::read(root.section("amqp")?)?,
-            hubspot: HubspotSettings::read(root.section("hubspot")?, &rate_limit)?,
+            hubspot: HubspotSettings::read(root.section("hubspot")?, &rate_limit, &safety)?,
             batch: BatchSettings::read(root.section("batch")?)?,
             rate_limit,
             retry: RetrySettings::read(root.section("retry")?)?,
+            safety,
             isolation: IsolationSettings::read(root.section("isolation")?)?,
             jobs: JobsSettings::read(root.section("jobs")?)?,
             shutdown: ShutdownSettings::read(root.section("shutdown")?)?,
@@ -88,6 +92,7 @@ impl Settings {
                 self.amqp.max_held_bytes, self.jobs.max_bytes
             )));
         }
-        Ok(())
+        let of_accounts = self.hubspot.listed().iter().map(|account| &account.safety);
+        of_accounts.chain([&self.safety]).try_for_each(|safety| safety.agree(&self.amqp))
     }
 }

@@ -570,11 +570,11 @@ fn every_setting_is_documented_and_every_documented_one_exists() {
         existing.extend(known_in(&format!("{section}.unknown_key = 1")));
     }
     let account = "access_token = \"t\"\n";
-    for below in ["", "oauth.", "rate_limit."] {
+    for below in ["", "oauth.", "rate_limit.", "safety."] {
         existing.extend(known_in(&format!("[[hubspot.accounts]]\n{account}{below}unknown_key = 1")));
     }
-    let sections = ["hubspot.accounts", "hubspot.accounts[].oauth", "hubspot.accounts[].rate_limit"];
-    existing.retain(|key| !sections.contains(&key.as_str()));
+    let sections = ["", "[].oauth", "[].rate_limit", "[].safety"].map(|below| format!("hubspot.accounts{below}"));
+    existing.retain(|key| !sections.contains(key));
     existing.sort();
     let mut documented: Vec<String> = documented_settings().into_iter().map(|doc| doc.key).collect();
     documented.sort();
@@ -659,4 +659,54 @@ fn file(directory: &TempDir, name: &str, text: &str) -> PathBuf {
     let path = directory.path().join(name);
     fs::write(&path, text).unwrap();
     path
+}
+
+#[test]
+fn an_account_changes_of_the_safety_what_it_names_and_keeps_the_rest() {
+    let settings = from_text(
+        r#"
+        [safety]
+        journal = "file"
+        journal_file = "/var/lib/journal.ndjson"
+        journal_max_age = "30d"
+        [[hubspot.accounts]]
+        portal_id = 1
+        access_token = "a"
+        [[hubspot.accounts]]
+        portal_id = 2
+        access_token = "b"
+        safety.journal = "stream"
+        safety.verify = true
+        [[hubspot.accounts]]
+        portal_id = 3
+        access_token = "c"
+        safety.journal = "off"
+        "#,
+    )
+    .unwrap();
+    let max_age = Duration::from_secs(30 * 86_400);
+    let of = |index: usize| settings.hubspot.listed()[index].safety.clone();
+    assert_eq!(of(0), settings.safety);
+    assert_eq!(of(0).journal, JournalStore::File { path: "/var/lib/journal.ndjson".into(), max_age });
+    let name = QueueName::new("association-archiver.journal").unwrap();
+    assert_eq!((of(1).journal, of(1).verify), (JournalStore::Stream { name, max_age }, true));
+    assert_eq!((of(2).journal, of(2).verify), (JournalStore::Off, false));
+}
+
+#[test]
+fn a_journal_that_could_not_be_written_or_read_is_refused() {
+    for (toml, complaint) in [
+        ("safety.journal = \"file\"", "set safety.journal_file"),
+        ("safety.journal = \"on\"", "must be \"off\" or \"stream\" or \"file\""),
+        ("safety.journal_max_age = \"5m\"", "must be a duration from 1h"),
+        ("safety.journal_stream = \"results\"", "choose another name"),
+        ("safety.journal_stream = \"association-archiver.jobs.lease\"", "choose another name"),
+        ("safety.journal_stream = \"association-archiver.dead-letters\"", "choose another name"),
+        ("safety.journal_stream = \"amq.journal\"", "must not begin with"),
+        ("[[hubspot.accounts]]\naccess_token = \"a\"\nsafety.journal = \"file\"", "set safety.journal_file"),
+        ("[[hubspot.accounts]]\naccess_token = \"a\"\nsafety.journal_stream = \"jobs\"", "choose another name"),
+    ] {
+        let error = from_text(toml).unwrap_err().to_string();
+        assert!(error.contains(complaint), "{toml}: {error}");
+    }
 }

@@ -10,8 +10,12 @@ use super::program::run;
 
 #[tokio::test]
 async fn what_is_committed_is_what_the_program_prints() {
-    for (name, file) in [("job", "job.schema.json"), ("outcome", "outcome.schema.json"), ("asyncapi", "asyncapi.json")]
-    {
+    for (name, file) in [
+        ("job", "job.schema.json"),
+        ("outcome", "outcome.schema.json"),
+        ("journal", "journal.schema.json"),
+        ("asyncapi", "asyncapi.json"),
+    ] {
         let printed = run(&["schema", name], &[]).await;
         let printed: Value = serde_json::from_str(printed.fine()).unwrap();
         let how = format!("association-archiver schema {name} > docs/contract/{file}");
@@ -22,7 +26,7 @@ async fn what_is_committed_is_what_the_program_prints() {
 #[test]
 fn every_example_in_the_documents_is_valid() {
     let (job, outcome) = (validator("job.schema.json"), validator("outcome.schema.json"));
-    for schema in ["job.schema.json", "outcome.schema.json"] {
+    for schema in ["job.schema.json", "outcome.schema.json", "journal.schema.json"] {
         let validator = validator(schema);
         for example in committed(schema)["examples"].as_array().unwrap() {
             assert_valid(&validator, example, schema);

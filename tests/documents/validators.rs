@@ -12,7 +12,7 @@ const Ajv = require('ajv/dist/2020').default;
 const { Parser } = require('@asyncapi/parser');
 const read = (file) => readFileSync(`docs/contract/${file}`, 'utf8');
 
-for (const file of ['job.schema.json', 'outcome.schema.json']) {
+for (const file of ['job.schema.json', 'outcome.schema.json', 'journal.schema.json']) {
   const schema = JSON.parse(read(file));
   try {
     const validate = new Ajv({ strict: true, strictRequired: true, allErrors: true }).compile(schema);

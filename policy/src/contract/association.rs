@@ -74,7 +74,7 @@ pub enum Extent {
 ///
 /// The type ids of the two directions differ, and the same number can exist in two categories: a type is known only by
 /// direction, category and id together.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct AssociationType {
     pub label: Label,
     /// What people call it; `None` for the plain association, which has no name.

@@ -4,6 +4,7 @@ pub mod action;
 pub mod association;
 pub mod ids;
 pub mod job;
+pub mod journal;
 pub mod message;
 pub mod object_type;
 pub mod outcome;
