@@ -1,6 +1,9 @@
 //! The broker's edges against a real broker: nothing is acknowledged before its answer is safe, and nothing is lost.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "amqp/journal.rs"]
+mod journal;
+
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -554,6 +557,8 @@ async fn a_broker_killed_and_restarted_loses_nothing() {
     let broker = Broker::start(Options::default()).await.unwrap();
     let client = Client::new(&broker.uri());
     let mut edges = Edges::start(&settings(&broker.uri())).await.unwrap();
+    let mut journal = journal::Stage::start(&broker.uri(), &[]);
+    journal.try_one(1).await.unwrap();
     client.publish(JOBS, jobs(0..5_000)).await.unwrap();
     tokio::time::sleep(QUEUE_SETTLED).await;
     let mut killed = false;
@@ -571,6 +576,8 @@ async fn a_broker_killed_and_restarted_loses_nothing() {
     assert!(edges.health.consuming.get() && edges.health.publishing.get());
     stop(edges).await;
     assert_at_least_once(&client, 5_000).await;
+    journal.try_one(2).await.unwrap();
+    journal.holds(&[1, 2]).await;
 }
 
 #[tokio::test]
@@ -580,6 +587,8 @@ async fn a_memory_alarm_stops_publishing_and_not_acknowledging() {
     let mut edges = Edges::start(&settings(&broker.uri())).await.unwrap();
     client.publish(JOBS, jobs(0..200)).await.unwrap();
     let mut held = take(&mut edges, 200).await;
+    let mut journal = journal::Stage::start(&broker.uri(), &[]);
+    journal.try_one(1).await.unwrap();
     broker.raise_memory_alarm().await.unwrap();
     let given_back = held.split_off(100);
     edges.publisher.publish(held.into_iter().map(outcome).collect()).await;
@@ -587,7 +596,10 @@ async fn a_memory_alarm_stops_publishing_and_not_acknowledging() {
     edges.settler.settle(given_back.into_iter().map(|job| job.receipt.hand_back()).collect()).await;
     let again = take(&mut edges, 100).await;
     assert!(again.iter().all(|job| job.redelivered));
+    let complaint = journal.try_one(2).await.unwrap_err();
+    assert!(complaint.contains("a memory or disk alarm"), "{complaint}");
     broker.clear_memory_alarm().await.unwrap();
+    journal.try_one(3).await.unwrap();
     assert_eq!(published(&edges, 100).await.published.len(), 100);
     eventually(SOON, "the end of the block", async || Ok((!edges.health.blocked.get()).then_some(()))).await.unwrap();
     edges.publisher.publish(again.into_iter().map(outcome).collect()).await;

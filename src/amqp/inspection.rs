@@ -11,6 +11,7 @@ use super::connection::{
     ACCESS_REFUSED, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, PRECONDITION_FAILED, reply_text,
 };
 use super::greeting::Greeting;
+use super::journal::JournalStream;
 use super::lease::LeaseQueue;
 use super::topology::{CallFault, DURABLE, Kind, PASSIVE, QueuePlan, Topology, call, declare};
 use crate::config::AmqpSettings;
@@ -24,7 +25,8 @@ const MAX_DIFFERENCES: usize = 16;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Inspection {
     pub greeting: Greeting,
-    /// The exchange, then the queues: jobs, results, dead letters, delays, and the lease where `amqp.lease` is on.
+    /// The exchange, then the queues: jobs, results, dead letters, delays, the lease where `amqp.lease` is on, and the
+    /// journal's streams.
     pub items: Vec<Inspected>,
 }
 
@@ -72,7 +74,7 @@ pub struct Difference {
 }
 
 /// Connects once, looks at everything the worker uses, and leaves it as it is.
-pub async fn inspect(settings: &AmqpSettings) -> Result<Inspection, ConnectFault> {
+pub async fn inspect(settings: &AmqpSettings, journals: &[JournalStream]) -> Result<Inspection, ConnectFault> {
     let dial = Dial::new(settings, "check");
     let patience = settings.connect_timeout.min(CONNECT_TIMEOUT);
     let connection = dial.connect(patience).await?;
@@ -80,7 +82,8 @@ pub async fn inspect(settings: &AmqpSettings) -> Result<Inspection, ConnectFault
     let topology = Topology::new(settings);
     let mut items = vec![exchange(&connection, topology.exchange()).await];
     let lease = settings.lease.then(|| LeaseQueue::new(settings).plan());
-    for plan in topology.queues().iter().chain(&lease) {
+    let streams: Vec<QueuePlan> = journals.iter().map(JournalStream::plan).collect();
+    for plan in topology.queues().iter().chain(&lease).chain(&streams) {
         items.push(queue(&connection, plan).await);
     }
     // An error means that the connection was lost after its last answer.

@@ -13,7 +13,7 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Consumer, ExchangeKind};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::connection::{
@@ -31,6 +31,8 @@ use crate::contract::message::{APP_ID, CONTENT_TYPE, DELIVERY_MODE};
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest wait for the confirms of records. Only then is it known that they are not known to be there.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(20);
+/// An alarm that is over sooner goes unnoticed.
+const BLOCKED_PATIENCE: Duration = Duration::from_secs(1);
 /// Records on their way to a reader, each of at most a mebibyte.
 const PREFETCH: u16 = 64;
 /// A reader that has heard nothing for this long, though the end has not come, gives up.
@@ -136,10 +138,24 @@ impl StreamWriter {
 
     async fn append_once(&mut self, records: &[Vec<u8>]) -> Result<(), StreamFault> {
         let channel = self.channel().await?;
-        match timeout(CONFIRM_PATIENCE, self.publish(&channel, records)).await {
-            Ok(published) => published,
-            Err(_elapsed) if self.is_blocked() => Err(StreamFault::Blocked),
-            Err(_elapsed) => Err(StreamFault::Silent),
+        tokio::select! {
+            published = timeout(CONFIRM_PATIENCE, self.publish(&channel, records)) => {
+                published.unwrap_or(Err(StreamFault::Silent))
+            }
+            () = self.blocked() => Err(StreamFault::Blocked),
+        }
+    }
+
+    /// Waits until an alarm has stopped the connection for a while.
+    async fn blocked(&self) {
+        loop {
+            sleep(BLOCKED_PATIENCE).await;
+            if self.is_blocked() {
+                sleep(BLOCKED_PATIENCE).await;
+                if self.is_blocked() {
+                    return;
+                }
+            }
         }
     }
 
@@ -183,12 +199,16 @@ impl StreamWriter {
         // Only to declare it again shows whether it is a stream; that changes nothing on one that is there.
         match call(connection, async |channel| declare(&channel, &self.plan, DURABLE).await).await {
             Ok(_) => {}
-            // Who may not declare uses what is there. A stream that keeps its records for another time is used, too.
+            // Who may not declare uses what is there.
             Err(fault) if fault.is(ACCESS_REFUSED) => {}
-            Err(fault) => match self.call_fault("declare", fault) {
-                StreamFault::Lost(_) => {}
-                fault => return Err(fault),
-            },
+            Err(fault) => {
+                let differs = fault.is(PRECONDITION_FAILED);
+                let fault = self.call_fault("declare", fault);
+                // A stream that keeps its records for another time is used, too.
+                if !differs || matches!(fault, StreamFault::NoStream(_)) {
+                    return Err(fault);
+                }
+            }
         }
         let bound = call(connection, async |channel| {
             let (name, exchange, key) = (self.plan.name.clone(), self.exchange.clone(), self.plan.name.clone());

@@ -11,6 +11,7 @@ use crate::config::Settings;
 mod accounts;
 mod broker;
 mod finding;
+mod journal;
 mod proxy;
 mod settings;
 mod table;
@@ -38,14 +39,16 @@ Examples:
 pub fn check(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
     let findings = runtime::block_on(async {
+        let streams = journal::streams(&settings);
         let (broker, accounts, traces) = tokio::join!(
-            broker::findings(&settings.amqp),
+            broker::findings(&settings.amqp, &streams),
             accounts::findings(&settings.hubspot),
             traces::findings(&settings.telemetry)
         );
         let mut findings: Vec<Finding> = settings::findings(&settings);
         findings.extend(proxy::finding(&settings.hubspot.base_url));
         findings.extend(broker);
+        findings.extend(journal::files(&settings));
         findings.extend(accounts);
         findings.extend(traces);
         Ok(findings)

@@ -5,8 +5,9 @@ use std::path::Path;
 use super::layers::Merged;
 use super::section::Section;
 use super::{
-    AdminSettings, AmqpSettings, BatchSettings, HubspotSettings, IsolationSettings, JobsSettings, Layers, LogSettings,
-    RateLimit, RetrySettings, SafetySettings, SettingKey, SettingsError, ShutdownSettings, TelemetrySettings,
+    AdminSettings, AmqpSettings, BatchSettings, HubspotSettings, IsolationSettings, JobsSettings, JournalStore, Layers,
+    LogSettings, RateLimit, RetrySettings, SafetySettings, SettingKey, SettingsError, ShutdownSettings,
+    TelemetrySettings,
 };
 
 /// What the process was told, checked; each part of the program gets its own section and no more.
@@ -46,6 +47,19 @@ impl Settings {
         let Merged { settings, files, unread_variables } = layers.merged()?;
         let settings = Self::read(Section::root(settings)).map_err(|error| files.placed(error))?;
         Ok(Self { unread_variables, ..settings })
+    }
+
+    /// The journals of all accounts, each once; of the worker as a whole where no account is listed.
+    pub fn journals(&self) -> Vec<JournalStore> {
+        let mut stores: Vec<JournalStore> = Vec::new();
+        let listed = self.hubspot.listed();
+        let of_all = listed.is_empty().then_some(&self.safety);
+        for safety in listed.iter().map(|account| &account.safety).chain(of_all) {
+            if safety.journal.is_on() && !stores.contains(&safety.journal) {
+                stores.push(safety.journal.clone());
+            }
+        }
+        stores
     }
 
     fn read(mut root: Section) -> Result<Self, SettingsError> {

@@ -43,6 +43,7 @@ pub(super) enum FileFault {
     Locked { path: PathBuf },
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, of which only these can be mended in a known way")]
 fn mend(cause: &io::Error) -> &'static str {
     match cause.kind() {
         ErrorKind::NotFound => "create the directory, or mend safety.journal_file",
@@ -58,13 +59,13 @@ fn mend(cause: &io::Error) -> &'static str {
 pub(super) struct FileWriter {
     path: PathBuf,
     max_age: Duration,
-    open: Option<Open>,
+    open: Option<Opened>,
     deleted_last: Option<Instant>,
 }
 
 /// The file as it was left.
 #[derive(Debug)]
-struct Open {
+struct Opened {
     file: File,
     /// Which file it is: the name may come to mean another one.
     identity: (u64, u64),
@@ -99,12 +100,12 @@ impl FileWriter {
         let fault = |action| move |cause| FileFault::Io { action, path: path.clone(), cause };
         let mut open = match self.open.take() {
             Some(open) if open.is_still(path) => open,
-            Some(_) | None => Open::open(path, now).map_err(fault("opened"))?,
+            Some(_) | None => Opened::open(path, now).map_err(fault("opened"))?,
         };
         open.cut_off_torn(path).map_err(fault("read to its end"))?;
         if open.is_due(max_age, now) {
             fs::rename(path, segments::path_of(path, now)).map_err(fault("put aside"))?;
-            open = Open::open(path, now).map_err(fault("begun anew"))?;
+            open = Opened::open(path, now).map_err(fault("begun anew"))?;
             self.deleted_last = None;
         }
         let mut lines = Vec::with_capacity(records.iter().map(|record| record.len() + 1).sum());
@@ -159,7 +160,7 @@ impl FileWriter {
     }
 }
 
-impl Open {
+impl Opened {
     fn open(path: &Path, now: Timestamp) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).read(true).append(true).mode(MODE).open(path)?;
         let found = file.metadata()?;

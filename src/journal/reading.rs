@@ -54,7 +54,7 @@ impl Reader {
     pub async fn next(&mut self) -> Result<Option<Result<Record, Unreadable>>, ReadFault> {
         match self {
             Self::Stream(stream) => Ok(stream.next().await?),
-            Self::File(file) => file.next(),
+            Self::File(file) => file.read(),
         }
     }
 
@@ -103,7 +103,7 @@ impl FileReader {
     }
 
     /// A line without an end is a record that is being written, or that a crash cut off: it does not count.
-    pub fn next(&mut self) -> Result<Option<Result<Record, Unreadable>>, ReadFault> {
+    pub fn read(&mut self) -> Result<Option<Result<Record, Unreadable>>, ReadFault> {
         loop {
             let (path, reader) = match &mut self.current {
                 Some(current) => current,

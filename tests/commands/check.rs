@@ -57,6 +57,41 @@ async fn a_collector_that_is_away_is_a_warning() {
 }
 
 #[tokio::test]
+async fn a_journal_that_could_not_be_written_is_wrong() {
+    let (client, uri) = ground("check-journal").await;
+    let simulator = simulator().await;
+    let stream = "association-archiver.journal";
+    let found = findings(&check(&uri, &simulator, &[("safety.journal", "stream")]).await, 0);
+    assert_eq!(find(&found, &format!("queue {stream}"), "declares it when it starts")["verdict"], "right");
+    client.declare_quorum(stream, &[]).await.unwrap();
+    let found = findings(&check(&uri, &simulator, &[("safety.journal", "stream")]).await, 1);
+    assert_eq!(find(&found, &format!("queue {stream}"), "it is no stream")["verdict"], "wrong");
+
+    let directory = tempfile::tempdir().unwrap();
+    let good = directory.path().join("journal.ndjson");
+    let file = |path: &std::path::Path| {
+        [("safety.journal", "file".to_owned()), ("safety.journal_file", path.display().to_string())]
+    };
+    let checked = async |path: &std::path::Path, code| {
+        let settings = file(path);
+        let settings: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        findings(&check(&uri, &simulator, &settings).await, code)
+    };
+    let found = checked(&good, 0).await;
+    assert_eq!(
+        find(&found, &format!("journal {}", good.display()), "is not there yet, can be written")["verdict"],
+        "right"
+    );
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "a check leaves nothing behind");
+    let nowhere = directory.path().join("missing/journal.ndjson");
+    let found = checked(&nowhere, 1).await;
+    assert_eq!(
+        find(&found, &format!("journal {}", nowhere.display()), "No such file or directory")["verdict"],
+        "wrong"
+    );
+}
+
+#[tokio::test]
 async fn results_that_nobody_reads_are_a_warning() {
     let (client, uri) = ground("check-unread").await;
     let simulator = simulator().await;

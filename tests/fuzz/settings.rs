@@ -63,6 +63,7 @@ fn check(settings: &Settings, sample: &[u8]) {
         batch,
         rate_limit,
         retry,
+        safety: _,
         isolation: _,
         jobs,
         shutdown: _,

@@ -4,6 +4,7 @@ use super::finding::Finding;
 use crate::amqp::connection::ConnectFault;
 use crate::amqp::greeting::Greeting;
 use crate::amqp::inspection::{Arguments, Difference, Inspected, Inspection, State, inspect};
+use crate::amqp::journal::{JournalStream, QUEUE_TYPE};
 use crate::amqp::lease::SINGLE_ACTIVE_CONSUMER;
 use crate::amqp::topology::Kind;
 use crate::config::AmqpSettings;
@@ -11,14 +12,14 @@ use crate::config::AmqpSettings;
 /// Quorum queues with a time to live, on which the delays stand.
 const LEAST_VERSION: (u32, u32) = (3, 10);
 
-pub async fn findings(settings: &AmqpSettings) -> Vec<Finding> {
+pub async fn findings(settings: &AmqpSettings, journals: &[JournalStream]) -> Vec<Finding> {
     let uri = settings.broker().map(|broker| broker.uri.to_string());
-    let Inspection { greeting, items } = match inspect(settings).await {
+    let Inspection { greeting, items } = match inspect(settings, journals).await {
         Ok(inspection) => inspection,
         Err(fault) => return vec![unreachable(&fault)],
     };
     let mut findings = vec![version(&greeting, &uri.unwrap_or_default())];
-    findings.extend(items.iter().map(|item| judge(item, settings)));
+    findings.extend(items.iter().map(|item| judge(item, settings, journals)));
     findings.extend(unread(&items, settings));
     findings.push(rights(&items));
     findings
@@ -44,7 +45,7 @@ fn version(Greeting { product, version }: &Greeting, uri: &str) -> Finding {
     }
 }
 
-fn judge(item: &Inspected, settings: &AmqpSettings) -> Finding {
+fn judge(item: &Inspected, settings: &AmqpSettings, journals: &[JournalStream]) -> Finding {
     let Inspected { kind, name, state } = item;
     let subject = format!("{kind} {name}");
     match state {
@@ -72,6 +73,9 @@ fn judge(item: &Inspected, settings: &AmqpSettings) -> Finding {
                     format!("{size}; how it was declared cannot be asked: {cause} declare"),
                     declared_as(item, settings),
                 ),
+                Arguments::Other(differences) if journals.iter().any(|journal| journal.name.as_str() == name) => {
+                    differing_journal(item, subject, &size, differences, settings)
+                }
                 Arguments::Other(differences) => differing(item, subject, &size, differences, settings),
             }
         }
@@ -104,6 +108,23 @@ fn differing(
         }
         Kind::Queue => Finding::warning(subject, detail, declared_as(item, settings)),
     }
+}
+
+/// What is no stream can be no journal.
+fn differing_journal(
+    item: &Inspected,
+    subject: String,
+    size: &str,
+    differences: &[Difference],
+    settings: &AmqpSettings,
+) -> Finding {
+    if differences.iter().any(|difference| difference.argument == QUEUE_TYPE) {
+        let detail = format!("{size}; it is no stream, and the journal cannot be written there");
+        return Finding::wrong(subject, detail, "delete the queue, or name another one in safety.journal_stream");
+    }
+    let sentences: Vec<String> = differences.iter().map(|difference| sentence(difference, item, settings)).collect();
+    let mend = "set max-age by a policy, which a client cannot see, or mend safety.journal_max_age";
+    Finding::warning(subject, format!("{size}; {}", sentences.join("; ")), mend)
 }
 
 fn sentence(Difference { argument, is, ours }: &Difference, item: &Inspected, settings: &AmqpSettings) -> String {

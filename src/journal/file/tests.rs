@@ -24,7 +24,7 @@ fn records(numbers: std::ops::Range<u128>) -> Vec<Vec<u8>> {
 fn read(path: &Path) -> Vec<Option<u128>> {
     let mut reader = FileReader::open(path, None).unwrap();
     let mut found = Vec::new();
-    while let Some(record) = reader.next().unwrap() {
+    while let Some(record) = reader.read().unwrap() {
         found.push(match record {
             Ok(Record::Completion(completion)) => Some(completion.entry.0.as_u128()),
             Ok(Record::Entry(_) | Record::Mark(_) | Record::Unknown) | Err(_) => None,
