@@ -524,6 +524,10 @@ impl World {
     }
 
     fn subscribe(&mut self, worker: usize) {
+        // It has died since it meant to.
+        if self.workers[worker].alive.is_none() {
+            return;
+        }
         let first_ever = self.subscriptions == 0;
         let queue = &self.queue;
         let is_empty = queue.ready.is_empty() && queue.unacknowledged.is_empty() && queue.consumers.is_empty();
