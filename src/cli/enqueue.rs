@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use self::following::{Followed, Following};
-use self::publishing::publish;
+use self::publishing::{Reached, publish};
 use super::confirm;
 use super::exit::Failure;
 use super::jobs_file::hints::Hints;
@@ -144,14 +144,19 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
             return Ok(ExitCode::FAILURE);
         }
     }
-    let stop = CancellationToken::new();
-    signals::stop_on_signals(stop.clone(), || {}).map_err(|error| Failure::Running(format!("no signals: {error}")))?;
+    let (stop, reached) = (CancellationToken::new(), Reached::new(survey.rows, arguments.from_line));
+    let last_words = {
+        let reached = reached.clone();
+        move || remark(&format!("error: a second signal; {reached}"))
+    };
+    signals::stop_on_signals(stop.clone(), last_words)
+        .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
     let run = message_id::Run::new();
     let following = match arguments.follow {
         true => Some(Following::begin(settings, &run, arguments.outcomes.as_deref()).await?),
         false => None,
     };
-    let published = publish(settings, &mut source, &run, arguments.from_line, survey.rows, &stop).await;
+    let published = publish(settings, &mut source, &run, arguments.from_line, &reached, &stop).await;
     let enqueued = match published {
         Ok(enqueued) => enqueued,
         Err(failure) => {

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use harness::{Broker, Client, Message, Relay, Way, eventually, job};
+use harness::{Broker, Client, Message, Options, Relay, Way, eventually, job};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-use super::program::{JOBS, bare_ground, command, ground, on_a_terminal, run, run_with};
+use super::program::{JOBS, bare_ground, command, ground, ground_on, on_a_terminal, run, run_with};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -266,6 +266,36 @@ async fn a_signal_ends_it_soon_although_the_broker_does_not_confirm() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("stopped by a signal") && said.contains("go on with --from-line"), "{said}");
+}
+
+/// Whoever is impatient in a memory alarm learns all the same what is on the queue and what may be.
+#[tokio::test]
+async fn a_second_signal_says_how_many_jobs_are_enqueued() {
+    let broker = Broker::start(Options::default()).await.unwrap();
+    let (_, uri) = ground_on(&broker, "enqueue-alarm").await;
+    let directory = tempfile::tempdir().unwrap();
+    let rows: String = (1..=3_000).map(|id| format!("{}\n", job(&format!("j{id}")).pair(id, 2).to_json())).collect();
+    let file = write(directory.path(), "rows.ndjson", &rows);
+    broker.raise_memory_alarm().await.unwrap();
+    let mut command = command(&["enqueue", &file], &[("amqp.uri", &uri)]);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually(SOON, "a publisher that the alarm holds up", async || {
+        let states = broker.ctl(&["list_connections", "--quiet", "state"]).await?;
+        Ok(states.contains("blocked").then_some(()))
+    })
+    .await
+    .unwrap();
+    let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().unwrap())).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    let output = tokio::time::timeout(SOON, child.wait_with_output()).await.expect("it ends").unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(
+        said,
+        "error: a second signal; 0 jobs are enqueued, up to 1,000 more may be, which the broker has not confirmed, go on \
+         with --from-line 1\n"
+    );
 }
 
 async fn take(client: &Client) -> Vec<Value> {

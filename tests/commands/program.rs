@@ -114,13 +114,22 @@ pub async fn on_a_terminal(arguments: &[&str], settings: Settings<'_>, typed: &s
 
 /// A virtual host without queues.
 pub async fn bare_ground(name: &str) -> (Client, String) {
-    let vhost = Broker::shared().await.unwrap().vhost(name).await.unwrap();
+    bare_ground_on(Broker::shared().await.unwrap(), name).await
+}
+
+async fn bare_ground_on(broker: &Broker, name: &str) -> (Client, String) {
+    let vhost = broker.vhost(name).await.unwrap();
     (Client::new(&vhost.uri), vhost.uri)
 }
 
 /// A virtual host in which a service has declared what it needs.
 pub async fn ground(name: &str) -> (Client, String) {
-    let (client, uri) = bare_ground(name).await;
+    ground_on(Broker::shared().await.unwrap(), name).await
+}
+
+/// The same on a node of the test's own, for what disturbs the node.
+pub async fn ground_on(broker: &Broker, name: &str) -> (Client, String) {
+    let (client, uri) = bare_ground_on(broker, name).await;
     let settings = AmqpSettings {
         uri: SecretSource::inline(SettingKey::new("amqp.uri"), uri.as_str().into()),
         ..AmqpSettings::default()

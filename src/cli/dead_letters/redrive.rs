@@ -2,6 +2,8 @@
 //! that it is in one of the two queues at every moment, and in both where the command is killed in between.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use indicatif::HumanCount;
@@ -56,8 +58,18 @@ pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, F
         ));
     }
     runtime::block_on(async {
-        let stop = CancellationToken::new();
-        signals::stop_on_signals(stop.clone(), || {})
+        let (stop, redriven) = (CancellationToken::new(), Arc::new(AtomicU64::new(0)));
+        let last_words = {
+            let redriven = Arc::clone(&redriven);
+            move || {
+                let redriven = redriven.load(Ordering::Relaxed);
+                remark(&format!(
+                    "error: a second signal; {redriven} were redriven, up to {MAX_BATCH} more may be on the jobs queue and \
+                     still among the dead letters, the others are where they were"
+                ));
+            }
+        };
+        signals::stop_on_signals(stop.clone(), last_words)
             .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
         if !arguments.yes && !agrees(settings, &arguments.selection).await? {
             remark("nothing was redriven");
@@ -65,13 +77,14 @@ pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, F
         }
         let mut browser = open(settings).await?;
         let there = browser.there();
-        let mut moving = Moving::new(arguments.selection.begin(), settings);
+        let mut moving = Moving::new(arguments.selection.begin(), settings, Arc::clone(&redriven));
         let done = moving.run(settings, &mut browser, &stop).await;
         browser.close().await;
+        let redriven = redriven.load(Ordering::Relaxed);
         done.map_err(|cause| {
-            Failure::Running(format!("{cause}; {} were redriven, the others are where they were", moving.redriven))
+            Failure::Running(format!("{cause}; {redriven} were redriven, the others are where they were"))
         })?;
-        summarise(arguments, settings, moving.redriven, there)
+        summarise(arguments, settings, redriven, there)
     })
 }
 
@@ -111,12 +124,12 @@ struct Moving<'a> {
     limits: JobLimits,
     batch: Vec<(Outgoing, Hold)>,
     batch_bytes: usize,
-    redriven: u64,
+    redriven: Arc<AtomicU64>,
 }
 
 impl<'a> Moving<'a> {
-    fn new(sieve: Sieve<'a>, settings: &Settings) -> Self {
-        Self { sieve, limits: service::limits(&settings.jobs), batch: Vec::new(), batch_bytes: 0, redriven: 0 }
+    fn new(sieve: Sieve<'a>, settings: &Settings, redriven: Arc<AtomicU64>) -> Self {
+        Self { sieve, limits: service::limits(&settings.jobs), batch: Vec::new(), batch_bytes: 0, redriven }
     }
 
     /// The error is a sentence without its end.
@@ -168,7 +181,7 @@ impl<'a> Moving<'a> {
         let sent = sender.send(&messages).await.map_err(|fault| fault.to_string())?;
         let proven = holds.into_iter().zip(sent.proofs).filter_map(|(hold, proof)| Some((hold, proof?)));
         let proven: Vec<_> = proven.collect();
-        self.redriven += proven.len() as u64;
+        self.redriven.fetch_add(proven.len() as u64, Ordering::Relaxed);
         browser.acknowledge(proven).await.map_err(|fault| fault.to_string())?;
         sent.fault.map_or(Ok(()), |fault| Err(fault.to_string()))
     }

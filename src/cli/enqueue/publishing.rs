@@ -1,10 +1,12 @@
 //! Rows onto the queue, with confirms.
 
+use std::fmt;
 use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use indicatif::{HumanFloatCount, ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{HumanCount, HumanFloatCount, ProgressBar, ProgressState, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
 use super::message_id::Run;
@@ -23,12 +25,48 @@ const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// How often a bar is drawn anew.
 const BAR_TICK: Duration = Duration::from_millis(200);
 
-/// How far it has come.
-struct Progress {
+/// How far it has come, also for whoever ends the command at once.
+#[derive(Clone, Debug)]
+pub struct Reached(Arc<Mutex<Counts>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Counts {
+    total: u64,
     enqueued: u64,
+    /// Given to the broker, which has not confirmed them yet.
+    unconfirmed: u64,
     /// The last line that is surely on the queue.
     last_line: u64,
-    bar: ProgressBar,
+}
+
+impl Reached {
+    pub fn new(total: u64, from_line: u64) -> Self {
+        let last_line = from_line.saturating_sub(1);
+        Self(Arc::new(Mutex::new(Counts { total, enqueued: 0, unconfirmed: 0, last_line })))
+    }
+
+    fn counts(&self) -> Counts {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// As the end of a sentence about what broke it off.
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { total, enqueued, unconfirmed, last_line } = self.counts();
+        if enqueued == total {
+            return write!(f, "all {} jobs are enqueued", HumanCount(total));
+        }
+        write!(f, "{} jobs are enqueued, ", HumanCount(enqueued))?;
+        if unconfirmed > 0 {
+            write!(f, "up to {} more may be, which the broker has not confirmed, ", HumanCount(unconfirmed))?;
+        }
+        write!(f, "go on with --from-line {}", last_line + 1)
+    }
 }
 
 /// Publishes the rows from `from_line` on, and says how many they were.
@@ -37,27 +75,31 @@ pub async fn publish(
     source: &mut Source,
     run: &Run,
     from_line: u64,
-    total: u64,
+    reached: &Reached,
     stop: &CancellationToken,
 ) -> Result<u64, Failure> {
     let sender = Sender::open(&settings.amqp, stop).await.map_err(|fault| Failure::Running(fault.to_string()))?;
-    let mut progress = Progress { enqueued: 0, last_line: from_line.saturating_sub(1), bar: bar(total, "jobs") };
+    let total = reached.counts().total;
+    let bar = bar(total, "jobs");
     let name = source.name.clone();
     let mut rows = source.rows()?;
     let done = loop {
         let batch = match next_batch(&mut rows, from_line, &name).await {
-            Ok(batch) if batch.is_empty() => break Ok(progress.enqueued),
+            Ok(batch) if batch.is_empty() => break Ok(reached.counts().enqueued),
             Ok(batch) => batch,
             Err(failure) => break Err(failure),
         };
-        if let Err(fault) = send(&sender, run, batch, &mut progress).await {
-            break Err(progress.broken_off(&fault));
+        let sent = send(&sender, run, batch, reached).await;
+        let enqueued = reached.counts().enqueued;
+        bar.set_position(enqueued);
+        if let Err(fault) = sent {
+            break Err(Failure::Running(format!("{fault}; {reached}")));
         }
-        if stop.is_cancelled() && progress.enqueued < total {
-            break Err(progress.broken_off("stopped by a signal"));
+        if stop.is_cancelled() && enqueued < total {
+            break Err(Failure::Running(format!("stopped by a signal; {reached}")));
         }
     };
-    progress.bar.finish_and_clear();
+    bar.finish_and_clear();
     sender.close().await;
     done
 }
@@ -84,7 +126,7 @@ async fn next_batch(rows: &mut Rows<Input>, from_line: u64, name: &str) -> Resul
     Ok(batch)
 }
 
-async fn send(sender: &Sender, run: &Run, batch: Batch, progress: &mut Progress) -> Result<(), String> {
+async fn send(sender: &Sender, run: &Run, batch: Batch, reached: &Reached) -> Result<(), String> {
     let mut lines = Vec::with_capacity(batch.len());
     let messages = batch.into_iter().map(|(line, RowJob { body, job: _ })| {
         lines.push(line);
@@ -92,26 +134,16 @@ async fn send(sender: &Sender, run: &Run, batch: Batch, progress: &mut Progress)
         Outgoing { route: Route::Jobs, body: Bytes::from(body), envelope }
     });
     let messages: Vec<Outgoing> = messages.collect();
+    reached.note(|counts| counts.unconfirmed = messages.len() as u64);
     let sent = sender.send(&messages).await.map_err(|fault: SendFault| fault.to_string())?;
     // Those behind a gap are published too, and published again when the command is repeated from the gap.
     let safe = sent.proofs.iter().take_while(|proof| proof.is_some()).count();
-    progress.enqueued += safe as u64;
-    if let Some(line) = lines[..safe].last() {
-        progress.last_line = *line;
-    }
-    progress.bar.set_position(progress.enqueued);
+    reached.note(|counts| {
+        counts.unconfirmed = 0;
+        counts.enqueued += safe as u64;
+        counts.last_line = lines[..safe].last().copied().unwrap_or(counts.last_line);
+    });
     sent.fault.map_or(Ok(()), |fault| Err(fault.to_string()))
-}
-
-impl Progress {
-    fn broken_off(&self, cause: impl std::fmt::Display) -> Failure {
-        self.bar.finish_and_clear();
-        Failure::Running(format!(
-            "{cause}; {} jobs are enqueued, go on with --from-line {}",
-            self.enqueued,
-            self.last_line + 1
-        ))
-    }
 }
 
 /// A bar on a terminal, and nothing elsewhere.
