@@ -214,17 +214,25 @@ impl Lease {
 
     /// A subscription to the lease queue begins; deliveries of an earlier one are void.
     pub fn subscribed(&mut self, now: Now) {
+        self.own_word_is_sure &= !self.has_published_blindly();
         self.subscription = Some(Subscription::new(now.tick));
         self.repeat_at = None;
     }
 
     /// The subscription is lost, or its connection. A lease that is held still lasts as long as it reaches.
     pub fn unsubscribed(&mut self, now: Now) {
+        self.own_word_is_sure &= !self.has_published_blindly();
         self.subscription = None;
         self.wake(now);
         if self.leaving == Leaving::Asked {
             self.leave();
         }
+    }
+
+    /// This worker has published since its lease lapsed in this subscription, and did not know who holds it. Another may:
+    /// if the queue is then deleted and declared again, this worker's message can be all that is in it.
+    fn has_published_blindly(&self) -> bool {
+        self.subscription.as_ref().is_some_and(|one| one.lapsed && one.last_published.is_some() && !one.begun)
     }
 
     /// This worker has found the queue empty and without a consumer, or has just declared it.

@@ -187,6 +187,24 @@ fn a_worker_that_finds_its_own_message_goes_on() {
     assert_eq!(commands, [expected, LeaseCommand::Hold(Reach::new(at(3.0), TIME))]);
 }
 
+/// Another worker may have held the lease since, and its messages have gone with the queue.
+#[test]
+fn a_worker_that_has_lost_its_lease_waits_although_it_finds_only_its_own_message_in_a_new_queue() {
+    let (mut lease, _) = held(0.0);
+    lease.wake(at(12.0));
+    let [LeaseCommand::StandBy(_), LeaseCommand::Publish { key, message }] = commands_exactly(&mut lease) else {
+        panic!("it neither lapses nor publishes")
+    };
+    lease.published(key, at(13.0));
+    // The queue is deleted, and declared by another worker.
+    lease.unsubscribed(at(14.0));
+    lease.subscribed(at(15.0));
+    lease.delivered(1, Ok(message), at(15.0));
+    let (_, next) = publication(&mut lease);
+    lease.delivered(2, Ok(next), at(15.5));
+    assert_eq!((commands(&mut lease), lease.standing()), (vec![], Standing::Waiting));
+}
+
 #[test]
 fn a_worker_that_finds_anothers_message_behind_its_own_waits() {
     let (mut lease, first) = held(0.0);
