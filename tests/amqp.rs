@@ -374,10 +374,10 @@ async fn a_stuck_job_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_comes_back_to_one_lane_is_not_taken_for_anothers() {
-    // As many as a lane publishes before it waits.
+async fn what_comes_back_to_one_task_is_not_taken_for_anothers() {
+    // As many as a task publishes before it waits.
     const LIST: usize = 1_000;
-    let (client, mut settings) = own_vhost("lanes").await;
+    let (client, mut settings) = own_vhost("publishing-tasks").await;
     stop(Edges::start(&settings).await.unwrap()).await;
     settings.declare_topology = false;
     let mut edges = Edges::start(&settings).await.unwrap();
@@ -388,7 +388,7 @@ async fn what_comes_back_to_one_lane_is_not_taken_for_anothers() {
     let all = 2 * LIST * delays.len();
     client.publish(JOBS, jobs(0..all)).await.unwrap();
     let mut held = take(&mut edges, all).await;
-    // Lists go to the lanes in turn: one gets all that comes back. What came back once is tried again one by one, so each
+    // Lists go to the publishing tasks in turn: one gets all that comes back. What came back once is tried again one by one, so each
     // list has another queue.
     for (tier, _) in &delays {
         let parks = held.split_off(held.len() - LIST);

@@ -8,7 +8,7 @@
 //!
 //! Where thousands of stragglers are acknowledged one by one, this costs a quorum queue more than the jobs themselves,
 //! since each frame is an entry in its log. So a *crowd* of stragglers waits longer while the mark moves, which then
-//! passes most of them. This happens when the batches of several lanes come back one after the other.
+//! passes most of them. This happens when the rounds of several tasks come back one after the other.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
-//! What became of a batch of messages, decided only when the broker has answered for all of them.
+//! What became of a round of messages, decided only when the broker has answered for all of them.
 //!
 //! The broker sends a message back before it confirms it, but the library hangs the returned message on whichever
-//! confirm comes next. So no confirm is believed alone: a batch is judged as a whole, by the identities of all the
+//! confirm comes next. So no confirm is believed alone: a round is judged as a whole, by the identities of all the
 //! messages that came back during it.
 
 use std::borrow::Cow;
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_return_condemns_the_batch() {
+    fn an_unknown_return_condemns_the_round() {
         let sent = [identity("results", Some("a")), identity("results", Some("b"))];
         let returned = HashSet::from([sent[0].clone(), identity("results", Some("z"))]);
         assert_eq!(judge(&[Confirm::Ack; 2], &returned, |i| sent[i].clone()), [Fate::Returned, Fate::Returned]);

@@ -1,5 +1,5 @@
 //! What is said in the log of messages that cannot be published: a line when it begins, one a minute while it lasts, and
-//! one at its end. The lanes say it together.
+//! one at its end. The tasks say it together.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

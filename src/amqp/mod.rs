@@ -30,8 +30,8 @@ pub mod route;
 pub mod barrier;
 mod blocked;
 mod complaints;
-mod lane;
 pub mod publisher;
+mod publishing_task;
 mod reports;
 
 // Deliveries are acknowledged.

@@ -11,19 +11,19 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::lane::Lane;
 use super::message::Answer;
+use super::publishing_task::PublishingTask;
 use super::reports::Reports;
 
-pub use super::lane::Wiring;
+pub use super::publishing_task::Wiring;
 pub use super::reports::Report;
 
-/// Confirm channels. Two are enough to keep the broker busy.
-const LANES: usize = 2;
+/// Publishing tasks, each with a confirm channel. Two are enough to keep the broker busy.
+const TASKS: usize = 2;
 /// Takes answers and loses none.
 #[derive(Debug)]
 pub struct Publisher {
-    lanes: Vec<mpsc::UnboundedSender<Vec<Answer>>>,
+    inboxes: Vec<mpsc::UnboundedSender<Vec<Answer>>>,
     next: AtomicUsize,
     reports: Arc<Reports>,
     tasks: JoinSet<()>,
@@ -35,27 +35,27 @@ impl Publisher {
         let give_up = CancellationToken::new();
         let reports = Arc::new(Reports::new(&wiring.health));
         let mut tasks = JoinSet::new();
-        let lanes = (0..LANES)
+        let inboxes = (0..TASKS)
             .map(|_| {
                 let (sender, inbox) = mpsc::unbounded_channel();
-                let lane = Lane::new(inbox, wiring.clone(), Arc::clone(&reports));
+                let task = PublishingTask::new(inbox, wiring.clone(), Arc::clone(&reports));
                 let give_up = give_up.clone();
                 tasks.spawn(async move {
-                    give_up.run_until_cancelled(Box::pin(lane.run())).await;
+                    give_up.run_until_cancelled(Box::pin(task.run())).await;
                 });
                 sender
             })
             .collect();
-        Self { lanes, next: AtomicUsize::new(0), reports, tasks, give_up }
+        Self { inboxes, next: AtomicUsize::new(0), reports, tasks, give_up }
     }
 
     /// Takes the answers to publish them; one list of many costs less than many lists. Waits only while 131,070 answers
     /// are not reported.
     pub async fn publish(&self, answers: Vec<Answer>) {
-        let Some(lane) = self.lanes.get(self.next.fetch_add(1, Ordering::Relaxed) % LANES) else { return };
+        let Some(inbox) = self.inboxes.get(self.next.fetch_add(1, Ordering::Relaxed) % TASKS) else { return };
         if self.reports.expect(answers.len()).await {
-            // A lane ends only after its sender.
-            let _ = lane.send(answers);
+            // A task ends only after its sender.
+            let _ = inbox.send(answers);
         }
     }
 
@@ -72,7 +72,7 @@ impl Publisher {
     /// Publishes all that was given, then closes; what is left when `patience` ends is given up, and its deliveries
     /// come again. Returns what was not reported before.
     pub async fn close(mut self, patience: Duration) -> Report {
-        self.lanes.clear();
+        self.inboxes.clear();
         let finished = timeout(patience, async { while self.tasks.join_next().await.is_some() {} }).await;
         if finished.is_err() {
             self.give_up.cancel();

@@ -1,4 +1,4 @@
-//! What the lanes report of answers, collected for whoever gave them.
+//! What the tasks report of answers, collected for whoever gave them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,14 +32,14 @@ impl Report {
     }
 }
 
-/// Collects what the lanes report without ever making them wait.
+/// Collects what the tasks report without ever making them wait.
 #[derive(Debug)]
 pub(super) struct Reports {
     report: Mutex<Report>,
     arrived: Notify,
     places: Semaphore,
     health: Arc<Health>,
-    /// What the lanes have said of messages that cannot be published.
+    /// What the tasks have said of messages that cannot be published.
     pub(super) complaints: Complaints,
 }
 

@@ -11,8 +11,8 @@ use super::barrier::{Fate, Published};
 use super::connection::{
     ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, reply_code, reply_text,
 };
-use super::lane::publish_once;
 use super::message::Outgoing;
+use super::publishing_task::publish_once;
 use super::topology::Topology;
 use crate::config::AmqpSettings;
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::bearer::BearerToken;
 use super::client::HubspotClient;
+use super::finality::Finality;
 use super::identity::portal_number;
-use super::standing::Standing;
 use super::wording::{answered, asked_wait, json, silent};
 use crate::contract::ids::PortalId;
 use crate::engine::reply::{Answer, Reply};
@@ -73,10 +73,10 @@ impl GrantRequest {
     }
 
     fn read(&self, answer: &Answer) -> GrantReply {
-        match Standing::of(answer) {
-            Standing::Success => self.granted(answer),
-            Standing::Final => GrantReply::Refused { detail: answered(answer), about: blamed(answer) },
-            Standing::Passing => GrantReply::Failed { detail: answered(answer), wait: asked_wait(answer) },
+        match Finality::of(answer) {
+            Finality::Success => self.granted(answer),
+            Finality::Final => GrantReply::Refused { detail: answered(answer), about: blamed(answer) },
+            Finality::Passing => GrantReply::Failed { detail: answered(answer), wait: asked_wait(answer) },
         }
     }
 

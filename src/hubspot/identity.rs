@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::bearer::BearerToken;
 use super::client::HubspotClient;
-use super::standing::Standing;
+use super::finality::Finality;
 use super::wording::{answered, asked_wait, json, silent};
 use crate::engine::command::IdentityReply;
 use crate::engine::reply::{Answer, Reply};
@@ -23,11 +23,11 @@ pub async fn identify(client: &HubspotClient, token: &BearerToken) -> IdentityRe
 }
 
 pub(super) fn identity_in(answer: &Answer) -> IdentityReply {
-    match Standing::of(answer) {
-        Standing::Success => told(answer),
+    match Finality::of(answer) {
+        Finality::Success => told(answer),
         // A token that may not ask, or an API without this endpoint, says the same for ever: the account goes on.
-        Standing::Final => IdentityReply::WillNotTell { detail: answered(answer) },
-        Standing::Passing => IdentityReply::Failed { detail: answered(answer), wait: asked_wait(answer) },
+        Finality::Final => IdentityReply::WillNotTell { detail: answered(answer) },
+        Finality::Passing => IdentityReply::Failed { detail: answered(answer), wait: asked_wait(answer) },
     }
 }
 

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::bearer::BearerToken;
 use super::client::HubspotClient;
+use super::finality::Finality;
 use super::identity::portal_number;
-use super::standing::Standing;
 use super::wording::{answered, json, silent};
 use crate::contract::ids::PortalId;
 use crate::engine::reply::{Answer, Reply};
@@ -62,10 +62,10 @@ pub(super) async fn introspect_oauth(
 fn introspection_in(reply: Reply) -> Introspection {
     match reply {
         Reply::Silence(silence) => Introspection::Failed { detail: silent(&silence) },
-        Reply::Answer(answer) => match Standing::of(&answer) {
-            Standing::Success => told(&answer),
-            Standing::Final => Introspection::WillNotTell { detail: answered(&answer) },
-            Standing::Passing => Introspection::Failed { detail: answered(&answer) },
+        Reply::Answer(answer) => match Finality::of(&answer) {
+            Finality::Success => told(&answer),
+            Finality::Final => Introspection::WillNotTell { detail: answered(&answer) },
+            Finality::Passing => Introspection::Failed { detail: answered(&answer) },
         },
     }
 }

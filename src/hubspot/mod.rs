@@ -19,7 +19,7 @@ pub mod watch;
 
 // What HubSpot says of a token and its account.
 pub mod authorisation;
+mod finality;
 pub mod identity;
 pub mod introspection;
-mod standing;
 pub mod wording;

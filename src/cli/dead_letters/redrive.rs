@@ -47,9 +47,9 @@ Examples:
   association-archiver dead-letters redrive --portal 4711 --lane contacts/companies --older-than 1h --yes";
 
 /// Messages published before their confirms are awaited.
-const MAX_BATCH: usize = 256;
+const MAX_ROUND: usize = 256;
 /// Bytes of bodies published before their confirms are awaited; a larger one goes alone.
-const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+const MAX_ROUND_BYTES: usize = 4 * 1024 * 1024;
 
 pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
     if !arguments.yes && !confirm::has_terminal() {
@@ -64,7 +64,7 @@ pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, F
             move || {
                 let redriven = redriven.load(Ordering::Relaxed);
                 remark(&format!(
-                    "error: a second signal; {redriven} were redriven, up to {MAX_BATCH} more may be on the jobs queue and \
+                    "error: a second signal; {redriven} were redriven, up to {MAX_ROUND} more may be on the jobs queue and \
                      still among the dead letters, the others are where they were"
                 ));
             }
@@ -122,14 +122,14 @@ async fn agrees(settings: &Settings, selection: &Selection) -> Result<bool, Fail
 struct Moving<'a> {
     sieve: Sieve<'a>,
     limits: JobLimits,
-    batch: Vec<(Outgoing, Hold)>,
-    batch_bytes: usize,
+    round: Vec<(Outgoing, Hold)>,
+    round_bytes: usize,
     redriven: Arc<AtomicU64>,
 }
 
 impl<'a> Moving<'a> {
     fn new(sieve: Sieve<'a>, settings: &Settings, redriven: Arc<AtomicU64>) -> Self {
-        Self { sieve, limits: service::limits(&settings.jobs), batch: Vec::new(), batch_bytes: 0, redriven }
+        Self { sieve, limits: service::limits(&settings.jobs), round: Vec::new(), round_bytes: 0, redriven }
     }
 
     /// The error is a sentence without its end.
@@ -158,26 +158,26 @@ impl<'a> Moving<'a> {
             && let Some(found) = browser.next().await.map_err(|fault| fault.to_string())?
         {
             if self.sieve.takes(&Letter::of(&found, &self.limits)) {
-                self.batch_bytes += found.body.len();
-                self.batch.push(redrivable(found));
+                self.round_bytes += found.body.len();
+                self.round.push(redrivable(found));
             }
-            if self.batch.len() >= MAX_BATCH || self.batch_bytes >= MAX_BATCH_BYTES {
-                self.move_batch(browser, sender).await?;
+            if self.round.len() >= MAX_ROUND || self.round_bytes >= MAX_ROUND_BYTES {
+                self.move_round(browser, sender).await?;
             }
             if stop.is_cancelled() {
-                self.move_batch(browser, sender).await?;
+                self.move_round(browser, sender).await?;
                 return Err("stopped by a signal".to_owned());
             }
         }
-        self.move_batch(browser, sender).await
+        self.move_round(browser, sender).await
     }
 
-    async fn move_batch(&mut self, browser: &mut Browser, sender: &Sender) -> Result<(), String> {
-        self.batch_bytes = 0;
-        if self.batch.is_empty() {
+    async fn move_round(&mut self, browser: &mut Browser, sender: &Sender) -> Result<(), String> {
+        self.round_bytes = 0;
+        if self.round.is_empty() {
             return Ok(());
         }
-        let (messages, holds): (Vec<Outgoing>, Vec<Hold>) = std::mem::take(&mut self.batch).into_iter().unzip();
+        let (messages, holds): (Vec<Outgoing>, Vec<Hold>) = std::mem::take(&mut self.round).into_iter().unzip();
         let sent = sender.send(&messages).await.map_err(|fault| fault.to_string())?;
         let proven = holds.into_iter().zip(sent.proofs).filter_map(|(hold, proof)| Some((hold, proof?)));
         let proven: Vec<_> = proven.collect();

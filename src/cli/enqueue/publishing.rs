@@ -19,9 +19,9 @@ use crate::cli::jobs_file::source::{Input, Source};
 use crate::config::Settings;
 
 /// Messages published before their confirms are awaited.
-const MAX_BATCH: usize = 1_000;
+const MAX_ROUND: usize = 1_000;
 /// Bytes of bodies published before their confirms are awaited; a larger one goes alone.
-const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+const MAX_ROUND_BYTES: usize = 4 * 1024 * 1024;
 /// How often a bar is drawn anew.
 const BAR_TICK: Duration = Duration::from_millis(200);
 
@@ -84,12 +84,12 @@ pub async fn publish(
     let name = source.name.clone();
     let mut rows = source.rows()?;
     let done = loop {
-        let batch = match next_batch(&mut rows, from_line, &name).await {
-            Ok(batch) if batch.is_empty() => break Ok(reached.counts().enqueued),
-            Ok(batch) => batch,
+        let round = match next_round(&mut rows, from_line, &name).await {
+            Ok(round) if round.is_empty() => break Ok(reached.counts().enqueued),
+            Ok(round) => round,
             Err(failure) => break Err(failure),
         };
-        let sent = send(&sender, run, batch, reached).await;
+        let sent = send(&sender, run, round, reached).await;
         let enqueued = reached.counts().enqueued;
         bar.set_position(enqueued);
         if let Err(fault) = sent {
@@ -104,11 +104,11 @@ pub async fn publish(
     done
 }
 
-type Batch = Vec<(u64, RowJob)>;
+type Round = Vec<(u64, RowJob)>;
 
-async fn next_batch(rows: &mut Rows<Input>, from_line: u64, name: &str) -> Result<Batch, Failure> {
-    let (mut batch, mut bytes) = (Batch::new(), 0);
-    while batch.len() < MAX_BATCH && bytes < MAX_BATCH_BYTES {
+async fn next_round(rows: &mut Rows<Input>, from_line: u64, name: &str) -> Result<Round, Failure> {
+    let (mut round, mut bytes) = (Round::new(), 0);
+    while round.len() < MAX_ROUND && bytes < MAX_ROUND_BYTES {
         let Some(row) = rows.next().await.map_err(|fault| Failure::Usage(format!("{name} {fault}")))? else { break };
         if row.line < from_line {
             continue;
@@ -121,14 +121,14 @@ async fn next_batch(rows: &mut Rows<Input>, from_line: u64, name: &str) -> Resul
             Failure::Running(format!("line {} was changed after it was checked: {fault}", row.line))
         })?;
         bytes += job.body.len();
-        batch.push((row.line, job));
+        round.push((row.line, job));
     }
-    Ok(batch)
+    Ok(round)
 }
 
-async fn send(sender: &Sender, run: &Run, batch: Batch, reached: &Reached) -> Result<(), String> {
-    let mut lines = Vec::with_capacity(batch.len());
-    let messages = batch.into_iter().map(|(line, RowJob { body, job: _ })| {
+async fn send(sender: &Sender, run: &Run, round: Round, reached: &Reached) -> Result<(), String> {
+    let mut lines = Vec::with_capacity(round.len());
+    let messages = round.into_iter().map(|(line, RowJob { body, job: _ })| {
         lines.push(line);
         let envelope = Envelope::Copy(Properties::of_job(&run.message_id(line)));
         Outgoing { route: Route::Jobs, body: Bytes::from(body), envelope }

@@ -4,7 +4,7 @@ use crate::engine::reply::{Answer, Body};
 
 /// What an answer's status says about asking once more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Standing {
+pub(super) enum Finality {
     /// 2xx with a whole body.
     Success,
     /// The same request may succeed later.
@@ -13,7 +13,7 @@ pub(super) enum Standing {
     Final,
 }
 
-impl Standing {
+impl Finality {
     pub(super) fn of(answer: &Answer) -> Self {
         match (answer.status, &answer.body) {
             (200..=299, Body::Whole(_)) => Self::Success,

@@ -1,8 +1,7 @@
-//! A lane of the publisher: one confirm channel, and the only task that publishes on it. (The engine's lanes are
-//! something else: there pairs wait for a request.)
+//! One of the publisher's tasks. It has a confirm channel, on which nobody else publishes.
 //!
-//! Two tasks on one channel could each be given the confirms of the other. There are several lanes, so that others
-//! publish while one waits for the confirms of its batch.
+//! Two tasks on one channel could each be given the confirms of the other. There are several, so that one publishes
+//! while another waits for the confirms of its round: of the messages that it published together.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::Future;
@@ -33,21 +32,21 @@ use super::route::Route;
 use super::topology::Topology;
 
 /// Most messages published before their confirms are awaited.
-const MAX_BATCH: usize = 1_000;
+const MAX_ROUND: usize = 1_000;
 /// Most bytes of bodies published before their confirms are awaited; an answer with more goes alone.
-const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Longest wait for the confirms of a batch; the time of the broker's alarms does not count. A batch that is given up
+const MAX_ROUND_BYTES: usize = 4 * 1024 * 1024;
+/// Longest wait for the confirms of a round; the time of the broker's alarms does not count. A round that is given up
 /// is published a second time, so this is longer than the heartbeats need to notice that the broker is dead.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often a waiting lane looks whether the broker blocks it.
+/// How often a waiting task looks whether the broker blocks it.
 const BLOCKED_CHECK: Duration = Duration::from_millis(500);
-/// How often an idle lane looks whether its channel still lives.
+/// How often an idle task looks whether its channel still lives.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
-/// When a queue has taken nothing for this long, the lane opens another channel: one that is open does not always see
+/// When a queue has taken nothing for this long, the task opens another channel: one that is open does not always see
 /// that a queue has room again because its policy was changed.
 const CHANNEL_FOR_TROUBLE: Duration = Duration::from_secs(60);
 
-/// What the lanes need in common.
+/// What the tasks need in common.
 #[derive(Clone, Debug)]
 pub struct Wiring {
     pub link: Arc<Link>,
@@ -57,7 +56,7 @@ pub struct Wiring {
     pub health: Arc<Health>,
 }
 
-pub(super) struct Lane {
+pub(super) struct PublishingTask {
     inbox: mpsc::UnboundedReceiver<Vec<Answer>>,
     wiring: Wiring,
     reports: Arc<Reports>,
@@ -65,16 +64,16 @@ pub(super) struct Lane {
     fresh: VecDeque<Pending>,
     /// Answers whose queue takes nothing just now.
     blocked: Blocked<Pending>,
-    /// Answers with which, alone in their batch, a channel was lost: by the time of the next try, and a running number
+    /// Answers with which, alone in their round, a channel was lost: by the time of the next try, and a running number
     /// that tells apart those of the same time.
     later: BTreeMap<(Instant, u64), Pending>,
     sequence: u64,
-    /// Most messages in the next batch. It falls to a quarter whenever a batch is lost with its channel, until the
+    /// Most messages in the next round. It falls to a quarter whenever a round is lost with its channel, until the
     /// answer for which the broker closes the channel is alone.
-    batch_limit: usize,
-    /// This lane has reported trouble in [`Health`] and has not taken it back yet.
+    round_limit: usize,
+    /// This task has reported trouble in [`Health`] and has not taken it back yet.
     in_trouble: bool,
-    /// The generation whose deliveries could be settled when the lane last looked.
+    /// The generation whose deliveries could be settled when the task last looked.
     generation: Option<Generation>,
 }
 
@@ -84,16 +83,16 @@ struct Pending {
     /// For each message of the answer: the proof that it need not be published again.
     proofs: SmallVec<[Option<Published>; 2]>,
     tries: u32,
-    /// It was alone in a batch that was lost with its channel, so it goes alone again.
+    /// It was alone in a round that was lost with its channel, so it goes alone again.
     suspect: bool,
 }
 
-impl Lane {
+impl PublishingTask {
     pub(super) fn new(inbox: mpsc::UnboundedReceiver<Vec<Answer>>, wiring: Wiring, reports: Arc<Reports>) -> Self {
         let (fresh, blocked, later, backoff) =
             (VecDeque::new(), Blocked::default(), BTreeMap::new(), Backoff::default());
-        let (sequence, batch_limit, in_trouble, generation) = (0, MAX_BATCH, false, None);
-        Self { inbox, wiring, reports, backoff, fresh, blocked, later, sequence, batch_limit, in_trouble, generation }
+        let (sequence, round_limit, in_trouble, generation) = (0, MAX_ROUND, false, None);
+        Self { inbox, wiring, reports, backoff, fresh, blocked, later, sequence, round_limit, in_trouble, generation }
     }
 
     /// Ends when the inbox is closed and all of it is published or stale, or when the link is given up.
@@ -133,39 +132,39 @@ impl Lane {
                 let _ = timeout(CALL_TIMEOUT, channel.close(200, "OK".into())).await;
                 return Left::Channel;
             }
-            let batch = match self.next_batch(channel).await {
-                Next::Batch(batch) => batch,
+            let round = match self.next_round(channel).await {
+                Next::Round(round) => round,
                 Next::Closed => return Left::Nothing,
                 Next::ChannelLost => return Left::Channel,
             };
-            let batch = self.without_stale(batch);
-            if batch.is_empty() {
+            let round = self.without_stale(round);
+            if round.is_empty() {
                 continue;
             }
-            match self.publish(channel, &batch).await {
+            match self.publish(channel, &round).await {
                 Ok(fates) => {
                     self.backoff.reset();
-                    self.batch_limit = (self.batch_limit * 2).min(MAX_BATCH);
-                    self.conclude(batch, fates).await;
+                    self.round_limit = (self.round_limit * 2).min(MAX_ROUND);
+                    self.conclude(round, fates).await;
                 }
                 Err(fault) => {
-                    self.recover(batch, &fault, epoch).await;
+                    self.recover(round, &fault, epoch).await;
                     return Left::Channel;
                 }
             }
         }
     }
 
-    /// Nobody knows what became of the batch: all of it goes again.
-    async fn recover(&mut self, mut batch: Vec<Pending>, fault: &PublishFault, epoch: Epoch) {
-        self.wiring.health.unknown.add(batch.len());
+    /// Nobody knows what became of the round: all of it goes again.
+    async fn recover(&mut self, mut round: Vec<Pending>, fault: &PublishFault, epoch: Epoch) {
+        self.wiring.health.unknown.add(round.len());
         self.wiring.health.publishing_stalled.set(true);
         self.complain(fault);
-        tracing::warn!(answers = batch.len(), "publishing again, under the same ids: {fault}");
-        self.batch_limit = (self.batch_limit / 4).max(1);
-        match (batch.pop(), batch.is_empty()) {
+        tracing::warn!(answers = round.len(), "publishing again, under the same ids: {fault}");
+        self.round_limit = (self.round_limit / 4).max(1);
+        match (round.pop(), round.is_empty()) {
             (Some(alone), true) => self.try_later(Pending { suspect: true, ..alone }),
-            (last, _) => self.put_back(batch.into_iter().chain(last)),
+            (last, _) => self.put_back(round.into_iter().chain(last)),
         }
         match fault {
             PublishFault::Silent => self.wiring.link.break_off(epoch).await,
@@ -173,11 +172,11 @@ impl Lane {
         }
     }
 
-    async fn next_batch(&mut self, channel: &Channel) -> Next {
+    async fn next_round(&mut self, channel: &Channel) -> Next {
         loop {
             let closed = self.absorb();
             if !self.fresh.is_empty() {
-                return Next::Batch(self.take_batch());
+                return Next::Round(self.take_round());
             }
             if self.later.is_empty() && self.blocked.is_empty() {
                 self.calm_down();
@@ -216,7 +215,7 @@ impl Lane {
         }
         let due = self.blocked.due(now);
         self.fresh.extend(due);
-        while self.fresh.len() < MAX_BATCH {
+        while self.fresh.len() < MAX_ROUND {
             match self.inbox.try_recv() {
                 Ok(list) => self.accept(list),
                 Err(TryRecvError::Empty) => return false,
@@ -240,7 +239,7 @@ impl Lane {
         since.is_some_and(|since| since.elapsed() >= CHANNEL_FOR_TROUBLE) && opened.elapsed() >= CHANNEL_FOR_TROUBLE
     }
 
-    fn take_batch(&mut self) -> Vec<Pending> {
+    fn take_round(&mut self) -> Vec<Pending> {
         let (mut messages, mut bytes, mut answers) = (0, 0, 0);
         for pending in &self.fresh {
             if answers > 0 && pending.suspect {
@@ -248,7 +247,7 @@ impl Lane {
             }
             messages += pending.answer.messages().len();
             bytes += pending.answer.messages().iter().map(|message| message.body.len()).sum::<usize>();
-            if answers > 0 && (messages > self.batch_limit || bytes > MAX_BATCH_BYTES) {
+            if answers > 0 && (messages > self.round_limit || bytes > MAX_ROUND_BYTES) {
                 break;
             }
             answers += 1;
@@ -275,22 +274,22 @@ impl Lane {
 
     /// Takes out and reports the stale answers: those to deliveries of an earlier generation. The broker delivers these
     /// again, and they are answered then, so publishing this answer would make two.
-    fn without_stale(&self, batch: Vec<Pending>) -> Vec<Pending> {
+    fn without_stale(&self, round: Vec<Pending>) -> Vec<Pending> {
         let current = self.wiring.current.get();
         let is_stale = |pending: &Pending| {
             pending.answer.receipt.as_ref().is_some_and(|receipt| Some(receipt.generation()) != current)
         };
-        if !batch.iter().any(is_stale) {
-            return batch;
+        if !round.iter().any(is_stale) {
+            return round;
         }
-        let (stale, live): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_stale);
+        let (stale, live): (Vec<_>, Vec<_>) = round.into_iter().partition(is_stale);
         self.reports.stale(stale.into_iter().map(|pending| pending.answer.without_receipt()).collect());
         live
     }
 
-    /// Publishes the messages of the batch that are not safe yet, and returns the fate of each, in their order.
-    async fn publish(&self, channel: &Channel, batch: &[Pending]) -> Result<Vec<Fate>, PublishFault> {
-        let messages: Vec<&Outgoing> = batch.iter().flat_map(Pending::unsafe_messages).collect();
+    /// Publishes the messages of the round that are not safe yet, and returns the fate of each, in their order.
+    async fn publish(&self, channel: &Channel, round: &[Pending]) -> Result<Vec<Fate>, PublishFault> {
+        let messages: Vec<&Outgoing> = round.iter().flat_map(Pending::unsafe_messages).collect();
         let work = publish_all(channel, &self.wiring.topology, &messages);
         self.while_not_blocked(work).await?.map_err(PublishFault::Channel)
     }
@@ -312,7 +311,7 @@ impl Lane {
         }
     }
 
-    async fn conclude(&mut self, batch: Vec<Pending>, fates: Vec<Fate>) {
+    async fn conclude(&mut self, round: Vec<Pending>, fates: Vec<Fate>) {
         let returned = fates.iter().filter(|fate| matches!(fate, Fate::Returned)).count();
         let refused = fates.iter().filter(|fate| matches!(fate, Fate::Refused)).count();
         let health = &self.wiring.health;
@@ -322,10 +321,10 @@ impl Lane {
         health.publishing_stalled.set(returned + refused == fates.len());
 
         let mut fates = fates.into_iter();
-        let (mut published, mut acks) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        let (mut published, mut acks) = (Vec::with_capacity(round.len()), Vec::with_capacity(round.len()));
         let mut unpublished: HashMap<Route, (Unpublished, Vec<Pending>)> = HashMap::new();
         let mut taken = HashSet::new();
-        for mut pending in batch {
+        for mut pending in round {
             let route = pending.route();
             match pending.learn(&mut fates) {
                 Learned::Published(proof) => {
@@ -418,8 +417,8 @@ impl Lane {
         self.later.insert((Instant::now() + wait, self.sequence), pending);
     }
 
-    fn put_back(&mut self, batch: impl DoubleEndedIterator<Item = Pending>) {
-        for pending in batch.rev() {
+    fn put_back(&mut self, round: impl DoubleEndedIterator<Item = Pending>) {
+        for pending in round.rev() {
             self.fresh.push_front(pending);
         }
     }
@@ -556,7 +555,7 @@ async fn open(link: &Link) -> Option<(Channel, Epoch)> {
 }
 
 enum Next {
-    Batch(Vec<Pending>),
+    Round(Vec<Pending>),
     Closed,
     ChannelLost,
 }
