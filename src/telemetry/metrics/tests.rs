@@ -46,7 +46,9 @@ fn what_happens_is_counted() {
     let (account, detail) = (AccountIndex(0), String::new());
     metrics.noticed(&Notice::Paused { account, lane: None, kind: PauseKind::Outage, detail, until: None });
     metrics.noticed(&Notice::Slowed { account, policy: Policy::Secondly, until: None });
-    metrics.follow(Counters { pairs_archived: 9, trials: 3, refusals: 2, parked: 1, merged: 5 });
+    let (pairs_archived, pairs_looked_up, pairs_restored) = (9, 8, 7);
+    let (trials, refusals, parked, merged) = (3, 2, 1, 5);
+    metrics.follow(Counters { pairs_archived, pairs_looked_up, pairs_restored, trials, refusals, parked, merged });
 
     let page = metrics.render(&Snapshot::default());
 
@@ -61,6 +63,8 @@ fn what_happens_is_counted() {
         r#"association_archiver_pauses_total{kind="outage"} 1"#,
         r#"association_archiver_throttled_total{policy="secondly"} 1"#,
         "association_archiver_pairs_archived_total 9",
+        "association_archiver_pairs_looked_up_total 8",
+        "association_archiver_pairs_restored_total 7",
         "association_archiver_isolation_requests_total 3",
         "association_archiver_refused_requests_total 2",
         "association_archiver_pairs_merged_total 5",
