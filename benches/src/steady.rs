@@ -207,6 +207,7 @@ fn policy(load: Load) -> EnginePolicy {
             max_age: Duration::from_secs(86_400),
         },
         isolation_requests: 200,
+        max_pairs: 10_000,
         max_in_flight: 1,
         waiting: Waiting::Outside { longest_hold: Duration::from_secs(3_600_000), prefetch: usize::MAX },
     }

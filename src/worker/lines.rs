@@ -14,7 +14,7 @@ use crate::engine::command::{Carried, NewJob};
 pub fn take(job: Job, bytes: usize, portals: &Portals, now: Timestamp) -> Result<(NewJob, Head), Box<Outcome>> {
     let head = Head::of(&job);
     let weight = job.weight(bytes);
-    match portals.resolve(job.portal).and_then(|account| NewJob::of(job, account, weight, Carried::fresh(now))) {
+    match portals.resolve(job.portal).map(|account| NewJob::of(job, account, weight, Carried::fresh(now))) {
         Ok(new) => Ok((new, head)),
         Err(refusal) => Err(Box::new(Outcome::rejected(head, refusal, now))),
     }

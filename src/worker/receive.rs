@@ -39,7 +39,7 @@ pub fn receive(delivered: Delivered, portals: &Portals, limits: &JobLimits, now:
     let weight = job.weight(body.len());
     let head = Head::of(&job);
     let carried = delivery::carried(&properties, now);
-    match portals.resolve(job.portal).and_then(|account| NewJob::of(job, account, weight, carried)) {
+    match portals.resolve(job.portal).map(|account| NewJob::of(job, account, weight, carried)) {
         Ok(mut new) => {
             receipt.weighs(weight);
             let deadline = delivery::deadline(&properties, now);

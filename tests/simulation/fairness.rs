@@ -218,6 +218,7 @@ fn policy() -> EnginePolicy {
             max_age: Duration::from_secs(86_400),
         },
         isolation_requests: 200,
+        max_pairs: 10_000,
         max_in_flight: SLOTS,
         waiting: Waiting::Outside { longest_hold: Duration::from_secs(3_600), prefetch: 65_535 },
     }

@@ -297,6 +297,7 @@ fn policy(rng: &mut Rng) -> EnginePolicy {
             max_age: Duration::from_secs(*choose(rng, &[120, 1_200, 86_400, 86_400])),
         },
         isolation_requests: *choose(rng, &[0, 10, 200, 200]),
+        max_pairs: 10_000,
         max_in_flight: *choose(rng, &[1, 8, 64]),
         // Where there is a broker, this is replaced.
         waiting: Waiting::InHand { give_up_after: Duration::from_secs(86_400) },

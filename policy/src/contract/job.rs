@@ -25,7 +25,7 @@ mod weight;
 
 pub use asks::{MAX_LABELS, MAX_LABELS_OF_ALL_PAIRS};
 pub use value::LARGEST_EXACT;
-pub use weight::expected_weight;
+pub use weight::{PAIR_BYTES, expected_weight};
 
 /// A valid job.
 #[derive(Clone, PartialEq, Eq, Debug)]

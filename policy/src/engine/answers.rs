@@ -10,6 +10,7 @@ use super::batch::Batch;
 use super::calls::{Call, Purpose};
 use super::clock::Now;
 use super::command::{CallKey, CallResult, Command, Notice};
+use super::course::Look;
 use super::engine::Engine;
 use super::expected::expected;
 use super::holdings::LastWord;
@@ -32,8 +33,12 @@ impl Engine {
         let Some(judgement) = self.judge(&batch, reply) else { return Answered::unknown() };
         self.pauses.lane_answered(call.account, key);
         let Some(step) = self.step_of(key) else { return Answered::unknown() };
+        let is_look = batch.reading.is_some();
         self.note_answer(&call, key, reply, &judgement, now);
-        let result = self.conclude(&call, batch, step, &judgement, now);
+        let result = match (step, &batch.reading) {
+            (Step::Create, Some(_)) => self.looked_again(&call, batch, &judgement, now),
+            _ => self.conclude(&call, batch, step, &judgement, now),
+        };
         // Only now: until here the lane must stay open, though all its jobs may have left.
         if let Some(lane) = expected(self.holdings.lane_mut(key), "a lane with a request on the wire is open") {
             lane.request_ended();
@@ -44,7 +49,7 @@ impl Engine {
         self.tidy(key);
         self.turns.mark_ready(call.account);
         self.pump(now);
-        Answered::new(result, judgement, step)
+        Answered::new(result, judgement, if is_look { Step::Look(Look::Pairs) } else { step })
     }
 
     fn step_of(&self, key: LaneKey) -> Option<Step> {
@@ -91,10 +96,17 @@ impl Engine {
         }
     }
 
-    fn conclude(&mut self, call: &Call, batch: Batch, step: Step, judgement: &Judgement, now: Now) -> CallResult {
+    pub(super) fn conclude(
+        &mut self,
+        call: &Call,
+        batch: Batch,
+        step: Step,
+        judgement: &Judgement,
+        now: Now,
+    ) -> CallResult {
         match judgement {
             Judgement::Archived => {
-                self.step_done(batch.lane, &batch.nodes, call.account, now);
+                self.step_done(call, batch.lane, &batch.nodes, now);
                 if let Some(next) = search::proved_good(batch) {
                     self.go_on(next, now);
                 }
@@ -158,7 +170,7 @@ impl Engine {
             self.holdings.settle(node, &LastWord::Refused(refusal));
         }
         self.finish(now);
-        self.step_done(key, &archived, call.account, now);
+        self.step_done(call, key, &archived, now);
         if let (Some(pairs), Some(lane)) = (begins_with, self.holdings.lane(key)) {
             let lane = lane.id.clone();
             self.command(Command::Notice(Notice::Isolating { lane, pairs }));

@@ -20,7 +20,7 @@ use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::{Ask, Job};
 use crate::contract::object_type::ObjectType;
 use crate::contract::outcome::{Ending, Head, Outcome};
-use crate::contract::refusal::{Refusal, WorkerCategory};
+use crate::contract::refusal::Refusal;
 
 new_key_type! {
     /// One request on the wire.
@@ -46,22 +46,9 @@ pub struct NewJob {
 
 impl NewJob {
     /// A job of an account; `weight` is the bytes it occupies.
-    ///
-    /// The engine can only archive listed pairs yet. A job that asks for anything else would be archived, so it is
-    /// refused here, where every job passes.
-    pub fn of(job: Job, account: AccountIndex, weight: usize, carried: Carried) -> Result<Self, Refusal> {
-        let unsupported = match (job.action, job.dry_run, job.num_all_of()) {
-            (Action::Restore { .. }, _, _) => Some("action: \"restore\""),
-            (Action::Archive, true, _) => Some("dryRun: true"),
-            (Action::Archive, false, 1..) => Some("to: \"all\""),
-            (Action::Archive, false, 0) => None,
-        };
-        if let Some(field) = unsupported {
-            let message = format!("{field} is not supported yet by this version; nothing was changed");
-            return Err(Refusal::worker(WorkerCategory::MalformedJob, &message));
-        }
+    pub fn of(job: Job, account: AccountIndex, weight: usize, carried: Carried) -> Self {
         let Job { id: _, portal: _, from_type, to_type, action, dry_run, group: _, asks, not_after } = job;
-        Ok(Self { account, from_type, to_type, action, dry_run, asks, not_after, weight, carried })
+        Self { account, from_type, to_type, action, dry_run, asks, not_after, weight, carried }
     }
 }
 
@@ -343,38 +330,4 @@ pub enum IdentityReply {
         detail: String,
         wait: Option<Duration>,
     },
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::contract::job::{Envelope, JobLimits, parse};
-
-    /// What becomes of a job with these inputs and fields.
-    fn taken(to: &str, field: &str) -> Result<NewJob, Refusal> {
-        let body = format!(
-            r#"{{"jobId":"j","fromObjectType":"0-1","toObjectType":"0-2","inputs":[{{"from":{{"id":1}},"to":{to}}}]{field}}}"#
-        );
-        let job = parse(body.as_bytes(), Envelope::default(), &JobLimits { max_bytes: 1_000, max_pairs: 5 }).unwrap();
-        NewJob::of(job, AccountIndex(0), 0, Carried::fresh(Timestamp::UNIX_EPOCH))
-    }
-
-    #[test]
-    fn what_the_engine_would_take_for_an_archive_never_reaches_it() {
-        let list = r#"[{"id":2}]"#;
-        assert!(taken(list, "").is_ok());
-        assert!(taken(list, r#","dryRun":false,"action":"archive","group":"g""#).is_ok());
-        for (to, field, named) in [
-            (list, r#","dryRun":true"#, "dryRun: true is not supported yet"),
-            (list, r#","action":"restore""#, "action: \"restore\" is not supported yet"),
-            (list, r#","action":"restore","dryRun":true"#, "action: \"restore\" is not supported yet"),
-            (r#""all""#, "", "to: \"all\" is not supported yet"),
-            (r#""all""#, r#","dryRun":true"#, "dryRun: true is not supported yet"),
-        ] {
-            let refusal = taken(to, field).unwrap_err();
-            assert!(refusal.message.starts_with(named), "{refusal:?}");
-            assert_eq!((refusal.source.category(), refusal.retryable), ("MALFORMED_JOB", false));
-        }
-    }
 }

@@ -47,6 +47,8 @@ pub struct Restoration {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Restoring {
     Look,
+    /// At the pair's other record, where that may have one association of a wanted type at most.
+    LookBack,
     /// By the plain association, where the two records are not associated.
     Plain,
     /// By the types that are wanted and those that are there.
@@ -67,6 +69,11 @@ impl Removal {
 impl Restoration {
     pub fn plain(self) -> Change {
         Change(Course::Restore(Self { at: Restoring::Plain, ..self }))
+    }
+
+    /// The look from the other side: it changes nothing, and so it is no [`Change`].
+    pub fn look_back(self) -> Course {
+        Course::Restore(Self { at: Restoring::LookBack, ..self })
     }
 
     pub fn types(self) -> Change {
@@ -118,7 +125,7 @@ impl Course {
             (Self::Remove(Removal::Archive), Extent::Whole) => Step::Archive,
             (Self::Remove(Removal::Archive), Extent::Labels(_)) => Step::ArchiveLabels,
             (Self::Restore(Restoration { at, .. }), _) => match at {
-                Restoring::Look => Step::Look(Look::Pairs),
+                Restoring::Look | Restoring::LookBack => Step::Look(Look::Pairs),
                 Restoring::Plain => Step::Associate,
                 Restoring::Types => Step::Create,
             },

@@ -11,12 +11,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::account::{Account, AccountPolicy, PerAccount};
+use super::all;
 use super::backlog::{JobKey, LaneKey};
 use super::batch::Batch;
 use super::calls::{Calls, Purpose};
 use super::clock::{Now, Tick};
 use super::command::{CallKey, Command, LaneId, NewJob};
 use super::course::Course;
+use super::expansion::Expansion;
 use super::expected::expected;
 use super::holdings::Holdings;
 use super::ledger::{Job, Leaving};
@@ -26,6 +28,7 @@ use super::settings::{EnginePolicy, Waiting};
 use super::stuck::Stuck;
 use super::tenancy::Tenancy;
 use super::turns::Turns;
+use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
 
@@ -103,34 +106,62 @@ impl Engine {
     /// Takes a job in. Its commands follow with [`Engine::next_command`]; call [`Engine::wake`] after the last of
     /// a bundle so that batches see all of it.
     ///
-    /// A job of an account that is not configured is handed back at once.
+    /// A job of an account that is not configured is handed back at once, and so is one that nobody can do: to restore all
+    /// associations of a record.
     pub fn admit(&mut self, job: NewJob, now: Now) -> JobKey {
         let NewJob { account, from_type, to_type, action, dry_run, asks, not_after, weight, carried } = job;
         let pairs = asks.iter().map(|ask| ask.pairs.len()).sum::<usize>();
-        let pairs = u32::try_from(pairs).unwrap_or(u32::MAX);
-        let job = Job::new(account, pairs, not_after, weight, carried);
-        let key = self.holdings.admit(if dry_run { job.planning() } else { job });
-        let Some(safety) = self.accounts.get(account).map(|account| account.policy.safety) else {
+        let records = asks.iter().map(|ask| ask.all_of.len()).sum::<usize>();
+        let items = u32::try_from(pairs + records).unwrap_or(u32::MAX);
+        let mut job = Job::new(account, items, not_after, weight, carried);
+        if dry_run {
+            job.plans();
+        }
+        if records > 0 {
+            job.expands(Expansion::new(&asks));
+        }
+        let key = self.holdings.admit(job);
+        let course = self.accounts.get(account).and_then(|account| match records {
+            0 => Some(Course::of_pairs(action, dry_run, account.policy.safety)),
+            _ => Course::of_records(action, dry_run),
+        });
+        let Some(course) = course else {
             self.leave(key, Leaving::HandBack, now);
             return key;
         };
-        let course = Course::of_pairs(action, dry_run, safety);
         if carried.started.is_some() {
             self.turns.came_back(account, key);
         }
         for ask in asks {
             let (from_type, to_type) = (from_type.clone(), to_type.clone());
             let id = LaneId { account, from_type, to_type, extent: ask.extent, course };
-            let lane = self.lane(id);
-            self.counters.merged += self.holdings.ask(key, lane, &ask.pairs, now.tick) as u64;
-            self.set_stuck_apart(key, lane, now);
-            self.place(lane, now.tick);
+            match records {
+                0 => self.put_into(id, key, &ask.pairs, now),
+                // What the job lists besides waits until all its records are read.
+                _ if ask.all_of.is_empty() => {}
+                _ => {
+                    let items: Vec<Pair> = ask.all_of.iter().map(|&record| all::item(record)).collect();
+                    self.put_into(id, key, &items, now);
+                }
+            }
         }
         if let Some(leaving) = self.receive(key, not_after, now) {
             self.leave(key, leaving, now);
         }
         self.turns.mark_ready(account);
         key
+    }
+
+    fn put_into(&mut self, id: LaneId, key: JobKey, pairs: &[Pair], now: Now) {
+        let lane = self.lane(id);
+        self.put(key, lane, pairs, now);
+    }
+
+    /// Puts pairs of a job into their lane.
+    pub(super) fn put(&mut self, key: JobKey, lane: LaneKey, pairs: &[Pair], now: Now) {
+        self.counters.merged += self.holdings.ask(key, lane, pairs, now.tick) as u64;
+        self.set_stuck_apart(key, lane, now);
+        self.place(lane, now.tick);
     }
 
     /// Pairs of a new job that were found to be stuck leave by themselves, one try each time they come back.

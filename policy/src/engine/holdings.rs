@@ -18,7 +18,7 @@ use super::command::{CallKey, LaneId};
 use super::deadlines::{Deadline, Deadlines};
 use super::expected::expected;
 use super::lane::{Lane, Lanes, Repeat};
-use super::ledger::{End, Job, Leaving, Ledger, expired};
+use super::ledger::{End, Job, Leaving, Ledger};
 use super::pack::Caps;
 use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
@@ -26,6 +26,7 @@ use crate::contract::plan::PlanEntry;
 use crate::contract::refusal::Refusal;
 
 mod advance;
+mod expanded;
 mod requests;
 
 /// See the module.
@@ -41,6 +42,8 @@ pub struct Holdings {
     batches: SlotMap<BatchKey, Batch>,
     /// Jobs that are in hand no longer, until [`Holdings::next_finished`] is asked for them.
     finished: VecDeque<(AccountIndex, End)>,
+    /// Jobs whose records are all read, until [`Holdings::next_expanded`] is asked for them; with a lane of records.
+    expanded: VecDeque<(JobKey, LaneKey)>,
 }
 
 /// What becomes of a pair in the end.
@@ -66,6 +69,7 @@ impl Holdings {
             lanes: Lanes::new(accounts),
             batches: SlotMap::with_key(),
             finished: VecDeque::new(),
+            expanded: VecDeque::new(),
         }
     }
 
@@ -134,6 +138,9 @@ impl Holdings {
             return None;
         }
         job.leaving = Some(leaving);
+        if let Some(refusal) = job.last_word(false) {
+            job.expansion_failed(&refusal);
+        }
         let nodes = std::mem::take(&mut job.nodes);
         let mut lanes = LanesOfJob::new();
         for &node in &nodes {
@@ -158,16 +165,8 @@ impl Holdings {
         let Some(lane) = expected(self.lanes.get_mut(lane), "a pair keeps its lane open") else { return };
         let Some(job) = expected(self.jobs.get_mut(key), "who waits for a pair is in hand") else { return };
         self.backlog.withdraw(&mut lane.queue, node_key, key);
-        match &job.leaving {
-            Some(Leaving::Expire) => {
-                let refusal = expired(job.not_after, in_doubt);
-                job.pair_failed(pair, &lane.id, Arc::new(refusal));
-            }
-            Some(Leaving::Fail { refusal, .. }) => {
-                let refusal = Arc::clone(refusal);
-                job.pair_failed(pair, &lane.id, refusal);
-            }
-            Some(Leaving::Park { .. } | Leaving::HandBack | Leaving::Forget) | None => {}
+        if let Some(refusal) = job.last_word(in_doubt) {
+            job.pair_failed(pair, &lane.id, refusal);
         }
     }
 
@@ -254,6 +253,7 @@ impl Holdings {
                 }
                 LastWord::Planned(entry) => job.pair_planned(entry.clone()),
             }
+            self.look_whether_expanded(waiter, lane_key);
             self.finish_if_done(waiter);
         }
     }

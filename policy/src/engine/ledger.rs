@@ -7,12 +7,15 @@ use jiff::Timestamp;
 use slotmap::SlotMap;
 use smallvec::SmallVec;
 
+use super::all;
 use super::backlog::{JobKey, LaneKey, NodeKey};
 use super::clock::Tick;
 use super::command::{CallKey, Carried, LaneId, Settled};
+use super::expansion::{Expansion, OfRecord};
 use super::pause::Tier;
-use crate::contract::association::Pair;
+use crate::contract::association::{Extent, Pair};
 use crate::contract::ids::AccountIndex;
+use crate::contract::job::Ask;
 use crate::contract::outcome::{Ending, PairError};
 use crate::contract::plan::PlanEntry;
 use crate::contract::refusal::{Refusal, WorkerCategory};
@@ -49,6 +52,8 @@ pub struct Job {
 struct Extra {
     /// Present for a dry run: what is known so far.
     plan: Option<Vec<PlanEntry>>,
+    /// Present while records are read of which all associations are asked for.
+    expansion: Option<Expansion>,
 }
 
 /// The first transient failure of a request of a job in this process.
@@ -124,8 +129,56 @@ impl Job {
     }
 
     /// The job is a dry run: it ends with a plan.
-    pub fn planning(self) -> Self {
-        Self { extra: Some(Box::new(Extra { plan: Some(Vec::new()) })), ..self }
+    pub fn plans(&mut self) {
+        self.extra.get_or_insert_default().plan = Some(Vec::new());
+    }
+
+    /// The job asks for all associations of some records.
+    pub fn expands(&mut self, expansion: Expansion) {
+        self.extra.get_or_insert_default().expansion = Some(expansion);
+    }
+
+    pub fn expansion(&self) -> Option<&Expansion> {
+        self.extra.as_ref()?.expansion.as_ref()
+    }
+
+    pub fn expansion_mut(&mut self) -> Option<&mut Expansion> {
+        self.extra.as_mut()?.expansion.as_mut()
+    }
+
+    /// All records are read: from here on the job waits for the pairs that are known now, and for nothing else.
+    pub fn expanded(&mut self) -> Option<Expansion> {
+        let expansion = self.extra.as_mut()?.expansion.take()?;
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        self.open = count(expansion.known());
+        self.total = self.open.saturating_add(count(self.errors.len()));
+        Some(expansion)
+    }
+
+    /// The job leaves before it could ask for what it lists beside its records, and for what was found of those that are
+    /// read.
+    pub fn expansion_failed(&mut self, refusal: &Arc<Refusal>) {
+        let Some(expansion) = self.expansion_mut() else { return };
+        let (listed, read) = (expansion.take_listed(), expansion.take_found());
+        let mut failed = |from, to, extent: &Extent| {
+            self.open = self.open.saturating_sub(1);
+            self.errors.push(PairError { from, to, extent: extent.clone(), refusal: Arc::clone(refusal) });
+        };
+        for OfRecord { item, extent, found: _ } in read {
+            failed(all::record(item), None, &extent);
+        }
+        for Ask { extent, pairs, all_of: _ } in listed {
+            pairs.into_iter().for_each(|pair| failed(pair.from, Some(pair.to), &extent));
+        }
+    }
+
+    /// What is said of each pair that has no verdict, since the job leaves; nothing where the job goes on elsewhere.
+    pub fn last_word(&self, in_doubt: bool) -> Option<Arc<Refusal>> {
+        match self.leaving.as_ref()? {
+            Leaving::Expire => Some(Arc::new(expired(self.not_after, in_doubt))),
+            Leaving::Fail { refusal, dead_letter: _ } => Some(Arc::clone(refusal)),
+            Leaving::Park { .. } | Leaving::HandBack | Leaving::Forget => None,
+        }
     }
 
     /// None of its pairs is on the wire.
@@ -161,9 +214,27 @@ impl Job {
 
     /// `pair` is an item of that lane.
     pub fn pair_failed(&mut self, pair: Pair, lane: &LaneId, refusal: Arc<Refusal>) {
+        if lane.course.is_of_records() {
+            return self.item_failed(pair, &lane.extent, refusal);
+        }
         self.open = self.open.saturating_sub(1);
-        let to = (!lane.course.is_of_records()).then_some(pair.to);
-        self.errors.push(PairError { from: pair.from, to, extent: lane.extent.clone(), refusal });
+        self.errors.push(PairError { from: pair.from, to: Some(pair.to), extent: lane.extent.clone(), refusal });
+    }
+
+    /// Nothing will be learned of a record of which all associations were asked for.
+    pub fn item_failed(&mut self, item: Pair, extent: &Extent, refusal: Arc<Refusal>) {
+        self.open = self.open.saturating_sub(1);
+        if let Some(expansion) = self.expansion_mut() {
+            expansion.closed();
+        }
+        self.errors.push(PairError { from: all::record(item), to: None, extent: extent.clone(), refusal });
+    }
+
+    /// A record was read to its end. What was found is asked for when all records are.
+    pub fn record_read(&mut self, of_record: OfRecord) {
+        if let Some(expansion) = self.expansion_mut() {
+            expansion.read(of_record);
+        }
     }
 
     pub fn pair_planned(&mut self, entry: PlanEntry) {
@@ -238,7 +309,7 @@ pub enum End {
 }
 
 /// What an unsettled pair is told when its job's `notAfter` has passed.
-pub fn expired(not_after: Option<Timestamp>, in_doubt: bool) -> Refusal {
+fn expired(not_after: Option<Timestamp>, in_doubt: bool) -> Refusal {
     let when = not_after.map(|time| format!(" ({time})")).unwrap_or_default();
     let carried = match in_doubt {
         true => "a request that was never answered carried the pair, so it may have been archived",

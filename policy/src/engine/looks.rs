@@ -23,20 +23,44 @@ impl Engine {
     /// Judges the reply to a batch. What a look shows is kept with its pairs.
     pub(super) fn judge(&mut self, batch: &Batch, reply: &Reply) -> Option<Judgement> {
         let lane = expected(self.holdings.lane(batch.lane), "a batch keeps its lane open")?;
-        Some(match lane.id.step() {
-            Step::Archive | Step::ArchiveLabels => judge(reply, &batch.wire),
-            Step::Look(_) => {
-                let id = lane.id.clone();
-                self.judge_look(&id, batch, reply)?
+        if let Some(reading) = &batch.reading {
+            let id = lane.id.clone();
+            return Some(self.judge_look(&id, batch, reading, reply));
+        }
+        match lane.id.step() {
+            Step::Archive | Step::ArchiveLabels => Some(judge(reply, &batch.wire)),
+            Step::Look(_) => expected(None, "a look that was sent asks for records"),
+            Step::Associate => Some(judge_creation(reply, &batch.wire, Creation::Default)),
+            Step::Create => {
+                let judgement = judge_creation(reply, &batch.wire, Creation::Types);
+                self.forget_sights(batch, &judgement);
+                Some(judgement)
             }
-            Step::Associate => judge_creation(reply, &batch.wire, Creation::Default),
-            Step::Create => judge_creation(reply, &batch.wire, Creation::Types),
-        })
+        }
     }
 
-    fn judge_look(&mut self, lane: &LaneId, batch: &Batch, reply: &Reply) -> Option<Judgement> {
-        let reading = expected(batch.reading.as_ref(), "a look that was sent asks for records")?;
-        Some(match judge_look(reply, &reading.records) {
+    /// What may have been created, or may not, must be looked at before it is created again.
+    fn forget_sights(&mut self, batch: &Batch, judgement: &Judgement) {
+        let all = matches!(judgement, Judgement::Again(_));
+        let is_again = |index: usize| match judgement {
+            Judgement::Each(verdicts) => matches!(verdicts.get(index), Some(PairVerdict::Again(_))),
+            Judgement::Archived
+            | Judgement::Suspect(_)
+            | Judgement::LaneRefused(_)
+            | Judgement::Again(_)
+            | Judgement::Throttled(_)
+            | Judgement::PauseLane(_)
+            | Judgement::PauseAccount(_) => false,
+        };
+        for (index, &node) in batch.nodes.iter().enumerate() {
+            if all || is_again(index) {
+                self.holdings.take_note(node);
+            }
+        }
+    }
+
+    fn judge_look(&mut self, lane: &LaneId, batch: &Batch, reading: &Reading, reply: &Reply) -> Judgement {
+        match judge_look(reply, &reading.records) {
             LookJudgement::Each(verdicts) => self.shown(lane, batch, reading, &verdicts),
             LookJudgement::Suspect(refusal) => Judgement::Suspect(refusal),
             LookJudgement::LaneRefused(refusal) => Judgement::LaneRefused(refusal),
@@ -44,7 +68,7 @@ impl Engine {
             LookJudgement::Throttled(throttled) => Judgement::Throttled(throttled),
             LookJudgement::PauseLane(pause) => Judgement::PauseLane(pause),
             LookJudgement::PauseAccount(pause) => Judgement::PauseAccount(pause),
-        })
+        }
     }
 
     /// A verdict for each record becomes one for each of its pairs.
@@ -84,7 +108,8 @@ impl Engine {
     ) {
         let mut sight = match self.holdings.take_note(node) {
             Some(Note::Sight(sight)) if !is_first => sight,
-            Some(Note::Sight(_) | Note::Seen(_) | Note::Creation(_)) | None => Sight { reversed, ..Sight::default() },
+            Some(Note::Sight(Sight { before, .. })) => Sight { reversed, before, ..Sight::default() },
+            Some(Note::Seen(_) | Note::Creation(_)) | None => Sight { reversed, ..Sight::default() },
         };
         match lane.course {
             Course::Plan { look: Look::All, .. } | Course::Remove(Removal::Look(Look::All)) => {

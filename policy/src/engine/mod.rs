@@ -19,6 +19,7 @@ mod consequences;
 mod credentials;
 #[expect(clippy::module_inception, reason = "the engine itself, beside the ideas it holds")]
 mod engine;
+mod expanding;
 mod looks;
 mod sending;
 mod steps;
@@ -28,6 +29,7 @@ pub mod all;
 pub mod backlog;
 mod batch;
 mod deadlines;
+mod expansion;
 mod holdings;
 mod lane;
 pub mod ledger;

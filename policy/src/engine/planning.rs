@@ -3,22 +3,24 @@
 use std::sync::Arc;
 
 use super::command::LaneId;
-use super::sight::Present;
+use super::restoring;
+use super::sight::{Present, Sight};
 use crate::contract::action::Action;
 use crate::contract::association::{AssociationType, Extent, Label, Pair};
-use crate::contract::plan::{PlanEntry, Warning, Warnings};
+use crate::contract::plan::{PlanEntry, Prospect, warnings};
 
 /// What would become of a pair of the lane.
-pub fn entry(lane: &LaneId, action: Action, pair: Pair, present: &Present) -> PlanEntry {
-    let is_present = *present != Present::No;
+pub fn entry(lane: &LaneId, action: Action, pair: Pair, sight: &Sight) -> PlanEntry {
+    let present = sight.present();
+    let is_present = present != Present::No;
     let types = match action {
-        Action::Archive => would_go(&lane.extent, present),
-        Action::Restore { .. } => Arc::new([]),
+        Action::Archive => would_go(&lane.extent, &present),
+        Action::Restore { .. } => would_come(&lane.extent, &present),
     };
-    let mut warnings = Warnings::default();
-    if action == Action::Archive && !is_present {
-        warnings = warnings.with(Warning::NotPresent);
-    }
+    let primary_elsewhere = types.iter().any(|one| restoring::is_held_elsewhere(sight, one.label));
+    let (from_type, to_type) = (&lane.from_type, &lane.to_type);
+    let prospect = Prospect { from_type, to_type, present: is_present, types: &types, primary_elsewhere };
+    let warnings = warnings(action, &prospect);
     PlanEntry { pair, present: is_present, types, warnings }
 }
 
@@ -26,10 +28,23 @@ fn would_go(extent: &Extent, present: &Present) -> Arc<[AssociationType]> {
     match (present, extent) {
         (Present::No | Present::ByUnknown, _) => Arc::new([]),
         (Present::By(types), Extent::Whole) => Arc::clone(types),
-        (Present::By(types), Extent::Labels(labels)) => named(types, labels),
+        (Present::By(types), Extent::Labels(labels)) => {
+            types.iter().filter(|one| labels.contains(&one.label)).cloned().collect()
+        }
     }
 }
 
-fn named(types: &[AssociationType], labels: &[Label]) -> Arc<[AssociationType]> {
-    types.iter().filter(|one| labels.contains(&one.label)).cloned().collect()
+/// The number of the plain association is not known before it is there, so it is not listed.
+fn would_come(extent: &Extent, present: &Present) -> Arc<[AssociationType]> {
+    let is_there = |label: &Label| match present {
+        Present::No | Present::ByUnknown => false,
+        Present::By(types) => types.iter().any(|one| one.label == *label),
+    };
+    match extent {
+        Extent::Whole => Arc::new([]),
+        Extent::Labels(labels) => {
+            let absent = labels.iter().filter(|label| !is_there(label));
+            absent.map(|&label| AssociationType { label, name: None }).collect()
+        }
+    }
 }

@@ -1,12 +1,22 @@
 //! What a restoration still has to create, once it is known what is there.
+//!
+//! `batch/create` takes the types away that it does not name. So what is there is always part of the request, and where
+//! that is not known nothing is created.
+//!
+//! Of Primary a record has one association at most. To give it to another would take it from the one that has it now, so
+//! it is first seen who has it: in the look from the record that may have only one.
 
 use std::sync::Arc;
 
+use super::clock::Tick;
 use super::command::LaneId;
-use super::course::Restoration;
+use super::course::{Course, Restoration, Restoring};
 use super::sight::{Present, Sight, ToCreate};
 use super::verdict::Found;
+use crate::contract::action::Action;
 use crate::contract::association::{Extent, Label};
+use crate::contract::object_type::ObjectType;
+use crate::contract::primary::{OnlyOne, is_primary, only_one};
 use crate::contract::refusal::{Refusal, WorkerCategory};
 
 /// What is to be done for a pair that is to be restored.
@@ -16,50 +26,97 @@ pub enum Wanted {
     Nothing,
     /// The plain association, where nothing is there.
     Plain(ToCreate),
-    /// These types, which include those that are there: a request that creates takes the others away.
+    /// These types, those that are there among them.
     Types(ToCreate),
+    /// A look from the other record, to see who is primary there.
+    OtherSide(Present),
     /// Nothing of it can be done.
     Impossible(Arc<Refusal>),
 }
 
-/// What a pair of the lane needs, by what a look has shown.
-pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight) -> Wanted {
+/// What a pair of the lane needs, by what a look has shown that was sent at `looked`.
+pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight, looked: Tick) -> Wanted {
     let present = sight.present();
     let Extent::Labels(labels) = &lane.extent else {
         return match present {
-            Present::No => Wanted::Plain(ToCreate { labels: Arc::new([]), missing: None }),
+            Present::No => Wanted::Plain(ToCreate { labels: Arc::new([]), looked, missing: None }),
             Present::By(_) | Present::ByUnknown => Wanted::Nothing,
         };
     };
-    let there: Vec<Label> = match present {
+    let there: Vec<Label> = match &present {
         Present::No => Vec::new(),
         Present::By(types) => types.iter().map(|one| one.label).collect(),
         Present::ByUnknown => return Wanted::Impossible(Arc::new(unknown_types())),
     };
-    let _ = restoration;
-    let absent = labels.iter().filter(|label| !there.contains(label));
-    let mut union = there.clone();
-    union.extend(absent);
-    if union.len() == there.len() {
-        return Wanted::Nothing;
+    let absent = labels.iter().copied().filter(|label| !there.contains(label));
+    let (primary, mut others): (Vec<Label>, Vec<Label>) =
+        absent.partition(|&label| !restoration.include_primary && is_primary(&lane.from_type, &lane.to_type, label));
+    let of_to = |&label: &Label| only_one(&lane.from_type, &lane.to_type, label) == Some(OnlyOne::To);
+    if restoration.at != Restoring::LookBack && primary.iter().any(of_to) {
+        return Wanted::OtherSide(present);
     }
-    union.sort_unstable();
-    Wanted::Types(ToCreate { labels: union.into(), missing: None })
+    let is_free = sight.others.is_empty();
+    let missing = (!primary.is_empty() && !is_free).then(|| Arc::new(primary_elsewhere(&primary, sight)));
+    if is_free {
+        others.extend(primary);
+    }
+    match (others.is_empty(), missing) {
+        (true, None) => Wanted::Nothing,
+        (true, Some(refusal)) => Wanted::Impossible(refusal),
+        (false, missing) => {
+            let mut labels: Vec<Label> = there.into_iter().chain(others).collect();
+            labels.sort_unstable();
+            Wanted::Types(ToCreate { labels: labels.into(), looked, missing })
+        }
+    }
 }
 
 /// To create types takes those away that the request does not name.
 fn unknown_types() -> Refusal {
     let message = "the two records are associated by types that this version does not know, and to create others \
                    would take these away";
-    Refusal::worker(WorkerCategory::Unattributed, message)
+    Refusal::worker(WorkerCategory::NotRestorable, message)
 }
 
-/// Whether it matters for the pairs of a lane which other records are primary for a record.
-pub fn minds_primary(_lane: &LaneId) -> bool {
-    false
+fn primary_elsewhere(labels: &[Label], sight: &Sight) -> Refusal {
+    let types: Vec<String> = labels.iter().map(|label| label.type_id.to_string()).collect();
+    let holders: Vec<String> = sight.others.iter().take(1).map(|found| found.to.to_string()).collect();
+    let message = format!(
+        "the Primary label (type {}) was not restored, since record {} has it by now; `includePrimary` takes it from \
+         there. What else the job asks for between the two records is there",
+        types.join(", "),
+        holders.join(", ")
+    );
+    Refusal::worker(WorkerCategory::NotRestorable, &message)
 }
 
-/// Whether another record is primary.
-pub fn is_primary_elsewhere(_lane: &LaneId, _found: &Found) -> bool {
-    false
+/// For a look: whether it must show who else has a Primary label that the pairs of the lane are to have.
+pub fn minds_primary(lane: &LaneId) -> bool {
+    match lane.course {
+        Course::Restore(Restoration { at: Restoring::LookBack, .. }) => true,
+        Course::Restore(Restoration { include_primary: false, .. })
+        | Course::Plan { action: Action::Restore { .. }, .. } => names_primary(lane, OnlyOne::From),
+        Course::Restore(_) | Course::Plan { .. } | Course::Remove(_) => false,
+    }
+}
+
+fn names_primary(lane: &LaneId, of: OnlyOne) -> bool {
+    let Extent::Labels(labels) = &lane.extent else { return false };
+    labels.iter().any(|&label| only_one(&lane.from_type, &lane.to_type, label) == Some(of))
+}
+
+/// Whether another association of a record that was looked at has Primary, so that this record may have no second one.
+pub fn is_primary_elsewhere(lane: &LaneId, found: &Found) -> bool {
+    let (from, to): (&ObjectType, &ObjectType) = match lane.course {
+        Course::Restore(Restoration { at: Restoring::LookBack, .. }) => (&lane.to_type, &lane.from_type),
+        Course::Restore(_) | Course::Plan { .. } | Course::Remove(_) => (&lane.from_type, &lane.to_type),
+    };
+    let mut types = found.types.iter().flat_map(|types| types.iter());
+    types.any(|one| only_one(from, to, one.label) == Some(OnlyOne::From))
+}
+
+/// Whether a look has shown that another record has this label.
+pub fn is_held_elsewhere(sight: &Sight, label: Label) -> bool {
+    let mut types = sight.others.iter().flat_map(|found| found.types.iter()).flat_map(|types| types.iter());
+    types.any(|one| one.label == label)
 }

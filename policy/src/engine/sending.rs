@@ -301,7 +301,7 @@ impl Engine {
         self.note_lane_probe(index, key, now.tick);
         let Some(batch) = self.holdings.put_on_wire(batch_key, call, now.wall) else { return };
         let (pairs, failures) = (Arc::clone(&batch.wire), batch.failures);
-        let Some(request) = self.holdings.request(batch_key) else { return };
+        let Some(request) = self.holdings.request(batch_key, now.tick) else { return };
         let Some(lane) = expected(self.holdings.lane(key), "a batch keeps its lane open") else { return };
         let has_more =
             self.pauses.of_lane(key).is_none() && lane.next_repeat().is_some_and(|next| next.is_due(now.tick));

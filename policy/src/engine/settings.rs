@@ -15,6 +15,8 @@ pub struct EnginePolicy {
     pub retry: RetryPolicy,
     /// Extra requests that may be spent on finding the bad pairs of one refused batch.
     pub isolation_requests: u32,
+    /// Pairs that a job may have, where what was found for its records counts too: `jobs.max_pairs`.
+    pub max_pairs: usize,
     /// Requests on the wire of all accounts together, at least 1.
     pub max_in_flight: usize,
     pub waiting: Waiting,

@@ -2,10 +2,12 @@
 //! and what it saw, or what is to be created. A pair that is only archived has no note.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use slotmap::SparseSecondaryMap;
 
 use super::backlog::NodeKey;
+use super::clock::Tick;
 use super::verdict::{Found, RecordView};
 use crate::contract::association::{AssociationType, Label, RecordId};
 use crate::contract::refusal::Refusal;
@@ -24,6 +26,16 @@ pub enum Note {
     Creation(ToCreate),
 }
 
+/// For so long what a look has shown is thought to be still so. What others have made since is lost, where a pair is given
+/// types in place of those it has.
+const SIGHT_KEPT: Duration = Duration::from_secs(30);
+
+impl ToCreate {
+    pub fn is_fresh(&self, now: Tick) -> bool {
+        now.since(self.looked) <= SIGHT_KEPT
+    }
+}
+
 /// How far a look has come.
 #[derive(Clone, Default, Debug)]
 pub struct Sight {
@@ -31,6 +43,8 @@ pub struct Sight {
     pub cursor: Option<Arc<str>>,
     /// The pair; `None` while it was not seen.
     pub pair: Option<Found>,
+    /// What the pair is associated by in the job's direction, where that was seen in an earlier look.
+    pub before: Option<Present>,
     /// What else the record is associated with, as far as that matters.
     pub others: Vec<Found>,
     /// The record is the pair's `to`.
@@ -60,6 +74,8 @@ pub enum Present {
 #[derive(Clone, Debug)]
 pub struct ToCreate {
     pub labels: Arc<[Label]>,
+    /// When the look was sent that told what is there.
+    pub looked: Tick,
     /// Why something that was asked for cannot be created: said once the rest is there.
     pub missing: Option<Arc<Refusal>>,
 }
@@ -85,6 +101,9 @@ impl Sight {
     }
 
     pub fn present(&self) -> Present {
+        if let Some(before) = &self.before {
+            return before.clone();
+        }
         match &self.pair {
             None => Present::No,
             Some(Found { types: Some(types), .. }) => Present::By(Arc::clone(types)),

@@ -2,45 +2,70 @@
 //!
 //! A course is followed here and nowhere else. From the look of a plan nothing leads on.
 
-use hashbrown::HashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::backlog::{LaneKey, NodeKey};
 use super::batch::Batch;
-use super::clock::Now;
-use super::command::LaneId;
-use super::course::{Change, Course, Removal, Restoration, Restoring};
+use super::calls::Call;
+use super::clock::{Now, Tick};
+use super::command::{CallResult, LaneId};
+use super::course::{Change, Course, Look, Removal, Restoration, Restoring};
 use super::engine::Engine;
 use super::expected::expected;
 use super::holdings::LastWord;
 use super::planning;
 use super::restoring::{self, Wanted};
 use super::sight::{Note, Seen, Sight};
+use super::step::Step;
+use super::verdict::{Again, Judgement, PairVerdict};
 use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
 
 /// What follows for a pair from what a look has shown.
 enum Follows {
     Last(LastWord),
+    /// Another look.
+    Look(Course, Note),
     /// The step that the look was for, with what it must know.
-    Step(Change, Note),
+    Change(Change, Note),
+    /// The record is read to its end.
+    Expanded,
+}
+
+/// What is to be done with pairs of which a page was shown.
+#[derive(Default)]
+struct Looked {
+    /// Their records have further pages.
+    unfinished: Vec<NodeKey>,
+    onward: BTreeMap<Course, Vec<(NodeKey, Note)>>,
 }
 
 impl Engine {
     /// A request did for these pairs of a lane what it was to do.
-    pub(super) fn step_done(&mut self, key: LaneKey, nodes: &[NodeKey], account: AccountIndex, now: Now) {
+    pub(super) fn step_done(&mut self, call: &Call, key: LaneKey, nodes: &[NodeKey], now: Now) {
         if nodes.is_empty() {
             return;
         }
         self.no_longer_stuck(nodes);
         let Some(lane) = expected(self.holdings.lane(key), "a lane with a request on the wire is open") else { return };
         match lane.id.course {
-            Course::Remove(Removal::Archive) => self.archived(nodes, account),
+            Course::Remove(Removal::Archive) => self.archived(nodes, call.account),
             Course::Restore(Restoration { at: Restoring::Plain | Restoring::Types, .. }) => self.restored(nodes),
             Course::Plan { .. }
             | Course::Remove(Removal::Look(_))
-            | Course::Restore(Restoration { at: Restoring::Look, .. }) => {
+            | Course::Restore(Restoration { at: Restoring::Look | Restoring::LookBack, .. }) => {
                 let id = lane.id.clone();
-                self.looked(key, &id, nodes, now);
+                if id.course.is_of_records() {
+                    self.refuse_too_large(nodes, now);
+                }
+                let Looked { unfinished, onward } = self.looked(&id, nodes, call.sent);
+                if !unfinished.is_empty() {
+                    self.give_back(Batch::new(key, unfinished), now.tick, now);
+                }
+                for (course, nodes) in onward {
+                    self.advance(id.at(course), nodes, now);
+                }
             }
         }
         self.finish(now);
@@ -67,31 +92,84 @@ impl Engine {
         }
     }
 
-    /// A page of each of these pairs' records was shown.
-    fn looked(&mut self, key: LaneKey, id: &LaneId, nodes: &[NodeKey], now: Now) {
-        let mut unfinished = Vec::new();
-        let mut onward: HashMap<Course, Vec<(NodeKey, Note)>> = HashMap::new();
+    /// A page of each of these pairs' records was shown, in a look that was sent at `sent`.
+    fn looked(&mut self, id: &LaneId, nodes: &[NodeKey], sent: Tick) -> Looked {
+        let mut looked = Looked::default();
         for &node in nodes {
             let Some(Note::Sight(sight)) = expected(self.holdings.take_note(node), "a look leaves a note") else {
                 continue;
             };
             if !sight.ended {
                 self.holdings.set_note(node, Note::Sight(sight));
-                unfinished.push(node);
+                looked.unfinished.push(node);
                 continue;
             }
             self.counters.pairs_looked_up += 1;
             let Some((_, pair)) = self.holdings.name(node) else { continue };
-            match follows(id, pair, &sight) {
+            match follows(id, pair, &sight, sent) {
                 Follows::Last(word) => self.holdings.settle(node, &word),
-                Follows::Step(change, note) => onward.entry(change.course()).or_default().push((node, note)),
+                Follows::Look(course, note) => looked.onward.entry(course).or_default().push((node, note)),
+                Follows::Change(change, note) => {
+                    looked.onward.entry(change.course()).or_default().push((node, note));
+                }
+                Follows::Expanded => self.holdings.record_read(node, sight.others),
             }
         }
-        if !unfinished.is_empty() {
-            self.give_back(Batch::new(key, unfinished), now.tick, now);
+        looked
+    }
+
+    /// A batch that was to create types had to look again before. What is still to be created goes on as the batch that it
+    /// was.
+    pub(super) fn looked_again(
+        &mut self,
+        call: &Call,
+        mut batch: Batch,
+        judgement: &Judgement,
+        now: Now,
+    ) -> CallResult {
+        let step = Step::Look(Look::Pairs);
+        let verdicts = match judgement {
+            Judgement::Archived => vec![PairVerdict::Archived; batch.nodes.len()],
+            Judgement::Each(verdicts) if !verdicts.iter().any(is_suspect) => verdicts.clone(),
+            Judgement::Each(_)
+            | Judgement::Suspect(_)
+            | Judgement::LaneRefused(_)
+            | Judgement::Again(_)
+            | Judgement::Throttled(_)
+            | Judgement::PauseLane(_)
+            | Judgement::PauseAccount(_) => return self.conclude(call, batch, step, judgement, now),
+        };
+        let Some(lane) = expected(self.holdings.lane(batch.lane), "a batch keeps its lane open") else {
+            return step.done();
+        };
+        let id = lane.id.clone();
+        let (mut shown, mut failed): (Vec<NodeKey>, Option<Arc<Again>>) = (Vec::new(), None);
+        for (&node, verdict) in batch.nodes.iter().zip(verdicts) {
+            match verdict {
+                PairVerdict::Archived => shown.push(node),
+                PairVerdict::Refused(refusal) => self.holdings.settle(node, &LastWord::Refused(refusal)),
+                PairVerdict::Again(again) => failed = Some(again),
+                PairVerdict::Suspect(_) | PairVerdict::Untouched => {}
+            }
         }
+        let Looked { unfinished: _, onward } = self.looked(&id, &shown, call.sent);
         for (course, nodes) in onward {
-            self.advance(id.at(course), nodes, now);
+            match course == id.course {
+                true => nodes.into_iter().for_each(|(node, note)| self.holdings.set_note(node, note)),
+                false => self.advance(id.at(course), nodes, now),
+            }
+        }
+        batch.nodes.retain(|&node| self.holdings.is_in(node, batch.lane));
+        self.finish(now);
+        match failed {
+            Some(again) => {
+                self.repeat(batch, again.least_wait(now.wall), &again.refusal, now);
+                CallResult::Transient(again.cause)
+            }
+            None => {
+                self.give_back(batch, now.tick, now);
+                step.done()
+            }
         }
     }
 
@@ -109,18 +187,29 @@ impl Engine {
     }
 }
 
-fn follows(lane: &LaneId, pair: Pair, sight: &Sight) -> Follows {
-    let present = sight.present();
+fn is_suspect(verdict: &PairVerdict) -> bool {
+    matches!(verdict, PairVerdict::Suspect(_))
+}
+
+fn follows(lane: &LaneId, pair: Pair, sight: &Sight, sent: Tick) -> Follows {
     match lane.course {
-        Course::Plan { action, .. } => Follows::Last(LastWord::Planned(planning::entry(lane, action, pair, &present))),
-        Course::Remove(removal) => {
-            Follows::Step(removal.archive(), Note::Seen(Seen { present, reversed: sight.reversed }))
+        Course::Plan { look: Look::All, .. } | Course::Remove(Removal::Look(Look::All)) => Follows::Expanded,
+        Course::Plan { action, look: Look::Pairs } => {
+            Follows::Last(LastWord::Planned(planning::entry(lane, action, pair, sight)))
         }
-        Course::Restore(restoration) => match restoring::wanted(lane, restoration, sight) {
+        Course::Remove(removal) => {
+            let seen = Seen { present: sight.present(), reversed: sight.reversed };
+            Follows::Change(removal.archive(), Note::Seen(seen))
+        }
+        Course::Restore(restoration) => match restoring::wanted(lane, restoration, sight, sent) {
             Wanted::Nothing => Follows::Last(LastWord::Done),
             Wanted::Impossible(refusal) => Follows::Last(LastWord::Refused(refusal)),
-            Wanted::Plain(creation) => Follows::Step(restoration.plain(), Note::Creation(creation)),
-            Wanted::Types(creation) => Follows::Step(restoration.types(), Note::Creation(creation)),
+            Wanted::Plain(creation) => Follows::Change(restoration.plain(), Note::Creation(creation)),
+            Wanted::Types(creation) => Follows::Change(restoration.types(), Note::Creation(creation)),
+            Wanted::OtherSide(present) => {
+                let sight = Sight { before: Some(present), reversed: true, ..Sight::default() };
+                Follows::Look(restoration.look_back(), Note::Sight(sight))
+            }
         },
     }
 }

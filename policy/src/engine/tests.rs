@@ -29,9 +29,11 @@ use crate::contract::job::Ask;
 use crate::contract::object_type::ObjectType;
 use crate::contract::outcome::{Ending, Status};
 
+mod all;
 mod looks;
 mod orders;
 mod packing;
+mod restores;
 mod stuck;
 
 const LATENCY: Duration = Duration::from_millis(80);
@@ -60,6 +62,7 @@ fn policy() -> EnginePolicy {
             max_age: Duration::from_secs(86_400),
         },
         isolation_requests: 200,
+        max_pairs: 10_000,
         max_in_flight: 64,
         waiting: Waiting::Outside { longest_hold: Duration::from_secs(490), prefetch: 10_000 },
     }

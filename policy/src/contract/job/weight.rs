@@ -6,7 +6,7 @@ use super::Job;
 const JOB_BYTES: usize = 600;
 
 /// Counted for each pair in hand, and for each record of which all pairs are asked for.
-const PAIR_BYTES: usize = 160;
+pub const PAIR_BYTES: usize = 160;
 
 /// A pair takes at least this many bytes of a body, unless its ids have only a few digits.
 const SHORTEST_PAIR: usize = 16;

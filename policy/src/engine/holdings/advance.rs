@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Holdings;
-use crate::engine::backlog::{LaneKey, NodeKey};
+use crate::engine::backlog::{JobKey, LaneKey, NodeKey};
 use crate::engine::clock::Tick;
 use crate::engine::expected::expected;
 use crate::engine::sight::Note;
@@ -16,6 +16,18 @@ impl Holdings {
 
     pub fn set_note(&mut self, node: NodeKey, note: Note) {
         self.backlog.set_note(node, Some(note));
+    }
+
+    /// A pair is in hand, and in that lane.
+    pub fn is_in(&self, node: NodeKey, lane: LaneKey) -> bool {
+        self.backlog.node(node).is_some_and(|node| node.lane == lane)
+    }
+
+    /// The job waits in another lane from now on; `uncounted` as for [`Self::advance`].
+    pub fn move_job(&mut self, key: JobKey, to: LaneKey, now: Tick, uncounted: impl Fn(LaneKey) -> Duration) {
+        if let Some(job) = self.jobs.get_mut(key).filter(|job| job.lane != to) {
+            job.moves_to(to, now, uncounted(job.lane), uncounted(to));
+        }
     }
 
     /// A pair whose step is done leaves the lane of its request for the open lane `to`. Jobs that are leaving leave it on

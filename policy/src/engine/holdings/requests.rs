@@ -7,8 +7,9 @@ use super::Holdings;
 use crate::contract::association::{Extent, Label, Pair, RecordId};
 use crate::engine::backlog::NodeKey;
 use crate::engine::batch::{Batch, BatchKey, Reading};
+use crate::engine::clock::Tick;
 use crate::engine::command::{LaneId, Request};
-use crate::engine::course::{Course, Look, Removal};
+use crate::engine::course::{Course, Look, Removal, Restoration, Restoring};
 use crate::engine::expected::expected;
 use crate::engine::sight::Note;
 use crate::engine::step::{MAX_RECORDS, Step};
@@ -16,30 +17,35 @@ use crate::engine::verdict::LookAsked;
 
 impl Holdings {
     /// The request for a batch that was put on the wire.
-    pub fn request(&mut self, key: BatchKey) -> Option<Request> {
+    pub fn request(&mut self, key: BatchKey, now: Tick) -> Option<Request> {
         let batch = expected(self.batches.get(key), "a batch that is sent is in hand")?;
         let lane = expected(self.lanes.get(batch.lane), "a batch keeps its lane open")?;
-        Some(match lane.id.step() {
-            Step::Archive => Request::Archive,
-            Step::ArchiveLabels => Request::ArchiveLabels,
-            Step::Look(_) => {
-                let reading = self.reading(&lane.id, batch);
-                let request = Request::Look { records: Arc::clone(&reading.records), reversed: reading.reversed };
-                if let Some(batch) = self.batches.get_mut(key) {
-                    batch.reading = Some(reading);
-                }
-                request
-            }
-            Step::Associate => Request::Associate,
-            Step::Create => Request::Create { labels: batch.nodes.iter().map(|&node| self.labels(node)).collect() },
-        })
+        let (request, reading) = match lane.id.step() {
+            Step::Archive => (Request::Archive, None),
+            Step::ArchiveLabels => (Request::ArchiveLabels, None),
+            Step::Look(_) => self.look(&lane.id, batch),
+            Step::Associate => (Request::Associate, None),
+            Step::Create => match batch.nodes.iter().map(|&node| self.labels(node, now)).collect() {
+                Some(labels) => (Request::Create { labels }, None),
+                // What is there is not known, or no more: the batch looks before it goes on.
+                None => self.look(&lane.id, batch),
+            },
+        };
+        self.batches.get_mut(key)?.reading = reading;
+        Some(request)
     }
 
-    fn labels(&self, node: NodeKey) -> Arc<[Label]> {
-        match expected(self.backlog.note(node), "what is to be created is known") {
-            Some(Note::Creation(creation)) => Arc::clone(&creation.labels),
-            Some(Note::Sight(_) | Note::Seen(_)) | None => Arc::new([]),
+    fn labels(&self, node: NodeKey, now: Tick) -> Option<Arc<[Label]>> {
+        match self.backlog.note(node) {
+            Some(Note::Creation(creation)) if creation.is_fresh(now) => Some(Arc::clone(&creation.labels)),
+            Some(Note::Creation(_) | Note::Sight(_) | Note::Seen(_)) | None => None,
         }
+    }
+
+    fn look(&self, lane: &LaneId, batch: &Batch) -> (Request, Option<Reading>) {
+        let reading = self.reading(lane, batch);
+        let request = Request::Look { records: Arc::clone(&reading.records), reversed: reading.reversed };
+        (request, Some(reading))
     }
 
     /// Which records a look asks for, each with the place where its next page begins.
@@ -48,7 +54,8 @@ impl Holdings {
             Some(Note::Sight(sight)) => Some(sight.reversed),
             Some(Note::Seen(_) | Note::Creation(_)) | None => None,
         });
-        let reversed = begun.unwrap_or_else(|| may_be_reversed(lane) && is_shorter_reversed(batch));
+        let back = matches!(lane.course, Course::Restore(Restoration { at: Restoring::LookBack, .. }));
+        let reversed = begun.unwrap_or_else(|| back || (may_be_reversed(lane) && is_shorter_reversed(batch)));
         let mut records: BTreeMap<RecordId, Option<Arc<str>>> = BTreeMap::new();
         for (&node, pair) in batch.nodes.iter().zip(batch.wire.iter()) {
             let cursor = match self.backlog.note(node) {

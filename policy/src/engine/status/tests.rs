@@ -180,6 +180,7 @@ pub fn engine(portals: &[Option<u64>]) -> Engine {
             max_age: Duration::from_secs(86_400),
         },
         isolation_requests: 200,
+        max_pairs: 10_000,
         max_in_flight: 64,
         waiting: Waiting::InHand { give_up_after: Duration::from_secs(30) },
     };

@@ -8,17 +8,41 @@ use crate::engine::account::Safety;
 use crate::engine::command::Request;
 
 /// Associations of contacts with companies, each with the ids of its labels.
-type Shelf = BTreeMap<(u64, u64), Vec<u64>>;
+pub(super) type Shelf = BTreeMap<(u64, u64), Vec<u64>>;
 
 /// Associations that a page shows of one record.
 const PAGE: usize = 2;
 
-fn shelf(pairs: &[(u64, u64)]) -> Shelf {
+pub(super) fn shelf(pairs: &[(u64, u64)]) -> Shelf {
     pairs.iter().map(|&pair| (pair, vec![279])).collect()
 }
 
+/// Does what is asked for.
+pub(super) fn obey(shelf: &mut Shelf, call: &BatchCall) -> Reply {
+    let key = |pair: &Pair| (pair.from.0.get(), pair.to.0.get());
+    let mut results = Vec::new();
+    match &call.request {
+        Request::Look { .. } => return serve(shelf, call),
+        Request::Archive => shelf.retain(|pair, _| !call.pairs.iter().any(|gone| key(gone) == *pair)),
+        Request::ArchiveLabels => panic!("no test here takes labels away"),
+        Request::Associate => {
+            for pair in call.pairs.iter() {
+                shelf.entry(key(pair)).or_insert_with(|| vec![279]);
+                results.push(format!(r#"{{"from":{{"id":"{}"}},"to":{{"id":"{}"}}}}"#, pair.from, pair.to));
+            }
+        }
+        Request::Create { labels } => {
+            for (pair, labels) in call.pairs.iter().zip(labels.iter()) {
+                shelf.insert(key(pair), labels.iter().map(|label| label.type_id.get()).collect());
+                results.push(format!(r#"{{"fromObjectId":{},"toObjectId":{}}}"#, pair.from, pair.to));
+            }
+        }
+    }
+    answer(200, &format!(r#"{{"status":"COMPLETE","results":[{}]}}"#, results.join(",")))
+}
+
 /// Serves reads from the shelf, page by page, and says yes to everything else.
-fn serve(shelf: &Shelf, call: &BatchCall) -> Reply {
+pub(super) fn serve(shelf: &Shelf, call: &BatchCall) -> Reply {
     let Request::Look { records, reversed } = &call.request else { return answer(204, "") };
     let (mut results, mut errors) = (Vec::new(), Vec::new());
     for asked in records.iter() {
@@ -56,7 +80,7 @@ fn bench_of(shelf: Shelf, safety: Safety) -> Bench {
 }
 
 impl Bench {
-    fn admit_asks(&mut self, action: Action, dry_run: bool, asks: &[(Extent, &[Pair])]) -> JobKey {
+    pub(super) fn admit_asks(&mut self, action: Action, dry_run: bool, asks: &[(Extent, &[Pair])]) -> JobKey {
         let asks = asks.iter().map(|(extent, pairs)| Ask {
             extent: extent.clone(),
             pairs: pairs.iter().copied().collect(),
@@ -76,7 +100,7 @@ impl Bench {
         self.engine.admit(job, self.now)
     }
 
-    fn words(&self) -> Vec<&'static str> {
+    pub(super) fn words(&self) -> Vec<&'static str> {
         let word = |call: &BatchCall| match call.request {
             Request::Archive => "archive",
             Request::ArchiveLabels => "archive labels",
@@ -89,13 +113,13 @@ impl Bench {
     }
 }
 
-fn labels(ids: &[u64]) -> Extent {
+pub(super) fn labels(ids: &[u64]) -> Extent {
     let label = |id: &u64| Label { category: LabelCategory::HubspotDefined, type_id: NonZeroU64::new(*id).unwrap() };
     Extent::Labels(ids.iter().map(label).collect())
 }
 
 /// The pairs of a plan: whether each is there, and by how many types it would go.
-fn planned(ending: &Ending) -> BTreeMap<Pair, (bool, usize)> {
+pub(super) fn planned(ending: &Ending) -> BTreeMap<Pair, (bool, usize)> {
     let Ending::Planned { plan, errors } = ending else { panic!("{ending:?}") };
     assert!(errors.is_empty(), "{errors:?}");
     plan.iter().map(|entry| (entry.pair, (entry.present, entry.types.len()))).collect()

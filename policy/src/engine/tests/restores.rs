@@ -1,0 +1,115 @@
+//! Restores: what is there is kept, and nobody's Primary is taken.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::looks::{Shelf, labels, obey, planned, shelf};
+use super::*;
+
+const RESTORE: Action = Action::Restore { include_primary: false };
+const INCLUDE_PRIMARY: Action = Action::Restore { include_primary: true };
+
+fn bench_of(shelf: Shelf) -> (Bench, Rc<RefCell<Shelf>>) {
+    let shelf = Rc::new(RefCell::new(shelf));
+    let far_side = Rc::clone(&shelf);
+    (Bench::new(policy(), vec![account()], move |call, _| obey(&mut far_side.borrow_mut(), call)), shelf)
+}
+
+fn errors(ending: &Ending) -> Vec<(Option<Pair>, &str)> {
+    let Ending::Settled { errors, .. } = ending else { panic!("{ending:?}") };
+    errors.iter().map(|error| (error.pair(), error.refusal.source.category())).collect()
+}
+
+#[test]
+fn what_is_there_stays_and_what_is_missing_comes() {
+    let mut there = shelf(&[(1, 1), (2, 1)]);
+    there.insert((3, 1), vec![7, 279]);
+    let (mut bench, shelf) = bench_of(there);
+    let plain = bench.admit_asks(RESTORE, false, &[(Extent::Whole, &[pair(1, 1), pair(9, 1)])]);
+    let labelled = bench.admit_asks(RESTORE, false, &[(labels(&[8]), &[pair(2, 1), pair(3, 1), pair(4, 1)])]);
+    bench.run(Duration::from_secs(10));
+    assert!(errors(&bench.endings[&plain]).is_empty() && errors(&bench.endings[&labelled]).is_empty());
+    assert_eq!(bench.words(), ["look", "look", "associate", "create"]);
+    let expected: Shelf = [
+        ((1, 1), vec![279]),
+        ((2, 1), vec![8, 279]),
+        ((3, 1), vec![7, 8, 279]),
+        ((4, 1), vec![8]),
+        ((9, 1), vec![279]),
+    ]
+    .into();
+    assert_eq!(*shelf.borrow(), expected);
+    assert_eq!(bench.engine.counters().pairs_restored, 4);
+    let again = bench.admit_asks(RESTORE, false, &[(labels(&[8]), &[pair(2, 1), pair(3, 1), pair(4, 1)])]);
+    bench.run(Duration::from_secs(10));
+    assert!(errors(&bench.endings[&again]).is_empty());
+    assert_eq!(bench.words()[4..], ["look"], "a second time nothing is changed");
+    assert_eq!(*shelf.borrow(), expected);
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+#[test]
+fn primary_is_not_taken_from_another_record_unless_that_is_wished() {
+    // Contact 1 has company 2 as its primary one (type 1); contact 3 has none.
+    let mut there = shelf(&[(1, 1), (3, 1)]);
+    there.insert((1, 2), vec![1, 279]);
+    let (mut bench, shelf) = bench_of(there);
+    let pairs = [pair(1, 1), pair(3, 1)];
+    let with_primary = [(labels(&[1, 9]), pairs.as_slice())];
+    let planning = bench.admit_asks(RESTORE, true, &with_primary);
+    let job = bench.admit_asks(RESTORE, false, &with_primary);
+    bench.run(Duration::from_secs(10));
+    assert_eq!(errors(&bench.endings[&job]), [(Some(pair(1, 1)), "NOT_RESTORABLE")]);
+    assert_eq!(shelf.borrow()[&(1, 1)], [9, 279], "the rest of it is there");
+    assert_eq!(shelf.borrow()[&(3, 1)], [1, 9, 279]);
+    assert_eq!(planned(&bench.endings[&planning])[&pair(1, 1)], (true, 2));
+    let anyhow = bench.admit_asks(INCLUDE_PRIMARY, false, &[(labels(&[1]), &[pair(1, 1)])]);
+    bench.run(Duration::from_secs(10));
+    assert!(errors(&bench.endings[&anyhow]).is_empty());
+    assert_eq!(shelf.borrow()[&(1, 1)], [1, 9, 279]);
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+#[test]
+fn what_may_have_been_created_is_looked_at_before_it_is_created_again() {
+    let shelf = Rc::new(RefCell::new(shelf(&[(1, 1)])));
+    let far_side = Rc::clone(&shelf);
+    let mut creations = 0;
+    let mut bench = Bench::new(policy(), vec![account()], move |call, _| {
+        let mut shelf = far_side.borrow_mut();
+        if matches!(call.request, crate::engine::command::Request::Create { .. }) {
+            creations += 1;
+            if creations == 1 {
+                // Somebody else adds a label before the repeat.
+                obey(&mut shelf, call);
+                shelf.entry((1, 1)).or_default().push(50);
+                shelf.remove(&(2, 1));
+                return answer(502, "");
+            }
+        }
+        obey(&mut shelf, call)
+    });
+    let job = bench.admit_asks(RESTORE, false, &[(labels(&[8]), &[pair(1, 1), pair(2, 1)])]);
+    bench.run(Duration::from_secs(60));
+    assert!(errors(&bench.endings[&job]).is_empty());
+    assert_eq!(bench.words(), ["look", "create", "look", "create"]);
+    assert_eq!(shelf.borrow()[&(1, 1)], [8, 279, 50]);
+    assert_eq!(shelf.borrow()[&(2, 1)], [8]);
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+#[test]
+fn a_creation_that_waited_long_looks_again() {
+    let (mut bench, shelf) = bench_of(shelf(&[(1, 1)]));
+    let job = bench.admit_asks(RESTORE, false, &[(labels(&[8]), &[pair(1, 1)])]);
+    bench.run(Duration::from_millis(350));
+    assert_eq!(bench.words(), ["look"]);
+    bench.engine.pause(AccountIndex(0), bench.now);
+    bench.run(Duration::from_secs(60));
+    shelf.borrow_mut().insert((1, 1), vec![50, 279]);
+    bench.engine.resume(AccountIndex(0), bench.now);
+    bench.run(Duration::from_secs(10));
+    assert!(errors(&bench.endings[&job]).is_empty());
+    assert_eq!(bench.words(), ["look", "look", "create"]);
+    assert_eq!(shelf.borrow()[&(1, 1)], [8, 50, 279]);
+}
