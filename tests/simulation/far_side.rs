@@ -198,7 +198,7 @@ fn account(portal: &Portal, secret: &str) -> Account {
     account
 }
 
-fn target(version: &str, call: &BatchCall) -> String {
+pub fn target(version: &str, call: &BatchCall) -> String {
     let (from, to) = (call.lane.from_type.path_segment(), call.lane.to_type.path_segment());
     let (from, to) = match &call.request {
         command::Request::Look { reversed: true, .. } => (to, from),
@@ -222,7 +222,7 @@ fn target(version: &str, call: &BatchCall) -> String {
     format!("{path}/{verb}")
 }
 
-fn body(call: &BatchCall) -> Vec<u8> {
+pub fn body(call: &BatchCall) -> Vec<u8> {
     let one = |Pair { from, to }: &Pair| format!(r#""from":{{"id":"{from}"}},"to":{{"id":"{to}"}}}}"#);
     let pairs = &call.pairs;
     let inputs: Vec<String> = match &call.request {
@@ -265,7 +265,7 @@ fn types(labels: &[Label]) -> String {
 }
 
 /// What a client with this time-out receives of an answer, and when.
-fn received(answer: &Answer, now: Duration, timeout: Duration) -> (Duration, Reply) {
+pub fn received(answer: &Answer, now: Duration, timeout: Duration) -> (Duration, Reply) {
     let first_byte = now + answer.delay;
     if first_byte >= timeout {
         return (timeout, Reply::Silence(Silence::TimedOut));

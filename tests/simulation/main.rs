@@ -15,6 +15,7 @@ mod agenda;
 mod broker;
 mod calm;
 mod ceilings;
+mod courses;
 mod days;
 mod fairness;
 mod far_side;

@@ -88,7 +88,7 @@ fn replay(seed: u64) {
     assert!(told.is_ok(), "seed {seed} breaks a promise: {told:?}");
 }
 
-fn number(name: &str) -> Option<u64> {
+pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 

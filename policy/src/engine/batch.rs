@@ -38,6 +38,8 @@ pub struct Batch {
     pub trial: Option<Trial>,
     /// What a look has asked for.
     pub reading: Option<Reading>,
+    /// The batch is to create, and its latest request was a look.
+    pub looked_again: bool,
 }
 
 /// The records that a look asks for.
@@ -64,6 +66,7 @@ impl Batch {
             rounds: 0,
             trial: None,
             reading: None,
+            looked_again: false,
         }
     }
 

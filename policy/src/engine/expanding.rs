@@ -81,6 +81,9 @@ impl Engine {
 
     /// Puts pairs of a job that was in hand before into their lane.
     fn ask(&mut self, key: JobKey, lane: LaneId, pairs: &[Pair], now: Now) {
+        if pairs.is_empty() {
+            return;
+        }
         let account = lane.account;
         let lane = self.lane(lane);
         let pauses = &self.pauses;

@@ -11,7 +11,7 @@ use super::engine::Engine;
 use super::expected::expected;
 use super::reply::Reply;
 use super::restoring;
-use super::sight::{Note, Sight};
+use super::sight::{Note, Sight, ToCreate};
 use super::step::Step;
 use super::verdict::{
     Creation, Found, Judgement, LookJudgement, PairVerdict, RecordVerdict, RecordView, judge, judge_creation,
@@ -54,7 +54,7 @@ impl Engine {
         };
         for (index, &node) in batch.nodes.iter().enumerate() {
             if all || is_again(index) {
-                self.holdings.take_note(node);
+                self.holdings.outdate(node);
             }
         }
     }
@@ -108,8 +108,9 @@ impl Engine {
     ) {
         let mut sight = match self.holdings.take_note(node) {
             Some(Note::Sight(sight)) if !is_first => sight,
-            Some(Note::Sight(Sight { before, .. })) => Sight { reversed, before, ..Sight::default() },
-            Some(Note::Seen(_) | Note::Creation(_)) | None => Sight { reversed, ..Sight::default() },
+            Some(Note::Sight(Sight { before, barred, .. })) => Sight { reversed, before, barred, ..Sight::default() },
+            Some(Note::Creation(ToCreate { missing: barred, .. })) => Sight { reversed, barred, ..Sight::default() },
+            Some(Note::Seen(_)) | None => Sight { reversed, ..Sight::default() },
         };
         match lane.course {
             Course::Plan { look: Look::All, .. } | Course::Remove(Removal::Look(Look::All)) => {

@@ -39,7 +39,7 @@ pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight, looked: Ti
     let present = sight.present();
     let Extent::Labels(labels) = &lane.extent else {
         return match present {
-            Present::No => Wanted::Plain(ToCreate { labels: Arc::new([]), looked, missing: None }),
+            Present::No => Wanted::Plain(ToCreate { labels: Arc::new([]), looked: Some(looked), missing: None }),
             Present::By(_) | Present::ByUnknown => Wanted::Nothing,
         };
     };
@@ -52,11 +52,12 @@ pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight, looked: Ti
     let (primary, mut others): (Vec<Label>, Vec<Label>) =
         absent.partition(|&label| !restoration.include_primary && is_primary(&lane.from_type, &lane.to_type, label));
     let of_to = |&label: &Label| only_one(&lane.from_type, &lane.to_type, label) == Some(OnlyOne::To);
-    if restoration.at != Restoring::LookBack && primary.iter().any(of_to) {
+    if restoration.at == Restoring::Look && primary.iter().any(of_to) {
         return Wanted::OtherSide(present);
     }
-    let is_free = sight.others.is_empty();
-    let missing = (!primary.is_empty() && !is_free).then(|| Arc::new(primary_elsewhere(&primary, sight)));
+    let is_free = sight.others.is_empty() && sight.barred.is_none();
+    let refusal = || sight.barred.clone().unwrap_or_else(|| Arc::new(primary_elsewhere(&primary, sight)));
+    let missing = (!primary.is_empty() && !is_free).then(refusal);
     if is_free {
         others.extend(primary);
     }
@@ -66,7 +67,7 @@ pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight, looked: Ti
         (false, missing) => {
             let mut labels: Vec<Label> = there.into_iter().chain(others).collect();
             labels.sort_unstable();
-            Wanted::Types(ToCreate { labels: labels.into(), looked, missing })
+            Wanted::Types(ToCreate { labels: labels.into(), looked: Some(looked), missing })
         }
     }
 }

@@ -32,7 +32,7 @@ const SIGHT_KEPT: Duration = Duration::from_secs(30);
 
 impl ToCreate {
     pub fn is_fresh(&self, now: Tick) -> bool {
-        now.since(self.looked) <= SIGHT_KEPT
+        self.looked.is_some_and(|looked| now.since(looked) <= SIGHT_KEPT)
     }
 }
 
@@ -47,6 +47,8 @@ pub struct Sight {
     pub before: Option<Present>,
     /// What else the record is associated with, as far as that matters.
     pub others: Vec<Found>,
+    /// Why the pair cannot have Primary, where that was found out by an earlier look.
+    pub barred: Option<Arc<Refusal>>,
     /// The record is the pair's `to`.
     pub reversed: bool,
     /// There is nothing more to learn.
@@ -74,8 +76,8 @@ pub enum Present {
 #[derive(Clone, Debug)]
 pub struct ToCreate {
     pub labels: Arc<[Label]>,
-    /// When the look was sent that told what is there.
-    pub looked: Tick,
+    /// When the look was sent that told what is there; `None` where it must be looked at again.
+    pub looked: Option<Tick>,
     /// Why something that was asked for cannot be created: said once the rest is there.
     pub missing: Option<Arc<Refusal>>,
 }

@@ -152,15 +152,21 @@ impl Engine {
                 PairVerdict::Suspect(_) | PairVerdict::Untouched => {}
             }
         }
-        let Looked { unfinished: _, onward } = self.looked(&id, &shown, call.sent);
+        let Looked { unfinished, onward } = self.looked(&id, &shown, call.sent);
         for (course, nodes) in onward {
             match course == id.course {
                 true => nodes.into_iter().for_each(|(node, note)| self.holdings.set_note(node, note)),
                 false => self.advance(id.at(course), nodes, now),
             }
         }
-        batch.nodes.retain(|&node| self.holdings.is_in(node, batch.lane));
+        batch.nodes.retain(|&node| self.holdings.is_in(node, batch.lane) && !unfinished.contains(&node));
         self.finish(now);
+        if !unfinished.is_empty() {
+            // They read on by themselves, so that what the others have seen does not grow old meanwhile.
+            let (failures, failing_since) = (batch.failures, batch.failing_since);
+            let rest = Batch { failures, failing_since, looked_again: true, ..Batch::new(batch.lane, unfinished) };
+            self.give_back(rest, now.tick, now);
+        }
         match failed {
             Some(again) => {
                 self.repeat(batch, again.least_wait(now.wall), &again.refusal, now);

@@ -6,7 +6,7 @@ use super::Holdings;
 use crate::engine::backlog::{JobKey, LaneKey, NodeKey};
 use crate::engine::clock::Tick;
 use crate::engine::expected::expected;
-use crate::engine::sight::Note;
+use crate::engine::sight::{Note, ToCreate};
 
 impl Holdings {
     /// What is known of a pair besides its name.
@@ -16,6 +16,13 @@ impl Holdings {
 
     pub fn set_note(&mut self, node: NodeKey, note: Note) {
         self.backlog.set_note(node, Some(note));
+    }
+
+    /// What was seen of a pair that is to be created may be so no more.
+    pub fn outdate(&mut self, node: NodeKey) {
+        if let Some(Note::Creation(creation)) = self.backlog.take_note(node) {
+            self.set_note(node, Note::Creation(ToCreate { looked: None, ..creation }));
+        }
     }
 
     /// A pair is in hand, and in that lane.

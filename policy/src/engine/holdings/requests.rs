@@ -20,24 +20,33 @@ impl Holdings {
     pub fn request(&mut self, key: BatchKey, now: Tick) -> Option<Request> {
         let batch = expected(self.batches.get(key), "a batch that is sent is in hand")?;
         let lane = expected(self.lanes.get(batch.lane), "a batch keeps its lane open")?;
+        let lane_creates = lane.id.step() == Step::Create;
         let (request, reading) = match lane.id.step() {
             Step::Archive => (Request::Archive, None),
             Step::ArchiveLabels => (Request::ArchiveLabels, None),
             Step::Look(_) => self.look(&lane.id, batch),
             Step::Associate => (Request::Associate, None),
-            Step::Create => match batch.nodes.iter().map(|&node| self.labels(node, now)).collect() {
-                Some(labels) => (Request::Create { labels }, None),
-                // What is there is not known, or no more: the batch looks before it goes on.
-                None => self.look(&lane.id, batch),
-            },
+            Step::Create => {
+                match batch.nodes.iter().map(|&node| self.labels(node, now, batch.looked_again)).collect() {
+                    Some(labels) => (Request::Create { labels }, None),
+                    // What is there is not known, or no more: the batch looks before it goes on.
+                    None => self.look(&lane.id, batch),
+                }
+            }
         };
-        self.batches.get_mut(key)?.reading = reading;
+        let batch = self.batches.get_mut(key)?;
+        batch.looked_again = reading.is_some() && lane_creates;
+        batch.reading = reading;
         Some(request)
     }
 
-    fn labels(&self, node: NodeKey, now: Tick) -> Option<Arc<[Label]>> {
+    /// What a pair is to be associated by, if it is known well enough. A batch that has just looked again goes on, however
+    /// slow that was.
+    fn labels(&self, node: NodeKey, now: Tick, looked_again: bool) -> Option<Arc<[Label]>> {
         match self.backlog.note(node) {
-            Some(Note::Creation(creation)) if creation.is_fresh(now) => Some(Arc::clone(&creation.labels)),
+            Some(Note::Creation(creation)) if creation.is_fresh(now) || (looked_again && creation.looked.is_some()) => {
+                Some(Arc::clone(&creation.labels))
+            }
             Some(Note::Creation(_) | Note::Sight(_) | Note::Seen(_)) | None => None,
         }
     }

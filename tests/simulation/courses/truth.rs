@@ -1,0 +1,217 @@
+//! What was said of jobs, held against what HubSpot looked like before and after them.
+
+use std::collections::BTreeMap;
+
+use association_archiver::contract::action::Action;
+use association_archiver::contract::association::{Extent, Label, Pair, RecordId};
+use association_archiver::contract::outcome::{Ending, PairError};
+use association_archiver::contract::plan::PlanEntry;
+use association_archiver::contract::refusal::Source;
+use association_archiver::engine::command::Settled;
+
+use super::errand::{Errand, Links, Theme, is_primary, theme};
+use crate::promises::{Broken, Kept, promise};
+
+/// What an outcome says.
+#[derive(Clone, Debug)]
+pub struct Said {
+    pairs: usize,
+    errors: Vec<PairError>,
+    plan: Option<Vec<PlanEntry>>,
+}
+
+impl Said {
+    pub fn of(settled: &Settled) -> Self {
+        match &settled.ending {
+            Ending::Settled { num_pairs, errors } => Self { pairs: *num_pairs, errors: errors.clone(), plan: None },
+            Ending::Planned { plan, errors } => {
+                Self { pairs: plan.len() + errors.len(), errors: errors.clone(), plan: Some(plan.clone()) }
+            }
+            Ending::Expired { .. } | Ending::Rejected(_) => panic!("{settled:?}"),
+        }
+    }
+
+    pub fn is_plan(&self) -> bool {
+        self.plan.is_some()
+    }
+
+    pub fn says(&self, category: &str) -> bool {
+        self.errors.iter().any(|error| error.refusal.source.category() == category)
+    }
+
+    /// There is a word for each pair, and only reasons that may be.
+    pub fn agrees_with(&self, errand: &Errand) -> Kept {
+        let listed: usize = errand.asks.iter().map(|ask| ask.pairs.len()).sum();
+        let records: usize = errand.asks.iter().map(|ask| ask.all_of.len()).sum();
+        promise!(self.is_plan() == errand.dry_run, "a plan is told, or not, of {errand:?}");
+        promise!(records > 0 || self.pairs == listed, "{} pairs are told of, {listed} asked for", self.pairs);
+        promise!(self.errors.len() <= self.pairs, "more errors than pairs");
+        for error in &self.errors {
+            let may = match &error.refusal.source {
+                Source::Hubspot { .. } => matches!(errand.action, Action::Restore { .. }),
+                Source::Worker(category) => match category.as_str() {
+                    "NOT_RESTORABLE" => matches!(errand.action, Action::Restore { .. }),
+                    "TOO_MANY_PAIRS" => records > 0,
+                    _ => false,
+                },
+            };
+            promise!(may, "{error:?} is said of {errand:?}");
+        }
+        Ok(())
+    }
+
+    fn failed(&self, pair: Pair) -> bool {
+        self.errors.iter().any(|error| error.from == pair.from && error.to.is_none_or(|to| to == pair.to))
+    }
+
+    fn record_failed(&self, record: RecordId) -> bool {
+        self.errors.iter().any(|error| error.from == record)
+    }
+}
+
+pub struct Truth<'a> {
+    pub before: &'a Links,
+    pub after: &'a Links,
+    pub jobs: &'a [(&'a Errand, &'a Said)],
+    /// Requests failed, and processes died.
+    pub disturbed: bool,
+}
+
+impl Truth<'_> {
+    pub fn holds(&self) -> Kept {
+        for (errand, said) in self.jobs {
+            for ask in &errand.asks {
+                for &pair in &ask.pairs {
+                    self.pair_holds(errand, said, &ask.extent, pair)?;
+                }
+                for &record in ask.all_of.iter().filter(|&&record| !said.record_failed(record)) {
+                    self.record_holds(errand, said, &ask.extent, record)?;
+                }
+            }
+        }
+        self.nothing_else_changed()
+    }
+
+    fn labels(links: &Links, lane: usize, pair: Pair) -> &[Label] {
+        links.get(&(lane, pair)).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn pair_holds(&self, errand: &Errand, said: &Said, extent: &Extent, pair: Pair) -> Kept {
+        let (before, after) =
+            (Self::labels(self.before, errand.lane, pair), Self::labels(self.after, errand.lane, pair));
+        if said.failed(pair) || theme(pair.from.0.get()) == Theme::Mixed {
+            return Ok(());
+        }
+        match (errand.dry_run, errand.action, extent) {
+            (true, ..) => {
+                if theme(pair.from.0.get()) == Theme::Plan {
+                    self.plan_is_right(errand, said, extent, pair, before)?;
+                }
+            }
+            (false, Action::Archive, Extent::Whole) => promise!(after.is_empty(), "{pair:?} is there: {after:?}"),
+            (false, Action::Archive, Extent::Labels(labels)) => {
+                promise!(!after.iter().any(|label| labels.contains(label)), "{pair:?} has labels: {after:?}");
+            }
+            (false, Action::Restore { .. }, Extent::Whole) => promise!(!after.is_empty(), "{pair:?} is not restored"),
+            (false, Action::Restore { .. }, Extent::Labels(labels)) => {
+                // Another job may give Primary to another record later.
+                let there = labels.iter().all(|label| after.contains(label) || is_primary(errand.lane, *label));
+                promise!(there, "{pair:?} has {after:?} after {errand:?}");
+            }
+        }
+        Ok(())
+    }
+
+    fn plan_is_right(&self, errand: &Errand, said: &Said, extent: &Extent, pair: Pair, before: &[Label]) -> Kept {
+        let entry = said.plan.iter().flatten().find(|entry| entry.pair == pair);
+        let Some(entry) = entry else { return Err(Broken(format!("{pair:?} is missing in a plan"))) };
+        promise!(entry.present == !before.is_empty(), "a plan says {entry:?}, there is {before:?}");
+        let wanted = |label: &&Label| match extent {
+            Extent::Whole => true,
+            Extent::Labels(labels) => labels.contains(label),
+        };
+        let number = match (errand.action, extent) {
+            (Action::Archive, _) => before.iter().filter(wanted).count(),
+            (Action::Restore { .. }, Extent::Whole) => 0,
+            (Action::Restore { .. }, Extent::Labels(labels)) => {
+                labels.iter().filter(|label| !before.contains(label)).count()
+            }
+        };
+        promise!(entry.types.len() == number, "a plan says {entry:?}, there is {before:?} for {extent:?}");
+        Ok(())
+    }
+
+    fn record_holds(&self, errand: &Errand, said: &Said, extent: &Extent, record: RecordId) -> Kept {
+        let of_record = |links: &Links| -> BTreeMap<Pair, Vec<Label>> {
+            let of = links.iter().filter(|((lane, pair), _)| *lane == errand.lane && pair.from == record);
+            of.map(|((_, pair), labels)| (*pair, labels.clone())).collect()
+        };
+        let asked = |labels: &[Label]| match extent {
+            Extent::Whole => true,
+            Extent::Labels(these) => labels.iter().any(|label| these.contains(label)),
+        };
+        match (errand.dry_run, theme(record.0.get())) {
+            (true, Theme::Plan) => {
+                for (pair, labels) in of_record(self.before) {
+                    let told = said.plan.iter().flatten().any(|entry| entry.pair == pair && entry.present);
+                    promise!(told == asked(&labels), "a plan of all says otherwise of {pair:?}, which has {labels:?}");
+                }
+            }
+            (true, _) | (false, Theme::Mixed) => {}
+            (false, _) => {
+                let left = of_record(self.after).into_iter().find(|(_, labels)| asked(labels));
+                promise!(left.is_none(), "{left:?} is left of all of {record:?}");
+            }
+        }
+        Ok(())
+    }
+
+    /// What nobody asked for is as it was; what is restored has lost nothing.
+    fn nothing_else_changed(&self) -> Kept {
+        let mut pairs: Vec<&(usize, Pair)> = self.before.keys().chain(self.after.keys()).collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        for &(lane, pair) in pairs {
+            let (before, after) = (Self::labels(self.before, lane, pair), Self::labels(self.after, lane, pair));
+            let asks = self.jobs.iter().filter(|(errand, _)| errand.lane == lane && !errand.dry_run);
+            let asks = asks.flat_map(|(errand, _)| errand.asks.iter().map(move |ask| (errand.action, ask)));
+            let asks: Vec<_> =
+                asks.filter(|(_, ask)| ask.pairs.contains(&pair) || ask.all_of.contains(&pair.from)).collect();
+            let gone = before.iter().filter(|label| !after.contains(label));
+            for label in gone {
+                let may = is_primary(lane, *label)
+                    || asks.iter().any(|(action, ask)| match (action, &ask.extent) {
+                        (Action::Archive, Extent::Whole) => true,
+                        (Action::Archive, Extent::Labels(labels)) => labels.contains(label),
+                        (Action::Restore { .. }, _) => false,
+                    });
+                promise!(may, "{label:?} of {pair:?} in lane {lane} is gone, though nobody asked for that");
+            }
+            let come = after.iter().filter(|label| !before.contains(label));
+            for label in come {
+                let may = asks.iter().any(|(action, ask)| match (action, &ask.extent) {
+                    (Action::Archive, _) => false,
+                    (Action::Restore { .. }, Extent::Whole) => true,
+                    (Action::Restore { .. }, Extent::Labels(labels)) => labels.contains(label) || before.is_empty(),
+                });
+                promise!(may, "{label:?} of {pair:?} in lane {lane} has come, though nobody asked for that");
+            }
+        }
+        self.primary_stays()
+    }
+
+    /// Without `includePrimary` nobody loses Primary.
+    fn primary_stays(&self) -> Kept {
+        let takes = |errand: &Errand| errand.action == Action::Restore { include_primary: true } && !errand.dry_run;
+        for ((lane, pair), labels) in self.before {
+            let had = labels.iter().any(|label| is_primary(*lane, *label));
+            let restored = theme(pair.from.0.get()) == Theme::Restore;
+            let taken = self.jobs.iter().any(|(errand, _)| errand.lane == *lane && takes(errand));
+            if had && restored && !taken && !self.disturbed {
+                let after = Self::labels(self.after, *lane, *pair);
+                promise!(after.iter().any(|label| is_primary(*lane, *label)), "{pair:?} has lost Primary: {after:?}");
+            }
+        }
+        Ok(())
+    }
+}
