@@ -210,6 +210,8 @@ mod tests {
                 r#"outcomes_total{status="ARCHIVED"} 0"#,
                 r#"outcomes_total{status="PARTIAL"} 2"#,
                 r#"outcomes_total{status="FAILED"} 0"#,
+                r#"outcomes_total{status="RESTORED"} 0"#,
+                r#"outcomes_total{status="PLANNED"} 0"#,
                 r#"outcomes_total{status="EXPIRED"} 0"#,
                 r#"outcomes_total{status="REJECTED"} 0"#,
             ]
