@@ -80,6 +80,23 @@ impl Field {
         Self::ALL.into_iter().find(|field| field.name().eq_ignore_ascii_case(name))
     }
 
+    /// Whether a property of somebody's records may well have the same name: an export of HubSpot may have it too, and
+    /// then it says nothing of a job.
+    fn is_everyday_word(self) -> bool {
+        match self {
+            Self::Action | Self::Group => true,
+            Self::FromType
+            | Self::FromId
+            | Self::ToType
+            | Self::ToId
+            | Self::JobId
+            | Self::PortalId
+            | Self::Types
+            | Self::NotAfter
+            | Self::DryRun => false,
+        }
+    }
+
     /// All names, for messages.
     pub fn names() -> String {
         Self::ALL.map(Self::name).join(", ")
@@ -175,7 +192,8 @@ impl Columns {
         let mut columns = Vec::with_capacity(header.len());
         for (index, name) in header.iter().enumerate() {
             let of_export = export.as_ref().and_then(|export| export.field(index));
-            let field = mapped[index].or(of_export).or_else(|| Field::of_name(name));
+            let by_name = Field::of_name(name).filter(|field| export.is_none() || !field.is_everyday_word());
+            let field = mapped[index].or(of_export).or(by_name);
             let is_of_report = REPORT_COLUMNS.iter().any(|known| known.eq_ignore_ascii_case(name));
             let column = match field {
                 Some(field) => Column::Field(field),

@@ -125,6 +125,9 @@ fn hubspots_export_is_known_by_its_header() {
     assert_eq!((&read["fromObjectType"], &read["toObjectType"]), (&json!("contacts"), &json!("companies")));
     assert_eq!(read["inputs"], json!([{"from": {"id": "101"}, "to": [{"id": "9001"}, {"id": "9002"}]}]));
     assert_eq!(content(header, "102,Bob,,", &contacts), Ok(Content::NotAssociated));
+    let with_properties = "Record ID,Action,Group,Associated Company IDs";
+    let same = job_with(with_properties, "101,restore,Wholesale,9001;9002", &contacts).unwrap();
+    assert_eq!(same, read, "properties of a record say nothing of the job");
     assert!(job(header, "101,Ann,Acme,9001").unwrap_err().contains("--from TYPE"));
     let two = "Record ID,Associated Company IDs,Associated Deal IDs";
     assert!(job_with(two, "1,2,3", &contacts).unwrap_err().contains("choose one with --to"));
