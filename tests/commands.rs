@@ -13,6 +13,8 @@ mod endpoints;
 mod enqueue;
 #[path = "commands/following.rs"]
 mod following;
+#[path = "commands/probe.rs"]
+mod probe;
 #[path = "commands/program.rs"]
 mod program;
 #[path = "commands/usage.rs"]

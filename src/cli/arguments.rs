@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::exit::Failure;
 use super::output::remark;
-use super::{archive, check, completions, dead_letters, enqueue, manual, outcomes, pause, run, schema};
+use super::{archive, check, completions, dead_letters, enqueue, manual, outcomes, pause, probe, run, schema};
 
 /// Archives HubSpot CRM associations in bulk.
 #[derive(Parser, Debug)]
@@ -62,6 +62,8 @@ enum Command {
     #[command(after_long_help = RESUME_EXAMPLES)]
     /// Ends a pause
     Resume(pause::Arguments),
+    /// Measures with two records of a test account what HubSpot's documents leave open, and puts back what was there
+    Probe(probe::Arguments),
     /// Prints the contract: JSON Schema of jobs and outcomes, AsyncAPI 3
     Schema(schema::Arguments),
     /// Prints the completions for a shell
@@ -96,6 +98,7 @@ impl Arguments {
             Command::DeadLetters(command) => dead_letters::dead_letters(config, &command),
             Command::Pause(arguments) => pause::pause(config, &arguments),
             Command::Resume(arguments) => pause::resume(config, &arguments),
+            Command::Probe(arguments) => probe::probe(config, &arguments),
             Command::Schema(arguments) => schema::schema(&arguments),
             Command::Completions(arguments) => completions::completions(Self::command(), &arguments),
             Command::Man(arguments) => manual::manual(Self::command(), &arguments),

@@ -9,6 +9,7 @@ mod enqueue;
 mod manual;
 mod outcomes;
 mod pause;
+mod probe;
 mod run;
 mod schema;
 

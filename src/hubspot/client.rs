@@ -14,7 +14,7 @@ use super::bearer::BearerToken;
 use super::request::{self, Batch};
 use super::silence::{is_refused_by_proxy, silence};
 use crate::config::{ApiVersion, HubspotSettings, SettingKey, SettingsError};
-use crate::contract::association::{Label, Pair, RecordId};
+use crate::contract::association::{Extent, Label, Pair, RecordId};
 use crate::contract::object_type::ObjectType;
 use crate::engine::command::BatchCall;
 use crate::engine::reply::{Answer, Body, Headers, Reply};
@@ -109,6 +109,17 @@ impl HubspotClient {
     /// Gives each pair the plain association, beside the types it has.
     pub async fn create_default(&self, lane: Lane<'_>, pairs: &[Pair], token: &BearerToken) -> Reply {
         self.batch(Batch::CreateDefault, lane, request::body_of_default(pairs), token).await
+    }
+
+    /// Removes this much of each pair's association.
+    pub async fn remove(&self, lane: Lane<'_>, extent: &Extent, pairs: &[Pair], token: &BearerToken) -> Reply {
+        self.batch(Batch::removing(extent), lane, request::body(extent, pairs), token).await
+    }
+
+    /// Asks which association types there are between two object types.
+    pub async fn labels(&self, lane: Lane<'_>, token: &BearerToken) -> Reply {
+        let path = request::path_of_labels(self.api_version, lane.from.path_segment(), lane.to.path_segment());
+        self.get(&path, token).await
     }
 
     async fn batch(&self, batch: Batch, lane: Lane<'_>, body: Vec<u8>, token: &BearerToken) -> Reply {

@@ -36,6 +36,21 @@ pub(super) fn body_of(call: &BatchCall) -> Vec<u8> {
     }
 }
 
+/// The path of `GET …/labels`: the association types between two object types.
+pub(super) fn path_of_labels(version: ApiVersion, from: &str, to: &str) -> String {
+    format!("{}/labels", between(version, from, to))
+}
+
+/// The start of every path between two object types.
+fn between(version: ApiVersion, from: &str, to: &str) -> String {
+    match version {
+        ApiVersion::V4 => format!("crm/v4/associations/{from}/{to}"),
+        ApiVersion::March2026 | ApiVersion::September2026 => {
+            format!("crm/associations/{}/{from}/{to}", version.as_str())
+        }
+    }
+}
+
 /// The batch requests between two object types.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Batch {
@@ -57,6 +72,13 @@ impl Batch {
         }
     }
 
+    pub(super) fn removing(extent: &Extent) -> Self {
+        match extent {
+            Extent::Whole => Self::Archive,
+            Extent::Labels(_) => Self::ArchiveLabels,
+        }
+    }
+
     /// The path after the base URL, without a slash in front, for segments that need no escaping.
     pub fn path(self, version: ApiVersion, from: &str, to: &str) -> String {
         let action = match self {
@@ -66,12 +88,7 @@ impl Batch {
             Self::Create => "create",
             Self::CreateDefault => "associate/default",
         };
-        match version {
-            ApiVersion::V4 => format!("crm/v4/associations/{from}/{to}/batch/{action}"),
-            ApiVersion::March2026 | ApiVersion::September2026 => {
-                format!("crm/associations/{}/{from}/{to}/batch/{action}", version.as_str())
-            }
-        }
+        format!("{}/batch/{action}", between(version, from, to))
     }
 }
 

@@ -1,0 +1,271 @@
+//! `probe`: what it sees of HubSpot is so, and whatever happens, what was there is there again.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+use association_archiver::contract::job::{Envelope, JobLimits, parse};
+use harness::{SimulatorProcess, eventually};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::program::{Ran, command, on_a_terminal, run};
+
+const TOKEN: &str = "pat-eu1-top-secret";
+const SOON: Duration = Duration::from_secs(30);
+
+/// Contact 1 at company 9, which is its Primary and has it labelled, and at company 10; contact 2 at none.
+async fn simulator(more: Value) -> SimulatorProcess {
+    let simulator = SimulatorProcess::start(&["--limit", "off", "--existing", "nothing"]).await.unwrap();
+    let types = |ids: &[(&str, u32)]| -> Vec<Value> {
+        ids.iter().map(|(category, id)| json!({"associationCategory": category, "associationTypeId": id})).collect()
+    };
+    let start = json!({"everyAccount": {"associations": {
+        "labels": labels(&[]),
+        "create": [
+            {"from": "contacts", "to": "companies", "fromIds": 1, "toIds": 9,
+                "types": types(&[("HUBSPOT_DEFINED", 1), ("USER_DEFINED", 37)])},
+            {"from": "contacts", "to": "companies", "fromIds": 1, "toIds": 10},
+            {"from": "contacts", "to": "companies", "fromIds": 5, "toIds": 9, "types": types(&[("USER_DEFINED", 51)])},
+            {"from": "contacts", "to": "companies", "fromIds": 6, "toIds": 9, "types": types(&[("INTEGRATOR_DEFINED", 61)])},
+        ],
+    }}});
+    simulator.configure(&start).await.unwrap();
+    simulator.configure(&more).await.unwrap();
+    simulator
+}
+
+/// Those that are always there, and more.
+fn labels(more: &[Value]) -> Value {
+    let always = [
+        json!({"from": "contacts", "to": "companies", "typeId": 37, "label": "Manager", "inverseLabel": "Managed by"}),
+        json!({"from": "contacts", "to": "companies", "typeId": 41, "label": "Friend"}),
+        json!({"from": "contacts", "to": "companies", "typeId": 51, "label": "Owned", "creation": "owner-only"}),
+        json!({"from": "contacts", "to": "companies", "typeId": 61, "label": "Synced", "category": "INTEGRATOR_DEFINED"}),
+    ];
+    [&always, more].concat().into()
+}
+
+#[tokio::test]
+async fn it_sees_what_is_so_and_puts_back_labels_and_primary() {
+    let simulator = simulator(json!({"everyAccount": {"associations": {"readLag": "300ms"}}})).await;
+    let before = simulator.get("/_sim/associations").await.unwrap();
+    let ran = probe(&simulator, 1, 9, &["--wait", "3s"]).await;
+    let report: Value = serde_json::from_str(ran.fine()).unwrap();
+    assert_eq!((&report["complete"], &report["putBack"]), (&json!(true), &json!(true)), "{report}");
+    let facts = facts(&report);
+    for (fact, verdict, seen) in [
+        ("default_is_two_way", "not_seen", "associated already"),
+        ("create_is_two_way", "confirmed", "in both"),
+        ("removal_is_two_way", "confirmed", "in both"),
+        ("removal_shows", "confirmed", "after 0."),
+        ("removal_answers", "confirmed", "204 without a body"),
+        ("repeated_removal", "confirmed", "204"),
+        ("absent_label", "confirmed", "the types stayed"),
+        ("create_replaces", "confirmed", "the label Friend is gone"),
+        ("primary", "measured", "no other record became Primary"),
+        ("plain_is_listed", "confirmed", "plain (279)"),
+        ("ids_are_directional", "confirmed", "plain (280)"),
+        ("ids_are_numbers", "confirmed", "numbers"),
+        ("nothing_is_named", "not_seen", "always had other associations"),
+        ("page_size", "not_seen", "3 associations on a page"),
+        ("unfinished", "confirmed", "COMPLETE"),
+        ("limits", "measured", ""),
+    ] {
+        let (found, words) = &facts[fact];
+        assert!(found == verdict && words.contains(seen), "{fact}: {found}, {words}");
+    }
+    assert_eq!(simulator.get("/_sim/associations").await.unwrap(), before);
+    let state = simulator.state().await.unwrap();
+    assert!(report["requests"].as_u64().unwrap() < 60, "{report}");
+    assert_eq!(state["pairsArchivedTotal"], 2, "{state}");
+}
+
+#[tokio::test]
+async fn it_sees_a_portal_where_associations_have_one_direction() {
+    let one_way = json!({"reads": {"ids": "strings"}, "success": 200,
+        "everyAccount": {"associations": {"oneWay": true}}});
+    let simulator = simulator(one_way).await;
+    let before = simulator.get("/_sim/associations").await.unwrap();
+    let ran = probe(&simulator, 2, 9, &["--wait", "400ms"]).await;
+    let facts = facts(&serde_json::from_str(ran.fine()).unwrap());
+    for (fact, verdict, seen) in [
+        ("default_is_two_way", "refuted", "in the other not"),
+        ("create_is_two_way", "refuted", "in the other not"),
+        ("removal_answers", "confirmed", "200 with a body"),
+        ("primary", "not_seen", "not Primary"),
+        ("ids_are_directional", "not_seen", "nothing is shown"),
+        ("ids_are_numbers", "refuted", "strings"),
+        ("nothing_is_named", "confirmed", "named in errors"),
+    ] {
+        let (found, words) = &facts[fact];
+        assert!(found == verdict && words.contains(seen), "{fact}: {found}, {words}");
+    }
+    assert_eq!(simulator.get("/_sim/associations").await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_signal_in_the_middle_puts_back_what_was_there() {
+    for (signal, from) in [(Signal::INT, 1), (Signal::TERM, 2)] {
+        let simulator = simulator(json!({"latency": "40ms"})).await;
+        let before = simulator.get("/_sim/associations").await.unwrap();
+        let child = start(&simulator, from).await;
+        kill_process(Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap(), signal).unwrap();
+        let output = tokio::time::timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
+        let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("stopped by a signal; the two records are associated as before"), "{stderr}");
+        let report: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!((&report["complete"], &report["putBack"]), (&json!(false), &json!(true)), "{report}");
+        assert_eq!(simulator.get("/_sim/associations").await.unwrap(), before, "{signal:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_is_told_before_it_is_touched() {
+    let simulator = simulator(json!({"latency": "40ms"})).await;
+    let mut child = start(&simulator, 1).await;
+    child.start_kill().unwrap();
+    let output = tokio::time::timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
+    let stderr = text(output.stderr);
+    let jobs = jobs(&stderr);
+    assert_eq!(jobs.len(), 2, "{stderr}");
+    let types = |job: &Value| -> Vec<u64> {
+        let types = job["inputs"][0]["types"].as_array().unwrap();
+        types.iter().map(|one| one["associationTypeId"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((&jobs[0]["action"], types(&jobs[0])), (&json!("restore"), vec![1, 279, 37]));
+    assert_eq!((&jobs[1]["fromObjectType"], types(&jobs[1])), (&json!("companies"), vec![2, 280, 38]));
+    let limits = JobLimits { max_bytes: 1 << 20, max_pairs: 10 };
+    for job in &jobs {
+        parse(job.to_string().as_bytes(), Envelope::default(), &limits).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_put_back_is_left_alone() {
+    let simulator = simulator(json!({})).await;
+    let before = simulator.get("/_sim/associations").await.unwrap();
+    let ran = probe(&simulator, 6, 9, &[]).await;
+    assert!(ran.error(1).contains("Synced (INTEGRATOR_DEFINED 61), which could not be put back"), "{ran:?}");
+    // HubSpot itself knows what it takes.
+    let ran = probe(&simulator, 5, 9, &["--wait", "1s"]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stderr.contains("does not take the types that are there"), "{ran:?}");
+    assert_eq!(simulator.get("/_sim/associations").await.unwrap(), before);
+    assert_eq!(simulator.state().await.unwrap()["pairsArchivedTotal"], 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_put_back_is_told_as_jobs() {
+    let simulator = simulator(json!({})).await;
+    // The rehearsal and two changes of labels are taken, and nothing more.
+    let fault = json!([{"when": {"kind": "create", "requests": [5, 1000]}, "then": {"missing-scopes": ["crm.objects.contacts.write"]}}]);
+    simulator.put_faults(&fault).await.unwrap();
+    let ran = probe(&simulator, 1, 9, &["--wait", "100ms"]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stderr.contains("what was there is not put back"), "{ran:?}");
+    let told = jobs(ran.stderr.split("these jobs for `enqueue` put back what was there").nth(1).unwrap());
+    assert_eq!(told.len(), 2, "{ran:?}");
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&report["putBack"], &report["jobsThatPutBack"]), (&json!(false), &json!(told)));
+}
+
+#[tokio::test]
+async fn what_becomes_of_others_meanwhile_is_told() {
+    let other = json!({"from": "contacts", "to": "companies", "typeId": 71, "label": "Other"});
+    let create = json!([{"from": "contacts", "to": "companies", "fromIds": 1, "toIds": 10,
+        "types": [{"associationCategory": "USER_DEFINED", "associationTypeId": 71}]}]);
+    let associations = json!({"labels": labels(&[other]), "create": create});
+    let simulator = simulator(json!({"latency": "40ms", "everyAccount": {"associations": associations}})).await;
+    let child = start(&simulator, 1).await;
+    simulator.configure(&json!({"everyAccount": {"associations": {"labels": labels(&[])}}})).await.unwrap();
+    let output = tokio::time::timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
+    let stderr = text(output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("another association of theirs is not what it was"), "{stderr}");
+    let told = jobs(stderr.split("what another association of the two records had").nth(1).unwrap());
+    let of = |job: &Value| (job["fromObjectType"].clone(), job["inputs"][0]["to"][0]["id"].clone());
+    assert_eq!(told.iter().map(of).collect::<Vec<_>>(), [(json!("contacts"), json!("10"))]);
+}
+
+#[tokio::test]
+async fn the_wrong_portal_and_wrong_usage_change_nothing() {
+    let simulator = simulator(json!({})).await;
+    let mut elsewhere = arguments(1, 9, &["--yes"]);
+    elsewhere[2] = "4712".to_owned();
+    let ran = run_probe(&simulator, &elsewhere).await;
+    assert!(ran.error(1).contains("the token is of portal 4711, not of 4712"), "{ran:?}");
+    for (changed, words) in [
+        (vec!["--yes", "--from-type", "cars"], "--from-type"),
+        (vec!["--yes", "--from-type", "companies", "--from-id", "9"], "the same record"),
+        (vec![], "give --yes"),
+    ] {
+        let mut arguments = arguments(1, 9, &[]);
+        for pair in changed.iter().filter(|word| **word != "--yes").collect::<Vec<_>>().chunks(2) {
+            let at = arguments.iter().position(|word| word == pair[0]).unwrap();
+            arguments[at + 1] = (*pair[1]).to_owned();
+        }
+        arguments.extend(changed.contains(&"--yes").then(|| "--yes".to_owned()));
+        let ran = run_probe(&simulator, &arguments).await;
+        assert!(ran.error(2).contains(words), "{ran:?}");
+    }
+    let asked = arguments(1, 9, &[]);
+    let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+    let shown = on_a_terminal(&asked, &settings(&simulator), "n\n").await;
+    assert!(shown.contains("Only in a test account") && shown.contains("nothing was changed"), "{shown}");
+    let state = simulator.state().await.unwrap();
+    assert_eq!((&state["pairsArchivedTotal"], &state["pairsCreated"]), (&json!(0), &json!(0)));
+}
+
+/// A probe that has begun to change something.
+async fn start(simulator: &SimulatorProcess, from: u64) -> tokio::process::Child {
+    let arguments = arguments(from, 9, &["--yes", "--json", "--wait", "2s"]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut command = command(&arguments, &settings(simulator));
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let changed = async || {
+        let state = simulator.state().await?;
+        let archived = state["pairsArchivedTotal"].as_u64().unwrap_or(0);
+        Ok((archived > 0).then_some(()))
+    };
+    eventually(SOON, "the removal", changed).await.unwrap();
+    child
+}
+
+async fn probe(simulator: &SimulatorProcess, from: u64, to: u64, more: &[&str]) -> Ran {
+    run_probe(simulator, &arguments(from, to, &[&["--yes", "--json"], more].concat())).await
+}
+
+async fn run_probe(simulator: &SimulatorProcess, arguments: &[String]) -> Ran {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let ran = run(&arguments, &settings(simulator)).await;
+    assert!(!ran.stdout.contains(TOKEN) && !ran.stderr.contains(TOKEN), "{ran:?}");
+    ran
+}
+
+fn settings(simulator: &SimulatorProcess) -> [(&str, &str); 3] {
+    [("hubspot.base_url", simulator.uri()), ("hubspot.access_token", TOKEN), ("rate_limit.requests", "2000")]
+}
+
+fn arguments(from: u64, to: u64, more: &[&str]) -> Vec<String> {
+    let (from, to) = (from.to_string(), to.to_string());
+    let pair = ["--from-type", "contacts", "--from-id", &from, "--to-type", "companies", "--to-id", &to];
+    [&["probe", "--account", "4711"], &pair[..], more].concat().into_iter().map(str::to_owned).collect()
+}
+
+/// Verdict and words of each fact.
+fn facts(report: &Value) -> BTreeMap<String, (String, String)> {
+    let text = |fact: &Value, field: &str| fact[field].as_str().unwrap().to_owned();
+    let facts = report["facts"].as_array().unwrap().iter();
+    facts.map(|fact| (text(fact, "fact"), (text(fact, "verdict"), text(fact, "seen")))).collect()
+}
+
+/// The jobs among lines.
+fn jobs(lines: &str) -> Vec<Value> {
+    lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
+}
