@@ -20,7 +20,7 @@ const SEED: u64 = 0x5ca1_ab1e;
 /// Most choices, in bytes, that make one mutation.
 const MOST_ENTROPY: usize = 64;
 /// Targets that share a long run.
-const TARGETS: usize = 6;
+const TARGETS: usize = 7;
 
 /// Runs `target`, which panics where it finds a promise broken. With the environment variable `EXECUTIONS`, which says
 /// how many mutations all targets together are to see, they are other ones in each run.

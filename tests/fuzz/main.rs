@@ -10,6 +10,7 @@ mod campaign;
 mod corpus;
 mod jobs;
 mod lines;
+mod looks;
 mod mutation;
 mod outcomes;
 mod replies;

@@ -42,7 +42,7 @@ fn pairs(ids: &[(u64, u64)]) -> Vec<Pair> {
     ids.iter().map(|&(from, to)| Pair { from: record(from), to: record(to) }).collect()
 }
 
-fn read(wire: &[u8]) -> Answer {
+pub fn read(wire: &[u8]) -> Answer {
     let mut lines = wire.split_inclusive(|byte| *byte == b'\n');
     let status = lines.next().map(<[u8]>::trim_ascii).and_then(|line| str::from_utf8(line).ok()?.parse().ok());
     let mut headers = Vec::new();

@@ -90,7 +90,7 @@ pub enum Transient {
     Reset,
     /// An answer that is none: not HTTP's statuses, or a success whose body cannot be read.
     Garbage,
-    /// A success that says `PENDING`, `PROCESSING` or `CANCELED`.
+    /// A success that says `PENDING`, `PROCESSING` or `CANCELED`, or that says nothing of what was asked for.
     Unfinished,
     /// A success whose body is larger than is read: fewer records are to be asked for.
     AnswerTooLarge,

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use crate::contract::association::RecordId;
 use crate::contract::refusal::Refusal;
-use crate::engine::reply::RetryAfter;
 use crate::engine::verdict::asked::{Asked, Showing, Shown};
 use crate::engine::verdict::body::{Charge, Envelope, Fault, MAX_CHARGES, Named};
 use crate::engine::verdict::wording::Wording;
@@ -87,7 +86,7 @@ fn judge_shown(
     asked: Asked<'_>,
     wording: &Wording<'_>,
 ) -> Judgement {
-    let again = Arc::new(unreadable(asked, wording, None));
+    let again = Arc::new(says_nothing(asked, wording, Transient::Unfinished));
     for index in 0..asked.len() {
         if shown.of(index) == Showing::Unreadable {
             docket.find(index, Finding::Passing(Arc::clone(&again)));
@@ -98,17 +97,17 @@ fn judge_shown(
         Showing::Done => PairVerdict::Archived,
         Showing::Not | Showing::Unreadable => silence.clone(),
     });
-    let says_nothing = |verdict: &PairVerdict| matches!(verdict, PairVerdict::Again(own) if Arc::ptr_eq(own, &again));
-    if verdicts.iter().all(says_nothing) {
+    let untold = |verdict: &PairVerdict| matches!(verdict, PairVerdict::Again(own) if Arc::ptr_eq(own, &again));
+    if verdicts.iter().all(untold) {
         return Judgement::Again(Again::clone(&again));
     }
     each(verdicts)
 }
 
 /// A success that does not say what was asked for: nobody knows what is so, and asking again does no harm.
-pub(super) fn unreadable(asked: Asked<'_>, wording: &Wording<'_>, retry_after: Option<RetryAfter>) -> Again {
+pub(super) fn says_nothing(asked: Asked<'_>, wording: &Wording<'_>, cause: Transient) -> Again {
     let message = format!("the answer says nothing of it that can be read, so {}", asked.unknown());
-    Again { cause: Transient::Garbage, retry_after, refusal: wording.exhausted(Some(&message)) }
+    Again { cause, retry_after: None, refusal: wording.exhausted(Some(&message)) }
 }
 
 /// Judges a batch that HubSpot refused as a whole: a pair that no error can mean was left untouched.

@@ -7,7 +7,7 @@ use crate::contract::refusal::Refusal;
 use crate::contract::text::{TEXT_MAX_BYTES, cut};
 use crate::engine::reply::{Answer, Reply, Silence};
 use crate::engine::verdict::asked::{Asked, Shown};
-use crate::engine::verdict::attribution::{judge_partial, judge_passing, judge_refused, refuse_request, unreadable};
+use crate::engine::verdict::attribution::{judge_partial, judge_passing, judge_refused, refuse_request, says_nothing};
 use crate::engine::verdict::body::{Content, Envelope, Fault, State};
 use crate::engine::verdict::wording::{Wording, unanswered};
 use crate::engine::verdict::{
@@ -128,7 +128,7 @@ impl Case<'_> {
     }
 
     fn says_nothing(&self) -> Judgement {
-        Judgement::Again(unreadable(self.asked, &self.wording, self.answer.headers.retry_after))
+        Judgement::Again(says_nothing(self.asked, &self.wording, Transient::Garbage))
     }
 
     /// An error's body with the status of a success: its category stands for the status it ought to have.

@@ -72,6 +72,9 @@ fn silence_is_no_proof_that_nothing_is_there() {
         let body = json!({"status": "COMPLETE", "results": [shown], "errors": errors});
         assert_eq!(marks(200, &body, &[1, 2, 3]), "GVG");
     }
+    // An answer that can be read is no sign of an outage.
+    let LookJudgement::Again(again) = look(200, r#"{"status":"COMPLETE","results":[]}"#, &[1]) else { panic!() };
+    assert!(!again.cause.is_failure_of_account());
     for body in [
         json!({}),
         json!({"status": "COMPLETE"}),
