@@ -268,7 +268,7 @@ impl Body {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used)]
+    #![expect(clippy::unwrap_used, clippy::panic)]
 
     use std::collections::BTreeSet;
     use std::num::NonZeroU64;
