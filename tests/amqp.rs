@@ -155,6 +155,52 @@ async fn a_limit_of_connections_or_channels_is_named_and_waited_for() {
     assert!(matches!(&fault, StartFault::Topology(TopologyFault::Lost(cause)) if cause.contains("limit")), "{fault}");
 }
 
+/// A broker that starts or stops closes connections that it has just greeted.
+#[tokio::test]
+async fn a_broker_that_is_about_to_stop_or_start_is_waited_for() {
+    let broker = Broker::shared().await.unwrap();
+    let vhost = broker.vhost("turned-away").await.unwrap();
+    for (code, text) in [
+        (320, "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"),
+        (320, "CONNECTION_FORCED - Node is being put into maintenance mode"),
+        (541, "INTERNAL_ERROR - an internal error"),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = vhost.uri.replace(&broker.address().to_string(), &listener.local_addr().unwrap().to_string());
+        let mut impatient = settings(&uri);
+        impatient.connect_timeout = Duration::from_secs(1);
+        let turning_away = async {
+            while let Ok((line, _)) = listener.accept().await {
+                harness::raw::turn_away(line, code, text).await.unwrap();
+            }
+        };
+        let fault = tokio::select! {
+            fault = start_fault(&impatient) => fault,
+            () = turning_away => unreachable!("it listens without end"),
+        };
+        assert!(matches!(&fault, ConnectFault::NotNow { cause, .. } if cause == text), "{fault}");
+
+        // Twice, and then it is there.
+        let serving = async {
+            for _ in 0..2 {
+                let (line, _) = listener.accept().await.unwrap();
+                harness::raw::turn_away(line, code, text).await.unwrap();
+            }
+            loop {
+                let (mut near, _) = listener.accept().await.unwrap();
+                let mut far = tokio::net::TcpStream::connect(broker.address()).await.unwrap();
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+            }
+        };
+        let patient = settings(&uri);
+        let edges = tokio::select! {
+            edges = Edges::start(&patient) => edges.unwrap(),
+            () = serving => unreachable!("it listens without end"),
+        };
+        stop(edges).await;
+    }
+}
+
 #[tokio::test]
 async fn an_address_that_stays_silent_costs_its_share_of_the_time_and_comes_last_thereafter() {
     let broker = Broker::shared().await.unwrap();

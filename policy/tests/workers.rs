@@ -446,7 +446,7 @@ impl World {
             LeaseCommand::Publish { key, message } => {
                 let body = message.encode();
                 alive.publishing = Some((key, message.memory));
-                let (way, lost) = (self.way(), self.random.u8(..) < 6);
+                let (way, lost) = (self.way(), self.random.u8(..) < 6 && self.now <= TROUBLE);
                 // Whoever waits in vain for a confirm gives up after half of the lease time, arrived or not.
                 self.at(LEASE / 2, Event::Concluded { worker, life, key, safe: false });
                 if !lost || self.random.bool() {

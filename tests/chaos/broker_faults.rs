@@ -116,3 +116,25 @@ async fn the_leader_of_a_clusters_queues_is_killed() -> Result<()> {
     stage.flows(300).await?;
     stage.conclude(5_000).await?.doubled_only_by(1)
 }
+
+/// Classic queues live on one node. While that is down, RabbitMQ says of them that they are not found.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "three nodes take half a minute to start"]
+async fn a_worker_that_starts_while_the_node_of_its_queue_is_down_waits_for_it() -> Result<()> {
+    let cluster = Cluster::start(3).await?;
+    let [first, second, _] = &cluster.nodes[..] else { anyhow::bail!("three nodes were asked for") };
+    Client::new(&second.uri()).declare_classic(JOBS).await?;
+    let founder = Stage::open(&first.uri()).await?;
+    founder.conclude(100).await?.exactly_once()?;
+    sleep(QUEUE_SETTLED).await;
+    second.kill9().await?;
+    let uri = first.uri();
+    let (stage, restarted) = tokio::join!(Stage::open(&uri), async {
+        sleep(Duration::from_secs(10)).await;
+        second.restart().await
+    });
+    restarted?;
+    let stage = stage?;
+    stage.flows(300).await?;
+    stage.conclude(1_000).await?.exactly_once()
+}

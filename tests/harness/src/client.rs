@@ -62,6 +62,16 @@ impl Client {
         .await
     }
 
+    /// A durable queue of the old kind, which lives on the node that is asked.
+    pub async fn declare_classic(&self, queue: &str) -> Result<()> {
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.ask(&format!("declare queue {queue}"), async |channel| {
+            channel.queue_declare(short(queue)?, options, FieldTable::default()).await?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Declares a durable direct exchange.
     pub async fn declare_exchange(&self, exchange: &str) -> Result<()> {
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };

@@ -1,4 +1,5 @@
-//! A producer that writes what no AMQP library would write, but the broker takes and passes on.
+//! AMQP written by hand: a producer that writes what no library would write, but the broker takes and passes on; and a
+//! broker that throws whoever connects out again.
 
 use std::net::SocketAddr;
 
@@ -32,6 +33,21 @@ pub async fn publish(address: SocketAddr, vhost: &str, queue: &str, properties: 
     send(&mut line, HEADER, 1, &[&[0, 60, 0, 0], &length, properties]).await?;
     send(&mut line, BODY, 1, &[body]).await?;
     expect(&mut line, [0, 60, 0, 80]).await?;
+    Ok(())
+}
+
+/// Greets whoever has connected and then closes the connection with this code and text, as a broker does that starts or
+/// stops.
+pub async fn turn_away(mut line: TcpStream, code: u16, text: &str) -> Result<()> {
+    let mut header = [0; 8];
+    line.read_exact(&mut header).await?;
+    let greeting = [long(b"")?, long(b"PLAIN")?, long(b"en_US")?].concat();
+    send(&mut line, METHOD, 0, &[&[0, 10, 0, 10, 0, 9], &greeting]).await?;
+    expect(&mut line, [0, 10, 0, 11]).await?;
+    let why = [&code.to_be_bytes(), &short(text.as_bytes())?[..], &[0; 4]].concat();
+    send(&mut line, METHOD, 0, &[&[0, 10, 0, 50], &why]).await?;
+    // A client may also hang up.
+    let _ = line.read_to_end(&mut Vec::new()).await;
     Ok(())
 }
 
