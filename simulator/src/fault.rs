@@ -318,9 +318,11 @@ impl Effect {
                 scripted.answer(voice)
             }
             Self::Latency(delay) => Answer { delay: *delay, ..perform() },
-            Self::Stall { after_bytes, lasting } => {
-                Answer { ending: Ending::Stalled { after_bytes: *after_bytes, lasting: *lasting }, ..perform() }
-            }
+            Self::Stall { after_bytes, lasting } => match perform() {
+                // What would not arrive whole does not become whole by being late.
+                answer @ Answer { ending: Ending::Cut { .. } | Ending::Reset, .. } => answer,
+                answer => Answer { ending: Ending::Stalled { after_bytes: *after_bytes, lasting: *lasting }, ..answer },
+            },
             Self::Cut { after_bytes } => Answer { ending: Ending::Cut { after_bytes: *after_bytes }, ..perform() },
             Self::Reset(ResetWhen::Unread | ResetWhen::Undone) => Answer::reset(),
             Self::Reset(ResetWhen::Done) => {

@@ -128,13 +128,12 @@ async fn a_worker_that_starts_while_the_node_of_its_queue_is_down_waits_for_it()
     founder.conclude(100).await?.exactly_once()?;
     sleep(QUEUE_SETTLED).await;
     second.kill9().await?;
-    let uri = first.uri();
-    let (stage, restarted) = tokio::join!(Stage::open(&uri), async {
-        sleep(Duration::from_secs(10)).await;
-        second.restart().await
-    });
-    restarted?;
-    let stage = stage?;
-    stage.flows(300).await?;
-    stage.conclude(1_000).await?.exactly_once()
+    let simulator = hubspot().await?;
+    let worker = settings(&first.uri(), &simulator).start()?;
+    harness::eventually(SOON, "the broker's word for it", async || {
+        Ok(worker.stderr().contains("down or inaccessible").then_some(()))
+    })
+    .await?;
+    second.restart().await?;
+    worker.ready(RECOVERY).await
 }

@@ -281,7 +281,7 @@ pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: T
         return Failed::Whole(batch);
     }
     if known.others_served {
-        return Failed::InParts(take_apart(batch, again, known, now));
+        return Failed::InParts(take_apart(batch, again, known.requests, known.wait, now));
     }
     let most = if known.is_last { MOST_LAST_SAMPLES } else { MOST_SAMPLES };
     if batch.samples >= most || batch.trial.is_some() {
@@ -290,17 +290,21 @@ pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: T
     Failed::InParts(vec![sample(batch, again, known, now)])
 }
 
-fn take_apart(batch: Batch, again: &Arc<Again>, known: Circumstances, now: Tick) -> Vec<Next> {
+/// Takes pairs apart that an answer has named together; not where no search is allowed.
+pub fn named(batch: Batch, again: &Arc<Again>, requests: u32, wait: Duration, now: Tick) -> Result<Vec<Next>, Batch> {
+    if requests == 0 { Err(batch) } else { Ok(take_apart(batch, again, requests, wait, now)) }
+}
+
+fn take_apart(batch: Batch, again: &Arc<Again>, requests: u32, wait: Duration, now: Tick) -> Vec<Next> {
     let Batch { lane, mut nodes, failing_since, trial, .. } = batch;
-    let new =
-        || Trial { allowance: Allowance::new(known.requests, now), sibling: None, of: Suspected::Failing, rounds: 0 };
+    let new = || Trial { allowance: Allowance::new(requests, now), sibling: None, of: Suspected::Failing, rounds: 0 };
     let Trial { allowance, sibling, of: _, rounds } = trial.unwrap_or_else(new);
     let search = Search { lane, allowance, rounds, failing_since };
     let others = nodes.split_off(nodes.len() / 2);
     let half = |nodes| {
         let cause = Cause::Failing(Arc::clone(again));
         let batch = Batch { failing_since, ..Batch::new(lane, nodes) };
-        Next::Try(Attempt { batch, cause, trial: search.trial(Suspected::Failing, None), wait: known.wait })
+        Next::Try(Attempt { batch, cause, trial: search.trial(Suspected::Failing, None), wait })
     };
     let sibling = sibling.map(|sibling| search.attempt(sibling, None));
     sibling.into_iter().chain([half(nodes), half(others)]).collect()

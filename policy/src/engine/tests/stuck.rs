@@ -289,3 +289,23 @@ fn a_pause_for_an_outage_says_how_many_requests_failed() {
     bench.run(Duration::from_secs(120));
     assert!(why(&bench).starts_with("20 failures in a row"), "{}", why(&bench));
 }
+
+/// What HubSpot names can be a record with many pairs, of which one is stuck. With one quick try they must not be parked
+/// together, to come back together.
+#[test]
+fn pairs_that_are_named_together_are_taken_apart_where_there_is_one_quick_try() {
+    let retry = RetryPolicy { max_attempts: 1, ..policy().retry };
+    let mut bench = Bench::new(EnginePolicy { retry, ..policy() }, vec![account()], |call, _| {
+        let is_bad = |pair: &Pair| pair.from.0.get() == 3 && pair.to.0.get() == 5;
+        names_the_first(call, |from| from == 3 && call.pairs.iter().any(is_bad), 502)
+    });
+    let mut jobs = Vec::new();
+    for from in 1..=9 {
+        let pairs: Vec<Pair> = (1..=8).map(|to| pair(from, to)).collect();
+        jobs.push((from, bench.admit(("contacts", "companies"), &pairs[..4])));
+        jobs.push((from, bench.admit(("contacts", "companies"), &pairs[4..])));
+    }
+    bench.run(Duration::from_secs(60));
+    assert_eq!(bench.settled(Status::Archived), 17);
+    assert_eq!(bench.parked.len(), 1, "only the job of the stuck pair");
+}
