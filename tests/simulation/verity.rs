@@ -140,8 +140,15 @@ impl<'s> Verity<'s> {
             }
             Source::Worker(WorkerCategory::AccountRefused) => {
                 // Where nothing but what is stuck is in hand, it looks like an outage, of which a day is the end.
-                let stuck = bad && portal.bad.failure != Failure::Status(400) && self.scenario.in_hand();
-                promise!(stuck, "{pair:?} failed since its account was refused: {}", refusal.message);
+                let stuck = bad && portal.bad.failure != Failure::Status(400);
+                // A twentieth of a small day is one probe of a paused lane a day.
+                let daily = portal.policy.daily.into_iter().chain(portal.daily_allowed).min();
+                let one_probe = daily.is_some_and(|daily| daily < 40);
+                promise!(
+                    self.scenario.in_hand() && (stuck || one_probe),
+                    "{pair:?} failed since its account was refused: {}",
+                    refusal.message
+                );
             }
             Source::Worker(
                 WorkerCategory::MalformedJob

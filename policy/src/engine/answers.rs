@@ -274,13 +274,16 @@ impl Engine {
         let (lane, pairs, begins, was_stuck) = (batch.lane, batch.nodes.len(), batch.trial.is_none(), batch.stuck);
         self.age_jobs(&batch, now);
         match search::failed(batch, &again, known, now.tick) {
-            Failed::Whole(batch) => {
+            Failed::Whole(batch, released) => {
                 let account = call.account;
                 if batch.stuck && !was_stuck && self.pauses.account_is_paused_for(account, PauseKind::Outage) {
                     // It was not HubSpot that failed.
                     self.resume_account(account, now);
                 }
                 self.repeat_noted(batch, known.wait, &again.refusal, now);
+                if let Some(released) = released {
+                    self.go_on(released, now);
+                }
             }
             Failed::InParts(next) => {
                 if let Some(lane) = self.holdings.lane(lane).filter(|_| begins && known.others_served) {

@@ -253,8 +253,8 @@ pub struct Circumstances {
 /// What follows when a whole batch has failed for a transient reason.
 #[derive(Debug)]
 pub enum Failed {
-    /// It goes again as it is.
-    Whole(Batch),
+    /// It goes again as it is. What waited for its answer no longer waits, where the answer may never come.
+    Whole(Batch, Option<Next>),
     /// Parts of it are tried.
     InParts(Vec<Next>),
 }
@@ -269,25 +269,36 @@ pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: T
         batch.failures = batch.failures.saturating_sub(1);
     }
     let is_expected = batch.is_suspect() || known.is_last || again.cause.wants_smaller();
-    let whole_tries = if is_expected { 1 } else { WHOLE_TRIES.min(known.tries) };
+    let patience = WHOLE_TRIES.min(known.tries);
+    let whole_tries = if is_expected { 1 } else { patience };
     if batch.failures + 1 < whole_tries || !again.cause.may_be_of_a_record() {
-        return Failed::Whole(batch);
+        return Failed::Whole(batch, None);
     }
     if batch.nodes.len() < 2 {
         batch.stuck |= known.others_served || known.is_last;
-        return Failed::Whole(batch);
+        let waits_in_vain = batch.stuck || batch.failures + 1 >= patience;
+        let released = if waits_in_vain { release_sibling(&mut batch) } else { None };
+        return Failed::Whole(batch, released);
     }
     if known.requests == 0 {
-        return Failed::Whole(batch);
+        return Failed::Whole(batch, None);
     }
     if known.others_served {
         return Failed::InParts(take_apart(batch, again, known.requests, known.wait, now));
     }
     let most = if known.is_last { MOST_LAST_SAMPLES } else { MOST_SAMPLES };
     if batch.samples >= most || batch.trial.is_some() {
-        return Failed::Whole(batch);
+        return Failed::Whole(batch, None);
     }
     Failed::InParts(vec![sample(batch, again, known, now)])
+}
+
+/// The other half is tried without the answer that it waited for.
+fn release_sibling(batch: &mut Batch) -> Option<Next> {
+    let Trial { allowance, sibling, of: _, rounds } = batch.trial.as_mut()?;
+    let sibling = sibling.take()?;
+    let (lane, allowance, rounds) = (batch.lane, allowance.clone(), *rounds);
+    Some(Search { lane, allowance, rounds, failing_since: batch.failing_since }.attempt(sibling, None))
 }
 
 /// Takes pairs apart that an answer has named together; not where no search is allowed.

@@ -309,3 +309,29 @@ fn pairs_that_are_named_together_are_taken_apart_where_there_is_one_quick_try() 
     assert_eq!(bench.settled(Status::Archived), 17);
     assert_eq!(bench.parked.len(), 1, "only the job of the stuck pair");
 }
+
+/// One pair is refused together with others, and fails by itself. The other half of the search waits for its answer, which
+/// never comes.
+#[test]
+fn a_half_does_not_wait_for_the_answer_about_a_stuck_pair() {
+    for waiting in [Waiting::InHand { give_up_after: Duration::from_secs(30) }, policy().waiting] {
+        let mut bench = Bench::new(EnginePolicy { waiting, ..policy() }, vec![account()], |call, _| {
+            match (call.pairs.iter().any(|pair| pair.from.0.get() == 1), call.pairs.len()) {
+                (false, _) => answer(204, ""),
+                (true, 1) => answer(500, ""),
+                (true, _) => answer(400, r#"{"status":"error","category":"VALIDATION_ERROR","message":"bad"}"#),
+            }
+        });
+        let pairs: Vec<Pair> = (1..=4).map(|from| pair(from, 7)).collect();
+        bench.admit(("contacts", "companies"), &pairs[..2]);
+        for &pair in &pairs[1..] {
+            bench.admit(("contacts", "companies"), &[pair]);
+        }
+        bench.run(Duration::from_secs(60));
+        assert_eq!(bench.settled(Status::Archived), 3, "{waiting:?}");
+        if let Waiting::InHand { .. } = waiting {
+            bench.run(Duration::from_secs(87_000));
+            assert_eq!((bench.settled(Status::Partial), bench.engine.held_jobs()), (1, 0), "the job with it ends too");
+        }
+    }
+}
