@@ -64,6 +64,28 @@ impl SpanFate {
     }
 }
 
+/// What was seen when an archived pair was read back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProofResult {
+    Gone,
+    /// It is still there, after a second removal too.
+    NotGone,
+    /// It was gone, and was there again.
+    Reappeared,
+}
+
+impl ProofResult {
+    pub const ALL: [Self; 3] = [Self::Gone, Self::NotGone, Self::Reappeared];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::NotGone => "not_gone",
+            Self::Reappeared => "reappeared",
+        }
+    }
+}
+
 impl Label for HttpResult {
     const NAMES: &'static [&'static str] = &["result"];
 
@@ -167,6 +189,7 @@ label!(Policy, "policy");
 label!(Tier, "tier");
 label!(PauseKind, "kind");
 label!(SpanFate, "result");
+label!(ProofResult, "result");
 
 #[cfg(test)]
 mod tests {
@@ -183,6 +206,7 @@ mod tests {
     fn every_value_has_its_place_and_a_word_of_its_own() {
         check::<HttpResult>();
         check::<ErrorLabel>();
+        check::<ProofResult>();
         check::<Status>();
         check::<Sealed>();
         check::<Policy>();

@@ -11,7 +11,7 @@ use super::dead_letters::DeadLetterCauses;
 use super::exposition::{Description, Exposition};
 use super::gauges;
 use super::instrument::{Counter, CounterOf, Instrument, Numbers, Times};
-use super::label::{ErrorLabel, HttpResult, SpanFate};
+use super::label::{ErrorLabel, HttpResult, ProofResult, SpanFate};
 use super::process;
 use super::snapshot::Snapshot;
 use crate::contract::outcome::Status;
@@ -115,6 +115,10 @@ metrics! {
         "association_archiver_pairs_looked_up_total",
         "Pairs of which it was read from HubSpot what they are associated by."
     );
+    pairs_verified: CounterOf<ProofResult> = (
+        "association_archiver_pairs_verified_total",
+        "Archived pairs that were read back, by what was seen (safety.verify)."
+    );
     pairs_restored: Counter = (
         "association_archiver_pairs_restored_total",
         "Pairs that HubSpot associated again."
@@ -214,11 +218,14 @@ impl Metrics {
 
     /// Takes over what the engine counted so far; to be called with each snapshot.
     pub fn follow(&self, counters: Counters) {
-        let Counters { pairs_archived, pairs_looked_up, pairs_restored, trials, refusals, parked: _, merged } =
-            counters;
+        let Counters { pairs_archived, pairs_looked_up, pairs_restored, trials, refusals, merged, .. } = counters;
+        let Counters { pairs_gone, pairs_not_gone, pairs_reappeared, .. } = counters;
         self.pairs_archived.follow(pairs_archived);
         self.pairs_looked_up.follow(pairs_looked_up);
         self.pairs_restored.follow(pairs_restored);
+        self.pairs_verified.of(ProofResult::Gone).follow(pairs_gone);
+        self.pairs_verified.of(ProofResult::NotGone).follow(pairs_not_gone);
+        self.pairs_verified.of(ProofResult::Reappeared).follow(pairs_reappeared);
         self.isolation_requests.follow(trials);
         self.refused_requests.follow(refusals);
         self.pairs_merged.follow(merged);

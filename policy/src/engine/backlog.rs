@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::clock::Tick;
 use super::expected::expected;
 use super::pack::{self, Caps};
+use super::proof::{Proof, Proofs};
 use super::sight::{Note, Notes};
 use crate::contract::association::{Pair, RecordId};
 
@@ -46,6 +47,8 @@ pub enum Place {
     Queued { group: GroupKey, position: u32 },
     /// Back from a request: part of a batch that waits to go again, or of the sibling of a trial.
     Returned,
+    /// Archived, and not to be read back yet; in no queue and in no batch.
+    Cooling,
     /// Part of a request that has no answer yet: no job may join the pair or be taken off it.
     OnWire,
 }
@@ -89,6 +92,7 @@ pub struct Queue {
     newest: Option<GroupKey>,
     groups: usize,
     pairs: usize,
+    cooling: usize,
 }
 
 impl Queue {
@@ -100,6 +104,11 @@ impl Queue {
     /// Pairs waiting.
     pub fn pairs(&self) -> usize {
         self.pairs
+    }
+
+    /// Pairs that will wait here once they may be read back.
+    pub fn cooling(&self) -> usize {
+        self.cooling
     }
 
     pub fn is_empty(&self) -> bool {
@@ -120,6 +129,7 @@ pub struct Backlog {
     open: HashTable<NodeKey>,
     hashing: DefaultHashBuilder,
     notes: Notes,
+    proofs: Proofs,
 }
 
 impl Backlog {
@@ -131,7 +141,7 @@ impl Backlog {
     /// Nothing is kept of any pair.
     pub fn is_empty(&self) -> bool {
         let tables = self.groups.is_empty() && self.open.is_empty() && self.waiting.is_empty();
-        self.nodes.is_empty() && tables && self.notes.is_empty()
+        self.nodes.is_empty() && tables && self.notes.is_empty() && self.proofs.is_empty()
     }
 
     pub fn node(&self, key: NodeKey) -> Option<&Node> {
@@ -160,6 +170,21 @@ impl Backlog {
                 self.take_note(key);
             }
         }
+    }
+
+    /// How far the proof of a pair's removal has come; `None` where it was not archived, or is not read back.
+    pub fn proof(&self, key: NodeKey) -> Option<Proof> {
+        self.proofs.get(key).copied()
+    }
+
+    pub fn set_proof(&mut self, key: NodeKey, proof: Proof) {
+        if self.nodes.contains_key(key) {
+            self.proofs.insert(key, proof);
+        }
+    }
+
+    fn take_proof(&mut self, key: NodeKey) -> Option<Proof> {
+        if self.proofs.is_empty() { None } else { self.proofs.remove(key) }
     }
 
     /// When the oldest pair of the queue arrived.
@@ -275,6 +300,7 @@ impl Backlog {
     fn discard(&mut self, queue: &mut Queue, key: NodeKey) {
         let Some(node) = expected(self.nodes.remove(key), "a pair is discarded once") else { return };
         self.take_note(key);
+        self.take_proof(key);
         match node.place {
             Place::Queued { group, position } => {
                 if self.leave_group(queue, group, position) {
@@ -282,6 +308,10 @@ impl Backlog {
                 }
             }
             Place::Returned => self.close(key, node.lane, node.pair),
+            Place::Cooling => {
+                queue.cooling -= 1;
+                self.close(key, node.lane, node.pair);
+            }
             Place::OnWire => {}
         }
     }
@@ -419,6 +449,13 @@ impl Backlog {
             return SmallVec::new();
         };
         node.place = Place::Returned;
+        self.join_twin(queue, key)
+    }
+
+    /// A pair that is in no queue can be found by equal ones from now on. Jobs of an equal pair that waits in its lane
+    /// join it; returns these jobs.
+    fn join_twin(&mut self, queue: &mut Queue, key: NodeKey) -> SmallVec<[JobKey; 1]> {
+        let Some(node) = expected(self.nodes.get(key), "the pair has just come back") else { return SmallVec::new() };
         let (lane, pair) = (node.lane, node.pair);
         let group = self.find_group(self.hashing.hash_one((lane, pair.from)), lane, pair.from);
         let twin = self.find_equal(group, lane, pair);
@@ -428,6 +465,7 @@ impl Backlog {
             // jobs.
             let note = self.take_note(twin);
             self.set_note(key, note);
+            self.join_proofs(key, twin);
             self.discard(queue, twin);
         }
         self.open(key, lane, pair);
@@ -455,6 +493,7 @@ impl Backlog {
         if let Some(twin) = self.find_equal(group, lane, pair) {
             let waiters = self.nodes.remove(key).map(|node| node.waiters).unwrap_or_default();
             self.take_note(key);
+            self.join_proofs(twin, key);
             if let Some(twin) = self.nodes.get_mut(twin) {
                 twin.waiters.extend(waiters);
             }
@@ -469,6 +508,38 @@ impl Backlog {
         queue.pairs += 1;
         self.set_note(key, note);
         key
+    }
+
+    fn join_proofs(&mut self, key: NodeKey, gone: NodeKey) {
+        if let Some(theirs) = self.take_proof(gone) {
+            let proof = self.proof(key).map_or(theirs, |ours| ours.join(theirs));
+            self.set_proof(key, proof);
+        }
+    }
+
+    /// An archived pair leaves the request for `lane`, whose queue this is, and waits there outside the queue. Jobs of an
+    /// equal pair that waits there join it; returns these jobs.
+    pub fn cool(&mut self, key: NodeKey, lane: LaneKey, queue: &mut Queue) -> SmallVec<[JobKey; 1]> {
+        let Some(node) = self.nodes.get_mut(key).filter(|node| node.place == Place::OnWire) else {
+            return SmallVec::new();
+        };
+        (node.lane, node.place, node.in_doubt, node.stuck) = (lane, Place::Cooling, false, false);
+        self.take_note(key);
+        queue.cooling += 1;
+        self.join_twin(queue, key)
+    }
+
+    /// A cooling pair may leave with the next request of its lane, whose queue this is.
+    pub fn end_cooling(&mut self, queue: &mut Queue, key: NodeKey, now: Tick) {
+        let Some(node) = self.nodes.get(key).filter(|node| node.place == Place::Cooling) else { return };
+        let (lane, pair) = (node.lane, node.pair);
+        self.close(key, lane, pair);
+        queue.cooling -= 1;
+        let hash = self.hashing.hash_one((lane, pair.from));
+        let group = self.find_group(hash, lane, pair.from);
+        let group = group.unwrap_or_else(|| self.new_group(hash, lane, queue, pair.from, now));
+        self.enter(group, key, pair);
+        queue.pairs += 1;
     }
 
     /// The pair has its verdict. Returns the jobs that waited for it.

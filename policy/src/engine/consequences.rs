@@ -16,6 +16,7 @@ use super::engine::Engine;
 use super::expected::expected;
 use super::ledger::{End, Job, Leaving};
 use super::pause::{PauseKind, Tier};
+use super::proof::PATIENCE_FOR_PROOFS;
 use super::search::{self, Cause, Next};
 use super::settings::Waiting;
 use super::turns::Fill;
@@ -111,9 +112,13 @@ impl Engine {
             return self.turns.withhold(key, probe_at.map(|at| at.max(now)));
         }
         let repeat_from = lane.next_repeat().map(|repeat| repeat.from());
+        let patience = if lane.queue.cooling() > 0 { PATIENCE_FOR_PROOFS } else { Duration::ZERO };
         self.turns.place(key, repeat_from, || match lane.is_full(self.policy.caps) {
             true => Fill::Full,
-            false => self.holdings.oldest_arrival(lane).map_or(Fill::Empty, |oldest| Fill::Partial { oldest }),
+            false => self
+                .holdings
+                .oldest_arrival(lane)
+                .map_or(Fill::Empty, |oldest| Fill::Partial { oldest: oldest + patience }),
         });
     }
 

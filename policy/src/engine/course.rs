@@ -34,6 +34,8 @@ pub enum Look {
 pub enum Removal {
     Look(Look),
     Archive,
+    /// Pairs that were archived are read back.
+    Prove,
 }
 
 /// A restoration at one of its steps.
@@ -118,10 +120,16 @@ impl Course {
         matches!(self, Self::Plan { look: Look::All, .. } | Self::Remove(Removal::Look(Look::All)))
     }
 
+    /// Its requests read back what was archived.
+    pub fn is_proof(self) -> bool {
+        matches!(self, Self::Remove(Removal::Prove))
+    }
+
     /// What the requests of a lane ask of HubSpot.
     pub fn step(self, extent: &Extent) -> Step {
         match (self, extent) {
             (Self::Plan { look, .. } | Self::Remove(Removal::Look(look)), _) => Step::Look(look),
+            (Self::Remove(Removal::Prove), _) => Step::Look(Look::Pairs),
             (Self::Remove(Removal::Archive), Extent::Whole) => Step::Archive,
             (Self::Remove(Removal::Archive), Extent::Labels(_)) => Step::ArchiveLabels,
             (Self::Restore(Restoration { at, .. }), _) => match at {

@@ -24,6 +24,7 @@ use super::holdings::Holdings;
 use super::ledger::{Job, Leaving};
 use super::pause::PauseKind;
 use super::pauses::Pauses;
+use super::proof::Cooling;
 use super::settings::{EnginePolicy, Waiting};
 use super::stuck::Stuck;
 use super::tenancy::Tenancy;
@@ -41,6 +42,10 @@ pub struct Counters {
     pub pairs_looked_up: u64,
     /// Pairs that HubSpot associated again.
     pub pairs_restored: u64,
+    /// Archived pairs that were read back and are gone; that are still there; that were gone, and are there again.
+    pub pairs_gone: u64,
+    pub pairs_not_gone: u64,
+    pub pairs_reappeared: u64,
     /// Requests sent to find the bad pairs of refused batches.
     pub trials: u64,
     /// Answers 4xx other than 429.
@@ -71,6 +76,7 @@ pub struct Engine {
     pub(super) pauses: Pauses,
     pub(super) calls: Calls,
     pub(super) stuck: Stuck,
+    pub(super) cooling: Cooling,
     commands: VecDeque<Command>,
     pub(super) counters: Counters,
     pub(super) draining: bool,
@@ -94,6 +100,7 @@ impl Engine {
             policy,
             calls: Calls::with_key(),
             stuck: Stuck::default(),
+            cooling: Cooling::default(),
             commands: VecDeque::new(),
             counters: Counters::default(),
             draining: false,
@@ -211,7 +218,8 @@ impl Engine {
 
     /// When [`Engine::wake`] is wanted next, if nothing else happens before.
     pub fn next_wake(&self, now: Now) -> Option<Tick> {
-        let next = self.turns.next_timer().into_iter().chain(self.holdings.next_deadline(now)).min()?;
+        let next = self.turns.next_timer().into_iter().chain(self.holdings.next_deadline(now));
+        let next = next.chain(self.cooling.next()).min()?;
         Some(next.min(now.tick + LONGEST_SLEEP))
     }
 

@@ -75,7 +75,7 @@ impl Engine {
                     self.holdings.set_note(node, Note::Seen(Seen { present: sight.present(), reversed: false }));
                 }
             }
-            Course::Remove(Removal::Archive) | Course::Restore(_) => {}
+            Course::Remove(Removal::Archive | Removal::Prove) | Course::Restore(_) => {}
         }
     }
 

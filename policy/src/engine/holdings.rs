@@ -27,6 +27,7 @@ use crate::contract::refusal::Refusal;
 
 mod advance;
 mod expanded;
+mod proofs;
 mod requests;
 
 /// See the module.
@@ -51,6 +52,10 @@ pub struct Holdings {
 pub enum LastWord {
     /// What the job asks for is done.
     Done,
+    /// Likewise, and it was seen that the pair is gone.
+    Proven,
+    /// HubSpot took the removal, but shows the pair.
+    Disproved(Arc<Refusal>),
     Refused(Arc<Refusal>),
     Planned(PlanEntry),
 }
@@ -162,11 +167,15 @@ impl Holdings {
             return;
         }
         let (lane, pair, in_doubt) = (node.lane, node.pair, node.in_doubt);
+        let proof = self.backlog.proof(node_key);
         let Some(lane) = expected(self.lanes.get_mut(lane), "a pair keeps its lane open") else { return };
         let Some(job) = expected(self.jobs.get_mut(key), "who waits for a pair is in hand") else { return };
         self.backlog.withdraw(&mut lane.queue, node_key, key);
         if let Some(refusal) = job.last_word(in_doubt) {
-            job.pair_failed(pair, &lane.id, refusal);
+            match proof {
+                Some(proof) => job.pair_unproven(pair, &lane.id, proof),
+                None => job.pair_failed(pair, &lane.id, refusal),
+            }
         }
     }
 
@@ -223,7 +232,7 @@ impl Holdings {
     /// The lane of the first pair of a job that is not on the wire.
     pub fn lane_with_work_for(&self, key: JobKey) -> Option<LaneKey> {
         let nodes = self.jobs.get(key)?.nodes.iter().filter_map(|&node| self.backlog.node(node));
-        nodes.filter(|node| node.place != Place::OnWire).map(|node| node.lane).next()
+        nodes.filter(|node| !matches!(node.place, Place::OnWire | Place::Cooling)).map(|node| node.lane).next()
     }
 
     /// A request with a pair of the job failed for a transient reason. Returns for how long this has gone on; `uncounted`
@@ -239,6 +248,7 @@ impl Holdings {
     pub fn settle(&mut self, key: NodeKey, word: &LastWord) {
         let Some(node) = self.backlog.node(key) else { return };
         let (pair, lane_key, on_wire) = (node.pair, node.lane, node.place == Place::OnWire);
+        let proof = self.backlog.proof(key);
         let Some(lane) = expected(self.lanes.get_mut(lane_key), "a pair keeps its lane open") else { return };
         for waiter in self.backlog.settle(&mut lane.queue, key) {
             let Some(job) = expected(self.jobs.get_mut(waiter), "who waits for a pair is in hand") else { continue };
@@ -247,9 +257,16 @@ impl Holdings {
             }
             match word {
                 LastWord::Done => job.pair_done(),
-                LastWord::Refused(refusal) => {
+                LastWord::Proven => job.pair_proven(),
+                LastWord::Refused(refusal) | LastWord::Disproved(refusal) => {
                     let Some(lane) = expected(self.lanes.get(lane_key), "a pair keeps its lane open") else { continue };
-                    job.pair_failed(pair, &lane.id, Arc::clone(refusal));
+                    match (word, proof) {
+                        // What HubSpot says of a reading does not undo the removal.
+                        (LastWord::Refused(_), Some(proof)) if lane.id.course.is_proof() => {
+                            job.pair_unproven(pair, &lane.id, proof);
+                        }
+                        _ => job.pair_failed(pair, &lane.id, Arc::clone(refusal)),
+                    }
                 }
                 LastWord::Planned(entry) => job.pair_planned(entry.clone()),
             }
@@ -331,6 +348,11 @@ impl Holdings {
                 }
             }
         }
+        self.withdraw_leaving(key);
+    }
+
+    /// Takes those jobs off a pair that are leaving.
+    fn withdraw_leaving(&mut self, key: NodeKey) {
         for waiter in self.waiters(key) {
             if self.jobs.get(waiter).is_some_and(|job| job.leaving.is_some()) {
                 self.withdraw(key, waiter);

@@ -86,7 +86,7 @@ impl Lane {
 
     /// Nothing waits, and nothing is on the wire.
     pub fn is_empty(&self) -> bool {
-        !self.has_work() && self.in_flight == 0
+        !self.has_work() && self.in_flight == 0 && self.queue.cooling() == 0
     }
 
     /// Requests on the wire.

@@ -13,6 +13,7 @@ use super::clock::Tick;
 use super::command::{CallKey, Carried, LaneId, Settled};
 use super::expansion::{Expansion, OfRecord};
 use super::pause::Tier;
+use super::proof::Proof;
 use crate::contract::association::{Extent, Pair};
 use crate::contract::ids::AccountIndex;
 use crate::contract::job::Ask;
@@ -40,6 +41,8 @@ pub struct Job {
     on_wire: u32,
     /// Pairs with which everything was done that the job asks for.
     done: u32,
+    /// Of these, pairs that were read back and are gone.
+    proven: u32,
     errors: Vec<PairError>,
     last_call: CallKey,
     failing_since: Option<FirstFailure>,
@@ -121,6 +124,7 @@ impl Job {
             open: pairs,
             on_wire: 0,
             done: 0,
+            proven: 0,
             errors: Vec::new(),
             last_call: CallKey::default(),
             failing_since: None,
@@ -212,6 +216,20 @@ impl Job {
         self.done += 1;
     }
 
+    /// Likewise, and it was seen that the pair is gone.
+    pub fn pair_proven(&mut self) {
+        self.pair_done();
+        self.proven += 1;
+    }
+
+    /// The proof of a removal ends before it is complete. The removal counts, unless something speaks against it.
+    pub fn pair_unproven(&mut self, pair: Pair, lane: &LaneId, proof: Proof) {
+        match proof.doubt() {
+            None => self.pair_done(),
+            Some(refusal) => self.pair_failed(pair, lane, Arc::new(refusal)),
+        }
+    }
+
     /// `pair` is an item of that lane.
     pub fn pair_failed(&mut self, pair: Pair, lane: &LaneId, refusal: Arc<Refusal>) {
         if lane.course.is_of_records() {
@@ -294,7 +312,7 @@ impl Job {
             Some(Leaving::Fail { refusal, dead_letter: true }) if self.done != self.total => Some(refusal),
             _ => None,
         };
-        let (verified, journaled) = (false, false);
+        let (verified, journaled) = (self.done > 0 && self.proven == self.done, false);
         End::Settled(Settled { job: key, ending, verified, journaled, carried: self.carried, dead_letter })
     }
 }

@@ -21,6 +21,7 @@ mod credentials;
 mod engine;
 mod expanding;
 mod looks;
+mod proving;
 mod sending;
 mod steps;
 
@@ -34,8 +35,9 @@ mod holdings;
 mod lane;
 pub mod ledger;
 pub mod pack;
+pub mod proof;
 mod sight;
-pub mod step;
+mod step;
 
 // Who may send, and how much.
 pub mod access;

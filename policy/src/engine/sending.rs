@@ -43,6 +43,7 @@ impl Engine {
     /// Sends whatever can be sent now.
     pub(super) fn pump(&mut self, now: Now) {
         self.let_go(now);
+        self.read_back_due(now);
         while self.calls.len() < self.policy.max_in_flight
             && !self.draining
             && self.tenancy.may_send(now)
@@ -224,7 +225,9 @@ impl Engine {
             self.tidy(lane);
         }
         let (until, lane) = self.turns.first_lingering(index)?;
-        let sealed = match (until <= now.tick, self.flushing, self.pauses.of_account(index)) {
+        let waits_for_more = self.holdings.lane(lane).is_some_and(|lane| lane.id.course.is_proof());
+        let flushing = self.flushing && !waits_for_more;
+        let sealed = match (until <= now.tick, flushing, self.pauses.of_account(index)) {
             (true, _, _) => Sealed::Linger,
             (false, true, _) => Sealed::Flush,
             (false, false, Some(_)) => Sealed::Probe,

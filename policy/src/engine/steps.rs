@@ -50,7 +50,14 @@ impl Engine {
         self.no_longer_stuck(nodes);
         let Some(lane) = expected(self.holdings.lane(key), "a lane with a request on the wire is open") else { return };
         match lane.id.course {
-            Course::Remove(Removal::Archive) => self.archived(nodes, call.account),
+            Course::Remove(Removal::Archive) => {
+                let id = lane.id.clone();
+                self.archived(&id, nodes, call.account, now);
+            }
+            Course::Remove(Removal::Prove) => {
+                let id = lane.id.clone();
+                self.read_back(&id, key, nodes, now);
+            }
             Course::Restore(Restoration { at: Restoring::Plain | Restoring::Types, .. }) => self.restored(nodes),
             Course::Plan { .. }
             | Course::Remove(Removal::Look(_))
@@ -72,9 +79,17 @@ impl Engine {
     }
 
     /// These pairs are gone from HubSpot.
-    fn archived(&mut self, nodes: &[NodeKey], account: AccountIndex) {
-        self.counters.pairs_archived += nodes.len() as u64;
-        self.accounts[account].pairs_archived(nodes.len());
+    fn archived(&mut self, lane: &LaneId, nodes: &[NodeKey], account: AccountIndex, now: Now) {
+        let proves = self.accounts[account].policy.safety.verify;
+        let fresh = match proves {
+            true => nodes.iter().filter(|&&node| self.holdings.removed(node)).count(),
+            false => nodes.len(),
+        };
+        self.counters.pairs_archived += fresh as u64;
+        self.accounts[account].pairs_archived(fresh);
+        if proves {
+            return self.begin_proof(lane, nodes, now);
+        }
         for &node in nodes {
             self.holdings.settle(node, &LastWord::Done);
         }
@@ -180,7 +195,7 @@ impl Engine {
     }
 
     /// Pairs leave the lane of a request that was answered for another one.
-    fn advance(&mut self, to: LaneId, nodes: Vec<(NodeKey, Note)>, now: Now) {
+    pub(super) fn advance(&mut self, to: LaneId, nodes: Vec<(NodeKey, Note)>, now: Now) {
         let account = to.account;
         let key = self.lane(to);
         let pauses = &self.pauses;

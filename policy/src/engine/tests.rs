@@ -33,6 +33,7 @@ mod all;
 mod looks;
 mod orders;
 mod packing;
+mod proofs;
 mod restores;
 mod stuck;
 
@@ -113,6 +114,8 @@ struct Bench {
     sent: Vec<(Tick, BatchCall)>,
     ends: BTreeMap<JobKey, (Tick, End)>,
     endings: BTreeMap<JobKey, Ending>,
+    /// What outcomes say of it.
+    verified: BTreeMap<JobKey, bool>,
     parked: Vec<Parked>,
     notices: Vec<Notice>,
     identity: IdentityReply,
@@ -135,6 +138,7 @@ impl Bench {
             sent: Vec::new(),
             ends: BTreeMap::new(),
             endings: BTreeMap::new(),
+            verified: BTreeMap::new(),
             parked: Vec::new(),
             notices: Vec::new(),
             identity: IdentityReply::WillNotTell { detail: String::new() },
@@ -227,6 +231,7 @@ impl Bench {
                         Ending::Rejected(_) => panic!("the engine rejects nothing"),
                     };
                     self.end(settled.job, End::Settled { status, failed, attempts: settled.carried.attempts });
+                    self.verified.insert(settled.job, settled.verified);
                     self.endings.insert(settled.job, settled.ending);
                 }
                 Command::Park(parked) => {

@@ -85,7 +85,8 @@ impl Holdings {
 
 /// The types that a job names, or that it is told, are those of its own direction.
 fn may_be_reversed(lane: &LaneId) -> bool {
-    lane.course == Course::Remove(Removal::Look(Look::Pairs)) && lane.extent == Extent::Whole
+    let looks = matches!(lane.course, Course::Remove(Removal::Look(Look::Pairs) | Removal::Prove));
+    looks && lane.extent == Extent::Whole
 }
 
 /// The side with more records has the shorter pages.

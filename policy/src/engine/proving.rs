@@ -1,0 +1,102 @@
+//! The conductor, for proofs: archived pairs wait until they may be read back, and what a reading showed decides what
+//! follows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backlog::{LaneKey, NodeKey};
+use super::batch::Batch;
+use super::clock::Now;
+use super::command::LaneId;
+use super::course::{Course, Removal};
+use super::engine::Engine;
+use super::expected::expected;
+use super::holdings::LastWord;
+use super::proof::{Next, Shown, not_gone, reappeared};
+use super::sight::{Note, Present, Seen, Sight};
+use crate::contract::association::Extent;
+
+impl Engine {
+    /// These pairs were just archived, in an account whose removals are read back.
+    pub(super) fn begin_proof(&mut self, archived: &LaneId, nodes: &[NodeKey], now: Now) {
+        let lane = self.lane(archived.at(Course::Remove(Removal::Prove)));
+        for &node in nodes {
+            let due = self.cooling.add(node, 0, now.tick);
+            let account = archived.account;
+            let pauses = &self.pauses;
+            self.holdings.cool(node, lane, due, now.tick, |lane| pauses.uncounted(account, lane, now.tick));
+        }
+        self.finish(now);
+        self.tidy(lane);
+    }
+
+    /// Pairs that have waited long enough may be read.
+    pub(super) fn read_back_due(&mut self, now: Now) {
+        while let Some((node, due)) = self.cooling.take_due(now.tick) {
+            if let Some(lane) = self.holdings.end_cooling(node, due, now.tick) {
+                self.place(lane, now.tick);
+                if let Some(lane) = self.holdings.lane(lane) {
+                    self.turns.mark_ready(lane.id.account);
+                }
+            }
+        }
+    }
+
+    /// A page of each of these pairs' records was shown, in a lane of proofs.
+    pub(super) fn read_back(&mut self, id: &LaneId, key: LaneKey, nodes: &[NodeKey], now: Now) {
+        let mut unfinished = Vec::new();
+        for &node in nodes {
+            let note = expected(self.holdings.take_note(node), "a look leaves a note");
+            let Some(Note::Sight(sight)) = note else { continue };
+            match sight.ended {
+                true => self.proved(id, key, node, &sight, now),
+                false => {
+                    self.holdings.set_note(node, Note::Sight(sight));
+                    unfinished.push(node);
+                }
+            }
+        }
+        if !unfinished.is_empty() {
+            self.give_back(Batch::new(key, unfinished), now.tick, now);
+        }
+    }
+
+    fn proved(&mut self, id: &LaneId, key: LaneKey, node: NodeKey, sight: &Sight, now: Now) {
+        let shown = shown(&id.extent, &sight.present());
+        match self.holdings.read_back(node, shown) {
+            Next::Proven => {
+                self.counters.pairs_gone += 1;
+                self.holdings.settle(node, &LastWord::Proven);
+            }
+            Next::ReadAgain(wait) => {
+                let due = self.cooling.add(node, wait, now.tick);
+                self.holdings.cool(node, key, due, now.tick, |_| Duration::ZERO);
+            }
+            Next::ArchiveAgain => {
+                let note = Note::Seen(Seen { present: sight.present(), reversed: sight.reversed });
+                self.advance(id.at(Removal::Prove.archive().course()), vec![(node, note)], now);
+            }
+            Next::NotGone => {
+                self.counters.pairs_not_gone += 1;
+                self.holdings.settle(node, &LastWord::Disproved(Arc::new(not_gone())));
+            }
+            Next::Reappeared => {
+                self.counters.pairs_reappeared += 1;
+                self.holdings.settle(node, &LastWord::Disproved(Arc::new(reappeared())));
+            }
+        }
+    }
+}
+
+/// Whether what was to be removed is gone. Of an association that HubSpot describes in words that are not known here
+/// nothing is known to be gone.
+fn shown(extent: &Extent, present: &Present) -> Shown {
+    let gone = match (extent, present) {
+        (_, Present::No) => true,
+        (Extent::Whole, Present::By(_)) | (_, Present::ByUnknown) => false,
+        (Extent::Labels(labels), Present::By(types)) => {
+            !types.iter().any(|found| labels.binary_search(&found.label).is_ok())
+        }
+    };
+    if gone { Shown::Gone } else { Shown::StillThere }
+}
