@@ -72,6 +72,11 @@ impl LabelledCount {
         self.count.fetch_add(amount, Ordering::Relaxed);
     }
 
+    /// As [`Counter::follow`].
+    pub fn follow(&self, total: u64) {
+        self.count.fetch_max(total, Ordering::Relaxed);
+    }
+
     pub fn read(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }

@@ -37,7 +37,7 @@ pub mod ledger;
 pub mod pack;
 pub mod proof;
 mod sight;
-mod step;
+pub mod step;
 
 // Who may send, and how much.
 pub mod access;
