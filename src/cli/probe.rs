@@ -101,7 +101,6 @@ pub fn probe(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, F
     }
     let settings = Settings::load(config)?;
     super::remark_on_settings(&settings);
-    let between = Between::new(*account, (from_type.clone(), *from_id), (to_type.clone(), *to_id));
     runtime::block_on(async {
         let stop = CancellationToken::new();
         let last_words = Arc::new(Mutex::new("nothing was changed".to_owned()));
@@ -111,6 +110,8 @@ pub fn probe(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, F
         })
         .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
         let mut wire = Wire::open(&settings, *account, stop).await?;
+        let (from, to) = ((from_type.clone(), *from_id), (to_type.clone(), *to_id));
+        let between = Between::new(*account, wire.portal_in_settings(), from, to);
         let before = look(&mut wire, &between).await?;
         if let Some(obstacle) = before.obstacle(&between) {
             return Err(Failure::Running(format!("{obstacle}; nothing was changed")));

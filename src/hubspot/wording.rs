@@ -63,7 +63,7 @@ pub fn said(reply: &Reply) -> Said {
 }
 
 /// The body, if it is whole and JSON.
-pub(super) fn json(answer: &Answer) -> Option<Value> {
+pub fn json(answer: &Answer) -> Option<Value> {
     match &answer.body {
         Body::Whole(bytes) => serde_json::from_slice(bytes).ok(),
         Body::CutOff(_) | Body::TooLarge(_) => None,

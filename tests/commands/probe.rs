@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
-use association_archiver::contract::job::{Envelope, JobLimits, parse};
 use harness::{SimulatorProcess, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::program::{Ran, command, on_a_terminal, run};
+use super::program::{Ran, Settings, command, on_a_terminal, run, run_with};
 
 const TOKEN: &str = "pat-eu1-top-secret";
 const SOON: Duration = Duration::from_secs(30);
@@ -122,23 +121,33 @@ async fn a_signal_in_the_middle_puts_back_what_was_there() {
 }
 
 #[tokio::test]
-async fn what_is_there_is_told_before_it_is_touched() {
+async fn what_is_there_is_told_before_it_is_touched_as_jobs_that_are_taken() {
     let simulator = simulator(json!({"latency": "40ms"})).await;
-    let mut child = start(&simulator, 1).await;
-    child.start_kill().unwrap();
-    let output = tokio::time::timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
-    let stderr = text(output.stderr);
-    let jobs = jobs(&stderr);
-    assert_eq!(jobs.len(), 2, "{stderr}");
-    let types = |job: &Value| -> Vec<u64> {
-        let types = job["inputs"][0]["types"].as_array().unwrap();
-        types.iter().map(|one| one["associationTypeId"].as_u64().unwrap()).collect()
-    };
-    assert_eq!((&jobs[0]["action"], types(&jobs[0])), (&json!("restore"), vec![1, 279, 37]));
-    assert_eq!((&jobs[1]["fromObjectType"], types(&jobs[1])), (&json!("companies"), vec![2, 280, 38]));
-    let limits = JobLimits { max_bytes: 1 << 20, max_pairs: 10 };
-    for job in &jobs {
-        parse(job.to_string().as_bytes(), Envelope::default(), &limits).unwrap();
+    let only = settings(&simulator);
+    let named =
+        [only[0], only[2], ("hubspot.accounts.0.portal_id", "4711"), ("hubspot.accounts.0.access_token", TOKEN)];
+    for settings in [&only[..], &named] {
+        let before = simulator.get("/_sim/associations").await.unwrap();
+        let mut child = start_with(&simulator, 1, settings).await;
+        child.start_kill().unwrap();
+        let output = tokio::time::timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
+        let stderr = text(output.stderr);
+        let jobs = jobs(&stderr);
+        assert_eq!(jobs.len(), 2, "{stderr}");
+        let types = |job: &Value| job["inputs"][0]["types"].as_array().unwrap().clone();
+        let ids = |job: &Value| -> Vec<u64> {
+            types(job).iter().map(|one| one["associationTypeId"].as_u64().unwrap()).collect()
+        };
+        assert_eq!((&jobs[0]["action"], ids(&jobs[0])), (&json!("restore"), vec![1, 279, 37]));
+        assert_eq!((&jobs[1]["fromObjectType"], ids(&jobs[1])), (&json!("companies"), vec![2, 280, 38]));
+        let lines: String = jobs.iter().map(|job| format!("{job}\n")).collect();
+        let taken = run_with(&["enqueue", "--dry-run", "-"], settings, &lines).await;
+        assert_eq!(taken.code, 0, "{taken:?}");
+
+        let create =
+            json!([{"from": "contacts", "to": "companies", "fromIds": 1, "toIds": 9, "types": types(&jobs[0])}]);
+        simulator.configure(&json!({"everyAccount": {"associations": {"create": create}}})).await.unwrap();
+        assert_eq!(simulator.get("/_sim/associations").await.unwrap(), before);
     }
 }
 
@@ -220,15 +229,17 @@ async fn the_wrong_portal_and_wrong_usage_change_nothing() {
 
 /// A probe that has begun to change something.
 async fn start(simulator: &SimulatorProcess, from: u64) -> tokio::process::Child {
+    start_with(simulator, from, &settings(simulator)).await
+}
+
+async fn start_with(simulator: &SimulatorProcess, from: u64, settings: Settings<'_>) -> tokio::process::Child {
+    let archived = async || anyhow::Ok(simulator.state().await?["pairsArchivedTotal"].as_u64().unwrap_or(0));
+    let before = archived().await.unwrap();
     let arguments = arguments(from, 9, &["--yes", "--json", "--wait", "2s"]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let mut command = command(&arguments, &settings(simulator));
+    let mut command = command(&arguments, settings);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let changed = async || {
-        let state = simulator.state().await?;
-        let archived = state["pairsArchivedTotal"].as_u64().unwrap_or(0);
-        Ok((archived > 0).then_some(()))
-    };
+    let changed = async || Ok((archived().await? > before).then_some(()));
     eventually(SOON, "the removal", changed).await.unwrap();
     child
 }

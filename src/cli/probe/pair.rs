@@ -15,6 +15,8 @@ use crate::hubspot::client::Lane;
 #[derive(Debug)]
 pub struct Between {
     portal: PortalId,
+    /// What jobs name; `None` where the only account has no portal id in the settings: then a job must not name one.
+    portal_of_jobs: Option<PortalId>,
     from: (ObjectType, RecordId),
     to: (ObjectType, RecordId),
 }
@@ -53,8 +55,13 @@ pub struct Seen {
 }
 
 impl Between {
-    pub fn new(portal: PortalId, from: (ObjectType, RecordId), to: (ObjectType, RecordId)) -> Self {
-        Self { portal, from, to }
+    pub fn new(
+        portal: PortalId,
+        portal_of_jobs: Option<PortalId>,
+        from: (ObjectType, RecordId),
+        to: (ObjectType, RecordId),
+    ) -> Self {
+        Self { portal, portal_of_jobs, from, to }
     }
 
     pub fn lane(&self, direction: Direction) -> Lane<'_> {
@@ -91,11 +98,15 @@ impl Between {
                 "restore"
             }
         };
-        json!({
+        let mut job = json!({
             "jobId": format!("probe-{action}-{}-{from}-{to}", direction.as_str()),
-            "portalId": self.portal.0, "fromObjectType": from_type.as_written(),
-            "toObjectType": to_type.as_written(), "action": action, "inputs": [input],
-        })
+            "fromObjectType": from_type.as_written(), "toObjectType": to_type.as_written(),
+            "action": action, "inputs": [input],
+        });
+        if let Some(portal) = self.portal_of_jobs {
+            job["portalId"] = json!(portal.0);
+        }
+        job
     }
 }
 
@@ -106,7 +117,7 @@ fn written(one: &AssociationType) -> Value {
 
 impl fmt::Display for Between {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { portal, from: (from_type, from), to: (to_type, to) } = self;
+        let Self { portal, portal_of_jobs: _, from: (from_type, from), to: (to_type, to) } = self;
         write!(f, "{} {from} and {} {to} of portal {portal}", from_type.as_written(), to_type.as_written())
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::contract::text::{TEXT_MAX_BYTES, cut};
-use crate::engine::reply::{Answer, Body, RateHeaders};
+use crate::engine::reply::{Answer, RateHeaders};
+use crate::hubspot::wording::json;
 
 #[derive(Debug, Default)]
 pub struct Sightings {
@@ -61,13 +62,5 @@ impl Sightings {
             self.named_without |= !errors.is_empty();
             self.silent_without |= errors.is_empty();
         }
-    }
-}
-
-/// The body, if it is whole and JSON.
-pub fn json(answer: &Answer) -> Option<Value> {
-    match &answer.body {
-        Body::Whole(bytes) => serde_json::from_slice(bytes).ok(),
-        Body::CutOff(_) | Body::TooLarge(_) => None,
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::pair::{Between, Direction, Listed};
-use super::sightings::{Sightings, json};
+use super::sightings::Sightings;
 use crate::cli::exit::Failure;
 use crate::cli::output::remark;
 use crate::config::{AccountSettings, Credentials, Settings};
@@ -26,6 +26,7 @@ use crate::hubspot::bearer::BearerToken;
 use crate::hubspot::client::HubspotClient;
 use crate::hubspot::credentials::CredentialStore;
 use crate::hubspot::identity::identify;
+use crate::hubspot::wording::json;
 
 /// Tries of one request that fails for a passing reason, and the first wait between two; it doubles.
 const MOST_TRIES: u32 = 6;
@@ -44,6 +45,7 @@ pub struct Wire {
     client: HubspotClient,
     store: CredentialStore,
     account: AccountIndex,
+    portal_in_settings: Option<PortalId>,
     renewable: bool,
     gap: Duration,
     stop: CancellationToken,
@@ -119,13 +121,30 @@ impl Wire {
         };
         let gap = account.rate_limit.interval * 2 / account.rate_limit.requests.get();
         let (requests, changed, sightings) = (0, None, Sightings::default());
-        let next = Instant::now();
-        let mut wire = Self { client, store, account: index, renewable, gap, stop, next, requests, changed, sightings };
+        let (next, portal_in_settings) = (Instant::now(), account.portal_id);
+        let mut wire = Self {
+            client,
+            store,
+            account: index,
+            portal_in_settings,
+            renewable,
+            gap,
+            stop,
+            next,
+            requests,
+            changed,
+            sightings,
+        };
         if renewable {
             wire.renew().await.map_err(Failure::Running)?;
         }
         wire.identify(portal, account).await?;
         Ok(wire)
+    }
+
+    /// `None` where the only account is configured without one.
+    pub fn portal_in_settings(&self) -> Option<PortalId> {
+        self.portal_in_settings
     }
 
     /// Requests so far, tries that failed included.
