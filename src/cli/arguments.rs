@@ -8,7 +8,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::exit::Failure;
 use super::output::remark;
-use super::{archive, check, completions, dead_letters, enqueue, manual, outcomes, pause, probe, run, schema};
+use super::{
+    archive, check, completions, dead_letters, enqueue, journal, manual, outcomes, pause, probe, run, schema, undo,
+};
 
 /// Archives HubSpot CRM associations in bulk.
 #[derive(Parser, Debug)]
@@ -56,6 +58,11 @@ enum Command {
     /// Looks into the dead-letter queue, writes it out, puts messages back on the jobs queue
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Shows or writes out what was recorded before it was removed
+    #[command(subcommand)]
+    Journal(journal::Command),
+    /// Puts jobs on the jobs queue that restore what the journal says was removed
+    Undo(undo::Arguments),
     #[command(after_long_help = PAUSE_EXAMPLES)]
     /// Pauses an account, or one of its lanes, in the running service
     Pause(pause::Arguments),
@@ -96,6 +103,8 @@ impl Arguments {
             Command::Enqueue(arguments) => enqueue::enqueue(config, &arguments),
             Command::Outcomes(arguments) => outcomes::outcomes(config, &arguments),
             Command::DeadLetters(command) => dead_letters::dead_letters(config, &command),
+            Command::Journal(command) => journal::journal(config, &command),
+            Command::Undo(arguments) => undo::undo(config, &arguments),
             Command::Pause(arguments) => pause::pause(config, &arguments),
             Command::Resume(arguments) => pause::resume(config, &arguments),
             Command::Probe(arguments) => probe::probe(config, &arguments),

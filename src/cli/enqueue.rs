@@ -22,8 +22,8 @@ use crate::config::Settings;
 use crate::worker::service;
 
 mod following;
-mod message_id;
-mod publishing;
+pub(super) mod message_id;
+pub(super) mod publishing;
 
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = LONG_HELP)]

@@ -6,12 +6,14 @@ mod check;
 mod completions;
 mod dead_letters;
 mod enqueue;
+mod journal;
 mod manual;
 mod outcomes;
 mod pause;
 mod probe;
 mod run;
 mod schema;
+mod undo;
 
 // What they share. `arguments` reads the command line and starts the command that it names.
 mod admin_call;
@@ -29,6 +31,7 @@ mod report;
 mod runtime;
 mod signals;
 mod summary;
+mod target;
 
 pub use arguments::{command_line, main};
 use logging::{remark_on_settings, start_logging};

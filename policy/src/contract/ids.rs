@@ -51,6 +51,9 @@ impl fmt::Display for JobId {
 pub struct Group(Arc<str>);
 
 impl Group {
+    /// Longest name, in bytes.
+    pub const MAX_BYTES: usize = MAX_NAME_BYTES;
+
     /// Returns `None` where the text breaks the rule above.
     pub fn new(text: &str) -> Option<Self> {
         is_name(text).then(|| Self(text.into()))

@@ -1,8 +1,6 @@
 //! `dead-letters export`.
 
-use std::fs::OpenOptions;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -12,7 +10,8 @@ use super::selection::Selection;
 use crate::amqp::browser::{Browser, Found, Shelf};
 use crate::amqp::message::text_or_base64;
 use crate::cli::exit::Failure;
-use crate::cli::output::{Output, Reader, remark};
+use crate::cli::output::{Reader, remark};
+use crate::cli::target::Target;
 use crate::config::Settings;
 use crate::worker::service;
 
@@ -65,45 +64,4 @@ async fn write(
 /// A body that is no UTF-8 becomes `{"base64": "…"}`.
 fn record(found: &Found) -> Value {
     json!({"properties": found.properties.to_json(), "body": text_or_base64(&found.body)})
-}
-
-enum Target {
-    Stdout(Output),
-    File { path: PathBuf, writer: BufWriter<std::fs::File> },
-}
-
-impl Target {
-    /// A file that is there already is left alone.
-    fn open(path: Option<&Path>) -> Result<Self, Failure> {
-        let Some(path) = path else { return Ok(Self::Stdout(Output::stdout())) };
-        let file = OpenOptions::new().write(true).create_new(true).open(path);
-        let file = file
-            .map_err(|error| Failure::Usage(format!("{} cannot be made: {error}; name a new file", path.display())))?;
-        Ok(Self::File { path: path.to_owned(), writer: BufWriter::new(file) })
-    }
-
-    fn line(&mut self, line: &str) -> Result<Reader, Failure> {
-        match self {
-            Self::Stdout(output) => output.line(line),
-            Self::File { path, writer } => {
-                written(path, writeln!(writer, "{line}"))?;
-                Ok(Reader::Listens)
-            }
-        }
-    }
-
-    /// What is in a file is on the disk.
-    fn finish(&mut self) -> Result<(), Failure> {
-        match self {
-            Self::Stdout(output) => output.flush().map(drop),
-            Self::File { path, writer } => {
-                let flushed = writer.flush().and_then(|()| writer.get_ref().sync_all());
-                written(path, flushed)
-            }
-        }
-    }
-}
-
-fn written(path: &Path, written: std::io::Result<()>) -> Result<(), Failure> {
-    written.map_err(|error| Failure::Running(format!("{} cannot be written: {error}", path.display())))
 }

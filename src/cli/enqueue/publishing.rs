@@ -127,23 +127,32 @@ async fn next_round(rows: &mut Rows<Input>, from_line: u64, name: &str) -> Resul
 }
 
 async fn send(sender: &Sender, run: &Run, round: Round, reached: &Reached) -> Result<(), String> {
-    let mut lines = Vec::with_capacity(round.len());
-    let messages = round.into_iter().map(|(line, RowJob { body, job: _ })| {
-        lines.push(line);
-        let envelope = Envelope::Copy(Properties::of_job(&run.message_id(line)));
-        Outgoing { route: Route::Jobs, body: Bytes::from(body), envelope }
-    });
-    let messages: Vec<Outgoing> = messages.collect();
-    reached.note(|counts| counts.unconfirmed = messages.len() as u64);
-    let sent = sender.send(&messages).await.map_err(|fault: SendFault| fault.to_string())?;
-    // Those behind a gap are published too, and published again when the command is repeated from the gap.
-    let safe = sent.proofs.iter().take_while(|proof| proof.is_some()).count();
+    let lines: Vec<u64> = round.iter().map(|(line, _)| *line).collect();
+    let jobs = round.into_iter().map(|(line, RowJob { body, job: _ })| (run.message_id(line), body));
+    reached.note(|counts| counts.unconfirmed = lines.len() as u64);
+    let (safe, fault) = send_jobs(sender, jobs).await.map_err(|fault| fault.to_string())?;
     reached.note(|counts| {
         counts.unconfirmed = 0;
         counts.enqueued += safe as u64;
         counts.last_line = lines[..safe].last().copied().unwrap_or(counts.last_line);
     });
-    sent.fault.map_or(Ok(()), |fault| Err(fault.to_string()))
+    fault.map_or(Ok(()), |fault| Err(fault.to_string()))
+}
+
+/// Publishes jobs by their message ids, and says how many are surely on the queue before the first that is not.
+pub async fn send_jobs(
+    sender: &Sender,
+    jobs: impl Iterator<Item = (String, Vec<u8>)>,
+) -> Result<(usize, Option<SendFault>), SendFault> {
+    let messages = jobs.map(|(message_id, body)| {
+        let envelope = Envelope::Copy(Properties::of_job(&message_id));
+        Outgoing { route: Route::Jobs, body: Bytes::from(body), envelope }
+    });
+    let messages: Vec<Outgoing> = messages.collect();
+    let sent = sender.send(&messages).await?;
+    // Those behind a gap are published too, and published again when the command is repeated from the gap.
+    let safe = sent.proofs.iter().take_while(|proof| proof.is_some()).count();
+    Ok((safe, sent.fault))
 }
 
 /// A bar on a terminal, and nothing elsewhere.

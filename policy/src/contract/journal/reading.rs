@@ -5,7 +5,6 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::writing::{COMPLETION, ENTRY, MARK};
@@ -46,7 +45,9 @@ fn entry(read: ReadEntry) -> Result<Entry, Unreadable> {
         read;
     let types = types.into_iter().map(association_type).collect::<Result<Vec<_>, _>>()?;
     let jobs = jobs.into_iter().map(job).collect::<Result<Vec<_>, _>>()?;
-    let pairs = pairs.into_iter().map(|pair| entry_pair(pair, &types, jobs.len())).collect::<Result<Vec<_>, _>>()?;
+    let mut last = LastTypes::default();
+    let pairs = pairs.into_iter().map(|pair| entry_pair(pair, &types, &mut last, jobs.len()));
+    let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
     if u32::try_from(pairs.len()).ok().and_then(|count| first.checked_add(count)).is_none() {
         return Err(unreadable("has more pairs than can be counted"));
     }
@@ -116,19 +117,40 @@ fn job(read: ReadJob) -> Result<JobName, Unreadable> {
     Ok(JobName { id, group: group.transpose()?, correlation_id: correlation_id.map(Arc::from) })
 }
 
-fn entry_pair(read: ReadPair, all: &[AssociationType], jobs: usize) -> Result<EntryPair, Unreadable> {
+/// Most pairs have the same types as the pair before, and share them.
+#[derive(Default)]
+struct LastTypes {
+    places: Vec<u32>,
+    types: Arc<[AssociationType]>,
+}
+
+impl LastTypes {
+    fn of(&mut self, places: Vec<u32>, all: &[AssociationType]) -> Result<Arc<[AssociationType]>, Unreadable> {
+        if places != self.places {
+            let types = places.iter().map(|place| all.get(*place as usize).cloned()).collect::<Option<Vec<_>>>();
+            let types = types.ok_or_else(|| unreadable("has a pair of a type that is not there"))?;
+            *self = Self { places, types: types.into() };
+        }
+        Ok(Arc::clone(&self.types))
+    }
+}
+
+fn entry_pair(
+    read: ReadPair,
+    all: &[AssociationType],
+    last: &mut LastTypes,
+    jobs: usize,
+) -> Result<EntryPair, Unreadable> {
     let record = |digits: &str| RecordId::parse(digits).ok_or_else(|| unreadable("has a record id that is none"));
     let pair = Pair { from: record(&read.from)?, to: record(&read.to)? };
     if read.types.len() > MAX_TYPES_OF_A_PAIR {
         return Err(unreadable("has a pair with more types than there can be"));
     }
-    let types = read.types.iter().map(|index| all.get(*index as usize).cloned());
-    let types =
-        types.collect::<Option<Vec<_>>>().ok_or_else(|| unreadable("has a pair of a type that is not there"))?;
+    let types = last.of(read.types, all)?;
     if read.jobs.iter().any(|job| *job as usize >= jobs) {
         return Err(unreadable("has a pair of a job that is not there"));
     }
-    Ok(EntryPair { pair, types: types.into(), jobs: SmallVec::from_vec(read.jobs) })
+    Ok(EntryPair { pair, types, jobs: read.jobs.as_slice().into() })
 }
 
 #[derive(Deserialize)]

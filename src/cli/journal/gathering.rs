@@ -1,0 +1,172 @@
+//! Reads the journal once: what is meant is kept until it is known what became of it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use indicatif::HumanCount;
+
+use super::selection::{Place, Selection};
+use crate::cli::exit::Failure;
+use crate::cli::output::remark;
+use crate::config::{JournalStore, Settings};
+use crate::contract::journal::{Completion, Entry, EntryId, EntryPair, Places, Record};
+use crate::journal::reading::{ReadFault, Reader};
+
+/// Pairs that are kept in memory at most, of some 70 bytes each.
+const MAX_PAIRS: usize = 5_000_000;
+
+/// What is meant, in the order in which it was recorded.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    pub entries: Vec<Chosen>,
+    by_id: HashMap<EntryId, Vec<usize>>,
+    pub pairs: usize,
+    unreadable: u64,
+    unknown: u64,
+}
+
+/// An entry, or a part of one, of which at least one pair is meant.
+#[derive(Debug)]
+pub struct Chosen {
+    /// Without the pairs.
+    pub entry: Entry,
+    /// Those that are meant, with their places in the entry.
+    pub pairs: Vec<(u32, EntryPair)>,
+    archived: Places,
+    refused: Places,
+}
+
+/// What became of a pair, as far as the journal knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    Archived,
+    /// It is still there.
+    Refused,
+    /// The request may have left, and no answer was noted.
+    Unknown,
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Archived => "ARCHIVED",
+            Self::Refused => "REFUSED",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+impl Chosen {
+    pub fn state(&self, place: u32) -> State {
+        if self.archived.contains(place) {
+            State::Archived
+        } else if self.refused.contains(place) {
+            State::Refused
+        } else {
+            State::Unknown
+        }
+    }
+}
+
+/// Reads all that the settings, or `--file`, name.
+pub async fn gather(settings: &Settings, place: &Place, selection: &Selection) -> Result<Gathered, Failure> {
+    let stores = stores(settings, place.file.as_deref())?;
+    let mut gathered = Gathered::default();
+    for store in &stores {
+        let mut reader = Reader::open(store, &settings.amqp, selection.since).await.map_err(|fault| failure(&fault))?;
+        let read = gathered.read(&mut reader, selection).await;
+        reader.close().await;
+        read?;
+    }
+    gathered.say_what_was_passed_over();
+    Ok(gathered)
+}
+
+fn stores(settings: &Settings, file: Option<&Path>) -> Result<Vec<JournalStore>, Failure> {
+    if let Some(path) = file {
+        return Ok(vec![JournalStore::File { path: path.to_owned(), max_age: std::time::Duration::MAX }]);
+    }
+    let stores = settings.journals();
+    if stores.is_empty() { Err(failure(&ReadFault::Off)) } else { Ok(stores) }
+}
+
+fn failure(fault: &ReadFault) -> Failure {
+    match fault {
+        ReadFault::Off | ReadFault::File { .. } => Failure::Usage(fault.to_string()),
+        ReadFault::Stream(_) => Failure::Running(fault.to_string()),
+    }
+}
+
+impl Gathered {
+    async fn read(&mut self, reader: &mut Reader, selection: &Selection) -> Result<(), Failure> {
+        while let Some(record) = reader.next().await.map_err(|fault| failure(&fault))? {
+            match record {
+                Ok(record) => self.note(record, selection)?,
+                Err(_) => self.unreadable += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// In the order in which they stand in the journal: an entry comes before what became of it.
+    pub fn note(&mut self, record: Record, selection: &Selection) -> Result<(), Failure> {
+        match record {
+            Record::Entry(entry) => self.take(entry, selection)?,
+            Record::Completion(completion) => self.complete(&completion),
+            Record::Mark(_) => {}
+            Record::Unknown => self.unknown += 1,
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, entry: Entry, selection: &Selection) -> Result<(), Failure> {
+        if !selection.takes(&entry) {
+            return Ok(());
+        }
+        let meant: Vec<bool> = entry.pairs.iter().map(|pair| selection.takes_pair(&entry, pair)).collect();
+        let Entry { pairs, first, .. } = entry;
+        let places = (first..).zip(pairs).zip(meant);
+        let pairs: Vec<(u32, EntryPair)> = places.filter(|(_, meant)| *meant).map(|(pair, _)| pair).collect();
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        let entry = Entry { pairs: Vec::new(), ..entry };
+        let parts = self.by_id.entry(entry.id).or_default();
+        // What was written again, because it was not known to be there, counts once.
+        let again = parts.iter().filter_map(|index| self.entries.get(*index));
+        if again.clone().any(|known| known.entry == entry && known.pairs == pairs) {
+            return Ok(());
+        }
+        self.pairs += pairs.len();
+        if self.pairs > MAX_PAIRS {
+            return Err(Failure::Usage(format!(
+                "more than {} pairs of the journal are meant, too many for once: narrow them down, as by --since and --until",
+                HumanCount(MAX_PAIRS as u64)
+            )));
+        }
+        parts.push(self.entries.len());
+        self.entries.push(Chosen { entry, pairs, archived: Places::default(), refused: Places::default() });
+        Ok(())
+    }
+
+    fn complete(&mut self, completion: &Completion) {
+        let Some(parts) = self.by_id.get(&completion.entry) else { return };
+        for part in parts {
+            if let Some(chosen) = self.entries.get_mut(*part) {
+                chosen.archived = chosen.archived.and(&completion.archived);
+                chosen.refused = chosen.refused.and(&completion.refused);
+            }
+        }
+    }
+
+    /// Nobody should believe that all was read where it was not.
+    fn say_what_was_passed_over(&self) {
+        if self.unreadable > 0 {
+            remark(&format!("records that cannot be read, and were passed over: {}", HumanCount(self.unreadable)));
+        }
+        if self.unknown > 0 {
+            let count = HumanCount(self.unknown);
+            remark(&format!("records of a later version, which this one does not know, were passed over: {count}"));
+        }
+    }
+}

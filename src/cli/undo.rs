@@ -1,0 +1,220 @@
+//! `undo`: what the journal says was removed comes back by jobs like all others.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use indicatif::HumanCount;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use self::jobs::{Manner, UndoJob, jobs};
+use self::wanted::{LaneName, Wanted, What};
+use super::enqueue::message_id::Run;
+use super::enqueue::publishing::{bar, send_jobs};
+use super::exit::Failure;
+use super::journal::gathering::gather;
+use super::journal::selection::{Place, Selection};
+use super::output::{Output, Reader, remark};
+use super::{confirm, output, runtime, signals};
+use crate::amqp::sender::Sender;
+use crate::config::Settings;
+use crate::contract::ids::Group;
+use crate::contract::text::cut;
+use crate::worker::service;
+
+mod jobs;
+mod wanted;
+
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = LONG_HELP)]
+pub struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    place: Place,
+    /// Only looks what would be restored: sets dryRun in every job
+    #[arg(long)]
+    plan: bool,
+    /// Restores Primary labels also where another record is primary by now
+    #[arg(long)]
+    include_primary: bool,
+    /// The group of the jobs; else `undo-` and the group or job that is undone
+    #[arg(long, value_name = "NAME", value_parser = group)]
+    as_group: Option<Group>,
+    /// Prints the jobs as NDJSON and publishes nothing
+    #[arg(long)]
+    print: bool,
+    /// Does not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// The summary as JSON, on stdout
+    #[arg(long, conflicts_with = "print")]
+    json: bool,
+}
+
+const LONG_HELP: &str = "\
+Needs safety.journal to have been on when the associations were removed. At least one condition must be given; with
+several of them all must hold.
+
+What went is created again with its labels; what a pair has by now stays. Pairs that HubSpot refused to remove are left
+out. Pairs of which the journal does not know whether they were removed, since the worker was killed, are restored: where
+they are still there, that changes nothing. Two undos of the same thing change nothing more than one, so that an
+interrupted one can be given again. A record has one Primary at most: where another record is primary by now, that label
+is left out and named in the outcome, unless --include-primary is given.
+
+The jobs go the way of all jobs, and their outcomes are in the results queue, where `outcomes --group` shows them.
+
+Examples:
+  association-archiver undo --group import-2026-11 --plan
+  association-archiver undo --group import-2026-11
+  association-archiver undo --portal 4711 --since 2026-11-28T09:00:00Z --until 2026-11-28T10:00:00Z --yes
+  association-archiver undo --file journal.ndjson --job-id crm-sync-81f2 --print";
+
+/// Publishes jobs that restore what the journal covers; the same ones each time.
+pub fn undo(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    if arguments.selection.is_empty() {
+        return Err(Failure::Usage(
+            "nothing says what is to be undone: give --job-id, --group, --portal, --from-type, --to-type, --since or --until"
+                .to_owned(),
+        ));
+    }
+    let settings = Settings::load(config)?;
+    super::remark_on_settings(&settings);
+    runtime::block_on(run(&settings, arguments))
+}
+
+async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let gathered = gather(settings, &arguments.place, &arguments.selection).await?;
+    let wanted = Wanted::of(&gathered);
+    drop(gathered);
+    let manner = Manner {
+        group: match &arguments.as_group {
+            Some(group) => group.clone(),
+            None => default_group(&arguments.selection)?,
+        },
+        include_primary: arguments.include_primary,
+        plan: arguments.plan,
+    };
+    let jobs = jobs(&wanted, &manner, &service::limits(&settings.jobs))?;
+    if arguments.print {
+        return print(&jobs);
+    }
+    show(&wanted, &manner, jobs.len());
+    if jobs.is_empty() {
+        return summarise(arguments, settings, &wanted, &manner, 0);
+    }
+    if !arguments.yes && confirm::has_terminal() {
+        let what = if arguments.plan { "look what they would restore" } else { "restore them" };
+        let count = HumanCount(jobs.len() as u64);
+        let question = format!("Put {count} jobs on {} that {what}?", settings.amqp.jobs_queue);
+        if !confirm::agrees(&question).await? {
+            remark("nothing was published");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    let published = publish(settings, jobs).await?;
+    summarise(arguments, settings, &wanted, &manner, published)
+}
+
+fn group(text: &str) -> Result<Group, String> {
+    Group::new(text).ok_or_else(|| "write 1 to 128 bytes without control characters".to_owned())
+}
+
+/// The same for the same conditions.
+fn default_group(selection: &Selection) -> Result<Group, Failure> {
+    let Selection { job_id, group, portal, from_type, to_type, since, until } = selection;
+    let types = [from_type, to_type].map(|of| of.as_ref().map(|of| of.path_segment().to_owned()));
+    let times = [since, until].map(|time| time.map(|time| format!("{time:.0}")));
+    let words = [group.clone(), job_id.clone(), portal.map(|portal| portal.to_string())].into_iter();
+    let words: Vec<String> = words.chain(types).chain(times).flatten().collect();
+    let name = format!("undo-{}", words.join("-"));
+    Group::new(cut(&name, Group::MAX_BYTES)).ok_or_else(|| {
+        Failure::Usage("the jobs' group cannot be named after these conditions: give --as-group".to_owned())
+    })
+}
+
+fn print(jobs: &[UndoJob]) -> Result<ExitCode, Failure> {
+    let mut output = Output::stdout();
+    for job in jobs {
+        if output.line(&String::from_utf8_lossy(&job.body))? == Reader::Gone {
+            break;
+        }
+    }
+    output.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the operator is asked about.
+fn show(wanted: &Wanted, manner: &Manner, jobs: usize) {
+    for (LaneName { portal, from, to }, pairs) in &wanted.lanes {
+        let labelled = pairs.values().filter(|what| matches!(what, What::Types(_))).count();
+        let portal = portal.map_or(String::new(), |portal| format!("portal {portal}, "));
+        let (pairs, labelled) = (HumanCount(pairs.len() as u64), HumanCount(labelled as u64));
+        remark(&format!("{portal}{from} to {to}: {pairs} pairs, {labelled} of them with labels"));
+    }
+    if wanted.refused > 0 {
+        remark(&format!("left out, since HubSpot refused to remove them: {}", HumanCount(wanted.refused)));
+    }
+    if wanted.absent > 0 {
+        remark(&format!("left out, since nothing was there to be removed: {}", HumanCount(wanted.absent)));
+    }
+    let (pairs, jobs) = (HumanCount(wanted.pairs() as u64), HumanCount(jobs as u64));
+    remark(&format!("together: {pairs} pairs in {jobs} jobs of the group {}", manner.group));
+}
+
+/// Messages published before their confirms are awaited.
+const MAX_BATCH: usize = 200;
+
+async fn publish(settings: &Settings, jobs: Vec<UndoJob>) -> Result<u64, Failure> {
+    let stop = CancellationToken::new();
+    signals::stop_on_signals(stop.clone(), || {}).map_err(|error| Failure::Running(format!("no signals: {error}")))?;
+    let sender = Sender::open(&settings.amqp, &stop).await.map_err(|fault| Failure::Running(fault.to_string()))?;
+    let (run, total) = (Run::new(), jobs.len() as u64);
+    let bar = bar(total, "jobs");
+    let mut published = 0_u64;
+    let mut fault = None;
+    let mut numbered = (1..).zip(jobs).map(|(number, job)| (run.message_id(number), job.body));
+    while fault.is_none() && published < total {
+        fault = match send_jobs(&sender, numbered.by_ref().take(MAX_BATCH)).await {
+            Ok((safe, fault)) => {
+                published += safe as u64;
+                fault.map(|fault| fault.to_string())
+            }
+            Err(fault) => Some(fault.to_string()),
+        };
+        bar.set_position(published);
+        if stop.is_cancelled() && published < total {
+            fault.get_or_insert_with(|| "stopped by a signal".to_owned());
+        }
+    }
+    bar.finish_and_clear();
+    sender.close().await;
+    match fault {
+        None => Ok(published),
+        Some(fault) => Err(Failure::Running(format!(
+            "{fault}; {published} of {total} jobs are enqueued: give the command again, which enqueues the same jobs"
+        ))),
+    }
+}
+
+fn summarise(
+    arguments: &Arguments,
+    settings: &Settings,
+    wanted: &Wanted,
+    manner: &Manner,
+    published: u64,
+) -> Result<ExitCode, Failure> {
+    let queue = settings.amqp.jobs_queue.as_str();
+    if arguments.json {
+        let summary = json!({
+            "pairs": wanted.pairs(), "refused": wanted.refused, "absent": wanted.absent,
+            "jobs": published, "group": manner.group.as_str(), "queue": queue,
+        });
+        return output::print(format!("{summary}\n").as_bytes());
+    }
+    match published {
+        0 => remark("there is nothing to restore"),
+        _ => remark(&format!("{} jobs are on {queue}", HumanCount(published))),
+    }
+    Ok(ExitCode::SUCCESS)
+}
