@@ -298,11 +298,12 @@ impl Engine {
     }
 
     fn throttled(&mut self, call: &Call, throttled: &Throttled, now: Now) {
+        let Some(slot) = expected(call.slot, "a request has its place in the pace") else { return };
         let account = &mut self.accounts[call.account];
         account.throttled();
         let policy = throttled.policy;
         let wait = throttled.retry_after.map(|after| after.wait(now.wall));
-        let open_at = account.pace.throttled(call.slot, policy, wait, now.tick);
+        let open_at = account.pace.throttled(slot, policy, wait, now.tick);
         let until = match policy {
             Policy::Daily => {
                 let until = Some(account.day.refused(wait, now.wall));

@@ -157,6 +157,10 @@ impl Backlog {
         self.notes.get(key)
     }
 
+    pub fn note_mut(&mut self, key: NodeKey) -> Option<&mut Note> {
+        self.notes.get_mut(key)
+    }
+
     pub fn take_note(&mut self, key: NodeKey) -> Option<Note> {
         if self.notes.is_empty() { None } else { self.notes.remove(key) }
     }

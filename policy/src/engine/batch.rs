@@ -6,6 +6,7 @@ use slotmap::new_key_type;
 
 use super::backlog::{LaneKey, NodeKey};
 use super::clock::Tick;
+use super::command::Sealed;
 use super::search::Trial;
 use super::verdict::LookAsked;
 use crate::contract::association::Pair;
@@ -36,6 +37,8 @@ pub struct Batch {
     pub rounds: u32,
     /// Present if the batch is sent to find out which pair is at fault.
     pub trial: Option<Trial>,
+    /// Why it was formed, where it was given out to be recorded first.
+    pub formed: Option<Sealed>,
     /// What a look has asked for.
     pub reading: Option<Reading>,
     /// The batch is to create, and its latest request was a look.
@@ -65,6 +68,7 @@ impl Batch {
             stuck: false,
             rounds: 0,
             trial: None,
+            formed: None,
             reading: None,
             looked_again: false,
         }

@@ -1,4 +1,4 @@
-//! The requests on the wire.
+//! The requests on the wire, and what is on its way to the journal.
 
 use slotmap::SlotMap;
 
@@ -13,8 +13,8 @@ use crate::contract::ids::AccountIndex;
 pub struct Call {
     pub account: AccountIndex,
     pub purpose: Purpose,
-    /// Its place in the log of the account's pace.
-    pub slot: Slot,
+    /// Its place in the log of the account's pace; `None` for what goes to the journal.
+    pub slot: Option<Slot>,
     /// Which token it carries; see [`super::access::Access::epoch`].
     pub epoch: u32,
     pub sent: Tick,
@@ -25,6 +25,8 @@ pub struct Call {
 pub enum Purpose {
     /// One step for a batch of pairs.
     Batch(BatchKey),
+    /// To record what a batch is about to remove: no request.
+    Record(BatchKey),
     /// A new access token.
     Refresh,
     /// To learn whose token it is.

@@ -15,9 +15,10 @@ use super::pause::{PauseKind, Tier};
 use super::step::Step;
 use super::verdict::{LookAsked, Policy, Transient};
 use crate::contract::action::Action;
-use crate::contract::association::{Extent, Label, Pair};
+use crate::contract::association::{AssociationType, Extent, Label, Pair};
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::{Ask, Job};
+use crate::contract::journal::{Completion, EntryId, ReadFrom};
 use crate::contract::object_type::ObjectType;
 use crate::contract::outcome::{Ending, Head, Outcome};
 use crate::contract::refusal::Refusal;
@@ -100,6 +101,10 @@ impl LaneId {
 pub enum Command {
     /// Send this batch; report with [`super::Engine::answered`].
     Send(BatchCall),
+    /// Record what this batch is about to remove; report with [`super::Engine::recorded`].
+    Record(RecordCall),
+    /// What became of recorded pairs; nothing is waited for.
+    Complete { account: AccountIndex, completion: Arc<Completion> },
     /// Get an access token with the refresh token; report with [`super::Engine::refreshed`].
     Refresh { call: CallKey, account: AccountIndex },
     /// Ask whose token it is; report with [`super::Engine::identified`].
@@ -146,6 +151,35 @@ pub enum Request {
     Associate,
     /// `batch/create` of the pairs, each with the labels that are at its index.
     Create { labels: Arc<[Arc<[Label]>]> },
+}
+
+/// What is to be recorded before a batch leaves.
+#[derive(Clone, Debug)]
+pub struct RecordCall {
+    pub call: CallKey,
+    pub lane: LaneId,
+    /// As the settings name it.
+    pub portal: Option<PortalId>,
+    /// An entry each.
+    pub parts: Vec<Recordable>,
+}
+
+/// One entry of the journal, but for the names of its jobs.
+#[derive(Clone, Debug)]
+pub struct Recordable {
+    pub entry: EntryId,
+    pub read: ReadFrom,
+    pub pairs: Vec<RecordedPair>,
+}
+
+/// A pair that is about to be removed.
+#[derive(Clone, Debug)]
+pub struct RecordedPair {
+    pub pair: Pair,
+    /// What goes with it.
+    pub types: Arc<[AssociationType]>,
+    /// Who asked for it.
+    pub jobs: SmallVec<[JobKey; 1]>,
 }
 
 /// Why a batch left as it did.

@@ -61,6 +61,7 @@ impl Engine {
     /// Says the last word on jobs that are finished.
     pub(super) fn finish(&mut self, now: Now) {
         self.expand(now);
+        self.complete(now);
         while let Some((account, end)) = self.holdings.next_finished() {
             if self.accounts.get(account).is_some() {
                 let holdings = &self.holdings;

@@ -31,6 +31,7 @@ use super::tenancy::Tenancy;
 use super::turns::Turns;
 use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
+use crate::contract::journal::EntryId;
 use crate::contract::object_type::ObjectType;
 
 /// Counted since the start, over all accounts.
@@ -46,6 +47,8 @@ pub struct Counters {
     pub pairs_gone: u64,
     pub pairs_not_gone: u64,
     pub pairs_reappeared: u64,
+    /// Distinct pairs that were recorded before they were removed.
+    pub pairs_journaled: u64,
     /// Requests sent to find the bad pairs of refused batches.
     pub trials: u64,
     /// Answers 4xx other than 429.
@@ -232,6 +235,11 @@ impl Engine {
         self.commands.push_back(command);
     }
 
+    /// An id that no other has.
+    pub(super) fn draw_id(&mut self) -> EntryId {
+        EntryId::from_random(self.random.u128(..))
+    }
+
     pub(super) fn draw(&mut self) -> f64 {
         self.random.f64()
     }
@@ -358,7 +366,7 @@ impl Engine {
     pub fn jobs_in(&self, call: CallKey) -> impl Iterator<Item = JobKey> + '_ {
         let batch = self.calls.get(call).and_then(|call| match call.purpose {
             Purpose::Batch(batch) => Some(batch),
-            Purpose::Refresh | Purpose::Identify => None,
+            Purpose::Record(_) | Purpose::Refresh | Purpose::Identify => None,
         });
         self.holdings.jobs_in(batch)
     }

@@ -72,7 +72,7 @@ impl Engine {
                 self.ask(key, lane.at(removal.archive().course()), &pairs, now);
                 let nodes = if journal { self.holdings.newest_nodes(key, pairs.len()) } else { Vec::new() };
                 for (node, sight) in nodes.into_iter().zip(sights) {
-                    self.holdings.set_note(node, Note::Seen(Seen { present: sight.present(), reversed: false }));
+                    self.holdings.set_note(node, Note::Seen(Seen::new(sight.present(), false)));
                 }
             }
             Course::Remove(Removal::Archive | Removal::Prove) | Course::Restore(_) => {}

@@ -20,6 +20,8 @@ use super::expected::expected;
 use super::lane::{Lane, Lanes, Repeat};
 use super::ledger::{End, Job, Leaving, Ledger};
 use super::pack::Caps;
+use super::recording::Fate;
+use super::sight::EntryPlace;
 use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
 use crate::contract::plan::PlanEntry;
@@ -27,6 +29,7 @@ use crate::contract::refusal::Refusal;
 
 mod advance;
 mod expanded;
+mod journal;
 mod proofs;
 mod requests;
 
@@ -45,6 +48,8 @@ pub struct Holdings {
     finished: VecDeque<(AccountIndex, End)>,
     /// Jobs whose records are all read, until [`Holdings::next_expanded`] is asked for them; with a lane of records.
     expanded: VecDeque<(JobKey, LaneKey)>,
+    /// What became of recorded pairs, until [`Holdings::next_fate`] is asked for it.
+    fates: VecDeque<(AccountIndex, EntryPlace, Fate)>,
 }
 
 /// What becomes of a pair in the end.
@@ -75,6 +80,7 @@ impl Holdings {
             batches: SlotMap::with_key(),
             finished: VecDeque::new(),
             expanded: VecDeque::new(),
+            fates: VecDeque::new(),
         }
     }
 
@@ -249,6 +255,9 @@ impl Holdings {
         let Some(node) = self.backlog.node(key) else { return };
         let (pair, lane_key, on_wire) = (node.pair, node.lane, node.place == Place::OnWire);
         let proof = self.backlog.proof(key);
+        let Some(account) = self.lanes.get(lane_key).map(|lane| lane.id.account) else { return };
+        let recorded = self.note_fate(key, account, word);
+        let recorded = proof.map_or(recorded, |proof| proof.is_recorded());
         let Some(lane) = expected(self.lanes.get_mut(lane_key), "a pair keeps its lane open") else { return };
         for waiter in self.backlog.settle(&mut lane.queue, key) {
             let Some(job) = expected(self.jobs.get_mut(waiter), "who waits for a pair is in hand") else { continue };
@@ -256,8 +265,8 @@ impl Holdings {
                 job.pair_answered();
             }
             match word {
-                LastWord::Done => job.pair_done(),
-                LastWord::Proven => job.pair_proven(),
+                LastWord::Done => job.pair_done(recorded),
+                LastWord::Proven => job.pair_proven(recorded),
                 LastWord::Refused(refusal) | LastWord::Disproved(refusal) => {
                     let Some(lane) = expected(self.lanes.get(lane_key), "a pair keeps its lane open") else { continue };
                     match (word, proof) {
@@ -463,6 +472,10 @@ impl Holdings {
 
     pub fn batch(&self, key: BatchKey) -> Option<&Batch> {
         self.batches.get(key)
+    }
+
+    pub fn batch_mut(&mut self, key: BatchKey) -> Option<&mut Batch> {
+        self.batches.get_mut(key)
     }
 
     pub fn batches(&self) -> impl ExactSizeIterator<Item = &Batch> {

@@ -43,6 +43,8 @@ pub struct Job {
     done: u32,
     /// Of these, pairs that were read back and are gone.
     proven: u32,
+    /// Of these, pairs that the journal has.
+    recorded: u32,
     errors: Vec<PairError>,
     last_call: CallKey,
     failing_since: Option<FirstFailure>,
@@ -125,6 +127,7 @@ impl Job {
             on_wire: 0,
             done: 0,
             proven: 0,
+            recorded: 0,
             errors: Vec::new(),
             last_call: CallKey::default(),
             failing_since: None,
@@ -205,27 +208,34 @@ impl Job {
         }
     }
 
-    /// The request that carried a pair of it has its answer.
+    /// A pair of it is on its way to the journal, and so as if it were on the wire.
+    pub fn pair_held(&mut self) {
+        self.on_wire += 1;
+    }
+
+    /// The request that carried a pair of it has its answer, or the journal has.
     pub fn pair_answered(&mut self) {
         debug_assert!(self.on_wire > 0, "a pair of the job was on the wire");
         self.on_wire = self.on_wire.saturating_sub(1);
     }
 
-    pub fn pair_done(&mut self) {
+    /// `recorded`: what went with it was in the journal before.
+    pub fn pair_done(&mut self, recorded: bool) {
         self.open = self.open.saturating_sub(1);
         self.done += 1;
+        self.recorded += u32::from(recorded);
     }
 
     /// Likewise, and it was seen that the pair is gone.
-    pub fn pair_proven(&mut self) {
-        self.pair_done();
+    pub fn pair_proven(&mut self, recorded: bool) {
+        self.pair_done(recorded);
         self.proven += 1;
     }
 
     /// The proof of a removal ends before it is complete. The removal counts, unless something speaks against it.
     pub fn pair_unproven(&mut self, pair: Pair, lane: &LaneId, proof: Proof) {
         match proof.doubt() {
-            None => self.pair_done(),
+            None => self.pair_done(proof.is_recorded()),
             Some(refusal) => self.pair_failed(pair, lane, Arc::new(refusal)),
         }
     }
@@ -312,7 +322,8 @@ impl Job {
             Some(Leaving::Fail { refusal, dead_letter: true }) if self.done != self.total => Some(refusal),
             _ => None,
         };
-        let (verified, journaled) = (self.done > 0 && self.proven == self.done, false);
+        let verified = self.done > 0 && self.proven == self.done;
+        let journaled = self.done > 0 && self.recorded == self.done;
         End::Settled(Settled { job: key, ending, verified, journaled, carried: self.carried, dead_letter })
     }
 }

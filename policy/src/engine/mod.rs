@@ -22,6 +22,7 @@ mod engine;
 mod expanding;
 mod looks;
 mod proving;
+mod recording;
 mod sending;
 mod steps;
 

@@ -23,6 +23,8 @@ pub enum PauseKind {
     Throttled,
     /// The breaker: too many failures in a row.
     Outage,
+    /// What is about to be removed cannot be recorded.
+    Journal,
     /// The operator's wish, by setting, command or endpoint.
     Operator,
     /// 403 naming scopes.
@@ -34,7 +36,7 @@ pub enum PauseKind {
 }
 
 impl PauseKind {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Unauthorized,
         Self::RefreshRefused,
         Self::PortalMismatch,
@@ -42,6 +44,7 @@ impl PauseKind {
         Self::DaySpent,
         Self::Throttled,
         Self::Outage,
+        Self::Journal,
         Self::Operator,
         Self::MissingScopes,
         Self::Forbidden,
@@ -57,6 +60,7 @@ impl PauseKind {
             Self::DaySpent => "day_spent",
             Self::Throttled => "throttled",
             Self::Outage => "outage",
+            Self::Journal => "journal",
             Self::Operator => "operator",
             Self::MissingScopes => "missing_scopes",
             Self::Forbidden => "forbidden",
@@ -67,7 +71,7 @@ impl PauseKind {
     /// The longest time between two probes; `None` if no probe can find out whether the pause is over.
     fn longest_probe_interval(self) -> Option<Duration> {
         match self {
-            Self::Outage => Some(Duration::from_secs(15)),
+            Self::Outage | Self::Journal => Some(Duration::from_secs(15)),
             Self::Unauthorized
             | Self::RefreshRefused
             | Self::PortalMismatch
@@ -81,7 +85,7 @@ impl PauseKind {
     /// How long jobs are kept in hand before they are parked: an outage is often over in seconds.
     fn patience(self) -> Duration {
         match self {
-            Self::Outage => Duration::from_secs(10),
+            Self::Outage | Self::Journal => Duration::from_secs(10),
             Self::Unauthorized
             | Self::RefreshRefused
             | Self::PortalMismatch
@@ -100,7 +104,7 @@ impl PauseKind {
         match self {
             Self::Unauthorized | Self::RefreshRefused | Self::PortalMismatch | Self::Outage => Disproof::Account,
             Self::MissingScopes | Self::Forbidden | Self::WrongPath => Disproof::Lane,
-            Self::PortalMoving | Self::DaySpent | Self::Throttled | Self::Operator => Disproof::Nothing,
+            Self::PortalMoving | Self::DaySpent | Self::Throttled | Self::Journal | Self::Operator => Disproof::Nothing,
         }
     }
 
@@ -110,6 +114,7 @@ impl PauseKind {
             Self::Unauthorized
             | Self::RefreshRefused
             | Self::PortalMismatch
+            | Self::Journal
             | Self::Operator
             | Self::MissingScopes
             | Self::Forbidden

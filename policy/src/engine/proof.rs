@@ -40,6 +40,8 @@ pub struct Proof {
     gone: bool,
     /// It is to be read then, and not before.
     due: Tick,
+    /// The journal has what each removal took.
+    recorded: bool,
 }
 
 /// What a reading showed of the pair, or of the labels that were removed from it.
@@ -64,9 +66,14 @@ pub enum Next {
 
 impl Proof {
     /// The pair has just been archived; `before` is what was known of it until then.
-    pub fn archived(before: Option<Self>) -> Self {
-        let removals = before.map_or(0, |proof| proof.removals) + 1;
-        Self { removals, shown: 0, gone: false, due: Tick::default() }
+    /// `recorded`: what went was in the journal before.
+    pub fn archived(before: Option<Self>, recorded: bool) -> Self {
+        let (removals, others) = before.map_or((0, true), |proof| (proof.removals, proof.recorded));
+        Self { removals: removals + 1, shown: 0, gone: false, due: Tick::default(), recorded: recorded && others }
+    }
+
+    pub fn is_recorded(&self) -> bool {
+        self.recorded
     }
 
     /// The pair was archived, and so must not be counted as archived again.
@@ -86,7 +93,8 @@ impl Proof {
     /// Two equal pairs are one from now on.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
-        Self { removals: self.removals.max(other.removals), ..self }
+        let (removals, recorded) = (self.removals.max(other.removals), self.recorded && other.recorded);
+        Self { removals, recorded, ..self }
     }
 
     pub fn read(&mut self, shown: Shown) -> Next {
@@ -168,12 +176,12 @@ mod tests {
     use super::*;
 
     fn course(shown: &[Shown]) -> Vec<Next> {
-        let mut proof = Proof::archived(None);
+        let mut proof = Proof::archived(None, false);
         let mut course = Vec::new();
         for &shown in shown {
             let next = proof.read(shown);
             if next == Next::ArchiveAgain {
-                proof = Proof::archived(Some(proof));
+                proof = Proof::archived(Some(proof), false);
             }
             course.push(next);
         }
@@ -205,11 +213,11 @@ mod tests {
 
     #[test]
     fn what_speaks_against_a_removal_is_told_if_the_proof_does_not_end() {
-        let mut proof = Proof::archived(None);
+        let mut proof = Proof::archived(None, false);
         assert_eq!(proof.doubt(), None);
         proof.read(StillThere);
         assert!(proof.doubt().is_some());
-        assert!(Proof::archived(Some(proof)).doubt().is_some());
+        assert!(Proof::archived(Some(proof), false).doubt().is_some());
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Engine {
                 self.holdings.cool(node, key, due, now.tick, |_| Duration::ZERO);
             }
             Next::ArchiveAgain => {
-                let note = Note::Seen(Seen { present: sight.present(), reversed: sight.reversed });
+                let note = Note::Seen(Seen::new(sight.present(), sight.reversed));
                 self.advance(id.at(Removal::Prove.archive().course()), vec![(node, note)], now);
             }
             Next::NotGone => {

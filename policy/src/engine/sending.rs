@@ -71,9 +71,16 @@ impl Engine {
             Ok(None) => {}
         }
         let favoured = self.offer_of_favourite(index, now);
-        let Some((lane, offer)) = favoured.or_else(|| self.next_offer(index, now)) else {
+        let of_turn = favoured.or_else(|| self.offer_to_journal(index)).or_else(|| self.next_offer(index, now));
+        let Some((lane, offer)) = of_turn else {
             return Took::Blocked(self.turns.next_look(index));
         };
+        if self.journals(lane) && !self.is_offer_recorded(offer) {
+            if let Some((batch, sealed)) = self.formed(index, lane, offer, now) {
+                self.record(index, lane, batch, sealed, now);
+            }
+            return Took::Sent;
+        }
         match self.permit(index, now) {
             Ok(slot) => {
                 self.turns.sends(index, favoured.is_some());
@@ -180,7 +187,7 @@ impl Engine {
             Need::RefreshFirst | Need::RefreshSoon => Purpose::Refresh,
             Need::Identify => Purpose::Identify,
         };
-        let call = self.call_leaves(index, purpose, slot, now);
+        let call = self.call_leaves(index, purpose, Some(slot), now);
         self.command(match need {
             Need::RefreshFirst | Need::RefreshSoon => Command::Refresh { call, account: index },
             Need::Identify => Command::Identify { call, account: index },
@@ -188,7 +195,13 @@ impl Engine {
         Took::Sent
     }
 
-    fn call_leaves(&mut self, account: AccountIndex, purpose: Purpose, slot: Slot, now: Now) -> CallKey {
+    pub(super) fn call_leaves(
+        &mut self,
+        account: AccountIndex,
+        purpose: Purpose,
+        slot: Option<Slot>,
+        now: Now,
+    ) -> CallKey {
         let epoch = self.accounts[account].access.epoch();
         let call = self.calls.insert(Call { account, purpose, slot, epoch, sent: now.tick });
         self.pauses.account_sends(account, call, now.tick);
@@ -291,16 +304,45 @@ impl Engine {
         None
     }
 
-    fn send(&mut self, index: AccountIndex, key: LaneKey, offer: Offer, slot: Slot, now: Now) {
-        let formed = match offer {
+    /// The batch that a lane gives up, and why.
+    fn formed(&mut self, index: AccountIndex, key: LaneKey, offer: Offer, now: Now) -> Option<(BatchKey, Sealed)> {
+        match offer {
             Offer::Repeat(batch) => Some((batch, self.take_repeat(index, key, batch, now.tick))),
             Offer::Fresh(sealed, first) => {
                 self.holdings.form(key, self.policy.caps, first).map(|batch| (batch, sealed))
             }
-        };
-        let Some((batch_key, sealed)) = formed else { return };
+        }
+    }
+
+    fn is_offer_recorded(&self, offer: Offer) -> bool {
+        match offer {
+            Offer::Repeat(batch) => self.is_recorded(batch),
+            Offer::Fresh(..) => false,
+        }
+    }
+
+    /// While the journal cannot be written, whatever can be recorded finds out whether that is over.
+    fn offer_to_journal(&self, index: AccountIndex) -> Option<(LaneKey, Offer)> {
+        if !self.pauses.account_is_paused_for(index, PauseKind::Journal) {
+            return None;
+        }
+        let lanes = self.holdings.lanes().of(index).iter().copied();
+        lanes.filter(|&key| self.journals(key) && self.pauses.of_lane(key).is_none()).find_map(|key| {
+            let lane = self.holdings.lane(key)?;
+            let unrecorded = lane.repeats().find(|&batch| !self.is_recorded(batch)).map(Offer::Repeat);
+            let fresh = (!lane.queue.is_empty()).then_some(Offer::Fresh(Sealed::Probe, None));
+            Some((key, unrecorded.or(fresh)?))
+        })
+    }
+
+    fn send(&mut self, index: AccountIndex, key: LaneKey, offer: Offer, slot: Slot, now: Now) {
+        let Some((batch_key, sealed)) = self.formed(index, key, offer, now) else { return };
+        let recorded = self.is_recorded(batch_key).then_some(());
+        if expected(recorded, "what is not recorded is not sent").is_none() {
+            return self.record(index, key, batch_key, sealed, now);
+        }
         self.accounts[index].batch_left(now);
-        let call = self.call_leaves(index, Purpose::Batch(batch_key), slot, now);
+        let call = self.call_leaves(index, Purpose::Batch(batch_key), Some(slot), now);
         self.note_lane_probe(index, key, now.tick);
         let Some(batch) = self.holdings.put_on_wire(batch_key, call, now.wall) else { return };
         let (pairs, failures) = (Arc::clone(&batch.wire), batch.failures);
@@ -315,7 +357,7 @@ impl Engine {
     }
 
     /// If the lane is paused, its request is a probe.
-    fn note_lane_probe(&mut self, index: AccountIndex, key: LaneKey, now: Tick) {
+    pub(super) fn note_lane_probe(&mut self, index: AccountIndex, key: LaneKey, now: Tick) {
         if self.pauses.of_lane(key).is_none() {
             return;
         }
@@ -329,12 +371,13 @@ impl Engine {
         if let Some(lane) = self.holdings.lane_mut(key) {
             lane.remove_repeat(batch);
         }
-        let Some(batch) = expected(self.holdings.batch(batch), "a batch that waits is in hand") else {
+        let Some(batch) = expected(self.holdings.batch_mut(batch), "a batch that waits is in hand") else {
             return Sealed::Retry;
         };
+        let formed = batch.formed.take();
         self.accounts[index].repeats(batch, now);
         if batch.trial.is_none() {
-            return Sealed::Retry;
+            return formed.unwrap_or(Sealed::Retry);
         }
         self.counters.trials += 1;
         Sealed::Trial

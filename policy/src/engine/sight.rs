@@ -10,6 +10,7 @@ use super::backlog::NodeKey;
 use super::clock::Tick;
 use super::verdict::{Found, RecordView};
 use crate::contract::association::{AssociationType, Label, RecordId};
+use crate::contract::journal::EntryId;
 use crate::contract::refusal::Refusal;
 
 /// What is known of some of the pairs in hand.
@@ -61,6 +62,24 @@ pub struct Seen {
     pub present: Present,
     /// The types are those of the direction from `to` to `from`.
     pub reversed: bool,
+    /// Where the journal has it, or is about to.
+    pub place: Option<EntryPlace>,
+    /// The journal has it.
+    pub recorded: bool,
+}
+
+impl Seen {
+    /// What a look has shown, and the journal does not have yet.
+    pub fn new(present: Present, reversed: bool) -> Self {
+        Self { present, reversed, place: None, recorded: false }
+    }
+}
+
+/// A pair in an entry of the journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EntryPlace {
+    pub entry: EntryId,
+    pub index: u32,
 }
 
 /// Whether a pair is associated, and by what.

@@ -82,7 +82,7 @@ impl Engine {
     fn archived(&mut self, lane: &LaneId, nodes: &[NodeKey], account: AccountIndex, now: Now) {
         let proves = self.accounts[account].policy.safety.verify;
         let fresh = match proves {
-            true => nodes.iter().filter(|&&node| self.holdings.removed(node)).count(),
+            true => nodes.iter().filter(|&&node| self.holdings.removed(node, account)).count(),
             false => nodes.len(),
         };
         self.counters.pairs_archived += fresh as u64;
@@ -219,7 +219,7 @@ fn follows(lane: &LaneId, pair: Pair, sight: &Sight, sent: Tick) -> Follows {
             Follows::Last(LastWord::Planned(planning::entry(lane, action, pair, sight)))
         }
         Course::Remove(removal) => {
-            let seen = Seen { present: sight.present(), reversed: sight.reversed };
+            let seen = Seen::new(sight.present(), sight.reversed);
             Follows::Change(removal.archive(), Note::Seen(seen))
         }
         Course::Restore(restoration) => match restoring::wanted(lane, restoration, sight, sent) {

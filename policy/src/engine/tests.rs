@@ -14,7 +14,9 @@ use super::account::{AccountPolicy, Safety};
 use super::answered::Fate;
 use super::backlog::JobKey;
 use super::clock::{Now, Tick};
-use super::command::{BatchCall, Carried, Command, IdentityReply, NewJob, Notice, Parked, RefreshReply, Sealed};
+use super::command::{
+    BatchCall, Carried, Command, IdentityReply, NewJob, Notice, Parked, RecordCall, RefreshReply, Sealed,
+};
 use super::day::Day;
 use super::pace::Ceiling;
 use super::pack::Caps;
@@ -26,6 +28,7 @@ use crate::contract::action::Action;
 use crate::contract::association::{Extent, Pair, RecordId};
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::Ask;
+use crate::contract::journal::Completion;
 use crate::contract::object_type::ObjectType;
 use crate::contract::outcome::{Ending, Status};
 
@@ -34,10 +37,12 @@ mod looks;
 mod orders;
 mod packing;
 mod proofs;
+mod recording;
 mod restores;
 mod stuck;
 
 const LATENCY: Duration = Duration::from_millis(80);
+const RECORDING: Duration = Duration::from_millis(15);
 
 fn pair(from: u64, to: u64) -> Pair {
     let id = |n| RecordId(NonZeroU64::new(n).unwrap());
@@ -120,6 +125,12 @@ struct Bench {
     notices: Vec<Notice>,
     identity: IdentityReply,
     refresh: Vec<RefreshReply>,
+    /// Whether the journal can be written at a time.
+    journal: Box<dyn FnMut(Tick) -> Result<(), String>>,
+    to_journal: BTreeMap<(Tick, u64), (RecordCall, Result<(), String>)>,
+    recorded: Vec<(Tick, RecordCall)>,
+    completions: Vec<Completion>,
+    journaled: BTreeMap<JobKey, bool>,
     next: u64,
 }
 
@@ -143,6 +154,11 @@ impl Bench {
             notices: Vec::new(),
             identity: IdentityReply::WillNotTell { detail: String::new() },
             refresh: Vec::new(),
+            journal: Box::new(|_| Ok(())),
+            to_journal: BTreeMap::new(),
+            recorded: Vec::new(),
+            completions: Vec::new(),
+            journaled: BTreeMap::new(),
             next: 0,
         }
     }
@@ -212,6 +228,12 @@ impl Bench {
                     self.next += 1;
                     self.on_wire.insert((self.now.tick + LATENCY, self.next), (call, reply));
                 }
+                Command::Record(call) => {
+                    self.next += 1;
+                    let result = (self.journal)(self.now.tick);
+                    self.to_journal.insert((self.now.tick + RECORDING, self.next), (call, result));
+                }
+                Command::Complete { completion, .. } => self.completions.push((*completion).clone()),
                 Command::Identify { call, .. } => self.engine.identified(call, self.identity.clone(), self.now),
                 Command::Refresh { call, .. } => {
                     let reply =
@@ -232,6 +254,7 @@ impl Bench {
                     };
                     self.end(settled.job, End::Settled { status, failed, attempts: settled.carried.attempts });
                     self.verified.insert(settled.job, settled.verified);
+                    self.journaled.insert(settled.job, settled.journaled);
                     self.endings.insert(settled.job, settled.ending);
                 }
                 Command::Park(parked) => {
@@ -256,9 +279,19 @@ impl Bench {
         self.obey();
         loop {
             let reply = self.on_wire.first_key_value().map(|(&(at, _), _)| at);
+            let recorded = self.to_journal.first_key_value().map(|(&(at, _), _)| at);
             let wake = self.engine.next_wake(self.now);
-            let Some(next) = [reply, wake].into_iter().flatten().min().filter(|&at| at <= end) else { break };
+            let Some(next) = [reply, recorded, wake].into_iter().flatten().min().filter(|&at| at <= end) else { break };
             self.advance(next);
+            if recorded.is_some_and(|at| at <= self.now.tick) {
+                let (_, (call, result)) = self.to_journal.pop_first().unwrap();
+                if result.is_ok() {
+                    self.recorded.push((self.now.tick, call.clone()));
+                }
+                self.engine.recorded(call.call, result, self.now);
+                self.obey();
+                continue;
+            }
             match reply {
                 Some(at) if at <= self.now.tick => {
                     let (_, (call, reply)) = self.on_wire.pop_first().unwrap();

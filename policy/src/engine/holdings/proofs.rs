@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use super::Holdings;
+use super::{Holdings, LastWord};
+use crate::contract::ids::AccountIndex;
 use crate::engine::backlog::{LaneKey, NodeKey, Place};
 use crate::engine::clock::Tick;
 use crate::engine::expected::expected;
 use crate::engine::proof::{Next, Proof, Shown};
 
 impl Holdings {
-    /// The pair was archived, and is to be read back; `false` if it was archived before.
-    pub fn removed(&mut self, node: NodeKey) -> bool {
-        let proof = Proof::archived(self.backlog.proof(node));
+    /// The pair of an account was archived, and is to be read back; `false` if it was archived before.
+    pub fn removed(&mut self, node: NodeKey, account: AccountIndex) -> bool {
+        let recorded = self.note_fate(node, account, &LastWord::Done);
+        let proof = Proof::archived(self.backlog.proof(node), recorded);
         self.backlog.set_proof(node, proof);
         !proof.is_repeated()
     }

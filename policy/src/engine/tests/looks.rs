@@ -75,7 +75,7 @@ pub(super) fn serve(shelf: &Shelf, call: &BatchCall) -> Reply {
     answer(207, &format!(r#"{{"status":"COMPLETE","results":[{results}],"numErrors":{number},"errors":[{errors}]}}"#))
 }
 
-fn bench_of(shelf: Shelf, safety: Safety) -> Bench {
+pub(super) fn bench_of(shelf: Shelf, safety: Safety) -> Bench {
     Bench::new(policy(), vec![AccountPolicy { safety, ..account() }], move |call, _| serve(&shelf, call))
 }
 

@@ -1,0 +1,150 @@
+//! The conductor, for the journal: what a batch is about to remove is recorded before its request leaves.
+//!
+//! A batch of which a pair is not recorded is given out to be recorded instead of being sent. Meanwhile its pairs are on
+//! the wire, so that nobody joins them, and then it waits as a repeat that may go at once. Only what the journal has is
+//! sent: `is_recorded` is asked for every batch that leaves, whichever way it came.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::backlog::LaneKey;
+use super::batch::BatchKey;
+use super::calls::Purpose;
+use super::clock::Now;
+use super::command::{CallKey, Command, RecordCall, Recordable, RecordedPair, Sealed};
+use super::engine::Engine;
+use super::expected::expected;
+use super::pause::PauseKind;
+use super::sight::EntryPlace;
+use super::step::Step;
+use crate::contract::ids::AccountIndex;
+use crate::contract::journal::{Completion, EntryId, Places};
+use crate::contract::refusal::{Refusal, WorkerCategory};
+
+/// Why a pair is not archived in an account with a journal.
+const NOT_KNOWN: &str = "it is not known by what the records are associated, since HubSpot says it in words that are not known here: it could not be recorded or restored, and nothing was archived";
+
+/// What is known in the end of a pair that was recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    Archived,
+    Refused,
+    /// A request that carried it got no answer.
+    Unknown,
+}
+
+impl Engine {
+    /// Whether what the lane removes has to be recorded before it goes.
+    pub(super) fn journals(&self, lane: LaneKey) -> bool {
+        let Some(lane) = self.holdings.lane(lane) else { return false };
+        let removes = matches!(lane.id.step(), Step::Archive | Step::ArchiveLabels);
+        removes && self.accounts[lane.id.account].policy.safety.journal
+    }
+
+    /// Whether a batch may be sent as far as the journal is concerned.
+    pub(super) fn is_recorded(&self, batch: BatchKey) -> bool {
+        let Some(batch) = self.holdings.batch(batch) else { return false };
+        !self.journals(batch.lane) || self.holdings.are_recorded(&batch.nodes)
+    }
+
+    /// Gives a batch out to be recorded.
+    pub(super) fn record(&mut self, index: AccountIndex, key: LaneKey, batch_key: BatchKey, sealed: Sealed, now: Now) {
+        let account = &mut self.accounts[index];
+        account.call_left();
+        let portal = account.policy.portal;
+        let call = self.call_leaves(index, Purpose::Record(batch_key), None, now);
+        self.note_lane_probe(index, key, now.tick);
+        self.holdings.hold_for_record(batch_key, sealed);
+        let parts = self.parts(batch_key);
+        let Some(lane) = expected(self.holdings.lane(key), "a batch keeps its lane open") else { return };
+        let has_more =
+            self.pauses.of_lane(key).is_none() && lane.next_repeat().is_some_and(|next| next.is_due(now.tick));
+        let lane = lane.id.clone();
+        self.turns.had_turn(key, has_more);
+        self.place(key, now.tick);
+        self.command(Command::Record(RecordCall { call, lane, portal, parts }));
+        self.finish(now);
+    }
+
+    /// The batch's pairs as entries: one for each side that they were read from.
+    fn parts(&mut self, batch: BatchKey) -> Vec<Recordable> {
+        let mut parts: Vec<Recordable> = Vec::new();
+        let nodes = self.holdings.batch(batch).map(|batch| batch.nodes.clone()).unwrap_or_default();
+        let mut unknown = Vec::new();
+        for node in nodes {
+            let Some((pair, read, types)) = self.holdings.to_record(node) else {
+                unknown.push(node);
+                continue;
+            };
+            let jobs = self.holdings.waiters(node);
+            let index = parts.iter().position(|part| part.read == read).unwrap_or_else(|| {
+                parts.push(Recordable { entry: self.draw_id(), read, pairs: Vec::new() });
+                parts.len() - 1
+            });
+            let part = &mut parts[index];
+            let index = u32::try_from(part.pairs.len()).unwrap_or(u32::MAX);
+            part.pairs.push(RecordedPair { pair, types, jobs });
+            self.holdings.set_place(node, EntryPlace { entry: part.entry, index });
+        }
+        // What cannot be written down could not be restored.
+        let refusal = Arc::new(Refusal::worker(WorkerCategory::NotRestorable, NOT_KNOWN));
+        self.holdings.refuse_all(unknown, &refusal);
+        parts
+    }
+
+    /// The reply to a [`Command::Record`]. The error says why it could not be recorded.
+    pub fn recorded(&mut self, key: CallKey, result: Result<(), String>, now: Now) {
+        let Some(call) = self.end_call(key) else { return };
+        let Purpose::Record(batch) = call.purpose else { return };
+        let Some(batch) = self.holdings.take_batch(batch) else { return };
+        let (lane, nodes) = (batch.lane, batch.nodes.clone());
+        self.pauses.lane_answered(call.account, lane);
+        match result {
+            Ok(()) => {
+                self.counters.pairs_journaled += nodes.len() as u64;
+                self.holdings.note_recorded(&nodes);
+                self.journal_works(call.account, lane, now);
+                self.give_back(batch, now.tick, now);
+            }
+            Err(detail) => {
+                self.give_back(batch, now.tick, now);
+                self.pause_account(call.account, PauseKind::Journal, None, detail, now);
+            }
+        }
+        if let Some(lane) = expected(self.holdings.lane_mut(lane), "a lane whose batch is recorded is open") {
+            lane.request_ended();
+        }
+        self.drop_deserted(lane, now);
+        self.place(lane, now.tick);
+        self.tidy(lane);
+        self.turns.mark_ready(call.account);
+        self.pump(now);
+    }
+
+    /// What was recorded in place of a probe goes as the probe, at once.
+    fn journal_works(&mut self, account: AccountIndex, lane: LaneKey, now: Now) {
+        if self.pauses.account_is_paused_for(account, PauseKind::Journal) {
+            self.resume_account(account, now);
+        }
+        self.pauses.probe_account_now(account, now.tick);
+        self.pauses.probe_lane_now(lane, now.tick);
+    }
+
+    /// Tells the journal what became of recorded pairs.
+    pub(super) fn complete(&mut self, now: Now) {
+        let mut of_entries: BTreeMap<(AccountIndex, EntryId), [Vec<u32>; 3]> = BTreeMap::new();
+        while let Some((account, EntryPlace { entry, index }, fate)) = self.holdings.next_fate() {
+            let [archived, refused, unknown] = of_entries.entry((account, entry)).or_default();
+            match fate {
+                Fate::Archived => archived.push(index),
+                Fate::Refused => refused.push(index),
+                Fate::Unknown => unknown.push(index),
+            }
+        }
+        for ((account, entry), fates) in of_entries {
+            let [archived, refused, unknown] = fates.map(Places::of);
+            let completion = Completion { entry, at: now.wall, archived, refused, unknown };
+            self.command(Command::Complete { account, completion: Arc::new(completion) });
+        }
+    }
+}
