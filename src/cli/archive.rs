@@ -184,7 +184,8 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
         })
     };
     let watcher = LineWatcher::new(portals, Mends::new(settings.hubspot.accounts()?));
-    let mut running = assembly.start(Outside { arrivals, departures, orders, lease: None }, watcher, stop.clone());
+    let outside = Outside { arrivals, departures, orders, lease: None, name: Held::job_name };
+    let mut running = assembly.start(outside, watcher, stop.clone());
     let looped = (&mut running.looping).await;
     // Also where the loop failed: then nobody reads on.
     stop.cancel();

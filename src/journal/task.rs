@@ -35,7 +35,8 @@ pub enum Order {
 pub struct Recording {
     pub call: CallKey,
     pub account: AccountIndex,
-    pub entry: Entry,
+    /// For each side that the batch's pairs were read from.
+    pub entries: Vec<Entry>,
 }
 
 /// Whether it is durable.
@@ -129,7 +130,7 @@ impl Keeper {
         for order in orders {
             match order {
                 Order::Record(recording) => {
-                    records.extend(recording.entry.encode());
+                    records.extend(recording.entries.iter().flat_map(Entry::encode));
                     calls.push((recording.call, recording.account));
                 }
                 Order::Complete { account: _, completion } => completions.push(completion.encode()),

@@ -102,6 +102,9 @@ impl Place {
             PauseKind::Outage => "Nothing, if HubSpot is down (status.hubspot.com): the worker tries again by itself. Is \
                                   it only here? Check name lookup, proxy and firewall, and hubspot.ca_file."
                 .to_owned(),
+            PauseKind::Journal => "Mend what is said there of the journal (safety.journal): nothing is archived that cannot be \
+                                   recorded. The worker tries again by itself."
+                .to_owned(),
             PauseKind::DaySpent => "Nothing: it goes on at the account's midnight. To leave some of the day to other \
                                     apps, set rate_limit.daily."
                 .to_owned(),
@@ -156,6 +159,7 @@ fn section(kind: PauseKind) -> &'static str {
         | PauseKind::WrongPath
         | PauseKind::PortalMoving => "an-account-or-lane-stands-still",
         PauseKind::Outage => "hubspot-does-not-answer",
+        PauseKind::Journal => "the-journal-cannot-be-written",
         PauseKind::DaySpent => "the-day-budget-is-nearly-spent",
         PauseKind::Throttled => "too-many-429s",
         PauseKind::Operator => "an-account-is-paused-by-hand",

@@ -123,6 +123,10 @@ metrics! {
         "association_archiver_pairs_restored_total",
         "Pairs that HubSpot associated again."
     );
+    journal_pairs: Counter = (
+        "association_archiver_journal_pairs_total",
+        "Pairs of which it was recorded in the journal what they are associated by, before they were archived."
+    );
     pairs_merged: Counter = (
         "association_archiver_pairs_merged_total",
         "Pairs that joined an equal pair of another job, and so cost no place in a request."
@@ -219,10 +223,11 @@ impl Metrics {
     /// Takes over what the engine counted so far; to be called with each snapshot.
     pub fn follow(&self, counters: Counters) {
         let Counters { pairs_archived, pairs_looked_up, pairs_restored, trials, refusals, merged, .. } = counters;
-        let Counters { pairs_gone, pairs_not_gone, pairs_reappeared, .. } = counters;
+        let Counters { pairs_journaled, pairs_gone, pairs_not_gone, pairs_reappeared, .. } = counters;
         self.pairs_archived.follow(pairs_archived);
         self.pairs_looked_up.follow(pairs_looked_up);
         self.pairs_restored.follow(pairs_restored);
+        self.journal_pairs.follow(pairs_journaled);
         self.pairs_verified.of(ProofResult::Gone).follow(pairs_gone);
         self.pairs_verified.of(ProofResult::NotGone).follow(pairs_not_gone);
         self.pairs_verified.of(ProofResult::Reappeared).follow(pairs_reappeared);

@@ -13,14 +13,20 @@ use super::accounts::Portals;
 use super::calls::{self, Calls};
 use super::policy;
 use super::policy_loop::{Ends, PolicyLoop};
+use super::recorder::JournalEnds;
 use super::seams::{Arrival, Clock, Departure, Order, Watcher};
 use super::wall_clock::WallClock;
 use crate::amqp::lease::LeaseEnds;
 use crate::config::{Settings, SettingsError};
+use crate::contract::journal::JobName;
 use crate::engine::{Engine, Waiting};
 use crate::hubspot::client::HubspotClient;
 use crate::hubspot::credentials::CredentialStore;
 use crate::hubspot::watch;
+use crate::journal::task::Journals;
+
+/// How long the journal's last notes are waited for, after the loop has ended.
+const LAST_NOTES: Duration = Duration::from_secs(5);
 
 /// News of changed credentials on their way to the loop.
 const MAX_NEWS: usize = 16;
@@ -33,6 +39,7 @@ pub struct Assembly {
     clock: WallClock,
     client: HubspotClient,
     credentials: CredentialStore,
+    journals: Option<Journals>,
 }
 
 /// The outer ends of the loop's channels.
@@ -43,6 +50,8 @@ pub struct Outside<D> {
     pub orders: mpsc::Receiver<Order>,
     /// Where several workers share the quota.
     pub lease: Option<LeaseEnds>,
+    /// What people call the job of a delivery.
+    pub name: fn(&D) -> JobName,
 }
 
 impl Assembly {
@@ -58,6 +67,7 @@ impl Assembly {
             clock,
             client: HubspotClient::new(&settings.hubspot)?,
             credentials: CredentialStore::new(accounts)?,
+            journals: Journals::new(accounts, &settings.amqp),
         })
     }
 
@@ -67,8 +77,8 @@ impl Assembly {
         D: Send + 'static,
         W: Watcher<D> + 'static,
     {
-        let Self { portals: _, engine, clock, client, credentials } = self;
-        let Outside { arrivals, departures, orders, lease } = outside;
+        let Self { portals: _, engine, clock, client, credentials, journals } = self;
+        let Outside { arrivals, departures, orders, lease, name } = outside;
         let (errands_in, errands) = mpsc::unbounded_channel();
         let (returns_in, returns) = mpsc::unbounded_channel();
         let (news_in, news) = mpsc::channel(MAX_NEWS);
@@ -77,6 +87,8 @@ impl Assembly {
         let calls = Calls { client, credentials: credentials.clone(), refreshing: refreshing.clone(), fence };
         let ends = Ends { arrivals, departures, errands: errands_in, returns, orders };
         let policy_loop = PolicyLoop::new(engine, clock, clock.epoch, watcher, ends);
+        let (journal, recording) = journals.map(|journals| start_journal(journals, name)).unzip();
+        let policy_loop = policy_loop.recording(journal);
         let policy_loop = match lease {
             Some(lease) => policy_loop.sharing(lease),
             None => policy_loop,
@@ -89,8 +101,15 @@ impl Assembly {
             ],
             looping: tokio::spawn(policy_loop.run(stop)),
             refreshing,
+            recording,
         }
     }
+}
+
+fn start_journal<D>(journals: Journals, name: fn(&D) -> JobName) -> (JournalEnds<D>, JoinHandle<()>) {
+    let (orders, orders_out) = mpsc::unbounded_channel();
+    let (recorded_in, recorded) = mpsc::unbounded_channel();
+    (JournalEnds { orders, recorded, name }, tokio::spawn(journals.run(orders_out, recorded_in)))
 }
 
 /// The loop, and what runs around it.
@@ -100,18 +119,30 @@ pub struct Running {
     pub looping: JoinHandle<()>,
     around: [JoinHandle<()>; 3],
     refreshing: TaskTracker,
+    /// Ends when the loop has ended and all that it gave out is written.
+    recording: Option<JoinHandle<()>>,
 }
 
 impl Running {
-    /// Ends everything. A token refresh on the wire is waited for, since HubSpot may have changed the refresh token.
-    /// False where it did not come back in time.
+    /// Ends everything. A token refresh on the wire is waited for, since HubSpot may have changed the refresh token, and so
+    /// are the journal's last notes. False where a refresh did not come back in time.
     pub async fn finish(self, patience: Duration) -> bool {
-        let Self { looping, around, refreshing } = self;
+        let Self { looping, around, refreshing, recording } = self;
         looping.abort();
         for task in around {
             task.abort();
         }
         refreshing.close();
-        timeout(patience, refreshing.wait()).await.is_ok()
+        let last_notes = async {
+            if let Some(recording) = recording
+                && timeout(patience.min(LAST_NOTES), recording).await.is_err()
+            {
+                tracing::warn!(
+                    "journal: what became of the last pairs could not be noted, so that an undo takes them for archived"
+                );
+            }
+        };
+        let (refreshed, ()) = tokio::join!(timeout(patience, refreshing.wait()), last_notes);
+        refreshed.is_ok()
     }
 }

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use crate::amqp::message::Properties;
 use crate::amqp::receipt::Receipt;
-use crate::contract::message::{BodyDigest, MessageId, REDRIVEN, Request};
+use crate::contract::journal::JobName;
+use crate::contract::message::{BodyDigest, MessageId, REDRIVEN, Request, correlation_id};
 use crate::contract::outcome::Head;
 use crate::engine::command::Carried;
 
@@ -22,6 +23,14 @@ pub struct Delivery {
     pub message_id: MessageId,
     /// When the time to live is over that the producer gave the message. It travels with a copy that is parked.
     pub deadline: Option<Timestamp>,
+}
+
+/// What people call the job, in the journal.
+#[expect(clippy::borrowed_box, reason = "the loop holds its deliveries in boxes")]
+pub fn job_name(delivery: &Box<Delivery>) -> JobName {
+    let Delivery { head, properties, .. } = &**delivery;
+    let correlation = correlation_id(properties.correlation_id(), properties.message_id(), &head.job_id);
+    JobName { id: head.job_id.clone(), group: head.group.clone(), correlation_id: Some(correlation.into()) }
 }
 
 /// The name of the outcome of the job that a message asks for.

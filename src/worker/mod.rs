@@ -21,6 +21,7 @@ pub mod intake;
 mod lane_news;
 pub mod policy_loop;
 pub mod receive;
+pub mod recorder;
 pub mod watching;
 
 // The loop and what stands around it, as one: for the service, and for lines of text.

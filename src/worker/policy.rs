@@ -56,7 +56,7 @@ pub fn of_account(account: &AccountSettings, max_in_flight: NonZeroU32) -> Accou
         time_zone: account.time_zone.clone(),
         max_in_flight: count(max_in_flight),
         paused: account.paused,
-        safety: Safety { verify: account.safety.verify, ..Safety::default() },
+        safety: Safety { journal: account.safety.journal.is_on(), verify: account.safety.verify },
     }
 }
 

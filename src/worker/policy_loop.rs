@@ -2,6 +2,7 @@
 //! The loop decides nothing itself.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::recorder::{self, JournalEnds};
 use super::seams::{
     Arrival, BatchReply, Clock, Departure, Errand, Instruction, Order, Question, Return, Target, Watcher,
 };
@@ -16,7 +18,8 @@ use super::tenant::{self, LeaseEnds, LeaseNews, Tenant};
 use crate::engine::Engine;
 use crate::engine::backlog::JobKey;
 use crate::engine::clock::{Now, Tick};
-use crate::engine::command::{BatchCall, Command};
+use crate::engine::command::{BatchCall, Command, RecordCall};
+use crate::journal::task::Recorded;
 
 /// The loop's ends of its channels.
 #[derive(Debug)]
@@ -33,6 +36,9 @@ pub struct Ends<D> {
     /// What an operator orders.
     pub orders: mpsc::Receiver<Order>,
 }
+
+/// Where the engine wants to record though nothing here can.
+const NO_JOURNAL: &str = "the worker has no journal for the account, which is a fault of this program";
 
 /// How often the status is refreshed and the loop shows that it lives.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
@@ -57,19 +63,27 @@ pub struct PolicyLoop<D, C, W> {
     arrivals_closed: bool,
     /// Present where several workers share the quota.
     tenant: Option<Tenant>,
+    /// Present where any account has a journal.
+    journal: Option<JournalEnds<D>>,
 }
 
 impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
     /// `epoch` is the moment that the clock calls tick zero.
     pub fn new(engine: Engine, clock: C, epoch: Instant, watcher: W, ends: Ends<D>) -> Self {
         let (held, outbox) = (HashMap::new(), Vec::new());
-        Self { engine, held, clock, watcher, ends, epoch, outbox, arrivals_closed: false, tenant: None }
+        Self { engine, held, clock, watcher, ends, epoch, outbox, arrivals_closed: false, tenant: None, journal: None }
     }
 
     /// Makes the loop send only while this worker holds the lease.
     pub fn sharing(mut self, lease: LeaseEnds) -> Self {
         let now = self.clock.now();
         self.tenant = Some(Tenant::new(lease, self.epoch, &mut self.engine, now));
+        self
+    }
+
+    /// Lets the loop record what is about to be removed.
+    pub fn recording(mut self, journal: Option<JournalEnds<D>>) -> Self {
+        self.journal = journal;
         self
     }
 
@@ -100,6 +114,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
                 biased;
                 () = stop.cancelled(), if !self.engine.is_draining() => self.drain(),
                 news = tenant::news(&mut self.tenant) => self.take_news(news),
+                recorded = recorder::recorded(&mut self.journal) => self.take_recorded(recorded),
                 Some(back) = self.ends.returns.recv() => self.take_returns(back),
                 Some(order) = self.ends.orders.recv() => self.take_order(order),
                 arrival = self.ends.arrivals.recv(), if !self.arrivals_closed => self.take_arrivals(arrival),
@@ -157,6 +172,11 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
             }
             Return::CredentialsChanged { account } => self.engine.credentials_changed(account, now),
         }
+    }
+
+    fn take_recorded(&mut self, recorded: Recorded) {
+        let Recorded { call, account: _, result, took: _ } = recorded;
+        self.engine.recorded(call, result, self.clock.now());
     }
 
     fn take_order(&mut self, order: Order) {
@@ -223,6 +243,12 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
                     self.tell_sent(&call);
                     self.run_errand(Errand::Send(call));
                 }
+                Command::Record(call) => self.record(call, now),
+                Command::Complete { account, completion } => {
+                    if let Some(journal) = &self.journal {
+                        journal.complete(account, Arc::unwrap_or_clone(completion));
+                    }
+                }
                 Command::Refresh { call, account } => self.run_errand(Errand::Refresh { call, account }),
                 Command::Identify { call, account } => self.run_errand(Errand::Identify { call, account }),
                 Command::RereadCredentials { account } => self.run_errand(Errand::RereadCredentials { account }),
@@ -254,6 +280,13 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         if !self.outbox.is_empty() {
             // The far end outlives the loop. If it were gone, the broker would deliver these jobs again.
             let _ = self.ends.departures.send(std::mem::take(&mut self.outbox));
+        }
+    }
+
+    fn record(&mut self, call: RecordCall, now: Now) {
+        match &self.journal {
+            Some(journal) => journal.record(call, now.wall, |job| self.held.get(&job).map(|(_, delivery)| delivery)),
+            None => self.engine.recorded(call.call, Err(NO_JOURNAL.to_owned()), now),
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::assembly::{Assembly, Outside};
+use super::delivery;
 use super::departures;
 use super::intake::Reader;
 use super::policy;
@@ -96,7 +97,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let counting = tokio::spawn(departures::count_published(Arc::clone(&publisher), Arc::clone(&metrics)));
     let exporting = exporter.map(|exporter| tokio::spawn(exporter.run()));
     let watcher = ServiceWatcher::new(assembly.portals.clone(), mends, metrics, reporter, health, traces);
-    let outside = Outside { arrivals, departures: departures_in, orders, lease };
+    let outside = Outside { arrivals, departures: departures_in, orders, lease, name: delivery::job_name };
     let running = assembly.start(outside, watcher, stop.clone());
     let mut parts = Parts { running, taking_in, departing, counting, publisher, closer, exporting, snapshots };
 

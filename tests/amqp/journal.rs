@@ -42,7 +42,8 @@ impl Stage {
     }
 
     fn record(&self, number: u64) {
-        let recording = Recording { call: KeyData::from_ffi(number).into(), account: ACCOUNT, entry: entry(number) };
+        let recording =
+            Recording { call: KeyData::from_ffi(number).into(), account: ACCOUNT, entries: vec![entry(number)] };
         self.orders.send(Order::Record(Box::new(recording))).unwrap();
     }
 

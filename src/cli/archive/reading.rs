@@ -16,6 +16,7 @@ use crate::cli::jobs_file::source::Input;
 use crate::cli::jobs_file::survey::Repeats;
 use crate::cli::output::remark;
 use crate::contract::job::{Ask, Job, Malformed};
+use crate::contract::journal::JobName;
 use crate::contract::outcome::Head;
 use crate::engine::command::NewJob;
 use crate::worker::accounts::Portals;
@@ -38,6 +39,13 @@ pub struct Held {
     pub origin: Origin,
     _job: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
+}
+
+impl Held {
+    /// What people call the job, in the journal; there is no message and so no correlation id.
+    pub fn job_name(&self) -> JobName {
+        JobName { id: self.head.job_id.clone(), group: self.head.group.clone(), correlation_id: None }
+    }
 }
 
 /// What a report tells of a job beside its outcome.
