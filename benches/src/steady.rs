@@ -136,7 +136,9 @@ impl Steady {
             match command {
                 Command::Settle(_) => settled += 1,
                 Command::Send(call) => self.wire = Some(call),
-                other @ (Command::Refresh { .. }
+                other @ (Command::Record(_)
+                | Command::Complete { .. }
+                | Command::Refresh { .. }
                 | Command::Identify { .. }
                 | Command::RereadCredentials { .. }
                 | Command::Park(_)

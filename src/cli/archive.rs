@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::answers::{Answers, Output};
-use self::reading::{Reading, Room};
+use self::reading::{Held, Reading, Room};
 use self::resume::Resume;
 use self::waits::LineWatcher;
 use super::confirm;

@@ -168,6 +168,9 @@ impl<'s> Life<'s> {
         while let Some(command) = self.engine.next_command() {
             match command {
                 Command::Send(call) => self.archive(&call, out)?,
+                Command::Record(_) | Command::Complete { .. } => {
+                    return Err(Broken("no account here has a journal".to_owned()));
+                }
                 Command::Refresh { call, account } => {
                     let token = self.credentials[account.0 as usize].read.clone();
                     self.ask_about_access(call, account, Content::Refresh { token }, out)?;

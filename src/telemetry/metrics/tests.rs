@@ -48,9 +48,10 @@ fn what_happens_is_counted() {
     metrics.noticed(&Notice::Slowed { account, policy: Policy::Secondly, until: None });
     let (pairs_archived, pairs_looked_up, pairs_restored) = (9, 8, 7);
     let (trials, refusals, parked, merged) = (3, 2, 1, 5);
+    let (pairs_gone, pairs_not_gone, pairs_reappeared, pairs_journaled) = (6, 5, 4, 3);
     let counted = Counters { pairs_archived, pairs_looked_up, pairs_restored, trials, ..Counters::default() };
-    let (pairs_gone, pairs_not_gone, pairs_reappeared) = (6, 5, 4);
-    metrics.follow(Counters { pairs_gone, pairs_not_gone, pairs_reappeared, refusals, parked, merged, ..counted });
+    let counted = Counters { pairs_gone, pairs_not_gone, pairs_reappeared, pairs_journaled, ..counted };
+    metrics.follow(Counters { refusals, parked, merged, ..counted });
 
     let page = metrics.render(&Snapshot::default());
 
@@ -70,6 +71,7 @@ fn what_happens_is_counted() {
         r#"association_archiver_pairs_verified_total{result="gone"} 6"#,
         r#"association_archiver_pairs_verified_total{result="not_gone"} 5"#,
         r#"association_archiver_pairs_verified_total{result="reappeared"} 4"#,
+        "association_archiver_journal_pairs_total 3",
         "association_archiver_isolation_requests_total 3",
         "association_archiver_refused_requests_total 2",
         "association_archiver_pairs_merged_total 5",
