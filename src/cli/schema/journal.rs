@@ -189,6 +189,7 @@ fn completion_example() -> Value {
 }
 
 #[cfg(test)]
+#[expect(clippy::panic)]
 mod tests {
     use super::*;
     use crate::contract::journal::{Record, parse};

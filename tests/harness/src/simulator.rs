@@ -69,6 +69,13 @@ impl SimulatorProcess {
         Ok(())
     }
 
+    /// Makes associations beside those there are: `POST /_sim/associations`.
+    pub async fn associate(&self, seeds: &Value) -> Result<()> {
+        let response = self.http.post(format!("{}/_sim/associations", self.uri)).json(seeds).send().await?;
+        response.error_for_status()?;
+        Ok(())
+    }
+
     /// Edits tokens, limits, latency and bad ids while it runs: `POST /_sim/config`.
     pub async fn configure(&self, changes: &Value) -> Result<()> {
         let response = self.http.post(format!("{}/_sim/config", self.uri)).json(changes).send().await?;
