@@ -154,12 +154,11 @@ async fn without_a_place_for_the_journal_nothing_is_archived() -> Result<()> {
     let builder = settings.iter().fold(stage.worker(), |builder, (key, value)| builder.set(key, value));
     let worker = stage.start(&builder).await?;
     stage.client.publish(JOBS, jobs()).await?;
-    let paused = harness::eventually(LONG, "the pause", async || {
+    harness::eventually(LONG, "the pause, with its mend", async || {
         let (code, body) = worker.readiness().await?;
-        Ok((code == 503).then_some(body))
+        Ok((code == 503 && body.to_string().contains("create the directory")).then_some(()))
     })
     .await?;
-    assert!(paused.to_string().contains("create the directory"), "{paused}");
     assert_eq!(stage.simulator.get("/_sim/associations").await?, before);
     std::fs::create_dir(&place)?;
     let told = outcomes(&stage, CONTACTS as usize).await?;

@@ -4,6 +4,7 @@
 //! `COURSE_SEEDS=100000 cargo test --test simulation courses` runs as many; `COURSE_SEED=123` replays one and prints it.
 
 mod errand;
+mod journal;
 mod run;
 mod truth;
 

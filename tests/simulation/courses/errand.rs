@@ -82,6 +82,16 @@ fn ours(type_id: u64, category: LabelCategory) -> Label {
     Label { category, type_id: NonZeroU64::new(type_id).unwrap() }
 }
 
+pub fn theirs_of(label: Label) -> association::Label {
+    let category = match label.category {
+        LabelCategory::HubspotDefined => association::LabelCategory::HubspotDefined,
+        LabelCategory::UserDefined => association::LabelCategory::UserDefined,
+        LabelCategory::IntegratorDefined => association::LabelCategory::IntegratorDefined,
+        LabelCategory::Work => association::LabelCategory::Work,
+    };
+    theirs(u32::try_from(label.type_id.get()).unwrap(), category)
+}
+
 pub fn as_ours(label: association::Label) -> Label {
     let category = match label.category {
         association::LabelCategory::HubspotDefined => LabelCategory::HubspotDefined,

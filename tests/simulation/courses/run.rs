@@ -25,6 +25,7 @@ use hubspot_simulator::{Account, Request, World};
 use jiff::Timestamp;
 
 use super::errand::{Errand, Links, errands, furnish, links};
+use super::journal::Journal;
 use super::truth;
 use crate::far_side::{body, received, target};
 use crate::promises::{Broken, Kept, promise};
@@ -40,6 +41,8 @@ pub struct Totals {
     restored: u64,
     too_many: u64,
     not_restorable: u64,
+    undone: u64,
+    unwritable: u64,
 }
 
 impl Totals {
@@ -51,11 +54,14 @@ impl Totals {
         self.restored += other.restored;
         self.too_many += other.too_many;
         self.not_restorable += other.not_restorable;
+        self.undone += other.undone;
+        self.unwritable += other.unwritable;
     }
 
     pub fn has_everything(&self) -> bool {
-        let Self { looks, changes, crashes, plans, restored, too_many, not_restorable } = *self;
-        [looks, changes, crashes, plans, restored, too_many, not_restorable].iter().all(|&times| times > 0)
+        let Self { looks, changes, crashes, plans, restored, too_many, not_restorable, undone, unwritable } = *self;
+        let all = [looks, changes, crashes, plans, restored, too_many, not_restorable, undone, unwritable];
+        all.iter().all(|&times| times > 0)
     }
 }
 
@@ -90,6 +96,7 @@ struct Run {
     held: HashMap<JobKey, Delivery>,
     said: Vec<VecDeque<truth::Said>>,
     trouble: f64,
+    journal: Journal,
     totals: Totals,
 }
 
@@ -98,6 +105,11 @@ pub fn run(seed: u64, shown: bool) -> Result<Totals, Broken> {
     let before = links(&run.world.accounts[0].associations);
     run.to_the_end().map_err(|Broken(what)| Broken(format!("after {:?}: {what}", run.now)))?;
     run.close(&before)?;
+    run.totals.unwritable = run.journal.failed;
+    if run.account.safety.journal {
+        run.totals.undone = 1;
+        run.journal.undo(&before, &mut run.world.accounts[0].associations)?;
+    }
     Ok(run.totals)
 }
 
@@ -113,7 +125,10 @@ impl Run {
         world.arrivals.kept = 0;
         world.behaviour = behaviour(&mut rng);
         let policy = policy(&mut rng);
-        let account = account_policy(&mut rng);
+        let mut account_policy = account_policy(&mut rng);
+        // Where an association is to be seen from one side only, a look from the other sees none.
+        account_policy.safety.journal = world.accounts[0].associations.mirrored && seed % 2 == 0;
+        let account = account_policy;
         let errands = errands(&mut rng);
         let coming = errands.iter().enumerate();
         let coming =
@@ -135,6 +150,7 @@ impl Run {
             errands,
             trouble: *choose(&mut rng, &[0.0, 0.05, 0.3]),
             rng,
+            journal: Journal::default(),
             totals: Totals::default(),
         }
     }
@@ -152,7 +168,7 @@ impl Run {
 
     fn to_the_end(&mut self) -> Kept {
         for _ in 0..MOST_STEPS {
-            if self.coming.is_empty() && self.held.is_empty() && self.wire.is_empty() {
+            if self.coming.is_empty() && self.held.is_empty() && self.wire.is_empty() && self.journal.is_idle() {
                 return Ok(());
             }
             promise!(self.now < ENDS_BY, "{} jobs have no outcome", self.held.len() + self.coming.len());
@@ -165,12 +181,18 @@ impl Run {
         let wake = self.engine.next_wake(self.clock()).map(|at| self.started + Duration::from_micros(at.as_micros()));
         let coming = self.coming.first_key_value().map(|(&(at, _), _)| at);
         let reply = self.wire.first_key_value().map(|(&(at, _), _)| at);
-        let Some(next) = [wake, coming, reply].into_iter().flatten().min() else {
+        let written = self.journal.next_time();
+        let Some(next) = [wake, coming, reply, written].into_iter().flatten().min() else {
             return Err(Broken("nothing will ever happen".to_owned()));
         };
         self.now = self.now.max(next);
         if self.now < CALM_FROM && self.rng.f64() < self.trouble / 50.0 {
             self.crash();
+        } else if written == Some(next) {
+            if let Some((call, result)) = self.journal.answer(&mut self.rng) {
+                self.tell(|| format!("{call:?} recorded: {result:?}"));
+                self.engine.recorded(call, result, self.clock());
+            }
         } else if reply == Some(next) {
             let Some((_, (call, reply))) = self.wire.pop_first() else { return Ok(()) };
             let answered = self.engine.answered(call, &reply, self.clock());
@@ -215,6 +237,7 @@ impl Run {
             self.comes_back(delivery, Duration::from_secs(1));
         }
         self.wire.clear();
+        self.journal.crash(&mut self.rng);
         let seed = self.rng.u64(..);
         self.engine = Engine::new(self.policy.clone(), vec![self.account.clone()], seed, self.clock());
     }
@@ -245,12 +268,18 @@ impl Run {
                 Command::HandBack(key) => return Err(Broken(format!("{key:?} is handed back"))),
                 Command::Forgotten(key) => return Err(Broken(format!("{key:?} is forgotten"))),
                 Command::Notice(notice) => self.tell(|| format!("{notice:?}")),
+                Command::Record(call) => {
+                    promise!(self.account.safety.journal, "the account has no journal");
+                    let trouble = if self.now < CALM_FROM { self.trouble } else { 0.0 };
+                    self.journal.record(call, self.epoch + self.now, self.now, trouble, &mut self.rng);
+                }
+                Command::Complete { completion, .. } => self.journal.complete(&completion, self.trouble, &mut self.rng),
                 Command::Refresh { .. } | Command::Identify { .. } | Command::RereadCredentials { .. } => {
                     return Err(Broken("the token is good".to_owned()));
                 }
             }
         }
-        let idle = self.held.is_empty() && self.wire.is_empty();
+        let idle = self.held.is_empty() && self.wire.is_empty() && self.journal.is_idle();
         let left = self.engine.remains();
         promise!(!idle || left == Remains::default(), "the engine is idle, but keeps {left:?}");
         promise!(self.engine.held_jobs() == self.held.len(), "the engine holds other jobs than were given to it");
@@ -313,7 +342,12 @@ impl Run {
         self.totals.changes += 1;
         let action = match call.lane.course {
             Course::Plan { .. } => return Err(Broken(format!("a dry run sends {:?}", call.request))),
-            Course::Remove(_) => Action::Archive,
+            Course::Remove(_) => {
+                if self.account.safety.journal {
+                    self.journal.has(call, &self.world.accounts[0].associations)?;
+                }
+                Action::Archive
+            }
             Course::Restore(restoration) => {
                 self.totals.restored += 1;
                 Action::Restore { include_primary: restoration.include_primary }

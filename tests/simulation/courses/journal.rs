@@ -1,0 +1,178 @@
+//! A journal that fails, and loses its confirms; and what an undo makes of what is in it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use association_archiver::contract::association::{Extent, Label, Pair};
+use association_archiver::contract::ids::JobId;
+use association_archiver::contract::journal::{Completion, Entry, EntryPair, JobName, ReadFrom, Record, parse};
+use association_archiver::engine::command::{BatchCall, CallKey, RecordCall};
+use fastrand::Rng;
+use hubspot_simulator::association::Associations;
+use hubspot_simulator::object_type::Lane;
+use jiff::Timestamp;
+
+use super::errand::{LANES, Links, Theme, lane, links, theirs_of, theme};
+use crate::promises::{Kept, promise};
+
+/// What is written is there from when the answer comes, or sooner; after a crash it may be there or not.
+#[derive(Debug, Default)]
+pub struct Journal {
+    durable: Vec<Vec<u8>>,
+    writing: BTreeMap<(Duration, u64), (CallKey, Vec<Vec<u8>>, bool)>,
+    entered: u64,
+    /// Writes that failed.
+    pub failed: u64,
+}
+
+impl Journal {
+    pub fn record(&mut self, call: RecordCall, at: Timestamp, now: Duration, trouble: f64, rng: &mut Rng) {
+        let name = JobName { id: JobId::new("job").unwrap(), group: None, correlation_id: None };
+        let entries = call.parts.iter().map(|part| Entry {
+            id: part.entry,
+            at,
+            portal: call.portal,
+            from_type: call.lane.from_type.clone(),
+            to_type: call.lane.to_type.clone(),
+            read: part.read,
+            extent: call.lane.extent.clone(),
+            jobs: vec![name.clone()],
+            first: 0,
+            pairs: part
+                .pairs
+                .iter()
+                .map(|of| EntryPair { pair: of.pair, types: of.types.clone(), jobs: [0].as_slice().into() })
+                .collect(),
+        });
+        let records = entries.flat_map(|entry| entry.encode()).collect();
+        self.entered += 1;
+        let wait = Duration::from_millis(rng.u64(1..200));
+        self.writing.insert((now + wait, self.entered), (call.call, records, rng.f64() >= trouble));
+    }
+
+    /// What is told may be lost, and nothing is waited for.
+    pub fn complete(&mut self, completion: &Completion, trouble: f64, rng: &mut Rng) {
+        if rng.f64() >= trouble {
+            self.durable.push(completion.encode());
+        }
+    }
+
+    pub fn next_time(&self) -> Option<Duration> {
+        self.writing.first_key_value().map(|(&(at, _), _)| at)
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.writing.is_empty()
+    }
+
+    /// A failed write may have been made all the same.
+    pub fn answer(&mut self, rng: &mut Rng) -> Option<(CallKey, Result<(), String>)> {
+        let (_, (call, records, good)) = self.writing.pop_first()?;
+        if good || rng.bool() {
+            self.durable.extend(records);
+        }
+        self.failed += u64::from(!good);
+        Some((call, if good { Ok(()) } else { Err("the disk is full".to_owned()) }))
+    }
+
+    pub fn crash(&mut self, rng: &mut Rng) {
+        while self.answer(rng).is_some() {}
+    }
+
+    /// All that this request is about to remove is in the journal, as it is at this moment.
+    pub fn has(&self, call: &BatchCall, associations: &Associations) -> Kept {
+        let index = LANES.iter().position(|(from, to, _)| {
+            let parsed = |text: &str| association_archiver::contract::object_type::ObjectType::parse(text).unwrap();
+            parsed(from) == call.lane.from_type && parsed(to) == call.lane.to_type
+        });
+        let index = index.unwrap();
+        let covered = self.covered(false);
+        for pair in call.pairs.iter().filter(|pair| theme(pair.from.0.get()) != Theme::Mixed) {
+            let (from, to) = (pair.from.0.get(), pair.to.0.get());
+            for read in ReadFrom::ALL {
+                let (direction, one, other) = match read {
+                    ReadFrom::From => (lane(index), from, to),
+                    ReadFrom::To => (reversed(index), to, from),
+                };
+                let there = associations.of(&direction, one).into_iter().find(|(found, _)| *found == other);
+                let there = there.map(|(_, labels)| labels).unwrap_or_default();
+                let there: Vec<Label> = there.into_iter().map(super::errand::as_ours).collect();
+                let goes = |label: &&Label| match &call.lane.extent {
+                    Extent::Whole => true,
+                    Extent::Labels(labels) => labels.contains(label),
+                };
+                let known = covered.get(&(index, *pair, read));
+                let all = there.iter().filter(goes).all(|label| known.is_some_and(|known| known.contains(label)));
+                if known.is_some() {
+                    promise!(all, "{pair:?} goes with {there:?}, of which the journal has {known:?}");
+                }
+            }
+            let known = ReadFrom::ALL.iter().any(|read| covered.contains_key(&(index, *pair, *read)));
+            promise!(known, "{pair:?} is archived in lane {index}, but the journal does not have it");
+        }
+        Ok(())
+    }
+
+    /// What went of each pair, as far as the journal has it; without what was refused, where `removed`.
+    fn covered(&self, removed: bool) -> BTreeMap<(usize, Pair, ReadFrom), Vec<Label>> {
+        let (mut entries, mut refused) = (Vec::new(), BTreeMap::new());
+        for record in &self.durable {
+            match parse(record).unwrap() {
+                Record::Entry(entry) => entries.push(entry),
+                Record::Completion(completion) => {
+                    refused.insert(completion.entry, completion.refused);
+                }
+                Record::Mark(_) | Record::Unknown => {}
+            }
+        }
+        let mut covered: BTreeMap<_, Vec<Label>> = BTreeMap::new();
+        for entry in entries {
+            let index = LANES.iter().position(|(from, _, _)| *from == entry.from_type.path_segment()).unwrap();
+            for (place, of) in (entry.first..).zip(&entry.pairs) {
+                if removed && refused.get(&entry.id).is_some_and(|refused| refused.contains(place)) {
+                    continue;
+                }
+                let labels = of.types.iter().map(|of| of.label);
+                covered.entry((index, of.pair, entry.read)).or_default().extend(labels);
+            }
+        }
+        covered
+    }
+
+    /// Restores what the journal says went, and compares: where only archives came, all must be as it was before.
+    pub fn undo(&self, before: &Links, associations: &mut Associations) -> Kept {
+        for ((index, pair, read), labels) in self.covered(true) {
+            if labels.is_empty() {
+                continue;
+            }
+            let (from, to) = (pair.from.0.get(), pair.to.0.get());
+            let (direction, from, to) = match read {
+                ReadFrom::From => (lane(index), from, to),
+                ReadFrom::To => (reversed(index), to, from),
+            };
+            let there = associations.of(&direction, from).into_iter().find(|(found, _)| *found == to);
+            let mut wanted = there.map(|(_, labels)| labels).unwrap_or_default();
+            wanted.extend(labels.into_iter().map(theirs_of));
+            wanted.sort_unstable();
+            wanted.dedup();
+            associations.create(&direction, from, to, &wanted);
+        }
+        let after = links(associations);
+        let archived = |links: &Links| -> Links {
+            let only =
+                |&((_, pair), _): &(&(usize, Pair), _)| matches!(theme(pair.from.0.get()), Theme::Archive | Theme::All);
+            links.iter().filter(only).map(|(key, labels)| (*key, labels.clone())).collect()
+        };
+        let (before, after) = (archived(before), archived(&after));
+        let lost = before.iter().find(|(key, labels)| after.get(*key) != Some(*labels));
+        promise!(lost.is_none(), "{lost:?} is not as it was after an undo: {:?}", lost.map(|(key, _)| after.get(key)));
+        let made = after.keys().find(|key| !before.contains_key(*key));
+        promise!(made.is_none(), "{made:?} has come by an undo");
+        Ok(())
+    }
+}
+
+fn reversed(index: usize) -> Lane {
+    let (from, to, _) = LANES[index];
+    Lane::parse(to, from).unwrap()
+}
