@@ -30,10 +30,13 @@ impl Engine {
         let Purpose::Batch(batch) = call.purpose else { return Answered::unknown() };
         let Some(batch) = self.holdings.take_batch(batch) else { return Answered::unknown() };
         let key = batch.lane;
-        let Some(judgement) = self.judge(&batch, reply) else { return Answered::unknown() };
+        let Some(judgement) = self.judge(&batch, call.sent, reply) else { return Answered::unknown() };
         self.pauses.lane_answered(call.account, key);
         let Some(step) = self.step_of(key) else { return Answered::unknown() };
         let is_look = batch.reading.is_some();
+        if step == Step::Create && !is_look {
+            self.holdings.creation_answered(&batch, now.tick);
+        }
         self.note_answer(&call, key, reply, &judgement, now);
         let result = match (step, &batch.reading) {
             (Step::Create, Some(_)) => self.looked_again(&call, batch, &judgement, now),

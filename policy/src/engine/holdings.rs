@@ -15,6 +15,7 @@ use super::backlog::{Backlog, JobKey, LaneKey, NodeKey, Place};
 use super::batch::{Batch, BatchKey};
 use super::clock::{Now, Tick};
 use super::command::{CallKey, LaneId};
+use super::creating::Creating;
 use super::deadlines::{Deadline, Deadlines};
 use super::expected::expected;
 use super::lane::{Lane, Lanes, Repeat};
@@ -44,6 +45,7 @@ pub struct Holdings {
     backlog: Backlog,
     lanes: Lanes,
     batches: SlotMap<BatchKey, Batch>,
+    creating: Creating,
     /// Jobs that are in hand no longer, until [`Holdings::next_finished`] is asked for them.
     finished: VecDeque<(AccountIndex, End)>,
     /// Jobs whose records are all read, until [`Holdings::next_expanded`] is asked for them; with a lane of records.
@@ -78,6 +80,7 @@ impl Holdings {
             backlog: Backlog::default(),
             lanes: Lanes::new(accounts),
             batches: SlotMap::with_key(),
+            creating: Creating::default(),
             finished: VecDeque::new(),
             expanded: VecDeque::new(),
             fates: VecDeque::new(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::all;
 use super::backlog::NodeKey;
 use super::batch::{Batch, Reading};
+use super::clock::Tick;
 use super::command::LaneId;
 use super::course::{Course, Look, Removal};
 use super::engine::Engine;
@@ -19,13 +20,22 @@ use super::verdict::{
 };
 use crate::contract::association::Pair;
 
+/// A page of a record that a look has shown.
+struct Page<'a> {
+    view: &'a RecordView,
+    reversed: bool,
+    is_first: bool,
+    /// When the request left.
+    sent: Tick,
+}
+
 impl Engine {
     /// Judges the reply to a batch. What a look shows is kept with its pairs.
-    pub(super) fn judge(&mut self, batch: &Batch, reply: &Reply) -> Option<Judgement> {
+    pub(super) fn judge(&mut self, batch: &Batch, sent: Tick, reply: &Reply) -> Option<Judgement> {
         let lane = expected(self.holdings.lane(batch.lane), "a batch keeps its lane open")?;
         if let Some(reading) = &batch.reading {
             let id = lane.id.clone();
-            return Some(self.judge_look(&id, batch, reading, reply));
+            return Some(self.judge_look(&id, batch, reading, sent, reply));
         }
         match lane.id.step() {
             Step::Archive | Step::ArchiveLabels => Some(judge(reply, &batch.wire)),
@@ -59,9 +69,9 @@ impl Engine {
         }
     }
 
-    fn judge_look(&mut self, lane: &LaneId, batch: &Batch, reading: &Reading, reply: &Reply) -> Judgement {
+    fn judge_look(&mut self, lane: &LaneId, batch: &Batch, reading: &Reading, sent: Tick, reply: &Reply) -> Judgement {
         match judge_look(reply, &reading.records) {
-            LookJudgement::Each(verdicts) => self.shown(lane, batch, reading, &verdicts),
+            LookJudgement::Each(verdicts) => self.shown(lane, batch, sent, &verdicts),
             LookJudgement::Suspect(refusal) => Judgement::Suspect(refusal),
             LookJudgement::LaneRefused(refusal) => Judgement::LaneRefused(refusal),
             LookJudgement::Again(again) => Judgement::Again(again),
@@ -72,21 +82,22 @@ impl Engine {
     }
 
     /// A verdict for each record becomes one for each of its pairs.
-    fn shown(&mut self, lane: &LaneId, batch: &Batch, reading: &Reading, verdicts: &[RecordVerdict]) -> Judgement {
+    fn shown(&mut self, lane: &LaneId, batch: &Batch, sent: Tick, verdicts: &[RecordVerdict]) -> Judgement {
+        let Some(reading) = &batch.reading else { return Judgement::Each(Vec::new()) };
         let each = batch.nodes.iter().zip(batch.wire.iter()).map(|(&node, &pair)| {
             let record = if reading.reversed { pair.to } else { pair.from };
-            let index = reading.records.binary_search_by_key(&record, |asked| asked.from).ok();
-            match index.and_then(|index| verdicts.get(index)) {
-                Some(RecordVerdict::Seen(view)) => {
-                    let is_first =
-                        index.and_then(|index| reading.records.get(index)).is_none_or(|asked| asked.after.is_none());
-                    self.note_view(lane, node, pair, reading.reversed, is_first, view);
+            let asked = reading.records.iter().zip(verdicts);
+            let index = reading.records.binary_search_by_key(&record, |asked| asked.from);
+            match index.ok().and_then(|index| asked.skip(index).next()) {
+                Some((asked, RecordVerdict::Seen(view))) => {
+                    let page = Page { view, reversed: reading.reversed, is_first: asked.after.is_none(), sent };
+                    self.note_page(lane, node, pair, &page);
                     PairVerdict::Archived
                 }
-                Some(RecordVerdict::Refused(refusal)) => PairVerdict::Refused(Arc::clone(refusal)),
-                Some(RecordVerdict::Suspect(refusal)) => PairVerdict::Suspect(Arc::clone(refusal)),
-                Some(RecordVerdict::Again(again)) => PairVerdict::Again(Arc::clone(again)),
-                Some(RecordVerdict::Untouched) | None => PairVerdict::Untouched,
+                Some((_, RecordVerdict::Refused(refusal))) => PairVerdict::Refused(Arc::clone(refusal)),
+                Some((_, RecordVerdict::Suspect(refusal))) => PairVerdict::Suspect(Arc::clone(refusal)),
+                Some((_, RecordVerdict::Again(again))) => PairVerdict::Again(Arc::clone(again)),
+                Some((_, RecordVerdict::Untouched)) | None => PairVerdict::Untouched,
             }
         });
         let each: Vec<PairVerdict> = each.collect();
@@ -97,20 +108,18 @@ impl Engine {
     }
 
     /// Adds a page to what is known of a pair, or of a record.
-    fn note_view(
-        &mut self,
-        lane: &LaneId,
-        node: NodeKey,
-        pair: Pair,
-        reversed: bool,
-        is_first: bool,
-        view: &RecordView,
-    ) {
+    fn note_page(&mut self, lane: &LaneId, node: NodeKey, pair: Pair, page: &Page<'_>) {
+        let &Page { view, reversed, is_first, sent } = page;
+        let fresh = Sight { reversed, began: sent, ..Sight::default() };
         let mut sight = match self.holdings.take_note(node) {
             Some(Note::Sight(sight)) if !is_first => sight,
-            Some(Note::Sight(Sight { before, barred, .. })) => Sight { reversed, before, barred, ..Sight::default() },
-            Some(Note::Creation(ToCreate { missing: barred, .. })) => Sight { reversed, barred, ..Sight::default() },
-            Some(Note::Seen(_)) | None => Sight { reversed, ..Sight::default() },
+            // The look from the other side belongs to the one before it.
+            Some(Note::Sight(Sight { before: Some(before), began, .. })) => {
+                Sight { before: Some(before), began, ..fresh }
+            }
+            Some(Note::Sight(Sight { before: None, barred, .. })) => Sight { barred, ..fresh },
+            Some(Note::Creation(ToCreate { missing: barred, .. })) => Sight { barred, ..fresh },
+            Some(Note::Seen(_)) | None => fresh,
         };
         match lane.course {
             Course::Plan { look: Look::All, .. } | Course::Remove(Removal::Look(Look::All)) => {

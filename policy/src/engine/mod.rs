@@ -30,6 +30,7 @@ mod steps;
 pub mod all;
 pub mod backlog;
 mod batch;
+mod creating;
 mod deadlines;
 mod expansion;
 mod holdings;

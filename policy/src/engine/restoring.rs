@@ -8,7 +8,6 @@
 
 use std::sync::Arc;
 
-use super::clock::Tick;
 use super::command::LaneId;
 use super::course::{Course, Restoration, Restoring};
 use super::sight::{Present, Sight, ToCreate};
@@ -34,12 +33,12 @@ pub enum Wanted {
     Impossible(Arc<Refusal>),
 }
 
-/// What a pair of the lane needs, by what a look has shown that was sent at `looked`.
-pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight, looked: Tick) -> Wanted {
+/// What a pair of the lane needs, by what a look has shown.
+pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight) -> Wanted {
     let present = sight.present();
     let Extent::Labels(labels) = &lane.extent else {
         return match present {
-            Present::No => Wanted::Plain(ToCreate { labels: Arc::new([]), looked: Some(looked), missing: None }),
+            Present::No => Wanted::Plain(ToCreate { labels: Arc::new([]), looked: Some(sight.began), missing: None }),
             Present::By(_) | Present::ByUnknown => Wanted::Nothing,
         };
     };
@@ -67,7 +66,7 @@ pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight, looked: Ti
         (false, missing) => {
             let mut labels: Vec<Label> = there.into_iter().chain(others).collect();
             labels.sort_unstable();
-            Wanted::Types(ToCreate { labels: labels.into(), looked: Some(looked), missing })
+            Wanted::Types(ToCreate { labels: labels.into(), looked: Some(sight.began), missing })
         }
     }
 }

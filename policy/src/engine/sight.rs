@@ -48,6 +48,8 @@ pub struct Sight {
     pub before: Option<Present>,
     /// What else the record is associated with, as far as that matters.
     pub others: Vec<Found>,
+    /// When the look was sent that showed the first of this.
+    pub began: Tick,
     /// Why the pair cannot have Primary, where that was found out by an earlier look.
     pub barred: Option<Arc<Refusal>>,
     /// The record is the pair's `to`.

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::backlog::{LaneKey, NodeKey};
 use super::batch::Batch;
 use super::calls::Call;
-use super::clock::{Now, Tick};
+use super::clock::Now;
 use super::command::{CallResult, LaneId};
 use super::course::{Change, Course, Look, Removal, Restoration, Restoring};
 use super::engine::Engine;
@@ -21,6 +22,9 @@ use super::step::Step;
 use super::verdict::{Again, Judgement, PairVerdict};
 use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
+
+/// Wait before a look at pairs that another request is creating.
+const OTHERS_CREATE: Duration = Duration::from_secs(1);
 
 /// What follows for a pair from what a look has shown.
 enum Follows {
@@ -66,7 +70,7 @@ impl Engine {
                 if id.course.is_of_records() {
                     self.refuse_too_large(nodes, now);
                 }
-                let Looked { unfinished, onward } = self.looked(&id, nodes, call.sent);
+                let Looked { unfinished, onward } = self.looked(&id, nodes);
                 if !unfinished.is_empty() {
                     self.give_back(Batch::new(key, unfinished), now.tick, now);
                 }
@@ -107,8 +111,8 @@ impl Engine {
         }
     }
 
-    /// A page of each of these pairs' records was shown, in a look that was sent at `sent`.
-    fn looked(&mut self, id: &LaneId, nodes: &[NodeKey], sent: Tick) -> Looked {
+    /// A page of each of these pairs' records was shown.
+    fn looked(&mut self, id: &LaneId, nodes: &[NodeKey]) -> Looked {
         let mut looked = Looked::default();
         for &node in nodes {
             let Some(Note::Sight(sight)) = expected(self.holdings.take_note(node), "a look leaves a note") else {
@@ -121,7 +125,7 @@ impl Engine {
             }
             self.counters.pairs_looked_up += 1;
             let Some((_, pair)) = self.holdings.name(node) else { continue };
-            match follows(id, pair, &sight, sent) {
+            match follows(id, pair, &sight) {
                 Follows::Last(word) => self.holdings.settle(node, &word),
                 Follows::Look(course, note) => looked.onward.entry(course).or_default().push((node, note)),
                 Follows::Change(change, note) => {
@@ -167,7 +171,7 @@ impl Engine {
                 PairVerdict::Suspect(_) | PairVerdict::Untouched => {}
             }
         }
-        let Looked { unfinished, onward } = self.looked(&id, &shown, call.sent);
+        let Looked { unfinished, onward } = self.looked(&id, &shown);
         for (course, nodes) in onward {
             match course == id.course {
                 true => nodes.into_iter().for_each(|(node, note)| self.holdings.set_note(node, note)),
@@ -188,7 +192,8 @@ impl Engine {
                 CallResult::Transient(again.cause)
             }
             None => {
-                self.give_back(batch, now.tick, now);
+                let wait = if self.holdings.is_being_created(&batch) { OTHERS_CREATE } else { Duration::ZERO };
+                self.give_back(batch, now.tick + wait, now);
                 step.done()
             }
         }
@@ -212,7 +217,7 @@ fn is_suspect(verdict: &PairVerdict) -> bool {
     matches!(verdict, PairVerdict::Suspect(_))
 }
 
-fn follows(lane: &LaneId, pair: Pair, sight: &Sight, sent: Tick) -> Follows {
+fn follows(lane: &LaneId, pair: Pair, sight: &Sight) -> Follows {
     match lane.course {
         Course::Plan { look: Look::All, .. } | Course::Remove(Removal::Look(Look::All)) => Follows::Expanded,
         Course::Plan { action, look: Look::Pairs } => {
@@ -222,13 +227,13 @@ fn follows(lane: &LaneId, pair: Pair, sight: &Sight, sent: Tick) -> Follows {
             let seen = Seen::new(sight.present(), sight.reversed);
             Follows::Change(removal.archive(), Note::Seen(seen))
         }
-        Course::Restore(restoration) => match restoring::wanted(lane, restoration, sight, sent) {
+        Course::Restore(restoration) => match restoring::wanted(lane, restoration, sight) {
             Wanted::Nothing => Follows::Last(LastWord::Done),
             Wanted::Impossible(refusal) => Follows::Last(LastWord::Refused(refusal)),
             Wanted::Plain(creation) => Follows::Change(restoration.plain(), Note::Creation(creation)),
             Wanted::Types(creation) => Follows::Change(restoration.types(), Note::Creation(creation)),
             Wanted::OtherSide(present) => {
-                let sight = Sight { before: Some(present), reversed: true, ..Sight::default() };
+                let sight = Sight { before: Some(present), began: sight.began, reversed: true, ..Sight::default() };
                 Follows::Look(restoration.look_back(), Note::Sight(sight))
             }
         },

@@ -26,13 +26,14 @@ impl Holdings {
             Step::ArchiveLabels => (Request::ArchiveLabels, None),
             Step::Look(_) => self.look(&lane.id, batch),
             Step::Associate => (Request::Associate, None),
-            Step::Create => {
-                match batch.nodes.iter().map(|&node| self.labels(node, now, batch.looked_again)).collect() {
-                    Some(labels) => (Request::Create { labels }, None),
-                    // What is there is not known, or no more: the batch looks before it goes on.
-                    None => self.look(&lane.id, batch),
+            Step::Create => match self.all_labels(&lane.id, batch, now) {
+                Some(labels) => {
+                    self.creating.left(&lane.id, &batch.wire, now);
+                    (Request::Create { labels }, None)
                 }
-            }
+                // What is there is not known, or no more: the batch looks before it goes on.
+                None => self.look(&lane.id, batch),
+            },
         };
         let batch = self.batches.get_mut(key)?;
         batch.looked_again = reading.is_some() && lane_creates;
@@ -40,15 +41,33 @@ impl Holdings {
         Some(request)
     }
 
-    /// What a pair is to be associated by, if it is known well enough. A batch that has just looked again goes on, however
-    /// slow that was.
-    fn labels(&self, node: NodeKey, now: Tick, looked_again: bool) -> Option<Arc<[Label]>> {
-        match self.backlog.note(node) {
-            Some(Note::Creation(creation)) if creation.is_fresh(now) || (looked_again && creation.looked.is_some()) => {
-                Some(Arc::clone(&creation.labels))
-            }
-            Some(Note::Creation(_) | Note::Sight(_) | Note::Seen(_)) | None => None,
+    /// A request that created the pairs of a batch is answered.
+    pub fn creation_answered(&mut self, batch: &Batch, now: Tick) {
+        if let Some(lane) = expected(self.lanes.get(batch.lane), "a batch keeps its lane open") {
+            self.creating.answered(&lane.id, &batch.wire, now);
         }
+    }
+
+    /// Another request that creates one of the pairs of a batch is on the wire.
+    pub fn is_being_created(&self, batch: &Batch) -> bool {
+        let lane = self.lanes.get(batch.lane);
+        lane.is_some_and(|lane| self.creating.is_on_wire(&lane.id, &batch.wire))
+    }
+
+    fn all_labels(&self, lane: &LaneId, batch: &Batch, now: Tick) -> Option<Arc<[Arc<[Label]>]>> {
+        let nodes = batch.nodes.iter().zip(batch.wire.iter());
+        nodes.map(|(&node, &pair)| self.labels(lane, node, pair, now, batch.looked_again)).collect()
+    }
+
+    /// What a pair is to be associated by, if it is known well enough. A batch that has just looked `again` goes on,
+    /// however slow that was.
+    fn labels(&self, lane: &LaneId, node: NodeKey, pair: Pair, now: Tick, again: bool) -> Option<Arc<[Label]>> {
+        let creation = match self.backlog.note(node) {
+            Some(Note::Creation(creation)) => creation,
+            Some(Note::Sight(_) | Note::Seen(_)) | None => return None,
+        };
+        let is_known = creation.looked.is_some_and(|looked| !self.creating.may_be_missed(lane, pair, looked));
+        (is_known && (again || creation.is_fresh(now))).then(|| Arc::clone(&creation.labels))
     }
 
     fn look(&self, lane: &LaneId, batch: &Batch) -> (Request, Option<Reading>) {
