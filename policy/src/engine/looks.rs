@@ -86,9 +86,9 @@ impl Engine {
         let Some(reading) = &batch.reading else { return Judgement::Each(Vec::new()) };
         let each = batch.nodes.iter().zip(batch.wire.iter()).map(|(&node, &pair)| {
             let record = if reading.reversed { pair.to } else { pair.from };
-            let asked = reading.records.iter().zip(verdicts);
+            let mut asked = reading.records.iter().zip(verdicts);
             let index = reading.records.binary_search_by_key(&record, |asked| asked.from);
-            match index.ok().and_then(|index| asked.skip(index).next()) {
+            match index.ok().and_then(|index| asked.nth(index)) {
                 Some((asked, RecordVerdict::Seen(view))) => {
                     let page = Page { view, reversed: reading.reversed, is_first: asked.after.is_none(), sent };
                     self.note_page(lane, node, pair, &page);
