@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation)]
 
+#[path = "blackbox/courses.rs"]
+mod courses;
 #[path = "blackbox/journal.rs"]
 mod journal;
 #[path = "blackbox/leases.rs"]

@@ -416,7 +416,7 @@ fn account_policy(rng: &mut Rng) -> AccountPolicy {
         portal: None,
         credentials: CredentialKind::Static,
         ceiling: Ceiling {
-            requests: NonZeroU32::new(*choose(rng, &[5, 100])).unwrap(),
+            requests: NonZeroU32::new(*choose(rng, &[20, 100])).unwrap(),
             interval: Duration::from_secs(10),
         },
         daily: None,
