@@ -20,6 +20,7 @@ use association_archiver::engine::access::CredentialKind;
 use association_archiver::engine::account::{AccountPolicy, Safety};
 use association_archiver::engine::clock::{Now, Tick};
 use association_archiver::engine::command::{Carried, NewJob};
+use association_archiver::engine::guard::GuardPolicy;
 use association_archiver::engine::pace::Ceiling;
 use association_archiver::engine::pack::Caps;
 use association_archiver::engine::retry::RetryPolicy;
@@ -28,7 +29,7 @@ use association_archiver::telemetry::heartbeat::Heartbeat;
 use association_archiver::telemetry::mend::Mends;
 use association_archiver::telemetry::metrics::{Metrics, documented_metrics};
 use association_archiver::telemetry::snapshot::{BrokerState, Snapshot};
-use association_archiver::worker::seams::{self, Instruction, Order, Target};
+use association_archiver::worker::seams::{self, Instruction, Obeyed, Order, Target};
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -39,6 +40,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+#[path = "admin/guard.rs"]
+mod guard;
 #[path = "admin/page.rs"]
 mod page;
 #[path = "admin/pictures.rs"]
@@ -222,7 +225,7 @@ async fn an_operator_pauses_and_resumes_accounts_and_lanes() {
         (&body["account"], &body["portalId"], &body["paused"]),
         (&Value::from(1), &Value::from(815), &Value::Bool(true))
     );
-    assert!(body["note"].as_str().unwrap().contains("ends with this process"));
+    assert!(body["note"].as_str().unwrap().contains("also after a restart"));
     assert_eq!(paused(&worker).await, (1, false), "the answer comes after the snapshot");
     assert_eq!(worker.post("/accounts/1/resume", Some(TOKEN)).await.status(), StatusCode::OK, "by its index too");
     assert_eq!(paused(&worker).await, (0, false));
@@ -452,6 +455,9 @@ impl Worker {
                         engine.resume(account, now());
                         1
                     }
+                    (Target::Account(account), Instruction::Approve) => usize::from(engine.approve(account, now())),
+                    (Target::Account(account), Instruction::Reject) => usize::from(engine.reject(account, now())),
+                    (Target::Lanes { .. }, Instruction::Approve | Instruction::Reject) => 0,
                     (Target::Lanes { account, from_type, to_type }, Instruction::Pause) => {
                         engine.pause_lanes(account, &from_type, &to_type, now())
                     }
@@ -460,7 +466,7 @@ impl Worker {
                     }
                 };
                 show(&snapshots, &engine, BrokerState::default(), false);
-                reply.send(applied).unwrap();
+                reply.send(Obeyed::Done(applied)).unwrap();
             }
         });
     }
@@ -496,6 +502,11 @@ fn show(snapshots: &watch::Sender<Arc<Snapshot>>, engine: &Engine, broker: Broke
 
 /// Two accounts that may send a hundred requests in ten seconds.
 fn engine() -> Engine {
+    guarded_engine([None, None])
+}
+
+/// The same, with these guards.
+fn guarded_engine(guards: [Option<GuardPolicy>; 2]) -> Engine {
     let policy = EnginePolicy {
         caps: Caps { from: 100, pairs: 1_000 },
         linger: Duration::from_millis(200),
@@ -510,7 +521,7 @@ fn engine() -> Engine {
         max_in_flight: 64,
         waiting: Waiting::InHand { give_up_after: Duration::from_secs(30) },
     };
-    let account = |portal| AccountPolicy {
+    let account = |portal, guard| AccountPolicy {
         portal: NonZeroU64::new(portal).map(PortalId),
         credentials: CredentialKind::Static,
         ceiling: Ceiling { requests: NonZeroU32::new(100).unwrap(), interval: Duration::from_secs(10) },
@@ -519,8 +530,9 @@ fn engine() -> Engine {
         max_in_flight: 16,
         paused: false,
         safety: Safety::default(),
+        guard,
     };
-    Engine::new(policy, vec![account(4711), account(815)], 1, now())
+    Engine::new(policy, vec![account(4711, guards[0]), account(815, guards[1])], 1, now())
 }
 
 fn job(account: u32, from_type: &str, to_type: &str, from: u64) -> NewJob {

@@ -4,6 +4,8 @@
 
 #[path = "blackbox/courses.rs"]
 mod courses;
+#[path = "blackbox/guard.rs"]
+mod guard;
 #[path = "blackbox/journal.rs"]
 mod journal;
 #[path = "blackbox/leases.rs"]

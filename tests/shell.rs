@@ -25,7 +25,7 @@ use association_archiver::worker::accounts::Portals;
 use association_archiver::worker::lines;
 use association_archiver::worker::policy_loop::{Ends, PolicyLoop};
 use association_archiver::worker::seams::{
-    Arrival, BatchReply, Clock, Departure, Errand, Instruction, Order, Question, Return, Target, Watcher,
+    Arrival, BatchReply, Clock, Departure, Errand, Instruction, Obeyed, Order, Question, Return, Target, Watcher,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -187,10 +187,10 @@ async fn too_much_in_hand_is_handed_back_youngest_first_and_a_stop_takes_the_res
 #[tokio::test(start_paused = true)]
 async fn an_order_is_carried_out_and_answered() {
     let mut bench = Bench::start(account(100), |_| (LATENCY, answer(204)));
-    assert_eq!(bench.order(Instruction::Pause).await, 1);
+    assert_eq!(bench.order(Instruction::Pause).await, Obeyed::Done(1));
     bench.deliver(1, 0..10).await;
     assert_eq!(bench.departures(10).await, all(0..10, End::Parked));
-    assert_eq!(bench.order(Instruction::Resume).await, 1);
+    assert_eq!(bench.order(Instruction::Resume).await, Obeyed::Done(1));
     bench.deliver(1, 10..20).await;
     assert_eq!(bench.finish().await, all(10..20, End::Archived));
 }
@@ -288,7 +288,7 @@ impl Bench {
         self.arrive(Arrival::Jobs { generation, jobs }).await;
     }
 
-    async fn order(&self, instruction: Instruction) -> usize {
+    async fn order(&self, instruction: Instruction) -> Obeyed {
         let (reply, answered) = oneshot::channel();
         let order = Order { target: Target::Account(AccountIndex(0)), instruction, reply };
         self.orders.send(order).await.unwrap();
@@ -398,6 +398,7 @@ fn account(requests_in_ten_seconds: u32) -> AccountPolicy {
         max_in_flight: 16,
         paused: false,
         safety: Safety::default(),
+        guard: None,
     }
 }
 

@@ -225,6 +225,7 @@ fn account() -> Result<AccountPolicy> {
         max_in_flight: 1,
         paused: false,
         safety: Safety::default(),
+        guard: None,
     })
 }
 

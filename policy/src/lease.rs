@@ -10,6 +10,7 @@
 
 pub mod memory;
 pub mod message;
+pub mod order;
 pub mod reach;
 pub mod view;
 

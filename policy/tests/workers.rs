@@ -19,6 +19,7 @@ use policy::engine::access::CredentialKind;
 use policy::engine::account::{AccountPolicy, Safety};
 use policy::engine::clock::{Now, Tick};
 use policy::engine::command::{CallKey, Carried, Command, NewJob};
+use policy::engine::guard::GuardPolicy;
 use policy::engine::pace::Ceiling;
 use policy::engine::pack::Caps;
 use policy::engine::reply::{Answer, Body, Headers, Reply};
@@ -38,6 +39,8 @@ const TROUBLE: Duration = Duration::from_secs(1_800);
 /// A lost message costs ten lease times, and each further step another few.
 const QUIET: Duration = Duration::from_secs(300);
 const JOBS_IN_HAND: usize = 5;
+/// By as much at most two workers' clocks drift apart in a history.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
 
 #[test]
 fn at_most_one_sends_and_the_quota_is_kept_whatever_happens() {
@@ -122,6 +125,8 @@ enum Event {
         worker: usize,
     },
     Fault,
+    /// The operator looks at the guard.
+    Answer,
 }
 
 #[derive(Debug)]
@@ -178,6 +183,10 @@ struct World {
     /// The day's budget, where it must be kept.
     daily: Option<u64>,
     budget: Option<u64>,
+    /// What may be removed, where that is guarded.
+    guard: Option<GuardPolicy>,
+    /// Until when everything may be.
+    approved_until: Duration,
     /// What HubSpot has seen: when, and from whom.
     sent: Vec<(Duration, usize)>,
     seed: u64,
@@ -192,6 +201,10 @@ impl World {
         let mut random = fastrand::Rng::with_seed(seed);
         let count = random.usize(2..=4);
         let daily = random.bool().then(|| random.u64(50..2_000));
+        let guard = random.bool().then(|| GuardPolicy {
+            max_pairs: random.u64(20..400).try_into().unwrap(),
+            window: Duration::from_secs(random.u64(60..900)),
+        });
         let mut world = Self {
             now: Duration::ZERO,
             agenda: BinaryHeap::new(),
@@ -202,6 +215,8 @@ impl World {
             subscriptions: 0,
             daily,
             budget: daily,
+            guard,
+            approved_until: Duration::ZERO,
             sent: Vec::new(),
             seed,
             faults: 0,
@@ -225,6 +240,7 @@ impl World {
             world.at(at, Event::Start { worker });
         }
         world.at(Duration::from_secs(5), Event::Fault);
+        world.at(Duration::from_secs(60), Event::Answer);
         while let Some(Reverse((at, number))) = world.agenda.pop() {
             if at > TROUBLE + QUIET {
                 break;
@@ -286,6 +302,7 @@ impl World {
             | Event::Healed { .. }
             | Event::Start { .. }
             | Event::Thaw { .. }
+            | Event::Answer
             | Event::Fault => None,
         };
         if let Some(worker) = worker.filter(|&worker| self.workers[worker].frozen_until.is_some()) {
@@ -293,6 +310,7 @@ impl World {
         }
         match event {
             Event::Fault => self.fault(),
+            Event::Answer => self.answer_guard(),
             Event::Start { worker } => self.start(worker),
             Event::Subscribe { worker, life } if life == self.workers[worker].life => self.subscribe(worker),
             Event::Gone { subscription } => self.gone(subscription),
@@ -493,8 +511,36 @@ impl World {
         if let Some(daily) = self.daily {
             assert!(self.sent.len() as u64 <= daily, "seed {seed}: more than the day's {daily} at {:?}", self.now);
         }
+        if let Some(GuardPolicy { max_pairs, window }) = self.guard.filter(|_| self.now >= self.approved_until) {
+            let begins = self.approved_until.max(self.now.saturating_sub(window) + CLOCKS_DIFFER);
+            let removed = self.sent.iter().rev().take_while(|(at, _)| *at >= begins).count() as u64;
+            assert!(removed <= max_pairs.get(), "seed {seed}: {removed} pairs within {window:?} at {:?}", self.now);
+        }
         let wait = Duration::from_millis(20) + self.up_to(200);
         self.at(wait, Event::Answered { worker, life, call });
+    }
+
+    /// Whoever holds the lease is told to go on, or not to.
+    fn answer_guard(&mut self) {
+        let (window, word) = (self.guard.map_or(Duration::ZERO, |guard| guard.window), self.random.u8(0..4));
+        let holds = |worker: usize| self.workers[worker].alive.as_ref().is_some_and(|alive| alive.reach.is_some());
+        if let Some(worker) = self.holder.filter(|&worker| holds(worker) && self.workers[worker].frozen_until.is_none())
+        {
+            match word {
+                0 => {
+                    self.approved_until = self.now + window + CLOCKS_DIFFER;
+                    self.with(worker, |alive, now| {
+                        alive.engine.approve(AccountIndex(0), now);
+                    });
+                }
+                1 => self.with(worker, |alive, now| {
+                    alive.engine.reject(AccountIndex(0), now);
+                }),
+                _ => {}
+            }
+        }
+        let next = self.up_to(300_000);
+        self.at(next, Event::Answer);
     }
 
     fn start(&mut self, worker: usize) {
@@ -504,7 +550,7 @@ impl World {
         let now = self.clock(worker);
         let tenure = TenureId::new(self.random.u64(..));
         let lease = Lease::new(LeasePolicy { time: LEASE, tenure, holder: worker.to_string() });
-        let mut engine = Engine::new(policy(), vec![account(self.budget)], self.random.u64(..), now);
+        let mut engine = Engine::new(policy(), vec![account(self.budget, self.guard)], self.random.u64(..), now);
         engine.stand_by(now);
         self.workers[worker].life += 1;
         let pair = self.workers[worker].life * 1_000_000;
@@ -658,7 +704,7 @@ impl World {
                 self.queue.unacknowledged.clear();
                 self.queue.declared += 1;
                 // The day's count goes with the message.
-                self.daily = None;
+                (self.daily, self.guard) = (None, None);
                 for (worker, subscription) in std::mem::take(&mut self.queue.consumers) {
                     let way = self.way();
                     self.at(way, Event::Lost { worker, subscription });
@@ -688,7 +734,7 @@ fn policy() -> EnginePolicy {
     }
 }
 
-fn account(daily: Option<u64>) -> AccountPolicy {
+fn account(daily: Option<u64>, guard: Option<GuardPolicy>) -> AccountPolicy {
     AccountPolicy {
         portal: None,
         credentials: CredentialKind::Static,
@@ -698,6 +744,7 @@ fn account(daily: Option<u64>) -> AccountPolicy {
         max_in_flight: 16,
         paused: false,
         safety: Safety::default(),
+        guard,
     }
 }
 

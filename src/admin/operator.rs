@@ -15,7 +15,7 @@ use super::state::AdminState;
 use super::token;
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
-use crate::worker::seams::{Instruction, Order, Target};
+use crate::worker::seams::{Instruction, Obeyed, Order, Target};
 
 /// What was done.
 #[derive(Debug, Serialize)]
@@ -25,7 +25,10 @@ pub(super) struct Done {
     portal_id: Option<u64>,
     /// `contacts/companies`; `None` for the whole account.
     lane: Option<String>,
-    paused: bool,
+    /// Whether it is paused by an operator now; `None` after another order than `pause` and `resume`.
+    paused: Option<bool>,
+    /// This worker stands by, and has handed the order on to the one that works.
+    handed_on: bool,
     note: &'static str,
 }
 
@@ -37,7 +40,7 @@ pub(super) async fn pause_account(
     Path(account): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Done>, Refusal> {
+) -> Result<Answer, Refusal> {
     order_account(&state, &account, &headers, &body, Instruction::Pause).await
 }
 
@@ -46,8 +49,26 @@ pub(super) async fn resume_account(
     Path(account): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Done>, Refusal> {
+) -> Result<Answer, Refusal> {
     order_account(&state, &account, &headers, &body, Instruction::Resume).await
+}
+
+pub(super) async fn approve(
+    State(state): State<AdminState>,
+    Path(account): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Answer, Refusal> {
+    order_account(&state, &account, &headers, &body, Instruction::Approve).await
+}
+
+pub(super) async fn reject(
+    State(state): State<AdminState>,
+    Path(account): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Answer, Refusal> {
+    order_account(&state, &account, &headers, &body, Instruction::Reject).await
 }
 
 pub(super) async fn pause_lane(
@@ -55,7 +76,7 @@ pub(super) async fn pause_lane(
     Path(path): Path<(String, String, String)>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Done>, Refusal> {
+) -> Result<Answer, Refusal> {
     order_lane(&state, &path, &headers, &body, Instruction::Pause).await
 }
 
@@ -64,7 +85,7 @@ pub(super) async fn resume_lane(
     Path(path): Path<(String, String, String)>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Done>, Refusal> {
+) -> Result<Answer, Refusal> {
     order_lane(&state, &path, &headers, &body, Instruction::Resume).await
 }
 
@@ -74,12 +95,16 @@ async fn order_account(
     headers: &HeaderMap,
     body: &[u8],
     instruction: Instruction,
-) -> Result<Json<Done>, Refusal> {
+) -> Result<Answer, Refusal> {
     token::check(state.token.as_ref(), headers)?;
     check_body(body)?;
     let (index, portal_id) = find(state, account)?;
-    order(state, Target::Account(index), instruction).await?;
-    Ok(Json(done(index, portal_id, None, instruction)))
+    if matches!(instruction, Instruction::Approve | Instruction::Reject) && !has_guard(state, index) {
+        let error = "the account has no guard to answer: safety.max_pairs is not set for it";
+        return Err(Refusal::new(StatusCode::CONFLICT, error));
+    }
+    let obeyed = order(state, Target::Account(index), instruction).await?;
+    Ok(answer(index, portal_id, None, instruction, &obeyed))
 }
 
 async fn order_lane(
@@ -88,17 +113,18 @@ async fn order_lane(
     headers: &HeaderMap,
     body: &[u8],
     instruction: Instruction,
-) -> Result<Json<Done>, Refusal> {
+) -> Result<Answer, Refusal> {
     token::check(state.token.as_ref(), headers)?;
     check_body(body)?;
     let (index, portal_id) = find(state, account)?;
     let (from_type, to_type) = (object_type(from)?, object_type(to)?);
     let lane = format!("{}/{}", from_type.path_segment(), to_type.path_segment());
-    if order(state, Target::Lanes { account: index, from_type, to_type }, instruction).await? == 0 {
+    let obeyed = order(state, Target::Lanes { account: index, from_type, to_type }, instruction).await?;
+    if obeyed == Obeyed::Done(0) {
         let error = format!("no jobs of the lane {lane} are in hand: a lane can be paused while it has some");
         return Err(Refusal::new(StatusCode::NOT_FOUND, error));
     }
-    Ok(Json(done(index, portal_id, Some(lane), instruction)))
+    Ok(answer(index, portal_id, Some(lane), instruction, &obeyed))
 }
 
 /// Nothing can be said in a body, so that nothing said there is lost.
@@ -123,6 +149,11 @@ fn find(state: &AdminState, account: &str) -> Result<(AccountIndex, Option<u64>)
     })
 }
 
+fn has_guard(state: &AdminState, AccountIndex(index): AccountIndex) -> bool {
+    let snapshot = state.snapshots.borrow();
+    snapshot.status.accounts.iter().any(|account| account.index == index && account.guard.is_some())
+}
+
 fn object_type(text: &str) -> Result<ObjectType, Refusal> {
     ObjectType::parse(text).map_err(|fault| {
         let error = format!("the lane's object type is none: {fault}");
@@ -130,28 +161,63 @@ fn object_type(text: &str) -> Result<ObjectType, Refusal> {
     })
 }
 
-async fn order(state: &AdminState, target: Target, instruction: Instruction) -> Result<usize, Refusal> {
+async fn order(state: &AdminState, target: Target, instruction: Instruction) -> Result<Obeyed, Refusal> {
     let unavailable = |error: &str| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error);
     let (reply, done) = oneshot::channel();
     let order = Order { target, instruction, reply };
     state.orders.try_send(order).map_err(|_| unavailable("the worker takes no orders now: try again"))?;
     match timeout(LONGEST_WAIT, done).await {
-        Ok(Ok(applied)) => Ok(applied),
+        Ok(Ok(Obeyed::NotHandedOn(why))) => Err(unavailable(&format!(
+            "this worker stands by and could not hand the order on to the one that works ({why}): try again, or ask that one"
+        ))),
+        Ok(Ok(obeyed @ (Obeyed::Done(_) | Obeyed::HandedOn))) => Ok(obeyed),
         Ok(Err(_)) => Err(unavailable("the worker stops and did not carry out the order")),
         Err(_) => Err(unavailable("the worker did not answer in time; /status tells whether it was done")),
     }
 }
 
-fn done(account: AccountIndex, portal_id: Option<u64>, lane: Option<String>, instruction: Instruction) -> Done {
-    let AccountIndex(account) = account;
-    match instruction {
-        Instruction::Pause => Done { account, portal_id, lane, paused: true, note: ENDS_WITH_PROCESS },
-        Instruction::Resume => Done { account, portal_id, lane, paused: false, note: TRIES_AGAIN },
-    }
+/// What an operator is told.
+type Answer = (StatusCode, Json<Done>);
+
+fn answer(
+    account: AccountIndex,
+    portal_id: Option<u64>,
+    lane: Option<String>,
+    instruction: Instruction,
+    obeyed: &Obeyed,
+) -> Answer {
+    let paused = match instruction {
+        Instruction::Pause => Some(true),
+        Instruction::Resume => Some(false),
+        Instruction::Approve | Instruction::Reject => None,
+    };
+    let handed_on = *obeyed == Obeyed::HandedOn;
+    let note = match (handed_on, instruction, &lane) {
+        (true, _, _) => HANDED_ON,
+        (false, Instruction::Pause, None) => LASTS,
+        (false, Instruction::Pause, Some(_)) => ENDS_WITH_PROCESS,
+        (false, Instruction::Resume, _) => TRIES_AGAIN,
+        (false, Instruction::Approve, _) => APPROVED,
+        (false, Instruction::Reject, _) => REJECTED,
+    };
+    let status = if handed_on { StatusCode::ACCEPTED } else { StatusCode::OK };
+    (status, Json(Done { account: account.0, portal_id, lane, paused, handed_on, note }))
 }
 
+const LASTS: &str = "The pause holds until it is resumed, also after a restart or with another worker. With \
+                     `amqp.lease = false` it ends with this process; `paused = true` in the account's settings outlives that.";
+
 const ENDS_WITH_PROCESS: &str =
-    "The pause ends with this process. To keep an account paused, set `paused = true` in its settings.";
+    "A lane's pause ends with this process. To keep an account paused, set `paused = true` in its settings.";
 
 const TRIES_AGAIN: &str =
     "An operator's pause is over. What stands for a reason of its own is tried at once and goes on when that works.";
+
+const APPROVED: &str =
+    "Everything passes the guard for one whole safety.max_pairs_window from now on; then pairs are counted anew.";
+
+const REJECTED: &str = "What waits to be removed, and what comes, ends with GUARD_REJECTED and a copy in the dead letters, \
+                        until it is approved. What is on its way to HubSpot is answered first.";
+
+const HANDED_ON: &str =
+    "This worker stands by. The order is in the lease queue, and the worker that holds the lease takes it from there.";

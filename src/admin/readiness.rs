@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::contract::ids::AccountIndex;
+use crate::engine::guard::GuardState;
 use crate::engine::pause::PauseKind;
-use crate::engine::status::{LaneStatus, PauseStatus, Status, write_time, write_time_or_null};
+use crate::engine::status::{AccountStatus, LaneStatus, PauseStatus, Status, write_time, write_time_or_null};
 use crate::lease::view::LeaseStanding;
 use crate::telemetry::mend::Mends;
 use crate::telemetry::snapshot::{BrokerState, Snapshot, own_pause};
@@ -119,7 +120,22 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
     // Where nothing goes out at all it is a reason instead.
     let some_go_out = broker.publishing && !broker.publishing_stalled;
     let unpublished = broker.publishing_trouble.as_deref().filter(|_| some_go_out);
-    standing.chain(unpublished.map(|cause| with_cause("messages wait to be published", Some(cause)))).collect()
+    let unpublished = unpublished.map(|cause| with_cause("messages wait to be published", Some(cause)));
+    standing.chain(unpublished).chain(rejecting(&snapshot.status)).collect()
+}
+
+/// Accounts whose jobs end because a person rejected what their guard had stopped.
+fn rejecting(status: &Status) -> Option<String> {
+    let is_rejecting =
+        |account: &&AccountStatus| account.guard.is_some_and(|guard| guard.state == GuardState::Rejected);
+    let mut accounts = status.accounts.iter().filter(is_rejecting);
+    let AccountStatus { index, portal_id, .. } = accounts.next()?;
+    let name = portal_id.unwrap_or((*index).into());
+    let others = match accounts.count() {
+        0 => String::new(),
+        others => format!(", and of {others} more accounts,"),
+    };
+    Some(format!("every removal of account {name}{others} is rejected until `association-archiver approve {name}`"))
 }
 
 fn with_cause(what: &str, cause: Option<&str>) -> String {

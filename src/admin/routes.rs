@@ -33,6 +33,8 @@ pub(super) fn router(state: AdminState) -> Router {
         .route("/failures.csv", get(failures))
         .route("/accounts/{account}/pause", post(operator::pause_account))
         .route("/accounts/{account}/resume", post(operator::resume_account))
+        .route("/accounts/{account}/approve", post(operator::approve))
+        .route("/accounts/{account}/reject", post(operator::reject))
         .route("/accounts/{account}/lanes/{from}/{to}/pause", post(operator::pause_lane))
         .route("/accounts/{account}/lanes/{from}/{to}/resume", post(operator::resume_lane))
         .fallback(nowhere)

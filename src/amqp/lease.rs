@@ -18,14 +18,14 @@ use jiff::Timestamp;
 use lapin::message::Delivery;
 use lapin::options::BasicAckOptions;
 use lapin::{Channel, Consumer};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::fence::{Fence, Until};
 use self::gate::GateKeeper;
 pub use self::queue::{LeaseFault, LeaseFound, LeaseQueue, SINGLE_ACTIVE_CONSUMER};
-use self::scribe::{Scribe, Written};
+use self::scribe::{ORDER_TYPE, Scribe, Written};
 use super::backoff::Backoff;
 use super::connection::CLOSE_TIMEOUT;
 use super::health::Health;
@@ -33,6 +33,7 @@ use super::link::{Depth, Link};
 use crate::engine::clock::{Now, Tick};
 use crate::lease::memory::Memory;
 use crate::lease::message::{LeaseMessage, TenureId};
+use crate::lease::order::{HandedOn, Obeyed};
 use crate::lease::view::{LeaseStanding, LeaseView};
 use crate::lease::{Inheritance, Lapse, Lease, LeaseCommand, LeasePolicy, PublicationKey, Standing};
 
@@ -47,6 +48,8 @@ pub enum LeaseNews {
     OthersSent,
     /// The broker has this memory safe.
     Written(Memory),
+    /// An operator's order that a worker was given which stands by.
+    Ordered(HandedOn),
 }
 
 /// In from the loop: the latest counts.
@@ -67,6 +70,8 @@ pub struct LeaseEnds {
     /// Never holds more than a few messages for each renewal, for as long as the loop lives.
     pub news: mpsc::UnboundedReceiver<LeaseNews>,
     pub words: watch::Sender<LeaseWord>,
+    /// Orders that are to reach the holder.
+    pub orders: mpsc::Sender<(HandedOn, oneshot::Sender<Obeyed>)>,
     /// For whoever sends requests.
     pub fence: Fence,
 }
@@ -84,6 +89,8 @@ pub struct LeaseWiring {
     pub found: LeaseFound,
 }
 
+/// Orders on their way to the holder, or waiting for this worker to be it.
+const MAX_ORDERS: usize = 16;
 /// A publication whose confirm has not come after this share of the lease time, a half, is done again.
 const PATIENCE: u32 = 2;
 const LEAST_PATIENCE: Duration = Duration::from_millis(500);
@@ -99,11 +106,12 @@ pub fn keep(wiring: LeaseWiring) -> (LeaseEnds, JoinHandle<()>) {
     let LeaseWiring { queue, consume, publish, health, gate, time, found } = wiring;
     let (news_in, news) = mpsc::unbounded_channel();
     let (words, words_out) = watch::channel(LeaseWord::default());
-    let (orders, orders_out) = mpsc::channel(1);
+    let (writings, writings_out) = mpsc::channel(1);
     let (results_in, results) = mpsc::channel(1);
     let patience = (time / PATIENCE).max(LEAST_PATIENCE);
     let scribe = Scribe { link: publish, exchange: queue.exchange.clone(), key: queue.name.clone(), patience };
-    tokio::spawn(scribe.run(orders_out, results_in));
+    let (orders, handed_on) = mpsc::channel(MAX_ORDERS);
+    tokio::spawn(scribe.clone().run(writings_out, results_in));
     let fence = Fence::default();
     let holder = holder();
     let keeper = Keeper {
@@ -116,8 +124,11 @@ pub fn keep(wiring: LeaseWiring) -> (LeaseEnds, JoinHandle<()>) {
         fence: fence.clone(),
         news: news_in,
         words: words_out,
-        orders,
+        writings,
         results,
+        handed_on,
+        scribe,
+        waiting_orders: Vec::new(),
         on_its_way: None,
         epoch: Instant::now(),
         found: Some(found),
@@ -127,7 +138,7 @@ pub fn keep(wiring: LeaseWiring) -> (LeaseEnds, JoinHandle<()>) {
         channel: None,
         writing_trouble: None,
     };
-    (LeaseEnds { news, words, fence }, tokio::spawn(keeper.run()))
+    (LeaseEnds { news, words, orders, fence }, tokio::spawn(keeper.run()))
 }
 
 /// This process's name for people, the same in the logs of all workers: host and process.
@@ -147,8 +158,13 @@ struct Keeper {
     fence: Fence,
     news: mpsc::UnboundedSender<LeaseNews>,
     words: watch::Receiver<LeaseWord>,
-    orders: mpsc::Sender<(PublicationKey, Vec<u8>)>,
+    writings: mpsc::Sender<(PublicationKey, Vec<u8>)>,
     results: mpsc::Receiver<Written>,
+    handed_on: mpsc::Receiver<(HandedOn, oneshot::Sender<Obeyed>)>,
+    /// Writes orders, too.
+    scribe: Scribe,
+    /// Orders from the queue that wait until this worker holds the lease.
+    waiting_orders: Vec<(u64, HandedOn)>,
     on_its_way: Option<(PublicationKey, Memory)>,
     /// Tick zero of the lease.
     epoch: Instant,
@@ -194,6 +210,7 @@ impl Keeper {
                     tracing::warn!("the subscription to the lease queue was lost: {why}");
                     self.trouble(format!("the lease queue cannot be consumed: {why}"));
                     self.channel = None;
+                    self.waiting_orders.clear();
                     self.lease.unsubscribed(self.now());
                     self.obey().await;
                 }
@@ -248,9 +265,42 @@ impl Keeper {
     }
 
     async fn take(&mut self, delivery: &Delivery) {
+        if delivery.properties.kind().as_ref().is_some_and(|kind| kind.as_str() == ORDER_TYPE) {
+            return self.take_order(delivery).await;
+        }
         let message = LeaseMessage::parse(&delivery.data);
         self.lease.delivered(delivery.delivery_tag, message, self.now());
         self.obey().await;
+    }
+
+    /// An order from a worker that stands by. Where this one does not hold the lease yet, it is about to.
+    async fn take_order(&mut self, delivery: &Delivery) {
+        match HandedOn::parse(&delivery.data) {
+            Ok(order) if order.is_stale(Timestamp::now()) => {
+                let HandedOn { instruction, by, given, .. } = order;
+                tracing::warn!(by, "an order to {} of {given} is too old to be obeyed", instruction.as_str());
+            }
+            Ok(order) if self.lease.standing() == Standing::Held => self.tell(Some(LeaseNews::Ordered(order))),
+            Ok(order) if self.waiting_orders.len() < MAX_ORDERS => {
+                return self.waiting_orders.push((delivery.delivery_tag, order));
+            }
+            Ok(order) => tracing::warn!(by = order.by, "too many orders wait: one is dropped"),
+            Err(fault) => tracing::warn!("{fault}"),
+        }
+        self.acknowledge(&[delivery.delivery_tag]).await;
+    }
+
+    /// Publishes an order for the holder, beside all else that this task does.
+    fn hand_on(&self, order: HandedOn, reply: oneshot::Sender<Obeyed>) {
+        let (scribe, body) = (self.scribe.clone(), HandedOn { by: self.holder.clone(), ..order }.encode());
+        tokio::spawn(async move {
+            let obeyed = match scribe.write_order(&body).await {
+                Ok(()) => Obeyed::HandedOn,
+                Err(fault) => Obeyed::NotHandedOn(fault.to_string()),
+            };
+            // Whoever gave the order may have gone away meanwhile.
+            let _ = reply.send(obeyed);
+        });
     }
 
     /// Waits for whatever is to be done beside deliveries, and does it. Cancel-safe: it waits first.
@@ -258,6 +308,7 @@ impl Keeper {
         let wake = self.lease.next_wake(self.now()).map(|at| self.instant(at));
         tokio::select! {
             Some(written) = self.results.recv() => self.learn(written),
+            Some((order, reply)) = self.handed_on.recv() => self.hand_on(order, reply),
             changed = self.words.changed(), if !self.released => {
                 if changed.is_err() {
                     // The loop has ended without a last word: what it has sent is not known.
@@ -309,10 +360,16 @@ impl Keeper {
                     let body = message.encode();
                     self.on_its_way = Some((key, message.memory));
                     // There is room, since there is one publication at a time.
-                    let _ = self.orders.try_send((key, body));
+                    let _ = self.writings.try_send((key, body));
                 }
                 LeaseCommand::Acknowledge(tags) => self.acknowledge(&tags).await,
-                LeaseCommand::Begin { inheritance, predecessor } => self.begin(inheritance, predecessor),
+                LeaseCommand::Begin { inheritance, predecessor } => {
+                    self.begin(inheritance, predecessor);
+                    for (tag, order) in std::mem::take(&mut self.waiting_orders) {
+                        self.tell(Some(LeaseNews::Ordered(order)));
+                        self.acknowledge(&[tag]).await;
+                    }
+                }
                 LeaseCommand::Hold(reach) => {
                     let until = Until { instant: self.instant(reach.tick), wall: reach.wall };
                     self.fence.set(Some(until));

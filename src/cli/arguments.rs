@@ -42,6 +42,16 @@ Examples:
   association-archiver resume 4711
   association-archiver resume 0 --lane contacts/companies";
 
+const APPROVE_EXAMPLES: &str = "\
+Examples:
+  association-archiver approve 4711       # by its portal id
+  association-archiver approve 0          # by its place in the settings";
+
+const REJECT_EXAMPLES: &str = "\
+Examples:
+  association-archiver reject 4711
+  association-archiver dead-letters list --reason GUARD_REJECTED";
+
 #[derive(Subcommand, Debug)]
 enum Command {
     #[command(after_long_help = RUN_EXAMPLES)]
@@ -71,6 +81,12 @@ enum Command {
     Resume(pause::Arguments),
     /// Measures with two records of a test account what HubSpot's documents leave open, and puts back what was there
     Probe(probe::Arguments),
+    #[command(after_long_help = APPROVE_EXAMPLES)]
+    /// Lets an account that its guard has stopped (safety.max_pairs) go on for another window
+    Approve(pause::GuardArguments),
+    #[command(after_long_help = REJECT_EXAMPLES)]
+    /// Ends what the guard of an account has stopped, and what comes, with GUARD_REJECTED
+    Reject(pause::GuardArguments),
     /// Prints the contract: JSON Schema of jobs and outcomes, AsyncAPI 3
     Schema(schema::Arguments),
     /// Prints the completions for a shell
@@ -108,6 +124,8 @@ impl Arguments {
             Command::Pause(arguments) => pause::pause(config, &arguments),
             Command::Resume(arguments) => pause::resume(config, &arguments),
             Command::Probe(arguments) => probe::probe(config, &arguments),
+            Command::Approve(arguments) => pause::approve(config, &arguments),
+            Command::Reject(arguments) => pause::reject(config, &arguments),
             Command::Schema(arguments) => schema::schema(&arguments),
             Command::Completions(arguments) => completions::completions(Self::command(), &arguments),
             Command::Man(arguments) => manual::manual(Self::command(), &arguments),

@@ -1,4 +1,4 @@
-//! `pause` and `resume`: orders to the running service, over its endpoints.
+//! `pause`, `resume`, `approve` and `reject`: orders to the running service, over its endpoints.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,6 +22,16 @@ pub struct Arguments {
     json: bool,
 }
 
+#[derive(clap::Args, Debug)]
+pub struct GuardArguments {
+    /// The account: its portal id, or its place in the settings (0 is the first)
+    #[arg(value_parser = account)]
+    account: u64,
+    /// The service's answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 fn account(text: &str) -> Result<u64, String> {
     text.parse()
         .map_err(|_| "write the portal id, such as 4711, or the place in the settings, 0 for the first".to_owned())
@@ -31,9 +41,11 @@ fn account(text: &str) -> Result<u64, String> {
 enum Order {
     Pause,
     Resume,
+    Approve,
+    Reject,
 }
 
-/// Jobs stay in the queue until it is resumed, or until the service starts anew.
+/// Jobs stay in the queue until it is resumed.
 pub fn pause(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
     order(config, arguments, Order::Pause)
 }
@@ -43,19 +55,36 @@ pub fn resume(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, 
     order(config, arguments, Order::Resume)
 }
 
+/// Lets everything through the guard of an account for one window.
+pub fn approve(config: Option<&Path>, arguments: &GuardArguments) -> Result<ExitCode, Failure> {
+    answer_guard(config, arguments, Order::Approve)
+}
+
+/// Ends what the guard of an account has stopped, and what comes, until it is approved.
+pub fn reject(config: Option<&Path>, arguments: &GuardArguments) -> Result<ExitCode, Failure> {
+    answer_guard(config, arguments, Order::Reject)
+}
+
+fn answer_guard(config: Option<&Path>, arguments: &GuardArguments, wanted: Order) -> Result<ExitCode, Failure> {
+    let GuardArguments { account, json } = *arguments;
+    order(config, &Arguments { account, lane: None, json }, wanted)
+}
+
 fn order(config: Option<&Path>, arguments: &Arguments, order: Order) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
     super::remark_on_settings(&settings);
     let admin = settings.admin;
     let Some(token) = admin.token()? else {
         return Err(Failure::Usage(
-            "admin.token is not set, and without it nothing can be paused or resumed: set admin.token_file (or admin.token) for the service and here"
+            "admin.token is not set, and without it the service takes no orders: set admin.token_file (or admin.token) for the service and here"
                 .to_owned(),
         ));
     };
     let verb = match order {
         Order::Pause => "pause",
         Order::Resume => "resume",
+        Order::Approve => "approve",
+        Order::Reject => "reject",
     };
     let Arguments { account, lane, json } = arguments;
     let (path, subject) = match lane {
@@ -66,7 +95,7 @@ fn order(config: Option<&Path>, arguments: &Arguments, order: Order) -> Result<E
         }
     };
     let answer = runtime::block_on(admin_call::post(admin.listen, &path, &token))?;
-    if answer.status != 200 {
+    if !matches!(answer.status, 200 | 202) {
         let said = answer.body.get("error").and_then(serde_json::Value::as_str).unwrap_or("it does not say why");
         return Err(Failure::Running(format!(
             "the service refuses to {verb} {subject} ({}): {}",
@@ -77,12 +106,25 @@ fn order(config: Option<&Path>, arguments: &Arguments, order: Order) -> Result<E
     if *json {
         return output::print(format!("{}\n", answer.body).as_bytes());
     }
+    if answer.status == 202 {
+        output::remark(&format!(
+            "{subject}: the worker that was asked stands by, and has handed the order to {verb} on to the one that holds the lease."
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
     match order {
-        Order::Pause => {
-            output::remark(&format!(
-                "{subject} is paused. The pause ends with the service's process; `paused = true` in the account's settings outlives it."
-            ));
-        }
+        Order::Pause if lane.is_some() => output::remark(&format!(
+            "{subject} is paused. A lane's pause ends with the service's process; `paused = true` in the account's settings outlives it."
+        )),
+        Order::Pause => output::remark(&format!(
+            "{subject} is paused until it is resumed, also after a restart; with amqp.lease = false the pause ends with the service's process, which `paused = true` in the account's settings outlives."
+        )),
+        Order::Approve => output::remark(&format!(
+            "{subject} is approved: everything passes its guard for one safety.max_pairs_window; then pairs are counted anew."
+        )),
+        Order::Reject => output::remark(&format!(
+            "{subject} is rejected: what waits to be removed, and what comes, ends with GUARD_REJECTED and a copy in the dead letters, until it is approved."
+        )),
         Order::Resume => {
             output::remark(&format!("{subject} is resumed. What stands for another reason is tried at once."))
         }

@@ -1,5 +1,6 @@
-//! `[safety]`: what is recorded before it is removed, and what is read back afterwards.
+//! `[safety]`: what is recorded before it is removed, what is read back afterwards, and how much goes without a word.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ pub struct SafetySettings {
     pub journal: JournalStore,
     /// Read back what was archived.
     pub verify: bool,
+    /// Distinct pairs that may be removed within `max_pairs_window` before a person must say go on; `None`: any number.
+    pub max_pairs: Option<NonZeroU64>,
+    pub max_pairs_window: Duration,
     written: Written,
 }
 
@@ -62,7 +66,8 @@ impl Default for SafetySettings {
     fn default() -> Self {
         let stream = QueueName::new(DEFAULT_STREAM).expect("the default is a queue name");
         let written = Written { journal: Kind::Off, stream, max_age: DEFAULT_AGE, file: None };
-        Self { journal: JournalStore::Off, verify: false, written }
+        let (max_pairs, max_pairs_window) = (None, DEFAULT_WINDOW);
+        Self { journal: JournalStore::Off, verify: false, max_pairs, max_pairs_window, written }
     }
 }
 
@@ -71,6 +76,10 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const DEFAULT_AGE: Duration = Duration::from_secs(90 * DAY.as_secs());
 const SHORTEST_AGE: Duration = Duration::from_secs(60 * 60);
 const LONGEST_AGE: Duration = Duration::from_secs(3_650 * DAY.as_secs());
+const MOST_PAIRS: NonZeroU64 = NonZeroU64::new(1_000_000_000_000).unwrap();
+const DEFAULT_WINDOW: Duration = Duration::from_secs(30 * 60);
+const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
+const LONGEST_WINDOW: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 impl SafetySettings {
     /// What the section leaves out is taken from `default`.
@@ -87,9 +96,13 @@ impl SafetySettings {
             file: section.path("journal_file")?.or_else(|| default.written.file.clone()),
         };
         let verify = section.flag("verify")?.unwrap_or(default.verify);
+        let max_pairs =
+            section.integer_or_none("max_pairs", NonZeroU64::MIN..=MOST_PAIRS)?.unwrap_or(default.max_pairs);
+        let windows = SHORTEST_WINDOW..=LONGEST_WINDOW;
+        let max_pairs_window = section.duration("max_pairs_window", windows)?.unwrap_or(default.max_pairs_window);
         let key = section.key_of("journal");
         section.finish()?;
-        Ok(Self { journal: written.store(&key)?, verify, written })
+        Ok(Self { journal: written.store(&key)?, verify, max_pairs, max_pairs_window, written })
     }
 
     /// The stream is bound to the worker's exchange by its own name, which must lead nowhere else.

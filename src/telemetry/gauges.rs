@@ -6,6 +6,7 @@ use super::exposition::{Description, Exposition, Kind};
 use super::label::Label;
 use super::parked::ByTier;
 use super::snapshot::{BrokerCounts, BrokerState, Snapshot, own_pause};
+use crate::engine::guard::GuardState;
 use crate::engine::pause::{PauseKind, Tier};
 use crate::engine::status::{AccountStatus, InHand, Status};
 use crate::lease::view::LeaseStanding;
@@ -17,6 +18,7 @@ pub(super) fn write(snapshot: &Snapshot, page: &mut Exposition) {
     write_held(snapshot, page);
     write_broker(&snapshot.broker, page);
     write_pauses(&snapshot.status, page);
+    write_guards(&snapshot.status.accounts, page);
     write_accounts(&snapshot.status.accounts, page);
 }
 
@@ -230,6 +232,23 @@ fn paused_accounts(accounts: &[AccountStatus]) -> BTreeMap<PauseKind, usize> {
     counts
 }
 
+fn write_guards(accounts: &[AccountStatus], page: &mut Exposition) {
+    let guards = || accounts.iter().filter_map(|account| account.guard);
+    let (name, labels) = ("association_archiver_guards", GuardState::NAMES);
+    let help = "Accounts with safety.max_pairs, by what their guard does; waiting: for approve or reject.";
+    let mut family = page.family(Description { name, kind: Kind::Gauge, help, labels });
+    for state in GuardState::ALL {
+        family.sample(&[state.as_str()], guards().filter(|guard| guard.state == state).count());
+    }
+    single(
+        page,
+        Kind::Gauge,
+        "association_archiver_guard_used_highest_ratio",
+        "Distinct pairs sent in the guard's window as a share of safety.max_pairs, of the account with the most; absent where none has a guard.",
+        guards().map(|guard| guard.used as f64 / guard.max_pairs as f64).reduce(f64::max),
+    );
+}
+
 fn write_accounts(accounts: &[AccountStatus], page: &mut Exposition) {
     let highest = accounts.iter().map(quota_used).fold(0.0, f64::max);
     single(
@@ -269,6 +288,12 @@ fn write_accounts(accounts: &[AccountStatus], page: &mut Exposition) {
     each(Kind::Gauge, "association_archiver_account_jobs_held", "Jobs in hand of the account.", |account| {
         Some(account.held_jobs as f64)
     });
+    each(
+        Kind::Gauge,
+        "association_archiver_account_guard_pairs",
+        "Distinct pairs sent in the guard's window, or since it was approved; absent where safety.max_pairs is not set.",
+        |account| account.guard.map(|guard| guard.used as f64),
+    );
     each(
         Kind::Gauge,
         "association_archiver_account_paused",

@@ -3,6 +3,7 @@
 use crate::contract::outcome::Status;
 use crate::contract::refusal::{Source, WorkerCategory};
 use crate::engine::command::{CallResult, Sealed};
+use crate::engine::guard::GuardState;
 use crate::engine::pause::{PauseKind, Tier};
 use crate::engine::verdict::{Policy, Transient};
 
@@ -188,6 +189,7 @@ label!(Sealed, "sealed");
 label!(Policy, "policy");
 label!(Tier, "tier");
 label!(PauseKind, "kind");
+label!(GuardState, "state");
 label!(SpanFate, "result");
 label!(ProofResult, "result");
 
@@ -212,6 +214,7 @@ mod tests {
         check::<Policy>();
         check::<Tier>();
         check::<PauseKind>();
+        check::<GuardState>();
         check::<SpanFate>();
     }
 }

@@ -111,6 +111,12 @@ impl Place {
             PauseKind::Throttled | PauseKind::PortalMoving => {
                 "Nothing: it goes on by itself at the time that HubSpot named.".to_owned()
             }
+            PauseKind::Guard => format!(
+                "Look at what waits: is it meant to be removed? `association-archiver approve {0}` lets everything through \
+                 for one window; `association-archiver reject {0}` ends it with GUARD_REJECTED, and copies in the dead \
+                 letters.",
+                self.name
+            ),
             PauseKind::Operator => format!(
                 "Resume it here, or with `association-archiver resume {}`. If `paused = true` is set for it, take that \
                  out of the settings as well.",
@@ -163,6 +169,7 @@ fn section(kind: PauseKind) -> &'static str {
         PauseKind::DaySpent => "the-day-budget-is-nearly-spent",
         PauseKind::Throttled => "too-many-429s",
         PauseKind::Operator => "an-account-is-paused-by-hand",
+        PauseKind::Guard => "the-guard-has-stopped-an-account",
     }
 }
 

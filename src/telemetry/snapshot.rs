@@ -166,6 +166,7 @@ pub(super) mod tests {
             in_flight: 0,
             max_in_flight: 16,
             day: DayStatus { used: 0, left: None },
+            guard: None,
             totals: AccountTotalsStatus::default(),
             held_jobs: 0,
             held_pairs: 0,

@@ -3,9 +3,10 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::config::{AccountSettings, Credentials, RateLimit, Settings};
+use crate::config::{AccountSettings, Credentials, RateLimit, SafetySettings, Settings};
 use crate::engine::access::CredentialKind;
 use crate::engine::account::{AccountPolicy, Safety};
+use crate::engine::guard::GuardPolicy;
 use crate::engine::pace::Ceiling;
 use crate::engine::pack::Caps;
 use crate::engine::retry::RetryPolicy;
@@ -45,6 +46,7 @@ pub fn in_broker(settings: &Settings) -> Waiting {
 
 pub fn of_account(account: &AccountSettings, max_in_flight: NonZeroU32) -> AccountPolicy {
     let RateLimit { requests, interval, daily } = account.rate_limit;
+    let SafetySettings { max_pairs, max_pairs_window: window, .. } = account.safety;
     AccountPolicy {
         portal: account.portal_id,
         credentials: match &account.credentials {
@@ -57,6 +59,7 @@ pub fn of_account(account: &AccountSettings, max_in_flight: NonZeroU32) -> Accou
         max_in_flight: count(max_in_flight),
         paused: account.paused,
         safety: Safety { journal: account.safety.journal.is_on(), verify: account.safety.verify },
+        guard: max_pairs.map(|max_pairs| GuardPolicy { max_pairs, window }),
     }
 }
 

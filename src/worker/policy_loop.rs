@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::recorder::{self, JournalEnds};
 use super::seams::{
-    Arrival, BatchReply, Clock, Departure, Errand, Instruction, Order, Question, Return, Target, Watcher,
+    Arrival, BatchReply, Clock, Departure, Errand, Instruction, Obeyed, Order, Question, Return, Target, Watcher,
 };
 use super::tenant::{self, LeaseEnds, LeaseNews, Tenant};
 use crate::engine::Engine;
@@ -20,6 +20,7 @@ use crate::engine::backlog::JobKey;
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::{BatchCall, Command, RecordCall};
 use crate::journal::task::Recorded;
+use crate::lease::order::HandedOn;
 
 /// The loop's ends of its channels.
 #[derive(Debug)]
@@ -132,6 +133,9 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
     }
 
     fn take_news(&mut self, news: LeaseNews) {
+        if let LeaseNews::Ordered(order) = news {
+            return self.take_handed_on(order);
+        }
         let now = self.clock.now();
         if let Some(tenant) = &mut self.tenant {
             tenant.take(news, &mut self.engine, now);
@@ -181,21 +185,50 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
 
     fn take_order(&mut self, order: Order) {
         let now = self.clock.now();
-        let applied = match (order.target, order.instruction) {
-            (Target::Account(account), Instruction::Pause) => usize::from(self.engine.pause(account, now)),
-            (Target::Account(account), Instruction::Resume) => usize::from(self.engine.resume(account, now)),
+        if let Some(tenant) = self.tenant.as_ref().filter(|_| self.engine.is_standing_by()) {
+            return tenant.hand_on(order, &self.engine, now);
+        }
+        let applied = self.carry_out(order.target, order.instruction, now);
+        // Whoever gave the order may have gone away meanwhile.
+        let _ = order.reply.send(Obeyed::Done(applied));
+    }
+
+    fn carry_out(&mut self, target: Target, instruction: Instruction, now: Now) -> usize {
+        let engine = &mut self.engine;
+        let applied = match (target, instruction) {
+            (Target::Account(account), Instruction::Pause) => usize::from(engine.pause(account, now)),
+            (Target::Account(account), Instruction::Resume) => usize::from(engine.resume(account, now)),
+            (Target::Account(account), Instruction::Approve) => usize::from(engine.approve(account, now)),
+            (Target::Account(account), Instruction::Reject) => usize::from(engine.reject(account, now)),
             (Target::Lanes { account, from_type, to_type }, Instruction::Pause) => {
-                self.engine.pause_lanes(account, &from_type, &to_type, now)
+                engine.pause_lanes(account, &from_type, &to_type, now)
             }
             (Target::Lanes { account, from_type, to_type }, Instruction::Resume) => {
-                self.engine.resume_lanes(account, &from_type, &to_type, now)
+                engine.resume_lanes(account, &from_type, &to_type, now)
             }
+            // A guard is its account's.
+            (Target::Lanes { .. }, Instruction::Approve | Instruction::Reject) => 0,
         };
         self.obey(now);
         self.publish_status(now);
         self.tenant.as_mut().into_iter().for_each(|tenant| tenant.speak_at_once(&self.engine, now));
-        // Whoever gave the order may have gone away meanwhile.
-        let _ = order.reply.send(applied);
+        applied
+    }
+
+    /// An order that another worker was given, which stands by.
+    fn take_handed_on(&mut self, order: HandedOn) {
+        let HandedOn { instruction, account, lane, given: _, by } = order;
+        let order = instruction.as_str();
+        let portal_id = account.map(|portal| portal.0.get());
+        let Some(index) = self.engine.account_of(account) else {
+            return tracing::warn!(portal_id, order, by, "an order for an account that is not configured here");
+        };
+        tracing::info!(portal_id, order, by, "an order from a worker that stands by");
+        let target = match lane {
+            None => Target::Account(index),
+            Some((from_type, to_type)) => Target::Lanes { account: index, from_type, to_type },
+        };
+        self.carry_out(target, instruction, self.clock.now());
     }
 
     fn take_arrivals(&mut self, first: Option<Arrival<D>>) {
@@ -396,6 +429,7 @@ mod tests {
             max_in_flight: 16,
             paused: false,
             safety: Safety::default(),
+            guard: None,
         }
     }
 

@@ -16,6 +16,7 @@ use crate::engine::clock::Now;
 use crate::engine::command::{BatchCall, CallKey, IdentityReply, NewJob, Notice, Parked, RefreshReply, Settled};
 use crate::engine::reply::Reply;
 use crate::engine::status::Status;
+pub use crate::lease::order::{Instruction, Obeyed};
 
 /// Into the loop, from where jobs come.
 #[derive(Debug)]
@@ -75,16 +76,15 @@ pub struct BatchReply {
     pub took: Duration,
 }
 
-/// Into the loop, from an operator. The loop replies with the number of accounts or lanes that the order applied to,
-/// after it has published a status that shows the change.
+/// Into the loop, from an operator. The loop replies after it has published a status that shows the change.
 #[derive(Debug)]
 pub struct Order {
     pub target: Target,
     pub instruction: Instruction,
-    pub reply: oneshot::Sender<usize>,
+    pub reply: oneshot::Sender<Obeyed>,
 }
 
-/// What is to be paused or resumed.
+/// What an order is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Target {
     Account(AccountIndex),
@@ -94,12 +94,6 @@ pub enum Target {
         from_type: ObjectType,
         to_type: ObjectType,
     },
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Instruction {
-    Pause,
-    Resume,
 }
 
 /// Orders that wait for the loop; further ones are refused.

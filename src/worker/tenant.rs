@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
+use super::seams::{Obeyed, Order, Target};
 use crate::amqp::lease::LeaseWord;
 use crate::amqp::lease::fence::Until;
 pub use crate::amqp::lease::{LeaseEnds, LeaseNews};
 use crate::engine::clock::{Now, Tick};
 use crate::engine::{Engine, Occasion};
+use crate::lease::order::HandedOn;
 use crate::lease::reach::Reach;
 
 /// See the module.
@@ -52,11 +55,36 @@ impl Tenant {
                 engine.stand_by(now);
             }
             LeaseNews::OthersSent => engine.others_sent(now),
+            // The loop obeys it.
+            LeaseNews::Ordered(_) => {}
             LeaseNews::Written(memory) => {
                 self.urging = false;
                 engine.written(&memory, now);
             }
         }
+    }
+
+    /// This worker stands by: the holder is to obey.
+    pub fn hand_on(&self, order: Order, engine: &Engine, now: Now) {
+        let Order { target, instruction, reply } = order;
+        let (account, lane) = match target {
+            Target::Account(account) => (account, None),
+            Target::Lanes { account, from_type, to_type } => (account, Some((from_type, to_type))),
+        };
+        let refused = match engine.portal_of(account) {
+            None => (reply, "there is no such account"),
+            Some(portal) => {
+                let order = HandedOn { instruction, account: portal, lane, given: now.wall, by: String::new() };
+                match self.ends.orders.try_send((order, reply)) {
+                    Ok(()) => return,
+                    Err(TrySendError::Full((_, reply))) => (reply, "too many orders wait already"),
+                    Err(TrySendError::Closed((_, reply))) => (reply, "the worker stops"),
+                }
+            }
+        };
+        let (reply, why) = refused;
+        // Whoever gave the order may have gone away meanwhile.
+        let _ = reply.send(Obeyed::NotHandedOn(why.to_owned()));
     }
 
     /// Passes the counts on; they are written at once where requests wait for it.

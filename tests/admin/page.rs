@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use association_archiver::contract::refusal::Refusal;
+use association_archiver::engine::guard::GuardState;
 use association_archiver::engine::pause::PauseKind;
-use association_archiver::engine::status::{PauseScope, PauseStatus};
+use association_archiver::engine::status::{GuardStatus, PauseScope, PauseStatus};
 use association_archiver::telemetry::dead_letters::DeadLetterCause;
 use association_archiver::telemetry::failures::{FailureCount, Sample};
 use association_archiver::telemetry::pause_history::PauseSpan;
@@ -196,6 +197,15 @@ fn everything_at_once() -> Snapshot {
     status.accounts[0].day.left = Some(1_234);
     status.accounts[0].day.used = 248_766;
     status.accounts[1].rate.used = 97;
+    let guard = |state, approved_until| GuardStatus {
+        max_pairs: 1_000_000,
+        window_seconds: 1_800.0,
+        used: 999_876,
+        state,
+        approved_until,
+    };
+    status.accounts[0].guard = Some(guard(GuardState::Approved, Some(now().wall)));
+    status.accounts[1].guard = Some(guard(GuardState::Waiting, None));
     status.accounts[1].paused_lanes = 1;
     let words =
         "This app hasn't been granted all required scopes: crm.objects.companies.write, crm.objects.contacts.write";

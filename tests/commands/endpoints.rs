@@ -26,7 +26,7 @@ async fn an_account_is_paused_and_resumed_in_the_running_service() {
 
     let paused = run(&["pause", "0"], &settings).await;
     paused.fine();
-    assert!(paused.stderr.contains("ends with the service's process"), "{paused:?}");
+    assert!(paused.stderr.contains("until it is resumed, also after a restart"), "{paused:?}");
     assert!(paused.stderr.contains("paused = true"), "{paused:?}");
     assert_eq!(worker.readiness().await.unwrap().0, 503, "its only account is paused");
     let resumed = run(&["resume", "0", "--json"], &settings).await;
@@ -37,6 +37,8 @@ async fn an_account_is_paused_and_resumed_in_the_running_service() {
     assert!(unknown.error(1).contains("no such account"), "{unknown:?}");
     let lane = run(&["pause", "0", "--lane", "contacts/companies"], &settings).await;
     assert!(lane.error(1).contains("no jobs of the lane contacts/companies"), "{lane:?}");
+    let approved = run(&["approve", "0"], &settings).await;
+    assert!(approved.error(1).contains("safety.max_pairs is not set"), "{approved:?}");
     let stranger = run(&["pause", "0"], &[("admin.listen", listen), ("admin.token", "guessed-secret")]).await;
     assert!(stranger.error(1).contains("(401)") && !stranger.stderr.contains("guessed"), "{stranger:?}");
 }

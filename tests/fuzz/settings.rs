@@ -63,7 +63,7 @@ fn check(settings: &Settings, sample: &[u8]) {
         batch,
         rate_limit,
         retry,
-        safety: _,
+        safety,
         isolation: _,
         jobs,
         shutdown: _,
@@ -78,6 +78,7 @@ fn check(settings: &Settings, sample: &[u8]) {
     assert!(batch.max_from.get() <= 100);
     assert!(rate_limit.interval > Duration::ZERO);
     assert!(retry.base_delay <= retry.max_delay);
+    assert!(safety.max_pairs_window > Duration::ZERO);
     let host = hubspot.base_url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
     let allowed = sample.to_ascii_lowercase().windows(10).any(|window| window == b"allow_http");

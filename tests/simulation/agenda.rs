@@ -10,6 +10,7 @@ use association_archiver::engine::reply::Reply;
 use fastrand::Rng;
 
 use crate::far_side::Sending;
+use crate::guards::Answer;
 use crate::life::Publication;
 
 /// Things that happen to the process, the broker or HubSpot at a moment known beforehand.
@@ -35,6 +36,8 @@ pub enum Happening {
     Due(Tier),
     /// One of the scenario's upheavals, by its index.
     Upheaval(usize),
+    /// The operator answers an account's guard.
+    GuardAnswered { account: AccountIndex, answer: Answer },
     /// A process starts.
     Start,
     /// The connection to the broker is back.

@@ -88,6 +88,7 @@ fn portal() -> Portal {
             max_in_flight: 16,
             paused: false,
             safety: Safety::default(),
+            guard: None,
         },
         time_zone: TimeZone::UTC,
         daily_allowed: None,

@@ -235,5 +235,6 @@ fn account() -> AccountPolicy {
         max_in_flight: 16,
         paused: false,
         safety: Safety::default(),
+        guard: None,
     }
 }

@@ -14,12 +14,13 @@ use association_archiver::engine::clock::{Now, Tick};
 use association_archiver::engine::command::{
     BatchCall, CallKey, Carried, Command, NewJob, Notice, RefreshReply, Settled,
 };
-use association_archiver::engine::pause::Tier;
+use association_archiver::engine::pause::{PauseKind, Tier};
 use hashbrown::HashMap;
 
 use crate::agenda::{Happening, Heard};
 use crate::broker::Delivery;
 use crate::far_side::{Content, FarSide, Sending};
+use crate::guards::{self, Answer, Guards};
 use crate::outside::Outside;
 use crate::promises::{Broken, Kept, Promises, promise};
 
@@ -67,6 +68,7 @@ pub struct Life<'s> {
     published: u64,
     credentials: Vec<Credentials>,
     pub promises: Promises<'s>,
+    guards: Guards<'s>,
     /// SIGTERM came; the next process starts that long after the end.
     pub stopping: Option<Duration>,
     pub ending: bool,
@@ -102,6 +104,7 @@ impl<'s> Life<'s> {
             published: 0,
             credentials: files.map(|read| Credentials { read, access: None }).collect(),
             promises: Promises::new(scenario),
+            guards: Guards::new(scenario),
             stopping: None,
             ending: false,
             memory_short: false,
@@ -218,7 +221,13 @@ impl<'s> Life<'s> {
                 self.promises.unidentified.insert(*account);
                 out.verity.unidentified.insert(account.0);
             }
-            Notice::Paused { account, .. } | Notice::Slowed { account, .. } => self.promises.troubled(*account),
+            Notice::Paused { account, kind, .. } => {
+                self.promises.troubled(*account);
+                if *kind == PauseKind::Guard {
+                    guards::expect_answer(*account, out);
+                }
+            }
+            Notice::Slowed { account, .. } => self.promises.troubled(*account),
             Notice::Resumed { .. } | Notice::Isolating { .. } | Notice::Unattributed { .. } => {}
         }
         out.trace.note(out.now, "notice", [0, 0], || format!("{notice:?}"));
@@ -232,6 +241,7 @@ impl<'s> Life<'s> {
 
     fn archive(&mut self, call: &BatchCall, out: &mut Outside<'s>) -> Kept {
         self.promises.sent(call, out.now)?;
+        self.guards.sent(call, out.now)?;
         let account = call.lane.account;
         out.ceilings.left(account, self.number, out.now)?;
         let token = self.token(account);
@@ -393,6 +403,18 @@ impl<'s> Life<'s> {
 
     pub fn operator_resumes(&mut self, account: AccountIndex, out: &mut Outside<'s>) -> Kept {
         self.engine.resume(account, self.now(out));
+        self.obey(out)
+    }
+
+    pub fn operator_answers(&mut self, account: AccountIndex, answer: Answer, out: &mut Outside<'s>) -> Kept {
+        out.trace.note(out.now, "answer", [account.0.into(), 0], || format!("{answer:?}"));
+        let now = self.now(out);
+        match answer {
+            Answer::Approve => self.engine.approve(account, now),
+            Answer::Reject => self.engine.reject(account, now),
+        };
+        self.guards.answered(account, answer, out.now);
+        out.verity.rejected |= answer == Answer::Reject;
         self.obey(out)
     }
 

@@ -19,6 +19,7 @@ mod courses;
 mod days;
 mod fairness;
 mod far_side;
+mod guards;
 mod life;
 mod outside;
 mod promises;

@@ -13,6 +13,7 @@ use crate::outside::Outside;
 use crate::promises::{Broken, Kept, promise};
 use crate::scenario::Scenario;
 use crate::upheaval::Upheaval;
+use crate::verity::Verity;
 
 /// What a run came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +31,8 @@ pub struct Summary {
     pub redelivered: u64,
     /// See [`crate::verity::Verity::latest_neighbour`].
     pub latest_neighbour: Duration,
+    /// Times that a guard has stopped an account.
+    pub stops: u64,
 }
 
 /// Runs to the end. `shown` prints what happens.
@@ -44,11 +47,23 @@ pub fn run(scenario: &Scenario, shown: bool) -> Result<Summary, Broken> {
     told.map_err(|Broken(what)| Broken(format!("after {:?}: {what}", run.out.now)))?;
     let requests = run.out.far.world.accounts.iter().map(|account| account.seen.requests()).sum();
     let (hash, outcomes) = (run.out.trace.hash(), run.out.verity.outcomes());
-    let latest_neighbour = run.out.verity.latest_neighbour;
+    let Verity { latest_neighbour, stops, .. } = run.out.verity;
     let lone_jobs = run.lone_jobs + run.life.map_or(0, |life| life.promises.lone_jobs);
     let Broker { parked, redelivered, .. } = run.out.broker;
     let (lasted, lives, steps) = (run.out.now, run.lives, run.steps);
-    Ok(Summary { hash, lasted, lives, outcomes, requests, steps, lone_jobs, parked, redelivered, latest_neighbour })
+    Ok(Summary {
+        hash,
+        lasted,
+        lives,
+        outcomes,
+        requests,
+        steps,
+        lone_jobs,
+        parked,
+        redelivered,
+        latest_neighbour,
+        stops,
+    })
 }
 
 struct Run<'s> {
@@ -181,6 +196,10 @@ impl<'s> Run<'s> {
                 Ok(())
             }
             Happening::Upheaval(index) => self.upheaval(self.out.scenario.upheavals[index].1),
+            Happening::GuardAnswered { account, answer } => match &mut self.life {
+                Some(life) => finish(life, &mut self.out, |life, out| life.operator_answers(account, answer, out)),
+                None => Ok(()),
+            },
             Happening::Start => {
                 self.start();
                 Ok(())

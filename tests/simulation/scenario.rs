@@ -337,6 +337,7 @@ fn portal(rng: &mut Rng, index: u64, of: u64) -> Portal {
             max_in_flight: *choose(rng, &[1, 4, 16]),
             paused: false,
             safety: Safety::default(),
+            guard: None,
         },
         time_zone,
         daily_allowed: (rng.u8(..100) < 5).then(|| rng.u64(5..60)),

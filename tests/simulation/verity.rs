@@ -36,6 +36,10 @@ pub struct Verity<'s> {
     pub restarted: bool,
     /// Accounts that HubSpot would not identify: their pairs may have been archived in the portal of another token.
     pub unidentified: HashSet<u32>,
+    /// An operator rejected what a guard had stopped.
+    pub rejected: bool,
+    /// Times that a guard has stopped an account.
+    pub stops: u64,
     /// The longest time from a job's production to its outcome, of those without a bad record.
     pub latest_neighbour: Duration,
 }
@@ -44,7 +48,16 @@ impl<'s> Verity<'s> {
     pub fn new(scenario: &'s Scenario) -> Self {
         let (said, unidentified) = (vec![Vec::new(); scenario.jobs.len()], HashSet::new());
         let latest_neighbour = Duration::ZERO;
-        Self { scenario, said, disturbed: false, restarted: false, unidentified, latest_neighbour }
+        Self {
+            scenario,
+            said,
+            disturbed: false,
+            restarted: false,
+            unidentified,
+            rejected: false,
+            stops: 0,
+            latest_neighbour,
+        }
     }
 
     pub fn unanswered(&self) -> usize {
@@ -150,13 +163,18 @@ impl<'s> Verity<'s> {
                     refusal.message
                 );
             }
+            Source::Worker(WorkerCategory::GuardRejected) => {
+                let word = self.rejected && settled.dead_letter.is_some();
+                // Where there is nobody to ask, it is given up.
+                let true_of_world = portal.policy.guard.is_some() && (word || self.scenario.in_hand());
+                promise!(true_of_world, "{pair:?} was rejected by nobody: {}", refusal.message);
+            }
             Source::Worker(
                 WorkerCategory::MalformedJob
                 | WorkerCategory::UnknownPortal
                 | WorkerCategory::TooManyPairs
                 | WorkerCategory::NotGone
                 | WorkerCategory::Reappeared
-                | WorkerCategory::GuardRejected
                 | WorkerCategory::NotRestorable,
             ) => {
                 return Err(Broken(format!("the engine says {} of {pair:?}", refusal.source.category())));

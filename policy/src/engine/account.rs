@@ -10,6 +10,7 @@ use super::batch::Batch;
 use super::clock::{Now, Tick};
 use super::day::Day;
 use super::error_share::ErrorShare;
+use super::guard::{Guard, GuardPolicy};
 use super::lane_probes::ProbeQuota;
 use super::pace::{Ceiling, Pace, Slot};
 use super::reply::Answer;
@@ -29,6 +30,8 @@ pub struct AccountPolicy {
     /// The setting `paused`: nothing is sent until it is changed.
     pub paused: bool,
     pub safety: Safety,
+    /// `safety.max_pairs`, where it is set.
+    pub guard: Option<GuardPolicy>,
 }
 
 /// What is done besides archiving, so that nothing goes without a trace.
@@ -92,6 +95,7 @@ pub struct Account {
     pub pace: Pace,
     pub day: Day,
     pub access: Access,
+    pub guard: Option<Guard>,
     retries: RetryBudget,
     errors: ErrorShare,
     /// Requests on the wire, those about credentials included.
@@ -131,6 +135,7 @@ impl Account {
             pace: Pace::new(policy.ceiling, now.tick),
             day: Day::new(policy.time_zone.clone(), policy.daily, now.wall),
             access: Access::new(policy.credentials, ask_identity),
+            guard: policy.guard.map(Guard::new),
             policy,
             retries: RetryBudget::new(now.tick),
             errors: ErrorShare::new(now.tick),

@@ -38,6 +38,8 @@ pub struct Node {
     pub in_doubt: bool,
     /// Its requests fail though others are served.
     pub stuck: bool,
+    /// The guard has counted it.
+    pub guarded: bool,
 }
 
 /// Where a pair stands.
@@ -209,7 +211,7 @@ impl Backlog {
         let group = group.unwrap_or_else(|| self.new_group(hash, lane, queue, pair.from, now));
         let waiters = SmallVec::from_elem(job, 1);
         let place = Place::Queued { group, position: 0 };
-        let key = self.nodes.insert(Node { lane, pair, place, waiters, in_doubt: false, stuck: false });
+        let key = self.nodes.insert(Node { lane, pair, place, waiters, in_doubt: false, stuck: false, guarded: false });
         self.enter(group, key, pair);
         queue.pairs += 1;
         key

@@ -14,6 +14,7 @@ use super::command::{CallKey, Command, LaneId, Notice, Parked};
 use super::deadlines::Deadline;
 use super::engine::Engine;
 use super::expected::expected;
+use super::guard::GuardState;
 use super::ledger::{End, Job, Leaving};
 use super::pause::{PauseKind, Tier};
 use super::proof::PATIENCE_FOR_PROOFS;
@@ -86,7 +87,7 @@ impl Engine {
             Some(Leaving::Forget) => Command::Forgotten(key),
             Some(Leaving::HandBack) => Command::HandBack(key),
             // Every pair of such a job has been given its error, so the job could only be unsettled by a bug.
-            Some(Leaving::Expire | Leaving::Fail { .. }) | None => {
+            Some(Leaving::Expire | Leaving::Reject | Leaving::Fail { .. }) | None => {
                 debug_assert!(false, "a job that neither parks nor goes back ends with an outcome");
                 Command::HandBack(key)
             }
@@ -343,6 +344,16 @@ impl Engine {
         if let Some(notice) = self.pauses.resume_account(account, now) {
             self.command(Command::Notice(notice));
             self.turns.mark_ready(account);
+        }
+        self.pause_if_guarded(account, now);
+    }
+
+    /// The account stands still where its guard waits for a person.
+    pub(super) fn pause_if_guarded(&mut self, account: AccountIndex, now: Now) {
+        let Some(guard) = &self.accounts[account].guard else { return };
+        if guard.state(now.tick) == GuardState::Waiting {
+            let detail = guard.detail(self.holdings.pairs_to_remove(account), now.tick);
+            self.pause_account(account, PauseKind::Guard, None, detail, now);
         }
     }
 

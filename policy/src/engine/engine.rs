@@ -20,6 +20,7 @@ use super::command::{CallKey, Command, LaneId, NewJob};
 use super::course::Course;
 use super::expansion::Expansion;
 use super::expected::expected;
+use super::guard::GuardState;
 use super::holdings::Holdings;
 use super::ledger::{Job, Leaving};
 use super::pause::PauseKind;
@@ -29,8 +30,9 @@ use super::settings::{EnginePolicy, Waiting};
 use super::stuck::Stuck;
 use super::tenancy::Tenancy;
 use super::turns::Turns;
+use crate::contract::action::Action;
 use crate::contract::association::Pair;
-use crate::contract::ids::AccountIndex;
+use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::journal::EntryId;
 use crate::contract::object_type::ObjectType;
 
@@ -124,6 +126,7 @@ impl Engine {
         let records = asks.iter().map(|ask| ask.all_of.len()).sum::<usize>();
         let items = u32::try_from(pairs + records).unwrap_or(u32::MAX);
         let mut job = Job::new(account, items, not_after, weight, carried);
+        job.removes = action == Action::Archive && !dry_run;
         if dry_run {
             job.plans();
         }
@@ -199,6 +202,9 @@ impl Engine {
         }
         let job = expected(self.holdings.job(key), "the job was just admitted")?;
         let (account, lane) = (job.account, job.lane);
+        if job.removes && self.guard_state(account, now) == Some(GuardState::Rejected) {
+            return Some(Leaving::Reject);
+        }
         match self.policy.waiting {
             Waiting::Outside { longest_hold, prefetch: _ } => {
                 let (jobs, others) = (self.holdings.jobs_of(account), || self.holdings.pairs_of_others(job));
@@ -315,6 +321,44 @@ impl Engine {
         true
     }
 
+    /// Lets everything through the guard of an account for one window; `false` if there is no such account, or no guard.
+    pub fn approve(&mut self, account: AccountIndex, now: Now) -> bool {
+        let Some(guard) = self.accounts.get_mut(account).and_then(|account| account.guard.as_mut()) else {
+            return false;
+        };
+        guard.approve(now.tick);
+        self.guard_was_answered(account, now);
+        true
+    }
+
+    /// Ends all jobs of an account that are to remove something, and those that come, until [`Engine::approve`]; `false`
+    /// if there is no such account, or no guard.
+    pub fn reject(&mut self, account: AccountIndex, now: Now) -> bool {
+        let Some(guard) = self.accounts.get_mut(account).and_then(|account| account.guard.as_mut()) else {
+            return false;
+        };
+        guard.reject();
+        let jobs = self.holdings.jobs().filter(|(_, job)| job.account == account && job.removes);
+        let jobs: Vec<JobKey> = jobs.map(|(key, _)| key).collect();
+        for job in jobs {
+            self.leave(job, Leaving::Reject, now);
+        }
+        self.guard_was_answered(account, now);
+        true
+    }
+
+    fn guard_was_answered(&mut self, account: AccountIndex, now: Now) {
+        if self.pauses.account_is_paused_for(account, PauseKind::Guard) {
+            self.resume_account(account, now);
+        }
+        self.turns.mark_ready(account);
+        self.pump(now);
+    }
+
+    fn guard_state(&self, account: AccountIndex, now: Now) -> Option<GuardState> {
+        self.accounts[account].guard.as_ref().map(|guard| guard.state(now.tick))
+    }
+
     /// Pauses every lane in hand between the two types, on the operator's order; returns how many there are.
     pub fn pause_lanes(&mut self, account: AccountIndex, from: &ObjectType, to: &ObjectType, now: Now) -> usize {
         let lanes = self.lanes_between(account, from, to);
@@ -345,6 +389,21 @@ impl Engine {
         let lanes = self.holdings.lanes().of(account).iter().copied();
         let id = |key: LaneKey| self.holdings.lane(key).map(|lane| &lane.id);
         lanes.filter(|&key| id(key).is_some_and(|id| id.from_type == *from && id.to_type == *to)).collect()
+    }
+
+    /// The account of that portal, or the only one where that is configured without.
+    pub fn account_of(&self, portal: Option<PortalId>) -> Option<AccountIndex> {
+        self.accounts.indices().find(|&index| self.accounts[index].policy.portal == portal)
+    }
+
+    /// The portal of an account, if there is such an account.
+    pub fn portal_of(&self, account: AccountIndex) -> Option<Option<PortalId>> {
+        self.accounts.get(account).map(|account| account.policy.portal)
+    }
+
+    /// Another worker, or nobody, works.
+    pub fn is_standing_by(&self) -> bool {
+        self.tenancy == Tenancy::StandingBy
     }
 
     /// Jobs in hand.

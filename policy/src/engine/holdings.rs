@@ -244,13 +244,12 @@ impl Holdings {
         nodes.filter(|node| !matches!(node.place, Place::OnWire | Place::Cooling)).map(|node| node.lane).next()
     }
 
-    /// A request with a pair of the job failed for a transient reason. Returns for how long this has gone on; `uncounted`
-    /// is the reading of [`super::pauses::Pauses::uncounted`].
-    pub fn failed(&mut self, key: JobKey, now: Tick, uncounted: Duration) -> Option<Duration> {
-        let job = self.jobs.get_mut(key)?;
-        let age = job.age(now, uncounted);
-        job.failed(now, uncounted);
-        age
+    /// A request with a pair of the job failed for a transient reason; `uncounted` is the reading of
+    /// [`super::pauses::Pauses::uncounted`].
+    pub fn failed(&mut self, key: JobKey, now: Tick, uncounted: Duration) {
+        if let Some(job) = self.jobs.get_mut(key) {
+            job.failed(now, uncounted);
+        }
     }
 
     /// A pair has its last verdict.
@@ -408,6 +407,14 @@ impl Holdings {
         lane.queue.pairs().saturating_sub(own)
     }
 
+    /// Pairs of an account that wait to be taken away from HubSpot.
+    pub fn pairs_to_remove(&self, account: AccountIndex) -> usize {
+        let lanes = self.lanes.of(account).iter().filter_map(|&key| self.lanes.get(key));
+        let lanes = lanes.filter(|lane| lane.id.step().removes());
+        let of_batch = |batch| self.batches.get(batch).map_or(0, |batch| batch.nodes.len());
+        lanes.map(|lane| lane.queue.pairs() + lane.repeats().map(of_batch).sum::<usize>()).sum()
+    }
+
     /// The jobs that wait in these lanes, without the `reserve` that would be served first.
     pub fn beyond_reserve(&self, lanes: &[LaneKey], reserve: usize) -> Vec<JobKey> {
         let (mut kept, mut beyond) = (HashSet::new(), Vec::new());
@@ -512,6 +519,21 @@ impl Holdings {
         let nodes = batch.nodes.iter().filter_map(|&node| self.backlog.node(node));
         batch.wire = nodes.map(|node| node.pair).collect();
         Some(batch)
+    }
+
+    /// Pairs of a batch that the guard has not counted.
+    pub fn unguarded(&self, key: BatchKey) -> usize {
+        let nodes = self.batches.get(key).map(|batch| batch.nodes.as_slice()).unwrap_or_default();
+        nodes.iter().filter(|&&node| self.backlog.node(node).is_some_and(|node| !node.guarded)).count()
+    }
+
+    /// Notes that the guard counts the pairs of a batch; returns how many it had not counted before.
+    pub fn set_guarded(&mut self, key: BatchKey) -> usize {
+        let nodes = self.batches.get(key).map(|batch| batch.nodes.as_slice()).unwrap_or_default();
+        let backlog = &mut self.backlog;
+        let is_new =
+            |&&node: &&NodeKey| backlog.node_mut(node).is_some_and(|node| !std::mem::replace(&mut node.guarded, true));
+        nodes.iter().filter(is_new).count()
     }
 
     /// The jobs that wait for pairs of a batch, each once.

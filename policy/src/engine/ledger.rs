@@ -12,6 +12,7 @@ use super::backlog::{JobKey, LaneKey, NodeKey};
 use super::clock::Tick;
 use super::command::{CallKey, Carried, LaneId, Settled};
 use super::expansion::{Expansion, OfRecord};
+use super::guard;
 use super::pause::Tier;
 use super::proof::Proof;
 use crate::contract::association::{Extent, Pair};
@@ -35,6 +36,8 @@ pub struct Job {
     pub not_after: Option<Timestamp>,
     pub weight: usize,
     pub carried: Carried,
+    /// It is to take associations away from HubSpot.
+    pub removes: bool,
     pub leaving: Option<Leaving>,
     total: u32,
     open: u32,
@@ -84,6 +87,8 @@ pub enum Leaving {
     Forget,
     /// Its `notAfter` has passed.
     Expire,
+    /// The operator rejects what the guard has stopped.
+    Reject,
     Fail {
         refusal: Arc<Refusal>,
         dead_letter: bool,
@@ -101,7 +106,7 @@ impl Leaving {
             (Some(Self::Forget), _) => false,
             (Some(_), Self::Forget) => true,
             (Some(Self::Park { .. }), Self::HandBack) => true,
-            (Some(_), Self::Park { .. } | Self::HandBack | Self::Expire | Self::Fail { .. }) => false,
+            (Some(_), Self::Park { .. } | Self::HandBack | Self::Expire | Self::Reject | Self::Fail { .. }) => false,
         }
     }
 }
@@ -121,6 +126,7 @@ impl Job {
             not_after,
             weight,
             carried,
+            removes: true,
             leaving: None,
             total: pairs,
             open: pairs,
@@ -183,6 +189,7 @@ impl Job {
     pub fn last_word(&self, in_doubt: bool) -> Option<Arc<Refusal>> {
         match self.leaving.as_ref()? {
             Leaving::Expire => Some(Arc::new(expired(self.not_after, in_doubt))),
+            Leaving::Reject => Some(Arc::new(guard::rejected_pair(in_doubt))),
             Leaving::Fail { refusal, dead_letter: _ } => Some(Arc::clone(refusal)),
             Leaving::Park { .. } | Leaving::HandBack | Leaving::Forget => None,
         }
@@ -320,6 +327,7 @@ impl Job {
         };
         let dead_letter = match self.leaving {
             Some(Leaving::Fail { refusal, dead_letter: true }) if self.done != self.total => Some(refusal),
+            Some(Leaving::Reject) if self.done != self.total => Some(Arc::new(guard::rejected())),
             _ => None,
         };
         let verified = self.done > 0 && self.proven == self.done;

@@ -47,6 +47,7 @@ pub mod account;
 mod calls;
 pub mod day;
 mod error_share;
+pub mod guard;
 mod lane_probes;
 pub mod pace;
 pub mod pause;

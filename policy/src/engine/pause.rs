@@ -27,6 +27,8 @@ pub enum PauseKind {
     Journal,
     /// The operator's wish, by setting, command or endpoint.
     Operator,
+    /// `safety.max_pairs` is reached: a person must approve or reject.
+    Guard,
     /// 403 naming scopes.
     MissingScopes,
     /// Any other 403.
@@ -36,7 +38,7 @@ pub enum PauseKind {
 }
 
 impl PauseKind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Unauthorized,
         Self::RefreshRefused,
         Self::PortalMismatch,
@@ -46,6 +48,7 @@ impl PauseKind {
         Self::Outage,
         Self::Journal,
         Self::Operator,
+        Self::Guard,
         Self::MissingScopes,
         Self::Forbidden,
         Self::WrongPath,
@@ -62,6 +65,7 @@ impl PauseKind {
             Self::Outage => "outage",
             Self::Journal => "journal",
             Self::Operator => "operator",
+            Self::Guard => "guard",
             Self::MissingScopes => "missing_scopes",
             Self::Forbidden => "forbidden",
             Self::WrongPath => "wrong_path",
@@ -78,7 +82,7 @@ impl PauseKind {
             | Self::MissingScopes
             | Self::Forbidden
             | Self::WrongPath => Some(Duration::from_secs(20)),
-            Self::PortalMoving | Self::DaySpent | Self::Throttled | Self::Operator => None,
+            Self::PortalMoving | Self::DaySpent | Self::Throttled | Self::Operator | Self::Guard => None,
         }
     }
 
@@ -93,6 +97,7 @@ impl PauseKind {
             | Self::DaySpent
             | Self::Throttled
             | Self::Operator
+            | Self::Guard
             | Self::MissingScopes
             | Self::Forbidden
             | Self::WrongPath => Duration::ZERO,
@@ -104,7 +109,9 @@ impl PauseKind {
         match self {
             Self::Unauthorized | Self::RefreshRefused | Self::PortalMismatch | Self::Outage => Disproof::Account,
             Self::MissingScopes | Self::Forbidden | Self::WrongPath => Disproof::Lane,
-            Self::PortalMoving | Self::DaySpent | Self::Throttled | Self::Journal | Self::Operator => Disproof::Nothing,
+            Self::PortalMoving | Self::DaySpent | Self::Throttled | Self::Journal | Self::Operator | Self::Guard => {
+                Disproof::Nothing
+            }
         }
     }
 
@@ -116,6 +123,7 @@ impl PauseKind {
             | Self::PortalMismatch
             | Self::Journal
             | Self::Operator
+            | Self::Guard
             | Self::MissingScopes
             | Self::Forbidden
             | Self::WrongPath => true,
@@ -164,6 +172,12 @@ impl Pause {
             None => kind.longest_probe_interval().map(|_| now.tick + FIRST_PROBE),
         };
         Self { kind, since: now.tick, since_wall: now.wall, until, detail, is_distrust: false, probe_at }
+    }
+
+    /// Whether it stays as it is though there is another reason to pause: a person must end it, and the other reason shows
+    /// itself again after that.
+    pub fn outlasts(&self, other: PauseKind) -> bool {
+        self.kind == PauseKind::Operator || (self.kind == PauseKind::Guard && other != PauseKind::Operator)
     }
 
     /// When a request may be sent to find out whether the pause is over.

@@ -127,7 +127,7 @@ impl Pauses {
         let account = &mut self.accounts[index];
         let mut pause = Pause::new(kind, until, detail.clone(), now);
         match &account.pause {
-            Some(old) if old.kind == PauseKind::Operator || (old.kind == kind && old.until == until) => return None,
+            Some(old) if old.outlasts(kind) || (old.kind == kind && old.until == until) => return None,
             // The pause goes on: only what is known of it changes, not its age.
             Some(old) => (pause.since, pause.since_wall) = (old.since, old.since_wall),
             None => self.count += 1,
@@ -410,7 +410,22 @@ impl Pauses {
         let pause = self.of_account(account).filter(is_given_up).or_else(|| self.of_lane(lane).filter(is_given_up))?;
         let (seconds, kind) = (now.tick.since(pause.since).as_secs(), pause.kind.as_str());
         let message = format!("nothing could be archived for {seconds} s ({kind}): {}", pause.detail);
-        Some(Arc::new(Refusal::worker(WorkerCategory::AccountRefused, &message)))
+        let category = match pause.kind {
+            PauseKind::Guard => WorkerCategory::GuardRejected,
+            PauseKind::Unauthorized
+            | PauseKind::RefreshRefused
+            | PauseKind::PortalMismatch
+            | PauseKind::PortalMoving
+            | PauseKind::DaySpent
+            | PauseKind::Throttled
+            | PauseKind::Outage
+            | PauseKind::Journal
+            | PauseKind::Operator
+            | PauseKind::MissingScopes
+            | PauseKind::Forbidden
+            | PauseKind::WrongPath => WorkerCategory::AccountRefused,
+        };
+        Some(Arc::new(Refusal::worker(category, &message)))
     }
 
     /// Whether an empty lane must stay open, so that its pause is remembered.

@@ -14,9 +14,11 @@ use super::clock::{Now, Tick};
 use super::command::{BatchCall, CallKey, Command, Sealed};
 use super::engine::Engine;
 use super::expected::expected;
+use super::guard::Passage;
 use super::lane::Repeat;
 use super::ledger::Leaving;
 use super::pace::Slot;
+use super::pack::Caps;
 use super::pause::PauseKind;
 use super::pauses::Surplus;
 use super::settings::Waiting;
@@ -75,8 +77,12 @@ impl Engine {
         let Some((lane, offer)) = of_turn else {
             return Took::Blocked(self.turns.next_look(index));
         };
+        let most = match self.pass_guard(index, lane, offer, now) {
+            Ok(most) => most,
+            Err(until) => return Took::Blocked(until),
+        };
         if self.journals(lane) && !self.is_offer_recorded(offer) {
-            if let Some((batch, sealed)) = self.formed(index, lane, offer, now) {
+            if let Some((batch, sealed)) = self.formed(index, lane, offer, most, now) {
                 self.record(index, lane, batch, sealed, now);
             }
             return Took::Sent;
@@ -84,7 +90,7 @@ impl Engine {
         match self.permit(index, now) {
             Ok(slot) => {
                 self.turns.sends(index, favoured.is_some());
-                self.send(index, lane, offer, slot, now);
+                self.send(index, lane, offer, most, slot, now);
                 Took::Sent
             }
             Err(until) => Took::Blocked(Some(until)),
@@ -304,12 +310,44 @@ impl Engine {
         None
     }
 
-    /// The batch that a lane gives up, and why.
-    fn formed(&mut self, index: AccountIndex, key: LaneKey, offer: Offer, now: Now) -> Option<(BatchKey, Sealed)> {
+    /// How many pairs the guard of the account lets a request of the lane carry. `Err`: none for now, and when to ask again.
+    fn pass_guard(&mut self, index: AccountIndex, key: LaneKey, offer: Offer, now: Now) -> Result<usize, Option<Tick>> {
+        let Some(guard) = &mut self.accounts[index].guard else { return Ok(usize::MAX) };
+        let Some(lane) = self.holdings.lane(key).filter(|lane| lane.id.step().removes()) else {
+            return Ok(usize::MAX);
+        };
+        let (least, most) = match offer {
+            // It leaves as it is, or not at all.
+            Offer::Repeat(batch) => {
+                let pairs = self.holdings.unguarded(batch);
+                (pairs, pairs)
+            }
+            Offer::Fresh(..) => (1, lane.queue.pairs().min(lane.caps(self.policy.caps).pairs)),
+        };
+        match guard.ask(least as u64, most as u64, now.tick) {
+            Passage::Pairs(pairs) => Ok(usize::try_from(pairs).unwrap_or(usize::MAX)),
+            Passage::Unwritten(until) => Err(Some(until)),
+            Passage::Closed => {
+                self.pause_if_guarded(index, now);
+                Err(None)
+            }
+        }
+    }
+
+    /// The batch that a lane gives up, with `most` pairs at most if it is formed only now; and why.
+    fn formed(
+        &mut self,
+        index: AccountIndex,
+        key: LaneKey,
+        offer: Offer,
+        most: usize,
+        now: Now,
+    ) -> Option<(BatchKey, Sealed)> {
         match offer {
             Offer::Repeat(batch) => Some((batch, self.take_repeat(index, key, batch, now.tick))),
             Offer::Fresh(sealed, first) => {
-                self.holdings.form(key, self.policy.caps, first).map(|batch| (batch, sealed))
+                let caps = Caps { pairs: self.policy.caps.pairs.min(most), ..self.policy.caps };
+                self.holdings.form(key, caps, first).map(|batch| (batch, sealed))
             }
         }
     }
@@ -335,12 +373,13 @@ impl Engine {
         })
     }
 
-    fn send(&mut self, index: AccountIndex, key: LaneKey, offer: Offer, slot: Slot, now: Now) {
-        let Some((batch_key, sealed)) = self.formed(index, key, offer, now) else { return };
+    fn send(&mut self, index: AccountIndex, key: LaneKey, offer: Offer, most: usize, slot: Slot, now: Now) {
+        let Some((batch_key, sealed)) = self.formed(index, key, offer, most, now) else { return };
         let recorded = self.is_recorded(batch_key).then_some(());
         if expected(recorded, "what is not recorded is not sent").is_none() {
             return self.record(index, key, batch_key, sealed, now);
         }
+        self.count_for_guard(index, key, batch_key, now);
         self.accounts[index].batch_left(now);
         let call = self.call_leaves(index, Purpose::Batch(batch_key), Some(slot), now);
         self.note_lane_probe(index, key, now.tick);
@@ -354,6 +393,13 @@ impl Engine {
         self.turns.had_turn(key, has_more);
         self.place(key, now.tick);
         self.command(Command::Send(BatchCall { call, lane, pairs, request, sealed, failures }));
+    }
+
+    fn count_for_guard(&mut self, index: AccountIndex, key: LaneKey, batch: BatchKey, now: Now) {
+        let Some(guard) = &mut self.accounts[index].guard else { return };
+        if self.holdings.lane(key).is_some_and(|lane| lane.id.step().removes()) {
+            guard.count(self.holdings.set_guarded(batch) as u64, now.tick);
+        }
     }
 
     /// If the lane is paused, its request is a probe.

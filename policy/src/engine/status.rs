@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::guard::GuardState;
 use super::pause::PauseKind;
 use crate::contract::time;
 
@@ -70,6 +71,8 @@ pub struct AccountStatus {
     pub in_flight: usize,
     pub max_in_flight: usize,
     pub day: DayStatus,
+    /// `None` where `safety.max_pairs` is not set.
+    pub guard: Option<GuardStatus>,
     pub totals: AccountTotalsStatus,
     pub held_jobs: usize,
     pub held_pairs: usize,
@@ -104,6 +107,20 @@ pub struct DayStatus {
     pub used: u64,
     /// `None` where neither the settings nor HubSpot say.
     pub left: Option<u64>,
+}
+
+/// What the guard of an account has let through.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GuardStatus {
+    pub max_pairs: u64,
+    pub window_seconds: f64,
+    /// Distinct pairs sent within the window, or since the approval.
+    pub used: u64,
+    pub state: GuardState,
+    /// `None` in every state but `approved`.
+    #[serde(serialize_with = "write_time_or_null")]
+    pub approved_until: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
@@ -188,6 +205,12 @@ impl LaneStatus {
 }
 
 impl Serialize for PauseKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl Serialize for GuardState {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }

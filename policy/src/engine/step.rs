@@ -58,6 +58,14 @@ impl Step {
         }
     }
 
+    /// Whether its requests take associations away from HubSpot: these are what the guard counts.
+    pub fn removes(self) -> bool {
+        match self {
+            Self::Archive | Self::ArchiveLabels => true,
+            Self::Look(_) | Self::Associate | Self::Create => false,
+        }
+    }
+
     /// What a request has come to that did all it was asked for.
     pub fn done(self) -> CallResult {
         match self {

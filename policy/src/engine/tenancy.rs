@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::account::Account;
 use super::clock::Now;
 use super::engine::{Engine, PAUSED_BY_OPERATOR};
+use super::guard::Guard;
 use super::pace::Ceiling;
 use super::pause::PauseKind;
 use crate::lease::Inheritance;
@@ -51,6 +52,7 @@ impl Engine {
         self.tenancy = Tenancy::StandingBy;
         for account in self.accounts.iter_mut() {
             account.day.keep_to_what_is_written();
+            account.guard.iter_mut().for_each(Guard::keep_to_what_is_written);
         }
         self.hand_back_all(now);
     }
@@ -83,6 +85,10 @@ impl Engine {
             } else if !by_settings && self.pauses.account_is_paused_for(index, PauseKind::Operator) {
                 self.resume_account(index, now);
             }
+            if self.pauses.account_is_paused_for(index, PauseKind::Guard) {
+                self.resume_account(index, now);
+            }
+            self.pause_if_guarded(index, now);
         }
     }
 
@@ -115,8 +121,11 @@ impl Engine {
     pub fn written(&mut self, memory: &Memory, now: Now) {
         for index in self.accounts.indices() {
             let account = &mut self.accounts[index];
-            let Some(day) = memory.of(account.policy.portal).and_then(|known| known.day) else { continue };
-            if account.day.written(day, now.wall) {
+            let known = memory.of(account.policy.portal);
+            let day = known.and_then(|known| known.day).is_some_and(|day| account.day.written(day, now.wall));
+            let guard = known.and_then(|known| known.guard.as_ref());
+            let guard = account.guard.as_mut().is_some_and(|of_account| of_account.written(guard, now));
+            if day || guard {
                 self.turns.mark_ready(index);
             }
         }
@@ -132,6 +141,9 @@ impl Account {
         if let Some(day) = known.day {
             self.day.recall(day, self.policy.time_zone.is_some(), now.wall);
         }
+        if let Some(guard) = &mut self.guard {
+            guard.recall(known.guard.as_ref(), now);
+        }
     }
 
     fn memory(&self, occasion: Occasion, paused: bool, now: Now) -> AccountMemory {
@@ -139,11 +151,13 @@ impl Account {
             Occasion::Renewal => (self.written_ahead(), Vec::new()),
             Occasion::Release => (0, self.pace.recent(now.tick)),
         };
-        AccountMemory::new(self.day.memory(ahead, now.wall), self.pace.learned(), paused, recent)
+        let guard = self.guard.as_ref().and_then(|guard| guard.memory(occasion == Occasion::Renewal, now));
+        AccountMemory::new(self.day.memory(ahead, now.wall), self.pace.learned(), paused, recent).with_guard(guard)
     }
 
     fn lacks_written(&self, now: Now) -> bool {
-        self.day.is_nearly_written_off(self.written_ahead(), now.wall)
+        let of_day = self.policy.daily.is_some() && self.day.is_nearly_written_off(self.written_ahead(), now.wall);
+        of_day || self.guard.as_ref().is_some_and(|guard| guard.lacks_written(now.tick))
     }
 
     /// Requests that leave within [`WRITTEN_AHEAD`] at most, at least two.

@@ -33,6 +33,7 @@ use crate::contract::object_type::ObjectType;
 use crate::contract::outcome::{Ending, Status};
 
 mod all;
+mod guard;
 mod looks;
 mod orders;
 mod packing;
@@ -84,6 +85,7 @@ fn account() -> AccountPolicy {
         max_in_flight: 16,
         paused: false,
         safety: Safety::default(),
+        guard: None,
     }
 }
 

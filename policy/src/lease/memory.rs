@@ -26,6 +26,8 @@ pub struct AccountMemory {
     pub paused: bool,
     /// Requests of the last interval, youngest first; only where a worker that stops hands over.
     pub recent: Vec<Recent>,
+    /// Where the account has a guard that has something to remember.
+    pub guard: Option<GuardMemory>,
     others: Map<String, Value>,
 }
 
@@ -42,6 +44,30 @@ pub struct Recent {
     pub age: Duration,
     pub count: u32,
 }
+
+/// What a guard has let through, and what a person has said to it.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct GuardMemory {
+    pub stand: GuardStand,
+    /// How often that has changed.
+    pub changes: u64,
+    /// Numbers of pairs, and when each no longer counts.
+    pub counted: Vec<(Timestamp, u64)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum GuardStand {
+    #[default]
+    Open,
+    Waiting,
+    Approved {
+        until: Timestamp,
+    },
+    Rejected,
+}
+
+/// Most entries of a guard's `counted` that are read.
+const MAX_COUNTED: usize = 100;
 
 /// Name of the only account, where it is configured without a portal id.
 const ONLY_ACCOUNT: &str = "only";
@@ -67,8 +93,8 @@ impl Memory {
         }
     }
 
-    /// Adds what another message remembers: a newer one is right in all things, and no message makes a day's count
-    /// smaller.
+    /// Adds what another message remembers: a newer one is right in all things, but no message makes a day's count or a
+    /// guard's smaller, or takes back what a guard was answered: it may have been written before all others were seen.
     pub fn absorb(&mut self, other: &Self, newer: bool) {
         for (name, theirs) in &other.accounts {
             let Some(ours) = self.accounts.get_mut(name) else {
@@ -76,10 +102,11 @@ impl Memory {
                 continue;
             };
             let day = later_or_more(ours.day, theirs.day);
+            let guard = [ours.guard.take(), theirs.guard.clone()].into_iter().flatten().max_by_key(GuardMemory::rank);
             if newer {
                 ours.clone_from(theirs);
             }
-            ours.day = day;
+            (ours.day, ours.guard) = (day, guard);
         }
     }
 
@@ -109,13 +136,18 @@ fn name(portal: Option<PortalId>) -> String {
 
 impl AccountMemory {
     pub fn new(day: Option<DayMemory>, ceiling: Option<Ceiling>, paused: bool, recent: Vec<Recent>) -> Self {
-        Self { day, ceiling, paused, recent, others: Map::new() }
+        Self { day, ceiling, paused, recent, guard: None, others: Map::new() }
+    }
+
+    pub fn with_guard(self, guard: Option<GuardMemory>) -> Self {
+        Self { guard, ..self }
     }
 
     /// True where there is nothing to remember.
     pub fn is_empty(&self) -> bool {
-        let Self { day, ceiling, paused, recent, others } = self;
-        day.is_none() && ceiling.is_none() && !paused && recent.is_empty() && others.is_empty()
+        let Self { day, ceiling, paused, recent, guard, others } = self;
+        let limits = day.is_none() && ceiling.is_none() && recent.is_empty();
+        limits && !paused && guard.is_none() && others.is_empty()
     }
 
     fn read(value: Value) -> Result<Self, String> {
@@ -129,12 +161,13 @@ impl AccountMemory {
                 Some(_) => return Err("paused is neither true nor false".to_owned()),
             },
             recent: others.remove("recent").map(read_recent).transpose()?.unwrap_or_default(),
+            guard: others.remove("guard").map(GuardMemory::read).transpose()?,
             others,
         })
     }
 
     fn write(&self) -> Value {
-        let Self { day, ceiling, paused, recent, others } = self;
+        let Self { day, ceiling, paused, recent, guard, others } = self;
         let mut object = others.clone();
         let mut put = |name: &str, value| object.insert(name.to_owned(), value);
         if let Some(DayMemory { ends, used }) = day {
@@ -149,7 +182,60 @@ impl AccountMemory {
         if !recent.is_empty() {
             put("recent", recent.iter().map(|Recent { age, count }| json!([millis(*age), count])).collect());
         }
+        if let Some(guard) = guard {
+            put("guard", guard.write());
+        }
         Value::Object(object)
+    }
+}
+
+impl GuardMemory {
+    /// True where there is nothing to remember.
+    pub fn is_empty(&self) -> bool {
+        self.stand == GuardStand::Open && self.changes == 0 && self.counted.is_empty()
+    }
+
+    /// Of two, the one with the higher rank is later, or knows of more.
+    fn rank(&self) -> (u64, u64) {
+        (self.changes, self.counted.iter().fold(0, |sum, &(_, pairs)| sum.saturating_add(pairs)))
+    }
+
+    fn read(value: Value) -> Result<Self, String> {
+        let until = value.get("approvedUntil").and_then(Value::as_str).and_then(|text| text.parse().ok());
+        let stand = match (value.get("state").and_then(Value::as_str), until) {
+            (Some("open"), _) => GuardStand::Open,
+            (Some("approved"), Some(until)) => GuardStand::Approved { until },
+            (Some("rejected"), _) => GuardStand::Rejected,
+            // Also where a later version has a word that is not known here: then a person must say.
+            (Some(_), _) => GuardStand::Waiting,
+            (None, _) => return Err("guard has no text in state".to_owned()),
+        };
+        let fault = || "guard.counted is no short list of times and counts".to_owned();
+        let entries = value.get("counted").and_then(Value::as_array);
+        let entries = entries.filter(|entries| entries.len() <= MAX_COUNTED).ok_or_else(fault)?;
+        let read = |entry: &Value| {
+            let leave = Timestamp::from_second(entry.get(0)?.as_i64()?).ok()?;
+            Some((leave, entry.get(1)?.as_u64()?))
+        };
+        let changes = value.get("changes").and_then(Value::as_u64).unwrap_or_default();
+        Ok(Self { stand, changes, counted: entries.iter().map(read).collect::<Option<_>>().ok_or_else(fault)? })
+    }
+
+    fn write(&self) -> Value {
+        let (word, until) = match self.stand {
+            GuardStand::Open => ("open", None),
+            GuardStand::Waiting => ("waiting", None),
+            GuardStand::Approved { until } => ("approved", Some(until)),
+            GuardStand::Rejected => ("rejected", None),
+        };
+        // Whole seconds, so that the message stays short where there are many accounts; a pair counts up to one longer.
+        let counted: Vec<Value> =
+            self.counted.iter().map(|(leave, pairs)| json!([leave.as_second().saturating_add(1), pairs])).collect();
+        let mut object = json!({ "state": word, "changes": self.changes, "counted": counted });
+        if let Some(until) = until {
+            object["approvedUntil"] = Value::String(until.to_string());
+        }
+        object
     }
 }
 

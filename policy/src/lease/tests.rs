@@ -299,7 +299,7 @@ fn a_standby_seeds_a_queue_that_has_been_silent_for_ten_times() {
 #[test]
 fn what_a_later_version_adds_is_kept() {
     let body = br#"{"version":1,"tenure":"abc","number":3,"sequence":4,"holder":"h","claim":"held","shards":[1],
-        "accounts":{"4711":{"guard":{"pairs":7},"paused":true},"only":{"day":{"ends":"2026-11-29T00:00:00Z","used":5}}}}"#;
+        "accounts":{"4711":{"later":{"pairs":7},"paused":true},"only":{"day":{"ends":"2026-11-29T00:00:00Z","used":5}}}}"#;
     let message = LeaseMessage::parse(body).unwrap();
     let mut memory = message.memory.clone();
     let portal = crate::contract::ids::PortalId(4711.try_into().unwrap());
@@ -309,7 +309,7 @@ fn what_a_later_version_adds_is_kept() {
     let again = LeaseMessage { memory, ..message };
     let written: serde_json::Value = serde_json::from_slice(&again.encode()).unwrap();
     assert_eq!(written["shards"], serde_json::json!([1]));
-    assert_eq!(written["accounts"]["4711"], serde_json::json!({"guard": {"pairs": 7}}));
+    assert_eq!(written["accounts"]["4711"], serde_json::json!({"later": {"pairs": 7}}));
     assert_eq!(written["accounts"]["only"]["day"]["used"], 5);
 }
 

@@ -94,26 +94,27 @@ function table(name, columns, rows, none, leftOut) {
 function until(pause, now) {
   if (pause.resumeAt) return "goes on in " + span(Math.max(0, between(now, pause.resumeAt)));
   if (pause.probeAt) return "next try in " + span(Math.max(0, between(now, pause.probeAt)));
-  return "until an operator resumes it";
+  return pause.kind === "guard" ? "until it is approved or rejected" : "until an operator resumes it";
 }
 
 function pauseCard(pause, now) {
   const name = accountName(pause.portalId, pause.account), [from, to] = (pause.lane ?? "").split("/");
   const subject = pause.lane ? name + ", " + from + " → " + to : name;
   const path = accountPath(pause.portalId, pause.account) + (pause.lane ? "/lanes/" + from + "/" + to : "");
-  const resume = make("button", null, pause.kind === "operator" ? "Resume" : "Try now");
-  resume.addEventListener("click", () => ask(path, subject, "resume"));
+  const buttons = pause.kind === "guard" ? [orderButton(path, subject, "approve"), orderButton(path, subject, "reject")]
+    : [orderButton(path, subject, "resume", pause.kind === "operator" ? "Resume" : "Try now")];
   return make("article", "card" + (pause.lane ? "" : " bad"),
     make("div", "bar", make("h3", null, make("strong", null, subject), " stands still: ", make("span", "warn", kindWords(pause.kind))),
       make("span", "soft small", "for " + span(between(pause.since, now)) + ", " + until(pause, now))),
     pause.detail ? make("p", "text", pause.detail) : null,
     make("p", "text", make("strong", null, "What to do: "), pause.mend),
-    make("div", "foot", resume, link("Runbook", pause.runbook)));
+    make("div", "foot", ...buttons, link("Runbook", pause.runbook)));
 }
 
 const SECTIONS = [
   [/^the worker hangs/, "the-worker-is-down"], [/^no jobs come in/, "no-jobs-are-taken"],
   [/^no outcomes can go out|alarm/, "outcomes-cannot-be-published"], [/^messages wait/, "the-broker-refuses-messages"],
+  [/^every removal/, "the-guard-has-stopped-an-account"],
 ];
 
 function sentenceCard(words, kind, runbook) {
@@ -313,21 +314,25 @@ function accountState(a) {
   return a.heldJobs > 0 ? ["working", "good"] : ["nothing in hand", "soft"];
 }
 
+const guardWords = (g) => count(g.used) + " of " + count(g.maxPairs)
+  + (g.state === "approved" ? ", approved until " + clocks[1].format(Date.parse(g.approvedUntil)) : g.state === "open" ? "" : ", " + g.state);
+
 function accountCard(a) {
   const name = accountName(a.portalId, a.index), [words, kind] = accountState(a), pause = ownPause(a);
-  const action = pause && pause.kind === "operator" ? "resume" : "pause", button = make("button", null, action === "pause" ? "Pause" : "Resume");
-  button.addEventListener("click", () => ask(accountPath(a.portalId, a.index), name, action));
+  const path = accountPath(a.portalId, a.index), guard = a.guard, stopped = guard && ["waiting", "rejected"].includes(guard.state);
+  const actions = [...(stopped ? ["approve"] : []), ...(stopped && guard.state === "waiting" ? ["reject"] : []), pause && pause.kind === "operator" ? "resume" : "pause"];
   const r = a.rate, ceiling = r.used + " of " + r.requests + (r.requests < r.configuredRequests ? " (set: " + r.configuredRequests + ")" : "");
   const facts = [
     ["jobs in hand", count(a.heldJobs)], ["pairs in hand", count(a.heldPairs)], ["in flight", count(a.inFlight) + " / " + count(a.maxInFlight)],
     ["archived", count(a.totals.pairsArchived)], ["429s", count(a.totals.throttled)], ["done in", span(a.drainSeconds)],
   ];
   return make("article", "account",
-    make("div", "head", make("div", "name", make("h3", null, name), make("span", "chip " + kind, words)), button),
+    make("div", "head", make("div", "name", make("h3", null, name), make("span", "chip " + kind, words)), make("div", "buttons", ...actions.map((action) => orderButton(path, name, action)))),
     measure("Requests in " + span(r.intervalSeconds), ceiling, r.used, r.requests, false),
     known(a.day.left)
       ? measure("Requests today", count(a.day.used) + " used, " + count(a.day.left) + " left", a.day.used, a.day.used + a.day.left, true)
       : make("div", "measure", make("span", "soft", "Requests today"), make("span", null, count(a.day.used))),
+    guard ? measure("Pairs sent in " + span(guard.windowSeconds) + " (guard)", guardWords(guard), guard.used, guard.maxPairs, guard.state !== "approved") : null,
     make("dl", null, ...facts.map(([term, value]) => make("div", null, make("dt", null, term), make("dd", null, value)))));
 }
 
@@ -370,11 +375,10 @@ function lanes(s) {
   const stands = new Set(s.accounts.filter(ownPause).map((a) => a.index));
   const state = (l) => (l.pause ? "paused" : stands.has(l.account) ? "account paused" : "open");
   const button = (l) => {
-    const action = l.pause && l.pause.kind === "operator" ? "resume" : "pause", node = make("button", null, action === "pause" ? "Pause" : "Resume");
+    const action = l.pause && l.pause.kind === "operator" ? "resume" : "pause";
     const subject = accountName(l.portalId, l.account) + ", " + l.fromObjectType + " → " + l.toObjectType;
     const path = accountPath(l.portalId, l.account) + "/lanes/" + l.fromObjectType + "/" + l.toObjectType;
-    node.addEventListener("click", () => ask(path, subject, action));
-    return node;
+    return orderButton(path, subject, action);
   };
   table("lanes", [
     ["Lane", (l) => make("div", null, make("strong", null, l.fromObjectType + " → " + l.toObjectType),
@@ -393,15 +397,24 @@ function lanes(s) {
 
 let token = "", order = null;
 const CONSEQUENCES = {
-  pause: "Nothing is sent for it until it is resumed; its jobs wait in the broker. The pause ends with the worker's process.",
+  pause: "Nothing is sent for it until it is resumed; its jobs wait in the broker.",
   resume: "An operator's pause ends. What stands still for a reason of its own is tried at once.",
+  approve: "Everything passes its guard for one whole window from now on; then pairs are counted anew.",
+  reject: "All its jobs that are to remove something end with GUARD_REJECTED and a copy in the dead letters, those that come as well, until it is approved.",
 };
+const ORDERS = { pause: "Pause", resume: "Resume", approve: "Approve", reject: "Reject" };
+
+function orderButton(path, subject, action, words) {
+  const button = make("button", null, words ?? ORDERS[action]);
+  button.addEventListener("click", () => ask(path, subject, action));
+  return button;
+}
 
 function ask(path, subject, action) {
   order = { path: path + "/" + action };
-  byId("question").textContent = (action === "pause" ? "Pause " : "Resume ") + subject + "?";
+  byId("question").textContent = ORDERS[action] + " " + subject + "?";
   byId("consequence").textContent = CONSEQUENCES[action];
-  byId("order").textContent = action === "pause" ? "Pause" : "Resume";
+  byId("order").textContent = ORDERS[action];
   byId("answer").textContent = "";
   byId("token").value = token;
   byId("ask").showModal();
@@ -439,12 +452,16 @@ function state(words, kind) {
   document.title = (kind === "good" ? "" : "⚠ ") + "association-archiver";
 }
 
+/* One worker of several holds the lease and works. */
+const STANDINGS = { held: "holds the lease", standingBy: "stands by: another worker holds the lease", waiting: "about to hold the lease", away: "cannot reach the lease" };
+const leaseWords = (l) => STANDINGS[l.standing] + (l.standing === "held" && l.holder ? " as " + l.holder : l.holder ? " after " + l.holder : "");
+
 function show(s) {
   latest = s;
   byId("page").classList.remove("stale");
   const well = s.warnings.length === 0 && s.paused.length === 0;
   state(s.draining ? "draining" : s.ready ? "ready" : "not ready", s.ready ? (well ? "good" : "warn") : "bad");
-  byId("about").textContent = "version " + s.version + ", up " + span(between(s.startedAt, s.at));
+  byId("about").textContent = ["version " + s.version, "up " + span(between(s.startedAt, s.at)), ...s.leases.map(leaseWords)].join(", ");
   const active = document.activeElement, section = active && active.closest("section");
   const buttons = () => (section ? [...section.querySelectorAll("button, a")] : []), place = buttons().indexOf(active);
   for (const part of [trouble, jobs, overTime, accounts, failures, letters, lanes]) part(s);

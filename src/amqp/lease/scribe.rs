@@ -19,6 +19,12 @@ const PERSISTENT: u8 = 2;
 /// Marks the messages of a lease queue for people who look into it.
 const MESSAGE_TYPE: &str = "association-archive.lease.v1";
 
+/// Marks an operator's orders among them.
+pub(super) const ORDER_TYPE: &str = "association-archive.order.v1";
+
+/// Longest wait for the confirm of an order: whoever gave it waits as well.
+const ORDER_PATIENCE: Duration = Duration::from_secs(4);
+
 /// What has become of one message.
 #[derive(Debug)]
 pub(super) struct Written {
@@ -40,7 +46,7 @@ pub(super) enum WriteFault {
     Channel(String),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Scribe {
     pub link: Arc<Link>,
     pub exchange: ShortString,
@@ -73,6 +79,20 @@ impl Scribe {
         }
     }
 
+    /// Writes an operator's order, on a channel of its own.
+    pub async fn write_order(&self, body: &[u8]) -> Result<(), WriteFault> {
+        if self.link.blocked() {
+            return Err(WriteFault::Blocked);
+        }
+        let work = async {
+            let channel = self.channel().await?;
+            let result = self.publish(&channel, body, ORDER_TYPE).await;
+            tokio::spawn(close(channel));
+            result
+        };
+        timeout(ORDER_PATIENCE.min(self.patience), work).await.unwrap_or(Err(WriteFault::Silent))
+    }
+
     async fn write(&self, open: &mut Option<Channel>, body: &[u8]) -> Result<(), WriteFault> {
         if self.link.blocked() {
             return Err(WriteFault::Blocked);
@@ -81,7 +101,7 @@ impl Scribe {
             *open = Some(self.channel().await?);
         }
         let Some(channel) = open else { return Err(WriteFault::Silent) };
-        self.publish(channel, body).await
+        self.publish(channel, body, MESSAGE_TYPE).await
     }
 
     async fn channel(&self) -> Result<Channel, WriteFault> {
@@ -90,12 +110,12 @@ impl Scribe {
         Ok(channel)
     }
 
-    async fn publish(&self, channel: &Channel, body: &[u8]) -> Result<(), WriteFault> {
+    async fn publish(&self, channel: &Channel, body: &[u8], kind: &'static str) -> Result<(), WriteFault> {
         let options = BasicPublishOptions { mandatory: true, immediate: false };
         let properties = BasicProperties::default()
             .with_delivery_mode(PERSISTENT)
             .with_content_type("application/json".into())
-            .with_type(MESSAGE_TYPE.into());
+            .with_type(kind.into());
         let (exchange, key) = (self.exchange.clone(), self.key.clone());
         let confirm = channel.basic_publish(exchange, key, options, body, properties).await.map_err(fault)?;
         match confirm.await.map_err(fault)? {

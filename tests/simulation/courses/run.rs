@@ -423,6 +423,7 @@ fn account_policy(rng: &mut Rng) -> AccountPolicy {
         time_zone: None,
         max_in_flight: 16,
         paused: false,
+        guard: None,
         safety: Safety::default(),
     }
 }

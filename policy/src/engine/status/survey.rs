@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    AccountStatus, AccountTotalsStatus, DayStatus, InHand, LaneKind, LaneStatus, PauseScope, PauseStatus, RateStatus,
-    Status, Totals,
+    AccountStatus, AccountTotalsStatus, DayStatus, GuardStatus, InHand, LaneKind, LaneStatus, PauseScope, PauseStatus,
+    RateStatus, Status, Totals,
 };
 use crate::contract::association::Extent;
 use crate::contract::ids::{AccountIndex, PortalId};
@@ -14,6 +14,7 @@ use crate::engine::account::{Account, AccountTotals, PerAccount};
 use crate::engine::backlog::LaneKey;
 use crate::engine::clock::Now;
 use crate::engine::expected::expected;
+use crate::engine::guard::{Guard, GuardPolicy};
 use crate::engine::lane::Lane;
 use crate::engine::pack::Caps;
 use crate::engine::pause::{Pause, PauseKind};
@@ -112,6 +113,7 @@ impl Engine {
             in_flight: account.in_flight(),
             max_in_flight: account.policy.max_in_flight,
             day,
+            guard: account.guard.as_ref().map(|guard| guard_status(guard, now)),
             totals,
             held_jobs: self.holdings.jobs_of(index),
             held_pairs: load.pairs,
@@ -220,6 +222,17 @@ impl Foremost {
     fn ranked(mut self) -> impl Iterator<Item = LaneKey> {
         self.0.sort_unstable_by(|a, b| b.cmp(a));
         self.0.into_iter().take(Status::MAX_LANES).map(|rank| rank.key)
+    }
+}
+
+fn guard_status(guard: &Guard, now: Now) -> GuardStatus {
+    let GuardPolicy { max_pairs, window } = guard.policy();
+    GuardStatus {
+        max_pairs: max_pairs.get(),
+        window_seconds: window.as_secs_f64(),
+        used: guard.used(now.tick),
+        state: guard.state(now.tick),
+        approved_until: guard.approved_until(now.tick).map(|until| now.wall_at(until)),
     }
 }
 

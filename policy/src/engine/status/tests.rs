@@ -193,6 +193,7 @@ pub fn engine(portals: &[Option<u64>]) -> Engine {
         max_in_flight: 16,
         paused: false,
         safety: Safety::default(),
+        guard: None,
     };
     Engine::new(policy, portals.iter().map(account).collect(), 1, at(0))
 }

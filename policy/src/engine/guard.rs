@@ -1,0 +1,358 @@
+//! The guard: within a window no more distinct pairs of an account are removed than its settings allow, until a person
+//! says go on, or no.
+//!
+//! Pairs are counted when their first request leaves. A pair that goes again, for whatever reason, counts no more; one
+//! that comes back from a delay queue or after a restart is new to this process and counts again, so the guard may stop
+//! too early, but never too late. Where another worker may take over, a pair's count is written down before it leaves.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use super::clock::{Now, Tick};
+use crate::contract::refusal::{Refusal, WorkerCategory};
+use crate::lease::memory::{GuardMemory, GuardStand};
+
+/// What the settings say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GuardPolicy {
+    /// `safety.max_pairs`.
+    pub max_pairs: NonZeroU64,
+    /// `safety.max_pairs_window`.
+    pub window: Duration,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Guard {
+    policy: GuardPolicy,
+    standing: Standing,
+    /// How often that has changed: of two memories, the one with more changes is the later.
+    changes: u64,
+    sent: Counts,
+    /// With several workers: what is written down where the next one finds it. `None`: nobody else would look.
+    written: Option<Counts>,
+    /// A request waits for its count to be written.
+    waits: bool,
+    /// Pairs that were asked for, and may leave as soon as they are written. No memory may count fewer of them than one
+    /// before, because both may be on their way: whoever takes over finds the later one.
+    reserved: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    /// It counts, and lets pairs through up to the limit.
+    Open,
+    /// The limit is reached: a person must say.
+    Waiting,
+    /// A person said go on: everything is let through until then.
+    Approved { until: Tick },
+    /// A person said no: nothing is removed until one says go on.
+    Rejected,
+}
+
+/// How the guard stands, for people.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum GuardState {
+    Open,
+    Waiting,
+    Approved,
+    Rejected,
+}
+
+impl GuardState {
+    pub const ALL: [Self; 4] = [Self::Open, Self::Waiting, Self::Approved, Self::Rejected];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Waiting => "waiting",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// What the guard says to a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Passage {
+    /// It may carry this many pairs that were not sent before.
+    Pairs(u64),
+    /// It must wait until its count is written down; to be asked again then.
+    Unwritten(Tick),
+    /// Not before a person says so.
+    Closed,
+}
+
+/// A window is counted in this many parts, and a pair counts until the part is over in which it leaves the window: for
+/// at most a twelfth longer than the window lasts. So a few numbers are enough, however many pairs there are.
+const PARTS: u32 = 12;
+
+/// Counts are written down ahead by this share of the limit, a twentieth: after a crash as many may be counted that
+/// were never sent.
+const WRITTEN_AHEAD: u64 = 20;
+
+/// How soon a request is looked at again that waits for its count to be written, if nobody says earlier that it is.
+const LOOK_FOR_WRITTEN: Duration = Duration::from_secs(1);
+
+impl Guard {
+    pub fn new(policy: GuardPolicy) -> Self {
+        Self {
+            policy,
+            standing: Standing::Open,
+            changes: 0,
+            sent: Counts::default(),
+            written: None,
+            waits: false,
+            reserved: 0,
+        }
+    }
+
+    pub fn policy(&self) -> GuardPolicy {
+        self.policy
+    }
+
+    /// May a request leave that carries `least` to `most` pairs that were not sent before? Where fewer than `least` are
+    /// left, the guard closes.
+    pub fn ask(&mut self, least: u64, most: u64, now: Tick) -> Passage {
+        self.pass_time(now);
+        match self.standing {
+            Standing::Approved { until: _ } => return Passage::Pairs(most),
+            Standing::Waiting | Standing::Rejected => return Passage::Closed,
+            Standing::Open => {}
+        }
+        if most == 0 {
+            return Passage::Pairs(0);
+        }
+        let (used, max) = (self.sent.total(now), self.policy.max_pairs.get());
+        let left = max.saturating_sub(used);
+        if left < least {
+            self.change(Standing::Waiting);
+            return Passage::Closed;
+        }
+        let pairs = most.min(left);
+        if self.written.as_ref().is_some_and(|written| written.total(now) < used + pairs) {
+            self.waits = true;
+            self.reserved = self.reserved.max(pairs);
+            return Passage::Unwritten(now + LOOK_FOR_WRITTEN);
+        }
+        Passage::Pairs(pairs)
+    }
+
+    /// These pairs leave for the first time.
+    pub fn count(&mut self, pairs: u64, now: Tick) {
+        self.pass_time(now);
+        let leave = self.leave_at(now);
+        self.sent.add(leave, pairs);
+        self.reserved = self.reserved.saturating_sub(pairs);
+    }
+
+    /// Everything is let through for one window from now on; then counting begins anew.
+    pub fn approve(&mut self, now: Tick) {
+        self.change(Standing::Approved { until: now + self.policy.window });
+        self.count_anew();
+    }
+
+    /// Nothing is let through until [`Guard::approve`].
+    pub fn reject(&mut self) {
+        self.change(Standing::Rejected);
+    }
+
+    fn change(&mut self, standing: Standing) {
+        self.standing = standing;
+        self.changes = self.changes.saturating_add(1);
+    }
+
+    pub fn state(&self, now: Tick) -> GuardState {
+        match self.standing {
+            Standing::Approved { until } if until <= now => GuardState::Open,
+            Standing::Open => GuardState::Open,
+            Standing::Waiting => GuardState::Waiting,
+            Standing::Approved { until: _ } => GuardState::Approved,
+            Standing::Rejected => GuardState::Rejected,
+        }
+    }
+
+    /// Distinct pairs sent within the window, or since it was approved.
+    pub fn used(&self, now: Tick) -> u64 {
+        match self.standing {
+            Standing::Approved { until } if until <= now => 0,
+            Standing::Open | Standing::Waiting | Standing::Approved { .. } | Standing::Rejected => self.sent.total(now),
+        }
+    }
+
+    pub fn approved_until(&self, now: Tick) -> Option<Tick> {
+        match self.standing {
+            Standing::Approved { until } => Some(until).filter(|&until| until > now),
+            Standing::Open | Standing::Waiting | Standing::Rejected => None,
+        }
+    }
+
+    /// Why the account stands still, while `waiting` of its pairs are in hand.
+    pub fn detail(&self, waiting: usize, now: Tick) -> String {
+        let GuardPolicy { max_pairs, window } = self.policy;
+        let (used, window) = (self.sent.total(now), words(window));
+        let limit = match used {
+            // The window has passed since, or another worker reached the limit.
+            0 => format!("safety.max_pairs, {max_pairs} in {window}, was reached"),
+            _ => format!("{used} pairs in the last {window}; safety.max_pairs is {max_pairs}"),
+        };
+        match waiting {
+            0 => limit,
+            _ => format!("{limit}; {waiting} pairs wait"),
+        }
+    }
+
+    fn pass_time(&mut self, now: Tick) {
+        self.sent.forget(now);
+        if let Some(written) = &mut self.written {
+            written.forget(now);
+        }
+        if let Standing::Approved { until } = self.standing
+            && until <= now
+        {
+            self.change(Standing::Open);
+            self.count_anew();
+        }
+    }
+
+    /// What was written before says nothing of what leaves from now on.
+    fn count_anew(&mut self) {
+        (self.sent, self.reserved) = (Counts::default(), 0);
+        self.written = self.written.take().map(|_| Counts::default());
+    }
+
+    /// When a pair that is sent now no longer counts.
+    fn leave_at(&self, now: Tick) -> Tick {
+        let part = u64::try_from((self.policy.window / PARTS).as_micros()).unwrap_or(u64::MAX).max(1);
+        let leave = (now + self.policy.window).as_micros();
+        Tick::from_micros((leave / part).saturating_add(1).saturating_mul(part))
+    }
+
+    /// From now on pairs are counted in writing before they leave.
+    pub fn keep_to_what_is_written(&mut self) {
+        self.written = Some(Counts::default());
+    }
+
+    /// What the next worker must know; `ahead`: with some pairs more than were sent, which may then leave.
+    pub fn memory(&self, ahead: bool, now: Now) -> Option<GuardMemory> {
+        let (state, used) = (self.state(now.tick), self.used(now.tick));
+        let mut counts = if used > 0 { self.sent.clone() } else { Counts::default() };
+        counts.forget(now.tick);
+        if ahead && state == GuardState::Open && (used > 0 || self.reserved > 0) {
+            counts.add(self.leave_at(now.tick), self.ahead(now.tick));
+        }
+        let stand = match (state, self.approved_until(now.tick)) {
+            (GuardState::Approved, Some(until)) => GuardStand::Approved { until: now.wall_at(until) },
+            (GuardState::Open | GuardState::Approved, _) => GuardStand::Open,
+            (GuardState::Waiting, _) => GuardStand::Waiting,
+            (GuardState::Rejected, _) => GuardStand::Rejected,
+        };
+        let counted = counts.0.into_iter().map(|(leave, pairs)| (now.wall_at(leave), pairs)).collect();
+        let memory = GuardMemory { stand, changes: self.changes, counted };
+        (!memory.is_empty()).then_some(memory)
+    }
+
+    fn ahead(&self, now: Tick) -> u64 {
+        let max = self.policy.max_pairs.get();
+        self.reserved.max(max / WRITTEN_AHEAD).min(max.saturating_sub(self.sent.total(now)))
+    }
+
+    /// Takes over from whoever held the lease before.
+    pub fn recall(&mut self, memory: Option<&GuardMemory>, now: Now) {
+        let window = self.policy.window;
+        let empty = GuardMemory::default();
+        let GuardMemory { stand, changes, counted } = memory.unwrap_or(&empty);
+        self.changes = self.changes.max(*changes);
+        // However the clocks differ, nothing lasts longer than it would have from now on.
+        let latest = self.leave_at(now.tick);
+        self.sent = Counts::default();
+        for &(leave, pairs) in counted {
+            self.sent.add(now.tick_of(leave).min(latest), pairs);
+        }
+        self.standing = match *stand {
+            GuardStand::Open => Standing::Open,
+            GuardStand::Waiting => Standing::Waiting,
+            GuardStand::Approved { until } => Standing::Approved { until: now.tick_of(until).min(now.tick + window) },
+            GuardStand::Rejected => Standing::Rejected,
+        };
+        (self.waits, self.reserved) = (false, 0);
+        self.pass_time(now.tick);
+    }
+
+    /// This memory is safe. True where requests may leave that could not before.
+    pub fn written(&mut self, memory: Option<&GuardMemory>, now: Now) -> bool {
+        let Some(written) = &mut self.written else { return false };
+        let mut counts = Counts::default();
+        // Of an approval that has ended meanwhile nothing is counted by whoever takes over.
+        let memory = memory.filter(|memory| memory.stand == GuardStand::Open);
+        for &(leave, pairs) in memory.into_iter().flat_map(|memory| &memory.counted) {
+            counts.add(now.tick_of(leave), pairs);
+        }
+        *written = counts;
+        std::mem::take(&mut self.waits)
+    }
+
+    /// A request waits for its count to be written, or soon will.
+    pub fn lacks_written(&self, now: Tick) -> bool {
+        let Some(written) = self.written.as_ref().filter(|_| self.state(now) == GuardState::Open) else { return false };
+        let (written, used, max) = (written.total(now), self.used(now), self.policy.max_pairs.get());
+        let is_short = written < max && written <= used + max / WRITTEN_AHEAD / 2;
+        self.waits || (used > 0 && is_short)
+    }
+}
+
+/// Numbers of pairs, and when they no longer count; the earliest first.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Counts(VecDeque<(Tick, u64)>);
+
+impl Counts {
+    fn total(&self, now: Tick) -> u64 {
+        self.0.iter().filter(|&&(leave, _)| leave > now).fold(0, |sum, &(_, pairs)| sum.saturating_add(pairs))
+    }
+
+    fn forget(&mut self, now: Tick) {
+        while self.0.front().is_some_and(|&(leave, _)| leave <= now) {
+            self.0.pop_front();
+        }
+    }
+
+    /// Pairs that come later never count for a shorter time.
+    fn add(&mut self, leave: Tick, pairs: u64) {
+        match self.0.back_mut() {
+            _ if pairs == 0 => {}
+            Some((last, sum)) if *last >= leave => *sum = sum.saturating_add(pairs),
+            Some(_) | None => self.0.push_back((leave, pairs)),
+        }
+    }
+}
+
+/// Why a job ends that was rejected.
+pub fn rejected() -> Refusal {
+    Refusal::worker(WorkerCategory::GuardRejected, REJECTED)
+}
+
+/// What a pair of it is told. `in_doubt`: a request that was never answered carried it.
+pub fn rejected_pair(in_doubt: bool) -> Refusal {
+    let carried = match in_doubt {
+        true => "a request that was never answered carried the pair, so it may have been archived",
+        false => "no request without an answer carried the pair, so it was not archived by this job",
+    };
+    Refusal::worker(WorkerCategory::GuardRejected, &format!("{REJECTED}; {carried}"))
+}
+
+const REJECTED: &str = "the operator rejected what the guard (safety.max_pairs) of the account had stopped";
+
+/// `30m`, as in the settings.
+fn words(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match (seconds % 3600, seconds % 60) {
+        (0, _) if seconds > 0 => format!("{}h", seconds / 3600),
+        (_, 0) if seconds > 0 => format!("{}m", seconds / 60),
+        _ => format!("{}s", span.as_secs_f64()),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,114 @@
+//! The guard against a runaway deletion: before one pair too many leaves, a person is asked, and any worker takes the
+//! answer.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use harness::worker::Worker;
+use harness::{Outcome, Status, Until, eventually};
+use serde_json::Value;
+
+use crate::stage::{DEAD_LETTERS, JOBS, RESULTS, START_LIMIT, Stage, clean, ids, number, single_pairs, stop};
+
+const LONG: Duration = Duration::from_secs(60);
+const TOKEN: &str = "open-sesame";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_holds_over_kills_until_any_worker_is_told_to_go_on() -> Result<()> {
+    let stage = Stage::set("guard-approve", &[]).await?;
+    let settings = stage.worker().set("amqp.lease_time", "1s").set("admin.token", TOKEN);
+    let settings = settings.set("safety.max_pairs", 50).set("safety.max_pairs_window", "1h");
+    let first = stage.start(&settings).await?;
+    stage.client.publish(JOBS, single_pairs("job", 1..=30)?).await?;
+    stage.outcomes_waiting(30, LONG).await?;
+    stage.client.publish(JOBS, single_pairs("more", 31..=120)?).await?;
+    paused_for(&first, "guard").await?;
+    stage.outcomes_waiting(50, LONG).await?;
+    assert_eq!(number(&stage.simulator.state().await?, "/pairsArchivedDistinct"), 50, "the last request was cut");
+    let detail = first.status().await?["accounts"][0]["pause"]["detail"].to_string();
+    assert!(detail.contains("50 pairs in the last 1h; safety.max_pairs is 50"), "{detail}");
+
+    first.kill9().await?;
+    let second = stage.start(&settings).await?;
+    paused_for(&second, "guard").await?;
+    let third = stage.start(&settings).await?;
+    third.ready(START_LIMIT).await?;
+    assert_eq!(third.status().await?["leases"][0]["standing"], "standingBy");
+    for (what, kind) in [("pause", Some("operator")), ("resume", Some("guard")), ("approve", None)] {
+        let (status, answer) = order(&third, what).await?;
+        assert_eq!((status, &answer["handedOn"]), (202, &Value::Bool(true)), "{what}: {answer}");
+        match kind {
+            Some(kind) => paused_for(&second, kind).await.with_context(|| what)?,
+            None => goes_on(&second).await?,
+        }
+    }
+    assert!(second.stderr().contains("an order from a worker that stands by"), "{}", second.last_words());
+    let published: Vec<String> = ids("job", 30).into_iter().chain(ids("more", 90)).collect();
+    stage.tally(&published, LONG).await?.at_least_once()?;
+    let state = stage.simulator.state().await?;
+    assert_eq!(number(&state, "/pairsArchivedDistinct"), 120);
+    clean(&state);
+    let guard = second.status().await?["accounts"][0]["guard"].clone();
+    assert_eq!((&guard["state"], &guard["used"]), (&"approved".into(), &70.into()), "{guard}");
+    stop(&second).await?;
+    stop(&third).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_rejected_ends_in_the_dead_letters_also_after_a_restart() -> Result<()> {
+    let stage = Stage::set("guard-reject", &[]).await?;
+    let settings = stage.worker().set("amqp.lease_time", "1s").set("admin.token", TOKEN);
+    let settings = settings.set("safety.max_pairs", 10);
+    let first = stage.start(&settings).await?;
+    stage.client.publish(JOBS, single_pairs("job", 1..=30)?).await?;
+    paused_for(&first, "guard").await?;
+    assert_eq!(order(&first, "reject").await?.0, 200);
+    let outcomes = stage.outcomes(30, LONG).await?;
+    let (archived, failed): (Vec<_>, Vec<_>) = outcomes.iter().partition(|outcome| outcome.status == Status::Archived);
+    assert_eq!((archived.len(), failed.len()), (10, 20));
+    assert!(failed.iter().all(|outcome| is_rejected(outcome)), "{failed:?}");
+    stop(&first).await?;
+
+    let second = stage.start(&settings).await?;
+    stage.client.publish(JOBS, single_pairs("late", 31..=33)?).await?;
+    let outcomes = stage.outcomes(3, LONG).await?;
+    assert!(outcomes.iter().all(is_rejected), "the answer survives a restart: {outcomes:?}");
+    let letters = stage.client.collect(DEAD_LETTERS, Until::Count(23), LONG).await?;
+    assert!(letters.iter().all(|letter| letter.header("x-reject-category").as_deref() == Some("GUARD_REJECTED")));
+    assert_eq!(number(&stage.simulator.state().await?, "/pairsArchivedTotal"), 10);
+
+    assert_eq!(order(&second, "approve").await?.0, 200);
+    stage.client.publish(JOBS, single_pairs("meant", 34..=60)?).await?;
+    stage.tally(&ids("meant", 27), LONG).await?.exactly_once()?;
+    assert_eq!(number(&stage.simulator.state().await?, "/pairsArchivedTotal"), 37);
+    assert_eq!(stage.client.count(RESULTS).await?, 0);
+    stop(&second).await
+}
+
+fn is_rejected(outcome: &Outcome) -> bool {
+    outcome.status == Status::Failed && outcome.errors.iter().all(|error| error.category == "GUARD_REJECTED")
+}
+
+async fn pause(worker: &Worker) -> Result<Value> {
+    Ok(worker.status().await?["accounts"][0]["pause"].clone())
+}
+
+async fn paused_for(worker: &Worker, kind: &str) -> Result<()> {
+    let what = format!("the pause {kind}");
+    eventually(LONG, &what, async || Ok((pause(worker).await?["kind"] == *kind).then_some(())))
+        .await
+        .with_context(|| worker.last_words())
+}
+
+async fn goes_on(worker: &Worker) -> Result<()> {
+    eventually(LONG, "the account to go on", async || Ok(pause(worker).await?.is_null().then_some(())))
+        .await
+        .with_context(|| worker.last_words())
+}
+
+async fn order(worker: &Worker, what: &str) -> Result<(u16, Value)> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let request = client.post(format!("{}/accounts/0/{what}", worker.admin())).bearer_auth(TOKEN);
+    let answer = request.send().await?;
+    Ok((answer.status().as_u16(), answer.json().await?))
+}
