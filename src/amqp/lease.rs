@@ -181,6 +181,7 @@ struct Keeper {
 
 /// Whether the keeper goes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[must_use]
 enum Onward {
     Yes,
     /// The lease is given back, or nobody is left to work for.
@@ -212,7 +213,9 @@ impl Keeper {
                     self.channel = None;
                     self.waiting_orders.clear();
                     self.lease.unsubscribed(self.now());
-                    self.obey().await;
+                    if self.obey().await == Onward::No {
+                        return self.end().await;
+                    }
                 }
                 Some(Err(fault)) => {
                     let tries = backoff.tries() + 1;
@@ -241,22 +244,27 @@ impl Keeper {
         if found.is_empty {
             self.lease.found_empty(found.nobody_worked, fastrand::u64(..), self.now());
         }
-        self.obey().await;
+        if self.obey().await == Onward::No {
+            return Ok(());
+        }
         loop {
             self.show();
             let seed_due = self.lease.seed_due().map(|at| self.instant(at));
-            tokio::select! {
+            let onward = tokio::select! {
                 biased;
                 delivery = consumer.next() => match delivery {
                     Some(Ok(delivery)) => self.take(&delivery).await,
                     Some(Err(error)) => return Err(error.to_string()),
                     None => return Err("the broker cancelled the consumer, as it does when the queue is deleted".to_owned()),
                 },
-                onward = self.attend() => if onward == Onward::No { return Ok(()) },
+                onward = self.attend() => onward,
                 () = until(seed_due) => {
                     self.lease.found_empty(false, fastrand::u64(..), self.now());
-                    self.obey().await;
+                    self.obey().await
                 }
+            };
+            if onward == Onward::No {
+                return Ok(());
             }
             if self.channel.is_none() {
                 return Err("the broker takes no acknowledgements".to_owned());
@@ -264,13 +272,14 @@ impl Keeper {
         }
     }
 
-    async fn take(&mut self, delivery: &Delivery) {
+    async fn take(&mut self, delivery: &Delivery) -> Onward {
         if delivery.properties.kind().as_ref().is_some_and(|kind| kind.as_str() == ORDER_TYPE) {
-            return self.take_order(delivery).await;
+            self.take_order(delivery).await;
+            return Onward::Yes;
         }
         let message = LeaseMessage::parse(&delivery.data);
         self.lease.delivered(delivery.delivery_tag, message, self.now());
-        self.obey().await;
+        self.obey().await
     }
 
     /// An order from a worker that stands by. Where this one does not hold the lease yet, it is about to.
@@ -303,7 +312,8 @@ impl Keeper {
         });
     }
 
-    /// Waits for whatever is to be done beside deliveries, and does it. Cancel-safe: it waits first.
+    /// Waits for whatever is to be done beside deliveries, and does it. It may be dropped while it waits for room to
+    /// acknowledge: what it had not done yet is still among the lease's commands, and the next [`Keeper::obey`] does it.
     async fn attend(&mut self) -> Onward {
         let wake = self.lease.next_wake(self.now()).map(|at| self.instant(at));
         tokio::select! {

@@ -18,7 +18,7 @@ use super::guard::GuardState;
 use super::ledger::{End, Job, Leaving};
 use super::pause::{PauseKind, Tier};
 use super::proof::PATIENCE_FOR_PROOFS;
-use super::search::{self, Cause, Next};
+use super::search::{self, Cause, Failed, Next};
 use super::settings::Waiting;
 use super::turns::Fill;
 use super::verdict::Again;
@@ -172,23 +172,19 @@ impl Engine {
                 Err((batch, Cause::Failing(again))) => self.search_no_further(batch, &again, now),
             },
             Next::Return(batch) => self.give_back(batch, now.tick, now),
-            Next::Repeat(batch, again) => self.repeat_named(batch, &again, now),
+            Next::Repeat(batch, again) => self.repeat(batch, again.least_wait(now.wall), &again.refusal, now),
+            Next::RepeatNamed(batch, again) => self.repeat_named(batch, &again, now),
         }
     }
 
-    /// An answer said of these pairs, and of no others, that they failed. Where no quick try is left for them together,
-    /// they are taken apart rather than parked: most of them may be good.
+    /// One error of an answer says of these pairs that they failed.
     fn repeat_named(&mut self, batch: Batch, again: &Arc<Again>, now: Now) {
+        let (tries, requests) = (self.policy.retry.max_attempts, self.policy.isolation_requests);
         let wait = again.least_wait(now.wall);
-        let is_last = batch.failures + 1 >= self.policy.retry.max_attempts;
-        if !is_last || !batch.named || batch.nodes.len() < 2 {
-            return self.repeat(batch, wait, &again.refusal, now);
-        }
-        let requests = self.policy.isolation_requests;
         self.age_jobs(&batch, now);
-        match search::named(batch, again, requests, wait, now.tick) {
-            Ok(halves) => halves.into_iter().for_each(|half| self.go_on(half, now)),
-            Err(batch) => self.repeat_noted(batch, wait, &again.refusal, now),
+        match search::named(batch, again, tries, requests, wait, now.tick) {
+            Failed::Whole(batch, _) => self.repeat_noted(batch, wait, &again.refusal, now),
+            Failed::InParts(next) => next.into_iter().for_each(|next| self.go_on(next, now)),
         }
     }
 

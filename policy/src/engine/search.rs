@@ -83,6 +83,8 @@ pub enum Next {
     Return(Batch),
     /// Send this batch again after a back-off: it failed for a transient reason.
     Repeat(Batch, Arc<Again>),
+    /// The same, where one error of the answer names all of these pairs, as it does by a record that they share.
+    RepeatNamed(Batch, Arc<Again>),
 }
 
 /// A trial whose request has not been taken from the allowance yet.
@@ -173,6 +175,7 @@ impl Attempt {
 /// Sorts a batch by the verdicts on its pairs and says what follows. `requests`: the allowance of a search that begins
 /// with this answer.
 pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, now: Tick) -> Findings {
+    let is_suspect = batch.is_suspect();
     let Batch { lane, nodes, failures, failing_since, rounds: rounds_in_hand, trial, .. } = batch;
     let sorted = Sorted::of(&nodes, verdicts);
     let result = sorted.result(nodes.len());
@@ -205,12 +208,15 @@ pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, now: Tick
         });
     }
     if let Some(again) = sorted.transient {
-        let trial = sibling.take().map(|sibling| search.trial(Suspected::Failing, Some(sibling)));
-        let named = sorted.again.len() < nodes.len();
-        let stuck = named && sorted.again.len() == 1;
+        let sibling = sibling.take();
+        // What is searched goes on at the cost of the same search.
+        let is_trial = is_suspect || sibling.is_some();
+        let trial = is_trial.then(|| search.trial(Suspected::Failing, sibling));
+        let named = is_suspect || sorted.again.len() < nodes.len();
+        let (stuck, together) = (named && sorted.again.len() == 1, sorted.again_together);
         let rest = Batch::new(lane, sorted.again);
         let batch = Batch { failures, failing_since, named, stuck, rounds: rounds_in_hand, trial, ..rest };
-        next.push(Next::Repeat(batch, again));
+        next.push(if together { Next::RepeatNamed(batch, again) } else { Next::Repeat(batch, again) });
     }
     if let Some(sibling) = sibling {
         next.push(search.known_bad(sibling));
@@ -301,9 +307,15 @@ fn release_sibling(batch: &mut Batch) -> Option<Next> {
     Some(Search { lane, allowance, rounds, failing_since: batch.failing_since }.attempt(sibling, None))
 }
 
-/// Takes pairs apart that an answer has named together; not where no search is allowed.
-pub fn named(batch: Batch, again: &Arc<Again>, requests: u32, wait: Duration, now: Tick) -> Result<Vec<Next>, Batch> {
-    if requests == 0 { Err(batch) } else { Ok(take_apart(batch, again, requests, wait, now)) }
+/// One error has named all pairs of a batch. It goes again a few times (`tries`: the quick tries of a batch) and is then
+/// taken apart. That an answer names a record shows that it is no outage.
+pub fn named(batch: Batch, again: &Arc<Again>, tries: u32, requests: u32, wait: Duration, now: Tick) -> Failed {
+    let whole_tries = if batch.is_suspect() { 1 } else { WHOLE_TRIES.min(tries) };
+    let goes_again = batch.failures + 1 < whole_tries;
+    if goes_again || batch.nodes.len() < 2 || requests == 0 || !again.cause.may_be_of_a_record() {
+        return Failed::Whole(batch, None);
+    }
+    Failed::InParts(take_apart(batch, again, requests, wait, now))
 }
 
 fn take_apart(batch: Batch, again: &Arc<Again>, requests: u32, wait: Duration, now: Tick) -> Vec<Next> {
@@ -431,6 +443,8 @@ struct Sorted {
     suspects: Vec<Suspects>,
     untouched: Vec<NodeKey>,
     again: Vec<NodeKey>,
+    /// One error names all of `again`.
+    again_together: bool,
     /// Why the last of `again` failed.
     transient: Option<Arc<Again>>,
 }
@@ -444,6 +458,8 @@ impl Sorted {
                 PairVerdict::Refused(refusal) => sorted.refused.push((node, Arc::clone(refusal))),
                 PairVerdict::Suspect(refusal) => sorted.suspect(node, refusal),
                 PairVerdict::Again(again) => {
+                    let is_alike = sorted.transient.as_ref().is_none_or(|known| Arc::ptr_eq(known, again));
+                    sorted.again_together = is_alike && (sorted.again.is_empty() || sorted.again_together);
                     sorted.again.push(node);
                     sorted.transient = Some(Arc::clone(again));
                 }

@@ -41,7 +41,7 @@ fn search(nodes: &[NodeKey], bad: &HashSet<NodeKey>, allowed: u32) -> Found {
                     Ok((batch, _)) => waiting.push_back(batch),
                     Err((batch, _)) => found.unattributed.extend(batch.nodes),
                 },
-                Next::Return(batch) | Next::Repeat(batch, _) => waiting.push_back(batch),
+                Next::Return(batch) | Next::Repeat(batch, _) | Next::RepeatNamed(batch, _) => waiting.push_back(batch),
             }
         }
     }

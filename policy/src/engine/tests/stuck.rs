@@ -335,3 +335,21 @@ fn a_half_does_not_wait_for_the_answer_about_a_stuck_pair() {
         }
     }
 }
+
+/// A whole batch can be of one record, which each answer names, so that none of its pairs is ever told from the others.
+#[test]
+fn pairs_of_one_named_record_are_taken_apart_within_the_allowance() {
+    for attempts in [1, 5] {
+        let retry = RetryPolicy { max_attempts: attempts, ..policy().retry };
+        let mut bench = Bench::new(EnginePolicy { retry, ..policy() }, vec![account()], |call, _| {
+            let is_bad = |pair: &Pair| pair.to.0.get() == 5;
+            names_the_first(call, |_| call.pairs.iter().any(is_bad), 409)
+        });
+        for to in 1..=64 {
+            bench.admit(("contacts", "companies"), &[pair(3, to)]);
+        }
+        bench.run(Duration::from_secs(60));
+        assert_eq!(bench.settled(Status::Archived), 63, "{attempts} attempts");
+        assert!(bench.sent.len() <= 40, "{} requests", bench.sent.len());
+    }
+}
