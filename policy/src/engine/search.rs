@@ -307,10 +307,11 @@ fn release_sibling(batch: &mut Batch) -> Option<Next> {
     Some(Search { lane, allowance, rounds, failing_since: batch.failing_since }.attempt(sibling, None))
 }
 
-/// One error has named all pairs of a batch. It goes again a few times (`tries`: the quick tries of a batch) and is then
-/// taken apart. That an answer names a record shows that it is no outage.
+/// One error has named all pairs of a batch. They go again by themselves, a few times if nothing was suspected of them
+/// before (`tries`: the quick tries of a batch), and are then taken apart. That an answer names a record shows that it is
+/// no outage.
 pub fn named(batch: Batch, again: &Arc<Again>, tries: u32, requests: u32, wait: Duration, now: Tick) -> Failed {
-    let whole_tries = if batch.is_suspect() { 1 } else { WHOLE_TRIES.min(tries) };
+    let whole_tries = if batch.trial.is_some() { 1 } else { WHOLE_TRIES.min(tries) };
     let goes_again = batch.failures + 1 < whole_tries;
     if goes_again || batch.nodes.len() < 2 || requests == 0 || !again.cause.may_be_of_a_record() {
         return Failed::Whole(batch, None);

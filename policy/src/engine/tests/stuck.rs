@@ -353,3 +353,30 @@ fn pairs_of_one_named_record_are_taken_apart_within_the_allowance() {
         assert!(bench.sent.len() <= 40, "{} requests", bench.sent.len());
     }
 }
+
+/// A trial that failed goes again like any batch that failed; what counts is how many are begun.
+#[test]
+fn a_search_for_what_fails_never_passes_its_allowance() {
+    for requests in [1, 10, 50] {
+        for named in [false, true] {
+            let isolation = EnginePolicy { isolation_requests: requests, ..policy() };
+            let mut bench =
+                Bench::new(isolation, vec![account()], move |call, _| match (call.lane.to_type.as_written(), named) {
+                    ("companies", true) => names_the_first(call, |_| true, 500),
+                    ("companies", false) => answer(500, ""),
+                    _ => answer(204, ""),
+                });
+            for from in 1..=100 {
+                bench.admit(("contacts", "companies"), &[pair(from, 7)]);
+            }
+            // Others are served all the time.
+            for from in 1..=120 {
+                bench.admit(("contacts", "deals"), &[pair(from, 7)]);
+                bench.run(Duration::from_millis(500));
+            }
+            let begun = |(_, call): &&(Tick, BatchCall)| call.sealed == Sealed::Trial && call.failures == 0;
+            let trials = bench.sent.iter().filter(begun).count();
+            assert!(trials <= requests as usize, "{trials} trials, {requests} allowed, named: {named}");
+        }
+    }
+}
