@@ -109,7 +109,7 @@ pub fn keep(wiring: LeaseWiring) -> (LeaseEnds, JoinHandle<()>) {
     let (writings, writings_out) = mpsc::channel(1);
     let (results_in, results) = mpsc::channel(1);
     let patience = (time / PATIENCE).max(LEAST_PATIENCE);
-    let scribe = Scribe { link: publish, exchange: queue.exchange.clone(), key: queue.name.clone(), patience };
+    let scribe = Scribe { link: publish, queue: queue.clone(), patience };
     let (orders, handed_on) = mpsc::channel(MAX_ORDERS);
     tokio::spawn(scribe.clone().run(writings_out, results_in));
     let fence = Fence::default();

@@ -67,6 +67,22 @@ async fn a_killed_worker_is_replaced_and_the_ceiling_is_kept() -> Result<()> {
     stop(&holder).await
 }
 
+/// Somebody deletes the exchange, and with it every binding, while there is nothing to publish but the lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_exchange_does_not_cost_the_lease() -> Result<()> {
+    let stage = Stage::set("lease-exchange", &LIMIT).await?;
+    let settings = stage.worker().set("amqp.lease_time", LEASE_TIME);
+    let worker = stage.start(&settings.set("rate_limit.requests", 20).set("rate_limit.interval", "2s")).await?;
+    holds(&worker).await?;
+    stage.client.delete_exchange("association-archiver").await?;
+    eventually(LONG, "the exchange", async || {
+        Ok(stage.client.exchange_exists("association-archiver").await?.then_some(()))
+    })
+    .await?;
+    publish(&stage).await?;
+    finish(&stage, &worker).await
+}
+
 /// A frozen worker does not know that another one has taken over, and sends nothing when it is thawed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_worker_sends_nothing_after_it_is_thawed() -> Result<()> {

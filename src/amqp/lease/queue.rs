@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Channel, Consumer};
+use lapin::{Channel, Consumer, ExchangeKind};
 use tokio::time::timeout;
 
-use super::super::connection::{ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, reply_code, reply_text};
+use super::super::connection::{
+    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, reply_code, reply_text,
+};
 use super::super::link::Link;
 use super::super::message::short;
 use super::super::topology::{DURABLE, PASSIVE, QueuePlan};
@@ -114,6 +118,24 @@ impl LeaseQueue {
             }
             Err(_elapsed) => Err(LeaseFault::Lost),
         })
+    }
+
+    /// Declares the exchange and binds the queue to it, where that is allowed. What fails shows with the next message.
+    pub(super) async fn mend_route(&self, link: &Link) {
+        if !self.may_declare {
+            return;
+        }
+        let Some((channel, _)) = link.channel().await else { return };
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let (exchange, kind, table) = (self.exchange.clone(), ExchangeKind::Direct, FieldTable::default());
+        let declared = timeout(CALL_TIMEOUT, channel.exchange_declare(exchange, kind, options, table)).await;
+        if matches!(declared, Ok(Ok(()))) {
+            // An error means that it was lost already.
+            let _ = timeout(CLOSE_TIMEOUT, channel.close(200, "OK".into())).await;
+        }
+        if let Some(Err(fault)) = self.bind(link).await {
+            tracing::debug!("{fault}");
+        }
     }
 
     async fn bind(&self, link: &Link) -> Option<Result<(), LeaseFault>> {

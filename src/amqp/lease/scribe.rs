@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::super::connection::CLOSE_TIMEOUT;
 use super::super::link::Link;
+use super::queue::LeaseQueue;
 use crate::lease::PublicationKey;
 
 /// AMQP's number for messages that survive a restart of the broker.
@@ -49,8 +49,7 @@ pub(super) enum WriteFault {
 #[derive(Clone, Debug)]
 pub(super) struct Scribe {
     pub link: Arc<Link>,
-    pub exchange: ShortString,
-    pub key: ShortString,
+    pub queue: LeaseQueue,
     /// Longest wait for a confirm; what is not known by then is published again.
     pub patience: Duration,
 }
@@ -64,6 +63,11 @@ impl Scribe {
                 Ok(result) => result,
                 Err(_elapsed) => Err(WriteFault::Silent),
             };
+            match &result {
+                // Somebody has deleted the exchange, and with it the bindings, or the binding alone.
+                Err(WriteFault::Returned(_) | WriteFault::Channel(_)) => self.queue.mend_route(&self.link).await,
+                Ok(()) | Err(WriteFault::Blocked | WriteFault::Silent | WriteFault::Refused) => {}
+            }
             // Whatever is still on its way on this channel must not be taken for the answer to the next message.
             if result.is_err()
                 && let Some(channel) = open.take()
@@ -116,11 +120,11 @@ impl Scribe {
             .with_delivery_mode(PERSISTENT)
             .with_content_type("application/json".into())
             .with_type(kind.into());
-        let (exchange, key) = (self.exchange.clone(), self.key.clone());
+        let (exchange, key) = (self.queue.exchange.clone(), self.queue.name.clone());
         let confirm = channel.basic_publish(exchange, key, options, body, properties).await.map_err(fault)?;
         match confirm.await.map_err(fault)? {
             Confirmation::Ack(None) => Ok(()),
-            Confirmation::Ack(Some(_)) => Err(WriteFault::Returned(self.key.to_string())),
+            Confirmation::Ack(Some(_)) => Err(WriteFault::Returned(self.queue.name.to_string())),
             Confirmation::Nack(_) | Confirmation::NotRequested => Err(WriteFault::Refused),
         }
     }

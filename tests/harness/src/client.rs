@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lapin::options::{
-    BasicAckOptions, BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
-    QueueDeleteOptions, QueuePurgeOptions,
+    BasicAckOptions, BasicGetOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
+    QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties};
@@ -169,6 +169,28 @@ impl Client {
             Ok(())
         })
         .await
+    }
+
+    /// Deletes an exchange, and with it every binding to it.
+    pub async fn delete_exchange(&self, exchange: &str) -> Result<()> {
+        self.ask(&format!("delete exchange {exchange}"), async |channel| {
+            Ok(channel.exchange_delete(short(exchange)?, ExchangeDeleteOptions::default()).await?)
+        })
+        .await
+    }
+
+    pub async fn exchange_exists(&self, exchange: &str) -> Result<bool> {
+        let options = ExchangeDeclareOptions { passive: true, durable: true, ..ExchangeDeclareOptions::default() };
+        let what = format!("look at exchange {exchange}");
+        let declared = self.ask(&what, async |channel| {
+            let kind = lapin::ExchangeKind::Direct;
+            Ok(channel.exchange_declare(short(exchange)?, kind, options, FieldTable::default()).await?)
+        });
+        match declared.await {
+            Ok(()) => Ok(true),
+            Err(error) if format!("{error:#}").contains("NOT_FOUND") => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// A fresh channel, on a fresh connection where the old one is broken.
