@@ -8,8 +8,8 @@ export CARGO_TERM_COLOR ?= auto
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-demo: ## 20,000 jobs through a throwaway broker, the worker and a simulated HubSpot
-	@deploy/demo.sh
+demo: ## 20,000 jobs through a throwaway broker, the worker and a simulated HubSpot (KEEP=1: goes on until Enter, with the page open)
+	@KEEP=$(KEEP) deploy/demo.sh
 
 test: tools ## everything: unit, property, simulation, a real RabbitMQ, the built programs
 	cargo build --workspace --bins --locked

@@ -2,7 +2,8 @@
 # 20,000 jobs through a throwaway RabbitMQ, the worker and a simulated HubSpot; nothing is left running.
 #
 # Needs cargo and a C compiler. Installs RabbitMQ when it is missing; where none can be had, the same jobs go through the
-# worker's embedded queue. Exit 0 only if every job was answered rightly.
+# worker's embedded queue. Exit 0 only if every job was answered rightly. KEEP=1: the worker goes on with some traffic
+# until Enter, so that its page can be looked at.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -33,9 +34,12 @@ choose_way() {
     status=0
     deploy/install.sh rabbitmq-server || status=$?
     case $status in
-        0) ;;
+        0)
+            [ -z "${KEEP:-}" ] || way=keep
+            ;;
         3)
             say "no broker can be had here: the demo runs on the embedded queue instead"
+            [ -z "${KEEP:-}" ] || say "KEEP=1 is left out: without a broker there is no page"
             way=embedded
             ;;
         *) exit "$status" ;;

@@ -17,5 +17,9 @@ mod following;
 mod probe;
 #[path = "commands/program.rs"]
 mod program;
+#[path = "commands/terminal.rs"]
+mod terminal;
+#[path = "commands/top.rs"]
+mod top;
 #[path = "commands/usage.rs"]
 mod usage;

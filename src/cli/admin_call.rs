@@ -1,4 +1,4 @@
-//! One order to the endpoints of a running service.
+//! One question or order to the endpoints of a running service.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -13,7 +13,40 @@ use super::exit::Failure;
 
 /// The service answers within 5 s or says that it does not know.
 const LONGEST_CALL: Duration = Duration::from_secs(10);
-const MAX_ANSWER_BYTES: u64 = 64 * 1024;
+/// Beyond what `/status` says of thousands of accounts.
+const MAX_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Where the endpoints are: `127.0.0.1:9090`, `[::1]:9090`, `archiver.example:9090`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceAddress(String);
+
+impl ServiceAddress {
+    pub fn of_listen(listen: SocketAddr) -> Self {
+        Self(reachable(listen).to_string())
+    }
+
+    /// Reads `http://HOST:PORT`. The error is for the command line.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let expected = "write it as http://HOST:PORT, such as http://127.0.0.1:9090";
+        let url = url::Url::parse(text).map_err(|_| expected.to_owned())?;
+        if url.scheme() == "https" {
+            return Err(
+                "the endpoints speak plain http: write http://HOST:PORT, through a forwarded port where needed \
+                        (ssh -L, kubectl port-forward)"
+                    .to_owned(),
+            );
+        }
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+        match (url.scheme(), url.host_str(), url.port_or_known_default(), bare) {
+            ("http", Some(host), Some(port), true) => Ok(Self(format!("{host}:{port}"))),
+            _ => Err(expected.to_owned()),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// What the service answered.
 #[derive(Debug)]
@@ -25,13 +58,37 @@ pub struct AdminAnswer {
 
 /// `POST path`, with the token; `listen` as in the service's settings.
 pub async fn post(listen: SocketAddr, path: &str, token: &SecretString) -> Result<AdminAnswer, Failure> {
-    let address = reachable(listen);
+    post_to(&ServiceAddress::of_listen(listen), path, token).await
+}
+
+/// `POST path`, with the token.
+pub async fn post_to(address: &ServiceAddress, path: &str, token: &SecretString) -> Result<AdminAnswer, Failure> {
+    let headers = format!("Authorization: Bearer {}\r\nContent-Length: 0\r\n", token.expose_secret());
+    call(address, "POST", path, &SecretString::from(headers)).await
+}
+
+/// `GET path`.
+pub async fn get(address: &ServiceAddress, path: &str) -> Result<AdminAnswer, Failure> {
+    call(address, "GET", path, &SecretString::default()).await
+}
+
+async fn call(
+    address: &ServiceAddress,
+    method: &str,
+    path: &str,
+    headers: &SecretString,
+) -> Result<AdminAnswer, Failure> {
+    let ServiceAddress(address) = address;
     let fault = |cause: String| {
         Failure::Running(format!(
             "no answer from the service at {address}: {cause}; check that it runs and that admin.listen is the same here as there"
         ))
     };
-    match timeout(LONGEST_CALL, talk(address, path, token)).await {
+    let request = SecretString::from(format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{}Connection: close\r\n\r\n",
+        headers.expose_secret()
+    ));
+    match timeout(LONGEST_CALL, talk(address, &request)).await {
         Ok(Ok(answer)) => read(&answer).ok_or_else(|| fault("what answers there is not HTTP".to_owned())),
         Ok(Err(error)) => Err(fault(error.to_string())),
         Err(_elapsed) => Err(fault(format!("not within {} s", LONGEST_CALL.as_secs()))),
@@ -48,12 +105,8 @@ pub fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-async fn talk(address: SocketAddr, path: &str, token: &SecretString) -> std::io::Result<Vec<u8>> {
+async fn talk(address: &str, request: &SecretString) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = SecretString::from(format!(
-        "POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-        token.expose_secret()
-    ));
     stream.write_all(request.expose_secret().as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).await?;
@@ -82,6 +135,21 @@ mod tests {
         for nonsense in [&b""[..], b"SSH-2.0-OpenSSH_9\r\n", b"HTTP/1.1\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n"] {
             assert!(read(nonsense).is_none());
         }
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        for (url, address) in [
+            ("http://127.0.0.1:9090", "127.0.0.1:9090"),
+            ("http://archiver.example/", "archiver.example:80"),
+            ("http://[::1]:9090/", "[::1]:9090"),
+        ] {
+            assert_eq!(ServiceAddress::parse(url).unwrap().as_str(), address);
+        }
+        for wrong in ["", "archiver:9090", "ftp://host:1", "http://host/status", "http://user@host", "http://"] {
+            assert!(ServiceAddress::parse(wrong).unwrap_err().contains("http://HOST:PORT"), "{wrong}");
+        }
+        assert!(ServiceAddress::parse("https://host").unwrap_err().contains("port-forward"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::exit::Failure;
 use super::output::remark;
 use super::{
-    archive, check, completions, dead_letters, enqueue, journal, manual, outcomes, pause, probe, run, schema, undo,
+    archive, check, completions, dead_letters, enqueue, journal, manual, outcomes, pause, probe, run, schema, top, undo,
 };
 
 /// Archives HubSpot CRM associations in bulk.
@@ -87,6 +87,8 @@ enum Command {
     #[command(after_long_help = REJECT_EXAMPLES)]
     /// Ends what the guard of an account has stopped, and what comes, with GUARD_REJECTED
     Reject(pause::GuardArguments),
+    /// Shows the running service live on a terminal
+    Top(top::Arguments),
     /// Prints the contract: JSON Schema of jobs and outcomes, AsyncAPI 3
     Schema(schema::Arguments),
     /// Prints the completions for a shell
@@ -126,6 +128,7 @@ impl Arguments {
             Command::Probe(arguments) => probe::probe(config, &arguments),
             Command::Approve(arguments) => pause::approve(config, &arguments),
             Command::Reject(arguments) => pause::reject(config, &arguments),
+            Command::Top(arguments) => top::top(config, &arguments),
             Command::Schema(arguments) => schema::schema(&arguments),
             Command::Completions(arguments) => completions::completions(Self::command(), &arguments),
             Command::Man(arguments) => manual::manual(Self::command(), &arguments),

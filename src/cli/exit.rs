@@ -27,6 +27,15 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What it says, for where the command goes on.
+    pub fn into_message(self) -> String {
+        match self {
+            Self::Usage(message) | Self::Running(message) => message,
+        }
+    }
+}
+
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {
         Self::Usage(error.to_string())

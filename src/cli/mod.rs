@@ -14,6 +14,7 @@ mod probe;
 mod run;
 mod schema;
 mod undo;
+mod top;
 
 // What they share. `arguments` reads the command line and starts the command that it names.
 mod admin_call;

@@ -18,6 +18,7 @@ async fn every_command_explains_itself_and_its_version() {
         "dead-letters",
         "pause",
         "resume",
+        "top",
         "schema",
         "completions",
         "man",

@@ -18,12 +18,13 @@ const ARROWS: [(&str, &[&str]); 7] = [
 ];
 
 /// Libraries that belong to one edge, and where they may be named.
-const EDGES: [(&str, &[&str]); 4] = [
+const EDGES: [(&str, &[&str]); 5] = [
     // The settings refuse a broker's address as lapin would, before anything is dialled.
     ("lapin", &["src/amqp/", "src/config/amqp_uri.rs"]),
     ("reqwest", &["src/hubspot/", "src/telemetry/traces"]),
     ("axum", &["src/admin/"]),
     ("clap", &["src/cli/"]),
+    ("ratatui", &["src/cli/top"]),
 ];
 
 /// What would make the policy depend on anything but its inputs.

@@ -1,10 +1,12 @@
 //! 20,000 jobs through the worker and a simulated HubSpot, every answer checked.
 //!
-//! `demo` runs over a throwaway RabbitMQ, `demo embedded` without one. Exit 0 only if all is as it ought to be.
+//! `demo` runs over a throwaway RabbitMQ, `demo embedded` without one; `demo keep` then goes on with some traffic. Exit 0
+//! only if all is as it ought to be.
 #![allow(clippy::cast_possible_truncation, reason = "counts and rates of a demo, shown to people")]
 
 mod answers;
 mod embedded;
+mod keep;
 mod live;
 mod over_broker;
 mod screen;
@@ -29,6 +31,7 @@ const LATENCY: &str = "120ms";
 
 enum Way {
     Broker,
+    BrokerKept,
     Embedded,
 }
 
@@ -55,8 +58,9 @@ fn way() -> Result<Way> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => Ok(Way::Broker),
+        ["keep"] => Ok(Way::BrokerKept),
         ["embedded"] => Ok(Way::Embedded),
-        _ => bail!("usage: demo [embedded]"),
+        _ => bail!("usage: demo [keep|embedded]"),
     }
 }
 
@@ -67,19 +71,24 @@ async fn demo(way: &Way) -> Result<bool> {
     let simulator = simulator(&traffic).await?;
     let settings = Settings::new(simulator.uri());
     let mut live = Live::new(screen);
-    let answers = match way {
-        Way::Broker => {
+    match way {
+        Way::Broker | Way::BrokerKept => {
             println!("starting a throwaway RabbitMQ on a port of its own");
             let broker = over_broker::broker().await?;
             announce(&traffic);
-            over_broker::run(&traffic, &broker, &settings, &mut live).await?
+            let answers = over_broker::run(&traffic, &broker, &settings, &mut live).await?;
+            let right = report(screen, &traffic, &answers, &simulator, &live).await?;
+            if let Way::BrokerKept = way {
+                keep::on(&broker, &settings).await?;
+            }
+            Ok(right)
         }
         Way::Embedded => {
             announce(&traffic);
-            embedded::run(&traffic, &settings, &mut live).await?
+            let answers = embedded::run(&traffic, &settings, &mut live).await?;
+            report(screen, &traffic, &answers, &simulator, &live).await
         }
-    };
-    report(screen, &traffic, &answers, &simulator, &live).await
+    }
 }
 
 async fn simulator(traffic: &Traffic) -> Result<SimulatorProcess> {

@@ -12,10 +12,10 @@ use crate::live::Live;
 use crate::settings::Settings;
 use crate::traffic::Traffic;
 
-const JOBS: &str = "association-archiver.jobs";
-const RESULTS: &str = "association-archiver.results";
+pub const JOBS: &str = "association-archiver.jobs";
+pub const RESULTS: &str = "association-archiver.results";
 const DEAD_LETTERS: &str = "association-archiver.dead-letters";
-const READY_LIMIT: Duration = Duration::from_secs(30);
+pub const READY_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(40);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 

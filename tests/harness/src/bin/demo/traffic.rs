@@ -187,6 +187,17 @@ fn is_refused(&(_, from, to): &Pair) -> bool {
     REFUSED_FROM.contains(&from) || to == REFUSED_TO
 }
 
+/// A job of the traffic that goes on after the demo, each a pair of its own; now and then a record is refused.
+pub fn going_on(number: usize) -> Result<Message> {
+    let (lane, from) = (number % SPELLINGS.len(), from_of(number % RECORDS));
+    in_lane(&format!("later-{number}"), lane, number).pair(from, FIRST_TO * 2 + number as u64).to_message()
+}
+
+/// The `from` record of this number.
+pub fn from_of(record: usize) -> u64 {
+    FIRST_FROM + record as u64
+}
+
 fn single(record: usize, number: usize) -> Job {
     let (lane, from, to) = pair(record, number);
     in_lane(&format!("sync-{record}-{number}"), lane, number).pair(from, to)

@@ -1,0 +1,345 @@
+//! What can be scrolled: trouble first, then accounts, lanes, and what was not archived.
+
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use super::figures::{bar, cells_of, count, count_or_dash, cut, fitted, span, span_or_dash, wrapped};
+use super::status::{Account, DeadLetters, Failure, Lane, Paused, Status};
+use super::theme::Theme;
+
+/// Of each kind, so that a frame is soon made whatever the service holds.
+const MOST_ROWS: usize = 200;
+/// Standstills; each lane that stands is found again among the lanes.
+const MOST_PAUSED: usize = 10;
+const MARGIN: usize = 2;
+/// How a sentence of `/readyz` begins, and the section of the runbook about it.
+const SECTIONS: [(&str, &str); 5] = [
+    ("the worker hangs", "the-worker-is-down"),
+    ("no jobs come in", "no-jobs-are-taken"),
+    ("no outcomes can go out", "outcomes-cannot-be-published"),
+    ("a resource alarm", "outcomes-cannot-be-published"),
+    ("messages wait", "the-broker-refuses-messages"),
+];
+
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub lines: Vec<Line<'static>>,
+    /// By which a row is found again in the next frame; `None` for what cannot be chosen.
+    pub key: Option<String>,
+    /// What `p` would do.
+    pub order: Option<Order>,
+}
+
+/// An order to the service, as it was shown to whoever gives it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Order {
+    /// `portal 4711, contacts → companies`
+    pub subject: String,
+    /// `/accounts/4711/lanes/contacts/companies`
+    pub path: String,
+    pub verb: Verb,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verb {
+    Pause,
+    Resume,
+}
+
+impl Verb {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
+    }
+}
+
+#[cfg(test)]
+pub fn linked_sections() -> impl Iterator<Item = &'static str> {
+    SECTIONS.iter().map(|(_, section)| *section).chain(["nobody-reads-the-results"])
+}
+
+/// All rows, none wider than `width`.
+pub fn rows(status: &Status, theme: Theme, width: usize) -> Vec<Row> {
+    let page = Page { status, theme, width };
+    [page.trouble(), page.accounts(), page.lanes(), page.failures(), page.dead_letters()].concat()
+}
+
+struct Page<'a> {
+    status: &'a Status,
+    theme: Theme,
+    width: usize,
+}
+
+impl Page<'_> {
+    fn trouble(&self) -> Vec<Row> {
+        let Status { reasons, warnings, paused, paused_left_out, broker, .. } = self.status;
+        let mut rows = Vec::new();
+        for words in reasons.iter().chain(warnings).take(MOST_ROWS) {
+            let mut lines = self.wrapped(words, MARGIN, self.theme.warning());
+            if let Some((_, section)) = SECTIONS.iter().find(|(beginning, _)| words.starts_with(beginning)) {
+                lines.extend(self.runbook(section));
+            }
+            rows.push(self.row(format!("trouble {words}"), None, lines));
+        }
+        if let (Some(1..), Some(0)) = (broker.results_ready, broker.results_consumers) {
+            let waiting = count_or_dash(broker.results_ready);
+            let words = format!("nobody is subscribed to the results queue; {waiting} outcomes wait there");
+            let mut lines = self.wrapped(&words, MARGIN, Style::new());
+            lines.extend(self.runbook("nobody-reads-the-results"));
+            rows.push(self.row("trouble results".to_owned(), None, lines));
+        }
+        rows.extend(paused.iter().take(MOST_PAUSED).map(|paused| self.paused(paused)));
+        let more = paused.len().saturating_sub(MOST_PAUSED) + paused_left_out;
+        self.section("Trouble", rows, "", more)
+    }
+
+    fn runbook(&self, section: &str) -> Vec<Line<'static>> {
+        self.linked(&format!("{}#{section}", self.status.runbook))
+    }
+
+    /// Its place in the documents: the whole address would be broken, and could not be opened from here either.
+    fn linked(&self, address: &str) -> Vec<Line<'static>> {
+        let place =
+            address.rsplit_once("/docs/").map_or_else(|| address.to_owned(), |(_, place)| format!("docs/{place}"));
+        self.wrapped(&format!("Runbook: {place}"), MARGIN + 2, self.theme.quiet())
+    }
+
+    fn paused(&self, paused: &Paused) -> Row {
+        let Paused { account, portal_id, lane, kind, detail, since, resume_at, probe_at, mend, runbook } = paused;
+        let lane = lane.as_ref().and_then(|lane| lane.split_once('/'));
+        let order = order(*account, *portal_id, lane, Some(kind));
+        let until = match (resume_at, probe_at) {
+            (Some(at), _) => format!("goes on in {}", span(self.status.ahead(*at))),
+            (None, Some(at)) => format!("next try in {}", span(self.status.ahead(*at))),
+            (None, None) => "until an operator resumes it".to_owned(),
+        };
+        let standing = span(self.status.ago(*since));
+        let what = format!("{} STANDS STILL: {} for {standing}, {until}", order.subject, words_of(kind));
+        let mut lines = self.wrapped(&what, MARGIN, self.theme.warning());
+        if !detail.is_empty() {
+            lines.extend(self.wrapped(detail, MARGIN + 2, Style::new()));
+        }
+        lines.extend(self.wrapped(&format!("What to do: {mend}"), MARGIN + 2, self.theme.strong()));
+        lines.extend(self.linked(runbook));
+        self.row(format!("paused {}", order.path), Some(order), lines)
+    }
+
+    fn accounts(&self) -> Vec<Row> {
+        let mut accounts: Vec<&Account> = self.status.accounts.iter().collect();
+        accounts.sort_by_key(|account| {
+            let standing = (account.own_pause().is_some(), account.paused_lanes > 0);
+            (std::cmp::Reverse((standing, account.held_jobs)), account.index)
+        });
+        let more = accounts.len().saturating_sub(MOST_ROWS);
+        let rows = accounts.into_iter().take(MOST_ROWS).map(|account| self.account(account)).collect();
+        self.section("Accounts", rows, "none yet", more)
+    }
+
+    fn account(&self, account: &Account) -> Row {
+        let pause = account.own_pause();
+        let order = order(account.index, account.portal_id, None, pause.map(|pause| pause.kind.as_str()));
+        let (state, style) = match pause {
+            Some(pause) => (format!("PAUSED: {}", words_of(&pause.kind)), self.theme.warning()),
+            None if account.paused_lanes == 1 => ("1 lane PAUSED".to_owned(), self.theme.warning()),
+            None if account.paused_lanes > 1 => {
+                (format!("{} lanes PAUSED", count(account.paused_lanes)), self.theme.warning())
+            }
+            None if account.held_jobs > 0 => ("working".to_owned(), self.theme.good()),
+            None => ("nothing in hand".to_owned(), Style::new()),
+        };
+        let first = Line::from(vec![
+            Span::raw(" ".repeat(MARGIN)),
+            Span::styled(order.subject.clone(), self.theme.strong()),
+            Span::raw("  "),
+            Span::styled(cut(&state, self.width.saturating_sub(MARGIN + 2 + cells_of(&order.subject))), style),
+        ]);
+        let rate = &account.rate;
+        let set = match rate.requests < rate.configured_requests {
+            true => format!(" (set: {})", count(rate.configured_requests)),
+            false => String::new(),
+        };
+        let bars = if self.width < 60 { 8 } else { 16 };
+        let quota = format!(
+            "{} {} of {} in {}{set}",
+            bar(rate.used, rate.requests, bars),
+            count(rate.used),
+            count(rate.requests),
+            span(rate.interval_seconds),
+        );
+        let day = match account.day.left {
+            Some(left) => {
+                let of = account.day.used.saturating_add(left);
+                format!("{} {} of {} today", bar(account.day.used, of, bars), count(account.day.used), count(of))
+            }
+            None => format!("{} requests today", count(account.day.used)),
+        };
+        let facts = [
+            format!("{} jobs, {} pairs in hand", count(account.held_jobs), count(account.held_pairs)),
+            format!("{} of {} in flight", count(account.in_flight), count(account.max_in_flight)),
+            format!("{} archived", count(account.totals.pairs_archived)),
+            format!("{} throttled", count(account.totals.throttled)),
+            format!("done in {}", span_or_dash(account.drain_seconds)),
+        ];
+        let mut lines = vec![first];
+        lines.extend(self.flow(&[quota, day], "   "));
+        lines.extend(self.flow(&facts, " · "));
+        self.row(format!("account {}", order.path), Some(order), lines)
+    }
+
+    fn lanes(&self) -> Vec<Row> {
+        let stands: Vec<u64> =
+            self.status.accounts.iter().filter(|it| it.own_pause().is_some()).map(|account| account.index).collect();
+        let lanes = self.status.lanes.iter().take(MOST_ROWS);
+        let rows: Vec<Row> = lanes.map(|lane| self.lane(lane, stands.contains(&lane.account))).collect();
+        let more = self.status.lanes.len().saturating_sub(MOST_ROWS) + self.status.lanes_left_out;
+        let mut section = self.section("Lanes", rows, "nothing is under way", more);
+        if !self.status.lanes.is_empty() {
+            let names = self.columns("Lanes", ["account", "state", "waiting", "flight", "again", "oldest"]);
+            section[0].lines = vec![Line::styled(names, self.theme.heading())];
+        }
+        section
+    }
+
+    fn lane(&self, lane: &Lane, account_stands: bool) -> Row {
+        let types = (lane.from_object_type.as_str(), lane.to_object_type.as_str());
+        let kind = lane.pause.as_ref().map(|pause| pause.kind.as_str());
+        let order = order(lane.account, lane.portal_id, Some(types), kind);
+        let labels = if lane.kind == "labels" { " (labels)" } else { "" };
+        let (state, style) = match (&lane.pause, account_stands) {
+            (Some(_), _) => ("PAUSED", self.theme.warning()),
+            (None, true) => ("ACCOUNT", self.theme.warning()),
+            (None, false) => ("open", Style::new()),
+        };
+        let account = account_name(lane.account, lane.portal_id);
+        let name = format!("  {} → {}{labels}", types.0, types.1);
+        let numbers = [lane.waiting_pairs, lane.in_flight, lane.returned_batches].map(count);
+        let [waiting, in_flight, again] = numbers.each_ref().map(String::as_str);
+        let oldest = span_or_dash(lane.oldest_seconds);
+        let text = self.columns(&name, [&account, state, waiting, in_flight, again, &oldest]);
+        self.row(format!("lane {labels} {}", order.path), Some(order), vec![Line::styled(text, style)])
+    }
+
+    /// The name of a lane has what the numbers leave; where that is too little, the account gives way.
+    fn columns(&self, name: &str, [account, state, waiting, in_flight, again, oldest]: [&str; 6]) -> String {
+        let account = if self.width < 70 { String::new() } else { format!(" {}", fitted(account, 16)) };
+        let figures = format!(" {} {waiting:>8} {in_flight:>6} {again:>5} {oldest:>11}", fitted(state, 7));
+        let room = self.width.saturating_sub(cells_of(&account) + cells_of(&figures));
+        cut(&format!("{}{account}{figures}", fitted(name, room.max(12))), self.width)
+    }
+
+    fn failures(&self) -> Vec<Row> {
+        let rows = self.status.failures.iter().take(MOST_ROWS).map(|failure| self.failure(failure)).collect();
+        self.section("Pairs not archived", rows, "none since the start", 0)
+    }
+
+    fn failure(&self, failure: &Failure) -> Row {
+        let Failure { source, category, pairs, pairs_since_start, message, http_status, last_at, job_ids } = failure;
+        let source = if source == "HUBSPOT" { "HubSpot" } else { "the worker" };
+        let status = http_status.map(|status| format!(", {status}")).unwrap_or_default();
+        let what = format!(
+            "{category} (said by {source}{status}): {} in 15 min, {} in all, the latest {} ago",
+            count(*pairs),
+            count(*pairs_since_start),
+            span(self.status.ago(*last_at)),
+        );
+        self.cause(format!("failure {source} {category}"), &what, message, "jobs", job_ids)
+    }
+
+    fn dead_letters(&self) -> Vec<Row> {
+        let waiting = self.status.broker.dead_letters_ready.filter(|waiting| *waiting > 0);
+        let waiting = waiting.map(|waiting| format!(", {} in the queue", count(waiting))).unwrap_or_default();
+        let rows = self.status.dead_letters.iter().take(MOST_ROWS).map(|cause| {
+            let DeadLetters { category, messages, message, last_at, ids } = cause;
+            let category = if category.is_empty() { "without a category" } else { category };
+            let latest = span(self.status.ago(*last_at));
+            let what = format!("{category}: {} messages, the latest {latest} ago", count(*messages));
+            self.cause(format!("letters {category}"), &what, message, "ids", ids)
+        });
+        self.section(&format!("Dead letters{waiting}"), rows.collect(), "none since the start", 0)
+    }
+
+    fn cause(&self, key: String, what: &str, message: &str, of: &str, ids: &[String]) -> Row {
+        let mut lines = self.wrapped(what, MARGIN, self.theme.strong());
+        lines.extend(self.wrapped(message, MARGIN + 2, Style::new()));
+        if !ids.is_empty() {
+            let ids = format!("{of}: {}", ids.join(", "));
+            lines.extend(self.wrapped(&ids, MARGIN + 2, self.theme.quiet()));
+        }
+        self.row(key, None, lines)
+    }
+
+    /// Rows below a heading; `none` says that there are none, and where it is empty nothing does.
+    fn section(&self, heading: &str, mut rows: Vec<Row>, none: &str, more: usize) -> Vec<Row> {
+        let still = |lines| Row { lines, key: None, order: None };
+        if rows.is_empty() && none.is_empty() {
+            return rows;
+        }
+        let mut heading = vec![Line::styled(cut(heading, self.width), self.theme.heading())];
+        if rows.is_empty() {
+            heading.extend(self.wrapped(none, MARGIN, self.theme.quiet()));
+        }
+        rows.insert(0, still(heading));
+        if more > 0 {
+            rows.push(still(self.wrapped(&format!("and {} more", count(more as u64)), MARGIN, self.theme.quiet())));
+        }
+        rows
+    }
+
+    fn row(&self, key: String, order: Option<Order>, lines: Vec<Line<'static>>) -> Row {
+        Row { lines, key: Some(key), order }
+    }
+
+    fn wrapped(&self, text: &str, margin: usize, style: Style) -> Vec<Line<'static>> {
+        let lines = wrapped(text, self.width.saturating_sub(margin)).into_iter();
+        lines.map(|line| Line::styled(format!("{}{line}", " ".repeat(margin)), style)).collect()
+    }
+
+    fn flow(&self, parts: &[String], between: &str) -> Vec<Line<'static>> {
+        let margin = MARGIN + 2;
+        flow(parts, between, self.width.saturating_sub(margin))
+            .into_iter()
+            .map(|line| Line::raw(format!("{}{line}", " ".repeat(margin))))
+            .collect()
+    }
+}
+
+/// The parts one after another, each on one line as a whole.
+pub fn flow(parts: &[String], between: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        match lines.last_mut() {
+            Some(line) if cells_of(line) + cells_of(between) + cells_of(part) <= width => {
+                line.push_str(between);
+                line.push_str(part);
+            }
+            _ => lines.push(cut(part, width)),
+        }
+    }
+    lines
+}
+
+pub fn account_name(index: u64, portal_id: Option<u64>) -> String {
+    portal_id.map_or_else(|| format!("account {index}"), |portal| format!("portal {portal}"))
+}
+
+fn words_of(kind: &str) -> String {
+    kind.replace('_', " ")
+}
+
+/// What may be ordered of an account or a lane that stands for the reason `kind`, or does not stand.
+fn order(account: u64, portal_id: Option<u64>, lane: Option<(&str, &str)>, kind: Option<&str>) -> Order {
+    let name = account_name(account, portal_id);
+    let account = portal_id.unwrap_or(account);
+    // What stands for a reason of its own is tried at once.
+    let verb = if kind.is_some() { Verb::Resume } else { Verb::Pause };
+    match lane {
+        None => Order { subject: name, path: format!("/accounts/{account}"), verb },
+        Some((from, to)) => Order {
+            subject: format!("{name}, {from} → {to}"),
+            path: format!("/accounts/{account}/lanes/{from}/{to}"),
+            verb,
+        },
+    }
+}

@@ -1,0 +1,214 @@
+//! What is shown of `/status`. A service of another version may leave fields out or have more of them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Status {
+    pub version: String,
+    pub started_at: Timestamp,
+    pub at: Timestamp,
+    pub ready: bool,
+    pub draining: bool,
+    /// Its address.
+    pub runbook: String,
+    pub reasons: Vec<String>,
+    pub warnings: Vec<String>,
+    pub backlog: Backlog,
+    pub requests: Requests,
+    pub jobs: Jobs,
+    pub totals: Totals,
+    pub broker: Broker,
+    pub leases: Vec<Lease>,
+    pub throughput: Throughput,
+    pub paused: Vec<Paused>,
+    pub paused_left_out: usize,
+    pub failures: Vec<Failure>,
+    pub dead_letters: Vec<DeadLetters>,
+    pub accounts: Vec<Account>,
+    pub lanes: Vec<Lane>,
+    pub lanes_left_out: usize,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Backlog {
+    pub jobs_held: u64,
+    pub bytes_held: u64,
+    pub pairs_held: u64,
+    /// `None` where nobody can say, as wherever a number may be missing.
+    pub jobs_ready: Option<u64>,
+    pub jobs_parked: Option<u64>,
+    pub jobs_unpublished: u64,
+    pub drain_seconds: Option<f64>,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Requests {
+    pub in_flight: u64,
+    pub max_in_flight: u64,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Jobs {
+    pub outcomes: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Totals {
+    pub requests: u64,
+    pub throttled: u64,
+    pub pairs_archived: u64,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Broker {
+    /// By delay queue.
+    pub parked: BTreeMap<String, Option<u64>>,
+    pub results_ready: Option<u64>,
+    pub results_consumers: Option<u64>,
+    pub dead_letters_ready: Option<u64>,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Lease {
+    pub standing: String,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Throughput {
+    pub interval_seconds: f64,
+    pub pairs_archived: Vec<u64>,
+    pub jobs_ready: Vec<u64>,
+    pub jobs_held: Vec<u64>,
+    pub jobs_parked: Vec<u64>,
+    pub jobs_unpublished: Vec<u64>,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Paused {
+    pub account: u64,
+    pub portal_id: Option<u64>,
+    /// `contacts/companies`; `None` for the whole account.
+    pub lane: Option<String>,
+    pub kind: String,
+    pub detail: String,
+    pub since: Timestamp,
+    pub resume_at: Option<Timestamp>,
+    pub probe_at: Option<Timestamp>,
+    pub mend: String,
+    pub runbook: String,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Failure {
+    pub source: String,
+    pub category: String,
+    pub pairs: u64,
+    pub pairs_since_start: u64,
+    pub message: String,
+    pub http_status: Option<u16>,
+    pub last_at: Timestamp,
+    pub job_ids: Vec<String>,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeadLetters {
+    pub category: String,
+    pub messages: u64,
+    pub message: String,
+    pub last_at: Timestamp,
+    pub ids: Vec<String>,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Account {
+    pub index: u64,
+    pub portal_id: Option<u64>,
+    pub pause: Option<Pause>,
+    pub rate: Rate,
+    pub in_flight: u64,
+    pub max_in_flight: u64,
+    pub day: Day,
+    pub totals: Totals,
+    pub held_jobs: u64,
+    pub held_pairs: u64,
+    pub paused_lanes: u64,
+    pub drain_seconds: Option<f64>,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Pause {
+    pub scope: String,
+    pub kind: String,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rate {
+    pub requests: u64,
+    pub interval_seconds: f64,
+    pub configured_requests: u64,
+    pub used: u64,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Day {
+    pub used: u64,
+    pub left: Option<u64>,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Lane {
+    pub account: u64,
+    pub portal_id: Option<u64>,
+    pub from_object_type: String,
+    pub to_object_type: String,
+    /// `association`, `labels`.
+    pub kind: String,
+    pub waiting_pairs: u64,
+    pub in_flight: u64,
+    pub returned_batches: u64,
+    pub pause: Option<Pause>,
+    pub oldest_seconds: Option<f64>,
+}
+
+impl Status {
+    /// `None` where the body is not that of this service.
+    pub fn read(body: serde_json::Value) -> Option<Self> {
+        serde_json::from_value(body).ok().filter(|status: &Self| !status.version.is_empty())
+    }
+
+    /// How many seconds before this status was made.
+    pub fn ago(&self, time: Timestamp) -> f64 {
+        self.at.duration_since(time).as_secs_f64().max(0.0)
+    }
+
+    /// How many seconds after this status was made.
+    pub fn ahead(&self, time: Timestamp) -> f64 {
+        time.duration_since(self.at).as_secs_f64().max(0.0)
+    }
+}
+
+impl Account {
+    /// Why it stands still as a whole, and not one lane or another.
+    pub fn own_pause(&self) -> Option<&Pause> {
+        self.pause.as_ref().filter(|pause| pause.scope == "account")
+    }
+}

@@ -1,0 +1,199 @@
+#![expect(clippy::unwrap_used)]
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::style::Color;
+
+use super::*;
+
+/// `/status` of a real worker: a token revoked, a scope missing, the results queue full.
+const TROUBLE: &str = include_str!("trouble.json");
+const RUNBOOK: &str = include_str!("../../../../docs/operating.md");
+
+fn trouble() -> Status {
+    Status::read(serde_json::from_str(TROUBLE).unwrap()).unwrap()
+}
+
+fn view() -> View {
+    let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
+    view.answered(trouble());
+    view
+}
+
+fn drawn(view: &mut View, width: u16, height: u16) -> Terminal<TestBackend> {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| view.draw(frame)).unwrap();
+    terminal
+}
+
+fn lines(view: &mut View, width: u16, height: u16) -> Vec<String> {
+    let terminal = drawn(view, width, height);
+    let cells = terminal.backend().buffer().content.chunks(width.into());
+    cells.map(|row| row.iter().map(ratatui::buffer::Cell::symbol).collect::<String>().trim_end().to_owned()).collect()
+}
+
+fn whole(view: &mut View) -> String {
+    let height = view.height(100);
+    lines(view, 100, height).join("\n")
+}
+
+#[test]
+fn trouble_is_first_and_says_what_to_do() {
+    let lines = lines(&mut view(), 80, 24);
+    let expected = [
+        "Trouble",
+        "▶ messages wait to be published: the broker refuses messages with key \"results\":",
+        "  their queue is full or at fault",
+        "    Runbook: docs/operating.md#the-broker-refuses-messages",
+        "  nobody is subscribed to the results queue; 7,707 outcomes wait there",
+        "    Runbook: docs/operating.md#nobody-reads-the-results",
+        "  portal 815 STANDS STILL: unauthorized for 46 s, next try in 7.8 s",
+    ];
+    assert_eq!(lines[9..16], expected, "{}", lines.join("\n"));
+    assert!(lines[16..].iter().any(|line| line.starts_with("    What to do: Set hubspot.accounts[1]")), "{lines:?}");
+    assert!(lines[0].starts_with("association-archiver  ready, with TROUBLE  0.1.0, up 1 min 10 s"), "{}", lines[0]);
+}
+
+#[test]
+fn everything_is_told_somewhere() {
+    let told = whole(&mut view());
+    for part in [
+        "z parked 5,722 (10s 5,722)",
+        "▓ unpublished 7,334",
+        "all answered in – at best",
+        "portal 815  PAUSED: unauthorized",
+        "52 of 1,200 today",
+        "1 lane PAUSED",
+        "contacts → deals",
+        "VALIDATION_ERROR (said by HubSpot, 400): 9 in 15 min, 9 in all",
+        "jobs: crm-01313",
+        "in 10 min",
+        "missing scopes: crm.objects.deals.write",
+        "What to do: Add the scopes",
+        "docs/operating.md#the-broker-refuses-messages",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+}
+
+#[test]
+fn any_size_will_do_and_nothing_is_lost_by_scrolling() {
+    let whole = whole(&mut view());
+    for (width, height) in [(1, 1), (3, 2), (20, 5), (40, 10), (80, 24), (120, 40), (250, 80)] {
+        let mut view = view();
+        let area = Rect::new(0, 0, width, height);
+        let mut seen = String::new();
+        for _ in 0..14 {
+            seen.push_str(&lines(&mut view, width, height).join("\n"));
+            view.go(Move::Down, area);
+        }
+        if height >= 24 {
+            for part in ["Trouble", "Accounts", "Lanes", "Pairs not archived", "crm-06300"] {
+                assert!(seen.contains(part), "{part} at {width}×{height}\n{whole}");
+            }
+        }
+        view.go(Move::First, area);
+        if (width, height) == (80, 24) {
+            assert!(lines(&mut view, width, height).contains(&"Trouble".to_owned()));
+        }
+    }
+}
+
+#[test]
+fn the_chosen_row_stays_chosen_when_others_come_before_it() {
+    let mut view = view();
+    let area = Rect::new(0, 0, 80, 24);
+    let chosen = |view: &mut View| {
+        drawn(view, 80, 24);
+        view.order()
+    };
+    while chosen(&mut view).is_none_or(|order| order.path != "/accounts/4711/lanes/contacts/deals") {
+        view.go(Move::Down, area);
+    }
+    let before = chosen(&mut view).unwrap();
+    assert_eq!((before.subject.as_str(), before.verb), ("portal 4711, contacts → deals", Verb::Resume));
+    let mut status = trouble();
+    status.reasons = vec!["no jobs come in from the broker".to_owned()];
+    status.accounts.reverse();
+    view.answered(status);
+    assert_eq!(chosen(&mut view), Some(before.clone()));
+    assert!(lines(&mut view, 80, 24).iter().any(|line| line.contains("▶ portal 4711, contacts → deals")));
+
+    // It has gone: what `p` does next is said in the last line.
+    view.answered(Status { paused: Vec::new(), ..trouble() });
+    assert_ne!(chosen(&mut view), Some(before));
+}
+
+#[test]
+fn what_is_asked_names_what_it_is_about() {
+    let mut view = view();
+    view.footer =
+        Footer::Asked(Order { subject: "portal 815".to_owned(), path: "/accounts/815".to_owned(), verb: Verb::Pause });
+    assert!(lines(&mut view, 80, 24).last().unwrap().starts_with(" Pause portal 815? Its jobs wait"));
+    let order = Order { subject: String::new(), path: String::new(), verb: Verb::Pause };
+    view.footer = Footer::Token { order, typed: "secret".to_owned() };
+    assert!(lines(&mut view, 80, 24).last().unwrap().starts_with(" admin.token: ******_"));
+}
+
+#[test]
+fn a_service_that_is_silent_is_said_to_be() {
+    let mut nobody = View::new("127.0.0.1:9090", Theme::without_colours());
+    assert_eq!(lines(&mut nobody, 80, 24)[0], "asking 127.0.0.1:9090 …");
+    nobody.unanswered("no answer from the service at 127.0.0.1:9090: Connection refused".to_owned());
+    let told = lines(&mut nobody, 80, 24).join(" ");
+    assert!(told.starts_with("NO ANSWER") && told.contains("refused") && told.contains("--url"), "{told}");
+
+    let mut view = view();
+    view.unanswered("no answer: Connection refused".to_owned());
+    let told = lines(&mut view, 80, 24);
+    assert!(told[0].contains("NO ANSWER") && told[1].starts_with("no answer: Connection refused"), "{told:?}");
+    assert!(told.iter().any(|line| line.contains("STANDS STILL")), "what it said last is still there");
+    view.answered(trouble());
+    assert!(lines(&mut view, 80, 24)[0].contains("with TROUBLE"));
+}
+
+#[test]
+fn nothing_from_outside_steers_the_terminal() {
+    let mut status = trouble();
+    status.paused[0].detail = "\u{1b}[2Jgone \u{7}\u{9b}31m".to_owned();
+    status.failures[0].category = "A\u{1b}]0;title\u{7}".to_owned();
+    let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
+    view.answered(status);
+    let told = whole(&mut view);
+    assert!(told.chars().all(|letter| letter == '\n' || !letter.is_control()), "{told:?}");
+    assert!(told.contains("gone"));
+}
+
+#[test]
+fn no_colour_is_used_where_none_is_wanted() {
+    let coloured = |theme| {
+        let mut view = View::new("127.0.0.1:9090", theme);
+        view.answered(trouble());
+        let terminal = drawn(&mut view, 80, 24);
+        terminal.backend().buffer().content.iter().any(|cell| cell.fg != Color::Reset || cell.bg != Color::Reset)
+    };
+    assert!(!coloured(Theme::without_colours()));
+    assert!(coloured(Theme::with_colours()));
+}
+
+#[test]
+fn a_service_without_accounts_or_of_another_version_is_shown_as_far_as_it_goes() {
+    assert!(Status::read(serde_json::json!({"status": "ok"})).is_none(), "not this service");
+    let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
+    let young = Status::read(serde_json::json!({"version": "9.9.9", "ready": true, "backlog": {"new": 1}})).unwrap();
+    view.answered(young);
+    let told = whole(&mut view);
+    assert!(told.contains("ready  9.9.9") && told.contains("none yet") && told.contains("░ waiting –"), "{told}");
+}
+
+#[test]
+fn every_section_of_the_runbook_that_is_linked_is_there() {
+    let headings: Vec<String> = RUNBOOK
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .map(|heading| heading.to_lowercase().replace(' ', "-"))
+        .collect();
+    for section in super::super::rows::linked_sections() {
+        assert!(headings.iter().any(|heading| heading == section), "{section}");
+    }
+}
