@@ -20,6 +20,8 @@ pub struct Account {
     pub tokens: Tokens,
     pub oauth: Option<OAuth>,
     pub time_zone: TimeZone,
+    /// As HubSpot calls it: `STANDARD`, `SANDBOX`, `DEVELOPER_TEST`, `APP_DEVELOPER`.
+    pub account_type: String,
     /// How much later than by the world's clock this account's day turns.
     pub clock_behind: Duration,
     pub limits: Limits,
@@ -50,6 +52,7 @@ impl Account {
             tokens: Tokens::These(BTreeSet::new()),
             oauth: None,
             time_zone: TimeZone::UTC,
+            account_type: "STANDARD".to_owned(),
             clock_behind: Duration::ZERO,
             limits: Limits::default(),
             missing_scopes: BTreeMap::new(),

@@ -73,7 +73,7 @@ pub(crate) fn account_info(account: &Account, voice: Voice<'_>) -> Answer {
     let minutes = offset.seconds() / 60;
     let sign = if minutes < 0 { '-' } else { '+' };
     let body = json!({
-        "portalId": account.portal_id, "accountType": "STANDARD", "timeZone": zone_name(&account.time_zone),
+        "portalId": account.portal_id, "accountType": account.account_type, "timeZone": zone_name(&account.time_zone),
         "companyCurrency": "USD", "additionalCurrencies": [],
         "utcOffset": format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60),
         "utcOffsetMilliseconds": i64::from(offset.seconds()) * 1000,

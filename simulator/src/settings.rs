@@ -55,6 +55,7 @@ pub struct AccountSettings {
     pub oauth: Option<OAuth>,
     #[serde(deserialize_with = "time_zone")]
     pub time_zone: Option<TimeZone>,
+    pub account_type: Option<String>,
     pub limit: Option<LimitSetting>,
     /// Requests in every rolling second; 0: no such limit.
     pub secondly: Option<usize>,
@@ -177,6 +178,7 @@ impl AccountSettings {
             tokens,
             oauth,
             time_zone,
+            account_type,
             limit,
             secondly,
             daily,
@@ -198,6 +200,7 @@ impl AccountSettings {
         set(&mut account.tokens, tokens.map(Tokens::These));
         set(&mut account.oauth, oauth.map(Some));
         set(&mut account.time_zone, time_zone);
+        set(&mut account.account_type, account_type);
         let limits = &mut account.limits;
         set(&mut limits.rolling, limit.map(LimitSetting::window));
         set(&mut limits.secondly, secondly.map(|most| (most > 0).then(|| Window::new(most, Duration::from_secs(1)))));

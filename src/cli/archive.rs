@@ -17,6 +17,7 @@ use self::resume::Resume;
 use self::waits::LineWatcher;
 use super::confirm;
 use super::exit::Failure;
+use super::introductions::Introductions;
 use super::jobs_file::hints::Hints;
 use super::jobs_file::rows::Naming;
 use super::jobs_file::source::Source;
@@ -224,7 +225,8 @@ async fn agrees(survey: &Survey, settings: &Settings, name: &str) -> Result<bool
         let count = HumanCount(survey.bad + survey.rejected);
         remark(&format!("rows that will be answered REJECTED: {count}"));
     }
-    remark(&survey.amount(settings));
+    let introductions = Introductions::of(survey.portals(), settings).await;
+    remark(&survey.amount(settings, &introductions));
     if survey.only_looks() {
         remark("nothing will be changed");
         return Ok(true);

@@ -12,6 +12,7 @@ use self::following::{Followed, Following};
 use self::publishing::{Reached, publish};
 use super::confirm;
 use super::exit::Failure;
+use super::introductions::Introductions;
 use super::jobs_file::hints::Hints;
 use super::jobs_file::rows::Naming;
 use super::jobs_file::source::Source;
@@ -127,7 +128,8 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
         ));
     }
     if !arguments.yes && confirm::has_terminal() {
-        remark(&survey.amount(settings));
+        let introductions = Introductions::of(survey.portals(), settings).await;
+        remark(&survey.amount(settings, &introductions));
         let (name, queue) = (&source.name, &settings.amqp.jobs_queue);
         let question = match (survey.only_looks(), survey.archives()) {
             (true, _) => None,

@@ -22,6 +22,7 @@ mod age;
 mod arguments;
 mod confirm;
 mod exit;
+mod introductions;
 pub mod jobs_file;
 mod lane;
 mod logging;

@@ -40,6 +40,29 @@ fn told(answer: &Answer) -> IdentityReply {
     IdentityReply::Told { portal, time_zone: name.and_then(|name| TimeZone::get(name).ok()) }
 }
 
+/// An account as a person knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Introduction {
+    pub portal: NonZeroU64,
+    /// HubSpot's word: `STANDARD`, `SANDBOX`, `DEVELOPER_TEST`.
+    pub account_type: Option<String>,
+}
+
+/// For whoever is about to confirm something; `None` wherever HubSpot does not say.
+pub async fn introduce(client: &HubspotClient, token: &BearerToken) -> Option<Introduction> {
+    match client.get(ACCOUNT_INFO, token).await {
+        Reply::Silence(_) => None,
+        Reply::Answer(answer) => introduction_in(&answer),
+    }
+}
+
+fn introduction_in(answer: &Answer) -> Option<Introduction> {
+    let Finality::Success = Finality::of(answer) else { return None };
+    let details = json(answer)?;
+    let account_type = details.get("accountType").and_then(Value::as_str).map(str::to_owned);
+    Some(Introduction { portal: details.get("portalId").and_then(portal_number)?, account_type })
+}
+
 /// A portal id as a number or in digits.
 pub(super) fn portal_number(value: &Value) -> Option<NonZeroU64> {
     match value {
@@ -96,6 +119,19 @@ mod tests {
         let throttled = Answer { headers, ..answer(429, "") };
         let wait = Some(Duration::from_secs(7));
         assert_eq!(identity_in(&throttled), IdentityReply::Failed { detail: "HubSpot answered 429".to_owned(), wait });
+    }
+
+    #[test]
+    fn an_account_is_introduced_where_hubspot_says_enough() {
+        let portal = NonZeroU64::new(4711).unwrap();
+        let sandbox = Some(Introduction { portal, account_type: Some("SANDBOX".to_owned()) });
+        let introduced = introduction_in(&answer(200, r#"{"portalId":4711,"accountType":"SANDBOX"}"#));
+        assert_eq!(introduced, sandbox);
+        let nameless = Some(Introduction { portal, account_type: None });
+        assert_eq!(introduction_in(&answer(200, r#"{"portalId":4711,"accountType":7}"#)), nameless);
+        for (status, body) in [(200, "<html>"), (200, r#"{"accountType":"SANDBOX"}"#), (403, r#"{"portalId":4711}"#)] {
+            assert_eq!(introduction_in(&answer(status, body)), None, "{status} {body}");
+        }
     }
 
     #[test]

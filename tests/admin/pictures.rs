@@ -22,10 +22,10 @@ requests = 20
 daily = 40_000
 [[hubspot.accounts]]
 portal_id = 4711
-access_token_file = "token-of-4711"
+access_token_file = "token-of-portal-4711"
 [[hubspot.accounts]]
 portal_id = 815
-access_token_file = "token-of-815"
+access_token_file = "token-of-portal-815"
 rate_limit = { daily = 1_200 }
 "#;
 
@@ -40,12 +40,9 @@ async fn the_page_is_pictured_idle_running_and_in_trouble() -> Result<()> {
         "accounts": {"4711": {"tokens": ["pat-one"]}, "815": {"tokens": ["pat-two"]}},
     });
     stage.simulator.configure(&accounts).await?;
-    let tokens = tempfile::Builder::new().prefix("secrets").tempdir()?;
-    for (portal, token) in [("4711", "pat-one"), ("815", "pat-two")] {
-        std::fs::write(tokens.path().join(format!("token-of-{portal}")), token)?;
-    }
-    let settings = ACCOUNTS.replace("\"token-of", &format!("\"{}/token-of", tokens.path().display()));
-    let worker = stage.start(&stage.worker_without_account().config(&settings)).await?;
+    let worker = stage.worker_without_account().config(ACCOUNTS);
+    let worker = worker.file("token-of-portal-4711", "pat-one").file("token-of-portal-815", "pat-two");
+    let worker = stage.start(&worker).await?;
     worker.ready(LIMIT).await?;
     let mut browser = Browser::start().await?;
     let depths_known =

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use harness::{Broker, Client, Message, Options, Relay, Way, eventually, job};
+use harness::{Broker, Client, Message, Options, Relay, SimulatorProcess, Way, eventually, job};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -195,9 +195,12 @@ async fn on_a_terminal_it_shows_what_is_asked_for_and_asks() {
     let mut rows = String::from("from_object_type,from_id,to_object_type,to_id\n");
     (1..=1_250).for_each(|number| writeln!(rows, "contacts,{number},companies,9").unwrap());
     let file = write(directory.path(), "pairs.csv", &rows);
-    let settings = [("amqp.uri", uri.as_str()), ("hubspot.access_token", "x"), ("rate_limit.requests", "10")];
+    let simulator = SimulatorProcess::start(&[]).await.unwrap();
+    simulator.configure(&json!({"everyAccount": {"accountType": "SANDBOX"}})).await.unwrap();
+    let hubspot = [("hubspot.base_url", simulator.uri()), ("hubspot.access_token", "x")];
+    let settings = [&[("amqp.uri", uri.as_str()), ("rate_limit.requests", "10")][..], &hubspot].concat();
     let shown = on_a_terminal(&["enqueue", &file], &settings, "n\n").await;
-    let extent = "1,250 pairs, contacts → companies, the only account, about 13 requests, 13s";
+    let extent = "1,250 pairs, contacts → companies, portal 4711 (sandbox), about 13 requests, 13s";
     assert!(shown.contains(extent) && shown.contains("[y/N]") && shown.contains("nothing was published"), "{shown}");
     assert_eq!(client.count(JOBS).await.unwrap(), 0);
     let shown = on_a_terminal(&["enqueue", &file], &settings, "y\n").await;
@@ -208,6 +211,9 @@ async fn on_a_terminal_it_shows_what_is_asked_for_and_asks() {
 
     // A plan changes nothing, so there is nothing to ask.
     client.purge(JOBS).await.unwrap();
+    // What HubSpot does not tell is left out.
+    let settings =
+        [&settings[..2], &[("hubspot.base_url", "http://127.0.0.1:1"), ("hubspot.access_token", "x")]].concat();
     let shown = on_a_terminal(&["enqueue", &file, "--plan", "--group", "import 7"], &settings, "").await;
     let extent = "1,250 pairs, contacts → companies (only looked at), the only account, about 2 requests, 2s";
     assert!(shown.contains(extent) && shown.contains("nothing will be changed"), "{shown}");

@@ -1,6 +1,6 @@
 //! A first reading of all rows: whether they are right, and what they ask for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use indicatif::HumanCount;
 use super::rows::{LeftOut, RowFault, RowJob};
 use super::source::Source;
 use crate::cli::exit::Failure;
+use crate::cli::introductions::Introductions;
 use crate::config::{AccountSettings, RateLimit, Settings};
 use crate::contract::action::Action;
 use crate::contract::association::Extent;
@@ -169,7 +170,7 @@ impl Survey {
                 let other = || "other".to_owned();
                 lane = LaneName { does, portal: None, from: other(), to: other(), labels: Vec::new() };
             }
-            let new_records = pairs.iter().map(|pair| pair.from).collect::<std::collections::BTreeSet<_>>();
+            let new_records = pairs.iter().map(|pair| pair.from).collect::<BTreeSet<_>>();
             let new_records = new_records.into_iter().filter(|from| !records.is_seen(&(&lane, from))).count() as u64;
             let amount = self.lanes.entry(lane).or_default();
             amount.pairs += pairs.len() as u64;
@@ -203,8 +204,13 @@ impl Survey {
         remarks
     }
 
-    /// `56,088 pairs, contacts → companies, portal 4711, about 562 requests, 57 s`.
-    pub fn amount(&self, settings: &Settings) -> String {
+    /// The portals that the jobs name; `None` for those that name none.
+    pub fn portals(&self) -> impl Iterator<Item = Option<u64>> {
+        self.lanes.keys().map(|lane| lane.portal).collect::<BTreeSet<_>>().into_iter()
+    }
+
+    /// `56,088 pairs, contacts → companies, portal 4711 (sandbox), about 562 requests, 57 s`.
+    pub fn amount(&self, settings: &Settings, introductions: &Introductions) -> String {
         let pairs: u64 = self.lanes.values().map(|amount| amount.pairs).sum();
         let all_of: u64 = self.lanes.values().map(|amount| amount.all_of).sum();
         let mut routes: Vec<String> = Vec::new();
@@ -219,7 +225,7 @@ impl Survey {
                 (Does::Plan, _) => " (only looked at)",
             };
             let route = format!("{} → {}{how}", lane.from, lane.to);
-            let portal = lane.portal.map_or_else(|| only_portal(settings), |portal| format!("portal {portal}"));
+            let portal = introductions.name(lane.portal, settings);
             if !routes.contains(&route) {
                 routes.push(route);
             }
@@ -281,15 +287,6 @@ fn time_of(portal: Option<u64>, requests: u64, settings: &Settings) -> Duration 
         account.map_or(settings.rate_limit, |account| account.rate_limit);
     let millis = u128::from(requests) * interval.as_millis() / u128::from(ceiling.get());
     Duration::from_secs(u64::try_from(millis.div_ceil(1_000)).unwrap_or(u64::MAX))
-}
-
-fn only_portal(settings: &Settings) -> String {
-    match settings.hubspot.accounts().unwrap_or_default() {
-        [account] => {
-            account.portal_id.map_or_else(|| "the only account".to_owned(), |portal| format!("portal {portal}"))
-        }
-        _ => "no portal named".to_owned(),
-    }
 }
 
 fn named(names: &[String]) -> String {

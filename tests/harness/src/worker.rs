@@ -35,6 +35,7 @@ pub struct Worker {
 pub struct WorkerBuilder {
     settings: BTreeMap<String, String>,
     config: Option<String>,
+    files: BTreeMap<String, String>,
     admin_port: Option<u16>,
     program: Option<PathBuf>,
 }
@@ -52,6 +53,13 @@ impl WorkerBuilder {
     #[must_use]
     pub fn config(mut self, toml: &str) -> Self {
         self.config = Some(toml.to_owned());
+        self
+    }
+
+    /// A file in the directory where it runs, which settings name without a directory.
+    #[must_use]
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.insert(name.to_owned(), text.to_owned());
         self
     }
 
@@ -89,6 +97,10 @@ impl WorkerBuilder {
             let path = keeper.directory().join("archiver.toml");
             fs::write(&path, toml).with_context(|| format!("writing {}", path.display()))?;
             command.arg("--config").arg(path);
+        }
+        for (name, text) in &self.files {
+            let path = keeper.directory().join(name);
+            fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
         }
         // An ambient proxy would be asked for loopback addresses.
         let http = reqwest::Client::builder().no_proxy().timeout(HTTP_LIMIT).build()?;
