@@ -243,7 +243,7 @@ impl Desk {
             let words = match admin_call::post_to(&address, &path, &token).await {
                 Ok(answer) if answer.status == 200 => match order.verb {
                     Verb::Pause => {
-                        format!("{} is paused, until it is resumed or the service starts anew", order.subject)
+                        format!("{} is paused until it is resumed", order.subject)
                     }
                     Verb::Resume => format!("{} is resumed", order.subject),
                 },

@@ -397,7 +397,7 @@ function lanes(s) {
 
 let token = "", order = null;
 const CONSEQUENCES = {
-  pause: "Nothing is sent for it until it is resumed; its jobs wait in the broker.",
+  pause: "Nothing is sent for it until it is resumed; its jobs wait in the broker. The pause of a lane ends with the worker's process, that of an account does not.",
   resume: "An operator's pause ends. What stands still for a reason of its own is tried at once.",
   approve: "Everything passes its guard for one whole window from now on; then pairs are counted anew.",
   reject: "All its jobs that are to remove something end with GUARD_REJECTED and a copy in the dead letters, those that come as well, until it is approved.",

@@ -19,6 +19,8 @@ use crate::traffic;
 const USUAL_PORT: u16 = 9090;
 const TOKEN: &str = "demo";
 const JOBS_A_SECOND: usize = 60;
+/// What one reader took is forgotten then.
+const ONE_READER: Duration = Duration::from_secs(60);
 const ROWS: usize = 2_000;
 
 /// Keeps a worker at work until somebody presses Enter or Ctrl-C.
@@ -96,7 +98,7 @@ async fn send(client: &Client) -> Result<()> {
 /// Takes the outcomes, as the system that sent the jobs does.
 async fn read(client: &Client) -> Result<()> {
     loop {
-        client.collect(RESULTS, Until::Count(JOBS_A_SECOND), Duration::MAX).await?;
+        client.collect(RESULTS, Until::Count(usize::MAX), ONE_READER).await?;
     }
 }
 

@@ -55,7 +55,7 @@ pub fn print(screen: Screen, traffic: &Traffic, answers: &Answers, far_side: &St
     );
     row(screen, "seconds", &format!("{seconds:.1}"), "from the first job sent to the last answer read");
     let rate = answers.outcomes.len() as f64 / seconds;
-    row(screen, "jobs a second", &format!("{rate:.0}"), "as many as the ceiling lets through");
+    row(screen, "jobs a second", &grouped(rate as u64), "as many as the ceiling lets through");
     println!("{rule}");
 }
 
