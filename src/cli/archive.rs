@@ -90,7 +90,10 @@ pub fn archive(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode,
     let went = done?;
     let unanswered = tally.unanswered();
     if unanswered > 0 {
-        remark(&format!("{unanswered} lines were read and not answered; nothing is known of them, send them again"));
+        let unanswered = HumanCount(unanswered);
+        remark(&format!(
+            "{unanswered} lines were read and not answered, and nothing is known of them: the same command with --resume and the outcomes so far goes on"
+        ));
     }
     Ok(match went {
         Went::Refused => ExitCode::FAILURE,

@@ -177,6 +177,9 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
     let mut followed = following.wait_for(enqueued, &stop).await?;
     followed.write_rows(&mut source, arguments.from_line).await?;
     let code = summarise(arguments, settings, survey.rows, enqueued, begun.elapsed(), Some(&followed))?;
+    if let Some(path) = arguments.outcomes.as_ref().map(|path| path.display()).filter(|_| !arguments.json) {
+        remark(&format!("the outcomes are in {path}"));
+    }
     match followed.unanswered(enqueued) {
         0 => Ok(code),
         unanswered => Err(Failure::Running(format!(
