@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lapin::types::ShortString;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::consumer::IntakeWiring;
 use super::health::Health;
@@ -14,6 +14,12 @@ use crate::engine::pause::Tier;
 /// How often the queues are looked at: people watch them while they change.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
+/// After this nobody can say what lies in the queues.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+
+/// The delay queues, the jobs queue, the results queue and the dead-letter queue.
+const QUEUES: usize = Tier::ALL.len() + 3;
+
 /// Keeps the depths in `wiring.health` up to date; never ends.
 pub(super) async fn watch(wiring: IntakeWiring) {
     let delays = Tier::ALL.map(|tier| wiring.topology.key(Route::Delay(tier)));
@@ -22,8 +28,21 @@ pub(super) async fn watch(wiring: IntakeWiring) {
     let queues: Vec<ShortString> = delays.iter().chain([&wiring.queue, results, dead_letters]).cloned().collect();
     loop {
         sleep(LOOK_EVERY).await;
-        let depths = wiring.link.depths(&queues).await;
+        let depths = looked(wiring.link.depths(&queues), &wiring.health).await;
         note(&wiring.health, &depths);
+    }
+}
+
+/// What the look found. A broker that is away keeps it waiting, and meanwhile nobody can say: what was seen last is no
+/// longer so, since the jobs in hand have gone back.
+async fn looked(look: impl Future<Output = Vec<Option<Depth>>>, health: &Health) -> Vec<Option<Depth>> {
+    let mut look = std::pin::pin!(look);
+    match timeout(LONGEST_LOOK, &mut look).await {
+        Ok(depths) => depths,
+        Err(_elapsed) => {
+            note(health, &[None; QUEUES]);
+            look.await
+        }
     }
 }
 
@@ -55,7 +74,22 @@ mod tests {
         assert_eq!(health.jobs_ready.get(), Some(5));
         assert_eq!((health.depths.results.get(), health.depths.results_consumers.get()), (Some(6), Some(106)));
         assert_eq!((health.depths.dead_letters.get(), health.depths.looks.get()), (Some(7), 1));
-        note(&health, &[None; 7]);
+        note(&health, &[None; QUEUES]);
         assert_eq!((health.jobs_ready.get(), health.depths.results.get()), (None, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_the_broker_is_away_nobody_can_say() {
+        let health = Health::default();
+        let depth = Some(Depth { ready: 9, consumers: 1 });
+        note(&health, &[depth; QUEUES]);
+        let long = async {
+            sleep(LONGEST_LOOK - Duration::from_millis(1)).await;
+            assert_eq!(health.jobs_ready.get(), Some(9), "a busy broker takes its time");
+            sleep(Duration::from_millis(2)).await;
+            assert_eq!((health.jobs_ready.get(), health.depths.parked[0].get()), (None, None));
+            vec![depth; QUEUES]
+        };
+        assert_eq!(looked(long, &health).await.len(), QUEUES, "the look itself goes on");
     }
 }
