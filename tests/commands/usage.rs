@@ -32,7 +32,7 @@ async fn every_command_explains_itself_and_its_version() {
 async fn wrong_usage_and_settings_end_with_2_and_one_line() {
     let cases: [(&[&str], &[(&str, &str)], &str); 11] = [
         (&["schema"], &[], "required arguments were not provided"),
-        (&["schema", "all"], &[], "possible values: job, outcome, asyncapi"),
+        (&["schema", "all"], &[], "possible values: job, outcome, journal, asyncapi"),
         (&["pause", "4711", "--lane", "contacts"], &[], "FROM/TO"),
         (&["pause", "zero"], &[], "write the portal id, such as 4711, or the place in the settings, 0 for the first"),
         (&["dead-letters", "list", "--older-than", "yesterday"], &[], "write a time span, such as 90s"),
