@@ -153,9 +153,7 @@ impl Journal {
             let there = associations.of(&direction, from).into_iter().find(|(found, _)| *found == to);
             let mut wanted = there.map(|(_, labels)| labels).unwrap_or_default();
             wanted.extend(labels.into_iter().map(theirs_of));
-            wanted.sort_unstable();
-            wanted.dedup();
-            associations.create(&direction, from, to, &wanted);
+            associations.create(&direction, from, to, &wanted.into_iter().collect::<Vec<_>>());
         }
         let after = links(associations);
         let archived = |links: &Links| -> Links {
