@@ -13,8 +13,8 @@ mod pause;
 mod probe;
 mod run;
 mod schema;
-mod undo;
 mod top;
+mod undo;
 
 // What they share. `arguments` reads the command line and starts the command that it names.
 mod admin_call;
