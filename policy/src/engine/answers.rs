@@ -285,7 +285,7 @@ impl Engine {
                 }
                 self.repeat_noted(batch, known.wait, &again.refusal, now);
                 if let Some(released) = released {
-                    self.go_on(released, now);
+                    self.go_on(*released, now);
                 }
             }
             Failed::InParts(next) => {

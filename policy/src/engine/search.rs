@@ -260,7 +260,7 @@ pub struct Circumstances {
 #[derive(Debug)]
 pub enum Failed {
     /// It goes again as it is. What waited for its answer no longer waits, where the answer may never come.
-    Whole(Batch, Option<Next>),
+    Whole(Batch, Option<Box<Next>>),
     /// Parts of it are tried.
     InParts(Vec<Next>),
 }
@@ -284,7 +284,7 @@ pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: T
         batch.stuck |= known.others_served || known.is_last;
         let waits_in_vain = batch.stuck || batch.failures + 1 >= patience;
         let released = if waits_in_vain { release_sibling(&mut batch) } else { None };
-        return Failed::Whole(batch, released);
+        return Failed::Whole(batch, released.map(Box::new));
     }
     if known.requests == 0 {
         return Failed::Whole(batch, None);

@@ -264,9 +264,12 @@ fn a_few_bad_records_named_one_an_answer_are_all_that_fails() {
 #[test]
 fn a_pause_for_an_outage_says_how_many_requests_failed() {
     let why = |bench: &Bench| {
-        let detail = bench.notices.iter().find_map(|notice| match notice {
-            Notice::Paused { kind: PauseKind::Outage, detail, .. } => Some(detail.clone()),
-            _ => None,
+        let detail = bench.notices.iter().find_map(|notice| {
+            if let Notice::Paused { kind: PauseKind::Outage, detail, .. } = notice {
+                Some(detail.clone())
+            } else {
+                None
+            }
         });
         detail.unwrap_or_default()
     };
