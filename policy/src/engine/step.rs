@@ -31,8 +31,9 @@ pub const MAX_RECORDS: usize = 1_000;
 /// Pairs that one look is for at most: the looks of a lane are then never fewer than a tenth of its archives.
 const MAX_PAIRS_OF_LOOK: usize = 10_000;
 
-/// `batch/associate/default` publishes no limit, and its siblings have none lower than this.
-const MAX_ASSOCIATE_INPUTS: usize = 100;
+/// `batch/associate/default` publishes no limit; that of `batch/create` is 2,000. Where it is lower after all, HubSpot
+/// refuses the request, which is then taken apart until its parts fit.
+const MAX_ASSOCIATE_INPUTS: usize = 1_000;
 
 /// `batch/create` takes this many inputs at most, each a single pair (likewise).
 const MAX_CREATE_INPUTS: usize = 2_000;

@@ -125,7 +125,7 @@ impl Truth<'_> {
     fn plan_is_right(&self, errand: &Errand, said: &Said, extent: &Extent, pair: Pair, before: &[Label]) -> Kept {
         let entry = said.plan.iter().flatten().find(|entry| entry.pair == pair);
         let Some(entry) = entry else { return Err(Broken(format!("{pair:?} is missing in a plan"))) };
-        promise!(entry.present == !before.is_empty(), "a plan says {entry:?}, there is {before:?}");
+        promise!(entry.present != before.is_empty(), "a plan says {entry:?}, there is {before:?}");
         let wanted = |label: &&Label| match extent {
             Extent::Whole => true,
             Extent::Labels(labels) => labels.contains(label),
