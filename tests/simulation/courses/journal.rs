@@ -1,6 +1,6 @@
 //! A journal that fails, and loses its confirms; and what an undo makes of what is in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use association_archiver::contract::association::{Extent, Label, Pair};
@@ -12,21 +12,22 @@ use hubspot_simulator::association::Associations;
 use hubspot_simulator::object_type::Lane;
 use jiff::Timestamp;
 
-use super::errand::{LANES, Links, Theme, lane, links, theirs_of, theme};
+use super::errand::{LANES, Links, Theme, as_ours, is_primary, lane, links, theirs_of, theme};
 use crate::promises::{Kept, promise};
+
+type Covered = BTreeMap<(usize, Pair, ReadFrom), BTreeSet<Label>>;
 
 /// What is written is there from when the answer comes, or sooner; after a crash it may be there or not.
 #[derive(Debug, Default)]
 pub struct Journal {
     durable: Vec<Vec<u8>>,
-    writing: BTreeMap<(Duration, u64), Writing>,
+    /// What the durable entries say of each pair.
+    known: Covered,
+    writing: BTreeMap<(Duration, u64), (CallKey, Vec<Vec<u8>>, bool)>,
     entered: u64,
     /// Writes that failed.
     pub failed: u64,
 }
-
-/// The call, its records, and whether they will be written.
-type Writing = (CallKey, Vec<Vec<u8>>, bool);
 
 impl Journal {
     pub fn record(&mut self, call: RecordCall, at: Timestamp, now: Duration, trouble: f64, rng: &mut Rng) {
@@ -72,6 +73,11 @@ impl Journal {
     pub fn answer(&mut self, rng: &mut Rng) -> Option<(CallKey, Result<(), String>)> {
         let (_, (call, records, good)) = self.writing.pop_first()?;
         if good || rng.bool() {
+            for record in &records {
+                if let Record::Entry(entry) = parse(record).unwrap() {
+                    add(&mut self.known, &entry, |_| true);
+                }
+            }
             self.durable.extend(records);
         }
         self.failed += u64::from(!good);
@@ -89,35 +95,36 @@ impl Journal {
             parsed(from) == call.lane.from_type && parsed(to) == call.lane.to_type
         });
         let index = index.unwrap();
-        let covered = self.covered(false);
+        let covered = &self.known;
         for pair in call.pairs.iter().filter(|pair| theme(pair.from.0.get()) != Theme::Mixed) {
             let (from, to) = (pair.from.0.get(), pair.to.0.get());
-            for read in ReadFrom::ALL {
+            // A removal takes both directions with it, so one of them is enough to bring all back.
+            let is_covered = |read: &ReadFrom| {
                 let (direction, one, other) = match read {
                     ReadFrom::From => (lane(index), from, to),
                     ReadFrom::To => (reversed(index), to, from),
                 };
                 let there = associations.of(&direction, one).into_iter().find(|(found, _)| *found == other);
                 let there = there.map(|(_, labels)| labels).unwrap_or_default();
-                let there: Vec<Label> = there.into_iter().map(super::errand::as_ours).collect();
-                let goes = |label: &&Label| match &call.lane.extent {
+                let goes = |label: &Label| match &call.lane.extent {
                     Extent::Whole => true,
                     Extent::Labels(labels) => labels.contains(label),
                 };
-                let known = covered.get(&(index, *pair, read));
-                let all = there.iter().filter(goes).all(|label| known.is_some_and(|known| known.contains(label)));
-                if known.is_some() {
-                    promise!(all, "{pair:?} goes with {there:?}, of which the journal has {known:?}");
-                }
-            }
-            let known = ReadFrom::ALL.iter().any(|read| covered.contains_key(&(index, *pair, *read)));
-            promise!(known, "{pair:?} is archived in lane {index}, but the journal does not have it");
+                let known = covered.get(&(index, *pair, *read));
+                known.is_some_and(|known| there.into_iter().map(as_ours).filter(goes).all(|of| known.contains(&of)))
+            };
+            promise!(
+                ReadFrom::ALL.iter().any(is_covered),
+                "{pair:?} is archived in {:?}, but the journal does not have what goes: {:?}",
+                call.lane,
+                ReadFrom::ALL.map(|read| covered.get(&(index, *pair, read)))
+            );
         }
         Ok(())
     }
 
-    /// What went of each pair, as far as the journal has it; without what was refused, where `removed`.
-    fn covered(&self, removed: bool) -> BTreeMap<(usize, Pair, ReadFrom), Vec<Label>> {
+    /// What went of each pair, as far as the journal has it; without what was refused.
+    fn removed(&self) -> Covered {
         let (mut entries, mut refused) = (Vec::new(), BTreeMap::new());
         for record in &self.durable {
             match parse(record).unwrap() {
@@ -128,23 +135,16 @@ impl Journal {
                 Record::Mark(_) | Record::Unknown => {}
             }
         }
-        let mut covered: BTreeMap<_, Vec<Label>> = BTreeMap::new();
+        let mut removed = Covered::new();
         for entry in entries {
-            let index = LANES.iter().position(|(from, _, _)| *from == entry.from_type.path_segment()).unwrap();
-            for (place, of) in (entry.first..).zip(&entry.pairs) {
-                if removed && refused.get(&entry.id).is_some_and(|refused| refused.contains(place)) {
-                    continue;
-                }
-                let labels = of.types.iter().map(|of| of.label);
-                covered.entry((index, of.pair, entry.read)).or_default().extend(labels);
-            }
+            add(&mut removed, &entry, |place| !refused.get(&entry.id).is_some_and(|refused| refused.contains(place)));
         }
-        covered
+        removed
     }
 
     /// Restores what the journal says went, and compares: where only archives came, all must be as it was before.
     pub fn undo(&self, before: &Links, associations: &mut Associations) -> Kept {
-        for ((index, pair, read), labels) in self.covered(true) {
+        for ((index, pair, read), labels) in self.removed() {
             if labels.is_empty() {
                 continue;
             }
@@ -156,13 +156,18 @@ impl Journal {
             let there = associations.of(&direction, from).into_iter().find(|(found, _)| *found == to);
             let mut wanted = there.map(|(_, labels)| labels).unwrap_or_default();
             wanted.extend(labels.into_iter().map(theirs_of));
-            associations.create(&direction, from, to, &wanted.into_iter().collect::<Vec<_>>());
+            let wanted: Vec<_> = wanted.into_iter().collect();
+            associations.create(&direction, from, to, &wanted);
         }
         let after = links(associations);
         let archived = |links: &Links| -> Links {
             let only =
                 |&((_, pair), _): &(&(usize, Pair), _)| matches!(theme(pair.from.0.get()), Theme::Archive | Theme::All);
-            links.iter().filter(only).map(|(key, labels)| (*key, labels.clone())).collect()
+            // Whose Primary it is depends on what other records got meanwhile.
+            let without = |(key, labels): (&(usize, Pair), &Vec<Label>)| {
+                (*key, labels.iter().filter(|label| !is_primary(key.0, **label)).copied().collect())
+            };
+            links.iter().filter(only).map(without).collect()
         };
         let (before, after) = (archived(before), archived(&after));
         let lost = before.iter().find(|(key, labels)| after.get(*key) != Some(*labels));
@@ -170,6 +175,15 @@ impl Journal {
         let made = after.keys().find(|key| !before.contains_key(*key));
         promise!(made.is_none(), "{made:?} has come by an undo");
         Ok(())
+    }
+}
+
+/// Adds those pairs of an entry whose places are wanted.
+fn add(to: &mut Covered, entry: &Entry, wanted: impl Fn(u32) -> bool) {
+    let index = LANES.iter().position(|(from, _, _)| *from == entry.from_type.path_segment()).unwrap();
+    for (_, of) in (entry.first..).zip(&entry.pairs).filter(|(place, _)| wanted(*place)) {
+        let labels = of.types.iter().map(|of| of.label);
+        to.entry((index, of.pair, entry.read)).or_default().extend(labels);
     }
 }
 
