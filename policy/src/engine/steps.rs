@@ -42,6 +42,8 @@ enum Follows {
 struct Looked {
     /// Their records have further pages.
     unfinished: Vec<NodeKey>,
+    /// They were not seen from their other side, which proves nothing: they are read from their own.
+    unseen: Vec<NodeKey>,
     onward: BTreeMap<Course, Vec<(NodeKey, Note)>>,
 }
 
@@ -70,9 +72,9 @@ impl Engine {
                 if id.course.is_of_records() {
                     self.refuse_too_large(nodes, now);
                 }
-                let Looked { unfinished, onward } = self.looked(&id, nodes);
-                if !unfinished.is_empty() {
-                    self.give_back(Batch::new(key, unfinished), now.tick, now);
+                let Looked { unfinished, unseen, onward } = self.looked(&id, nodes);
+                for rest in [unfinished, unseen].into_iter().filter(|rest| !rest.is_empty()) {
+                    self.give_back(Batch::new(key, rest), now.tick, now);
                 }
                 for (course, nodes) in onward {
                     self.advance(id.at(course), nodes, now);
@@ -123,6 +125,11 @@ impl Engine {
                 looked.unfinished.push(node);
                 continue;
             }
+            if sight.reversed && sight.pair.is_none() && id.course == Course::Remove(Removal::Look(Look::Pairs)) {
+                self.holdings.set_note(node, Note::Sight(Sight::default()));
+                looked.unseen.push(node);
+                continue;
+            }
             self.counters.pairs_looked_up += 1;
             let Some((_, pair)) = self.holdings.name(node) else { continue };
             match follows(id, pair, &sight) {
@@ -171,7 +178,7 @@ impl Engine {
                 PairVerdict::Suspect(_) | PairVerdict::Untouched => {}
             }
         }
-        let Looked { unfinished, onward } = self.looked(&id, &shown);
+        let Looked { unfinished, unseen: _, onward } = self.looked(&id, &shown);
         for (course, nodes) in onward {
             match course == id.course {
                 true => nodes.into_iter().for_each(|(node, note)| self.holdings.set_note(node, note)),

@@ -23,11 +23,14 @@ pub struct Journal {
     durable: Vec<Vec<u8>>,
     /// What the durable entries say of each pair.
     known: Covered,
-    writing: BTreeMap<(Duration, u64), (CallKey, Vec<Vec<u8>>, bool)>,
+    writing: BTreeMap<(Duration, u64), Writing>,
     entered: u64,
     /// Writes that failed.
     pub failed: u64,
 }
+
+/// The call, its records, and whether they will be written.
+type Writing = (CallKey, Vec<Vec<u8>>, bool);
 
 impl Journal {
     pub fn record(&mut self, call: RecordCall, at: Timestamp, now: Duration, trouble: f64, rng: &mut Rng) {

@@ -102,10 +102,10 @@ impl Holdings {
     }
 }
 
-/// The types that a job names, or that it is told, are those of its own direction.
+/// The types that a job names, or that it is told, are those of its own direction. A proof reads the direction that was
+/// archived: in a portal whose associations are not two-way, the other one says nothing.
 fn may_be_reversed(lane: &LaneId) -> bool {
-    let looks = matches!(lane.course, Course::Remove(Removal::Look(Look::Pairs) | Removal::Prove));
-    looks && lane.extent == Extent::Whole
+    lane.course == Course::Remove(Removal::Look(Look::Pairs)) && lane.extent == Extent::Whole
 }
 
 /// The side with more records has the shorter pages.

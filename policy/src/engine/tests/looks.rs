@@ -193,6 +193,32 @@ fn the_side_with_more_records_is_read_whose_pages_are_short() {
 }
 
 #[test]
+fn what_is_not_seen_from_the_other_side_is_looked_at_from_its_own() {
+    let journal = Safety { journal: true, verify: false };
+    let pairs: Vec<Pair> = (1..=9).map(|n| pair(1, n)).collect();
+    let shelf: Shelf = pairs.iter().map(|pair| ((1, pair.to.0.get()), vec![279])).collect();
+    // Seen from a company nothing is there: such a portal's associations are not two-way.
+    let mut bench = Bench::new(policy(), vec![AccountPolicy { safety: journal, ..account() }], move |call, _| {
+        match &call.request {
+            Request::Look { reversed: true, .. } => serve(&Shelf::new(), call),
+            Request::Look { .. } | Request::Archive | Request::ArchiveLabels | Request::Associate => {
+                serve(&shelf, call)
+            }
+            Request::Create { .. } => panic!("{call:?}"),
+        }
+    });
+    bench.admit_asks(Action::Archive, false, &[(Extent::Whole, &pairs)]);
+    bench.run(Duration::from_secs(60));
+    assert_eq!(bench.settled(Status::Archived), 1);
+    let words = bench.words();
+    assert_eq!((words[0], words[1], words.last()), ("look from the other side", "look", Some(&"archive")), "{words:?}");
+    let parts = bench.recorded.iter().flat_map(|(_, call)| &call.parts);
+    let types = parts.flat_map(|part| &part.pairs).map(|pair| pair.types.len());
+    assert_eq!(types.sum::<usize>(), 9, "what was there is recorded");
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+#[test]
 fn a_job_that_leaves_during_its_look_is_not_archived() {
     let journal = Safety { journal: true, verify: false };
     let mut bench = bench_of(shelf(&[(1, 1)]), journal);
