@@ -13,6 +13,7 @@ use anyhow::Result;
 use association_archiver::amqp::connection::{ConnectFault, Dial};
 use association_archiver::amqp::consumer::IntakeEvent;
 use association_archiver::amqp::edges::{Edges, Outlet, Source, StartFault};
+use association_archiver::amqp::lease::LeaseNews;
 use association_archiver::amqp::message::{
     Answer, Delivered, Envelope, HeaderValue, OutcomeEnvelope, Outgoing, Properties,
 };
@@ -469,10 +470,10 @@ async fn draining_hands_back_what_nobody_has_seen_and_settles_the_rest() {
     let mut edges = Edges::start(&settings).await.unwrap();
     client.publish(JOBS, jobs(0..30_000)).await.unwrap();
     let held = take(&mut edges, 500).await;
-    edges.intake.drain();
+    edges.intakes[0].drain();
     let mut seen = held;
     let mut begun = 0;
-    while let Some(event) = edges.intake.next().await {
+    while let Some(event) = edges.intakes[0].next().await {
         match event {
             IntakeEvent::Jobs(jobs) => seen.extend(jobs),
             IntakeEvent::Began(_) => begun += 1,
@@ -481,7 +482,7 @@ async fn draining_hands_back_what_nobody_has_seen_and_settles_the_rest() {
     }
     assert_eq!(begun, 0);
     let answered = seen.len();
-    assert!(!edges.health.consuming.get());
+    assert!(!edges.health.consuming());
     // At once, not only when the channel closes: others wait for the work.
     let rest = eventually(SOON, "the rest of the jobs back in their queue", async || {
         let ready = client.count(JOBS).await? as usize;
@@ -524,7 +525,7 @@ async fn large_jobs_do_not_fill_the_memory() {
     client.publish(JOBS, large).await.unwrap();
     let (mut answered, mut overfull, mut held) = (0, 0, Vec::new());
     while answered < 60 {
-        match tokio::time::timeout(SOON, edges.intake.next()).await.expect("more jobs").unwrap() {
+        match tokio::time::timeout(SOON, edges.intakes[0].next()).await.expect("more jobs").unwrap() {
             IntakeEvent::Began(_) => {}
             IntakeEvent::Jobs(jobs) => held.extend(jobs),
             IntakeEvent::Overfull => overfull += 1,
@@ -553,7 +554,7 @@ async fn a_subscription_begins_with_few_jobs_and_soon_has_all_that_it_may() {
     client.publish(JOBS, large).await.unwrap();
     let mut edges = Edges::start(&settings).await.unwrap();
     let first = take(&mut edges, 3).await;
-    let unseen = tokio::time::timeout(IDLE, edges.intake.next()).await;
+    let unseen = tokio::time::timeout(IDLE, edges.intakes[0].next()).await;
     assert!(unseen.is_err(), "{unseen:?}");
     edges.publisher.publish(first.into_iter().map(outcome).collect()).await;
     let mut answered = 3;
@@ -569,7 +570,7 @@ async fn a_subscription_begins_with_few_jobs_and_soon_has_all_that_it_may() {
     client.publish(JOBS, jobs(0..5_000)).await.unwrap();
     let mut edges = Edges::start(&settings).await.unwrap();
     assert_eq!(take(&mut edges, 5_000).await.len(), 5_000, "all of them at once");
-    let own = edges.health.consumers.get();
+    let own = edges.health.queues()[0].consumers.get();
     assert!(own > 1, "more are asked for by more consumers");
     let passive = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
     let channel = client.channel().await.unwrap();
@@ -612,14 +613,13 @@ async fn a_broker_killed_and_restarted_loses_nothing() {
         if answered > 1_000 && !killed {
             killed = true;
             broker.kill9().await?;
-            eventually(SOON, "truth about the loss", async || Ok((!edges.health.consuming.get()).then_some(())))
-                .await?;
+            eventually(SOON, "truth about the loss", async || Ok((!edges.health.consuming()).then_some(()))).await?;
             broker.restart().await?;
         }
         Ok(())
     })
     .await;
-    assert!(edges.health.consuming.get() && edges.health.publishing.get());
+    assert!(edges.health.consuming() && edges.health.publishing.get());
     stop(edges).await;
     assert_at_least_once(&client, 5_000).await;
     journal.try_one(2).await.unwrap();
@@ -691,8 +691,8 @@ async fn a_message_that_costs_the_connection_holds_up_no_other() {
     assert!(report.published.iter().all(|answer| answer.key == 0));
     eventually(SOON, "a complaint", async || Ok(edges.health.publishing_trouble.get())).await.unwrap();
     assert_eq!(edges.held.jobs(), 1);
-    edges.intake.drain();
-    while edges.intake.next().await.is_some() {}
+    edges.intakes[0].drain();
+    while edges.intakes[0].next().await.is_some() {}
     edges.publisher.close(Duration::ZERO).await;
     edges.closer.close(Duration::from_secs(30)).await;
     assert_eq!(client.count(JOBS).await.unwrap(), 1, "the job itself is kept");
@@ -710,7 +710,7 @@ async fn a_frozen_broker_is_noticed_and_costs_nothing() {
         if answered > 1_000 && !frozen {
             frozen = true;
             broker.freeze()?;
-            eventually(SOON, "the silence noticed", async || Ok((!edges.health.consuming.get()).then_some(()))).await?;
+            eventually(SOON, "the silence noticed", async || Ok((!edges.health.consuming()).then_some(()))).await?;
             broker.thaw()?;
         }
         Ok(())
@@ -728,8 +728,8 @@ async fn jobs_held_beyond_the_brokers_patience_come_again() {
     client.publish(JOBS, jobs(0..10)).await.unwrap();
     let mut held = take(&mut edges, 10).await;
     let kept = held.split_off(5);
-    let lost = tokio::time::timeout(LATER, edges.intake.next()).await.unwrap();
-    assert!(matches!(lost, Some(IntakeEvent::Lost(Generation(1)))), "{lost:?}");
+    let lost = tokio::time::timeout(LATER, edges.intakes[0].next()).await.unwrap();
+    assert!(matches!(lost, Some(IntakeEvent::Lost(Generation { number: 1, .. }))), "{lost:?}");
     edges.publisher.publish(held.into_iter().map(outcome).collect()).await;
     assert_eq!(stale(&edges, 5).await.len(), 5);
     let again = take(&mut edges, 10).await;
@@ -757,7 +757,7 @@ async fn parked_jobs_come_back_by_themselves() {
     assert_eq!(edges.held.jobs(), 0);
     let mut back = Vec::new();
     while back.len() < 20 {
-        match tokio::time::timeout(LATER, edges.intake.next()).await.unwrap().unwrap() {
+        match tokio::time::timeout(LATER, edges.intakes[0].next()).await.unwrap().unwrap() {
             IntakeEvent::Jobs(jobs) => back.extend(jobs),
             IntakeEvent::Began(_) | IntakeEvent::Lost(_) | IntakeEvent::Overfull => panic!("interrupted"),
         }
@@ -814,6 +814,23 @@ async fn jobs_are_enqueued_without_consuming() {
     assert_eq!(queued[0].message_id(), Some("job 0"));
 }
 
+/// Messages of the lease queue come on the connection of the jobs, and must not fill what may be read ahead of them.
+#[tokio::test]
+async fn lease_messages_do_not_stop_the_jobs() {
+    let (client, mut settings) = own_vhost("lease-messages").await;
+    settings.lease = true;
+    let mut edges = Edges::start(&settings).await.unwrap();
+    let lease = edges.lease.as_mut().unwrap();
+    let begins = async { while !matches!(lease.news.recv().await, Some((_, LeaseNews::Hold(_)))) {} };
+    tokio::time::timeout(SOON, begins).await.expect("the lease");
+    // Nobody needs to understand them.
+    let large = (0..12).map(|_| Message::new(vec![b'x'; 1024 * 1024]));
+    client.publish(&format!("{JOBS}.lease"), large).await.unwrap();
+    client.publish(JOBS, jobs(0..3)).await.unwrap();
+    assert_eq!(take(&mut edges, 3).await.len(), 3);
+    stop(edges).await;
+}
+
 async fn own_vhost(name: &str) -> (Client, AmqpSettings) {
     let vhost = Broker::shared().await.unwrap().vhost(name).await.unwrap();
     (Client::new(&vhost.uri), settings(&vhost.uri))
@@ -842,8 +859,8 @@ async fn start_fault(settings: &AmqpSettings) -> ConnectFault {
 }
 
 async fn stop(mut edges: Edges) {
-    edges.intake.drain();
-    while edges.intake.next().await.is_some() {}
+    edges.intakes[0].drain();
+    while edges.intakes[0].next().await.is_some() {}
     edges.publisher.close(SOON).await;
     let begun = Instant::now();
     edges.closer.close(Duration::from_secs(30)).await;
@@ -854,7 +871,7 @@ async fn stop(mut edges: Edges) {
 async fn take(edges: &mut Edges, number: usize) -> Vec<Delivered> {
     let mut taken = Vec::new();
     while taken.len() < number {
-        match tokio::time::timeout(SOON, edges.intake.next()).await.expect("more jobs").expect("not drained") {
+        match tokio::time::timeout(SOON, edges.intakes[0].next()).await.expect("more jobs").expect("not drained") {
             IntakeEvent::Jobs(jobs) => taken.extend(jobs),
             IntakeEvent::Began(_) => {}
             IntakeEvent::Lost(_) | IntakeEvent::Overfull => panic!("interrupted"),
@@ -884,7 +901,7 @@ async fn stale(edges: &Edges, number: usize) -> Vec<Answer> {
 async fn answer_all(edges: &mut Edges, number: usize) {
     let mut answered = 0;
     while answered < number {
-        match tokio::time::timeout(SOON, edges.intake.next()).await.expect("more jobs").expect("not drained") {
+        match tokio::time::timeout(SOON, edges.intakes[0].next()).await.expect("more jobs").expect("not drained") {
             IntakeEvent::Jobs(jobs) => {
                 answered += jobs.len();
                 edges.publisher.publish(jobs.into_iter().map(outcome).collect()).await;
@@ -907,7 +924,7 @@ async fn answer_while(
     let mut answered = 0;
     loop {
         assert!(Instant::now() < end, "{answered} answered of {number}");
-        match tokio::time::timeout(IDLE, edges.intake.next()).await {
+        match tokio::time::timeout(IDLE, edges.intakes[0].next()).await {
             Ok(Some(IntakeEvent::Jobs(jobs))) => {
                 answered += jobs.len();
                 edges.publisher.publish(jobs.into_iter().map(outcome).collect()).await;
@@ -915,7 +932,7 @@ async fn answer_while(
             Ok(Some(IntakeEvent::Began(_) | IntakeEvent::Lost(_) | IntakeEvent::Overfull)) => {}
             Ok(None) => panic!("drained"),
             Err(_idle) => {
-                let quiet = edges.health.consuming.get() && edges.held.jobs() == 0;
+                let quiet = edges.health.consuming() && edges.held.jobs() == 0;
                 if answered >= number && quiet && client.count(JOBS).await.unwrap_or(1) == 0 {
                     return;
                 }

@@ -20,6 +20,8 @@ mod redelivered;
 mod refusing;
 #[path = "blackbox/returning.rs"]
 mod returning;
+#[path = "blackbox/shards.rs"]
+mod shards;
 #[path = "blackbox/stage.rs"]
 #[allow(dead_code, reason = "shared by two programs, each of which uses a part")]
 mod stage;

@@ -21,6 +21,7 @@ use association_archiver::engine::reply::{Answer, Body, Headers, Reply, Silence}
 use association_archiver::engine::retry::RetryPolicy;
 use association_archiver::engine::status::Status;
 use association_archiver::engine::{Counters, Engine, EnginePolicy, Waiting};
+use association_archiver::shards::Generation;
 use association_archiver::worker::accounts::Portals;
 use association_archiver::worker::lines;
 use association_archiver::worker::policy_loop::{Ends, PolicyLoop};
@@ -105,7 +106,7 @@ async fn deliveries_lost_on_the_wire_keep_their_outcome_and_their_second_coming_
     let mut bench = Bench::start(account(100), |_| (LATENCY, answer(204)));
     bench.deliver(1, 0..10).await;
     bench.requests(1).await;
-    bench.arrive(Arrival::Lost { generation: 1 }).await;
+    bench.arrive(Arrival::Lost { generation: Generation::shared(1) }).await;
     // The same jobs, as other deliveries: pairs on the wire are not joined, so they are asked for again.
     bench.deliver_as(2, 0..10, 100).await;
     let departed = bench.finish().await;
@@ -123,7 +124,7 @@ async fn a_reply_that_comes_with_the_loss_departs_once() {
     bench.requests(1).await;
     // Without a pause between them, so that the loop finds both at once.
     sleep(LATENCY).await;
-    bench.arrive(Arrival::Lost { generation: 1 }).await;
+    bench.arrive(Arrival::Lost { generation: Generation::shared(1) }).await;
     bench.deliver_as(2, 0..10, 100).await;
     let departed = bench.finish().await;
     let mut expected = all(0..10, End::Archived);
@@ -136,7 +137,7 @@ async fn a_loss_told_late_takes_nothing_from_the_next_subscription() {
     let mut bench = Bench::start(account(100), |_| (LATENCY, answer(204)));
     bench.deliver(1, 0..10).await;
     bench.deliver(2, 10..20).await;
-    bench.arrive(Arrival::Lost { generation: 1 }).await;
+    bench.arrive(Arrival::Lost { generation: Generation::shared(1) }).await;
     let departed = bench.finish().await;
     let mut expected = all(0..10, End::Forgotten);
     expected.extend(all(10..20, End::Archived));
@@ -150,7 +151,7 @@ async fn a_loss_while_a_retry_waits_leaves_nothing_behind() {
     bench.deliver(1, 0..10).await;
     bench.requests(1).await;
     sleep(LATENCY + Duration::from_millis(10)).await;
-    bench.arrive(Arrival::Lost { generation: 1 }).await;
+    bench.arrive(Arrival::Lost { generation: Generation::shared(1) }).await;
     bench.deliver_as(2, 0..10, 100).await;
     let departed = bench.finish().await;
     let mut expected = all(0..10, End::Forgotten);
@@ -285,7 +286,7 @@ impl Bench {
     /// Jobs whose deliveries are their own numbers, raised.
     async fn deliver_as(&self, generation: u32, numbers: std::ops::Range<u64>, raised: u64) {
         let jobs = numbers.map(|number| (job(number), number + raised)).collect();
-        self.arrive(Arrival::Jobs { generation, jobs }).await;
+        self.arrive(Arrival::Jobs { generation: Generation::shared(generation), jobs }).await;
     }
 
     async fn order(&self, instruction: Instruction) -> Obeyed {

@@ -29,6 +29,8 @@ use policy::lease::message::{LeaseMessage, TenureId};
 use policy::lease::reach::Reach;
 use policy::lease::{Lease, LeaseCommand, LeasePolicy, PublicationKey, Standing};
 
+/// The accounts of the lease.
+const ALL: &[AccountIndex] = &[AccountIndex(0)];
 const LEASE: Duration = Duration::from_secs(10);
 const CEILING: Ceiling =
     Ceiling { requests: std::num::NonZeroU32::new(20).unwrap(), interval: Duration::from_secs(10) };
@@ -349,7 +351,7 @@ impl World {
                     let memory = alive.publishing.take_if(|(of, _)| *of == key).map(|(_, memory)| memory);
                     match (safe, memory) {
                         (true, Some(memory)) => {
-                            alive.engine.written(&memory, now);
+                            alive.engine.written(ALL, &memory, now);
                             alive.lease.published(key, now);
                         }
                         (false, Some(_)) => alive.lease.not_published(key, now),
@@ -429,9 +431,9 @@ impl World {
                 alive.engine.admit(job, now);
                 alive.engine.wake(now);
             } else {
-                let urgent = alive.engine.wants_to_write(now);
+                let urgent = alive.engine.wants_to_write(ALL, now);
                 if !alive.draining {
-                    alive.lease.remember(&alive.engine.memory(Occasion::Renewal, now), urgent, now);
+                    alive.lease.remember(&alive.engine.memory(ALL, Occasion::Renewal, now), urgent, now);
                 }
                 if alive.lease.next_wake(now).is_none_or(|at| at > now.tick) && self.plan_wake(worker, now) {
                     return;
@@ -478,18 +480,18 @@ impl World {
                 }
             }
             LeaseCommand::Begin { inheritance, .. } => {
-                alive.engine.inherit(&inheritance, now);
+                alive.engine.inherit(ALL, &inheritance, now);
                 if self.holder != Some(worker) {
                     (self.holder, self.changes) = (Some(worker), self.changes + 1);
                 }
             }
             LeaseCommand::Hold(reach) => {
                 alive.reach = Some(reach);
-                alive.engine.hold(reach, now);
+                alive.engine.hold(ALL, reach, now);
             }
             LeaseCommand::StandBy(_) => {
                 alive.reach = None;
-                alive.engine.stand_by(now);
+                alive.engine.stand_by(ALL, now);
             }
             LeaseCommand::Leave => self.die(worker, true),
             LeaseCommand::Warn(fault) => panic!("{fault}"),
@@ -551,7 +553,7 @@ impl World {
         let tenure = TenureId::new(self.random.u64(..));
         let lease = Lease::new(LeasePolicy { time: LEASE, tenure, holder: worker.to_string() });
         let mut engine = Engine::new(policy(), vec![account(self.budget, self.guard)], self.random.u64(..), now);
-        engine.stand_by(now);
+        engine.stand_by(ALL, now);
         self.workers[worker].life += 1;
         let pair = self.workers[worker].life * 1_000_000;
         self.workers[worker].alive = Some(Alive {
@@ -652,7 +654,7 @@ impl World {
                 if !alive.draining {
                     alive.draining = true;
                     alive.engine.drain(now);
-                    let memory = alive.engine.memory(Occasion::Release, now);
+                    let memory = alive.engine.memory(ALL, Occasion::Release, now);
                     (alive.publishing, alive.reach) = (alive.publishing.take(), None);
                     alive.lease.release(&memory, now);
                 }

@@ -9,7 +9,7 @@ use crate::contract::ids::AccountIndex;
 use crate::engine::guard::GuardState;
 use crate::engine::pause::PauseKind;
 use crate::engine::status::{AccountStatus, LaneStatus, PauseStatus, Status, write_time, write_time_or_null};
-use crate::lease::view::LeaseStanding;
+use crate::lease::view::{LeaseStanding, LeaseView};
 use crate::telemetry::mend::Mends;
 use crate::telemetry::snapshot::{BrokerState, Snapshot, own_pause};
 
@@ -103,11 +103,17 @@ fn reasons(snapshot: &Snapshot, silence: Duration) -> Vec<String> {
 
 /// What a worker that is ready to take over says of itself.
 fn standby(broker: &BrokerState) -> Option<&'static str> {
-    let standing = broker.lease.as_ref().filter(|_| broker.lease_trouble.is_none())?.standing;
-    match standing {
-        LeaseStanding::StandingBy => Some("standing by: another worker holds the lease"),
-        LeaseStanding::Waiting => Some("about to work: whoever worked before must have stopped first"),
-        LeaseStanding::Held | LeaseStanding::Away => None,
+    let is_of = |wanted: LeaseStanding| move |lease: &LeaseView| lease.standing == wanted;
+    let leases = &broker.leases;
+    let is_at_work = broker.consuming || broker.overfull || leases.iter().any(is_of(LeaseStanding::Held));
+    if is_at_work || broker.lease_trouble.is_some() {
+        None
+    } else if leases.iter().any(is_of(LeaseStanding::Waiting)) {
+        Some("about to work: whoever worked before must have stopped first")
+    } else if leases.iter().any(is_of(LeaseStanding::StandingBy)) {
+        Some("standing by: another worker holds the lease")
+    } else {
+        None
     }
 }
 
@@ -120,8 +126,16 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
     // Where nothing goes out at all it is a reason instead.
     let some_go_out = broker.publishing && !broker.publishing_stalled;
     let unpublished = broker.publishing_trouble.as_deref().filter(|_| some_go_out);
-    let unpublished = unpublished.map(|cause| with_cause("messages wait to be published", Some(cause)));
-    standing.chain(unpublished).chain(rejecting(&snapshot.status)).collect()
+    // Where nothing comes in at all it is a reason instead.
+    let some_come_in = broker.consuming || broker.overfull;
+    let not_taken = broker.consuming_trouble.as_deref().filter(|_| some_come_in);
+    let not_held = broker.lease_trouble.as_deref().filter(|_| some_come_in);
+    standing
+        .chain(unpublished.map(|cause| with_cause("messages wait to be published", Some(cause))))
+        .chain(not_taken.map(|cause| with_cause("the jobs of a queue do not come in", Some(cause))))
+        .chain(not_held.map(|cause| with_cause("a queue is not worked on", Some(cause))))
+        .chain(rejecting(&snapshot.status))
+        .collect()
 }
 
 /// Accounts whose jobs end because a person rejected what their guard had stopped.

@@ -38,7 +38,7 @@ pub(super) struct StatusBody<'a> {
     totals: Totals,
     broker: &'a BrokerState,
     /// Of each jobs queue; empty while `amqp.lease` is off.
-    leases: Vec<&'a LeaseView>,
+    leases: &'a [LeaseView],
     /// The last ten minutes.
     throughput: &'a ThroughputSeries,
     /// The last six hours.
@@ -112,7 +112,7 @@ impl<'a> StatusBody<'a> {
             jobs: Jobs { received: metrics.jobs_received.read(), outcomes: BTreeMap::from(outcomes) },
             totals: *totals,
             broker,
-            leases: broker.lease.iter().collect(),
+            leases: &broker.leases,
             throughput,
             history,
             paused: &readiness.paused,

@@ -1,12 +1,14 @@
 //! The only place that acknowledges.
 //!
 //! One task settles all deliveries, since frames of two tasks could name a tag twice, for which the broker closes the
-//! channel. It works for one generation at a time; what belongs to an earlier one is counted and dropped, because the
-//! broker delivers it again.
+//! channel. It works for one generation of each queue at a time; what belongs to an earlier one is counted and dropped,
+//! because the broker delivers it again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +19,7 @@ use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT};
 use super::health::Health;
 use super::pipeline::all_in_order;
 use super::receipt::{Generation, Settlement, Verdict};
+use crate::shards::QueueIndex;
 
 /// Lists of settlements waiting for the task; whoever has more waits.
 const MAX_WAITING_LISTS: usize = 64;
@@ -50,7 +53,7 @@ impl Settler {
     /// Starts the task; it ends when the last clone is dropped, or by [`Settler::finish`].
     pub fn start(health: &Arc<Health>) -> Self {
         let (orders, inbox) = mpsc::channel(MAX_WAITING_LISTS);
-        let acknowledger = Acknowledger { inbox, health: Arc::clone(health), current: None };
+        let acknowledger = Acknowledger { inbox, health: Arc::clone(health), current: BTreeMap::new() };
         tokio::spawn(acknowledger.run());
         Self { orders }
     }
@@ -83,7 +86,7 @@ impl Settler {
 struct Acknowledger {
     inbox: mpsc::Receiver<Order>,
     health: Arc<Health>,
-    current: Option<Subscription>,
+    current: BTreeMap<QueueIndex, Subscription>,
 }
 
 struct Subscription {
@@ -95,7 +98,7 @@ struct Subscription {
 impl Acknowledger {
     async fn run(mut self) {
         loop {
-            let due = self.current.as_ref().and_then(|current| current.window.next_due());
+            let due = self.current.values().filter_map(|current| current.window.next_due()).min();
             let order = tokio::select! {
                 order = self.inbox.recv() => order,
                 () = until(due) => {
@@ -105,10 +108,11 @@ impl Acknowledger {
             };
             match order {
                 Some(Order::Begin { generation, channel, prefetch }) => {
-                    self.current = Some(Subscription { generation, channel, window: AckWindow::new(prefetch) });
+                    let window = AckWindow::new(prefetch);
+                    self.current.insert(generation.queue, Subscription { generation, channel, window });
                 }
                 Some(Order::Resize { generation, prefetch }) => {
-                    if let Some(current) = self.current.as_mut().filter(|current| current.generation == generation) {
+                    if let Some(current) = self.current(generation) {
                         current.window.resize(prefetch);
                     }
                 }
@@ -130,8 +134,8 @@ impl Acknowledger {
         let now = Instant::now();
         let (mut acks, mut hand_backs, mut late) = (0, 0, 0);
         for settlement in settlements {
-            match &mut self.current {
-                Some(current) if current.generation == settlement.generation() => {
+            match self.current(settlement.generation()) {
+                Some(current) => {
                     let verdict = settlement.verdict();
                     match verdict {
                         Verdict::Ack => acks += 1,
@@ -139,7 +143,7 @@ impl Acknowledger {
                     }
                     current.window.settle(settlement.tag(), verdict, now);
                 }
-                Some(_) | None => late += 1,
+                None => late += 1,
             }
         }
         self.health.acknowledged.add(acks);
@@ -147,33 +151,50 @@ impl Acknowledger {
         self.health.settled_too_late.add(late);
     }
 
-    /// A channel that fails is given up: its consumer sees it end and begins anew.
-    async fn send(&mut self, frames: impl FnOnce(&mut AckWindow, Instant) -> Vec<Frame>) {
-        let Some(current) = &mut self.current else { return };
-        let frames = frames(&mut current.window, Instant::now());
-        if frames.is_empty() {
-            return;
+    fn current(&mut self, generation: Generation) -> Option<&mut Subscription> {
+        self.current.get_mut(&generation.queue).filter(|current| current.generation == generation)
+    }
+
+    async fn send(&mut self, frames: impl Fn(&mut AckWindow, Instant) -> Vec<Frame>) {
+        let mut lost = Vec::new();
+        for (&queue, current) in &mut self.current {
+            let frames = frames(&mut current.window, Instant::now());
+            if !frames.is_empty() && !current.send(&frames, &self.health).await {
+                lost.push(queue);
+            }
         }
-        let fault = match timeout(CALL_TIMEOUT, write(&current.channel, &frames)).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_elapsed) => "the broker takes no more acknowledgements".to_owned(),
-        };
-        tracing::warn!(generation = current.generation.0, frames = frames.len(), "deliveries will come again: {fault}");
-        self.health.failed_acknowledgements.add(frames.len());
-        if let Some(current) = self.current.take() {
-            // Where the channel still lives, its consumer must learn that nothing settles its deliveries any more.
-            tokio::spawn(async move { timeout(CLOSE_TIMEOUT, current.channel.close(200, "OK".into())).await });
+        for queue in lost {
+            if let Some(current) = self.current.remove(&queue) {
+                // Where the channel still lives, its consumer must learn that nothing settles its deliveries any more.
+                tokio::spawn(async move { timeout(CLOSE_TIMEOUT, current.channel.close(200, "OK".into())).await });
+            }
         }
     }
 
     async fn finish(&mut self) {
         self.send(AckWindow::flush).await;
-        if let Some(current) = self.current.take() {
+        if !self.current.is_empty() {
             sleep(BEFORE_CLOSE).await;
-            // An error means that the channel was lost already.
-            let _ = timeout(CLOSE_TIMEOUT, current.channel.close(200, "OK".into())).await;
         }
+        let channels = std::mem::take(&mut self.current).into_values().map(|current| current.channel);
+        // An error means that the channel was lost already.
+        let closing = channels.map(|channel| async move { channel.close(200, "OK".into()).await });
+        let _ = timeout(CLOSE_TIMEOUT, join_all(closing)).await;
+    }
+}
+
+impl Subscription {
+    /// False where the channel fails. It is given up then: its consumer sees it end and begins anew.
+    async fn send(&self, frames: &[Frame], health: &Health) -> bool {
+        let fault = match timeout(CALL_TIMEOUT, write(&self.channel, frames)).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => "the broker takes no more acknowledgements".to_owned(),
+        };
+        let (generation, frames) = (self.generation.number, frames.len());
+        tracing::warn!(generation, frames, "deliveries will come again: {fault}");
+        health.failed_acknowledgements.add(frames);
+        false
     }
 }
 

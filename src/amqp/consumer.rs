@@ -13,17 +13,17 @@ use tokio_util::sync::CancellationToken;
 use super::acknowledge::Settler;
 use super::backoff::Backoff;
 use super::connection::CLOSE_TIMEOUT;
-use super::depths;
 use super::echo::Echo;
-use super::health::Health;
+use super::health::{Health, QueueHealth};
 use super::lease::gate::Gate;
 use super::link::{Epoch, Link};
 use super::message::Delivered;
-use super::prefetch::Prefetch;
+use super::prefetch::{Prefetch, Shares, Taking};
 use super::receipt::{CurrentGeneration, Generation, Held};
 use super::silence::{Look, Silence, Verdict};
 use super::subscription::{ConsumeFault, Inlet, Read, Rest, Subscription, Unseen, hand_back};
 use super::topology::{Topology, TopologyFault};
+use crate::shards::QueueIndex;
 
 /// Events waiting for the worker.
 const MAX_WAITING_EVENTS: usize = 16;
@@ -51,6 +51,7 @@ pub enum IntakeEvent {
 /// The worker's end of the subscription.
 #[derive(Debug)]
 pub struct Intake {
+    queue: QueueIndex,
     events: mpsc::Receiver<IntakeEvent>,
     drain: CancellationToken,
 }
@@ -60,14 +61,37 @@ pub struct Intake {
 pub struct IntakeWiring {
     pub link: Arc<Link>,
     pub topology: Arc<Topology>,
-    pub queue: ShortString,
+    pub queue: QueueIndex,
+    /// Its name, which is another one for the command that takes dead letters.
+    pub name: ShortString,
     pub settler: Settler,
     pub current: CurrentGeneration,
     pub health: Arc<Health>,
+    /// Of the queue.
+    pub of_queue: Arc<QueueHealth>,
+    /// What is held of the queue.
     pub held: Arc<Held>,
     pub prefetch: Prefetch,
+    pub shares: Arc<Shares>,
+    /// Jobs are passed on in the order of the queue. So there is never more than one consumer, and it is replaced only
+    /// where memory demands it: RabbitMQ gives back in any order what it had on its way to a consumer that is cancelled.
+    pub keeps_order: bool,
     /// Closed while another worker holds the lease.
     pub gate: Gate,
+}
+
+impl IntakeWiring {
+    fn is_shard(&self) -> bool {
+        self.queue != QueueIndex::SHARED
+    }
+
+    fn join(&self) -> Option<Taking> {
+        self.is_shard().then(|| self.shares.join())
+    }
+
+    fn share(&self) -> (u16, u64) {
+        self.shares.of(self.is_shard())
+    }
 }
 
 impl Intake {
@@ -75,18 +99,24 @@ impl Intake {
         let (sender, events) = mpsc::channel(MAX_WAITING_EVENTS);
         let drain = CancellationToken::new();
         let topology = &wiring.topology;
-        let echo = Echo::new(topology.exchange().as_str(), topology.jobs_queue().as_str(), Timestamp::now());
+        let echo = Echo::new(topology.exchange().as_str(), topology.name(wiring.queue).as_str(), Timestamp::now());
+        let queue = wiring.queue;
         let subscriber = Subscriber {
             echo: Arc::new(echo),
+            generation: Generation { queue: wiring.queue, number: 0 },
             wiring,
             events: sender,
             drain: drain.clone(),
-            generation: Generation(0),
             silence: Silence::default(),
             topology_doubted: false,
+            taking: None,
         };
         tokio::spawn(subscriber.run());
-        Self { events, drain }
+        Self { queue, events, drain }
+    }
+
+    pub fn queue(&self) -> QueueIndex {
+        self.queue
     }
 
     /// The next event; `None` once drained. Cancel-safe.
@@ -110,6 +140,8 @@ struct Subscriber {
     silence: Silence,
     /// A queue may have been deleted while the connection lived.
     topology_doubted: bool,
+    /// Jobs are taken in.
+    taking: Option<Taking>,
 }
 
 /// How a subscription ended.
@@ -122,7 +154,6 @@ enum End {
 
 impl Subscriber {
     async fn run(mut self) {
-        let depth = tokio::spawn(depths::watch(self.wiring.clone()));
         let mut backoff = Backoff::default();
         while !self.drain.is_cancelled() {
             let mut gate = self.wiring.gate.clone();
@@ -136,7 +167,9 @@ impl Subscriber {
             match subscribed {
                 Ok(subscription) => {
                     backoff.reset();
-                    match self.live(&channel, subscription).await {
+                    let end = self.live(&channel, subscription).await;
+                    self.taking = None;
+                    match end {
                         End::Drained => break,
                         End::Lost(why) => self.lose(&channel, &why).await,
                         End::Halted => {
@@ -150,20 +183,19 @@ impl Subscriber {
             // Also after a loss: a queue that cancels its consumer at once must not make a busy loop.
             self.drain.run_until_cancelled(sleep(backoff.next_wait())).await;
         }
-        depth.abort();
-        self.wiring.health.consuming.set(false);
+        self.wiring.of_queue.consuming.set(false);
     }
 
     async fn subscribe(&mut self, channel: &Channel, epoch: Epoch) -> Result<Subscription, SubscribeFault> {
-        if self.topology_doubted || !self.wiring.link.has_ensured(epoch).await {
-            match self.wiring.link.ensure(&self.wiring.topology).await {
-                Some(Ok(report)) => report.warnings.iter().for_each(|warning| tracing::debug!("{warning}")),
-                Some(Err(fault)) => return Err(SubscribeFault::Topology(fault)),
-                None => return Err(SubscribeFault::Consume(ConsumeFault::Silent)),
-            }
-            self.topology_doubted = false;
+        let IntakeWiring { link, topology, queue, .. } = &self.wiring;
+        match link.ensure_for(topology, *queue, Some(epoch).filter(|_| !self.topology_doubted)).await {
+            Some(Ok(())) => self.topology_doubted = false,
+            Some(Err(fault)) => return Err(SubscribeFault::Topology(fault)),
+            None => return Err(SubscribeFault::Consume(ConsumeFault::Silent)),
         }
-        let subscribed = self.open(channel, Generation(self.generation.0 + 1)).await;
+        self.wiring.prefetch.limit(self.wiring.share());
+        let next = Generation { number: self.generation.number + 1, ..self.generation };
+        let subscribed = self.open(channel, next).await;
         self.topology_doubted = subscribed.is_err();
         subscribed.map_err(SubscribeFault::Consume)
     }
@@ -174,9 +206,9 @@ impl Subscriber {
             held: Arc::clone(&self.wiring.held),
             valve: Arc::clone(self.wiring.link.valve()),
             echo: Arc::clone(&self.echo),
-            health: Arc::clone(&self.wiring.health),
+            health: Arc::clone(&self.wiring.of_queue),
         };
-        Subscription::open(channel, &self.wiring.queue, self.wiring.prefetch.current(), inlet).await
+        Subscription::open(channel, &self.wiring.name, self.wiring.prefetch.current(), inlet).await
     }
 
     async fn live(&mut self, channel: &Channel, subscription: Subscription) -> End {
@@ -184,9 +216,9 @@ impl Subscriber {
         self.generation = generation;
         self.wiring.settler.begin(generation, channel.clone(), self.wiring.prefetch.current()).await;
         self.wiring.current.set(generation);
-        self.wiring.health.consuming_trouble.clear();
-        self.wiring.health.consuming.set(true);
-        tracing::info!(generation = generation.0, prefetch = self.wiring.prefetch.current(), "taking in jobs");
+        self.wiring.of_queue.trouble.clear();
+        self.wiring.of_queue.consuming.set(true);
+        tracing::info!(generation = generation.number, prefetch = self.wiring.prefetch.current(), "taking in jobs");
         if !self.tell(IntakeEvent::Began(generation)).await {
             return self.withdraw(subscription, Unseen::new()).await;
         }
@@ -200,6 +232,8 @@ impl Subscriber {
         let mut unseen = Unseen::new();
         let mut delivered = 0;
         let mut cancellations = Backoff::default();
+        // The shared queue of a sharded worker has a share of its own.
+        self.taking = self.wiring.join();
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         looks.reset();
@@ -208,10 +242,12 @@ impl Subscriber {
                 biased;
                 () = self.drain.cancelled() => return self.withdraw(subscription, unseen).await,
                 () = gate.closed() => {
+                    self.taking = None;
                     subscription = match self.stand_by(channel, subscription, std::mem::take(&mut unseen)).await {
                         Ok(subscription) => subscription,
                         Err(end) => return end,
                     };
+                    self.taking = self.wiring.join();
                 }
                 place = events.reserve(), if !unseen.is_empty() => match (place, unseen.pop_front()) {
                     (Ok(place), Some(jobs)) => place.send(IntakeEvent::Jobs(jobs)),
@@ -227,10 +263,15 @@ impl Subscriber {
                         delivered += jobs;
                         cancellations.reset();
                         self.wiring.prefetch.saw(jobs, bytes);
-                        let fitted = if self.wiring.prefetch.is_overfull(self.wiring.held.bytes()) {
+                        let is_less = self.wiring.prefetch.limit(self.wiring.share());
+                        let fitted = if self.wiring.prefetch.is_overfull(self.wiring.held.whole().bytes()) {
                             self.relieve(channel, subscription, std::mem::take(&mut unseen)).await
+                        } else if is_less {
+                            self.renew(channel, subscription, &mut unseen).await
+                        } else if self.wiring.keeps_order {
+                            Ok(subscription)
                         } else {
-                            self.widen(subscription, &mut unseen).await
+                            self.widen(channel, subscription, &mut unseen).await
                         };
                         subscription = match fitted {
                             Ok(subscription) => subscription,
@@ -260,7 +301,7 @@ impl Subscriber {
                             return End::Lost("subscribed, but nothing came although jobs are ready".to_owned());
                         }
                     }
-                    subscription = match self.widen(subscription, &mut unseen).await {
+                    subscription = match self.widen(channel, subscription, &mut unseen).await {
                         Ok(subscription) => subscription,
                         Err(end) => return end,
                     };
@@ -271,12 +312,12 @@ impl Subscriber {
 
     fn listen(&mut self, delivered: u64) -> Verdict {
         let room = self.wiring.held.jobs() < u64::from(self.wiring.prefetch.current());
-        self.silence.judge(Look { delivered, has_room: room, ready: self.wiring.health.jobs_ready.get() })
+        self.silence.judge(Look { delivered, has_room: room, ready: self.wiring.of_queue.ready.get() })
     }
 
     /// Stops for good: hands back all that the worker has not seen.
     async fn withdraw(&self, subscription: Subscription, unseen: Unseen) -> End {
-        self.wiring.health.consuming.set(false);
+        self.wiring.of_queue.consuming.set(false);
         // The broker delivers again what we could not hand back.
         if let Err(why) = self.give_back(subscription, unseen).await {
             tracing::warn!("not all jobs could be handed back, the broker delivers the rest again: {why}");
@@ -290,14 +331,14 @@ impl Subscriber {
         tracing::error!("no more jobs are taken in: {why}");
         self.withdraw(subscription, unseen).await;
         let stopped = format!("the worker has stopped taking in jobs: {why}");
-        self.wiring.health.consuming_trouble.set(&stopped);
+        self.wiring.of_queue.trouble.set(&stopped);
         while channel.status().connected() {
             if self.drain.run_until_cancelled(sleep(HALT_CHECK)).await.is_none() {
                 return End::Drained;
             }
         }
         self.lose(channel, "the channel was lost").await;
-        self.wiring.health.consuming_trouble.set(&stopped);
+        self.wiring.of_queue.trouble.set(&stopped);
         End::Halted
     }
 
@@ -309,8 +350,8 @@ impl Subscriber {
         subscription: Subscription,
         unseen: Unseen,
     ) -> Result<Subscription, End> {
-        self.wiring.health.consuming.set(false);
-        tracing::info!(generation = self.generation.0, "taking in no jobs without the lease");
+        self.wiring.of_queue.consuming.set(false);
+        tracing::info!(generation = self.generation.number, "taking in no jobs without the lease");
         self.give_back(subscription, unseen).await.map_err(End::Lost)?;
         let mut gate = self.wiring.gate.clone();
         while !gate.is_open() {
@@ -323,7 +364,7 @@ impl Subscriber {
             }
         }
         let subscription = self.begin_again(channel).await?;
-        self.wiring.health.consuming.set(true);
+        self.wiring.of_queue.consuming.set(true);
         Ok(subscription)
     }
 
@@ -334,16 +375,16 @@ impl Subscriber {
         subscription: Subscription,
         unseen: Unseen,
     ) -> Result<Subscription, End> {
-        let (jobs, bytes) = (self.wiring.held.jobs(), self.wiring.held.bytes());
+        let (jobs, bytes) = (self.wiring.held.whole().jobs(), self.wiring.held.whole().bytes());
         self.wiring.prefetch.lower(jobs, bytes);
         let prefetch = self.wiring.prefetch.current();
         tracing::warn!(jobs, bytes, prefetch, "the jobs in hand fill amqp.max_held_bytes; taking in fewer at a time");
-        self.wiring.health.overfull.set(true);
+        self.wiring.of_queue.overfull.set(true);
         self.give_back(subscription, unseen).await.map_err(End::Lost)?;
         if !self.tell(IntakeEvent::Overfull).await {
             return Err(End::Drained);
         }
-        while !self.wiring.prefetch.is_relieved(self.wiring.held.bytes()) {
+        while !self.wiring.prefetch.is_relieved(self.wiring.held.whole().bytes()) {
             if self.drain.run_until_cancelled(sleep(RELIEF_CHECK)).await.is_none() {
                 return Err(End::Drained);
             }
@@ -351,14 +392,22 @@ impl Subscriber {
                 return Err(End::Lost("the channel was lost".to_owned()));
             }
         }
-        self.wiring.health.overfull.set(false);
+        self.wiring.of_queue.overfull.set(false);
         self.begin_again(channel).await
     }
 
     /// Asks for more at a time where the jobs that came in are small. Same channel, same generation.
-    async fn widen(&mut self, mut subscription: Subscription, unseen: &mut Unseen) -> Result<Subscription, End> {
+    async fn widen(
+        &mut self,
+        channel: &Channel,
+        mut subscription: Subscription,
+        unseen: &mut Unseen,
+    ) -> Result<Subscription, End> {
         let held = &self.wiring.held;
         if let Some(more) = self.wiring.prefetch.raise(held.jobs(), held.bytes()) {
+            if self.wiring.keeps_order {
+                return self.renew(channel, subscription, unseen).await;
+            }
             subscription.widen(more, unseen).await.map_err(|fault| End::Lost(fault.to_string()))?;
             self.wiring.settler.resize(self.generation, self.wiring.prefetch.current()).await;
         }
@@ -367,7 +416,7 @@ impl Subscriber {
 
     /// A new consumer in place of those there are, of which nothing is lost. Same channel, same generation.
     async fn renew(
-        &self,
+        &mut self,
         channel: &Channel,
         mut subscription: Subscription,
         unseen: &mut Unseen,
@@ -389,10 +438,10 @@ impl Subscriber {
         backoff: &mut Backoff,
         unseen: &mut Unseen,
     ) -> Result<Subscription, End> {
-        let health = Arc::clone(&self.wiring.health);
+        let health = Arc::clone(&self.wiring.of_queue);
         health.consuming.set(false);
-        health.consuming_trouble.set("the broker cancelled the consumer, as it does when the queue is deleted");
-        tracing::warn!(generation = self.generation.0, "the broker cancelled the consumer; subscribing again");
+        health.trouble.set("the broker cancelled the consumer, as it does when the queue is deleted");
+        tracing::warn!(generation = self.generation.number, "the broker cancelled the consumer; subscribing again");
         subscription.cancel(unseen, Rest::Keep).await.map_err(End::Lost)?;
         drop(subscription);
         loop {
@@ -403,21 +452,23 @@ impl Subscriber {
             if !channel.status().connected() {
                 return Err(End::Lost("the channel was lost".to_owned()));
             }
-            match self.wiring.link.ensure(&self.wiring.topology).await {
-                Some(Ok(_)) => break,
+            let IntakeWiring { link, topology, queue, .. } = &self.wiring;
+            match link.ensure_for(topology, *queue, None).await {
+                Some(Ok(())) => break,
                 // Consuming what is missing would cost the channel.
-                Some(Err(fault)) => health.consuming_trouble.set(fault),
+                Some(Err(fault)) => health.trouble.set(fault),
                 None => return Err(End::Lost("the connection was lost".to_owned())),
             }
         }
         let subscription = self.begin_again(channel).await?;
-        health.resubscriptions.add(1);
-        health.consuming_trouble.clear();
+        self.wiring.health.resubscriptions.add(1);
+        health.trouble.clear();
         health.consuming.set(true);
         Ok(subscription)
     }
 
-    async fn begin_again(&self, channel: &Channel) -> Result<Subscription, End> {
+    async fn begin_again(&mut self, channel: &Channel) -> Result<Subscription, End> {
+        self.wiring.prefetch.limit(self.wiring.share());
         self.wiring.settler.resize(self.generation, self.wiring.prefetch.current()).await;
         self.open(channel, self.generation).await.map_err(|fault| End::Lost(fault.to_string()))
     }
@@ -429,13 +480,13 @@ impl Subscriber {
     }
 
     async fn lose(&mut self, channel: &Channel, why: &str) {
-        self.wiring.current.clear();
-        let health = &self.wiring.health;
+        self.wiring.current.clear(self.wiring.queue);
+        let health = &self.wiring.of_queue;
         health.consuming.set(false);
         health.overfull.set(false);
-        health.resubscriptions.add(1);
-        health.consuming_trouble.set(format!("the subscription was lost: {why}"));
-        tracing::warn!(generation = self.generation.0, "the subscription was lost, its jobs come again: {why}");
+        self.wiring.health.resubscriptions.add(1);
+        health.trouble.set(format!("the subscription was lost: {why}"));
+        tracing::warn!(generation = self.generation.number, "the subscription was lost, its jobs come again: {why}");
         // While the channel lives, the broker keeps what it delivered there.
         let _ = timeout(CLOSE_TIMEOUT, channel.close(200, "OK".into())).await;
         self.topology_doubted = true;
@@ -443,7 +494,7 @@ impl Subscriber {
     }
 
     async fn fail(&self, channel: &Channel, epoch: Epoch, fault: &SubscribeFault, tries: u32) {
-        self.wiring.health.consuming_trouble.set(fault);
+        self.wiring.of_queue.trouble.set(fault);
         if (tries + 1).is_power_of_two() {
             tracing::warn!(tries = tries + 1, "no jobs can be taken in: {fault}");
         }

@@ -11,7 +11,7 @@
 use jiff::Timestamp;
 
 use super::message::Properties;
-use super::route::{DEAD_LETTERS_KEY, JOBS_KEY};
+use super::route::{DEAD_LETTERS_KEY, JOBS_KEY, is_portal_key};
 use crate::contract::message::{DEAD_LETTERED, OUTCOME_TYPE, PARKED, REJECTED_AT};
 use crate::contract::time;
 
@@ -40,8 +40,8 @@ impl Echo {
 
     /// Why this delivery must end the intake, in a sentence that says how to mend it; `None` for a job.
     pub fn heard(&self, properties: &Properties, origin: Origin<'_>) -> Option<String> {
-        let astray =
-            origin.exchange == self.exchange && origin.routing_key != JOBS_KEY && origin.routing_key != self.jobs_queue;
+        let is_of_jobs = |key: &str| key == JOBS_KEY || key == self.jobs_queue || is_portal_key(key);
+        let astray = origin.exchange == self.exchange && !is_of_jobs(origin.routing_key);
         let what = if self.is_outcome(properties) {
             "an outcome"
         } else if self.is_dead_letter(properties) && astray {
@@ -129,6 +129,7 @@ mod tests {
         let count = |times| (DEAD_LETTERED, AMQPValue::LongLongInt(times));
         assert!(!heard(plain(), &[rejected_at(BEGAN), count(1)], "", "jobs-queue"));
         assert!(!heard(plain(), &[rejected_at(BEGAN), count(1)], "own", "jobs"));
+        assert!(!heard(plain(), &[rejected_at(BEGAN), count(1)], "own", "jobs.4711"));
         assert!(heard(plain(), &[rejected_at(BEGAN), count(1)], "own", "dead-letters"));
         assert!(!heard(plain(), &[rejected_at(BEGAN - 1), count(1)], "own", "dead-letters"), "of an earlier process");
         assert!(!heard(plain(), &[rejected_at(BEGAN), count(2)], "", "jobs-queue"));

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use lapin::types::ShortString;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -12,17 +15,23 @@ use super::acknowledge::Settler;
 use super::backoff::Backoff;
 use super::connection::{CLOSE_TIMEOUT, ConnectFault, Dial};
 use super::consumer::{Intake, IntakeWiring};
+use super::depths;
 use super::health::Health;
-use super::lease::gate::Gate;
+use super::lease::balance::Balance;
+use super::lease::gate::{Gate, GateKeeper};
 use super::lease::{self, LeaseEnds, LeaseFault, LeaseFound, LeaseQueue, LeaseWiring};
 use super::link::{Link, Purpose};
-use super::prefetch::Prefetch;
+use super::prefetch::{Prefetch, Shares};
 use super::publisher::{Publisher, Wiring};
 use super::receipt::{CurrentGeneration, Held};
 use super::topology::{Topology, TopologyFault, TopologyReport};
 use crate::config::AmqpSettings;
+use crate::shards::QueueIndex;
 
-/// The queue that is consumed.
+/// Leases that are looked at at the same time.
+const LEASES_AT_ONCE: usize = 16;
+
+/// What is consumed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
     Jobs,
@@ -32,7 +41,8 @@ pub enum Source {
 /// Messages in and out: a connection each way, with all that works on them.
 #[derive(Debug)]
 pub struct Edges {
-    pub intake: Intake,
+    /// Of each jobs queue, the shared one first.
+    pub intakes: Vec<Intake>,
     pub publisher: Publisher,
     /// For hand-backs; answered deliveries are settled by the publisher.
     pub settler: Settler,
@@ -42,7 +52,7 @@ pub struct Edges {
     pub lease: Option<LeaseEnds>,
     /// What was found at the broker.
     pub topology: TopologyReport,
-    /// To be used last, when the intake is drained and the publisher closed.
+    /// To be used last, when the intakes are drained and the publisher closed.
     pub closer: Closer,
 }
 
@@ -71,7 +81,7 @@ pub enum StartFault {
 }
 
 impl Edges {
-    /// Connects, within `amqp.connect_timeout`, checks or declares the topology, and subscribes to the jobs queue.
+    /// Connects, within `amqp.connect_timeout`, checks or declares the topology, and subscribes to the jobs queues.
     pub async fn start(settings: &AmqpSettings) -> Result<Self, StartFault> {
         Self::start_on(settings, Source::Jobs).await
     }
@@ -84,41 +94,74 @@ impl Edges {
         publish.connect_first(ground.patience()).await?;
         let topology = ground.prepare(&consume).await?;
         let shared = settings.lease && source == Source::Jobs;
-        let (gate_keeper, gate) = Gate::new(!shared);
-        let found = if shared { Some(ground.lease(&consume).await?) } else { None };
+        let found = if shared { ground.leases(&consume).await? } else { Vec::new() };
 
         let settler = Settler::start(&ground.health);
-        let held = Arc::<Held>::default();
-        let intake = Intake::start(IntakeWiring {
+        let publisher = ground.publisher(&publish, &settler);
+        let inlets = Inlets {
+            held: Arc::default(),
+            shares: Arc::new(Shares::new(
+                settings.prefetch.get(),
+                settings.max_held_bytes,
+                settings.shards.is_sharded() && source == Source::Jobs,
+            )),
             link: Arc::clone(&consume),
-            topology: Arc::clone(&ground.topology),
-            queue: match source {
-                Source::Jobs => ground.topology.jobs_queue().clone(),
-                Source::DeadLetters => ground.topology.dead_letter_queue().clone(),
-            },
             settler: settler.clone(),
+        };
+        let names = ground.names(source);
+        let (mut intakes, mut keepers) = (Vec::with_capacity(names.len()), Vec::with_capacity(names.len()));
+        for (queue, name) in settings.shards.queues().zip(names.clone()) {
+            let (keeper, gate) = Gate::new(!shared);
+            intakes.push(inlets.intake(&ground, queue, name, gate));
+            keepers.push(keeper);
+        }
+        let looking =
+            depths::watch(Arc::clone(&consume), Arc::clone(&ground.topology), names, Arc::clone(&ground.health));
+        let mut tasks = vec![tokio::spawn(looking)];
+        let (lease, keeping) = if shared {
+            let (lease, keeping, balancing) = ground.keep(found, keepers, (&consume, &publish));
+            tasks.extend(balancing);
+            (Some(lease), keeping)
+        } else {
+            (None, Vec::new())
+        };
+        let links = vec![publish, consume];
+        let closer = Closer { settler: settler.clone(), keeping, tasks, give_up: ground.give_up, links };
+        Ok(Self { intakes, publisher, settler, held: inlets.held, health: ground.health, lease, topology, closer })
+    }
+}
+
+/// What the intakes have in common.
+struct Inlets {
+    held: Arc<Held>,
+    shares: Arc<Shares>,
+    link: Arc<Link>,
+    settler: Settler,
+}
+
+impl Inlets {
+    fn intake(&self, ground: &Ground<'_>, queue: QueueIndex, name: ShortString, gate: Gate) -> Intake {
+        let settings = ground.settings;
+        let keeps_order = settings.shards.is_sharded() && queue == QueueIndex::SHARED;
+        Intake::start(IntakeWiring {
+            link: Arc::clone(&self.link),
+            topology: Arc::clone(&ground.topology),
+            queue,
+            name,
+            settler: self.settler.clone(),
             current: ground.current.clone(),
             health: Arc::clone(&ground.health),
-            held: Arc::clone(&held),
-            prefetch: Prefetch::new(settings.prefetch.get(), settings.max_held_bytes),
+            of_queue: ground.health.queue(queue),
+            held: Arc::new(Held::part_of(&self.held)),
+            prefetch: if keeps_order {
+                Prefetch::steady(self.shares.of(false), settings.max_held_bytes)
+            } else {
+                Prefetch::new(settings.prefetch.get(), settings.max_held_bytes)
+            },
+            shares: Arc::clone(&self.shares),
+            keeps_order,
             gate,
-        });
-        let publisher = ground.publisher(&publish, &settler);
-        let lease = found.map(|(queue, found)| {
-            lease::keep(LeaseWiring {
-                queue,
-                consume: Arc::clone(&consume),
-                publish: Arc::clone(&publish),
-                health: Arc::clone(&ground.health),
-                gate: gate_keeper,
-                time: settings.lease_time,
-                found,
-            })
-        });
-        let (lease, keeper) = lease.unzip();
-        let links = vec![publish, consume];
-        let closer = Closer { settler: settler.clone(), keeper, give_up: ground.give_up, links };
-        Ok(Self { intake, publisher, settler, held, health: ground.health, lease, topology, closer })
+        })
     }
 }
 
@@ -131,7 +174,8 @@ impl Outlet {
         let topology = ground.prepare(&publish).await?;
         let settler = Settler::start(&ground.health);
         let publisher = ground.publisher(&publish, &settler);
-        let closer = Closer { settler, keeper: None, give_up: ground.give_up, links: vec![publish] };
+        let (keeping, tasks, links) = (Vec::new(), Vec::new(), vec![publish]);
+        let closer = Closer { settler, keeping, tasks, give_up: ground.give_up, links };
         Ok(Self { publisher, health: ground.health, topology, closer })
     }
 }
@@ -140,7 +184,10 @@ impl Outlet {
 #[derive(Debug)]
 pub struct Closer {
     settler: Settler,
-    keeper: Option<JoinHandle<()>>,
+    /// The leases' keepers.
+    keeping: Vec<JoinHandle<()>>,
+    /// To be aborted.
+    tasks: Vec<JoinHandle<()>>,
     give_up: CancellationToken,
     links: Vec<Arc<Link>>,
 }
@@ -150,11 +197,10 @@ impl Closer {
     /// closes channels and connections, for 3 s at most whatever the broker does. False where acknowledgements are left: their
     /// jobs come again.
     pub async fn close(self, patience: Duration) -> bool {
+        self.tasks.iter().for_each(JoinHandle::abort);
         let keeper = async {
-            // It was told to hand over when the worker began to stop.
-            if let Some(keeper) = self.keeper
-                && timeout(patience.min(CLOSE_TIMEOUT), keeper).await.is_err()
-            {
+            // They were told to hand over when the worker began to stop.
+            if timeout(patience.min(CLOSE_TIMEOUT), join_all(self.keeping)).await.is_err() {
                 tracing::warn!("the lease could not be handed over: the next worker waits for amqp.lease_time");
             }
         };
@@ -181,8 +227,8 @@ impl<'a> Ground<'a> {
         Self {
             settings,
             topology: Arc::new(Topology::new(settings)),
-            health: Arc::default(),
-            current: CurrentGeneration::default(),
+            health: Arc::new(Health::of(settings.shards.queues().len())),
+            current: CurrentGeneration::new(settings.shards.queues().len()),
             give_up: CancellationToken::new(),
             deadline: Instant::now() + settings.connect_timeout,
         }
@@ -233,9 +279,22 @@ impl<'a> Ground<'a> {
         }
     }
 
+    /// The names of the queues that messages are taken from.
+    fn names(&self, source: Source) -> Vec<ShortString> {
+        match source {
+            Source::Jobs => self.settings.shards.queues().map(|queue| self.topology.name(queue).clone()).collect(),
+            Source::DeadLetters => vec![self.topology.dead_letter_queue().clone()],
+        }
+    }
+
+    async fn leases(&self, link: &Link) -> Result<Vec<(LeaseQueue, LeaseFound)>, LeaseFault> {
+        let queues = self.settings.shards.queues().map(|queue| self.lease(link, queue));
+        stream::iter(queues.collect::<Vec<_>>()).buffered(LEASES_AT_ONCE).try_collect().await
+    }
+
     /// As with the topology, a connection lost meanwhile is no answer.
-    async fn lease(&self, link: &Link) -> Result<(LeaseQueue, LeaseFound), LeaseFault> {
-        let queue = LeaseQueue::new(self.settings);
+    async fn lease(&self, link: &Link, queue: QueueIndex) -> Result<(LeaseQueue, LeaseFound), LeaseFault> {
+        let queue = LeaseQueue::new(self.settings, queue);
         let mut backoff = Backoff::default();
         loop {
             match timeout(self.patience(), queue.ensure(link)).await {
@@ -245,6 +304,41 @@ impl<'a> Ground<'a> {
                 Ok(None) | Err(_) => return Err(LeaseFault::Lost),
             }
         }
+    }
+
+    /// Starts a keeper for each lease and, with shards, the task that balances them.
+    fn keep(
+        &self,
+        found: Vec<(LeaseQueue, LeaseFound)>,
+        gates: Vec<GateKeeper>,
+        (consume, publish): (&Arc<Link>, &Arc<Link>),
+    ) -> (LeaseEnds, Vec<JoinHandle<()>>, Option<JoinHandle<()>>) {
+        let layout = &self.settings.shards;
+        let (news_in, news) = mpsc::unbounded_channel();
+        let kept = layout.queues().zip(found).zip(gates).map(|((index, (queue, found)), gate)| {
+            lease::keep(LeaseWiring {
+                index,
+                queue,
+                accounts: layout.accounts_of(index),
+                news: news_in.clone(),
+                consume: Arc::clone(consume),
+                publish: Arc::clone(publish),
+                health: Arc::clone(&self.health),
+                gate,
+                time: self.settings.lease_time,
+                found,
+            })
+        });
+        let (leases, keeping) = kept.unzip();
+        let balance = Balance {
+            link: Arc::clone(consume),
+            health: Arc::clone(&self.health),
+            shards: layout.shards().collect(),
+            workers: self.topology.workers_queue().clone(),
+            news: news_in.clone(),
+        };
+        let balancing = layout.is_sharded().then(|| tokio::spawn(balance.run()));
+        (LeaseEnds { news, leases }, keeping, balancing)
     }
 
     fn publisher(&self, link: &Arc<Link>, settler: &Settler) -> Publisher {

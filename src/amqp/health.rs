@@ -1,39 +1,30 @@
 //! How the broker's edges are doing, for readiness, `/status` and metrics.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::pause::Tier;
-use crate::lease::view::SharedView;
+use crate::lease::view::{LeaseView, SharedView};
+use crate::shards::QueueIndex;
 
 /// Shared by all parts of the edges; reading it never waits for the broker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Health {
-    /// A consumer is subscribed.
-    pub consuming: Flag,
-    /// Consumers that this worker has on the queue: more than one where jobs are small.
-    pub consumers: Level,
+    /// Of each jobs queue.
+    queues: Vec<Arc<QueueHealth>>,
     /// The connection for publishing is up.
     pub publishing: Flag,
     /// A resource alarm of the broker stops publishing; what was archived meanwhile waits to be answered.
     pub blocked: Flag,
-    /// The consumer was cancelled because the jobs in hand occupy too much memory.
-    pub overfull: Flag,
-    /// Why jobs do not come in.
-    pub consuming_trouble: Trouble,
+    /// Why there is no connection for jobs.
+    pub connection_trouble: Trouble,
     /// Messages wait to be published, and since the first of them failed the broker has taken none.
     pub publishing_stalled: Flag,
     /// Why messages do not go out.
     pub publishing_trouble: Trouble,
-    /// Who works on the jobs queue; empty while `amqp.lease` is off.
-    pub lease: SharedView,
-    /// Why the lease cannot be taken or renewed.
-    pub lease_trouble: Trouble,
-    /// Times that this worker has taken the lease or lost it.
+    /// Times that this worker has taken a lease or lost it.
     pub lease_changes: Count,
-    /// Ready messages in the queue that is consumed, when last looked (every 3 s).
-    pub jobs_ready: LastSeen,
-    /// What lies in the other queues, looked at together with it.
+    /// What lies in the queues other than those of jobs, when last looked (every 3 s).
     pub depths: Depths,
     /// Answers that were handed over to be published and are not yet confirmed by the broker.
     pub unpublished: Level,
@@ -58,6 +49,94 @@ pub struct Health {
     pub failed_acknowledgements: Count,
     /// Deliveries settled too late, after their subscription was lost; the broker delivers them again.
     pub settled_too_late: Count,
+}
+
+/// One jobs queue.
+#[derive(Debug, Default)]
+pub struct QueueHealth {
+    /// A consumer is subscribed.
+    pub consuming: Flag,
+    /// Consumers that this worker has on the queue: more than one where jobs are small.
+    pub consumers: Level,
+    /// The consumer was cancelled because the jobs in hand occupy too much memory.
+    pub overfull: Flag,
+    /// Why its jobs do not come in.
+    pub trouble: Trouble,
+    /// Who works on it; empty while `amqp.lease` is off.
+    pub lease: SharedView,
+    /// Why its lease cannot be taken or renewed.
+    pub lease_trouble: Trouble,
+    /// Ready messages, when last looked (every 3 s).
+    pub ready: LastSeen,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::of(1)
+    }
+}
+
+impl Health {
+    /// For this many jobs queues.
+    pub fn of(queues: usize) -> Self {
+        Self {
+            queues: std::iter::repeat_with(Arc::default).take(queues).collect(),
+            publishing: Flag::default(),
+            blocked: Flag::default(),
+            connection_trouble: Trouble::default(),
+            publishing_stalled: Flag::default(),
+            publishing_trouble: Trouble::default(),
+            lease_changes: Count::default(),
+            depths: Depths::default(),
+            unpublished: Level::default(),
+            reconnects: Count::default(),
+            resubscriptions: Count::default(),
+            published: Count::default(),
+            returned: Count::default(),
+            refused: Count::default(),
+            unknown: Count::default(),
+            acknowledged: Count::default(),
+            handed_back: Count::default(),
+            failed_acknowledgements: Count::default(),
+            settled_too_late: Count::default(),
+        }
+    }
+
+    pub fn queues(&self) -> &[Arc<QueueHealth>] {
+        &self.queues
+    }
+
+    pub(super) fn queue(&self, queue: QueueIndex) -> Arc<QueueHealth> {
+        self.queues.get(queue.as_usize()).cloned().unwrap_or_default()
+    }
+
+    /// Jobs come in from one queue at least.
+    pub fn consuming(&self) -> bool {
+        self.queues.iter().any(|queue| queue.consuming.get())
+    }
+
+    pub fn overfull(&self) -> bool {
+        self.queues.iter().any(|queue| queue.overfull.get())
+    }
+
+    /// Why jobs of a queue do not come in.
+    pub fn consuming_trouble(&self) -> Option<String> {
+        self.connection_trouble.get().or_else(|| self.queues.iter().find_map(|queue| queue.trouble.get()))
+    }
+
+    /// Ready messages in all jobs queues together.
+    pub fn jobs_ready(&self) -> Option<u64> {
+        self.queues.iter().map(|queue| queue.ready.get()).sum()
+    }
+
+    /// Empty while `amqp.lease` is off.
+    pub fn leases(&self) -> Vec<LeaseView> {
+        self.queues.iter().filter_map(|queue| queue.lease.get()).collect()
+    }
+
+    pub fn lease_trouble(&self) -> Option<String> {
+        self.queues.iter().find_map(|queue| queue.lease_trouble.get())
+    }
 }
 
 /// Messages in the queues that the worker fills; unknown where nobody can say.

@@ -81,9 +81,10 @@ pub async fn inspect(settings: &AmqpSettings, journals: &[JournalStream]) -> Res
     let greeting = dial.greet(patience).await?;
     let topology = Topology::new(settings);
     let mut items = vec![exchange(&connection, topology.exchange()).await];
-    let lease = settings.lease.then(|| LeaseQueue::new(settings).plan());
+    let leases = settings.shards.queues().filter(|_| settings.lease);
+    let leases: Vec<QueuePlan> = leases.map(|queue| LeaseQueue::new(settings, queue).plan()).collect();
     let streams: Vec<QueuePlan> = journals.iter().map(JournalStream::plan).collect();
-    for plan in topology.queues().iter().chain(&lease).chain(&streams) {
+    for plan in topology.queues().chain(&leases).chain(&streams) {
         items.push(queue(&connection, plan).await);
     }
     // An error means that the connection was lost after its last answer.

@@ -4,6 +4,7 @@
 //! through a task beside it, and whoever must know is told: the loop, the intake through its gate, the requests through
 //! the fence, and people.
 
+pub mod balance;
 pub mod fence;
 pub mod gate;
 mod queue;
@@ -28,14 +29,16 @@ pub use self::queue::{LeaseFault, LeaseFound, LeaseQueue, SINGLE_ACTIVE_CONSUMER
 use self::scribe::{ORDER_TYPE, Scribe, Written};
 use super::backoff::Backoff;
 use super::connection::CLOSE_TIMEOUT;
-use super::health::Health;
+use super::health::{Health, QueueHealth};
 use super::link::{Depth, Link};
+use crate::contract::ids::AccountIndex;
 use crate::engine::clock::{Now, Tick};
 use crate::lease::memory::Memory;
 use crate::lease::message::{LeaseMessage, TenureId};
 use crate::lease::order::{HandedOn, Obeyed};
 use crate::lease::view::{LeaseStanding, LeaseView};
 use crate::lease::{Inheritance, Lapse, Lease, LeaseCommand, LeasePolicy, PublicationKey, Standing};
+use crate::shards::QueueIndex;
 
 /// Out to the loop.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub enum LeaseNews {
     Written(Memory),
     /// An operator's order that a worker was given which stands by.
     Ordered(HandedOn),
+    /// This worker holds more than its share: it is to stop for these accounts, and to say what it used.
+    GiveUp,
 }
 
 /// In from the loop: the latest counts.
@@ -60,26 +65,48 @@ pub struct LeaseWord {
     pub memory: Memory,
     /// Requests wait until it is written.
     pub urgent: bool,
-    /// The worker stops and has sent its last request.
-    pub last: bool,
+    pub ending: Ending,
+}
+
+/// Whether the loop has sent its last request for the lease's accounts.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Ending {
+    #[default]
+    No,
+    /// It has, so that another worker can take the lease; this one stands by again.
+    GivesUp,
+    /// It has, since the worker stops.
+    Stops,
 }
 
 /// The loop's ends.
 #[derive(Debug)]
 pub struct LeaseEnds {
-    /// Never holds more than a few messages for each renewal, for as long as the loop lives.
-    pub news: mpsc::UnboundedReceiver<LeaseNews>,
+    /// From all keepers. Never holds more than a few messages for each renewal, for as long as the loop lives.
+    pub news: mpsc::UnboundedReceiver<(QueueIndex, LeaseNews)>,
+    /// In the order of the queues.
+    pub leases: Vec<LeaseEnd>,
+}
+
+/// Of one lease.
+#[derive(Debug)]
+pub struct LeaseEnd {
     pub words: watch::Sender<LeaseWord>,
     /// Orders that are to reach the holder.
     pub orders: mpsc::Sender<(HandedOn, oneshot::Sender<Obeyed>)>,
     /// For whoever sends requests.
     pub fence: Fence,
+    /// The accounts that it is about, in ascending order.
+    pub accounts: Vec<AccountIndex>,
 }
 
 /// What the keeper needs.
 #[derive(Debug)]
 pub struct LeaseWiring {
+    pub index: QueueIndex,
     pub queue: LeaseQueue,
+    pub accounts: Vec<AccountIndex>,
+    pub news: mpsc::UnboundedSender<(QueueIndex, LeaseNews)>,
     pub consume: Arc<Link>,
     pub publish: Arc<Link>,
     pub health: Arc<Health>,
@@ -98,13 +125,14 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 const OLDER_WORKER_PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// How often it is looked whether it has gone.
 const OLDER_WORKER_CHECK: Duration = Duration::from_millis(250);
+/// How long a worker that has given a lease up stays away, so that another one gets it.
+const AWAY: Duration = Duration::from_secs(1);
 /// How often a holder looks whether somebody consumes beside it.
 const COMPANY_CHECK: Duration = Duration::from_secs(15);
 
 /// Starts the keeper; it ends when the lease is given back, when the links are given up, or with the loop.
-pub fn keep(wiring: LeaseWiring) -> (LeaseEnds, JoinHandle<()>) {
-    let LeaseWiring { queue, consume, publish, health, gate, time, found } = wiring;
-    let (news_in, news) = mpsc::unbounded_channel();
+pub fn keep(wiring: LeaseWiring) -> (LeaseEnd, JoinHandle<()>) {
+    let LeaseWiring { index, queue, accounts, news, consume, publish, health, gate, time, found } = wiring;
     let (words, words_out) = watch::channel(LeaseWord::default());
     let (writings, writings_out) = mpsc::channel(1);
     let (results_in, results) = mpsc::channel(1);
@@ -115,14 +143,17 @@ pub fn keep(wiring: LeaseWiring) -> (LeaseEnds, JoinHandle<()>) {
     let fence = Fence::default();
     let holder = holder();
     let keeper = Keeper {
-        lease: Lease::new(LeasePolicy { time, tenure: TenureId::new(fastrand::u64(..)), holder: holder.clone() }),
+        lease: tenure(time, &holder),
+        time,
         holder,
+        index,
         queue: Arc::new(queue),
         link: consume,
+        of_queue: health.queue(index),
         health,
         gate: Arc::new(gate),
         fence: fence.clone(),
-        news: news_in,
+        news,
         words: words_out,
         writings,
         results,
@@ -133,12 +164,16 @@ pub fn keep(wiring: LeaseWiring) -> (LeaseEnds, JoinHandle<()>) {
         epoch: Instant::now(),
         found: Some(found),
         begun: 0,
-        released: false,
+        ending: Ending::No,
         company: None,
         channel: None,
         writing_trouble: None,
     };
-    (LeaseEnds { news, words, orders, fence }, tokio::spawn(keeper.run()))
+    (LeaseEnd { words, orders, fence, accounts }, tokio::spawn(keeper.run()))
+}
+
+fn tenure(time: Duration, holder: &str) -> Lease {
+    Lease::new(LeasePolicy { time, tenure: TenureId::new(fastrand::u64(..)), holder: holder.to_owned() })
 }
 
 /// This process's name for people, the same in the logs of all workers: host and process.
@@ -150,13 +185,16 @@ fn holder() -> String {
 
 struct Keeper {
     lease: Lease,
+    time: Duration,
     holder: String,
+    index: QueueIndex,
     queue: Arc<LeaseQueue>,
     link: Arc<Link>,
     health: Arc<Health>,
+    of_queue: Arc<QueueHealth>,
     gate: Arc<GateKeeper>,
     fence: Fence,
-    news: mpsc::UnboundedSender<LeaseNews>,
+    news: mpsc::UnboundedSender<(QueueIndex, LeaseNews)>,
     words: watch::Receiver<LeaseWord>,
     writings: mpsc::Sender<(PublicationKey, Vec<u8>)>,
     results: mpsc::Receiver<Written>,
@@ -171,8 +209,8 @@ struct Keeper {
     /// What was found of the queue, until the first subscription.
     found: Option<LeaseFound>,
     begun: u64,
-    /// The loop's last word has come.
-    released: bool,
+    /// The loop's last word, if it has come.
+    ending: Ending,
     /// Looks after others that consume the jobs queue while this worker holds the lease.
     company: Option<JoinHandle<()>>,
     channel: Option<Channel>,
@@ -184,12 +222,41 @@ struct Keeper {
 #[must_use]
 enum Onward {
     Yes,
+    /// The lease is given up, and this worker stands by again.
+    Anew,
     /// The lease is given back, or nobody is left to work for.
     No,
 }
 
+/// What is to be done beside deliveries.
+enum Heard {
+    Written(Written),
+    /// For the holder, from an operator.
+    Order(HandedOn, oneshot::Sender<Obeyed>),
+    Word,
+    LoopEnded,
+    Due,
+}
+
 impl Keeper {
     async fn run(mut self) {
+        while self.tenure().await == Onward::Anew {
+            self.leave().await;
+            // What becomes of the last message must not be taken for the answer to one of the next tenure.
+            if self.on_its_way.take().is_some() && self.results.recv().await.is_none() {
+                break;
+            }
+            self.lease = tenure(self.time, &self.holder);
+            self.ending = Ending::No;
+            if self.attend_for(AWAY).await == Onward::No {
+                break;
+            }
+        }
+        self.leave().await;
+    }
+
+    /// Until the lease is given up or given back.
+    async fn tenure(&mut self) -> Onward {
         let mut backoff = Backoff::default();
         loop {
             self.show();
@@ -198,14 +265,19 @@ impl Keeper {
             let opened = loop {
                 tokio::select! {
                     opened = &mut opening => break opened,
-                    onward = self.attend() => if onward == Onward::No { return self.end().await },
+                    heard = self.hear() => {
+                        let onward = self.mind(heard).await;
+                        if onward != Onward::Yes {
+                            return onward;
+                        }
+                    }
                 }
             };
             match opened {
                 Some(Ok((channel, consumer, found))) => {
                     backoff.reset();
                     let why = match self.live(channel, consumer, found).await {
-                        Ok(()) => return self.end().await,
+                        Ok(onward) => return onward,
                         Err(why) => why,
                     };
                     tracing::warn!("the subscription to the lease queue was lost: {why}");
@@ -213,8 +285,9 @@ impl Keeper {
                     self.channel = None;
                     self.waiting_orders.clear();
                     self.lease.unsubscribed(self.now());
-                    if self.obey().await == Onward::No {
-                        return self.end().await;
+                    let onward = self.obey().await;
+                    if onward != Onward::Yes {
+                        return onward;
                     }
                 }
                 Some(Err(fault)) => {
@@ -224,28 +297,41 @@ impl Keeper {
                     }
                     self.trouble(format!("the lease cannot be taken: {fault}"));
                 }
-                None => return self.end().await,
+                None => return Onward::No,
             }
-            let mut pause = pin!(sleep(backoff.next_wait()));
-            loop {
-                tokio::select! {
-                    () = &mut pause => break,
-                    onward = self.attend() => if onward == Onward::No { return self.end().await },
+            let onward = self.attend_for(backoff.next_wait()).await;
+            if onward != Onward::Yes {
+                return onward;
+            }
+        }
+    }
+
+    async fn attend_for(&mut self, span: Duration) -> Onward {
+        let mut pause = pin!(sleep(span));
+        loop {
+            tokio::select! {
+                () = &mut pause => return Onward::Yes,
+                heard = self.hear() => {
+                    let onward = self.mind(heard).await;
+                    if onward != Onward::Yes {
+                        return onward;
+                    }
                 }
             }
         }
     }
 
-    /// `Ok`: for good.
-    async fn live(&mut self, channel: Channel, mut consumer: Consumer, found: LeaseFound) -> Result<(), String> {
+    /// `Err`: the subscription is lost.
+    async fn live(&mut self, channel: Channel, mut consumer: Consumer, found: LeaseFound) -> Result<Onward, String> {
         self.channel = Some(channel);
-        self.health.lease_trouble.clear();
+        self.of_queue.lease_trouble.clear();
         self.lease.subscribed(self.now());
         if found.is_empty {
             self.lease.found_empty(found.nobody_worked, fastrand::u64(..), self.now());
         }
-        if self.obey().await == Onward::No {
-            return Ok(());
+        let onward = self.obey().await;
+        if onward != Onward::Yes {
+            return Ok(onward);
         }
         loop {
             self.show();
@@ -257,14 +343,14 @@ impl Keeper {
                     Some(Err(error)) => return Err(error.to_string()),
                     None => return Err("the broker cancelled the consumer, as it does when the queue is deleted".to_owned()),
                 },
-                onward = self.attend() => onward,
+                heard = self.hear() => self.mind(heard).await,
                 () = until(seed_due) => {
                     self.lease.found_empty(false, fastrand::u64(..), self.now());
                     self.obey().await
                 }
             };
-            if onward == Onward::No {
-                return Ok(());
+            if onward != Onward::Yes {
+                return Ok(onward);
             }
             if self.channel.is_none() {
                 return Err("the broker takes no acknowledgements".to_owned());
@@ -273,6 +359,7 @@ impl Keeper {
     }
 
     async fn take(&mut self, delivery: &Delivery) -> Onward {
+        self.link.valve().took(delivery.data.len() as u64);
         if delivery.properties.kind().as_ref().is_some_and(|kind| kind.as_str() == ORDER_TYPE) {
             self.take_order(delivery).await;
             return Onward::Yes;
@@ -312,31 +399,52 @@ impl Keeper {
         });
     }
 
-    /// Waits for whatever is to be done beside deliveries, and does it. It may be dropped while it waits for room to
-    /// acknowledge: what it had not done yet is still among the lease's commands, and the next [`Keeper::obey`] does it.
-    async fn attend(&mut self) -> Onward {
+    /// Waits for whatever is to be done beside deliveries. Cancel-safe.
+    async fn hear(&mut self) -> Heard {
         let wake = self.lease.next_wake(self.now()).map(|at| self.instant(at));
         tokio::select! {
-            Some(written) = self.results.recv() => self.learn(written),
-            Some((order, reply)) = self.handed_on.recv() => self.hand_on(order, reply),
-            changed = self.words.changed(), if !self.released => {
-                if changed.is_err() {
-                    // The loop has ended without a last word: what it has sent is not known.
-                    return Onward::No;
-                }
-                let LeaseWord { begun, memory, urgent, last } = self.words.borrow_and_update().clone();
-                if last {
-                    self.released = true;
-                    self.lease.release(&memory, self.now());
-                } else if begun == self.begun {
-                    self.lease.remember(&memory, urgent, self.now());
-                }
-            }
-            () = until(wake) => self.lease.wake(self.now()),
+            Some(written) = self.results.recv() => Heard::Written(written),
+            Some((order, reply)) = self.handed_on.recv() => Heard::Order(order, reply),
+            changed = self.words.changed(), if self.ending == Ending::No => match changed {
+                Ok(()) => Heard::Word,
+                Err(_) => Heard::LoopEnded,
+            },
+            () = until(wake) => Heard::Due,
+        }
+    }
+
+    /// Does it, to the end: what the lease says comes once.
+    async fn mind(&mut self, heard: Heard) -> Onward {
+        match heard {
+            Heard::Written(written) => self.learn(written),
+            Heard::Order(order, reply) => self.hand_on(order, reply),
+            Heard::Word => self.take_word(),
+            // Without a last word: what it has sent is not known.
+            Heard::LoopEnded => return Onward::No,
+            Heard::Due => self.lease.wake(self.now()),
         }
         let onward = self.obey().await;
         self.show();
         onward
+    }
+
+    fn take_word(&mut self) {
+        let LeaseWord { begun, memory, urgent, ending } = self.words.borrow_and_update().clone();
+        let is_current = begun == self.begun;
+        match ending {
+            Ending::No if is_current => self.lease.remember(&memory, urgent, self.now()),
+            Ending::GivesUp if is_current => {
+                tracing::info!(queue = self.queue.jobs_queue.as_str(), "gives a shard up: others hold fewer");
+                self.ending = ending;
+                self.lease.release(&memory, self.now());
+            }
+            Ending::Stops => {
+                self.ending = ending;
+                self.lease.release(&memory, self.now());
+            }
+            // The loop has not heard yet that it begins again.
+            Ending::No | Ending::GivesUp => {}
+        }
     }
 
     fn learn(&mut self, written: Written) {
@@ -345,7 +453,7 @@ impl Keeper {
         match result {
             Ok(()) => {
                 if self.writing_trouble.take().is_some() {
-                    self.health.lease_trouble.clear();
+                    self.of_queue.lease_trouble.clear();
                 }
                 self.tell(memory.map(LeaseNews::Written));
                 self.lease.published(key, self.now());
@@ -355,7 +463,7 @@ impl Keeper {
                     tracing::warn!("the lease cannot be renewed: {fault}");
                 }
                 let trouble = format!("the lease cannot be renewed: {fault}");
-                self.health.lease_trouble.set(&trouble);
+                self.of_queue.lease_trouble.set(&trouble);
                 self.writing_trouble = Some(trouble);
                 self.lease.not_published(key, self.now());
             }
@@ -386,6 +494,7 @@ impl Keeper {
                     self.tell(Some(LeaseNews::Hold(until)));
                 }
                 LeaseCommand::StandBy(lapse) => self.stand_by(lapse),
+                LeaseCommand::Leave if self.ending == Ending::GivesUp => return Onward::Anew,
                 LeaseCommand::Leave => return Onward::No,
                 LeaseCommand::Warn(unreadable) => {
                     tracing::warn!("{unreadable}; as after a holder of whom nothing is known, requests begin evenly");
@@ -436,8 +545,9 @@ impl Keeper {
         self.end_company();
         let company = Company {
             link: Arc::clone(&self.link),
+            index: self.index,
             queue: Arc::clone(&self.queue),
-            health: Arc::clone(&self.health),
+            of_queue: Arc::clone(&self.of_queue),
             gate: Arc::clone(&self.gate),
             news: self.news.clone(),
         };
@@ -473,12 +583,12 @@ impl Keeper {
     fn tell(&self, news: Option<LeaseNews>) {
         if let Some(news) = news {
             // The loop has ended, and the words with it.
-            let _ = self.news.send(news);
+            let _ = self.news.send((self.index, news));
         }
     }
 
     fn trouble(&self, sentence: String) {
-        self.health.lease_trouble.set(sentence);
+        self.of_queue.lease_trouble.set(sentence);
     }
 
     fn show(&mut self) {
@@ -490,7 +600,7 @@ impl Keeper {
             Standing::StandingBy => (LeaseStanding::StandingBy, None),
             Standing::Away | Standing::Left => (LeaseStanding::Away, None),
         };
-        let before = self.health.lease.get();
+        let before = self.of_queue.lease.get();
         if before.as_ref().is_some_and(|view| view.standing == standing && view.holder == holder) {
             return;
         }
@@ -498,10 +608,12 @@ impl Keeper {
         if standing == LeaseStanding::StandingBy {
             tracing::info!(worker = self.holder, queue = jobs_queue, "stands by: another worker holds the lease");
         }
-        self.health.lease.set(LeaseView { jobs_queue, standing, since, holder });
+        self.of_queue.lease.set(LeaseView { jobs_queue, standing, since, holder });
     }
 
-    async fn end(mut self) {
+    async fn leave(&mut self) {
+        self.waiting_orders.clear();
+        self.show();
         self.fence.set(None);
         self.end_company();
         self.gate.set(false);
@@ -524,10 +636,11 @@ impl Keeper {
 /// Others that consume the jobs queue beside the holder: workers of a version without leases, or with `amqp.lease` off.
 struct Company {
     link: Arc<Link>,
+    index: QueueIndex,
     queue: Arc<LeaseQueue>,
-    health: Arc<Health>,
+    of_queue: Arc<QueueHealth>,
     gate: Arc<GateKeeper>,
-    news: mpsc::UnboundedSender<LeaseNews>,
+    news: mpsc::UnboundedSender<(QueueIndex, LeaseNews)>,
 }
 
 impl Company {
@@ -548,7 +661,7 @@ impl Company {
         }
         if waited {
             // The loop has ended, were it not there.
-            let _ = self.news.send(LeaseNews::OthersSent);
+            let _ = self.news.send((self.index, LeaseNews::OthersSent));
         }
         self.gate.set(true);
         let mut looks = 0_u32;
@@ -571,7 +684,7 @@ impl Company {
     async fn others(&self) -> Option<u64> {
         let queue = std::slice::from_ref(&self.queue.jobs_queue);
         let Depth { ready: _, consumers } = self.link.depths(queue).await.pop()??;
-        Some(consumers.saturating_sub(self.health.consumers.get()))
+        Some(consumers.saturating_sub(self.of_queue.consumers.get()))
     }
 }
 

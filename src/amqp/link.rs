@@ -14,6 +14,7 @@ use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial};
 use super::health::{Health, Trouble};
 use super::topology::{Topology, TopologyFault, TopologyReport};
 use super::valve::Valve;
+use crate::shards::QueueIndex;
 
 /// What a link is for; consuming and publishing have a connection each, because a resource alarm of the broker stops
 /// everything that is written on a connection that publishes, acknowledgements included.
@@ -148,9 +149,28 @@ impl Link {
         Some(ensured)
     }
 
-    /// True where the topology was found whole on the connection of this epoch.
-    pub async fn has_ensured(&self, epoch: Epoch) -> bool {
-        self.connection.lock().await.ensured == Some(epoch.0)
+    /// Checks all that is needed to take jobs from this queue, the other shards apart, and declares what is missing.
+    /// What all queues have in common is left out where it was found whole on the connection of this `epoch`. `None`
+    /// while there is no connection.
+    pub(super) async fn ensure_for(
+        &self,
+        topology: &Topology,
+        queue: QueueIndex,
+        epoch: Option<Epoch>,
+    ) -> Option<Result<(), TopologyFault>> {
+        {
+            let mut current = self.connection.lock().await;
+            if epoch.is_none_or(|epoch| current.ensured != Some(epoch.0)) {
+                let connection = current.connection.as_ref().filter(|connection| connection.status().connected())?;
+                let ensured = topology.ensure_all_but_shards(connection).await;
+                current.ensured = ensured.is_ok().then_some(current.epoch);
+                match ensured {
+                    Ok(report) => report.warnings.iter().for_each(|warning| tracing::debug!("{warning}")),
+                    Err(fault) => return Some(Err(fault)),
+                }
+            }
+        }
+        topology.ensure_shard(self, queue).await
     }
 
     /// What is worth a warning about a jobs queue that was there before.
@@ -265,7 +285,7 @@ impl Link {
 
     fn trouble(&self) -> &Trouble {
         match self.purpose {
-            Purpose::Consume => &self.health.consuming_trouble,
+            Purpose::Consume => &self.health.connection_trouble,
             Purpose::Publish => &self.health.publishing_trouble,
         }
     }

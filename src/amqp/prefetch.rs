@@ -4,14 +4,74 @@
 //! So a subscription begins with as few as fit if all are as large as jobs may be, and takes more as soon as it has seen
 //! that they are small: within a few answers of the broker it has as many as the setting allows.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::contract::job::expected_weight;
+
+/// What all queues together may have in hand, and how many queues share it.
+#[derive(Debug)]
+pub struct Shares {
+    jobs: u16,
+    bytes: u64,
+    is_sharded: bool,
+    takers: AtomicUsize,
+}
+
+/// While it lives, a queue has its share.
+#[derive(Debug)]
+pub(super) struct Taking(Arc<Shares>);
+
+/// Of a sharded worker, the shared queue has this part of everything, a quarter, since its jobs are only moved on, and
+/// the shards have the rest.
+const MOVED_PART: u16 = 4;
+
+/// Most jobs of the shared queue that are on their way to shards at a time; more would make it no quicker.
+const MOST_MOVED: u16 = 1_000;
+
+impl Shares {
+    /// The settings `amqp.prefetch` and `amqp.max_held_bytes`.
+    pub fn new(jobs: u16, bytes: u64, is_sharded: bool) -> Self {
+        Self { jobs, bytes, is_sharded, takers: AtomicUsize::new(0) }
+    }
+
+    /// Jobs are taken from one more shard.
+    pub(super) fn join(self: &Arc<Self>) -> Taking {
+        self.takers.fetch_add(1, Ordering::Relaxed);
+        Taking(Arc::clone(self))
+    }
+
+    /// Jobs and bytes of the shared queue, or of each shard.
+    pub fn of(&self, is_shard: bool) -> (u16, u64) {
+        let (jobs, bytes) = (self.jobs, self.bytes);
+        let (jobs, bytes) = match (self.is_sharded, is_shard) {
+            (false, _) => (jobs, bytes),
+            (true, false) => ((jobs / MOVED_PART).min(MOST_MOVED), bytes / u64::from(MOVED_PART)),
+            (true, true) => {
+                let takers = self.takers.load(Ordering::Relaxed).max(1);
+                let (jobs, bytes) = (jobs - jobs / MOVED_PART, bytes - bytes / u64::from(MOVED_PART));
+                (jobs / u16::try_from(takers).unwrap_or(u16::MAX), bytes / takers as u64)
+            }
+        };
+        (jobs.max(1), bytes)
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.0.takers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// Deliveries asked of the broker in advance: the setting, or fewer while jobs are large or not yet known.
 #[derive(Clone, Copy, Debug)]
 pub struct Prefetch {
     ceiling: u16,
     current: u16,
+    /// What all queues together may fill.
     max_bytes: u64,
+    /// What this one may fill.
+    share_bytes: u64,
     /// Since it was last changed or looked at: jobs delivered, and what they weigh.
     seen_jobs: u64,
     seen_bytes: u64,
@@ -27,13 +87,36 @@ const STEEPEST: u16 = 4;
 impl Prefetch {
     /// `ceiling`: the setting `amqp.prefetch`; `max_bytes`: the setting `amqp.max_held_bytes`.
     pub fn new(ceiling: u16, max_bytes: u64) -> Self {
-        let mut prefetch = Self { ceiling: ceiling.max(1), current: 1, max_bytes, seen_jobs: 0, seen_bytes: 0 };
+        let mut prefetch = Self {
+            ceiling: ceiling.max(1),
+            current: 1,
+            max_bytes,
+            share_bytes: max_bytes,
+            seen_jobs: 0,
+            seen_bytes: 0,
+        };
         prefetch.current = prefetch.fitting(expected_weight(LARGEST_JOB_BYTES) as u64);
         prefetch
     }
 
+    /// The same with all that the share allows from the beginning, where the number must not change while jobs come in.
+    pub fn steady((jobs, bytes): (u16, u64), max_bytes: u64) -> Self {
+        Self { current: jobs.max(1), share_bytes: bytes, ..Self::new(jobs, max_bytes) }
+    }
+
     pub fn current(&self) -> u16 {
         self.current
+    }
+
+    /// The queue's share has become this. True where fewer must be asked for than are asked for now.
+    pub fn limit(&mut self, (jobs, bytes): (u16, u64)) -> bool {
+        (self.ceiling, self.share_bytes) = (jobs.max(1), bytes);
+        let is_less = self.current > self.ceiling;
+        if is_less {
+            self.current = self.ceiling;
+            self.forget();
+        }
+        is_less
     }
 
     pub fn is_overfull(&self, held_bytes: u64) -> bool {
@@ -83,7 +166,7 @@ impl Prefetch {
 
     /// As many jobs of this size as fill half of what is allowed.
     fn fitting(&self, job_bytes: u64) -> u16 {
-        let fitting = u16::try_from(self.max_bytes / 2 / job_bytes.max(1)).unwrap_or(u16::MAX);
+        let fitting = u16::try_from(self.share_bytes / 2 / job_bytes.max(1)).unwrap_or(u16::MAX);
         fitting.clamp(1, self.ceiling)
     }
 
@@ -129,6 +212,27 @@ mod tests {
         assert_eq!(prefetch.current(), 128);
         assert!(!prefetch.is_relieved(129 * MIB) && prefetch.is_relieved(128 * MIB));
         assert_eq!(steps(&mut prefetch, 4_000).last(), Some(&10_000), "they are small again");
+    }
+
+    #[test]
+    fn queues_share_what_one_worker_may_have_in_hand() {
+        let alone = Shares::new(10_000, 256 * MIB, false);
+        assert_eq!(alone.of(false), (10_000, 256 * MIB));
+        let shares = Arc::new(Shares::new(10_000, 256 * MIB, true));
+        assert_eq!((shares.of(false), shares.of(true)), ((1_000, 64 * MIB), (7_500, 192 * MIB)));
+        let taking: Vec<Taking> = (0..12).map(|_| shares.join()).collect();
+        assert_eq!(shares.of(true), (625, 16 * MIB));
+        let mut prefetch = Prefetch::new(10_000, 256 * MIB);
+        assert!(!prefetch.limit(shares.of(true)), "it begins below");
+        assert_eq!(steps(&mut prefetch, 4_000), [50, 200, 625]);
+        drop(taking);
+        assert!(!prefetch.limit(shares.of(true)));
+        assert_eq!(steps(&mut prefetch, 4_000), [625, 2_500, 7_500]);
+        assert!(prefetch.limit((625, 16 * MIB)));
+        let mut steady = Prefetch::steady(shares.of(false), 256 * MIB);
+        assert!(!steady.limit(shares.of(false)));
+        assert_eq!(steps(&mut steady, 4_000), [1_000], "it has all from the beginning");
+        assert_eq!((prefetch.current(), Shares::new(1, 1, true).of(true)), (625, (1, 1)));
     }
 
     #[test]

@@ -52,7 +52,16 @@ impl Publisher {
     /// Takes the answers to publish them; one list of many costs less than many lists. Waits only while 131,070 answers
     /// are not reported.
     pub async fn publish(&self, answers: Vec<Answer>) {
-        let Some(inbox) = self.inboxes.get(self.next.fetch_add(1, Ordering::Relaxed) % TASKS) else { return };
+        self.publish_on(self.next.fetch_add(1, Ordering::Relaxed) % TASKS, answers).await;
+    }
+
+    /// The same behind all that was published in order before: what goes to one queue arrives there in this order.
+    pub async fn publish_in_order(&self, answers: Vec<Answer>) {
+        self.publish_on(0, answers).await;
+    }
+
+    async fn publish_on(&self, task: usize, answers: Vec<Answer>) {
+        let Some(inbox) = self.inboxes.get(task) else { return };
         if self.reports.expect(answers.len()).await {
             // A task ends only after its sender.
             let _ = inbox.send(answers);

@@ -26,7 +26,7 @@ use super::health::Health;
 use super::link::{Epoch, Link};
 use super::message::{Answer, Outgoing};
 use super::pipeline::all_in_order;
-use super::receipt::{CurrentGeneration, Generation};
+use super::receipt::CurrentGeneration;
 use super::reports::Reports;
 use super::route::Route;
 use super::topology::Topology;
@@ -73,8 +73,8 @@ pub(super) struct PublishingTask {
     round_limit: usize,
     /// This task has reported trouble in [`Health`] and has not taken it back yet.
     in_trouble: bool,
-    /// The generation whose deliveries could be settled when the task last looked.
-    generation: Option<Generation>,
+    /// Changes of the generations whose deliveries can be settled, when the task last looked.
+    generations: u64,
 }
 
 /// An answer on its way.
@@ -91,8 +91,8 @@ impl PublishingTask {
     pub(super) fn new(inbox: mpsc::UnboundedReceiver<Vec<Answer>>, wiring: Wiring, reports: Arc<Reports>) -> Self {
         let (fresh, blocked, later, backoff) =
             (VecDeque::new(), Blocked::default(), BTreeMap::new(), Backoff::default());
-        let (sequence, round_limit, in_trouble, generation) = (0, MAX_ROUND, false, None);
-        Self { inbox, wiring, reports, backoff, fresh, blocked, later, sequence, round_limit, in_trouble, generation }
+        let (sequence, round_limit, in_trouble, generations) = (0, MAX_ROUND, false, 0);
+        Self { inbox, wiring, reports, backoff, fresh, blocked, later, sequence, round_limit, in_trouble, generations }
     }
 
     /// Ends when the inbox is closed and all of it is published or stale, or when the link is given up.
@@ -205,9 +205,9 @@ impl PublishingTask {
         {
             self.fresh.push_back(due.remove());
         }
-        let current = self.wiring.current.get();
-        if std::mem::replace(&mut self.generation, current) != current {
-            // Most of what waits belongs to the old generation and has become stale. It must be let go now, not when
+        let generations = self.wiring.current.changes();
+        if std::mem::replace(&mut self.generations, generations) != generations {
+            // Most of what waits may belong to an old generation and has become stale. It must be let go now, not when
             // its queue has room again.
             let all = self.blocked.take_all().collect();
             let live = self.without_stale(all);
@@ -275,9 +275,9 @@ impl PublishingTask {
     /// Takes out and reports the stale answers: those to deliveries of an earlier generation. The broker delivers these
     /// again, and they are answered then, so publishing this answer would make two.
     fn without_stale(&self, round: Vec<Pending>) -> Vec<Pending> {
-        let current = self.wiring.current.get();
         let is_stale = |pending: &Pending| {
-            pending.answer.receipt.as_ref().is_some_and(|receipt| Some(receipt.generation()) != current)
+            let receipt = pending.answer.receipt.as_ref();
+            receipt.is_some_and(|receipt| !self.wiring.current.is(receipt.generation()))
         };
         if !round.iter().any(is_stale) {
             return round;
@@ -577,13 +577,14 @@ enum PublishFault {
 #[expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::amqp::receipt::{Held, Receipt};
+    use crate::amqp::receipt::{Generation, Held, Receipt};
 
     #[tokio::test]
     async fn an_acknowledgement_that_comes_too_late_is_not_taken_for_made() {
         let (health, held) = (Arc::new(Health::default()), Arc::new(Held::default()));
         let settler = Settler::start(&health);
-        let delivery = |tag| Receipt::new(Generation(1), tag, 1, &held);
+        let generation = Generation::shared(1);
+        let delivery = |tag| Receipt::new(generation, tag, 1, &held);
         let fates = judge(&[Confirm::Ack], &HashSet::new(), |_| Identity::nobody());
         let [Fate::Safe(proof)] = <[Fate; 1]>::try_from(fates).unwrap() else { panic!("not published") };
         // The subscription that delivered them is gone.

@@ -4,12 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::barrier::Published;
-
-/// One subscription's life: from the moment the broker accepts the consumer until its channel is gone.
-///
-/// Delivery tags start again with each generation, so a tag says nothing without it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Generation(pub u32);
+pub use crate::shards::Generation;
+use crate::shards::QueueIndex;
 
 /// Must be settled by [`Receipt::ack`] or [`Receipt::hand_back`]. A receipt that is merely dropped leaves its
 /// message unacknowledged, and the broker delivers it again when the subscription ends.
@@ -91,14 +87,26 @@ pub enum Verdict {
     HandBack,
 }
 
-/// How many deliveries the process holds, and how many bytes they occupy, of all generations together.
+/// How many deliveries are held, and how many bytes they occupy, of all generations together: of one queue, or of the
+/// whole process.
 #[derive(Debug, Default)]
 pub struct Held {
     jobs: AtomicU64,
     bytes: AtomicU64,
+    whole: Option<Arc<Held>>,
 }
 
 impl Held {
+    /// Of one queue; `whole` counts those of all.
+    pub fn part_of(whole: &Arc<Self>) -> Self {
+        Self { whole: Some(Arc::clone(whole)), ..Self::default() }
+    }
+
+    /// Of all queues.
+    pub fn whole(&self) -> &Self {
+        self.whole.as_deref().unwrap_or(self)
+    }
+
     pub fn jobs(&self) -> u64 {
         self.jobs.load(Ordering::Relaxed)
     }
@@ -110,35 +118,65 @@ impl Held {
     fn take(&self, jobs: u64, bytes: u64) {
         self.jobs.fetch_add(jobs, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.take(jobs, bytes);
+        }
     }
 
     fn release(&self, jobs: u64, bytes: u64) {
         self.jobs.fetch_sub(jobs, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.release(jobs, bytes);
+        }
     }
 }
 
-/// Which generation can still be settled; shared by the consumer, which sets it, and those who must not work for the dead.
-#[derive(Clone, Debug, Default)]
-pub struct CurrentGeneration(Arc<AtomicU32>);
+/// Which generation of each queue can still be settled; shared by the consumers, which set it, and those who must not
+/// work for the dead.
+#[derive(Clone, Debug)]
+pub struct CurrentGeneration(Arc<Current>);
+
+#[derive(Debug)]
+struct Current {
+    /// By queue.
+    numbers: Vec<AtomicU32>,
+    changes: AtomicU64,
+}
 
 impl CurrentGeneration {
-    /// `None` while there is no subscription.
-    pub fn get(&self) -> Option<Generation> {
-        match self.0.load(Ordering::Acquire) {
-            Self::NONE => None,
-            number => Some(Generation(number)),
-        }
+    /// For this many queues.
+    pub fn new(queues: usize) -> Self {
+        let numbers = std::iter::repeat_with(|| AtomicU32::new(Self::NONE)).take(queues).collect();
+        Self(Arc::new(Current { numbers, changes: AtomicU64::new(0) }))
+    }
+
+    /// False for every generation of a queue without a subscription.
+    pub fn is(&self, generation: Generation) -> bool {
+        let number = self.0.numbers.get(generation.queue.as_usize());
+        number.is_some_and(|number| number.load(Ordering::Acquire) == generation.number)
+    }
+
+    /// Grows with each change.
+    pub fn changes(&self) -> u64 {
+        self.0.changes.load(Ordering::Acquire)
     }
 
     const NONE: u32 = 0;
 
     pub(super) fn set(&self, generation: Generation) {
-        self.0.store(generation.0, Ordering::Release);
+        self.store(generation.queue, generation.number);
     }
 
-    pub(super) fn clear(&self) {
-        self.0.store(Self::NONE, Ordering::Release);
+    pub(super) fn clear(&self, queue: QueueIndex) {
+        self.store(queue, Self::NONE);
+    }
+
+    fn store(&self, queue: QueueIndex, number: u32) {
+        if let Some(place) = self.0.numbers.get(queue.as_usize()) {
+            place.store(number, Ordering::Release);
+            self.0.changes.fetch_add(1, Ordering::Release);
+        }
     }
 }
 
@@ -146,27 +184,36 @@ impl CurrentGeneration {
 mod tests {
     use super::*;
 
+    fn generation(number: u32) -> Generation {
+        Generation::shared(number)
+    }
+
     #[test]
     fn what_is_held_follows_the_receipts() {
-        let held = Arc::new(Held::default());
-        let first = Receipt::new(Generation(1), 1, 700, &held);
-        let second = Receipt::new(Generation(1), 2, 40, &held);
+        let whole = Arc::<Held>::default();
+        let (held, other) = (Arc::new(Held::part_of(&whole)), Arc::new(Held::part_of(&whole)));
+        let first = Receipt::new(generation(1), 1, 700, &held);
+        let second = Receipt::new(generation(1), 2, 40, &held);
+        let of_another_queue = Receipt::new(generation(1), 1, 1_000, &other);
         assert_eq!((held.jobs(), held.bytes()), (2, 740));
+        assert_eq!((whole.jobs(), held.whole().bytes()), (3, 1_740));
+        drop(of_another_queue);
         drop(first);
         assert_eq!((held.jobs(), held.bytes()), (1, 40));
         let settlement = second.hand_back();
         assert_eq!((held.jobs(), held.bytes(), settlement.verdict()), (1, 0, Verdict::HandBack));
         drop(settlement);
-        assert_eq!((held.jobs(), held.bytes()), (0, 0));
+        assert_eq!((held.jobs(), held.bytes(), whole.jobs(), whole.bytes()), (0, 0, 0, 0));
     }
 
     #[test]
     fn without_a_subscription_no_generation_is_current() {
-        let current = CurrentGeneration::default();
-        assert_eq!(current.get(), None);
-        current.set(Generation(3));
-        assert_eq!(current.clone().get(), Some(Generation(3)));
-        current.clear();
-        assert_eq!(current.get(), None);
+        let current = CurrentGeneration::new(1);
+        assert!(!current.is(generation(1)));
+        current.set(generation(3));
+        assert!(current.clone().is(generation(3)) && !current.is(generation(2)));
+        current.clear(QueueIndex::SHARED);
+        assert!(!current.is(generation(3)));
+        assert_eq!(current.changes(), 2);
     }
 }

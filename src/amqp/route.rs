@@ -1,14 +1,17 @@
 //! Where a message of ours goes: all of them through the worker's own exchange.
 
 use crate::engine::pause::Tier;
+use crate::shards::QueueIndex;
 
 /// A destination within the topology.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Route {
     Jobs,
+    /// One of the jobs queues, by its name.
+    Shard(QueueIndex),
     Results,
     DeadLetters,
-    /// Back to the jobs queue by itself, after the tier's time.
+    /// Back to the shared jobs queue by itself, after the tier's time.
     Delay(Tier),
 }
 
@@ -22,6 +25,12 @@ pub const JOBS_KEY: &str = "jobs";
 pub const RESULTS_KEY: &str = "results";
 pub const DEAD_LETTERS_KEY: &str = "dead-letters";
 
+/// Whether it is the key of an account's jobs: `jobs.4711`.
+pub fn is_portal_key(key: &str) -> bool {
+    let digits = key.strip_prefix(JOBS_KEY).and_then(|rest| rest.strip_prefix('.'));
+    digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +41,13 @@ mod tests {
             assert_eq!(humantime::parse_duration(tier.as_str()), Ok(tier.wait()));
         }
         assert_eq!(delay_queue("jobs", Tier::OneMinute), "jobs.delay.1m");
+    }
+
+    #[test]
+    fn a_delay_queue_is_not_taken_for_an_accounts_key() {
+        assert!(is_portal_key("jobs.4711"));
+        assert!(
+            ["jobs", "jobs.", "jobs.delay.1m", "jobs.1.delay.1m", "other.4711"].iter().all(|key| !is_portal_key(key))
+        );
     }
 }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::acknowledge::Settler;
 use super::connection::CALL_TIMEOUT;
 use super::echo::{Echo, Origin};
-use super::health::Health;
+use super::health::QueueHealth;
 use super::message::{Delivered, Properties};
 use super::receipt::{Generation, Held, Receipt};
 use super::valve::Valve;
@@ -89,7 +89,7 @@ pub(super) struct Inlet {
     pub(super) held: Arc<Held>,
     pub(super) valve: Arc<Valve>,
     pub(super) echo: Arc<Echo>,
-    pub(super) health: Arc<Health>,
+    pub(super) health: Arc<QueueHealth>,
 }
 
 impl Subscription {
@@ -220,6 +220,13 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.inlet.health.consumers.lower(self.consumers.len());
+        // What the library still holds of them is taken by nobody.
+        let mut context = Context::from_waker(Waker::noop());
+        for consumer in &mut self.consumers {
+            while let Poll::Ready(Some(Ok(delivery))) = Pin::new(&mut *consumer).poll_next(&mut context) {
+                self.inlet.valve.took(delivery.data.len() as u64);
+            }
+        }
         self.inlet.valve.leave();
     }
 }

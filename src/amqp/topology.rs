@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Connection, ExchangeKind};
@@ -15,9 +16,11 @@ use tokio::time::timeout;
 use super::connection::{
     ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, is_passing, reply_code, reply_text,
 };
+use super::link::Link;
 use super::route::{DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY, Route, delay_queue};
-use crate::config::AmqpSettings;
+use crate::config::{AmqpSettings, workers_queue};
 use crate::engine::pause::Tier;
+use crate::shards::{Layout, QueueIndex};
 
 /// A job delivered so often without being settled goes to the dead letters.
 const JOBS_DELIVERY_LIMIT: i32 = 1_000;
@@ -25,14 +28,22 @@ const JOBS_DELIVERY_LIMIT: i32 = 1_000;
 /// first requeue; without a limit of its own a queue of RabbitMQ 4 has 20.
 const KEEP_DELIVERY_LIMIT: i32 = 1_000_000;
 
+/// Shards that are checked at the same time.
+const SHARDS_AT_ONCE: usize = 16;
+
 /// The names of the topology, and the routing keys that lead to its queues.
 #[derive(Clone, Debug)]
 pub struct Topology {
     exchange: ShortString,
+    /// All but the shards.
     queues: Vec<QueuePlan>,
+    shards: Vec<QueuePlan>,
+    /// The shared one.
     jobs_queue: ShortString,
     results_queue: ShortString,
     dead_letter_queue: ShortString,
+    /// Used with shards only.
+    workers_queue: ShortString,
     may_declare: bool,
 }
 
@@ -111,11 +122,15 @@ pub enum TopologyFault {
 impl Topology {
     pub fn new(settings: &AmqpSettings) -> Self {
         let jobs = queue_name(settings.jobs_queue.as_str());
+        let layout = &settings.shards;
         let keep = || arguments(&[("x-delivery-limit", KEEP_DELIVERY_LIMIT.into())]);
         let mut queues = vec![
             QueuePlan {
                 name: jobs.clone(),
-                keys: vec![JOBS_KEY.into(), jobs.clone()],
+                keys: [JOBS_KEY.into(), jobs.clone()]
+                    .into_iter()
+                    .chain(portal_keys(layout, QueueIndex::SHARED))
+                    .collect(),
                 arguments: jobs_arguments(settings.exchange.as_str()),
             },
             QueuePlan {
@@ -134,12 +149,18 @@ impl Topology {
             let arguments = delay_arguments(settings.exchange.as_str(), settings.jobs_queue.as_str(), tier.wait());
             QueuePlan { keys: vec![name.clone()], name, arguments }
         }));
+        let workers = queue_name(&workers_queue(settings.jobs_queue.as_str()));
+        if layout.is_sharded() {
+            queues.push(QueuePlan { name: workers.clone(), keys: Vec::new(), arguments: arguments(&[]) });
+        }
         Self {
             exchange: queue_name(settings.exchange.as_str()),
             queues,
+            shards: layout.shards().map(|shard| shard_plan(settings, shard)).collect(),
             jobs_queue: jobs,
             results_queue: queue_name(settings.results_queue.as_str()),
             dead_letter_queue: queue_name(settings.dead_letter_queue.as_str()),
+            workers_queue: workers,
             may_declare: settings.declare_topology,
         }
     }
@@ -156,18 +177,32 @@ impl Topology {
         &self.results_queue
     }
 
+    pub fn workers_queue(&self) -> &ShortString {
+        &self.workers_queue
+    }
+
     pub fn dead_letter_queue(&self) -> &ShortString {
         &self.dead_letter_queue
     }
 
-    pub(super) fn queues(&self) -> &[QueuePlan] {
-        &self.queues
+    pub(super) fn queues(&self) -> impl Iterator<Item = &QueuePlan> {
+        self.queues.iter().chain(&self.shards)
+    }
+
+    /// The name of a jobs queue.
+    pub fn name(&self, queue: QueueIndex) -> &ShortString {
+        self.shard(queue).map_or(&self.jobs_queue, |plan| &plan.name)
+    }
+
+    fn shard(&self, queue: QueueIndex) -> Option<&QueuePlan> {
+        self.shards.get(queue.as_usize().checked_sub(1)?)
     }
 
     /// The routing key that leads to `route`.
     pub fn key(&self, route: Route) -> ShortString {
         match route {
             Route::Jobs => JOBS_KEY.into(),
+            Route::Shard(queue) => self.name(queue).clone(),
             Route::Results => RESULTS_KEY.into(),
             Route::DeadLetters => DEAD_LETTERS_KEY.into(),
             Route::Delay(tier) => queue_name(&delay_queue(self.jobs_queue.as_str(), tier)),
@@ -176,17 +211,68 @@ impl Topology {
 
     /// Checks all of it, and declares what is missing where that is allowed.
     pub async fn ensure(&self, connection: &Connection) -> Result<TopologyReport, TopologyFault> {
+        let mut report = self.ensure_all_but_shards(connection).await?;
+        let shards = self.shards.iter().map(|plan| self.ensure_plans(connection, std::slice::from_ref(plan)));
+        let mut shards = stream::iter(shards.collect::<Vec<_>>()).buffered(SHARDS_AT_ONCE);
+        while let Some(shard) = shards.next().await {
+            let TopologyReport { items, warnings } = shard?;
+            report.items.extend(items);
+            report.warnings.extend(warnings);
+        }
+        Ok(report)
+    }
+
+    pub(super) async fn ensure_all_but_shards(&self, connection: &Connection) -> Result<TopologyReport, TopologyFault> {
         let mut report = TopologyReport::default();
         self.ensure_exchange(connection, &mut report).await?;
-        for plan in &self.queues {
+        let TopologyReport { items, warnings } = self.ensure_plans(connection, &self.queues).await?;
+        report.items.extend(items);
+        report.warnings.extend(warnings);
+        Ok(report)
+    }
+
+    async fn ensure_plans(
+        &self,
+        connection: &Connection,
+        plans: &[QueuePlan],
+    ) -> Result<TopologyReport, TopologyFault> {
+        let mut report = TopologyReport::default();
+        for plan in plans {
             self.ensure_queue(connection, plan, &mut report).await?;
         }
         if self.may_declare {
-            for plan in &self.queues {
+            for plan in plans {
                 self.bind(connection, plan, &mut report).await?;
             }
         }
         Ok(report)
+    }
+
+    /// Checks a shard, on channels of its own so that no other shard waits for it, and declares it where it is missing
+    /// and that is allowed. `None`: the link is given up.
+    pub(super) async fn ensure_shard(&self, link: &Link, queue: QueueIndex) -> Option<Result<(), TopologyFault>> {
+        let Some(plan) = self.shard(queue) else { return Some(Ok(())) };
+        let subject = Subject { kind: Kind::Queue, name: &plan.name };
+        match link_call(link, async |channel| declare(&channel, plan, PASSIVE).await).await? {
+            Ok(_) => return Some(Ok(())),
+            Err(fault) if fault.is(NOT_FOUND) && self.may_declare => {}
+            Err(fault) => return Some(Err(subject.fault(fault))),
+        }
+        if let Err(fault) = link_call(link, async |channel| declare(&channel, plan, DURABLE).await).await? {
+            return Some(Err(subject.fault(fault)));
+        }
+        for key in &plan.keys {
+            let (name, exchange, key) = (plan.name.clone(), self.exchange.clone(), key.clone());
+            let bound = link_call(link, async |channel| {
+                channel.queue_bind(name, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
+            });
+            match bound.await? {
+                Ok(()) => {}
+                Err(fault) if fault.is(ACCESS_REFUSED) => {}
+                Err(fault) => return Some(Err(subject.fault(fault))),
+            }
+        }
+        Some(Ok(()))
     }
 
     /// Asks the broker, by declaring the jobs queue again as the worker would, whether an existing one differs.
@@ -355,6 +441,23 @@ impl CallFault {
     }
 }
 
+/// One request on a channel of its own, of a link, which waits for its connection. `None`: the link is given up.
+async fn link_call<T>(
+    link: &Link,
+    request: impl AsyncFnOnce(lapin::Channel) -> lapin::Result<T>,
+) -> Option<Result<T, CallFault>> {
+    let (channel, _) = link.channel().await?;
+    let work = async {
+        let answer = request(channel.clone()).await?;
+        channel.close(200, "OK".into()).await?;
+        Ok(answer)
+    };
+    Some(match timeout(CALL_TIMEOUT, work).await {
+        Ok(answer) => answer.map_err(CallFault::Broker),
+        Err(_elapsed) => Err(CallFault::Silent),
+    })
+}
+
 /// One request on a channel of its own.
 pub(super) async fn call<T>(
     connection: &Connection,
@@ -379,6 +482,16 @@ pub(super) async fn declare(
     options: QueueDeclareOptions,
 ) -> lapin::Result<lapin::Queue> {
     channel.queue_declare(plan.name.clone(), options, plan.arguments.clone()).await
+}
+
+fn portal_keys(layout: &Layout, queue: QueueIndex) -> impl Iterator<Item = ShortString> {
+    layout.portal_keys(queue).into_iter().map(|key| queue_name(&key))
+}
+
+fn shard_plan(settings: &AmqpSettings, shard: QueueIndex) -> QueuePlan {
+    let name = queue_name(&settings.shards.name(shard, settings.jobs_queue.as_str()));
+    let keys = [name.clone()].into_iter().chain(portal_keys(&settings.shards, shard)).collect();
+    QueuePlan { name, keys, arguments: jobs_arguments(settings.exchange.as_str()) }
 }
 
 fn jobs_arguments(exchange: &str) -> FieldTable {

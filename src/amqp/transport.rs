@@ -33,6 +33,7 @@ pub(super) struct LegibleWire {
 
 impl LegibleWire {
     pub(super) fn new(wire: Wire, valve: Arc<Valve>) -> Self {
+        valve.begin();
         Self { wire, legible: Legible::default(), valve }
     }
 }

@@ -3,7 +3,7 @@
 //! The library reads as fast as it can, into a queue without limit. The prefetch bounds that queue by a number of
 //! messages, which says nothing of their bytes. What is not read stays with the broker.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -11,30 +11,36 @@ use futures_util::task::AtomicWaker;
 /// Bytes of whole bodies that the library may hold. A message is counted when it is complete, so that a larger one passes.
 const MAX_UNTAKEN_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Between the socket of a connection, which is held up, and its consumer, which must go on reading whatever it waits
+/// Between the socket of a connection, which is held up, and its consumers, which must go on reading whatever they wait
 /// for: answers of the broker come behind its deliveries.
 #[derive(Debug, Default)]
 pub struct Valve {
-    /// A consumer takes what comes. Without one nobody would open the valve again.
-    watched: AtomicBool,
+    /// Consumers that take what comes. Without one nobody would open the valve again.
+    watchers: AtomicUsize,
     untaken: AtomicU64,
     reader: AtomicWaker,
 }
 
 impl Valve {
-    /// A consumer is about to take deliveries.
-    pub(super) fn watch(&self) {
+    /// A connection begins: what an earlier one brought is gone with it.
+    pub(super) fn begin(&self) {
         self.untaken.store(0, Ordering::Release);
-        self.watched.store(true, Ordering::Release);
     }
 
-    /// The consumer takes no more.
+    /// A consumer is about to take deliveries.
+    pub(super) fn watch(&self) {
+        if self.watchers.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.begin();
+        }
+    }
+
+    /// A consumer takes no more.
     pub(super) fn leave(&self) {
-        self.watched.store(false, Ordering::Release);
+        self.watchers.fetch_sub(1, Ordering::AcqRel);
         self.reader.wake();
     }
 
-    /// The consumer took this many bytes.
+    /// A consumer took this many bytes. Whoever consumes on the connection must say so, or the valve shuts for good.
     pub(super) fn took(&self, bytes: u64) {
         let take = |untaken: u64| Some(untaken.saturating_sub(bytes));
         let before = self.untaken.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).unwrap_or(0);
@@ -59,7 +65,7 @@ impl Valve {
     }
 
     fn is_open(&self) -> bool {
-        !self.watched.load(Ordering::Acquire) || self.untaken.load(Ordering::Acquire) <= MAX_UNTAKEN_BYTES
+        self.watchers.load(Ordering::Acquire) == 0 || self.untaken.load(Ordering::Acquire) <= MAX_UNTAKEN_BYTES
     }
 }
 
@@ -90,5 +96,11 @@ mod tests {
         assert!(is_open(&valve), "of an earlier consumer");
         valve.took(5);
         assert!(is_open(&valve));
+        valve.gave(10 * MAX_UNTAKEN_BYTES);
+        valve.watch();
+        valve.leave();
+        assert!(!is_open(&valve), "one of two consumers is left");
+        valve.begin();
+        assert!(is_open(&valve), "a new connection");
     }
 }

@@ -8,6 +8,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::section::Section;
 use super::{AmqpUri, ExchangeName, QueueName, SecretSource, SettingKey, SettingsError, secret};
+use crate::contract::ids::PortalId;
+use crate::shards::{Layout, MAX_SHARDS, Sharding};
 
 #[derive(Clone, Debug)]
 pub struct AmqpSettings {
@@ -35,6 +37,8 @@ pub struct AmqpSettings {
     pub lease: bool,
     /// How long a lease lasts beyond its last renewal.
     pub lease_time: Duration,
+    /// The jobs queues, and which of them each account belongs to.
+    pub shards: Layout,
 }
 
 /// What a connection needs. Its `Debug` shows no password and no key.
@@ -71,6 +75,7 @@ impl Default for AmqpSettings {
             dead_letter_queue: queue("association-archiver.dead-letters"),
             lease: true,
             lease_time: Duration::from_secs(10),
+            shards: Layout::default(),
         }
     }
 }
@@ -85,6 +90,8 @@ const LONGEST_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
 /// A lease is renewed three times in its time, for which the broker must have time.
 const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 const LONGEST_LEASE: Duration = Duration::from_secs(10 * 60);
+/// Longest name of a queue, in bytes.
+const LONGEST_NAME: usize = 255;
 const LONGEST_CONNECT: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[expect(clippy::expect_used, reason = "constants, read by every test")]
@@ -149,11 +156,50 @@ impl AmqpSettings {
                 .unwrap_or(default.dead_letter_queue),
             lease: section.flag("lease")?.unwrap_or(default.lease),
             lease_time: section.duration("lease_time", SHORTEST_LEASE..=LONGEST_LEASE)?.unwrap_or(default.lease_time),
+            shards: section.scalar("shards", &sharding_rule(), sharding)?.unwrap_or(default.shards),
         };
         section.finish()?;
         settings.names_apart()?;
         settings.identity_whole()?;
         Ok(settings)
+    }
+
+    /// Spreads the accounts over the shards, now that they are known.
+    pub(super) fn spread(&mut self, portals: Vec<Option<PortalId>>) -> Result<(), SettingsError> {
+        let key = SettingKey::new("amqp.shards");
+        self.shards = self.shards.with_accounts(portals).map_err(|fault| key.refused(fault.to_string()))?;
+        if !self.shards.is_sharded() {
+            return Ok(());
+        }
+        if !self.lease {
+            return Err(key.refused(
+                "needs amqp.lease = true: a shard is worked on by one worker at a time; set it, or drop amqp.shards",
+            ));
+        }
+        if self.jobs_queue.as_str() == "jobs" {
+            return Err(SettingKey::new("amqp.jobs_queue").refused(
+                "is \"jobs\", with which the names of shards would be routing keys of accounts: choose another name",
+            ));
+        }
+        for queue in self.shards.queues() {
+            let name = self.shards.name(queue, self.jobs_queue.as_str());
+            let lease = lease_queue(&name);
+            if lease.len() > LONGEST_NAME {
+                return Err(SettingKey::new("amqp.jobs_queue").refused(format!(
+                    "is too long for amqp.shards: the queue \"{lease}\" would have more than {LONGEST_NAME} bytes"
+                )));
+            }
+            for (key, other) in
+                [("amqp.results_queue", &self.results_queue), ("amqp.dead_letter_queue", &self.dead_letter_queue)]
+            {
+                let other = other.as_str();
+                if other == name || other == lease || other == workers_queue(self.jobs_queue.as_str()) {
+                    return Err(SettingKey::new(key)
+                        .refused(format!("is \"{other}\", which amqp.shards makes a queue of: choose another name")));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Outcomes that came back as jobs would go round for ever.
@@ -200,6 +246,29 @@ impl AmqpSettings {
             (Some(_), Some(_)) | (None, None) => Ok(()),
         }
     }
+}
+
+/// Name of the lease queue of a jobs queue; it is its routing key too.
+pub fn lease_queue(jobs_queue: &str) -> String {
+    format!("{jobs_queue}.lease")
+}
+
+/// Name of the queue that shows how many workers share the shards: each of them subscribes to it, and nobody publishes.
+pub fn workers_queue(jobs_queue: &str) -> String {
+    format!("{jobs_queue}.workers")
+}
+
+fn sharding(text: &str) -> Option<Layout> {
+    let sharding = match text {
+        "none" => Sharding::None,
+        "per-account" => Sharding::PerAccount,
+        number => Sharding::Number(number.parse().ok().filter(|number: &NonZeroU16| number.get() <= MAX_SHARDS)?),
+    };
+    Layout::new(sharding, Vec::new()).ok()
+}
+
+fn sharding_rule() -> String {
+    format!("must be \"none\", \"per-account\" or a whole number from 1 to {MAX_SHARDS}")
 }
 
 /// The jobs queue is bound to its own name, so these as a name would bring outcomes back as jobs.

@@ -10,6 +10,7 @@ use url::{Host, Url};
 
 use super::section::Section;
 use super::{AccountSettings, RateLimit, SafetySettings, SettingKey, SettingsError, secret};
+use crate::contract::ids::PortalId;
 
 #[derive(Clone, Debug)]
 pub struct HubspotSettings {
@@ -88,6 +89,11 @@ impl HubspotSettings {
     /// The same without a look at their credentials, and none where there is none.
     pub fn listed(&self) -> &[AccountSettings] {
         &self.accounts
+    }
+
+    /// Of the accounts, in their order; empty where none is set.
+    pub fn portals(&self) -> Vec<Option<PortalId>> {
+        self.accounts.iter().map(|account| account.portal_id).collect()
     }
 
     /// The private certificate authority, read anew.

@@ -32,7 +32,7 @@ mod variables;
 
 pub use account::{AccountSettings, Credentials, OAuthCredentials};
 pub use admin::AdminSettings;
-pub use amqp::{AmqpSettings, Broker, ClientIdentity};
+pub use amqp::{AmqpSettings, Broker, ClientIdentity, lease_queue, workers_queue};
 pub use amqp_uri::AmqpUri;
 pub use batch::BatchSettings;
 pub use documented::{SettingDoc, documented_settings};

@@ -253,7 +253,7 @@ impl Section {
     }
 
     /// A value that is no secret, written with or without quotes: the environment knows only text.
-    fn scalar<T>(
+    pub(super) fn scalar<T>(
         &mut self,
         key: &'static str,
         rule: &str,

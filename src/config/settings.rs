@@ -65,7 +65,7 @@ impl Settings {
     fn read(mut root: Section) -> Result<Self, SettingsError> {
         let rate_limit = RateLimit::read(root.section("rate_limit")?, &RateLimit::default())?;
         let safety = SafetySettings::read(root.section("safety")?, &SafetySettings::default())?;
-        let settings = Self {
+        let mut settings = Self {
             amqp: AmqpSettings::read(root.section("amqp")?)?,
             hubspot: HubspotSettings::read(root.section("hubspot")?, &rate_limit, &safety)?,
             batch: BatchSettings::read(root.section("batch")?)?,
@@ -82,6 +82,7 @@ impl Settings {
         };
         root.finish()?;
         settings.agree()?;
+        settings.amqp.spread(settings.hubspot.portals())?;
         Ok(settings)
     }
 

@@ -19,6 +19,36 @@ use super::*;
 const TOKEN: (&str, &str) = ("ARCHIVER__HUBSPOT__ACCESS_TOKEN", "pat-s3cr3t");
 
 #[test]
+fn accounts_are_spread_over_shards_that_fit_them() {
+    let accounts = "[[hubspot.accounts]]\nportal_id = 7\naccess_token = \"a\"\n\
+                    [[hubspot.accounts]]\nportal_id = 4711\naccess_token = \"b\"\n";
+    let with = |amqp: &str| from_text(&format!("[amqp]\n{amqp}\n{accounts}"));
+    let names = |amqp: &str| {
+        let AmqpSettings { shards, jobs_queue, .. } = with(amqp).unwrap().amqp;
+        shards.queues().map(|queue| shards.name(queue, jobs_queue.as_str())).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(names("jobs_queue = \"j\""), "j");
+    assert_eq!(names("jobs_queue = \"j\"\nshards = \"none\""), "j");
+    assert_eq!(names("jobs_queue = \"j\"\nshards = \"per-account\""), "j j.7 j.4711");
+    assert_eq!(names("jobs_queue = \"j\"\nshards = 2"), "j j.0 j.1");
+    for (amqp, says) in [
+        ("shards = 0", "whole number from 1 to 500"),
+        ("shards = 501", "whole number from 1 to 500"),
+        ("shards = \"per account\"", "\"per-account\""),
+        ("shards = 2\nlease = false", "needs amqp.lease"),
+        ("shards = 2\njobs_queue = \"jobs\"", "choose another name"),
+        ("shards = 2\nresults_queue = \"association-archiver.jobs.1\"", "choose another name"),
+        ("shards = 2\nresults_queue = \"association-archiver.jobs.1.lease\"", "choose another name"),
+        ("shards = 2\ndead_letter_queue = \"association-archiver.jobs.workers\"", "choose another name"),
+    ] {
+        let error = with(amqp).unwrap_err().to_string();
+        assert!(error.contains(says), "{amqp}: {error}");
+    }
+    let unnamed = from_text("[amqp]\nshards = \"per-account\"\n[hubspot]\naccess_token = \"t\"\n");
+    assert!(unnamed.unwrap_err().to_string().contains("no portal_id to name its queue after"));
+}
+
+#[test]
 fn without_any_layer_the_defaults_hold() {
     let settings = from_env(&[]).unwrap();
     assert_eq!(settings.amqp.broker().unwrap().uri.expose(), "amqp://guest:guest@127.0.0.1:5672/%2f");

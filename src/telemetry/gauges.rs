@@ -68,14 +68,15 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
         results_ready,
         results_consumers,
         dead_letters_ready,
-        lease,
+        leases,
         lease_trouble: _,
         counts,
     } = broker;
+    let held = leases.iter().filter(|lease| lease.standing == LeaseStanding::Held).count();
     let mut gauge = |name, help, value: Option<f64>| single(page, Kind::Gauge, name, help, value);
     gauge(
         "association_archiver_broker_consuming",
-        "1 while the worker is subscribed to the jobs queue.",
+        "1 while the worker is subscribed to a jobs queue.",
         Some(flag(*consuming)),
     );
     gauge(
@@ -95,7 +96,7 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
     );
     gauge(
         "association_archiver_jobs_ready",
-        "Messages waiting in the jobs queue when last looked; absent until then.",
+        "Messages waiting in the jobs queues, the shared one and the shards, when last looked; absent until then.",
         jobs_ready.map(|ready| ready as f64),
     );
     gauge(
@@ -120,13 +121,13 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
     );
     gauge(
         "association_archiver_consumer_generation",
-        "Subscriptions to the jobs queue made again after a loss.",
+        "Subscriptions to jobs queues made again after a loss.",
         Some(counts.resubscriptions as f64),
     );
     gauge(
         "association_archiver_leases_held",
         "Jobs queues that this worker works on alone; absent while amqp.lease is off.",
-        lease.as_ref().map(|lease| flag(lease.standing == LeaseStanding::Held)),
+        (!leases.is_empty()).then_some(held as f64),
     );
     write_parked(parked, page);
     write_broker_counts(counts, page);

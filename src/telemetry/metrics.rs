@@ -75,6 +75,10 @@ metrics! {
         "association_archiver_jobs_parked_total",
         "Jobs put into a delay queue of the broker to wait there, by the queue's wait."
     );
+    pub jobs_moved: Counter = (
+        "association_archiver_jobs_moved_total",
+        "Jobs moved from the shared jobs queue to their account's shard."
+    );
     pub job_duration: Times = (
         "association_archiver_job_duration_seconds",
         "Time from receiving a job for the first time to its outcome.", JOB_MICROS

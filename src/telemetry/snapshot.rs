@@ -33,7 +33,7 @@ pub struct Snapshot {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BrokerState {
-    /// A consumer is subscribed to the jobs queue.
+    /// A consumer is subscribed to a jobs queue.
     pub consuming: bool,
     /// The connection for outcomes is up.
     pub publishing: bool,
@@ -47,7 +47,7 @@ pub struct BrokerState {
     pub consuming_trouble: Option<String>,
     /// Why outcomes do not go out.
     pub publishing_trouble: Option<String>,
-    /// Ready messages in the jobs queue when last looked.
+    /// Ready messages in all jobs queues together when last looked.
     pub jobs_ready: Option<u64>,
     /// Jobs in each delay queue.
     #[serde(serialize_with = "write_tiers")]
@@ -59,10 +59,10 @@ pub struct BrokerState {
     pub results_consumers: Option<u64>,
     /// Ready messages in the dead-letter queue when last looked.
     pub dead_letters_ready: Option<u64>,
-    /// `None` while `amqp.lease` is off.
+    /// Of each jobs queue; empty while `amqp.lease` is off.
     #[serde(skip)]
-    pub lease: Option<LeaseView>,
-    /// Why the lease cannot be taken or renewed.
+    pub leases: Vec<LeaseView>,
+    /// Why a lease cannot be taken or renewed.
     pub lease_trouble: Option<String>,
     pub counts: BrokerCounts,
 }
@@ -83,7 +83,7 @@ pub struct BrokerCounts {
     pub refused: u64,
     /// Messages published again because nobody knows what became of them.
     pub unknown: u64,
-    /// Times that this worker has taken the lease or lost it.
+    /// Times that this worker has taken a lease or lost it.
     #[serde(skip)]
     pub lease_changes: u64,
     /// Deliveries acknowledged.

@@ -1,4 +1,4 @@
-//! Answers to deliveries: outcomes, dead letters and parked copies, as messages on their way out.
+//! Answers to deliveries: outcomes, dead letters, and copies that are parked or moved, as messages on their way out.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ use crate::contract::outcome::{Head, Outcome};
 use crate::contract::refusal::Refusal;
 use crate::contract::time;
 use crate::engine::command::{Parked, Settled};
+use crate::engine::pause::Tier;
 
 /// Writes outcomes one behind the other into one buffer, which their messages then share.
 #[derive(Debug, Default)]
@@ -136,7 +137,7 @@ fn rejected_at(now: Timestamp) -> String {
 
 /// The copy of a job that waits in a delay queue, with what must not be forgotten meanwhile.
 pub fn parked(delivery: Delivery, parked: &Parked, now: Timestamp) -> Answer {
-    use carried_headers::{AGE, ATTEMPTS, DEADLINE, PARKS, RECEIVED, STARTED, TIER};
+    use carried_headers::{AGE, ATTEMPTS, DEADLINE, MOVED, PARKS, RECEIVED, STARTED, TIER};
     let Delivery { receipt, body, properties, deadline, .. } = delivery;
     let carried = parked.carried;
     let millis = |time: Timestamp| HeaderValue::Integer(time.as_millisecond());
@@ -152,6 +153,24 @@ pub fn parked(delivery: Delivery, parked: &Parked, now: Timestamp) -> Answer {
         (PARKED, Some(millis(now))),
     ];
     let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    let envelope = Envelope::Copy(properties.republished(headers));
+    // It was worked on.
+    let envelope = Envelope::Copy(properties.republished(headers).without_headers(&[MOVED]));
     Answer::new(0, Some(receipt), Outgoing { route: Route::Delay(parked.tier), body: body.into(), envelope })
+}
+
+/// The copy of a job on its way to its account's shard.
+pub fn moved(delivery: Delivery, route: Route, moves: u32) -> Answer {
+    passed_on(delivery, route, [(carried_headers::MOVED, HeaderValue::Integer(moves.into()))])
+}
+
+/// The copy of a job that was on the wrong shard, and waits in a delay queue to come back through the shared queue.
+pub fn misplaced(delivery: Delivery, tier: Tier, now: Timestamp) -> Answer {
+    passed_on(delivery, Route::Delay(tier), [(PARKED, HeaderValue::Integer(now.as_millisecond()))])
+}
+
+fn passed_on<const N: usize>(delivery: Delivery, route: Route, headers: [(&'static str, HeaderValue); N]) -> Answer {
+    let Delivery { receipt, body, properties, deadline, .. } = delivery;
+    let deadline = deadline.map(|time| (carried_headers::DEADLINE, HeaderValue::Integer(time.as_millisecond())));
+    let envelope = Envelope::Copy(properties.republished(headers.into_iter().chain(deadline)));
+    Answer::new(0, Some(receipt), Outgoing { route, body: body.into(), envelope })
 }

@@ -17,6 +17,7 @@ use super::recorder::JournalEnds;
 use super::seams::{Arrival, Clock, Departure, Order, Watcher};
 use super::wall_clock::WallClock;
 use crate::amqp::lease::LeaseEnds;
+use crate::amqp::lease::fence::Fences;
 use crate::config::{Settings, SettingsError};
 use crate::contract::journal::JobName;
 use crate::engine::{Engine, Waiting};
@@ -83,8 +84,8 @@ impl Assembly {
         let (returns_in, returns) = mpsc::unbounded_channel();
         let (news_in, news) = mpsc::channel(MAX_NEWS);
         let refreshing = TaskTracker::new();
-        let fence = lease.as_ref().map(|lease| lease.fence.clone());
-        let calls = Calls { client, credentials: credentials.clone(), refreshing: refreshing.clone(), fence };
+        let fences = lease.as_ref().map_or_else(Fences::default, |lease| Fences::of(&lease.leases));
+        let calls = Calls { client, credentials: credentials.clone(), refreshing: refreshing.clone(), fences };
         let ends = Ends { arrivals, departures, errands: errands_in, returns, orders };
         let policy_loop = PolicyLoop::new(engine, clock, clock.epoch, watcher, ends);
         let (journal, recording) = journals.map(|journals| start_journal(journals, name)).unzip();

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::seams::{BatchReply, Errand, Return};
-use crate::amqp::lease::fence::Fence;
+use crate::amqp::lease::fence::Fences;
 use crate::engine::command::IdentityReply;
 use crate::engine::reply::{Reply, Silence};
 use crate::hubspot::client::HubspotClient;
@@ -22,7 +22,7 @@ pub struct Calls {
     /// Refreshes on the wire, to be waited for before the process ends.
     pub refreshing: TaskTracker,
     /// Where several workers share the quota: closed while another one may be sending.
-    pub fence: Option<Fence>,
+    pub fences: Fences,
 }
 
 impl Calls {
@@ -50,9 +50,9 @@ impl Calls {
         let began = Instant::now();
         match errand {
             Errand::Send(call) => {
-                let token = self.credentials.token(call.lane.account);
+                let account = call.lane.account;
                 // The process may have been frozen since the engine decided.
-                let reply = match token.filter(|_| self.fence.as_ref().is_none_or(Fence::is_open)) {
+                let reply = match self.credentials.token(account).filter(|_| self.fences.are_open_for(account)) {
                     Some(token) => self.client.send_batch(&call, &token).await,
                     // The engine refreshes before it sends; were there no token all the same, nothing was sent.
                     None => Reply::Silence(Silence::Refused("there is no access token yet".to_owned())),

@@ -46,7 +46,7 @@ pub fn message_id(head: &Head, body: &[u8], properties: &Properties) -> MessageI
     })
 }
 
-/// Headers of a job that waited in a delay queue. They are the worker's own; a value that makes no sense counts as absent.
+/// Headers of a job that waited in a delay queue, or was moved. They are the worker's own; a value that makes no sense counts as absent.
 pub mod carried_headers {
     use crate::contract::message::{DEAD_LETTERED, PARKED};
 
@@ -64,8 +64,16 @@ pub mod carried_headers {
     pub const TIER: &str = "x-archiver-tier";
     /// Milliseconds since 1970: when the time to live is over that the producer gave the message.
     pub const DEADLINE: &str = "x-archiver-deadline";
+    /// How many times it was moved from the shared jobs queue to a shard since it was last worked on.
+    pub const MOVED: &str = "x-archiver-moved";
 
-    pub const ALL: [&str; 9] = [RECEIVED, STARTED, ATTEMPTS, AGE, PARKS, TIER, DEADLINE, PARKED, DEAD_LETTERED];
+    pub const ALL: [&str; 10] = [RECEIVED, STARTED, ATTEMPTS, AGE, PARKS, TIER, DEADLINE, MOVED, PARKED, DEAD_LETTERED];
+}
+
+/// How many times the message was moved.
+pub fn moves(properties: &Properties) -> u32 {
+    let moves = properties.integer_header(carried_headers::MOVED);
+    moves.and_then(|moves| u32::try_from(moves).ok()).unwrap_or(0)
 }
 
 /// What a job that waited in a delay queue brings back.

@@ -33,7 +33,7 @@ pub async fn run(
                 }
                 depart(bundle, &mut writer, &publisher, &settler).await;
             }
-            Some(answers) = ready.recv() => publisher.publish(answers).await,
+            Some(answers) = ready.recv() => publisher.publish_in_order(answers).await,
             else => return,
         }
     }
@@ -81,6 +81,7 @@ fn count(published: &[Answer], metrics: &Metrics) {
                 tell_dead_letter(properties, metrics);
             }
             (Envelope::Copy(_), Route::Delay(tier)) => metrics.jobs_parked.of(tier).increment(),
+            (Envelope::Copy(_), Route::Shard(_)) => metrics.jobs_moved.increment(),
             (Envelope::Copy(_), Route::Jobs | Route::Results) => {}
         }
     }

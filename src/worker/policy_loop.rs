@@ -14,13 +14,14 @@ use super::recorder::{self, JournalEnds};
 use super::seams::{
     Arrival, BatchReply, Clock, Departure, Errand, Instruction, Obeyed, Order, Question, Return, Target, Watcher,
 };
-use super::tenant::{self, LeaseEnds, LeaseNews, Tenant};
+use super::tenant::{self, LeaseEnds, LeaseNews, Tenants};
 use crate::engine::Engine;
 use crate::engine::backlog::JobKey;
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::{BatchCall, Command, RecordCall};
 use crate::journal::task::Recorded;
 use crate::lease::order::HandedOn;
+use crate::shards::{Generation, QueueIndex};
 
 /// The loop's ends of its channels.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ pub struct PolicyLoop<D, C, W> {
     engine: Engine,
     /// The generation and the delivery of each job. The key is the whole [`JobKey`] and not only its slot, because the
     /// next job may take that slot before the commands about the last one are obeyed.
-    held: HashMap<JobKey, (u32, D)>,
+    held: HashMap<JobKey, (Generation, D)>,
     clock: C,
     watcher: W,
     ends: Ends<D>,
@@ -63,7 +64,7 @@ pub struct PolicyLoop<D, C, W> {
     outbox: Vec<Departure<D>>,
     arrivals_closed: bool,
     /// Present where several workers share the quota.
-    tenant: Option<Tenant>,
+    tenants: Option<Tenants>,
     /// Present where any account has a journal.
     journal: Option<JournalEnds<D>>,
 }
@@ -72,13 +73,13 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
     /// `epoch` is the moment that the clock calls tick zero.
     pub fn new(engine: Engine, clock: C, epoch: Instant, watcher: W, ends: Ends<D>) -> Self {
         let (held, outbox) = (HashMap::new(), Vec::new());
-        Self { engine, held, clock, watcher, ends, epoch, outbox, arrivals_closed: false, tenant: None, journal: None }
+        Self { engine, held, clock, watcher, ends, epoch, outbox, arrivals_closed: false, tenants: None, journal: None }
     }
 
-    /// Makes the loop send only while this worker holds the lease.
+    /// Makes the loop send for an account only while this worker holds the account's lease.
     pub fn sharing(mut self, lease: LeaseEnds) -> Self {
         let now = self.clock.now();
-        self.tenant = Some(Tenant::new(lease, self.epoch, &mut self.engine, now));
+        self.tenants = Some(Tenants::new(lease, self.epoch, &mut self.engine, now));
         self
     }
 
@@ -97,12 +98,12 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         loop {
             let now = self.clock.now();
             self.obey(now);
-            if let Some(tenant) = &mut self.tenant {
-                tenant.speak_if_urgent(&self.engine, now);
+            if let Some(tenants) = &mut self.tenants {
+                tenants.speak_if_urgent(&self.engine, now);
             }
             if Instant::now() >= status_due {
                 self.publish_status(now);
-                self.tenant.as_mut().into_iter().for_each(|tenant| tenant.speak(&self.engine, now));
+                self.tenants.iter_mut().for_each(|tenants| tenants.speak(&self.engine, now));
                 status_due = Instant::now() + STATUS_EVERY;
             }
             if self.arrivals_closed && self.engine.held_jobs() == 0 {
@@ -114,7 +115,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if !self.engine.is_draining() => self.drain(),
-                news = tenant::news(&mut self.tenant) => self.take_news(news),
+                (queue, news) = tenant::news(&mut self.tenants) => self.take_news(queue, news),
                 recorded = recorder::recorded(&mut self.journal) => self.take_recorded(recorded),
                 Some(back) = self.ends.returns.recv() => self.take_returns(back),
                 Some(order) = self.ends.orders.recv() => self.take_order(order),
@@ -127,18 +128,18 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
     fn drain(&mut self) {
         let now = self.clock.now();
         self.engine.drain(now);
-        if let Some(tenant) = &mut self.tenant {
-            tenant.release(&self.engine, now);
+        if let Some(tenants) = &mut self.tenants {
+            tenants.release(&self.engine, now);
         }
     }
 
-    fn take_news(&mut self, news: LeaseNews) {
+    fn take_news(&mut self, queue: QueueIndex, news: LeaseNews) {
         if let LeaseNews::Ordered(order) = news {
             return self.take_handed_on(order);
         }
         let now = self.clock.now();
-        if let Some(tenant) = &mut self.tenant {
-            tenant.take(news, &mut self.engine, now);
+        if let Some(tenants) = &mut self.tenants {
+            tenants.take(queue, news, &mut self.engine, now);
         }
     }
 
@@ -185,8 +186,9 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
 
     fn take_order(&mut self, order: Order) {
         let now = self.clock.now();
-        if let Some(tenant) = self.tenant.as_ref().filter(|_| self.engine.is_standing_by()) {
-            return tenant.hand_on(order, &self.engine, now);
+        let account = order.target.account();
+        if let Some(tenants) = self.tenants.as_ref().filter(|_| self.engine.is_standing_by(account)) {
+            return tenants.hand_on(order, &self.engine, now);
         }
         let applied = self.carry_out(order.target, order.instruction, now);
         // Whoever gave the order may have gone away meanwhile.
@@ -211,7 +213,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         };
         self.obey(now);
         self.publish_status(now);
-        self.tenant.as_mut().into_iter().for_each(|tenant| tenant.speak_at_once(&self.engine, now));
+        self.tenants.iter_mut().for_each(|tenants| tenants.speak_at_once(&self.engine, now));
         applied
     }
 
@@ -258,7 +260,9 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
                 }
             }
             Arrival::Lost { generation } => {
-                let void = self.held.iter().filter(|(_, (of_job, _))| *of_job <= generation);
+                let is_void =
+                    |of_job: &Generation| of_job.queue == generation.queue && of_job.number <= generation.number;
+                let void = self.held.iter().filter(|(_, (of_job, _))| is_void(of_job));
                 let void: Vec<JobKey> = void.map(|(&key, _)| key).collect();
                 for key in void {
                     self.engine.forget(key, now);
@@ -368,7 +372,7 @@ mod tests {
     async fn every_delivery_of_a_bundle_of_expired_jobs_departs() {
         let (loop_, arrivals, mut departures) = stage();
         let jobs = (1..=5_u32).map(|number| (expired(number.into()), number)).collect();
-        arrivals.send(Arrival::Jobs { generation: 1, jobs }).await.unwrap();
+        arrivals.send(Arrival::Jobs { generation: Generation::shared(1), jobs }).await.unwrap();
         drop(arrivals);
         loop_.run(CancellationToken::new()).await;
 

@@ -17,14 +17,15 @@ use crate::engine::command::{BatchCall, CallKey, IdentityReply, NewJob, Notice, 
 use crate::engine::reply::Reply;
 use crate::engine::status::Status;
 pub use crate::lease::order::{Instruction, Obeyed};
+use crate::shards::Generation;
 
 /// Into the loop, from where jobs come.
 #[derive(Debug)]
 pub enum Arrival<D> {
     /// Valid jobs of configured accounts.
-    Jobs { generation: u32, jobs: Vec<(NewJob, D)> },
-    /// All deliveries up to this generation are void: they will be delivered again.
-    Lost { generation: u32 },
+    Jobs { generation: Generation, jobs: Vec<(NewJob, D)> },
+    /// All deliveries of this queue up to this generation are void: they will be delivered again.
+    Lost { generation: Generation },
     /// The jobs in hand take too much memory: hand back unstarted ones until at most this many bytes are held.
     Overfull { keep_bytes: usize },
 }
@@ -94,6 +95,14 @@ pub enum Target {
         from_type: ObjectType,
         to_type: ObjectType,
     },
+}
+
+impl Target {
+    pub fn account(&self) -> AccountIndex {
+        match self {
+            Self::Account(account) | Self::Lanes { account, .. } => *account,
+        }
+    }
 }
 
 /// Orders that wait for the loop; further ones are refused.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::assembly::{Assembly, Outside};
@@ -80,19 +81,26 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
         endpoints.close().await;
         return Ok(Ended::Drained);
     };
-    let Edges { intake, publisher, settler, held: _, health, lease, topology: _, closer } = edges?;
+    let Edges { intakes, publisher, settler, held: _, health, lease, topology: _, closer } = edges?;
     let publisher = Arc::new(publisher);
 
     let (arrivals_in, arrivals) = mpsc::channel(MAX_ARRIVALS);
     let (ready_in, ready) = mpsc::channel(MAX_READY_BUNDLES);
     let (departures_in, departures) = mpsc::unbounded_channel();
-    let reader = Reader {
+    let reader = Arc::new(Reader {
         portals: assembly.portals.clone(),
+        layout: settings.amqp.shards.clone(),
         metrics: Arc::clone(&metrics),
         limits: limits(&settings.jobs),
         keep_bytes: usize::try_from(settings.amqp.max_held_bytes / 2).unwrap_or(usize::MAX),
-    };
-    let taking_in = tokio::spawn(reader.take_in(intake, arrivals_in, ready_in, stop.clone()));
+    });
+    let mut readers = JoinSet::new();
+    for intake in intakes {
+        readers.spawn(Arc::clone(&reader).take_in(intake, arrivals_in.clone(), ready_in.clone(), stop.clone()));
+    }
+    drop((arrivals_in, ready_in));
+    // Whoever aborts this task aborts them all.
+    let taking_in = tokio::spawn(async move { while readers.join_next().await.is_some() {} });
     let departing = tokio::spawn(departures::run(departures, ready, Arc::clone(&publisher), settler));
     let counting = tokio::spawn(departures::count_published(Arc::clone(&publisher), Arc::clone(&metrics)));
     let exporting = exporter.map(|exporter| tokio::spawn(exporter.run()));

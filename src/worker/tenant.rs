@@ -1,81 +1,80 @@
-//! The loop's part in the lease: the engine is told whether it may send, and what it counts is passed on.
+//! The loop's part in the leases: the engine is told for which accounts it may send, and what it counts is passed on.
 
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
 use super::seams::{Obeyed, Order, Target};
-use crate::amqp::lease::LeaseWord;
 use crate::amqp::lease::fence::Until;
+use crate::amqp::lease::{Ending, LeaseEnd, LeaseWord};
 pub use crate::amqp::lease::{LeaseEnds, LeaseNews};
 use crate::engine::clock::{Now, Tick};
 use crate::engine::{Engine, Occasion};
 use crate::lease::order::HandedOn;
 use crate::lease::reach::Reach;
+use crate::shards::QueueIndex;
 
-/// See the module.
+/// Of all leases.
 #[derive(Debug)]
-pub struct Tenant {
-    ends: LeaseEnds,
+pub struct Tenants {
+    news: mpsc::UnboundedReceiver<(QueueIndex, LeaseNews)>,
+    /// In the order of the queues.
+    tenants: Vec<Tenant>,
     /// Tick zero of the engine on the runtime's clock.
     epoch: Instant,
+}
+
+/// Of one lease.
+#[derive(Debug)]
+struct Tenant {
+    end: LeaseEnd,
     begun: u64,
     /// An urgent word is under way, and not written yet.
     urging: bool,
-    released: bool,
+    /// What was said of the lease is the last word, in this tenure or for good.
+    ending: Ending,
 }
 
-impl Tenant {
-    /// The engine sends nothing until the lease is held.
+impl Tenants {
+    /// The engine sends nothing until a lease is held.
     pub fn new(ends: LeaseEnds, epoch: Instant, engine: &mut Engine, now: Now) -> Self {
-        engine.stand_by(now);
-        Self { ends, epoch, begun: 0, urging: false, released: false }
+        let LeaseEnds { news, leases } = ends;
+        engine.stand_by(&engine.all_accounts(), now);
+        let tenant = |end| Tenant { end, begun: 0, urging: false, ending: Ending::No };
+        Self { news, tenants: leases.into_iter().map(tenant).collect(), epoch }
     }
 
-    /// The next news; never where the keeper has ended, when the engine's own reach ends too. Cancel-safe.
-    pub async fn news(&mut self) -> LeaseNews {
-        match self.ends.news.recv().await {
+    /// The next news; never where the keepers have ended, when the engine's own reach ends too. Cancel-safe.
+    async fn news(&mut self) -> (QueueIndex, LeaseNews) {
+        match self.news.recv().await {
             Some(news) => news,
             None => std::future::pending().await,
         }
     }
 
-    pub fn take(&mut self, news: LeaseNews, engine: &mut Engine, now: Now) {
-        match news {
-            LeaseNews::Begin(inheritance) => {
-                self.begun += 1;
-                engine.inherit(&inheritance, now);
-                self.urging = false;
-                self.speak(engine, now);
-            }
-            LeaseNews::Hold(until) => engine.hold(self.reach(until), now),
-            LeaseNews::StandBy => {
-                self.urging = false;
-                engine.stand_by(now);
-            }
-            LeaseNews::OthersSent => engine.others_sent(now),
-            // The loop obeys it.
-            LeaseNews::Ordered(_) => {}
-            LeaseNews::Written(memory) => {
-                self.urging = false;
-                engine.written(&memory, now);
-            }
+    pub fn take(&mut self, queue: QueueIndex, news: LeaseNews, engine: &mut Engine, now: Now) {
+        let epoch = self.epoch;
+        if let Some(tenant) = self.tenants.get_mut(queue.as_usize()) {
+            tenant.take(news, epoch, engine, now);
         }
     }
 
-    /// This worker stands by: the holder is to obey.
+    /// This worker stands by for the account: whoever holds its lease is to obey.
     pub fn hand_on(&self, order: Order, engine: &Engine, now: Now) {
         let Order { target, instruction, reply } = order;
-        let (account, lane) = match target {
-            Target::Account(account) => (account, None),
-            Target::Lanes { account, from_type, to_type } => (account, Some((from_type, to_type))),
+        let index = target.account();
+        let lane = match target {
+            Target::Account(_) => None,
+            Target::Lanes { account: _, from_type, to_type } => Some((from_type, to_type)),
         };
-        let refused = match engine.portal_of(account) {
-            None => (reply, "there is no such account"),
-            Some(portal) => {
+        let tenant = self.tenants.iter().find(|tenant| tenant.end.accounts.binary_search(&index).is_ok());
+        let refused = match (engine.portal_of(index), tenant) {
+            (None, _) | (_, None) => (reply, "there is no such account"),
+            (Some(portal), Some(tenant)) => {
                 let order = HandedOn { instruction, account: portal, lane, given: now.wall, by: String::new() };
-                match self.ends.orders.try_send((order, reply)) {
+                match tenant.end.orders.try_send((order, reply)) {
                     Ok(()) => return,
                     Err(TrySendError::Full((_, reply))) => (reply, "too many orders wait already"),
                     Err(TrySendError::Closed((_, reply))) => (reply, "the worker stops"),
@@ -89,50 +88,98 @@ impl Tenant {
 
     /// Passes the counts on; they are written at once where requests wait for it.
     pub fn speak(&mut self, engine: &Engine, now: Now) {
-        self.pass_on(engine.wants_to_write(now), engine, now);
+        self.tenants.iter_mut().for_each(|tenant| tenant.speak(engine, now));
     }
 
     /// Passes on what an operator has ordered.
     pub fn speak_at_once(&mut self, engine: &Engine, now: Now) {
-        self.pass_on(true, engine, now);
-    }
-
-    fn pass_on(&mut self, urgent: bool, engine: &Engine, now: Now) {
-        self.urging |= urgent;
-        self.say(LeaseWord { begun: self.begun, memory: engine.memory(Occasion::Renewal, now), urgent, last: false });
+        self.tenants.iter_mut().for_each(|tenant| tenant.pass_on(true, engine, now));
     }
 
     /// Passes them on where requests have begun to wait for it.
     pub fn speak_if_urgent(&mut self, engine: &Engine, now: Now) {
-        if !self.urging && engine.wants_to_write(now) {
-            self.speak(engine, now);
+        for tenant in &mut self.tenants {
+            if !tenant.urging && engine.wants_to_write(&tenant.end.accounts, now) {
+                tenant.speak(engine, now);
+            }
         }
     }
 
     /// The engine has sent its last request.
     pub fn release(&mut self, engine: &Engine, now: Now) {
-        let memory = engine.memory(Occasion::Release, now);
-        self.say(LeaseWord { begun: self.begun, memory, urgent: true, last: true });
-        self.released = true;
-    }
-
-    fn say(&self, word: LeaseWord) {
-        if !self.released {
-            // The keeper ends before the loop only when the worker is about to end.
-            self.ends.words.send_replace(word);
-        }
-    }
-
-    fn reach(&self, until: Until) -> Reach {
-        let since: Duration = until.instant.saturating_duration_since(self.epoch);
-        Reach { tick: Tick::ZERO + since, wall: until.wall }
+        self.tenants.iter_mut().for_each(|tenant| tenant.end(Ending::Stops, engine, now));
     }
 }
 
+impl Tenant {
+    fn take(&mut self, news: LeaseNews, epoch: Instant, engine: &mut Engine, now: Now) {
+        let accounts = &self.end.accounts;
+        match news {
+            LeaseNews::Begin(inheritance) => {
+                self.begun += 1;
+                engine.inherit(accounts, &inheritance, now);
+                self.urging = false;
+                if self.ending == Ending::GivesUp {
+                    self.ending = Ending::No;
+                }
+                self.speak(engine, now);
+            }
+            // What was used is said already, so nothing may be added to it.
+            LeaseNews::Hold(_) if self.ending != Ending::No => {}
+            LeaseNews::Hold(until) => engine.hold(accounts, reach(until, epoch), now),
+            LeaseNews::StandBy => {
+                self.urging = false;
+                engine.stand_by(accounts, now);
+            }
+            // The loop obeys it.
+            LeaseNews::Ordered(_) => {}
+            LeaseNews::OthersSent => engine.others_sent(accounts, now),
+            LeaseNews::Written(memory) => {
+                self.urging = false;
+                engine.written(accounts, &memory, now);
+            }
+            LeaseNews::GiveUp => {
+                engine.stand_by(accounts, now);
+                self.end(Ending::GivesUp, engine, now);
+            }
+        }
+    }
+
+    fn speak(&mut self, engine: &Engine, now: Now) {
+        self.pass_on(engine.wants_to_write(&self.end.accounts, now), engine, now);
+    }
+
+    fn pass_on(&mut self, urgent: bool, engine: &Engine, now: Now) {
+        if self.ending == Ending::No {
+            self.urging |= urgent;
+            let memory = engine.memory(&self.end.accounts, Occasion::Renewal, now);
+            self.say(LeaseWord { begun: self.begun, memory, urgent, ending: Ending::No });
+        }
+    }
+
+    fn end(&mut self, ending: Ending, engine: &Engine, now: Now) {
+        if self.ending != Ending::Stops {
+            let memory = engine.memory(&self.end.accounts, Occasion::Release, now);
+            self.say(LeaseWord { begun: self.begun, memory, urgent: true, ending });
+            self.ending = ending;
+        }
+    }
+
+    fn say(&self, word: LeaseWord) {
+        // The keeper ends before the loop only when the worker is about to end.
+        self.end.words.send_replace(word);
+    }
+}
+
+fn reach(until: Until, epoch: Instant) -> Reach {
+    let since: Duration = until.instant.saturating_duration_since(epoch);
+    Reach { tick: Tick::ZERO + since, wall: until.wall }
+}
+
 /// The next news of a lease, if there is one to keep.
-pub async fn news(tenant: &mut Option<Tenant>) -> LeaseNews {
-    match tenant {
-        Some(tenant) => tenant.news().await,
+pub async fn news(tenants: &mut Option<Tenants>) -> (QueueIndex, LeaseNews) {
+    match tenants {
+        Some(tenants) => tenants.news().await,
         None => std::future::pending().await,
     }
 }

@@ -162,21 +162,21 @@ fn traced(delivery: &Delivery) -> TracedJob<'_> {
 
 fn broker_state(health: &Health, parked: ByTier) -> BrokerState {
     BrokerState {
-        consuming: health.consuming.get(),
+        consuming: health.consuming(),
         publishing: health.publishing.get(),
         publishing_stalled: health.publishing_stalled.get(),
         blocked: health.blocked.get(),
-        overfull: health.overfull.get(),
-        consuming_trouble: health.consuming_trouble.get(),
+        overfull: health.overfull(),
+        consuming_trouble: health.consuming_trouble(),
         publishing_trouble: health.publishing_trouble.get(),
-        jobs_ready: health.jobs_ready.get(),
+        jobs_ready: health.jobs_ready(),
         parked,
         unpublished: health.unpublished.get(),
         results_ready: health.depths.results.get(),
         results_consumers: health.depths.results_consumers.get(),
         dead_letters_ready: health.depths.dead_letters.get(),
-        lease: health.lease.get(),
-        lease_trouble: health.lease_trouble.get(),
+        leases: health.leases(),
+        lease_trouble: health.lease_trouble(),
         counts: BrokerCounts {
             reconnects: health.reconnects.get(),
             resubscriptions: health.resubscriptions.get(),

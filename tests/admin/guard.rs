@@ -105,7 +105,7 @@ async fn the_page_shows_the_stop_and_takes_the_answer() -> Result<()> {
         since: now().wall,
         holder: Some("host/7".to_owned()),
     };
-    worker.show(&stopped(), BrokerState { lease: Some(lease), ..up() }, false);
+    worker.show(&stopped(), BrokerState { leases: vec![lease], ..up() }, false);
     worker.carry_out_orders(stopped());
     let mut browser = Browser::start().await?;
     browser.open(&worker.url("/")).await?;

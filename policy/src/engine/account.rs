@@ -15,6 +15,7 @@ use super::lane_probes::ProbeQuota;
 use super::pace::{Ceiling, Pace, Slot};
 use super::reply::Answer;
 use super::retry::RetryBudget;
+use super::tenancy::Tenancy;
 use crate::contract::ids::{AccountIndex, PortalId};
 
 /// What the settings say of one account.
@@ -96,6 +97,7 @@ pub struct Account {
     pub day: Day,
     pub access: Access,
     pub guard: Option<Guard>,
+    pub(super) tenancy: Tenancy,
     retries: RetryBudget,
     errors: ErrorShare,
     /// Requests on the wire, those about credentials included.
@@ -137,11 +139,17 @@ impl Account {
             access: Access::new(policy.credentials, ask_identity),
             guard: policy.guard.map(Guard::new),
             policy,
+            tenancy: Tenancy::Alone,
             retries: RetryBudget::new(now.tick),
             errors: ErrorShare::new(now.tick),
             in_flight: 0,
             totals: AccountTotals::default(),
         }
+    }
+
+    /// Another worker may be sending for it.
+    pub fn stands_by(&self) -> bool {
+        self.tenancy == Tenancy::StandingBy
     }
 
     /// Whether one more request may be on the wire, when the whole worker may send `free` more.

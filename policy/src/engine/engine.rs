@@ -28,7 +28,6 @@ use super::pauses::Pauses;
 use super::proof::Cooling;
 use super::settings::{EnginePolicy, Waiting};
 use super::stuck::Stuck;
-use super::tenancy::Tenancy;
 use super::turns::Turns;
 use crate::contract::action::Action;
 use crate::contract::association::Pair;
@@ -85,7 +84,6 @@ pub struct Engine {
     commands: VecDeque<Command>,
     pub(super) counters: Counters,
     pub(super) draining: bool,
-    pub(super) tenancy: Tenancy,
     /// Nothing more will come: partial batches need not wait for company.
     pub(super) flushing: bool,
     random: fastrand::Rng,
@@ -109,7 +107,6 @@ impl Engine {
             commands: VecDeque::new(),
             counters: Counters::default(),
             draining: false,
-            tenancy: Tenancy::Alone,
             flushing: false,
             random: fastrand::Rng::with_seed(seed),
         }
@@ -191,7 +188,8 @@ impl Engine {
 
     /// Notes by when a new job must leave, or says why it cannot stay at all.
     fn receive(&mut self, key: JobKey, not_after: Option<Timestamp>, now: Now) -> Option<Leaving> {
-        if self.draining || self.tenancy == Tenancy::StandingBy {
+        let account = self.holdings.job(key)?.account;
+        if self.draining || self.accounts[account].stands_by() {
             return Some(Leaving::HandBack);
         }
         if let Some(not_after) = not_after {
@@ -257,8 +255,14 @@ impl Engine {
     }
 
     /// Hands back every job in hand, those on the wire once they are answered and not complete.
-    pub(super) fn hand_back_all(&mut self, now: Now) {
-        let held: Vec<JobKey> = self.holdings.jobs().map(|(key, _)| key).collect();
+    fn hand_back_all(&mut self, now: Now) {
+        self.hand_back_all_of(&self.all_accounts(), now);
+    }
+
+    /// The same for the jobs of these accounts, which are in ascending order.
+    pub(super) fn hand_back_all_of(&mut self, accounts: &[AccountIndex], now: Now) {
+        let held = self.holdings.jobs().filter(|(_, job)| accounts.binary_search(&job.account).is_ok());
+        let held: Vec<JobKey> = held.map(|(key, _)| key).collect();
         for job in held {
             self.leave(job, Leaving::HandBack, now);
         }
@@ -402,8 +406,8 @@ impl Engine {
     }
 
     /// Another worker, or nobody, works.
-    pub fn is_standing_by(&self) -> bool {
-        self.tenancy == Tenancy::StandingBy
+    pub fn is_standing_by(&self, account: AccountIndex) -> bool {
+        self.accounts.get(account).is_some_and(Account::stands_by)
     }
 
     /// Jobs in hand.

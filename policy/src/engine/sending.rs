@@ -48,7 +48,6 @@ impl Engine {
         self.read_back_due(now);
         while self.calls.len() < self.policy.max_in_flight
             && !self.draining
-            && self.tenancy.may_send(now)
             && let Some(account) = self.turns.next_account()
         {
             match self.take_turn(account, now) {
@@ -60,6 +59,10 @@ impl Engine {
     }
 
     fn take_turn(&mut self, index: AccountIndex, now: Now) -> Took {
+        // It is marked as ready again when it may.
+        if !self.accounts[index].tenancy.may_send(now) {
+            return Took::Blocked(None);
+        }
         if let Err(until) = self.mind_pauses(index, now) {
             return self.ask_when_the_day_ends(index, until, now);
         }

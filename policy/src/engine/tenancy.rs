@@ -1,4 +1,6 @@
 //! Whether this engine may send at all, where several workers share a quota, and what it takes over and leaves behind.
+//!
+//! Each account is told by itself: those of one shard come and go together. Lists of accounts are in ascending order.
 
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use super::engine::{Engine, PAUSED_BY_OPERATOR};
 use super::guard::Guard;
 use super::pace::Ceiling;
 use super::pause::PauseKind;
+use crate::contract::ids::AccountIndex;
 use crate::lease::Inheritance;
 use crate::lease::memory::{AccountMemory, Memory};
 use crate::lease::reach::Reach;
@@ -46,32 +49,38 @@ pub enum Occasion {
 const WRITTEN_AHEAD: Duration = Duration::from_millis(500);
 
 impl Engine {
-    /// Sends nothing more until [`Engine::hold`]: what is on the wire is waited for, the rest is handed back, and so is
-    /// what still comes in.
-    pub fn stand_by(&mut self, now: Now) {
-        self.tenancy = Tenancy::StandingBy;
-        for account in self.accounts.iter_mut() {
+    /// Sends nothing more for these accounts until [`Engine::hold`]: what is on the wire is waited for, the rest is
+    /// handed back, and so is what still comes in.
+    pub fn stand_by(&mut self, accounts: &[AccountIndex], now: Now) {
+        for &index in accounts {
+            let Some(account) = self.accounts.get_mut(index) else { continue };
+            account.tenancy = Tenancy::StandingBy;
             account.day.keep_to_what_is_written();
             account.guard.iter_mut().for_each(Guard::keep_to_what_is_written);
         }
-        self.hand_back_all(now);
+        self.hand_back_all_of(accounts, now);
     }
 
-    /// May send until then.
-    pub fn hold(&mut self, reach: Reach, now: Now) {
-        self.tenancy = Tenancy::Until(reach);
+    /// May send for these accounts until then.
+    pub fn hold(&mut self, accounts: &[AccountIndex], reach: Reach, now: Now) {
+        for &index in accounts {
+            if let Some(account) = self.accounts.get_mut(index) {
+                account.tenancy = Tenancy::Until(reach);
+                self.turns.mark_ready(index);
+            }
+        }
         self.pump(now);
     }
 
-    /// Takes over from whoever held the lease before.
-    pub fn inherit(&mut self, inheritance: &Inheritance, now: Now) {
+    /// Takes over these accounts from whoever held their lease before.
+    pub fn inherit(&mut self, accounts: &[AccountIndex], inheritance: &Inheritance, now: Now) {
         let (memory, told) = match inheritance {
             Inheritance::Own => return,
             Inheritance::Told(memory) => (memory, true),
             Inheritance::Unknown(memory) => (memory, false),
         };
-        for index in self.accounts.indices() {
-            let account = &mut self.accounts[index];
+        for &index in accounts {
+            let Some(account) = self.accounts.get_mut(index) else { continue };
             let known = memory.of(account.policy.portal).cloned().unwrap_or_default();
             if told {
                 account.pace.follow(&known.recent, now.tick);
@@ -92,18 +101,19 @@ impl Engine {
         }
     }
 
-    /// Somebody without a lease has sent until now.
-    pub fn others_sent(&mut self, now: Now) {
-        for account in self.accounts.iter_mut() {
+    /// Somebody without a lease has sent for these accounts until now.
+    pub fn others_sent(&mut self, accounts: &[AccountIndex], now: Now) {
+        for &index in accounts {
+            let Some(account) = self.accounts.get_mut(index) else { continue };
             account.pace.assume_spent(now.tick);
         }
     }
 
-    /// What whoever holds the lease next must know.
-    pub fn memory(&self, occasion: Occasion, now: Now) -> Memory {
+    /// What whoever holds the lease of these accounts next must know.
+    pub fn memory(&self, accounts: &[AccountIndex], occasion: Occasion, now: Now) -> Memory {
         let mut memory = Memory::default();
-        for index in self.accounts.indices() {
-            let account = &self.accounts[index];
+        for &index in accounts {
+            let Some(account) = self.accounts.get(index) else { continue };
             // A pause by the settings goes when they change.
             let paused = !account.policy.paused && self.pauses.account_is_paused_for(index, PauseKind::Operator);
             memory.set(account.policy.portal, account.memory(occasion, paused, now));
@@ -111,16 +121,16 @@ impl Engine {
         memory
     }
 
-    /// Requests wait until [`Engine::memory`] is written down.
-    pub fn wants_to_write(&self, now: Now) -> bool {
-        let lacks = |index| self.holdings.jobs_of(index) > 0 && self.accounts[index].lacks_written(now);
-        self.accounts.indices().any(lacks)
+    /// Requests of these accounts wait until [`Engine::memory`] is written down.
+    pub fn wants_to_write(&self, accounts: &[AccountIndex], now: Now) -> bool {
+        let lacks = |&index: &AccountIndex| self.accounts.get(index).is_some_and(|account| account.lacks_written(now));
+        accounts.iter().any(|index| self.holdings.jobs_of(*index) > 0 && lacks(index))
     }
 
-    /// This memory is safe: what it counts ahead may leave.
-    pub fn written(&mut self, memory: &Memory, now: Now) {
-        for index in self.accounts.indices() {
-            let account = &mut self.accounts[index];
+    /// This memory of these accounts is safe: what it counts ahead may leave.
+    pub fn written(&mut self, accounts: &[AccountIndex], memory: &Memory, now: Now) {
+        for &index in accounts {
+            let Some(account) = self.accounts.get_mut(index) else { continue };
             let known = memory.of(account.policy.portal);
             let day = known.and_then(|known| known.day).is_some_and(|day| account.day.written(day, now.wall));
             let guard = known.and_then(|known| known.guard.as_ref());
@@ -130,6 +140,11 @@ impl Engine {
             }
         }
         self.pump(now);
+    }
+
+    /// All accounts, where one lease is for all of them.
+    pub fn all_accounts(&self) -> Vec<AccountIndex> {
+        self.accounts.indices().collect()
     }
 }
 
@@ -172,9 +187,10 @@ impl Account {
 mod tests {
     use super::*;
     use crate::contract::association::Extent;
-    use crate::contract::ids::AccountIndex;
     use crate::engine::command::Command;
     use crate::engine::status::tests::{at, engine, job};
+
+    const ALL: &[AccountIndex] = &[AccountIndex(0)];
 
     fn archives(engine: &mut Engine) -> usize {
         std::iter::from_fn(|| engine.next_command()).filter(|command| matches!(command, Command::Send(_))).count()
@@ -187,18 +203,18 @@ mod tests {
     #[test]
     fn past_the_reach_nothing_is_sent_and_what_waits_is_handed_back() {
         let mut engine = engine(&[None]);
-        engine.stand_by(at(0));
-        engine.hold(reach(10), at(0));
+        engine.stand_by(ALL, at(0));
+        engine.hold(ALL, reach(10), at(0));
         engine.admit(job(0, "contacts", "companies", Extent::Whole, 1), at(9));
         engine.wake(at(10));
         engine.wake(at(11));
         assert_eq!(archives(&mut engine), 0, "the engine itself looks at the time");
-        engine.hold(reach(20), at(12));
+        engine.hold(ALL, reach(20), at(12));
         engine.wake(at(13));
         assert_eq!(archives(&mut engine), 1);
 
         engine.admit(job(0, "contacts", "companies", Extent::Whole, 2), at(13));
-        engine.stand_by(at(13));
+        engine.stand_by(ALL, at(13));
         let commands: Vec<Command> = std::iter::from_fn(|| engine.next_command()).collect();
         assert!(matches!(commands[..], [Command::HandBack(_)]), "{commands:?}");
         assert_eq!(engine.held_jobs(), 1, "the one on the wire is answered");
@@ -210,12 +226,50 @@ mod tests {
     fn a_pause_is_taken_over_and_so_is_its_end() {
         let mut first = engine(&[None]);
         first.pause(AccountIndex(0), at(0));
-        let memory = first.memory(Occasion::Renewal, at(0));
+        let memory = first.memory(ALL, Occasion::Renewal, at(0));
         let mut second = engine(&[None]);
-        second.inherit(&Inheritance::Unknown(memory), at(0));
+        second.inherit(ALL, &Inheritance::Unknown(memory), at(0));
         let paused = |engine: &Engine| engine.pauses.of_account(AccountIndex(0)).is_some();
         assert!(paused(&second));
-        second.inherit(&Inheritance::Told(Memory::default()), at(1));
+        second.inherit(ALL, &Inheritance::Told(Memory::default()), at(1));
         assert!(!paused(&second));
+    }
+
+    #[test]
+    fn each_account_sends_only_while_its_own_lease_is_held() {
+        let mut engine = engine(&[None, None]);
+        let (first, second) = (AccountIndex(0), AccountIndex(1));
+        engine.stand_by(&[first, second], at(0));
+        engine.hold(&[first], reach(10), at(0));
+        engine.admit(job(0, "contacts", "companies", Extent::Whole, 1), at(1));
+        engine.admit(job(1, "contacts", "companies", Extent::Whole, 1), at(1));
+        engine.wake(at(2));
+        let commands: Vec<Command> = std::iter::from_fn(|| engine.next_command()).collect();
+        assert!(matches!(&commands[..], [Command::HandBack(_), Command::Send(call)] if call.lane.account == first));
+
+        engine.hold(&[second], reach(20), at(2));
+        engine.admit(job(0, "contacts", "companies", Extent::Whole, 2), at(3));
+        engine.admit(job(1, "contacts", "companies", Extent::Whole, 2), at(3));
+        engine.stand_by(&[first], at(3));
+        engine.wake(at(12));
+        let commands: Vec<Command> = std::iter::from_fn(|| engine.next_command()).collect();
+        assert!(matches!(&commands[..], [Command::HandBack(_), Command::Send(call)] if call.lane.account == second));
+    }
+
+    /// One shard's lease has lapsed and is renewed: what waited for it goes on by itself.
+    #[test]
+    fn an_account_whose_lease_lapsed_keeps_no_other_from_sending() {
+        let mut engine = engine(&[None, None]);
+        let (first, second) = (AccountIndex(0), AccountIndex(1));
+        engine.stand_by(&[first, second], at(0));
+        engine.hold(&[first], reach(2), at(0));
+        engine.hold(&[second], reach(60), at(0));
+        engine.admit(job(0, "contacts", "companies", Extent::Whole, 1), at(2));
+        engine.admit(job(1, "contacts", "companies", Extent::Whole, 1), at(2));
+        engine.wake(at(3));
+        assert_eq!(archives(&mut engine), 1, "the second account's");
+        engine.hold(&[first], reach(20), at(4));
+        engine.wake(at(5));
+        assert_eq!(archives(&mut engine), 1, "and then the first one's");
     }
 }

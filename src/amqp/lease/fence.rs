@@ -4,8 +4,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hashbrown::HashMap;
 use jiff::Timestamp;
 use tokio::time::Instant;
+
+use super::LeaseEnd;
+use crate::contract::ids::AccountIndex;
 
 /// A moment on both clocks, past which nothing may be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +21,24 @@ pub struct Until {
 impl Until {
     fn is_ahead(self) -> bool {
         Instant::now() < self.instant && Timestamp::now() < self.wall
+    }
+}
+
+/// The fences of all accounts.
+#[derive(Clone, Default, Debug)]
+pub struct Fences(Option<Arc<HashMap<AccountIndex, Fence>>>);
+
+impl Fences {
+    /// Of these leases.
+    pub fn of(leases: &[LeaseEnd]) -> Self {
+        let fences =
+            leases.iter().flat_map(|lease| lease.accounts.iter().map(|&account| (account, lease.fence.clone())));
+        Self(Some(Arc::new(fences.collect())))
+    }
+
+    /// True while a request for this account may leave, as ever where no lease is kept.
+    pub fn are_open_for(&self, account: AccountIndex) -> bool {
+        self.0.as_ref().is_none_or(|fences| fences.get(&account).is_some_and(Fence::is_open))
     }
 }
 

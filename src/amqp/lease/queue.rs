@@ -15,7 +15,8 @@ use super::super::connection::{
 use super::super::link::Link;
 use super::super::message::short;
 use super::super::topology::{DURABLE, PASSIVE, QueuePlan};
-use crate::config::AmqpSettings;
+use crate::config::{AmqpSettings, lease_queue};
+use crate::shards::QueueIndex;
 
 /// Each change of holder counts as a delivery; without a limit of its own a queue of RabbitMQ 4 has 20, and 3.10 would
 /// put what comes back at the end.
@@ -26,11 +27,6 @@ const PREFETCH: u16 = 100;
 
 /// Without it several workers would be given the queue's messages in turns, and none would be the only one.
 pub const SINGLE_ACTIVE_CONSUMER: &str = "x-single-active-consumer";
-
-/// Name of the lease queue, and its routing key.
-pub fn lease_queue(jobs_queue: &str) -> String {
-    format!("{jobs_queue}.lease")
-}
 
 /// The names.
 #[derive(Clone, Debug)]
@@ -66,11 +62,13 @@ pub enum LeaseFault {
 }
 
 impl LeaseQueue {
-    pub fn new(settings: &AmqpSettings) -> Self {
+    /// Of this jobs queue.
+    pub fn new(settings: &AmqpSettings, queue: QueueIndex) -> Self {
+        let jobs_queue = settings.shards.name(queue, settings.jobs_queue.as_str());
         Self {
-            name: short(&lease_queue(settings.jobs_queue.as_str())),
+            name: short(&lease_queue(&jobs_queue)),
             exchange: short(settings.exchange.as_str()),
-            jobs_queue: short(settings.jobs_queue.as_str()),
+            jobs_queue: short(&jobs_queue),
             may_declare: settings.declare_topology,
         }
     }

@@ -19,6 +19,7 @@ use crate::contract::job::{Ask, Job, Malformed};
 use crate::contract::journal::JobName;
 use crate::contract::outcome::Head;
 use crate::engine::command::NewJob;
+use crate::shards::Generation;
 use crate::worker::accounts::Portals;
 use crate::worker::lines;
 use crate::worker::seams::Arrival;
@@ -213,6 +214,6 @@ impl Reading {
 
     async fn hand_over(&self, bundle: &mut Vec<(NewJob, Held)>) -> bool {
         let jobs = std::mem::take(bundle);
-        jobs.is_empty() || self.arrivals.send(Arrival::Jobs { generation: 0, jobs }).await.is_ok()
+        jobs.is_empty() || self.arrivals.send(Arrival::Jobs { generation: Generation::shared(0), jobs }).await.is_ok()
     }
 }

@@ -8,6 +8,8 @@ use crate::engine::status::Status as EngineStatus;
 use crate::lease::Inheritance;
 use crate::lease::reach::Reach;
 
+/// The accounts of the one lease.
+const ALL: &[AccountIndex] = &[AccountIndex(0)];
 const CONTACTS: (&str, &str) = ("contacts", "companies");
 
 fn guarded(max_pairs: u64) -> AccountPolicy {
@@ -154,9 +156,9 @@ fn another_worker_takes_over_the_count_and_the_word() {
     let take_over = |memory, now| {
         let mut bench = bench(50);
         bench.now = now;
-        bench.engine.stand_by(now);
-        bench.engine.inherit(&Inheritance::Told(memory), now);
-        bench.engine.hold(reach(now), now);
+        bench.engine.stand_by(ALL, now);
+        bench.engine.inherit(ALL, &Inheritance::Told(memory), now);
+        bench.engine.hold(ALL, reach(now), now);
         bench
     };
     let mut first = take_over(crate::lease::memory::Memory::default(), bench(50).now);
@@ -166,35 +168,35 @@ fn another_worker_takes_over_the_count_and_the_word() {
     // The keeper writes what the engine says, and tells it so.
     for _ in 0..10 {
         first.run(Duration::from_millis(100));
-        let memory = first.engine.memory(Occasion::Renewal, first.now);
-        first.engine.written(&memory, first.now);
+        let memory = first.engine.memory(ALL, Occasion::Renewal, first.now);
+        first.engine.written(ALL, &memory, first.now);
         first.obey();
     }
     first.run(Duration::from_secs(1));
     assert_eq!(sent_pairs(&first), 30);
 
     // Killed: the last memory written counts a twentieth of the limit ahead.
-    let mut second = take_over(first.engine.memory(Occasion::Renewal, first.now), first.now);
+    let mut second = take_over(first.engine.memory(ALL, Occasion::Renewal, first.now), first.now);
     for n in 101..=140 {
         second.admit(CONTACTS, &[pair(n, 7)]);
     }
     for _ in 0..30 {
         second.run(Duration::from_millis(100));
-        let memory = second.engine.memory(Occasion::Renewal, second.now);
-        second.engine.written(&memory, second.now);
+        let memory = second.engine.memory(ALL, Occasion::Renewal, second.now);
+        second.engine.written(ALL, &memory, second.now);
         second.obey();
     }
     assert_eq!(sent_pairs(&second), 18, "50 less 30 less the 2 that were counted ahead");
     assert!(second.paused(PauseKind::Guard));
 
-    let third = take_over(second.engine.memory(Occasion::Release, second.now), second.now);
+    let third = take_over(second.engine.memory(ALL, Occasion::Release, second.now), second.now);
     let pause = third.engine.status(third.now).accounts[0].pause.clone().unwrap();
     assert_eq!(
         (pause.kind, pause.detail.as_str()),
         (PauseKind::Guard, "50 pairs in the last 30m; safety.max_pairs is 50")
     );
     second.engine.reject(AccountIndex(0), second.now);
-    let mut third = take_over(second.engine.memory(Occasion::Release, second.now), second.now);
+    let mut third = take_over(second.engine.memory(ALL, Occasion::Release, second.now), second.now);
     third.admit(CONTACTS, &[pair(500, 7)]);
     third.run(Duration::from_secs(1));
     assert_eq!((third.settled(Status::Failed), sent_pairs(&third)), (1, 0));

@@ -1,0 +1,128 @@
+//! Gives shards up while this worker holds more than its share, so that workers that hold fewer get them.
+//!
+//! How many workers there are shows in a queue of its own, to which each subscribes and nobody publishes. The lease
+//! queues do not tell: of their consumers RabbitMQ counts only the active one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Consumer};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::super::backoff::Backoff;
+use super::super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT};
+use super::super::health::Health;
+use super::super::link::Link;
+use super::LeaseNews;
+use crate::lease::view::LeaseStanding;
+use crate::shards::QueueIndex;
+use crate::shards::fair_share::FairShare;
+
+/// How often the worker compares what it holds with its share; at most one shard is given up each time.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What the task needs.
+#[derive(Debug)]
+pub(in crate::amqp) struct Balance {
+    pub link: Arc<Link>,
+    pub health: Arc<Health>,
+    pub shards: Vec<QueueIndex>,
+    /// The queue that shows how many workers there are.
+    pub workers: ShortString,
+    pub news: mpsc::UnboundedSender<(QueueIndex, LeaseNews)>,
+}
+
+/// What was given up is looked for again after this many looks: whoever takes it has taken it by then.
+const LOOKED_FOR_AFTER: usize = 3;
+
+/// A lease queue that cannot be reached keeps the worker from the others for this many looks.
+const MOST_LOOKS_BEFORE: u32 = 30;
+
+impl Balance {
+    /// Ends with the loop.
+    pub async fn run(self) {
+        // Both go on at any time: one may hold what the other waits for.
+        tokio::select! {
+            () = self.keep_even() => {}
+            () = self.be_present() => {}
+        }
+    }
+
+    async fn keep_even(&self) {
+        let mut share = FairShare::default();
+        let mut given = VecDeque::from([None; LOOKED_FOR_AFTER]);
+        while !self.news.is_closed() {
+            sleep(LOOK_EVERY).await;
+            given.push_back(self.look(&mut share).await);
+            if let Some(queue) = given.pop_front().flatten() {
+                share.learn(self.is_mine(queue));
+            }
+        }
+    }
+
+    /// The shard that it gave up, if any.
+    async fn look(&self, share: &mut FairShare) -> Option<QueueIndex> {
+        let mine = self.shards.iter().filter(|queue| self.is_mine(**queue)).count();
+        let held: Vec<QueueIndex> =
+            self.shards.iter().copied().filter(|queue| self.standing(*queue) == Some(LeaseStanding::Held)).collect();
+        let depth = self.link.depths(std::slice::from_ref(&self.workers)).await.pop().flatten()?;
+        let workers = usize::try_from(depth.consumers).unwrap_or(usize::MAX);
+        let queue = fastrand::choice(held).filter(|_| share.look(mine, self.shards.len(), workers))?;
+        // The loop has ended, were it not there.
+        let _ = self.news.send((queue, LeaseNews::GiveUp));
+        Some(queue)
+    }
+
+    fn standing(&self, queue: QueueIndex) -> Option<LeaseStanding> {
+        self.health.queue(queue).lease.get().map(|view| view.standing)
+    }
+
+    fn is_mine(&self, queue: QueueIndex) -> bool {
+        matches!(self.standing(queue), Some(LeaseStanding::Held | LeaseStanding::Waiting))
+    }
+
+    /// Keeps up the subscription by which others count this worker. Ends when the link is given up.
+    async fn be_present(&self) {
+        let mut backoff = Backoff::default();
+        // Nobody must give a shard up for a worker that cannot take it yet.
+        let is_away = |queue: &QueueIndex| self.standing(*queue).is_none_or(|of| of == LeaseStanding::Away);
+        for _ in 0..MOST_LOOKS_BEFORE {
+            if !self.shards.iter().any(is_away) {
+                break;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        while let Some((channel, _)) = self.link.channel().await {
+            match timeout(CALL_TIMEOUT, subscribe(&channel, &self.workers)).await {
+                Ok(Ok(mut consumer)) => {
+                    backoff.reset();
+                    // What somebody has put there is nothing to this worker.
+                    while let Some(Ok(delivery)) = consumer.next().await {
+                        self.link.valve().took(delivery.data.len() as u64);
+                    }
+                }
+                Ok(Err(error)) if backoff.tries().is_power_of_two() => {
+                    let queue = self.workers.as_str();
+                    tracing::warn!(
+                        queue,
+                        "other workers do not know of this one, and give no shards up for it: {error}"
+                    );
+                }
+                Ok(Err(_)) | Err(_) => {}
+            }
+            let _ = timeout(CLOSE_TIMEOUT, channel.close(200, "OK".into())).await;
+            sleep(backoff.next_wait()).await;
+        }
+    }
+}
+
+async fn subscribe(channel: &Channel, queue: &ShortString) -> lapin::Result<Consumer> {
+    channel.basic_qos(1, BasicQosOptions { global: false }).await?;
+    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    channel.basic_consume(queue.clone(), "".into(), options, FieldTable::default()).await
+}
