@@ -73,6 +73,7 @@ pub struct AccountStatus {
     pub day: DayStatus,
     /// `None` where `safety.max_pairs` is not set.
     pub guard: Option<GuardStatus>,
+    pub safety: SafetyStatus,
     pub totals: AccountTotalsStatus,
     pub held_jobs: usize,
     pub held_pairs: usize,
@@ -107,6 +108,15 @@ pub struct DayStatus {
     pub used: u64,
     /// `None` where neither the settings nor HubSpot say.
     pub left: Option<u64>,
+}
+
+/// What is done with an account's removals besides sending them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct SafetyStatus {
+    /// What goes is recorded before.
+    pub journal: bool,
+    /// What went is read back.
+    pub verify: bool,
 }
 
 /// What the guard of an account has let through.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     AccountStatus, AccountTotalsStatus, DayStatus, GuardStatus, InHand, LaneKind, LaneStatus, PauseScope, PauseStatus,
-    RateStatus, Status, Totals,
+    RateStatus, SafetyStatus, Status, Totals,
 };
 use crate::contract::association::Extent;
 use crate::contract::ids::{AccountIndex, PortalId};
@@ -114,6 +114,7 @@ impl Engine {
             max_in_flight: account.policy.max_in_flight,
             day,
             guard: account.guard.as_ref().map(|guard| guard_status(guard, now)),
+            safety: SafetyStatus { journal: account.policy.safety.journal, verify: account.policy.safety.verify },
             totals,
             held_jobs: self.holdings.jobs_of(index),
             held_pairs: load.pairs,

@@ -13,6 +13,7 @@ mod screen;
 mod settings;
 mod summary;
 mod traffic;
+mod way_back;
 
 use std::process::ExitCode;
 
@@ -78,6 +79,7 @@ async fn demo(way: &Way) -> Result<bool> {
             announce(&traffic);
             let answers = over_broker::run(&traffic, &broker, &settings, &mut live).await?;
             let right = report(screen, &traffic, &answers, &simulator, &live).await?;
+            let right = way_back::show(screen).await? && right;
             if let Way::BrokerKept = way {
                 keep::on(&broker, &settings).await?;
             }
@@ -86,7 +88,8 @@ async fn demo(way: &Way) -> Result<bool> {
         Way::Embedded => {
             announce(&traffic);
             let answers = embedded::run(&traffic, &settings, &mut live).await?;
-            report(screen, &traffic, &answers, &simulator, &live).await
+            let right = report(screen, &traffic, &answers, &simulator, &live).await?;
+            Ok(way_back::show(screen).await? && right)
         }
     }
 }
