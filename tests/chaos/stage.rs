@@ -24,9 +24,9 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// Until the worker has found its way back, its waits between tries included.
 pub const RECOVERY: Duration = Duration::from_secs(60);
 /// Until everything published is answered.
-const ANSWERED: Duration = Duration::from_secs(120);
+pub const ANSWERED: Duration = Duration::from_secs(120);
 /// One look at the results queue ends when no outcome has come for this long.
-const LULL: Duration = Duration::from_millis(400);
+pub const LULL: Duration = Duration::from_millis(400);
 /// The worker's gauges are renewed once a second; what they say twice so far apart was true in between.
 const GAUGE_AGE: Duration = Duration::from_millis(1_200);
 
