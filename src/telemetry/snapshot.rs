@@ -148,7 +148,7 @@ pub fn own_pause(account: &AccountStatus) -> Option<&PauseStatus> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::engine::status::{AccountTotalsStatus, DayStatus, RateStatus};
+    use crate::engine::status::{AccountTotalsStatus, DayStatus, RateStatus, SafetyStatus};
 
     /// An account that does nothing.
     pub fn account(index: u32, portal_id: Option<u64>) -> AccountStatus {
@@ -167,6 +167,7 @@ pub(super) mod tests {
             max_in_flight: 16,
             day: DayStatus { used: 0, left: None },
             guard: None,
+            safety: SafetyStatus { journal: false, verify: false },
             totals: AccountTotalsStatus::default(),
             held_jobs: 0,
             held_pairs: 0,
