@@ -16,14 +16,13 @@ pub fn path(version: ApiVersion, call: &BatchCall) -> String {
         | Request::Associate
         | Request::Create { .. } => (&call.lane.from_type, &call.lane.to_type),
     };
-    Batch::of(&call.request).path(version, from.path_segment(), to.path_segment())
+    Batch::of(call).path(version, from.path_segment(), to.path_segment())
 }
 
 /// The JSON body of a request.
 pub(super) fn body_of(call: &BatchCall) -> Vec<u8> {
     match &call.request {
-        Request::Archive => whole_associations(&call.pairs),
-        Request::ArchiveLabels => body(&call.lane.extent, &call.pairs),
+        Request::Archive | Request::ArchiveLabels => body(&call.lane.extent, &call.pairs),
         Request::Look { records, reversed: _ } => {
             let records: Vec<_> = records.iter().map(|asked| (asked.from, asked.after.as_deref())).collect();
             body_of_read(&records)
@@ -62,10 +61,11 @@ pub enum Batch {
 }
 
 impl Batch {
-    pub fn of(request: &Request) -> Self {
-        match request {
-            Request::Archive => Self::Archive,
-            Request::ArchiveLabels => Self::ArchiveLabels,
+    /// Whether a removal takes the whole association is told by the lane's extent alone, so that labels can never go as
+    /// the whole, whatever the request says.
+    pub fn of(call: &BatchCall) -> Self {
+        match &call.request {
+            Request::Archive | Request::ArchiveLabels => Self::removing(&call.lane.extent),
             Request::Look { .. } => Self::Read,
             Request::Associate => Self::CreateDefault,
             Request::Create { .. } => Self::Create,

@@ -83,6 +83,6 @@ const SPANS_OF_A_BATCH: u64 = 2;
 /// The path of a batch request as a URL template, and as it is.
 fn paths(version: ApiVersion, call: &BatchCall) -> (String, String) {
     use crate::hubspot::request::{Batch, path};
-    let template = Batch::of(&call.request).path(version, "{fromObjectType}", "{toObjectType}");
+    let template = Batch::of(call).path(version, "{fromObjectType}", "{toObjectType}");
     (template, path(version, call))
 }

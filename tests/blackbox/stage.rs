@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use harness::simulator::SimulatorProcess;
 use harness::tally::Report;
 use harness::worker::{Worker, WorkerBuilder};
@@ -115,7 +115,15 @@ impl Stage {
 
     /// Reads outcomes until those of all these jobs are there or the deadline has passed, and compares.
     pub async fn tally(&self, ids: &[String], deadline: Duration) -> Result<Report> {
-        let messages = self.client.collect(RESULTS, Until::Count(ids.len()), deadline).await?;
+        let mut messages = self.client.collect(RESULTS, Until::Count(ids.len()), deadline).await?;
+        // Where something was answered twice, the last ones are still to come.
+        while let report = Tally::of_published(ids).outcomes(&messages)?.report()
+            && !(report.lost.is_empty() || report.doubled.is_empty())
+        {
+            let more = self.client.collect(RESULTS, Until::Count(report.doubled.len()), deadline).await?;
+            ensure!(!more.is_empty(), "{report}");
+            messages.extend(more);
+        }
         Ok(Tally::of_published(ids).outcomes(&messages)?.report())
     }
 

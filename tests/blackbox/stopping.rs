@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use harness::{Broker, Message, Options, Outcome, Relay, Status, Tally, Until, Way, job};
 use rustix::process::Signal;
 use tokio::net::TcpListener;
@@ -150,6 +150,8 @@ async fn a_hangup_and_a_quit_drain_and_other_signals_do_nothing() -> Result<()> 
     let stage = Stage::set("hangup", &["--latency", "1s"]).await?;
     for (name, signal) in [("hup", Signal::HUP), ("quit", Signal::QUIT)] {
         let worker = stage.start(&stage.worker()).await?;
+        // The queues may have been there before, and then it may not listen to signals yet.
+        worker.ready(LONG).await?;
         for harmless in [Signal::USR1, Signal::USR2, Signal::ALARM, Signal::IO, Signal::PIPE] {
             worker.signal(harmless)?;
         }
@@ -159,7 +161,8 @@ async fn a_hangup_and_a_quit_drain_and_other_signals_do_nothing() -> Result<()> 
         harness::eventually(LONG, "a request on the wire", async || {
             Ok((number(&stage.simulator.state().await?, "/requests") > requests).then_some(()))
         })
-        .await?;
+        .await
+        .with_context(|| worker.last_words())?;
         worker.signal(signal)?;
         if signal == Signal::HUP {
             worker.signal(signal)?;
