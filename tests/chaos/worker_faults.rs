@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use harness::{Broker, Client, Message, Tally, Until, Worker, WorkerBuilder};
+use harness::worker::WorkerBuilder;
+use harness::{Broker, Client, Message, Tally, Until, Worker};
 use tokio::time::{sleep, timeout};
 
 use crate::stage::{ANSWERED, JOBS, LULL, RESULTS, SOON, Stage, hubspot, settings};
