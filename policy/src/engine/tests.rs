@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use smallvec::smallvec;
 
 use super::access::CredentialKind;
 use super::account::{AccountPolicy, Safety};
@@ -86,6 +85,25 @@ fn account() -> AccountPolicy {
         paused: false,
         safety: Safety::default(),
         guard: None,
+    }
+}
+
+fn whole(pairs: &[Pair]) -> Ask {
+    Ask { extent: Extent::Whole, pairs: pairs.iter().copied().collect(), all_of: Vec::new() }
+}
+
+/// A job of the first account that is to archive what it asks for.
+fn new_job(types: (&str, &str), asks: impl IntoIterator<Item = Ask>, carried: Carried) -> NewJob {
+    NewJob {
+        action: Action::Archive,
+        dry_run: false,
+        account: AccountIndex(0),
+        from_type: ObjectType::parse(types.0).unwrap(),
+        to_type: ObjectType::parse(types.1).unwrap(),
+        asks: asks.into_iter().collect(),
+        not_after: None,
+        weight: 100,
+        carried,
     }
 }
 
@@ -176,39 +194,14 @@ impl Bench {
         pairs: &[Pair],
         not_after: Option<Timestamp>,
     ) -> JobKey {
-        let asks = smallvec![Ask { extent: Extent::Whole, pairs: pairs.iter().copied().collect(), all_of: Vec::new() }];
-        let (from_type, to_type) = (ObjectType::parse(types.0).unwrap(), ObjectType::parse(types.1).unwrap());
-        let carried = Carried::fresh(self.now.wall);
-        self.engine.admit(
-            NewJob {
-                action: Action::Archive,
-                dry_run: false,
-                account,
-                from_type,
-                to_type,
-                asks,
-                not_after,
-                weight: 100,
-                carried,
-            },
-            self.now,
-        )
+        let job = new_job(types, [whole(pairs)], Carried::fresh(self.now.wall));
+        self.engine.admit(NewJob { account, not_after, ..job }, self.now)
     }
 
     /// Jobs of a thousand pairs each, and so of ten requests, in a lane each; again as they were parked.
     fn admit_of_ten_requests(&mut self, lane: usize, carried: Carried) -> JobKey {
-        let pairs = (1..=1_000).map(|n| pair(n, 7)).collect();
-        let job = NewJob {
-            action: Action::Archive,
-            dry_run: false,
-            account: AccountIndex(0),
-            from_type: ObjectType::parse(&format!("2-{}", lane + 1)).unwrap(),
-            to_type: ObjectType::parse("companies").unwrap(),
-            asks: smallvec![Ask { extent: Extent::Whole, pairs, all_of: Vec::new() }],
-            not_after: None,
-            weight: 100,
-            carried,
-        };
+        let pairs: Vec<Pair> = (1..=1_000).map(|n| pair(n, 7)).collect();
+        let job = new_job((&format!("2-{}", lane + 1), "companies"), [whole(&pairs)], carried);
         self.engine.admit(job, self.now)
     }
 

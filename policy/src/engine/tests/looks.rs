@@ -86,17 +86,7 @@ impl Bench {
             pairs: pairs.iter().copied().collect(),
             all_of: Vec::new(),
         });
-        let job = NewJob {
-            action,
-            dry_run,
-            account: AccountIndex(0),
-            from_type: ObjectType::parse("contacts").unwrap(),
-            to_type: ObjectType::parse("companies").unwrap(),
-            asks: asks.collect(),
-            not_after: None,
-            weight: 100,
-            carried: Carried::fresh(self.now.wall),
-        };
+        let job = NewJob { action, dry_run, ..new_job(("contacts", "companies"), asks, Carried::fresh(self.now.wall)) };
         self.engine.admit(job, self.now)
     }
 

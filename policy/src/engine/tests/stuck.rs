@@ -40,22 +40,7 @@ fn readmit(bench: &mut Bench, of: &BTreeMap<JobKey, u64>) -> BTreeMap<JobKey, u6
 }
 
 fn admit_carried(bench: &mut Bench, from: u64, carried: Carried) -> JobKey {
-    let asks = smallvec![Ask { extent: Extent::Whole, pairs: smallvec![pair(from, 7)], all_of: Vec::new() }];
-    let parse = |text| ObjectType::parse(text).unwrap();
-    let (from_type, to_type) = (parse("contacts"), parse("companies"));
-    let account = AccountIndex(0);
-    let job = NewJob {
-        action: Action::Archive,
-        dry_run: false,
-        account,
-        from_type,
-        to_type,
-        asks,
-        not_after: None,
-        weight: 100,
-        carried,
-    };
-    bench.engine.admit(job, bench.now)
+    bench.engine.admit(new_job(("contacts", "companies"), [whole(&[pair(from, 7)])], carried), bench.now)
 }
 
 #[test]
@@ -191,22 +176,7 @@ fn a_job_of_many_pairs_loses_only_its_stuck_one() {
     let pairs: Vec<Pair> = (1..=100).map(|from| pair(from, 7)).collect();
     let mut carried = Carried::fresh(bench.now.wall);
     for _ in 0..4 {
-        let asks = smallvec![Ask { extent: Extent::Whole, pairs: pairs.iter().copied().collect(), all_of: Vec::new() }];
-        let parse = |text| ObjectType::parse(text).unwrap();
-        let (from_type, to_type) = (parse("contacts"), parse("companies"));
-        let account = AccountIndex(0);
-        let job = NewJob {
-            action: Action::Archive,
-            dry_run: false,
-            account,
-            from_type,
-            to_type,
-            asks,
-            not_after: None,
-            weight: 100,
-            carried,
-        };
-        let job = bench.engine.admit(job, bench.now);
+        let job = bench.engine.admit(new_job(("contacts", "companies"), [whole(&pairs)], carried), bench.now);
         bench.run(Duration::from_secs(60));
         match bench.ends.get(&job).map(|(_, end)| end) {
             Some(End::Settled { status, failed, .. }) => {
