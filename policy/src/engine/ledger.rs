@@ -279,9 +279,12 @@ impl Job {
         }
     }
 
-    /// The time that is no part of its age is counted by another lane from now on: `before` and `after` are the readings
-    /// of the two.
-    pub fn moves_to(&mut self, lane: LaneKey, now: Tick, before: Duration, after: Duration) {
+    /// The time that is no part of its age is counted by this lane from now on; `uncounted` gives the reading of a lane.
+    pub fn moves_to(&mut self, lane: LaneKey, now: Tick, uncounted: impl Fn(LaneKey) -> Duration) {
+        if self.lane == lane {
+            return;
+        }
+        let (before, after) = (uncounted(self.lane), uncounted(lane));
         self.lane = lane;
         if self.failing_since.is_some() {
             self.carried.age = self.age(now, before);

@@ -144,7 +144,7 @@ pub fn reappeared() -> Refusal {
     )
 }
 
-/// Pairs that wait for their next reading. They need not be in order among the waits, but are within each.
+/// Pairs that wait for their next reading, one queue for each of [`WAITS`]: within a queue the first is due first.
 #[derive(Debug, Default)]
 pub struct Cooling {
     of_wait: [VecDeque<(Tick, NodeKey)>; WAITS.len()],

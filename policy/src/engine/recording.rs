@@ -16,7 +16,6 @@ use super::engine::Engine;
 use super::expected::expected;
 use super::pause::PauseKind;
 use super::sight::EntryPlace;
-use super::step::Step;
 use crate::contract::ids::AccountIndex;
 use crate::contract::journal::{Completion, EntryId, Places};
 use crate::contract::refusal::{Refusal, WorkerCategory};
@@ -37,8 +36,7 @@ impl Engine {
     /// Whether what the lane removes has to be recorded before it goes.
     pub(super) fn journals(&self, lane: LaneKey) -> bool {
         let Some(lane) = self.holdings.lane(lane) else { return false };
-        let removes = matches!(lane.id.step(), Step::Archive | Step::ArchiveLabels);
-        removes && self.accounts[lane.id.account].policy.safety.journal
+        lane.id.step().removes() && self.accounts[lane.id.account].policy.safety.journal
     }
 
     /// Whether a batch may be sent as far as the journal is concerned.

@@ -27,8 +27,8 @@ pub enum Note {
     Creation(ToCreate),
 }
 
-/// For so long what a look has shown is thought to be still so. What others have made since is lost, where a pair is given
-/// types in place of those it has.
+/// A creation gives a pair its types in place of those it has, so a type that somebody adds between look and creation is
+/// lost. Therefore a pair whose look is older than this is looked at again before it is created.
 const SIGHT_KEPT: Duration = Duration::from_secs(30);
 
 impl ToCreate {

@@ -32,8 +32,8 @@ impl Holdings {
 
     /// The job waits in another lane from now on; `uncounted` as for [`Self::advance`].
     pub fn move_job(&mut self, key: JobKey, to: LaneKey, now: Tick, uncounted: impl Fn(LaneKey) -> Duration) {
-        if let Some(job) = self.jobs.get_mut(key).filter(|job| job.lane != to) {
-            job.moves_to(to, now, uncounted(job.lane), uncounted(to));
+        if let Some(job) = self.jobs.get_mut(key) {
+            job.moves_to(to, now, uncounted);
         }
     }
 
@@ -56,9 +56,7 @@ impl Holdings {
             if new_key != key {
                 job.nodes.push(new_key);
             }
-            if job.lane != to {
-                job.moves_to(to, now, uncounted(job.lane), uncounted(to));
-            }
+            job.moves_to(to, now, &uncounted);
             if job.leaving.is_some() {
                 self.withdraw(new_key, waiter);
                 self.finish_if_done(waiter);

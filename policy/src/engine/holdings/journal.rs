@@ -1,5 +1,7 @@
 //! What is known of pairs that are recorded before they are removed.
 
+use std::sync::Arc;
+
 use super::{Holdings, LastWord};
 use crate::contract::association::{AssociationType, Extent, Pair};
 use crate::contract::ids::AccountIndex;
@@ -10,8 +12,6 @@ use crate::engine::command::Sealed;
 use crate::engine::expected::expected;
 use crate::engine::recording::Fate;
 use crate::engine::sight::{EntryPlace, Note, Present, Seen};
-
-use std::sync::Arc;
 
 impl Holdings {
     /// Whether the journal has what all these pairs are associated by.

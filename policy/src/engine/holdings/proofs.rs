@@ -31,9 +31,7 @@ impl Holdings {
         for waiter in waiters {
             let Some(job) = expected(self.jobs.get_mut(waiter), "who waits for a pair is in hand") else { continue };
             job.pair_answered();
-            if job.lane != to {
-                job.moves_to(to, now, uncounted(job.lane), uncounted(to));
-            }
+            job.moves_to(to, now, &uncounted);
         }
         for job in joining {
             if let Some(job) = expected(self.jobs.get_mut(job), "who waits for a pair is in hand") {
