@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashSet;
 use jiff::Timestamp;
 use slotmap::SlotMap;
 use smallvec::SmallVec;
@@ -14,13 +13,12 @@ use super::account::PerAccount;
 use super::backlog::{Backlog, JobKey, LaneKey, NodeKey, Place};
 use super::batch::{Batch, BatchKey};
 use super::clock::{Now, Tick};
-use super::command::{CallKey, LaneId};
+use super::command::LaneId;
 use super::creating::Creating;
 use super::deadlines::{Deadline, Deadlines};
 use super::expected::expected;
-use super::lane::{Lane, Lanes, Repeat};
-use super::ledger::{End, Job, Leaving, Ledger};
-use super::pack::Caps;
+use super::lane::{Lane, Lanes};
+use super::ledger::{End, Job, Ledger};
 use super::recording::Fate;
 use super::sight::EntryPlace;
 use crate::contract::association::Pair;
@@ -29,8 +27,10 @@ use crate::contract::plan::PlanEntry;
 use crate::contract::refusal::Refusal;
 
 mod advance;
+mod batches;
 mod expanded;
 mod journal;
+mod leaving;
 mod proofs;
 mod requests;
 
@@ -138,70 +138,9 @@ impl Holdings {
         self.deadlines.next(now)
     }
 
-    /// Jobs of which nothing is on the wire and which do not leave already, oldest first.
-    pub fn idle_jobs(&self) -> Vec<JobKey> {
-        let is_idle = |job: &Job| job.is_off_wire() && job.leaving.is_none();
-        self.deadlines.in_order_of_admission().filter(|&key| self.jobs.get(key).is_some_and(is_idle)).collect()
-    }
-
-    /// Takes a job off its pairs: at once off those that are not on the wire, off the others when they are answered.
-    /// Returns the lanes that may have less to send now; `None` if the job stays as it is.
-    pub fn leave(&mut self, key: JobKey, leaving: Leaving) -> Option<LanesOfJob> {
-        let job = self.jobs.get_mut(key)?;
-        if !leaving.supersedes(job.leaving.as_ref()) {
-            return None;
-        }
-        job.leaving = Some(leaving);
-        if let Some(refusal) = job.last_word(false) {
-            job.expansion_failed(&refusal);
-        }
-        let nodes = std::mem::take(&mut job.nodes);
-        let mut lanes = LanesOfJob::new();
-        for &node in &nodes {
-            let lane = self.backlog.node(node).map(|node| node.lane);
-            lanes.extend(lane.filter(|lane| !lanes.contains(lane)));
-            self.withdraw(node, key);
-        }
-        if let Some(job) = self.jobs.get_mut(key) {
-            job.nodes = nodes;
-        }
-        self.finish_if_done(key);
-        Some(lanes)
-    }
-
-    /// Takes a leaving job off one pair that is not on the wire.
-    fn withdraw(&mut self, node_key: NodeKey, key: JobKey) {
-        let Some(node) = self.backlog.node(node_key) else { return };
-        if node.place == Place::OnWire || !node.waiters.contains(&key) {
-            return;
-        }
-        let (lane, pair, in_doubt) = (node.lane, node.pair, node.in_doubt);
-        let proof = self.backlog.proof(node_key);
-        let Some(lane) = expected(self.lanes.get_mut(lane), "a pair keeps its lane open") else { return };
-        let Some(job) = expected(self.jobs.get_mut(key), "who waits for a pair is in hand") else { return };
-        self.backlog.withdraw(&mut lane.queue, node_key, key);
-        if let Some(refusal) = job.last_word(in_doubt) {
-            match proof {
-                Some(proof) => job.pair_unproven(pair, &lane.id, proof),
-                None => job.pair_failed(pair, &lane.id, refusal),
-            }
-        }
-    }
-
-    /// A job is finished if all its pairs have a verdict, or if it leaves and none of its pairs is on the wire.
-    fn finish_if_done(&mut self, key: JobKey) {
-        let Some(job) = expected(self.jobs.get(key), "who waits for a pair is in hand") else { return };
-        if !job.is_off_wire() || !(job.is_complete() || job.leaving.is_some()) {
-            return;
-        }
-        let Some(job) = self.jobs.remove(key) else { return };
-        let jobs = &self.jobs;
-        self.deadlines.sweep(jobs.len(), |job| jobs.contains_key(job));
-        self.bytes -= job.weight;
-        if let Some(jobs) = self.of_account.get_mut(job.account) {
-            *jobs -= 1;
-        }
-        self.finished.push_back((job.account, job.end(key)));
+    /// See [`Deadlines::stale`].
+    pub fn stale_times(&self) -> usize {
+        self.deadlines.stale()
     }
 
     /// A job that is in hand no longer, and about which the last word is to be said now; and whose it was.
@@ -231,6 +170,12 @@ impl Holdings {
     /// Nothing is kept of any pair.
     pub fn has_no_pairs(&self) -> bool {
         self.backlog.is_empty()
+    }
+
+    /// The lane and the pair of a node.
+    pub fn name(&self, node: NodeKey) -> Option<(&LaneId, Pair)> {
+        let node = self.backlog.node(node)?;
+        Some((&self.lanes.get(node.lane)?.id, node.pair))
     }
 
     /// Who waits for a pair.
@@ -362,16 +307,6 @@ impl Holdings {
         self.withdraw_leaving(key);
     }
 
-    /// Takes those jobs off a pair that are leaving.
-    fn withdraw_leaving(&mut self, key: NodeKey) {
-        for waiter in self.waiters(key) {
-            if self.jobs.get(waiter).is_some_and(|job| job.leaving.is_some()) {
-                self.withdraw(key, waiter);
-                self.finish_if_done(waiter);
-            }
-        }
-    }
-
     // Lanes.
 
     pub fn lanes(&self) -> &Lanes {
@@ -413,171 +348,5 @@ impl Holdings {
         let lanes = lanes.filter(|lane| lane.id.step().removes());
         let of_batch = |batch| self.batches.get(batch).map_or(0, |batch| batch.nodes.len());
         lanes.map(|lane| lane.queue.pairs() + lane.repeats().map(of_batch).sum::<usize>()).sum()
-    }
-
-    /// The jobs that wait in these lanes, without the `reserve` that would be served first.
-    pub fn beyond_reserve(&self, lanes: &[LaneKey], reserve: usize) -> Vec<JobKey> {
-        let (mut kept, mut beyond) = (HashSet::new(), Vec::new());
-        for lane in lanes.iter().filter_map(|&key| self.lanes.get(key)) {
-            let repeats = lane.repeats().filter_map(|batch| self.batches.get(batch));
-            let repeats = repeats.flat_map(|batch| batch.nodes.iter().copied());
-            let nodes = repeats.chain(self.backlog.waiting(&lane.queue)).filter_map(|node| self.backlog.node(node));
-            for &job in nodes.flat_map(|node| &node.waiters) {
-                if kept.contains(&job) {
-                    continue;
-                }
-                if kept.len() < reserve {
-                    kept.insert(job);
-                } else {
-                    beyond.push(job);
-                }
-            }
-        }
-        beyond
-    }
-
-    // Batches.
-
-    /// Forms a batch of what waits in a lane, with the pairs of one job first if need be.
-    pub fn form(&mut self, lane_key: LaneKey, caps: Caps, first: Option<JobKey>) -> Option<BatchKey> {
-        let lane = expected(self.lanes.get_mut(lane_key), "a lane that has a turn is open")?;
-        let caps = lane.caps(caps);
-        let nodes = match first.and_then(|job| self.jobs.get(job)) {
-            Some(job) => self.backlog.gather_with(lane_key, &mut lane.queue, caps, &job.nodes),
-            None => self.backlog.gather(&mut lane.queue, caps),
-        };
-        Some(self.batches.insert(Batch::new(lane_key, nodes)))
-    }
-
-    /// Takes those of a job's waiting pairs out of their lane that are to leave by themselves.
-    pub fn set_apart(&mut self, job: JobKey, key: LaneKey, apart: impl Fn(&LaneId, Pair) -> bool) -> Vec<Batch> {
-        let Some(job) = expected(self.jobs.get(job), "the job was just admitted") else { return Vec::new() };
-        let Some(lane) = expected(self.lanes.get_mut(key), "a pair keeps its lane open") else { return Vec::new() };
-        let alone = Caps { from: 1, pairs: 1 };
-        let backlog = &mut self.backlog;
-        let waits = |backlog: &Backlog, node: NodeKey| {
-            let node = backlog.node(node).filter(|node| node.lane == key)?;
-            matches!(node.place, Place::Queued { .. }).then_some(node.pair)
-        };
-        let mut batches = Vec::new();
-        for &node in &job.nodes {
-            if waits(backlog, node).is_some_and(|pair| apart(&lane.id, pair)) {
-                let nodes = backlog.gather_with(key, &mut lane.queue, alone, &[node]);
-                // It was never sent, and waits as if it had come back.
-                backlog.take_off_wire(&mut lane.queue, node);
-                if let Some(node) = backlog.node_mut(node) {
-                    node.stuck = true;
-                }
-                batches.push(Batch::new(key, nodes));
-            }
-        }
-        batches
-    }
-
-    /// The lane and the pair of a node.
-    pub fn name(&self, node: NodeKey) -> Option<(&LaneId, Pair)> {
-        let node = self.backlog.node(node)?;
-        Some((&self.lanes.get(node.lane)?.id, node.pair))
-    }
-
-    pub fn batch(&self, key: BatchKey) -> Option<&Batch> {
-        self.batches.get(key)
-    }
-
-    pub fn batch_mut(&mut self, key: BatchKey) -> Option<&mut Batch> {
-        self.batches.get_mut(key)
-    }
-
-    pub fn batches(&self) -> impl ExactSizeIterator<Item = &Batch> {
-        self.batches.values()
-    }
-
-    /// Takes out a batch that has been answered, or that will not be sent.
-    pub fn take_batch(&mut self, key: BatchKey) -> Option<Batch> {
-        expected(self.batches.remove(key), "a batch is in hand until it is answered or dropped")
-    }
-
-    /// Puts a batch on the wire, without the pairs whose jobs have left while it waited. Nothing can join these pairs or
-    /// leave them until the request is answered.
-    pub fn put_on_wire(&mut self, key: BatchKey, call: CallKey, now: Timestamp) -> Option<&Batch> {
-        let batch = expected(self.batches.get_mut(key), "a batch that is sent is in hand")?;
-        let lane = expected(self.lanes.get_mut(batch.lane), "a batch keeps its lane open")?;
-        lane.request_left();
-        batch.nodes.retain(|&node| self.backlog.node(node).is_some());
-        if batch.failing_since.is_some() || batch.trial.is_some() {
-            // A sample may have come back to the others, and pairs of one record must stand together in the request.
-            batch.nodes.sort_by_key(|&node| self.backlog.node(node).map(|node| node.pair));
-        }
-        for &node in &batch.nodes {
-            self.backlog.put_on_wire(node);
-            for &waiter in self.backlog.node(node).map(|node| node.waiters.as_slice()).unwrap_or_default() {
-                if let Some(job) = expected(self.jobs.get_mut(waiter), "who waits for a pair is in hand") {
-                    job.pair_sent(call, now);
-                }
-            }
-        }
-        let nodes = batch.nodes.iter().filter_map(|&node| self.backlog.node(node));
-        batch.wire = nodes.map(|node| node.pair).collect();
-        Some(batch)
-    }
-
-    /// Pairs of a batch that the guard has not counted.
-    pub fn unguarded(&self, key: BatchKey) -> usize {
-        let nodes = self.batches.get(key).map(|batch| batch.nodes.as_slice()).unwrap_or_default();
-        nodes.iter().filter(|&&node| self.backlog.node(node).is_some_and(|node| !node.guarded)).count()
-    }
-
-    /// Notes that the guard counts the pairs of a batch; returns how many it had not counted before.
-    pub fn set_guarded(&mut self, key: BatchKey) -> usize {
-        let nodes = self.batches.get(key).map(|batch| batch.nodes.as_slice()).unwrap_or_default();
-        let backlog = &mut self.backlog;
-        let is_new =
-            |&&node: &&NodeKey| backlog.node_mut(node).is_some_and(|node| !std::mem::replace(&mut node.guarded, true));
-        nodes.iter().filter(is_new).count()
-    }
-
-    /// The jobs that wait for pairs of a batch, each once.
-    pub fn jobs_in(&self, batch: Option<BatchKey>) -> impl Iterator<Item = JobKey> + '_ {
-        let nodes = batch.and_then(|key| self.batches.get(key)).map(|batch| batch.nodes.as_slice());
-        let nodes = nodes.unwrap_or_default().iter().filter_map(|&node| self.backlog.node(node));
-        let mut seen = HashSet::new();
-        nodes.flat_map(|node| node.waiters.iter().copied()).filter(move |&job| seen.insert(job))
-    }
-
-    /// Takes an answered batch back into its lane, to go again from `due` on. `Err` is a batch for whose own pairs nobody
-    /// waits any more.
-    #[expect(clippy::result_large_err, reason = "it is moved once, and rarely; a box would be an allocation a batch")]
-    pub fn give_back(&mut self, mut batch: Batch, due: Tick, now: Tick) -> Result<(), Batch> {
-        let nodes: Vec<NodeKey> = batch.all_nodes().collect();
-        for node in nodes {
-            self.take_off_wire(node);
-        }
-        batch.nodes.retain(|&node| self.backlog.node(node).is_some());
-        if batch.nodes.is_empty() {
-            return Err(batch);
-        }
-        let lane = batch.lane;
-        let key = self.batches.insert(batch);
-        if let Some(lane) = expected(self.lanes.get_mut(lane), "a pair keeps its lane open") {
-            lane.add_repeat(Repeat::new(key, &self.batches[key], due, now));
-        }
-        Ok(())
-    }
-
-    /// Takes out the batch that would go again next in a lane, if all jobs that waited for it have left.
-    pub fn take_deserted(&mut self, key: LaneKey) -> Option<Batch> {
-        let lane = self.lanes.get_mut(key)?;
-        let next = lane.next_repeat()?.batch();
-        let batch = expected(self.batches.get(next), "a batch that waits is in hand")?;
-        if batch.nodes.iter().any(|&node| self.backlog.node(node).is_some()) {
-            return None;
-        }
-        lane.remove_repeat(next);
-        self.take_batch(next)
-    }
-
-    /// See [`Deadlines::stale`].
-    pub fn stale_times(&self) -> usize {
-        self.deadlines.stale()
     }
 }

@@ -2,7 +2,6 @@
 //! paused stay in hand.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -10,16 +9,17 @@ use jiff::Timestamp;
 
 use super::account::PerAccount;
 use super::backlog::{LaneKey, NodeKey};
-use super::batch::Batch;
 use super::clock::{Now, Stopwatch, Tick};
 use super::command::{CallKey, LaneId, Notice};
 use super::lane_probes::{LaneProbes, ProbeQuota};
-use super::pause::{Disproof, Pause, PauseKind, Tier};
-use super::retry::{BREAKER_FAILURES, BREAKER_TRIALS};
+use super::pause::{Pause, PauseKind};
 use super::settings::Waiting;
-use super::verdict::Transient;
 use crate::contract::ids::AccountIndex;
-use crate::contract::refusal::{Refusal, WorkerCategory};
+
+mod health;
+mod reserve;
+
+pub use reserve::Surplus;
 
 /// See the module.
 #[derive(Debug)]
@@ -58,19 +58,6 @@ struct OfLane {
     /// Time paused.
     uncounted: Stopwatch,
 }
-
-/// Jobs of something paused, beyond the reserve that stays in hand, are to wait in a delay queue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Surplus {
-    pub reserve: usize,
-    pub tier: Tier,
-}
-
-/// Most pairs of a paused lane, and most jobs of a paused account, that stay in hand to find out whether it goes on.
-const RESERVE: usize = 100;
-
-/// All reserves together take at most this part (a quarter) of the prefetch, unless one job of each takes more.
-const RESERVED_DIVISOR: usize = 4;
 
 /// Paused lanes of an account that hold nothing, kept at most. A further one is forgotten, and so tried anew with its
 /// next job.
@@ -284,56 +271,6 @@ impl Pauses {
         alike
     }
 
-    /// HubSpot served a request of the account that was sent at `sent`. Returns whether the account's pause is thereby
-    /// disproved.
-    pub fn account_served(&mut self, account: AccountIndex, sent: Tick) -> bool {
-        let account = &mut self.accounts[account];
-        account.begin_anew();
-        account.served = account.served.max(Some(sent));
-        account.pause.as_ref().is_some_and(|pause| pause.is_disproved(Disproof::Account, sent))
-    }
-
-    /// Likewise for a lane.
-    pub fn lane_served(&self, lane: LaneKey, sent: Tick) -> bool {
-        self.of_lane(lane).is_some_and(|pause| pause.is_disproved(Disproof::Lane, sent))
-    }
-
-    /// Whether a request of the account that was sent at `since` or later was served.
-    pub fn served_since(&self, account: AccountIndex, since: Tick) -> bool {
-        self.accounts[account].served.is_some_and(|served| served >= since)
-    }
-
-    /// A request of the account failed in a way that says HubSpot, or the way there, is in trouble. Where the account must
-    /// pause therefore (its breaker opens), returns how many failed in a row. One pair alone never opens it, however often
-    /// it fails, where the cause may be a record.
-    pub fn account_failed(&mut self, account: AccountIndex, batch: &Batch, cause: Transient) -> Option<u32> {
-        let account = &mut self.accounts[account];
-        let may_be_of_a_record = cause.may_be_of_a_record();
-        if may_be_of_a_record && batch.is_suspect() {
-            account.failed_trials_in_a_row = account.failed_trials_in_a_row.saturating_add(1);
-            let failures = account.failed_trials_in_a_row;
-            return (failures >= BREAKER_TRIALS && account.pause.is_none()).then_some(failures);
-        }
-        let alone = match *batch.nodes {
-            [node] if may_be_of_a_record => Some(node),
-            _ => None,
-        };
-        if alone.is_some() && alone == account.failed_alone {
-            return None;
-        }
-        account.failed_alone = alone;
-        account.failures_in_a_row = account.failures_in_a_row.saturating_add(1);
-        let failures = account.failures_in_a_row;
-        (failures >= BREAKER_FAILURES && account.pause.is_none()).then_some(failures)
-    }
-
-    /// Whether the connection is not trusted, as far as the latest failure tells; kept with the account's pause.
-    pub fn account_distrusts(&mut self, account: AccountIndex, is_distrust: bool) {
-        if let Some(pause) = &mut self.accounts[account].pause {
-            pause.is_distrust = is_distrust;
-        }
-    }
-
     /// The account has a permit, so the time does not pass in waiting for quota.
     pub fn has_quota(&mut self, account: AccountIndex, now: Tick) {
         let account = &mut self.accounts[account];
@@ -354,78 +291,6 @@ impl Pauses {
         let of_account = self.accounts.get(account).map(|account| account.uncounted.read(now));
         let of_lane = self.lanes.get(&lane).map(|lane| lane.uncounted.read(now));
         of_account.unwrap_or_default() + of_lane.unwrap_or_default()
-    }
-
-    /// How many jobs of a paused account, or pairs of a paused lane, stay in hand: none where the end is known, since
-    /// nothing has to find out.
-    fn reserve(&self, pause: &Pause) -> usize {
-        let Waiting::Outside { prefetch, longest_hold: _ } = self.waiting else { return usize::MAX };
-        match pause.until {
-            Some(_) => 0,
-            None => (prefetch / RESERVED_DIVISOR / self.count.max(1)).clamp(1, RESERVE),
-        }
-    }
-
-    /// Whether a pause has lasted, and will last, long enough for its jobs to wait outside.
-    fn parks(pause: &Pause, now: Now) -> bool {
-        pause.parks_from(now).is_some_and(|at| at <= now.tick)
-    }
-
-    /// What of an account's `jobs` in hand is to be parked, because the account is paused.
-    pub fn surplus_of_account(&self, account: AccountIndex, jobs: usize, now: Now) -> Option<Surplus> {
-        let pause = self.of_account(account).filter(|pause| Self::parks(pause, now))?;
-        let reserve = self.reserve(pause);
-        (jobs > reserve).then(|| Surplus { reserve, tier: pause.tier(now) })
-    }
-
-    /// What of a lane's `waiting` pairs is to be parked, because the lane is paused.
-    pub fn surplus_of_lane(&self, lane: LaneKey, waiting: usize, now: Now) -> Option<Surplus> {
-        let pause = self.of_lane(lane).filter(|pause| Self::parks(pause, now))?;
-        let reserve = self.reserve(pause);
-        (waiting > reserve).then(|| Surplus { reserve, tier: pause.tier(now) })
-    }
-
-    /// Where a job just admitted must wait instead, because its account or lane is paused and has its reserve. `jobs` are
-    /// those of the account, this one included, `pairs_of_others` those waiting in its lane for other jobs: a job larger
-    /// than the reserve must not wait outside for a pause that nobody else is there to end.
-    pub fn no_room(
-        &self,
-        account: AccountIndex,
-        jobs: usize,
-        lane: LaneKey,
-        pairs_of_others: impl FnOnce() -> usize,
-        now: Now,
-    ) -> Option<Tier> {
-        let of_account = self.surplus_of_account(account, jobs, now).map(|surplus| surplus.tier);
-        of_account.or_else(|| {
-            let pause = self.of_lane(lane).filter(|pause| Self::parks(pause, now))?;
-            (pairs_of_others() >= self.reserve(pause)).then(|| pause.tier(now))
-        })
-    }
-
-    /// What to tell the jobs of a lane once it or its account has been paused for so long that they are given up.
-    pub fn given_up(&self, after: Duration, account: AccountIndex, lane: LaneKey, now: Now) -> Option<Arc<Refusal>> {
-        let is_given_up =
-            |pause: &&Pause| pause.given_up_after(after).is_some_and(|after| now.tick.since(pause.since) >= after);
-        let pause = self.of_account(account).filter(is_given_up).or_else(|| self.of_lane(lane).filter(is_given_up))?;
-        let (seconds, kind) = (now.tick.since(pause.since).as_secs(), pause.kind.as_str());
-        let message = format!("nothing could be archived for {seconds} s ({kind}): {}", pause.detail);
-        let category = match pause.kind {
-            PauseKind::Guard => WorkerCategory::GuardRejected,
-            PauseKind::Unauthorized
-            | PauseKind::RefreshRefused
-            | PauseKind::PortalMismatch
-            | PauseKind::PortalMoving
-            | PauseKind::DaySpent
-            | PauseKind::Throttled
-            | PauseKind::Outage
-            | PauseKind::Journal
-            | PauseKind::Operator
-            | PauseKind::MissingScopes
-            | PauseKind::Forbidden
-            | PauseKind::WrongPath => WorkerCategory::AccountRefused,
-        };
-        Some(Arc::new(Refusal::worker(category, &message)))
     }
 
     /// Whether an empty lane must stay open, so that its pause is remembered.

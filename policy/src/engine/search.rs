@@ -29,6 +29,15 @@ use super::command::CallResult;
 use super::verdict::{Again, PairVerdict};
 use crate::contract::refusal::{Refusal, WorkerCategory};
 
+mod failing;
+mod halves;
+mod sorted;
+
+pub use failing::{Circumstances, Failed, failed, named};
+pub use halves::{Halves, halve};
+
+use sorted::Sorted;
+
 /// What makes a batch a trial: it is sent to find out which pair is at fault.
 #[derive(Debug)]
 pub struct Trial {
@@ -111,15 +120,6 @@ pub struct Findings {
 
 /// Answers that name one bad pair after the other, before the rest is halved.
 const NAMING_ROUNDS: u32 = 5;
-
-/// Tries of a whole batch that fails for a transient reason, before its parts are tried.
-const WHOLE_TRIES: u32 = 3;
-
-/// Single pairs of a batch that are tried to find out whether the account is served: the first may be the stuck one.
-const MOST_SAMPLES: u32 = 2;
-
-/// The same where a job ends if that is not found out.
-const MOST_LAST_SAMPLES: u32 = 5;
 
 impl Allowance {
     fn new(requests: u32, begun: Tick) -> Self {
@@ -239,144 +239,6 @@ pub fn deserted(batch: Batch) -> Option<Next> {
     Some(Search { lane, allowance, rounds, failing_since }.attempt(sibling?, None))
 }
 
-/// What is known when a batch fails for a transient reason.
-#[derive(Clone, Copy, Debug)]
-pub struct Circumstances {
-    /// A request of the account was served that was sent after the batch had begun to fail.
-    pub others_served: bool,
-    /// Quick tries of a batch: `retry.max_attempts`.
-    pub tries: u32,
-    /// What a search may cost that begins here.
-    pub requests: u32,
-    /// A job that waits for the batch has been failing for too long: what is to be found out must be found out now.
-    pub is_last: bool,
-    /// HubSpot asked for this wait.
-    pub wait: Duration,
-    /// In 0.0..1.0.
-    pub drawn: f64,
-}
-
-/// What follows when a whole batch has failed for a transient reason.
-#[derive(Debug)]
-pub enum Failed {
-    /// It goes again as it is. What waited for its answer no longer waits, where the answer may never come.
-    Whole(Batch, Option<Box<Next>>),
-    /// Parts of it are tried.
-    InParts(Vec<Next>),
-}
-
-/// A batch has failed as a whole for a reason that passes. This failure is not yet counted in its `failures`.
-pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: Tick) -> Failed {
-    // That the sample failed says nothing of the other pairs: they are one batch again.
-    if let Some(Trial { sibling, of: Suspected::Nothing, .. }) = batch.trial.as_mut() {
-        let others = sibling.take().map(|sibling| sibling.nodes).unwrap_or_default();
-        batch.nodes.extend(others);
-        batch.trial = None;
-        batch.failures = batch.failures.saturating_sub(1);
-    }
-    let is_expected = batch.is_suspect() || known.is_last || again.cause.wants_smaller();
-    let patience = WHOLE_TRIES.min(known.tries);
-    let whole_tries = if is_expected { 1 } else { patience };
-    if batch.failures + 1 < whole_tries || !again.cause.may_be_of_a_record() {
-        return Failed::Whole(batch, None);
-    }
-    if batch.nodes.len() < 2 {
-        batch.stuck |= known.others_served || known.is_last;
-        let waits_in_vain = batch.stuck || batch.failures + 1 >= patience;
-        let released = if waits_in_vain { release_sibling(&mut batch) } else { None };
-        return Failed::Whole(batch, released.map(Box::new));
-    }
-    if known.requests == 0 {
-        return Failed::Whole(batch, None);
-    }
-    if known.others_served {
-        return Failed::InParts(take_apart(batch, again, known.requests, known.wait, now));
-    }
-    let most = if known.is_last { MOST_LAST_SAMPLES } else { MOST_SAMPLES };
-    if batch.samples >= most || batch.trial.is_some() {
-        return Failed::Whole(batch, None);
-    }
-    Failed::InParts(vec![sample(batch, again, known, now)])
-}
-
-/// The other half is tried without the answer that it waited for.
-fn release_sibling(batch: &mut Batch) -> Option<Next> {
-    let Trial { allowance, sibling, of: _, rounds } = batch.trial.as_mut()?;
-    let sibling = sibling.take()?;
-    let (lane, allowance, rounds) = (batch.lane, allowance.clone(), *rounds);
-    Some(Search { lane, allowance, rounds, failing_since: batch.failing_since }.attempt(sibling, None))
-}
-
-/// One error has named all pairs of a batch. They go again by themselves, a few times if nothing was suspected of them
-/// before (`tries`: the quick tries of a batch), and are then taken apart. That an answer names a record shows that it is
-/// no outage.
-pub fn named(batch: Batch, again: &Arc<Again>, tries: u32, requests: u32, wait: Duration, now: Tick) -> Failed {
-    let whole_tries = if batch.trial.is_some() { 1 } else { WHOLE_TRIES.min(tries) };
-    let goes_again = batch.failures + 1 < whole_tries;
-    if goes_again || batch.nodes.len() < 2 || requests == 0 || !again.cause.may_be_of_a_record() {
-        return Failed::Whole(batch, None);
-    }
-    Failed::InParts(take_apart(batch, again, requests, wait, now))
-}
-
-fn take_apart(batch: Batch, again: &Arc<Again>, requests: u32, wait: Duration, now: Tick) -> Vec<Next> {
-    let Batch { lane, mut nodes, failing_since, trial, .. } = batch;
-    let new = || Trial { allowance: Allowance::new(requests, now), sibling: None, of: Suspected::Failing, rounds: 0 };
-    let Trial { allowance, sibling, of: _, rounds } = trial.unwrap_or_else(new);
-    let search = Search { lane, allowance, rounds, failing_since };
-    let others = nodes.split_off(nodes.len() / 2);
-    let half = |nodes| {
-        let cause = Cause::Failing(Arc::clone(again));
-        let batch = Batch { failing_since, ..Batch::new(lane, nodes) };
-        Next::Try(Attempt { batch, cause, trial: search.trial(Suspected::Failing, None), wait })
-    };
-    let sibling = sibling.map(|sibling| search.attempt(sibling, None));
-    sibling.into_iter().chain([half(nodes), half(others)]).collect()
-}
-
-/// One pair of the batch is tried by itself. If it is archived, the account is served, and the others are tried.
-fn sample(batch: Batch, again: &Arc<Again>, known: Circumstances, now: Tick) -> Next {
-    let Batch { lane, mut nodes, failures, failing_since, samples, named, rounds, .. } = batch;
-    // After a sample that failed, that pair stands first.
-    let first = usize::from(samples > 0);
-    let among = nodes.len() - first;
-    #[expect(clippy::cast_possible_truncation, reason = "a share of a batch's length")]
-    let drawn = (among as f64 * known.drawn) as usize;
-    let chosen = nodes.remove(first + drawn.min(among - 1));
-    let cause = Cause::Failing(Arc::clone(again));
-    let search = Search { lane, allowance: Allowance::new(known.requests, now), rounds: 0, failing_since };
-    let trial = search.trial(Suspected::Nothing, Some(Suspects { nodes, cause: cause.clone() }));
-    let failures = failures + 1;
-    let sample = Batch::new(lane, vec![chosen]);
-    let batch = Batch { failures, failing_since, samples: samples + 1, named, rounds, ..sample };
-    Next::Try(Attempt { batch, cause, trial, wait: known.wait })
-}
-
-/// A batch that was too large, in halves.
-#[derive(Debug)]
-pub struct Halves {
-    pub halves: [Batch; 2],
-    /// What waited for the answer to the whole, if anything did.
-    pub sibling: Option<Batch>,
-}
-
-/// Halves a batch that was too large. If it is known to hold a bad pair, this is not known of either half. So each half
-/// is sent by itself, and so is the sibling that waited for the answer to the whole.
-pub fn halve(batch: Batch) -> Halves {
-    let Batch { lane, mut nodes, failures, failing_since, trial, .. } = batch;
-    let others = nodes.split_off(nodes.len() / 2);
-    let (shared, sibling) = match trial {
-        Some(Trial { allowance, sibling, of, rounds }) => (Some((allowance, of, rounds)), sibling),
-        None => (None, None),
-    };
-    let by_itself = |nodes, failures| {
-        let trial = shared.clone().map(|(allowance, of, rounds)| Trial { allowance, sibling: None, of, rounds });
-        Batch { failures, failing_since, trial, ..Batch::new(lane, nodes) }
-    };
-    let sibling = sibling.map(|sibling| by_itself(sibling.nodes, 0));
-    Halves { halves: [by_itself(nodes, failures), by_itself(others, failures)], sibling }
-}
-
 /// The refusal of a pair that may be good, since no request was left to try it by itself.
 pub fn unattributed(cause: &Refusal, requests: u32) -> Refusal {
     let message = format!(
@@ -431,71 +293,6 @@ impl Search {
         match suspects.cause {
             Cause::Refused(_) => self.split(suspects),
             Cause::Failing(_) => self.attempt(suspects, None),
-        }
-    }
-}
-
-/// The pairs of a batch, by their verdict.
-#[derive(Default)]
-struct Sorted {
-    archived: Vec<NodeKey>,
-    refused: Vec<(NodeKey, Arc<Refusal>)>,
-    /// One group for each error of the answer, since each error is a fault of its own.
-    suspects: Vec<Suspects>,
-    untouched: Vec<NodeKey>,
-    again: Vec<NodeKey>,
-    /// One error names all of `again`.
-    again_together: bool,
-    /// Why the last of `again` failed.
-    transient: Option<Arc<Again>>,
-}
-
-impl Sorted {
-    fn of(nodes: &[NodeKey], verdicts: &[PairVerdict]) -> Self {
-        let mut sorted = Self::default();
-        for (&node, verdict) in nodes.iter().zip(verdicts) {
-            match verdict {
-                PairVerdict::Archived => sorted.archived.push(node),
-                PairVerdict::Refused(refusal) => sorted.refused.push((node, Arc::clone(refusal))),
-                PairVerdict::Suspect(refusal) => sorted.suspect(node, refusal),
-                PairVerdict::Again(again) => {
-                    let is_alike = sorted.transient.as_ref().is_none_or(|known| Arc::ptr_eq(known, again));
-                    sorted.again_together = is_alike && (sorted.again.is_empty() || sorted.again_together);
-                    sorted.again.push(node);
-                    sorted.transient = Some(Arc::clone(again));
-                }
-                PairVerdict::Untouched => sorted.untouched.push(node),
-            }
-        }
-        sorted
-    }
-
-    fn suspect(&mut self, node: NodeKey, refusal: &Arc<Refusal>) {
-        let of_this = |suspects: &&mut Suspects| match &suspects.cause {
-            Cause::Refused(known) => Arc::ptr_eq(known, refusal),
-            Cause::Failing(_) => false,
-        };
-        match self.suspects.iter_mut().find(of_this) {
-            Some(suspects) => suspects.nodes.push(node),
-            None => self.suspects.push(Suspects { nodes: vec![node], cause: Cause::Refused(Arc::clone(refusal)) }),
-        }
-    }
-
-    /// What the reply says of the pairs that it names, if it names any.
-    fn named(&self) -> Option<Cause> {
-        let refused = self.refused.last().map(|(_, refusal)| Cause::Refused(Arc::clone(refusal)));
-        let suspected = || self.suspects.last().map(|suspects| suspects.cause.clone());
-        let failing = || self.transient.as_ref().map(|again| Cause::Failing(Arc::clone(again)));
-        refused.or_else(suspected).or_else(failing)
-    }
-
-    fn result(&self, pairs: usize) -> CallResult {
-        let transient = self.transient.as_ref().filter(|_| self.suspects.is_empty());
-        match (self.archived.len(), self.refused.len(), transient) {
-            (0, 0, Some(again)) => CallResult::Transient(again.cause),
-            (0, _, _) => CallResult::Refused,
-            (all, 0, _) if all == pairs => CallResult::Archived,
-            _ => CallResult::Partial,
         }
     }
 }

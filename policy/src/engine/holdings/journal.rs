@@ -7,9 +7,6 @@ use crate::contract::association::{AssociationType, Extent, Pair};
 use crate::contract::ids::AccountIndex;
 use crate::contract::journal::ReadFrom;
 use crate::engine::backlog::NodeKey;
-use crate::engine::batch::BatchKey;
-use crate::engine::command::Sealed;
-use crate::engine::expected::expected;
 use crate::engine::recording::Fate;
 use crate::engine::sight::{EntryPlace, Note, Present, Seen};
 
@@ -21,24 +18,6 @@ impl Holdings {
 
     fn is_recorded(&self, node: NodeKey) -> bool {
         matches!(self.backlog.note(node), Some(Note::Seen(Seen { recorded: true, .. })))
-    }
-
-    /// A batch that is about to be recorded: nothing can join its pairs or leave them until that is answered. `sealed` is
-    /// why it was formed.
-    pub fn hold_for_record(&mut self, key: BatchKey, sealed: Sealed) {
-        let Some(batch) = expected(self.batches.get_mut(key), "a batch that is recorded is in hand") else { return };
-        let Some(lane) = expected(self.lanes.get_mut(batch.lane), "a batch keeps its lane open") else { return };
-        lane.request_left();
-        batch.formed.get_or_insert(sealed);
-        batch.nodes.retain(|&node| self.backlog.node(node).is_some());
-        for &node in &batch.nodes {
-            self.backlog.put_on_wire(node);
-            for &waiter in self.backlog.node(node).map(|node| node.waiters.as_slice()).unwrap_or_default() {
-                if let Some(job) = expected(self.jobs.get_mut(waiter), "who waits for a pair is in hand") {
-                    job.pair_held();
-                }
-            }
-        }
     }
 
     /// The pair, the side it was read from, and what is about to go of what was seen. `None` where that is not known.

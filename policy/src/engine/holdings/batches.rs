@@ -1,0 +1,165 @@
+//! The batches that pairs leave in, and come back in.
+
+use hashbrown::HashSet;
+use jiff::Timestamp;
+
+use super::Holdings;
+use crate::contract::association::Pair;
+use crate::engine::backlog::{Backlog, JobKey, LaneKey, NodeKey, Place};
+use crate::engine::batch::{Batch, BatchKey};
+use crate::engine::clock::Tick;
+use crate::engine::command::{CallKey, LaneId, Sealed};
+use crate::engine::expected::expected;
+use crate::engine::lane::Repeat;
+use crate::engine::ledger::Job;
+use crate::engine::pack::Caps;
+
+impl Holdings {
+    /// Forms a batch of what waits in a lane, with the pairs of one job first if need be.
+    pub fn form(&mut self, lane_key: LaneKey, caps: Caps, first: Option<JobKey>) -> Option<BatchKey> {
+        let lane = expected(self.lanes.get_mut(lane_key), "a lane that has a turn is open")?;
+        let caps = lane.caps(caps);
+        let nodes = match first.and_then(|job| self.jobs.get(job)) {
+            Some(job) => self.backlog.gather_with(lane_key, &mut lane.queue, caps, &job.nodes),
+            None => self.backlog.gather(&mut lane.queue, caps),
+        };
+        Some(self.batches.insert(Batch::new(lane_key, nodes)))
+    }
+
+    /// Takes those of a job's waiting pairs out of their lane that are to leave by themselves.
+    pub fn set_apart(&mut self, job: JobKey, key: LaneKey, apart: impl Fn(&LaneId, Pair) -> bool) -> Vec<Batch> {
+        let Some(job) = expected(self.jobs.get(job), "the job was just admitted") else { return Vec::new() };
+        let Some(lane) = expected(self.lanes.get_mut(key), "a pair keeps its lane open") else { return Vec::new() };
+        let alone = Caps { from: 1, pairs: 1 };
+        let backlog = &mut self.backlog;
+        let waits = |backlog: &Backlog, node: NodeKey| {
+            let node = backlog.node(node).filter(|node| node.lane == key)?;
+            matches!(node.place, Place::Queued { .. }).then_some(node.pair)
+        };
+        let mut batches = Vec::new();
+        for &node in &job.nodes {
+            if waits(backlog, node).is_some_and(|pair| apart(&lane.id, pair)) {
+                let nodes = backlog.gather_with(key, &mut lane.queue, alone, &[node]);
+                // It was never sent, and waits as if it had come back.
+                backlog.take_off_wire(&mut lane.queue, node);
+                if let Some(node) = backlog.node_mut(node) {
+                    node.stuck = true;
+                }
+                batches.push(Batch::new(key, nodes));
+            }
+        }
+        batches
+    }
+
+    pub fn batch(&self, key: BatchKey) -> Option<&Batch> {
+        self.batches.get(key)
+    }
+
+    pub fn batch_mut(&mut self, key: BatchKey) -> Option<&mut Batch> {
+        self.batches.get_mut(key)
+    }
+
+    pub fn batches(&self) -> impl ExactSizeIterator<Item = &Batch> {
+        self.batches.values()
+    }
+
+    /// Takes out a batch that has been answered, or that will not be sent.
+    pub fn take_batch(&mut self, key: BatchKey) -> Option<Batch> {
+        expected(self.batches.remove(key), "a batch is in hand until it is answered or dropped")
+    }
+
+    /// Puts a batch on the wire, without the pairs whose jobs have left while it waited.
+    pub fn put_on_wire(&mut self, key: BatchKey, call: CallKey, now: Timestamp) -> Option<&Batch> {
+        self.hold(key, |job| job.pair_sent(call, now))?;
+        let batch = self.batches.get_mut(key)?;
+        if batch.failing_since.is_some() || batch.trial.is_some() {
+            // A sample may have come back to the others, and pairs of one record must stand together in the request.
+            batch.nodes.sort_by_key(|&node| self.backlog.node(node).map(|node| node.pair));
+        }
+        let nodes = batch.nodes.iter().filter_map(|&node| self.backlog.node(node));
+        batch.wire = nodes.map(|node| node.pair).collect();
+        Some(batch)
+    }
+
+    /// A batch that is about to be recorded, without the pairs whose jobs have left while it waited. `sealed` is why it
+    /// was formed.
+    pub fn hold_for_record(&mut self, key: BatchKey, sealed: Sealed) {
+        let held = self.hold(key, Job::pair_held);
+        if let Some(batch) = held.and_then(|()| self.batches.get_mut(key)) {
+            batch.formed.get_or_insert(sealed);
+        }
+    }
+
+    /// A batch leaves its lane for a request or for a record. Nothing can join its pairs or leave them until that is
+    /// answered. `note` tells each job of each of its pairs.
+    fn hold(&mut self, key: BatchKey, note: impl Fn(&mut Job)) -> Option<()> {
+        let batch = expected(self.batches.get_mut(key), "a batch that leaves its lane is in hand")?;
+        let lane = expected(self.lanes.get_mut(batch.lane), "a batch keeps its lane open")?;
+        lane.request_left();
+        batch.nodes.retain(|&node| self.backlog.node(node).is_some());
+        for &node in &batch.nodes {
+            self.backlog.put_on_wire(node);
+            for &waiter in self.backlog.node(node).map(|node| node.waiters.as_slice()).unwrap_or_default() {
+                if let Some(job) = expected(self.jobs.get_mut(waiter), "who waits for a pair is in hand") {
+                    note(job);
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Pairs of a batch that the guard has not counted.
+    pub fn unguarded(&self, key: BatchKey) -> usize {
+        let nodes = self.batches.get(key).map(|batch| batch.nodes.as_slice()).unwrap_or_default();
+        nodes.iter().filter(|&&node| self.backlog.node(node).is_some_and(|node| !node.guarded)).count()
+    }
+
+    /// Notes that the guard counts the pairs of a batch; returns how many it had not counted before.
+    pub fn set_guarded(&mut self, key: BatchKey) -> usize {
+        let nodes = self.batches.get(key).map(|batch| batch.nodes.as_slice()).unwrap_or_default();
+        let backlog = &mut self.backlog;
+        let is_new =
+            |&&node: &&NodeKey| backlog.node_mut(node).is_some_and(|node| !std::mem::replace(&mut node.guarded, true));
+        nodes.iter().filter(is_new).count()
+    }
+
+    /// The jobs that wait for pairs of a batch, each once.
+    pub fn jobs_in(&self, batch: Option<BatchKey>) -> impl Iterator<Item = JobKey> + '_ {
+        let nodes = batch.and_then(|key| self.batches.get(key)).map(|batch| batch.nodes.as_slice());
+        let nodes = nodes.unwrap_or_default().iter().filter_map(|&node| self.backlog.node(node));
+        let mut seen = HashSet::new();
+        nodes.flat_map(|node| node.waiters.iter().copied()).filter(move |&job| seen.insert(job))
+    }
+
+    /// Takes an answered batch back into its lane, to go again from `due` on. `Err` is a batch for whose own pairs nobody
+    /// waits any more.
+    #[expect(clippy::result_large_err, reason = "it is moved once, and rarely; a box would be an allocation a batch")]
+    pub fn give_back(&mut self, mut batch: Batch, due: Tick, now: Tick) -> Result<(), Batch> {
+        let nodes: Vec<NodeKey> = batch.all_nodes().collect();
+        for node in nodes {
+            self.take_off_wire(node);
+        }
+        batch.nodes.retain(|&node| self.backlog.node(node).is_some());
+        if batch.nodes.is_empty() {
+            return Err(batch);
+        }
+        let lane = batch.lane;
+        let key = self.batches.insert(batch);
+        if let Some(lane) = expected(self.lanes.get_mut(lane), "a pair keeps its lane open") {
+            lane.add_repeat(Repeat::new(key, &self.batches[key], due, now));
+        }
+        Ok(())
+    }
+
+    /// Takes out the batch that would go again next in a lane, if all jobs that waited for it have left.
+    pub fn take_deserted(&mut self, key: LaneKey) -> Option<Batch> {
+        let lane = self.lanes.get_mut(key)?;
+        let next = lane.next_repeat()?.batch();
+        let batch = expected(self.batches.get(next), "a batch that waits is in hand")?;
+        if batch.nodes.iter().any(|&node| self.backlog.node(node).is_some()) {
+            return None;
+        }
+        lane.remove_repeat(next);
+        self.take_batch(next)
+    }
+}

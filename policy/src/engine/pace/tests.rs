@@ -1,0 +1,171 @@
+use super::*;
+use proptest::prelude::*;
+
+fn ceiling(requests: u32, interval: Duration) -> Ceiling {
+    Ceiling { requests: NonZeroU32::new(requests).unwrap_or(NonZeroU32::MIN), interval }
+}
+
+/// Sends whenever it may for `span`, looking `late` after each time it was told to.
+fn send_for(pace: &mut Pace, span: Duration, late: impl Fn(usize) -> Duration) -> Vec<Tick> {
+    let (mut now, mut sent) = (Tick::ZERO, Vec::new());
+    while now < Tick::ZERO + span {
+        match pace.permit(now) {
+            Ok(_) => {
+                sent.push(now);
+                pace.accepted(&RateHeaders::default(), now);
+            }
+            Err(until) => {
+                assert!(until > now);
+                now = until + late(sent.len());
+            }
+        }
+    }
+    sent
+}
+
+fn most_in(sent: &[Tick], interval: Duration) -> usize {
+    sent.iter()
+        .map(|&start| sent.iter().filter(|&&at| at >= start && at.since(start) < interval).count())
+        .max()
+        .unwrap_or(0)
+}
+
+#[test]
+fn a_backlog_uses_98_per_cent_of_the_ceiling_after_the_first_interval() {
+    for (requests, interval) in
+        [(100, Duration::from_secs(10)), (40, Duration::from_secs(2)), (1_000, Duration::from_secs(10))]
+    {
+        let mut pace = Pace::new(ceiling(requests, interval), Tick::ZERO);
+        let sent = send_for(&mut pace, interval * 16, |_| Duration::from_micros(1_300));
+        let counted = sent.iter().filter(|&&at| at >= Tick::ZERO + interval).count();
+        assert!(counted * 100 >= 98 * 15 * requests as usize, "{counted} of {}", 15 * requests);
+    }
+}
+
+#[test]
+fn a_fresh_process_paces_evenly_for_its_first_interval() {
+    let mut pace = Pace::new(ceiling(100, Duration::from_secs(10)), Tick::ZERO);
+    let sent = send_for(&mut pace, Duration::from_secs(9), |_| Duration::ZERO);
+    assert!(most_in(&sent, Duration::from_secs(1)) <= 11);
+}
+
+#[test]
+fn a_second_limit_far_below_the_setting_is_learned_from_one_refusal() {
+    let mut pace = Pace::new(ceiling(1_000, Duration::from_secs(10)), Tick::ZERO);
+    let (mut now, mut arrivals, mut refused, mut accepted) = (Tick::ZERO, Vec::<Tick>::new(), 0, 0);
+    while accepted < 600 {
+        match pace.permit(now) {
+            Ok(slot) => {
+                let recent = arrivals.iter().rev().take_while(|&&at| now.since(at) < Duration::from_secs(1)).count();
+                if recent < 20 {
+                    arrivals.push(now);
+                    accepted += 1;
+                    pace.accepted(&RateHeaders::default(), now);
+                } else {
+                    refused += 1;
+                    pace.throttled(slot, Policy::Secondly, None, now);
+                }
+            }
+            Err(until) => now = until,
+        }
+    }
+    assert!(refused * 20 <= accepted, "{refused} refused of {}", refused + accepted);
+    assert!(now < Tick::ZERO + Duration::from_secs(600 / 20 * 2), "and most of the limit is used");
+}
+
+#[test]
+fn a_refusal_that_nobody_knows_is_tried_ever_more_rarely_and_by_one_request_at_a_time() {
+    let mut pace = Pace::new(ceiling(100, Duration::from_secs(10)), Tick::ZERO);
+    let (mut now, mut tries) = (Tick::ZERO, 0);
+    while now < Tick::ZERO + Duration::from_secs(86_400) {
+        match pace.permit(now) {
+            Ok(slot) => {
+                pace.throttled(slot, Policy::Unknown, None, now);
+                assert_eq!(pace.in_flight_allowed(), 1);
+                tries += 1;
+            }
+            Err(until) => now = until,
+        }
+    }
+    assert!(tries <= 300, "{tries} requests in a day");
+    pace.accepted(&RateHeaders::default(), now);
+    assert!(pace.in_flight_allowed() > 1, "one that is accepted ends it");
+}
+
+#[test]
+fn a_limit_of_seconds_is_never_waited_for_longer_than_its_interval() {
+    let mut pace = Pace::new(ceiling(100, Duration::from_secs(10)), Tick::ZERO);
+    for _ in 0..40 {
+        let mut now = pace.closed_until;
+        let slot = loop {
+            match pace.permit(now) {
+                Ok(slot) => break slot,
+                Err(until) => now = until,
+            }
+        };
+        let until = pace.throttled(slot, Policy::TenSecondly, None, now);
+        assert!(until.since(now) <= Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn headers_lower_the_ceiling_and_it_rises_again() {
+    let mut pace = Pace::new(ceiling(100, Duration::from_secs(10)), Tick::ZERO);
+    let told = RateHeaders { max: Some(40), remaining: Some(39), ..RateHeaders::default() };
+    pace.accepted(&told, Tick::ZERO);
+    assert_eq!(pace.ceiling().requests.get(), 40);
+    let later = (1..80).fold(Tick::ZERO, |at, _| {
+        pace.accepted(&RateHeaders::default(), at);
+        at + Duration::from_secs(10)
+    });
+    pace.accepted(&RateHeaders::default(), later);
+    assert_eq!(pace.ceiling().requests.get(), 100, "never above the setting");
+}
+
+/// One worker after another, each of which sends as soon and as much as it may.
+fn relay(requests: u32, told: bool, gaps: &[u64]) -> usize {
+    let interval = Duration::from_secs(10);
+    let limit = ceiling(requests, interval);
+    // A clock that has run for some time when the first one starts, as every clock has.
+    let mut now = Tick::ZERO + Duration::from_secs(1_000);
+    let (mut pace, mut sent) = (Pace::new(limit, now), Vec::new());
+    for &gap in gaps {
+        let end = now + Duration::from_millis(gap);
+        while now < end {
+            match pace.permit(now) {
+                Ok(_) => sent.push(now),
+                Err(until) => now = until.min(end),
+            }
+        }
+        let recent = pace.recent(now);
+        pace = Pace::new(limit, now);
+        if told { pace.follow(&recent, now) } else { pace.assume_spent(now) }
+    }
+    most_in(&sent, interval + Duration::from_millis(19))
+}
+
+proptest! {
+    #[test]
+    fn no_rolling_interval_holds_more_than_the_ceiling_when_workers_follow_each_other(
+        requests in 1u32..60, told in any::<bool>(), gaps in prop::collection::vec(0u64..20_000, 1..8),
+    ) {
+        prop_assert!(relay(requests, told, &gaps) <= requests as usize);
+    }
+
+    /// The promise itself: whatever the pattern of asking, no interval holds more than the ceiling.
+    #[test]
+    fn no_rolling_interval_holds_more_than_the_ceiling(
+        requests in 1u32..50, millis in 100u64..3_000, pauses in prop::collection::vec(0u64..400, 1..400),
+    ) {
+        let interval = Duration::from_millis(millis);
+        let mut pace = Pace::new(ceiling(requests, interval), Tick::ZERO);
+        let (mut now, mut sent) = (Tick::ZERO, Vec::new());
+        for pause in pauses {
+            now = now + Duration::from_millis(pause);
+            while pace.permit(now).is_ok() {
+                sent.push(now);
+            }
+        }
+        prop_assert!(most_in(&sent, interval + Duration::from_millis(19)) <= requests as usize);
+    }
+}

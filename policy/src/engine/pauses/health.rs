@@ -1,0 +1,62 @@
+//! What the answers to an account's requests say of it: that it is served, or that HubSpot is in trouble.
+
+use super::Pauses;
+use crate::contract::ids::AccountIndex;
+use crate::engine::backlog::LaneKey;
+use crate::engine::batch::Batch;
+use crate::engine::clock::Tick;
+use crate::engine::pause::Disproof;
+use crate::engine::retry::{BREAKER_FAILURES, BREAKER_TRIALS};
+use crate::engine::verdict::Transient;
+
+impl Pauses {
+    /// HubSpot served a request of the account that was sent at `sent`. Returns whether the account's pause is thereby
+    /// disproved.
+    pub fn account_served(&mut self, account: AccountIndex, sent: Tick) -> bool {
+        let account = &mut self.accounts[account];
+        account.begin_anew();
+        account.served = account.served.max(Some(sent));
+        account.pause.as_ref().is_some_and(|pause| pause.is_disproved(Disproof::Account, sent))
+    }
+
+    /// Likewise for a lane.
+    pub fn lane_served(&self, lane: LaneKey, sent: Tick) -> bool {
+        self.of_lane(lane).is_some_and(|pause| pause.is_disproved(Disproof::Lane, sent))
+    }
+
+    /// Whether a request of the account that was sent at `since` or later was served.
+    pub fn served_since(&self, account: AccountIndex, since: Tick) -> bool {
+        self.accounts[account].served.is_some_and(|served| served >= since)
+    }
+
+    /// A request of the account failed in a way that says HubSpot, or the way there, is in trouble. Where the account must
+    /// pause therefore (its breaker opens), returns how many failed in a row. One pair alone never opens it, however often
+    /// it fails, where the cause may be a record.
+    pub fn account_failed(&mut self, account: AccountIndex, batch: &Batch, cause: Transient) -> Option<u32> {
+        let account = &mut self.accounts[account];
+        let may_be_of_a_record = cause.may_be_of_a_record();
+        if may_be_of_a_record && batch.is_suspect() {
+            account.failed_trials_in_a_row = account.failed_trials_in_a_row.saturating_add(1);
+            let failures = account.failed_trials_in_a_row;
+            return (failures >= BREAKER_TRIALS && account.pause.is_none()).then_some(failures);
+        }
+        let alone = match *batch.nodes {
+            [node] if may_be_of_a_record => Some(node),
+            _ => None,
+        };
+        if alone.is_some() && alone == account.failed_alone {
+            return None;
+        }
+        account.failed_alone = alone;
+        account.failures_in_a_row = account.failures_in_a_row.saturating_add(1);
+        let failures = account.failures_in_a_row;
+        (failures >= BREAKER_FAILURES && account.pause.is_none()).then_some(failures)
+    }
+
+    /// Whether the connection is not trusted, as far as the latest failure tells; kept with the account's pause.
+    pub fn account_distrusts(&mut self, account: AccountIndex, is_distrust: bool) {
+        if let Some(pause) = &mut self.accounts[account].pause {
+            pause.is_distrust = is_distrust;
+        }
+    }
+}

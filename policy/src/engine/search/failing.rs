@@ -1,0 +1,131 @@
+//! What follows when a whole batch fails for a reason that passes elsewhere: it goes again, or parts of it are tried.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Allowance, Attempt, Cause, Next, Search, Suspected, Suspects, Trial};
+use crate::engine::batch::Batch;
+use crate::engine::clock::Tick;
+use crate::engine::verdict::Again;
+
+/// Tries of a whole batch that fails for a transient reason, before its parts are tried.
+const WHOLE_TRIES: u32 = 3;
+
+/// Single pairs of a batch that are tried to find out whether the account is served: the first may be the stuck one.
+const MOST_SAMPLES: u32 = 2;
+
+/// The same where a job ends if that is not found out.
+const MOST_LAST_SAMPLES: u32 = 5;
+
+/// What is known when a batch fails for a transient reason.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// A request of the account was served that was sent after the batch had begun to fail.
+    pub others_served: bool,
+    /// Quick tries of a batch: `retry.max_attempts`.
+    pub tries: u32,
+    /// What a search may cost that begins here.
+    pub requests: u32,
+    /// A job that waits for the batch has been failing for too long: what is to be found out must be found out now.
+    pub is_last: bool,
+    /// HubSpot asked for this wait.
+    pub wait: Duration,
+    /// In 0.0..1.0.
+    pub drawn: f64,
+}
+
+/// What follows when a whole batch has failed for a transient reason.
+#[derive(Debug)]
+pub enum Failed {
+    /// It goes again as it is. What waited for its answer no longer waits, where the answer may never come.
+    Whole(Batch, Option<Box<Next>>),
+    /// Parts of it are tried.
+    InParts(Vec<Next>),
+}
+
+/// A batch has failed as a whole for a reason that passes. This failure is not yet counted in its `failures`.
+pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: Tick) -> Failed {
+    // That the sample failed says nothing of the other pairs: they are one batch again.
+    if let Some(Trial { sibling, of: Suspected::Nothing, .. }) = batch.trial.as_mut() {
+        let others = sibling.take().map(|sibling| sibling.nodes).unwrap_or_default();
+        batch.nodes.extend(others);
+        batch.trial = None;
+        batch.failures = batch.failures.saturating_sub(1);
+    }
+    let is_expected = batch.is_suspect() || known.is_last || again.cause.wants_smaller();
+    let patience = WHOLE_TRIES.min(known.tries);
+    let whole_tries = if is_expected { 1 } else { patience };
+    if batch.failures + 1 < whole_tries || !again.cause.may_be_of_a_record() {
+        return Failed::Whole(batch, None);
+    }
+    if batch.nodes.len() < 2 {
+        batch.stuck |= known.others_served || known.is_last;
+        let waits_in_vain = batch.stuck || batch.failures + 1 >= patience;
+        let released = if waits_in_vain { release_sibling(&mut batch) } else { None };
+        return Failed::Whole(batch, released.map(Box::new));
+    }
+    if known.requests == 0 {
+        return Failed::Whole(batch, None);
+    }
+    if known.others_served {
+        return Failed::InParts(take_apart(batch, again, known.requests, known.wait, now));
+    }
+    let most = if known.is_last { MOST_LAST_SAMPLES } else { MOST_SAMPLES };
+    if batch.samples >= most || batch.trial.is_some() {
+        return Failed::Whole(batch, None);
+    }
+    Failed::InParts(vec![sample(batch, again, known, now)])
+}
+
+/// The other half is tried without the answer that it waited for.
+fn release_sibling(batch: &mut Batch) -> Option<Next> {
+    let Trial { allowance, sibling, of: _, rounds } = batch.trial.as_mut()?;
+    let sibling = sibling.take()?;
+    let (lane, allowance, rounds) = (batch.lane, allowance.clone(), *rounds);
+    Some(Search { lane, allowance, rounds, failing_since: batch.failing_since }.attempt(sibling, None))
+}
+
+/// One error has named all pairs of a batch. They go again by themselves, a few times if nothing was suspected of them
+/// before (`tries`: the quick tries of a batch), and are then taken apart. That an answer names a record shows that it is
+/// no outage.
+pub fn named(batch: Batch, again: &Arc<Again>, tries: u32, requests: u32, wait: Duration, now: Tick) -> Failed {
+    let whole_tries = if batch.trial.is_some() { 1 } else { WHOLE_TRIES.min(tries) };
+    let goes_again = batch.failures + 1 < whole_tries;
+    if goes_again || batch.nodes.len() < 2 || requests == 0 || !again.cause.may_be_of_a_record() {
+        return Failed::Whole(batch, None);
+    }
+    Failed::InParts(take_apart(batch, again, requests, wait, now))
+}
+
+fn take_apart(batch: Batch, again: &Arc<Again>, requests: u32, wait: Duration, now: Tick) -> Vec<Next> {
+    let Batch { lane, mut nodes, failing_since, trial, .. } = batch;
+    let new = || Trial { allowance: Allowance::new(requests, now), sibling: None, of: Suspected::Failing, rounds: 0 };
+    let Trial { allowance, sibling, of: _, rounds } = trial.unwrap_or_else(new);
+    let search = Search { lane, allowance, rounds, failing_since };
+    let others = nodes.split_off(nodes.len() / 2);
+    let half = |nodes| {
+        let cause = Cause::Failing(Arc::clone(again));
+        let batch = Batch { failing_since, ..Batch::new(lane, nodes) };
+        Next::Try(Attempt { batch, cause, trial: search.trial(Suspected::Failing, None), wait })
+    };
+    let sibling = sibling.map(|sibling| search.attempt(sibling, None));
+    sibling.into_iter().chain([half(nodes), half(others)]).collect()
+}
+
+/// One pair of the batch is tried by itself. If it is archived, the account is served, and the others are tried.
+fn sample(batch: Batch, again: &Arc<Again>, known: Circumstances, now: Tick) -> Next {
+    let Batch { lane, mut nodes, failures, failing_since, samples, named, rounds, .. } = batch;
+    // After a sample that failed, that pair stands first.
+    let first = usize::from(samples > 0);
+    let among = nodes.len() - first;
+    #[expect(clippy::cast_possible_truncation, reason = "a share of a batch's length")]
+    let drawn = (among as f64 * known.drawn) as usize;
+    let chosen = nodes.remove(first + drawn.min(among - 1));
+    let cause = Cause::Failing(Arc::clone(again));
+    let search = Search { lane, allowance: Allowance::new(known.requests, now), rounds: 0, failing_since };
+    let trial = search.trial(Suspected::Nothing, Some(Suspects { nodes, cause: cause.clone() }));
+    let failures = failures + 1;
+    let sample = Batch::new(lane, vec![chosen]);
+    let batch = Batch { failures, failing_since, samples: samples + 1, named, rounds, ..sample };
+    Next::Try(Attempt { batch, cause, trial, wait: known.wait })
+}

@@ -1,0 +1,175 @@
+//! Which lane has its turn, and what it gives up: a batch that goes again, or pairs for a new one.
+
+use crate::contract::ids::AccountIndex;
+use crate::engine::backlog::{JobKey, LaneKey};
+use crate::engine::batch::BatchKey;
+use crate::engine::clock::{Now, Tick};
+use crate::engine::command::Sealed;
+use crate::engine::engine::Engine;
+use crate::engine::expected::expected;
+use crate::engine::lane::Repeat;
+use crate::engine::pack::Caps;
+use crate::engine::pause::PauseKind;
+use crate::engine::turns::PATIENCE;
+
+/// What a lane gives up at its turn.
+#[derive(Clone, Copy)]
+pub enum Offer {
+    /// A batch that was sent before.
+    Repeat(BatchKey),
+    /// A new batch, for which the pairs of one job come first.
+    Fresh(Sealed, Option<JobKey>),
+}
+
+impl Engine {
+    /// The lane of the oldest job that came back, and what it offers, if it is that job's turn.
+    pub(super) fn offer_of_favourite(&mut self, index: AccountIndex, now: Now) -> Option<(LaneKey, Offer)> {
+        let holdings = &self.holdings;
+        let job = self.turns.favourite(index, |job| holdings.has_job(job))?;
+        let key = self.holdings.lane_with_work_for(job)?;
+        if self.pauses.of_account(index).is_some() || self.pauses.of_lane(key).is_some() {
+            return None;
+        }
+        match self.offer(key, now) {
+            Some(Offer::Fresh(sealed, _)) => return Some((key, Offer::Fresh(sealed, Some(job)))),
+            Some(repeat @ Offer::Repeat(_)) => return Some((key, repeat)),
+            None => {}
+        }
+        let oldest = self.holdings.oldest_arrival(self.holdings.lane(key)?)?;
+        (oldest + self.policy.linger <= now.tick).then_some((key, Offer::Fresh(Sealed::Linger, Some(job))))
+    }
+
+    /// The lane whose turn it is, left at the front of the ring, and what it offers; else one that has waited for company
+    /// long enough.
+    pub(super) fn next_offer(&mut self, index: AccountIndex, now: Now) -> Option<(LaneKey, Offer)> {
+        self.turns.promote(index, now.tick);
+        while let Some(lane) = self.turns.first_in_ring(index) {
+            if let Some(offer) = self.offer(lane, now) {
+                return Some((lane, offer));
+            }
+            self.turns.pass(index);
+            self.place(lane, now.tick);
+            self.tidy(lane);
+        }
+        let (until, lane) = self.turns.first_lingering(index)?;
+        let waits_for_more = self.holdings.lane(lane).is_some_and(|lane| lane.id.course.is_proof());
+        let flushing = self.flushing && !waits_for_more;
+        let sealed = match (until <= now.tick, flushing, self.pauses.of_account(index)) {
+            (true, _, _) => Sealed::Linger,
+            (false, true, _) => Sealed::Flush,
+            (false, false, Some(_)) => Sealed::Probe,
+            (false, false, None) => return None,
+        };
+        Some((lane, Offer::Fresh(sealed, None)))
+    }
+
+    /// What a lane in the ring gives up now; `None` if it has nothing that may go.
+    fn offer(&mut self, key: LaneKey, now: Now) -> Option<Offer> {
+        self.drop_deserted(key, now);
+        let lane = self.holdings.lane(key)?;
+        if self.pauses.of_lane(key).is_some() {
+            let quota = self.accounts[lane.id.account].probe_quota();
+            let probe_at = self.pauses.probe_of_lane(lane.id.account, key, quota, now.tick);
+            let may = probe_at.is_some_and(|at| at <= now.tick);
+            let next = lane.next_repeat();
+            let is_stuck = |repeat: &Repeat| self.holdings.batch(repeat.batch()).is_some_and(|batch| batch.stuck);
+            let promising = next.filter(|repeat| repeat.is_due(now.tick) && !is_stuck(repeat));
+            let fresh = (!lane.queue.is_empty()).then_some(Offer::Fresh(Sealed::Probe, None));
+            let repeat = |repeat: Repeat| Offer::Repeat(repeat.batch());
+            // A batch that fails for a reason of its own would never find out that the pause is over.
+            return promising.map(repeat).or(fresh).or(next.map(repeat)).filter(|_| may);
+        }
+        if let Some(batch) = self.next_repeat(key, now) {
+            let account = self.holdings.lane(key)?.id.account;
+            let was_given_up = self.holdings.batch(batch).is_some_and(|batch| batch.rounds > 0);
+            let fresh = self.holdings.lane(key).is_some_and(|lane| !lane.queue.is_empty());
+            // What has failed all its tries may be stuck, and then says nothing of the account for ever.
+            return Some(match was_given_up && fresh && self.pauses.of_account(account).is_some() {
+                true => Offer::Fresh(Sealed::Probe, None),
+                false => Offer::Repeat(batch),
+            });
+        }
+        let lane = self.holdings.lane(key)?;
+        let oldest = self.holdings.oldest_arrival(lane)?;
+        if lane.is_full(self.policy.caps) {
+            return Some(Offer::Fresh(Sealed::Full, None));
+        }
+        (oldest + self.policy.linger + PATIENCE <= now.tick).then_some(Offer::Fresh(Sealed::Overdue, None))
+    }
+
+    /// The batch of a lane that may be sent again now. Those that are due, but not affordable, are put off.
+    fn next_repeat(&mut self, key: LaneKey, now: Now) -> Option<BatchKey> {
+        while let Some(lane) = self.holdings.lane_mut(key)
+            && let Some(next) = lane.next_repeat().filter(|next| next.is_due(now.tick))
+        {
+            let account = lane.id.account;
+            let batch = expected(self.holdings.batch(next.batch()), "a batch that waits is in hand")?;
+            match self.accounts[account].may_repeat(batch, now.tick) {
+                Ok(()) => return Some(next.batch()),
+                Err(at) => {
+                    if let Some(lane) = self.holdings.lane_mut(key) {
+                        lane.defer_next_repeat(at);
+                    }
+                    // The jobs of the batch that is next now may have left.
+                    self.drop_deserted(key, now);
+                }
+            }
+        }
+        None
+    }
+
+    /// The batch that a lane gives up, with `most` pairs at most if it is formed only now; and why.
+    pub(super) fn formed(
+        &mut self,
+        index: AccountIndex,
+        key: LaneKey,
+        offer: Offer,
+        most: usize,
+        now: Now,
+    ) -> Option<(BatchKey, Sealed)> {
+        match offer {
+            Offer::Repeat(batch) => Some((batch, self.take_repeat(index, key, batch, now.tick))),
+            Offer::Fresh(sealed, first) => {
+                let caps = Caps { pairs: self.policy.caps.pairs.min(most), ..self.policy.caps };
+                self.holdings.form(key, caps, first).map(|batch| (batch, sealed))
+            }
+        }
+    }
+
+    pub(super) fn is_offer_recorded(&self, offer: Offer) -> bool {
+        match offer {
+            Offer::Repeat(batch) => self.is_recorded(batch),
+            Offer::Fresh(..) => false,
+        }
+    }
+
+    /// While the journal cannot be written, whatever can be recorded finds out whether that is over.
+    pub(super) fn offer_to_journal(&self, index: AccountIndex) -> Option<(LaneKey, Offer)> {
+        if !self.pauses.account_is_paused_for(index, PauseKind::Journal) {
+            return None;
+        }
+        let lanes = self.holdings.lanes().of(index).iter().copied();
+        lanes.filter(|&key| self.journals(key) && self.pauses.of_lane(key).is_none()).find_map(|key| {
+            let lane = self.holdings.lane(key)?;
+            let unrecorded = lane.repeats().find(|&batch| !self.is_recorded(batch)).map(Offer::Repeat);
+            let fresh = (!lane.queue.is_empty()).then_some(Offer::Fresh(Sealed::Probe, None));
+            Some((key, unrecorded.or(fresh)?))
+        })
+    }
+
+    fn take_repeat(&mut self, index: AccountIndex, key: LaneKey, batch: BatchKey, now: Tick) -> Sealed {
+        if let Some(lane) = self.holdings.lane_mut(key) {
+            lane.remove_repeat(batch);
+        }
+        let Some(batch) = expected(self.holdings.batch_mut(batch), "a batch that waits is in hand") else {
+            return Sealed::Retry;
+        };
+        let formed = batch.formed.take();
+        self.accounts[index].repeats(batch, now);
+        if batch.trial.is_none() {
+            return formed.unwrap_or(Sealed::Retry);
+        }
+        self.counters.trials += 1;
+        Sealed::Trial
+    }
+}
