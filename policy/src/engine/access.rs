@@ -129,6 +129,11 @@ impl Access {
         }
     }
 
+    /// Nothing is archived before HubSpot was asked whose token it is.
+    pub fn asks_identity(&self) -> bool {
+        self.portal_check == PortalCheck::Due
+    }
+
     pub fn asked(&mut self, need: Need) {
         match need {
             Need::RefreshFirst | Need::RefreshSoon => self.refreshing = true,

@@ -129,6 +129,9 @@ pub enum NoPermit {
 /// requests hang cannot take every slot of the worker.
 const SHARE_OF_FREE: usize = 4;
 
+/// This part (a quarter) of all slots is not used by the background.
+pub const KEPT_FREE_DIVISOR: usize = 4;
+
 impl Account {
     pub fn new(policy: AccountPolicy, now: Now) -> Self {
         // The zone matters only where a day's budget is known to be kept.
@@ -156,6 +159,24 @@ impl Account {
     pub fn has_free_slot(&self, free: usize) -> bool {
         let most = self.policy.max_in_flight.min(self.pace.in_flight_allowed()).min(free * SHARE_OF_FREE);
         self.in_flight < most
+    }
+
+    /// The same for a request that only uses what others leave: a quarter of the slots stays free for them.
+    pub fn has_slot_to_spare(&self, free: usize) -> bool {
+        let most = self.policy.max_in_flight.min(self.pace.in_flight_allowed());
+        self.in_flight < most - most / KEPT_FREE_DIVISOR && self.has_free_slot(free)
+    }
+
+    /// HubSpot is asked for the time zone, unless that is set.
+    pub fn ask_time_zone(&mut self) {
+        if !self.day.zone_is_known() {
+            self.access.ask_time_zone();
+        }
+    }
+
+    /// The time zone is not known, and HubSpot is asked before anything is sent.
+    pub fn learns_zone(&self) -> bool {
+        !self.day.zone_is_known() && self.access.asks_identity()
     }
 
     /// What may be spent on probes of paused lanes.

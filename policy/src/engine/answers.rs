@@ -42,6 +42,7 @@ impl Engine {
             (Step::Create, Some(_)) => self.looked_again(&call, batch, &judgement, now),
             _ => self.conclude(&call, batch, step, &judgement, now),
         };
+        self.holdings.note_quality(key, result);
         // Only now: until here the lane must stay open, though all its jobs may have left.
         if let Some(lane) = expected(self.holdings.lane_mut(key), "a lane with a request on the wire is open") {
             lane.request_ended();

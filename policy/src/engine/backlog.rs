@@ -217,6 +217,57 @@ impl Backlog {
         key
     }
 
+    /// A pair that an equal one may join waits in the lane.
+    pub fn has_waiting(&self, lane: LaneKey, pair: Pair) -> bool {
+        let group = self.find_group(self.hashing.hash_one((lane, pair.from)), lane, pair.from);
+        self.find_equal(group, lane, pair).is_some()
+    }
+
+    /// A pair that waits in the queue of one lane goes to the queue of another, where no equal one waits, with the jobs
+    /// that wait for it and with what is known of it. A pair that came back stays with its batch.
+    pub fn move_queued(
+        &mut self,
+        pair: Pair,
+        (from_lane, from): (LaneKey, &mut Queue),
+        (to_lane, to): (LaneKey, &mut Queue),
+        now: Tick,
+    ) {
+        let group = self.find_group(self.hashing.hash_one((from_lane, pair.from)), from_lane, pair.from);
+        let Some(key) = self.find_equal(group, from_lane, pair) else { return };
+        let Some(Node { place: Place::Queued { group, position }, .. }) = self.nodes.get(key) else { return };
+        if self.leave_group(from, *group, *position) {
+            self.close(key, from_lane, pair);
+        }
+        if let Some(node) = self.nodes.get_mut(key) {
+            node.lane = to_lane;
+        }
+        let hash = self.hashing.hash_one((to_lane, pair.from));
+        let group = self.find_group(hash, to_lane, pair.from);
+        let group = group.unwrap_or_else(|| self.new_group(hash, to_lane, to, pair.from, now));
+        self.enter(group, key, pair);
+        to.pairs += 1;
+    }
+
+    /// Fills up what was `gathered` in a lane with pairs that wait in another lane, which are pairs of this one from now
+    /// on. `caps` are those of the whole.
+    pub fn fill_up(&mut self, gathered: &mut Vec<NodeKey>, lane: LaneKey, other: &mut Queue, caps: Caps) {
+        let from = |backlog: &Self, key: NodeKey| backlog.nodes.get(key).map(|node| node.pair.from);
+        let mut records: Vec<_> = gathered.iter().map(|&key| from(self, key)).collect();
+        records.dedup();
+        let rest =
+            Caps { from: caps.from.saturating_sub(records.len()), pairs: caps.pairs.saturating_sub(gathered.len()) };
+        if rest.from == 0 || rest.pairs == 0 || other.is_empty() {
+            return;
+        }
+        for key in self.gather(other, rest) {
+            if let Some(node) = self.nodes.get_mut(key) {
+                node.lane = lane;
+            }
+            gathered.push(key);
+        }
+        gathered.sort_by_key(|&key| from(self, key));
+    }
+
     /// The node that an equal pair may join; `group` is the group of the pair's `from`.
     fn find_equal(&self, group: Option<GroupKey>, lane: LaneKey, pair: Pair) -> Option<NodeKey> {
         let walked = group.and_then(|key| self.groups.get(key)).filter(|group| !group.indexed);

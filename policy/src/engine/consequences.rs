@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::background::Urgency;
 use super::backlog::{JobKey, LaneKey, NodeKey};
 use super::batch::Batch;
 use super::calls::Call;
@@ -59,6 +60,25 @@ impl Engine {
         }
     }
 
+    /// Where the window of the background has closed, its jobs leave: back to their queue where none of them are taken in
+    /// any more, else into a delay queue.
+    pub(super) fn mind_windows(&mut self, now: Now) {
+        let closed = self.windows.look(&self.accounts, now);
+        if closed.is_empty() || self.holdings.jobs_of_background() == 0 {
+            return;
+        }
+        let is_concerned = |job: &Job| job.urgency == Urgency::Background && closed.binary_search(&job.account).is_ok();
+        let jobs = self.holdings.jobs().filter(|(_, job)| is_concerned(job));
+        let jobs: Vec<(JobKey, AccountIndex)> = jobs.map(|(key, job)| (key, job.account)).collect();
+        for (job, account) in jobs {
+            let leaving = match self.windows.tier(account, now) {
+                Some(tier) if self.windows.is_any_open() => Leaving::Park { tier, for_failures: false },
+                Some(_) | None => Leaving::HandBack,
+            };
+            self.leave(job, leaving, now);
+        }
+    }
+
     /// Says the last word on jobs that are finished.
     pub(super) fn finish(&mut self, now: Now) {
         self.expand(now);
@@ -94,15 +114,23 @@ impl Engine {
         }
     }
 
-    /// The lane of that name, opened if need be.
-    pub(super) fn lane(&mut self, id: LaneId) -> LaneKey {
-        if let Some(key) = self.holdings.lanes().find(&id) {
+    /// The lane of that name and urgency, opened if need be.
+    pub(super) fn lane(&mut self, id: LaneId, urgency: Urgency) -> LaneKey {
+        if let Some(key) = self.holdings.lanes().find(&id, urgency) {
             return key;
         }
         let account = id.account;
-        let key = self.holdings.open_lane(id);
-        self.turns.open_lane(key, account);
+        let key = self.holdings.open_lane(id, urgency);
+        self.turns.open_lane(key, account, urgency);
         key
+    }
+
+    /// Pairs may have gone from a lane to its other one, or the other way round: both have their places, or are closed.
+    pub(super) fn place_other(&mut self, key: LaneKey, now: Tick) {
+        let Some(other) = self.holdings.lane(key).and_then(|lane| lane.other) else { return };
+        self.place(other, now);
+        self.tidy(other);
+        self.tidy(key);
     }
 
     /// Finds the right place for a lane in the order of turns after something about it has changed.

@@ -42,6 +42,7 @@ impl Engine {
         let Some(call) = self.end_call(key) else { return };
         let index = call.account;
         let account = &mut self.accounts[index];
+        self.windows.zone_may_have_changed();
         match reply {
             IdentityReply::Told { portal, time_zone } => {
                 if let Some(zone) = time_zone.filter(|_| account.policy.time_zone.is_none()) {
@@ -65,6 +66,7 @@ impl Engine {
                 }
             }
         }
+        self.mind_windows(now);
         self.turns.mark_ready(index);
         self.pump(now);
     }

@@ -36,6 +36,9 @@ pub struct Day {
 /// How soon a request is looked at again that waits for its count to be written, if nobody says earlier that it is.
 const LOOK_FOR_WRITTEN: Duration = Duration::from_secs(1);
 
+/// How long a day is as a rule.
+const DAY: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
 /// A day lasts at most this many hours, also where clocks are set back; what ends later is no day.
 const LONGEST_DAY_HOURS: i64 = 26;
 
@@ -85,6 +88,11 @@ impl Day {
         self.zone_is_known
     }
 
+    /// The account's time zone, or UTC for want of a better one.
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// Takes over a time zone learned later.
     pub fn move_to(&mut self, zone: TimeZone, now: Timestamp) {
         // A day that has ended must not go on as part of the next.
@@ -114,6 +122,17 @@ impl Day {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
             (ours, theirs) => ours.or(theirs),
         }
+    }
+
+    /// When as much of the day is over as of its requests is used; `None` where that is so already, or nothing is known of
+    /// a limit.
+    pub fn even_from(&self, now: Timestamp) -> Option<Timestamp> {
+        let (requests, left) = self.requests().zip(self.left())?;
+        let used = u128::from(requests.saturating_sub(left));
+        let over = u128::from(DAY.as_secs().unsigned_abs()) * used / u128::from(requests.max(1));
+        let began = self.ends.saturating_sub(DAY).ok()?;
+        let even = began.saturating_add(Duration::from_secs(u64::try_from(over).ok()?)).ok()?;
+        (even > now && now < self.ends).then_some(even)
     }
 
     pub fn sent(&mut self, now: Timestamp) {
@@ -277,6 +296,20 @@ mod tests {
         }
         assert_eq!(now, at("2026-12-02T00:00:00Z"));
         assert!(tries <= 10, "{tries} tries");
+    }
+
+    #[test]
+    fn a_day_is_even_when_as_much_of_it_is_over_as_of_its_requests_is_used() {
+        let mut day = Day::new(Some(TimeZone::UTC), Some(100), at("2026-12-01T00:00:00Z"));
+        assert_eq!(day.even_from(at("2026-12-01T00:00:00Z")), None, "nothing is used");
+        (0..50).for_each(|_| day.sent(at("2026-12-01T06:00:00Z")));
+        assert_eq!(day.even_from(at("2026-12-01T06:00:00Z")), Some(at("2026-12-01T12:00:00Z")));
+        assert_eq!(day.even_from(at("2026-12-01T12:00:00Z")), None);
+        assert_eq!(day.even_from(at("2026-12-02T00:00:00Z")), None, "that day is over");
+        day.told(25, at("2026-12-01T12:00:00Z"));
+        let even = day.even_from(at("2026-12-01T12:00:00Z"));
+        assert_eq!(even, Some(at("2026-12-01T18:00:00Z")), "others use the day as well");
+        assert_eq!(utc("2026-12-01T00:00:00Z").even_from(at("2026-12-01T00:00:00Z")), None, "no limit is known");
     }
 
     #[test]

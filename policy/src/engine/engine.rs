@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::account::{Account, AccountPolicy, PerAccount};
 use super::all;
+use super::background::{BackgroundPolicy, Urgency, Windows};
 use super::backlog::{JobKey, LaneKey};
 use super::batch::Batch;
 use super::calls::{Calls, Purpose};
@@ -81,6 +82,7 @@ pub struct Engine {
     pub(super) calls: Calls,
     pub(super) stuck: Stuck,
     pub(super) cooling: Cooling,
+    pub(super) windows: Windows,
     commands: VecDeque<Command>,
     pub(super) counters: Counters,
     pub(super) draining: bool,
@@ -95,11 +97,32 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 impl Engine {
     /// `seed` is all the randomness there is: equal inputs give equal commands.
     pub fn new(policy: EnginePolicy, accounts: Vec<AccountPolicy>, seed: u64, now: Now) -> Self {
+        Self::with_background(policy, BackgroundPolicy::default(), accounts, seed, now)
+    }
+
+    /// The same with settings for jobs of the background.
+    pub fn with_background(
+        policy: EnginePolicy,
+        background: BackgroundPolicy,
+        accounts: Vec<AccountPolicy>,
+        seed: u64,
+        now: Now,
+    ) -> Self {
+        let BackgroundPolicy { min_share, window } = background;
+        let pauses = Pauses::new(policy.waiting, accounts.iter().map(|account| account.paused), now);
+        let holdings = Holdings::new(accounts.len());
+        let turns = Turns::new(policy.linger, min_share, accounts.len());
+        let mut accounts = PerAccount::new(accounts.into_iter().map(|account| Account::new(account, now)));
+        if window.is_some() {
+            // The day whose hours are meant is the account's own.
+            accounts.iter_mut().for_each(Account::ask_time_zone);
+        }
         Self {
-            holdings: Holdings::new(accounts.len()),
-            turns: Turns::new(policy.linger, accounts.len()),
-            pauses: Pauses::new(policy.waiting, accounts.iter().map(|account| account.paused), now),
-            accounts: PerAccount::new(accounts.into_iter().map(|account| Account::new(account, now))),
+            holdings,
+            turns,
+            pauses,
+            windows: Windows::new(window, &accounts, now),
+            accounts,
             policy,
             calls: Calls::with_key(),
             stuck: Stuck::default(),
@@ -118,12 +141,18 @@ impl Engine {
     /// A job of an account that is not configured is handed back at once, and so is one that nobody can do: to restore all
     /// associations of a record.
     pub fn admit(&mut self, job: NewJob, now: Now) -> JobKey {
+        self.admit_as(Urgency::Live, job, now)
+    }
+
+    /// The same for a job that came through a queue of that urgency.
+    pub fn admit_as(&mut self, urgency: Urgency, job: NewJob, now: Now) -> JobKey {
         let NewJob { account, from_type, to_type, action, dry_run, asks, not_after, weight, carried } = job;
         let pairs = asks.iter().map(|ask| ask.pairs.len()).sum::<usize>();
         let records = asks.iter().map(|ask| ask.all_of.len()).sum::<usize>();
         let items = u32::try_from(pairs + records).unwrap_or(u32::MAX);
         let mut job = Job::new(account, items, not_after, weight, carried);
         job.removes = action == Action::Archive && !dry_run;
+        job.urgency = urgency;
         if dry_run {
             job.plans();
         }
@@ -140,18 +169,18 @@ impl Engine {
             return key;
         };
         if carried.started.is_some() {
-            self.turns.came_back(account, key);
+            self.turns.came_back(account, urgency, key);
         }
         for ask in asks {
             let (from_type, to_type) = (from_type.clone(), to_type.clone());
             let id = LaneId { account, from_type, to_type, extent: ask.extent, course };
             match records {
-                0 => self.put_into(id, key, &ask.pairs, now),
+                0 => self.put_into(id, urgency, key, &ask.pairs, now),
                 // What the job lists besides waits until all its records are read.
                 _ if ask.all_of.is_empty() => {}
                 _ => {
                     let items: Vec<Pair> = ask.all_of.iter().map(|&record| all::item(record)).collect();
-                    self.put_into(id, key, &items, now);
+                    self.put_into(id, urgency, key, &items, now);
                 }
             }
         }
@@ -162,8 +191,8 @@ impl Engine {
         key
     }
 
-    fn put_into(&mut self, id: LaneId, key: JobKey, pairs: &[Pair], now: Now) {
-        let lane = self.lane(id);
+    fn put_into(&mut self, id: LaneId, urgency: Urgency, key: JobKey, pairs: &[Pair], now: Now) {
+        let lane = self.lane(id, urgency);
         self.put(key, lane, pairs, now);
     }
 
@@ -172,6 +201,7 @@ impl Engine {
         self.counters.merged += self.holdings.ask(key, lane, pairs, now.tick) as u64;
         self.set_stuck_apart(key, lane, now);
         self.place(lane, now.tick);
+        self.place_other(lane, now.tick);
     }
 
     /// Pairs of a new job that were found to be stuck leave by themselves, one try each time they come back.
@@ -203,7 +233,11 @@ impl Engine {
         if job.removes && self.guard_state(account, now) == Some(GuardState::Rejected) {
             return Some(Leaving::Reject);
         }
+        let urgency = job.urgency;
         match self.policy.waiting {
+            Waiting::Outside { .. } if urgency == Urgency::Background && !self.windows.is_open(account) => {
+                self.windows.tier(account, now).map(|tier| Leaving::Park { tier, for_failures: false })
+            }
             Waiting::Outside { longest_hold, prefetch: _ } => {
                 let (jobs, others) = (self.holdings.jobs_of(account), || self.holdings.pairs_of_others(job));
                 let tier = self.pauses.no_room(account, jobs, lane, others, now);
@@ -219,6 +253,7 @@ impl Engine {
 
     /// Time has passed, or a bundle of jobs was admitted: does what is due.
     pub fn wake(&mut self, now: Now) {
+        self.mind_windows(now);
         self.turns.wake(now.tick);
         self.pump(now);
     }
@@ -226,7 +261,8 @@ impl Engine {
     /// When [`Engine::wake`] is wanted next, if nothing else happens before.
     pub fn next_wake(&self, now: Now) -> Option<Tick> {
         let next = self.turns.next_timer().into_iter().chain(self.holdings.next_deadline(now));
-        let next = next.chain(self.cooling.next()).min()?;
+        let window = self.windows.next().map(|change| now.tick_of(change));
+        let next = next.chain(self.cooling.next()).chain(window).min()?;
         Some(next.min(now.tick + LONGEST_SLEEP))
     }
 
@@ -286,7 +322,13 @@ impl Engine {
         self.leave(job, Leaving::Forget, now);
     }
 
-    /// Hands back jobs of which nothing was sent yet, youngest first, until at most `bytes` are held.
+    /// Whether jobs of the background are worked on, in one account at least.
+    pub fn takes_background(&self) -> bool {
+        self.windows.is_any_open()
+    }
+
+    /// Hands back jobs of which nothing was sent yet, those of the background before others and the youngest first, until
+    /// at most `bytes` are held.
     pub fn hand_back_unstarted(&mut self, bytes: usize, now: Now) {
         let mut idle = self.holdings.idle_jobs();
         while self.held_bytes() > bytes

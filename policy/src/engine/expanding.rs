@@ -84,8 +84,9 @@ impl Engine {
         if pairs.is_empty() {
             return;
         }
-        let account = lane.account;
-        let lane = self.lane(lane);
+        let Some(job) = self.holdings.job(key) else { return };
+        let (account, urgency) = (lane.account, job.urgency);
+        let lane = self.lane(lane, urgency);
         let pauses = &self.pauses;
         self.holdings.move_job(key, lane, now.tick, |lane| pauses.uncounted(account, lane, now.tick));
         self.put(key, lane, pairs, now);

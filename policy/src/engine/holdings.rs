@@ -10,6 +10,7 @@ use slotmap::SlotMap;
 use smallvec::SmallVec;
 
 use super::account::PerAccount;
+use super::background::Urgency;
 use super::backlog::{Backlog, JobKey, LaneKey, NodeKey, Place};
 use super::batch::{Batch, BatchKey};
 use super::clock::{Now, Tick};
@@ -28,6 +29,7 @@ use crate::contract::refusal::Refusal;
 
 mod advance;
 mod batches;
+mod beside;
 mod expanded;
 mod journal;
 mod leaving;
@@ -41,6 +43,8 @@ pub struct Holdings {
     /// Bytes of all jobs, by their own weights.
     bytes: usize,
     of_account: PerAccount<usize>,
+    /// Jobs of the background.
+    of_background: usize,
     deadlines: Deadlines,
     backlog: Backlog,
     lanes: Lanes,
@@ -76,6 +80,7 @@ impl Holdings {
             jobs: Ledger::with_key(),
             bytes: 0,
             of_account: PerAccount::new((0..accounts).map(|_| 0)),
+            of_background: 0,
             deadlines: Deadlines::default(),
             backlog: Backlog::default(),
             lanes: Lanes::new(accounts),
@@ -94,6 +99,7 @@ impl Holdings {
         if let Some(jobs) = self.of_account.get_mut(job.account) {
             *jobs += 1;
         }
+        self.of_background += usize::from(job.urgency == Urgency::Background);
         self.jobs.insert(job)
     }
 
@@ -111,6 +117,10 @@ impl Holdings {
 
     pub fn jobs_of(&self, account: AccountIndex) -> usize {
         self.of_account.get(account).copied().unwrap_or_default()
+    }
+
+    pub fn jobs_of_background(&self) -> usize {
+        self.of_background
     }
 
     pub fn bytes(&self) -> usize {
@@ -152,6 +162,9 @@ impl Holdings {
 
     /// Notes that a job waits for `pairs`; returns how many of them joined an equal pair of another job.
     pub fn ask(&mut self, key: JobKey, lane_key: LaneKey, pairs: &[Pair], now: Tick) -> usize {
+        if self.lanes.get(lane_key).is_some_and(|lane| lane.other.is_some()) {
+            return self.ask_beside(key, lane_key, pairs, now);
+        }
         let Some(lane) = expected(self.lanes.get_mut(lane_key), "the lane was just opened") else { return 0 };
         let Some(job) = expected(self.jobs.get_mut(key), "the job was just admitted") else { return 0 };
         let before = self.backlog.len();
@@ -313,8 +326,8 @@ impl Holdings {
         &self.lanes
     }
 
-    pub fn open_lane(&mut self, id: LaneId) -> LaneKey {
-        self.lanes.open(id)
+    pub fn open_lane(&mut self, id: LaneId, urgency: Urgency) -> LaneKey {
+        self.lanes.open(id, urgency)
     }
 
     pub fn close_lane(&mut self, key: LaneKey) {

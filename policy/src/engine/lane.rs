@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use slotmap::SlotMap;
 
 use super::account::PerAccount;
+use super::background::Urgency;
 use super::backlog::{LaneKey, Queue};
 use super::batch::{Batch, BatchKey};
 use super::clock::Tick;
@@ -53,6 +54,12 @@ impl Repeat {
 #[derive(Debug)]
 pub struct Lane {
     pub id: LaneId,
+    pub urgency: Urgency,
+    /// The open lane of the same name and the other urgency.
+    pub other: Option<LaneKey>,
+    /// The latest answer for pairs of the background was good. Only then do such pairs fill up requests of live ones,
+    /// which would be refused or fail together with them.
+    pub fills_others: bool,
     pub queue: Queue,
     repeats: BTreeSet<Repeat>,
     in_flight: usize,
@@ -63,8 +70,18 @@ pub struct Lane {
 }
 
 impl Lane {
-    fn new(id: LaneId, position: usize) -> Self {
-        Self { id, queue: Queue::default(), repeats: BTreeSet::new(), in_flight: 0, shrunk_to: None, position }
+    fn new(id: LaneId, urgency: Urgency, other: Option<LaneKey>, position: usize) -> Self {
+        Self {
+            id,
+            urgency,
+            other,
+            fills_others: false,
+            queue: Queue::default(),
+            repeats: BTreeSet::new(),
+            in_flight: 0,
+            shrunk_to: None,
+            position,
+        }
     }
 
     /// How large this lane's next request may be.
@@ -144,36 +161,59 @@ impl Lane {
     }
 }
 
-/// All lanes that hold anything, by key, by name and by account.
+/// All lanes that hold anything, by key, by name and by account. Of one name there may be two: one for the live pairs, one
+/// for those of the background.
 #[derive(Debug)]
 pub struct Lanes {
     lanes: SlotMap<LaneKey, Lane>,
     by_id: HashMap<LaneId, LaneKey>,
+    background_by_id: HashMap<LaneId, LaneKey>,
     of_account: PerAccount<Vec<LaneKey>>,
 }
 
 impl Lanes {
     pub fn new(accounts: usize) -> Self {
         let of_account = PerAccount::new((0..accounts).map(|_| Vec::new()));
-        Self { lanes: SlotMap::with_key(), by_id: HashMap::new(), of_account }
+        let (by_id, background_by_id) = (HashMap::new(), HashMap::new());
+        Self { lanes: SlotMap::with_key(), by_id, background_by_id, of_account }
     }
 
-    pub fn find(&self, id: &LaneId) -> Option<LaneKey> {
-        self.by_id.get(id).copied()
+    pub fn find(&self, id: &LaneId, urgency: Urgency) -> Option<LaneKey> {
+        match urgency {
+            Urgency::Live => self.by_id.get(id).copied(),
+            Urgency::Background => self.background_by_id.get(id).copied(),
+        }
     }
 
     /// Opens a lane that is not there yet.
-    pub fn open(&mut self, id: LaneId) -> LaneKey {
+    pub fn open(&mut self, id: LaneId, urgency: Urgency) -> LaneKey {
+        let other = match urgency {
+            Urgency::Live if self.background_by_id.is_empty() => None,
+            Urgency::Live => self.find(&id, Urgency::Background),
+            Urgency::Background => self.find(&id, Urgency::Live),
+        };
         let of_account = &mut self.of_account[id.account];
-        let key = self.lanes.insert(Lane::new(id.clone(), of_account.len()));
+        let key = self.lanes.insert(Lane::new(id.clone(), urgency, other, of_account.len()));
         of_account.push(key);
-        self.by_id.insert(id, key);
+        if let Some(other) = other.and_then(|other| self.lanes.get_mut(other)) {
+            other.other = Some(key);
+        }
+        match urgency {
+            Urgency::Live => self.by_id.insert(id, key),
+            Urgency::Background => self.background_by_id.insert(id, key),
+        };
         key
     }
 
     pub fn close(&mut self, key: LaneKey) {
         let Some(lane) = expected(self.lanes.remove(key), "only a lane that is there is closed") else { return };
-        self.by_id.remove(&lane.id);
+        match lane.urgency {
+            Urgency::Live => self.by_id.remove(&lane.id),
+            Urgency::Background => self.background_by_id.remove(&lane.id),
+        };
+        if let Some(other) = lane.other.and_then(|other| self.lanes.get_mut(other)) {
+            other.other = None;
+        }
         let of_account = &mut self.of_account[lane.id.account];
         of_account.swap_remove(lane.position);
         if let Some(&moved) = of_account.get(lane.position)
@@ -189,6 +229,12 @@ impl Lanes {
 
     pub fn get_mut(&mut self, key: LaneKey) -> Option<&mut Lane> {
         self.lanes.get_mut(key)
+    }
+
+    /// A lane and its other one.
+    pub fn get_both_mut(&mut self, key: LaneKey) -> Option<(&mut Lane, &mut Lane)> {
+        let other = self.lanes.get(key)?.other?;
+        self.lanes.get_disjoint_mut([key, other]).map(|[lane, other]| (lane, other))
     }
 
     pub fn of(&self, account: AccountIndex) -> &[LaneKey] {

@@ -8,6 +8,7 @@ use slotmap::SlotMap;
 use smallvec::SmallVec;
 
 use super::all;
+use super::background::Urgency;
 use super::backlog::{JobKey, LaneKey, NodeKey};
 use super::clock::Tick;
 use super::command::{CallKey, Carried, LaneId, Settled};
@@ -29,6 +30,7 @@ pub type Ledger = SlotMap<JobKey, Job>;
 #[derive(Debug)]
 pub struct Job {
     pub account: AccountIndex,
+    pub urgency: Urgency,
     /// The lane of the pairs it asked for last: the time for which this lane is paused does not count towards its age.
     pub lane: LaneKey,
     /// The pairs it has asked for; those that have a verdict are gone from the backlog.
@@ -121,6 +123,7 @@ impl Job {
     ) -> Self {
         Self {
             account,
+            urgency: Urgency::Live,
             lane: LaneKey::default(),
             nodes: SmallVec::new(),
             not_after,

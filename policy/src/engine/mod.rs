@@ -44,6 +44,7 @@ pub mod step;
 // Who may send, and how much.
 pub mod access;
 pub mod account;
+pub mod background;
 mod calls;
 pub mod day;
 mod error_share;
@@ -54,6 +55,7 @@ pub mod pause;
 mod pauses;
 mod tenancy;
 mod turns;
+pub mod window;
 
 // What a reply means.
 mod planning;

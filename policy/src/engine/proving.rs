@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::background::Urgency;
 use super::backlog::{LaneKey, NodeKey};
 use super::batch::Batch;
 use super::clock::Now;
@@ -18,8 +19,8 @@ use crate::contract::association::Extent;
 
 impl Engine {
     /// These pairs were just archived, in an account whose removals are read back.
-    pub(super) fn begin_proof(&mut self, archived: &LaneId, nodes: &[NodeKey], now: Now) {
-        let lane = self.lane(archived.at(Course::Remove(Removal::Prove)));
+    pub(super) fn begin_proof(&mut self, archived: &LaneId, urgency: Urgency, nodes: &[NodeKey], now: Now) {
+        let lane = self.lane(archived.at(Course::Remove(Removal::Prove)), urgency);
         for &node in nodes {
             let due = self.cooling.add(node, 0, now.tick);
             let account = archived.account;
@@ -74,7 +75,8 @@ impl Engine {
             }
             Next::ArchiveAgain => {
                 let note = Note::Seen(Seen::new(sight.present(), sight.reversed));
-                self.advance(id.at(Removal::Prove.archive().course()), vec![(node, note)], now);
+                let urgency = self.holdings.lane(key).map_or(Urgency::Live, |lane| lane.urgency);
+                self.advance(id.at(Removal::Prove.archive().course()), urgency, vec![(node, note)], now);
             }
             Next::NotGone => {
                 self.counters.pairs_not_gone += 1;

@@ -60,6 +60,7 @@ impl Engine {
         let lane = lane.id.clone();
         self.turns.had_turn(key, has_more);
         self.place(key, now.tick);
+        self.place_other(key, now.tick);
         self.command(Command::Record(RecordCall { call, lane, portal, parts }));
         self.finish(now);
     }

@@ -19,9 +19,11 @@ use super::pause::PauseKind;
 use crate::contract::ids::AccountIndex;
 
 mod offers;
+mod order;
 mod relief;
 
 use offers::Offer;
+use order::Turn;
 
 /// What an account's turn came to.
 enum Took {
@@ -64,10 +66,9 @@ impl Engine {
             Ok(Some(need)) => return self.ask_about_access(index, need, now),
             Ok(None) => {}
         }
-        let favoured = self.offer_of_favourite(index, now);
-        let of_turn = favoured.or_else(|| self.offer_to_journal(index)).or_else(|| self.next_offer(index, now));
-        let Some((lane, offer)) = of_turn else {
-            return Took::Blocked(self.turns.next_look(index));
+        let Turn { lane, offer, urgency, favoured } = match self.next_turn(index, now) {
+            Ok(turn) => turn,
+            Err(until) => return Took::Blocked(until),
         };
         let most = match self.pass_guard(index, lane, offer, now) {
             Ok(most) => most,
@@ -81,7 +82,7 @@ impl Engine {
         }
         match self.permit(index, now) {
             Ok(slot) => {
-                self.turns.sends(index, favoured.is_some());
+                self.turns.sends(index, urgency, favoured, now.tick);
                 self.send(index, lane, offer, most, slot, now);
                 Took::Sent
             }
@@ -168,7 +169,10 @@ impl Engine {
                 let pairs = self.holdings.unguarded(batch);
                 (pairs, pairs)
             }
-            Offer::Fresh(..) => (1, lane.queue.pairs().min(lane.caps(self.policy.caps).pairs)),
+            Offer::Fresh(..) => {
+                let filling = self.holdings.filling(key).map_or(0, |other| other.queue.pairs());
+                (1, (lane.queue.pairs() + filling).min(lane.caps(self.policy.caps).pairs))
+            }
         };
         match guard.ask(least as u64, most as u64, now.tick) {
             Passage::Pairs(pairs) => Ok(usize::try_from(pairs).unwrap_or(usize::MAX)),
@@ -199,6 +203,7 @@ impl Engine {
         let lane = lane.id.clone();
         self.turns.had_turn(key, has_more);
         self.place(key, now.tick);
+        self.place_other(key, now.tick);
         self.command(Command::Send(BatchCall { call, lane, pairs, request, sealed, failures }));
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::background::Urgency;
 use super::backlog::{LaneKey, NodeKey};
 use super::batch::Batch;
 use super::calls::Call;
@@ -55,10 +56,11 @@ impl Engine {
         }
         self.no_longer_stuck(nodes);
         let Some(lane) = expected(self.holdings.lane(key), "a lane with a request on the wire is open") else { return };
+        let urgency = lane.urgency;
         match lane.id.course {
             Course::Remove(Removal::Archive) => {
                 let id = lane.id.clone();
-                self.archived(&id, nodes, call.account, now);
+                self.archived(&id, urgency, nodes, call.account, now);
             }
             Course::Remove(Removal::Prove) => {
                 let id = lane.id.clone();
@@ -77,7 +79,7 @@ impl Engine {
                     self.give_back(Batch::new(key, rest), now.tick, now);
                 }
                 for (course, nodes) in onward {
-                    self.advance(id.at(course), nodes, now);
+                    self.advance(id.at(course), urgency, nodes, now);
                 }
             }
         }
@@ -85,7 +87,7 @@ impl Engine {
     }
 
     /// These pairs are gone from HubSpot.
-    fn archived(&mut self, lane: &LaneId, nodes: &[NodeKey], account: AccountIndex, now: Now) {
+    fn archived(&mut self, lane: &LaneId, urgency: Urgency, nodes: &[NodeKey], account: AccountIndex, now: Now) {
         let proves = self.accounts[account].policy.safety.verify;
         let fresh = match proves {
             true => nodes.iter().filter(|&&node| self.holdings.removed(node, account)).count(),
@@ -94,7 +96,7 @@ impl Engine {
         self.counters.pairs_archived += fresh as u64;
         self.accounts[account].pairs_archived(fresh);
         if proves {
-            return self.begin_proof(lane, nodes, now);
+            return self.begin_proof(lane, urgency, nodes, now);
         }
         for &node in nodes {
             self.holdings.settle(node, &LastWord::Done);
@@ -168,7 +170,7 @@ impl Engine {
         let Some(lane) = expected(self.holdings.lane(batch.lane), "a batch keeps its lane open") else {
             return step.done();
         };
-        let id = lane.id.clone();
+        let (id, urgency) = (lane.id.clone(), lane.urgency);
         let (mut shown, mut failed): (Vec<NodeKey>, Option<Arc<Again>>) = (Vec::new(), None);
         for (&node, verdict) in batch.nodes.iter().zip(verdicts) {
             match verdict {
@@ -182,7 +184,7 @@ impl Engine {
         for (course, nodes) in onward {
             match course == id.course {
                 true => nodes.into_iter().for_each(|(node, note)| self.holdings.set_note(node, note)),
-                false => self.advance(id.at(course), nodes, now),
+                false => self.advance(id.at(course), urgency, nodes, now),
             }
         }
         batch.nodes.retain(|&node| self.holdings.is_in(node, batch.lane) && !unfinished.contains(&node));
@@ -207,15 +209,16 @@ impl Engine {
     }
 
     /// Pairs leave the lane of a request that was answered for another one.
-    pub(super) fn advance(&mut self, to: LaneId, nodes: Vec<(NodeKey, Note)>, now: Now) {
+    pub(super) fn advance(&mut self, to: LaneId, urgency: Urgency, nodes: Vec<(NodeKey, Note)>, now: Now) {
         let account = to.account;
-        let key = self.lane(to);
+        let key = self.lane(to, urgency);
         let pauses = &self.pauses;
         for (node, note) in nodes {
             self.holdings.advance(node, key, Some(note), now.tick, |lane| pauses.uncounted(account, lane, now.tick));
         }
         self.finish(now);
         self.place(key, now.tick);
+        self.place_other(key, now.tick);
         self.tidy(key);
     }
 }

@@ -32,6 +32,7 @@ use crate::contract::object_type::ObjectType;
 use crate::contract::outcome::{Ending, Status};
 
 mod all;
+mod background;
 mod guard;
 mod looks;
 mod orders;
@@ -135,6 +136,7 @@ struct Bench {
     engine: Engine,
     now: Now,
     reply: Script,
+    latency: fn(&BatchCall) -> Duration,
     on_wire: BTreeMap<(Tick, u64), (BatchCall, Reply)>,
     sent: Vec<(Tick, BatchCall)>,
     ends: BTreeMap<JobKey, (Tick, End)>,
@@ -165,6 +167,7 @@ impl Bench {
             engine: Engine::new(policy, accounts, 1, now),
             now,
             reply: Box::new(reply),
+            latency: |_| LATENCY,
             on_wire: BTreeMap::new(),
             sent: Vec::new(),
             ends: BTreeMap::new(),
@@ -221,7 +224,7 @@ impl Bench {
                     let reply = (self.reply)(&call, self.now.tick);
                     self.sent.push((self.now.tick, call.clone()));
                     self.next += 1;
-                    self.on_wire.insert((self.now.tick + LATENCY, self.next), (call, reply));
+                    self.on_wire.insert((self.now.tick + (self.latency)(&call), self.next), (call, reply));
                 }
                 Command::Record(call) => {
                     self.next += 1;

@@ -4,6 +4,9 @@
 //! full, overdue or have something to repeat stand in a ring and take turns. A lane that waits for company sends only
 //! when no lane in the ring has anything to send.
 //!
+//! The lanes of the background have a ring of their own. It sends what the live lanes leave, and it goes before them when
+//! it has had less than its share of the account's requests.
+//!
 //! A job that was parked starts again from nothing when it comes back. Suppose that the jobs in hand need more requests
 //! together than fit into the hold limit, or into the day's budget. If all lanes went on evenly, no job would end in
 //! time, and all of them would come back for ever. So every second request of an account may go to the oldest of its
@@ -19,6 +22,7 @@ use std::time::Duration;
 use slotmap::SecondaryMap;
 
 use super::account::PerAccount;
+use super::background::{Owed, Share, Urgency};
 use super::backlog::{JobKey, LaneKey};
 use super::clock::Tick;
 use super::expected::expected;
@@ -28,6 +32,8 @@ use crate::contract::ids::AccountIndex;
 #[derive(Debug)]
 pub struct Turns {
     linger: Duration,
+    /// Of the background.
+    share: Share,
     accounts: PerAccount<Rota>,
     lanes: SecondaryMap<LaneKey, LaneTurn>,
     /// Accounts that may have something to send, in the order of their turns.
@@ -44,6 +50,30 @@ struct Rota {
     queued: bool,
     /// When the account is to be looked at again.
     timer: Option<Tick>,
+    live: Order,
+    background: Order,
+    owed: Owed,
+}
+
+impl Rota {
+    fn of(&self, urgency: Urgency) -> &Order {
+        match urgency {
+            Urgency::Live => &self.live,
+            Urgency::Background => &self.background,
+        }
+    }
+
+    fn of_mut(&mut self, urgency: Urgency) -> &mut Order {
+        match urgency {
+            Urgency::Live => &mut self.live,
+            Urgency::Background => &mut self.background,
+        }
+    }
+}
+
+/// The order of an account's lanes of one urgency.
+#[derive(Debug, Default)]
+struct Order {
     /// Lanes that have a turn, in their order.
     ring: VecDeque<LaneKey>,
     /// Lanes that wait for company, by the time from which they need not wait any longer.
@@ -53,13 +83,27 @@ struct Rota {
     reminders: BinaryHeap<Reverse<(Tick, LaneKey)>>,
     /// Jobs that came back after requests had carried them, oldest first; some may have left since.
     returners: VecDeque<JobKey>,
-    /// The account's last request was for one of the `returners`.
+    /// The last request was for one of the `returners`.
     favoured: bool,
+}
+
+impl Order {
+    /// When a lane must be looked at next.
+    fn next_look(&self) -> Option<Tick> {
+        let reminder = self.reminders.peek().map(|&Reverse((at, _))| at);
+        let lingering = self.lingering.first().map(|&(at, _)| at);
+        reminder.into_iter().chain(lingering).min()
+    }
+
+    fn has_turn(&self, now: Tick) -> bool {
+        !self.ring.is_empty() || self.next_look().is_some_and(|at| at <= now)
+    }
 }
 
 #[derive(Debug)]
 struct LaneTurn {
     account: AccountIndex,
+    urgency: Urgency,
     stand: Stand,
     /// When the lane is to be looked at again.
     reminder: Option<Tick>,
@@ -95,9 +139,10 @@ const STALE: usize = 64;
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Turns {
-    pub fn new(linger: Duration, accounts: usize) -> Self {
+    pub fn new(linger: Duration, share: Share, accounts: usize) -> Self {
         Self {
             linger,
+            share,
             accounts: PerAccount::new((0..accounts).map(|_| Rota::default())),
             lanes: SecondaryMap::new(),
             ready: VecDeque::new(),
@@ -149,8 +194,8 @@ impl Turns {
         Some(account)
     }
 
-    pub fn open_lane(&mut self, key: LaneKey, account: AccountIndex) {
-        self.lanes.insert(key, LaneTurn { account, stand: Stand::Aside, reminder: None });
+    pub fn open_lane(&mut self, key: LaneKey, account: AccountIndex, urgency: Urgency) {
+        self.lanes.insert(key, LaneTurn { account, urgency, stand: Stand::Aside, reminder: None });
     }
 
     /// Forgets a lane. Entries that its account still has of it are passed over when their turn or time comes.
@@ -196,17 +241,23 @@ impl Turns {
         let Some(lane) = expected(self.lanes.get_mut(key), "a lane has its place from its opening on") else { return };
         if lane.reminder.is_none_or(|reminder| at < reminder) {
             lane.reminder = Some(at);
-            self.accounts[lane.account].reminders.push(Reverse((at, key)));
+            self.accounts[lane.account].of_mut(lane.urgency).reminders.push(Reverse((at, key)));
         }
+    }
+
+    /// Whether the background has something to send, and has had less than its share.
+    pub fn background_is_due(&self, account: AccountIndex, now: Tick) -> bool {
+        let rota = &self.accounts[account];
+        rota.background.has_turn(now) && rota.owed.is_due(self.share)
     }
 
     /// Moves lanes into the ring: those whose reminder is due, and those that have lingered for longer than
     /// [`PATIENCE`] allows.
-    pub fn promote(&mut self, account: AccountIndex, now: Tick) {
-        while let Some(&Reverse((at, key))) = self.accounts[account].reminders.peek()
+    pub fn promote(&mut self, account: AccountIndex, urgency: Urgency, now: Tick) {
+        while let Some(&Reverse((at, key))) = self.accounts[account].of(urgency).reminders.peek()
             && at <= now
         {
-            self.accounts[account].reminders.pop();
+            self.accounts[account].of_mut(urgency).reminders.pop();
             if let Some(lane) = self.lanes.get_mut(key)
                 && lane.reminder == Some(at)
             {
@@ -214,7 +265,7 @@ impl Turns {
                 self.stand(key, Stand::InRing);
             }
         }
-        while let Some(&(until, key)) = self.accounts[account].lingering.first()
+        while let Some(&(until, key)) = self.accounts[account].of(urgency).lingering.first()
             && until + PATIENCE <= now
         {
             self.stand(key, Stand::InRing);
@@ -222,13 +273,13 @@ impl Turns {
     }
 
     /// The lane whose turn it is. It may have been closed since it got the turn.
-    pub fn first_in_ring(&self, account: AccountIndex) -> Option<LaneKey> {
-        self.accounts[account].ring.front().copied()
+    pub fn first_in_ring(&self, account: AccountIndex, urgency: Urgency) -> Option<LaneKey> {
+        self.accounts[account].of(urgency).ring.front().copied()
     }
 
     /// The lane whose turn it is has nothing to send.
-    pub fn pass(&mut self, account: AccountIndex) {
-        if let Some(key) = self.accounts[account].ring.pop_front()
+    pub fn pass(&mut self, account: AccountIndex, urgency: Urgency) {
+        if let Some(key) = self.accounts[account].of_mut(urgency).ring.pop_front()
             && let Some(lane) = self.lanes.get_mut(key)
         {
             lane.stand = Stand::Aside;
@@ -236,16 +287,13 @@ impl Turns {
     }
 
     /// The lane that has waited for company the longest, and until when it waits.
-    pub fn first_lingering(&self, account: AccountIndex) -> Option<(Tick, LaneKey)> {
-        self.accounts[account].lingering.first().copied()
+    pub fn first_lingering(&self, account: AccountIndex, urgency: Urgency) -> Option<(Tick, LaneKey)> {
+        self.accounts[account].of(urgency).lingering.first().copied()
     }
 
     /// When a lane of the account must be looked at next.
-    pub fn next_look(&self, account: AccountIndex) -> Option<Tick> {
-        let rota = &self.accounts[account];
-        let reminder = rota.reminders.peek().map(|&Reverse((at, _))| at);
-        let lingering = rota.lingering.first().map(|&(at, _)| at);
-        reminder.into_iter().chain(lingering).min()
+    pub fn next_look(&self, account: AccountIndex, urgency: Urgency) -> Option<Tick> {
+        self.accounts[account].of(urgency).next_look()
     }
 
     /// The lane has sent a request. A lane that stands in the ring, but not first, did so out of turn, for a job that
@@ -254,7 +302,7 @@ impl Turns {
     pub fn had_turn(&mut self, key: LaneKey, has_more: bool) {
         let Some(lane) = expected(self.lanes.get_mut(key), "a lane that sends is open") else { return };
         if lane.stand == Stand::InRing {
-            let ring = &mut self.accounts[lane.account].ring;
+            let ring = &mut self.accounts[lane.account].of_mut(lane.urgency).ring;
             if ring.front() != Some(&key) {
                 return;
             }
@@ -275,57 +323,71 @@ impl Turns {
     /// Moves a lane. One that stands in the ring stays there until its turn has come.
     fn stand(&mut self, key: LaneKey, wanted: Stand) {
         let Some(lane) = expected(self.lanes.get_mut(key), "a lane has its place until its closing") else { return };
-        let rota = &mut self.accounts[lane.account];
+        let order = self.accounts[lane.account].of_mut(lane.urgency);
         match lane.stand {
             Stand::InRing => return,
             Stand::Lingering(until) => {
-                rota.lingering.remove(&(until, key));
+                order.lingering.remove(&(until, key));
             }
             Stand::Aside => {}
         }
         lane.stand = wanted;
         match wanted {
-            Stand::InRing => rota.ring.push_back(key),
+            Stand::InRing => order.ring.push_back(key),
             Stand::Lingering(until) => {
-                rota.lingering.insert((until, key));
+                order.lingering.insert((until, key));
             }
             Stand::Aside => {}
         }
     }
 
     /// A job has come back unfinished after requests had carried it.
-    pub fn came_back(&mut self, account: AccountIndex, job: JobKey) {
-        self.accounts[account].returners.push_back(job);
+    pub fn came_back(&mut self, account: AccountIndex, urgency: Urgency, job: JobKey) {
+        self.accounts[account].of_mut(urgency).returners.push_back(job);
     }
 
     /// The oldest job that came back, unless the last request was for one of these; `in_hand` says whether a job is
     /// still there.
-    pub fn favourite(&mut self, account: AccountIndex, in_hand: impl Fn(JobKey) -> bool) -> Option<JobKey> {
-        let rota = &mut self.accounts[account];
-        while rota.returners.front().is_some_and(|&job| !in_hand(job)) {
-            rota.returners.pop_front();
+    pub fn favourite(
+        &mut self,
+        account: AccountIndex,
+        urgency: Urgency,
+        in_hand: impl Fn(JobKey) -> bool,
+    ) -> Option<JobKey> {
+        let order = self.accounts[account].of_mut(urgency);
+        while order.returners.front().is_some_and(|&job| !in_hand(job)) {
+            order.returners.pop_front();
         }
-        rota.returners.front().copied().filter(|_| !rota.favoured)
+        order.returners.front().copied().filter(|_| !order.favoured)
     }
 
     /// The account sends a request; `favoured` if for a job that came back.
-    pub fn sends(&mut self, account: AccountIndex, favoured: bool) {
-        self.accounts[account].favoured = favoured;
+    pub fn sends(&mut self, account: AccountIndex, urgency: Urgency, favoured: bool, now: Tick) {
+        let rota = &mut self.accounts[account];
+        rota.of_mut(urgency).favoured = favoured;
+        match urgency {
+            Urgency::Live if rota.background.has_turn(now) => rota.owed.was_passed_over(self.share),
+            Urgency::Live => {}
+            Urgency::Background => rota.owed.had_turn(self.share),
+        }
     }
 
     /// Takes jobs that have left out of the list of those that came back, once that list is much longer than the number
     /// of the account's `jobs` in hand.
     pub fn sweep(&mut self, account: AccountIndex, jobs: usize, in_hand: impl Fn(JobKey) -> bool) {
-        let returners = &mut self.accounts[account].returners;
-        if returners.len() > jobs * 2 + STALE {
-            returners.retain(|&job| in_hand(job));
+        for urgency in [Urgency::Live, Urgency::Background] {
+            let returners = &mut self.accounts[account].of_mut(urgency).returners;
+            if returners.len() > jobs * 2 + STALE {
+                returners.retain(|&job| in_hand(job));
+            }
         }
     }
 
     /// To be asked when no job is in hand: how many jobs are listed as having come back, beyond those that are not
     /// worth a sweep. Anything but 0 is a leak.
     pub fn stale_returners(&self) -> usize {
-        self.accounts.iter().map(|rota| rota.returners.len().saturating_sub(STALE)).sum()
+        let orders = self.accounts.iter().flat_map(|rota| [&rota.live, &rota.background]);
+        orders.map(|order| order.returners.len().saturating_sub(STALE)).sum()
     }
 }
 

@@ -48,6 +48,10 @@ impl Holdings {
         uncounted: impl Fn(LaneKey) -> Duration,
     ) {
         let waiters = self.waiters(key);
+        let to = match self.backlog.node(key).map(|node| node.pair) {
+            Some(pair) => self.meet(to, pair, now),
+            None => to,
+        };
         let Some(lane) = expected(self.lanes.get_mut(to), "the lane was just opened") else { return };
         let new_key = self.backlog.advance(key, to, &mut lane.queue, note, now);
         for waiter in waiters {

@@ -15,14 +15,19 @@ use crate::engine::ledger::Job;
 use crate::engine::pack::Caps;
 
 impl Holdings {
-    /// Forms a batch of what waits in a lane, with the pairs of one job first if need be.
+    /// Forms a batch of what waits in a lane, with the pairs of one job first if need be. What the batch has room for is
+    /// filled up with pairs of the background.
     pub fn form(&mut self, lane_key: LaneKey, caps: Caps, first: Option<JobKey>) -> Option<BatchKey> {
+        let fills = self.filling(lane_key).is_some();
         let lane = expected(self.lanes.get_mut(lane_key), "a lane that has a turn is open")?;
         let caps = lane.caps(caps);
-        let nodes = match first.and_then(|job| self.jobs.get(job)) {
+        let mut nodes = match first.and_then(|job| self.jobs.get(job)) {
             Some(job) => self.backlog.gather_with(lane_key, &mut lane.queue, caps, &job.nodes),
             None => self.backlog.gather(&mut lane.queue, caps),
         };
+        if fills && let Some((_, other)) = self.lanes.get_both_mut(lane_key) {
+            self.backlog.fill_up(&mut nodes, lane_key, &mut other.queue, caps);
+        }
         Some(self.batches.insert(Batch::new(lane_key, nodes)))
     }
 

@@ -3,15 +3,24 @@
 use hashbrown::HashSet;
 
 use super::{Holdings, LanesOfJob};
+use crate::engine::background::Urgency;
 use crate::engine::backlog::{JobKey, LaneKey, NodeKey, Place};
 use crate::engine::expected::expected;
 use crate::engine::ledger::{Job, Leaving};
 
 impl Holdings {
-    /// Jobs of which nothing is on the wire and which do not leave already, oldest first.
+    /// Jobs of which nothing is on the wire and which do not leave already, oldest first, and those of the background after
+    /// the others.
     pub fn idle_jobs(&self) -> Vec<JobKey> {
         let is_idle = |job: &Job| job.is_off_wire() && job.leaving.is_none();
-        self.deadlines.in_order_of_admission().filter(|&key| self.jobs.get(key).is_some_and(is_idle)).collect()
+        let is_live = |key: &JobKey| self.jobs.get(*key).is_some_and(|job| job.urgency == Urgency::Live);
+        let idle = self.deadlines.in_order_of_admission().filter(|&key| self.jobs.get(key).is_some_and(is_idle));
+        if self.of_background == 0 {
+            return idle.collect();
+        }
+        let (mut live, background): (Vec<JobKey>, Vec<JobKey>) = idle.partition(is_live);
+        live.extend(background);
+        live
     }
 
     /// The jobs that wait in these lanes, without the `reserve` that would be served first.
@@ -92,6 +101,7 @@ impl Holdings {
         if let Some(jobs) = self.of_account.get_mut(job.account) {
             *jobs -= 1;
         }
+        self.of_background -= usize::from(job.urgency == Urgency::Background);
         self.finished.push_back((job.account, job.end(key)));
     }
 

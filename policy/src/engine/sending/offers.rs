@@ -1,6 +1,7 @@
 //! Which lane has its turn, and what it gives up: a batch that goes again, or pairs for a new one.
 
 use crate::contract::ids::AccountIndex;
+use crate::engine::background::Urgency;
 use crate::engine::backlog::{JobKey, LaneKey};
 use crate::engine::batch::BatchKey;
 use crate::engine::clock::{Now, Tick};
@@ -23,9 +24,14 @@ pub enum Offer {
 
 impl Engine {
     /// The lane of the oldest job that came back, and what it offers, if it is that job's turn.
-    pub(super) fn offer_of_favourite(&mut self, index: AccountIndex, now: Now) -> Option<(LaneKey, Offer)> {
+    pub(super) fn offer_of_favourite(
+        &mut self,
+        index: AccountIndex,
+        urgency: Urgency,
+        now: Now,
+    ) -> Option<(LaneKey, Offer)> {
         let holdings = &self.holdings;
-        let job = self.turns.favourite(index, |job| holdings.has_job(job))?;
+        let job = self.turns.favourite(index, urgency, |job| holdings.has_job(job))?;
         let key = self.holdings.lane_with_work_for(job)?;
         if self.pauses.of_account(index).is_some() || self.pauses.of_lane(key).is_some() {
             return None;
@@ -41,17 +47,17 @@ impl Engine {
 
     /// The lane whose turn it is, left at the front of the ring, and what it offers; else one that has waited for company
     /// long enough.
-    pub(super) fn next_offer(&mut self, index: AccountIndex, now: Now) -> Option<(LaneKey, Offer)> {
-        self.turns.promote(index, now.tick);
-        while let Some(lane) = self.turns.first_in_ring(index) {
+    pub(super) fn next_offer(&mut self, index: AccountIndex, urgency: Urgency, now: Now) -> Option<(LaneKey, Offer)> {
+        self.turns.promote(index, urgency, now.tick);
+        while let Some(lane) = self.turns.first_in_ring(index, urgency) {
             if let Some(offer) = self.offer(lane, now) {
                 return Some((lane, offer));
             }
-            self.turns.pass(index);
+            self.turns.pass(index, urgency);
             self.place(lane, now.tick);
             self.tidy(lane);
         }
-        let (until, lane) = self.turns.first_lingering(index)?;
+        let (until, lane) = self.turns.first_lingering(index, urgency)?;
         let waits_for_more = self.holdings.lane(lane).is_some_and(|lane| lane.id.course.is_proof());
         let flushing = self.flushing && !waits_for_more;
         let sealed = match (until <= now.tick, flushing, self.pauses.of_account(index)) {

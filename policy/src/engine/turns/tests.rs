@@ -4,6 +4,8 @@ use super::*;
 
 const ACCOUNT: AccountIndex = AccountIndex(0);
 const LINGER: Duration = Duration::from_millis(200);
+/// Of the background.
+const SHARE: Share = Share::TENTH;
 
 fn at(millis: u64) -> Tick {
     Tick::from_micros(millis * 1_000)
@@ -12,10 +14,10 @@ fn at(millis: u64) -> Tick {
 /// Turns of one account with some lanes.
 fn stage(lanes: usize) -> (Turns, Vec<LaneKey>) {
     let mut keys: SlotMap<LaneKey, ()> = SlotMap::with_key();
-    let mut turns = Turns::new(LINGER, 1);
+    let mut turns = Turns::new(LINGER, SHARE, 1);
     let lanes: Vec<LaneKey> = (0..lanes).map(|_| keys.insert(())).collect();
     for &lane in &lanes {
-        turns.open_lane(lane, ACCOUNT);
+        turns.open_lane(lane, ACCOUNT, Urgency::Live);
     }
     (turns, lanes)
 }
@@ -27,7 +29,7 @@ fn full_lanes_take_turns_one_request_each() {
         turns.place(lane, None, || Fill::Full);
     }
     for round in 0..6 {
-        let lane = turns.first_in_ring(ACCOUNT);
+        let lane = turns.first_in_ring(ACCOUNT, Urgency::Live);
         assert_eq!(lane, Some(lanes[round % 3]));
         if let Some(lane) = lane {
             turns.had_turn(lane, false);
@@ -40,23 +42,26 @@ fn full_lanes_take_turns_one_request_each() {
 fn a_partial_lane_waits_for_company_and_gets_a_turn_once_it_has_waited_too_long() {
     let (mut turns, lanes) = stage(1);
     turns.place(lanes[0], None, || Fill::Partial { oldest: at(50) });
-    assert_eq!(turns.first_lingering(ACCOUNT), Some((at(250), lanes[0])));
-    assert_eq!(turns.next_look(ACCOUNT), Some(at(250)));
-    turns.promote(ACCOUNT, at(250));
-    assert_eq!(turns.first_in_ring(ACCOUNT), None, "it uses what the ring leaves over");
-    turns.promote(ACCOUNT, at(250) + PATIENCE);
-    assert_eq!(turns.first_in_ring(ACCOUNT), Some(lanes[0]));
-    assert_eq!(turns.first_lingering(ACCOUNT), None);
+    assert_eq!(turns.first_lingering(ACCOUNT, Urgency::Live), Some((at(250), lanes[0])));
+    assert_eq!(turns.next_look(ACCOUNT, Urgency::Live), Some(at(250)));
+    turns.promote(ACCOUNT, Urgency::Live, at(250));
+    assert_eq!(turns.first_in_ring(ACCOUNT, Urgency::Live), None, "it uses what the ring leaves over");
+    turns.promote(ACCOUNT, Urgency::Live, at(250) + PATIENCE);
+    assert_eq!(turns.first_in_ring(ACCOUNT, Urgency::Live), Some(lanes[0]));
+    assert_eq!(turns.first_lingering(ACCOUNT, Urgency::Live), None);
 }
 
 #[test]
 fn a_lane_with_something_to_repeat_has_its_turn_when_that_is_due() {
     let (mut turns, lanes) = stage(1);
     turns.place(lanes[0], Some(at(500)), || Fill::Empty);
-    turns.promote(ACCOUNT, at(499));
-    assert_eq!((turns.first_in_ring(ACCOUNT), turns.next_look(ACCOUNT)), (None, Some(at(500))));
-    turns.promote(ACCOUNT, at(500));
-    assert_eq!(turns.first_in_ring(ACCOUNT), Some(lanes[0]));
+    turns.promote(ACCOUNT, Urgency::Live, at(499));
+    assert_eq!(
+        (turns.first_in_ring(ACCOUNT, Urgency::Live), turns.next_look(ACCOUNT, Urgency::Live)),
+        (None, Some(at(500)))
+    );
+    turns.promote(ACCOUNT, Urgency::Live, at(500));
+    assert_eq!(turns.first_in_ring(ACCOUNT, Urgency::Live), Some(lanes[0]));
 }
 
 #[test]
@@ -64,11 +69,11 @@ fn a_closed_lane_leaves_nothing_that_keeps_its_account_awake() {
     let (mut turns, lanes) = stage(2);
     turns.place(lanes[0], None, || Fill::Partial { oldest: at(0) });
     turns.close_lane(lanes[0]);
-    assert_eq!(turns.next_look(ACCOUNT), None);
+    assert_eq!(turns.next_look(ACCOUNT, Urgency::Live), None);
     turns.place(lanes[1], None, || Fill::Full);
     turns.close_lane(lanes[1]);
-    turns.pass(ACCOUNT);
-    assert_eq!(turns.first_in_ring(ACCOUNT), None);
+    turns.pass(ACCOUNT, Urgency::Live);
+    assert_eq!(turns.first_in_ring(ACCOUNT, Urgency::Live), None);
 }
 
 #[test]
@@ -77,18 +82,18 @@ fn every_second_request_may_be_for_the_oldest_job_that_came_back() {
     let jobs = [keys.insert(()), keys.insert(())];
     let (mut turns, _) = stage(1);
     for job in jobs {
-        turns.came_back(ACCOUNT, job);
+        turns.came_back(ACCOUNT, Urgency::Live, job);
     }
-    assert_eq!(turns.favourite(ACCOUNT, |_| true), Some(jobs[0]));
-    turns.sends(ACCOUNT, true);
-    assert_eq!(turns.favourite(ACCOUNT, |_| true), None);
-    turns.sends(ACCOUNT, false);
-    assert_eq!(turns.favourite(ACCOUNT, |job| job != jobs[0]), Some(jobs[1]), "the first has left");
+    assert_eq!(turns.favourite(ACCOUNT, Urgency::Live, |_| true), Some(jobs[0]));
+    turns.sends(ACCOUNT, Urgency::Live, true, at(0));
+    assert_eq!(turns.favourite(ACCOUNT, Urgency::Live, |_| true), None);
+    turns.sends(ACCOUNT, Urgency::Live, false, at(0));
+    assert_eq!(turns.favourite(ACCOUNT, Urgency::Live, |job| job != jobs[0]), Some(jobs[1]), "the first has left");
 }
 
 #[test]
 fn accounts_take_turns_and_one_that_is_ready_twice_has_one_turn() {
-    let mut turns = Turns::new(LINGER, 2);
+    let mut turns = Turns::new(LINGER, SHARE, 2);
     let [first, second] = [AccountIndex(0), AccountIndex(1)];
     turns.mark_ready(first);
     turns.mark_ready(second);

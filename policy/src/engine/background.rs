@@ -1,0 +1,177 @@
+//! Jobs that only use what others leave: which they are, how much of an account they have at least, and when.
+
+use jiff::Timestamp;
+
+use super::account::{Account, PerAccount};
+use super::clock::Now;
+use super::pause::Tier;
+use super::window::{Stand, Window};
+use crate::contract::ids::AccountIndex;
+
+/// Who goes first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Urgency {
+    Live,
+    /// It uses what the live ones leave, and a small share.
+    Background,
+}
+
+/// Per cent of an account's requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Share(u8);
+
+impl Share {
+    /// With more than a half the background would go before.
+    pub const MOST: u8 = 50;
+
+    pub const TENTH: Self = Self(10);
+
+    pub fn of_percent(percent: u8) -> Option<Self> {
+        (percent <= Self::MOST).then_some(Self(percent))
+    }
+
+    pub fn percent(self) -> u8 {
+        self.0
+    }
+}
+
+/// The settings `background.min_share` and `background.window`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BackgroundPolicy {
+    pub min_share: Share,
+    /// `None`: at any time.
+    pub window: Option<Window>,
+}
+
+impl Default for BackgroundPolicy {
+    fn default() -> Self {
+        Self { min_share: Share::TENTH, window: None }
+    }
+}
+
+/// What the background is owed of an account's turns.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Owed(u8);
+
+impl Owed {
+    /// The background has had less than its share.
+    pub fn is_due(self, share: Share) -> bool {
+        share.0 > 0 && self.0 >= 100 - share.0
+    }
+
+    /// A live request went first while the background waited.
+    pub fn was_passed_over(&mut self, share: Share) {
+        self.0 = (self.0 + share.0).min(100);
+    }
+
+    pub fn had_turn(&mut self, share: Share) {
+        self.0 = self.0.saturating_sub(100 - share.0);
+    }
+}
+
+/// In which accounts the window is open.
+#[derive(Debug)]
+pub struct Windows {
+    window: Option<Window>,
+    /// Of each account; meaningless without a window.
+    stands: PerAccount<Stand>,
+    /// When the first of them changes; `None` without a window.
+    next: Option<Timestamp>,
+    looked: Timestamp,
+}
+
+impl Windows {
+    pub fn new(window: Option<Window>, accounts: &PerAccount<Account>, now: Now) -> Self {
+        let stands = PerAccount::new(accounts.iter().map(|_| Stand::OpenUntil(now.wall)));
+        let mut windows = Self { window, stands, next: window.map(|_| now.wall), looked: now.wall };
+        windows.look(accounts, now);
+        windows
+    }
+
+    /// Looks at the clocks, if one may have come to an end of the window, or was set back. Returns the accounts whose
+    /// window has closed.
+    pub fn look(&mut self, accounts: &PerAccount<Account>, now: Now) -> Vec<AccountIndex> {
+        let Some((window, next)) = self.window.zip(self.next) else { return Vec::new() };
+        if now.wall < next && now.wall >= self.looked {
+            return Vec::new();
+        }
+        let mut closed = Vec::new();
+        let mut earliest = Timestamp::MAX;
+        for index in accounts.indices() {
+            let stand = stand_of(window, &accounts[index], now);
+            let before = std::mem::replace(&mut self.stands[index], stand);
+            if before.is_open() && !stand.is_open() {
+                closed.push(index);
+            }
+            earliest = earliest.min(stand.until());
+        }
+        (self.next, self.looked) = (Some(earliest), now.wall);
+        closed
+    }
+
+    /// An account's time zone has been learned, or will not be.
+    pub fn zone_may_have_changed(&mut self) {
+        self.next = self.next.map(|_| Timestamp::MIN);
+    }
+
+    /// When a window opens or closes next.
+    pub fn next(&self) -> Option<Timestamp> {
+        self.next
+    }
+
+    /// `None` without a window.
+    pub fn of(&self, account: AccountIndex) -> Option<Stand> {
+        self.window.map(|_| self.stands[account])
+    }
+
+    pub fn is_open(&self, account: AccountIndex) -> bool {
+        self.of(account).is_none_or(Stand::is_open)
+    }
+
+    /// In one account at least.
+    pub fn is_any_open(&self) -> bool {
+        self.window.is_none() || self.stands.iter().any(|stand| stand.is_open())
+    }
+
+    /// Where a job waits until the window opens; `None` while it is open.
+    pub fn tier(&self, account: AccountIndex, now: Now) -> Option<Tier> {
+        match self.of(account)? {
+            Stand::OpenUntil(_) => None,
+            Stand::ClosedUntil(opens) => Some(Tier::within(now.tick_of(opens).since(now.tick))),
+        }
+    }
+}
+
+/// Where HubSpot is yet to be asked for the time zone, jobs are taken in, since nothing is asked for an account without
+/// any; and nothing is sent before the answer.
+fn stand_of(window: Window, account: &Account, now: Now) -> Stand {
+    match account.learns_zone() {
+        true => Stand::OpenUntil(Timestamp::MAX),
+        false => window.stand(account.day.zone(), now.wall),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_background_has_its_share_of_turns_and_never_two_in_a_row() {
+        for percent in 0..=Share::MOST {
+            let share = Share(percent);
+            let (mut owed, mut background, mut in_a_row) = (Owed::default(), 0, 0);
+            for _ in 0..10_000 {
+                if owed.is_due(share) {
+                    owed.had_turn(share);
+                    (background, in_a_row) = (background + 1, in_a_row + 1);
+                } else {
+                    owed.was_passed_over(share);
+                    in_a_row = 0;
+                }
+                assert!(in_a_row <= 1, "{percent} %");
+            }
+            let wanted = u32::from(percent) * 100;
+            assert!(background <= wanted && wanted - background <= 100, "{percent} %: {background} of 10,000");
+        }
+    }
+}
