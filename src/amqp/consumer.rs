@@ -261,6 +261,7 @@ impl Subscriber {
                 read = subscription.read(&mut unseen) => match read {
                     Read::More { jobs, bytes } => {
                         delivered += jobs;
+                        self.wiring.of_queue.taken.add(1);
                         cancellations.reset();
                         self.wiring.prefetch.saw(jobs, bytes);
                         let is_less = self.wiring.prefetch.limit(self.wiring.share());

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::types::ShortString;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::health::Health;
+use super::health::{Health, QueueHealth};
 use super::link::{Depth, Link};
 use super::route::Route;
 use super::topology::Topology;
 use crate::engine::pause::Tier;
+use crate::lease::view::LeaseStanding;
 
 /// How often the queues are looked at: people watch them while they change.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -25,11 +26,46 @@ pub(super) async fn watch(link: Arc<Link>, topology: Arc<Topology>, jobs: Vec<Sh
     // A job that goes on to a queue that is looked at later is seen twice, not never: so the delay queues come first, then
     // the shared jobs queue, and then the shards.
     let queues: Vec<ShortString> = delays.iter().chain(&jobs).chain([results, dead_letters]).cloned().collect();
+    let mut standstills = Standstills::new(&health);
     loop {
         sleep(LOOK_EVERY).await;
         let depths = looked(link.depths(&queues), queues.len(), &health).await;
         note(&health, &depths);
+        standstills.look(&health);
     }
+}
+
+/// For how long jobs have been waiting in a jobs queue of which none was taken.
+struct Standstills(Vec<Standstill>);
+
+struct Standstill {
+    taken: u64,
+    since: Instant,
+}
+
+impl Standstills {
+    fn new(health: &Health) -> Self {
+        let begin = |queue: &Arc<QueueHealth>| Standstill { taken: queue.taken.get(), since: Instant::now() };
+        Self(health.queues().iter().map(begin).collect())
+    }
+
+    fn look(&mut self, health: &Health) {
+        let mut longest = Duration::ZERO;
+        for (standstill, queue) in self.0.iter_mut().zip(health.queues()) {
+            let taken = queue.taken.get();
+            let waits = queue.ready.get().is_some_and(|ready| ready > 0) && is_worked_on(queue);
+            if taken != standstill.taken || !waits {
+                *standstill = Standstill { taken, since: Instant::now() };
+            }
+            longest = longest.max(standstill.since.elapsed());
+        }
+        health.depths.standstill_seconds.learn(Some(longest.as_secs()));
+    }
+}
+
+/// By this worker: on the queues of others it can see no progress.
+fn is_worked_on(queue: &QueueHealth) -> bool {
+    queue.lease.get().map_or_else(|| queue.consuming.get(), |lease| lease.standing == LeaseStanding::Held)
 }
 
 /// What the look found. A broker that is away keeps it waiting, and meanwhile nobody can say: what was seen last is no
@@ -65,7 +101,10 @@ fn note(health: &Health, depths: &[Option<Depth>]) {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::lease::view::LeaseView;
 
     /// The delay queues, the jobs queue, the results queue and the dead-letter queue.
     const QUEUES: usize = Tier::ALL.len() + 3;
@@ -84,6 +123,36 @@ mod tests {
         let sharded = Health::of(3);
         note(&sharded, &[1, 2, 3, 4, 5, 6, 7, 8, 9].map(depth));
         assert_eq!((sharded.jobs_ready(), sharded.depths.dead_letters.get()), (Some(18), Some(9)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_from_which_nothing_is_taken_stands_still_among_others_that_go_on() {
+        let health = Health::of(3);
+        let depths = [0, 0, 0, 0, 5, 5, 5, 0, 0].map(|ready| Some(Depth { ready, consumers: 1 }));
+        let lease =
+            |standing| LeaseView { jobs_queue: String::new(), standing, since: Timestamp::UNIX_EPOCH, holder: None };
+        let mut standstills = Standstills::new(&health);
+        let standstill = |standstills: &mut Standstills| {
+            note(&health, &depths);
+            standstills.look(&health);
+            health.depths.standstill_seconds.get()
+        };
+        health.queues()[0].lease.set(lease(LeaseStanding::Held));
+        health.queues()[1].lease.set(lease(LeaseStanding::Held));
+        health.queues()[2].lease.set(lease(LeaseStanding::StandingBy));
+        for seconds in 1..=60 {
+            sleep(Duration::from_secs(1)).await;
+            health.queues()[0].taken.add(1);
+            assert_eq!(standstill(&mut standstills), Some(seconds), "the second queue stands still");
+        }
+        health.queues()[1].taken.add(1);
+        assert_eq!(standstill(&mut standstills), Some(0), "what another worker does is not seen from here");
+
+        sleep(Duration::from_secs(9)).await;
+        health.queues()[0].taken.add(1);
+        assert_eq!(standstill(&mut standstills), Some(9));
+        health.queues()[1].lease.set(lease(LeaseStanding::StandingBy));
+        assert_eq!(standstill(&mut standstills), Some(0), "it is somebody else's by now");
     }
 
     #[tokio::test(start_paused = true)]

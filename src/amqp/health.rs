@@ -68,6 +68,8 @@ pub struct QueueHealth {
     pub lease_trouble: Trouble,
     /// Ready messages, when last looked (every 3 s).
     pub ready: LastSeen,
+    /// Times that messages came in, one or many at once.
+    pub taken: Count,
 }
 
 impl Default for Health {
@@ -150,6 +152,8 @@ pub struct Depths {
     /// Consumers of the results queue.
     pub results_consumers: LastSeen,
     pub dead_letters: LastSeen,
+    /// Of the jobs queues that this worker works on, the longest time for which jobs have waited and none was taken.
+    pub standstill_seconds: LastSeen,
 }
 
 #[derive(Debug, Default)]

@@ -64,6 +64,7 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
         publishing_trouble: _,
         jobs_ready,
         parked,
+        standstill_seconds,
         unpublished,
         results_ready,
         results_consumers,
@@ -100,6 +101,11 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
         jobs_ready.map(|ready| ready as f64),
     );
     gauge(
+        "association_archiver_queue_standstill_seconds",
+        "Of the jobs queues that this worker works on, the longest time for which jobs have waited in one and none of them was taken; absent until first looked.",
+        standstill_seconds.map(|seconds| seconds as f64),
+    );
+    gauge(
         "association_archiver_unpublished_jobs",
         "Jobs whose outcome, or whose copy for a delay queue, the broker has not confirmed yet.",
         Some(*unpublished as f64),
@@ -128,6 +134,11 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
         "association_archiver_leases_held",
         "Jobs queues that this worker works on alone; absent while amqp.lease is off.",
         (!leases.is_empty()).then_some(held as f64),
+    );
+    gauge(
+        "association_archiver_leases",
+        "Jobs queues of the settings, of which this worker or another should hold the lease; absent while amqp.lease is off.",
+        (!leases.is_empty()).then_some(leases.len() as f64),
     );
     write_parked(parked, page);
     write_broker_counts(counts, page);

@@ -52,6 +52,8 @@ pub struct BrokerState {
     /// Jobs in each delay queue.
     #[serde(serialize_with = "write_tiers")]
     pub parked: ByTier,
+    /// Of the jobs queues that this worker works on, the longest time for which jobs have waited and none was taken.
+    pub standstill_seconds: Option<u64>,
     /// Jobs whose outcome, or whose copy for a delay queue, the broker has not confirmed yet.
     pub unpublished: u64,
     /// Ready messages in the results queue, and its consumers, when last looked.

@@ -171,6 +171,7 @@ fn broker_state(health: &Health, parked: ByTier) -> BrokerState {
         publishing_trouble: health.publishing_trouble.get(),
         jobs_ready: health.jobs_ready(),
         parked,
+        standstill_seconds: health.depths.standstill_seconds.get(),
         unpublished: health.unpublished.get(),
         results_ready: health.depths.results.get(),
         results_consumers: health.depths.results_consumers.get(),
