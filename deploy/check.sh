@@ -50,7 +50,7 @@ main() {
         not_run "compose file" "docker compose is not here"
     fi
     check docker "image" image
-    check systemd-analyze "unit" unit
+    check systemd-analyze "units" unit
     check cargo-deny "dependencies: bans, licences, sources" cargo deny --offline check bans licenses sources
     if [ "$quick" = yes ]; then
         not_run "RabbitMQ definitions" "--quick"
@@ -138,12 +138,19 @@ image() {
 }
 
 unit() {
-    # The binary is not installed where this runs.
-    sed 's|^ExecStart=/usr/bin/association-archiver|ExecStart=/bin/true|' deploy/systemd/association-archiver.service \
-        >"$work/association-archiver.service"
-    systemd-analyze verify --man=no "$work/association-archiver.service" &&
-        systemd-analyze security --offline=yes --no-pager --threshold="$EXPOSURE_TENTHS" "$work/association-archiver.service" &&
-        mkdir -p "$work/etc" &&
+    for unit in association-archiver.service association-archiver@.service; do
+        # The binary is not installed where this runs.
+        sed 's|^ExecStart=/usr/bin/association-archiver|ExecStart=/bin/true|' "deploy/systemd/$unit" >"$work/$unit"
+    done
+    # An instance of the template differs from the plain unit in its names alone.
+    sed -e '/^# association-archiver@crm/d' -e '/^# one on several/d' -e 's/ (%i)$//' -e 's|/%i.toml|/config.toml|' \
+        -e 's|[-/]%i$||' "$work/association-archiver@.service" | diff "$work/association-archiver.service" - || return 1
+    cp "$work/association-archiver@.service" "$work/association-archiver@crm.service"
+    for unit in association-archiver.service association-archiver@crm.service; do
+        systemd-analyze verify --man=no "$work/$unit" &&
+            systemd-analyze security --offline=yes --no-pager --threshold="$EXPOSURE_TENTHS" "$work/$unit" || return 1
+    done
+    mkdir -p "$work/etc" &&
         systemd-sysusers --root="$work" "$here/systemd/association-archiver.sysusers" &&
         systemd-tmpfiles --root="$work" --create "$here/systemd/association-archiver.tmpfiles"
 }

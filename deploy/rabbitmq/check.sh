@@ -28,8 +28,9 @@ main() {
     same "permissions" "$(wanted_permissions)" "$(real_permissions)"
     same "policy of each queue" "$(wanted_policies)" "$(real_policies)"
     check_locked
-    check_rights
     check_reload
+    add_shards
+    check_rights
     check_demo
     say "all is right"
 }
@@ -161,6 +162,21 @@ same() {
     say "WRONG: $1 (- as in definitions.json, + as the broker has it)"
     diff -u "$node/wanted" "$node/real" | tail -n +3 >&2
     exit 1
+}
+
+# As where `amqp.shards` is set and the worker may declare nothing. The policies have to catch these queues as well.
+add_shards() {
+    for layout in "per-account 4711" "2 4711"; do
+        # shellcheck disable=SC2086 # several words are meant
+        python3 "$here/shards.py" $layout >"$node/shards.json"
+        ctl import_definitions "$node/shards.json" >/dev/null
+    done
+    policies=$(in_vhost list_queues name policy | jq -r '[.[] | select(.name | test("jobs[.][0-9]+$")) | .policy] | unique | join(" ")')
+    if [ "$policies" != association-archiver-jobs ]; then
+        say "WRONG: policies of the shards: $policies"
+        exit 1
+    fi
+    say "ok: shards"
 }
 
 # As shipped, nobody can log in: a password has to be chosen first.

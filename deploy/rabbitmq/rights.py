@@ -34,6 +34,7 @@ def main() -> None:
         does_a_job(worker, consumer)
         waits_and_comes_back(worker)
         gives_up(worker)
+        works_on_shards(worker, producer)
         refused(worker, "declare a queue", lambda channel: channel.queue_declare("mine", durable=True))
         refused(worker, "delete a queue", lambda channel: channel.queue_delete(RESULTS))
         refused(worker, "bind a queue", lambda channel: channel.queue_bind(JOBS, EXCHANGE, "more"))
@@ -94,6 +95,20 @@ def waits_and_comes_back(worker) -> None:
     expect(taken(worker, JOBS) == b"later", "a parked job does not come back")
     waited = time.monotonic() - began
     expect(waited > 9, f"a job parked for 10 s came back after {waited:.1f} s")
+
+
+def works_on_shards(worker, producer) -> None:
+    """Those that shards.py makes, check.sh has loaded."""
+    publish(producer, EXCHANGE, "jobs.4711", b"for a portal")
+    # With numbered shards the key leads to the shared queue as well; a real broker has only one of both layouts.
+    for queue in (f"{JOBS}.4711", JOBS):
+        expect(taken(worker, queue) == b"for a portal", f"nothing reaches {queue}")
+    for queue in (f"{JOBS}.0", f"{JOBS}.1", f"{JOBS}.4711.lease"):
+        publish(worker, EXCHANGE, queue, b"moved")
+        expect(taken(worker, queue) == b"moved", f"nothing reaches {queue}")
+    channel = worker.channel()
+    channel.basic_consume(f"{JOBS}.workers", lambda *_: None)
+    channel.close()
 
 
 def gives_up(worker) -> None:
