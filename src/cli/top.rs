@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use self::rows::{Order, Verb};
+use self::order::Order;
 use self::screen::{Happening, Screen, happenings};
 use self::status::Status;
 use self::theme::Theme;
@@ -25,6 +25,8 @@ use super::{output, runtime};
 use crate::config::Settings;
 
 mod figures;
+mod leases;
+mod order;
 mod rows;
 mod screen;
 mod status;
@@ -48,9 +50,11 @@ pub struct Arguments {
 }
 
 const EXAMPLES: &str = "\
-Keys: q ends it; arrows, page up and down, home and end choose; p pauses or resumes what is chosen, once y confirms it,
-with admin.token of the settings, or else one that it asks for. It asks the service once a second, and goes on asking
-where there is no answer. NO_COLOR is heeded. Exit code 1: with --once, the service does not answer.
+Keys: q ends it; arrows, page up and down, home and end choose; p pauses or resumes what is chosen; a approves and r
+rejects what the guard of the chosen account has stopped, or of the only one that waits. Each is done once y confirms it,
+with admin.token of the settings, or else one that it asks for. A worker that stands by hands the order on to the one that
+works. It asks the service once a second, and goes on asking where there is no answer. NO_COLOR is heeded. Exit code 1:
+with --once, the service does not answer.
 
 Examples:
   association-archiver top
@@ -187,10 +191,9 @@ impl Desk {
     fn watch(&mut self, happening: Happening, screen: &Screen) -> Leave {
         match happening {
             Happening::Letter('q') => return Leave::Now,
-            Happening::Letter('p') => {
-                let first =
-                    || Footer::Said("choose an account, a lane or what stands still first, with the arrows".to_owned());
-                self.view.footer = self.view.order().map_or_else(first, Footer::Asked);
+            Happening::Letter(key @ ('p' | 'a' | 'r')) => {
+                let nothing = || Footer::Said(nothing_to_order(key).to_owned());
+                self.view.footer = self.view.order(key).map_or_else(nothing, Footer::Asked);
             }
             Happening::Letter('k') => self.view.go(Move::Up, screen.area()),
             Happening::Letter('j') => self.view.go(Move::Down, screen.area()),
@@ -237,16 +240,11 @@ impl Desk {
 
     fn send(&mut self, order: Order, token: SecretString) {
         let (address, told) = (self.address.clone(), self.told.clone());
-        self.view.footer = Footer::Said(format!("{}: asked …", order.subject));
+        self.view.footer = Footer::Said(format!("{}: asked …", order.target.subject));
         tokio::spawn(async move {
-            let path = format!("{}/{}", order.path, order.verb.as_str());
-            let words = match admin_call::post_to(&address, &path, &token).await {
-                Ok(answer) if answer.status == 200 => match order.verb {
-                    Verb::Pause => {
-                        format!("{} is paused until it is resumed", order.subject)
-                    }
-                    Verb::Resume => format!("{} is resumed", order.subject),
-                },
+            let words = match admin_call::post_to(&address, &order.path(), &token).await {
+                Ok(answer) if answer.status == 200 => order.done(),
+                Ok(answer) if answer.status == 202 => order.handed_on(),
                 Ok(answer) => {
                     let said =
                         answer.body.get("error").and_then(serde_json::Value::as_str).unwrap_or("it does not say why");
@@ -257,5 +255,15 @@ impl Desk {
             // Nobody listens once the view is closed.
             let _ = told.send(words).await;
         });
+    }
+}
+
+/// Where the chosen row has nothing that `key` orders.
+fn nothing_to_order(key: char) -> &'static str {
+    match key {
+        'p' => "choose an account, a lane or what stands still first, with the arrows",
+        _ => {
+            "no guard waits for an answer (safety.max_pairs), or several do: choose the account first, with the arrows"
+        }
     }
 }

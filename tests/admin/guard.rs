@@ -138,3 +138,30 @@ async fn the_page_shows_the_stop_and_takes_the_answer() -> Result<()> {
     ensure!(browser.complaints().is_empty(), "{:?}", browser.complaints());
     Ok(())
 }
+
+#[tokio::test]
+async fn the_page_of_a_worker_that_stands_by_says_where_the_order_went() -> Result<()> {
+    let mut worker = Worker::start(Some(TOKEN)).await;
+    worker.show(&engine(), up(), false);
+    let mut orders = worker.orders.take().unwrap();
+    tokio::spawn(async move {
+        while let Some(order) = orders.recv().await {
+            order.reply.send(Obeyed::HandedOn).unwrap();
+        }
+    });
+    let mut browser = Browser::start().await?;
+    browser.open(&worker.url("/")).await?;
+    browser.until(LIMIT, "document.querySelectorAll('.account').length === 2").await?;
+    browser.run("document.querySelector('.account button').click()").await?;
+    let submit =
+        format!("document.getElementById('token').value = {TOKEN:?}; document.getElementById('order').click()");
+    browser.run(&submit).await?;
+    browser
+        .until(LIMIT, "document.getElementById('done').textContent.includes('the worker that holds the lease')")
+        .await?;
+    ensure!(browser.run("document.getElementById('order').hidden").await? == true, "it is not given twice");
+    browser.run("document.getElementById('cancel').click(); document.querySelector('.account button').click()").await?;
+    ensure!(browser.run("document.getElementById('order').hidden").await? == false, "the next one can be given");
+    ensure!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+    Ok(())
+}

@@ -7,7 +7,8 @@ use anyhow::{Result, ensure};
 use association_archiver::contract::refusal::Refusal;
 use association_archiver::engine::guard::GuardState;
 use association_archiver::engine::pause::PauseKind;
-use association_archiver::engine::status::{GuardStatus, PauseScope, PauseStatus};
+use association_archiver::engine::status::{GuardStatus, PauseScope, PauseStatus, SafetyStatus};
+use association_archiver::lease::view::{LeaseStanding, LeaseView};
 use association_archiver::telemetry::dead_letters::DeadLetterCause;
 use association_archiver::telemetry::failures::{FailureCount, Sample};
 use association_archiver::telemetry::pause_history::PauseSpan;
@@ -166,6 +167,11 @@ async fn no_word_is_broken_and_nothing_overflows_on_any_screen() -> Result<()> {
         let flow = "[...document.querySelectorAll('#flow i')].every((part) => part.clientWidth >= 3)";
         ensure!(browser.run(flow).await? == true, "a part of the jobs cannot be seen at {width}");
     }
+    let about = browser.run("document.getElementById('about').textContent").await?;
+    let about = about.as_str().unwrap_or_default();
+    ensure!(about.ends_with("holds 4 of 16 jobs queues, about to hold 4, cannot reach 4"), "{about}");
+    let first = browser.run("document.querySelector('#queues tbody tr').innerText").await?;
+    ensure!(first.as_str().is_some_and(|row| row.contains("cannot reach the lease")), "trouble is first: {first}");
     browser.run("document.querySelector('#lanes .more').click()").await?;
     browser.until(LIMIT, "document.querySelectorAll('#lanes tbody tr').length === 16").await?;
     ensure!(browser.complaints().is_empty(), "{:?}", browser.complaints());
@@ -211,6 +217,15 @@ fn everything_at_once() -> Snapshot {
         "This app hasn't been granted all required scopes: crm.objects.companies.write, crm.objects.contacts.write";
     status.lanes[1].pause = Some(pause(PauseScope::Lane, PauseKind::MissingScopes, words));
     status.held.bytes = 230 * 1024 * 1024;
+    status.accounts[1].safety = SafetyStatus { journal: true, verify: true };
+    let standings = [LeaseStanding::Held, LeaseStanding::StandingBy, LeaseStanding::Waiting, LeaseStanding::Away];
+    let lease = |shard: usize| LeaseView {
+        jobs_queue: format!("association-archiver.of-a-company-with-a-long-name.jobs.{shard}"),
+        standing: standings[shard % standings.len()],
+        since: now().wall - SignedDuration::from_mins(76),
+        holder: None,
+    };
+    let leases = (0..16).map(lease).collect();
     let broker = BrokerState {
         consuming: true,
         publishing: true,
@@ -221,6 +236,7 @@ fn everything_at_once() -> Snapshot {
         results_ready: Some(250_000),
         results_consumers: Some(0),
         dead_letters_ready: Some(17),
+        leases,
         ..BrokerState::default()
     };
     let level = |top: u64| (0..120).map(|i| top * i / 120).collect::<Vec<u64>>();

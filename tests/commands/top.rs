@@ -62,6 +62,50 @@ async fn an_account_is_paused_from_the_terminal_whatever_its_size() {
 }
 
 #[tokio::test]
+async fn a_guard_is_answered_from_the_terminal_through_a_worker_that_stands_by() {
+    let (client, uri) = bare_ground("top-guard").await;
+    let simulator = SimulatorProcess::start(&[]).await.unwrap();
+    let guarded = || service(&uri, &simulator).set("safety.max_pairs", 2);
+    let holder = guarded().start().unwrap();
+    holder.ready(SOON).await.unwrap();
+    let standby = guarded().start().unwrap();
+    standby.ready(SOON).await.unwrap();
+    client.publish(JOBS, (1..=4).map(|n| job(&format!("job-{n}")).pair(n, 7).to_message().unwrap())).await.unwrap();
+
+    let settings = |worker: &Worker| {
+        [
+            ("admin.listen", worker.admin().strip_prefix("http://").unwrap().to_owned()),
+            ("admin.token", TOKEN.to_owned()),
+        ]
+    };
+    let start = |settings: [(&str, String); 2]| {
+        let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+        Terminal::start(&["top"], &settings, (100, 40))
+    };
+    let mut terminal = start(settings(&holder));
+    terminal.shows(&["holds the lease as", "STANDS STILL: guard", "2 of 2 pairs in", "WAITS"]).await;
+    terminal.press("a");
+    terminal.shows(&["Approve portal 4711? y/n"]).await;
+    terminal.press("n");
+    terminal.press("r");
+    terminal.shows(&["Reject portal 4711? y/n"]).await;
+    terminal.press("y");
+    terminal.shows(&["portal 4711 is rejected", "portal 4711  REJECTED"]).await;
+
+    let mut beside = start(settings(&standby));
+    beside.shows(&["ready, stands by", "stands by: another worker holds the lease", "portal 4711"]).await;
+    beside.press("q");
+    assert_eq!(beside.ended().await, 0);
+
+    terminal.press("a");
+    terminal.shows(&["Approve portal 4711? y/n"]).await;
+    terminal.press("y");
+    terminal.shows(&["portal 4711 is approved", "approved for another"]).await;
+    terminal.press("q");
+    assert_eq!(terminal.ended().await, 0);
+}
+
+#[tokio::test]
 async fn it_waits_for_a_service_and_gives_the_terminal_back_at_a_signal() {
     let (_, uri) = bare_ground("top-waits").await;
     let simulator = SimulatorProcess::start(&[]).await.unwrap();

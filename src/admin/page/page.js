@@ -112,8 +112,8 @@ function pauseCard(pause, now) {
 }
 
 const SECTIONS = [
-  [/^the worker hangs/, "the-worker-is-down"], [/^no jobs come in/, "no-jobs-are-taken"],
-  [/^no outcomes can go out|alarm/, "outcomes-cannot-be-published"], [/^messages wait/, "the-broker-refuses-messages"],
+  [/^the worker hangs/, "the-worker-is-down"], [/^no jobs come in|^the jobs of a queue/, "no-jobs-are-taken"],
+  [/^a queue is not worked on/, "no-worker-holds-the-lease"], [/^no outcomes can go out|alarm/, "outcomes-cannot-be-published"], [/^messages wait/, "the-broker-refuses-messages"],
   [/^every removal/, "the-guard-has-stopped-an-account"],
 ];
 
@@ -326,6 +326,8 @@ function accountCard(a) {
     ["jobs in hand", count(a.heldJobs)], ["pairs in hand", count(a.heldPairs)], ["in flight", count(a.inFlight) + " / " + count(a.maxInFlight)],
     ["archived", count(a.totals.pairsArchived)], ["429s", count(a.totals.throttled)], ["done in", span(a.drainSeconds)],
   ];
+  const safety = [a.safety.journal && "journal", a.safety.verify && "verify"].filter(Boolean);
+  if (safety.length) facts.push(["safety", safety.join(", ")]);
   return make("article", "account",
     make("div", "head", make("div", "name", make("h3", null, name), make("span", "chip " + kind, words)), make("div", "buttons", ...actions.map((action) => orderButton(path, name, action)))),
     measure("Requests in " + span(r.intervalSeconds), ceiling, r.used, r.requests, false),
@@ -393,6 +395,32 @@ function lanes(s) {
   ], s.lanes, "Nothing is under way.", s.lanesLeftOut);
 }
 
+/* Jobs queues: of each, one worker of several holds the lease and works. */
+
+const STANDINGS = { away: "cannot reach the lease", waiting: "about to hold the lease", held: "holds the lease", standingBy: "stands by: another worker holds the lease" };
+const ORDER = Object.keys(STANDINGS);
+
+function leaseSummary(leases) {
+  if (leases.length === 0) return [];
+  if (leases.length === 1) {
+    const [l] = leases;
+    return [STANDINGS[l.standing] + (l.standing === "held" && l.holder ? " as " + l.holder : l.holder ? " after " + l.holder : "")];
+  }
+  const of = (standing) => leases.filter((l) => l.standing === standing).length;
+  const others = [[of("waiting"), "about to hold "], [of("away"), "cannot reach "]].filter(([number]) => number > 0);
+  return ["holds " + of("held") + " of " + leases.length + " jobs queues", ...others.map(([number, words]) => words + number)];
+}
+
+function queues(s) {
+  byId("queues").hidden = s.leases.length < 2;
+  const rows = [...s.leases].sort((a, b) => ORDER.indexOf(a.standing) - ORDER.indexOf(b.standing));
+  table("queues", [
+    ["Jobs queue", (l) => make("strong", "text", l.jobsQueue), "lead"],
+    ["This worker", (l) => make("span", l.standing === "away" ? "warn" : l.standing === "held" ? "good" : "soft", STANDINGS[l.standing])],
+    ["For", (l) => span(between(l.since, s.at)), "number"],
+  ], rows, "None.", 0);
+}
+
 /* Orders. The token stays in this tab's memory only. */
 
 let token = "", order = null;
@@ -415,7 +443,8 @@ function ask(path, subject, action) {
   byId("question").textContent = ORDERS[action] + " " + subject + "?";
   byId("consequence").textContent = CONSEQUENCES[action];
   byId("order").textContent = ORDERS[action];
-  byId("answer").textContent = "";
+  byId("answer").textContent = byId("done").textContent = "";
+  byId("order").hidden = false;
   byId("token").value = token;
   byId("ask").showModal();
 }
@@ -429,7 +458,13 @@ byId("ask").querySelector("form").addEventListener("submit", async (event) => {
     const body = await answer.json();
     if (!answer.ok) throw new Error(body.error);
     token = shown;
-    byId("ask").close();
+    /* A worker that stands by: what became of the order is seen on the page of the one that works. */
+    if (body.handedOn) {
+      byId("done").textContent = body.note;
+      byId("order").hidden = true;
+    } else {
+      byId("ask").close();
+    }
     refresh();
   } catch (fault) {
     byId("answer").textContent = fault.message;
@@ -452,19 +487,15 @@ function state(words, kind) {
   document.title = (kind === "good" ? "" : "⚠ ") + "association-archiver";
 }
 
-/* One worker of several holds the lease and works. */
-const STANDINGS = { held: "holds the lease", standingBy: "stands by: another worker holds the lease", waiting: "about to hold the lease", away: "cannot reach the lease" };
-const leaseWords = (l) => STANDINGS[l.standing] + (l.standing === "held" && l.holder ? " as " + l.holder : l.holder ? " after " + l.holder : "");
-
 function show(s) {
   latest = s;
   byId("page").classList.remove("stale");
   const well = s.warnings.length === 0 && s.paused.length === 0;
   state(s.draining ? "draining" : s.ready ? "ready" : "not ready", s.ready ? (well ? "good" : "warn") : "bad");
-  byId("about").textContent = ["version " + s.version, "up " + span(between(s.startedAt, s.at)), ...s.leases.map(leaseWords)].join(", ");
+  byId("about").textContent = ["version " + s.version, "up " + span(between(s.startedAt, s.at)), ...leaseSummary(s.leases)].join(", ");
   const active = document.activeElement, section = active && active.closest("section");
   const buttons = () => (section ? [...section.querySelectorAll("button, a")] : []), place = buttons().indexOf(active);
-  for (const part of [trouble, jobs, overTime, accounts, failures, letters, lanes]) part(s);
+  for (const part of [trouble, jobs, overTime, accounts, failures, letters, lanes, queues]) part(s);
   if (place >= 0 && !active.isConnected && buttons()[place]) buttons()[place].focus({ preventScroll: true });
   drawn = Date.now();
 }

@@ -4,7 +4,9 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::figures::{bar, cells_of, count, count_or_dash, cut, fitted, span, span_or_dash, wrapped};
-use super::status::{Account, DeadLetters, Failure, Lane, Paused, Status};
+use super::leases::{rank, short_name, standing_words};
+use super::order::{Order, Target, account_name, orders_of};
+use super::status::{Account, DeadLetters, Failure, Guard, Lane, Lease, Paused, Status};
 use super::theme::Theme;
 
 /// Of each kind, so that a frame is soon made whatever the service holds.
@@ -13,12 +15,15 @@ const MOST_ROWS: usize = 200;
 const MOST_PAUSED: usize = 10;
 const MARGIN: usize = 2;
 /// How a sentence of `/readyz` begins, and the section of the runbook about it.
-const SECTIONS: [(&str, &str); 5] = [
+const SECTIONS: [(&str, &str); 8] = [
     ("the worker hangs", "the-worker-is-down"),
     ("no jobs come in", "no-jobs-are-taken"),
+    ("the jobs of a queue do not come in", "no-jobs-are-taken"),
+    ("a queue is not worked on", "no-worker-holds-the-lease"),
     ("no outcomes can go out", "outcomes-cannot-be-published"),
     ("a resource alarm", "outcomes-cannot-be-published"),
     ("messages wait", "the-broker-refuses-messages"),
+    ("every removal", "the-guard-has-stopped-an-account"),
 ];
 
 #[derive(Clone, Debug)]
@@ -26,33 +31,8 @@ pub struct Row {
     pub lines: Vec<Line<'static>>,
     /// By which a row is found again in the next frame; `None` for what cannot be chosen.
     pub key: Option<String>,
-    /// What `p` would do.
-    pub order: Option<Order>,
-}
-
-/// An order to the service, as it was shown to whoever gives it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Order {
-    /// `portal 4711, contacts → companies`
-    pub subject: String,
-    /// `/accounts/4711/lanes/contacts/companies`
-    pub path: String,
-    pub verb: Verb,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verb {
-    Pause,
-    Resume,
-}
-
-impl Verb {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-        }
-    }
+    /// What may be ordered of it, each by a key of its own.
+    pub orders: Vec<Order>,
 }
 
 #[cfg(test)]
@@ -63,7 +43,7 @@ pub fn linked_sections() -> impl Iterator<Item = &'static str> {
 /// All rows, none wider than `width`.
 pub fn rows(status: &Status, theme: Theme, width: usize) -> Vec<Row> {
     let page = Page { status, theme, width };
-    [page.trouble(), page.accounts(), page.lanes(), page.failures(), page.dead_letters()].concat()
+    [page.trouble(), page.accounts(), page.lanes(), page.failures(), page.dead_letters(), page.leases()].concat()
 }
 
 struct Page<'a> {
@@ -81,14 +61,14 @@ impl Page<'_> {
             if let Some((_, section)) = SECTIONS.iter().find(|(beginning, _)| words.starts_with(beginning)) {
                 lines.extend(self.runbook(section));
             }
-            rows.push(self.row(format!("trouble {words}"), None, lines));
+            rows.push(self.row(format!("trouble {words}"), Vec::new(), lines));
         }
         if let (Some(1..), Some(0)) = (broker.results_ready, broker.results_consumers) {
             let waiting = count_or_dash(broker.results_ready);
             let words = format!("nobody is subscribed to the results queue; {waiting} outcomes wait there");
             let mut lines = self.wrapped(&words, MARGIN, Style::new());
             lines.extend(self.runbook("nobody-reads-the-results"));
-            rows.push(self.row("trouble results".to_owned(), None, lines));
+            rows.push(self.row("trouble results".to_owned(), Vec::new(), lines));
         }
         rows.extend(paused.iter().take(MOST_PAUSED).map(|paused| self.paused(paused)));
         let more = paused.len().saturating_sub(MOST_PAUSED) + paused_left_out;
@@ -109,21 +89,25 @@ impl Page<'_> {
     fn paused(&self, paused: &Paused) -> Row {
         let Paused { account, portal_id, lane, kind, detail, since, resume_at, probe_at, mend, runbook } = paused;
         let lane = lane.as_ref().and_then(|lane| lane.split_once('/'));
-        let order = order(*account, *portal_id, lane, Some(kind));
+        let target = match lane {
+            None => Target::account(*account, *portal_id),
+            Some(lane) => Target::lane(*account, *portal_id, lane),
+        };
         let until = match (resume_at, probe_at) {
             (Some(at), _) => format!("goes on in {}", span(self.status.ahead(*at))),
             (None, Some(at)) => format!("next try in {}", span(self.status.ahead(*at))),
+            (None, None) if kind == "guard" => "until it is approved (a) or rejected (r)".to_owned(),
             (None, None) => "until an operator resumes it".to_owned(),
         };
         let standing = span(self.status.ago(*since));
-        let what = format!("{} STANDS STILL: {} for {standing}, {until}", order.subject, words_of(kind));
+        let what = format!("{} STANDS STILL: {} for {standing}, {until}", target.subject, words_of(kind));
         let mut lines = self.wrapped(&what, MARGIN, self.theme.warning());
         if !detail.is_empty() {
             lines.extend(self.wrapped(detail, MARGIN + 2, Style::new()));
         }
         lines.extend(self.wrapped(&format!("What to do: {mend}"), MARGIN + 2, self.theme.strong()));
         lines.extend(self.linked(runbook));
-        self.row(format!("paused {}", order.path), Some(order), lines)
+        self.row(format!("paused {}", target.path), target.orders(Some(kind)), lines)
     }
 
     fn accounts(&self) -> Vec<Row> {
@@ -139,21 +123,24 @@ impl Page<'_> {
 
     fn account(&self, account: &Account) -> Row {
         let pause = account.own_pause();
-        let order = order(account.index, account.portal_id, None, pause.map(|pause| pause.kind.as_str()));
+        let Target { subject, path } = Target::account(account.index, account.portal_id);
         let (state, style) = match pause {
             Some(pause) => (format!("PAUSED: {}", words_of(&pause.kind)), self.theme.warning()),
             None if account.paused_lanes == 1 => ("1 lane PAUSED".to_owned(), self.theme.warning()),
             None if account.paused_lanes > 1 => {
                 (format!("{} lanes PAUSED", count(account.paused_lanes)), self.theme.warning())
             }
+            None if account.guard.as_ref().is_some_and(Guard::is_stopped) => {
+                ("REJECTED: its removals end unsent".to_owned(), self.theme.warning())
+            }
             None if account.held_jobs > 0 => ("working".to_owned(), self.theme.good()),
             None => ("nothing in hand".to_owned(), Style::new()),
         };
         let first = Line::from(vec![
             Span::raw(" ".repeat(MARGIN)),
-            Span::styled(order.subject.clone(), self.theme.strong()),
+            Span::styled(subject.clone(), self.theme.strong()),
             Span::raw("  "),
-            Span::styled(cut(&state, self.width.saturating_sub(MARGIN + 2 + cells_of(&order.subject))), style),
+            Span::styled(cut(&state, self.width.saturating_sub(MARGIN + 2 + cells_of(&subject))), style),
         ]);
         let rate = &account.rate;
         let set = match rate.requests < rate.configured_requests {
@@ -175,17 +162,67 @@ impl Page<'_> {
             }
             None => format!("{} requests today", count(account.day.used)),
         };
-        let facts = [
+        let safety = match (account.safety.journal, account.safety.verify) {
+            (true, true) => Some("journal and verify on"),
+            (true, false) => Some("journal on"),
+            (false, true) => Some("verify on"),
+            (false, false) => None,
+        };
+        let mut facts = vec![
             format!("{} jobs, {} pairs in hand", count(account.held_jobs), count(account.held_pairs)),
             format!("{} of {} in flight", count(account.in_flight), count(account.max_in_flight)),
             format!("{} archived", count(account.totals.pairs_archived)),
             format!("{} throttled", count(account.totals.throttled)),
             format!("done in {}", span_or_dash(account.drain_seconds)),
         ];
+        facts.extend(safety.map(str::to_owned));
+        let guard = account.guard.as_ref().map(|guard| self.guard(guard, bars));
         let mut lines = vec![first];
-        lines.extend(self.flow(&[quota, day], "   "));
+        lines.extend(self.flow(&[Some(quota), Some(day), guard].into_iter().flatten().collect::<Vec<_>>(), "   "));
         lines.extend(self.flow(&facts, " · "));
-        self.row(format!("account {}", order.path), Some(order), lines)
+        self.row(format!("account {path}"), orders_of(account), lines)
+    }
+
+    fn guard(&self, guard: &Guard, bars: usize) -> String {
+        let Guard { max_pairs, window_seconds, used, state, approved_until } = guard;
+        let standing = match (state.as_str(), approved_until) {
+            ("open", _) => String::new(),
+            ("waiting", _) => ", WAITS for approve (a) or reject (r)".to_owned(),
+            ("rejected", _) => ", REJECTED until it is approved (a)".to_owned(),
+            ("approved", Some(until)) => format!(", approved for another {}", span(self.status.ahead(*until))),
+            (other, _) => format!(", {other}"),
+        };
+        let window = span(*window_seconds);
+        format!(
+            "{} guard: {} of {} pairs in {window}{standing}",
+            bar(*used, *max_pairs, bars),
+            count(*used),
+            count(*max_pairs)
+        )
+    }
+
+    /// Where there is one alone, the head tells all of it.
+    fn leases(&self) -> Vec<Row> {
+        if self.status.leases.len() < 2 {
+            return Vec::new();
+        }
+        let mut leases: Vec<&Lease> = self.status.leases.iter().collect();
+        leases.sort_by_key(|lease| rank(lease));
+        let more = leases.len().saturating_sub(MOST_ROWS);
+        let rows = leases.into_iter().take(MOST_ROWS).map(|lease| self.lease(lease)).collect();
+        self.section("Jobs queues", rows, "", more)
+    }
+
+    fn lease(&self, lease: &Lease) -> Row {
+        let style = match lease.standing.as_str() {
+            "away" => self.theme.warning(),
+            "held" => self.theme.good(),
+            _ => Style::new(),
+        };
+        let name = short_name(lease, &self.status.leases);
+        let since = span(self.status.ago(lease.since));
+        let words = format!("{name}: {}, for {since}", standing_words(&lease.standing));
+        self.row(format!("lease {}", lease.jobs_queue), Vec::new(), self.wrapped(&words, MARGIN, style))
     }
 
     fn lanes(&self) -> Vec<Row> {
@@ -205,7 +242,7 @@ impl Page<'_> {
     fn lane(&self, lane: &Lane, account_stands: bool) -> Row {
         let types = (lane.from_object_type.as_str(), lane.to_object_type.as_str());
         let kind = lane.pause.as_ref().map(|pause| pause.kind.as_str());
-        let order = order(lane.account, lane.portal_id, Some(types), kind);
+        let target = Target::lane(lane.account, lane.portal_id, types);
         let labels = if lane.kind == "labels" { " (labels)" } else { "" };
         let (state, style) = match (&lane.pause, account_stands) {
             (Some(_), _) => ("PAUSED", self.theme.warning()),
@@ -218,7 +255,7 @@ impl Page<'_> {
         let [waiting, in_flight, again] = numbers.each_ref().map(String::as_str);
         let oldest = span_or_dash(lane.oldest_seconds);
         let text = self.columns(&name, [&account, state, waiting, in_flight, again, &oldest]);
-        self.row(format!("lane {labels} {}", order.path), Some(order), vec![Line::styled(text, style)])
+        self.row(format!("lane {labels} {}", target.path), target.orders(kind), vec![Line::styled(text, style)])
     }
 
     /// The name of a lane has what the numbers leave; where that is too little, the account gives way.
@@ -267,12 +304,12 @@ impl Page<'_> {
             let ids = format!("{of}: {}", ids.join(", "));
             lines.extend(self.wrapped(&ids, MARGIN + 2, self.theme.quiet()));
         }
-        self.row(key, None, lines)
+        self.row(key, Vec::new(), lines)
     }
 
     /// Rows below a heading; `none` says that there are none, and where it is empty nothing does.
     fn section(&self, heading: &str, mut rows: Vec<Row>, none: &str, more: usize) -> Vec<Row> {
-        let still = |lines| Row { lines, key: None, order: None };
+        let still = |lines| Row { lines, key: None, orders: Vec::new() };
         if rows.is_empty() && none.is_empty() {
             return rows;
         }
@@ -287,8 +324,8 @@ impl Page<'_> {
         rows
     }
 
-    fn row(&self, key: String, order: Option<Order>, lines: Vec<Line<'static>>) -> Row {
-        Row { lines, key: Some(key), order }
+    fn row(&self, key: String, orders: Vec<Order>, lines: Vec<Line<'static>>) -> Row {
+        Row { lines, key: Some(key), orders }
     }
 
     fn wrapped(&self, text: &str, margin: usize, style: Style) -> Vec<Line<'static>> {
@@ -320,26 +357,6 @@ pub fn flow(parts: &[String], between: &str, width: usize) -> Vec<String> {
     lines
 }
 
-pub fn account_name(index: u64, portal_id: Option<u64>) -> String {
-    portal_id.map_or_else(|| format!("account {index}"), |portal| format!("portal {portal}"))
-}
-
 fn words_of(kind: &str) -> String {
     kind.replace('_', " ")
-}
-
-/// What may be ordered of an account or a lane that stands for the reason `kind`, or does not stand.
-fn order(account: u64, portal_id: Option<u64>, lane: Option<(&str, &str)>, kind: Option<&str>) -> Order {
-    let name = account_name(account, portal_id);
-    let account = portal_id.unwrap_or(account);
-    // What stands for a reason of its own is tried at once.
-    let verb = if kind.is_some() { Verb::Resume } else { Verb::Pause };
-    match lane {
-        None => Order { subject: name, path: format!("/accounts/{account}"), verb },
-        Some((from, to)) => Order {
-            subject: format!("{name}, {from} → {to}"),
-            path: format!("/accounts/{account}/lanes/{from}/{to}"),
-            verb,
-        },
-    }
 }

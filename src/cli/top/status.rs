@@ -80,7 +80,11 @@ pub struct Broker {
 #[derive(Clone, Default, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Lease {
+    pub jobs_queue: String,
+    /// `held`, `standingBy`, `waiting`, `away`.
     pub standing: String,
+    pub since: Timestamp,
+    pub holder: Option<String>,
 }
 
 #[derive(Clone, Default, Debug, Deserialize)]
@@ -143,6 +147,8 @@ pub struct Account {
     pub in_flight: u64,
     pub max_in_flight: u64,
     pub day: Day,
+    pub guard: Option<Guard>,
+    pub safety: Safety,
     pub totals: Totals,
     pub held_jobs: u64,
     pub held_pairs: u64,
@@ -171,6 +177,24 @@ pub struct Rate {
 pub struct Day {
     pub used: u64,
     pub left: Option<u64>,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Guard {
+    pub max_pairs: u64,
+    pub window_seconds: f64,
+    pub used: u64,
+    /// `open`, `waiting`, `approved`, `rejected`.
+    pub state: String,
+    pub approved_until: Option<Timestamp>,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Safety {
+    pub journal: bool,
+    pub verify: bool,
 }
 
 #[derive(Clone, Default, Debug, Deserialize)]
@@ -210,5 +234,12 @@ impl Account {
     /// Why it stands still as a whole, and not one lane or another.
     pub fn own_pause(&self) -> Option<&Pause> {
         self.pause.as_ref().filter(|pause| pause.scope == "account")
+    }
+}
+
+impl Guard {
+    /// Whether it waits for a person: nothing passes.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state.as_str(), "waiting" | "rejected")
     }
 }

@@ -10,7 +10,9 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Sparkline};
 
 use super::figures::{cells, cells_of, count, count_or_dash, cut, fitted, rate, span, span_or_dash, squeezed, wrapped};
-use super::rows::{Order, Row, Verb, flow, rows};
+use super::leases;
+use super::order::Order;
+use super::rows::{Row, flow, rows};
 use super::status::{Status, Throughput};
 use super::theme::Theme;
 
@@ -18,6 +20,8 @@ use super::theme::Theme;
 const LEAST_HEIGHT_FOR_THROUGHPUT: u16 = 18;
 const LEAST_HEIGHT_FOR_JOBS: u16 = 10;
 const CURVE_HEIGHT: u16 = 2;
+/// Lines at the foot.
+const MOST_FOOT: usize = 4;
 
 /// All that a frame is made of.
 #[derive(Debug)]
@@ -28,8 +32,10 @@ pub struct View {
     latest: Option<Status>,
     lost: Option<Lost>,
     chosen: Option<String>,
-    /// What `p` would order of the chosen row, as it was last shown.
-    order: Option<Order>,
+    /// What may be ordered of the chosen row, as it was last shown.
+    orders: Vec<Order>,
+    /// How the guards that wait may be answered, whatever is chosen.
+    answers: Vec<Order>,
     /// The first line of the rows that is seen.
     first: usize,
     pub footer: Footer,
@@ -69,8 +75,10 @@ pub enum Move {
 
 impl View {
     pub fn new(address: &str, theme: Theme) -> Self {
-        let (latest, lost, chosen, order) = (None, None, None, None);
-        Self { theme, address: address.to_owned(), latest, lost, chosen, order, first: 0, footer: Footer::Keys }
+        let (latest, lost, chosen) = (None, None, None);
+        let (orders, answers) = (Vec::new(), Vec::new());
+        let address = address.to_owned();
+        Self { theme, address, latest, lost, chosen, orders, answers, first: 0, footer: Footer::Keys }
     }
 
     pub fn answered(&mut self, status: Status) {
@@ -82,9 +90,12 @@ impl View {
         self.lost = Some(Lost { since, cause });
     }
 
-    /// What `p` orders.
-    pub fn order(&self) -> Option<Order> {
-        self.order.clone()
+    /// What a key orders: of the chosen row, or else of the only guard that waits.
+    pub fn order(&self, key: char) -> Option<Order> {
+        let is_meant = |order: &&Order| order.verb.key() == key;
+        let mut answers = self.answers.iter().filter(is_meant);
+        let only = answers.next().filter(|first| answers.all(|other| other == *first));
+        self.orders.iter().find(is_meant).or(only).cloned()
     }
 
     /// `area` is the whole screen.
@@ -115,15 +126,20 @@ impl View {
             Some(_) if area.height >= LEAST_HEIGHT_FOR_THROUGHPUT => 1 + CURVE_HEIGHT,
             Some(_) | None => 0,
         };
-        let heights = [length(head.len()), Constraint::Length(curves), Constraint::Fill(1), Constraint::Length(1)];
-        let [above, middle, below, foot] = Layout::vertical(heights).areas(area);
+        let foot = self.foot(width);
+        let heights = [length(head.len()), Constraint::Length(curves), Constraint::Fill(1), length(foot.len())];
+        let [above, middle, below, last] = Layout::vertical(heights).areas(area);
         frame.render_widget(Paragraph::new(head), above);
         if let Some(status) = self.latest.as_ref().filter(|_| curves > 0) {
             self.draw_curves(frame, middle, &status.throughput);
         }
         let seen = self.seen(width, below.height.into());
         frame.render_widget(Paragraph::new(seen), below);
-        frame.render_widget(Paragraph::new(Line::styled(fitted(&self.foot(), width), self.theme.footer())), foot);
+        // The keys are those of the row that has just been chosen, where none was before.
+        let foot = if let Footer::Keys = self.footer { self.foot(width) } else { foot };
+        let foot: Vec<Line<'_>> =
+            foot.iter().map(|line| Line::styled(fitted(line, width), self.theme.footer())).collect();
+        frame.render_widget(Paragraph::new(foot), last);
     }
 
     /// Every line of it, for a reader who cannot scroll.
@@ -142,7 +158,7 @@ impl View {
             (Some(lost), _) => (format!("NO ANSWER for {}", span(silence(lost))), theme.warning()),
             (None, Status { draining: true, .. }) => ("DRAINING".to_owned(), theme.warning()),
             (None, Status { ready: false, .. }) => ("NOT READY".to_owned(), theme.warning()),
-            (None, Status { ready: true, .. }) if status.leases.iter().any(|it| it.standing == "standingBy") => {
+            (None, Status { ready: true, .. }) if leases::stands_by(status) => {
                 ("ready, stands by".to_owned(), theme.good())
             }
             (None, Status { ready: true, .. }) if status.paused.is_empty() && status.warnings.is_empty() => {
@@ -209,13 +225,14 @@ impl View {
         let told = places.iter().filter(|(letter, _, jobs, _)| *letter != 'R' || jobs.is_some());
         let legend: Vec<String> =
             told.map(|(letter, name, jobs, more)| format!("{letter} {name} {}{more}", count_or_dash(*jobs))).collect();
-        let figures = [
+        let mut figures = vec![
             format!("all answered in {} at best", span_or_dash(backlog.drain_seconds)),
             format!("{} pairs archived", count(status.totals.pairs_archived)),
             format!("{} requests, {} throttled", count(status.totals.requests), count(status.totals.throttled)),
             format!("{} of {} in flight", count(status.requests.in_flight), count(status.requests.max_in_flight)),
             format!("{} pairs, {} in hand", count(backlog.pairs_held), HumanBytes(backlog.bytes_held)),
         ];
+        figures.extend(leases::summary(&status.leases));
         let mut lines = vec![Line::styled(bar, self.theme.good())];
         lines.extend(flow(&legend, "   ", width).into_iter().map(Line::raw));
         lines.extend(flow(&figures, " · ", width).into_iter().map(|line| Line::styled(line, self.theme.quiet())));
@@ -275,28 +292,33 @@ impl View {
         let found = rows.iter().position(|row| row.key.is_some() && row.key == self.chosen);
         let place = found.or_else(|| rows.iter().position(|row| row.key.is_some()));
         self.chosen = place.and_then(|place| rows[place].key.clone());
-        self.order = place.and_then(|place| rows[place].order.clone());
+        self.orders = place.map(|place| rows[place].orders.clone()).unwrap_or_default();
+        let answers = rows.iter().flat_map(|row| &row.orders).filter(|order| order.verb.is_answer());
+        self.answers = answers.cloned().collect();
         place.unwrap_or(0)
     }
 
-    fn foot(&self) -> String {
-        match &self.footer {
-            Footer::Keys => match &self.order {
-                Some(Order { verb: Verb::Pause, subject, .. }) => format!(" q quit  ↑↓ choose  p pause {subject}"),
-                Some(Order { verb: Verb::Resume, subject, .. }) => format!(" q quit  ↑↓ choose  p resume {subject}"),
-                None => " q quit  ↑↓ choose an account or a lane, which p pauses or resumes".to_owned(),
-            },
-            Footer::Asked(Order { verb: Verb::Pause, subject, .. }) => {
-                format!(" Pause {subject}? Its jobs wait in the broker until it is resumed. y/n")
-            }
-            Footer::Asked(Order { verb: Verb::Resume, subject, .. }) => {
-                format!(" Resume {subject}? What stands for a reason of its own is tried at once. y/n")
-            }
+    /// The keys on one line; what wants an answer or tells of one is never cut.
+    fn foot(&self, width: usize) -> Vec<String> {
+        let words = match &self.footer {
+            Footer::Keys => return vec![cut(&self.keys(), width)],
+            Footer::Asked(order) => order.question(),
             Footer::Token { typed, .. } => {
-                format!(" admin.token: {}_  (Enter sends, Esc leaves it)", "*".repeat(typed.chars().count()))
+                format!("admin.token: {}_  (Enter sends, Esc leaves it)", "*".repeat(typed.chars().count()))
             }
-            Footer::Said(words) => format!(" {words}"),
-        }
+            Footer::Said(words) => words.clone(),
+        };
+        let lines = wrapped(&words, width.saturating_sub(1)).into_iter().take(MOST_FOOT);
+        lines.map(|line| format!(" {line}")).collect()
+    }
+
+    fn keys(&self) -> String {
+        let Some(first) = self.orders.first() else {
+            return " q quit  ↑↓ choose an account or a lane, which p pauses or resumes".to_owned();
+        };
+        let keys: Vec<String> =
+            self.orders.iter().map(|order| format!("{} {}", order.verb.key(), order.verb.as_str())).collect();
+        format!(" q quit  ↑↓ choose  {} {}", keys.join("  "), first.target.subject)
     }
 }
 

@@ -4,6 +4,8 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 
+use super::super::order::{Target, Verb};
+use super::super::status::{Account, Guard, Lease, Pause, Paused};
 use super::*;
 
 /// `/status` of a real worker: a token revoked, a scope missing, the results queue full.
@@ -105,13 +107,13 @@ fn the_chosen_row_stays_chosen_when_others_come_before_it() {
     let area = Rect::new(0, 0, 80, 24);
     let chosen = |view: &mut View| {
         drawn(view, 80, 24);
-        view.order()
+        view.order('p')
     };
-    while chosen(&mut view).is_none_or(|order| order.path != "/accounts/4711/lanes/contacts/deals") {
+    while chosen(&mut view).is_none_or(|order| order.target.path != "/accounts/4711/lanes/contacts/deals") {
         view.go(Move::Down, area);
     }
     let before = chosen(&mut view).unwrap();
-    assert_eq!((before.subject.as_str(), before.verb), ("portal 4711, contacts → deals", Verb::Resume));
+    assert_eq!((before.target.subject.as_str(), before.verb), ("portal 4711, contacts → deals", Verb::Resume));
     let mut status = trouble();
     status.reasons = vec!["no jobs come in from the broker".to_owned()];
     status.accounts.reverse();
@@ -125,14 +127,114 @@ fn the_chosen_row_stays_chosen_when_others_come_before_it() {
 }
 
 #[test]
-fn what_is_asked_names_what_it_is_about() {
+fn what_is_asked_names_what_it_is_about_and_is_never_cut() {
     let mut view = view();
-    view.footer =
-        Footer::Asked(Order { subject: "portal 815".to_owned(), path: "/accounts/815".to_owned(), verb: Verb::Pause });
-    assert!(lines(&mut view, 80, 24).last().unwrap().starts_with(" Pause portal 815? Its jobs wait"));
-    let order = Order { subject: String::new(), path: String::new(), verb: Verb::Pause };
-    view.footer = Footer::Token { order, typed: "secret".to_owned() };
+    let target = Target::lane(0, Some(4_711), ("contacts", "companies"));
+    for (verb, consequence) in [
+        (Verb::Pause, "until it is resumed."),
+        (Verb::Resume, "is tried at once."),
+        (Verb::Approve, "counted anew."),
+        (Verb::Reject, "until it is approved."),
+    ] {
+        view.footer = Footer::Asked(Order { verb, target: target.clone() });
+        for width in [40, 80, 120] {
+            let told = lines(&mut view, width, 24).join(" ");
+            let question = format!("{verb:?} portal 4711, contacts → companies? y/n");
+            let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(told.contains(&question) && told.ends_with(consequence), "{width}: {told}");
+        }
+    }
+    view.footer = Footer::Token { order: Order { verb: Verb::Pause, target }, typed: "secret".to_owned() };
     assert!(lines(&mut view, 80, 24).last().unwrap().starts_with(" admin.token: ******_"));
+}
+
+/// Portal 815's guard has stopped it.
+fn guarded(state: &str) -> Status {
+    let mut status = trouble();
+    let guard =
+        Guard { max_pairs: 2_000, window_seconds: 1_800.0, used: 2_000, state: state.to_owned(), approved_until: None };
+    let account = &mut status.accounts[1];
+    account.guard = Some(guard);
+    account.pause = (state == "waiting").then(|| Pause { scope: "account".to_owned(), kind: "guard".to_owned() });
+    let stands =
+        Paused { account: 1, portal_id: Some(815), kind: "guard".to_owned(), since: status.at, ..Paused::default() };
+    status.paused = (state == "waiting").then_some(stands).into_iter().collect();
+    status
+}
+
+#[test]
+fn a_guard_that_waits_is_shown_with_its_figures_and_takes_two_answers() {
+    let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
+    view.answered(guarded("waiting"));
+    let told = whole(&mut view);
+    for part in [
+        "portal 815 STANDS STILL: guard for 0 s, until it is approved (a) or rejected (r)",
+        "guard: 2,000 of 2,000 pairs in 30 min, WAITS for approve (a) or reject (r)",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+    let area = Rect::new(0, 0, 80, 24);
+    drawn(&mut view, 80, 24);
+    assert_eq!(view.order('r').unwrap().path(), "/accounts/815/reject", "it is the only one that waits");
+    while !lines(&mut view, 80, 24).last().unwrap().ends_with("a approve  r reject portal 815") {
+        view.go(Move::Down, area);
+    }
+    assert_eq!(view.order('a').unwrap().path(), "/accounts/815/approve");
+    assert_eq!(view.order('r').unwrap().path(), "/accounts/815/reject");
+    assert_eq!(view.order('p'), None, "a resumption would not answer the guard");
+
+    let mut status = guarded("waiting");
+    let another = Account { index: 7, portal_id: Some(7), ..status.accounts[1].clone() };
+    status.accounts.push(another);
+    view.answered(status);
+    view.go(Move::First, area);
+    drawn(&mut view, 80, 24);
+    assert_eq!(view.order('a'), None, "of two, one has to be chosen");
+}
+
+#[test]
+fn whoever_was_rejected_can_be_approved_and_an_open_guard_wants_no_answer() {
+    let orders = |status: Status| {
+        let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
+        view.answered(status);
+        let area = Rect::new(0, 0, 100, 60);
+        drawn(&mut view, 100, 60);
+        while view.order('p').is_none_or(|order| order.target.path != "/accounts/815") {
+            view.go(Move::Down, area);
+            drawn(&mut view, 100, 60);
+        }
+        (['p', 'a', 'r'].map(|key| view.order(key).map(|order| order.verb)), whole(&mut view))
+    };
+    let (of_rejected, told) = orders(guarded("rejected"));
+    assert_eq!(of_rejected, [Some(Verb::Pause), Some(Verb::Approve), None]);
+    assert!(told.contains("portal 815  REJECTED") && told.contains("REJECTED until it is approved (a)"), "{told}");
+    let (of_open, _) = orders(guarded("open"));
+    assert_eq!(of_open, [Some(Verb::Pause), None, None]);
+}
+
+#[test]
+fn who_works_is_said_and_every_jobs_queue_is_listed_where_there_are_several() {
+    let told = whole(&mut view());
+    assert!(told.contains("holds the lease as vm/12870") && !told.contains("Jobs queues"), "{told}");
+
+    let lease = |shard: &str, standing: &str| Lease {
+        jobs_queue: format!("association-archiver.jobs{shard}"),
+        standing: standing.to_owned(),
+        since: trouble().started_at,
+        holder: None,
+    };
+    let shards = [lease("", "standingBy"), lease(".4711", "standingBy"), lease(".815", "held"), lease(".9", "away")];
+    let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
+    view.answered(Status { leases: shards.to_vec(), ..trouble() });
+    let told = whole(&mut view);
+    for part in [
+        "holds 1 of 4 jobs queues: 815; cannot reach 1",
+        "9: cannot reach the lease, for 1 min 10 s",
+        "shared: stands by: another worker holds the lease",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+    assert!(!told.contains("ready, stands by"), "it works");
 }
 
 #[test]
