@@ -68,6 +68,8 @@ build: ## the release binary
 	cargo build --release --locked
 
 PREFIX ?= /usr/local
+# Not every shell expands the tilde of PREFIX=~/.local.
+override PREFIX := $(patsubst ~/%,$(HOME)/%,$(PREFIX))
 
 install: build ## the release binary, its manual pages and completions into PREFIX=/usr/local (PREFIX=~/.local needs no root)
 	rm -rf target/install && mkdir -p target/install/man
@@ -80,6 +82,8 @@ install: build ## the release binary, its manual pages and completions into PREF
 	install -D -m 644 target/install/bash "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/association-archiver"
 	install -D -m 644 target/install/fish "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/association-archiver.fish"
 	install -D -m 644 target/install/zsh "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_association-archiver"
+	@echo 'installed: $(DESTDIR)$(PREFIX)/bin/association-archiver'
+	@case ":$$PATH:" in *:$(PREFIX)/bin:*) ;; *) echo 'not found by its name yet: export PATH="$(PREFIX)/bin:$$PATH"' ;; esac
 
 deb: ## a Debian package, tried in a root of its own
 	command -v cargo-deb >/dev/null || test -x target/tools/bin/cargo-deb || cargo install cargo-deb --locked --quiet --root target/tools

@@ -88,18 +88,21 @@ pub fn archive(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode,
     // A read of a terminal cannot be called off: the runtime must not wait for it.
     runtime.shutdown_background();
     let went = done?;
-    let unanswered = tally.unanswered();
-    if unanswered > 0 {
-        let unanswered = HumanCount(unanswered);
-        remark(&format!(
-            "{unanswered} lines were read and not answered, and nothing is known of them: the same command with --resume and the outcomes so far goes on"
-        ));
-    }
+    tell_of_unanswered(tally.unanswered());
     Ok(match went {
         Went::Refused => ExitCode::FAILURE,
         Went::Through if tally.done.load(Ordering::Relaxed) == tally.read.load(Ordering::Relaxed) => ExitCode::SUCCESS,
         Went::Through => ExitCode::from(3),
     })
+}
+
+fn tell_of_unanswered(lines: u64) {
+    if lines > 0 {
+        let lines = HumanCount(lines);
+        remark(&format!(
+            "{lines} lines were read and not answered, and nothing is known of them: the same command with --resume and the outcomes so far goes on"
+        ));
+    }
 }
 
 /// How far it went.
@@ -151,7 +154,7 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
     let stop = CancellationToken::new();
     let lines = Arc::clone(tally);
     signals::stop_on_signals(stop.clone(), move || {
-        remark(&format!("{} lines were read and not answered", lines.unanswered()));
+        tell_of_unanswered(lines.unanswered());
     })
     .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
 

@@ -236,7 +236,7 @@ async fn a_second_interrupt_ends_it_at_once_and_counts_the_rest() -> Result<()> 
     let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await??;
     feeding.abort();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("100 lines were read and not answered"), "{text}");
+    assert!(text.contains("100 lines were read and not answered") && text.contains("--resume"), "{text}");
     Ok(())
 }
 
