@@ -353,7 +353,7 @@ const listed = (ids) => (ids.length ? make("div", null, ...ids.map(id)) : null);
 function failures(s) {
   table("failures", [
     ["Cause", (f) => make("div", "text", make("strong", null, f.category), " ", f.message), "lead"],
-    ["Said by", (f) => (f.source === "HUBSPOT" ? "HubSpot" : "worker") + (f.httpStatus ? ", " + f.httpStatus : "")],
+    ["Said by", (f) => (f.source === "HUBSPOT" ? "HubSpot" : "worker") + (f.httpStatus ? ", " + f.httpStatus : ""), "short"],
     ["15\u00a0min", (f) => count(f.pairs), "number"],
     ["In\u00a0all", (f) => count(f.pairsSinceStart), "number"],
     ["Latest", (f) => span(between(f.lastAt, s.at)) + " ago", "number"],
@@ -385,8 +385,8 @@ function lanes(s) {
   table("lanes", [
     ["Lane", (l) => make("div", null, make("strong", null, l.fromObjectType + " → " + l.toObjectType),
       l.kind === "labels" ? make("div", "soft small text", "labels " + l.labels.join(", ")) : null), "lead"],
-    ["Account", (l) => accountName(l.portalId, l.account)],
-    ["State", (l) => make("span", state(l) === "open" ? "good" : "warn", state(l))],
+    ["Account", (l) => accountName(l.portalId, l.account), "short"],
+    ["State", (l) => make("span", state(l) === "open" ? "good" : "warn", state(l)), "short"],
     ["Pairs waiting", (l) => count(l.waitingPairs), "number"],
     ["In flight", (l) => count(l.inFlight), "number"],
     ["To go again", (l) => count(l.returnedBatches), "number"],
