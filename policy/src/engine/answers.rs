@@ -66,7 +66,7 @@ impl Engine {
         let account = &mut self.accounts[call.account];
         self.counters.refusals += u64::from(account.batch_answered(answer, now));
         if !matches!(judgement, Judgement::Throttled(_)) {
-            account.pace.accepted(&answer.headers.rate, now.tick);
+            account.pace.accepted(call.slot, &answer.headers.rate, now.tick);
         }
         match judgement {
             Judgement::Archived | Judgement::Each(_) | Judgement::Suspect(_) | Judgement::LaneRefused(_) => {

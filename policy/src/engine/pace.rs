@@ -86,6 +86,14 @@ const USUAL_INTERVAL: Duration = Duration::from_secs(10);
 const WAY_THERE: Duration = Duration::from_millis(500);
 const WAY_THERE_DIVISOR: u32 = 20;
 
+/// What was sent shortly before the interval may have arrived within it.
+fn arrives_within(interval: Duration) -> Duration {
+    interval + interval / WAY_THERE_DIVISOR + WAY_THERE
+}
+
+/// An answer that took longer says nothing of what others use.
+const LONGEST_ANSWER: Duration = Duration::from_secs(20);
+
 /// Others are taken to use the same limit where more than this share (a twentieth) of it went to them, and more than a
 /// few requests: fewer may be a matter of counting.
 const OTHERS_DIVISOR: u32 = 20;
@@ -219,7 +227,8 @@ impl Pace {
 
     fn forget_old(&mut self, now: Tick) {
         let longest = [self.rolling, self.secondly].into_iter().flatten().map(|learned| learned.ceiling.hold());
-        let longest = longest.fold(self.setting.hold(), Duration::max);
+        let longest = longest.fold(self.setting.hold().max(arrives_within(USUAL_INTERVAL)), Duration::max);
+        let longest = longest + LONGEST_ANSWER;
         while let Some(first) = self.log.front()
             && now.since(first.at) > longest
         {
@@ -229,7 +238,7 @@ impl Pace {
     }
 
     /// HubSpot took the request, whatever it said about the content.
-    pub fn accepted(&mut self, headers: &RateHeaders, now: Tick) {
+    pub fn accepted(&mut self, slot: Option<Slot>, headers: &RateHeaders, now: Tick) {
         self.accepted += 1;
         self.throttled_in_a_row = 0;
         self.feels_its_way = false;
@@ -242,18 +251,16 @@ impl Pace {
         if self.secondly.is_some_and(|learned| learned.ceiling.per_request() <= self.setting.per_request() / 2) {
             self.secondly = None;
         }
-        self.hear(headers, now);
+        self.hear(slot, headers, now);
     }
 
     /// `X-HubSpot-RateLimit-Max`, `-Remaining`, `-Interval-Milliseconds`: others may be using the same limit.
-    fn hear(&mut self, headers: &RateHeaders, now: Tick) {
+    fn hear(&mut self, slot: Option<Slot>, headers: &RateHeaders, now: Tick) {
         let Some(max) = headers.max.and_then(|max| u32::try_from(max).ok()).filter(|&max| max > 0) else { return };
         let interval = headers.interval.filter(|interval| !interval.is_zero()).unwrap_or(USUAL_INTERVAL);
-        // What was sent shortly before the interval may have arrived within it.
-        let reach = interval + interval / WAY_THERE_DIVISOR + WAY_THERE;
-        let ours = count(self.log.iter().rev().take_while(|sent| now.since(sent.at) < reach).count());
         let remaining = headers.remaining.and_then(|left| u32::try_from(left).ok()).unwrap_or(max);
-        let others = max.saturating_sub(remaining).saturating_sub(ours);
+        let ours = self.sent_before(slot, interval, now);
+        let others = ours.map_or(0, |ours| max.saturating_sub(remaining).saturating_sub(ours));
         let others = if others > (max / OTHERS_DIVISOR).max(FEW_OF_OTHERS) { others } else { 0 };
         let left = max.saturating_sub(others).max(max / LEAST_LEFT_DIVISOR);
         let left = NonZeroU32::new(left).unwrap_or(NonZeroU32::MIN);
@@ -261,6 +268,19 @@ impl Pace {
         if told.per_request() > self.ceiling().per_request() {
             self.rolling = Some(Learned::new(told, now));
         }
+    }
+
+    /// Own requests that HubSpot may have counted in the interval before it took this one; `None` where not all of them
+    /// are known any more. HubSpot counted when the request arrived, which may be long ago: the answer may have taken
+    /// seconds, and this process may have been frozen.
+    fn sent_before(&self, slot: Option<Slot>, interval: Duration, now: Tick) -> Option<u32> {
+        let index = slot.and_then(|slot| usize::try_from(slot.0.checked_sub(self.first_slot)?).ok())?;
+        let sent = self.log.get(index)?.at;
+        let reach = arrives_within(interval);
+        if now.since(sent) > LONGEST_ANSWER || reach > arrives_within(USUAL_INTERVAL).max(self.setting.hold()) {
+            return None;
+        }
+        Some(count(self.log.iter().rev().take_while(|before| sent.since(before.at) < reach).count()))
     }
 
     /// HubSpot answered 429. Returns until when the account is closed; the day's limit is not decided here.

@@ -1,5 +1,8 @@
-use super::*;
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
+
+use super::*;
 
 fn ceiling(requests: u32, interval: Duration) -> Ceiling {
     Ceiling { requests: NonZeroU32::new(requests).unwrap_or(NonZeroU32::MIN), interval }
@@ -12,7 +15,7 @@ fn send_for(pace: &mut Pace, span: Duration, late: impl Fn(usize) -> Duration) -
         match pace.permit(now) {
             Ok(_) => {
                 sent.push(now);
-                pace.accepted(&RateHeaders::default(), now);
+                pace.accepted(None, &RateHeaders::default(), now);
             }
             Err(until) => {
                 assert!(until > now);
@@ -60,7 +63,7 @@ fn a_second_limit_far_below_the_setting_is_learned_from_one_refusal() {
                 if recent < 20 {
                     arrivals.push(now);
                     accepted += 1;
-                    pace.accepted(&RateHeaders::default(), now);
+                    pace.accepted(None, &RateHeaders::default(), now);
                 } else {
                     refused += 1;
                     pace.throttled(slot, Policy::Secondly, None, now);
@@ -88,7 +91,7 @@ fn a_refusal_that_nobody_knows_is_tried_ever_more_rarely_and_by_one_request_at_a
         }
     }
     assert!(tries <= 300, "{tries} requests in a day");
-    pace.accepted(&RateHeaders::default(), now);
+    pace.accepted(None, &RateHeaders::default(), now);
     assert!(pace.in_flight_allowed() > 1, "one that is accepted ends it");
 }
 
@@ -112,14 +115,68 @@ fn a_limit_of_seconds_is_never_waited_for_longer_than_its_interval() {
 fn headers_lower_the_ceiling_and_it_rises_again() {
     let mut pace = Pace::new(ceiling(100, Duration::from_secs(10)), Tick::ZERO);
     let told = RateHeaders { max: Some(40), remaining: Some(39), ..RateHeaders::default() };
-    pace.accepted(&told, Tick::ZERO);
+    pace.accepted(None, &told, Tick::ZERO);
     assert_eq!(pace.ceiling().requests.get(), 40);
     let later = (1..80).fold(Tick::ZERO, |at, _| {
-        pace.accepted(&RateHeaders::default(), at);
+        pace.accepted(None, &RateHeaders::default(), at);
         at + Duration::from_secs(10)
     });
-    pace.accepted(&RateHeaders::default(), later);
+    pace.accepted(None, &RateHeaders::default(), later);
     assert_eq!(pace.ceiling().requests.get(), 100, "never above the setting");
+}
+
+/// A worker that is alone on its limit, whose answers take their time: the span of the log's interval need not be that of
+/// the limit, and now and then the process stands still.
+fn ceiling_alone(setting: Ceiling, latencies: &[u64], freezes: &[(u64, u64)]) -> u32 {
+    const LIMIT: u64 = 100;
+    const INTERVAL: Duration = Duration::from_secs(10);
+    let mut pace = Pace::new(setting, Tick::ZERO);
+    // When each answer comes, to which request, and what it says.
+    let mut answers: BTreeMap<(Tick, usize), (Slot, u64)> = BTreeMap::new();
+    let (mut now, mut arrivals) = (Tick::ZERO, Vec::<Tick>::new());
+    let mut freezes = freezes.iter().peekable();
+    while now < Tick::ZERO + Duration::from_secs(120) {
+        if let Some((_, lasting)) = freezes.next_if(|(at, _)| Tick::ZERO + Duration::from_millis(*at) <= now) {
+            now = now + Duration::from_millis(*lasting);
+        }
+        while let Some(((_, _), (slot, remaining))) =
+            answers.first_entry().filter(|one| one.key().0 <= now).map(|one| one.remove_entry())
+        {
+            let told = RateHeaders { max: Some(LIMIT), remaining: Some(remaining), ..RateHeaders::default() };
+            pace.accepted(Some(slot), &told, now);
+        }
+        let next = match pace.permit(now) {
+            Ok(slot) => {
+                let latency = Duration::from_millis(latencies[arrivals.len() % latencies.len()]);
+                // It arrives soon, and is dealt with at leisure.
+                let arrival = now + (latency / 2).min(Duration::from_millis(80));
+                arrivals.push(arrival);
+                // Not quite in their order.
+                let latest = arrivals.iter().rev().take(2 * LIMIT as usize);
+                let counted = latest.filter(|&&at| at <= arrival && arrival.since(at) < INTERVAL).count();
+                answers.insert((now + latency, arrivals.len()), (slot, LIMIT.saturating_sub(counted as u64)));
+                now
+            }
+            Err(until) => until,
+        };
+        let answer = answers.first_key_value().map(|((at, _), _)| *at);
+        now = answer.filter(|&at| at > now && at < next).unwrap_or(next);
+    }
+    pace.ceiling().requests.get()
+}
+
+#[test]
+fn slow_answers_are_not_taken_for_others_requests() {
+    let ten_seconds = ceiling(100, Duration::from_secs(10));
+    for latency in [50, 300, 700, 1_500, 4_000, 15_000] {
+        assert_eq!(ceiling_alone(ten_seconds, &[latency], &[]), 100, "{latency} ms");
+    }
+    assert_eq!(ceiling_alone(ceiling(10, Duration::from_secs(1)), &[200], &[]), 10, "an interval of the user's own");
+    assert_eq!(
+        ceiling_alone(ten_seconds, &[100], &[(30_000, 9_000), (70_000, 30_000)]),
+        100,
+        "a process that stood still"
+    );
 }
 
 /// One worker after another, each of which sends as soon and as much as it may.
