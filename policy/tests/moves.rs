@@ -2,7 +2,7 @@
 //! hear nothing of what they have published.
 //!
 //! `SEED=17 cargo test -p policy --test moves` replays one history, `SEEDS=100000` tries as many as it says.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
 
 use std::collections::{BTreeMap, VecDeque};
 

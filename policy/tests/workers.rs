@@ -2,7 +2,7 @@
 //! and everything that may go wrong between them, on a virtual clock. In half of the histories the accounts have shards.
 //!
 //! `SEED=17 cargo test -p policy --test workers` replays one history, `SEEDS=100000` tries as many as it says.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

@@ -129,6 +129,7 @@ fn headers_lower_the_ceiling_and_it_rises_again() {
 /// the limit, and now and then the process stands still.
 fn ceiling_alone(setting: Ceiling, latencies: &[u64], freezes: &[(u64, u64)]) -> u32 {
     const LIMIT: u64 = 100;
+    const COUNTED: usize = 200;
     const INTERVAL: Duration = Duration::from_secs(10);
     let mut pace = Pace::new(setting, Tick::ZERO);
     // When each answer comes, to which request, and what it says.
@@ -152,7 +153,7 @@ fn ceiling_alone(setting: Ceiling, latencies: &[u64], freezes: &[(u64, u64)]) ->
                 let arrival = now + (latency / 2).min(Duration::from_millis(80));
                 arrivals.push(arrival);
                 // Not quite in their order.
-                let latest = arrivals.iter().rev().take(2 * LIMIT as usize);
+                let latest = arrivals.iter().rev().take(COUNTED);
                 let counted = latest.filter(|&&at| at <= arrival && arrival.since(at) < INTERVAL).count();
                 answers.insert((now + latency, arrivals.len()), (slot, LIMIT.saturating_sub(counted as u64)));
                 now
