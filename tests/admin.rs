@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU64;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,14 +16,10 @@ use association_archiver::contract::ids::{AccountIndex, PortalId};
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::contract::outcome;
-use association_archiver::engine::access::CredentialKind;
-use association_archiver::engine::account::{AccountPolicy, Safety};
+use association_archiver::engine::account::AccountPolicy;
 use association_archiver::engine::clock::{Now, Tick};
 use association_archiver::engine::command::{Carried, NewJob};
 use association_archiver::engine::guard::GuardPolicy;
-use association_archiver::engine::pace::Ceiling;
-use association_archiver::engine::pack::Caps;
-use association_archiver::engine::retry::RetryPolicy;
 use association_archiver::engine::{Engine, EnginePolicy, Waiting};
 use association_archiver::telemetry::heartbeat::Heartbeat;
 use association_archiver::telemetry::mend::Mends;
@@ -507,30 +503,11 @@ fn engine() -> Engine {
 
 /// The same, with these guards.
 fn guarded_engine(guards: [Option<GuardPolicy>; 2]) -> Engine {
-    let policy = EnginePolicy {
-        caps: Caps { from: 100, pairs: 1_000 },
-        linger: Duration::from_millis(200),
-        retry: RetryPolicy {
-            max_attempts: 5,
-            base_delay: Duration::from_millis(500),
-            max_delay: Duration::from_secs(30),
-            max_age: Duration::from_secs(86_400),
-        },
-        isolation_requests: 200,
-        max_pairs: 10_000,
-        max_in_flight: 64,
-        waiting: Waiting::InHand { give_up_after: Duration::from_secs(30) },
-    };
-    let account = |portal, guard| AccountPolicy {
-        portal: NonZeroU64::new(portal).map(PortalId),
-        credentials: CredentialKind::Static,
-        ceiling: Ceiling { requests: NonZeroU32::new(100).unwrap(), interval: Duration::from_secs(10) },
-        daily: None,
-        time_zone: None,
-        max_in_flight: 16,
-        paused: false,
-        safety: Safety::default(),
-        guard,
+    let waiting = Waiting::InHand { give_up_after: Duration::from_secs(30) };
+    let policy = EnginePolicy { waiting, ..EnginePolicy::default() };
+    let account = |portal, guard| {
+        let portal = NonZeroU64::new(portal).map(PortalId);
+        AccountPolicy { portal, guard, ..AccountPolicy::default() }
     };
     Engine::new(policy, vec![account(4711, guards[0]), account(815, guards[1])], 1, now())
 }

@@ -10,17 +10,15 @@ use std::time::Duration;
 use association_archiver::contract::ids::AccountIndex;
 use association_archiver::contract::job::{Envelope, JobLimits, parse};
 use association_archiver::contract::outcome::Ending;
-use association_archiver::engine::access::CredentialKind;
-use association_archiver::engine::account::{AccountPolicy, Safety};
+use association_archiver::engine::account::AccountPolicy;
 use association_archiver::engine::answered::Answered;
 use association_archiver::engine::clock::{Now, Tick};
 use association_archiver::engine::command::{BatchCall, NewJob, Notice, Parked, Settled};
 use association_archiver::engine::pace::Ceiling;
-use association_archiver::engine::pack::Caps;
 use association_archiver::engine::reply::{Answer, Body, Headers, Reply, Silence};
 use association_archiver::engine::retry::RetryPolicy;
 use association_archiver::engine::status::Status;
-use association_archiver::engine::{Counters, Engine, EnginePolicy, Waiting};
+use association_archiver::engine::{Counters, Engine, EnginePolicy};
 use association_archiver::shards::Generation;
 use association_archiver::worker::accounts::Portals;
 use association_archiver::worker::lines;
@@ -390,34 +388,12 @@ fn answer(status: u16) -> Reply {
 
 fn account(requests_in_ten_seconds: u32) -> AccountPolicy {
     let requests = NonZeroU32::new(requests_in_ten_seconds).unwrap();
-    AccountPolicy {
-        portal: None,
-        credentials: CredentialKind::Static,
-        ceiling: Ceiling { requests, interval: Duration::from_secs(10) },
-        daily: None,
-        time_zone: None,
-        max_in_flight: 16,
-        paused: false,
-        safety: Safety::default(),
-        guard: None,
-    }
+    AccountPolicy { ceiling: Ceiling { requests, ..Ceiling::default() }, ..AccountPolicy::default() }
 }
 
 fn policy() -> EnginePolicy {
-    EnginePolicy {
-        caps: Caps { from: 100, pairs: 1_000 },
-        linger: LINGER,
-        retry: RetryPolicy {
-            max_attempts: 5,
-            base_delay: Duration::from_secs(20),
-            max_delay: Duration::from_secs(30),
-            max_age: Duration::from_secs(86_400),
-        },
-        isolation_requests: 200,
-        max_pairs: 10_000,
-        max_in_flight: 64,
-        waiting: Waiting::Outside { longest_hold: Duration::from_secs(490), prefetch: 10_000 },
-    }
+    let retry = RetryPolicy { base_delay: Duration::from_secs(20), ..RetryPolicy::default() };
+    EnginePolicy { linger: LINGER, retry, ..EnginePolicy::default() }
 }
 
 /// The runtime's clock, beside a wall clock that goes with it.

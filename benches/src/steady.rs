@@ -10,14 +10,12 @@ use association_archiver::contract::association::{Extent, Pair, RecordId};
 use association_archiver::contract::ids::AccountIndex;
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
-use association_archiver::engine::access::CredentialKind;
-use association_archiver::engine::account::{AccountPolicy, Safety};
+use association_archiver::engine::account::AccountPolicy;
 use association_archiver::engine::clock::{Now, Tick};
 use association_archiver::engine::command::{BatchCall, Carried, Command, NewJob};
 use association_archiver::engine::pace::Ceiling;
 use association_archiver::engine::pack::Caps;
 use association_archiver::engine::reply::{Answer, Body, Headers, Reply};
-use association_archiver::engine::retry::RetryPolicy;
 use association_archiver::engine::{Engine, EnginePolicy, Waiting};
 use bytes::Bytes;
 use rustix::time::{ClockId, clock_gettime};
@@ -76,7 +74,7 @@ impl Steady {
         let now = Now { tick: Tick::ZERO, wall: "2026-01-01T00:00:00Z".parse()? };
         let types: Result<Vec<_>> = (0..load.lanes).map(lane_types).collect();
         let mut steady = Self {
-            engine: Engine::new(policy(load), vec![account()?], 1, now),
+            engine: Engine::new(policy(load), vec![account()], 1, now),
             types: types?,
             now,
             next_job: 0,
@@ -202,31 +200,18 @@ fn policy(load: Load) -> EnginePolicy {
     EnginePolicy {
         caps: Caps { from: 100, pairs: load.pairs_per_request },
         linger: LINGER,
-        retry: RetryPolicy {
-            max_attempts: 5,
-            base_delay: Duration::from_millis(500),
-            max_delay: Duration::from_secs(30),
-            max_age: Duration::from_secs(86_400),
-        },
-        isolation_requests: 200,
-        max_pairs: 10_000,
         max_in_flight: 1,
         waiting: Waiting::Outside { longest_hold: Duration::from_secs(3_600_000), prefetch: usize::MAX },
+        ..EnginePolicy::default()
     }
 }
 
-fn account() -> Result<AccountPolicy> {
-    Ok(AccountPolicy {
-        portal: None,
-        credentials: CredentialKind::Static,
+fn account() -> AccountPolicy {
+    AccountPolicy {
         ceiling: Ceiling { requests: NonZeroU32::MIN, interval: INTERVAL },
-        daily: None,
-        time_zone: None,
         max_in_flight: 1,
-        paused: false,
-        safety: Safety::default(),
-        guard: None,
-    })
+        ..AccountPolicy::default()
+    }
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ pub struct Lease {
     reach: Option<Reach>,
     /// Whoever finds this worker's own last message need not doubt that the holders before it have stopped.
     own_word_is_sure: bool,
-    leaving: Leaving,
+    handover: Handover,
     in_flight: Option<PublicationKey>,
     /// A message to begin with is to be published, under a tenure that nobody has.
     seeding: Option<(Claim, TenureId)>,
@@ -187,7 +187,7 @@ struct Publication {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Leaving {
+enum Handover {
     No,
     /// Asked for; the last message is not confirmed yet.
     Asked,
@@ -204,7 +204,7 @@ impl Lease {
             reach: None,
             own_word_is_sure: false,
             seeding: None,
-            leaving: Leaving::No,
+            handover: Handover::No,
             in_flight: None,
             repeat_at: None,
             wanted: false,
@@ -225,7 +225,7 @@ impl Lease {
         self.own_word_is_sure &= !self.has_published_blindly();
         self.subscription = None;
         self.wake(now);
-        if self.leaving == Leaving::Asked {
+        if self.handover == Handover::Asked {
             self.leave();
         }
     }
@@ -330,7 +330,7 @@ impl Lease {
     /// What this worker's own engine remembers, once it knows what was inherited; `urgent`: it waits until that is
     /// written.
     pub fn remember(&mut self, memory: &Memory, urgent: bool, now: Now) {
-        if self.leaving == Leaving::No && self.subscription.as_ref().is_some_and(|subscription| subscription.begun) {
+        if self.handover == Handover::No && self.subscription.as_ref().is_some_and(|subscription| subscription.begun) {
             self.memory.overlay(memory);
             self.wanted |= urgent;
             self.wake(now);
@@ -339,7 +339,7 @@ impl Lease {
 
     /// This worker stops, has sent its last request, and hands over: `memory` names what was used.
     pub fn release(&mut self, memory: &Memory, now: Now) {
-        if self.leaving != Leaving::No {
+        if self.handover != Handover::No {
             return;
         }
         let begun = self.subscription.as_ref().is_some_and(|subscription| subscription.begun);
@@ -350,7 +350,7 @@ impl Lease {
             return self.leave();
         }
         self.memory.overlay(memory);
-        self.leaving = Leaving::Asked;
+        self.handover = Handover::Asked;
         self.wake(now);
     }
 
@@ -373,7 +373,7 @@ impl Lease {
 
     /// When a worker that stands by should call [`Lease::found_empty`], if the queue has no message by then.
     pub fn seed_due(&self) -> Option<Tick> {
-        let subscription = self.subscription.as_ref().filter(|_| self.leaving == Leaving::No)?;
+        let subscription = self.subscription.as_ref().filter(|_| self.handover == Handover::No)?;
         subscription.first.is_none().then(|| subscription.since + self.policy.time * SEED_AFTER)
     }
 
@@ -382,8 +382,8 @@ impl Lease {
     }
 
     pub fn standing(&self) -> Standing {
-        match (&self.subscription, self.leaving) {
-            (_, Leaving::Done) => Standing::Left,
+        match (&self.subscription, self.handover) {
+            (_, Handover::Done) => Standing::Left,
             _ if self.reach.is_some() => Standing::Held,
             (None, _) => Standing::Away,
             (Some(subscription), _) if subscription.first.is_some() => Standing::Waiting,
@@ -410,7 +410,7 @@ impl Lease {
     /// Begins, or goes on, where the worker's own message came back.
     fn extend(&mut self, now: Now) {
         let time = self.policy.time;
-        if self.leaving != Leaving::No {
+        if self.handover != Handover::No {
             return;
         }
         let Some(subscription) = &mut self.subscription else { return };
@@ -437,11 +437,11 @@ impl Lease {
     /// When the next message is to be published; `None` while there is nothing to renew, or one is on its way.
     fn publication_due(&self, now: Now) -> Option<Tick> {
         let subscription = self.subscription.as_ref()?;
-        if self.in_flight.is_some() || self.leaving == Leaving::Done {
+        if self.in_flight.is_some() || self.handover == Handover::Done {
             return None;
         }
         let soon = self.repeat_at.unwrap_or(now.tick);
-        if self.seeding.is_some() || self.wanted || self.leaving == Leaving::Asked {
+        if self.seeding.is_some() || self.wanted || self.handover == Handover::Asked {
             return Some(soon);
         }
         if subscription.first.is_none() && !subscription.lapsed {
@@ -464,7 +464,7 @@ impl Lease {
         }
         self.wanted = false;
         subscription.last_published = Some(now.tick);
-        let releases = self.leaving == Leaving::Asked;
+        let releases = self.handover == Handover::Asked;
         if subscription.first.is_some() {
             self.own_word_is_sure &= subscription.begun || !subscription.is_in_doubt(self.own_word_is_sure);
             let publication = Publication { at: now, confirmed: false, came_back: false, releases };
@@ -496,7 +496,7 @@ impl Lease {
     }
 
     fn leave(&mut self) {
-        self.leaving = Leaving::Done;
+        self.handover = Handover::Done;
         self.commands.push_back(LeaseCommand::Leave);
     }
 }

@@ -15,16 +15,14 @@ use policy::contract::association::{Extent, Pair, RecordId};
 use policy::contract::ids::{AccountIndex, PortalId};
 use policy::contract::job::Ask;
 use policy::contract::object_type::ObjectType;
-use policy::engine::access::CredentialKind;
-use policy::engine::account::{AccountPolicy, Safety};
+use policy::engine::account::AccountPolicy;
 use policy::engine::clock::{Now, Tick};
 use policy::engine::command::{CallKey, Carried, Command, IdentityReply, NewJob};
 use policy::engine::guard::GuardPolicy;
 use policy::engine::pace::Ceiling;
 use policy::engine::pack::Caps;
 use policy::engine::reply::{Answer, Body, Headers, Reply};
-use policy::engine::retry::RetryPolicy;
-use policy::engine::{Engine, EnginePolicy, Occasion, Waiting};
+use policy::engine::{Engine, EnginePolicy, Occasion};
 use policy::lease::message::{LeaseMessage, TenureId};
 use policy::lease::reach::Reach;
 use policy::lease::{Lease, LeaseCommand, LeasePolicy, PublicationKey, Standing};
@@ -939,20 +937,7 @@ impl World {
 }
 
 fn policy() -> EnginePolicy {
-    EnginePolicy {
-        caps: Caps { from: 1, pairs: 1 },
-        linger: Duration::ZERO,
-        retry: RetryPolicy {
-            max_attempts: 5,
-            base_delay: Duration::from_millis(500),
-            max_delay: Duration::from_secs(30),
-            max_age: Duration::from_secs(86_400),
-        },
-        isolation_requests: 200,
-        max_pairs: 10_000,
-        max_in_flight: 64,
-        waiting: Waiting::Outside { longest_hold: Duration::from_secs(490), prefetch: 10_000 },
-    }
+    EnginePolicy { caps: Caps { from: 1, pairs: 1 }, linger: Duration::ZERO, ..EnginePolicy::default() }
 }
 
 /// The accounts of a shard's lease.
@@ -965,17 +950,8 @@ fn portal(shard: usize) -> PortalId {
 }
 
 fn account(portal: PortalId, daily: Option<u64>, guard: Option<GuardPolicy>) -> AccountPolicy {
-    AccountPolicy {
-        portal: Some(portal),
-        credentials: CredentialKind::Static,
-        ceiling: CEILING,
-        daily,
-        time_zone: Some(TimeZone::UTC),
-        max_in_flight: 16,
-        paused: false,
-        safety: Safety::default(),
-        guard,
-    }
+    let (portal, time_zone) = (Some(portal), Some(TimeZone::UTC));
+    AccountPolicy { portal, ceiling: CEILING, daily, time_zone, guard, ..AccountPolicy::default() }
 }
 
 fn job(shard: usize, number: u64, now: Now) -> NewJob {

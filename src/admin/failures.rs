@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::refusal::Refusal;
+use super::refusal::HttpRefusal;
 use crate::contract::time;
 use crate::telemetry::failures::Sample;
 use crate::telemetry::snapshot::Snapshot;
@@ -33,7 +33,7 @@ pub(super) fn response(snapshot: &Snapshot) -> Response {
         }
         Err(fault) => {
             let error = format!("the table of failures could not be written: {fault}");
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response()
+            HttpRefusal::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response()
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::refusal::Refusal;
+use super::refusal::HttpRefusal;
 use super::state::AdminState;
 use super::token;
 use crate::contract::ids::AccountIndex;
@@ -40,7 +40,7 @@ pub(super) async fn pause_account(
     Path(account): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Answer, Refusal> {
+) -> Result<Answer, HttpRefusal> {
     order_account(&state, &account, &headers, &body, Instruction::Pause).await
 }
 
@@ -49,7 +49,7 @@ pub(super) async fn resume_account(
     Path(account): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Answer, Refusal> {
+) -> Result<Answer, HttpRefusal> {
     order_account(&state, &account, &headers, &body, Instruction::Resume).await
 }
 
@@ -58,7 +58,7 @@ pub(super) async fn approve(
     Path(account): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Answer, Refusal> {
+) -> Result<Answer, HttpRefusal> {
     order_account(&state, &account, &headers, &body, Instruction::Approve).await
 }
 
@@ -67,7 +67,7 @@ pub(super) async fn reject(
     Path(account): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Answer, Refusal> {
+) -> Result<Answer, HttpRefusal> {
     order_account(&state, &account, &headers, &body, Instruction::Reject).await
 }
 
@@ -76,7 +76,7 @@ pub(super) async fn pause_lane(
     Path(path): Path<(String, String, String)>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Answer, Refusal> {
+) -> Result<Answer, HttpRefusal> {
     order_lane(&state, &path, &headers, &body, Instruction::Pause).await
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn resume_lane(
     Path(path): Path<(String, String, String)>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Answer, Refusal> {
+) -> Result<Answer, HttpRefusal> {
     order_lane(&state, &path, &headers, &body, Instruction::Resume).await
 }
 
@@ -95,13 +95,13 @@ async fn order_account(
     headers: &HeaderMap,
     body: &[u8],
     instruction: Instruction,
-) -> Result<Answer, Refusal> {
+) -> Result<Answer, HttpRefusal> {
     token::check(state.token.as_ref(), headers)?;
     check_body(body)?;
     let (index, portal_id) = find(state, account)?;
     if matches!(instruction, Instruction::Approve | Instruction::Reject) && !has_guard(state, index) {
         let error = "the account has no guard to answer: safety.max_pairs is not set for it";
-        return Err(Refusal::new(StatusCode::CONFLICT, error));
+        return Err(HttpRefusal::new(StatusCode::CONFLICT, error));
     }
     let obeyed = order(state, Target::Account(index), instruction).await?;
     Ok(answer(index, portal_id, None, instruction, &obeyed))
@@ -113,7 +113,7 @@ async fn order_lane(
     headers: &HeaderMap,
     body: &[u8],
     instruction: Instruction,
-) -> Result<Answer, Refusal> {
+) -> Result<Answer, HttpRefusal> {
     token::check(state.token.as_ref(), headers)?;
     check_body(body)?;
     let (index, portal_id) = find(state, account)?;
@@ -122,21 +122,21 @@ async fn order_lane(
     let obeyed = order(state, Target::Lanes { account: index, from_type, to_type }, instruction).await?;
     if obeyed == Obeyed::Done(0) {
         let error = format!("no jobs of the lane {lane} are in hand: a lane can be paused while it has some");
-        return Err(Refusal::new(StatusCode::NOT_FOUND, error));
+        return Err(HttpRefusal::new(StatusCode::NOT_FOUND, error));
     }
     Ok(answer(index, portal_id, Some(lane), instruction, &obeyed))
 }
 
 /// Nothing can be said in a body, so that nothing said there is lost.
-fn check_body(body: &[u8]) -> Result<(), Refusal> {
+fn check_body(body: &[u8]) -> Result<(), HttpRefusal> {
     match body.trim_ascii() {
         b"" | b"{}" => Ok(()),
-        _ => Err(Refusal::new(StatusCode::BAD_REQUEST, "this request takes no body: leave it empty")),
+        _ => Err(HttpRefusal::new(StatusCode::BAD_REQUEST, "this request takes no body: leave it empty")),
     }
 }
 
 /// By portal id, else by place in the settings.
-fn find(state: &AdminState, account: &str) -> Result<(AccountIndex, Option<u64>), Refusal> {
+fn find(state: &AdminState, account: &str) -> Result<(AccountIndex, Option<u64>), HttpRefusal> {
     let number: Option<u64> = account.parse().ok();
     let snapshot = state.snapshots.borrow();
     let accounts = &snapshot.status.accounts;
@@ -145,7 +145,7 @@ fn find(state: &AdminState, account: &str) -> Result<(AccountIndex, Option<u64>)
     let found = by_portal.or_else(by_index).map(|account| (AccountIndex(account.index), account.portal_id));
     found.ok_or_else(|| {
         let error = "no such account: name it by its portal id or by its index, as /status lists them";
-        Refusal::new(StatusCode::NOT_FOUND, error)
+        HttpRefusal::new(StatusCode::NOT_FOUND, error)
     })
 }
 
@@ -154,15 +154,15 @@ fn has_guard(state: &AdminState, AccountIndex(index): AccountIndex) -> bool {
     snapshot.status.accounts.iter().any(|account| account.index == index && account.guard.is_some())
 }
 
-fn object_type(text: &str) -> Result<ObjectType, Refusal> {
+fn object_type(text: &str) -> Result<ObjectType, HttpRefusal> {
     ObjectType::parse(text).map_err(|fault| {
         let error = format!("the lane's object type is none: {fault}");
-        Refusal::new(StatusCode::BAD_REQUEST, error)
+        HttpRefusal::new(StatusCode::BAD_REQUEST, error)
     })
 }
 
-async fn order(state: &AdminState, target: Target, instruction: Instruction) -> Result<Obeyed, Refusal> {
-    let unavailable = |error: &str| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error);
+async fn order(state: &AdminState, target: Target, instruction: Instruction) -> Result<Obeyed, HttpRefusal> {
+    let unavailable = |error: &str| HttpRefusal::new(StatusCode::SERVICE_UNAVAILABLE, error);
     let (reply, done) = oneshot::channel();
     let order = Order { target, instruction, reply };
     state.orders.try_send(order).map_err(|_| unavailable("the worker takes no orders now: try again"))?;

@@ -11,7 +11,7 @@ use crate::engine::pause::PauseKind;
 use crate::engine::status::{AccountStatus, LaneStatus, PauseStatus, Status, write_time, write_time_or_null};
 use crate::lease::view::{LeaseStanding, LeaseView};
 use crate::telemetry::mend::Mends;
-use crate::telemetry::snapshot::{BrokerState, Snapshot, own_pause};
+use crate::telemetry::snapshot::{BrokerState, Snapshot};
 
 /// The body of `/readyz`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -61,7 +61,7 @@ pub fn readiness(snapshot: &Snapshot, mends: &Mends, silence: Duration) -> Readi
     let reasons = reasons(snapshot, silence);
     let paused = paused(&snapshot.status, mends);
     let standing = &snapshot.status;
-    let accounts = standing.accounts.iter().filter(|account| own_pause(account).is_some()).count();
+    let accounts = standing.accounts.iter().filter(|account| account.own_pause().is_some()).count();
     let all = accounts + standing.paused_lanes.values().sum::<usize>();
     Readiness {
         ready: reasons.is_empty(),
@@ -95,7 +95,7 @@ fn reasons(snapshot: &Snapshot, silence: Duration) -> Vec<String> {
         reasons.push(with_cause("no outcomes can go out to the broker", broker.publishing_trouble.as_deref()));
     }
     let accounts = &snapshot.status.accounts;
-    if !accounts.is_empty() && accounts.iter().all(|account| own_pause(account).is_some()) {
+    if !accounts.is_empty() && accounts.iter().all(|account| account.own_pause().is_some()) {
         reasons.push("every account is paused".to_owned());
     }
     reasons
@@ -160,7 +160,7 @@ fn paused(status: &Status, mends: &Mends) -> Vec<Paused> {
     let accounts = status
         .accounts
         .iter()
-        .filter_map(|account| Some(entry(account.index, account.portal_id, None, own_pause(account)?, mends)));
+        .filter_map(|account| Some(entry(account.index, account.portal_id, None, account.own_pause()?, mends)));
     let lanes = status.lanes.iter().filter_map(|lane| {
         let LaneStatus { from_object_type, to_object_type, .. } = lane;
         let name = format!("{from_object_type}/{to_object_type}");

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Refusal {
+pub(super) struct HttpRefusal {
     pub status: StatusCode,
     pub error: String,
 }
@@ -16,13 +16,13 @@ struct Body {
     error: String,
 }
 
-impl Refusal {
+impl HttpRefusal {
     pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
         Self { status, error: error.into() }
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for HttpRefusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(Body { error: self.error })).into_response();
         if self.status == StatusCode::UNAUTHORIZED {

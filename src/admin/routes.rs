@@ -14,7 +14,7 @@ use super::failures;
 use super::operator;
 use super::page::{self, Page};
 use super::readiness::{LONGEST_SILENCE, readiness};
-use super::refusal::Refusal;
+use super::refusal::HttpRefusal;
 use super::state::AdminState;
 use super::status::StatusBody;
 use crate::telemetry::exposition;
@@ -44,13 +44,13 @@ pub(super) fn router(state: AdminState) -> Router {
         .with_state(state)
 }
 
-async fn livez(State(state): State<AdminState>) -> Result<&'static str, Refusal> {
+async fn livez(State(state): State<AdminState>) -> Result<&'static str, HttpRefusal> {
     let silence = state.heartbeat.age(Instant::now());
     if silence <= LONGEST_SILENCE {
         return Ok("ok\n");
     }
     let error = format!("the worker hangs: no sign of life for {} s", silence.as_secs());
-    Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error))
+    Err(HttpRefusal::new(StatusCode::SERVICE_UNAVAILABLE, error))
 }
 
 async fn readyz(State(state): State<AdminState>) -> Response {
@@ -74,12 +74,15 @@ async fn failures(State(state): State<AdminState>) -> Response {
     failures::response(&Arc::clone(&state.snapshots.borrow()))
 }
 
-async fn nowhere() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "there is nothing here; see /, /livez, /readyz, /metrics and /status")
+async fn nowhere() -> HttpRefusal {
+    HttpRefusal::new(StatusCode::NOT_FOUND, "there is nothing here; see /, /livez, /readyz, /metrics and /status")
 }
 
-async fn not_so() -> Refusal {
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this path is there, but not for this method; see the Allow header")
+async fn not_so() -> HttpRefusal {
+    HttpRefusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this path is there, but not for this method; see the Allow header",
+    )
 }
 
 /// What every answer carries: it is never kept, never guessed at and never framed.

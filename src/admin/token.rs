@@ -4,13 +4,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-use super::refusal::Refusal;
+use super::refusal::HttpRefusal;
 
 /// 403 where no token is configured, 401 where the request does not carry it.
-pub(super) fn check(configured: Option<&SecretString>, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check(configured: Option<&SecretString>, headers: &HeaderMap) -> Result<(), HttpRefusal> {
     let Some(token) = configured else {
         let error = "no admin.token is set, so nothing can be changed here: set admin.token or admin.token_file";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, error));
+        return Err(HttpRefusal::new(StatusCode::FORBIDDEN, error));
     };
     let shown = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
     // Takes the same time however much of the token is right; only its length could be told.
@@ -21,7 +21,7 @@ pub(super) fn check(configured: Option<&SecretString>, headers: &HeaderMap) -> R
         Some(_) => "the token is not that of admin.token",
         None => "send admin.token in a header: \"Authorization: Bearer <token>\"",
     };
-    Err(Refusal::new(StatusCode::UNAUTHORIZED, error))
+    Err(HttpRefusal::new(StatusCode::UNAUTHORIZED, error))
 }
 
 /// The scheme may be written in any case (RFC 9110, 11.1).

@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::receipt::Verdict;
+use super::receipt::Settling;
 
 /// The broker is told after this time that the mark has moved, if it has moved by less than a chunk.
 const MARK_DELAY: Duration = Duration::from_millis(20);
@@ -97,7 +97,7 @@ impl AckWindow {
     }
 
     /// Records that a delivery is settled. Tags begin at 1. A tag that was settled before changes nothing.
-    pub fn settle(&mut self, tag: u64, verdict: Verdict, now: Instant) {
+    pub fn settle(&mut self, tag: u64, settling: Settling, now: Instant) {
         let Some(offset) = tag.checked_sub(self.mark + 1).and_then(|offset| usize::try_from(offset).ok()) else {
             return;
         };
@@ -107,14 +107,14 @@ impl AckWindow {
         if self.above.get(offset) != Some(&State::Open) {
             return;
         }
-        self.above[offset] = match verdict {
-            Verdict::Ack => {
+        self.above[offset] = match settling {
+            Settling::Ack => {
                 if offset > 0 {
                     self.stragglers.push_back((now, tag));
                 }
                 State::Finished
             }
-            Verdict::HandBack => {
+            Settling::HandBack => {
                 self.frames.push(Frame::Requeue(tag));
                 State::Told
             }
@@ -226,7 +226,7 @@ mod tests {
         let start = Instant::now();
         let mut window = AckWindow::new(1000);
         for tag in 1..=10 {
-            window.settle(tag, Verdict::Ack, start);
+            window.settle(tag, Settling::Ack, start);
         }
         assert_eq!(window.due(start), []);
         assert_eq!(window.next_due(), Some(start + MARK_DELAY));
@@ -239,11 +239,11 @@ mod tests {
         let start = Instant::now();
         let mut window = AckWindow::new(10_000);
         for tag in 1..=MAX_CHUNK {
-            window.settle(tag, Verdict::Ack, start);
+            window.settle(tag, Settling::Ack, start);
         }
         assert_eq!(window.due(start), [Frame::AckUpTo(MAX_CHUNK)]);
         let mut narrow = AckWindow::new(1);
-        narrow.settle(1, Verdict::Ack, start);
+        narrow.settle(1, Settling::Ack, start);
         assert_eq!(narrow.due(start), [Frame::AckUpTo(1)]);
     }
 
@@ -251,14 +251,14 @@ mod tests {
     fn one_stuck_job_holds_up_no_other() {
         let start = Instant::now();
         let mut window = AckWindow::new(1000);
-        window.settle(2, Verdict::Ack, start);
-        window.settle(3, Verdict::Ack, start);
+        window.settle(2, Settling::Ack, start);
+        window.settle(3, Settling::Ack, start);
         assert_eq!(window.due(start + MARK_DELAY), []);
         let later = start + STRAGGLER_DELAY;
         assert_eq!(window.due(later), [Frame::AckOne(2), Frame::AckOne(3)]);
-        window.settle(1, Verdict::Ack, later);
+        window.settle(1, Settling::Ack, later);
         assert_eq!(window.due(later + MARK_DELAY), [Frame::AckUpTo(1)]);
-        window.settle(4, Verdict::Ack, later);
+        window.settle(4, Settling::Ack, later);
         assert_eq!(window.due(later + MARK_DELAY), [Frame::AckUpTo(4)]);
     }
 
@@ -267,13 +267,13 @@ mod tests {
         let start = Instant::now();
         let crowd = CROWD as u64 + 1;
         let mut window = AckWindow::new(10_000);
-        window.settle(1, Verdict::Ack, start);
-        (3..3 + crowd).for_each(|tag| window.settle(tag, Verdict::Ack, start));
+        window.settle(1, Settling::Ack, start);
+        (3..3 + crowd).for_each(|tag| window.settle(tag, Settling::Ack, start));
         assert_eq!(window.due(start + MARK_DELAY), [Frame::AckUpTo(1)]);
         assert_eq!(window.due(start + STRAGGLER_DELAY), []);
         assert_eq!(window.next_due(), Some(start + CROWD_DELAY));
         let later = start + CROWD_DELAY - Duration::from_millis(1);
-        window.settle(2, Verdict::Ack, later);
+        window.settle(2, Settling::Ack, later);
         assert_eq!(window.due(later), [Frame::AckUpTo(2 + crowd)]);
         assert_eq!(window.next_due(), None);
     }
@@ -284,9 +284,9 @@ mod tests {
         let crowd = CROWD as u64 + 1;
         let alone: Vec<Frame> = (3..3 + crowd).map(Frame::AckOne).collect();
         let mut window = AckWindow::new(10_000);
-        window.settle(1, Verdict::Ack, start);
+        window.settle(1, Settling::Ack, start);
         window.due(start + MARK_DELAY);
-        (3..3 + crowd).for_each(|tag| window.settle(tag, Verdict::Ack, start + CROWD_DELAY));
+        (3..3 + crowd).for_each(|tag| window.settle(tag, Settling::Ack, start + CROWD_DELAY));
         assert_eq!(window.next_due(), Some(start + CROWD_DELAY + STRAGGLER_DELAY));
         assert_eq!(window.due(start + CROWD_DELAY + STRAGGLER_DELAY), alone);
     }
@@ -295,11 +295,11 @@ mod tests {
     fn a_crowd_leaves_half_of_the_prefetch_free() {
         let start = Instant::now();
         let mut window = AckWindow::new(1_000);
-        window.settle(1, Verdict::Ack, start);
+        window.settle(1, Settling::Ack, start);
         window.due(start + MARK_DELAY);
-        (3..=502).for_each(|tag| window.settle(tag, Verdict::Ack, start + MARK_DELAY));
+        (3..=502).for_each(|tag| window.settle(tag, Settling::Ack, start + MARK_DELAY));
         assert_eq!(window.due(start + MARK_DELAY), []);
-        window.settle(503, Verdict::Ack, start + MARK_DELAY);
+        window.settle(503, Settling::Ack, start + MARK_DELAY);
         assert_eq!(window.due(start + MARK_DELAY), [Frame::AckOne(3)]);
     }
 
@@ -307,8 +307,8 @@ mod tests {
     fn a_message_handed_back_is_never_named_again() {
         let start = Instant::now();
         let mut window = AckWindow::new(1000);
-        window.settle(1, Verdict::Ack, start);
-        window.settle(2, Verdict::HandBack, start);
+        window.settle(1, Settling::Ack, start);
+        window.settle(2, Settling::HandBack, start);
         assert_eq!(window.due(start), [Frame::Requeue(2)]);
         assert_eq!(window.flush(start), [Frame::AckUpTo(1)]);
     }
@@ -349,12 +349,12 @@ mod tests {
             prefetch in 1..2_000_u16,
             leave_open in 0..5_usize,
         ) {
-            let mut order: Vec<(u32, u64, Verdict, u64)> = keys
+            let mut order: Vec<(u32, u64, Settling, u64)> = keys
                 .iter()
                 .zip(1..)
                 .map(|((key, kind, pause), tag)| {
-                    let verdict = if *kind == 0 { Verdict::HandBack } else { Verdict::Ack };
-                    (*key, tag, verdict, *pause)
+                    let settling = if *kind == 0 { Settling::HandBack } else { Settling::Ack };
+                    (*key, tag, settling, *pause)
                 })
                 .collect();
             order.sort_unstable_by_key(|(key, tag, ..)| (*key, *tag));
@@ -364,12 +364,12 @@ mod tests {
             let mut window = AckWindow::new(prefetch);
             let mut now = Instant::now();
             let mut settled = (BTreeSet::new(), BTreeSet::new());
-            for (_, tag, verdict, pause) in order {
-                window.settle(tag, verdict, now);
-                window.settle(tag, Verdict::HandBack, now);
-                match verdict {
-                    Verdict::Ack => settled.0.insert(tag),
-                    Verdict::HandBack => settled.1.insert(tag),
+            for (_, tag, settling, pause) in order {
+                window.settle(tag, settling, now);
+                window.settle(tag, Settling::HandBack, now);
+                match settling {
+                    Settling::Ack => settled.0.insert(tag),
+                    Settling::HandBack => settled.1.insert(tag),
                 };
                 now += Duration::from_millis(pause);
                 window.due(now).into_iter().for_each(|frame| broker.receive(frame));
@@ -388,7 +388,7 @@ mod tests {
             let mut broker = Broker { outstanding: (1..200).collect(), ..Broker::default() };
             let mut window = AckWindow::new(200);
             for tag in tags.iter().rev() {
-                window.settle(*tag, Verdict::Ack, now);
+                window.settle(*tag, Settling::Ack, now);
             }
             window.flush(now).into_iter().for_each(|frame| broker.receive(frame));
             prop_assert_eq!(broker.acked, tags);

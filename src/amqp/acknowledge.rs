@@ -18,7 +18,7 @@ use super::ack_window::{AckWindow, Frame};
 use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT};
 use super::health::Health;
 use super::pipeline::all_in_order;
-use super::receipt::{Generation, Settlement, Verdict};
+use super::receipt::{Generation, Settlement, Settling};
 use crate::shards::QueueIndex;
 
 /// Lists of settlements waiting for the task; whoever has more waits.
@@ -136,12 +136,12 @@ impl Acknowledger {
         for settlement in settlements {
             match self.current(settlement.generation()) {
                 Some(current) => {
-                    let verdict = settlement.verdict();
-                    match verdict {
-                        Verdict::Ack => acks += 1,
-                        Verdict::HandBack => hand_backs += 1,
+                    let settling = settlement.settling();
+                    match settling {
+                        Settling::Ack => acks += 1,
+                        Settling::HandBack => hand_backs += 1,
                     }
-                    current.window.settle(settlement.tag(), verdict, now);
+                    current.window.settle(settlement.tag(), settling, now);
                 }
                 None => late += 1,
             }

@@ -1,5 +1,6 @@
 //! Jobs in: a subscription that is made again, as a new generation, whenever it is lost.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use super::link::{Epoch, Link};
 use super::message::Delivered;
 use super::prefetch::{Prefetch, Shares, Taking};
 use super::receipt::{CurrentGeneration, Generation, Held};
-use super::silence::{Look, Silence, Verdict};
+use super::silence::{LifeSign, Observation, SilenceWatch};
 use super::subscription::{ConsumeFault, Inlet, Read, Rest, Subscription, Unseen, hand_back};
 use super::topology::{Topology, TopologyFault};
 use crate::shards::QueueIndex;
@@ -107,7 +108,7 @@ impl Intake {
             wiring,
             events: sender,
             drain: drain.clone(),
-            silence: Silence::default(),
+            silence: SilenceWatch::default(),
             topology_doubted: false,
             taking: None,
         };
@@ -137,7 +138,7 @@ struct Subscriber {
     events: mpsc::Sender<IntakeEvent>,
     drain: CancellationToken,
     generation: Generation,
-    silence: Silence,
+    silence: SilenceWatch,
     /// A queue may have been deleted while the connection lived.
     topology_doubted: bool,
     /// Jobs are taken in.
@@ -225,7 +226,15 @@ impl Subscriber {
         self.pump(channel, subscription).await
     }
 
-    async fn pump(&mut self, channel: &Channel, mut subscription: Subscription) -> End {
+    async fn pump(&mut self, channel: &Channel, subscription: Subscription) -> End {
+        match self.take_in(channel, subscription).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    /// Takes in jobs until something ends that.
+    async fn take_in(&mut self, channel: &Channel, mut subscription: Subscription) -> Result<Infallible, End> {
         self.silence.begin();
         let events = self.events.clone();
         let mut gate = self.wiring.gate.clone();
@@ -240,13 +249,10 @@ impl Subscriber {
         loop {
             tokio::select! {
                 biased;
-                () = self.drain.cancelled() => return self.withdraw(subscription, unseen).await,
+                () = self.drain.cancelled() => return Err(self.withdraw(subscription, unseen).await),
                 () = gate.closed() => {
                     self.taking = None;
-                    subscription = match self.stand_by(channel, subscription, std::mem::take(&mut unseen)).await {
-                        Ok(subscription) => subscription,
-                        Err(end) => return end,
-                    };
+                    subscription = self.stand_by(channel, subscription, std::mem::take(&mut unseen)).await?;
                     self.taking = self.wiring.join();
                 }
                 place = events.reserve(), if !unseen.is_empty() => match (place, unseen.pop_front()) {
@@ -254,7 +260,7 @@ impl Subscriber {
                     // Nobody takes jobs any more.
                     (Err(_), rest) => {
                         unseen.extend(rest);
-                        return self.withdraw(subscription, unseen).await;
+                        return Err(self.withdraw(subscription, unseen).await);
                     }
                     (Ok(_), None) => {}
                 },
@@ -264,56 +270,63 @@ impl Subscriber {
                         self.wiring.of_queue.taken.add(1);
                         cancellations.reset();
                         self.wiring.prefetch.saw(jobs, bytes);
-                        let is_less = self.wiring.prefetch.limit(self.wiring.share());
-                        let fitted = if self.wiring.prefetch.is_overfull(self.wiring.held.whole().bytes()) {
-                            self.relieve(channel, subscription, std::mem::take(&mut unseen)).await
-                        } else if is_less {
-                            self.renew(channel, subscription, &mut unseen).await
-                        } else if self.wiring.keeps_order {
-                            Ok(subscription)
-                        } else {
-                            self.widen(channel, subscription, &mut unseen).await
-                        };
-                        subscription = match fitted {
-                            Ok(subscription) => subscription,
-                            Err(end) => return end,
-                        };
+                        subscription = self.fit(channel, subscription, &mut unseen).await?;
                     }
                     Read::Cancelled => {
-                        subscription = match self.resubscribe(channel, subscription, &mut cancellations, &mut unseen).await {
-                            Ok(subscription) => subscription,
-                            Err(end) => return end,
-                        };
+                        subscription = self.resubscribe(channel, subscription, &mut cancellations, &mut unseen).await?;
                     }
-                    Read::Echo(why) => return self.halt(channel, subscription, unseen, &why).await,
-                    Read::Failed(why) => return End::Lost(why),
+                    Read::Echo(why) => return Err(self.halt(channel, subscription, unseen, &why).await),
+                    Read::Failed(why) => return Err(End::Lost(why)),
                 },
                 _ = looks.tick() => {
-                    match self.listen(std::mem::take(&mut delivered)) {
-                        Verdict::Alive => {}
-                        Verdict::NeverHeard => {
-                            tracing::debug!("no job has come yet although some are ready; subscribing again");
-                            subscription = match self.renew(channel, subscription, &mut unseen).await {
-                                Ok(subscription) => subscription,
-                                Err(end) => return end,
-                            };
-                        }
-                        Verdict::Dead => {
-                            return End::Lost("subscribed, but nothing came although jobs are ready".to_owned());
-                        }
-                    }
-                    subscription = match self.widen(channel, subscription, &mut unseen).await {
-                        Ok(subscription) => subscription,
-                        Err(end) => return end,
-                    };
+                    let heard = self.listen(std::mem::take(&mut delivered));
+                    subscription = self.mind(heard, channel, subscription, &mut unseen).await?;
                 }
             }
         }
     }
 
-    fn listen(&mut self, delivered: u64) -> Verdict {
+    /// Jobs have come: asks for as many as there is room for now.
+    async fn fit(
+        &mut self,
+        channel: &Channel,
+        subscription: Subscription,
+        unseen: &mut Unseen,
+    ) -> Result<Subscription, End> {
+        let is_less = self.wiring.prefetch.limit(self.wiring.share());
+        if self.wiring.prefetch.is_overfull(self.wiring.held.whole().bytes()) {
+            self.relieve(channel, subscription, std::mem::take(unseen)).await
+        } else if is_less {
+            self.renew(channel, subscription, unseen).await
+        } else if self.wiring.keeps_order {
+            Ok(subscription)
+        } else {
+            self.widen(channel, subscription, unseen).await
+        }
+    }
+
+    /// What follows from a look at what has come since the last.
+    async fn mind(
+        &mut self,
+        heard: LifeSign,
+        channel: &Channel,
+        subscription: Subscription,
+        unseen: &mut Unseen,
+    ) -> Result<Subscription, End> {
+        let subscription = match heard {
+            LifeSign::Alive => subscription,
+            LifeSign::NeverHeard => {
+                tracing::debug!("no job has come yet although some are ready; subscribing again");
+                self.renew(channel, subscription, unseen).await?
+            }
+            LifeSign::Dead => return Err(End::Lost("subscribed, but nothing came although jobs are ready".to_owned())),
+        };
+        self.widen(channel, subscription, unseen).await
+    }
+
+    fn listen(&mut self, delivered: u64) -> LifeSign {
         let room = self.wiring.held.jobs() < u64::from(self.wiring.prefetch.current());
-        self.silence.judge(Look { delivered, has_room: room, ready: self.wiring.of_queue.ready.get() })
+        self.silence.judge(Observation { delivered, has_room: room, ready: self.wiring.of_queue.ready.get() })
     }
 
     /// Stops for good: hands back all that the worker has not seen.

@@ -15,7 +15,8 @@ use super::route::{DEAD_LETTERS_KEY, JOBS_KEY, is_portal_key};
 use crate::contract::message::{DEAD_LETTERED, OUTCOME_TYPE, PARKED, REJECTED_AT};
 use crate::contract::time;
 
-/// A dead letter may be put back by hand, and become one again. One that has come back so often is moved by a program.
+/// A dead letter may be put back by hand, and become one again. Where it comes back this many times, a program
+/// moves it.
 const MOST_RETURNS: i64 = 3;
 
 /// Where a delivery comes from, as the broker tells.

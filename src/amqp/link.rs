@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial};
 use super::health::{Health, Trouble};
-use super::topology::{Topology, TopologyFault, TopologyReport};
+use super::topology::{Channels, Topology, TopologyFault, TopologyReport};
 use super::valve::Valve;
 use crate::shards::QueueIndex;
 
@@ -288,5 +288,11 @@ impl Link {
             Purpose::Consume => &self.health.connection_trouble,
             Purpose::Publish => &self.health.publishing_trouble,
         }
+    }
+}
+
+impl Channels for Link {
+    async fn channel(&self) -> Option<Channel> {
+        Some(Self::channel(self).await?.0)
     }
 }

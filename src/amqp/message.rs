@@ -10,7 +10,6 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, MAX_SHORT_STRING_LENGTH, ShortString};
 use smallvec::{SmallVec, smallvec};
 
-pub use super::export::text_or_base64;
 use super::receipt::Receipt;
 use super::route::Route;
 use crate::contract::message::{

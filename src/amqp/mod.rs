@@ -51,7 +51,7 @@ pub mod journal;
 
 // For commands, which look into queues, or publish once.
 pub mod browser;
-mod export;
+pub mod export;
 pub mod follower;
 pub mod inspection;
 pub mod sender;

@@ -18,12 +18,12 @@ pub struct Shares {
     takers: AtomicUsize,
 }
 
-/// While it lives, a queue has its share.
+/// A queue has its share as long as this value lives.
 #[derive(Debug)]
 pub(super) struct Taking(Arc<Shares>);
 
-/// Of a sharded worker, the shared queue has this part of everything, a quarter, since its jobs are only moved on, and
-/// the shards have the rest.
+/// In a sharded worker the shared queue has this part (a quarter) of everything, since its jobs are only moved on. The
+/// shards have the rest.
 const MOVED_PART: u16 = 4;
 
 /// Most jobs of the shared queue that are on their way to shards at a time; more would make it no quicker.
@@ -141,8 +141,8 @@ impl Prefetch {
         self.forget();
     }
 
-    /// How many more to ask for, once most of the present number has come in, or is in hand, and turned out small enough.
-    /// Never a few: each time costs a consumer.
+    /// How many more jobs to ask for; `None` until most of the present number has come in, or is in hand, since only
+    /// then the size of jobs is known. It is never just a few more, because each change takes another consumer.
     pub fn raise(&mut self, held_jobs: u64, held_bytes: u64) -> Option<u16> {
         let (jobs, bytes) = if self.is_most(self.seen_jobs) {
             (self.seen_jobs, self.seen_bytes)

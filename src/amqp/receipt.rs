@@ -44,13 +44,13 @@ impl Receipt {
     /// The broker may forget the message: everything that answers it is confirmed.
     pub fn ack(self, proof: Published) -> Settlement {
         proof.spend();
-        Settlement { receipt: self, verdict: Verdict::Ack }
+        Settlement { receipt: self, settling: Settling::Ack }
     }
 
     /// The broker is to deliver the message again, to whomever it likes; the caller has dropped it.
     pub fn hand_back(mut self) -> Settlement {
         self.held.release(0, std::mem::take(&mut self.bytes));
-        Settlement { receipt: self, verdict: Verdict::HandBack }
+        Settlement { receipt: self, settling: Settling::HandBack }
     }
 }
 
@@ -64,7 +64,7 @@ impl Drop for Receipt {
 #[derive(Debug)]
 pub struct Settlement {
     receipt: Receipt,
-    verdict: Verdict,
+    settling: Settling,
 }
 
 impl Settlement {
@@ -76,13 +76,14 @@ impl Settlement {
         self.receipt.tag
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
-        self.verdict
+    pub(super) fn settling(&self) -> Settling {
+        self.settling
     }
 }
 
+/// How a delivery is settled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum Settling {
     Ack,
     HandBack,
 }
@@ -201,7 +202,7 @@ mod tests {
         drop(first);
         assert_eq!((held.jobs(), held.bytes()), (1, 40));
         let settlement = second.hand_back();
-        assert_eq!((held.jobs(), held.bytes(), settlement.verdict()), (1, 0, Verdict::HandBack));
+        assert_eq!((held.jobs(), held.bytes(), settlement.settling()), (1, 0, Settling::HandBack));
         drop(settlement);
         assert_eq!((held.jobs(), held.bytes(), whole.jobs(), whole.bytes()), (0, 0, 0, 0));
     }

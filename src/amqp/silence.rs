@@ -8,7 +8,7 @@ const MAX_PATIENCE: u32 = 64;
 
 /// One look at a subscription.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct Observation {
     /// Deliveries since the look before.
     pub delivered: u64,
     /// The prefetch is not exhausted: the broker could deliver.
@@ -19,7 +19,7 @@ pub struct Look {
 
 /// What the looks say of the subscription.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum LifeSign {
     Alive,
     /// It delivered, and then no more: it is lost.
     Dead,
@@ -30,41 +30,41 @@ pub enum Verdict {
 
 /// Judges a row of looks.
 #[derive(Clone, Copy, Debug)]
-pub struct Silence {
+pub struct SilenceWatch {
     suspicious: u32,
     patience: u32,
     /// The present subscription has delivered something.
     heard: bool,
 }
 
-impl Default for Silence {
+impl Default for SilenceWatch {
     fn default() -> Self {
         Self { suspicious: 0, patience: FIRST_PATIENCE, heard: false }
     }
 }
 
-impl Silence {
+impl SilenceWatch {
     /// A subscription begins.
     pub fn begin(&mut self) {
         self.heard = false;
     }
 
-    pub fn judge(&mut self, look: Look) -> Verdict {
+    pub fn judge(&mut self, look: Observation) -> LifeSign {
         if look.delivered > 0 {
             *self = Self { heard: true, ..Self::default() };
-            return Verdict::Alive;
+            return LifeSign::Alive;
         }
         if !look.has_room || look.ready.unwrap_or(0) == 0 {
             self.suspicious = 0;
-            return Verdict::Alive;
+            return LifeSign::Alive;
         }
         self.suspicious += 1;
         if self.suspicious < self.patience {
-            return Verdict::Alive;
+            return LifeSign::Alive;
         }
         self.suspicious = 0;
         self.patience = self.patience.saturating_mul(2).min(MAX_PATIENCE);
-        if self.heard { Verdict::Dead } else { Verdict::NeverHeard }
+        if self.heard { LifeSign::Dead } else { LifeSign::NeverHeard }
     }
 }
 
@@ -72,11 +72,11 @@ impl Silence {
 mod tests {
     use super::*;
 
-    const DEAD: Look = Look { delivered: 0, has_room: true, ready: Some(5) };
+    const DEAD: Observation = Observation { delivered: 0, has_room: true, ready: Some(5) };
 
-    fn heard() -> Silence {
-        let mut silence = Silence::default();
-        assert_eq!(silence.judge(Look { delivered: 1, ..DEAD }), Verdict::Alive);
+    fn heard() -> SilenceWatch {
+        let mut silence = SilenceWatch::default();
+        assert_eq!(silence.judge(Observation { delivered: 1, ..DEAD }), LifeSign::Alive);
         silence
     }
 
@@ -84,24 +84,24 @@ mod tests {
     fn only_unexplained_silence_is_suspicious() {
         let mut silence = heard();
         for innocent in [
-            Look { delivered: 1, ..DEAD },
-            Look { has_room: false, ..DEAD },
-            Look { ready: Some(0), ..DEAD },
-            Look { ready: None, ..DEAD },
+            Observation { delivered: 1, ..DEAD },
+            Observation { has_room: false, ..DEAD },
+            Observation { ready: Some(0), ..DEAD },
+            Observation { ready: None, ..DEAD },
         ] {
-            assert_eq!(silence.judge(DEAD), Verdict::Alive);
-            assert_eq!(silence.judge(innocent), Verdict::Alive, "{innocent:?}");
+            assert_eq!(silence.judge(DEAD), LifeSign::Alive);
+            assert_eq!(silence.judge(innocent), LifeSign::Alive, "{innocent:?}");
         }
-        assert_eq!(silence.judge(DEAD), Verdict::Alive);
-        assert_eq!(silence.judge(DEAD), Verdict::Dead);
+        assert_eq!(silence.judge(DEAD), LifeSign::Alive);
+        assert_eq!(silence.judge(DEAD), LifeSign::Dead);
     }
 
     #[test]
     fn patience_grows_while_it_is_in_vain_and_returns_with_a_delivery() {
         let mut silence = heard();
-        let looks = |silence: &mut Silence| (1..).find(|_| silence.judge(DEAD) == Verdict::Dead);
+        let looks = |silence: &mut SilenceWatch| (1..).find(|_| silence.judge(DEAD) == LifeSign::Dead);
         assert_eq!([looks(&mut silence), looks(&mut silence), looks(&mut silence)], [Some(2), Some(4), Some(8)]);
-        assert_eq!(silence.judge(Look { delivered: 9, ..DEAD }), Verdict::Alive);
+        assert_eq!(silence.judge(Observation { delivered: 9, ..DEAD }), LifeSign::Alive);
         assert_eq!(looks(&mut silence), Some(2));
     }
 
@@ -110,7 +110,7 @@ mod tests {
     fn a_standby_is_never_taken_for_lost() {
         let mut silence = heard();
         silence.begin();
-        let verdicts: Vec<_> = (0..1_000).map(|_| silence.judge(DEAD)).filter(|one| *one != Verdict::Alive).collect();
-        assert!(!verdicts.is_empty() && verdicts.iter().all(|one| *one == Verdict::NeverHeard), "{verdicts:?}");
+        let verdicts: Vec<_> = (0..1_000).map(|_| silence.judge(DEAD)).filter(|one| *one != LifeSign::Alive).collect();
+        assert!(!verdicts.is_empty() && verdicts.iter().all(|one| *one == LifeSign::NeverHeard), "{verdicts:?}");
     }
 }

@@ -16,13 +16,13 @@ use tokio::time::timeout;
 use super::connection::{
     ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, is_passing, reply_code, reply_text,
 };
-use super::link::Link;
 use super::route::{DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY, Route, delay_queue};
 use crate::config::{AmqpSettings, workers_queue};
 use crate::engine::pause::Tier;
 use crate::shards::{Layout, QueueIndex};
 
-/// A job delivered so often without being settled goes to the dead letters.
+/// The broker gives a job up when it has delivered it more often than this without its being settled: it goes to the
+/// dead letters.
 const JOBS_DELIVERY_LIMIT: i32 = 1_000;
 /// Every look into the dead letters counts as a delivery. Never -1, with which RabbitMQ 3.10 deletes a message at its
 /// first requeue; without a limit of its own a queue of RabbitMQ 4 has 20.
@@ -250,7 +250,11 @@ impl Topology {
 
     /// Checks a shard, on channels of its own so that no other shard waits for it, and declares it where it is missing
     /// and that is allowed. `None`: the link is given up.
-    pub(super) async fn ensure_shard(&self, link: &Link, queue: QueueIndex) -> Option<Result<(), TopologyFault>> {
+    pub(super) async fn ensure_shard(
+        &self,
+        link: &impl Channels,
+        queue: QueueIndex,
+    ) -> Option<Result<(), TopologyFault>> {
         let Some(plan) = self.shard(queue) else { return Some(Ok(())) };
         let subject = Subject { kind: Kind::Queue, name: &plan.name };
         match link_call(link, async |channel| declare(&channel, plan, PASSIVE).await).await? {
@@ -441,12 +445,18 @@ impl CallFault {
     }
 }
 
+/// Where channels come from that need not know the connection.
+pub(super) trait Channels: Sync {
+    /// A new channel, as soon as there is a connection; `None`: it is given up.
+    fn channel(&self) -> impl Future<Output = Option<lapin::Channel>> + Send;
+}
+
 /// One request on a channel of its own, of a link, which waits for its connection. `None`: the link is given up.
 async fn link_call<T>(
-    link: &Link,
+    link: &impl Channels,
     request: impl AsyncFnOnce(lapin::Channel) -> lapin::Result<T>,
 ) -> Option<Result<T, CallFault>> {
-    let (channel, _) = link.channel().await?;
+    let channel = link.channel().await?;
     let work = async {
         let answer = request(channel.clone()).await?;
         channel.close(200, "OK".into()).await?;

@@ -12,19 +12,21 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::answers::{Answers, Output};
-use self::reading::{Held, Reading, Room};
+use self::held::HeldLine;
+use self::reading::{Read, Reading, Room};
 use self::resume::Resume;
 use self::waits::LineWatcher;
 use super::confirm;
 use super::exit::Failure;
 use super::introductions::Introductions;
 use super::jobs_file::hints::Hints;
-use super::jobs_file::rows::Naming;
-use super::jobs_file::source::Source;
+use super::jobs_file::rows::{Naming, Rows, RowsFault};
+use super::jobs_file::source::{Input, Source};
 use super::jobs_file::survey::Survey;
 use super::output::remark;
 use super::report::{NewFile, Report};
 use super::signals;
+use super::summary::Summary;
 use crate::config::Settings;
 use crate::engine::Waiting;
 use crate::telemetry::mend::Mends;
@@ -33,6 +35,7 @@ use crate::worker::service;
 use crate::worker::stopping::LAST_REFRESH;
 
 mod answers;
+mod held;
 mod reading;
 mod resume;
 mod waits;
@@ -130,7 +133,6 @@ impl Tally {
 
 async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> Result<Went, Failure> {
     let assembly = Assembly::new(settings, Waiting::InHand { give_up_after: GIVE_UP_AFTER })?;
-    let portals = assembly.portals.clone();
     let limits = service::limits(&settings.jobs);
     let mut source = Source::open(arguments.file.as_deref(), Naming::Required, limits, &arguments.hints).await?;
     let resume = match &arguments.resume {
@@ -141,15 +143,14 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
         }
     };
     if source.is_repeatable() && !arguments.yes && confirm::has_terminal() {
-        let survey = Survey::of(&mut source, 1, Some(&portals), |job| !resume.is_done(job)).await?;
+        let survey = Survey::of(&mut source, 1, Some(&assembly.portals), |job| !resume.is_done(job)).await?;
         if !agrees(&survey, settings, &source.name).await? {
             return Ok(Went::Refused);
         }
     }
-    let failed = arguments.failed.as_deref().map(NewFile::create).transpose()?;
-    let path_of_failed = arguments.failed.clone();
-    let failed = failed.map(Report::new).transpose();
+    let failed = arguments.failed.as_deref().map(NewFile::create).transpose()?.map(Report::new).transpose();
     let failed = failed.map_err(|error| Failure::Running(format!("--failed cannot be written: {error}")))?;
+    let answers = Answers::new(Arc::clone(tally), failed);
 
     let stop = CancellationToken::new();
     let lines = Arc::clone(tally);
@@ -158,11 +159,41 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
     })
     .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
 
+    let mends = Mends::new(settings.hubspot.accounts()?);
+    let (summary, read) = work_through(assembly, mends, source.rows()?, resume, answers, tally, &stop).await?;
+    summary.show();
+    if let (Some(path), true) = (&arguments.failed, summary.jobs() > summary.jobs_done()) {
+        remark(&format!("the pairs that are not done are in {}", path.display()));
+    }
+    match read {
+        Ok(Some(done)) => {
+            done.say(&source.name);
+            Ok(Went::Through)
+        }
+        Ok(None) => Ok(Went::Through),
+        Err(fault) => Err(Failure::Usage(format!("{} {fault}", source.name))),
+    }
+}
+
+/// How far the rows were read; `None` if a signal or the end of the loop stopped that.
+type HowFar = Result<Option<Read>, RowsFault>;
+
+/// Reads the rows, runs the loop, and writes the answers, until all of these have ended.
+async fn work_through(
+    assembly: Assembly,
+    mends: Mends,
+    rows: Rows<Input>,
+    resume: Resume,
+    answers: Answers,
+    tally: &Arc<Tally>,
+    stop: &CancellationToken,
+) -> Result<(Summary, HowFar), Failure> {
     let (arrivals_in, arrivals) = mpsc::channel(MAX_BUNDLES);
     let (departures, mut departed) = mpsc::unbounded_channel();
     let (_orders, orders) = mpsc::channel(1);
     let (output, written) = mpsc::channel(MAX_BUNDLES);
 
+    let portals = assembly.portals.clone();
     let reading = Reading {
         portals: portals.clone(),
         tally: Arc::clone(tally),
@@ -171,10 +202,8 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
         arrivals: arrivals_in,
         room: Room::default(),
     };
-    let answers = Answers::new(Arc::clone(tally), failed);
     let bar = answers.bar();
     let writer = std::thread::spawn(move || answers.write(written));
-    let rows = source.rows()?;
     let reading = {
         let stop = stop.clone();
         tokio::spawn(async move { stop.run_until_cancelled(reading.run(rows)).await.unwrap_or(Ok(None)) })
@@ -190,8 +219,8 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
             }
         })
     };
-    let watcher = LineWatcher::new(portals, Mends::new(settings.hubspot.accounts()?));
-    let outside = Outside { arrivals, departures, orders, lease: None, name: Held::job_name };
+    let watcher = LineWatcher::new(portals, mends);
+    let outside = Outside { arrivals, departures, orders, lease: None, name: HeldLine::job_name };
     let mut running = assembly.start(outside, watcher, stop.clone());
     let looped = (&mut running.looping).await;
     // Also where the loop failed: then nobody reads on.
@@ -201,23 +230,11 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
     let _ = passing_on.await;
     let wrote = tokio::task::spawn_blocking(move || writer.join()).await;
     bar.finish_and_clear();
-    let summary = match (&read, wrote) {
-        _ if looped.is_err() => return Err(Failure::Running("the loop failed; see the messages above".to_owned())),
-        (_, Ok(Ok(Err(failure)))) => return Err(failure),
-        (Ok(_), Ok(Ok(Ok(summary)))) => summary,
-        _ => return Err(Failure::Running("a part of the program failed; see the messages above".to_owned())),
-    };
-    summary.show();
-    if let (Some(path), true) = (path_of_failed, summary.jobs() > summary.jobs_done()) {
-        remark(&format!("the pairs that are not done are in {}", path.display()));
-    }
-    match read {
-        Ok(Ok(Some(done))) => {
-            done.say(&source.name);
-            Ok(Went::Through)
-        }
-        Ok(Ok(None)) | Err(_) => Ok(Went::Through),
-        Ok(Err(fault)) => Err(Failure::Usage(format!("{} {fault}", source.name))),
+    match (read, wrote) {
+        _ if looped.is_err() => Err(Failure::Running("the loop failed; see the messages above".to_owned())),
+        (_, Ok(Ok(Err(failure)))) => Err(failure),
+        (Ok(read), Ok(Ok(Ok(summary)))) => Ok((summary, read)),
+        _ => Err(Failure::Running("a part of the program failed; see the messages above".to_owned())),
     }
 }
 

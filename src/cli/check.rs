@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use self::finding::{Finding, Verdict};
+use self::finding::{Finding, Rating};
 use super::exit::Failure;
 use super::{output, runtime};
 use crate::config::Settings;
@@ -58,6 +58,6 @@ pub fn check(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, F
     } else {
         output::print(table::text(&findings).as_bytes())?;
     }
-    let wrong = findings.iter().any(|finding| finding.verdict == Verdict::Wrong);
+    let wrong = findings.iter().any(|finding| finding.verdict == Rating::Wrong);
     Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -61,9 +61,9 @@ CSV is known by a name that ends with .csv or by its header line:
 
 with the optional columns job_id, portal_id, types (labels to remove, as \"USER_DEFINED 37; USER_DEFINED 38\", or all for
 the whole association), not_after, action (archive or restore), dry_run (true: looks and changes nothing) and group. to_id
-may hold several ids, separated by semicolons, or all: whatever the record is associated with when its turn comes. Fields are separated by commas,
-semicolons or tabs; the text is UTF-8 or UTF-16. HubSpot's own export is known by its columns Record ID and Associated
-... IDs, and needs --from; --map says which column is which in any other file.
+may hold several ids, separated by semicolons, or all: whatever the record is associated with when its turn comes.
+Fields are separated by commas, semicolons or tabs; the text is UTF-8 or UTF-16. HubSpot's own export is known by its
+columns Record ID and Associated ... IDs, and needs --from; --map says which column is which in any other file.
 
 --plan only looks: with --follow the table says how many pairs are associated now, and what would go with them. The CSV of
 --outcomes keeps the column dry_run, so that it can be sent again without harm; take that column out to do what it says.
@@ -101,19 +101,7 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
     let mut source = source.keep().await?;
     let portals = survey::portals(settings);
     let survey = Survey::of(&mut source, arguments.from_line, portals.as_ref(), |_| true).await?;
-    if arguments.from_line > 1 && arguments.from_line > survey.last_line {
-        let (from_line, last) = (arguments.from_line, survey.last_line);
-        return Err(Failure::Usage(format!("--from-line {from_line}: {} ends with line {last}", source.name)));
-    }
-    if survey.bad > 0 {
-        return Ok(report_bad(&survey, arguments.json));
-    }
-    if arguments.dry_run
-        && let Some((line, why)) = &survey.first_rejected
-    {
-        let count = HumanCount(survey.rejected);
-        return Err(Failure::Usage(format!("rows that would be rejected: {count}, the first in line {line}: {why}")));
-    }
+    check(&survey, &source.name, arguments)?;
     if survey.rows == 0 {
         remark(&format!("{} has no jobs in it", source.name));
     }
@@ -127,26 +115,55 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
             "rows that a worker with the settings here will reject: {count}, the first in line {line}: {why}"
         ));
     }
-    if !arguments.yes && confirm::has_terminal() {
-        let introductions = Introductions::of(survey.portals(), settings).await;
-        remark(&survey.amount(settings, &introductions));
-        let (name, queue) = (&source.name, &settings.amqp.jobs_queue);
-        let question = match (survey.only_looks(), survey.archives()) {
-            (true, _) => None,
-            (false, true) => Some(format!("Put the jobs of {name} on {queue}? What they ask for cannot be undone.")),
-            (false, false) => Some(format!("Put the jobs of {name} on {queue}?")),
-        };
-        if question.is_none() {
-            remark("nothing will be changed");
-        }
-        if let Some(question) = question
-            && !confirm::agrees(&question).await?
-        {
-            remark("nothing was published");
-            return Ok(ExitCode::FAILURE);
-        }
+    if !arguments.yes && confirm::has_terminal() && !agrees(&survey, settings, &source.name).await? {
+        remark("nothing was published");
+        return Ok(ExitCode::FAILURE);
     }
-    let (stop, reached) = (CancellationToken::new(), Reached::new(survey.rows, arguments.from_line));
+    send(settings, arguments, source, survey.rows, begun).await
+}
+
+/// A file that is not to be sent as it is.
+fn check(survey: &Survey, name: &str, arguments: &Arguments) -> Result<(), Failure> {
+    let from_line = arguments.from_line;
+    if from_line > 1 && from_line > survey.last_line {
+        return Err(Failure::Usage(format!("--from-line {from_line}: {name} ends with line {}", survey.last_line)));
+    }
+    if survey.bad > 0 {
+        return Err(report_bad(survey, arguments.json));
+    }
+    match &survey.first_rejected {
+        Some((line, why)) if arguments.dry_run => {
+            let count = HumanCount(survey.rejected);
+            Err(Failure::Usage(format!("rows that would be rejected: {count}, the first in line {line}: {why}")))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Shows what the file asks for, and asks whether that is meant.
+async fn agrees(survey: &Survey, settings: &Settings, name: &str) -> Result<bool, Failure> {
+    let introductions = Introductions::of(survey.portals(), settings).await;
+    remark(&survey.amount(settings, &introductions));
+    if survey.only_looks() {
+        remark("nothing will be changed");
+        return Ok(true);
+    }
+    let question = format!("Put the jobs of {name} on {}?", settings.amqp.jobs_queue);
+    match survey.archives() {
+        true => confirm::agrees(&format!("{question} What they ask for cannot be undone.")).await,
+        false => confirm::agrees(&question).await,
+    }
+}
+
+/// Publishes the jobs and, with --follow, waits for their outcomes.
+async fn send(
+    settings: &Settings,
+    arguments: &Arguments,
+    mut source: Source,
+    rows: u64,
+    begun: Instant,
+) -> Result<ExitCode, Failure> {
+    let (stop, reached) = (CancellationToken::new(), Reached::new(rows, arguments.from_line));
     let last_words = {
         let reached = reached.clone();
         move || remark(&format!("error: a second signal; {reached}"))
@@ -169,14 +186,14 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
         }
     };
     let Some(following) = following else {
-        return summarise(arguments, settings, survey.rows, enqueued, begun.elapsed(), None);
+        return summarise(arguments, settings, rows, enqueued, begun.elapsed(), None);
     };
     if !arguments.json {
         say_enqueued(settings, enqueued, begun.elapsed());
     }
     let mut followed = following.wait_for(enqueued, &stop).await?;
     followed.write_rows(&mut source, arguments.from_line).await?;
-    let code = summarise(arguments, settings, survey.rows, enqueued, begun.elapsed(), Some(&followed))?;
+    let code = summarise(arguments, settings, rows, enqueued, begun.elapsed(), Some(&followed))?;
     if let Some(path) = arguments.outcomes.as_ref().map(|path| path.display()).filter(|_| !arguments.json) {
         remark(&format!("the outcomes are in {path}"));
     }
@@ -197,7 +214,8 @@ fn line_number(text: &str) -> Result<u64, String> {
     }
 }
 
-fn report_bad(survey: &Survey, as_json: bool) -> ExitCode {
+/// Lists the bad lines, and says how many they are.
+fn report_bad(survey: &Survey, as_json: bool) -> Failure {
     if as_json {
         let bad: Vec<_> = survey.listed.iter().map(|(line, fault)| json!({"line": line, "fault": fault})).collect();
         let summary = json!({"rows": survey.rows, "bad": survey.bad, "badLines": bad, "enqueued": 0});
@@ -212,7 +230,7 @@ fn report_bad(survey: &Survey, as_json: bool) -> ExitCode {
         remark(&format!("… and {more} more"));
     }
     let lines = if survey.bad == 1 { "line is no job" } else { "lines are no jobs" };
-    Failure::Usage(format!("{} {lines}, nothing was published: mend or remove them", survey.bad)).report()
+    Failure::Usage(format!("{} {lines}, nothing was published: mend or remove them", survey.bad))
 }
 
 fn summarise(

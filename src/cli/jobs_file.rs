@@ -3,6 +3,7 @@
 pub mod columns;
 mod fields;
 pub mod hints;
+pub mod job_field;
 pub mod rows;
 pub mod source;
 pub mod survey;

@@ -4,14 +4,14 @@ use crate::contract::object_type::ObjectType;
 
 /// Two object types; neither needs escaping in a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Lane {
+pub struct LanePattern {
     pub from: ObjectType,
     pub to: ObjectType,
 }
 
-impl Lane {
-    /// Reads `contacts/companies`, and what logs call a lane that removes labels, `contacts/companies/labels`: both name
-    /// all lanes between the two types. The error is for the command line.
+impl LanePattern {
+    /// Reads `contacts/companies`, and what logs call a lane that removes labels, `contacts/companies/labels`: both
+    /// name all lanes between the two types. The error is for the command line.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.strip_suffix("/labels").unwrap_or(text);
         let (from, to) = text.split_once('/').ok_or("write it as FROM/TO, such as contacts/companies")?;
@@ -28,10 +28,13 @@ mod tests {
 
     #[test]
     fn a_lane_is_two_object_types() {
-        assert_eq!(Lane::parse("contact/0-2").unwrap(), Lane::parse("contacts/companies").unwrap());
-        assert_eq!(Lane::parse("contacts/companies/labels").unwrap(), Lane::parse("contacts/companies").unwrap());
+        assert_eq!(LanePattern::parse("contact/0-2").unwrap(), LanePattern::parse("contacts/companies").unwrap());
+        assert_eq!(
+            LanePattern::parse("contacts/companies/labels").unwrap(),
+            LanePattern::parse("contacts/companies").unwrap()
+        );
         for wrong in ["contacts", "contacts/", "/companies", "cars/contacts", "contacts/companies/deals"] {
-            Lane::parse(wrong).unwrap_err();
+            LanePattern::parse(wrong).unwrap_err();
         }
     }
 }

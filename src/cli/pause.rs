@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::exit::Failure;
-use super::lane::Lane;
+use super::lane::LanePattern;
 use super::paint::harmless;
 use super::{admin_call, output, runtime};
 use crate::config::Settings;
@@ -15,8 +15,8 @@ pub struct Arguments {
     #[arg(value_parser = account)]
     account: u64,
     /// Only this lane, as FROM/TO or as the log names it: contacts/companies; what removes labels is paused with it
-    #[arg(long, value_name = "FROM/TO", value_parser = Lane::parse)]
-    lane: Option<Lane>,
+    #[arg(long, value_name = "FROM/TO", value_parser = LanePattern::parse)]
+    lane: Option<LanePattern>,
     /// The service's answer as JSON
     #[arg(long)]
     json: bool,
@@ -80,16 +80,11 @@ fn order(config: Option<&Path>, arguments: &Arguments, order: Order) -> Result<E
                 .to_owned(),
         ));
     };
-    let verb = match order {
-        Order::Pause => "pause",
-        Order::Resume => "resume",
-        Order::Approve => "approve",
-        Order::Reject => "reject",
-    };
+    let verb = order.verb();
     let Arguments { account, lane, json } = arguments;
     let (path, subject) = match lane {
         None => (format!("/accounts/{account}/{verb}"), format!("account {account}")),
-        Some(Lane { from, to }) => {
+        Some(LanePattern { from, to }) => {
             let lane = format!("{}/{}", from.as_written(), to.as_written());
             (format!("/accounts/{account}/lanes/{lane}/{verb}"), format!("lane {lane} of account {account}"))
         }
@@ -106,28 +101,41 @@ fn order(config: Option<&Path>, arguments: &Arguments, order: Order) -> Result<E
     if *json {
         return output::print(format!("{}\n", answer.body).as_bytes());
     }
-    if answer.status == 202 {
-        output::remark(&format!(
+    match answer.status {
+        202 => output::remark(&format!(
             "{subject}: the worker that was asked stands by, and has handed the order to {verb} on to the one that holds the lease."
-        ));
-        return Ok(ExitCode::SUCCESS);
-    }
-    match order {
-        Order::Pause if lane.is_some() => output::remark(&format!(
-            "{subject} is paused. A lane's pause ends with the service's process; `paused = true` in the account's settings outlives it."
         )),
-        Order::Pause => output::remark(&format!(
-            "{subject} is paused until it is resumed, also after a restart; with amqp.lease = false the pause ends with the service's process, which `paused = true` in the account's settings outlives."
-        )),
-        Order::Approve => output::remark(&format!(
-            "{subject} is approved: everything passes its guard for one safety.max_pairs_window; then pairs are counted anew."
-        )),
-        Order::Reject => output::remark(&format!(
-            "{subject} is rejected: what waits to be removed, and what comes, ends with GUARD_REJECTED and a copy in the dead letters, until it is approved."
-        )),
-        Order::Resume => {
-            output::remark(&format!("{subject} is resumed. What stands for another reason is tried at once."))
-        }
+        _ => output::remark(&format!("{subject} {}", order.consequence(lane.is_some()))),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Order {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Approve => "approve",
+            Self::Reject => "reject",
+        }
+    }
+
+    /// What follows from it, as a sentence whose subject is the account or the lane.
+    fn consequence(self, of_lane: bool) -> &'static str {
+        match self {
+            Self::Pause if of_lane => {
+                "is paused. A lane's pause ends with the service's process; `paused = true` in the account's settings outlives it."
+            }
+            Self::Pause => {
+                "is paused until it is resumed, also after a restart; with amqp.lease = false the pause ends with the service's process, which `paused = true` in the account's settings outlives."
+            }
+            Self::Resume => "is resumed. What stands for another reason is tried at once.",
+            Self::Approve => {
+                "is approved: everything passes its guard for one safety.max_pairs_window; then pairs are counted anew."
+            }
+            Self::Reject => {
+                "is rejected: what waits to be removed, and what comes, ends with GUARD_REJECTED and a copy in the dead letters, until it is approved."
+            }
+        }
+    }
 }

@@ -120,7 +120,7 @@ fn group(text: &str) -> Result<Group, String> {
     Group::new(text).ok_or_else(|| "write 1 to 128 bytes without control characters".to_owned())
 }
 
-/// The same for the same conditions.
+/// The group where none is given: equal conditions give it the same name, so an undo that is repeated is one group.
 fn default_group(selection: &Selection) -> Result<Group, Failure> {
     let Selection { job_id, group, portal, from_type, to_type, since, until } = selection;
     let types = [from_type, to_type].map(|of| of.as_ref().map(|of| of.path_segment().to_owned()));

@@ -11,7 +11,7 @@ use url::form_urlencoded;
 use url::{Host, Url};
 
 use super::bearer::BearerToken;
-use super::request::{self, Batch};
+use super::request::{self, Endpoint};
 use super::silence::{is_refused_by_proxy, silence};
 use crate::config::{ApiVersion, HubspotSettings, SettingKey, SettingsError};
 use crate::contract::association::{Extent, Label, Pair, RecordId};
@@ -33,7 +33,7 @@ pub struct HubspotClient {
 
 /// The object types of a request, in its direction.
 #[derive(Clone, Copy, Debug)]
-pub struct Lane<'a> {
+pub struct ObjectTypes<'a> {
     pub from: &'a ObjectType,
     pub to: &'a ObjectType,
 }
@@ -41,9 +41,10 @@ pub struct Lane<'a> {
 impl HubspotClient {
     /// Largest body that is read, in bytes after decompression; a batch of 1,000 errors stays far below.
     ///
-    /// So much can be in memory for each of `hubspot.max_in_flight_total` requests. A read of 1,000 records fits where
-    /// each has some 35 associations; 500 associations of each would be 50 MB. What is larger is not parsed, and its
-    /// batch is halved until it fits: one record's page is 500 associations, which is some 50 kB.
+    /// A body of this length can be in memory for each of `hubspot.max_in_flight_total` requests. A read of 1,000
+    /// records fits where each has some 35 associations; 500 associations of each would be 50 MB. A larger body is not
+    /// parsed, and its batch is halved until it fits: one record's page has 500 associations at most, which is some 50
+    /// kB.
     pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
     /// Longest wait for a connection, TLS included; less where `hubspot.request_timeout` is short.
@@ -97,33 +98,38 @@ impl HubspotClient {
     }
 
     /// Asks what these records are associated with, each from its cursor on; says what came back.
-    pub async fn read(&self, lane: Lane<'_>, records: &[(RecordId, Option<&str>)], token: &BearerToken) -> Reply {
-        self.batch(Batch::Read, lane, request::body_of_read(records), token).await
+    pub async fn read(
+        &self,
+        types: ObjectTypes<'_>,
+        records: &[(RecordId, Option<&str>)],
+        token: &BearerToken,
+    ) -> Reply {
+        self.batch(Endpoint::Read, types, request::body_of_read(records), token).await
     }
 
     /// Gives each pair these types in place of those it has.
-    pub async fn create(&self, lane: Lane<'_>, pairs: &[(Pair, &[Label])], token: &BearerToken) -> Reply {
-        self.batch(Batch::Create, lane, request::body_of_create(pairs), token).await
+    pub async fn create(&self, types: ObjectTypes<'_>, pairs: &[(Pair, &[Label])], token: &BearerToken) -> Reply {
+        self.batch(Endpoint::Create, types, request::body_of_create(pairs), token).await
     }
 
     /// Gives each pair the plain association, beside the types it has.
-    pub async fn create_default(&self, lane: Lane<'_>, pairs: &[Pair], token: &BearerToken) -> Reply {
-        self.batch(Batch::CreateDefault, lane, request::body_of_default(pairs), token).await
+    pub async fn create_default(&self, types: ObjectTypes<'_>, pairs: &[Pair], token: &BearerToken) -> Reply {
+        self.batch(Endpoint::CreateDefault, types, request::body_of_default(pairs), token).await
     }
 
     /// Removes this much of each pair's association.
-    pub async fn remove(&self, lane: Lane<'_>, extent: &Extent, pairs: &[Pair], token: &BearerToken) -> Reply {
-        self.batch(Batch::removing(extent), lane, request::body(extent, pairs), token).await
+    pub async fn remove(&self, types: ObjectTypes<'_>, extent: &Extent, pairs: &[Pair], token: &BearerToken) -> Reply {
+        self.batch(Endpoint::removing(extent), types, request::body(extent, pairs), token).await
     }
 
     /// Asks which association types there are between two object types.
-    pub async fn labels(&self, lane: Lane<'_>, token: &BearerToken) -> Reply {
-        let path = request::path_of_labels(self.api_version, lane.from.path_segment(), lane.to.path_segment());
+    pub async fn labels(&self, types: ObjectTypes<'_>, token: &BearerToken) -> Reply {
+        let path = request::path_of_labels(self.api_version, types.from.path_segment(), types.to.path_segment());
         self.get(&path, token).await
     }
 
-    async fn batch(&self, batch: Batch, lane: Lane<'_>, body: Vec<u8>, token: &BearerToken) -> Reply {
-        let path = batch.path(self.api_version, lane.from.path_segment(), lane.to.path_segment());
+    async fn batch(&self, endpoint: Endpoint, types: ObjectTypes<'_>, body: Vec<u8>, token: &BearerToken) -> Reply {
+        let path = endpoint.path(self.api_version, types.from.path_segment(), types.to.path_segment());
         self.send_with(self.posted(&path, JSON, body), token).await
     }
 

@@ -18,11 +18,11 @@ use crate::engine::command::RefreshReply;
 /// Holds every account's secrets, by [`AccountIndex`]; cheap to clone, all clones are one store.
 #[derive(Clone, Debug)]
 pub struct CredentialStore {
-    accounts: Arc<[Account]>,
+    accounts: Arc<[AccountCredentials]>,
 }
 
 #[derive(Clone, Debug)]
-enum Account {
+enum AccountCredentials {
     Static(Arc<StaticAccount>),
     OAuth(Arc<OAuthAccount>),
 }
@@ -31,8 +31,10 @@ impl CredentialStore {
     /// Reads all secrets once; the order is the settings'.
     pub fn new(accounts: &[AccountSettings]) -> Result<Self, SettingsError> {
         let accounts = accounts.iter().map(|account| match &account.credentials {
-            Credentials::AccessToken(source) => Ok(Account::Static(Arc::new(StaticAccount::open(source.clone())?))),
-            Credentials::OAuth(oauth) => Ok(Account::OAuth(Arc::new(OAuthAccount::open(oauth.clone())?))),
+            Credentials::AccessToken(source) => {
+                Ok(AccountCredentials::Static(Arc::new(StaticAccount::open(source.clone())?)))
+            }
+            Credentials::OAuth(oauth) => Ok(AccountCredentials::OAuth(Arc::new(OAuthAccount::open(oauth.clone())?))),
         });
         Ok(Self { accounts: accounts.collect::<Result<_, SettingsError>>()? })
     }
@@ -40,8 +42,8 @@ impl CredentialStore {
     /// The token to send with now; `None` before an OAuth account's first refresh. Never waits for a file.
     pub fn token(&self, account: AccountIndex) -> Option<BearerToken> {
         match self.account(account)? {
-            Account::Static(account) => Some(account.token()),
-            Account::OAuth(account) => account.token(),
+            AccountCredentials::Static(account) => Some(account.token()),
+            AccountCredentials::OAuth(account) => account.token(),
         }
     }
 
@@ -49,8 +51,8 @@ impl CredentialStore {
     pub async fn reread(&self, account: AccountIndex) -> Result<bool, SettingsError> {
         let Some(account) = self.account(account).cloned() else { return Ok(false) };
         let look = spawn_blocking(move || match account {
-            Account::Static(account) => account.look(),
-            Account::OAuth(account) => account.look(),
+            AccountCredentials::Static(account) => account.look(),
+            AccountCredentials::OAuth(account) => account.look(),
         });
         // It fails only where the process is ending.
         look.await.unwrap_or(Ok(false))
@@ -61,8 +63,8 @@ impl CredentialStore {
     /// Let it run to its end once begun: HubSpot may have changed the refresh token.
     pub async fn refresh(&self, client: &HubspotClient, account: AccountIndex) -> Refreshed {
         match self.account(account) {
-            Some(Account::OAuth(account)) => account.refresh(client).await,
-            Some(Account::Static(_)) | None => {
+            Some(AccountCredentials::OAuth(account)) => account.refresh(client).await,
+            Some(AccountCredentials::Static(_)) | None => {
                 let detail = "the account has no refresh token".to_owned();
                 Refreshed { reply: RefreshReply::Refused { detail }, warning: None }
             }
@@ -72,8 +74,8 @@ impl CredentialStore {
     /// Asks HubSpot what it knows about the account's token: for an operator, not for the way of a job.
     pub async fn introspect(&self, client: &HubspotClient, account: AccountIndex) -> Introspection {
         match self.account(account) {
-            Some(Account::Static(account)) => account.introspect(client).await,
-            Some(Account::OAuth(account)) => account.introspect(client).await,
+            Some(AccountCredentials::Static(account)) => account.introspect(client).await,
+            Some(AccountCredentials::OAuth(account)) => account.introspect(client).await,
             None => Introspection::Failed { detail: "there is no such account".to_owned() },
         }
     }
@@ -83,8 +85,8 @@ impl CredentialStore {
         let mut news = Vec::new();
         for (index, account) in (0..).map(AccountIndex).zip(self.accounts.iter()) {
             let glance = match account {
-                Account::Static(account) => account.glance(),
-                Account::OAuth(account) => account.glance(),
+                AccountCredentials::Static(account) => account.glance(),
+                AccountCredentials::OAuth(account) => account.glance(),
             };
             match glance {
                 Ok(true) => news.push(CredentialNews::Changed(index)),
@@ -95,7 +97,7 @@ impl CredentialStore {
         news
     }
 
-    fn account(&self, index: AccountIndex) -> Option<&Account> {
+    fn account(&self, index: AccountIndex) -> Option<&AccountCredentials> {
         self.accounts.get(usize::try_from(index.0).ok()?)
     }
 }

@@ -33,7 +33,7 @@ struct Current {
     refresh_token: SecretString,
     access_token: Option<BearerToken>,
     /// Grows when the operator changes a secret.
-    generation: u64,
+    version: u64,
 }
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl OAuthAccount {
                 client_secret: client_secret.secret().clone(),
                 refresh_token: refresh_token.secret().clone(),
                 access_token: None,
-                generation: 0,
+                version: 0,
             }),
             files: Mutex::new(Files { client_secret, refresh_token, warned: false }),
         })
@@ -94,11 +94,11 @@ impl OAuthAccount {
     }
 
     pub(super) async fn refresh(self: &Arc<Self>, client: &HubspotClient) -> Refreshed {
-        let (request, generation) = self.request();
+        let (request, version) = self.request();
         let reply = request.send(client).await;
         match reply {
-            GrantReply::Granted(grant) => self.granted(grant, generation).await,
-            GrantReply::Refused { .. } | GrantReply::Failed { .. } if self.is_outdated(generation) => outdated(),
+            GrantReply::Granted(grant) => self.granted(grant, version).await,
+            GrantReply::Refused { .. } | GrantReply::Failed { .. } if self.is_outdated(version) => outdated(),
             GrantReply::Refused { detail, about } => {
                 let detail = format!("{detail}{}", self.mend(about));
                 Refreshed { reply: RefreshReply::Refused { detail }, warning: None }
@@ -127,20 +127,20 @@ impl OAuthAccount {
             client_secret: current.client_secret.clone(),
             refresh_token: current.refresh_token.clone(),
         };
-        (request, current.generation)
+        (request, current.version)
     }
 
-    fn is_outdated(&self, generation: u64) -> bool {
-        lock(&self.current).generation != generation
+    fn is_outdated(&self, version: u64) -> bool {
+        lock(&self.current).version != version
     }
 
-    async fn granted(self: &Arc<Self>, grant: Grant, generation: u64) -> Refreshed {
+    async fn granted(self: &Arc<Self>, grant: Grant, version: u64) -> Refreshed {
         let (expires_in, portal) = (grant.expires_in, grant.portal);
         let kept = match grant.rotated {
-            None => self.keep(grant.access_token, generation),
+            None => self.keep(grant.access_token, version),
             Some(refresh_token) => {
                 let account = Arc::clone(self);
-                let keep = spawn_blocking(move || account.keep_both(grant.access_token, refresh_token, generation));
+                let keep = spawn_blocking(move || account.keep_both(grant.access_token, refresh_token, version));
                 // It fails only where the process is ending.
                 keep.await.unwrap_or(Kept::Outdated)
             }
@@ -153,9 +153,9 @@ impl OAuthAccount {
         }
     }
 
-    fn keep(&self, access_token: BearerToken, generation: u64) -> Kept {
+    fn keep(&self, access_token: BearerToken, version: u64) -> Kept {
         let mut current = lock(&self.current);
-        if current.generation != generation {
+        if current.version != version {
             return Kept::Outdated;
         }
         current.access_token = Some(access_token);
@@ -163,9 +163,9 @@ impl OAuthAccount {
     }
 
     /// As [`Self::keep`], with a refresh token that goes to its file.
-    fn keep_both(&self, access_token: BearerToken, refresh_token: SecretString, generation: u64) -> Kept {
+    fn keep_both(&self, access_token: BearerToken, refresh_token: SecretString, version: u64) -> Kept {
         let mut files = lock(&self.files);
-        match self.keep(access_token, generation) {
+        match self.keep(access_token, version) {
             Kept::InUse => {}
             kept @ (Kept::Unwritten(_) | Kept::Outdated) => return kept,
         }
@@ -200,7 +200,7 @@ impl OAuthAccount {
         if changed(&refresh_token) {
             current.refresh_token = files.refresh_token.secret().clone();
         }
-        current.generation = current.generation.wrapping_add(1);
+        current.version = current.version.wrapping_add(1);
         Ok(true)
     }
 

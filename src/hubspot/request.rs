@@ -16,7 +16,7 @@ pub fn path(version: ApiVersion, call: &BatchCall) -> String {
         | Request::Associate
         | Request::Create { .. } => (&call.lane.from_type, &call.lane.to_type),
     };
-    Batch::of(call).path(version, from.path_segment(), to.path_segment())
+    Endpoint::of(call).path(version, from.path_segment(), to.path_segment())
 }
 
 /// The JSON body of a request.
@@ -52,7 +52,7 @@ fn between(version: ApiVersion, from: &str, to: &str) -> String {
 
 /// The batch requests between two object types.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Batch {
+pub enum Endpoint {
     Archive,
     ArchiveLabels,
     Read,
@@ -60,7 +60,7 @@ pub enum Batch {
     CreateDefault,
 }
 
-impl Batch {
+impl Endpoint {
     /// Whether a removal takes the whole association is told by the lane's extent alone, so that labels can never go as
     /// the whole, whatever the request says.
     pub fn of(call: &BatchCall) -> Self {
@@ -281,20 +281,20 @@ mod tests {
 
     #[test]
     fn every_batch_has_its_path_in_every_version() {
-        let paths = |batch: Batch| {
+        let paths = |endpoint: Endpoint| {
             [ApiVersion::V4, ApiVersion::March2026, ApiVersion::September2026]
-                .map(|version| batch.path(version, "contacts", "2-1"))
+                .map(|version| endpoint.path(version, "contacts", "2-1"))
         };
-        for (batch, end) in [
-            (Batch::Archive, "archive"),
-            (Batch::ArchiveLabels, "labels/archive"),
-            (Batch::Read, "read"),
-            (Batch::Create, "create"),
-            (Batch::CreateDefault, "associate/default"),
+        for (endpoint, end) in [
+            (Endpoint::Archive, "archive"),
+            (Endpoint::ArchiveLabels, "labels/archive"),
+            (Endpoint::Read, "read"),
+            (Endpoint::Create, "create"),
+            (Endpoint::CreateDefault, "associate/default"),
         ] {
             let expected = ["v4/associations", "associations/2026-03", "associations/2026-09"]
                 .map(|start| format!("crm/{start}/contacts/2-1/batch/{end}"));
-            assert_eq!(paths(batch), expected);
+            assert_eq!(paths(endpoint), expected);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::config::{SecretSource, SettingsError};
 pub(super) struct SecretFile {
     source: SecretSource,
     seen: SecretString,
-    /// `None`: the file must be read to know.
+    /// `None`: only reading the file tells whether it has changed.
     stamp: Option<Stamp>,
     readable: bool,
 }
@@ -25,7 +25,7 @@ pub(super) struct SecretFile {
 pub(super) enum NotWritten {
     #[error("it does not come from a file")]
     NoFile,
-    #[error("its file holds another one by now, which goes before")]
+    #[error("its file holds another one by now, which is used instead")]
     Overtaken,
     #[error("its file cannot be compared: {0}")]
     Unreadable(#[from] SettingsError),
@@ -105,7 +105,8 @@ struct Stamp {
     device: u64,
     inode: u64,
     bytes: u64,
-    /// Of its content or its inode, since the epoch; unlike the time of modification, nobody can set it back.
+    /// When its content or its inode changed last, in seconds and nanoseconds since 1970. Nobody can set this time
+    /// back, as they can the time of modification.
     changed: (i64, i64),
 }
 
@@ -150,7 +151,7 @@ fn write_beside(path: &Path, text: &SecretString, meant: &fs::Metadata) -> io::R
         let _ = fs::remove_file(&neighbour);
         return Err(error);
     }
-    // Makes the move itself last; on file systems that cannot do this it is in place all the same.
+    // The move itself must survive a crash too. On file systems that cannot do this the file is in place all the same.
     let _ = path.parent().map(|folder| File::open(folder).and_then(|folder| folder.sync_all()));
     Ok(())
 }

@@ -24,9 +24,9 @@ pub struct Sample {
     pub at: Timestamp,
     pub job_id: Box<str>,
     pub portal: Option<PortalId>,
-    /// The first of its pairs that failed so; `None` where the job was never read so far.
+    /// The first of its pairs that failed in this way; `None` where the job could not be read as far as its pairs.
     pub pair: Option<Pair>,
-    /// How many of its pairs failed so.
+    /// How many of its pairs failed in this way.
     pub pairs: u64,
     pub refusal: Arc<Refusal>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::exposition::{Description, Exposition, Kind};
 use super::label::Label;
 use super::parked::ByTier;
-use super::snapshot::{BrokerCounts, BrokerState, Snapshot, own_pause};
+use super::snapshot::{BrokerCounts, BrokerState, Snapshot};
 use crate::engine::guard::GuardState;
 use crate::engine::pause::{PauseKind, Tier};
 use crate::engine::status::{AccountStatus, InHand, Status};
@@ -238,7 +238,7 @@ fn write_pauses(status: &Status, page: &mut Exposition) {
 /// Without those that only have no lane in hand that goes on: one lane that stands is no account that does.
 fn paused_accounts(accounts: &[AccountStatus]) -> BTreeMap<PauseKind, usize> {
     let mut counts = BTreeMap::new();
-    for pause in accounts.iter().filter_map(own_pause) {
+    for pause in accounts.iter().filter_map(AccountStatus::own_pause) {
         *counts.entry(pause.kind).or_default() += 1;
     }
     counts
@@ -310,7 +310,7 @@ fn write_accounts(accounts: &[AccountStatus], page: &mut Exposition) {
         Kind::Gauge,
         "association_archiver_account_paused",
         "1 while the account stands still as a whole.",
-        |account| Some(flag(own_pause(account).is_some())),
+        |account| Some(flag(account.own_pause().is_some())),
     );
     each(Kind::Counter, "association_archiver_account_requests_total", "Archive requests of the account.", |account| {
         Some(account.totals.requests as f64)

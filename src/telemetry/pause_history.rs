@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::snapshot::own_pause;
 use crate::engine::pause::PauseKind;
 use crate::engine::status::{PauseStatus, Status, write_time, write_time_or_null};
 
@@ -87,7 +86,7 @@ fn standing(status: &Status) -> Vec<PauseSpan> {
     let accounts = status
         .accounts
         .iter()
-        .filter_map(|account| Some(span(account.index, account.portal_id, None, own_pause(account)?)));
+        .filter_map(|account| Some(span(account.index, account.portal_id, None, account.own_pause()?)));
     let lanes = status.lanes.iter().filter_map(|lane| {
         let name = format!("{}/{}", lane.from_object_type, lane.to_object_type);
         Some(span(lane.account, lane.portal_id, Some(name), lane.pause.as_ref()?))

@@ -28,7 +28,7 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// A snapshot is taken so often, which is also how often the loop must come round to beat.
+    /// Time between two snapshots, and between two beats of the loop.
     pub const PERIOD: Duration = Duration::from_secs(1);
 
     pub fn new(metrics: Arc<Metrics>) -> Self {

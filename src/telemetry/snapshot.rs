@@ -9,7 +9,7 @@ use super::parked::ByTier;
 use super::pause_history::PauseSpan;
 use super::throughput::ThroughputSeries;
 use crate::engine::pause::Tier;
-use crate::engine::status::{AccountStatus, PauseScope, PauseStatus, Status};
+use crate::engine::status::{AccountStatus, Status};
 use crate::lease::view::LeaseView;
 
 /// The worker at one moment. The default is the moment before the first: nothing held, no broker.
@@ -136,15 +136,6 @@ impl BrokerState {
     fn takes_answers(&self) -> bool {
         self.publishing && !self.publishing_stalled && !self.blocked && self.publishing_trouble.is_none()
     }
-}
-
-/// Why an account stands still as a whole. `None` also where each of its lanes in hand stands for a reason of its own:
-/// that may be a single one, and the next job may open another.
-pub fn own_pause(account: &AccountStatus) -> Option<&PauseStatus> {
-    account.pause.as_ref().filter(|pause| match pause.scope {
-        PauseScope::Account => true,
-        PauseScope::AllLanes | PauseScope::Lane => false,
-    })
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::metrics::Metrics;
 use crate::config::{ApiVersion, Settings};
 use crate::engine::command::{BatchCall, CallKey, CallResult};
 use crate::engine::reply::Reply;
+use crate::hubspot::request::{Endpoint, path};
 
 pub mod context;
 pub mod exporter;
@@ -82,7 +83,6 @@ const SPANS_OF_A_BATCH: u64 = 2;
 
 /// The path of a batch request as a URL template, and as it is.
 fn paths(version: ApiVersion, call: &BatchCall) -> (String, String) {
-    use crate::hubspot::request::{Batch, path};
-    let template = Batch::of(call).path(version, "{fromObjectType}", "{toObjectType}");
+    let template = Endpoint::of(call).path(version, "{fromObjectType}", "{toObjectType}");
     (template, path(version, call))
 }

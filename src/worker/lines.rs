@@ -12,7 +12,7 @@ use crate::engine::command::{Carried, NewJob};
 
 /// Takes a job that was written in this many bytes; the error is its answer where no account may do it.
 pub fn take(job: Job, bytes: usize, portals: &Portals, now: Timestamp) -> Result<(NewJob, Head), Box<Outcome>> {
-    let head = Head::of(&job);
+    let head = job.head();
     let weight = job.weight(bytes);
     match portals.resolve(job.portal).map(|account| NewJob::of(job, account, weight, Carried::fresh(now))) {
         Ok(new) => Ok((new, head)),

@@ -66,3 +66,16 @@ pub fn of_account(account: &AccountSettings, max_in_flight: NonZeroU32) -> Accou
 fn count(setting: NonZeroU32) -> usize {
     usize::try_from(setting.get()).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engines_defaults_are_those_of_the_settings() {
+        let settings = Settings::default();
+        let linger = settings.batch.linger;
+        let policy = EnginePolicy { linger, ..of_engine(&settings, in_broker(&settings)) };
+        assert_eq!(policy, EnginePolicy::default());
+    }
+}

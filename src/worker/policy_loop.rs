@@ -355,16 +355,12 @@ mod tests {
     use crate::contract::job::Ask;
     use crate::contract::object_type::ObjectType;
     use crate::contract::outcome::Ending;
-    use crate::engine::access::CredentialKind;
-    use crate::engine::account::{AccountPolicy, Safety};
+    use crate::engine::account::AccountPolicy;
     use crate::engine::answered::Answered;
     use crate::engine::command::{Carried, NewJob, Notice, Parked, Settled};
-    use crate::engine::pace::Ceiling;
-    use crate::engine::pack::Caps;
     use crate::engine::reply::Reply;
-    use crate::engine::retry::RetryPolicy;
     use crate::engine::status::Status;
-    use crate::engine::{Counters, EnginePolicy, Waiting};
+    use crate::engine::{Counters, EnginePolicy};
 
     /// An expired job leaves before it is sent, and the next job of the bundle takes its slot in the engine. Each
     /// delivery must depart all the same.
@@ -402,39 +398,12 @@ mod tests {
         let (_, returns) = mpsc::unbounded_channel();
         let (_, orders) = mpsc::channel(1);
         let ends = Ends { arrivals, departures, errands, returns, orders };
-        let engine = Engine::new(policy(), vec![account()], 1, Frozen.now());
+        let engine = Engine::new(policy(), vec![AccountPolicy::default()], 1, Frozen.now());
         (PolicyLoop::new(engine, Frozen, Instant::now(), Unheard, ends), arrivals_in, departures_out)
     }
 
     fn policy() -> EnginePolicy {
-        EnginePolicy {
-            caps: Caps { from: 100, pairs: 1_000 },
-            linger: Duration::ZERO,
-            retry: RetryPolicy {
-                max_attempts: 5,
-                base_delay: Duration::from_millis(500),
-                max_delay: Duration::from_secs(30),
-                max_age: Duration::from_secs(86_400),
-            },
-            isolation_requests: 200,
-            max_pairs: 10_000,
-            max_in_flight: 64,
-            waiting: Waiting::Outside { longest_hold: Duration::from_secs(490), prefetch: 10_000 },
-        }
-    }
-
-    fn account() -> AccountPolicy {
-        AccountPolicy {
-            portal: None,
-            credentials: CredentialKind::Static,
-            ceiling: Ceiling { requests: 100.try_into().unwrap(), interval: Duration::from_secs(10) },
-            daily: None,
-            time_zone: None,
-            max_in_flight: 16,
-            paused: false,
-            safety: Safety::default(),
-            guard: None,
-        }
+        EnginePolicy { linger: Duration::ZERO, ..EnginePolicy::default() }
     }
 
     fn expired(from: u64) -> NewJob {

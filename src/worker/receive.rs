@@ -8,7 +8,6 @@ use super::delivery::{self, Delivery};
 use crate::amqp::message::{Answer, Delivered};
 use crate::contract::job::{self, Envelope, JobLimits};
 use crate::contract::message::OUTCOME_TYPE;
-use crate::contract::outcome::Head;
 use crate::contract::refusal::{Refusal, WorkerCategory};
 use crate::engine::command::NewJob;
 
@@ -37,7 +36,7 @@ pub fn receive(delivered: Delivered, portals: &Portals, limits: &JobLimits, now:
         }
     };
     let weight = job.weight(body.len());
-    let head = Head::of(&job);
+    let head = job.head();
     let carried = delivery::carried(&properties, now);
     match portals.resolve(job.portal).map(|account| NewJob::of(job, account, weight, carried)) {
         Ok(mut new) => {

@@ -19,15 +19,16 @@ const LEAST_TO_PUBLISH: Duration = Duration::from_secs(5);
 /// ...and their acknowledgements this time to be sent. Both are quick where the broker is well.
 const LEAST_TO_ACKNOWLEDGE: Duration = Duration::from_secs(2);
 
-/// How long a token refresh on the wire is waited for, from the end of the loop and beside all else. No longer than the
-/// three waits for the broker take together.
+/// How long a token refresh on the wire is waited for. This wait begins when the loop has ended, and goes on beside the
+/// waits for the broker. It is no longer than these take together.
 pub const LAST_REFRESH: Duration = Duration::from_secs(10);
 
-/// How long the last traces are waited for, likewise.
+/// How long the last traces are waited for, beside them too.
 const LAST_EXPORT: Duration = Duration::from_secs(3);
 
-/// How long the whole goodbye takes beyond `shutdown.grace` at most: the two above, the broker's connections (3 s), the
-/// endpoints (1 s) and the runtime (1 s). The chart, the systemd unit and the compose file kill after 15 s.
+/// How long the end takes beyond `shutdown.grace` at most: to publish (5 s), to acknowledge (2 s), and to close the
+/// broker's connections (3 s), the endpoints (1 s) and the runtime (1 s). The chart, the systemd unit and the compose
+/// file kill after 15 s.
 pub const LONGEST_AFTER_GRACE: Duration = Duration::from_secs(12);
 
 /// What has to end.
@@ -40,7 +41,7 @@ pub struct Parts {
     pub publisher: Arc<Publisher>,
     pub closer: Closer,
     pub exporting: Option<JoinHandle<()>>,
-    /// The loop's last words on itself.
+    /// What the loop has said of itself last.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
 }
 

@@ -29,7 +29,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::parked::{ByTier, ParkedJobs};
 use crate::telemetry::repetition::Repetition;
 use crate::telemetry::reporter::Reporter;
-use crate::telemetry::snapshot::{BrokerCounts, BrokerState, own_pause};
+use crate::telemetry::snapshot::{BrokerCounts, BrokerState};
 use crate::telemetry::traces::{TracedJob, Traces};
 
 /// The same kind of trouble is logged once in this time.
@@ -139,7 +139,7 @@ impl ServiceWatcher {
     /// The engine gives notice of changes only.
     fn tell_pauses(&self, status: &Status) {
         for account in &status.accounts {
-            if let Some(PauseStatus { kind, detail, resume_at, .. }) = own_pause(account).cloned() {
+            if let Some(PauseStatus { kind, detail, resume_at, .. }) = account.own_pause().cloned() {
                 let account = AccountIndex(account.index);
                 let notice = Notice::Paused { account, lane: None, kind, detail, until: resume_at };
                 log_notice(&self.portals, &self.mends, &notice);

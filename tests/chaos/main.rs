@@ -3,7 +3,7 @@
 //! Each case keeps jobs coming while something breaks, then compares what was published with what was answered and with
 //! what HubSpot has seen: nothing may be lost, and a doubled outcome must be a copy that the fault explains. The cases
 //! marked `ignored` take long; `make test` runs the others, `make chaos` all.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation)]
 
 mod broker_faults;
 mod channel_faults;

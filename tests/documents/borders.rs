@@ -111,7 +111,7 @@ fn first_word(text: &str) -> &str {
 }
 
 /// Every Rust file below a directory: its path from the root, and its text.
-fn sources(directory: &str) -> Vec<(String, String)> {
+pub fn sources(directory: &str) -> Vec<(String, String)> {
     let (mut found, mut waiting): (Vec<(String, String)>, Vec<PathBuf>) = (Vec::new(), vec![root().join(directory)]);
     while let Some(directory) = waiting.pop() {
         for entry in fs::read_dir(&directory).unwrap() {

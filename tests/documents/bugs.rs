@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 
 use crate::corpus::{Document, nothing_wrong, root};
 
@@ -36,5 +37,19 @@ fn the_table_names_every_bug_with_the_test_that_catches_it() {
     }
     let named = rows.iter().filter_map(|row| row.strip_prefix("| `")?.split('`').next());
     wrong.extend(named.filter(|name| !known.contains(*name)).map(|name| format!("{TABLE}: there is no {name}.patch")));
+    nothing_wrong(wrong);
+}
+
+/// A bug that is seeded where its place is gone would be found by nobody.
+#[test]
+fn every_bug_still_has_its_place_in_the_code() {
+    let mut wrong = Vec::new();
+    for entry in fs::read_dir(root().join(PATCHES)).unwrap() {
+        let path = entry.unwrap().path();
+        let check = Command::new("git").args(["apply", "--check"]).arg(&path).current_dir(root()).output().unwrap();
+        if !check.status.success() {
+            wrong.push(format!("{}: {}", path.display(), String::from_utf8_lossy(&check.stderr)));
+        }
+    }
     nothing_wrong(wrong);
 }

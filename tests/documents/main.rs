@@ -7,12 +7,14 @@
 mod alerts;
 mod borders;
 mod bugs;
+mod circles;
 mod commands;
 mod corpus;
 mod dependencies;
 mod endpoints;
 mod examples;
 mod generated;
+mod glossary;
 mod links;
 mod messages;
 mod metrics;

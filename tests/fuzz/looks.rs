@@ -6,7 +6,7 @@ use association_archiver::contract::association::{Pair, RecordId};
 use association_archiver::contract::text::TEXT_MAX_BYTES;
 use association_archiver::engine::reply::{Answer, Body, Reply};
 use association_archiver::engine::verdict::{
-    Creation, Judgement, LookAsked, LookJudgement, PairVerdict, RecordVerdict, RecordView, judge_creation, judge_look,
+    Creation, Judgement, LookAsked, PairVerdict, RecordVerdict, RecordView, judge_creation, judge_look,
 };
 
 use crate::campaign::{self, Taken};
@@ -53,8 +53,8 @@ impl Evidence {
     }
 }
 
-fn check_look(judgement: &LookJudgement, asked: &[LookAsked], evidence: &Evidence) -> Taken {
-    let LookJudgement::Each(verdicts) = judgement else { return Taken::Refused };
+fn check_look(judged: &Result<Vec<RecordVerdict>, Judgement>, asked: &[LookAsked], evidence: &Evidence) -> Taken {
+    let Ok(verdicts) = judged else { return Taken::Refused };
     assert_eq!(verdicts.len(), asked.len());
     assert!(verdicts.iter().any(|verdict| *verdict != RecordVerdict::Untouched), "asked again for ever");
     for (record, verdict) in asked.iter().zip(verdicts) {

@@ -9,11 +9,10 @@ use association_archiver::config::ApiVersion;
 use association_archiver::contract::association::{AssociationType, Label, LabelCategory, Pair, RecordId};
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::engine::verdict::{
-    Creation, Found, Judgement, LookAsked, LookJudgement, PairVerdict, RecordVerdict, RecordView, judge,
-    judge_creation, judge_look,
+    Creation, Found, Judgement, LookAsked, PairVerdict, RecordVerdict, RecordView, judge, judge_creation, judge_look,
 };
 use association_archiver::hubspot::bearer::BearerToken;
-use association_archiver::hubspot::client::{HubspotClient, Lane};
+use association_archiver::hubspot::client::{HubspotClient, ObjectTypes};
 use hubspot_simulator::{Rule, Settings, Simulator, World};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -165,14 +164,14 @@ impl Far {
         self.client = HubspotClient::new(&settings).unwrap();
     }
 
-    fn lane(&self) -> Lane<'_> {
-        Lane { from: &self.contacts, to: &self.companies }
+    fn lane(&self) -> ObjectTypes<'_> {
+        ObjectTypes { from: &self.contacts, to: &self.companies }
     }
 
     async fn look(&self, asked: &[LookAsked]) -> Vec<RecordVerdict> {
         let records: Vec<_> = asked.iter().map(|record| (record.from, record.after.as_deref())).collect();
         match judge_look(&self.client.read(self.lane(), &records, &token()).await, asked) {
-            LookJudgement::Each(verdicts) => verdicts,
+            Ok(verdicts) => verdicts,
             other => panic!("{other:?}"),
         }
     }

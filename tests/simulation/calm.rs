@@ -1,18 +1,12 @@
 //! A history in which nothing goes wrong but what a test puts into it.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use association_archiver::contract::association::Extent;
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::engine::EnginePolicy;
-use association_archiver::engine::Waiting;
-use association_archiver::engine::access::CredentialKind;
-use association_archiver::engine::account::{AccountPolicy, Safety};
-use association_archiver::engine::pace::Ceiling;
-use association_archiver::engine::pack::Caps;
-use association_archiver::engine::retry::RetryPolicy;
+use association_archiver::engine::account::AccountPolicy;
 use hubspot_simulator::behaviour::Behaviour;
 use hubspot_simulator::refusal::BadRecords;
 use jiff::Timestamp;
@@ -59,37 +53,13 @@ pub fn job(from: u64, to: u64) -> JobSpec {
 }
 
 fn policy() -> EnginePolicy {
-    EnginePolicy {
-        caps: Caps { from: 100, pairs: 1_000 },
-        linger: Duration::from_millis(200),
-        retry: RetryPolicy {
-            max_attempts: 5,
-            base_delay: Duration::from_millis(500),
-            max_delay: Duration::from_secs(30),
-            max_age: Duration::from_secs(86_400),
-        },
-        isolation_requests: 200,
-        max_pairs: 10_000,
-        max_in_flight: 64,
-        waiting: Waiting::Outside { longest_hold: Duration::from_secs(600), prefetch: 10_000 },
-    }
+    EnginePolicy::default()
 }
 
 fn portal() -> Portal {
-    let ceiling = Ceiling { requests: NonZeroU32::new(100).unwrap(), interval: Duration::from_secs(10) };
     Portal {
         id: 4_711,
-        policy: AccountPolicy {
-            portal: None,
-            credentials: CredentialKind::Static,
-            ceiling,
-            daily: None,
-            time_zone: None,
-            max_in_flight: 16,
-            paused: false,
-            safety: Safety::default(),
-            guard: None,
-        },
+        policy: AccountPolicy::default(),
         time_zone: TimeZone::UTC,
         daily_allowed: None,
         clock_behind: Duration::ZERO,

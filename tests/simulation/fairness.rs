@@ -10,14 +10,12 @@ use association_archiver::contract::association::Extent;
 use association_archiver::contract::ids::AccountIndex;
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
-use association_archiver::engine::access::CredentialKind;
-use association_archiver::engine::account::{AccountPolicy, Safety};
+use association_archiver::engine::account::AccountPolicy;
 use association_archiver::engine::clock::{Now, Tick};
 use association_archiver::engine::command::{CallKey, Carried, Command, NewJob};
 use association_archiver::engine::pace::Ceiling;
 use association_archiver::engine::pack::Caps;
 use association_archiver::engine::reply::{Answer, Body, Headers, Reply};
-use association_archiver::engine::retry::RetryPolicy;
 use association_archiver::engine::{Engine, EnginePolicy, Waiting};
 use bytes::Bytes;
 use fastrand::Rng;
@@ -210,31 +208,14 @@ fn no_content() -> Reply {
 fn policy() -> EnginePolicy {
     EnginePolicy {
         caps: Caps { from: JOBS_A_REQUEST, pairs: 1_000 },
-        linger: Duration::from_millis(200),
-        retry: RetryPolicy {
-            max_attempts: 5,
-            base_delay: Duration::from_millis(500),
-            max_delay: Duration::from_secs(30),
-            max_age: Duration::from_secs(86_400),
-        },
-        isolation_requests: 200,
-        max_pairs: 10_000,
         max_in_flight: SLOTS,
         waiting: Waiting::Outside { longest_hold: Duration::from_secs(3_600), prefetch: 65_535 },
+        ..EnginePolicy::default()
     }
 }
 
 /// With more quota than it can use.
 fn account() -> AccountPolicy {
-    AccountPolicy {
-        portal: None,
-        credentials: CredentialKind::Static,
-        ceiling: Ceiling { requests: NonZeroU32::new(1_000).unwrap(), interval: Duration::from_secs(10) },
-        daily: None,
-        time_zone: None,
-        max_in_flight: 16,
-        paused: false,
-        safety: Safety::default(),
-        guard: None,
-    }
+    let ceiling = Ceiling { requests: NonZeroU32::new(1_000).unwrap(), interval: Duration::from_secs(10) };
+    AccountPolicy { ceiling, ..AccountPolicy::default() }
 }

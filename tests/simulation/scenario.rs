@@ -10,7 +10,7 @@ use association_archiver::contract::ids::PortalId;
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::engine::access::CredentialKind;
-use association_archiver::engine::account::{AccountPolicy, Safety};
+use association_archiver::engine::account::AccountPolicy;
 use association_archiver::engine::pace::Ceiling;
 use association_archiver::engine::pack::Caps;
 use association_archiver::engine::retry::RetryPolicy;
@@ -292,15 +292,15 @@ fn policy(rng: &mut Rng) -> EnginePolicy {
         linger: Duration::from_millis(*choose(rng, &[0, 50, 200])),
         retry: RetryPolicy {
             max_attempts: *choose(rng, &[1, 3, 5]),
-            base_delay: Duration::from_millis(500),
             max_delay: Duration::from_secs(*choose(rng, &[5, 30])),
             max_age: Duration::from_secs(*choose(rng, &[120, 1_200, 86_400, 86_400])),
+            ..RetryPolicy::default()
         },
         isolation_requests: *choose(rng, &[0, 10, 200, 200]),
-        max_pairs: 10_000,
         max_in_flight: *choose(rng, &[1, 8, 64]),
         // Where there is a broker, this is replaced.
         waiting: Waiting::InHand { give_up_after: Duration::from_secs(86_400) },
+        ..EnginePolicy::default()
     }
 }
 
@@ -335,9 +335,7 @@ fn portal(rng: &mut Rng, index: u64, of: u64) -> Portal {
             daily,
             time_zone: set,
             max_in_flight: *choose(rng, &[1, 4, 16]),
-            paused: false,
-            safety: Safety::default(),
-            guard: None,
+            ..AccountPolicy::default()
         },
         time_zone,
         daily_allowed: (rng.u8(..100) < 5).then(|| rng.u64(5..60)),

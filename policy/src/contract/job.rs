@@ -55,6 +55,19 @@ impl Job {
     pub fn num_all_of(&self) -> usize {
         self.asks.iter().map(|ask| ask.all_of.len()).sum()
     }
+
+    /// What its outcome repeats of it.
+    pub fn head(&self) -> Head {
+        Head {
+            job_id: self.id.clone(),
+            portal: self.portal,
+            from_type: Some(self.from_type.text().clone()),
+            to_type: Some(self.to_type.text().clone()),
+            action: self.action,
+            dry_run: self.dry_run,
+            group: self.group.clone(),
+        }
+    }
 }
 
 /// The pairs of a job for which the same is asked; no pair is in two asks of a job, nor a record. A record that is in an

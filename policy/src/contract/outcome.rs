@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::action::Action;
 use super::association::{AssociationType, Extent, Label, Pair, RecordId};
 use super::ids::{Group, JobId, PortalId};
-use super::job::Job;
 use super::object_type::TypeText;
 use super::plan::{PlanEntry, listed};
 use super::refusal::Refusal;
@@ -44,20 +43,6 @@ pub struct Head {
     /// The job was only to look. An outcome says so whatever it came to: sent again, the job must not do more.
     pub dry_run: bool,
     pub group: Option<Group>,
-}
-
-impl Head {
-    pub fn of(job: &Job) -> Self {
-        Self {
-            job_id: job.id.clone(),
-            portal: job.portal,
-            from_type: Some(job.from_type.text().clone()),
-            to_type: Some(job.to_type.text().clone()),
-            action: job.action,
-            dry_run: job.dry_run,
-            group: job.group.clone(),
-        }
-    }
 }
 
 /// How a job ended.

@@ -1,7 +1,5 @@
 //! An account: how much it may send, its day, its credentials, and what it has sent.
 
-use std::ops::{Index, IndexMut};
-
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -16,10 +14,12 @@ use super::pace::{Ceiling, Pace, Slot};
 use super::reply::Answer;
 use super::retry::RetryBudget;
 use super::tenancy::Tenancy;
-use crate::contract::ids::{AccountIndex, PortalId};
+use crate::contract::ids::PortalId;
 
-/// What the settings say of one account.
-#[derive(Clone, Debug)]
+pub use super::course::Safety;
+
+/// What the settings say of one account. The default is an account with a token, of which they say nothing else.
+#[derive(Clone, PartialEq, Debug)]
 pub struct AccountPolicy {
     pub portal: Option<PortalId>,
     pub credentials: CredentialKind,
@@ -35,57 +35,19 @@ pub struct AccountPolicy {
     pub guard: Option<GuardPolicy>,
 }
 
-/// What is done besides archiving, so that nothing goes without a trace.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Safety {
-    /// `safety.journal`: pairs are looked at, and what they are associated by is recorded, before they are archived.
-    pub journal: bool,
-    /// `safety.verify`: pairs are read back after they were archived.
-    pub verify: bool,
-}
-
-/// Something for each configured account. An [`AccountIndex`] that was checked with [`PerAccount::get`] once, when it
-/// came in from outside, may be used as an index from then on.
-#[derive(Clone, Debug)]
-pub struct PerAccount<T>(Vec<T>);
-
-impl<T> PerAccount<T> {
-    pub fn new(of_each: impl IntoIterator<Item = T>) -> Self {
-        Self(of_each.into_iter().collect())
-    }
-
-    pub fn get(&self, account: AccountIndex) -> Option<&T> {
-        self.0.get(account.0 as usize)
-    }
-
-    pub fn get_mut(&mut self, account: AccountIndex) -> Option<&mut T> {
-        self.0.get_mut(account.0 as usize)
-    }
-
-    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
-        self.0.iter_mut()
-    }
-
-    pub fn iter(&self) -> std::slice::Iter<'_, T> {
-        self.0.iter()
-    }
-
-    pub fn indices(&self) -> impl Iterator<Item = AccountIndex> + use<T> {
-        (0..u32::try_from(self.0.len()).unwrap_or(u32::MAX)).map(AccountIndex)
-    }
-}
-
-impl<T> Index<AccountIndex> for PerAccount<T> {
-    type Output = T;
-
-    fn index(&self, account: AccountIndex) -> &T {
-        &self.0[account.0 as usize]
-    }
-}
-
-impl<T> IndexMut<AccountIndex> for PerAccount<T> {
-    fn index_mut(&mut self, account: AccountIndex) -> &mut T {
-        &mut self.0[account.0 as usize]
+impl Default for AccountPolicy {
+    fn default() -> Self {
+        Self {
+            portal: None,
+            credentials: CredentialKind::Static,
+            ceiling: Ceiling::default(),
+            daily: None,
+            time_zone: None,
+            max_in_flight: 16,
+            paused: false,
+            safety: Safety::default(),
+            guard: None,
+        }
     }
 }
 
@@ -97,7 +59,7 @@ pub struct Account {
     pub day: Day,
     pub access: Access,
     pub guard: Option<Guard>,
-    pub(super) tenancy: Tenancy,
+    pub tenancy: Tenancy,
     retries: RetryBudget,
     errors: ErrorShare,
     /// Requests on the wire, those about credentials included.

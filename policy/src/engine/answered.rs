@@ -16,7 +16,7 @@ pub struct Answered {
 
 /// What one answer says of one pair.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate<'a> {
+pub enum PairResult<'a> {
     /// What the request was to do for the pair is done.
     Done(Step),
     Refused(&'a Refusal),
@@ -34,25 +34,27 @@ impl Answered {
     }
 
     /// What the answer says of each of the `pairs` that the request carried, in their order.
-    pub fn fates<'a>(&'a self, pairs: &'a [Pair]) -> impl Iterator<Item = (Pair, Fate<'a>)> {
-        pairs.iter().enumerate().map(|(index, &pair)| (pair, self.fate(index)))
+    pub fn results<'a>(&'a self, pairs: &'a [Pair]) -> impl Iterator<Item = (Pair, PairResult<'a>)> {
+        pairs.iter().enumerate().map(|(index, &pair)| (pair, self.result_of(index)))
     }
 
-    fn fate(&self, index: usize) -> Fate<'_> {
-        let Some((judgement, step)) = &self.judgement else { return Fate::Open };
+    fn result_of(&self, index: usize) -> PairResult<'_> {
+        let Some((judgement, step)) = &self.judgement else { return PairResult::Open };
         match judgement {
-            Judgement::Archived => Fate::Done(*step),
+            Judgement::Archived => PairResult::Done(*step),
             Judgement::Each(verdicts) => match verdicts.get(index) {
-                Some(PairVerdict::Archived) => Fate::Done(*step),
-                Some(PairVerdict::Refused(refusal)) => Fate::Refused(refusal),
-                Some(PairVerdict::Suspect(_) | PairVerdict::Again(_) | PairVerdict::Untouched) | None => Fate::Open,
+                Some(PairVerdict::Archived) => PairResult::Done(*step),
+                Some(PairVerdict::Refused(refusal)) => PairResult::Refused(refusal),
+                Some(PairVerdict::Suspect(_) | PairVerdict::Again(_) | PairVerdict::Untouched) | None => {
+                    PairResult::Open
+                }
             },
-            Judgement::LaneRefused(refusal) => Fate::Refused(refusal),
+            Judgement::LaneRefused(refusal) => PairResult::Refused(refusal),
             Judgement::Suspect(_)
             | Judgement::Again(_)
             | Judgement::Throttled(_)
             | Judgement::PauseLane(_)
-            | Judgement::PauseAccount(_) => Fate::Open,
+            | Judgement::PauseAccount(_) => PairResult::Open,
         }
     }
 }

@@ -114,7 +114,7 @@ impl Engine {
                 if let Some(next) = search::proved_good(batch) {
                     self.go_on(next, now);
                 }
-                step.done()
+                CallResult::of_done(step)
             }
             Judgement::Each(verdicts) => self.conclude_each(call, batch, step, verdicts, now),
             Judgement::Suspect(refusal) => {
@@ -182,7 +182,7 @@ impl Engine {
         for next in next {
             self.go_on(next, now);
         }
-        if result == CallResult::Archived { step.done() } else { result }
+        if result == CallResult::Archived { CallResult::of_done(step) } else { result }
     }
 
     pub(super) fn no_longer_stuck(&mut self, nodes: &[NodeKey]) {

@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::account::{Account, PerAccount};
+use super::account::Account;
 use super::clock::Now;
 use super::pause::Tier;
+use super::per_account::PerAccount;
 use super::window::{Stand, Window};
 use crate::contract::ids::AccountIndex;
 

@@ -16,15 +16,11 @@ use super::proof::{Proof, Proofs};
 use super::sight::{Note, Notes};
 use crate::contract::association::{Pair, RecordId};
 
+pub use super::keys::{JobKey, LaneKey, NodeKey};
+
 new_key_type! {
-    /// A job in hand. The key is never given to another job within one life of the engine.
-    pub struct JobKey;
-    /// A pair in hand.
-    pub struct NodeKey;
     /// The waiting pairs of one lane that share a `from`.
     pub struct GroupKey;
-    /// A lane; see [`super::lane`].
-    pub struct LaneKey;
 }
 
 /// One pair and the jobs that wait for it.

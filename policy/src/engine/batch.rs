@@ -7,7 +7,7 @@ use slotmap::new_key_type;
 use super::backlog::{LaneKey, NodeKey};
 use super::clock::Tick;
 use super::command::Sealed;
-use super::search::Trial;
+use super::search::trial::Trial;
 use super::verdict::LookAsked;
 use crate::contract::association::Pair;
 

@@ -317,6 +317,15 @@ pub enum CallResult {
 }
 
 impl CallResult {
+    /// What a request has come to that did all it was asked for.
+    pub fn of_done(step: Step) -> Self {
+        match step {
+            Step::Archive | Step::ArchiveLabels => Self::Archived,
+            Step::Look(_) => Self::LookedUp,
+            Step::Associate | Step::Create => Self::Restored,
+        }
+    }
+
     /// Nothing that the request asked for is known to be done by it.
     pub fn went_wrong(self) -> bool {
         match self {

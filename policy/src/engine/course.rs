@@ -3,10 +3,11 @@
 //! A plan has no step but its look, and nothing here leads from a look of a plan to any other step. So nothing that
 //! changes HubSpot can be sent for a dry run.
 
-use super::account::Safety;
 use super::step::Step;
 use crate::contract::action::Action;
 use crate::contract::association::Extent;
+
+pub use super::step::Look;
 
 /// What the pairs of a lane are for, and the step that they are at.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -18,15 +19,6 @@ pub enum Course {
     },
     Remove(Removal),
     Restore(Restoration),
-}
-
-/// What a look is at.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum Look {
-    /// Pairs that the job lists: what is each associated by?
-    Pairs,
-    /// Records whose `to` is `"all"`: what are they associated with? The items of such a lane are records.
-    All,
 }
 
 /// The steps of a removal.
@@ -55,6 +47,15 @@ pub enum Restoring {
     Plain,
     /// By the types that are wanted and those that are there.
     Types,
+}
+
+/// What is done besides archiving, so that nothing goes without a trace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Safety {
+    /// `safety.journal`: pairs are looked at, and what they are associated by is recorded, before they are archived.
+    pub journal: bool,
+    /// `safety.verify`: pairs are read back after they were archived.
+    pub verify: bool,
 }
 
 /// The place of a course at which HubSpot is changed. It is made of the steps before it, and a plan has none that could

@@ -18,7 +18,7 @@ use crate::lease::memory::DayMemory;
 #[derive(Clone, Debug)]
 pub struct Day {
     zone: TimeZone,
-    /// The zone is the account's, not UTC for want of a better one.
+    /// The zone is the account's own. Else it is UTC, because the account's is not known.
     zone_is_known: bool,
     /// The setting `rate_limit.daily`.
     budget: Option<u64>,
@@ -33,13 +33,14 @@ pub struct Day {
     written: Option<u64>,
 }
 
-/// How soon a request is looked at again that waits for its count to be written, if nobody says earlier that it is.
+/// A request may have to wait until its count is written. It is looked at again after this time, unless the count is
+/// said to be written before.
 const LOOK_FOR_WRITTEN: Duration = Duration::from_secs(1);
 
 /// How long a day is as a rule.
 const DAY: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
-/// A day lasts at most this many hours, also where clocks are set back; what ends later is no day.
+/// No day lasts longer than this, not even where clocks are set back. An end that is later is not believed.
 const LONGEST_DAY_HOURS: i64 = 26;
 
 /// Requests that HubSpot says are left.
@@ -205,7 +206,7 @@ impl Day {
         self.written = Some(0);
     }
 
-    /// What the next worker must know, with this many requests counted ahead where there is a budget.
+    /// What the next worker must know. Where there is a budget, the count has this many requests more than were sent.
     pub fn memory(&self, ahead: u64, now: Timestamp) -> Option<DayMemory> {
         let today = if now < self.ends { self.used } else { 0 };
         let used = self.budget.map_or(today, |budget| today.max((today + ahead).min(budget)));
@@ -223,7 +224,7 @@ impl Day {
         self.budget.is_some() && self.used >= written
     }
 
-    /// At most half of what is counted ahead is left.
+    /// Whether at most half of the requests that were counted ahead is left to be sent.
     pub fn is_nearly_written_off(&self, ahead: u64, now: Timestamp) -> bool {
         let today = if now < self.ends { self.used } else { 0 };
         let is_short = |budget, written: u64| written < budget && written <= today + ahead / 2;
@@ -236,7 +237,8 @@ impl Day {
         unwritten.then(|| now.tick + LOOK_FOR_WRITTEN)
     }
 
-    /// Takes over a count. `zone_is_set`: where the day ends is known better here.
+    /// Takes over the count of another worker. `zone_is_set`: the settings name the time zone, so this worker knows
+    /// better than the other when the day ends.
     pub fn recall(&mut self, day: DayMemory, zone_is_set: bool, now: Timestamp) {
         self.roll_over(now);
         if day.ends <= now {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::account::{Account, AccountPolicy, PerAccount};
+use super::account::{Account, AccountPolicy};
 use super::all;
 use super::background::{BackgroundPolicy, Urgency, Windows};
 use super::backlog::{JobKey, LaneKey};
@@ -26,6 +26,7 @@ use super::holdings::Holdings;
 use super::ledger::{Job, Leaving};
 use super::pause::PauseKind;
 use super::pauses::Pauses;
+use super::per_account::PerAccount;
 use super::proof::Cooling;
 use super::settings::{EnginePolicy, Waiting};
 use super::stuck::Stuck;

@@ -26,7 +26,7 @@ pub struct GuardPolicy {
 #[derive(Debug)]
 pub struct Guard {
     policy: GuardPolicy,
-    standing: Standing,
+    stand: Stand,
     /// How often that has changed: of two memories, the one with more changes is the later.
     changes: u64,
     sent: Counts,
@@ -40,7 +40,7 @@ pub struct Guard {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Standing {
+enum Stand {
     /// It counts, and lets pairs through up to the limit.
     Open,
     /// The limit is reached: a person must say.
@@ -99,7 +99,7 @@ impl Guard {
     pub fn new(policy: GuardPolicy) -> Self {
         Self {
             policy,
-            standing: Standing::Open,
+            stand: Stand::Open,
             changes: 0,
             sent: Counts::default(),
             written: None,
@@ -116,10 +116,10 @@ impl Guard {
     /// left, the guard closes.
     pub fn ask(&mut self, least: u64, most: u64, now: Tick) -> Passage {
         self.pass_time(now);
-        match self.standing {
-            Standing::Approved { until: _ } => return Passage::Pairs(most),
-            Standing::Waiting | Standing::Rejected => return Passage::Closed,
-            Standing::Open => {}
+        match self.stand {
+            Stand::Approved { until: _ } => return Passage::Pairs(most),
+            Stand::Waiting | Stand::Rejected => return Passage::Closed,
+            Stand::Open => {}
         }
         if most == 0 {
             return Passage::Pairs(0);
@@ -127,7 +127,7 @@ impl Guard {
         let (used, max) = (self.sent.total(now), self.policy.max_pairs.get());
         let left = max.saturating_sub(used);
         if left < least {
-            self.change(Standing::Waiting);
+            self.change(Stand::Waiting);
             return Passage::Closed;
         }
         let pairs = most.min(left);
@@ -149,42 +149,42 @@ impl Guard {
 
     /// Everything is let through for one window from now on; then counting begins anew.
     pub fn approve(&mut self, now: Tick) {
-        self.change(Standing::Approved { until: now + self.policy.window });
+        self.change(Stand::Approved { until: now + self.policy.window });
         self.count_anew();
     }
 
     /// Nothing is let through until [`Guard::approve`].
     pub fn reject(&mut self) {
-        self.change(Standing::Rejected);
+        self.change(Stand::Rejected);
     }
 
-    fn change(&mut self, standing: Standing) {
-        self.standing = standing;
+    fn change(&mut self, stand: Stand) {
+        self.stand = stand;
         self.changes = self.changes.saturating_add(1);
     }
 
     pub fn state(&self, now: Tick) -> GuardState {
-        match self.standing {
-            Standing::Approved { until } if until <= now => GuardState::Open,
-            Standing::Open => GuardState::Open,
-            Standing::Waiting => GuardState::Waiting,
-            Standing::Approved { until: _ } => GuardState::Approved,
-            Standing::Rejected => GuardState::Rejected,
+        match self.stand {
+            Stand::Approved { until } if until <= now => GuardState::Open,
+            Stand::Open => GuardState::Open,
+            Stand::Waiting => GuardState::Waiting,
+            Stand::Approved { until: _ } => GuardState::Approved,
+            Stand::Rejected => GuardState::Rejected,
         }
     }
 
     /// Distinct pairs sent within the window, or since it was approved.
     pub fn used(&self, now: Tick) -> u64 {
-        match self.standing {
-            Standing::Approved { until } if until <= now => 0,
-            Standing::Open | Standing::Waiting | Standing::Approved { .. } | Standing::Rejected => self.sent.total(now),
+        match self.stand {
+            Stand::Approved { until } if until <= now => 0,
+            Stand::Open | Stand::Waiting | Stand::Approved { .. } | Stand::Rejected => self.sent.total(now),
         }
     }
 
     pub fn approved_until(&self, now: Tick) -> Option<Tick> {
-        match self.standing {
-            Standing::Approved { until } => Some(until).filter(|&until| until > now),
-            Standing::Open | Standing::Waiting | Standing::Rejected => None,
+        match self.stand {
+            Stand::Approved { until } => Some(until).filter(|&until| until > now),
+            Stand::Open | Stand::Waiting | Stand::Rejected => None,
         }
     }
 
@@ -208,10 +208,10 @@ impl Guard {
         if let Some(written) = &mut self.written {
             written.forget(now);
         }
-        if let Standing::Approved { until } = self.standing
+        if let Stand::Approved { until } = self.stand
             && until <= now
         {
-            self.change(Standing::Open);
+            self.change(Stand::Open);
             self.count_anew();
         }
     }
@@ -270,11 +270,11 @@ impl Guard {
         for &(leave, pairs) in counted {
             self.sent.add(now.tick_of(leave).min(latest), pairs);
         }
-        self.standing = match *stand {
-            GuardStand::Open => Standing::Open,
-            GuardStand::Waiting => Standing::Waiting,
-            GuardStand::Approved { until } => Standing::Approved { until: now.tick_of(until).min(now.tick + window) },
-            GuardStand::Rejected => Standing::Rejected,
+        self.stand = match *stand {
+            GuardStand::Open => Stand::Open,
+            GuardStand::Waiting => Stand::Waiting,
+            GuardStand::Approved { until } => Stand::Approved { until: now.tick_of(until).min(now.tick + window) },
+            GuardStand::Rejected => Stand::Rejected,
         };
         (self.waits, self.reserved) = (false, 0);
         self.pass_time(now.tick);

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use slotmap::SlotMap;
 use smallvec::SmallVec;
 
-use super::account::PerAccount;
 use super::background::Urgency;
 use super::backlog::{Backlog, JobKey, LaneKey, NodeKey, Place};
 use super::batch::{Batch, BatchKey};
@@ -20,7 +19,7 @@ use super::deadlines::{Deadline, Deadlines};
 use super::expected::expected;
 use super::lane::{Lane, Lanes};
 use super::ledger::{End, Job, Ledger};
-use super::recording::Fate;
+use super::per_account::PerAccount;
 use super::sight::EntryPlace;
 use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
@@ -35,6 +34,8 @@ mod journal;
 mod leaving;
 mod proofs;
 mod requests;
+
+pub use journal::RecordedFate;
 
 /// See the module.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ pub struct Holdings {
     /// Jobs whose records are all read, until [`Holdings::next_expanded`] is asked for them; with a lane of records.
     expanded: VecDeque<(JobKey, LaneKey)>,
     /// What became of recorded pairs, until [`Holdings::next_fate`] is asked for it.
-    fates: VecDeque<(AccountIndex, EntryPlace, Fate)>,
+    fates: VecDeque<(AccountIndex, EntryPlace, RecordedFate)>,
 }
 
 /// What becomes of a pair in the end.

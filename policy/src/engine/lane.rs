@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use hashbrown::HashMap;
 use slotmap::SlotMap;
 
-use super::account::PerAccount;
 use super::background::Urgency;
 use super::backlog::{LaneKey, Queue};
 use super::batch::{Batch, BatchKey};
@@ -13,7 +12,8 @@ use super::clock::Tick;
 use super::command::LaneId;
 use super::expected::expected;
 use super::pack::Caps;
-use super::search::Trial;
+use super::per_account::PerAccount;
+use super::search::trial::Trial;
 use crate::contract::ids::AccountIndex;
 
 /// A batch that waits to be sent again. The order of these is the order of their turns.

@@ -15,8 +15,7 @@ use super::restoring;
 use super::sight::{Note, Sight, ToCreate};
 use super::step::Step;
 use super::verdict::{
-    Creation, Found, Judgement, LookJudgement, PairVerdict, RecordVerdict, RecordView, judge, judge_creation,
-    judge_look,
+    Creation, Found, Judgement, PairVerdict, RecordVerdict, RecordView, judge, judge_creation, judge_look,
 };
 use crate::contract::association::Pair;
 
@@ -35,7 +34,10 @@ impl Engine {
         let lane = expected(self.holdings.lane(batch.lane), "a batch keeps its lane open")?;
         if let Some(reading) = &batch.reading {
             let id = lane.id.clone();
-            return Some(self.judge_look(&id, batch, reading, sent, reply));
+            return Some(match judge_look(reply, &reading.records) {
+                Ok(verdicts) => self.shown(&id, batch, reading, sent, &verdicts),
+                Err(judgement) => judgement,
+            });
         }
         match lane.id.step() {
             Step::Archive | Step::ArchiveLabels => Some(judge(reply, &batch.wire)),
@@ -69,21 +71,15 @@ impl Engine {
         }
     }
 
-    fn judge_look(&mut self, lane: &LaneId, batch: &Batch, reading: &Reading, sent: Tick, reply: &Reply) -> Judgement {
-        match judge_look(reply, &reading.records) {
-            LookJudgement::Each(verdicts) => self.shown(lane, batch, sent, &verdicts),
-            LookJudgement::Suspect(refusal) => Judgement::Suspect(refusal),
-            LookJudgement::LaneRefused(refusal) => Judgement::LaneRefused(refusal),
-            LookJudgement::Again(again) => Judgement::Again(again),
-            LookJudgement::Throttled(throttled) => Judgement::Throttled(throttled),
-            LookJudgement::PauseLane(pause) => Judgement::PauseLane(pause),
-            LookJudgement::PauseAccount(pause) => Judgement::PauseAccount(pause),
-        }
-    }
-
     /// A verdict for each record becomes one for each of its pairs.
-    fn shown(&mut self, lane: &LaneId, batch: &Batch, sent: Tick, verdicts: &[RecordVerdict]) -> Judgement {
-        let Some(reading) = &batch.reading else { return Judgement::Each(Vec::new()) };
+    fn shown(
+        &mut self,
+        lane: &LaneId,
+        batch: &Batch,
+        reading: &Reading,
+        sent: Tick,
+        verdicts: &[RecordVerdict],
+    ) -> Judgement {
         let each = batch.nodes.iter().zip(batch.wire.iter()).map(|(&node, &pair)| {
             let record = if reading.reversed { pair.to } else { pair.from };
             let mut asked = reading.records.iter().zip(verdicts);

@@ -8,12 +8,11 @@
 pub mod answered;
 pub mod clock;
 pub mod command;
-pub mod course;
 pub mod reply;
 pub mod settings;
 pub mod status;
 
-// The conductor.
+// The conductor: what comes in from outside, what leaves, what comes back, and what follows.
 mod answers;
 mod consequences;
 mod credentials;
@@ -25,46 +24,57 @@ mod proving;
 mod recording;
 mod sending;
 mod steps;
+mod takeover;
 
 // What is in hand.
-pub mod all;
 pub mod backlog;
 mod batch;
-mod creating;
+mod calls;
 mod deadlines;
-mod expansion;
 mod holdings;
+pub mod keys;
 mod lane;
 pub mod ledger;
 pub mod pack;
-pub mod proof;
-mod sight;
-pub mod step;
 
-// Who may send, and how much.
+// Whose turn it is, and what is paused.
+mod lane_probes;
+pub mod pause;
+mod pauses;
+mod turns;
+
+// How much an account may send.
 pub mod access;
 pub mod account;
 pub mod background;
-mod calls;
 pub mod day;
 mod error_share;
 pub mod guard;
-mod lane_probes;
 pub mod pace;
-pub mod pause;
-mod pauses;
+mod per_account;
 mod tenancy;
-mod turns;
 pub mod window;
 
-// What a reply means.
+// What pairs go through, and what a reply means for them.
+pub mod course;
+pub mod step;
+pub mod verdict;
+
+// What looks have seen, and what follows from it.
+pub mod all;
+mod creating;
+mod expansion;
 mod planning;
+pub mod proof;
 mod restoring;
+mod sight;
+
+// Which pairs are at fault, and when to try again.
 pub mod retry;
 mod search;
 mod stuck;
-pub mod verdict;
 
+// What can only be missing where there is a bug.
 mod expected;
 
 #[cfg(test)]
@@ -73,4 +83,4 @@ mod tests;
 
 pub use engine::{Counters, Engine, Remains};
 pub use settings::{EnginePolicy, Waiting};
-pub use tenancy::Occasion;
+pub use takeover::Occasion;

@@ -11,7 +11,6 @@ use std::time::Duration;
 use super::clock::Tick;
 use super::reply::RateHeaders;
 use super::verdict::Policy;
-use crate::lease::memory::Recent;
 
 mod ceiling;
 mod learned;
@@ -25,6 +24,13 @@ use smoother::Smoother;
 /// Marks one request in the log, so that its reply can be matched to it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Slot(u64);
+
+/// `count` requests, which left this `age` before they were told of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Recent {
+    pub age: Duration,
+    pub count: u32,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Sent {

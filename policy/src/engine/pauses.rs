@@ -7,12 +7,12 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use jiff::Timestamp;
 
-use super::account::PerAccount;
 use super::backlog::{LaneKey, NodeKey};
 use super::clock::{Now, Stopwatch, Tick};
 use super::command::{CallKey, LaneId, Notice};
 use super::lane_probes::{LaneProbes, ProbeQuota};
 use super::pause::{Pause, PauseKind};
+use super::per_account::PerAccount;
 use super::settings::Waiting;
 use crate::contract::ids::AccountIndex;
 

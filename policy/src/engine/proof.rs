@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use slotmap::SparseSecondaryMap;
 
-use super::backlog::NodeKey;
 use super::clock::Tick;
+use super::keys::NodeKey;
 use crate::contract::refusal::{Refusal, WorkerCategory};
 
 /// How long a pair waits before it is read: after its removal, after it was first seen to be still there, and after the

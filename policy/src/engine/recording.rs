@@ -14,6 +14,7 @@ use super::clock::Now;
 use super::command::{CallKey, Command, RecordCall, Recordable, RecordedPair, Sealed};
 use super::engine::Engine;
 use super::expected::expected;
+use super::holdings::RecordedFate;
 use super::pause::PauseKind;
 use super::sight::EntryPlace;
 use crate::contract::ids::AccountIndex;
@@ -22,15 +23,6 @@ use crate::contract::refusal::{Refusal, WorkerCategory};
 
 /// Why a pair is not archived in an account with a journal.
 const NOT_KNOWN: &str = "it is not known by what the records are associated, since HubSpot says it in words that are not known here: it could not be recorded or restored, and nothing was archived";
-
-/// What is known in the end of a pair that was recorded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
-    Archived,
-    Refused,
-    /// A request that carried it got no answer.
-    Unknown,
-}
 
 impl Engine {
     /// Whether what the lane removes has to be recorded before it goes.
@@ -135,9 +127,9 @@ impl Engine {
         while let Some((account, EntryPlace { entry, index }, fate)) = self.holdings.next_fate() {
             let [archived, refused, unknown] = of_entries.entry((account, entry)).or_default();
             match fate {
-                Fate::Archived => archived.push(index),
-                Fate::Refused => refused.push(index),
-                Fate::Unknown => unknown.push(index),
+                RecordedFate::Archived => archived.push(index),
+                RecordedFate::Refused => refused.push(index),
+                RecordedFate::Unknown => unknown.push(index),
             }
         }
         for ((account, entry), fates) in of_entries {

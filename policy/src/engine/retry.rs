@@ -15,6 +15,17 @@ pub struct RetryPolicy {
     pub max_age: Duration,
 }
 
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            max_attempts: 5,
+            base_delay: Duration::from_millis(500),
+            max_delay: Duration::from_secs(30),
+            max_age: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
 impl RetryPolicy {
     /// Full jitter: anything between nothing and `base_delay * 2^(failures - 1)`, capped; never under `least`.
     ///

@@ -19,7 +19,6 @@
 //! Nothing is sent here: a search says in a list of [`Next`] what is to be done with the pairs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::backlog::{LaneKey, NodeKey};
@@ -32,56 +31,15 @@ use crate::contract::refusal::{Refusal, WorkerCategory};
 mod failing;
 mod halves;
 mod sorted;
+pub mod trial;
 
 pub use failing::{Circumstances, Failed, failed, named};
 pub use halves::{Halves, halve};
+pub use trial::Cause;
 
+use halves::in_two;
 use sorted::Sorted;
-
-/// What makes a batch a trial: it is sent to find out which pair is at fault.
-#[derive(Debug)]
-pub struct Trial {
-    allowance: Allowance,
-    /// The other half of a set that is known to hold a bad pair: if this half is good, that one is bad.
-    sibling: Option<Suspects>,
-    /// What this batch is suspected of.
-    of: Suspected,
-    /// Answers of this search that named some pairs and left the rest untouched.
-    rounds: u32,
-}
-
-/// What the pairs of a trial are suspected of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Suspected {
-    Refused,
-    Failing,
-    /// Of nothing: the trial is to find out whether the account is served at all.
-    Nothing,
-}
-
-/// The extra requests that one refused batch may cost. All parts of its search share it.
-#[derive(Clone, Debug)]
-struct Allowance {
-    left: Arc<AtomicU32>,
-    /// When the search began.
-    begun: Tick,
-}
-
-/// Pairs among which at least one is at fault.
-#[derive(Debug)]
-pub struct Suspects {
-    pub nodes: Vec<NodeKey>,
-    pub cause: Cause,
-}
-
-/// The answer that put pairs under suspicion.
-#[derive(Clone, Debug)]
-pub enum Cause {
-    /// A refusal: for good.
-    Refused(Arc<Refusal>),
-    /// A failure that passes elsewhere.
-    Failing(Arc<Again>),
-}
+use trial::{Allowance, Suspected, Suspects, Trial};
 
 /// What is to be done next with pairs that have no verdict yet.
 #[derive(Debug)]
@@ -120,42 +78,6 @@ pub struct Findings {
 
 /// Answers that name one bad pair after the other, before the rest is halved.
 const NAMING_ROUNDS: u32 = 5;
-
-impl Allowance {
-    fn new(requests: u32, begun: Tick) -> Self {
-        Self { left: Arc::new(AtomicU32::new(requests)), begun }
-    }
-
-    /// Takes one request; `false` if none is left.
-    fn spend(&self) -> bool {
-        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
-    }
-}
-
-impl Trial {
-    /// When the search began that this trial belongs to.
-    pub fn begun(&self) -> Tick {
-        self.allowance.begun
-    }
-
-    /// The pairs whose trial depends on the answer to this one.
-    pub fn sibling_nodes(&self) -> &[NodeKey] {
-        self.sibling.as_ref().map(|sibling| sibling.nodes.as_slice()).unwrap_or_default()
-    }
-
-    /// The batch is a part of one that failed while others were served: that it fails too was to be expected.
-    pub fn was_failing(&self) -> bool {
-        match self.of {
-            Suspected::Failing => true,
-            Suspected::Refused | Suspected::Nothing => false,
-        }
-    }
-
-    #[cfg(test)]
-    pub fn begun_at(begun: Tick) -> Self {
-        Self { allowance: Allowance::new(1, begun), sibling: None, of: Suspected::Refused, rounds: 0 }
-    }
-}
 
 impl Attempt {
     /// Takes the trial's request from the allowance. If none is left, nobody will find out: the error holds all
@@ -279,13 +201,14 @@ impl Search {
 
     /// Tries the first half of a set that holds a bad pair; the answer also tells something about the second half. A
     /// single pair is tried as it is, so that it gets an answer of its own.
-    fn split(&self, mut suspects: Suspects) -> Next {
+    fn split(&self, suspects: Suspects) -> Next {
         if suspects.nodes.len() < 2 {
             return self.attempt(suspects, None);
         }
-        let nodes = suspects.nodes.split_off(suspects.nodes.len() / 2);
-        let sibling = Suspects { nodes, cause: suspects.cause.clone() };
-        self.attempt(suspects, Some(sibling))
+        let Suspects { nodes, cause } = suspects;
+        let (nodes, others) = in_two(nodes);
+        let sibling = Suspects { nodes: others, cause: cause.clone() };
+        self.attempt(Suspects { nodes, cause }, Some(sibling))
     }
 
     /// A set of which the other half is good. What only failed may be good too by now: it is tried.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::pack::Caps;
 use super::retry::RetryPolicy;
 
-/// The settings of the whole engine; those of one account are [`super::account::AccountPolicy`].
-#[derive(Clone, Debug)]
+/// The settings of the whole engine; those of one account are [`super::account::AccountPolicy`]. The default is what
+/// the worker does where its settings say nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EnginePolicy {
     /// The largest request that may be sent.
     pub caps: Caps,
@@ -20,6 +21,20 @@ pub struct EnginePolicy {
     /// Requests on the wire of all accounts together, at least 1.
     pub max_in_flight: usize,
     pub waiting: Waiting,
+}
+
+impl Default for EnginePolicy {
+    fn default() -> Self {
+        Self {
+            caps: Caps { from: 100, pairs: 1_000 },
+            linger: Duration::from_millis(200),
+            retry: RetryPolicy::default(),
+            isolation_requests: 200,
+            max_pairs: 10_000,
+            max_in_flight: 64,
+            waiting: Waiting::Outside { longest_hold: Duration::from_secs(490), prefetch: 10_000 },
+        }
+    }
 }
 
 /// Where a job waits when it must wait for long.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use slotmap::SparseSecondaryMap;
 
-use super::backlog::NodeKey;
 use super::clock::Tick;
+use super::keys::NodeKey;
 use super::verdict::{Found, RecordView};
 use crate::contract::association::{AssociationType, Label, RecordId};
 use crate::contract::journal::EntryId;

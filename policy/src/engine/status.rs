@@ -86,6 +86,17 @@ pub struct AccountStatus {
     pub drain_seconds: Option<f64>,
 }
 
+impl AccountStatus {
+    /// Why the account stands still as a whole. `None` also where each of its lanes in hand stands for a reason of its
+    /// own: that may be a single one, and the next job may open another.
+    pub fn own_pause(&self) -> Option<&PauseStatus> {
+        self.pause.as_ref().filter(|pause| match pause.scope {
+            PauseScope::Account => true,
+            PauseScope::AllLanes | PauseScope::Lane => false,
+        })
+    }
+}
+
 /// The ceiling of an account, and how much of it is used.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -3,8 +3,6 @@
 //! What differs between kinds of requests stands here, in `verdict`, which judges the answers, and in the encoding of
 //! `hubspot`. The rest of the engine is the same for every step.
 
-use super::command::CallResult;
-use super::course::Look;
 use super::pack::Caps;
 
 /// See the module.
@@ -20,6 +18,15 @@ pub enum Step {
     Associate,
     /// `batch/create`: makes an association of some types, in place of those that are there.
     Create,
+}
+
+/// What a look is at.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Look {
+    /// Pairs that the job lists: what is each associated by?
+    Pairs,
+    /// Records whose `to` is `"all"`: what are they associated with? The items of such a lane are records.
+    All,
 }
 
 /// `batch/labels/archive` takes this many inputs at most, each a single pair (HubSpot's associations guide).
@@ -64,15 +71,6 @@ impl Step {
         match self {
             Self::Archive | Self::ArchiveLabels => true,
             Self::Look(_) | Self::Associate | Self::Create => false,
-        }
-    }
-
-    /// What a request has come to that did all it was asked for.
-    pub fn done(self) -> CallResult {
-        match self {
-            Self::Archive | Self::ArchiveLabels => CallResult::Archived,
-            Self::Look(_) => CallResult::LookedUp,
-            Self::Associate | Self::Create => CallResult::Restored,
         }
     }
 }

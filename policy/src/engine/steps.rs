@@ -168,7 +168,7 @@ impl Engine {
             | Judgement::PauseAccount(_) => return self.conclude(call, batch, step, judgement, now),
         };
         let Some(lane) = expected(self.holdings.lane(batch.lane), "a batch keeps its lane open") else {
-            return step.done();
+            return CallResult::of_done(step);
         };
         let (id, urgency) = (lane.id.clone(), lane.urgency);
         let (mut shown, mut failed): (Vec<NodeKey>, Option<Arc<Again>>) = (Vec::new(), None);
@@ -203,7 +203,7 @@ impl Engine {
             None => {
                 let wait = if self.holdings.is_being_created(&batch) { OTHERS_CREATE } else { Duration::ZERO };
                 self.give_back(batch, now.tick + wait, now);
-                step.done()
+                CallResult::of_done(step)
             }
         }
     }

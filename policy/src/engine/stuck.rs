@@ -1,7 +1,8 @@
 //! Pairs that were found to fail by themselves while others were served.
 //!
 //! Their jobs are parked and come back, and nothing that is known travels with a job. So what is known of such a pair
-//! is kept here for a while: it then leaves by itself from the first, instead of failing a batch of others each time.
+//! is kept here for a while. From its next try on the pair is sent by itself; otherwise it would make a batch of others
+//! fail each time.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The engine against a far side that a test scripts, on a clock that the test moves.
 
 use std::collections::BTreeMap;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,15 +10,13 @@ use jiff::tz::TimeZone;
 
 use super::access::CredentialKind;
 use super::account::{AccountPolicy, Safety};
-use super::answered::Fate;
+use super::answered::PairResult;
 use super::backlog::JobKey;
 use super::clock::{Now, Tick};
 use super::command::{
     BatchCall, Carried, Command, IdentityReply, NewJob, Notice, Parked, RecordCall, RefreshReply, Sealed,
 };
 use super::day::Day;
-use super::pace::Ceiling;
-use super::pack::Caps;
 use super::pause::{PauseKind, Tier};
 use super::reply::{Answer, Body, Headers, Reply, RetryAfter, Silence};
 use super::retry::RetryPolicy;
@@ -59,34 +57,11 @@ fn answer(status: u16, body: &str) -> Reply {
 }
 
 fn policy() -> EnginePolicy {
-    EnginePolicy {
-        caps: Caps { from: 100, pairs: 1_000 },
-        linger: Duration::from_millis(200),
-        retry: RetryPolicy {
-            max_attempts: 5,
-            base_delay: Duration::from_millis(500),
-            max_delay: Duration::from_secs(30),
-            max_age: Duration::from_secs(86_400),
-        },
-        isolation_requests: 200,
-        max_pairs: 10_000,
-        max_in_flight: 64,
-        waiting: Waiting::Outside { longest_hold: Duration::from_secs(490), prefetch: 10_000 },
-    }
+    EnginePolicy::default()
 }
 
 fn account() -> AccountPolicy {
-    AccountPolicy {
-        portal: None,
-        credentials: CredentialKind::Static,
-        ceiling: Ceiling { requests: NonZeroU32::new(100).unwrap(), interval: Duration::from_secs(10) },
-        daily: None,
-        time_zone: None,
-        max_in_flight: 16,
-        paused: false,
-        safety: Safety::default(),
-        guard: None,
-    }
+    AccountPolicy::default()
 }
 
 fn whole(pairs: &[Pair]) -> Ask {
@@ -384,16 +359,20 @@ fn an_answer_says_what_became_of_each_pair_of_its_request() {
         let (_, (call, _)) = bench.on_wire.pop_first().unwrap();
         let answered = bench.engine.answered(call.call, &reply, bench.now);
         let fates: Vec<(Pair, Option<bool>)> = answered
-            .fates(&call.pairs)
+            .results(&call.pairs)
             .map(|(pair, fate)| match fate {
-                Fate::Done(_) => (pair, Some(true)),
-                Fate::Refused(_) => (pair, Some(false)),
-                Fate::Open => (pair, None),
+                PairResult::Done(_) => (pair, Some(true)),
+                PairResult::Refused(_) => (pair, Some(false)),
+                PairResult::Open => (pair, None),
             })
             .collect();
         assert_eq!(fates, [(pair(1, 7), archived[0]), (pair(2, 7), archived[1])], "{reply:?}");
         let twice = bench.engine.answered(call.call, &reply, bench.now);
-        assert_eq!(twice.fates(&call.pairs).filter(|(_, fate)| *fate != Fate::Open).count(), 0, "not known any more");
+        assert_eq!(
+            twice.results(&call.pairs).filter(|(_, fate)| *fate != PairResult::Open).count(),
+            0,
+            "not known any more"
+        );
     }
 }
 

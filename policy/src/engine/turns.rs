@@ -21,11 +21,11 @@ use std::time::Duration;
 
 use slotmap::SecondaryMap;
 
-use super::account::PerAccount;
 use super::background::{Owed, Share, Urgency};
 use super::backlog::{JobKey, LaneKey};
 use super::clock::Tick;
 use super::expected::expected;
+use super::per_account::PerAccount;
 use crate::contract::ids::AccountIndex;
 
 /// See the module.

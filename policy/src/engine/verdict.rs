@@ -13,12 +13,14 @@ mod attribution;
 mod body;
 mod creation;
 mod look;
+mod record;
 mod results;
 mod table;
 mod wording;
 
 pub use creation::{Creation, judge_creation};
-pub use look::{Found, LookAsked, LookJudgement, RecordVerdict, RecordView, judge_look};
+pub use look::judge_look;
+pub use record::{Found, LookAsked, RecordVerdict, RecordView};
 pub use table::judge;
 
 /// What a reply means for the request it answers.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::contract::ids::PortalId;
-use crate::engine::pace::Ceiling;
+use crate::engine::pace::{Ceiling, Recent};
 
 /// Of all accounts, those included that this worker does not have.
 #[derive(Clone, Default, PartialEq, Debug)]
@@ -36,13 +36,6 @@ pub struct DayMemory {
     /// The midnight at which the day is over.
     pub ends: Timestamp,
     pub used: u64,
-}
-
-/// `count` requests, which left at this `age` before the message was written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Recent {
-    pub age: Duration,
-    pub count: u32,
 }
 
 /// What a guard has let through, and what a person has said to it.

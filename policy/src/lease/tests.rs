@@ -5,10 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::memory::{AccountMemory, DayMemory, Memory, Recent};
+use super::memory::{AccountMemory, DayMemory, Memory};
 use super::message::{Claim, LeaseMessage, TenureId};
 use super::*;
 use crate::engine::clock::Now;
+use crate::engine::pace::Recent;
 
 const TIME: Duration = Duration::from_secs(12);
 

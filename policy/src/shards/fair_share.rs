@@ -13,8 +13,8 @@ pub struct FairShare {
     workers: usize,
 }
 
-/// A worker that holds too many gives none up before it has seen this in so many looks in a row: workers start and stop
-/// one after the other, and a worker that has just died is still counted.
+/// A worker that holds too many gives none up before this many looks in a row have shown it: workers start and stop one
+/// after the other, and a worker that has just died is still counted.
 const SETTLED_AFTER: u32 = 3;
 
 /// Where nobody takes what it gives up, as while workers with other settings are counted, it rests for this many looks,

@@ -9,7 +9,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
 use super::Tally;
-use super::reading::{Held, Origin};
+use super::held::{HeldLine, Origin};
 use crate::cli::exit::Failure;
 use crate::cli::jobs_file::columns::ALL;
 use crate::cli::outcome_record::{OutcomeRecord, extent_in_words};
@@ -23,7 +23,7 @@ const BAR_TICK: Duration = Duration::from_millis(200);
 
 /// What is written next.
 pub enum Output {
-    Departed(Vec<Departure<Held>>),
+    Departed(Vec<Departure<HeldLine>>),
     Rejected(Box<Rejected>),
 }
 
@@ -109,10 +109,10 @@ fn unwritable_report(error: &io::Error) -> Failure {
     Failure::Running(format!("--failed cannot be written: {error}"))
 }
 
-fn outcome(departure: Departure<Held>) -> Option<(Outcome, Origin)> {
+fn outcome(departure: Departure<HeldLine>) -> Option<(Outcome, Origin)> {
     match departure {
         Departure::Settled { delivery, settled, completed } => {
-            let Held { head, origin, .. } = delivery;
+            let HeldLine { head, origin, .. } = delivery;
             Some((settled.outcome(head, completed).0, origin))
         }
         // Without a broker nothing is parked or forgotten; what is handed back stays unanswered, and is counted as such.

@@ -10,14 +10,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::Tally;
 use super::answers::{Output, Rejected};
+use super::held::{HeldLine, Origin};
 use super::resume::Resume;
 use crate::cli::jobs_file::rows::{LeftOut, RowFault, RowJob, Rows, RowsFault};
 use crate::cli::jobs_file::source::Input;
 use crate::cli::jobs_file::survey::Repeats;
 use crate::cli::output::remark;
-use crate::contract::job::{Ask, Job, Malformed};
-use crate::contract::journal::JobName;
-use crate::contract::outcome::Head;
+use crate::contract::job::{Job, Malformed};
 use crate::engine::command::NewJob;
 use crate::shards::Generation;
 use crate::worker::accounts::Portals;
@@ -32,32 +31,6 @@ const MAX_HELD_KIB: u32 = 256 * 1024;
 
 /// Jobs given to the loop together at most.
 const BUNDLE: usize = 256;
-
-/// A line in hand, and its room.
-#[derive(Debug)]
-pub struct Held {
-    pub head: Head,
-    pub origin: Origin,
-    _job: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
-}
-
-impl Held {
-    /// What people call the job, in the journal; there is no message and so no correlation id.
-    pub fn job_name(&self) -> JobName {
-        JobName { id: self.head.job_id.clone(), group: self.head.group.clone(), correlation_id: None }
-    }
-}
-
-/// What a report tells of a job beside its outcome.
-#[derive(Clone, Default, Debug)]
-pub struct Origin {
-    /// Of the input, counted from 1.
-    pub line: u64,
-    /// What was asked for by a job that no account may do; empty for all others, whose errors tell it.
-    pub rejected: SmallVec<[Ask; 1]>,
-    pub not_after: Option<Timestamp>,
-}
 
 /// Bounds what is in hand.
 #[derive(Clone, Debug)]
@@ -78,7 +51,7 @@ pub struct Reading {
     pub tally: Arc<Tally>,
     pub resume: Resume,
     pub output: mpsc::Sender<Output>,
-    pub arrivals: mpsc::Sender<Arrival<Held>>,
+    pub arrivals: mpsc::Sender<Arrival<HeldLine>>,
     pub room: Room,
 }
 
@@ -115,7 +88,7 @@ impl Read {
 impl Reading {
     /// `None`: nobody takes what is read any more.
     pub async fn run(self, mut rows: Rows<Input>) -> Result<Option<Read>, RowsFault> {
-        let mut bundle: Vec<(NewJob, Held)> = Vec::new();
+        let mut bundle: Vec<(NewJob, HeldLine)> = Vec::new();
         let mut repeats = Repeats::default();
         let mut read = Read { jobs: 0, done_before: 0, repeated: 0, left_out: LeftOut::default() };
         loop {
@@ -151,14 +124,14 @@ impl Reading {
         Ok(Some(read))
     }
 
-    async fn admit(&self, job: Job, bytes: usize, line: u64, bundle: &mut Vec<(NewJob, Held)>) -> bool {
+    async fn admit(&self, job: Job, bytes: usize, line: u64, bundle: &mut Vec<(NewJob, HeldLine)>) -> bool {
         let is_rejected = self.portals.resolve(job.portal).is_err();
         let rejected = if is_rejected { job.asks.clone() } else { SmallVec::new() };
         let origin = Origin { line, rejected, not_after: job.not_after };
         match lines::take(job, bytes, &self.portals, Timestamp::now()) {
             Ok((job, head)) => {
                 let Some((of_job, of_bytes)) = self.room(job.weight, bundle).await else { return false };
-                bundle.push((job, Held { head, origin, _job: of_job, _bytes: of_bytes }));
+                bundle.push((job, HeldLine::new(head, origin, [of_job, of_bytes])));
                 true
             }
             Err(outcome) => {
@@ -181,7 +154,7 @@ impl Reading {
     async fn without_holding_up<T>(
         &self,
         next: impl Future<Output = T>,
-        bundle: &mut Vec<(NewJob, Held)>,
+        bundle: &mut Vec<(NewJob, HeldLine)>,
     ) -> Option<T> {
         let mut next = std::pin::pin!(next);
         if let Some(ready) = futures_util::FutureExt::now_or_never(next.as_mut()) {
@@ -197,7 +170,7 @@ impl Reading {
     async fn room(
         &self,
         weight: usize,
-        bundle: &mut Vec<(NewJob, Held)>,
+        bundle: &mut Vec<(NewJob, HeldLine)>,
     ) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
         let kib = u32::try_from(weight / 1024 + 1).unwrap_or(u32::MAX).min(MAX_HELD_KIB);
         let (jobs, bytes) = (Arc::clone(&self.room.jobs), Arc::clone(&self.room.kib));
@@ -212,7 +185,7 @@ impl Reading {
         Some((jobs.acquire_owned().await.ok()?, bytes.acquire_many_owned(kib).await.ok()?))
     }
 
-    async fn hand_over(&self, bundle: &mut Vec<(NewJob, Held)>) -> bool {
+    async fn hand_over(&self, bundle: &mut Vec<(NewJob, HeldLine)>) -> bool {
         let jobs = std::mem::take(bundle);
         jobs.is_empty() || self.arrivals.send(Arrival::Jobs { generation: Generation::shared(0), jobs }).await.is_ok()
     }

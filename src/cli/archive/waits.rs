@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use indicatif::HumanCount;
 
 use super::GIVE_UP_AFTER;
-use super::reading::Held;
+use super::held::HeldLine;
 use crate::cli::output::remark;
 use crate::cli::paint::harmless;
 use crate::contract::ids::AccountIndex;
@@ -18,7 +18,6 @@ use crate::engine::reply::Reply;
 use crate::engine::status::{PauseStatus, Status};
 use crate::telemetry::mend::Mends;
 use crate::telemetry::repetition::Repetition;
-use crate::telemetry::snapshot::own_pause;
 use crate::worker::accounts::Portals;
 use crate::worker::seams::{Question, Watcher};
 use crate::worker::watching::{self, REPEAT_AFTER};
@@ -33,11 +32,11 @@ pub struct LineWatcher {
     mends: Mends,
     troubles: Repetition<(AccountIndex, CallResult)>,
     /// When each wait was said last.
-    said: HashMap<Waiting, Tick>,
+    said: HashMap<Standstill, Tick>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-enum Waiting {
+enum Standstill {
     Account(u32),
     Lane(u32, String),
 }
@@ -52,11 +51,11 @@ impl LineWatcher {
         let accounts = status.accounts.iter().filter_map(|account| {
             let name =
                 account.portal_id.map_or_else(|| format!("account {}", account.index), |id| format!("portal {id}"));
-            Some((Waiting::Account(account.index), name, own_pause(account)?))
+            Some((Standstill::Account(account.index), name, account.own_pause()?))
         });
         let lanes = status.lanes.iter().filter_map(|lane| {
             let name = format!("lane {}/{}", lane.from_object_type, lane.to_object_type);
-            Some((Waiting::Lane(lane.account, name.clone()), name, lane.pause.as_ref()?))
+            Some((Standstill::Lane(lane.account, name.clone()), name, lane.pause.as_ref()?))
         });
         let waits: Vec<_> = accounts.chain(lanes).collect();
         self.said.retain(|said, _| waits.iter().any(|(wait, _, _)| wait == said));
@@ -88,8 +87,8 @@ fn in_words(name: &str, pause: &PauseStatus, jobs: usize, now: Now) -> String {
     harmless(&line)
 }
 
-impl Watcher<Held> for LineWatcher {
-    fn sent(&mut self, _call: &BatchCall, _jobs: &mut dyn Iterator<Item = &Held>) {}
+impl Watcher<HeldLine> for LineWatcher {
+    fn sent(&mut self, _call: &BatchCall, _jobs: &mut dyn Iterator<Item = &HeldLine>) {}
 
     fn answered(&mut self, call: &BatchCall, reply: &Reply, answered: &Answered, took: Duration, now: Now) {
         watching::log_answer(&self.portals, &mut self.troubles, call, reply, answered.result, took, now);
@@ -97,7 +96,7 @@ impl Watcher<Held> for LineWatcher {
 
     fn asked(&mut self, _question: Question, _took: Duration) {}
 
-    fn settled(&mut self, _delivery: &Held, _settled: &Settled, _now: Now) {}
+    fn settled(&mut self, _delivery: &HeldLine, _settled: &Settled, _now: Now) {}
 
     fn parked(&mut self, _parked: &Parked) {}
 

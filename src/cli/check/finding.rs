@@ -2,7 +2,7 @@
 
 /// In the order of how much it matters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum Rating {
     Right,
     /// It works, but not as well or not for as long as it could.
     Warning,
@@ -10,7 +10,7 @@ pub enum Verdict {
     NotVerified,
 }
 
-impl Verdict {
+impl Rating {
     pub const ALL: [Self; 4] = [Self::Wrong, Self::Warning, Self::NotVerified, Self::Right];
 
     /// For people.
@@ -36,7 +36,7 @@ impl Verdict {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
-    pub verdict: Verdict,
+    pub verdict: Rating,
     /// `broker`, `queue association-archiver.jobs`, `account 4711`.
     pub subject: String,
     /// What was found, without secrets.
@@ -47,22 +47,22 @@ pub struct Finding {
 
 impl Finding {
     pub fn right(subject: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Right, subject: subject.into(), detail: detail.into(), mend: None }
+        Self { verdict: Rating::Right, subject: subject.into(), detail: detail.into(), mend: None }
     }
 
     pub fn warning(subject: impl Into<String>, detail: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self::with(Verdict::Warning, subject, detail, mend)
+        Self::with(Rating::Warning, subject, detail, mend)
     }
 
     pub fn wrong(subject: impl Into<String>, detail: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self::with(Verdict::Wrong, subject, detail, mend)
+        Self::with(Rating::Wrong, subject, detail, mend)
     }
 
     pub fn not_verified(subject: impl Into<String>, detail: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self::with(Verdict::NotVerified, subject, detail, mend)
+        Self::with(Rating::NotVerified, subject, detail, mend)
     }
 
-    fn with(verdict: Verdict, subject: impl Into<String>, detail: impl Into<String>, mend: impl Into<String>) -> Self {
+    fn with(verdict: Rating, subject: impl Into<String>, detail: impl Into<String>, mend: impl Into<String>) -> Self {
         Self { verdict, subject: subject.into(), detail: detail.into(), mend: Some(mend.into()) }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::finding::{Finding, Verdict};
+use super::finding::{Finding, Rating};
 use crate::cli::paint::{Paint, Tone, harmless};
 
 /// A line a finding, its mend below, and a sum at the end.
@@ -20,7 +20,7 @@ pub fn text(findings: &[Finding]) -> String {
             text.push_str(&format!("{indent}{} {}\n", paint.text(Tone::Quiet, "mend:"), harmless(mend)));
         }
     }
-    let counts = Verdict::ALL.map(|verdict| {
+    let counts = Rating::ALL.map(|verdict| {
         let count = findings.iter().filter(|finding| finding.verdict == verdict).count();
         (count > 0).then(|| format!("{count} {}", verdict.words()))
     });
@@ -31,18 +31,18 @@ pub fn text(findings: &[Finding]) -> String {
 
 /// `ok`: nothing is wrong.
 pub fn json(findings: &[Finding]) -> Value {
-    let wrong = findings.iter().any(|finding| finding.verdict == Verdict::Wrong);
+    let wrong = findings.iter().any(|finding| finding.verdict == Rating::Wrong);
     let lines = findings.iter().map(|Finding { verdict, subject, detail, mend }| {
         json!({"verdict": verdict.as_str(), "subject": subject, "detail": detail, "mend": mend})
     });
     json!({"ok": !wrong, "findings": lines.collect::<Vec<_>>()})
 }
 
-fn tone(verdict: Verdict) -> Tone {
+fn tone(verdict: Rating) -> Tone {
     match verdict {
-        Verdict::Right => Tone::Good,
-        Verdict::Warning => Tone::Doubtful,
-        Verdict::Wrong => Tone::Bad,
-        Verdict::NotVerified => Tone::Quiet,
+        Rating::Right => Tone::Good,
+        Rating::Warning => Tone::Doubtful,
+        Rating::Wrong => Tone::Bad,
+        Rating::NotVerified => Tone::Quiet,
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::letter::Letter;
 use super::selection::Selection;
 use crate::amqp::browser::{Browser, Found, Shelf};
-use crate::amqp::message::text_or_base64;
+use crate::amqp::export::text_or_base64;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Reader, remark};
 use crate::cli::target::Target;

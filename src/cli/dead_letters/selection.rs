@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::letter::Letter;
 use crate::cli::age;
-use crate::cli::lane::Lane;
+use crate::cli::lane::LanePattern;
 use crate::contract::ids::PortalId;
 use crate::contract::object_type::{ObjectType, TypeText};
 
@@ -21,8 +21,8 @@ pub struct Selection {
     #[arg(long, value_name = "ID")]
     portal: Option<NonZeroU64>,
     /// Jobs of this lane, as FROM/TO: contacts/companies
-    #[arg(long, value_name = "FROM/TO", value_parser = Lane::parse)]
-    lane: Option<Lane>,
+    #[arg(long, value_name = "FROM/TO", value_parser = LanePattern::parse)]
+    lane: Option<LanePattern>,
     /// Rejected longer ago than this: 90s, 1h, 2days
     #[arg(long, value_name = "TIME", value_parser = age::parse_duration)]
     older_than: Option<Duration>,
@@ -76,7 +76,7 @@ impl Sieve<'_> {
 }
 
 /// Whatever the spelling: contact/company is the same lane.
-fn is_of(wanted: &Lane, letter: &Letter) -> bool {
+fn is_of(wanted: &LanePattern, letter: &Letter) -> bool {
     let same = |wanted: &ObjectType, text: Option<&TypeText>| {
         text.and_then(|text| ObjectType::parse(text.as_str()).ok()).is_some_and(|of_letter| of_letter == *wanted)
     };
@@ -115,8 +115,8 @@ mod tests {
         assert!(!takes(&Selection { reason: Some("UNATTRIBUTED".to_owned()), ..ANY }));
         assert!(takes(&Selection { portal: NonZeroU64::new(7), ..ANY }));
         assert!(!takes(&Selection { portal: NonZeroU64::new(8), ..ANY }));
-        assert!(takes(&Selection { lane: Lane::parse("contacts/companies").ok(), ..ANY }));
-        assert!(!takes(&Selection { lane: Lane::parse("companies/contacts").ok(), ..ANY }));
+        assert!(takes(&Selection { lane: LanePattern::parse("contacts/companies").ok(), ..ANY }));
+        assert!(!takes(&Selection { lane: LanePattern::parse("companies/contacts").ok(), ..ANY }));
         let half = Some(Duration::from_secs(1_800));
         assert!(takes(&Selection { older_than: half, newer_than: hours(2), ..ANY }));
         assert!(!takes(&Selection { older_than: hours(2), ..ANY }));

@@ -28,7 +28,7 @@ use crate::config::Settings;
 use crate::contract::association::RecordId;
 use crate::contract::job::{Ask, Job};
 
-/// Without a terminal, progress is said so often.
+/// Time between two lines about the progress, where there is no terminal.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// Errors kept with their messages until the CSV is written, some 300 bytes each; later ones without.

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use super::columns::Field;
+use super::job_field::Field;
 use crate::contract::ids::{Group, PortalId};
 use crate::contract::object_type::ObjectType;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::facts::{Fact, Facts, Verdict};
+use super::facts::{Evidence, Fact, Facts};
 use super::pair::{Between, Direction, Seen, is_primary, list, with};
 use super::wire::{Broken, Change, Took, Wire};
 use crate::contract::association::{AssociationType, Extent, Label};
@@ -53,7 +53,7 @@ impl Experiment<'_> {
         let types = match self.before.types(self.between, Direction::There) {
             Some(types) => {
                 let seen = "the pair was associated already";
-                self.facts.note(Fact::DefaultIsTwoWay, Verdict::NotSeen, seen);
+                self.facts.note(Fact::DefaultIsTwoWay, Evidence::NotSeen, seen);
                 types.to_vec()
             }
             None => self.make().await?,
@@ -97,7 +97,7 @@ impl Experiment<'_> {
         let Some(absent) = absent else {
             for fact in [Fact::AbsentLabel, Fact::CreateReplaces] {
                 let seen = "HubSpot names no label of users that the pair does not have: make one to see this";
-                self.facts.note(fact, Verdict::NotSeen, seen);
+                self.facts.note(fact, Evidence::NotSeen, seen);
             }
             return Ok(());
         };
@@ -124,14 +124,14 @@ impl Experiment<'_> {
         if let Took::Refused(refusal) = self.wire.change(self.between, Direction::There, Change::Create(&added)).await?
         {
             let seen = format!("HubSpot refuses the label {name}: {}", refusal.message);
-            self.facts.note(Fact::CreateReplaces, Verdict::NotSeen, seen);
+            self.facts.note(Fact::CreateReplaces, Evidence::NotSeen, seen);
             return Ok(());
         }
         let has = |types: Option<&[AssociationType]>| types.into_iter().flatten().any(|one| one.label == label);
         let shown = self.watch_there(has).await?;
         if shown.there.is_none() {
             let seen = format!("the label {name} was taken and is not shown after {:?}", self.wait);
-            self.facts.note(Fact::CreateReplaces, Verdict::NotSeen, seen);
+            self.facts.note(Fact::CreateReplaces, Evidence::NotSeen, seen);
             return Ok(());
         }
         self.must(Change::Create(base), "HubSpot refuses the types that the pair had").await?;
@@ -162,7 +162,7 @@ impl Experiment<'_> {
     /// Which other record is the main one now.
     async fn primary(&mut self, types: &[AssociationType]) -> Result<(), Broken> {
         if !types.iter().any(is_primary) {
-            self.facts.note(Fact::Primary, Verdict::NotSeen, "the pair was not Primary");
+            self.facts.note(Fact::Primary, Evidence::NotSeen, "the pair was not Primary");
             return Ok(());
         }
         let now = self.wire.read(self.between, Direction::There).await?;
@@ -173,7 +173,7 @@ impl Experiment<'_> {
             (None, false) => "no other record became Primary".to_owned(),
             (None, true) => "it went, and there was no other record to become Primary".to_owned(),
         };
-        self.facts.note(Fact::Primary, Verdict::Measured, seen);
+        self.facts.note(Fact::Primary, Evidence::Measured, seen);
         Ok(())
     }
 
@@ -195,12 +195,12 @@ impl Experiment<'_> {
         let back = self.wire.read(self.between, Direction::Back).await?;
         let back = back.with(self.between.pair(Direction::Back)).and_then(|types| types.as_deref());
         let Some(back) = back else {
-            self.facts.note(Fact::IdsAreDirectional, Verdict::NotSeen, "nothing is shown from the other end");
+            self.facts.note(Fact::IdsAreDirectional, Evidence::NotSeen, "nothing is shown from the other end");
             return Ok(());
         };
         let seen = format!("{} and {}", list(types), list(back));
         if self.between.is_within_one_type() {
-            self.facts.note(Fact::IdsAreDirectional, Verdict::NotSeen, format!("two records of one type: {seen}"));
+            self.facts.note(Fact::IdsAreDirectional, Evidence::NotSeen, format!("two records of one type: {seen}"));
         } else {
             let differ = types.iter().all(|one| back.iter().all(|other| other.label != one.label));
             self.facts.check(Fact::IdsAreDirectional, differ, seen);

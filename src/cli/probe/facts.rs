@@ -26,7 +26,7 @@ pub enum Fact {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum Evidence {
     Confirmed,
     Refuted,
     /// The documents leave it open.
@@ -36,7 +36,7 @@ pub enum Verdict {
 
 /// What was seen, by what it is about.
 #[derive(Debug, Default)]
-pub struct Facts(BTreeMap<Fact, (Verdict, String)>);
+pub struct Facts(BTreeMap<Fact, (Evidence, String)>);
 
 impl Fact {
     pub const ALL: [Self; 16] = [
@@ -105,7 +105,7 @@ impl Fact {
     }
 }
 
-impl Verdict {
+impl Evidence {
     /// For people.
     pub fn words(self) -> &'static str {
         match self {
@@ -128,20 +128,20 @@ impl Verdict {
 }
 
 impl Facts {
-    pub fn note(&mut self, fact: Fact, verdict: Verdict, seen: impl Into<String>) {
+    pub fn note(&mut self, fact: Fact, verdict: Evidence, seen: impl Into<String>) {
         self.0.insert(fact, (verdict, seen.into()));
     }
 
     /// `holds`: it is as documented.
     pub fn check(&mut self, fact: Fact, holds: bool, seen: impl Into<String>) {
-        self.note(fact, if holds { Verdict::Confirmed } else { Verdict::Refuted }, seen);
+        self.note(fact, if holds { Evidence::Confirmed } else { Evidence::Refuted }, seen);
     }
 
     /// Every fact, in order.
-    pub fn all(&self) -> impl Iterator<Item = (Fact, Verdict, &str)> {
+    pub fn all(&self) -> impl Iterator<Item = (Fact, Evidence, &str)> {
         Fact::ALL.into_iter().map(|fact| match self.0.get(&fact) {
             Some((verdict, seen)) => (fact, *verdict, seen.as_str()),
-            None => (fact, Verdict::NotSeen, "it did not come to this"),
+            None => (fact, Evidence::NotSeen, "it did not come to this"),
         })
     }
 
@@ -159,12 +159,12 @@ impl Facts {
             (_, true) => self.check(Fact::NothingIsNamed, false, "nothing is said of it"),
             (true, false) => self.check(Fact::NothingIsNamed, true, "named in errors"),
             (false, false) => {
-                self.note(Fact::NothingIsNamed, Verdict::NotSeen, "both records always had other associations");
+                self.note(Fact::NothingIsNamed, Evidence::NotSeen, "both records always had other associations");
             }
         }
         if *largest_page > 0 {
             let end = if *more_behind { "and more behind it" } else { "and no more: the page may be larger" };
-            let verdict = if *more_behind { Verdict::Measured } else { Verdict::NotSeen };
+            let verdict = if *more_behind { Evidence::Measured } else { Evidence::NotSeen };
             self.note(Fact::PageSize, verdict, format!("{largest_page} associations on a page, {end}"));
         }
         if !states.is_empty() {
@@ -177,7 +177,7 @@ impl Facts {
     fn of_limits(&mut self, sightings: &Sightings) {
         let Some(rate) = sightings.rate else {
             if sightings.answers > 0 {
-                self.note(Fact::Limits, Verdict::Measured, "none");
+                self.note(Fact::Limits, Evidence::Measured, "none");
             }
             return;
         };
@@ -190,6 +190,6 @@ impl Facts {
         named.extend(rate.daily_remaining.map(|left| format!("{left} left of the day")));
         let (with, all, throttled) = (sightings.answers_with_rate, sightings.answers, sightings.throttled);
         let seen = format!("{} (in {with} of {all} answers; {throttled} of them 429)", named.join(", "));
-        self.note(Fact::Limits, Verdict::Measured, seen);
+        self.note(Fact::Limits, Evidence::Measured, seen);
     }
 }

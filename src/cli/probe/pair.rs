@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::contract::association::{AssociationType, Label, LabelCategory, Pair, RecordId};
 use crate::contract::ids::PortalId;
 use crate::contract::object_type::ObjectType;
-use crate::hubspot::client::Lane;
+use crate::hubspot::client::ObjectTypes;
 
 /// The only pair that is changed.
 #[derive(Debug)]
@@ -64,9 +64,9 @@ impl Between {
         Self { portal, portal_of_jobs, from, to }
     }
 
-    pub fn lane(&self, direction: Direction) -> Lane<'_> {
+    pub fn lane(&self, direction: Direction) -> ObjectTypes<'_> {
         let ((from, _), (to, _)) = self.ends(direction);
-        Lane { from, to }
+        ObjectTypes { from, to }
     }
 
     pub fn pair(&self, direction: Direction) -> Pair {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::facts::{Facts, Verdict};
+use super::facts::{Evidence, Facts};
 use super::pair::Between;
 use super::restoring::Restored;
 use super::wire::Broken;
@@ -20,7 +20,7 @@ impl Report<'_> {
     /// A line for what the documents say, one below for what was seen, and how it ended.
     pub fn text(&self) -> String {
         let paint = Paint::for_stdout();
-        let width = [Verdict::Confirmed, Verdict::Refuted, Verdict::Measured, Verdict::NotSeen]
+        let width = [Evidence::Confirmed, Evidence::Refuted, Evidence::Measured, Evidence::NotSeen]
             .map(|verdict| verdict.words().len())
             .into_iter()
             .max();
@@ -61,11 +61,11 @@ impl Report<'_> {
     }
 }
 
-fn tone(verdict: Verdict) -> Tone {
+fn tone(verdict: Evidence) -> Tone {
     match verdict {
-        Verdict::Confirmed => Tone::Good,
-        Verdict::Refuted => Tone::Bad,
-        Verdict::Measured => Tone::Heading,
-        Verdict::NotSeen => Tone::Quiet,
+        Evidence::Confirmed => Tone::Good,
+        Evidence::Refuted => Tone::Bad,
+        Evidence::Measured => Tone::Heading,
+        Evidence::NotSeen => Tone::Quiet,
     }
 }

@@ -19,7 +19,7 @@ use crate::contract::text::{TEXT_MAX_BYTES, cut};
 use crate::engine::command::{IdentityReply, RefreshReply};
 use crate::engine::reply::{Answer, Reply};
 use crate::engine::verdict::{
-    AccountPause, AccountPauseKind, Creation, Judgement, LanePause, LookAsked, LookJudgement, PairVerdict, Policy,
+    AccountPause, AccountPauseKind, Again, Creation, Judgement, LanePause, LookAsked, PairVerdict, Policy,
     RecordVerdict, RecordView, Throttled, judge, judge_creation, judge_look,
 };
 use crate::hubspot::bearer::BearerToken;
@@ -345,14 +345,15 @@ fn chosen(accounts: &[AccountSettings], portal: PortalId) -> Result<(AccountInde
 }
 
 /// The view of the only record that was asked for.
-fn seen(judgement: LookJudgement) -> Next<RecordView> {
-    let verdict = match judgement {
-        LookJudgement::Each(verdicts) => verdicts.into_iter().next(),
-        LookJudgement::Suspect(refusal) | LookJudgement::LaneRefused(refusal) => return Next::GiveUp(refusal),
-        LookJudgement::Again(again) => return repeat(&again),
-        LookJudgement::Throttled(throttled) => return throttle(throttled),
-        LookJudgement::PauseLane(LanePause { kind: _, refusal }) => return Next::GiveUp(refusal),
-        LookJudgement::PauseAccount(pause) => return paused(pause),
+fn seen(judged: Result<Vec<RecordVerdict>, Judgement>) -> Next<RecordView> {
+    let verdict = match judged {
+        Ok(verdicts) => verdicts.into_iter().next(),
+        Err(Judgement::Archived | Judgement::Each(_)) => None,
+        Err(Judgement::Suspect(refusal) | Judgement::LaneRefused(refusal)) => return Next::GiveUp(refusal),
+        Err(Judgement::Again(again)) => return repeat(&again),
+        Err(Judgement::Throttled(throttled)) => return throttle(throttled),
+        Err(Judgement::PauseLane(LanePause { kind: _, refusal })) => return Next::GiveUp(refusal),
+        Err(Judgement::PauseAccount(pause)) => return paused(pause),
     };
     match verdict {
         Some(RecordVerdict::Seen(view)) => Next::Take(view),
@@ -385,7 +386,7 @@ fn taken(reply: &Reply, judgement: Judgement) -> Next<Took> {
     }
 }
 
-fn repeat<T>(again: &crate::engine::verdict::Again) -> Next<T> {
+fn repeat<T>(again: &Again) -> Next<T> {
     Next::Again { wait: again.least_wait(Timestamp::now()), refusal: Arc::clone(&again.refusal) }
 }
 

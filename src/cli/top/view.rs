@@ -54,7 +54,7 @@ pub enum Footer {
     Keys,
     /// Waits for `y`.
     Asked(Order),
-    /// Waits for the token, of which so many letters are typed.
+    /// Waits for the token; `typed` are its letters until now.
     Token {
         order: Order,
         typed: String,

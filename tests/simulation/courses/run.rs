@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use association_archiver::contract::action::Action;
 use association_archiver::contract::ids::AccountIndex;
-use association_archiver::engine::access::CredentialKind;
-use association_archiver::engine::account::{AccountPolicy, Safety};
+use association_archiver::engine::account::AccountPolicy;
 use association_archiver::engine::backlog::JobKey;
 use association_archiver::engine::clock::{Now, Tick};
 use association_archiver::engine::command::{BatchCall, CallKey, Carried, Command, NewJob, Request as Asked};
@@ -16,7 +15,7 @@ use association_archiver::engine::pace::Ceiling;
 use association_archiver::engine::pack::Caps;
 use association_archiver::engine::reply::{self, Body, Headers, Reply, Silence};
 use association_archiver::engine::retry::RetryPolicy;
-use association_archiver::engine::{Engine, EnginePolicy, Remains, Waiting};
+use association_archiver::engine::{Engine, EnginePolicy, Remains};
 use fastrand::Rng;
 use hashbrown::HashMap;
 use hubspot_simulator::association::Associations;
@@ -400,34 +399,16 @@ fn policy(rng: &mut Rng) -> EnginePolicy {
     EnginePolicy {
         caps: Caps { from: *choose(rng, &[3, 100]), pairs: *choose(rng, &[5, 1_000]) },
         linger: Duration::from_millis(*choose(rng, &[0, 200])),
-        retry: RetryPolicy {
-            max_attempts: *choose(rng, &[2, 5]),
-            base_delay: Duration::from_millis(500),
-            max_delay: Duration::from_secs(30),
-            max_age: Duration::from_secs(86_400),
-        },
-        isolation_requests: 200,
+        retry: RetryPolicy { max_attempts: *choose(rng, &[2, 5]), ..RetryPolicy::default() },
         max_pairs: *choose(rng, &[12, 10_000]),
         max_in_flight: *choose(rng, &[1, 8]),
-        waiting: Waiting::Outside { longest_hold: Duration::from_secs(490), prefetch: 10_000 },
+        ..EnginePolicy::default()
     }
 }
 
 fn account_policy(rng: &mut Rng) -> AccountPolicy {
-    AccountPolicy {
-        portal: None,
-        credentials: CredentialKind::Static,
-        ceiling: Ceiling {
-            requests: NonZeroU32::new(*choose(rng, &[20, 100])).unwrap(),
-            interval: Duration::from_secs(10),
-        },
-        daily: None,
-        time_zone: None,
-        max_in_flight: 16,
-        paused: false,
-        guard: None,
-        safety: Safety::default(),
-    }
+    let requests = NonZeroU32::new(*choose(rng, &[20, 100])).unwrap();
+    AccountPolicy { ceiling: Ceiling { requests, ..Ceiling::default() }, ..AccountPolicy::default() }
 }
 
 fn in_short(reply: &Reply) -> String {

@@ -7,8 +7,16 @@ use crate::contract::association::{AssociationType, Extent, Pair};
 use crate::contract::ids::AccountIndex;
 use crate::contract::journal::ReadFrom;
 use crate::engine::backlog::NodeKey;
-use crate::engine::recording::Fate;
 use crate::engine::sight::{EntryPlace, Note, Present, Seen};
+
+/// What is known in the end of a pair that was recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecordedFate {
+    Archived,
+    Refused,
+    /// A request that carried it got no answer.
+    Unknown,
+}
 
 impl Holdings {
     /// Whether the journal has what all these pairs are associated by.
@@ -59,16 +67,16 @@ impl Holdings {
         };
         let in_doubt = self.backlog.node(node).is_some_and(|node| node.in_doubt);
         let fate = match word {
-            LastWord::Done | LastWord::Proven | LastWord::Disproved(_) => Fate::Archived,
-            LastWord::Refused(_) if in_doubt => Fate::Unknown,
-            LastWord::Refused(_) | LastWord::Planned(_) => Fate::Refused,
+            LastWord::Done | LastWord::Proven | LastWord::Disproved(_) => RecordedFate::Archived,
+            LastWord::Refused(_) if in_doubt => RecordedFate::Unknown,
+            LastWord::Refused(_) | LastWord::Planned(_) => RecordedFate::Refused,
         };
         self.fates.push_back((account, *place, fate));
         true
     }
 
     /// What is known by now of a pair that was recorded.
-    pub fn next_fate(&mut self) -> Option<(AccountIndex, EntryPlace, Fate)> {
+    pub fn next_fate(&mut self) -> Option<(AccountIndex, EntryPlace, RecordedFate)> {
         self.fates.pop_front()
     }
 }

@@ -10,6 +10,13 @@ pub struct Ceiling {
     pub interval: Duration,
 }
 
+impl Default for Ceiling {
+    fn default() -> Self {
+        const HUNDRED: NonZeroU32 = NonZeroU32::new(100).unwrap();
+        Self { requests: HUNDRED, interval: Duration::from_secs(10) }
+    }
+}
+
 impl Ceiling {
     /// The guard is this share of the interval ...
     const GUARD_DIVISOR: u32 = 100;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::halves::in_two;
 use super::{Allowance, Attempt, Cause, Next, Search, Suspected, Suspects, Trial};
 use crate::engine::batch::Batch;
 use crate::engine::clock::Tick;
@@ -98,11 +99,11 @@ pub fn named(batch: Batch, again: &Arc<Again>, tries: u32, requests: u32, wait: 
 }
 
 fn take_apart(batch: Batch, again: &Arc<Again>, requests: u32, wait: Duration, now: Tick) -> Vec<Next> {
-    let Batch { lane, mut nodes, failing_since, trial, .. } = batch;
+    let Batch { lane, nodes, failing_since, trial, .. } = batch;
     let new = || Trial { allowance: Allowance::new(requests, now), sibling: None, of: Suspected::Failing, rounds: 0 };
     let Trial { allowance, sibling, of: _, rounds } = trial.unwrap_or_else(new);
     let search = Search { lane, allowance, rounds, failing_since };
-    let others = nodes.split_off(nodes.len() / 2);
+    let (nodes, others) = in_two(nodes);
     let half = |nodes| {
         let cause = Cause::Failing(Arc::clone(again));
         let batch = Batch { failing_since, ..Batch::new(lane, nodes) };

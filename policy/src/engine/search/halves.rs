@@ -1,7 +1,14 @@
-//! A batch that was too large for HubSpot goes again in halves.
+//! How pairs are halved: those of a search, and those of a batch that was too large for HubSpot.
 
 use super::Trial;
 use crate::engine::batch::Batch;
+use crate::engine::keys::NodeKey;
+
+/// The first and the second half. Pairs keep their order, in which those of one `from` stand together.
+pub fn in_two(mut nodes: Vec<NodeKey>) -> (Vec<NodeKey>, Vec<NodeKey>) {
+    let others = nodes.split_off(nodes.len() / 2);
+    (nodes, others)
+}
 
 /// A batch that was too large, in halves.
 #[derive(Debug)]
@@ -14,8 +21,8 @@ pub struct Halves {
 /// Halves a batch that was too large. If it is known to hold a bad pair, this is not known of either half. So each half
 /// is sent by itself, and so is the sibling that waited for the answer to the whole.
 pub fn halve(batch: Batch) -> Halves {
-    let Batch { lane, mut nodes, failures, failing_since, trial, .. } = batch;
-    let others = nodes.split_off(nodes.len() / 2);
+    let Batch { lane, nodes, failures, failing_since, trial, .. } = batch;
+    let (nodes, others) = in_two(nodes);
     let (shared, sibling) = match trial {
         Some(Trial { allowance, sibling, of, rounds }) => (Some((allowance, of, rounds)), sibling),
         None => (None, None),

@@ -10,7 +10,7 @@ use super::{
 use crate::contract::association::Extent;
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::engine::Engine;
-use crate::engine::account::{Account, AccountTotals, PerAccount};
+use crate::engine::account::{Account, AccountTotals};
 use crate::engine::backlog::LaneKey;
 use crate::engine::clock::Now;
 use crate::engine::expected::expected;
@@ -18,6 +18,7 @@ use crate::engine::guard::{Guard, GuardPolicy};
 use crate::engine::lane::Lane;
 use crate::engine::pack::Caps;
 use crate::engine::pause::{Pause, PauseKind};
+use crate::engine::per_account::PerAccount;
 use crate::engine::step::Step;
 
 impl Engine {

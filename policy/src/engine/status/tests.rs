@@ -1,6 +1,6 @@
 #![expect(clippy::unwrap_used, clippy::panic)]
 
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,9 @@ use crate::contract::association::{Extent, Label, LabelCategory, Pair, RecordId}
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::Ask;
 use crate::contract::object_type::ObjectType;
-use crate::engine::access::CredentialKind;
-use crate::engine::account::{AccountPolicy, Safety};
+use crate::engine::account::AccountPolicy;
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::{Carried, NewJob};
-use crate::engine::pace::Ceiling;
-use crate::engine::pack::Caps;
-use crate::engine::retry::RetryPolicy;
 use crate::engine::{Engine, EnginePolicy, Waiting};
 
 #[test]
@@ -170,30 +166,11 @@ fn the_cost_of_a_status_with_a_thousand_accounts_and_a_hundred_thousand_lanes() 
 }
 
 pub fn engine(portals: &[Option<u64>]) -> Engine {
-    let policy = EnginePolicy {
-        caps: Caps { from: 100, pairs: 1_000 },
-        linger: Duration::from_millis(200),
-        retry: RetryPolicy {
-            max_attempts: 5,
-            base_delay: Duration::from_millis(500),
-            max_delay: Duration::from_secs(30),
-            max_age: Duration::from_secs(86_400),
-        },
-        isolation_requests: 200,
-        max_pairs: 10_000,
-        max_in_flight: 64,
-        waiting: Waiting::InHand { give_up_after: Duration::from_secs(30) },
-    };
-    let account = |&portal: &Option<u64>| AccountPolicy {
-        portal: portal.and_then(NonZeroU64::new).map(PortalId),
-        credentials: CredentialKind::Static,
-        ceiling: Ceiling { requests: NonZeroU32::new(100).unwrap(), interval: Duration::from_secs(10) },
-        daily: None,
-        time_zone: None,
-        max_in_flight: 16,
-        paused: false,
-        safety: Safety::default(),
-        guard: None,
+    let waiting = Waiting::InHand { give_up_after: Duration::from_secs(30) };
+    let policy = EnginePolicy { waiting, ..EnginePolicy::default() };
+    let account = |&portal: &Option<u64>| {
+        let portal = portal.and_then(NonZeroU64::new).map(PortalId);
+        AccountPolicy { portal, ..AccountPolicy::default() }
     };
     Engine::new(policy, portals.iter().map(account).collect(), 1, at(0))
 }

@@ -1,10 +1,12 @@
 //! Jobs of the background beside live ones.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use super::super::background::{BackgroundPolicy, Share, Urgency};
 use super::super::window::Window;
 use super::*;
+use crate::engine::pace::Ceiling;
 
 const TYPES: (&str, &str) = ("contacts", "companies");
 const HOUR: u64 = 3_600;

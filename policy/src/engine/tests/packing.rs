@@ -1,6 +1,7 @@
 //! How near the requests of a backlog in hand come to the fewest that could carry it.
 
 use super::*;
+use crate::engine::pack::Caps;
 
 const CAPS: Caps = Caps { from: 100, pairs: 1_000 };
 

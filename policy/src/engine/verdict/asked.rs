@@ -1,7 +1,7 @@
 //! What a request asked of HubSpot: what its answer is read by.
 
 use crate::contract::association::{Pair, RecordId};
-use crate::engine::verdict::look::LookAsked;
+use crate::engine::verdict::record::LookAsked;
 
 /// What the errors and results of an answer can mean, in the request's order: distinct, and at least one.
 #[derive(Clone, Copy)]

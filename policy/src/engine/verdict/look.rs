@@ -7,74 +7,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::contract::association::{AssociationType, RecordId};
-use crate::contract::refusal::Refusal;
 use crate::engine::reply::Reply;
 use crate::engine::verdict::asked::{Asked, Showing, Shown};
 use crate::engine::verdict::body::Envelope;
+use crate::engine::verdict::record::{LookAsked, RecordVerdict, RecordView};
 use crate::engine::verdict::results::{Page, SharedTypes, Told};
 use crate::engine::verdict::table::judge_asked;
-use crate::engine::verdict::{AccountPause, Again, Judgement, LanePause, PairVerdict, Throttled};
-
-/// A record that a `batch/read` asks for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LookAsked {
-    pub from: RecordId,
-    /// Where the page begins: [`RecordView::next`] of the page before; `None` for the first.
-    pub after: Option<Arc<str>>,
-}
-
-/// What a reply means for the `batch/read` it answers; as [`Judgement`] but for what was seen.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LookJudgement {
-    /// One verdict a record: as many as the request had records, in its order.
-    Each(Vec<RecordVerdict>),
-    /// The reply does not say which of the records (two or more) is at fault: isolate.
-    Suspect(Arc<Refusal>),
-    /// The object type does not exist.
-    LaneRefused(Arc<Refusal>),
-    /// Nothing was learned, for a passing reason: the whole request again. Spends an attempt.
-    Again(Again),
-    Throttled(Throttled),
-    PauseLane(LanePause),
-    PauseAccount(AccountPause),
-}
-
-/// What became of the question about one record.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum RecordVerdict {
-    Seen(RecordView),
-    /// HubSpot will not show what this record is associated with.
-    Refused(Arc<Refusal>),
-    /// This record may be what is wrong with the request: isolate among the records with this verdict.
-    Suspect(Arc<Refusal>),
-    /// Not shown, for a passing reason or because the reply does not mention it: ask again after a back-off.
-    Again(Arc<Again>),
-    /// Not shown only because of its neighbours: ask again without them. Never the verdict of all records.
-    Untouched,
-}
-
-/// One page of what a record is associated with; empty where HubSpot says that nothing is there.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct RecordView {
-    /// Sorted by record, distinct.
-    pub found: Vec<Found>,
-    /// Where the next page begins; `None` says that `found` is all that is left. Never where this page began.
-    pub next: Option<Arc<str>>,
-}
-
-/// A record at the other end.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Found {
-    pub to: RecordId,
-    /// By which types, in the direction that was read: sorted by label, distinct. `None` where HubSpot does not say it in
-    /// words that this program knows, such as a new category: the association is there, and could not be put back.
-    pub types: Option<Arc<[AssociationType]>>,
-}
+use crate::engine::verdict::{Judgement, PairVerdict};
 
 /// Judges the reply to a `batch/read` that asked for these records, which are distinct and at least one.
 ///
+/// One verdict a record: as many as the request had records, in its order. `Err` is what a reply means that says
+/// nothing of single records; what it says of "every pair" is meant of every record.
+///
 /// Total, by the same table as [`super::judge`].
-pub fn judge_look(reply: &Reply, asked: &[LookAsked]) -> LookJudgement {
+pub fn judge_look(reply: &Reply, asked: &[LookAsked]) -> Result<Vec<RecordVerdict>, Judgement> {
     let mut views = HashMap::new();
     let judgement = judge_asked(reply, Asked::Look(asked), |envelope| {
         let Some(read) = read(envelope, asked) else { return Shown::Unreadable };
@@ -83,7 +30,7 @@ pub fn judge_look(reply: &Reply, asked: &[LookAsked]) -> LookJudgement {
     });
     let mut view = |record: &LookAsked| RecordVerdict::Seen(views.remove(&record.from).flatten().unwrap_or_default());
     match judgement {
-        Judgement::Archived => LookJudgement::Each(asked.iter().map(view).collect()),
+        Judgement::Archived => Ok(asked.iter().map(view).collect()),
         Judgement::Each(verdicts) => {
             let each = asked.iter().zip(verdicts).map(|(record, verdict)| match verdict {
                 PairVerdict::Archived => view(record),
@@ -92,14 +39,14 @@ pub fn judge_look(reply: &Reply, asked: &[LookAsked]) -> LookJudgement {
                 PairVerdict::Again(again) => RecordVerdict::Again(again),
                 PairVerdict::Untouched => RecordVerdict::Untouched,
             });
-            LookJudgement::Each(each.collect())
+            Ok(each.collect())
         }
-        Judgement::Suspect(refusal) => LookJudgement::Suspect(refusal),
-        Judgement::LaneRefused(refusal) => LookJudgement::LaneRefused(refusal),
-        Judgement::Again(again) => LookJudgement::Again(again),
-        Judgement::Throttled(throttled) => LookJudgement::Throttled(throttled),
-        Judgement::PauseLane(pause) => LookJudgement::PauseLane(pause),
-        Judgement::PauseAccount(pause) => LookJudgement::PauseAccount(pause),
+        of_all @ (Judgement::Suspect(_)
+        | Judgement::LaneRefused(_)
+        | Judgement::Again(_)
+        | Judgement::Throttled(_)
+        | Judgement::PauseLane(_)
+        | Judgement::PauseAccount(_)) => Err(of_all),
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::contract::association::{AssociationType, Label, LabelCategory, Pair, RecordId};
 use crate::contract::text::{TEXT_MAX_BYTES, cut};
 use crate::engine::verdict::body::record_id;
-use crate::engine::verdict::look::Found;
+use crate::engine::verdict::record::Found;
 
 /// Longest cursor that is sent back to HubSpot, in bytes.
 const CURSOR_MAX_BYTES: usize = 1_024;

@@ -73,7 +73,7 @@ fn silence_is_no_proof_that_nothing_is_there() {
         assert_eq!(marks(200, &body, &[1, 2, 3]), "GVG");
     }
     // An answer that can be read is no sign of an outage.
-    let LookJudgement::Again(again) = look(200, r#"{"status":"COMPLETE","results":[]}"#, &[1]) else { panic!() };
+    let Err(Judgement::Again(again)) = look(200, r#"{"status":"COMPLETE","results":[]}"#, &[1]) else { panic!() };
     assert!(!again.cause.is_failure_of_account());
     for body in [
         json!({}),
@@ -85,10 +85,10 @@ fn silence_is_no_proof_that_nothing_is_there() {
         json!({"status": "PROCESSING", "results": [shown]}),
         json!({"status": "CANCELED", "results": [shown]}),
     ] {
-        assert!(matches!(look(200, body.to_string(), &[1, 2]), LookJudgement::Again(_)), "{body}");
+        assert!(matches!(look(200, body.to_string(), &[1, 2]), Err(Judgement::Again(_))), "{body}");
     }
     for text in ["", "[]", "<html>", r#"{"results":["#] {
-        assert!(matches!(look(200, text, &[1]), LookJudgement::Again(_)), "{text}");
+        assert!(matches!(look(200, text, &[1]), Err(Judgement::Again(_))), "{text}");
     }
     // Errors that are counted and not described may be of any record that is not shown.
     let body = json!({"status": "COMPLETE", "results": [shown], "numErrors": 2});
@@ -100,7 +100,7 @@ fn what_answers_another_question_is_no_answer() {
     let shown = |id: u64| json!({"from": {"id": id}, "to": []});
     for results in [json!([shown(1), shown(7)]), json!([shown(1), {"to": []}]), json!([shown(1), 5])] {
         let body = json!({"status": "COMPLETE", "results": results});
-        let LookJudgement::Again(again) = look(200, body.to_string(), &[1]) else { panic!("{body}") };
+        let Err(Judgement::Again(again)) = look(200, body.to_string(), &[1]) else { panic!("{body}") };
         assert_eq!(again.cause, Transient::Garbage);
     }
 }
@@ -126,7 +126,7 @@ fn one_result_that_cannot_be_read_spoils_no_other() {
     // Nor is it excused by an error.
     let body = json!({"status": "COMPLETE", "results": [{"from": {"id": "1"}}], "numErrors": 1, "errors": [
         {"category": "OBJECT_NOT_FOUND", "subCategory": "NO_ASSOCIATIONS_FOUND", "context": {"fromObjectId": ["1"]}}]});
-    assert!(matches!(look(207, body.to_string(), &[1]), LookJudgement::Again(_)));
+    assert!(matches!(look(207, body.to_string(), &[1]), Err(Judgement::Again(_))));
 }
 
 #[test]
@@ -134,8 +134,8 @@ fn a_page_that_leads_to_itself_is_not_read_for_ever() {
     let body = json!({"results": [{"from": {"id": "1"}, "to": [], "paging": {"next": {"after": "here"}}}]}).to_string();
     let asked = |after: &str| [LookAsked { from: id(1), after: Some(after.into()) }];
     let reply = Reply::Answer(answer(200, body));
-    assert!(matches!(judge_look(&reply, &asked("here")), LookJudgement::Again(_)));
-    assert!(matches!(judge_look(&reply, &asked("before")), LookJudgement::Each(_)));
+    assert!(matches!(judge_look(&reply, &asked("here")), Err(Judgement::Again(_))));
+    assert!(judge_look(&reply, &asked("before")).is_ok());
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn two_results_about_one_record_are_one() {
     assert_eq!(view.next.as_deref(), Some("x"));
 
     let body = json!({"results": [result(9, &[37], Some("y")), result(8, &[37], Some("x"))]});
-    assert!(matches!(look(200, body.to_string(), &[1]), LookJudgement::Again(_)), "which page is next?");
+    assert!(matches!(look(200, body.to_string(), &[1]), Err(Judgement::Again(_))), "which page is next?");
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_record_that_is_refused_is_the_only_one() {
     assert_eq!(marks(207, &body, &[1, 2]), "RV", "and the other end in its words is nobody's");
     let body = json!({"status": "error", "category": "VALIDATION_ERROR", "errors": [error]});
     assert_eq!(marks(400, &body, &[1, 2, 3]), "RUU");
-    assert!(matches!(look(400, "", &[1, 2]), LookJudgement::Suspect(_)));
+    assert!(matches!(look(400, "", &[1, 2]), Err(Judgement::Suspect(_))));
     assert_eq!(marks(400, &json!({}), &[1]), "R");
     // A passing error is that of its record only.
     let error = json!({"category": "CONFLICT", "context": {"fromObjectId": ["1"]}});
@@ -200,7 +200,7 @@ fn a_record_that_is_refused_is_the_only_one() {
 fn an_answer_too_large_to_be_read_asks_for_fewer_records() {
     let body = Body::TooLarge(Bytes::from_static(br#"{"status":"COMPLETE","results":["#));
     let reply = Reply::Answer(Answer { status: 200, headers: Headers::default(), body });
-    let LookJudgement::Again(again) = judge_look(&reply, &asked(&[1, 2])) else { panic!() };
+    let Err(Judgement::Again(again)) = judge_look(&reply, &asked(&[1, 2])) else { panic!() };
     assert_eq!(again.cause, Transient::AnswerTooLarge);
     assert!(again.cause.wants_smaller());
     assert!(
@@ -214,13 +214,13 @@ fn asked(froms: &[u64]) -> Vec<LookAsked> {
     froms.iter().map(|&from| LookAsked { from: id(from), after: None }).collect()
 }
 
-fn look(status: u16, body: impl Into<Bytes>, froms: &[u64]) -> LookJudgement {
+fn look(status: u16, body: impl Into<Bytes>, froms: &[u64]) -> Result<Vec<RecordVerdict>, Judgement> {
     judge_look(&Reply::Answer(answer(status, body)), &asked(froms))
 }
 
 fn each(status: u16, body: &Value, froms: &[u64]) -> Vec<RecordVerdict> {
-    let judgement = look(status, body.to_string(), froms);
-    let LookJudgement::Each(verdicts) = judgement else { panic!("not a verdict for each record: {judgement:?}") };
+    let judged = look(status, body.to_string(), froms);
+    let Ok(verdicts) = judged else { panic!("not a verdict for each record: {judged:?}") };
     verdicts
 }
 
