@@ -23,6 +23,8 @@ CHAOS_AT_ONCE = --test-threads=6
 lint: ## formatting, clippy, licences and bans
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	# It is run by itself, and so it is not one of "all targets".
+	cargo clippy --locked --test chaos -- -D warnings
 	@deploy/deny.sh
 
 bench: bench-programs ## speed, cost, latency, memory and the use of a ceiling, and what must hold (BENCH="--json FILE" and so on)
@@ -64,21 +66,24 @@ chaos: broker ## every fault on real brokers, the slow ones too, then MINUTES=3 
 soak: ## the worker under random faults for MINUTES=30: whether anything grows
 	MINUTES=$(MINUTES) SEED=$(SEED) deploy/soak.sh
 
-build: ## the release binary
-	cargo build --release --locked
+# `quick` is within a few per cent of `release` and is built in a third of the time.
+PROFILE ?= release
+
+build: ## the release binary, or with PROFILE=quick one that is nearly as fast, in a third of the time
+	cargo build --profile $(PROFILE) --locked
 
 PREFIX ?= /usr/local
 # Not every shell expands the tilde of PREFIX=~/.local.
 override PREFIX := $(patsubst ~/%,$(HOME)/%,$(PREFIX))
 
-install: build ## the release binary, its manual pages and completions into PREFIX=/usr/local (PREFIX=~/.local needs no root)
+install: build ## that binary, its manual pages and completions into PREFIX=/usr/local (PREFIX=~/.local needs no root)
 	rm -rf target/install && mkdir -p target/install/man
-	target/release/association-archiver man target/install/man
-	install -D -m 755 target/release/association-archiver "$(DESTDIR)$(PREFIX)/bin/association-archiver"
+	target/$(PROFILE)/association-archiver man target/install/man
+	install -D -m 755 target/$(PROFILE)/association-archiver "$(DESTDIR)$(PREFIX)/bin/association-archiver"
 	install -d "$(DESTDIR)$(PREFIX)/share/man/man1" && install -m 644 target/install/man/*.1 "$(DESTDIR)$(PREFIX)/share/man/man1"
-	target/release/association-archiver completions bash >target/install/bash
-	target/release/association-archiver completions fish >target/install/fish
-	target/release/association-archiver completions zsh >target/install/zsh
+	target/$(PROFILE)/association-archiver completions bash >target/install/bash
+	target/$(PROFILE)/association-archiver completions fish >target/install/fish
+	target/$(PROFILE)/association-archiver completions zsh >target/install/zsh
 	install -D -m 644 target/install/bash "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/association-archiver"
 	install -D -m 644 target/install/fish "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/association-archiver.fish"
 	install -D -m 644 target/install/zsh "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_association-archiver"
