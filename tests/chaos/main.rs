@@ -19,4 +19,5 @@ mod tls_front;
 mod traffic;
 mod trend;
 mod upheaval;
+mod way_back;
 mod worker_faults;
