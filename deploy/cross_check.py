@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def everything() -> list[str]:
-    return [*alerts(), *metrics(), *dashboard(), *settings(), *definitions(), *links()]
+    return [*alerts(), *metrics(), *dashboard(), *settings(), *definitions(), *scaled(), *links()]
 
 
 def alerts() -> list[str]:
@@ -130,6 +130,18 @@ def definitions() -> list[str]:
         + (["demo-users.json has other users than definitions.json"] if users[0] != users[1] else [])
         + [f"definitions.json has a password for {name}" for name in unlocked]
     )
+
+
+def scaled() -> list[str]:
+    """KEDA counts the queues in which jobs wait and no other: a lease queue is never empty."""
+    values = (DEPLOY / "helm/association-archiver/values.yaml").read_text()
+    pattern = re.search(r"^  queues: (\S+)$", values, re.M).group(1)
+    broker = json.loads((DEPLOY / "rabbitmq/definitions.json").read_text())
+    jobs = "association-archiver.jobs"
+    wanted = {jobs, f"{jobs}.background", f"{jobs}.4711", f"{jobs}.0"}
+    names = wanted | {f"{jobs}.4711.lease", f"{jobs}.workers"} | {queue["name"] for queue in broker["queues"]}
+    caught = {name for name in names if re.search(pattern, name)}
+    return [f"keda.queues is wrong about {name}" for name in sorted(caught ^ wanted)]
 
 
 def links() -> list[str]:

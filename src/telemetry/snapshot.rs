@@ -148,6 +148,7 @@ pub(super) mod tests {
         AccountStatus {
             index,
             portal_id,
+            stands_by: false,
             pause: None,
             rate: RateStatus {
                 requests: 100,

@@ -93,9 +93,16 @@ async fn a_guard_is_answered_from_the_terminal_through_a_worker_that_stands_by()
     terminal.shows(&["portal 4711 is rejected", "portal 4711  REJECTED"]).await;
 
     let mut beside = start(settings(&standby));
-    beside.shows(&["ready, stands by", "stands by: another worker holds the lease", "portal 4711"]).await;
+    let stands_by = ["ready, stands by", "stands by: another worker holds the lease", "portal 4711  another worker"];
+    beside.shows(&stands_by).await;
+    // It knows nothing of the guard; what is ordered here is the holder's to do.
+    beside.press("p");
+    beside.shows(&["Pause portal 4711? y/n"]).await;
+    beside.press("y");
+    beside.shows(&["portal 4711: the order to pause goes on to the worker that holds the lease"]).await;
     beside.press("q");
     assert_eq!(beside.ended().await, 0);
+    terminal.shows(&["portal 4711 STANDS STILL: operator"]).await;
 
     terminal.press("a");
     terminal.shows(&["Approve portal 4711? y/n"]).await;

@@ -65,6 +65,8 @@ pub struct AccountStatus {
     pub index: u32,
     /// `None` where the settings name no portal.
     pub portal_id: Option<u64>,
+    /// Another worker works on it, and what is said here of its quota and its guard is not of now.
+    pub stands_by: bool,
     /// Why nothing is sent for it.
     pub pause: Option<PauseStatus>,
     pub rate: RateStatus,

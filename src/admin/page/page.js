@@ -309,6 +309,7 @@ function measure(words, value, used, of, scarce) {
 const ownPause = (a) => (a.pause && a.pause.scope === "account" ? a.pause : null);
 
 function accountState(a) {
+  if (a.standsBy) return ["another worker works on it", "soft"];
   if (ownPause(a)) return ["paused: " + kindWords(a.pause.kind), "warn"];
   if (a.pausedLanes > 0) return [a.pausedLanes === 1 ? "1 lane paused" : a.pausedLanes + " lanes paused", "warn"];
   return a.heldJobs > 0 ? ["working", "good"] : ["nothing in hand", "soft"];
@@ -328,8 +329,11 @@ function accountCard(a) {
   ];
   const safety = [a.safety.journal && "journal", a.safety.verify && "verify"].filter(Boolean);
   if (safety.length) facts.push(["safety", safety.join(", ")]);
-  return make("article", "account",
-    make("div", "head", make("div", "name", make("h3", null, name), make("span", "chip " + kind, words)), make("div", "buttons", ...actions.map((action) => orderButton(path, name, action)))),
+  const head = make("div", "head", make("div", "name", make("h3", null, name), make("span", "chip " + kind, words)),
+    make("div", "buttons", ...actions.map((action) => orderButton(path, name, action))));
+  /* Neither its quota nor its guard is known here. */
+  if (a.standsBy) return make("article", "account", head);
+  return make("article", "account", head,
     measure("Requests in " + span(r.intervalSeconds), ceiling, r.used, r.requests, false),
     known(a.day.left)
       ? measure("Requests today", count(a.day.used) + " used, " + count(a.day.left) + " left", a.day.used, a.day.used + a.day.left, true)
@@ -339,7 +343,7 @@ function accountCard(a) {
 }
 
 function accounts(s) {
-  const rows = [...s.accounts].sort((a, b) => !!b.pause - !!a.pause || b.heldJobs - a.heldJobs || a.index - b.index);
+  const rows = [...s.accounts].sort((a, b) => a.standsBy - b.standsBy || !!b.pause - !!a.pause || b.heldJobs - a.heldJobs || a.index - b.index);
   const [shown, more] = shortened("accounts", rows, MOST_CARDS), place = byId("accounts").querySelector("div");
   if (rows.length === 0) return place.replaceChildren(make("p", "soft", "None yet."));
   place.replaceChildren(make("div", "cards", ...shown.map(accountCard)), ...(more ? [more] : []));

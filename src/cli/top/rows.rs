@@ -113,7 +113,7 @@ impl Page<'_> {
     fn accounts(&self) -> Vec<Row> {
         let mut accounts: Vec<&Account> = self.status.accounts.iter().collect();
         accounts.sort_by_key(|account| {
-            let standing = (account.own_pause().is_some(), account.paused_lanes > 0);
+            let standing = (!account.stands_by, account.own_pause().is_some(), account.paused_lanes > 0);
             (std::cmp::Reverse((standing, account.held_jobs)), account.index)
         });
         let more = accounts.len().saturating_sub(MOST_ROWS);
@@ -125,6 +125,8 @@ impl Page<'_> {
         let pause = account.own_pause();
         let Target { subject, path } = Target::account(account.index, account.portal_id);
         let (state, style) = match pause {
+            // Neither its quota nor its guard is known here.
+            _ if account.stands_by => ("another worker works on it".to_owned(), self.theme.quiet()),
             Some(pause) => (format!("PAUSED: {}", words_of(&pause.kind)), self.theme.warning()),
             None if account.paused_lanes == 1 => ("1 lane PAUSED".to_owned(), self.theme.warning()),
             None if account.paused_lanes > 1 => {
@@ -142,6 +144,9 @@ impl Page<'_> {
             Span::raw("  "),
             Span::styled(cut(&state, self.width.saturating_sub(MARGIN + 2 + cells_of(&subject))), style),
         ]);
+        if account.stands_by {
+            return self.row(format!("account {path}"), orders_of(account), vec![first]);
+        }
         let rate = &account.rate;
         let set = match rate.requests < rate.configured_requests {
             true => format!(" (set: {})", count(rate.configured_requests)),

@@ -142,6 +142,7 @@ pub struct DeadLetters {
 pub struct Account {
     pub index: u64,
     pub portal_id: Option<u64>,
+    pub stands_by: bool,
     pub pause: Option<Pause>,
     pub rate: Rate,
     pub in_flight: u64,

@@ -109,6 +109,7 @@ impl Engine {
         AccountStatus {
             index: index.0,
             portal_id: account.policy.portal.map(number),
+            stands_by: account.stands_by(),
             pause,
             rate,
             in_flight: account.in_flight(),

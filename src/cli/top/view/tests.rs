@@ -213,6 +213,17 @@ fn whoever_was_rejected_can_be_approved_and_an_open_guard_wants_no_answer() {
 }
 
 #[test]
+fn of_an_account_that_another_worker_works_on_nothing_is_told_as_if_it_were_of_now() {
+    let mut status = guarded("open");
+    status.accounts[1].stands_by = true;
+    let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
+    view.answered(status);
+    let told = whole(&mut view);
+    assert!(told.contains("portal 815  another worker works on it"), "{told}");
+    assert!(!told.contains("guard:"), "{told}");
+}
+
+#[test]
 fn who_works_is_said_and_every_jobs_queue_is_listed_where_there_are_several() {
     let told = whole(&mut view());
     assert!(told.contains("holds the lease as vm/12870") && !told.contains("Jobs queues"), "{told}");
