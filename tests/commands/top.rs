@@ -96,6 +96,8 @@ async fn a_guard_is_answered_from_the_terminal_through_a_worker_that_stands_by()
     let stands_by = ["ready, stands by", "stands by: another worker holds the lease", "portal 4711  another worker"];
     beside.shows(&stands_by).await;
     // It knows nothing of the guard; what is ordered here is the holder's to do.
+    beside.shows(&["nobody is subscribed to the results queue"]).await;
+    beside.press(DOWN);
     beside.press("p");
     beside.shows(&["Pause portal 4711? y/n"]).await;
     beside.press("y");
