@@ -142,7 +142,9 @@ async fn the_page_shows_the_stop_and_takes_the_answer() -> Result<()> {
 #[tokio::test]
 async fn the_page_of_a_worker_that_stands_by_says_where_the_order_went() -> Result<()> {
     let mut worker = Worker::start(Some(TOKEN)).await;
-    worker.show(&engine(), up(), false);
+    let mut engine = engine();
+    engine.stand_by(&[AccountIndex(0), AccountIndex(1)], now());
+    worker.show(&engine, up(), false);
     let mut orders = worker.orders.take().unwrap();
     tokio::spawn(async move {
         while let Some(order) = orders.recv().await {
@@ -152,6 +154,9 @@ async fn the_page_of_a_worker_that_stands_by_says_where_the_order_went() -> Resu
     let mut browser = Browser::start().await?;
     browser.open(&worker.url("/")).await?;
     browser.until(LIMIT, "document.querySelectorAll('.account').length === 2").await?;
+    let card = browser.run("document.querySelector('.account').innerText").await?;
+    let card = card.as_str().unwrap_or_default();
+    ensure!(card.contains("another worker works on it") && !card.contains("Requests"), "{card}");
     browser.run("document.querySelector('.account button').click()").await?;
     let submit =
         format!("document.getElementById('token').value = {TOKEN:?}; document.getElementById('order').click()");
