@@ -168,7 +168,7 @@ impl Engine {
         }
         let requests = self.policy.isolation_requests;
         let Findings { result, refused, archived, begins_with, next } =
-            search::conclude(batch, verdicts, requests, now.tick);
+            search::conclude(batch, verdicts, requests, call.sent, now.tick);
         for (node, refusal) in refused {
             self.no_longer_stuck(&[node]);
             self.holdings.settle(node, &LastWord::Refused(refusal));

@@ -25,7 +25,7 @@ pub struct Batch {
     pub wire: Arc<[Pair]>,
     /// How often the batch has failed for a transient reason.
     pub failures: u32,
-    /// When the first of these failures was known.
+    /// When the first of these failures was known; where HubSpot named these pairs in it, when that request was sent.
     pub failing_since: Option<Tick>,
     /// Single pairs of it that were tried, to see whether the account is served at all.
     pub samples: u32,

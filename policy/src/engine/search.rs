@@ -94,9 +94,9 @@ impl Attempt {
     }
 }
 
-/// Sorts a batch by the verdicts on its pairs and says what follows. `requests`: the allowance of a search that begins
-/// with this answer.
-pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, now: Tick) -> Findings {
+/// Sorts a batch, whose request was `sent`, by the verdicts on its pairs and says what follows. `requests`: the allowance
+/// of a search that begins with this answer.
+pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, sent: Tick, now: Tick) -> Findings {
     let is_suspect = batch.is_suspect();
     let Batch { lane, nodes, failures, failing_since, rounds: rounds_in_hand, trial, .. } = batch;
     let sorted = Sorted::of(&nodes, verdicts);
@@ -134,8 +134,11 @@ pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, now: Tick
         // What is searched goes on at the cost of the same search.
         let is_trial = is_suspect || sibling.is_some();
         let trial = is_trial.then(|| search.trial(Suspected::Failing, sibling));
-        let named = is_suspect || sorted.again.len() < nodes.len();
-        let (stuck, together) = (named && sorted.again.len() == 1, sorted.again_together);
+        let together = sorted.again_together;
+        let named = is_suspect || sorted.again.len() < nodes.len() || !together;
+        let stuck = named && sorted.again.len() == 1;
+        // HubSpot has looked at the records of this very request, so it counts as one that was served.
+        let failing_since = failing_since.or(Some(sent));
         let rest = Batch::new(lane, sorted.again);
         let batch = Batch { failures, failing_since, named, stuck, rounds: rounds_in_hand, trial, ..rest };
         next.push(if together { Next::RepeatNamed(batch, again) } else { Next::Repeat(batch, again) });

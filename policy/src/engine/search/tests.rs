@@ -27,7 +27,7 @@ fn search(nodes: &[NodeKey], bad: &HashSet<NodeKey>, allowed: u32) -> Found {
                 _ => PairVerdict::Suspect(Arc::clone(&refusal)),
             };
             let verdicts = vec![verdict; batch.nodes.len()];
-            let findings = conclude(batch, &verdicts, allowed, Tick::ZERO);
+            let findings = conclude(batch, &verdicts, allowed, Tick::ZERO, Tick::ZERO);
             assert!(findings.archived.is_empty());
             found.refused.extend(findings.refused.into_iter().map(|(node, _)| node));
             findings.next

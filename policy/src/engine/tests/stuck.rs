@@ -283,6 +283,60 @@ fn pairs_that_are_named_together_are_taken_apart_where_there_is_one_quick_try() 
     assert_eq!(bench.parked.len(), 1, "only the job of the stuck pair");
 }
 
+/// Wherever the stuck pair stands among those that are named with it, and whichever half is tried first.
+#[test]
+fn only_the_stuck_one_of_those_that_are_named_together_is_parked() {
+    for stuck in 1..=8 {
+        let retry = RetryPolicy { max_attempts: 1, ..policy().retry };
+        let mut bench = Bench::new(EnginePolicy { retry, ..policy() }, vec![account()], move |call, _| {
+            let is_bad = |pair: &Pair| pair.from.0.get() == 3 && pair.to.0.get() == stuck;
+            names_the_first(call, |from| from == 3 && call.pairs.iter().any(is_bad), 502)
+        });
+        for from in 1..=9 {
+            for to in 1..=8 {
+                bench.admit(("contacts", "companies"), &[pair(from, to)]);
+            }
+        }
+        bench.run(Duration::from_secs(60));
+        assert_eq!((bench.settled(Status::Archived), bench.parked.len()), (71, 1), "{stuck} is stuck");
+    }
+}
+
+/// All that a request carries can be stuck, and HubSpot says so of each pair. That is no outage, and the other pairs of
+/// the job are archived before it is parked, or it would come back to the same each time.
+#[test]
+fn a_batch_of_which_each_pair_is_named_does_not_take_its_job_away() {
+    let retry = RetryPolicy { max_attempts: 1, max_age: Duration::from_secs(30), ..policy().retry };
+    let caps = Caps { pairs: 10, ..policy().caps };
+    let mut bench = Bench::new(EnginePolicy { retry, caps, ..policy() }, vec![account()], |call, _| {
+        let stuck = call.pairs.iter().filter(|pair| pair.from.0.get() == 1);
+        let errors: Vec<String> = stuck
+            .map(|Pair { from, to }| {
+                format!(r#"{{"status":"error","context":{{"fromObjectId":["{from}"],"toObjectId":["{to}"]}}}}"#)
+            })
+            .collect();
+        match errors.is_empty() {
+            true => answer(204, ""),
+            false => answer(504, &format!(r#"{{"status":"error","message":"busy","errors":[{}]}}"#, errors.join(","))),
+        }
+    });
+    let pairs: Vec<Pair> = (1..=9).flat_map(|from| (1..=10).map(move |to| pair(from, to))).collect();
+    let mut carried = Carried::fresh(bench.now.wall);
+    for _ in 0..4 {
+        let job = bench.engine.admit(new_job(("contacts", "companies"), [whole(&pairs)], carried), bench.now);
+        bench.run(Duration::from_secs(60));
+        assert!(!bench.paused(PauseKind::Outage));
+        match bench.ends.get(&job).map(|(_, end)| end) {
+            Some(End::Settled { status, failed, .. }) => {
+                assert_eq!((*status, *failed), (Status::Partial, 10));
+                return;
+            }
+            _ => carried = bench.parked.pop().unwrap().carried,
+        }
+    }
+    panic!("the job never ended");
+}
+
 /// One pair is refused together with others, and fails by itself. The other half of the search waits for its answer, which
 /// never comes.
 #[test]

@@ -129,7 +129,8 @@ pub(super) fn judge_refused(fault: Fault<'_>, asked: Asked<'_>, wording: &Wordin
 /// Judges a batch that failed as a whole for a reason that passes: what the reply names is sent again later and by
 /// itself, so that one record that is stuck does not hold up its neighbours, which go again at once.
 ///
-/// A reply that names nothing, or all that it was sent, is about the whole batch.
+/// A reply that names nothing is about the whole batch. So is one error that names all that it was sent: it may only be
+/// repeating it. Errors of their own for each pair, or for each record, are not.
 pub(super) fn judge_passing(fault: Fault<'_>, asked: Asked<'_>, wording: &Wording<'_>, again: Again) -> Judgement {
     let mut docket = Docket::new(asked, wording, Scope::Passing(&again));
     let Placement { met: _, charge } = docket.place(fault);
@@ -138,8 +139,11 @@ pub(super) fn judge_passing(fault: Fault<'_>, asked: Asked<'_>, wording: &Wordin
     }
     let verdicts = docket.close(|_| PairVerdict::Untouched);
     let undecided = |verdict: &PairVerdict| *verdict == PairVerdict::Untouched;
-    let named = |verdict: &PairVerdict| matches!(verdict, PairVerdict::Again(_));
-    if verdicts.iter().all(undecided) || verdicts.iter().all(named) {
+    let by_one_error = verdicts.iter().all(|verdict| match (verdict, verdicts.first()) {
+        (PairVerdict::Again(own), Some(PairVerdict::Again(first))) => Arc::ptr_eq(own, first),
+        _ => false,
+    });
+    if verdicts.iter().all(undecided) || by_one_error {
         return Judgement::Again(again);
     }
     each(verdicts)
