@@ -33,6 +33,11 @@ impl Engine {
         let Some(judgement) = self.judge(&batch, call.sent, reply) else { return Answered::unknown() };
         self.pauses.lane_answered(call.account, key);
         let Some(step) = self.step_of(key) else { return Answered::unknown() };
+        if step.removes()
+            && let Some(lane) = self.holdings.lane(key)
+        {
+            self.lag.removed(&lane.id, now.tick);
+        }
         let is_look = batch.reading.is_some();
         if step == Step::Create && !is_look {
             self.holdings.creation_answered(&batch, now.tick);

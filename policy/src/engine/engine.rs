@@ -23,6 +23,7 @@ use super::expansion::Expansion;
 use super::expected::expected;
 use super::guard::GuardState;
 use super::holdings::Holdings;
+use super::lag::Lag;
 use super::ledger::{Job, Leaving};
 use super::pause::PauseKind;
 use super::pauses::Pauses;
@@ -84,6 +85,7 @@ pub struct Engine {
     pub(super) stuck: Stuck,
     pub(super) cooling: Cooling,
     pub(super) windows: Windows,
+    pub(super) lag: Lag,
     commands: VecDeque<Command>,
     pub(super) counters: Counters,
     pub(super) draining: bool,
@@ -120,6 +122,7 @@ impl Engine {
         }
         Self {
             holdings,
+            lag: Lag::new(accounts.iter().count(), now.tick),
             turns,
             pauses,
             windows: Windows::new(window, &accounts, now),

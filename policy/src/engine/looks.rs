@@ -113,7 +113,7 @@ impl Engine {
             Some(Note::Sight(Sight { before: Some(before), began, .. })) => {
                 Sight { before: Some(before), began, ..fresh }
             }
-            Some(Note::Sight(Sight { before: None, barred, .. })) => Sight { barred, ..fresh },
+            Some(Note::Sight(Sight { before: None, barred, confirms, .. })) => Sight { barred, confirms, ..fresh },
             Some(Note::Creation(ToCreate { missing: barred, .. })) => Sight { barred, ..fresh },
             Some(Note::Seen(_)) | None => fresh,
         };

@@ -64,6 +64,7 @@ pub mod verdict;
 pub mod all;
 mod creating;
 mod expansion;
+mod lag;
 mod planning;
 pub mod proof;
 mod restoring;

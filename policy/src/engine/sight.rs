@@ -56,6 +56,8 @@ pub struct Sight {
     pub reversed: bool,
     /// There is nothing more to learn.
     pub ended: bool,
+    /// An earlier look showed all that is wanted, but too soon after a removal; see [`super::lag`].
+    pub confirms: bool,
 }
 
 /// What a pair was associated by when it was looked at.

@@ -10,7 +10,7 @@ use super::background::Urgency;
 use super::backlog::{LaneKey, NodeKey};
 use super::batch::Batch;
 use super::calls::Call;
-use super::clock::Now;
+use super::clock::{Now, Tick};
 use super::command::{CallResult, LaneId};
 use super::course::{Change, Course, Look, Removal, Restoration, Restoring};
 use super::engine::Engine;
@@ -18,6 +18,7 @@ use super::expected::expected;
 use super::holdings::LastWord;
 use super::planning;
 use super::restoring::{self, Wanted};
+use super::settings::Waiting;
 use super::sight::{Note, Seen, Sight};
 use super::step::Step;
 use super::verdict::{Again, Judgement, PairVerdict};
@@ -30,6 +31,8 @@ const OTHERS_CREATE: Duration = Duration::from_secs(1);
 /// What follows for a pair from what a look has shown.
 enum Follows {
     Last(LastWord),
+    /// All that a restoration wants was shown.
+    IsThere,
     /// Another look.
     Look(Course, Note),
     /// The step that the look was for, with what it must know.
@@ -45,6 +48,8 @@ struct Looked {
     unfinished: Vec<NodeKey>,
     /// They were not seen from their other side, which proves nothing: they are read from their own.
     unseen: Vec<NodeKey>,
+    /// They were shown, but so soon after a removal that they are looked at once more then.
+    doubtful: Option<(Tick, Vec<NodeKey>)>,
     onward: BTreeMap<Course, Vec<(NodeKey, Note)>>,
 }
 
@@ -74,9 +79,10 @@ impl Engine {
                 if id.course.is_of_records() {
                     self.refuse_too_large(nodes, now);
                 }
-                let Looked { unfinished, unseen, onward } = self.looked(&id, nodes);
-                for rest in [unfinished, unseen].into_iter().filter(|rest| !rest.is_empty()) {
-                    self.give_back(Batch::new(key, rest), now.tick, now);
+                let Looked { unfinished, unseen, doubtful, onward } = self.looked(&id, nodes, now.tick);
+                let rests = [(now.tick, unfinished), (now.tick, unseen)].into_iter().chain(doubtful);
+                for (due, rest) in rests.filter(|(_, rest)| !rest.is_empty()) {
+                    self.give_back(Batch::new(key, rest), due, now);
                 }
                 for (course, nodes) in onward {
                     self.advance(id.at(course), urgency, nodes, now);
@@ -116,8 +122,9 @@ impl Engine {
     }
 
     /// A page of each of these pairs' records was shown.
-    fn looked(&mut self, id: &LaneId, nodes: &[NodeKey]) -> Looked {
+    fn looked(&mut self, id: &LaneId, nodes: &[NodeKey], now: Tick) -> Looked {
         let mut looked = Looked::default();
+        let believed_from = self.lag.believed_from(id);
         for &node in nodes {
             let Some(Note::Sight(sight)) = expected(self.holdings.take_note(node), "a look leaves a note") else {
                 continue;
@@ -136,6 +143,13 @@ impl Engine {
             let Some((_, pair)) = self.holdings.name(node) else { continue };
             match follows(id, pair, &sight) {
                 Follows::Last(word) => self.holdings.settle(node, &word),
+                Follows::IsThere if sight.began < believed_from && !sight.confirms => {
+                    let confirms = Sight { confirms: true, ..Sight::default() };
+                    self.holdings.set_note(node, Note::Sight(confirms));
+                    let due = self.in_time(believed_from, now);
+                    looked.doubtful.get_or_insert_with(|| (due, Vec::new())).1.push(node);
+                }
+                Follows::IsThere => self.holdings.settle(node, &LastWord::Done),
                 Follows::Look(course, note) => looked.onward.entry(course).or_default().push((node, note)),
                 Follows::Change(change, note) => {
                     looked.onward.entry(change.course()).or_default().push((node, note));
@@ -144,6 +158,14 @@ impl Engine {
             }
         }
         looked
+    }
+
+    /// Then, or sooner where a job may not be held for so long.
+    fn in_time(&self, at: Tick, now: Tick) -> Tick {
+        match self.policy.waiting {
+            Waiting::Outside { longest_hold, .. } => at.min(now + longest_hold / 4),
+            Waiting::InHand { .. } => at,
+        }
     }
 
     /// A batch that was to create types had to look again before. What is still to be created goes on as the batch that it
@@ -180,7 +202,7 @@ impl Engine {
                 PairVerdict::Suspect(_) | PairVerdict::Untouched => {}
             }
         }
-        let Looked { unfinished, unseen: _, onward } = self.looked(&id, &shown);
+        let Looked { unfinished, unseen: _, doubtful: _, onward } = self.looked(&id, &shown, now.tick);
         for (course, nodes) in onward {
             match course == id.course {
                 true => nodes.into_iter().for_each(|(node, note)| self.holdings.set_note(node, note)),
@@ -238,6 +260,8 @@ fn follows(lane: &LaneId, pair: Pair, sight: &Sight) -> Follows {
             Follows::Change(removal.archive(), Note::Seen(seen))
         }
         Course::Restore(restoration) => match restoring::wanted(lane, restoration, sight) {
+            Wanted::Nothing if restoration.at == Restoring::Look => Follows::IsThere,
+            // It has come since it was looked at for the first time.
             Wanted::Nothing => Follows::Last(LastWord::Done),
             Wanted::Impossible(refusal) => Follows::Last(LastWord::Refused(refusal)),
             Wanted::Plain(creation) => Follows::Change(restoration.plain(), Note::Creation(creation)),
