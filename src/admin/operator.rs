@@ -135,7 +135,7 @@ fn check_body(body: &[u8]) -> Result<(), HttpRefusal> {
     }
 }
 
-/// By portal id, else by place in the settings.
+/// Finds an account by its portal id, or by its place in the settings.
 fn find(state: &AdminState, account: &str) -> Result<(AccountIndex, Option<u64>), HttpRefusal> {
     let number: Option<u64> = account.parse().ok();
     let snapshot = state.snapshots.borrow();

@@ -37,7 +37,7 @@ pub(super) struct StatusBody<'a> {
     jobs: Jobs,
     totals: Totals,
     broker: &'a BrokerState,
-    /// Of each jobs queue; empty while `amqp.lease` is off.
+    /// The lease of each jobs queue; empty while `amqp.lease` is off.
     leases: &'a [LeaseView],
     /// The last ten minutes.
     throughput: &'a ThroughputSeries,

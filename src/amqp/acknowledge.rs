@@ -26,7 +26,7 @@ const MAX_WAITING_LISTS: usize = 64;
 /// RabbitMQ's quorum queues lose acknowledgements that arrive just before the channel closes.
 const BEFORE_CLOSE: Duration = Duration::from_millis(250);
 
-/// Where receipts go when they are settled; cheap to clone.
+/// Takes receipts that are to be settled. To clone it costs little.
 #[derive(Clone, Debug)]
 pub struct Settler {
     orders: mpsc::Sender<Order>,

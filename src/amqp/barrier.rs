@@ -25,7 +25,7 @@ impl Published {
 /// What became of one message.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Fate {
-    /// In at least one queue, and will survive a restart of the broker.
+    /// It is in at least one queue, and will survive a restart of the broker.
     Safe(Published),
     /// No queue is bound to its route.
     Returned,
@@ -43,7 +43,7 @@ pub struct Identity<'a> {
 }
 
 impl Identity<'_> {
-    /// Of no message: routing keys of ours are not empty.
+    /// An identity that no message has: routing keys of ours are not empty.
     pub fn nobody() -> Self {
         Self { routing_key: Cow::Borrowed(""), message_id: None }
     }

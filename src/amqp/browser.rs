@@ -51,7 +51,7 @@ pub struct Browser {
     there: u32,
     seen: u32,
     round: Option<Round>,
-    /// Of the messages that go back, in the order in which they came.
+    /// The tags of the messages that go back, in the order in which they came.
     held: VecDeque<u64>,
 }
 

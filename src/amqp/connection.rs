@@ -83,12 +83,12 @@ pub struct Dial {
     name: String,
     /// Listens to the broker's first words instead of connecting.
     first_words: Option<FirstWords>,
-    /// Of the connection that was made last.
+    /// The valve of the connection that was made last.
     valve: Arc<Valve>,
     tried_in_vain: TriedInVain,
 }
 
-/// Where to, as the settings say at this moment.
+/// Where the connection leads, as the settings say at this moment.
 struct Target {
     broker: Broker,
     uri: AMQPUri,
@@ -131,7 +131,7 @@ impl Dial {
         Box::pin(self.connect_to_one_of(&target, addresses, deadline)).await
     }
 
-    /// The same at these addresses, whatever the broker's name stands for.
+    /// Connects to one of these addresses, whatever the broker's name stands for.
     pub async fn connect_at(&self, addresses: Vec<SocketAddr>, limit: Duration) -> Result<Connection, ConnectFault> {
         let deadline = Instant::now() + limit.min(TRANSPORT_TIMEOUT + HANDSHAKE_TIMEOUT);
         Box::pin(self.connect_to_one_of(&self.target()?, addresses, deadline)).await

@@ -68,7 +68,7 @@ pub struct IntakeWiring {
     pub settler: Settler,
     pub current: CurrentGeneration,
     pub health: Arc<Health>,
-    /// Of the queue.
+    /// The health of the queue.
     pub of_queue: Arc<QueueHealth>,
     /// What is held of the queue.
     pub held: Arc<Held>,

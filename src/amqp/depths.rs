@@ -63,7 +63,7 @@ impl Standstills {
     }
 }
 
-/// By this worker: on the queues of others it can see no progress.
+/// Whether this worker works on the queue. It can see no progress on the queues of others.
 fn is_worked_on(queue: &QueueHealth) -> bool {
     queue.lease.get().map_or_else(|| queue.consuming.get(), |lease| lease.standing == LeaseStanding::Held)
 }

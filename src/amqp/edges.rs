@@ -86,7 +86,7 @@ impl Edges {
         Self::start_on(settings, Source::Jobs).await
     }
 
-    /// The same, subscribed to the queue of the caller's choice.
+    /// Starts the edges with a subscription to a queue that the caller chooses.
     pub async fn start_on(settings: &AmqpSettings, source: Source) -> Result<Self, StartFault> {
         let ground = Ground::new(settings);
         let (consume, publish) = (ground.link(Purpose::Consume), ground.link(Purpose::Publish));
@@ -186,7 +186,7 @@ pub struct Closer {
     settler: Settler,
     /// The leases' keepers.
     keeping: Vec<JoinHandle<()>>,
-    /// To be aborted.
+    /// Tasks that are aborted when all else has ended.
     tasks: Vec<JoinHandle<()>>,
     give_up: CancellationToken,
     links: Vec<Arc<Link>>,

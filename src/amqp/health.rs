@@ -10,7 +10,7 @@ use crate::shards::QueueIndex;
 /// Shared by all parts of the edges; reading it never waits for the broker.
 #[derive(Debug)]
 pub struct Health {
-    /// Of each jobs queue.
+    /// The health of each jobs queue.
     queues: Vec<Arc<QueueHealth>>,
     /// The connection for publishing is up.
     pub publishing: Flag,

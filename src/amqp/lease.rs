@@ -57,7 +57,7 @@ pub enum LeaseNews {
     GiveUp,
 }
 
-/// In from the loop: the latest counts.
+/// What the loop tells the keeper of a lease. Only the latest word counts.
 #[derive(Clone, Default, Debug)]
 pub struct LeaseWord {
     /// How many times the loop was told to begin; words from before the last are out of date.
@@ -88,7 +88,7 @@ pub struct LeaseEnds {
     pub leases: Vec<LeaseEnd>,
 }
 
-/// Of one lease.
+/// The loop's end of one lease.
 #[derive(Debug)]
 pub struct LeaseEnd {
     pub words: watch::Sender<LeaseWord>,

@@ -55,7 +55,8 @@ impl Publisher {
         self.publish_on(self.next.fetch_add(1, Ordering::Relaxed) % TASKS, answers).await;
     }
 
-    /// The same behind all that was published in order before: what goes to one queue arrives there in this order.
+    /// Publishes these answers after all that was published in order before, so that what goes to one queue arrives there
+    /// in this order.
     pub async fn publish_in_order(&self, answers: Vec<Answer>) {
         self.publish_on(0, answers).await;
     }

@@ -103,7 +103,7 @@ impl Held {
         Self { whole: Some(Arc::clone(whole)), ..Self::default() }
     }
 
-    /// Of all queues.
+    /// What is held of all queues together.
     pub fn whole(&self) -> &Self {
         self.whole.as_deref().unwrap_or(self)
     }
@@ -140,7 +140,7 @@ pub struct CurrentGeneration(Arc<Current>);
 
 #[derive(Debug)]
 struct Current {
-    /// By queue.
+    /// The number of the present generation of each queue.
     numbers: Vec<AtomicU32>,
     changes: AtomicU64,
 }

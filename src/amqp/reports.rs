@@ -17,8 +17,8 @@ const MAX_WAITING: u32 = 2 * 65_535;
 pub struct Report {
     /// Safe with the broker, their deliveries on their way to be acknowledged.
     pub published: Vec<Answer>,
-    /// Not published, or not surely: their deliveries were lost with their subscription and come again, to be answered
-    /// anew.
+    /// Answers that were not published, or of which that is not known. Their deliveries were lost with their
+    /// subscription: they come again, and are answered anew.
     pub stale: Vec<Answer>,
 }
 

@@ -91,7 +91,7 @@ impl Reactor for LegibleReactor {
     type TcpStream = LegibleWire;
     type Sleep = <Tokio as Reactor>::Sleep;
 
-    /// Never asked for: the library opens no other descriptors.
+    /// Nobody calls this: the library opens no other descriptors.
     #[expect(refining_impl_trait, reason = "no descriptor is ever registered, so there is no type to hide")]
     fn register<H: Send + 'static>(&self, _socket: H) -> io::Result<LegibleWire> {
         Err(io::ErrorKind::Unsupported.into())

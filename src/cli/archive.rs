@@ -121,7 +121,7 @@ enum Went {
 pub struct Tally {
     read: AtomicU64,
     answered: AtomicU64,
-    /// In all its pairs.
+    /// Jobs that were done for all their pairs.
     done: AtomicU64,
 }
 

@@ -65,7 +65,7 @@ impl Introductions {
     }
 }
 
-/// Whose jobs they are: the only account's, where they name no portal.
+/// The account of jobs that name this portal. Jobs that name none are the only account's.
 fn account_of(portal: Option<u64>, accounts: &[AccountSettings]) -> Option<&AccountSettings> {
     match (portal, accounts) {
         (None, [only]) => Some(only),

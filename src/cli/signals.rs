@@ -11,7 +11,7 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Where Linux says which signals the process was told to ignore by whoever started it.
+/// The file in which Linux says which signals whoever started the process told it to ignore.
 const PROCESS_STATUS: &str = "/proc/self/status";
 
 /// Cancels `stop` at the first signal that asks for an end; at the second the process has its last words and exits

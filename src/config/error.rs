@@ -35,7 +35,7 @@ fn hint(key: &SettingKey, known: &[String]) -> String {
 /// A typo changes at most one letter in this many.
 const TYPO_SHARE: usize = 3;
 
-/// In bytes; every setting's name is shorter.
+/// Most bytes of a name that is compared with those of the settings. All of these are shorter.
 const LONGEST_TYPO: usize = 100;
 
 /// Levenshtein distance in characters.

@@ -86,12 +86,12 @@ impl HubspotSettings {
         Ok(&self.accounts)
     }
 
-    /// The same without a look at their credentials, and none where there is none.
+    /// The accounts that the settings list, which may be none. Their credentials are not looked at.
     pub fn listed(&self) -> &[AccountSettings] {
         &self.accounts
     }
 
-    /// Of the accounts, in their order; empty where none is set.
+    /// The portal of each account, in the order of the settings; empty where no account is set.
     pub fn portals(&self) -> Vec<Option<PortalId>> {
         self.accounts.iter().map(|account| account.portal_id).collect()
     }

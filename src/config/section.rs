@@ -42,7 +42,7 @@ impl Display for SettingKey {
     }
 }
 
-/// In characters; a real key is far shorter.
+/// Most characters of a key that a message shows. A real key is far shorter.
 const LONGEST_SHOWN_KEY: usize = 100;
 
 pub(super) struct Section {
@@ -110,7 +110,7 @@ impl Section {
         self.scalar(key, &rule, |text| text.parse().ok().filter(|number| range.contains(number)))
     }
 
-    /// The same, with `none` as a value of its own.
+    /// Reads a number, or the word `none`.
     pub(super) fn integer_or_none<T>(
         &mut self,
         key: &'static str,
@@ -278,5 +278,6 @@ fn shown(text: &str) -> String {
     if text.chars().count() > LONGEST_SHOWN_VALUE { "what is written there".to_owned() } else { format!("{text:?}") }
 }
 
-/// In characters; every valid number, duration, size or word is shorter, and every token longer.
+/// Most characters of a value that a message shows. Every valid number, duration, size or word is shorter, and every
+/// token is longer.
 const LONGEST_SHOWN_VALUE: usize = 24;

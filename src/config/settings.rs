@@ -23,7 +23,7 @@ pub struct Settings {
     /// The ceiling of every account that sets none of its own; [`super::AccountSettings::rate_limit`] has the result.
     pub rate_limit: RateLimit,
     pub retry: RetrySettings,
-    /// Of every account that sets nothing of its own; [`super::AccountSettings::safety`] has the result.
+    /// What holds for every account that sets nothing of its own; [`super::AccountSettings::safety`] has the result.
     pub safety: SafetySettings,
     pub isolation: IsolationSettings,
     pub jobs: JobsSettings,
@@ -42,7 +42,7 @@ impl Settings {
         Self::from_layers(&Layers::of_this_process(file))
     }
 
-    /// The same from layers given by the caller.
+    /// Reads the settings from layers that the caller gives.
     pub fn from_layers(layers: &Layers) -> Result<Self, SettingsError> {
         let Merged { settings, files, unread_variables } = layers.merged()?;
         let settings = Self::read(Section::root(settings)).map_err(|error| files.placed(error))?;

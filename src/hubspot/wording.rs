@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::contract::text::cut;
 use crate::engine::reply::{Answer, Body, Reply, Silence};
 
-/// Not HubSpot's word, but that of a proxy.
+/// A status that a proxy answers with, and not HubSpot.
 pub(super) const PROXY_REFUSES: u16 = 407;
 
 /// Longest text that is taken from HubSpot, in bytes.

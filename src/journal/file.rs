@@ -69,7 +69,7 @@ struct Opened {
     file: File,
     /// Which file it is: the name may come to mean another one.
     identity: (u64, u64),
-    /// Of whole records.
+    /// How long the file is, counting whole records only.
     bytes: u64,
     /// The time of its first record.
     begun: Timestamp,

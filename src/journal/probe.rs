@@ -18,7 +18,7 @@ pub struct ProbeFault {
 /// What was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Probed {
-    /// Of the file; `None` where it is not there yet.
+    /// How long the file is; `None` where it is not there yet.
     pub bytes: Option<u64>,
     /// Earlier files beside it.
     pub earlier: usize,

@@ -26,7 +26,7 @@ const MAX_LATE_COMPLETIONS: usize = 10_000;
 pub enum Order {
     /// Answered with [`Recorded`].
     Record(Box<Recording>),
-    /// Not answered.
+    /// There is no answer to it.
     Complete { account: AccountIndex, completion: Completion },
 }
 

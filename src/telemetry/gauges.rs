@@ -235,7 +235,8 @@ fn write_pauses(status: &Status, page: &mut Exposition) {
     }
 }
 
-/// Without those that only have no lane in hand that goes on: one lane that stands is no account that does.
+/// How many accounts stand still as a whole, by the reason. An account of which only all lanes in hand stand is not
+/// counted: it may be a single lane.
 fn paused_accounts(accounts: &[AccountStatus]) -> BTreeMap<PauseKind, usize> {
     let mut counts = BTreeMap::new();
     for pause in accounts.iter().filter_map(AccountStatus::own_pause) {

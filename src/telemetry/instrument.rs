@@ -159,7 +159,7 @@ struct Histogram {
     bounds: &'static [u64],
     /// How many of what is observed make one of the metric's unit.
     per_unit: f64,
-    /// Of each bound alone; what lies above the last at the end.
+    /// How many lay between a bound and the one before it; at the end, how many lay above the last bound.
     counts: Box<[AtomicU64]>,
     sum: AtomicU64,
 }

@@ -156,7 +156,7 @@ pub fn documented_metrics() -> Vec<Description> {
     page.families().to_vec()
 }
 
-/// Up to the cap of a request.
+/// Pairs of a request, up to the most that one may have.
 const PAIRS: &[u64] = &[1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000];
 
 /// Microseconds: from 25 ms to beyond the 100 s after which HubSpot gives up.

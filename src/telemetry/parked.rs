@@ -20,7 +20,7 @@ struct OfTier {
     /// Jobs confirmed in the queue since the start, when the last look was noticed, or a reading before it: a
     /// confirmation that is counted between a look and its reading must not be missed.
     before: u64,
-    /// The same at the last reading.
+    /// The count at the last reading.
     latest: u64,
 }
 

@@ -61,7 +61,7 @@ pub struct BrokerState {
     pub results_consumers: Option<u64>,
     /// Ready messages in the dead-letter queue when last looked.
     pub dead_letters_ready: Option<u64>,
-    /// Of each jobs queue; empty while `amqp.lease` is off.
+    /// The lease of each jobs queue; empty while `amqp.lease` is off.
     #[serde(skip)]
     pub leases: Vec<LeaseView>,
     /// Why a lease cannot be taken or renewed.

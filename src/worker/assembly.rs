@@ -49,7 +49,7 @@ pub struct Outside<D> {
     pub arrivals: mpsc::Receiver<Arrival<D>>,
     pub departures: mpsc::UnboundedSender<Vec<Departure<D>>>,
     pub orders: mpsc::Receiver<Order>,
-    /// Where several workers share the quota.
+    /// The leases, where several workers share the quota.
     pub lease: Option<LeaseEnds>,
     /// What people call the job of a delivery.
     pub name: fn(&D) -> JobName,

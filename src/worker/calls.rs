@@ -21,7 +21,7 @@ pub struct Calls {
     pub credentials: CredentialStore,
     /// Refreshes on the wire, to be waited for before the process ends.
     pub refreshing: TaskTracker,
-    /// Where several workers share the quota: closed while another one may be sending.
+    /// They hold requests back where several workers share the quota and another one may be sending.
     pub fences: Fences,
 }
 

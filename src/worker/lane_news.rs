@@ -15,11 +15,11 @@ use crate::engine::pause::PauseKind;
 pub struct News {
     pub account: AccountIndex,
     pub kind: PauseKind,
-    pub turn: Turn,
+    pub change: LaneChange,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Turn {
+pub enum LaneChange {
     Paused,
     GoesOn,
 }
@@ -43,9 +43,9 @@ const GATHERED_FOR: Duration = Duration::from_secs(60);
 impl LaneNews {
     /// Whether a notice is to be told by itself; one that is not will be counted.
     pub fn admit(&mut self, notice: &Notice) -> bool {
-        let (account, kind, turn) = match notice {
-            Notice::Paused { account, lane: Some(_), kind, .. } => (*account, *kind, Turn::Paused),
-            Notice::Resumed { account, lane: Some(_), kind, .. } => (*account, *kind, Turn::GoesOn),
+        let (account, kind, change) = match notice {
+            Notice::Paused { account, lane: Some(_), kind, .. } => (*account, *kind, LaneChange::Paused),
+            Notice::Resumed { account, lane: Some(_), kind, .. } => (*account, *kind, LaneChange::GoesOn),
             Notice::Paused { lane: None, .. }
             | Notice::Resumed { lane: None, .. }
             | Notice::Unidentified { .. }
@@ -53,7 +53,7 @@ impl LaneNews {
             | Notice::Isolating { .. }
             | Notice::Unattributed { .. } => return true,
         };
-        let news = News { account, kind, turn };
+        let news = News { account, kind, change };
         if let Some(gathered) = self.gathered.get_mut(&news) {
             gathered.lanes += 1;
             return false;
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(alone, 1);
         assert!(news.admit(&paused("2-1", PauseKind::WrongPath)), "another reason");
         assert!(news.due(at(159)).is_empty());
-        let of_forbidden = News { account: AccountIndex(0), kind: PauseKind::Forbidden, turn: Turn::Paused };
+        let of_forbidden = News { account: AccountIndex(0), kind: PauseKind::Forbidden, change: LaneChange::Paused };
         assert_eq!(news.due(at(160)), [(of_forbidden, 999)]);
         assert!(news.due(at(220)).is_empty(), "and then nothing");
         assert!(news.admit(&paused("2-7", PauseKind::Forbidden)), "the next one is told at once");

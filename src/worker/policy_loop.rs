@@ -33,7 +33,7 @@ pub struct Ends<D> {
     /// Unbounded in type. It never holds more than the requests in flight, and the orders to read an account's
     /// credentials again, of which a refused request gives one.
     pub errands: mpsc::UnboundedSender<Errand>,
-    /// Likewise: what came back of these, and the news that an account's secrets have changed.
+    /// What came back of these errands, and the news that an account's secrets have changed. Bounded in the same way.
     pub returns: mpsc::UnboundedReceiver<Return>,
     /// What an operator orders.
     pub orders: mpsc::Receiver<Order>,

@@ -18,7 +18,7 @@ pub struct JournalEnds<D> {
     /// Unbounded in type. It never holds more than the batches that are recorded, of which each takes the place of a
     /// request in flight, and what became of the pairs of requests that were answered.
     pub orders: mpsc::UnboundedSender<Order>,
-    /// Likewise.
+    /// What the journal answers to these orders.
     pub recorded: mpsc::UnboundedReceiver<Recorded>,
     /// What people call the job of a delivery.
     pub name: fn(&D) -> JobName,

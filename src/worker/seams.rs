@@ -133,9 +133,9 @@ pub trait Watcher<D>: Send {
 /// What a request about an account's credentials asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Question {
-    /// A new access token.
+    /// The request for a new access token.
     Refresh,
-    /// Whose token it is.
+    /// The question whose token it is.
     Identify,
 }
 

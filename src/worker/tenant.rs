@@ -16,7 +16,7 @@ use crate::lease::order::HandedOn;
 use crate::lease::reach::Reach;
 use crate::shards::QueueIndex;
 
-/// Of all leases.
+/// What the loop knows of all leases.
 #[derive(Debug)]
 pub struct Tenants {
     news: mpsc::UnboundedReceiver<(QueueIndex, LeaseNews)>,
@@ -26,7 +26,7 @@ pub struct Tenants {
     epoch: Instant,
 }
 
-/// Of one lease.
+/// What the loop knows of one lease.
 #[derive(Debug)]
 struct Tenant {
     end: LeaseEnd,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::accounts::Portals;
 use super::delivery::Delivery;
-use super::lane_news::{LaneNews, News, Turn};
+use super::lane_news::{LaneChange, LaneNews, News};
 use super::seams::{Question, Watcher};
 use crate::amqp::health::{Depths, Health};
 use crate::contract::association::Pair;
@@ -263,11 +263,11 @@ pub fn log_answer(
 }
 
 /// Lanes besides the one that was told of by itself.
-fn log_lanes(portals: &Portals, News { account, kind, turn }: News, lanes: u64) {
+fn log_lanes(portals: &Portals, News { account, kind, change }: News, lanes: u64) {
     let (portal_id, kind) = (portals.portal(account).map(|portal| portal.0.get()), kind.as_str());
-    match turn {
-        Turn::Paused => tracing::warn!(portal_id, kind, lanes, "more lanes paused for the same reason"),
-        Turn::GoesOn => tracing::info!(portal_id, kind, lanes, "more lanes go on"),
+    match change {
+        LaneChange::Paused => tracing::warn!(portal_id, kind, lanes, "more lanes paused for the same reason"),
+        LaneChange::GoesOn => tracing::info!(portal_id, kind, lanes, "more lanes go on"),
     }
 }
 

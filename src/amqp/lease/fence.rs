@@ -29,7 +29,7 @@ impl Until {
 pub struct Fences(Option<Arc<HashMap<AccountIndex, Fence>>>);
 
 impl Fences {
-    /// Of these leases.
+    /// The fences of the accounts of these leases.
     pub fn of(leases: &[LeaseEnd]) -> Self {
         let fences =
             leases.iter().flat_map(|lease| lease.accounts.iter().map(|&account| (account, lease.fence.clone())));

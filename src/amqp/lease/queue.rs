@@ -62,7 +62,7 @@ pub enum LeaseFault {
 }
 
 impl LeaseQueue {
-    /// Of this jobs queue.
+    /// The lease queue of this jobs queue.
     pub fn new(settings: &AmqpSettings, queue: QueueIndex) -> Self {
         let jobs_queue = settings.shards.name(queue, settings.jobs_queue.as_str());
         Self {

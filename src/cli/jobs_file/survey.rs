@@ -278,7 +278,7 @@ fn requests_of(lane: &LaneName, amount: Amount, settings: &Settings) -> u64 {
     }
 }
 
-/// In whole seconds, rounded up.
+/// How long this many requests take at the account's ceiling, in whole seconds, rounded up.
 fn time_of(portal: Option<u64>, requests: u64, settings: &Settings) -> Duration {
     let accounts = settings.hubspot.accounts().unwrap_or_default();
     let is_meant = |account: &&AccountSettings| account.portal_id.map(|portal| portal.0.get()) == portal;

@@ -28,7 +28,7 @@ pub struct Gathered {
 /// An entry, or a part of one, of which at least one pair is meant.
 #[derive(Debug)]
 pub struct Chosen {
-    /// Without the pairs.
+    /// The entry without its pairs.
     pub entry: Entry,
     /// Those that are meant, with their places in the entry.
     pub pairs: Vec<(u32, EntryPair)>,

@@ -12,9 +12,9 @@ use super::wire::{Broken, Change, Took, Wire};
 use crate::cli::output::remark;
 use crate::contract::association::Extent;
 
-/// From the last change to the first read that counts.
+/// Time from the last change to the first read that counts.
 const SETTLING: Duration = Duration::from_secs(2);
-/// The same where a change was refused: longer than any lag that was ever seen.
+/// This time where a change was refused. It is longer than any lag that was ever seen.
 const LONG_SETTLING: Duration = Duration::from_secs(6);
 /// How often it is tried; each request of it is repeated by itself while HubSpot is in trouble.
 const ROUNDS: usize = 2;

@@ -21,7 +21,7 @@ pub struct Sightings {
     pub silent_without: bool,
     /// Every `status` of a batch.
     pub states: BTreeSet<String>,
-    /// Of the last answer that had any.
+    /// The headers about limits of the last answer that had any.
     pub rate: Option<RateHeaders>,
     pub answers_with_rate: u32,
     pub answers: u32,

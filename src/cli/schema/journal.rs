@@ -175,7 +175,7 @@ pub fn entry_example() -> Value {
     })
 }
 
-/// Of them one was refused.
+/// What became of the pairs of [`entry_example`], of which one was refused.
 fn completion_example() -> Value {
     json!({
         "version": VERSION,

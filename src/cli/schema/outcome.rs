@@ -230,7 +230,7 @@ fn with(mut schema: Value, words: Value) -> Value {
     schema
 }
 
-/// Of a job for which nothing was changed.
+/// The schema of an outcome whose job changed nothing.
 fn nothing_done(errors: Value) -> Value {
     json!({"errors": errors, "numArchived": {"const": 0}, "numRestored": {"const": 0}})
 }
@@ -239,7 +239,7 @@ fn time(description: &str) -> Value {
     json!({"description": description, "type": "string", "pattern": TIME})
 }
 
-/// The same, or null.
+/// The schema of a value that may also be null.
 fn nullable(mut schema: Value) -> Value {
     schema["type"] = json!([schema["type"], "null"]);
     schema

@@ -53,7 +53,7 @@ pub fn bar(used: u64, of: u64, width: usize) -> String {
     format!("{}{}", "█".repeat(full), "░".repeat(width - full))
 }
 
-/// In thousandths.
+/// A share in thousandths.
 fn share(used: u64, of: u64) -> usize {
     usize::try_from(u128::from(used) * 1_000 / u128::from(of.max(1))).unwrap_or(usize::MAX)
 }

@@ -79,7 +79,7 @@ impl Verb {
         }
     }
 
-    /// To a guard.
+    /// Whether it answers a guard.
     pub fn is_answer(self) -> bool {
         match self {
             Self::Approve | Self::Reject => true,
@@ -119,7 +119,7 @@ impl Target {
     }
 }
 
-/// Also of an account that was rejected: it does not stand still, and wants an approval.
+/// What may be ordered of an account. An account that was rejected does not stand still, and yet wants an approval.
 pub fn orders_of(account: &Account) -> Vec<Order> {
     let target = Target::account(account.index, account.portal_id);
     let stopped = account.guard.as_ref().filter(|guard| guard.is_stopped());

@@ -9,7 +9,7 @@ use super::order::{Order, Target, account_name, orders_of};
 use super::status::{Account, DeadLetters, Failure, Guard, Lane, Lease, Paused, Status};
 use super::theme::Theme;
 
-/// Of each kind, so that a frame is soon made whatever the service holds.
+/// Most rows of each kind. With a limit a frame is soon made, whatever the service holds.
 const MOST_ROWS: usize = 200;
 /// Standstills; each lane that stands is found again among the lanes.
 const MOST_PAUSED: usize = 10;
@@ -29,7 +29,7 @@ const SECTIONS: [(&str, &str); 8] = [
 #[derive(Clone, Debug)]
 pub struct Row {
     pub lines: Vec<Line<'static>>,
-    /// By which a row is found again in the next frame; `None` for what cannot be chosen.
+    /// A name by which the row is found again in the next frame; `None` for what cannot be chosen.
     pub key: Option<String>,
     /// What may be ordered of it, each by a key of its own.
     pub orders: Vec<Order>,

@@ -70,7 +70,7 @@ pub struct Totals {
 #[derive(Clone, Default, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Broker {
-    /// By delay queue.
+    /// How many jobs wait in each delay queue.
     pub parked: BTreeMap<String, Option<u64>>,
     pub results_ready: Option<u64>,
     pub results_consumers: Option<u64>,

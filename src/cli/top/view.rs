@@ -186,7 +186,7 @@ impl View {
         head
     }
 
-    /// Where nobody has answered yet.
+    /// What is shown while nobody has answered yet.
     fn nobody(&self, width: usize) -> Vec<Line<'static>> {
         let Some(lost) = &self.lost else {
             return vec![Line::raw(cut(&format!("asking {} …", self.address), width))];
