@@ -4,6 +4,8 @@
 
 #[path = "blackbox/courses.rs"]
 mod courses;
+#[path = "blackbox/folding.rs"]
+mod folding;
 #[path = "blackbox/guard.rs"]
 mod guard;
 #[path = "blackbox/journal.rs"]

@@ -132,6 +132,7 @@ pub fn probe(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, F
             .await;
         let restored = restore(&mut wire, &between, &before, *wait).await;
         facts.of_sightings(wire.sightings());
+        facts.of_folding(&between);
         let report = Report { between: &between, requests: wire.requests(), went: &went, restored: &restored, facts };
         let text = if *json { format!("{}\n", report.json(&jobs)) } else { report.text() };
         let printed = output::print(text.as_bytes());

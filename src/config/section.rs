@@ -187,6 +187,33 @@ impl Section {
         self.converted(key, rule, |text| fits(text).then(|| text.to_owned()))
     }
 
+    /// Items of a list, from the file or numbered from 0 in the environment, each of which `parse` understands; `rule` says
+    /// what an item must be.
+    pub(super) fn items<T>(
+        &mut self,
+        key: &'static str,
+        rule: &str,
+        most: usize,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, SettingsError> {
+        let path = self.key_of(key);
+        let Some(node) = self.take(key) else { return Ok(None) };
+        let origin = node.origin.clone();
+        let Some(items) = node.into_list() else {
+            let problem = "must be a list, numbered from 0 without a gap in the environment";
+            return Err(invalid(&path, origin, problem));
+        };
+        if items.len() > most {
+            return Err(invalid(&path, origin, format!("must not have more than {most} entries")));
+        }
+        let items = items.into_iter().enumerate().map(|(index, item)| {
+            let path = SettingKey(format!("{}[{index}]", path.dotted()));
+            let Some(text) = item.as_scalar() else { return Err(invalid(&path, item.origin, rule)) };
+            parse(text).ok_or_else(|| invalid(&path, item.origin.clone(), format!("{rule}, not {}", shown(text))))
+        });
+        items.collect::<Result<Vec<T>, SettingsError>>().map(Some)
+    }
+
     pub(super) fn path(&mut self, key: &'static str) -> Result<Option<PathBuf>, SettingsError> {
         self.converted(key, "must be the path of a file", |text| (!text.is_empty()).then(|| PathBuf::from(text)))
     }

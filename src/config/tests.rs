@@ -60,6 +60,7 @@ fn without_any_layer_the_defaults_hold() {
     assert_eq!(settings.hubspot.api_version.as_str(), "v4");
     assert_eq!(settings.hubspot.request_timeout, Duration::from_secs(110));
     assert_eq!(settings.batch.max_from.get(), 100);
+    assert!(settings.batch.fold.is_empty());
     assert_eq!(settings.rate_limit, RateLimit::default());
     assert_eq!(settings.jobs.max_bytes, 1024 * 1024);
     assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:9090");
@@ -74,7 +75,7 @@ fn a_later_layer_wins_key_by_key() {
         file: Some(file(&files, "worker.toml", "[batch]\nmax_from = 2\nmax_pairs = 12")),
         environment: variables(&[("ARCHIVER__BATCH__MAX_FROM", "3"), ("ARCHIVER__BATCH__MAX_PAIRS", "")]),
     };
-    let BatchSettings { max_from, max_pairs, linger } = Settings::from_layers(&layers).unwrap().batch;
+    let BatchSettings { max_from, max_pairs, linger, fold: _ } = Settings::from_layers(&layers).unwrap().batch;
     assert_eq!((max_from.get(), max_pairs.get(), linger), (3, 12, Duration::from_secs(1)));
 }
 
@@ -636,6 +637,7 @@ fn leaves(table: node::Table, path: &str, found: &mut Vec<String>) {
         let path = if path.is_empty() { key } else { format!("{path}.{key}") };
         match value.kind {
             node::Kind::Table(table) => leaves(table, &path, found),
+            node::Kind::List(items) if items.is_empty() => found.push(path),
             node::Kind::List(items) => {
                 for item in items {
                     let node::Kind::Table(table) = item.kind else { panic!("{path} is a list of sections") };
@@ -738,5 +740,23 @@ fn a_journal_that_could_not_be_written_or_read_is_refused() {
     ] {
         let error = from_text(toml).unwrap_err().to_string();
         assert!(error.contains(complaint), "{toml}: {error}");
+    }
+}
+
+#[test]
+fn folded_types_are_two_that_differ() {
+    let fold = |text: &str| from_text(&format!("[batch]\nfold = {text}"));
+    assert_eq!(fold(r#"["contacts/companies", "2-1/deal"]"#).unwrap().batch.fold.len(), 2);
+    let in_variables = from_env(&[("ARCHIVER__BATCH__FOLD__0", "contact/0-2")]).unwrap().batch;
+    assert_eq!(in_variables.fold, fold(r#"["contacts/companies"]"#).unwrap().batch.fold);
+    for (text, named) in [
+        (r#""contacts/companies""#, "batch.fold"),
+        (r#"["contacts/companies", "cars/contacts"]"#, "batch.fold[1]"),
+        (r#"["contacts/0-1"]"#, "batch.fold[0]"),
+        (r#"["contacts"]"#, "batch.fold[0]"),
+        ("[1]", "batch.fold[0]"),
+    ] {
+        let error = fold(text).unwrap_err().to_string();
+        assert!(error.contains(named) && !error.contains('\n'), "{error}");
     }
 }

@@ -10,7 +10,9 @@ use crate::engine::command::{BatchCall, Request};
 pub fn path(version: ApiVersion, call: &BatchCall) -> String {
     let (from, to) = match &call.request {
         Request::Look { reversed: true, .. } => (&call.lane.to_type, &call.lane.from_type),
+        Request::ArchiveTurned if call.lane.extent == Extent::Whole => (&call.lane.to_type, &call.lane.from_type),
         Request::Archive
+        | Request::ArchiveTurned
         | Request::ArchiveLabels
         | Request::Look { reversed: false, .. }
         | Request::Associate
@@ -22,7 +24,13 @@ pub fn path(version: ApiVersion, call: &BatchCall) -> String {
 /// The JSON body of a request.
 pub(super) fn body_of(call: &BatchCall) -> Vec<u8> {
     match &call.request {
-        Request::Archive | Request::ArchiveLabels => body(&call.lane.extent, &call.pairs),
+        Request::ArchiveTurned if call.lane.extent == Extent::Whole => {
+            let turned: Vec<Pair> = call.pairs.iter().map(|pair| pair.turned()).collect();
+            whole_associations(&turned)
+        }
+        // The types of labels are those of one direction: a removal of labels goes as it is asked for, whatever the request
+        // says.
+        Request::Archive | Request::ArchiveTurned | Request::ArchiveLabels => body(&call.lane.extent, &call.pairs),
         Request::Look { records, reversed: _ } => {
             let records: Vec<_> = records.iter().map(|asked| (asked.from, asked.after.as_deref())).collect();
             body_of_read(&records)
@@ -65,7 +73,7 @@ impl Endpoint {
     /// the whole, whatever the request says.
     pub fn of(call: &BatchCall) -> Self {
         match &call.request {
-            Request::Archive | Request::ArchiveLabels => Self::removing(&call.lane.extent),
+            Request::Archive | Request::ArchiveTurned | Request::ArchiveLabels => Self::removing(&call.lane.extent),
             Request::Look { .. } => Self::Read,
             Request::Associate => Self::CreateDefault,
             Request::Create { .. } => Self::Create,
@@ -278,6 +286,10 @@ mod tests {
 
     use super::*;
     use crate::contract::association::LabelCategory;
+    use crate::contract::ids::AccountIndex;
+    use crate::contract::object_type::ObjectType;
+    use crate::engine::command::{CallKey, LaneId, Sealed};
+    use crate::engine::course::Course;
 
     #[test]
     fn every_batch_has_its_path_in_every_version() {
@@ -341,6 +353,34 @@ mod tests {
             text,
             r#"{"inputs":[{"from":{"id":"1"},"to":[{"id":"2"},{"id":"3"}]},{"from":{"id":"18446744073709551615"},"to":[{"id":"4"}]}]}"#
         );
+    }
+
+    #[test]
+    fn a_turned_removal_goes_from_the_other_side_and_labels_never_do() {
+        let lane = |extent| LaneId {
+            account: AccountIndex(0),
+            from_type: ObjectType::parse("contacts").unwrap(),
+            to_type: ObjectType::parse("companies").unwrap(),
+            extent,
+            course: Course::ARCHIVE,
+        };
+        let call = |extent| BatchCall {
+            call: CallKey::default(),
+            lane: lane(extent),
+            pairs: [pair(1, 9), pair(2, 9)].into(),
+            request: Request::ArchiveTurned,
+            sealed: Sealed::Full,
+            failures: 0,
+        };
+        let whole = call(Extent::Whole);
+        assert_eq!(path(ApiVersion::V4, &whole), "crm/v4/associations/companies/contacts/batch/archive");
+        assert_eq!(
+            read_back(&body_of(&whole)),
+            json!({"inputs": [{"from": {"id": "9"}, "to": [{"id": "1"}, {"id": "2"}]}]})
+        );
+        let labels = call(some_labels());
+        assert_eq!(path(ApiVersion::V4, &labels), "crm/v4/associations/contacts/companies/batch/labels/archive");
+        assert_eq!(read_back(&body_of(&labels))["inputs"][0]["from"], json!({"id": "1"}));
     }
 
     #[test]

@@ -220,7 +220,8 @@ impl Metrics {
             Notice::Resumed { .. }
             | Notice::Unidentified { .. }
             | Notice::Isolating { .. }
-            | Notice::Unattributed { .. } => {}
+            | Notice::Unattributed { .. }
+            | Notice::Unfolded { .. } => {}
         }
     }
 

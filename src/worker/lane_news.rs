@@ -51,7 +51,8 @@ impl LaneNews {
             | Notice::Unidentified { .. }
             | Notice::Slowed { .. }
             | Notice::Isolating { .. }
-            | Notice::Unattributed { .. } => return true,
+            | Notice::Unattributed { .. }
+            | Notice::Unfolded { .. } => return true,
         };
         let news = News { account, kind, change };
         if let Some(gathered) = self.gathered.get_mut(&news) {

@@ -30,6 +30,7 @@ pub fn of_engine(settings: &Settings, waiting: Waiting) -> EnginePolicy {
             max_age: retry.max_age,
         },
         isolation_requests: settings.isolation.max_requests,
+        fold: settings.batch.fold.clone().into(),
         max_pairs: usize::try_from(settings.jobs.max_pairs.get()).unwrap_or(usize::MAX),
         max_in_flight: count(settings.hubspot.max_in_flight_total),
         waiting,

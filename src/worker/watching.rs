@@ -316,5 +316,14 @@ pub fn log_notice(portals: &Portals, mends: &Mends, notice: &Notice) {
                 "isolation.max_requests spent: these pairs failed as UNATTRIBUTED"
             );
         }
+        Notice::Unfolded { lane, pairs, detail } => {
+            tracing::warn!(
+                portal_id = portal(&lane.account),
+                lane = lane_name(lane),
+                pairs,
+                detail,
+                "these types are not folded any more until the worker starts anew, and what was not proven is archived once more from its own side: take them out of batch.fold, or run `probe`"
+            );
+        }
     }
 }

@@ -57,6 +57,7 @@ async fn it_sees_what_is_so_and_puts_back_labels_and_primary() {
         ("default_is_two_way", "not_seen", "associated already"),
         ("create_is_two_way", "confirmed", "in both"),
         ("removal_is_two_way", "confirmed", "in both"),
+        ("folding", "measured", "it does:"),
         ("removal_shows", "confirmed", "after 0."),
         ("removal_answers", "confirmed", "204 without a body"),
         ("repeated_removal", "confirmed", "204"),
@@ -91,6 +92,7 @@ async fn it_sees_a_portal_where_associations_have_one_direction() {
     for (fact, verdict, seen) in [
         ("default_is_two_way", "refuted", "in the other not"),
         ("create_is_two_way", "refuted", "in the other not"),
+        ("folding", "measured", "it does not"),
         ("removal_answers", "confirmed", "200 with a body"),
         ("primary", "not_seen", "not Primary"),
         ("ids_are_directional", "not_seen", "nothing is shown"),

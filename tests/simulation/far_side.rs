@@ -201,7 +201,7 @@ fn account(portal: &Portal, secret: &str) -> Account {
 pub fn target(version: &str, call: &BatchCall) -> String {
     let (from, to) = (call.lane.from_type.path_segment(), call.lane.to_type.path_segment());
     let (from, to) = match &call.request {
-        command::Request::Look { reversed: true, .. } => (to, from),
+        command::Request::Look { reversed: true, .. } | command::Request::ArchiveTurned => (to, from),
         command::Request::Archive
         | command::Request::ArchiveLabels
         | command::Request::Look { reversed: false, .. }
@@ -213,7 +213,7 @@ pub fn target(version: &str, call: &BatchCall) -> String {
         dated => format!("/crm/associations/{dated}/{from}/{to}/batch"),
     };
     let verb = match &call.request {
-        command::Request::Archive => "archive",
+        command::Request::Archive | command::Request::ArchiveTurned => "archive",
         command::Request::ArchiveLabels => "labels/archive",
         command::Request::Look { .. } => "read",
         command::Request::Associate => "associate/default",
@@ -226,7 +226,11 @@ pub fn body(call: &BatchCall) -> Vec<u8> {
     let one = |Pair { from, to }: &Pair| format!(r#""from":{{"id":"{from}"}},"to":{{"id":"{to}"}}}}"#);
     let pairs = &call.pairs;
     let inputs: Vec<String> = match &call.request {
-        command::Request::Archive => {
+        command::Request::Archive | command::Request::ArchiveTurned => {
+            let pairs: Vec<Pair> = match call.request {
+                command::Request::ArchiveTurned => pairs.iter().map(|pair| pair.turned()).collect(),
+                _ => pairs.to_vec(),
+            };
             let inputs = pairs.chunk_by(|one, next| one.from == next.from).map(|input| {
                 let to: Vec<String> = input.iter().map(|pair| format!(r#"{{"id":"{}"}}"#, pair.to)).collect();
                 format!(r#"{{"from":{{"id":"{}"}},"to":[{}]}}"#, input[0].from, to.join(","))

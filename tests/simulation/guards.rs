@@ -54,7 +54,7 @@ impl<'s> Guards<'s> {
         let index = call.lane.account.0 as usize;
         let Some(GuardPolicy { max_pairs, window }) = self.scenario.portals[index].policy.guard else { return Ok(()) };
         match call.request {
-            Request::Archive | Request::ArchiveLabels => {}
+            Request::Archive | Request::ArchiveTurned | Request::ArchiveLabels => {}
             Request::Look { .. } | Request::Associate | Request::Create { .. } => return Ok(()),
         }
         let account = &mut self.accounts[index];

@@ -228,7 +228,10 @@ impl<'s> Life<'s> {
                 }
             }
             Notice::Slowed { account, .. } => self.promises.troubled(*account),
-            Notice::Resumed { .. } | Notice::Isolating { .. } | Notice::Unattributed { .. } => {}
+            Notice::Resumed { .. }
+            | Notice::Isolating { .. }
+            | Notice::Unattributed { .. }
+            | Notice::Unfolded { .. } => {}
         }
         out.trace.note(out.now, "notice", [0, 0], || format!("{notice:?}"));
     }

@@ -29,6 +29,14 @@ pub struct Pair {
     pub to: RecordId,
 }
 
+impl Pair {
+    /// The same association, seen from its `to` record.
+    #[must_use]
+    pub fn turned(self) -> Self {
+        Self { from: self.to, to: self.from }
+    }
+}
+
 /// HubSpot's `associationCategory`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum LabelCategory {

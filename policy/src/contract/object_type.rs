@@ -110,6 +110,24 @@ impl fmt::Debug for ObjectType {
     }
 }
 
+/// Two different object types, in whichever order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TypePair {
+    one: ObjectType,
+    other: ObjectType,
+}
+
+impl TypePair {
+    /// `None` for a type with itself.
+    pub fn new(one: ObjectType, other: ObjectType) -> Option<Self> {
+        (one != other).then_some(Self { one, other })
+    }
+
+    pub fn is_between(&self, a: &ObjectType, b: &ObjectType) -> bool {
+        (self.one == *a && self.other == *b) || (self.one == *b && self.other == *a)
+    }
+}
+
 /// A type's name as text, whether or not it is a valid one: at most 128 bytes, cheap to clone.
 #[derive(Clone)]
 pub struct TypeText(Spelling);

@@ -8,7 +8,7 @@ use super::answered::Answered;
 use super::backlog::{LaneKey, NodeKey};
 use super::batch::Batch;
 use super::calls::{Call, Purpose};
-use super::clock::Now;
+use super::clock::{Now, Tick};
 use super::command::{CallKey, CallResult, Command, Notice};
 use super::course::Look;
 use super::engine::Engine;
@@ -113,18 +113,25 @@ impl Engine {
         judgement: &Judgement,
         now: Now,
     ) -> CallResult {
+        let batch = match batch.turned {
+            None => self.without_unprovable(batch, judgement, now),
+            Some(turned) => match self.conclude_turned(call, batch, turned, judgement, now) {
+                Ok(result) => return result,
+                Err(batch) => batch,
+            },
+        };
         match judgement {
             Judgement::Archived => {
-                self.step_done(call, batch.lane, &batch.nodes, now);
+                self.step_done(batch.lane, &batch.nodes, now);
                 if let Some(next) = search::proved_good(batch) {
                     self.go_on(next, now);
                 }
                 CallResult::of_done(step)
             }
-            Judgement::Each(verdicts) => self.conclude_each(call, batch, step, verdicts, now),
+            Judgement::Each(verdicts) => self.conclude_each(batch, step, verdicts, call.sent, now),
             Judgement::Suspect(refusal) => {
                 let verdicts = vec![PairVerdict::Suspect(Arc::clone(refusal)); batch.nodes.len()];
-                self.conclude_each(call, batch, step, &verdicts, now)
+                self.conclude_each(batch, step, &verdicts, call.sent, now)
             }
             Judgement::LaneRefused(refusal) => {
                 // The object type does not exist: nothing of this lane can ever be archived.
@@ -156,13 +163,30 @@ impl Engine {
         }
     }
 
+    /// Takes pairs out of a batch of proofs that HubSpot will not show at all, and that count only when they are seen.
+    fn without_unprovable(&mut self, mut batch: Batch, judgement: &Judgement, now: Now) -> Batch {
+        let refusal = match judgement {
+            Judgement::PauseLane(pause) => &pause.refusal,
+            Judgement::LaneRefused(refusal) => refusal,
+            Judgement::Archived
+            | Judgement::Each(_)
+            | Judgement::Suspect(_)
+            | Judgement::Again(_)
+            | Judgement::Throttled(_)
+            | Judgement::PauseAccount(_) => return batch,
+        };
+        let nodes = std::mem::take(&mut batch.nodes);
+        batch.nodes = self.cannot_be_proven(batch.lane, nodes, &refusal.message, now);
+        batch
+    }
+
     /// A verdict for each pair: settles what is settled, repeats the rest, or searches it for the pairs at fault.
     fn conclude_each(
         &mut self,
-        call: &Call,
         batch: Batch,
         step: Step,
         verdicts: &[PairVerdict],
+        sent: Tick,
         now: Now,
     ) -> CallResult {
         let key = batch.lane;
@@ -173,13 +197,16 @@ impl Engine {
         }
         let requests = self.policy.isolation_requests;
         let Findings { result, refused, archived, begins_with, next } =
-            search::conclude(batch, verdicts, requests, call.sent, now.tick);
+            search::conclude(batch, verdicts, requests, sent, now.tick);
         for (node, refusal) in refused {
+            if self.cannot_be_proven(key, vec![node], &refusal.message, now).is_empty() {
+                continue;
+            }
             self.no_longer_stuck(&[node]);
             self.holdings.settle(node, &LastWord::Refused(refusal));
         }
         self.finish(now);
-        self.step_done(call, key, &archived, now);
+        self.step_done(key, &archived, now);
         if let (Some(pairs), Some(lane)) = (begins_with, self.holdings.lane(key)) {
             let lane = lane.id.clone();
             self.command(Command::Notice(Notice::Isolating { lane, pairs }));
@@ -245,7 +272,7 @@ impl Engine {
     }
 
     /// What a failure says of the account. What one pair does by itself says nothing of HubSpot's health.
-    fn note_failure(&mut self, call: &Call, batch: &Batch, again: &Again, now: Now) {
+    pub(super) fn note_failure(&mut self, call: &Call, batch: &Batch, again: &Again, now: Now) {
         let is_failure = again.cause.is_failure_of_account();
         let of_pair = batch.stuck && again.cause.may_be_of_a_record();
         let in_a_row = match is_failure && !of_pair {

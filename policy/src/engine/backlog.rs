@@ -5,12 +5,13 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 use slotmap::{SlotMap, new_key_type};
 use smallvec::SmallVec;
 
 use super::clock::Tick;
 use super::expected::expected;
+use super::folding::{self, Choice, Turning};
 use super::pack::{self, Caps};
 use super::proof::{Proof, Proofs};
 use super::sight::{Note, Notes};
@@ -431,8 +432,8 @@ impl Backlog {
         let mut gathered = Vec::with_capacity(caps.pairs.min(queue.pairs));
         let (mut records, mut last) = (0, None);
         for &key in first {
-            let Some(node) = self.nodes.get_mut(key).filter(|node| node.lane == lane) else { continue };
-            let Place::Queued { group, position } = node.place else { continue };
+            let Some(node) = self.nodes.get(key).filter(|node| node.lane == lane) else { continue };
+            let Place::Queued { .. } = node.place else { continue };
             let pair = node.pair;
             let is_new = last != Some(pair.from);
             if gathered.len() == caps.pairs || (is_new && records == caps.from) {
@@ -440,11 +441,8 @@ impl Backlog {
             }
             records += usize::from(is_new);
             last = Some(pair.from);
-            node.place = Place::OnWire;
             gathered.push(key);
-            if self.leave_group(queue, group, position) {
-                self.close(key, lane, pair);
-            }
+            self.take(queue, key);
         }
         let rest = Caps { from: caps.from - records, pairs: caps.pairs - gathered.len() };
         if rest.from > 0 && rest.pairs > 0 {
@@ -452,6 +450,65 @@ impl Backlog {
             gathered.sort_by_key(|&key| self.nodes.get(key).map(|node| node.pair.from));
         }
         gathered
+    }
+
+    /// As [`Backlog::gather_with`], from whichever side requests are fewest; also returns whether that is the other side.
+    pub fn gather_folded(
+        &mut self,
+        lane: LaneKey,
+        queue: &mut Queue,
+        caps: Caps,
+        turning: Turning,
+        passes: &mut u32,
+        first: &[NodeKey],
+    ) -> (Vec<NodeKey>, bool) {
+        if queue.groups <= caps.from && queue.pairs <= caps.pairs {
+            return (self.gather_with(lane, queue, caps, first), false);
+        }
+        let waits = |node: &Node| node.lane == lane && matches!(node.place, Place::Queued { .. });
+        let named = |key: NodeKey| Some((key, self.nodes.get(key).filter(|node| waits(node))?.pair));
+        let own: HashSet<NodeKey> = first.iter().copied().collect();
+        let others = self.waiting(queue).filter(|key| own.is_empty() || !own.contains(key));
+        let in_sight = first.iter().copied().chain(others).filter_map(named);
+        let (keys, pairs): (Vec<NodeKey>, Vec<Pair>) = in_sight.take(folding::MOST_IN_SIGHT).unzip();
+        let (picks, turned) = match folding::choose(&pairs, caps, turning, passes) {
+            Choice::Plain => return (self.gather_with(lane, queue, caps, first), false),
+            Choice::Straight(picks) => (picks, false),
+            Choice::Turned(picks) => (picks, true),
+        };
+        let gathered: Vec<NodeKey> = picks.into_iter().map(|index| keys[index]).collect();
+        for &key in &gathered {
+            self.take(queue, key);
+        }
+        (gathered, turned)
+    }
+
+    /// Takes a waiting pair out of its queue, as if it had left with a request.
+    fn take(&mut self, queue: &mut Queue, key: NodeKey) {
+        let Some(node) = self.nodes.get_mut(key) else { return };
+        let Place::Queued { group, position } = node.place else { return };
+        node.place = Place::OnWire;
+        let (lane, pair) = (node.lane, node.pair);
+        if self.leave_group(queue, group, position) {
+            self.close(key, lane, pair);
+        }
+    }
+
+    /// Takes a pair that is to be read back out of its lane, as if it had come back from there; `false` if it is on the
+    /// wire, or in a batch.
+    pub fn recall(&mut self, queue: &mut Queue, key: NodeKey) -> bool {
+        let Some(node) = self.nodes.get_mut(key) else { return false };
+        match node.place {
+            Place::Queued { .. } => self.take(queue, key),
+            Place::Cooling => {
+                node.place = Place::OnWire;
+                let (lane, pair) = (node.lane, node.pair);
+                queue.cooling -= 1;
+                self.close(key, lane, pair);
+            }
+            Place::Returned | Place::OnWire => return false,
+        }
+        true
     }
 
     /// The first and the last few groups of a queue, in the order of arrival.

@@ -43,6 +43,15 @@ pub struct Batch {
     pub reading: Option<Reading>,
     /// The batch is to create, and its latest request was a look.
     pub looked_again: bool,
+    /// Present if the batch is sent from the other side, by its `to` records.
+    pub turned: Option<Turned>,
+}
+
+/// See [`Batch::turned`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turned {
+    /// How many answers have named some of its pairs, which it has lost since.
+    pub refusals: u32,
 }
 
 /// The records that a look asks for.
@@ -71,6 +80,7 @@ impl Batch {
             formed: None,
             reading: None,
             looked_again: false,
+            turned: None,
         }
     }
 

@@ -128,7 +128,8 @@ pub enum Command {
 pub struct BatchCall {
     pub call: CallKey,
     pub lane: LaneId,
-    /// What the request is for: distinct, grouped by `from`, never empty. In a look at all associations of some records,
+    /// What the request is for, in the jobs' direction: distinct, grouped by `from`, or by `to` where it is turned; never
+    /// empty. In a look at all associations of some records,
     /// each item is a record; see [`super::all::item`].
     pub pairs: Arc<[Pair]>,
     pub request: Request,
@@ -142,6 +143,8 @@ pub struct BatchCall {
 pub enum Request {
     /// `batch/archive` of the pairs.
     Archive,
+    /// The same from the other side: the two object types of the path change places, and so do the records of each pair.
+    ArchiveTurned,
     /// `batch/labels/archive` of the lane's labels from the pairs.
     ArchiveLabels,
     /// `batch/read` of these records: the `from` of the pairs, each once, or where `reversed` the `to`; the two object
@@ -293,6 +296,12 @@ pub enum Notice {
     Unattributed {
         lane: LaneId,
         pairs: usize,
+    },
+    /// Pairs of these types are sent from their own side only from now on; `pairs` of them are archived once more.
+    Unfolded {
+        lane: LaneId,
+        pairs: usize,
+        detail: String,
     },
 }
 

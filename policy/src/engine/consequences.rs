@@ -21,6 +21,7 @@ use super::pause::{PauseKind, Tier};
 use super::proof::PATIENCE_FOR_PROOFS;
 use super::search::{self, Cause, Failed, Next};
 use super::settings::Waiting;
+use super::step::Step;
 use super::turns::Fill;
 use super::verdict::Again;
 use crate::contract::ids::AccountIndex;
@@ -120,7 +121,8 @@ impl Engine {
             return key;
         }
         let account = id.account;
-        let key = self.holdings.open_lane(id, urgency);
+        let folds = id.step() == Step::Archive && self.folds.key(&id).is_some_and(|key| !self.folds.is_off(key));
+        let key = self.holdings.open_lane(id, urgency, folds);
         self.turns.open_lane(key, account, urgency);
         key
     }

@@ -6,6 +6,7 @@
 //! so for requests that leave, `answers` for what comes back.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,6 +22,7 @@ use super::command::{CallKey, Command, LaneId, NewJob};
 use super::course::Course;
 use super::expansion::Expansion;
 use super::expected::expected;
+use super::folds::Folds;
 use super::guard::GuardState;
 use super::holdings::Holdings;
 use super::lag::Lag;
@@ -86,6 +88,7 @@ pub struct Engine {
     pub(super) cooling: Cooling,
     pub(super) windows: Windows,
     pub(super) lag: Lag,
+    pub(super) folds: Folds,
     commands: VecDeque<Command>,
     pub(super) counters: Counters,
     pub(super) draining: bool,
@@ -126,6 +129,7 @@ impl Engine {
             turns,
             pauses,
             windows: Windows::new(window, &accounts, now),
+            folds: Folds::new(Arc::clone(&policy.fold)),
             accounts,
             policy,
             calls: Calls::with_key(),
@@ -266,7 +270,7 @@ impl Engine {
     pub fn next_wake(&self, now: Now) -> Option<Tick> {
         let next = self.turns.next_timer().into_iter().chain(self.holdings.next_deadline(now));
         let window = self.windows.next().map(|change| now.tick_of(change));
-        let next = next.chain(self.cooling.next()).chain(window).min()?;
+        let next = next.chain(self.cooling.next()).chain(self.folds.next_round()).chain(window).min()?;
         Some(next.min(now.tick + LONGEST_SLEEP))
     }
 

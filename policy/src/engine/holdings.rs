@@ -30,6 +30,7 @@ mod advance;
 mod batches;
 mod beside;
 mod expanded;
+mod folded;
 mod journal;
 mod leaving;
 mod proofs;
@@ -327,8 +328,9 @@ impl Holdings {
         &self.lanes
     }
 
-    pub fn open_lane(&mut self, id: LaneId, urgency: Urgency) -> LaneKey {
-        self.lanes.open(id, urgency)
+    /// `folds`: its requests may go from either side.
+    pub fn open_lane(&mut self, id: LaneId, urgency: Urgency, folds: bool) -> LaneKey {
+        self.lanes.open(id, urgency, folds)
     }
 
     pub fn close_lane(&mut self, key: LaneKey) {

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::account::PerAccount;
 use super::clock::Tick;
 use super::command::LaneId;
+use super::per_account::PerAccount;
 use super::proof::WAITS;
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;

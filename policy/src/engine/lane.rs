@@ -65,12 +65,20 @@ pub struct Lane {
     in_flight: usize,
     /// The pairs that a request may have after one was too large or took too long.
     shrunk_to: Option<usize>,
+    /// Its requests may go from either side.
+    pub folds: bool,
+    /// See [`super::folding::choose`].
+    pub passes: u32,
     /// Its index in the account's list of lanes.
     position: usize,
 }
 
+/// A lane that may be sent from either side is full with as many pairs as this many times the records of a request: how
+/// many records they need is not known before.
+const PAIRS_FOR_A_RECORD: usize = 10;
+
 impl Lane {
-    fn new(id: LaneId, urgency: Urgency, other: Option<LaneKey>, position: usize) -> Self {
+    fn new(id: LaneId, urgency: Urgency, other: Option<LaneKey>, folds: bool, position: usize) -> Self {
         Self {
             id,
             urgency,
@@ -80,6 +88,8 @@ impl Lane {
             repeats: BTreeSet::new(),
             in_flight: 0,
             shrunk_to: None,
+            folds,
+            passes: 0,
             position,
         }
     }
@@ -93,6 +103,9 @@ impl Lane {
     /// The next request would be as large as it may be.
     pub fn is_full(&self, of_settings: Caps) -> bool {
         let caps = self.caps(of_settings);
+        if self.folds {
+            return self.queue.pairs() >= caps.pairs.min(caps.from.saturating_mul(PAIRS_FOR_A_RECORD));
+        }
         self.queue.groups() >= caps.from || self.queue.pairs() >= caps.pairs
     }
 
@@ -186,14 +199,14 @@ impl Lanes {
     }
 
     /// Opens a lane that is not there yet.
-    pub fn open(&mut self, id: LaneId, urgency: Urgency) -> LaneKey {
+    pub fn open(&mut self, id: LaneId, urgency: Urgency, folds: bool) -> LaneKey {
         let other = match urgency {
             Urgency::Live if self.background_by_id.is_empty() => None,
             Urgency::Live => self.find(&id, Urgency::Background),
             Urgency::Background => self.find(&id, Urgency::Live),
         };
         let of_account = &mut self.of_account[id.account];
-        let key = self.lanes.insert(Lane::new(id.clone(), urgency, other, of_account.len()));
+        let key = self.lanes.insert(Lane::new(id.clone(), urgency, other, folds, of_account.len()));
         of_account.push(key);
         if let Some(other) = other.and_then(|other| self.lanes.get_mut(other)) {
             other.other = Some(key);

@@ -14,6 +14,7 @@ use super::reply::Reply;
 use super::restoring;
 use super::sight::{Note, Sight, ToCreate};
 use super::step::Step;
+use super::turned::turned_back;
 use super::verdict::{
     Creation, Found, Judgement, PairVerdict, RecordVerdict, RecordView, judge, judge_creation, judge_look,
 };
@@ -40,6 +41,10 @@ impl Engine {
             });
         }
         match lane.id.step() {
+            Step::Archive if batch.turned.is_some() => {
+                let asked: Vec<Pair> = batch.wire.iter().map(|pair| pair.turned()).collect();
+                Some(turned_back(judge(reply, &asked)))
+            }
             Step::Archive | Step::ArchiveLabels => Some(judge(reply, &batch.wire)),
             Step::Look(_) => expected(None, "a look that was sent asks for records"),
             Step::Associate => Some(judge_creation(reply, &batch.wire, Creation::Default)),

@@ -25,12 +25,15 @@ mod recording;
 mod sending;
 mod steps;
 mod takeover;
+mod turned;
 
 // What is in hand.
 pub mod backlog;
 mod batch;
 mod calls;
 mod deadlines;
+pub mod folding;
+pub mod folds;
 mod holdings;
 pub mod keys;
 mod lane;

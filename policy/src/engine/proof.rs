@@ -42,6 +42,8 @@ pub struct Proof {
     due: Tick,
     /// The journal has what each removal took.
     recorded: bool,
+    /// The last removal was sent from the pair's other side.
+    turned: bool,
 }
 
 /// What a reading showed of the pair, or of the labels that were removed from it.
@@ -66,14 +68,20 @@ pub enum Next {
 
 impl Proof {
     /// The pair has just been archived; `before` is what was known of it until then.
-    /// `recorded`: what went was in the journal before.
-    pub fn archived(before: Option<Self>, recorded: bool) -> Self {
+    /// `recorded`: what went was in the journal before. `turned`: it was sent from the pair's other side.
+    pub fn archived(before: Option<Self>, recorded: bool, turned: bool) -> Self {
         let (removals, others) = before.map_or((0, true), |proof| (proof.removals, proof.recorded));
-        Self { removals: removals + 1, shown: 0, gone: false, due: Tick::default(), recorded: recorded && others }
+        let recorded = recorded && others;
+        Self { removals: removals + 1, shown: 0, gone: false, due: Tick::default(), recorded, turned }
     }
 
     pub fn is_recorded(&self) -> bool {
         self.recorded
+    }
+
+    /// Whether the pair is gone from its own side is not known before a reading has shown it.
+    pub fn is_turned(&self) -> bool {
+        self.turned
     }
 
     /// The pair was archived, and so must not be counted as archived again.
@@ -94,7 +102,7 @@ impl Proof {
     #[must_use]
     pub fn join(self, other: Self) -> Self {
         let (removals, recorded) = (self.removals.max(other.removals), self.recorded && other.recorded);
-        Self { removals, recorded, ..self }
+        Self { removals, recorded, turned: self.turned && other.turned, ..self }
     }
 
     pub fn read(&mut self, shown: Shown) -> Next {
@@ -122,7 +130,7 @@ impl Proof {
     /// gone was not seen. `None`: nothing speaks against it.
     pub fn doubt(&self) -> Option<Refusal> {
         let was_shown = self.shown > 0 || self.removals > 1;
-        was_shown.then(not_gone)
+        (was_shown || self.turned).then(not_gone)
     }
 }
 
@@ -176,12 +184,12 @@ mod tests {
     use super::*;
 
     fn course(shown: &[Shown]) -> Vec<Next> {
-        let mut proof = Proof::archived(None, false);
+        let mut proof = Proof::archived(None, false, false);
         let mut course = Vec::new();
         for &shown in shown {
             let next = proof.read(shown);
             if next == Next::ArchiveAgain {
-                proof = Proof::archived(Some(proof), false);
+                proof = Proof::archived(Some(proof), false, false);
             }
             course.push(next);
         }
@@ -213,11 +221,11 @@ mod tests {
 
     #[test]
     fn what_speaks_against_a_removal_is_told_if_the_proof_does_not_end() {
-        let mut proof = Proof::archived(None, false);
+        let mut proof = Proof::archived(None, false, false);
         assert_eq!(proof.doubt(), None);
         proof.read(StillThere);
         assert!(proof.doubt().is_some());
-        assert!(Proof::archived(Some(proof), false).doubt().is_some());
+        assert!(Proof::archived(Some(proof), false, false).doubt().is_some());
     }
 
     #[test]

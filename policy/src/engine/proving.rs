@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::background::Urgency;
 use super::backlog::{LaneKey, NodeKey};
 use super::batch::Batch;
-use super::clock::Now;
+use super::clock::{Now, Tick};
 use super::command::LaneId;
 use super::course::{Course, Removal};
 use super::engine::Engine;
@@ -18,16 +18,19 @@ use super::sight::{Note, Present, Seen, Sight};
 use crate::contract::association::Extent;
 
 impl Engine {
-    /// These pairs were just archived, in an account whose removals are read back.
-    pub(super) fn begin_proof(&mut self, archived: &LaneId, urgency: Urgency, nodes: &[NodeKey], now: Now) {
+    /// These pairs were just archived, and do not count as archived before that is proven. `each`: by a reading of each of
+    /// them.
+    pub(super) fn begin_proof(&mut self, archived: &LaneId, urgency: Urgency, nodes: &[NodeKey], each: bool, now: Now) {
         let lane = self.lane(archived.at(Course::Remove(Removal::Prove)), urgency);
         for &node in nodes {
-            let due = self.cooling.add(node, 0, now.tick);
+            let due = if each { self.cooling.add(node, 0, now.tick) } else { Tick::default() };
             let account = archived.account;
             let pauses = &self.pauses;
             self.holdings.cool(node, lane, due, now.tick, |lane| pauses.uncounted(account, lane, now.tick));
         }
         self.finish(now);
+        // An equal pair that was about to be read may have been joined, and nothing be left to read for now.
+        self.place(lane, now.tick);
         self.tidy(lane);
     }
 
@@ -60,20 +63,29 @@ impl Engine {
         if !unfinished.is_empty() {
             self.give_back(Batch::new(key, unfinished), now.tick, now);
         }
+        self.settle_proven(id, now);
     }
 
     fn proved(&mut self, id: &LaneId, key: LaneKey, node: NodeKey, sight: &Sight, now: Now) {
         let shown = shown(&id.extent, &sight.present());
-        match self.holdings.read_back(node, shown) {
+        let next = match self.turned_was_read(id, node, shown == Shown::Gone) {
+            true => Next::ArchiveAgain,
+            false => self.holdings.read_back(node, shown),
+        };
+        match next {
             Next::Proven => {
                 self.counters.pairs_gone += 1;
-                self.holdings.settle(node, &LastWord::Proven);
+                let verifies = self.accounts[id.account].policy.safety.verify;
+                self.holdings.settle(node, if verifies { &LastWord::Proven } else { &LastWord::Done });
             }
             Next::ReadAgain(wait) => {
                 let due = self.cooling.add(node, wait, now.tick);
                 self.holdings.cool(node, key, due, now.tick, |_| Duration::ZERO);
             }
             Next::ArchiveAgain => {
+                if self.holdings.was_turned(node) {
+                    self.unfold(id, STILL_THERE.to_owned(), now);
+                }
                 let note = Note::Seen(Seen::new(sight.present(), sight.reversed));
                 let urgency = self.holdings.lane(key).map_or(Urgency::Live, |lane| lane.urgency);
                 self.advance(id.at(Removal::Prove.archive().course()), urgency, vec![(node, note)], now);
@@ -89,6 +101,9 @@ impl Engine {
         }
     }
 }
+
+/// Why folding ends.
+const STILL_THERE: &str = "what was archived from its other side is still there when it is read from the job's own";
 
 /// Whether what was to be removed is gone. Of an association that HubSpot describes in words that are not known here
 /// nothing is known to be gone.

@@ -37,6 +37,7 @@ impl Engine {
     pub(super) fn pump(&mut self, now: Now) {
         self.let_go(now);
         self.read_back_due(now);
+        self.mind_folds(now);
         while self.calls.len() < self.policy.max_in_flight
             && !self.draining
             && let Some(account) = self.turns.next_account()

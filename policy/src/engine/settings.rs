@@ -1,9 +1,11 @@
 //! The settings that the engine works by.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::pack::Caps;
 use super::retry::RetryPolicy;
+use crate::contract::object_type::TypePair;
 
 /// The settings of the whole engine; those of one account are [`super::account::AccountPolicy`]. The default is what
 /// the worker does where its settings say nothing.
@@ -11,6 +13,8 @@ use super::retry::RetryPolicy;
 pub struct EnginePolicy {
     /// The largest request that may be sent.
     pub caps: Caps,
+    /// Types between which a pair may be sent from either side: `batch.fold`.
+    pub fold: Arc<[TypePair]>,
     /// How long a job waits for company before a request leaves that is not full.
     pub linger: Duration,
     pub retry: RetryPolicy,
@@ -27,6 +31,7 @@ impl Default for EnginePolicy {
     fn default() -> Self {
         Self {
             caps: Caps { from: 100, pairs: 1_000 },
+            fold: [].into(),
             linger: Duration::from_millis(200),
             retry: RetryPolicy::default(),
             isolation_requests: 200,

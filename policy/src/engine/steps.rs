@@ -23,7 +23,6 @@ use super::sight::{Note, Seen, Sight};
 use super::step::Step;
 use super::verdict::{Again, Judgement, PairVerdict};
 use crate::contract::association::Pair;
-use crate::contract::ids::AccountIndex;
 
 /// Wait before a look at pairs that another request is creating.
 const OTHERS_CREATE: Duration = Duration::from_secs(1);
@@ -55,7 +54,7 @@ struct Looked {
 
 impl Engine {
     /// A request did for these pairs of a lane what it was to do.
-    pub(super) fn step_done(&mut self, call: &Call, key: LaneKey, nodes: &[NodeKey], now: Now) {
+    pub(super) fn step_done(&mut self, key: LaneKey, nodes: &[NodeKey], now: Now) {
         if nodes.is_empty() {
             return;
         }
@@ -65,7 +64,7 @@ impl Engine {
         match lane.id.course {
             Course::Remove(Removal::Archive) => {
                 let id = lane.id.clone();
-                self.archived(&id, urgency, nodes, call.account, now);
+                self.archived(&id, urgency, nodes, false, now);
             }
             Course::Remove(Removal::Prove) => {
                 let id = lane.id.clone();
@@ -92,17 +91,25 @@ impl Engine {
         self.finish(now);
     }
 
-    /// These pairs are gone from HubSpot.
-    fn archived(&mut self, lane: &LaneId, urgency: Urgency, nodes: &[NodeKey], account: AccountIndex, now: Now) {
-        let proves = self.accounts[account].policy.safety.verify;
-        let fresh = match proves {
-            true => nodes.iter().filter(|&&node| self.holdings.removed(node, account)).count(),
+    /// HubSpot says that these pairs are gone. `turned`: it was asked from their other side.
+    pub(super) fn archived(&mut self, lane: &LaneId, urgency: Urgency, nodes: &[NodeKey], turned: bool, now: Now) {
+        let account = lane.account;
+        let verifies = self.accounts[account].policy.safety.verify;
+        let proves = verifies || turned;
+        // Where folding has ended, a pair may be archived for the second time.
+        let fresh = match proves || self.folds.key(lane).is_some() {
+            true => {
+                let proven = |&node: &NodeKey| proves || self.holdings.was_removed(node);
+                let (known, fresh): (Vec<NodeKey>, Vec<NodeKey>) = nodes.iter().copied().partition(proven);
+                let known = known.into_iter().filter(|&node| self.holdings.removed(node, account, turned)).count();
+                fresh.len() + known
+            }
             false => nodes.len(),
         };
         self.counters.pairs_archived += fresh as u64;
         self.accounts[account].pairs_archived(fresh);
         if proves {
-            return self.begin_proof(lane, urgency, nodes, now);
+            return self.begin_proof(lane, urgency, nodes, verifies, now);
         }
         for &node in nodes {
             self.holdings.settle(node, &LastWord::Done);

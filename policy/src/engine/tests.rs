@@ -14,7 +14,7 @@ use super::answered::PairResult;
 use super::backlog::JobKey;
 use super::clock::{Now, Tick};
 use super::command::{
-    BatchCall, Carried, Command, IdentityReply, NewJob, Notice, Parked, RecordCall, RefreshReply, Sealed,
+    BatchCall, Carried, Command, IdentityReply, NewJob, Notice, Parked, RecordCall, RefreshReply, Request, Sealed,
 };
 use super::day::Day;
 use super::pause::{PauseKind, Tier};
@@ -31,6 +31,7 @@ use crate::contract::outcome::{Ending, Status};
 
 mod all;
 mod background;
+mod folding;
 mod guard;
 mod looks;
 mod orders;
@@ -192,6 +193,10 @@ impl Bench {
                     pairs.sort_unstable();
                     pairs.dedup();
                     assert_eq!(pairs.len(), total, "no pair twice in a request");
+                    if call.request == Request::ArchiveTurned {
+                        pairs = pairs.into_iter().map(Pair::turned).collect();
+                        pairs.sort_unstable();
+                    }
                     pairs.dedup_by_key(|pair| pair.from);
                     let most = call.lane.step().caps(policy().caps);
                     let within = total <= most.pairs && pairs.len() <= most.from;

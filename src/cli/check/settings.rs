@@ -18,6 +18,7 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
         log_filter(settings),
         prefetch(settings),
         hold(settings),
+        fold(settings),
         api_version(settings),
         admin_token(settings),
     ]
@@ -78,6 +79,21 @@ fn hold(settings: &Settings) -> Finding {
         ),
         "look at consumer_timeout in the broker's configuration and policies",
     )
+}
+
+/// Only an experiment shows whether a portal's associations are two-way.
+fn fold(settings: &Settings) -> Finding {
+    const SUBJECT: &str = "batch.fold";
+    match settings.batch.fold.len() {
+        0 => Finding::right(SUBJECT, "is empty: every pair is sent from its `from` record"),
+        types => Finding::not_verified(
+            SUBJECT,
+            format!(
+                "{types} pairs of types may be sent from either side: that is right where associations are two-way"
+            ),
+            "run `probe` on two records of these types, once for each portal; it says whether folding suits",
+        ),
+    }
 }
 
 fn api_version(settings: &Settings) -> Finding {

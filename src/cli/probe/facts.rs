@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::pair::Between;
 use super::sightings::Sightings;
 
 /// In the order of the table.
@@ -10,6 +11,7 @@ pub enum Fact {
     DefaultIsTwoWay,
     CreateIsTwoWay,
     RemovalIsTwoWay,
+    Folding,
     RemovalShows,
     RemovalAnswers,
     RepeatedRemoval,
@@ -39,10 +41,11 @@ pub enum Evidence {
 pub struct Facts(BTreeMap<Fact, (Evidence, String)>);
 
 impl Fact {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::DefaultIsTwoWay,
         Self::CreateIsTwoWay,
         Self::RemovalIsTwoWay,
+        Self::Folding,
         Self::RemovalShows,
         Self::RemovalAnswers,
         Self::RepeatedRemoval,
@@ -64,6 +67,7 @@ impl Fact {
             Self::DefaultIsTwoWay => "default_is_two_way",
             Self::CreateIsTwoWay => "create_is_two_way",
             Self::RemovalIsTwoWay => "removal_is_two_way",
+            Self::Folding => "folding",
             Self::RemovalShows => "removal_shows",
             Self::RemovalAnswers => "removal_answers",
             Self::RepeatedRemoval => "repeated_removal",
@@ -86,6 +90,7 @@ impl Fact {
             Self::DefaultIsTwoWay => "batch/associate/default makes the association in both directions",
             Self::CreateIsTwoWay => "batch/create in one direction makes the association in both",
             Self::RemovalIsTwoWay => "batch/archive in one direction removes the association in both (not documented)",
+            Self::Folding => "whether `batch.fold` suits these types is not documented",
             Self::RemovalShows => "a read shows a removal after 3 s at the latest (seen by others)",
             Self::RemovalAnswers => "batch/archive answers 204 without a body, or 200 with one",
             Self::RepeatedRemoval => "archiving what is not associated succeeds and changes nothing (not documented)",
@@ -135,6 +140,22 @@ impl Facts {
     /// `holds`: it is as documented.
     pub fn check(&mut self, fact: Fact, holds: bool, seen: impl Into<String>) {
         self.note(fact, if holds { Evidence::Confirmed } else { Evidence::Refuted }, seen);
+    }
+
+    /// Whether a pair may be archived from either of its records, by what was seen of both directions.
+    pub fn of_folding(&mut self, between: &Between) {
+        let seen = |fact| self.0.get(&fact).map(|(verdict, _)| *verdict);
+        let directions = [Fact::DefaultIsTwoWay, Fact::CreateIsTwoWay, Fact::RemovalIsTwoWay].map(seen);
+        let (verdict, words) = if between.is_within_one_type() {
+            (Evidence::NotSeen, "two records of one type, which is never folded")
+        } else if directions.contains(&Some(Evidence::Refuted)) {
+            (Evidence::Measured, "it does not: associations are not two-way here, so leave these types out of it")
+        } else if directions[1..] == [Some(Evidence::Confirmed); 2] {
+            (Evidence::Measured, "it does: the association came and went in both directions")
+        } else {
+            return;
+        };
+        self.note(Fact::Folding, verdict, words);
     }
 
     /// Every fact, in order.

@@ -146,11 +146,13 @@ pub fn links(associations: &Associations) -> Links {
     links
 }
 
-/// The jobs of a seed.
-pub fn errands(rng: &mut Rng) -> Vec<Errand> {
+/// The jobs of a seed. `stars`: some archive the pairs of many records with the same few. No other job makes these again:
+/// that would look as if folding did not work.
+pub fn errands(rng: &mut Rng, stars: bool) -> Vec<Errand> {
     let count = *choose(rng, &[5, 15, 40]);
     let spread = *choose(rng, &[0, 1_000, 60_000]);
-    let mut errands: Vec<Errand> = (0..count).map(|_| errand(rng, spread)).collect();
+    let mut errands: Vec<Errand> =
+        (0..count).map(|_| if stars && rng.bool() { star(rng, spread) } else { errand(rng, spread) }).collect();
     errands.sort_by_key(|errand| errand.at);
     errands
 }
@@ -171,6 +173,16 @@ fn errand(rng: &mut Rng, spread: u64) -> Errand {
     let asks = asks(rng, lane, theme, all);
     let at = Duration::from_millis(rng.u64(0..=spread));
     Errand { at, lane, action, dry_run: !changes, asks }
+}
+
+fn star(rng: &mut Rng, spread: u64) -> Errand {
+    let lane = rng.usize(..LANES.len());
+    let centre = rng.u64(1..TOS);
+    let froms = (1..=FROMS).filter(|&from| theme(from) == Theme::Archive && rng.u8(..4) > 0);
+    let pairs = froms.flat_map(|from| [pair(from, centre), pair(from, centre + 1)]).collect();
+    let at = Duration::from_millis(rng.u64(0..=spread));
+    let asks = [Ask { extent: Extent::Whole, pairs, all_of: Vec::new() }].into();
+    Errand { at, lane, action: Action::Archive, dry_run: false, asks }
 }
 
 fn asks(rng: &mut Rng, lane: usize, theme: Theme, all: bool) -> SmallVec<[Ask; 1]> {

@@ -2,15 +2,21 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::time::Duration;
 
 use association_archiver::contract::action::Action;
+use association_archiver::contract::association::Extent;
 use association_archiver::contract::ids::AccountIndex;
+use association_archiver::contract::object_type::{ObjectType, TypePair};
 use association_archiver::engine::account::AccountPolicy;
 use association_archiver::engine::backlog::JobKey;
 use association_archiver::engine::clock::{Now, Tick};
-use association_archiver::engine::command::{BatchCall, CallKey, Carried, Command, NewJob, Request as Asked};
+use association_archiver::engine::command::{
+    BatchCall, CallKey, Carried, Command, LaneId, NewJob, Notice, Request as Asked,
+};
 use association_archiver::engine::course::Course;
+use association_archiver::engine::folds::SAMPLES;
 use association_archiver::engine::pace::Ceiling;
 use association_archiver::engine::pack::Caps;
 use association_archiver::engine::reply::{self, Body, Headers, Reply, Silence};
@@ -23,7 +29,7 @@ use hubspot_simulator::behaviour::{Behaviour, IdForm, Order, Reads, SecondPrimar
 use hubspot_simulator::{Account, Request, World};
 use jiff::Timestamp;
 
-use super::errand::{Errand, Links, errands, furnish, links};
+use super::errand::{Errand, LANES, Links, errands, furnish, links};
 use super::journal::Journal;
 use super::truth;
 use crate::far_side::{body, received, target};
@@ -42,6 +48,8 @@ pub struct Totals {
     not_restorable: u64,
     undone: u64,
     unwritable: u64,
+    folded: u64,
+    unfolded: u64,
 }
 
 impl Totals {
@@ -55,12 +63,15 @@ impl Totals {
         self.not_restorable += other.not_restorable;
         self.undone += other.undone;
         self.unwritable += other.unwritable;
+        self.folded += other.folded;
+        self.unfolded += other.unfolded;
     }
 
     pub fn has_everything(&self) -> bool {
-        let Self { looks, changes, crashes, plans, restored, too_many, not_restorable, undone, unwritable } = *self;
+        let Self { looks, changes, crashes, plans, restored, .. } = *self;
+        let Self { too_many, not_restorable, undone, unwritable, folded, unfolded, .. } = *self;
         let all = [looks, changes, crashes, plans, restored, too_many, not_restorable, undone, unwritable];
-        all.iter().all(|&times| times > 0)
+        all.iter().chain(&[folded, unfolded]).all(|&times| times > 0)
     }
 }
 
@@ -95,6 +106,8 @@ struct Run {
     held: HashMap<JobKey, Delivery>,
     said: Vec<VecDeque<truth::Said>>,
     trouble: f64,
+    /// Types of which folding has ended in this process.
+    unfolded: Vec<(ObjectType, ObjectType)>,
     journal: Journal,
     totals: Totals,
 }
@@ -123,12 +136,20 @@ impl Run {
         let mut world = World::with_accounts(seed, epoch, vec![account]);
         world.arrivals.kept = 0;
         world.behaviour = behaviour(&mut rng);
-        let policy = policy(&mut rng);
+        let mut policy = policy(&mut rng);
+        if seed.is_multiple_of(3) {
+            policy.fold = folded();
+            policy.caps.from = 3;
+            if !world.accounts[0].associations.mirrored {
+                // All pairs of a request are its samples then: of others nobody could tell what became of them.
+                policy.caps = Caps { from: 1, pairs: SAMPLES };
+            }
+        }
         let mut account_policy = account_policy(&mut rng);
         // Where an association is to be seen from one side only, a look from the other sees none.
         account_policy.safety.journal = world.accounts[0].associations.mirrored && seed.is_multiple_of(2);
         let account = account_policy;
-        let errands = errands(&mut rng);
+        let errands = errands(&mut rng, !policy.fold.is_empty());
         let coming = errands.iter().enumerate();
         let coming =
             coming.map(|(index, errand)| ((errand.at, index as u64), Delivery { errand: index, carried: None }));
@@ -149,6 +170,7 @@ impl Run {
             errands,
             trouble: *choose(&mut rng, &[0.0, 0.05, 0.3]),
             rng,
+            unfolded: Vec::new(),
             journal: Journal::default(),
             totals: Totals::default(),
         }
@@ -239,6 +261,7 @@ impl Run {
         self.journal.crash(&mut self.rng);
         let seed = self.rng.u64(..);
         self.engine = Engine::new(self.policy.clone(), vec![self.account.clone()], seed, self.clock());
+        self.unfolded.clear();
     }
 
     fn comes_back(&mut self, delivery: Delivery, after: Duration) {
@@ -266,7 +289,14 @@ impl Run {
                 }
                 Command::HandBack(key) => return Err(Broken(format!("{key:?} is handed back"))),
                 Command::Forgotten(key) => return Err(Broken(format!("{key:?} is forgotten"))),
-                Command::Notice(notice) => self.tell(|| format!("{notice:?}")),
+                Command::Notice(notice) => {
+                    self.tell(|| format!("{notice:?}"));
+                    if let Notice::Unfolded { lane, .. } = &notice {
+                        promise!(!self.world.accounts[0].associations.mirrored, "folding ends, but it works");
+                        self.totals.unfolded += 1;
+                        self.unfolded.push(of_types(lane));
+                    }
+                }
                 Command::Record(call) => {
                     promise!(self.account.safety.journal, "the account has no journal");
                     let trouble = if self.now < CALM_FROM { self.trouble } else { 0.0 };
@@ -329,6 +359,13 @@ impl Run {
         let caps = call.lane.step().caps(self.policy.caps);
         let records = match &call.request {
             Asked::Look { records, .. } => records.len(),
+            Asked::ArchiveTurned => {
+                promise!(call.lane.extent == Extent::Whole, "labels are taken away from the other side");
+                promise!(!self.policy.fold.is_empty(), "nothing is to be folded");
+                promise!(self.unfolded.iter().all(|types| *types != of_types(&call.lane)), "folding had ended");
+                self.totals.folded += 1;
+                call.pairs.chunk_by(|one, next| one.to == next.to).count()
+            }
             Asked::Archive | Asked::ArchiveLabels | Asked::Associate | Asked::Create { .. } => {
                 call.pairs.chunk_by(|one, next| one.from == next.from).count()
             }
@@ -404,6 +441,16 @@ fn policy(rng: &mut Rng) -> EnginePolicy {
         max_in_flight: *choose(rng, &[1, 8]),
         ..EnginePolicy::default()
     }
+}
+
+/// All types that jobs name.
+fn folded() -> Arc<[TypePair]> {
+    let types = LANES.map(|(from, to, _)| [from, to].map(|name| ObjectType::parse(name).unwrap()));
+    types.into_iter().map(|[from, to]| TypePair::new(from, to).unwrap()).collect()
+}
+
+fn of_types(lane: &LaneId) -> (ObjectType, ObjectType) {
+    (lane.from_type.clone(), lane.to_type.clone())
 }
 
 fn account_policy(rng: &mut Rng) -> AccountPolicy {

@@ -6,29 +6,45 @@ use jiff::Timestamp;
 use super::Holdings;
 use crate::contract::association::Pair;
 use crate::engine::backlog::{Backlog, JobKey, LaneKey, NodeKey, Place};
-use crate::engine::batch::{Batch, BatchKey};
+use crate::engine::batch::{Batch, BatchKey, Turned};
 use crate::engine::clock::Tick;
 use crate::engine::command::{CallKey, LaneId, Sealed};
 use crate::engine::expected::expected;
-use crate::engine::lane::Repeat;
+use crate::engine::folding::Turning;
+use crate::engine::lane::{Lane, Repeat};
 use crate::engine::ledger::Job;
 use crate::engine::pack::Caps;
 
 impl Holdings {
     /// Forms a batch of what waits in a lane, with the pairs of one job first if need be. What the batch has room for is
-    /// filled up with pairs of the background.
-    pub fn form(&mut self, lane_key: LaneKey, caps: Caps, first: Option<JobKey>) -> Option<BatchKey> {
+    /// filled up with pairs of the background. `turning`: it may go from either side.
+    pub fn form(
+        &mut self,
+        lane_key: LaneKey,
+        caps: Caps,
+        first: Option<JobKey>,
+        turning: Option<Turning>,
+    ) -> Option<BatchKey> {
         let fills = self.filling(lane_key).is_some();
         let lane = expected(self.lanes.get_mut(lane_key), "a lane that has a turn is open")?;
         let caps = lane.caps(caps);
-        let mut nodes = match first.and_then(|job| self.jobs.get(job)) {
-            Some(job) => self.backlog.gather_with(lane_key, &mut lane.queue, caps, &job.nodes),
-            None => self.backlog.gather(&mut lane.queue, caps),
+        let first = first.and_then(|job| self.jobs.get(job)).map(|job| job.nodes.as_slice());
+        let Lane { queue, passes, .. } = lane;
+        let (mut nodes, turned) = match (turning, first) {
+            (Some(turning), first) => {
+                self.backlog.gather_folded(lane_key, queue, caps, turning, passes, first.unwrap_or_default())
+            }
+            (None, Some(first)) => (self.backlog.gather_with(lane_key, queue, caps, first), false),
+            (None, None) => (self.backlog.gather(queue, caps), false),
         };
-        if fills && let Some((_, other)) = self.lanes.get_both_mut(lane_key) {
+        if fills
+            && !turned
+            && let Some((_, other)) = self.lanes.get_both_mut(lane_key)
+        {
             self.backlog.fill_up(&mut nodes, lane_key, &mut other.queue, caps);
         }
-        Some(self.batches.insert(Batch::new(lane_key, nodes)))
+        let turned = turned.then_some(Turned { refusals: 0 });
+        Some(self.batches.insert(Batch { turned, ..Batch::new(lane_key, nodes) }))
     }
 
     /// Takes those of a job's waiting pairs out of their lane that are to leave by themselves.
@@ -80,6 +96,9 @@ impl Holdings {
         if batch.failing_since.is_some() || batch.trial.is_some() {
             // A sample may have come back to the others, and pairs of one record must stand together in the request.
             batch.nodes.sort_by_key(|&node| self.backlog.node(node).map(|node| node.pair));
+        }
+        if batch.turned.is_some() {
+            batch.nodes.sort_by_key(|&node| self.backlog.node(node).map(|node| node.pair.turned()));
         }
         let nodes = batch.nodes.iter().filter_map(|&node| self.backlog.node(node));
         batch.wire = nodes.map(|node| node.pair).collect();

@@ -75,15 +75,18 @@ impl Holdings {
         if node.place == Place::OnWire || !node.waiters.contains(&key) {
             return;
         }
-        let (lane, pair, in_doubt) = (node.lane, node.pair, node.in_doubt);
+        let (lane, pair) = (node.lane, node.pair);
         let proof = self.backlog.proof(node_key);
+        // What was archived from its other side may be there still.
+        let turned = proof.is_some_and(|proof| proof.is_turned());
+        let in_doubt = node.in_doubt || turned;
         let Some(lane) = expected(self.lanes.get_mut(lane), "a pair keeps its lane open") else { return };
         let Some(job) = expected(self.jobs.get_mut(key), "who waits for a pair is in hand") else { return };
         self.backlog.withdraw(&mut lane.queue, node_key, key);
         if let Some(refusal) = job.last_word(in_doubt) {
             match proof {
-                Some(proof) => job.pair_unproven(pair, &lane.id, proof),
-                None => job.pair_failed(pair, &lane.id, refusal),
+                Some(proof) if !turned => job.pair_unproven(pair, &lane.id, proof),
+                Some(_) | None => job.pair_failed(pair, &lane.id, refusal),
             }
         }
     }

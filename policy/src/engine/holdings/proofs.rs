@@ -11,9 +11,10 @@ use crate::engine::proof::{Next, Proof, Shown};
 
 impl Holdings {
     /// The pair of an account was archived, and is to be read back; `false` if it was archived before.
-    pub fn removed(&mut self, node: NodeKey, account: AccountIndex) -> bool {
+    /// `turned`: from its other side.
+    pub fn removed(&mut self, node: NodeKey, account: AccountIndex, turned: bool) -> bool {
         let recorded = self.note_fate(node, account, &LastWord::Done);
-        let proof = Proof::archived(self.backlog.proof(node), recorded);
+        let proof = Proof::archived(self.backlog.proof(node), recorded, turned);
         self.backlog.set_proof(node, proof);
         !proof.is_repeated()
     }

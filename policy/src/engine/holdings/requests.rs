@@ -22,6 +22,7 @@ impl Holdings {
         let lane = expected(self.lanes.get(batch.lane), "a batch keeps its lane open")?;
         let lane_creates = lane.id.step() == Step::Create;
         let (request, reading) = match lane.id.step() {
+            Step::Archive if batch.turned.is_some() => (Request::ArchiveTurned, None),
             Step::Archive => (Request::Archive, None),
             Step::ArchiveLabels => (Request::ArchiveLabels, None),
             Step::Look(_) => self.look(&lane.id, batch),

@@ -134,10 +134,14 @@ impl Engine {
         now: Now,
     ) -> Option<(BatchKey, Sealed)> {
         match offer {
-            Offer::Repeat(batch) => Some((batch, self.take_repeat(index, key, batch, now.tick))),
+            Offer::Repeat(batch) => {
+                self.unturn(batch, now);
+                Some((batch, self.take_repeat(index, key, batch, now.tick)))
+            }
             Offer::Fresh(sealed, first) => {
                 let caps = Caps { pairs: self.policy.caps.pairs.min(most), ..self.policy.caps };
-                self.holdings.form(key, caps, first).map(|batch| (batch, sealed))
+                let turning = self.turning(key);
+                self.holdings.form(key, caps, first, turning).map(|batch| (batch, sealed))
             }
         }
     }

@@ -23,7 +23,9 @@ pub(super) fn obey(shelf: &mut Shelf, call: &BatchCall) -> Reply {
     let mut results = Vec::new();
     match &call.request {
         Request::Look { .. } => return serve(shelf, call),
-        Request::Archive => shelf.retain(|pair, _| !call.pairs.iter().any(|gone| key(gone) == *pair)),
+        Request::Archive | Request::ArchiveTurned => {
+            shelf.retain(|pair, _| !call.pairs.iter().any(|gone| key(gone) == *pair))
+        }
         Request::ArchiveLabels => panic!("no test here takes labels away"),
         Request::Associate => {
             for pair in call.pairs.iter() {
@@ -48,26 +50,30 @@ pub(super) fn serve(shelf: &Shelf, call: &BatchCall) -> Reply {
     for asked in records.iter() {
         let id = asked.from.0.get();
         let of_record = |&(&(from, to), _): &(&(u64, u64), &Vec<u64>)| if *reversed { to == id } else { from == id };
-        let start: usize = asked.after.as_deref().map_or(0, |after| after.parse().unwrap());
+        let other = |&(&(from, to), _): &(&(u64, u64), &Vec<u64>)| if *reversed { from } else { to };
+        let after: u64 = asked.after.as_deref().map_or(0, |after| after.parse().unwrap());
         let all: Vec<_> = shelf.iter().filter(of_record).collect();
+        // A page begins behind the last record that was shown, whatever was removed meanwhile.
+        let rest: Vec<_> = all.iter().copied().filter(|found| other(found) > after).collect();
         if all.is_empty() {
             errors.push(format!(
                 r#"{{"status":"error","category":"OBJECT_NOT_FOUND","subCategory":"crm.associations.NO_ASSOCIATIONS_FOUND","message":"none","context":{{"fromObjectId":["{id}"]}}}}"#
             ));
             continue;
         }
-        let to = all.iter().skip(start).take(PAGE).map(|((from, to), labels)| {
+        let to = rest.iter().take(PAGE).map(|found| {
+            let labels = found.1;
             let types: Vec<String> = labels
                 .iter()
                 .map(|id| format!(r#"{{"category":"HUBSPOT_DEFINED","typeId":{id},"label":null}}"#))
                 .collect();
-            let other = if *reversed { from } else { to };
+            let other = other(found);
             format!(r#"{{"toObjectId":{other},"associationTypes":[{}]}}"#, types.join(","))
         });
         let to: Vec<String> = to.collect();
-        let paging = match all.len() > start + PAGE {
-            true => format!(r#","paging":{{"next":{{"after":"{}"}}}}"#, start + PAGE),
-            false => String::new(),
+        let paging = match rest.get(PAGE - 1).filter(|_| rest.len() > PAGE) {
+            Some(last) => format!(r#","paging":{{"next":{{"after":"{}"}}}}"#, other(last)),
+            None => String::new(),
         };
         results.push(format!(r#"{{"from":{{"id":"{id}"}},"to":[{}]{paging}}}"#, to.join(",")));
     }
@@ -93,6 +99,7 @@ impl Bench {
     pub(super) fn words(&self) -> Vec<&'static str> {
         let word = |call: &BatchCall| match call.request {
             Request::Archive => "archive",
+            Request::ArchiveTurned => "archive from the other side",
             Request::ArchiveLabels => "archive labels",
             Request::Look { reversed: false, .. } => "look",
             Request::Look { reversed: true, .. } => "look from the other side",
@@ -142,7 +149,11 @@ fn a_record_is_read_on_until_its_pairs_are_seen() {
     bench.run(Duration::from_secs(5));
     let asked = |call: &BatchCall| match &call.request {
         Request::Look { records, .. } => records.iter().map(|one| (one.from.0.get(), one.after.clone())).collect(),
-        Request::Archive | Request::ArchiveLabels | Request::Associate | Request::Create { .. } => Vec::new(),
+        Request::Archive
+        | Request::ArchiveTurned
+        | Request::ArchiveLabels
+        | Request::Associate
+        | Request::Create { .. } => Vec::new(),
     };
     let whole = bench.sent.iter().map(|(_, call)| call).filter(|call| call.lane.extent == Extent::Whole);
     let whole: Vec<_> = whole.map(asked).collect();
@@ -194,7 +205,7 @@ fn what_is_not_seen_from_the_other_side_is_looked_at_from_its_own() {
             Request::Look { .. } | Request::Archive | Request::ArchiveLabels | Request::Associate => {
                 serve(&shelf, call)
             }
-            Request::Create { .. } => panic!("{call:?}"),
+            Request::ArchiveTurned | Request::Create { .. } => panic!("{call:?}"),
         }
     });
     bench.admit_asks(Action::Archive, false, &[(Extent::Whole, &pairs)]);

@@ -44,7 +44,9 @@ impl FarSide {
                 }
                 answer(204, "")
             }
-            Request::ArchiveLabels | Request::Associate | Request::Create { .. } => panic!("{call:?}"),
+            Request::ArchiveTurned | Request::ArchiveLabels | Request::Associate | Request::Create { .. } => {
+                panic!("{call:?}")
+            }
         }
     }
 }
@@ -140,12 +142,27 @@ fn a_job_that_ends_before_its_proof_is_archived_but_not_verified() {
 }
 
 #[test]
+fn a_pair_that_is_archived_again_while_it_waits_to_be_read_is_read_once() {
+    let (mut bench, _) = bench_of(FarSide { shelf: shelf(&[(1, 1)]), ..FarSide::default() }, verified());
+    let first = bench.admit(TYPES, &[pair(1, 1)]);
+    bench.run(Duration::from_millis(2_050));
+    let second = bench.admit(TYPES, &[pair(1, 1)]);
+    bench.run(Duration::from_secs(30));
+    assert_eq!(bench.words(), ["archive", "archive", "look"], "and nothing is asked of no pair");
+    assert!(bench.verified[&first] && bench.verified[&second]);
+}
+
+#[test]
 fn a_refused_reading_does_not_undo_a_removal() {
     let mut bench = Bench::new(policy(), verified(), |call, _| match call.request {
         Request::Look { .. } => {
             answer(400, r#"{"status":"error","category":"VALIDATION_ERROR","message":"something is wrong"}"#)
         }
-        Request::Archive | Request::ArchiveLabels | Request::Associate | Request::Create { .. } => answer(204, ""),
+        Request::Archive
+        | Request::ArchiveTurned
+        | Request::ArchiveLabels
+        | Request::Associate
+        | Request::Create { .. } => answer(204, ""),
     });
     let job = bench.admit(TYPES, &[pair(1, 1), pair(2, 2)]);
     bench.run(Duration::from_secs(60));

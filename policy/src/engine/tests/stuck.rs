@@ -1,6 +1,7 @@
 //! Records that are stuck: every request with one of them fails as if HubSpot were in trouble.
 
 use super::*;
+use crate::engine::pack::Caps;
 
 /// What HubSpot makes of a request with a stuck record.
 const FAILURES: [(u16, &str); 9] = [

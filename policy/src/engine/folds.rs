@@ -1,0 +1,177 @@
+//! Where pairs are sent from either side, and what is not proven of it yet.
+//!
+//! HubSpot answers a removal from the wrong side as if it had been done: where a portal's associations can be removed
+//! from one side only, nothing would tell. So whatever was archived from its other side stays in hand until some pairs of
+//! its request, the *samples*, were read in the job's own direction and are gone. If a sample is still there, folding ends
+//! for the account and these types, and whatever waits is archived once more, from its own side.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::backlog::NodeKey;
+use super::clock::Tick;
+use super::command::LaneId;
+use super::step::Step;
+use crate::contract::ids::AccountIndex;
+use crate::contract::object_type::TypePair;
+
+/// Pairs of a request that are read back as its samples. A pair that was not there before proves nothing, so there are
+/// several; and a reading shows up to 1,000 records, so that it is the samples of a hundred requests.
+pub const SAMPLES: usize = 10;
+
+/// How often it is looked whether what waits has samples: their jobs may have left.
+const ROUND: Duration = Duration::from_secs(5);
+
+/// An account and a pair of types, by its index in the settings.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FoldKey {
+    account: AccountIndex,
+    types: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Folds {
+    types: Arc<[TypePair]>,
+    folds: HashMap<FoldKey, Fold>,
+    rounds: BTreeSet<(Tick, FoldKey)>,
+}
+
+/// What is known of an account and a pair of types.
+#[derive(Debug, Default)]
+struct Fold {
+    /// Nothing is sent from its other side any more.
+    off: bool,
+    /// What was archived from its other side and is not proven, request by request.
+    waiting: Vec<Waiting>,
+    /// Pairs that were read back and were still there: HubSpot's readings lag, or folding does not work.
+    doubts: Vec<NodeKey>,
+    round: Option<Tick>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    nodes: Vec<NodeKey>,
+    /// Those of them that are to be read.
+    samples: Vec<NodeKey>,
+    /// One of them was read, and is gone.
+    shown: bool,
+}
+
+impl Folds {
+    pub fn new(types: Arc<[TypePair]>) -> Self {
+        Self { types, folds: HashMap::new(), rounds: BTreeSet::new() }
+    }
+
+    /// The account and types of a lane whose pairs may go from either side, as far as the settings are concerned. A removal
+    /// of labels never may: the types of labels are those of one direction.
+    pub fn key(&self, lane: &LaneId) -> Option<FoldKey> {
+        if self.types.is_empty() || lane.step() == Step::ArchiveLabels {
+            return None;
+        }
+        let types = self.types.iter().position(|types| types.is_between(&lane.from_type, &lane.to_type))?;
+        Some(FoldKey { account: lane.account, types })
+    }
+
+    pub fn is_off(&self, key: FoldKey) -> bool {
+        self.folds.get(&key).is_some_and(|fold| fold.off)
+    }
+
+    /// Whether a request may go from its other side now. `is_there`: the pair is still in hand.
+    pub fn may_turn(&mut self, key: FoldKey, is_there: impl Fn(NodeKey) -> bool) -> bool {
+        let Some(fold) = self.folds.get_mut(&key) else { return true };
+        fold.doubts.retain(|&node| is_there(node));
+        !fold.off && fold.doubts.is_empty()
+    }
+
+    /// Something waits for a reading that comes anyway.
+    pub fn is_waiting(&self, key: FoldKey) -> bool {
+        self.folds.get(&key).is_some_and(|fold| !fold.waiting.is_empty())
+    }
+
+    /// A request has archived `nodes` from their other side, and of these the samples are to be read.
+    pub fn archived(&mut self, key: FoldKey, nodes: Vec<NodeKey>, samples: Vec<NodeKey>, now: Tick) {
+        let fold = self.folds.entry(key).or_default();
+        fold.waiting.push(Waiting { nodes, samples, shown: false });
+        if fold.round.is_none() {
+            fold.round = Some(now + ROUND);
+            self.rounds.insert((now + ROUND, key));
+        }
+    }
+
+    /// A reading has shown the pair to be gone.
+    pub fn gone(&mut self, key: FoldKey, node: NodeKey) {
+        let Some(fold) = self.folds.get_mut(&key) else { return };
+        fold.doubts.retain(|&doubt| doubt != node);
+        for waiting in &mut fold.waiting {
+            if let Some(index) = waiting.samples.iter().position(|&sample| sample == node) {
+                waiting.samples.swap_remove(index);
+                waiting.shown = true;
+            }
+        }
+    }
+
+    /// A reading has shown the pair, which was archived from its other side.
+    pub fn still_there(&mut self, key: FoldKey, node: NodeKey) {
+        let doubts = &mut self.folds.entry(key).or_default().doubts;
+        if !doubts.contains(&node) {
+            doubts.push(node);
+        }
+    }
+
+    /// Takes out what is proven by now, and what has lost its samples.
+    pub fn take_proven(&mut self, key: FoldKey, is_there: impl Fn(NodeKey) -> bool) -> Proven {
+        let mut proven = Proven::default();
+        let Some(fold) = self.folds.get_mut(&key).filter(|fold| !fold.off) else { return proven };
+        fold.doubts.retain(|&node| is_there(node));
+        if !fold.doubts.is_empty() {
+            return proven;
+        }
+        for waiting in &mut fold.waiting {
+            waiting.samples.retain(|&node| is_there(node));
+        }
+        for Waiting { nodes, samples: _, shown } in fold.waiting.extract_if(.., |waiting| waiting.samples.is_empty()) {
+            match shown {
+                true => proven.nodes.extend(nodes),
+                false => proven.unsampled.push(nodes),
+            }
+        }
+        proven
+    }
+
+    /// A pair of types of an account where it is to be looked whether what waits has samples.
+    pub fn take_round(&mut self, now: Tick, is_there: impl Fn(NodeKey) -> bool) -> Option<FoldKey> {
+        let &(at, key) = self.rounds.first().filter(|&&(at, _)| at <= now)?;
+        self.rounds.remove(&(at, key));
+        let Some(fold) = self.folds.get_mut(&key) else { return Some(key) };
+        fold.waiting.retain(|waiting| waiting.nodes.iter().any(|&node| is_there(node)));
+        fold.round = (!fold.waiting.is_empty()).then(|| now + ROUND);
+        self.rounds.extend(fold.round.map(|at| (at, key)));
+        Some(key)
+    }
+
+    pub fn next_round(&self) -> Option<Tick> {
+        self.rounds.first().map(|&(at, _)| at)
+    }
+
+    /// Folding ends. Returns what is not proven; `None` if it had ended before.
+    pub fn turn_off(&mut self, key: FoldKey) -> Option<Vec<NodeKey>> {
+        let fold = self.folds.entry(key).or_default();
+        if std::mem::replace(&mut fold.off, true) {
+            return None;
+        }
+        fold.doubts.clear();
+        Some(fold.waiting.drain(..).flat_map(|waiting| waiting.nodes).collect())
+    }
+}
+
+/// See [`Folds::take_proven`].
+#[derive(Debug, Default)]
+pub struct Proven {
+    pub nodes: Vec<NodeKey>,
+    /// The pairs of requests whose samples have all left with their jobs.
+    pub unsampled: Vec<Vec<NodeKey>>,
+}
