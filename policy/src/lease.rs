@@ -67,7 +67,9 @@ pub enum LeaseCommand {
     /// The broker may forget these.
     Acknowledge(Vec<DeliveryTag>),
     /// This worker holds the lease from now on; [`LeaseCommand::Hold`] follows, and follows again with each renewal.
-    Begin { inheritance: Inheritance, predecessor: Option<String> },
+    ///
+    /// `left`: consumers of the jobs queue that the broker may count though their workers take nothing any more.
+    Begin { inheritance: Inheritance, predecessor: Option<String>, left: u64 },
     /// Requests may be sent until then.
     Hold(Reach),
     /// Nothing may be sent any more.
@@ -135,7 +137,17 @@ pub struct Lease {
     wanted: bool,
     /// What is remembered: of others until this worker begins, of its own engine from then on.
     memory: Memory,
+    consumers: Consumers,
     commands: VecDeque<LeaseCommand>,
+}
+
+/// Of the jobs queue.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Consumers {
+    /// This worker's.
+    pub own: u64,
+    /// Left by workers that held the lease before.
+    pub left: u64,
 }
 
 /// One subscription's life. Only what was published and came back within it says anything: what was published before
@@ -159,6 +171,8 @@ struct Subscription {
     newest: Option<(u64, u64)>,
     /// Who wrote the newest message of another worker.
     predecessor: Option<String>,
+    /// The most consumers that a message before this worker's begin tells of.
+    left: u64,
     /// Publications since its first message came, by sequence.
     publications: BTreeMap<u64, Publication>,
     /// Held since its own message came back, in this subscription.
@@ -209,6 +223,7 @@ impl Lease {
             repeat_at: None,
             wanted: false,
             memory: Memory::default(),
+            consumers: Consumers::default(),
             commands: VecDeque::new(),
         }
     }
@@ -265,6 +280,7 @@ impl Lease {
         }
         match message {
             Ok(message) => {
+                subscription.left = subscription.left.max(message.leaves);
                 self.number = self.number.max(message.number.saturating_add(u64::from(own.is_none())));
                 if own.is_some() {
                     // Its memory was this worker's, and others' messages that came since are not in it.
@@ -333,6 +349,15 @@ impl Lease {
         if self.handover == Handover::No && self.subscription.as_ref().is_some_and(|subscription| subscription.begun) {
             self.memory.overlay(memory);
             self.wanted |= urgent;
+            self.wake(now);
+        }
+    }
+
+    /// How many consumers the jobs queue has, as far as this worker knows; whoever is next must know.
+    pub fn counts(&mut self, consumers: Consumers, now: Now) {
+        let begun = self.subscription.as_ref().is_some_and(|subscription| subscription.begun);
+        if begun && self.handover == Handover::No && std::mem::replace(&mut self.consumers, consumers) != consumers {
+            self.wanted = true;
             self.wake(now);
         }
     }
@@ -423,10 +448,11 @@ impl Lease {
         let begins = !subscription.begun;
         if begins {
             let inheritance = subscription.inheritance(sure, &self.memory);
-            let predecessor = subscription.predecessor.take();
+            let (predecessor, left) = (subscription.predecessor.take(), subscription.left);
             subscription.begun = true;
             self.own_word_is_sure = true;
-            self.commands.push_back(LeaseCommand::Begin { inheritance, predecessor });
+            self.consumers = Consumers { own: 0, left };
+            self.commands.push_back(LeaseCommand::Begin { inheritance, predecessor, left });
         }
         if begins || self.reach != Some(reach) {
             self.reach = Some(reach);
@@ -475,8 +501,10 @@ impl Lease {
         }
         let claim = if releases { Claim::Released } else { Claim::Held };
         let (tenure, memory) = (self.policy.tenure.clone(), self.memory.clone());
+        let Consumers { own, left } = self.consumers;
+        let leaves = if releases { left } else { left.saturating_add(own) };
         let message = LeaseMessage::new(tenure, self.number, self.sequence, holder, claim, memory);
-        self.commands.push_back(LeaseCommand::Publish { key, message });
+        self.commands.push_back(LeaseCommand::Publish { key, message: LeaseMessage { leaves, ..message } });
     }
 
     /// The newest confirmed message stays; what was there before it was published is in it.
@@ -515,6 +543,7 @@ impl Subscription {
             own_before: false,
             newest: None,
             predecessor: None,
+            left: 0,
             publications: BTreeMap::new(),
             begun: false,
         }

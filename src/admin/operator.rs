@@ -170,6 +170,7 @@ async fn order(state: &AdminState, target: Target, instruction: Instruction) -> 
         Ok(Ok(Obeyed::NotHandedOn(why))) => Err(unavailable(&format!(
             "this worker stands by and could not hand the order on to the one that works ({why}): try again, or ask that one"
         ))),
+        Ok(Ok(Obeyed::Unwritten)) => Err(unavailable(UNWRITTEN)),
         Ok(Ok(obeyed @ (Obeyed::Done(_) | Obeyed::HandedOn))) => Ok(obeyed),
         Ok(Err(_)) => Err(unavailable("the worker stops and did not carry out the order")),
         Err(_) => Err(unavailable("the worker did not answer in time; /status tells whether it was done")),
@@ -218,6 +219,9 @@ const APPROVED: &str =
 
 const REJECTED: &str = "What waits to be removed, and what comes, ends with GUARD_REJECTED and a copy in the dead letters, \
                         until it is approved. What is on its way to HubSpot is answered first.";
+
+const UNWRITTEN: &str = "The order is carried out here, but it is not written down in the lease, since the broker takes nothing: another \
+                         worker that takes over would not know of it. Give it again.";
 
 const HANDED_ON: &str =
     "This worker stands by. The order is in the lease queue, and the worker that holds the lease takes it from there.";

@@ -12,6 +12,7 @@ mod scribe;
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -37,7 +38,7 @@ use crate::lease::memory::Memory;
 use crate::lease::message::{LeaseMessage, TenureId};
 use crate::lease::order::{HandedOn, Obeyed};
 use crate::lease::view::{LeaseStanding, LeaseView};
-use crate::lease::{Inheritance, Lapse, Lease, LeaseCommand, LeasePolicy, PublicationKey, Standing};
+use crate::lease::{Consumers, Inheritance, Lapse, Lease, LeaseCommand, LeasePolicy, PublicationKey, Standing};
 use crate::shards::QueueIndex;
 
 /// Out to the loop.
@@ -98,6 +99,12 @@ pub struct LeaseEnd {
     pub fence: Fence,
     /// The accounts that it is about, in ascending order.
     pub accounts: Vec<AccountIndex>,
+}
+
+impl LeaseEnd {
+    pub fn is_for(&self, account: AccountIndex) -> bool {
+        self.accounts.binary_search(&account).is_ok()
+    }
 }
 
 /// What the keeper needs.
@@ -166,6 +173,7 @@ pub fn keep(wiring: LeaseWiring) -> (LeaseEnd, JoinHandle<()>) {
         begun: 0,
         ending: Ending::No,
         company: None,
+        left: Arc::default(),
         channel: None,
         writing_trouble: None,
     };
@@ -213,6 +221,8 @@ struct Keeper {
     ending: Ending,
     /// Looks after others that consume the jobs queue while this worker holds the lease.
     company: Option<JoinHandle<()>>,
+    /// Consumers of the jobs queue whose workers take nothing any more; the company's task lowers it.
+    left: Arc<AtomicU64>,
     channel: Option<Channel>,
     writing_trouble: Option<String>,
 }
@@ -415,6 +425,7 @@ impl Keeper {
 
     /// Does it, to the end: what the lease says comes once.
     async fn mind(&mut self, heard: Heard) -> Onward {
+        self.count_consumers();
         match heard {
             Heard::Written(written) => self.learn(written),
             Heard::Order(order, reply) => self.hand_on(order, reply),
@@ -426,6 +437,13 @@ impl Keeper {
         let onward = self.obey().await;
         self.show();
         onward
+    }
+
+    /// So that the next holder can tell what a dead node left from a worker that takes jobs.
+    fn count_consumers(&mut self) {
+        let own = if self.gate.is_open() { self.of_queue.consumers.get().max(1) } else { 0 };
+        let consumers = Consumers { own, left: self.left.load(Ordering::Relaxed) };
+        self.lease.counts(consumers, self.now());
     }
 
     fn take_word(&mut self) {
@@ -481,8 +499,8 @@ impl Keeper {
                     let _ = self.writings.try_send((key, body));
                 }
                 LeaseCommand::Acknowledge(tags) => self.acknowledge(&tags).await,
-                LeaseCommand::Begin { inheritance, predecessor } => {
-                    self.begin(inheritance, predecessor);
+                LeaseCommand::Begin { inheritance, predecessor, left } => {
+                    self.begin(inheritance, predecessor, left);
                     for (tag, order) in std::mem::take(&mut self.waiting_orders) {
                         self.tell(Some(LeaseNews::Ordered(order)));
                         self.acknowledge(&[tag]).await;
@@ -516,7 +534,7 @@ impl Keeper {
         }
     }
 
-    fn begin(&mut self, inheritance: Inheritance, predecessor: Option<String>) {
+    fn begin(&mut self, inheritance: Inheritance, predecessor: Option<String>, left: u64) {
         self.begun += 1;
         self.health.lease_changes.add(1);
         let (holder, queue) = (self.holder.as_str(), self.queue.jobs_queue.as_str());
@@ -543,7 +561,9 @@ impl Keeper {
         };
         self.tell(Some(LeaseNews::Begin(inheritance)));
         self.end_company();
+        self.left.store(left, Ordering::Relaxed);
         let company = Company {
+            left: Arc::clone(&self.left),
             link: Arc::clone(&self.link),
             index: self.index,
             queue: Arc::clone(&self.queue),
@@ -641,6 +661,9 @@ struct Company {
     of_queue: Arc<QueueHealth>,
     gate: Arc<GateKeeper>,
     news: mpsc::UnboundedSender<(QueueIndex, LeaseNews)>,
+    /// Where a node of a cluster is down, the broker goes on counting the consumers that were connected to it. As many
+    /// as earlier holders of the lease can have left are not waited for.
+    left: Arc<AtomicU64>,
 }
 
 impl Company {
@@ -648,7 +671,7 @@ impl Company {
     async fn watch(self, alone: bool) {
         let begun = Instant::now();
         let (mut warned, mut waited) = (false, false);
-        while !alone && self.others().await != Some(0) {
+        while !alone && self.others().await.is_none_or(|others| others > 0) {
             waited = true;
             if begun.elapsed() >= OLDER_WORKER_PATIENCE {
                 break;
@@ -680,11 +703,13 @@ impl Company {
         tracing::warn!(queue, "{what}; stop workers of a version without leases or with amqp.lease = false");
     }
 
-    /// Consumers of the jobs queue that are not this worker's own.
+    /// Consumers of the jobs queue that are not this worker's own, nor left by an earlier holder.
     async fn others(&self) -> Option<u64> {
         let queue = std::slice::from_ref(&self.queue.jobs_queue);
         let Depth { ready: _, consumers } = self.link.depths(queue).await.pop()??;
-        Some(consumers.saturating_sub(self.of_queue.consumers.get()))
+        let others = consumers.saturating_sub(self.of_queue.consumers.get());
+        let left = self.left.fetch_min(others, Ordering::Relaxed).min(others);
+        Some(others - left)
     }
 }
 

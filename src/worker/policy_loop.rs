@@ -190,9 +190,17 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         if let Some(tenants) = self.tenants.as_ref().filter(|_| self.engine.is_standing_by(account)) {
             return tenants.hand_on(order, &self.engine, now);
         }
-        let applied = self.carry_out(order.target, order.instruction, now);
-        // Whoever gave the order may have gone away meanwhile.
-        let _ = order.reply.send(Obeyed::Done(applied));
+        let Order { target, instruction, reply } = order;
+        // A lane's pause ends with the process.
+        let is_lasting = matches!(target, Target::Account(_));
+        let applied = self.carry_out(target, instruction, now);
+        match self.tenants.as_mut().filter(|_| is_lasting && applied > 0) {
+            Some(tenants) => tenants.reply_when_written(account, applied, reply, &self.engine, now),
+            // Whoever gave the order may have gone away meanwhile.
+            None => {
+                let _ = reply.send(Obeyed::Done(applied));
+            }
+        }
     }
 
     fn carry_out(&mut self, target: Target, instruction: Instruction, now: Now) -> usize {
@@ -219,6 +227,10 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
 
     /// An order that another worker was given, which stands by.
     fn take_handed_on(&mut self, order: HandedOn) {
+        let index = self.engine.account_of(order.account).filter(|&index| self.engine.is_standing_by(index));
+        if let (Some(index), Some(tenants)) = (index, &self.tenants) {
+            return tenants.hand_on_again(index, order);
+        }
         let HandedOn { instruction, account, lane, given: _, by } = order;
         let order = instruction.as_str();
         let portal_id = account.map(|portal| portal.0.get());

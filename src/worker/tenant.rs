@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::seams::{Obeyed, Order, Target};
 use crate::amqp::lease::fence::Until;
 use crate::amqp::lease::{Ending, LeaseEnd, LeaseWord};
 pub use crate::amqp::lease::{LeaseEnds, LeaseNews};
+use crate::contract::ids::{AccountIndex, PortalId};
 use crate::engine::clock::{Now, Tick};
 use crate::engine::{Engine, Occasion};
+use crate::lease::memory::Memory;
 use crate::lease::order::HandedOn;
 use crate::lease::reach::Reach;
 use crate::shards::QueueIndex;
@@ -35,14 +37,30 @@ struct Tenant {
     urging: bool,
     /// What was said of the lease is the last word, in this tenure or for good.
     ending: Ending,
+    /// Orders that were carried out and are to be written down before whoever gave them hears of it.
+    unwritten: Vec<Unwritten>,
 }
+
+#[derive(Debug)]
+struct Unwritten {
+    portal: Option<PortalId>,
+    /// As they must stand in what is written: orders to pause or resume, and changes of the guard.
+    wanted: (u64, u64),
+    applied: usize,
+    reply: oneshot::Sender<Obeyed>,
+    since: Instant,
+}
+
+/// Whoever gave an order hears after this long at the latest that it is not written down.
+const LONGEST_UNWRITTEN: Duration = Duration::from_secs(3);
+const MAX_UNWRITTEN: usize = 16;
 
 impl Tenants {
     /// The engine sends nothing until a lease is held.
     pub fn new(ends: LeaseEnds, epoch: Instant, engine: &mut Engine, now: Now) -> Self {
         let LeaseEnds { news, leases } = ends;
         engine.stand_by(&engine.all_accounts(), now);
-        let tenant = |end| Tenant { end, begun: 0, urging: false, ending: Ending::No };
+        let tenant = |end| Tenant { end, begun: 0, urging: false, ending: Ending::No, unwritten: Vec::new() };
         Self { news, tenants: leases.into_iter().map(tenant).collect(), epoch }
     }
 
@@ -69,7 +87,7 @@ impl Tenants {
             Target::Account(_) => None,
             Target::Lanes { account: _, from_type, to_type } => Some((from_type, to_type)),
         };
-        let tenant = self.tenants.iter().find(|tenant| tenant.end.accounts.binary_search(&index).is_ok());
+        let tenant = self.tenants.iter().find(|tenant| tenant.end.is_for(index));
         let refused = match (engine.portal_of(index), tenant) {
             (None, _) | (_, None) => (reply, "there is no such account"),
             (Some(portal), Some(tenant)) => {
@@ -86,9 +104,44 @@ impl Tenants {
         let _ = reply.send(Obeyed::NotHandedOn(why.to_owned()));
     }
 
+    /// An order that came from another worker through a lease that this one has just given up: the next holder's.
+    pub fn hand_on_again(&self, account: AccountIndex, order: HandedOn) {
+        let (reply, _nobody) = oneshot::channel();
+        let tenant = self.tenants.iter().find(|tenant| tenant.end.is_for(account));
+        if tenant.is_none_or(|tenant| tenant.end.orders.try_send((order, reply)).is_err()) {
+            tracing::warn!("an order from another worker came when the lease was given up, and is lost");
+        }
+    }
+
+    /// Whoever gave the order hears of it once it is written where the next holder finds it.
+    pub fn reply_when_written(
+        &mut self,
+        account: AccountIndex,
+        applied: usize,
+        reply: oneshot::Sender<Obeyed>,
+        engine: &Engine,
+        now: Now,
+    ) {
+        let tenant = self.tenants.iter_mut().find(|tenant| tenant.end.is_for(account));
+        let (Some(portal), Some(tenant)) = (engine.portal_of(account), tenant) else {
+            let _ = reply.send(Obeyed::Done(applied));
+            return;
+        };
+        tenant.unwritten.retain(|one| !one.reply.is_closed());
+        if tenant.unwritten.len() >= MAX_UNWRITTEN {
+            let _ = reply.send(Obeyed::Unwritten);
+            return;
+        }
+        let wanted = said(&engine.memory(&[account], Occasion::Renewal, now), portal);
+        tenant.unwritten.push(Unwritten { portal, wanted, applied, reply, since: Instant::now() });
+    }
+
     /// Passes the counts on; they are written at once where requests wait for it.
     pub fn speak(&mut self, engine: &Engine, now: Now) {
-        self.tenants.iter_mut().for_each(|tenant| tenant.speak(engine, now));
+        for tenant in &mut self.tenants {
+            tenant.speak(engine, now);
+            give_up(&mut tenant.unwritten, LONGEST_UNWRITTEN);
+        }
     }
 
     /// Passes on what an operator has ordered.
@@ -117,6 +170,7 @@ impl Tenant {
         match news {
             LeaseNews::Begin(inheritance) => {
                 self.begun += 1;
+                give_up(&mut self.unwritten, Duration::ZERO);
                 engine.inherit(accounts, &inheritance, now);
                 self.urging = false;
                 if self.ending == Ending::GivesUp {
@@ -130,6 +184,10 @@ impl Tenant {
             LeaseNews::StandBy => {
                 self.urging = false;
                 engine.stand_by(accounts, now);
+                // The last word of a lease that is given up is still to be written.
+                if self.ending == Ending::No {
+                    give_up(&mut self.unwritten, Duration::ZERO);
+                }
             }
             // The loop obeys it.
             LeaseNews::Ordered(_) => {}
@@ -137,6 +195,14 @@ impl Tenant {
             LeaseNews::Written(memory) => {
                 self.urging = false;
                 engine.written(accounts, &memory, now);
+                let is_written = |one: &mut Unwritten| {
+                    let (pauses, guard) = said(&memory, one.portal);
+                    pauses >= one.wanted.0 && guard >= one.wanted.1
+                };
+                for Unwritten { reply, applied, .. } in self.unwritten.extract_if(.., is_written) {
+                    // Whoever gave the order may have gone away meanwhile.
+                    let _ = reply.send(Obeyed::Done(applied));
+                }
             }
             LeaseNews::GiveUp => {
                 engine.stand_by(accounts, now);
@@ -169,6 +235,20 @@ impl Tenant {
         // The keeper ends before the loop only when the worker is about to end.
         self.end.words.send_replace(word);
     }
+}
+
+/// Of the orders that wait for so long already.
+fn give_up(unwritten: &mut Vec<Unwritten>, after: Duration) {
+    for Unwritten { reply, .. } in unwritten.extract_if(.., |one| one.since.elapsed() >= after) {
+        let _ = reply.send(Obeyed::Unwritten);
+    }
+}
+
+/// How many orders to pause or resume, and how many changes of the guard, the memory tells of.
+fn said(memory: &Memory, portal: Option<PortalId>) -> (u64, u64) {
+    let account = memory.of(portal);
+    let guard = account.and_then(|account| account.guard.as_ref());
+    (account.map_or(0, |account| account.pause.orders), guard.map_or(0, |guard| guard.changes))
 }
 
 fn reach(until: Until, epoch: Instant) -> Reach {

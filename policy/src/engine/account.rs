@@ -60,6 +60,8 @@ pub struct Account {
     pub access: Access,
     pub guard: Option<Guard>,
     pub tenancy: Tenancy,
+    /// Orders of operators to pause or to resume it, those included of which the lease tells.
+    pub pause_orders: u64,
     retries: RetryBudget,
     errors: ErrorShare,
     /// Requests on the wire, those about credentials included.
@@ -105,6 +107,7 @@ impl Account {
             guard: policy.guard.map(Guard::new),
             policy,
             tenancy: Tenancy::Alone,
+            pause_orders: 0,
             retries: RetryBudget::new(now.tick),
             errors: ErrorShare::new(now.tick),
             in_flight: 0,

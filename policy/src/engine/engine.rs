@@ -348,9 +348,8 @@ impl Engine {
 
     /// Pauses an account on the operator's order; `false` if there is no such account.
     pub fn pause(&mut self, account: AccountIndex, now: Now) -> bool {
-        if self.accounts.get(account).is_none() {
-            return false;
-        }
+        let Some(of_account) = self.accounts.get_mut(account) else { return false };
+        of_account.pause_orders = of_account.pause_orders.saturating_add(1);
         self.pause_account(account, PauseKind::Operator, None, PAUSED_BY_OPERATOR.to_owned(), now);
         self.pump(now);
         true
@@ -359,9 +358,8 @@ impl Engine {
     /// Ends an operator's pause of an account, and tries at once whether any other pause of it or of its lanes is over;
     /// `false` if there is no such account.
     pub fn resume(&mut self, account: AccountIndex, now: Now) -> bool {
-        if self.accounts.get(account).is_none() {
-            return false;
-        }
+        let Some(of_account) = self.accounts.get_mut(account) else { return false };
+        of_account.pause_orders = of_account.pause_orders.saturating_add(1);
         if self.pauses.account_is_paused_for(account, PauseKind::Operator) {
             self.resume_account(account, now);
         } else if self.pauses.of_account(account).is_some() {

@@ -14,7 +14,7 @@ use super::pause::PauseKind;
 use super::tenancy::Tenancy;
 use crate::contract::ids::AccountIndex;
 use crate::lease::Inheritance;
-use crate::lease::memory::{AccountMemory, Memory};
+use crate::lease::memory::{AccountMemory, Memory, PauseMemory};
 use crate::lease::reach::Reach;
 
 /// What a memory is written for.
@@ -71,9 +71,12 @@ impl Engine {
             }
             account.recall(&known, now);
             let by_settings = account.policy.paused;
-            if known.paused {
+            // Unless it has had later orders of its own, which the lease never heard of.
+            let is_told = known.pause.orders >= account.pause_orders;
+            account.pause_orders = account.pause_orders.max(known.pause.orders);
+            if is_told && known.pause.paused {
                 self.pause_account(index, PauseKind::Operator, None, PAUSED_BY_OPERATOR.to_owned(), now);
-            } else if !by_settings && self.pauses.account_is_paused_for(index, PauseKind::Operator) {
+            } else if is_told && !by_settings && self.pauses.account_is_paused_for(index, PauseKind::Operator) {
                 self.resume_account(index, now);
             }
             if self.pauses.account_is_paused_for(index, PauseKind::Guard) {
@@ -149,7 +152,8 @@ impl Account {
             Occasion::Release => (0, self.pace.recent(now.tick)),
         };
         let guard = self.guard.as_ref().and_then(|guard| guard.memory(occasion == Occasion::Renewal, now));
-        AccountMemory::new(self.day.memory(ahead, now.wall), self.pace.learned(), paused, recent).with_guard(guard)
+        let pause = PauseMemory { paused, orders: self.pause_orders };
+        AccountMemory::new(self.day.memory(ahead, now.wall), self.pace.learned(), pause, recent).with_guard(guard)
     }
 
     fn lacks_written(&self, now: Now) -> bool {
@@ -213,8 +217,15 @@ mod tests {
         second.inherit(ALL, &Inheritance::Unknown(memory), at(0));
         let paused = |engine: &Engine| engine.pauses.of_account(AccountIndex(0)).is_some();
         assert!(paused(&second));
-        second.inherit(ALL, &Inheritance::Told(Memory::default()), at(1));
+        first.inherit(ALL, &Inheritance::Told(second.memory(ALL, Occasion::Release, at(1))), at(1));
+        first.resume(AccountIndex(0), at(1));
+        let resumed = first.memory(ALL, Occasion::Release, at(1));
+        second.inherit(ALL, &Inheritance::Told(resumed), at(2));
         assert!(!paused(&second));
+        // As after a deletion of the queue, or where this worker was cut off when it was told.
+        second.pause(AccountIndex(0), at(3));
+        second.inherit(ALL, &Inheritance::Unknown(Memory::default()), at(4));
+        assert!(paused(&second), "the last order counts");
     }
 
     #[test]

@@ -22,13 +22,20 @@ pub struct AccountMemory {
     pub day: Option<DayMemory>,
     /// The limit learned from HubSpot, where it is below the setting.
     pub ceiling: Option<Ceiling>,
-    /// An operator has paused the account.
-    pub paused: bool,
+    pub pause: PauseMemory,
     /// Requests of the last interval, youngest first; only where a worker that stops hands over.
     pub recent: Vec<Recent>,
     /// Where the account has a guard that has something to remember.
     pub guard: Option<GuardMemory>,
     others: Map<String, Value>,
+}
+
+/// What operators have said of the account.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct PauseMemory {
+    pub paused: bool,
+    /// How many orders to pause or to resume it has had.
+    pub orders: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,7 +94,7 @@ impl Memory {
     }
 
     /// Adds what another message remembers: a newer one is right in all things, but no message makes a day's count or a
-    /// guard's smaller, or takes back what a guard was answered: it may have been written before all others were seen.
+    /// guard's smaller, or takes back what a person has said: it may have been written before all others were seen.
     pub fn absorb(&mut self, other: &Self, newer: bool) {
         for (name, theirs) in &other.accounts {
             let Some(ours) = self.accounts.get_mut(name) else {
@@ -96,10 +103,12 @@ impl Memory {
             };
             let day = later_or_more(ours.day, theirs.day);
             let guard = [ours.guard.take(), theirs.guard.clone()].into_iter().flatten().max_by_key(GuardMemory::rank);
+            let pauses = if newer { [ours.pause, theirs.pause] } else { [theirs.pause, ours.pause] };
+            let pause = pauses.into_iter().max_by_key(|pause| pause.orders).unwrap_or_default();
             if newer {
                 ours.clone_from(theirs);
             }
-            (ours.day, ours.guard) = (day, guard);
+            (ours.day, ours.guard, ours.pause) = (day, guard, pause);
         }
     }
 
@@ -128,8 +137,8 @@ fn name(portal: Option<PortalId>) -> String {
 }
 
 impl AccountMemory {
-    pub fn new(day: Option<DayMemory>, ceiling: Option<Ceiling>, paused: bool, recent: Vec<Recent>) -> Self {
-        Self { day, ceiling, paused, recent, guard: None, others: Map::new() }
+    pub fn new(day: Option<DayMemory>, ceiling: Option<Ceiling>, pause: PauseMemory, recent: Vec<Recent>) -> Self {
+        Self { day, ceiling, pause, recent, guard: None, others: Map::new() }
     }
 
     pub fn with_guard(self, guard: Option<GuardMemory>) -> Self {
@@ -138,9 +147,9 @@ impl AccountMemory {
 
     /// True where there is nothing to remember.
     pub fn is_empty(&self) -> bool {
-        let Self { day, ceiling, paused, recent, guard, others } = self;
+        let Self { day, ceiling, pause, recent, guard, others } = self;
         let limits = day.is_none() && ceiling.is_none() && recent.is_empty();
-        limits && !paused && guard.is_none() && others.is_empty()
+        limits && *pause == PauseMemory::default() && guard.is_none() && others.is_empty()
     }
 
     fn read(value: Value) -> Result<Self, String> {
@@ -148,10 +157,13 @@ impl AccountMemory {
         Ok(Self {
             day: others.remove("day").map(read_day).transpose()?,
             ceiling: others.remove("ceiling").map(read_ceiling).transpose()?,
-            paused: match others.remove("paused") {
-                None => false,
-                Some(Value::Bool(paused)) => paused,
-                Some(_) => return Err("paused is neither true nor false".to_owned()),
+            pause: PauseMemory {
+                paused: match others.remove("paused") {
+                    None => false,
+                    Some(Value::Bool(paused)) => paused,
+                    Some(_) => return Err("paused is neither true nor false".to_owned()),
+                },
+                orders: others.remove("pauseOrders").and_then(|orders| orders.as_u64()).unwrap_or_default(),
             },
             recent: others.remove("recent").map(read_recent).transpose()?.unwrap_or_default(),
             guard: others.remove("guard").map(GuardMemory::read).transpose()?,
@@ -160,7 +172,7 @@ impl AccountMemory {
     }
 
     fn write(&self) -> Value {
-        let Self { day, ceiling, paused, recent, guard, others } = self;
+        let Self { day, ceiling, pause, recent, guard, others } = self;
         let mut object = others.clone();
         let mut put = |name: &str, value| object.insert(name.to_owned(), value);
         if let Some(DayMemory { ends, used }) = day {
@@ -169,8 +181,11 @@ impl AccountMemory {
         if let Some(Ceiling { requests, interval }) = ceiling {
             put("ceiling", json!({ "requests": requests, "intervalMillis": millis(*interval) }));
         }
-        if *paused {
+        if pause.paused {
             put("paused", Value::Bool(true));
+        }
+        if pause.orders > 0 {
+            put("pauseOrders", pause.orders.into());
         }
         if !recent.is_empty() {
             put("recent", recent.iter().map(|Recent { age, count }| json!([millis(*age), count])).collect());

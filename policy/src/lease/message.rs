@@ -61,6 +61,9 @@ pub struct LeaseMessage {
     pub holder: String,
     pub claim: Claim,
     pub memory: Memory,
+    /// Consumers of the jobs queue that the broker may still count when this lease has ended, though they belong to
+    /// workers that take nothing any more: where a node of a cluster is down, it keeps those that were connected to it.
+    pub leaves: u64,
     pub(super) others: Map<String, Value>,
 }
 
@@ -77,7 +80,7 @@ pub const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 impl LeaseMessage {
     pub fn new(tenure: TenureId, number: u64, sequence: u64, holder: String, claim: Claim, memory: Memory) -> Self {
-        Self { tenure, number, sequence, holder, claim, memory, others: Map::new() }
+        Self { tenure, number, sequence, holder, claim, memory, leaves: 0, others: Map::new() }
     }
 
     /// Never panics, whatever the bytes.
@@ -105,6 +108,7 @@ impl LeaseMessage {
         let claim = Claim::ALL.into_iter().find(|known| known.word() == claim);
         let memory = fields.remove("accounts").map(Memory::read).transpose().map_err(Unreadable)?;
         Ok(Self {
+            leaves: fields.remove("leaves").and_then(|leaves| leaves.as_u64()).unwrap_or_default(),
             tenure,
             number: tenure_number,
             sequence,
@@ -116,9 +120,9 @@ impl LeaseMessage {
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        let Self { tenure, number, sequence, holder, claim, memory, others } = self;
+        let Self { tenure, number, sequence, holder, claim, memory, leaves, others } = self;
         let mut fields = others.clone();
-        let known: [(&str, Value); 7] = [
+        let known: [(&str, Value); 8] = [
             ("version", VERSION.into()),
             ("tenure", tenure.0.clone().into()),
             ("number", (*number).into()),
@@ -126,6 +130,7 @@ impl LeaseMessage {
             ("holder", holder.clone().into()),
             ("claim", claim.word().into()),
             ("accounts", memory.write()),
+            ("leaves", (*leaves).into()),
         ];
         fields.extend(known.map(|(name, value)| (name.to_owned(), value)));
         Value::Object(fields).to_string().into_bytes()

@@ -36,8 +36,10 @@ impl Instruction {
 /// What became of an order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Obeyed {
-    /// It applied to this many accounts or lanes.
+    /// It applied to this many accounts or lanes, and where it is to outlive the process, it is written down.
     Done(usize),
+    /// It applied, but is not known to be written down in the lease: another worker that takes over may not know of it.
+    Unwritten,
     /// This worker stands by. The order is in the lease queue, from which the holder takes it.
     HandedOn,
     /// This worker stands by, and could not hand the order on, as far as it knows.

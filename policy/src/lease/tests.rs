@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::memory::{AccountMemory, DayMemory, Memory};
+use super::memory::{AccountMemory, DayMemory, Memory, PauseMemory};
 use super::message::{Claim, LeaseMessage, TenureId};
 use super::*;
 use crate::engine::clock::Now;
@@ -29,7 +29,7 @@ fn foreign(tenure: u64, number: u64, sequence: u64, claim: Claim) -> LeaseMessag
 fn counted(used: u64) -> Memory {
     let mut memory = Memory::default();
     let day = Some(DayMemory { ends: Timestamp::from_second(1_795_080_000).unwrap(), used });
-    memory.set(None, AccountMemory::new(day, None, false, Vec::new()));
+    memory.set(None, AccountMemory::new(day, None, PauseMemory::default(), Vec::new()));
     memory
 }
 
@@ -47,6 +47,10 @@ fn commands_exactly<const N: usize>(lease: &mut Lease) -> [LeaseCommand; N] {
 
 fn published(command: LeaseCommand) -> Option<LeaseMessage> {
     if let LeaseCommand::Publish { message, .. } = command { Some(message) } else { None }
+}
+
+fn keyed(command: LeaseCommand) -> Option<(PublicationKey, LeaseMessage)> {
+    if let LeaseCommand::Publish { key, message } = command { Some((key, message)) } else { None }
 }
 
 /// The message to publish, of the only command.
@@ -69,7 +73,7 @@ fn held(seconds: f64) -> (Lease, LeaseMessage) {
     let [begin, LeaseCommand::Hold(reach), LeaseCommand::Acknowledge(tags)] = commands_exactly(&mut lease) else {
         panic!("not held")
     };
-    assert!(matches!(begin, LeaseCommand::Begin { inheritance: Inheritance::Told(_), predecessor: None }));
+    assert!(matches!(begin, LeaseCommand::Begin { inheritance: Inheritance::Told(_), predecessor: None, left: 0 }));
     assert_eq!((reach.tick, tags), (at(seconds).tick + TIME, vec![1]));
     (lease, first)
 }
@@ -138,7 +142,7 @@ fn another_workers_message_is_waited_out_and_its_memory_taken_over() {
     assert_eq!(lease.next_wake(at(108.0)), Some(at(112.0).tick));
     lease.wake(at(112.0));
     let commands = commands(&mut lease);
-    let LeaseCommand::Begin { inheritance: Inheritance::Unknown(memory), predecessor } = &commands[0] else {
+    let LeaseCommand::Begin { inheritance: Inheritance::Unknown(memory), predecessor, left: 0 } = &commands[0] else {
         panic!("{commands:?}")
     };
     assert_eq!((used(memory), predecessor.as_deref()), (40, Some("worker-9")));
@@ -184,7 +188,7 @@ fn a_worker_that_finds_its_own_message_goes_on() {
     let (_, next) = publication(&mut lease);
     lease.delivered(2, Ok(next), at(3.1));
     let commands = commands(&mut lease);
-    let expected = LeaseCommand::Begin { inheritance: Inheritance::Own, predecessor: None };
+    let expected = LeaseCommand::Begin { inheritance: Inheritance::Own, predecessor: None, left: 0 };
     assert_eq!(commands, [expected, LeaseCommand::Hold(Reach::new(at(3.0), TIME))]);
 }
 
@@ -297,6 +301,66 @@ fn a_standby_seeds_a_queue_that_has_been_silent_for_ten_times() {
     assert_eq!(lease.next_wake(at(128.0)), Some(at(140.0).tick), "nobody knows who was there before");
 }
 
+/// A node of the broker dies, and the broker goes on counting who was connected to it.
+#[test]
+fn consumers_that_dead_holders_left_are_told_from_holder_to_holder() {
+    let mut lease = lease();
+    lease.subscribed(at(0.0));
+    lease.delivered(1, Ok(LeaseMessage { leaves: 2, ..foreign(9, 3, 8, Claim::Held) }), at(1.0));
+    let (key, first) = publication(&mut lease);
+    lease.published(key, at(1.0));
+    lease.delivered(2, Ok(first), at(1.0));
+    for (tag, seconds) in (3..).zip([5.0, 9.0]) {
+        lease.wake(at(seconds));
+        let (key, next) = commands(&mut lease).into_iter().find_map(keyed).unwrap();
+        lease.published(key, at(seconds));
+        lease.delivered(tag, Ok(next), at(seconds));
+    }
+    lease.wake(at(13.0));
+    let begun = commands(&mut lease);
+    assert!(begun.iter().any(|one| matches!(one, LeaseCommand::Begin { left: 2, .. })), "{begun:?}");
+    let (key, _) = begun.into_iter().find_map(keyed).unwrap();
+    lease.published(key, at(13.0));
+    commands(&mut lease);
+    // It consumes, and finds that one of the two has gone.
+    lease.counts(Consumers { own: 1, left: 1 }, at(13.5));
+    let (key, told) = publication(&mut lease);
+    assert_eq!(told.leaves, 2, "its own may be left as well");
+    lease.published(key, at(13.5));
+    commands(&mut lease);
+    lease.release(&Memory::default(), at(14.0));
+    let last = commands(&mut lease).into_iter().find_map(published).unwrap();
+    assert_eq!((last.claim, last.leaves), (Claim::Released, 1), "its own ends in good order");
+}
+
+/// A holder is told to pause when the next one has already written a message, and that one dies before its next.
+#[test]
+fn the_last_order_to_pause_counts_whatever_message_is_newer() {
+    let said = |paused, orders| {
+        let mut memory = Memory::default();
+        memory.set(None, AccountMemory::new(None, None, PauseMemory { paused, orders }, Vec::new()));
+        memory
+    };
+    let message = |tenure, number, memory| {
+        LeaseMessage::new(TenureId::new(tenure), number, 1, format!("worker-{tenure}"), Claim::Held, memory)
+    };
+    let paused = |older: Memory, newer: Memory| {
+        let mut lease = lease();
+        lease.subscribed(at(0.0));
+        lease.delivered(1, Ok(message(9, 4, newer)), at(1.0));
+        let (key, _) = publication(&mut lease);
+        lease.published(key, at(1.0));
+        lease.delivered(2, Ok(message(8, 3, older)), at(1.0));
+        lease.wake(at(6.0));
+        let next = commands(&mut lease).into_iter().find_map(published).unwrap();
+        next.memory.of(None).is_some_and(|account| account.pause.paused)
+    };
+    assert!(paused(said(true, 1), said(false, 0)), "it was paused");
+    assert!(!paused(said(false, 2), said(true, 1)), "it was resumed");
+    assert!(!paused(said(true, 1), said(false, 2)), "the newer message has the later order");
+    assert!(paused(said(false, 0), said(true, 0)), "as a version wrote it that did not count");
+}
+
 #[test]
 fn what_a_later_version_adds_is_kept() {
     let body = br#"{"version":1,"tenure":"abc","number":3,"sequence":4,"holder":"h","claim":"held","shards":[1],
@@ -321,11 +385,11 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_read(used in any::<u64>(), millis in 0u64..100_000, count in any::<u32>(), paused in any::<bool>()) {
+    fn what_is_written_is_read(used in any::<u64>(), millis in 0u64..100_000, count in any::<u32>(), paused in any::<bool>(), orders in any::<u64>()) {
         let mut memory = counted(used);
         let recent = vec![Recent { age: Duration::from_millis(millis), count }];
         let portal = crate::contract::ids::PortalId(4711.try_into().unwrap());
-        memory.set(Some(portal), AccountMemory::new(None, None, paused, recent));
+        memory.set(Some(portal), AccountMemory::new(None, None, PauseMemory { paused, orders }, recent));
         let message = LeaseMessage::new(TenureId::new(3), used, 9, "h".to_owned(), Claim::Released, memory);
         prop_assert_eq!(LeaseMessage::parse(&message.encode()).unwrap(), message);
     }

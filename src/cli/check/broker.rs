@@ -7,7 +7,8 @@ use crate::amqp::inspection::{Arguments, Difference, Inspected, Inspection, Stat
 use crate::amqp::journal::{JournalStream, QUEUE_TYPE};
 use crate::amqp::lease::SINGLE_ACTIVE_CONSUMER;
 use crate::amqp::topology::Kind;
-use crate::config::AmqpSettings;
+use crate::config::{AmqpSettings, lease_queue};
+use crate::shards::QueueIndex;
 
 /// Quorum queues with a time to live, on which the delays stand.
 const LEAST_VERSION: (u32, u32) = (3, 10);
@@ -21,6 +22,7 @@ pub async fn findings(settings: &AmqpSettings, journals: &[JournalStream]) -> Ve
     let mut findings = vec![version(&greeting, &uri.unwrap_or_default())];
     findings.extend(items.iter().map(|item| judge(item, settings, journals)));
     findings.extend(unread(&items, settings));
+    findings.extend(settings.shards.queues().filter_map(|queue| without_lease(&items, queue, settings)));
     findings.push(rights(&items));
     findings
 }
@@ -164,6 +166,24 @@ fn unread(items: &[Inspected], settings: &AmqpSettings) -> Option<Finding> {
         )),
         State::Existing { .. } | State::Missing | State::Unseen { .. } => None,
     }
+}
+
+/// A worker without a lease does not know of one: it goes on consuming beside whoever holds it.
+fn without_lease(items: &[Inspected], queue: QueueIndex, settings: &AmqpSettings) -> Option<Finding> {
+    let consumers = |name: &str| match items.iter().find(|item| item.name == name)?.state {
+        State::Existing { consumers, .. } => Some(consumers),
+        State::Missing => Some(0),
+        State::Unseen { .. } => None,
+    };
+    let jobs_queue = settings.shards.name(queue, settings.jobs_queue.as_str());
+    let (working, leasing) = (consumers(&jobs_queue)?, consumers(&lease_queue(&jobs_queue))?);
+    (settings.lease && working > 0 && leasing == 0).then(|| {
+        Finding::warning(
+            format!("lease {jobs_queue}"),
+            format!("{working} consumers of queue {jobs_queue} and none of its lease: somebody works without a lease"),
+            "start this worker, which waits up to five minutes for the other's end, and stop the other then",
+        )
+    })
 }
 
 /// Reading and writing can only be tried, and trying would move messages.
