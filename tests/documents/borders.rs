@@ -99,6 +99,17 @@ fn the_policy_is_told_the_time_and_does_nothing_itself() {
     nothing_wrong(crates.chain(uses));
 }
 
+/// Who looks for an idea of the engine finds its file in the code map.
+#[test]
+fn the_code_map_names_every_file_of_the_engine() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let map = map.split("## Code map").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let files = sources("policy/src/engine").into_iter().map(|(path, _)| path["policy/src/engine/".len()..].to_owned());
+    let ideas = files.filter(|file| !file.contains('/') && !["mod.rs", "tests.rs", "expected.rs"].contains(&&**file));
+    let is_missing = |file: &String| !map.contains(&format!("`{file}`")) && !map.contains(&format!("`engine/{file}`"));
+    nothing_wrong(ideas.filter(is_missing).map(|file| format!("ARCHITECTURE.md's code map does not name {file}")));
+}
+
 /// `name` as a path of its own, not as the end of a longer word.
 fn names(text: &str, name: &str) -> bool {
     text.match_indices(name).any(|(at, _)| {

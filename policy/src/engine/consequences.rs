@@ -1,13 +1,12 @@
 //! The conductor, for what follows: what must be done about jobs, lanes, batches and pauses after something has happened,
 //! whatever it was. `engine`, `sending`, `answers` and `credentials` call this; it calls none of them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::background::Urgency;
-use super::backlog::{JobKey, LaneKey, NodeKey};
+use super::backlog::{JobKey, LaneKey};
 use super::batch::Batch;
 use super::calls::Call;
 use super::clock::{Now, Tick};
@@ -19,13 +18,11 @@ use super::guard::GuardState;
 use super::ledger::{End, Job, Leaving};
 use super::pause::{PauseKind, Tier};
 use super::proof::PATIENCE_FOR_PROOFS;
-use super::search::{self, Cause, Failed, Next};
+use super::search::{self, Cause, Next};
 use super::settings::Waiting;
 use super::step::Step;
 use super::turns::Fill;
-use super::verdict::Again;
 use crate::contract::ids::AccountIndex;
-use crate::contract::refusal::{Refusal, WorkerCategory};
 
 impl Engine {
     /// A request is on the wire no longer; `None` if it is not known.
@@ -207,149 +204,6 @@ impl Engine {
         }
     }
 
-    /// One error of an answer says of these pairs that they failed.
-    fn repeat_named(&mut self, batch: Batch, again: &Arc<Again>, now: Now) {
-        let (tries, requests) = (self.policy.retry.max_attempts, self.policy.isolation_requests);
-        let wait = again.least_wait(now.wall);
-        self.age_jobs(&batch, now);
-        match search::named(batch, again, tries, requests, wait, now.tick) {
-            Failed::Whole(batch, _) => self.repeat_noted(batch, wait, &again.refusal, now),
-            Failed::InParts(next) => next.into_iter().for_each(|next| self.go_on(next, now)),
-        }
-    }
-
-    /// No request may be spent any more on finding out which of these pairs are at fault.
-    fn unattributed(&mut self, batch: Batch, refusal: &Refusal, now: Now) {
-        let Batch { lane: key, nodes, .. } = batch;
-        let refusal = Arc::new(search::unattributed(refusal, self.policy.isolation_requests));
-        let pairs = nodes.len();
-        self.holdings.refuse_all(nodes, &refusal);
-        self.finish(now);
-        if let Some(lane) = self.holdings.lane(key) {
-            let lane = lane.id.clone();
-            self.command(Command::Notice(Notice::Unattributed { lane, pairs }));
-        }
-    }
-
-    /// No request may be spent any more on finding out which of these pairs are stuck: their jobs go on in the broker.
-    fn search_no_further(&mut self, batch: Batch, again: &Again, now: Now) {
-        let failures = self.policy.retry.max_attempts.saturating_sub(1);
-        self.repeat(Batch { failures, ..batch }, again.least_wait(now.wall), &again.refusal, now);
-    }
-
-    /// A batch failed for a transient reason: it goes again after a back-off, or its jobs go on in the broker.
-    pub(super) fn repeat(&mut self, batch: Batch, least: Duration, refusal: &Arc<Refusal>, now: Now) {
-        self.age_jobs(&batch, now);
-        self.repeat_noted(batch, least, refusal, now);
-    }
-
-    /// The same where the failure was noted with each job before.
-    pub(super) fn repeat_noted(&mut self, mut batch: Batch, least: Duration, refusal: &Arc<Refusal>, now: Now) {
-        batch.failures += 1;
-        let gives_up = batch.failures >= self.policy.retry.max_attempts || self.is_last_try(&batch, now);
-        if batch.stuck || (batch.is_suspect() && gives_up) {
-            self.holdings.mark_stuck(&batch.nodes);
-        }
-        self.end_exhausted(&batch, refusal, now);
-        let drawn = self.draw();
-        let delay = self.policy.retry.delay(batch.failures, drawn, least);
-        let given_up = batch.failures >= self.policy.retry.max_attempts;
-        let too_long = delay > Tier::OneMinute.wait();
-        match self.policy.waiting {
-            Waiting::Outside { .. } if given_up || too_long => {
-                for &node in &batch.nodes {
-                    self.holdings.take_off_wire(node);
-                }
-                self.finish(now);
-                if batch.stuck {
-                    self.note_stuck(&batch.nodes, now);
-                }
-                self.park_failed(&batch, delay, now);
-                // Whoever stays waits for other pairs, and a try now and then is enough for this one.
-                let waits = batch.stuck || batch.is_suspect();
-                let wait = if waits { Tier::after_parks(batch.rounds).wait() } else { Duration::ZERO };
-                batch.rounds = batch.rounds.saturating_add(1);
-                self.give_back(batch, now.tick + wait, now);
-            }
-            Waiting::InHand { .. } if given_up => {
-                batch.failures = if batch.stuck { self.policy.retry.max_attempts.saturating_sub(1) } else { 0 };
-                let alone = batch.nodes.len() == 1;
-                let tier = if alone { Tier::after_parks(batch.rounds) } else { Tier::TenSeconds };
-                batch.rounds = batch.rounds.saturating_add(1);
-                batch.samples = 0;
-                self.give_back(batch, now.tick + delay.max(tier.wait()), now);
-            }
-            Waiting::Outside { .. } | Waiting::InHand { .. } => self.give_back(batch, now.tick + delay, now),
-        }
-    }
-
-    /// Whether a job must not leave for a batch that fails by itself, since it waits for pairs beside it.
-    fn is_kept_by_others(&self, batch: &Batch, job: JobKey) -> bool {
-        (batch.stuck || batch.is_suspect()) && self.holdings.waits_for_others(job)
-    }
-
-    /// Notes the failure with each job.
-    pub(super) fn age_jobs(&mut self, batch: &Batch, now: Now) {
-        for &node in &batch.nodes {
-            for waiter in self.holdings.waiters(node) {
-                let Some(job) = self.holdings.job(waiter) else { continue };
-                let uncounted = self.pauses.uncounted(job.account, job.lane, now.tick);
-                self.holdings.failed(waiter, now.tick, uncounted);
-            }
-        }
-    }
-
-    /// Whether a job has been failing for too long.
-    fn is_exhausted(&self, job: JobKey, now: Now) -> bool {
-        let Some(job) = self.holdings.job(job) else { return false };
-        let uncounted = self.pauses.uncounted(job.account, job.lane, now.tick);
-        job.age(now.tick, uncounted).is_some_and(|age| age >= self.policy.retry.max_age)
-    }
-
-    /// Whether this was the last try for a job that waits for the batch.
-    pub(super) fn is_last_try(&self, batch: &Batch, now: Now) -> bool {
-        let mut waiters = batch.nodes.iter().flat_map(|&node| self.holdings.waiters(node));
-        waiters.any(|waiter| self.is_exhausted(waiter, now))
-    }
-
-    /// Jobs that have failed for too long end, but for those of which only these pairs are at fault: they get the verdicts
-    /// on their other pairs first.
-    fn end_exhausted(&mut self, batch: &Batch, refusal: &Arc<Refusal>, now: Now) {
-        for &node in &batch.nodes {
-            for waiter in self.holdings.waiters(node) {
-                let leaves = self.holdings.job(waiter).is_some_and(|job| job.leaving.is_some());
-                let stays = leaves || self.is_kept_by_others(batch, waiter);
-                if !stays && self.is_exhausted(waiter, now) {
-                    let refusal = Arc::new(exhausted_by(refusal));
-                    self.leave(waiter, Leaving::Fail { refusal, dead_letter: true }, now);
-                }
-            }
-        }
-    }
-
-    /// These pairs fail by themselves, and are tried by themselves when their jobs come back.
-    fn note_stuck(&mut self, nodes: &[NodeKey], now: Now) {
-        for &node in nodes {
-            if let Some((lane, pair)) = self.holdings.name(node) {
-                self.stuck.note(lane, pair, now.tick);
-            }
-        }
-    }
-
-    /// Parks the jobs of pairs that have failed too often: the more often a job was parked, the longer it waits.
-    fn park_failed(&mut self, batch: &Batch, delay: Duration, now: Now) {
-        for &node in &batch.nodes {
-            for waiter in self.holdings.waiters(node) {
-                let Some(job) = self.holdings.job(waiter) else { continue };
-                if self.is_kept_by_others(batch, waiter) {
-                    continue;
-                }
-                let tier = Tier::after_parks(job.carried.parks).max(Tier::within(delay));
-                self.leave(waiter, Leaving::Park { tier, for_failures: true }, now);
-            }
-        }
-    }
-
     /// Nothing is sent for the account until the pause is over.
     pub(super) fn pause_account(
         &mut self,
@@ -413,14 +267,5 @@ impl Engine {
             self.place(key, now.tick);
         }
         paused
-    }
-}
-
-fn exhausted_by(cause: &Refusal) -> Refusal {
-    let message = format!("retry.max_age is over; the last failure: {}", cause.message);
-    Refusal {
-        http_status: cause.http_status,
-        correlation_id: cause.correlation_id.clone(),
-        ..Refusal::worker(WorkerCategory::RetriesExhausted, &message)
     }
 }

@@ -27,7 +27,6 @@ use super::guard::GuardState;
 use super::holdings::Holdings;
 use super::lag::Lag;
 use super::ledger::{Job, Leaving};
-use super::pause::PauseKind;
 use super::pauses::Pauses;
 use super::per_account::PerAccount;
 use super::proof::Cooling;
@@ -38,7 +37,6 @@ use crate::contract::action::Action;
 use crate::contract::association::Pair;
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::journal::EntryId;
-use crate::contract::object_type::ObjectType;
 
 /// Counted since the start, over all accounts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -346,101 +344,8 @@ impl Engine {
         }
     }
 
-    /// Pauses an account on the operator's order; `false` if there is no such account.
-    pub fn pause(&mut self, account: AccountIndex, now: Now) -> bool {
-        let Some(of_account) = self.accounts.get_mut(account) else { return false };
-        of_account.pause_orders = of_account.pause_orders.saturating_add(1);
-        self.pause_account(account, PauseKind::Operator, None, PAUSED_BY_OPERATOR.to_owned(), now);
-        self.pump(now);
-        true
-    }
-
-    /// Ends an operator's pause of an account, and tries at once whether any other pause of it or of its lanes is over;
-    /// `false` if there is no such account.
-    pub fn resume(&mut self, account: AccountIndex, now: Now) -> bool {
-        let Some(of_account) = self.accounts.get_mut(account) else { return false };
-        of_account.pause_orders = of_account.pause_orders.saturating_add(1);
-        if self.pauses.account_is_paused_for(account, PauseKind::Operator) {
-            self.resume_account(account, now);
-        } else if self.pauses.of_account(account).is_some() {
-            self.pauses.probe_account_now(account, now.tick);
-            self.turns.mark_ready(account);
-        }
-        for lane in self.holdings.lanes().of(account).to_vec() {
-            self.probe_lane_now(lane, now);
-        }
-        self.pump(now);
-        true
-    }
-
-    /// Lets everything through the guard of an account for one window; `false` if there is no such account, or no guard.
-    pub fn approve(&mut self, account: AccountIndex, now: Now) -> bool {
-        let Some(guard) = self.accounts.get_mut(account).and_then(|account| account.guard.as_mut()) else {
-            return false;
-        };
-        guard.approve(now.tick);
-        self.guard_was_answered(account, now);
-        true
-    }
-
-    /// Ends all jobs of an account that are to remove something, and those that come, until [`Engine::approve`]; `false`
-    /// if there is no such account, or no guard.
-    pub fn reject(&mut self, account: AccountIndex, now: Now) -> bool {
-        let Some(guard) = self.accounts.get_mut(account).and_then(|account| account.guard.as_mut()) else {
-            return false;
-        };
-        guard.reject();
-        let jobs = self.holdings.jobs().filter(|(_, job)| job.account == account && job.removes);
-        let jobs: Vec<JobKey> = jobs.map(|(key, _)| key).collect();
-        for job in jobs {
-            self.leave(job, Leaving::Reject, now);
-        }
-        self.guard_was_answered(account, now);
-        true
-    }
-
-    fn guard_was_answered(&mut self, account: AccountIndex, now: Now) {
-        if self.pauses.account_is_paused_for(account, PauseKind::Guard) {
-            self.resume_account(account, now);
-        }
-        self.turns.mark_ready(account);
-        self.pump(now);
-    }
-
     fn guard_state(&self, account: AccountIndex, now: Now) -> Option<GuardState> {
         self.accounts[account].guard.as_ref().map(|guard| guard.state(now.tick))
-    }
-
-    /// Pauses every lane in hand between the two types, on the operator's order; returns how many there are.
-    pub fn pause_lanes(&mut self, account: AccountIndex, from: &ObjectType, to: &ObjectType, now: Now) -> usize {
-        let lanes = self.lanes_between(account, from, to);
-        for &lane in &lanes {
-            self.pause_lane(lane, PauseKind::Operator, PAUSED_BY_OPERATOR.to_owned(), now);
-        }
-        self.pump(now);
-        lanes.len()
-    }
-
-    /// Ends an operator's pause of these lanes, and tries at once whether any other pause of them is over; returns how
-    /// many lanes there are.
-    pub fn resume_lanes(&mut self, account: AccountIndex, from: &ObjectType, to: &ObjectType, now: Now) -> usize {
-        let lanes = self.lanes_between(account, from, to);
-        for &lane in &lanes {
-            if self.pauses.of_lane(lane).is_some_and(|pause| pause.kind == PauseKind::Operator) {
-                self.resume_lane(lane, now);
-                self.tidy(lane);
-            } else if self.probe_lane_now(lane, now) {
-                self.turns.mark_ready(account);
-            }
-        }
-        self.pump(now);
-        lanes.len()
-    }
-
-    fn lanes_between(&self, account: AccountIndex, from: &ObjectType, to: &ObjectType) -> Vec<LaneKey> {
-        let lanes = self.holdings.lanes().of(account).iter().copied();
-        let id = |key: LaneKey| self.holdings.lane(key).map(|lane| &lane.id);
-        lanes.filter(|&key| id(key).is_some_and(|id| id.from_type == *from && id.to_type == *to)).collect()
     }
 
     /// The account of that portal, or the only one where that is configured without.
@@ -498,5 +403,3 @@ impl Engine {
         }
     }
 }
-
-pub(super) const PAUSED_BY_OPERATOR: &str = "paused by the operator";

@@ -19,7 +19,9 @@ mod credentials;
 #[expect(clippy::module_inception, reason = "the engine itself, beside the ideas it holds")]
 mod engine;
 mod expanding;
+mod failures;
 mod looks;
+mod orders;
 mod proving;
 mod recording;
 mod sending;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::account::Account;
 use super::clock::Now;
-use super::engine::{Engine, PAUSED_BY_OPERATOR};
+use super::engine::Engine;
 use super::guard::Guard;
+use super::orders::PAUSED_BY_OPERATOR;
 use super::pace::Ceiling;
 use super::pause::PauseKind;
 use super::tenancy::Tenancy;
