@@ -81,7 +81,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     if let Some(pairs) = arguments.churn {
-        Steady::new(Load { held: 10_000, lanes: 1, pairs_per_request: 1_000 })?.turn_over(pairs)?;
+        Steady::untimed(Load { held: 10_000, lanes: 1, pairs_per_request: 1_000 })?.turn_over(pairs)?;
         return Ok(());
     }
     pinning::stay_on_one_core();

@@ -83,7 +83,11 @@ impl PartialEq for ObjectType {
     fn eq(&self, other: &Self) -> bool {
         match (self.kind, other.kind) {
             (Kind::Standard(a), Kind::Standard(b)) => a.plural == b.plural,
-            (Kind::Verbatim, Kind::Verbatim) => self.as_written().eq_ignore_ascii_case(other.as_written()),
+            (Kind::Verbatim, Kind::Verbatim) => {
+                let (own, its) = (self.as_written(), other.as_written());
+                // Nearly always the same spelling, which is compared at once and not byte by byte.
+                own == its || own.eq_ignore_ascii_case(its)
+            }
             (Kind::Standard(_), Kind::Verbatim) | (Kind::Verbatim, Kind::Standard(_)) => false,
         }
     }
@@ -96,9 +100,14 @@ impl Hash for ObjectType {
         match self.kind {
             Kind::Standard(standard) => standard.plural.hash(state),
             Kind::Verbatim => {
-                for byte in self.as_written().bytes() {
-                    state.write_u8(byte.to_ascii_lowercase());
+                let written = self.as_written().as_bytes();
+                let mut lowercase = [0; Self::MAX_BYTES];
+                // In one piece: every job's lane is looked up by this.
+                let length = written.len().min(lowercase.len());
+                for (to, from) in lowercase.iter_mut().zip(written) {
+                    *to = from.to_ascii_lowercase();
                 }
+                lowercase[..length].hash(state);
             }
         }
     }
