@@ -4,6 +4,8 @@
 
 #[path = "blackbox/courses.rs"]
 mod courses;
+#[path = "blackbox/default_exchange.rs"]
+mod default_exchange;
 #[path = "blackbox/folding.rs"]
 mod folding;
 #[path = "blackbox/guard.rs"]

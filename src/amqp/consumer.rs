@@ -100,7 +100,7 @@ impl Intake {
         let (sender, events) = mpsc::channel(MAX_WAITING_EVENTS);
         let drain = CancellationToken::new();
         let topology = &wiring.topology;
-        let echo = Echo::new(topology.exchange().as_str(), topology.name(wiring.queue).as_str(), Timestamp::now());
+        let echo = Echo::new(topology.exchange().clone(), topology.name(wiring.queue).as_str(), Timestamp::now());
         let queue = wiring.queue;
         let subscriber = Subscriber {
             echo: Arc::new(echo),

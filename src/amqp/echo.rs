@@ -11,7 +11,8 @@
 use jiff::Timestamp;
 
 use super::message::Properties;
-use super::route::{DEAD_LETTERS_KEY, JOBS_KEY, is_portal_key};
+use super::route::{JOBS_KEY, is_portal_key};
+use crate::config::Exchange;
 use crate::contract::message::{DEAD_LETTERED, OUTCOME_TYPE, PARKED, REJECTED_AT};
 use crate::contract::time;
 
@@ -29,20 +30,20 @@ pub struct Origin<'a> {
 /// Knows the worker's own messages.
 #[derive(Clone, Debug)]
 pub struct Echo {
-    exchange: String,
+    exchange: Exchange,
     jobs_queue: String,
     began: Timestamp,
 }
 
 impl Echo {
-    pub fn new(exchange: &str, jobs_queue: &str, began: Timestamp) -> Self {
-        Self { exchange: exchange.to_owned(), jobs_queue: jobs_queue.to_owned(), began }
+    pub fn new(exchange: Exchange, jobs_queue: &str, began: Timestamp) -> Self {
+        Self { exchange, jobs_queue: jobs_queue.to_owned(), began }
     }
 
     /// Why this delivery must end the intake, in a sentence that says how to mend it; `None` for a job.
     pub fn heard(&self, properties: &Properties, origin: Origin<'_>) -> Option<String> {
         let is_of_jobs = |key: &str| key == JOBS_KEY || key == self.jobs_queue || is_portal_key(key);
-        let astray = origin.exchange == self.exchange && !is_of_jobs(origin.routing_key);
+        let astray = origin.exchange == self.exchange.as_str() && !is_of_jobs(origin.routing_key);
         let what = if self.is_outcome(properties) {
             "an outcome"
         } else if self.is_dead_letter(properties) && astray {
@@ -60,10 +61,15 @@ impl Echo {
         };
         let Origin { exchange, routing_key } = origin;
         let (own, jobs) = (&self.exchange, &self.jobs_queue);
+        let unbind = match own {
+            Exchange::Default => String::new(),
+            Exchange::Named(_) => format!(
+                "unbind queue {jobs:?} from all keys of {own} but {JOBS_KEY:?} and {jobs:?}, see that the exchange is direct, "
+            ),
+        };
         Some(format!(
-            "{what} of this worker has come back as a job, through exchange {exchange:?} with key {routing_key:?}: unbind \
-             queue {jobs:?} from all keys of exchange {own:?} but {JOBS_KEY:?} and {jobs:?}, see that the exchange is direct \
-             and that nothing passes {DEAD_LETTERS_KEY} or results on to the jobs queue, and start the worker again"
+            "{what} of this worker has come back as a job, through exchange {exchange:?} with key {routing_key:?}: {unbind}\
+             see that nothing passes dead letters or outcomes on to the jobs queue, and start the worker again"
         ))
     }
 
@@ -102,7 +108,8 @@ mod tests {
         for (name, value) in headers {
             table.insert((*name).into(), value.clone());
         }
-        let echo = Echo::new("own", "jobs-queue", Timestamp::from_second(BEGAN).unwrap());
+        let own = Exchange::new("own").unwrap();
+        let echo = Echo::new(own, "jobs-queue", Timestamp::from_second(BEGAN).unwrap());
         let properties = Properties::new(properties.with_headers(table));
         echo.heard(&properties, Origin { exchange, routing_key }).is_some()
     }

@@ -15,10 +15,9 @@ use super::backoff::Backoff;
 use super::connection::{
     ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, reply_code, reply_text,
 };
-use super::message::Properties;
+use super::message::{Properties, short};
 use super::route::RESULTS_KEY;
-use super::topology::Topology;
-use crate::config::AmqpSettings;
+use crate::config::{AmqpSettings, Exchange};
 
 /// The broker deletes the queue when nobody has read it for this long, in milliseconds: a command that was killed
 /// leaves nothing behind, and one whose connection broke finds it again.
@@ -60,6 +59,10 @@ pub enum FollowFault {
     #[error(transparent)]
     Connect(#[from] ConnectFault),
     #[error(
+        "--follow needs an exchange that its queue can be bound to, and amqp.exchange is the default exchange: leave out --follow and read the outcomes with `outcomes`, or name an exchange in amqp.exchange"
+    )]
+    DefaultExchange,
+    #[error(
         "exchange {exchange:?} does not exist: start the worker once, which declares what is missing, or create it (amqp.exchange)"
     )]
     NoExchange { exchange: String },
@@ -80,9 +83,11 @@ pub enum FollowFault {
 impl Follower {
     /// Declares the queue, after which no outcome is missed. `run` makes its name.
     pub async fn open(settings: &AmqpSettings, run: &str) -> Result<Self, FollowFault> {
+        let exchange = match &settings.exchange {
+            Exchange::Default => return Err(FollowFault::DefaultExchange),
+            Exchange::Named(name) => short(name.as_str()),
+        };
         let dial = Dial::new(settings, "follow");
-        let topology = Topology::new(settings);
-        let exchange = topology.exchange().clone();
         let queue = ShortString::from(format!("{exchange}.follow.{run}"));
         let connection = dial.connect(settings.connect_timeout).await?;
         let declare = async {
@@ -128,7 +133,8 @@ impl Follower {
                     Err(
                         fault @ (FollowFault::Gone { .. }
                         | FollowFault::NoRight { .. }
-                        | FollowFault::NoExchange { .. }),
+                        | FollowFault::NoExchange { .. }
+                        | FollowFault::DefaultExchange),
                     ) => {
                         return Err(fault);
                     }

@@ -14,7 +14,7 @@ use super::greeting::Greeting;
 use super::journal::JournalStream;
 use super::lease::LeaseQueue;
 use super::topology::{CallFault, DURABLE, Kind, PASSIVE, QueuePlan, Topology, call, declare};
-use crate::config::AmqpSettings;
+use crate::config::{AmqpSettings, Exchange};
 
 /// Longest wait for a connection: an operator is looking on.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ const MAX_DIFFERENCES: usize = 16;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Inspection {
     pub greeting: Greeting,
-    /// The exchange, then the queues: jobs, results, dead letters, delays, the lease where `amqp.lease` is on, and the
+    /// The exchange unless it is the default one, then the queues: jobs, results, dead letters, delays, the lease where `amqp.lease` is on, and the
     /// journal's streams.
     pub items: Vec<Inspected>,
 }
@@ -80,7 +80,11 @@ pub async fn inspect(settings: &AmqpSettings, journals: &[JournalStream]) -> Res
     let connection = dial.connect(patience).await?;
     let greeting = dial.greet(patience).await?;
     let topology = Topology::new(settings);
-    let mut items = vec![exchange(&connection, topology.exchange()).await];
+    let mut items = Vec::new();
+    match topology.exchange() {
+        Exchange::Default => {}
+        Exchange::Named(_) => items.push(exchange(&connection, topology.exchange_name()).await),
+    }
     let leases = settings.shards.queues().filter(|_| settings.lease);
     let leases: Vec<QueuePlan> = leases.map(|queue| LeaseQueue::new(settings, queue).plan()).collect();
     let streams: Vec<QueuePlan> = journals.iter().map(JournalStream::plan).collect();

@@ -22,8 +22,9 @@ use super::connection::{
 };
 use super::message::short;
 use super::pipeline::all_in_order;
+use super::route::no_route;
 use super::topology::{CallFault, DURABLE, PASSIVE, QueuePlan, call, declare};
-use crate::config::{AmqpSettings, QueueName};
+use crate::config::{AmqpSettings, Exchange, QueueName};
 use crate::contract::journal::{Record, Unreadable, mark, parse};
 use crate::contract::message::{APP_ID, CONTENT_TYPE, DELIVERY_MODE};
 
@@ -75,8 +76,8 @@ pub enum StreamFault {
     NoStream(String),
     #[error("the broker's user may not {action} stream {stream:?}: {cause}; grant it the right")]
     Refused { action: &'static str, stream: String, cause: String },
-    #[error("no stream is bound to exchange {exchange:?} with the key {stream:?}; create the binding")]
-    Returned { exchange: String, stream: String },
+    #[error("{}; create it", no_route(.exchange, .stream))]
+    Returned { exchange: Exchange, stream: String },
     #[error("the broker does not take records for stream {0:?}: look at the stream there")]
     Nack(String),
     #[error("a memory or disk alarm of the broker stops publishing: free its memory or disk")]
@@ -93,7 +94,7 @@ pub enum StreamFault {
 #[derive(Debug)]
 pub struct StreamWriter {
     dial: Dial,
-    exchange: ShortString,
+    exchange: Exchange,
     plan: QueuePlan,
     may_declare: bool,
     open: Option<Open>,
@@ -110,7 +111,7 @@ impl StreamWriter {
     pub fn new(settings: &AmqpSettings, stream: &JournalStream) -> Self {
         Self {
             dial: Dial::new(settings, "journal"),
-            exchange: short(settings.exchange.as_str()),
+            exchange: settings.exchange.clone(),
             plan: stream.plan(),
             may_declare: settings.declare_topology,
             open: None,
@@ -210,8 +211,12 @@ impl StreamWriter {
                 }
             }
         }
+        let named = match &self.exchange {
+            Exchange::Default => return Ok(()),
+            Exchange::Named(name) => name,
+        };
         let bound = call(connection, async |channel| {
-            let (name, exchange, key) = (self.plan.name.clone(), self.exchange.clone(), self.plan.name.clone());
+            let (name, exchange, key) = (self.plan.name.clone(), short(named.as_str()), self.plan.name.clone());
             let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
             channel.exchange_declare(exchange.clone(), ExchangeKind::Direct, durable, FieldTable::default()).await?;
             channel.queue_bind(name, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
@@ -232,8 +237,9 @@ impl StreamWriter {
             .with_content_type(CONTENT_TYPE.into())
             .with_app_id(APP_ID.into())
             .with_type(MESSAGE_TYPE.into());
+        let exchange = short(self.exchange.as_str());
         let publishes = records.iter().map(|record| {
-            let (exchange, key) = (self.exchange.clone(), self.plan.name.clone());
+            let (exchange, key) = (exchange.clone(), self.plan.name.clone());
             channel.basic_publish(exchange, key, options, record, properties.clone())
         });
         let mut worst = Ok(());
@@ -248,7 +254,7 @@ impl StreamWriter {
             match confirm.await {
                 Ok(Confirmation::Ack(None)) => {}
                 Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => {
-                    let (exchange, stream) = (self.exchange.to_string(), self.plan.name.to_string());
+                    let (exchange, stream) = (self.exchange.clone(), self.plan.name.to_string());
                     worst = Err(StreamFault::Returned { exchange, stream });
                 }
                 Ok(Confirmation::Nack(None) | Confirmation::NotRequested) => {

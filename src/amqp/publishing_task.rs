@@ -28,7 +28,7 @@ use super::message::{Answer, Outgoing};
 use super::pipeline::all_in_order;
 use super::receipt::CurrentGeneration;
 use super::reports::Reports;
-use super::route::Route;
+use super::route::{Route, no_route};
 use super::topology::Topology;
 
 /// Most messages published before their confirms are awaited.
@@ -399,11 +399,9 @@ impl PublishingTask {
     fn sentence(&self, route: Route, why: Unpublished) -> String {
         let (exchange, key) = (self.wiring.topology.exchange(), self.wiring.topology.key(route));
         match why {
-            Unpublished::Returned => format!(
-                "no queue is bound to exchange {:?} with key {:?}; create the queue or its binding",
-                exchange.as_str(),
-                key.as_str()
-            ),
+            Unpublished::Returned => {
+                format!("{}; create the queue or its binding", no_route(exchange, key.as_str()))
+            }
             Unpublished::Refused => {
                 format!("the broker refuses messages with key {:?}: their queue is full or at fault", key.as_str())
             }
@@ -478,7 +476,7 @@ impl Pending {
 async fn publish_all(channel: &Channel, topology: &Topology, messages: &[&Outgoing]) -> lapin::Result<Vec<Fate>> {
     let options = BasicPublishOptions { mandatory: true, immediate: false };
     let publishes = messages.iter().map(|message| {
-        let (exchange, key) = (topology.exchange().clone(), topology.key(message.route));
+        let (exchange, key) = (topology.exchange_name().clone(), topology.key(message.route));
         channel.basic_publish(exchange, key, options, &message.body, message.envelope.properties())
     });
     let mut confirms = Vec::with_capacity(messages.len());

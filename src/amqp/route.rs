@@ -1,5 +1,6 @@
-//! Where a message of ours goes: all of them through the worker's own exchange.
+//! Where a message of ours goes: all of them through one exchange.
 
+use crate::config::Exchange;
 use crate::engine::pause::Tier;
 use crate::shards::QueueIndex;
 
@@ -24,6 +25,22 @@ pub fn delay_queue(jobs_queue: &str, tier: Tier) -> String {
 pub const JOBS_KEY: &str = "jobs";
 pub const RESULTS_KEY: &str = "results";
 pub const DEAD_LETTERS_KEY: &str = "dead-letters";
+
+/// The key under which `exchange` leads to `queue`, which is bound to `key` unless the exchange is the default one.
+pub fn key_to<'a>(exchange: &Exchange, key: &'a str, queue: &'a str) -> &'a str {
+    match exchange {
+        Exchange::Default => queue,
+        Exchange::Named(_) => key,
+    }
+}
+
+/// What is missing where a message with this key comes back.
+pub fn no_route(exchange: &Exchange, key: &str) -> String {
+    match exchange {
+        Exchange::Default => format!("queue {key:?} does not exist"),
+        Exchange::Named(_) => format!("no queue is bound to {exchange} with key {key:?}"),
+    }
+}
 
 /// Whether it is the key of an account's jobs: `jobs.4711`.
 pub fn is_portal_key(key: &str) -> bool {

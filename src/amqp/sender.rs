@@ -13,8 +13,9 @@ use super::connection::{
 };
 use super::message::Outgoing;
 use super::publishing_task::publish_once;
+use super::route::no_route;
 use super::topology::Topology;
-use crate::config::AmqpSettings;
+use crate::config::{AmqpSettings, Exchange};
 
 /// Longest wait for the confirms of one call.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
@@ -48,15 +49,16 @@ pub enum SendFault {
     #[error(transparent)]
     Connect(#[from] ConnectFault),
     #[error(
-        "no queue is bound to exchange {exchange:?} with key {key:?}: start the worker once, which declares what is missing, or create the queue and its binding"
+        "{}: start the worker once, which declares what is missing, or create the queue and its binding",
+        no_route(.exchange, .key)
     )]
-    NoQueue { exchange: String, key: String },
+    NoQueue { exchange: Exchange, key: String },
     #[error(
-        "exchange {exchange:?} does not exist: start the worker once, which declares what is missing, or create it (amqp.exchange)"
+        "{exchange} does not exist: start the worker once, which declares what is missing, or create it (amqp.exchange)"
     )]
-    NoExchange { exchange: String },
-    #[error("the broker's user may not publish to exchange {exchange:?}: {cause}; grant it the right to write there")]
-    NoRight { exchange: String, cause: String },
+    NoExchange { exchange: Exchange },
+    #[error("the broker's user may not publish to {exchange}: {cause}; grant it the right to write there")]
+    NoRight { exchange: Exchange, cause: String },
     #[error("the broker refuses messages with key {key:?}: their queue is full or at fault; make room there")]
     Refused { key: String },
     #[error(
@@ -139,14 +141,14 @@ impl Sender {
     fn explain(&self, fate: Fate, message: &Outgoing) -> SendFault {
         let key = self.topology.key(message.route).to_string();
         match fate {
-            Fate::Returned => SendFault::NoQueue { exchange: self.topology.exchange().to_string(), key },
+            Fate::Returned => SendFault::NoQueue { exchange: self.topology.exchange().clone(), key },
             Fate::Refused | Fate::Safe(_) => SendFault::Refused { key },
         }
     }
 }
 
 fn fault_of(error: &lapin::Error, topology: &Topology) -> SendFault {
-    let exchange = topology.exchange().to_string();
+    let exchange = topology.exchange().clone();
     match reply_code(error) {
         Some(NOT_FOUND) => SendFault::NoExchange { exchange },
         Some(ACCESS_REFUSED) => SendFault::NoRight { exchange, cause: reply_text(error).unwrap_or_default() },

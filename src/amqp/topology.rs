@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use super::connection::{
     ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, is_passing, reply_code, reply_text,
 };
-use super::route::{DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY, Route, delay_queue};
-use crate::config::{AmqpSettings, workers_queue};
+use super::route::{DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY, Route, delay_queue, key_to};
+use crate::config::{AmqpSettings, Exchange, workers_queue};
 use crate::engine::pause::Tier;
 use crate::shards::{Layout, QueueIndex};
 
@@ -34,7 +34,8 @@ const SHARDS_AT_ONCE: usize = 16;
 /// The names of the topology, and the routing keys that lead to its queues.
 #[derive(Clone, Debug)]
 pub struct Topology {
-    exchange: ShortString,
+    exchange: Exchange,
+    exchange_name: ShortString,
     /// All but the shards.
     queues: Vec<QueuePlan>,
     shards: Vec<QueuePlan>,
@@ -131,7 +132,7 @@ impl Topology {
                     .into_iter()
                     .chain(portal_keys(layout, QueueIndex::SHARED))
                     .collect(),
-                arguments: jobs_arguments(settings.exchange.as_str()),
+                arguments: jobs_arguments(settings),
             },
             QueuePlan {
                 name: queue_name(settings.results_queue.as_str()),
@@ -154,7 +155,8 @@ impl Topology {
             queues.push(QueuePlan { name: workers.clone(), keys: Vec::new(), arguments: arguments(&[]) });
         }
         Self {
-            exchange: queue_name(settings.exchange.as_str()),
+            exchange: settings.exchange.clone(),
+            exchange_name: queue_name(settings.exchange.as_str()),
             queues,
             shards: layout.shards().map(|shard| shard_plan(settings, shard)).collect(),
             jobs_queue: jobs,
@@ -165,8 +167,13 @@ impl Topology {
         }
     }
 
-    pub fn exchange(&self) -> &ShortString {
+    pub fn exchange(&self) -> &Exchange {
         &self.exchange
+    }
+
+    /// As AMQP has it: empty for the default exchange.
+    pub fn exchange_name(&self) -> &ShortString {
+        &self.exchange_name
     }
 
     pub fn jobs_queue(&self) -> &ShortString {
@@ -200,11 +207,12 @@ impl Topology {
 
     /// The routing key that leads to `route`.
     pub fn key(&self, route: Route) -> ShortString {
+        let key_to = |key, queue: &ShortString| key_to(&self.exchange, key, queue.as_str()).into();
         match route {
-            Route::Jobs => JOBS_KEY.into(),
+            Route::Jobs => key_to(JOBS_KEY, &self.jobs_queue),
             Route::Shard(queue) => self.name(queue).clone(),
-            Route::Results => RESULTS_KEY.into(),
-            Route::DeadLetters => DEAD_LETTERS_KEY.into(),
+            Route::Results => key_to(RESULTS_KEY, &self.results_queue),
+            Route::DeadLetters => key_to(DEAD_LETTERS_KEY, &self.dead_letter_queue),
             Route::Delay(tier) => queue_name(&delay_queue(self.jobs_queue.as_str(), tier)),
         }
     }
@@ -265,8 +273,8 @@ impl Topology {
         if let Err(fault) = link_call(link, async |channel| declare(&channel, plan, DURABLE).await).await? {
             return Some(Err(subject.fault(fault)));
         }
-        for key in &plan.keys {
-            let (name, exchange, key) = (plan.name.clone(), self.exchange.clone(), key.clone());
+        for key in self.bindings(plan) {
+            let (name, exchange, key) = (plan.name.clone(), self.exchange_name.clone(), key.clone());
             let bound = link_call(link, async |channel| {
                 channel.queue_bind(name, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
             });
@@ -300,9 +308,13 @@ impl Topology {
     }
 
     async fn ensure_exchange(&self, connection: &Connection, report: &mut TopologyReport) -> Result<(), TopologyFault> {
-        let subject = Subject { kind: Kind::Exchange, name: &self.exchange };
+        match self.exchange {
+            Exchange::Default => return Ok(()),
+            Exchange::Named(_) => {}
+        }
+        let subject = Subject { kind: Kind::Exchange, name: &self.exchange_name };
         let declare = async |options: ExchangeDeclareOptions| {
-            let (name, kind) = (self.exchange.clone(), ExchangeKind::Direct);
+            let (name, kind) = (self.exchange_name.clone(), ExchangeKind::Direct);
             call(connection, async |channel| channel.exchange_declare(name, kind, options, FieldTable::default()).await)
                 .await
         };
@@ -313,7 +325,10 @@ impl Topology {
             // Only to declare it again shows of what kind it is; that changes nothing on one that is there.
             Ok(()) => match declare(durable).await {
                 Err(fault) if fault.is_of_another_kind() => {
-                    return Err(TopologyFault::NotDirect { name: self.exchange.to_string(), cause: fault.words() });
+                    return Err(TopologyFault::NotDirect {
+                        name: self.exchange_name.to_string(),
+                        cause: fault.words(),
+                    });
                 }
                 // Without the right to declare it cannot be asked; what else differs is for the command `check`.
                 Ok(()) | Err(_) => existing,
@@ -361,24 +376,32 @@ impl Topology {
         Ok(())
     }
 
+    /// The keys to bind a queue to. The default exchange needs none, and the broker would refuse them.
+    fn bindings<'a>(&self, plan: &'a QueuePlan) -> &'a [ShortString] {
+        match self.exchange {
+            Exchange::Default => &[],
+            Exchange::Named(_) => &plan.keys,
+        }
+    }
+
     async fn bind(
         &self,
         connection: &Connection,
         plan: &QueuePlan,
         report: &mut TopologyReport,
     ) -> Result<(), TopologyFault> {
-        for key in &plan.keys {
+        for key in self.bindings(plan) {
             let bound = call(connection, async |channel| {
-                let (queue, exchange, key) = (plan.name.clone(), self.exchange.clone(), key.clone());
+                let (queue, exchange, key) = (plan.name.clone(), self.exchange_name.clone(), key.clone());
                 channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
             })
             .await;
             match bound {
                 Ok(()) => {}
                 Err(fault) if fault.is(ACCESS_REFUSED) => report.warnings.push(format!(
-                    "no right to bind queue {:?} to exchange {:?} with key {:?}; it is taken to be bound already",
+                    "no right to bind queue {:?} to {} with key {:?}; it is taken to be bound already",
                     plan.name.as_str(),
-                    self.exchange.as_str(),
+                    self.exchange,
                     key.as_str()
                 )),
                 Err(fault) => return Err(Subject { kind: Kind::Queue, name: &plan.name }.fault(fault)),
@@ -501,13 +524,14 @@ fn portal_keys(layout: &Layout, queue: QueueIndex) -> impl Iterator<Item = Short
 fn shard_plan(settings: &AmqpSettings, shard: QueueIndex) -> QueuePlan {
     let name = queue_name(&settings.shards.name(shard, settings.jobs_queue.as_str()));
     let keys = [name.clone()].into_iter().chain(portal_keys(&settings.shards, shard)).collect();
-    QueuePlan { name, keys, arguments: jobs_arguments(settings.exchange.as_str()) }
+    QueuePlan { name, keys, arguments: jobs_arguments(settings) }
 }
 
-fn jobs_arguments(exchange: &str) -> FieldTable {
+fn jobs_arguments(settings: &AmqpSettings) -> FieldTable {
+    let dead_letters = key_to(&settings.exchange, DEAD_LETTERS_KEY, settings.dead_letter_queue.as_str());
     arguments(&[
-        ("x-dead-letter-exchange", text(exchange)),
-        ("x-dead-letter-routing-key", text(DEAD_LETTERS_KEY)),
+        ("x-dead-letter-exchange", text(settings.exchange.as_str())),
+        ("x-dead-letter-routing-key", text(dead_letters)),
         ("x-dead-letter-strategy", text("at-least-once")),
         ("x-overflow", text("reject-publish")),
         ("x-delivery-limit", JOBS_DELIVERY_LIMIT.into()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::section::Section;
-use super::{AmqpUri, ExchangeName, QueueName, SecretSource, SettingKey, SettingsError, secret};
+use super::{AmqpUri, Exchange, QueueName, SecretSource, SettingKey, SettingsError, secret};
 use crate::contract::ids::PortalId;
 use crate::shards::{Layout, MAX_SHARDS, Sharding};
 
@@ -30,7 +30,7 @@ pub struct AmqpSettings {
     /// `false`: only check that the topology exists.
     pub declare_topology: bool,
     pub jobs_queue: QueueName,
-    pub exchange: ExchangeName,
+    pub exchange: Exchange,
     pub results_queue: QueueName,
     pub dead_letter_queue: QueueName,
     /// One worker at a time works on the jobs queue; the others stand by.
@@ -100,8 +100,8 @@ fn queue(name: &str) -> QueueName {
 }
 
 #[expect(clippy::expect_used, reason = "constants, read by every test")]
-fn exchange(name: &str) -> ExchangeName {
-    ExchangeName::new(name).expect("the default is an exchange name")
+fn exchange(name: &str) -> Exchange {
+    Exchange::new(name).expect("the default is an exchange name")
 }
 
 impl AmqpSettings {
@@ -147,7 +147,7 @@ impl AmqpSettings {
             connect_timeout: section.duration("connect_timeout", connects)?.unwrap_or(default.connect_timeout),
             declare_topology: section.flag("declare_topology")?.unwrap_or(default.declare_topology),
             jobs_queue: section.converted("jobs_queue", NAME_RULE, QueueName::new)?.unwrap_or(default.jobs_queue),
-            exchange: section.converted("exchange", NAME_RULE, ExchangeName::new)?.unwrap_or(default.exchange),
+            exchange: section.converted("exchange", EXCHANGE_RULE, Exchange::new)?.unwrap_or(default.exchange),
             results_queue: section
                 .converted("results_queue", NAME_RULE, QueueName::new)?
                 .unwrap_or(default.results_queue),
@@ -221,6 +221,15 @@ impl AmqpSettings {
                 )));
             }
         }
+        let lease = lease_queue(jobs);
+        for (key, name) in
+            [("amqp.results_queue", &self.results_queue), ("amqp.dead_letter_queue", &self.dead_letter_queue)]
+        {
+            if self.lease && name.as_str() == lease {
+                return Err(SettingKey::new(key)
+                    .refused(format!("is \"{lease}\", in which the worker keeps its lease: choose another name")));
+            }
+        }
         for (key, name, other_key, other) in [
             ("amqp.results_queue", &self.results_queue, "amqp.jobs_queue", &self.jobs_queue),
             ("amqp.dead_letter_queue", &self.dead_letter_queue, "amqp.jobs_queue", &self.jobs_queue),
@@ -273,6 +282,8 @@ fn sharding_rule() -> String {
 
 /// The jobs queue is bound to its own name, so these as a name would bring outcomes back as jobs.
 const RESERVED_KEYS: [&str; 2] = ["results", "dead-letters"];
+
+const EXCHANGE_RULE: &str = "must be \"\" or \"amq.default\", which both mean the default exchange, or 1 to 255 bytes without control characters, and must not begin with \"amq.\", which is the broker's own";
 
 const NAME_RULE: &str =
     "must be 1 to 245 bytes without control characters, and must not begin with \"amq.\", which is the broker's own";

@@ -42,7 +42,7 @@ pub use isolation::IsolationSettings;
 pub use jobs::JobsSettings;
 pub use layers::Layers;
 pub use log::{LogFormat, LogSettings};
-pub use names::{ExchangeName, QueueName};
+pub use names::{Exchange, ExchangeName, QueueName};
 pub use node::Origin;
 pub use rate_limit::RateLimit;
 pub use retry::RetrySettings;

@@ -7,7 +7,15 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct QueueName(Arc<str>);
 
-/// An exchange in the broker; never the default exchange, whose name is empty.
+/// The exchange that the worker publishes to.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Exchange {
+    /// It leads to every queue by that queue's name. The broker lets nobody declare it or bind a queue to it.
+    Default,
+    Named(ExchangeName),
+}
+
+/// The name of an exchange; never of the default exchange, which is empty.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ExchangeName(Arc<str>);
 
@@ -22,6 +30,27 @@ impl QueueName {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Exchange {
+    /// What RabbitMQ calls the default exchange in its rights. For variables: an empty one sets nothing.
+    pub const DEFAULT: &str = "amq.default";
+
+    /// Empty text is the default exchange. `None` for what no exchange can be called.
+    pub fn new(text: &str) -> Option<Self> {
+        match text {
+            "" | Self::DEFAULT => Some(Self::Default),
+            name => ExchangeName::new(name).map(Self::Named),
+        }
+    }
+
+    /// As AMQP has it: empty for the default exchange.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Default => "",
+            Self::Named(name) => name.as_str(),
+        }
     }
 }
 
@@ -45,9 +74,13 @@ impl fmt::Display for QueueName {
     }
 }
 
-impl fmt::Display for ExchangeName {
+/// For sentences.
+impl fmt::Display for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::Default => write!(f, "the default exchange ({})", Self::DEFAULT),
+            Self::Named(name) => write!(f, "exchange {:?}", name.as_str()),
+        }
     }
 }
 

@@ -185,6 +185,8 @@ fn a_wrong_value_is_named_with_its_rule() {
         ("AMQP__JOBS_QUEUE", "results", "routing key"),
         ("AMQP__JOBS_QUEUE", "amq.jobs", "must not begin with \"amq.\""),
         ("AMQP__RESULTS_QUEUE", "association-archiver.jobs", "names the same queue as amqp.jobs_queue"),
+        ("AMQP__DEAD_LETTER_QUEUE", "association-archiver.jobs.lease", "keeps its lease"),
+        ("AMQP__EXCHANGE", "amq.direct", "which both mean the default exchange"),
         ("AMQP__RESULTS_QUEUE", "association-archiver.jobs.delay.10s", "as the worker's delay queues do"),
         ("AMQP__DEAD_LETTER_QUEUE", "association-archiver.jobs.delay.x", "as the worker's delay queues do"),
         ("AMQP__CLIENT_CERT_FILE", "cert.pem", "needs amqp.client_key_file"),
@@ -208,6 +210,15 @@ fn a_wrong_value_is_named_with_its_rule() {
         assert!(error.contains(complaint), "{name}={value}: {error}");
         assert!(!error.contains('\n') && !error.contains("s3cr3t"), "{error}");
     }
+}
+
+/// An empty variable sets nothing, so there the default exchange has a name.
+#[test]
+fn the_default_exchange_is_empty_in_a_file_and_named_in_a_variable() {
+    let named = AmqpSettings::default().exchange;
+    assert_eq!(from_text("[amqp]\nexchange = \"\"").unwrap().amqp.exchange, Exchange::Default);
+    assert_eq!(from_env(&[("ARCHIVER__AMQP__EXCHANGE", "amq.default")]).unwrap().amqp.exchange, Exchange::Default);
+    assert_eq!(from_env(&[("ARCHIVER__AMQP__EXCHANGE", "")]).unwrap().amqp.exchange, named);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::backlog::{JobKey, LaneKey};
 use super::batch::Batch;
 use super::calls::Call;
 use super::clock::{Now, Tick};
-use super::command::{CallKey, Command, LaneId, Notice, Parked};
+use super::command::{CallKey, Command, LaneId, Parked};
 use super::deadlines::Deadline;
 use super::engine::Engine;
 use super::expected::expected;

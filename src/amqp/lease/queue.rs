@@ -15,7 +15,7 @@ use super::super::connection::{
 use super::super::link::Link;
 use super::super::message::short;
 use super::super::topology::{DURABLE, PASSIVE, QueuePlan};
-use crate::config::{AmqpSettings, lease_queue};
+use crate::config::{AmqpSettings, Exchange, lease_queue};
 use crate::shards::QueueIndex;
 
 /// Each change of holder counts as a delivery; without a limit of its own a queue of RabbitMQ 4 has 20, and 3.10 would
@@ -32,7 +32,7 @@ pub const SINGLE_ACTIVE_CONSUMER: &str = "x-single-active-consumer";
 #[derive(Clone, Debug)]
 pub struct LeaseQueue {
     pub name: ShortString,
-    pub exchange: ShortString,
+    pub exchange: Exchange,
     pub jobs_queue: ShortString,
     may_declare: bool,
 }
@@ -67,7 +67,7 @@ impl LeaseQueue {
         let jobs_queue = settings.shards.name(queue, settings.jobs_queue.as_str());
         Self {
             name: short(&lease_queue(&jobs_queue)),
-            exchange: short(settings.exchange.as_str()),
+            exchange: settings.exchange.clone(),
             jobs_queue: short(&jobs_queue),
             may_declare: settings.declare_topology,
         }
@@ -118,14 +118,17 @@ impl LeaseQueue {
         })
     }
 
-    /// Declares the exchange and binds the queue to it, where that is allowed. What fails shows with the next message.
+    /// Declares the exchange and binds the queue to it, where there is one and that is allowed. What fails shows with the
+    /// next message.
     pub(super) async fn mend_route(&self, link: &Link) {
-        if !self.may_declare {
-            return;
-        }
+        let named = match &self.exchange {
+            Exchange::Named(name) if self.may_declare => name,
+            // There is no binding to mend.
+            Exchange::Default | Exchange::Named(_) => return,
+        };
         let Some((channel, _)) = link.channel().await else { return };
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let (exchange, kind, table) = (self.exchange.clone(), ExchangeKind::Direct, FieldTable::default());
+        let (exchange, kind, table) = (short(named.as_str()), ExchangeKind::Direct, FieldTable::default());
         let declared = timeout(CALL_TIMEOUT, channel.exchange_declare(exchange, kind, options, table)).await;
         if matches!(declared, Ok(Ok(()))) {
             // An error means that it was lost already.
@@ -137,9 +140,13 @@ impl LeaseQueue {
     }
 
     async fn bind(&self, link: &Link) -> Option<Result<(), LeaseFault>> {
+        let named = match &self.exchange {
+            Exchange::Default => return Some(Ok(())),
+            Exchange::Named(name) => name,
+        };
         let (channel, _) = link.channel().await?;
         let work = async {
-            let (name, exchange, key) = (self.name.clone(), self.exchange.clone(), self.name.clone());
+            let (name, exchange, key) = (self.name.clone(), short(named.as_str()), self.name.clone());
             channel.queue_bind(name, exchange, key, QueueBindOptions::default(), FieldTable::default()).await?;
             channel.close(200, "OK".into()).await
         };

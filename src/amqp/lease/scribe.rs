@@ -10,6 +10,8 @@ use tokio::time::timeout;
 
 use super::super::connection::CLOSE_TIMEOUT;
 use super::super::link::Link;
+use super::super::message::short;
+use super::super::route::no_route;
 use super::queue::LeaseQueue;
 use crate::lease::PublicationKey;
 
@@ -38,7 +40,8 @@ pub(super) enum WriteFault {
     Blocked,
     #[error("the broker does not confirm in time")]
     Silent,
-    #[error("no queue is bound to the exchange with the key {0:?}; create the binding, or let the worker declare it")]
+    /// With what is missing.
+    #[error("{0}; create it, or let the worker declare it")]
     Returned(String),
     #[error("the broker refuses the message")]
     Refused,
@@ -120,11 +123,13 @@ impl Scribe {
             .with_delivery_mode(PERSISTENT)
             .with_content_type("application/json".into())
             .with_type(kind.into());
-        let (exchange, key) = (self.queue.exchange.clone(), self.queue.name.clone());
+        let (exchange, key) = (short(self.queue.exchange.as_str()), self.queue.name.clone());
         let confirm = channel.basic_publish(exchange, key, options, body, properties).await.map_err(fault)?;
         match confirm.await.map_err(fault)? {
             Confirmation::Ack(None) => Ok(()),
-            Confirmation::Ack(Some(_)) => Err(WriteFault::Returned(self.queue.name.to_string())),
+            Confirmation::Ack(Some(_)) => {
+                Err(WriteFault::Returned(no_route(&self.queue.exchange, self.queue.name.as_str())))
+            }
             Confirmation::Nack(_) | Confirmation::NotRequested => Err(WriteFault::Refused),
         }
     }

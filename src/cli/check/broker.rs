@@ -6,8 +6,9 @@ use crate::amqp::greeting::Greeting;
 use crate::amqp::inspection::{Arguments, Difference, Inspected, Inspection, State, inspect};
 use crate::amqp::journal::{JournalStream, QUEUE_TYPE};
 use crate::amqp::lease::SINGLE_ACTIVE_CONSUMER;
+use crate::amqp::route::{DEAD_LETTERS_KEY, key_to};
 use crate::amqp::topology::Kind;
-use crate::config::{AmqpSettings, lease_queue};
+use crate::config::{AmqpSettings, Exchange, lease_queue};
 use crate::shards::QueueIndex;
 
 /// Quorum queues with a time to live, on which the delays stand.
@@ -20,10 +21,11 @@ pub async fn findings(settings: &AmqpSettings, journals: &[JournalStream]) -> Ve
         Err(fault) => return vec![unreachable(&fault)],
     };
     let mut findings = vec![version(&greeting, &uri.unwrap_or_default())];
+    findings.extend(default_exchange(settings));
     findings.extend(items.iter().map(|item| judge(item, settings, journals)));
     findings.extend(unread(&items, settings));
     findings.extend(settings.shards.queues().filter_map(|queue| without_lease(&items, queue, settings)));
-    findings.push(rights(&items));
+    findings.push(rights(&items, settings));
     findings
 }
 
@@ -44,6 +46,17 @@ fn version(Greeting { product, version }: &Greeting, uri: &str) -> Finding {
             format!("use RabbitMQ {}.{} or later", LEAST_VERSION.0, LEAST_VERSION.1),
         ),
         _ => Finding::warning("broker", format!("{detail} is not known to work"), "use RabbitMQ 3.10 or later"),
+    }
+}
+
+/// It is always there, and cannot be looked at.
+fn default_exchange(settings: &AmqpSettings) -> Option<Finding> {
+    match settings.exchange {
+        Exchange::Default => Some(Finding::right(
+            "the default exchange",
+            "leads to each queue by its name; nobody else's queue can be bound to the outcomes",
+        )),
+        Exchange::Named(_) => None,
     }
 }
 
@@ -147,8 +160,9 @@ fn sentence(Difference { argument, is, ours }: &Difference, item: &Inspected, se
 fn declared_as(item: &Inspected, settings: &AmqpSettings) -> String {
     if item.name == settings.jobs_queue.as_str() {
         format!(
-            "set a policy with dead-letter-exchange {:?}, dead-letter-routing-key \"dead-letters\" and a delivery-limit, or delete the empty queue so that the service declares it anew",
-            settings.exchange.as_str()
+            "set a policy with dead-letter-exchange {:?}, dead-letter-routing-key {:?} and a delivery-limit, or delete the empty queue so that the service declares it anew",
+            settings.exchange.as_str(),
+            key_to(&settings.exchange, DEAD_LETTERS_KEY, settings.dead_letter_queue.as_str())
         )
     } else {
         "set what is missing by a policy, or delete the empty queue so that the service declares it anew".to_owned()
@@ -187,7 +201,7 @@ fn without_lease(items: &[Inspected], queue: QueueIndex, settings: &AmqpSettings
 }
 
 /// Reading and writing can only be tried, and trying would move messages.
-fn rights(items: &[Inspected]) -> Finding {
+fn rights(items: &[Inspected], settings: &AmqpSettings) -> Finding {
     let denied = items.iter().any(|item| {
         matches!(&item.state, State::Existing { arguments: Arguments::Unknown { .. }, .. } | State::Unseen { .. })
     });
@@ -195,8 +209,9 @@ fn rights(items: &[Inspected]) -> Finding {
     Finding::not_verified(
         "rights",
         format!(
-            "the broker's user {configure}; whether it may read the jobs and write to the exchange shows when the service starts"
+            "the broker's user {configure}; whether it may read the jobs and write to {} shows when the service starts",
+            settings.exchange
         ),
-        "grant read on the jobs queue and write on the exchange",
+        format!("grant read on the jobs queue and write on {}", settings.exchange),
     )
 }
