@@ -25,6 +25,9 @@ pub enum Contestant {
     /// RabbitMQ and lapin by themselves: an outcome-sized message for every job, nothing else.
     PassThrough,
     Worker,
+    /// The pass-through and the worker with `amqp.exchange = ""`, as the rivals publish.
+    PassThroughByQueue,
+    WorkerByQueue,
     /// The worker with an allocator that counts.
     CountedWorker,
     /// Another program that does the worker's job, in `benches/rivals/<name>/run`.
@@ -46,6 +49,8 @@ impl Contestant {
         match self {
             Self::PassThrough => "bare pass-through",
             Self::Worker => "association-archiver",
+            Self::PassThroughByQueue => "pass-through, exchange \"\"",
+            Self::WorkerByQueue => "archiver, exchange \"\"",
             Self::CountedWorker => "counted-worker",
             Self::Rival(name) => name,
         }
@@ -74,36 +79,47 @@ impl Contestant {
         settings: &[(&str, String)],
     ) -> Result<Running> {
         match self {
-            Self::Worker | Self::CountedWorker => {
+            Self::Worker | Self::WorkerByQueue | Self::CountedWorker => {
                 let (variable, bytes) = MMAP_THRESHOLD;
                 let mut builder = worker(arena, simulator, portals).variable(variable, bytes);
                 if *self == Self::CountedWorker {
                     builder = builder.program(find_binary("counted-worker", "COUNTED_WORKER_BIN")?);
+                }
+                if *self == Self::WorkerByQueue {
+                    builder = builder.set("amqp.exchange", "amq.default");
                 }
                 for (key, value) in settings {
                     builder = builder.set(key, value);
                 }
                 Ok(Running::Worker(Box::new(builder.start()?)))
             }
-            Self::PassThrough => {
-                let program = find_binary("pass-through", "PASS_THROUGH_BIN")?;
-                Ok(Running::Other(Box::new(self.spawn(&program, arena, simulator)?)))
+            Self::PassThrough | Self::PassThroughByQueue => {
+                self.spawn(&find_binary("pass-through", "PASS_THROUGH_BIN")?, arena, simulator)
             }
-            Self::Rival(name) => Ok(Running::Other(Box::new(self.spawn(&rival_program(name)?, arena, simulator)?))),
+            Self::Rival(name) => self.spawn(&rival_program(name)?, arena, simulator),
         }
     }
 
-    fn spawn(&self, program: &Path, arena: &Arena, simulator: &SimulatorProcess) -> Result<Process> {
+    /// Whether it calls HubSpot.
+    pub fn archives(&self) -> bool {
+        match self {
+            Self::PassThrough | Self::PassThroughByQueue => false,
+            Self::Worker | Self::WorkerByQueue | Self::CountedWorker | Self::Rival(_) => true,
+        }
+    }
+
+    fn spawn(&self, program: &Path, arena: &Arena, simulator: &SimulatorProcess) -> Result<Running> {
+        let (exchange, key) = if *self == Self::PassThrough { (EXCHANGE, RESULTS_KEY) } else { ("", RESULTS) };
         let mut command = Command::new(program);
         command
             .env("AMQP_URI", arena.uri())
-            .env("EXCHANGE", EXCHANGE)
+            .env("EXCHANGE", exchange)
             .env("JOBS_QUEUE", JOBS)
-            .env("RESULTS_KEY", RESULTS_KEY)
+            .env("RESULTS_KEY", key)
             .env("RESULTS_QUEUE", RESULTS)
             .env("HUBSPOT_BASE_URL", simulator.uri())
             .env("HUBSPOT_ACCESS_TOKEN", "pat-bench");
-        Process::start(self.name(), command, Keeper::start("contestant")?)
+        Ok(Running::Other(Box::new(Process::start("contestant", command, Keeper::start("contestant")?)?)))
     }
 }
 

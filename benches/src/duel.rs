@@ -38,6 +38,7 @@ pub struct Standing {
     pub jobs_per_second: Spread,
     pub cpu_micros_per_job: Spread,
     pub broker_cpu_micros_per_job: Spread,
+    pub switches_per_job: Spread,
     pub peak_rss_mb: Spread,
     /// Requests to the simulator; 0 for the pass-through.
     pub requests: Spread,
@@ -81,7 +82,7 @@ async fn one(arena: &Arena, case: &Case, contestant: &Contestant) -> Result<(Sam
     arena.emptied(workload.jobs).await?;
     let state: State = serde_json::from_value(simulator.state().await?)?;
     let requests = state.pairs_per_request.requests;
-    if *contestant != Contestant::PassThrough {
+    if contestant.archives() {
         let (archived, asked) = (state.pairs_archived_total, workload.pairs());
         // Copies that fall into different requests are archived again, which is right.
         ensure!(archived >= asked, "{archived} pairs are archived of {asked}");
@@ -108,6 +109,7 @@ fn standing(contestant: &Contestant, runs: &[(Sample, u64)]) -> Standing {
         jobs_per_second: spread(|sample| sample.jobs_per_second),
         cpu_micros_per_job: spread(|sample| sample.cpu_micros_per_job),
         broker_cpu_micros_per_job: spread(|sample| sample.broker_cpu_micros_per_job),
+        switches_per_job: spread(|sample| sample.switches_per_job),
         peak_rss_mb: spread(|sample| sample.peak_rss_mb),
         requests: Spread::of(runs.iter().map(|(_, requests)| *requests as f64)),
         samples,

@@ -8,6 +8,7 @@
 //! - [`ceiling`]: the worker under a rate limit
 //! - [`idle`]: what the worker costs when it has nothing to do
 //! - [`echo`], [`lone`], [`half_load`]: how long jobs take
+//! - [`growth`]: the cost of a job in many portals and many lanes, as a picture
 //! - [`allocations`]: allocations a job
 //! - [`pinning`]: cores of their own, where there are enough
 //! - [`steady`]: the engine alone at a constant load
@@ -21,6 +22,7 @@ pub mod ceiling;
 pub mod contestant;
 pub mod duel;
 pub mod echo;
+pub mod growth;
 pub mod half_load;
 pub mod idle;
 pub mod lone;

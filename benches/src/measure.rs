@@ -1,5 +1,6 @@
 //! One contestant, one run: from the first job taken to the last outcome in the results queue.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -24,6 +25,8 @@ pub struct Sample {
     pub cpu_micros_per_job: f64,
     /// The same of the broker, from the first job taken to the last outcome.
     pub broker_cpu_micros_per_job: f64,
+    /// How often one of the contestant's threads waited: for a socket, a lock, another thread.
+    pub switches_per_job: f64,
     pub peak_rss_mb: f64,
 }
 
@@ -42,12 +45,14 @@ pub async fn measure(arena: &Arena, workload: &Workload, gauge: &Gauge, process:
     let broker_cpu_micros = arena.broker_cpu_micros()?.saturating_sub(broker_before);
     let cpu_micros = settled_cpu(process).await?;
     let peak_rss = process.peak_rss_bytes()?;
+    let switches = voluntary_switches(process.id())?;
     process.stop().await?;
     Ok(Sample {
         seconds,
         jobs_per_second: workload.jobs as f64 / seconds,
         cpu_micros_per_job: cpu_micros as f64 / workload.jobs as f64,
         broker_cpu_micros_per_job: broker_cpu_micros as f64 / workload.jobs as f64,
+        switches_per_job: switches as f64 / workload.jobs as f64,
         peak_rss_mb: peak_rss as f64 / 1e6,
     })
 }
@@ -77,6 +82,18 @@ async fn settled_cpu(process: &Process) -> Result<u64> {
         }
         before = now;
     }
+}
+
+/// Of all threads that there still are.
+fn voluntary_switches(process: u32) -> Result<u64> {
+    let mut switches = 0;
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        // A thread may end while it is looked at.
+        let status = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        switches += count.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or_default();
+    }
+    Ok(switches)
 }
 
 fn alive(process: &Process) -> Result<()> {

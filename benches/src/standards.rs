@@ -2,6 +2,7 @@
 
 use crate::bound::Bound;
 use crate::ceiling::Limited;
+use crate::contestant::Contestant;
 use crate::duel::Standing;
 use crate::idle::Idle;
 
@@ -11,30 +12,43 @@ const ENOUGH_INTERVALS: u64 = 15;
 /// Rivals by name, with the most CPU a job and the fewest jobs a second that the worker may have beside each.
 const RIVALS: [(&str, f64, f64); 2] = [("node", 0.5, 1.25), ("go", 1.0, 1.0)];
 
-/// The worker beside the floor, which comes first, and beside the rivals that took part.
+/// The worker beside the floor; and beside the rivals that took part, each through the exchange that costs it least.
 pub fn of_base(standings: &[Standing]) -> Vec<Bound> {
-    let [floor, worker, rivals @ ..] = standings else { return Vec::new() };
-    let speed = |other: &Standing| worker.ratio_to(other, |sample| sample.jobs_per_second).median;
-    let cost = |other: &Standing| worker.ratio_to(other, |sample| sample.cpu_micros_per_job).median;
+    let named = |contestant: &Contestant| standings.iter().find(|one| one.contestant == contestant.name());
+    let (Some(floor), Some(worker)) = (named(&Contestant::PassThrough), named(&Contestant::Worker)) else {
+        return Vec::new();
+    };
     let mut bounds = vec![
-        Bound::at_least("jobs/s, worker ÷ bare pass-through", speed(floor), 0.85),
-        Bound::at_most("CPU a job, worker ÷ bare pass-through", cost(floor), 1.4),
+        Bound::at_least("jobs/s, worker ÷ bare pass-through", speed(worker, floor), 0.85),
+        Bound::at_most("CPU a job, worker ÷ bare pass-through", cost(worker, floor), 1.4),
     ];
+    let worker = named(&Contestant::WorkerByQueue).unwrap_or(worker);
+    let rival = |name: &str| named(&Contestant::Rival(name.to_owned()));
     for (name, most_cost, least_speed) in RIVALS {
-        if let Some(rival) = rivals.iter().find(|rival| rival.contestant == name) {
-            bounds.push(Bound::at_most(&format!("CPU a job, worker ÷ {name}"), cost(rival), most_cost));
-            bounds.push(Bound::at_least(&format!("jobs/s, worker ÷ {name}"), speed(rival), least_speed));
+        if let Some(rival) = rival(name) {
+            bounds.push(Bound::at_most(&format!("CPU a job, worker ÷ {name}"), cost(worker, rival), most_cost));
+            bounds.push(Bound::at_least(&format!("jobs/s, worker ÷ {name}"), speed(worker, rival), least_speed));
         }
     }
-    let brokers = rivals.iter().map(|rival| worker.ratio_to(rival, |sample| sample.broker_cpu_micros_per_job).median);
+    let ours = [Contestant::PassThrough, Contestant::Worker, Contestant::PassThroughByQueue, Contestant::WorkerByQueue];
+    let rivals = standings.iter().filter(|one| ours.iter().all(|own| own.name() != one.contestant));
+    let brokers = rivals.map(|rival| worker.ratio_to(rival, |sample| sample.broker_cpu_micros_per_job).median);
     if let Some(ratio) = brokers.reduce(f64::max) {
         bounds.push(Bound::at_most("broker's CPU a job, worker ÷ the cheapest rival", ratio, 1.1));
     }
     bounds
 }
 
+fn speed(worker: &Standing, other: &Standing) -> f64 {
+    worker.ratio_to(other, |sample| sample.jobs_per_second).median
+}
+
+fn cost(worker: &Standing, other: &Standing) -> f64 {
+    worker.ratio_to(other, |sample| sample.cpu_micros_per_job).median
+}
+
 pub fn of_million(standings: &[Standing]) -> Vec<Bound> {
-    let worker = standings.get(1);
+    let worker = standings.iter().find(|standing| standing.contestant == Contestant::Worker.name());
     worker
         .map(|worker| Bound::at_most("peak RSS with 1,000,000 jobs queued, MB", worker.peak_rss_mb.max, 64.0))
         .into_iter()

@@ -37,7 +37,9 @@ const IDLE_STEPS: usize = 1_000;
 pub struct Load {
     /// Jobs of one pair each.
     pub held: usize,
+    /// Over all portals, which they are dealt out to in turn.
     pub lanes: usize,
+    pub portals: u32,
     /// What a request may carry; small enough that lanes of any number fill theirs alike where lanes are compared.
     pub pairs_per_request: usize,
 }
@@ -62,6 +64,7 @@ impl Spent {
 pub struct Steady {
     engine: Engine,
     types: Vec<(ObjectType, ObjectType)>,
+    accounts: Vec<AccountIndex>,
     now: Now,
     next_job: u64,
     wire: Option<BatchCall>,
@@ -84,8 +87,9 @@ impl Steady {
         let now = Now { tick: Tick::ZERO, wall: "2026-01-01T00:00:00Z".parse()? };
         let types: Result<Vec<_>> = (0..load.lanes).map(lane_types).collect();
         let mut steady = Self {
-            engine: Engine::new(policy(load), vec![account()], 1, now),
+            engine: Engine::new(policy(load), (0..load.portals).map(|_| account()).collect(), 1, now),
             types: types?,
+            accounts: (0..load.portals).map(AccountIndex).collect(),
             now,
             next_job: 0,
             wire: None,
@@ -174,12 +178,13 @@ impl Steady {
         let index = self.next_job;
         self.next_job += 1;
         let record = index / JOBS_PER_FROM;
-        let (from_type, to_type) = self.types[record as usize % self.types.len()].clone();
+        let lane = record as usize % self.types.len();
+        let (from_type, to_type) = self.types[lane].clone();
         let pairs: SmallVec<[Pair; 1]> = smallvec![Pair { from: scattered(record), to: scattered(index) }];
         NewJob {
             action: Action::Archive,
             dry_run: false,
-            account: AccountIndex(0),
+            account: self.accounts[lane % self.accounts.len()],
             from_type,
             to_type,
             asks: smallvec![Ask { extent: Extent::Whole, pairs, all_of: Vec::new() }],
@@ -232,9 +237,9 @@ mod tests {
     #[test]
     fn as_much_comes_in_as_leaves() -> Result<()> {
         for load in [
-            Load { held: 10, lanes: 1, pairs_per_request: 1_000 },
-            Load { held: 2_000, lanes: 1, pairs_per_request: 1_000 },
-            Load { held: 2_000, lanes: 200, pairs_per_request: 10 },
+            Load { held: 10, lanes: 1, portals: 1, pairs_per_request: 1_000 },
+            Load { held: 2_000, lanes: 1, portals: 1, pairs_per_request: 1_000 },
+            Load { held: 2_000, lanes: 200, portals: 7, pairs_per_request: 10 },
         ] {
             let mut steady = Steady::new(load)?;
             let spent = steady.turn_over(5_000)?;

@@ -11,10 +11,17 @@ use crate::spread::Spread;
 
 /// One run, as it ends.
 pub fn print_run(contestant: &str, sample: &Sample) {
-    let Sample { seconds, jobs_per_second, cpu_micros_per_job, broker_cpu_micros_per_job, peak_rss_mb } = sample;
+    let Sample {
+        seconds,
+        jobs_per_second,
+        cpu_micros_per_job,
+        broker_cpu_micros_per_job,
+        switches_per_job,
+        peak_rss_mb,
+    } = sample;
     eprintln!(
         "  {contestant:<22} {seconds:6.2} s {jobs_per_second:>9.0} jobs/s {cpu_micros_per_job:>7.1} µs \
-         (broker {broker_cpu_micros_per_job:.1} µs) {peak_rss_mb:>6.1} MB"
+         (broker {broker_cpu_micros_per_job:.1} µs) {switches_per_job:>5.2} waits {peak_rss_mb:>6.1} MB"
     );
 }
 
@@ -26,16 +33,17 @@ pub fn print_standings(case: &Case, rounds: usize, standings: &[Standing]) {
         case.name, workload.jobs, workload.pairs_per_job, workload.lanes, workload.portals, case.queues, case.latency
     );
     println!(
-        "  {:<29} {:>28} {:>22} {:>22} {:>20} {:>10}",
-        "", "jobs/s", "CPU µs a job", "broker's CPU µs a job", "peak RSS MB", "requests"
+        "  {:<29} {:>28} {:>22} {:>22} {:>18} {:>20} {:>10}",
+        "", "jobs/s", "CPU µs a job", "broker's CPU µs a job", "waits a job", "peak RSS MB", "requests"
     );
     for standing in standings {
         println!(
-            "  {:<29} {:>28} {:>22} {:>22} {:>20} {:>10.0}",
+            "  {:<29} {:>28} {:>22} {:>22} {:>18} {:>20} {:>10.0}",
             standing.contestant,
             spread(&standing.jobs_per_second, 0),
             spread(&standing.cpu_micros_per_job, 1),
             spread(&standing.broker_cpu_micros_per_job, 1),
+            spread(&standing.switches_per_job, 2),
             spread(&standing.peak_rss_mb, 0),
             standing.requests.median
         );
@@ -43,11 +51,12 @@ pub fn print_standings(case: &Case, rounds: usize, standings: &[Standing]) {
     let Some((first, others)) = standings.split_first() else { return };
     for other in others {
         println!(
-            "  {:<29} {:>28} {:>22} {:>22} {:>20}",
+            "  {:<29} {:>28} {:>22} {:>22} {:>18} {:>20}",
             format!("{} ÷ floor", other.contestant),
             spread(&other.ratio_to(first, |sample| sample.jobs_per_second), 2),
             spread(&other.ratio_to(first, |sample| sample.cpu_micros_per_job), 2),
             spread(&other.ratio_to(first, |sample| sample.broker_cpu_micros_per_job), 2),
+            spread(&other.ratio_to(first, |sample| sample.switches_per_job), 2),
             spread(&other.ratio_to(first, |sample| sample.peak_rss_mb), 2)
         );
     }

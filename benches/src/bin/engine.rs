@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bench::bound::{Bound, print_bounds};
+use bench::growth::{LANES, PORTALS};
 use bench::pinning;
 use bench::report::{commit, write_json};
 use bench::spread::Spread;
@@ -39,6 +40,9 @@ struct Arguments {
     /// Write all figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Only measure how a pair's cost grows with portals and lanes, and write it to this file
+    #[arg(long, value_name = "FILE", hide = true)]
+    growth: Option<PathBuf>,
     /// Only hold 10,000 pairs and turn over this many: what valgrind looks at
     #[arg(long, value_name = "PAIRS", hide = true)]
     churn: Option<u64>,
@@ -81,12 +85,17 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     if let Some(pairs) = arguments.churn {
-        Steady::untimed(Load { held: 10_000, lanes: 1, pairs_per_request: 1_000 })?.turn_over(pairs)?;
+        Steady::untimed(Load { held: 10_000, lanes: 1, portals: 1, pairs_per_request: 1_000 })?.turn_over(pairs)?;
         return Ok(());
     }
     pinning::stay_on_one_core();
-    let by_held = [10, REFERENCE, 10_000, MOST].map(|held| Load { held, lanes: 1, pairs_per_request: 1_000 });
-    let by_lanes = [1, 1_000, 100_000].map(|lanes| Load { held: MOST, lanes, pairs_per_request: SMALL_REQUEST });
+    if let Some(file) = &arguments.growth {
+        return write_json(&growth(arguments.rounds, arguments.pairs)?, file);
+    }
+    let by_held =
+        [10, REFERENCE, 10_000, MOST].map(|held| Load { held, lanes: 1, portals: 1, pairs_per_request: 1_000 });
+    let by_lanes =
+        [1, 1_000, 100_000].map(|lanes| Load { held: MOST, lanes, portals: 1, pairs_per_request: SMALL_REQUEST });
     let loads: Vec<Load> = by_held.into_iter().chain(by_lanes).collect();
     let cases = measure(&loads, arguments.rounds, arguments.pairs)?;
     print_cases(&cases, arguments.rounds);
@@ -104,6 +113,20 @@ fn run(arguments: &Arguments) -> Result<()> {
         write_json(&report, file)?;
     }
     Ok(())
+}
+
+/// One after the other, since a million pairs of each would not fit together.
+fn growth(rounds: usize, pairs: u64) -> Result<Vec<Figures>> {
+    let of_portals = PORTALS.map(|portals| (portals as usize, portals));
+    let of_lanes = LANES.map(|lanes| (lanes, 1));
+    let loads = of_portals.into_iter().chain(of_lanes);
+    let cases: Result<Vec<_>> = loads
+        .map(|(lanes, portals)| {
+            let load = Load { held: MOST, lanes, portals, pairs_per_request: SMALL_REQUEST };
+            measure(&[load], rounds, pairs)
+        })
+        .collect();
+    Ok(cases?.concat())
 }
 
 /// All loads stay in hand and take turns, so that what else the machine does falls on each alike.

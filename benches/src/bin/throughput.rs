@@ -15,9 +15,10 @@ use bench::idle::idle;
 use bench::pinning::Split;
 use bench::report::{CaseReport, Machine, Report, commit, write_json};
 use bench::workload::Workload;
-use bench::{standards, table};
+use bench::{growth, standards, table};
 use clap::{Parser, ValueEnum};
 use harness::process::find_binary;
+use serde::de::DeserializeOwned;
 
 /// Measures the worker against a bare pass-through of RabbitMQ and its client library, in turns.
 #[derive(Parser, Debug)]
@@ -34,9 +35,15 @@ struct Arguments {
     /// Only these parts, separated by commas
     #[arg(long, value_enum, value_name = "PARTS", value_delimiter = ',')]
     only: Vec<Part>,
+    /// Worker and floor through the default exchange, too; always so beside rivals
+    #[arg(long)]
+    exchanges: bool,
     /// Programs in benches/rivals to measure beside, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     rivals: Vec<String>,
+    /// Draw the part `growth` into this SVG file
+    #[arg(long, value_name = "FILE", requires = "only")]
+    picture: Option<PathBuf>,
     /// Write all figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -62,6 +69,8 @@ enum Part {
     HubspotCeiling,
     /// A million jobs queued
     Million,
+    /// The cost of a job in 1 to 1,000 portals and in 1 to 100,000 lanes, engine and worker
+    Growth,
 }
 
 const SHORT: [Part; 6] = [Part::Engine, Part::Base, Part::HalfLoad, Part::Ceiling, Part::Idle, Part::Allocations];
@@ -106,6 +115,9 @@ async fn bench(arguments: Arguments, cores: Option<Split>) -> Result<()> {
         bounds: Vec::new(),
     };
     let mut contestants = vec![Contestant::PassThrough, Contestant::Worker];
+    if arguments.exchanges || !arguments.rivals.is_empty() {
+        contestants.extend([Contestant::PassThroughByQueue, Contestant::WorkerByQueue]);
+    }
     contestants.extend(arguments.rivals.iter().cloned().map(Contestant::Rival));
     let mut cases = Vec::new();
     if wanted(Part::Base) {
@@ -127,6 +139,13 @@ async fn bench(arguments: Arguments, cores: Option<Split>) -> Result<()> {
             _ => {}
         }
         report.cases.push(CaseReport { case, standings });
+    }
+    if arguments.only.contains(&Part::Growth) {
+        let panels = growth(&arena, &arguments, &mut report).await?;
+        println!("{}", growth::table(&panels));
+        if let Some(file) = &arguments.picture {
+            std::fs::write(file, growth::picture(&panels)).with_context(|| file.display().to_string())?;
+        }
     }
     if wanted(Part::HalfLoad) {
         let base = report.cases.iter().find(|of| of.case.name == BASE).and_then(|of| of.standings.get(1));
@@ -169,15 +188,32 @@ async fn bench(arguments: Arguments, cores: Option<Split>) -> Result<()> {
     Ok(())
 }
 
+async fn growth(arena: &Arena, arguments: &Arguments, report: &mut Report) -> Result<Vec<growth::Panel>> {
+    let engine: Vec<growth::EngineCase> = engine_figures("--growth")?;
+    let mut of_worker = Vec::new();
+    for case in growth::cases(arguments.jobs) {
+        eprintln!("{}", case.name);
+        let mut standings = duel(arena, &case, &[Contestant::Worker], arguments.rounds, table::print_run).await?;
+        report.cases.push(CaseReport { case: case.clone(), standings: standings.clone() });
+        of_worker.extend(standings.pop().map(|standing| (case, standing)));
+    }
+    Ok(vec![growth::of_engine(&engine), growth::of_worker(&of_worker)])
+}
+
 /// Runs the engine's own benchmark, which prints its figures, and takes its part of what must hold.
 fn engine() -> Result<Vec<Bound>> {
+    let report: serde_json::Value = engine_figures("--json")?;
+    Ok(serde_json::from_value(report["bounds"].clone())?)
+}
+
+/// What it writes to the file that `flag` names.
+fn engine_figures<T: DeserializeOwned>(flag: &str) -> Result<T> {
     let json = std::env::temp_dir().join(format!("association-archiver-engine-{}.json", std::process::id()));
-    let status = Command::new(find_binary("engine", "ENGINE_BENCH_BIN")?).arg("--json").arg(&json).status()?;
+    let status = Command::new(find_binary("engine", "ENGINE_BENCH_BIN")?).arg(flag).arg(&json).status()?;
     ensure!(status.success(), "the engine's benchmark failed");
     let text = std::fs::read_to_string(&json).with_context(|| json.display().to_string())?;
     std::fs::remove_file(&json)?;
-    let report: serde_json::Value = serde_json::from_str(&text)?;
-    Ok(serde_json::from_value(report["bounds"].clone())?)
+    Ok(serde_json::from_str(&text)?)
 }
 
 const BASE: &str = "base";
