@@ -8,7 +8,7 @@ pub mod cli;
 pub mod config;
 
 // What decides: the crate `policy`.
-pub use policy::{contract, engine, lease, shards};
+pub use policy::{background, contract, engine, lease, shards};
 
 // What moves jobs and requests: the edges to the broker, to HubSpot and to the journal, and the loop between them.
 pub mod amqp;

@@ -36,6 +36,7 @@ const QUEUE_SETTLED: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_millis(700);
 
 const JOBS: &str = "association-archiver.jobs";
+const BACKGROUND: &str = "association-archiver.jobs.background";
 const RESULTS: &str = "association-archiver.results";
 const DEAD_LETTERS: &str = "association-archiver.dead-letters";
 
@@ -44,9 +45,12 @@ async fn the_whole_topology_is_declared_and_used_as_it_is_the_next_time() {
     let (client, settings) = own_vhost("declared").await;
     let first = Edges::start(&settings).await.unwrap();
     let names: Vec<&str> = first.topology.items.iter().map(|item| item.name.as_str()).collect();
-    let delays: Vec<String> = ["10s", "1m", "10m", "1h"].iter().map(|tier| format!("{JOBS}.delay.{tier}")).collect();
+    let delays = |queue: &str| ["10s", "1m", "10m", "1h"].map(|tier| format!("{queue}.delay.{tier}"));
+    let (delays, of_background) = (delays(JOBS), delays(BACKGROUND));
     let mut expected = vec!["association-archiver", JOBS, RESULTS, DEAD_LETTERS];
     expected.extend(delays.iter().map(String::as_str));
+    expected.push(BACKGROUND);
+    expected.extend(of_background.iter().map(String::as_str));
     assert_eq!(names, expected);
     assert!(first.topology.items.iter().all(|item| item.found == Found::Declared), "{:?}", first.topology);
     assert_eq!(first.topology.warnings, Vec::<String>::new());
@@ -80,6 +84,35 @@ async fn without_the_right_to_declare_a_missing_queue_is_named() {
     };
     assert_eq!(name, "association-archiver");
     assert!(fault.to_string().contains("amqp.declare_topology"), "{fault}");
+}
+
+/// As after an upgrade, where the broker was given queues and rights for the version before.
+#[tokio::test]
+async fn a_worker_without_background_queue_or_the_right_to_it_works_all_the_same() {
+    let broker = Broker::shared().await.unwrap();
+    let (client, settings) = own_vhost("no-background").await;
+    stop(Edges::start(&settings).await.unwrap()).await;
+    client.delete(BACKGROUND).await.unwrap();
+    let read = "^association-archiver\\.jobs(\\.lease)?$";
+    let rights = Rights { configure: "^$", write: "^association-archiver(\\..*)?$", read };
+    broker.add_user("before", "secret", "no-background", rights).await.unwrap();
+    let before = with_uri(settings, &broker.uri_as("before", "secret", "no-background"));
+    client.publish(JOBS, jobs(0..5)).await.unwrap();
+    let mut edges = Edges::start(&before).await.unwrap();
+    let warnings = edges.topology.warnings.join(" ");
+    assert!(warnings.contains("amqp.background_queue = \"none\""), "{warnings}");
+    edges.background.as_ref().unwrap().send_replace(true);
+    for job in take(&mut edges, 5).await {
+        edges.publisher.publish(vec![outcome(job)]).await;
+    }
+    assert_eq!(published(&edges, 5).await.published.len(), 5);
+    eventually(SOON, "the cause", async || {
+        Ok(edges.health.background().trouble.get().filter(|why| why.contains(BACKGROUND)).map(drop))
+    })
+    .await
+    .unwrap();
+    stop(edges).await;
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation)]
 
+#[path = "blackbox/background.rs"]
+mod background;
 #[path = "blackbox/courses.rs"]
 mod courses;
 #[path = "blackbox/default_exchange.rs"]

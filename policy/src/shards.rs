@@ -32,6 +32,10 @@ impl QueueIndex {
     /// The shared jobs queue, which is there with shards and without.
     pub const SHARED: Self = Self(0);
 
+    /// The queue for jobs of the background, of which there is one where there are no shards. It has no number among the
+    /// others.
+    pub const BACKGROUND: Self = Self(u16::MAX);
+
     pub fn as_usize(self) -> usize {
         usize::from(self.0)
     }

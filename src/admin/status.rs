@@ -59,6 +59,10 @@ pub(super) struct StatusBody<'a> {
 #[serde(rename_all = "camelCase")]
 struct Backlog {
     jobs_held: usize,
+    /// Of these, jobs of the background.
+    background_held: usize,
+    /// Waiting in the background queue, beside `jobs_ready`.
+    background_ready: Option<u64>,
     bytes_held: usize,
     pairs_held: usize,
     lanes: usize,
@@ -86,9 +90,20 @@ impl<'a> StatusBody<'a> {
     pub fn new(snapshot: &'a Snapshot, readiness: &'a Readiness, metrics: &Metrics) -> Self {
         let Snapshot { at, status, broker, draining, throughput, history, pauses, failures, dead_letters } = snapshot;
         let Status { held, totals, paused_accounts: _, paused_lanes: _, accounts, lanes, lanes_left_out } = status;
-        let InHand { jobs, bytes, pairs, lanes: lanes_held, in_flight, max_in_flight, drain_seconds: _ } = *held;
+        let InHand {
+            jobs,
+            background_jobs,
+            bytes,
+            pairs,
+            lanes: lanes_held,
+            in_flight,
+            max_in_flight,
+            drain_seconds: _,
+        } = *held;
         let backlog = Backlog {
             jobs_held: jobs,
+            background_held: background_jobs,
+            background_ready: broker.background_ready,
             bytes_held: bytes,
             pairs_held: pairs,
             lanes: lanes_held,

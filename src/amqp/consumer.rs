@@ -77,13 +77,13 @@ pub struct IntakeWiring {
     /// Jobs are passed on in the order of the queue. So there is never more than one consumer, and it is replaced only
     /// where memory demands it: RabbitMQ gives back in any order what it had on its way to a consumer that is cancelled.
     pub keeps_order: bool,
-    /// Closed while another worker holds the lease.
+    /// Closed while another worker holds the lease, and for jobs of the background outside their hours.
     pub gate: Gate,
 }
 
 impl IntakeWiring {
     fn is_shard(&self) -> bool {
-        self.queue != QueueIndex::SHARED
+        ![QueueIndex::SHARED, QueueIndex::BACKGROUND].contains(&self.queue)
     }
 
     fn join(&self) -> Option<Taking> {
@@ -91,7 +91,10 @@ impl IntakeWiring {
     }
 
     fn share(&self) -> (u16, u64) {
-        self.shares.of(self.is_shard())
+        match self.queue {
+            QueueIndex::BACKGROUND => self.shares.of_background(),
+            _ => self.shares.of(self.is_shard()),
+        }
     }
 }
 
@@ -365,7 +368,8 @@ impl Subscriber {
         unseen: Unseen,
     ) -> Result<Subscription, End> {
         self.wiring.of_queue.consuming.set(false);
-        tracing::info!(generation = self.generation.number, "taking in no jobs without the lease");
+        let queue = self.wiring.name.as_str();
+        tracing::info!(generation = self.generation.number, queue, "taking in no jobs for now");
         self.give_back(subscription, unseen).await.map_err(End::Lost)?;
         let mut gate = self.wiring.gate.clone();
         while !gate.is_open() {

@@ -21,11 +21,14 @@ const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// Keeps the depths in `health` up to date; never ends. `jobs`: the jobs queues, in their order.
 pub(super) async fn watch(link: Arc<Link>, topology: Arc<Topology>, jobs: Vec<ShortString>, health: Arc<Health>) {
+    let background = topology.background_queue();
     let delays = Tier::ALL.map(|tier| topology.key(Route::Delay(tier)));
+    let of_background = background.map(|_| Tier::ALL.map(|tier| topology.key(Route::BackgroundDelay(tier))));
     let (results, dead_letters) = (topology.results_queue(), topology.dead_letter_queue());
     // A job that goes on to a queue that is looked at later is seen twice, not never: so the delay queues come first, then
     // the shared jobs queue, and then the shards.
-    let queues: Vec<ShortString> = delays.iter().chain(&jobs).chain([results, dead_letters]).cloned().collect();
+    let others = jobs.iter().chain([results, dead_letters]).chain(background);
+    let queues: Vec<ShortString> = delays.iter().chain(of_background.iter().flatten()).chain(others).cloned().collect();
     let mut standstills = Standstills::new(&health);
     loop {
         sleep(LOOK_EVERY).await;
@@ -81,12 +84,21 @@ async fn looked(look: impl Future<Output = Vec<Option<Depth>>>, queues: usize, h
     }
 }
 
-/// `depths` are those of the delay queues, the jobs queues, the results queue and the dead-letter queue.
+/// `depths` are those of the delay queues, of the delay queues of the background where there is one, of the jobs queues,
+/// the results queue, the dead-letter queue, and the background queue.
 fn note(health: &Health, depths: &[Option<Depth>]) {
+    let without_background = Tier::ALL.len() + health.queues().len() + 2;
+    let has_background = depths.len() > without_background;
     let (parked, others) = depths.split_at(Tier::ALL.len().min(depths.len()));
+    let (of_background, others) = others.split_at(if has_background { Tier::ALL.len() } else { 0 });
     let (jobs, others) = others.split_at(health.queues().len().min(others.len()));
-    for (parked, depth) in health.depths.parked.iter().zip(parked) {
-        parked.learn(depth.map(|depth| depth.ready));
+    let ready = |depth: &Option<Depth>| depth.map(|depth| depth.ready);
+    for (place, (learned, depth)) in health.depths.parked.iter().zip(parked).enumerate() {
+        let parked = match of_background.get(place) {
+            Some(beside) => ready(depth).zip(ready(beside)).map(|(live, background)| live + background),
+            None => ready(depth),
+        };
+        learned.learn(parked);
     }
     for (queue, depth) in health.queues().iter().zip(jobs) {
         queue.ready.learn(depth.map(|depth| depth.ready));
@@ -96,6 +108,7 @@ fn note(health: &Health, depths: &[Option<Depth>]) {
     health.depths.results.learn(results.map(|depth| depth.ready));
     health.depths.results_consumers.learn(results.map(|depth| depth.consumers));
     health.depths.dead_letters.learn(dead_letters.map(|depth| depth.ready));
+    health.background().ready.learn(other(2).map(|depth| depth.ready));
     health.depths.looks.add(1);
 }
 
@@ -123,6 +136,11 @@ mod tests {
         let sharded = Health::of(3);
         note(&sharded, &[1, 2, 3, 4, 5, 6, 7, 8, 9].map(depth));
         assert_eq!((sharded.jobs_ready(), sharded.depths.dead_letters.get()), (Some(18), Some(9)));
+        let beside = Health::default();
+        note(&beside, &[1, 2, 3, 4, 10, 20, 30, 40, 5, 6, 7, 8].map(depth));
+        assert_eq!(beside.depths.parked.each_ref().map(|parked| parked.get()), [11, 22, 33, 44].map(Some));
+        assert_eq!((beside.jobs_ready(), beside.background().ready.get()), (Some(5), Some(8)));
+        assert_eq!((beside.depths.results.get(), beside.depths.dead_letters.get()), (Some(6), Some(7)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@
 use jiff::Timestamp;
 
 use super::message::Properties;
-use super::route::{JOBS_KEY, is_portal_key};
+use super::route::{BACKGROUND_KEY, JOBS_KEY, is_portal_key};
 use crate::config::Exchange;
 use crate::contract::message::{DEAD_LETTERED, OUTCOME_TYPE, PARKED, REJECTED_AT};
 use crate::contract::time;
@@ -42,7 +42,8 @@ impl Echo {
 
     /// Why this delivery must end the intake, in a sentence that says how to mend it; `None` for a job.
     pub fn heard(&self, properties: &Properties, origin: Origin<'_>) -> Option<String> {
-        let is_of_jobs = |key: &str| key == JOBS_KEY || key == self.jobs_queue || is_portal_key(key);
+        let is_of_jobs =
+            |key: &str| [JOBS_KEY, BACKGROUND_KEY, self.jobs_queue.as_str()].contains(&key) || is_portal_key(key);
         let astray = origin.exchange == self.exchange.as_str() && !is_of_jobs(origin.routing_key);
         let what = if self.is_outcome(properties) {
             "an outcome"

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use lapin::types::ShortString;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ pub enum Source {
 /// Messages in and out: a connection each way, with all that works on them.
 #[derive(Debug)]
 pub struct Edges {
-    /// Of each jobs queue, the shared one first.
+    /// Of each jobs queue, the shared one first, and of the background queue.
     pub intakes: Vec<Intake>,
     pub publisher: Publisher,
     /// For hand-backs; answered deliveries are settled by the publisher.
@@ -50,6 +50,8 @@ pub struct Edges {
     pub health: Arc<Health>,
     /// Where `amqp.lease` is on: what the loop must know and say.
     pub lease: Option<LeaseEnds>,
+    /// Where there is a background queue: whether its jobs are taken in. Nobody has said so at first.
+    pub background: Option<watch::Sender<bool>>,
     /// What was found at the broker.
     pub topology: TopologyReport,
     /// To be used last, when the intakes are drained and the publisher closed.
@@ -110,10 +112,17 @@ impl Edges {
         };
         let names = ground.names(source);
         let (mut intakes, mut keepers) = (Vec::with_capacity(names.len()), Vec::with_capacity(names.len()));
+        let mut background = None;
         for (queue, name) in settings.shards.queues().zip(names.clone()) {
             let (keeper, gate) = Gate::new(!shared);
-            intakes.push(inlets.intake(&ground, queue, name, gate));
+            intakes.push(inlets.intake(&ground, queue, name, gate.clone()));
             keepers.push(keeper);
+            // Whoever works on the jobs queue works on the background queue as well.
+            if let Some(name) = ground.topology.background_queue().filter(|_| source == Source::Jobs) {
+                let (switch, door) = watch::channel(false);
+                intakes.push(inlets.intake(&ground, QueueIndex::BACKGROUND, name.clone(), gate.behind(door)));
+                background = Some(switch);
+            }
         }
         let looking =
             depths::watch(Arc::clone(&consume), Arc::clone(&ground.topology), names, Arc::clone(&ground.health));
@@ -127,7 +136,8 @@ impl Edges {
         };
         let links = vec![publish, consume];
         let closer = Closer { settler: settler.clone(), keeping, tasks, give_up: ground.give_up, links };
-        Ok(Self { intakes, publisher, settler, held: inlets.held, health: ground.health, lease, topology, closer })
+        let (held, health) = (inlets.held, ground.health);
+        Ok(Self { intakes, publisher, settler, held, health, lease, background, topology, closer })
     }
 }
 

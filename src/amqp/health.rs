@@ -12,6 +12,7 @@ use crate::shards::QueueIndex;
 pub struct Health {
     /// The health of each jobs queue.
     queues: Vec<Arc<QueueHealth>>,
+    background: Arc<QueueHealth>,
     /// The connection for publishing is up.
     pub publishing: Flag,
     /// A resource alarm of the broker stops publishing; what was archived meanwhile waits to be answered.
@@ -51,7 +52,7 @@ pub struct Health {
     pub settled_too_late: Count,
 }
 
-/// One jobs queue.
+/// One jobs queue, or the background queue.
 #[derive(Debug, Default)]
 pub struct QueueHealth {
     /// A consumer is subscribed.
@@ -83,6 +84,7 @@ impl Health {
     pub fn of(queues: usize) -> Self {
         Self {
             queues: std::iter::repeat_with(Arc::default).take(queues).collect(),
+            background: Arc::default(),
             publishing: Flag::default(),
             blocked: Flag::default(),
             connection_trouble: Trouble::default(),
@@ -108,7 +110,15 @@ impl Health {
         &self.queues
     }
 
+    /// The background queue, whether there is one or not.
+    pub fn background(&self) -> &QueueHealth {
+        &self.background
+    }
+
     pub(super) fn queue(&self, queue: QueueIndex) -> Arc<QueueHealth> {
+        if queue == QueueIndex::BACKGROUND {
+            return Arc::clone(&self.background);
+        }
         self.queues.get(queue.as_usize()).cloned().unwrap_or_default()
     }
 
@@ -118,15 +128,16 @@ impl Health {
     }
 
     pub fn overfull(&self) -> bool {
-        self.queues.iter().any(|queue| queue.overfull.get())
+        self.queues.iter().chain([&self.background]).any(|queue| queue.overfull.get())
     }
 
     /// Why jobs of a queue do not come in.
     pub fn consuming_trouble(&self) -> Option<String> {
-        self.connection_trouble.get().or_else(|| self.queues.iter().find_map(|queue| queue.trouble.get()))
+        let mut queues = self.queues.iter().chain([&self.background]);
+        self.connection_trouble.get().or_else(|| queues.find_map(|queue| queue.trouble.get()))
     }
 
-    /// Ready messages in all jobs queues together.
+    /// Ready messages in all jobs queues together, without the background queue.
     pub fn jobs_ready(&self) -> Option<u64> {
         self.queues.iter().map(|queue| queue.ready.get()).sum()
     }
@@ -146,7 +157,7 @@ impl Health {
 pub struct Depths {
     /// Looks so far: whoever counts what went into a queue since the last look can tell when that was.
     pub looks: Count,
-    /// Jobs in each delay queue, in the order of [`Tier::ALL`].
+    /// Jobs in the delay queues of each wait, in the order of [`Tier::ALL`].
     pub parked: [LastSeen; Tier::ALL.len()],
     pub results: LastSeen,
     /// Consumers of the results queue.

@@ -29,6 +29,10 @@ const MOVED_PART: u16 = 4;
 /// Most jobs of the shared queue that are on their way to shards at a time; more would make it no quicker.
 const MOST_MOVED: u16 = 1_000;
 
+/// Of the background at most this part of everything, a quarter, is held, beside what the live jobs may have: enough for
+/// full requests.
+const BACKGROUND_PART: u16 = 4;
+
 impl Shares {
     /// The settings `amqp.prefetch` and `amqp.max_held_bytes`.
     pub fn new(jobs: u16, bytes: u64, is_sharded: bool) -> Self {
@@ -39,6 +43,11 @@ impl Shares {
     pub(super) fn join(self: &Arc<Self>) -> Taking {
         self.takers.fetch_add(1, Ordering::Relaxed);
         Taking(Arc::clone(self))
+    }
+
+    /// Jobs and bytes of the background queue.
+    pub fn of_background(&self) -> (u16, u64) {
+        ((self.jobs / BACKGROUND_PART).max(1), self.bytes / u64::from(BACKGROUND_PART))
     }
 
     /// Jobs and bytes of the shared queue, or of each shard.

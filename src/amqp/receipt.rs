@@ -142,19 +142,30 @@ pub struct CurrentGeneration(Arc<Current>);
 struct Current {
     /// The number of the present generation of each queue.
     numbers: Vec<AtomicU32>,
+    background: AtomicU32,
     changes: AtomicU64,
+}
+
+impl Current {
+    fn of(&self, queue: QueueIndex) -> Option<&AtomicU32> {
+        match queue {
+            QueueIndex::BACKGROUND => Some(&self.background),
+            _ => self.numbers.get(queue.as_usize()),
+        }
+    }
 }
 
 impl CurrentGeneration {
     /// For this many queues.
     pub fn new(queues: usize) -> Self {
         let numbers = std::iter::repeat_with(|| AtomicU32::new(Self::NONE)).take(queues).collect();
-        Self(Arc::new(Current { numbers, changes: AtomicU64::new(0) }))
+        let background = AtomicU32::new(Self::NONE);
+        Self(Arc::new(Current { numbers, background, changes: AtomicU64::new(0) }))
     }
 
     /// False for every generation of a queue without a subscription.
     pub fn is(&self, generation: Generation) -> bool {
-        let number = self.0.numbers.get(generation.queue.as_usize());
+        let number = self.0.of(generation.queue);
         number.is_some_and(|number| number.load(Ordering::Acquire) == generation.number)
     }
 
@@ -174,7 +185,7 @@ impl CurrentGeneration {
     }
 
     fn store(&self, queue: QueueIndex, number: u32) {
-        if let Some(place) = self.0.numbers.get(queue.as_usize()) {
+        if let Some(place) = self.0.of(queue) {
             place.store(number, Ordering::Release);
             self.0.changes.fetch_add(1, Ordering::Release);
         }

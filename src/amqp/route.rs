@@ -8,21 +8,30 @@ use crate::shards::QueueIndex;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Route {
     Jobs,
+    Background,
     /// One of the jobs queues, by its name.
     Shard(QueueIndex),
     Results,
     DeadLetters,
     /// Back to the shared jobs queue by itself, after the tier's time.
     Delay(Tier),
+    /// Likewise, to the background queue.
+    BackgroundDelay(Tier),
 }
 
-/// Name of the queue in which the jobs of a tier wait; it is its routing key too.
+/// Name of the queue in which the jobs of a tier wait; it is its routing key too. `jobs_queue` is the one that they come
+/// back to.
 pub fn delay_queue(jobs_queue: &str, tier: Tier) -> String {
-    format!("{jobs_queue}.delay.{}", tier.as_str())
+    format!("{jobs_queue}{DELAY_PART}{}", tier.as_str())
 }
+
+/// What stands between the name of a queue and the wait in the name of a delay queue.
+pub const DELAY_PART: &str = ".delay.";
 
 /// Key of the jobs queue's binding, beside its own name.
 pub const JOBS_KEY: &str = "jobs";
+/// Key of the background queue's binding, beside its own name.
+pub const BACKGROUND_KEY: &str = "jobs.background";
 pub const RESULTS_KEY: &str = "results";
 pub const DEAD_LETTERS_KEY: &str = "dead-letters";
 
@@ -64,7 +73,9 @@ mod tests {
     fn a_delay_queue_is_not_taken_for_an_accounts_key() {
         assert!(is_portal_key("jobs.4711"));
         assert!(
-            ["jobs", "jobs.", "jobs.delay.1m", "jobs.1.delay.1m", "other.4711"].iter().all(|key| !is_portal_key(key))
+            ["jobs", "jobs.", BACKGROUND_KEY, "jobs.delay.1m", "jobs.1.delay.1m", "other.4711"]
+                .iter()
+                .all(|key| !is_portal_key(key))
         );
     }
 }

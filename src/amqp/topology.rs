@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::connection::{
     ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, is_passing, reply_code, reply_text,
 };
-use super::route::{DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY, Route, delay_queue, key_to};
+use super::route::{BACKGROUND_KEY, DEAD_LETTERS_KEY, DELAY_PART, JOBS_KEY, RESULTS_KEY, Route, delay_queue, key_to};
 use crate::config::{AmqpSettings, Exchange, workers_queue};
 use crate::engine::pause::Tier;
 use crate::shards::{Layout, QueueIndex};
@@ -27,6 +27,8 @@ const JOBS_DELIVERY_LIMIT: i32 = 1_000;
 /// Every look into the dead letters counts as a delivery. Never -1, with which RabbitMQ 3.10 deletes a message at its
 /// first requeue; without a limit of its own a queue of RabbitMQ 4 has 20.
 const KEEP_DELIVERY_LIMIT: i32 = 1_000_000;
+
+const WITHOUT_BACKGROUND: &str = "; or set amqp.background_queue = \"none\"";
 
 /// Shards that are checked at the same time.
 const SHARDS_AT_ONCE: usize = 16;
@@ -41,6 +43,7 @@ pub struct Topology {
     shards: Vec<QueuePlan>,
     /// The shared one.
     jobs_queue: ShortString,
+    background_queue: Option<ShortString>,
     results_queue: ShortString,
     dead_letter_queue: ShortString,
     /// Used with shards only.
@@ -145,11 +148,14 @@ impl Topology {
                 arguments: keep(),
             },
         ];
-        queues.extend(Tier::ALL.map(|tier| {
-            let name = queue_name(&delay_queue(settings.jobs_queue.as_str(), tier));
-            let arguments = delay_arguments(settings.exchange.as_str(), settings.jobs_queue.as_str(), tier.wait());
-            QueuePlan { keys: vec![name.clone()], name, arguments }
-        }));
+        queues.extend(delay_plans(settings, settings.jobs_queue.as_str()));
+        let background = settings.background().ok();
+        if let Some(background) = &background {
+            let name = queue_name(background.as_str());
+            let (keys, arguments) = (vec![BACKGROUND_KEY.into(), name.clone()], jobs_arguments(settings));
+            queues.push(QueuePlan { name, keys, arguments });
+            queues.extend(delay_plans(settings, background.as_str()));
+        }
         let workers = queue_name(&workers_queue(settings.jobs_queue.as_str()));
         if layout.is_sharded() {
             queues.push(QueuePlan { name: workers.clone(), keys: Vec::new(), arguments: arguments(&[]) });
@@ -160,6 +166,7 @@ impl Topology {
             queues,
             shards: layout.shards().map(|shard| shard_plan(settings, shard)).collect(),
             jobs_queue: jobs,
+            background_queue: background.map(|background| queue_name(background.as_str())),
             results_queue: queue_name(settings.results_queue.as_str()),
             dead_letter_queue: queue_name(settings.dead_letter_queue.as_str()),
             workers_queue: workers,
@@ -180,6 +187,10 @@ impl Topology {
         &self.jobs_queue
     }
 
+    pub fn background_queue(&self) -> Option<&ShortString> {
+        self.background_queue.as_ref()
+    }
+
     pub fn results_queue(&self) -> &ShortString {
         &self.results_queue
     }
@@ -198,7 +209,10 @@ impl Topology {
 
     /// The name of a jobs queue.
     pub fn name(&self, queue: QueueIndex) -> &ShortString {
-        self.shard(queue).map_or(&self.jobs_queue, |plan| &plan.name)
+        match queue {
+            QueueIndex::BACKGROUND => self.background_queue.as_ref().unwrap_or(&self.jobs_queue),
+            _ => self.shard(queue).map_or(&self.jobs_queue, |plan| &plan.name),
+        }
     }
 
     fn shard(&self, queue: QueueIndex) -> Option<&QueuePlan> {
@@ -210,10 +224,12 @@ impl Topology {
         let key_to = |key, queue: &ShortString| key_to(&self.exchange, key, queue.as_str()).into();
         match route {
             Route::Jobs => key_to(JOBS_KEY, &self.jobs_queue),
+            Route::Background => key_to(BACKGROUND_KEY, self.name(QueueIndex::BACKGROUND)),
             Route::Shard(queue) => self.name(queue).clone(),
             Route::Results => key_to(RESULTS_KEY, &self.results_queue),
             Route::DeadLetters => key_to(DEAD_LETTERS_KEY, &self.dead_letter_queue),
             Route::Delay(tier) => queue_name(&delay_queue(self.jobs_queue.as_str(), tier)),
+            Route::BackgroundDelay(tier) => queue_name(&delay_queue(self.name(QueueIndex::BACKGROUND).as_str(), tier)),
         }
     }
 
@@ -245,15 +261,32 @@ impl Topology {
         plans: &[QueuePlan],
     ) -> Result<TopologyReport, TopologyFault> {
         let mut report = TopologyReport::default();
+        let mut there = Vec::with_capacity(plans.len());
         for plan in plans {
-            self.ensure_queue(connection, plan, &mut report).await?;
+            match self.ensure_queue(connection, plan, &mut report).await {
+                Ok(()) => there.push(plan),
+                Err(fault @ TopologyFault::Lost(_)) => return Err(fault),
+                // A worker that was given neither the queue nor the right to it works as it did without.
+                Err(fault) if self.is_of_background(plan) => {
+                    report
+                        .warnings
+                        .push(format!("no jobs of the background are taken in: {fault}{WITHOUT_BACKGROUND}"));
+                }
+                Err(fault) => return Err(fault),
+            }
         }
         if self.may_declare {
-            for plan in plans {
+            for plan in there {
                 self.bind(connection, plan, &mut report).await?;
             }
         }
         Ok(report)
+    }
+
+    /// The background queue, or one of its delay queues.
+    fn is_of_background(&self, plan: &QueuePlan) -> bool {
+        let rest = self.background_queue.as_ref().and_then(|name| plan.name.as_str().strip_prefix(name.as_str()));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(DELAY_PART))
     }
 
     /// Checks a shard, on channels of its own so that no other shard waits for it, and declares it where it is missing
@@ -525,6 +558,15 @@ fn shard_plan(settings: &AmqpSettings, shard: QueueIndex) -> QueuePlan {
     let name = queue_name(&settings.shards.name(shard, settings.jobs_queue.as_str()));
     let keys = [name.clone()].into_iter().chain(portal_keys(&settings.shards, shard)).collect();
     QueuePlan { name, keys, arguments: jobs_arguments(settings) }
+}
+
+/// The delay queues from which jobs come back to one queue.
+fn delay_plans<'a>(settings: &'a AmqpSettings, jobs_queue: &'a str) -> impl Iterator<Item = QueuePlan> + use<'a> {
+    Tier::ALL.into_iter().map(move |tier| {
+        let name = queue_name(&delay_queue(jobs_queue, tier));
+        let arguments = delay_arguments(settings.exchange.as_str(), jobs_queue, tier.wait());
+        QueuePlan { keys: vec![name.clone()], name, arguments }
+    })
 }
 
 fn jobs_arguments(settings: &AmqpSettings) -> FieldTable {

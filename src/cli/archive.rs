@@ -220,7 +220,7 @@ async fn work_through(
         })
     };
     let watcher = LineWatcher::new(portals, mends);
-    let outside = Outside { arrivals, departures, orders, lease: None, name: HeldLine::job_name };
+    let outside = Outside { arrivals, departures, orders, lease: None, background: None, name: HeldLine::job_name };
     let mut running = assembly.start(outside, watcher, stop.clone());
     let looped = (&mut running.looping).await;
     // Also where the loop failed: then nobody reads on.

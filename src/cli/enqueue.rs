@@ -19,7 +19,8 @@ use super::jobs_file::source::Source;
 use super::jobs_file::survey::{self, Survey};
 use super::output::remark;
 use super::{output, runtime, signals};
-use crate::config::Settings;
+use crate::amqp::route::Route;
+use crate::config::{QueueName, Settings};
 use crate::worker::service;
 
 mod following;
@@ -46,6 +47,9 @@ pub struct Arguments {
     /// one row a pair with the input's line number
     #[arg(long, value_name = "FILE", requires = "follow")]
     outcomes: Option<PathBuf>,
+    /// Puts the jobs on the background queue: they only use what live jobs leave, and a small share
+    #[arg(long)]
+    background: bool,
     /// Does not ask
     #[arg(long, short)]
     yes: bool,
@@ -85,6 +89,7 @@ Examples:
   association-archiver enqueue pairs.csv --follow --outcomes outcomes.csv
   association-archiver enqueue outcomes.csv --follow            # again those pairs that are not done
   association-archiver enqueue export.csv --from contacts --to companies --portal 4711
+  association-archiver enqueue backfill.csv --background
   association-archiver enqueue list.csv --map \"Contact=from_id,Company=to_id\" --from contacts --to companies";
 
 /// Publishes every row, confirmed; exit code 2 and nothing published where a row is bad.
@@ -96,6 +101,7 @@ pub fn enqueue(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode,
 
 async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
+    let target = Target::of(settings, arguments.background)?;
     let limits = service::limits(&settings.jobs);
     let source = Source::open(arguments.file.as_deref(), Naming::ByContent, limits, &arguments.hints).await?;
     let mut source = source.keep().await?;
@@ -107,7 +113,7 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
     }
     survey.remarks().iter().for_each(|line| remark(line));
     if arguments.dry_run || survey.rows == 0 {
-        return summarise(arguments, settings, survey.rows, 0, begun.elapsed(), None);
+        return summarise(arguments, &target.queue, survey.rows, 0, begun.elapsed(), None);
     }
     if let Some((line, why)) = &survey.first_rejected {
         let count = HumanCount(survey.rejected);
@@ -115,11 +121,11 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
             "rows that a worker with the settings here will reject: {count}, the first in line {line}: {why}"
         ));
     }
-    if !arguments.yes && confirm::has_terminal() && !agrees(&survey, settings, &source.name).await? {
+    if !arguments.yes && confirm::has_terminal() && !agrees(&survey, settings, &source.name, &target.queue).await? {
         remark("nothing was published");
         return Ok(ExitCode::FAILURE);
     }
-    send(settings, arguments, source, survey.rows, begun).await
+    send(settings, arguments, target, source, survey.rows, begun).await
 }
 
 /// A file that is not to be sent as it is.
@@ -141,14 +147,14 @@ fn check(survey: &Survey, name: &str, arguments: &Arguments) -> Result<(), Failu
 }
 
 /// Shows what the file asks for, and asks whether that is meant.
-async fn agrees(survey: &Survey, settings: &Settings, name: &str) -> Result<bool, Failure> {
+async fn agrees(survey: &Survey, settings: &Settings, name: &str, queue: &QueueName) -> Result<bool, Failure> {
     let introductions = Introductions::of(survey.portals(), settings).await;
     remark(&survey.amount(settings, &introductions));
     if survey.only_looks() {
         remark("nothing will be changed");
         return Ok(true);
     }
-    let question = format!("Put the jobs of {name} on {}?", settings.amqp.jobs_queue);
+    let question = format!("Put the jobs of {name} on {queue}?");
     match survey.archives() {
         true => confirm::agrees(&format!("{question} What they ask for cannot be undone.")).await,
         false => confirm::agrees(&question).await,
@@ -159,10 +165,12 @@ async fn agrees(survey: &Survey, settings: &Settings, name: &str) -> Result<bool
 async fn send(
     settings: &Settings,
     arguments: &Arguments,
+    target: Target,
     mut source: Source,
     rows: u64,
     begun: Instant,
 ) -> Result<ExitCode, Failure> {
+    let Target { route, queue } = target;
     let (stop, reached) = (CancellationToken::new(), Reached::new(rows, arguments.from_line));
     let last_words = {
         let reached = reached.clone();
@@ -175,7 +183,7 @@ async fn send(
         true => Some(Following::begin(settings, &run, arguments.outcomes.as_deref()).await?),
         false => None,
     };
-    let published = publish(settings, &mut source, &run, arguments.from_line, &reached, &stop).await;
+    let published = publish(settings, &mut source, &run, (route, arguments.from_line), &reached, &stop).await;
     let enqueued = match published {
         Ok(enqueued) => enqueued,
         Err(failure) => {
@@ -186,14 +194,14 @@ async fn send(
         }
     };
     let Some(following) = following else {
-        return summarise(arguments, settings, rows, enqueued, begun.elapsed(), None);
+        return summarise(arguments, &queue, rows, enqueued, begun.elapsed(), None);
     };
     if !arguments.json {
-        say_enqueued(settings, enqueued, begun.elapsed());
+        say_enqueued(&queue, enqueued, begun.elapsed());
     }
     let mut followed = following.wait_for(enqueued, &stop).await?;
     followed.write_rows(&mut source, arguments.from_line).await?;
-    let code = summarise(arguments, settings, rows, enqueued, begun.elapsed(), Some(&followed))?;
+    let code = summarise(arguments, &queue, rows, enqueued, begun.elapsed(), Some(&followed))?;
     if let Some(path) = arguments.outcomes.as_ref().map(|path| path.display()).filter(|_| !arguments.json) {
         remark(&format!("the outcomes are in {path}"));
     }
@@ -203,6 +211,24 @@ async fn send(
             "stopped by a signal; jobs without an answer: {}; they are worked on, and `association-archiver outcomes` shows what becomes of them",
             HumanCount(unanswered)
         ))),
+    }
+}
+
+/// Where the jobs go.
+#[derive(Debug)]
+struct Target {
+    route: Route,
+    queue: QueueName,
+}
+
+impl Target {
+    fn of(settings: &Settings, background: bool) -> Result<Self, Failure> {
+        if !background {
+            return Ok(Self { route: Route::Jobs, queue: settings.amqp.jobs_queue.clone() });
+        }
+        let none = |cause| Failure::Usage(format!("--background: there is no background queue, since {cause}"));
+        let queue = settings.amqp.background().map_err(none)?;
+        Ok(Self { route: Route::Background, queue })
     }
 }
 
@@ -235,7 +261,7 @@ fn report_bad(survey: &Survey, as_json: bool) -> Failure {
 
 fn summarise(
     arguments: &Arguments,
-    settings: &Settings,
+    queue: &QueueName,
     rows: u64,
     enqueued: u64,
     took: Duration,
@@ -245,9 +271,7 @@ fn summarise(
     let all_done = summary.is_none_or(|summary| summary.jobs() == summary.jobs_done());
     let code = if all_done { ExitCode::SUCCESS } else { ExitCode::from(3) };
     if arguments.json {
-        let queue = settings.amqp.jobs_queue.as_str();
-        let mut told =
-            json!({"rows": rows, "bad": 0, "enqueued": enqueued, "queue": queue, "seconds": took.as_secs_f64()});
+        let mut told = json!({"rows": rows, "bad": 0, "enqueued": enqueued, "queue": queue.as_str(), "seconds": took.as_secs_f64()});
         if let (Some(summary), Value::Object(told)) = (summary, &mut told) {
             told.insert("outcomes".to_owned(), summary.to_json());
         }
@@ -259,13 +283,12 @@ fn summarise(
             let jobs = if rows == 1 { "job is" } else { "jobs are" };
             remark(&format!("{} {jobs} valid; nothing was published", HumanCount(rows)));
         }
-        None => say_enqueued(settings, enqueued, took),
+        None => say_enqueued(queue, enqueued, took),
     }
     Ok(code)
 }
 
-fn say_enqueued(settings: &Settings, enqueued: u64, took: Duration) {
+fn say_enqueued(queue: &QueueName, enqueued: u64, took: Duration) {
     let jobs = if enqueued == 1 { "job" } else { "jobs" };
-    let queue = settings.amqp.jobs_queue.as_str();
     remark(&format!("{} {jobs} enqueued on {queue} in {:.1} s", HumanCount(enqueued), took.as_secs_f64()));
 }

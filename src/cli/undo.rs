@@ -16,6 +16,7 @@ use super::journal::gathering::gather;
 use super::journal::selection::{Place, Selection};
 use super::output::{Output, Reader, remark};
 use super::{confirm, output, runtime, signals};
+use crate::amqp::route::Route;
 use crate::amqp::sender::Sender;
 use crate::config::Settings;
 use crate::contract::ids::Group;
@@ -175,7 +176,7 @@ async fn publish(settings: &Settings, jobs: Vec<UndoJob>) -> Result<u64, Failure
     let mut fault = None;
     let mut numbered = (1..).zip(jobs).map(|(number, job)| (run.message_id(number), job.body));
     while fault.is_none() && published < total {
-        fault = match send_jobs(&sender, numbered.by_ref().take(MAX_BATCH)).await {
+        fault = match send_jobs(&sender, Route::Jobs, numbered.by_ref().take(MAX_BATCH)).await {
             Ok((safe, fault)) => {
                 published += safe as u64;
                 fault.map(|fault| fault.to_string())

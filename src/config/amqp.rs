@@ -33,12 +33,22 @@ pub struct AmqpSettings {
     pub exchange: Exchange,
     pub results_queue: QueueName,
     pub dead_letter_queue: QueueName,
+    pub background_queue: BackgroundQueue,
     /// One worker at a time works on the jobs queue; the others stand by.
     pub lease: bool,
     /// How long a lease lasts beyond its last renewal.
     pub lease_time: Duration,
     /// The jobs queues, and which of them each account belongs to.
     pub shards: Layout,
+}
+
+/// The setting `amqp.background_queue`; [`AmqpSettings::background`] says what follows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BackgroundQueue {
+    /// `<jobs_queue>.background`, and none with shards.
+    Derived,
+    None,
+    Named(QueueName),
 }
 
 /// What a connection needs. Its `Debug` shows no password and no key.
@@ -73,6 +83,7 @@ impl Default for AmqpSettings {
             exchange: exchange("association-archiver"),
             results_queue: queue("association-archiver.results"),
             dead_letter_queue: queue("association-archiver.dead-letters"),
+            background_queue: BackgroundQueue::Derived,
             lease: true,
             lease_time: Duration::from_secs(10),
             shards: Layout::default(),
@@ -154,6 +165,9 @@ impl AmqpSettings {
             dead_letter_queue: section
                 .converted("dead_letter_queue", NAME_RULE, QueueName::new)?
                 .unwrap_or(default.dead_letter_queue),
+            background_queue: section
+                .converted("background_queue", NAME_RULE, background)?
+                .unwrap_or(default.background_queue),
             lease: section.flag("lease")?.unwrap_or(default.lease),
             lease_time: section.duration("lease_time", SHORTEST_LEASE..=LONGEST_LEASE)?.unwrap_or(default.lease_time),
             shards: section.scalar("shards", &sharding_rule(), sharding)?.unwrap_or(default.shards),
@@ -162,6 +176,18 @@ impl AmqpSettings {
         settings.names_apart()?;
         settings.identity_whole()?;
         Ok(settings)
+    }
+
+    /// The queue for jobs of the background; else why there is none, as half a sentence.
+    pub fn background(&self) -> Result<QueueName, &'static str> {
+        match (&self.background_queue, self.shards.is_sharded()) {
+            (BackgroundQueue::None, _) => Err("amqp.background_queue is \"none\""),
+            (BackgroundQueue::Derived | BackgroundQueue::Named(_), true) => {
+                Err("amqp.shards is set, with which there is none")
+            }
+            (BackgroundQueue::Named(name), false) => Ok(name.clone()),
+            (BackgroundQueue::Derived, false) => derived_background(&self.jobs_queue).ok_or(TOO_LONG_FOR_BACKGROUND),
+        }
     }
 
     /// Spreads the accounts over the shards, now that they are known.
@@ -175,6 +201,11 @@ impl AmqpSettings {
             return Err(key.refused(
                 "needs amqp.lease = true: a shard is worked on by one worker at a time; set it, or drop amqp.shards",
             ));
+        }
+        if let BackgroundQueue::Named(name) = &self.background_queue {
+            return Err(SettingKey::new("amqp.background_queue").refused(format!(
+                "is \"{name}\", but with amqp.shards no worker would take jobs from it, since each shard would need one of its own: drop one of the two"
+            )));
         }
         if self.jobs_queue.as_str() == "jobs" {
             return Err(SettingKey::new("amqp.jobs_queue").refused(
@@ -212,9 +243,23 @@ impl AmqpSettings {
         }
         // What is put into one comes back to the jobs queue by itself.
         let delays = format!("{jobs}.delay.");
-        for (key, name) in
-            [("amqp.results_queue", &self.results_queue), ("amqp.dead_letter_queue", &self.dead_letter_queue)]
-        {
+        let background = match &self.background_queue {
+            BackgroundQueue::Named(name) => Some(name.clone()),
+            BackgroundQueue::Derived => derived_background(&self.jobs_queue),
+            BackgroundQueue::None => None,
+        };
+        let named = [
+            ("amqp.results_queue", Some(&self.results_queue)),
+            ("amqp.dead_letter_queue", Some(&self.dead_letter_queue)),
+            ("amqp.background_queue", background.as_ref()),
+        ];
+        for (key, name) in named.into_iter().filter_map(|(key, name)| Some((key, name?))) {
+            let of_background = background.as_ref().map(|name| format!("{name}.delay."));
+            if let Some(delays) = of_background.filter(|delays| name.as_str().starts_with(delays.as_str())) {
+                return Err(SettingKey::new(key).refused(format!(
+                    "begins with \"{delays}\", as the delay queues of the background do: choose another name"
+                )));
+            }
             if name.as_str().starts_with(&delays) {
                 return Err(SettingKey::new(key).refused(format!(
                     "begins with \"{delays}\", as the worker's delay queues do: choose another name"
@@ -228,6 +273,25 @@ impl AmqpSettings {
             if self.lease && name.as_str() == lease {
                 return Err(SettingKey::new(key)
                     .refused(format!("is \"{lease}\", in which the worker keeps its lease: choose another name")));
+            }
+        }
+        if let Some(background) = &background {
+            let lease = lease_queue(jobs);
+            let others = [
+                ("amqp.jobs_queue", jobs),
+                ("amqp.results_queue", self.results_queue.as_str()),
+                ("amqp.dead_letter_queue", self.dead_letter_queue.as_str()),
+                ("amqp.lease", &lease),
+            ];
+            if let Some((key, _)) = others.iter().find(|(_, name)| *name == background.as_str()) {
+                return Err(SettingKey::new("amqp.background_queue").refused(format!(
+                    "is \"{background}\", which is the queue of {key}: name another one in amqp.background_queue"
+                )));
+            }
+            if KEYS_OF_OTHERS.contains(&background.as_str()) {
+                return Err(SettingKey::new("amqp.background_queue").refused(format!(
+                    "is \"{background}\", which is also a routing key of the worker's exchange: choose another name"
+                )));
             }
         }
         for (key, name, other_key, other) in [
@@ -267,6 +331,17 @@ pub fn workers_queue(jobs_queue: &str) -> String {
     format!("{jobs_queue}.workers")
 }
 
+fn background(text: &str) -> Option<BackgroundQueue> {
+    if text == "none" { Some(BackgroundQueue::None) } else { QueueName::new(text).map(BackgroundQueue::Named) }
+}
+
+fn derived_background(jobs_queue: &QueueName) -> Option<QueueName> {
+    QueueName::new(&format!("{jobs_queue}.background"))
+}
+
+const TOO_LONG_FOR_BACKGROUND: &str =
+    "the name in amqp.jobs_queue is too long to have \".background\" behind it: name a queue in amqp.background_queue";
+
 fn sharding(text: &str) -> Option<Layout> {
     let sharding = match text {
         "none" => Sharding::None,
@@ -281,7 +356,10 @@ fn sharding_rule() -> String {
 }
 
 /// The jobs queue is bound to its own name, so these as a name would bring outcomes back as jobs.
-const RESERVED_KEYS: [&str; 2] = ["results", "dead-letters"];
+const RESERVED_KEYS: [&str; 3] = ["results", "dead-letters", "jobs.background"];
+
+/// The background queue is bound to its own name as well, so with one of these it would get what others are to have.
+const KEYS_OF_OTHERS: [&str; 3] = ["jobs", "results", "dead-letters"];
 
 const EXCHANGE_RULE: &str = "must be \"\" or \"amq.default\", which both mean the default exchange, or 1 to 255 bytes without control characters, and must not begin with \"amq.\", which is the broker's own";
 

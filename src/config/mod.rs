@@ -4,6 +4,7 @@ mod account;
 mod admin;
 mod amqp;
 mod amqp_uri;
+mod background;
 mod batch;
 mod documented;
 mod error;
@@ -32,8 +33,9 @@ mod variables;
 
 pub use account::{AccountSettings, Credentials, OAuthCredentials};
 pub use admin::AdminSettings;
-pub use amqp::{AmqpSettings, Broker, ClientIdentity, lease_queue, workers_queue};
+pub use amqp::{AmqpSettings, BackgroundQueue, Broker, ClientIdentity, lease_queue, workers_queue};
 pub use amqp_uri::AmqpUri;
+pub use background::BackgroundSettings;
 pub use batch::BatchSettings;
 pub use documented::{SettingDoc, documented_settings};
 pub use error::SettingsError;

@@ -5,9 +5,9 @@ use std::path::Path;
 use super::layers::Merged;
 use super::section::Section;
 use super::{
-    AdminSettings, AmqpSettings, BatchSettings, HubspotSettings, IsolationSettings, JobsSettings, JournalStore, Layers,
-    LogSettings, RateLimit, RetrySettings, SafetySettings, SettingKey, SettingsError, ShutdownSettings,
-    TelemetrySettings,
+    AdminSettings, AmqpSettings, BackgroundSettings, BatchSettings, HubspotSettings, IsolationSettings, JobsSettings,
+    JournalStore, Layers, LogSettings, RateLimit, RetrySettings, SafetySettings, SettingKey, SettingsError,
+    ShutdownSettings, TelemetrySettings,
 };
 
 /// What the process was told, checked; each part of the program gets its own section and no more.
@@ -18,6 +18,7 @@ use super::{
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     pub amqp: AmqpSettings,
+    pub background: BackgroundSettings,
     pub hubspot: HubspotSettings,
     pub batch: BatchSettings,
     /// The ceiling of every account that sets none of its own; [`super::AccountSettings::rate_limit`] has the result.
@@ -67,6 +68,7 @@ impl Settings {
         let safety = SafetySettings::read(root.section("safety")?, &SafetySettings::default())?;
         let mut settings = Self {
             amqp: AmqpSettings::read(root.section("amqp")?)?,
+            background: BackgroundSettings::read(root.section("background")?)?,
             hubspot: HubspotSettings::read(root.section("hubspot")?, &rate_limit, &safety)?,
             batch: BatchSettings::read(root.section("batch")?)?,
             rate_limit,
@@ -83,6 +85,9 @@ impl Settings {
         root.finish()?;
         settings.agree()?;
         settings.amqp.spread(settings.hubspot.portals())?;
+        if let Err(cause) = settings.amqp.background() {
+            settings.background.without_queue(cause)?;
+        }
         Ok(settings)
     }
 

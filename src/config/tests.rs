@@ -771,3 +771,36 @@ fn folded_types_are_two_that_differ() {
         assert!(error.contains(named) && !error.contains('\n'), "{error}");
     }
 }
+
+#[test]
+fn the_background_queue_is_named_after_the_jobs_queue_and_is_none_with_shards() {
+    let account = "[hubspot]\naccess_token = \"t\"\n";
+    let with = |text: &str| from_text(&format!("{text}\n{account}"));
+    let name = |amqp: &str| with(amqp).unwrap().amqp.background().map(|queue| queue.as_str().to_owned());
+    assert_eq!(name("").as_deref(), Ok("association-archiver.jobs.background"));
+    assert_eq!(name("[amqp]\njobs_queue = \"j\"").as_deref(), Ok("j.background"));
+    assert_eq!(name("[amqp]\nbackground_queue = \"slow\"").as_deref(), Ok("slow"));
+    assert!(name("[amqp]\nbackground_queue = \"none\"").is_err());
+    assert!(name("[amqp]\nshards = 2").unwrap_err().contains("amqp.shards"));
+    assert!(name(&format!("[amqp]\njobs_queue = \"{}\"", "j".repeat(240))).unwrap_err().contains("too long"));
+
+    let policy = with("[background]\nmin_share = 50\nwindow = \"22:00-06:00\"").unwrap().background.policy;
+    assert_eq!((policy.min_share.percent(), policy.window.unwrap().to_string().as_str()), (50, "22:00-06:00"));
+    for (text, says) in [
+        ("[amqp]\nshards = 2\nbackground_queue = \"slow\"", "with amqp.shards no worker would take jobs from it"),
+        ("[amqp]\nshards = 2\n[background]\nmin_share = 5", "background.min_share"),
+        ("[amqp]\nbackground_queue = \"none\"\n[background]\nwindow = \"22:00-06:00\"", "background.window"),
+        ("[amqp]\nbackground_queue = \"jobs\"", "routing key"),
+        ("[amqp]\njobs_queue = \"jobs.background\"", "routing key"),
+        ("[amqp]\nbackground_queue = \"association-archiver.jobs\"", "the queue of amqp.jobs_queue"),
+        ("[amqp]\nbackground_queue = \"association-archiver.jobs.delay.1m\"", "choose another name"),
+        ("[amqp]\nresults_queue = \"association-archiver.jobs.background\"", "amqp.background_queue"),
+        ("[amqp]\nresults_queue = \"association-archiver.jobs.background.delay.1m\"", "choose another name"),
+        ("[background]\nmin_share = 51", "from 0 to 50"),
+        ("[background]\nwindow = \"22-6\"", "\"22:00-06:00\""),
+        ("[background]\nwindow = \"22:00-22:00\"", "two different times"),
+    ] {
+        let error = with(text).unwrap_err().to_string();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+}

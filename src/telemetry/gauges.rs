@@ -23,9 +23,15 @@ pub(super) fn write(snapshot: &Snapshot, page: &mut Exposition) {
 }
 
 fn write_held(snapshot: &Snapshot, page: &mut Exposition) {
-    let InHand { jobs, bytes, pairs, lanes, in_flight, max_in_flight, drain_seconds: _ } = snapshot.status.held;
+    let InHand { jobs, background_jobs, bytes, pairs, lanes, in_flight, max_in_flight, drain_seconds: _ } =
+        snapshot.status.held;
     let mut gauge = |name, help, value: f64| single(page, Kind::Gauge, name, help, Some(value));
     gauge("association_archiver_jobs_held", "Jobs in hand, not yet acknowledged.", jobs as f64);
+    gauge(
+        "association_archiver_background_jobs_held",
+        "Of the jobs in hand, those of the background.",
+        background_jobs as f64,
+    );
     gauge(
         "association_archiver_held_bytes",
         "Memory that the jobs in hand occupy, as far as it grows with them.",
@@ -63,6 +69,8 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
         consuming_trouble: _,
         publishing_trouble: _,
         jobs_ready,
+        background_ready,
+        background_consuming,
         parked,
         standstill_seconds,
         unpublished,
@@ -104,6 +112,16 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
         "association_archiver_queue_standstill_seconds",
         "Of the jobs queues that this worker works on, the longest time for which jobs have waited in one and none of them was taken; absent until first looked.",
         standstill_seconds.map(|seconds| seconds as f64),
+    );
+    gauge(
+        "association_archiver_background_jobs_ready",
+        "Messages waiting in the background queue, when last looked; absent until then, and where there is none.",
+        background_ready.map(|ready| ready as f64),
+    );
+    gauge(
+        "association_archiver_background_consuming",
+        "1 while jobs of the background are taken in; 0 outside background.window, and on a worker that stands by.",
+        Some(flag(*background_consuming)),
     );
     gauge(
         "association_archiver_unpublished_jobs",

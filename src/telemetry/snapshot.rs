@@ -47,8 +47,12 @@ pub struct BrokerState {
     pub consuming_trouble: Option<String>,
     /// Why outcomes do not go out.
     pub publishing_trouble: Option<String>,
-    /// Ready messages in all jobs queues together when last looked.
+    /// Ready messages in all jobs queues together when last looked, without the background queue.
     pub jobs_ready: Option<u64>,
+    /// Likewise in the background queue; `None` as well where there is none.
+    pub background_ready: Option<u64>,
+    /// A consumer is subscribed to it.
+    pub background_consuming: bool,
     /// Jobs in each delay queue.
     #[serde(serialize_with = "write_tiers")]
     pub parked: ByTier,
@@ -163,6 +167,7 @@ pub(super) mod tests {
             guard: None,
             safety: SafetyStatus { journal: false, verify: false },
             totals: AccountTotalsStatus::default(),
+            background_window: None,
             held_jobs: 0,
             held_pairs: 0,
             lanes: 0,

@@ -17,6 +17,7 @@ use crate::contract::refusal::Refusal;
 use crate::contract::time;
 use crate::engine::command::{Parked, Settled};
 use crate::engine::pause::Tier;
+use crate::shards::QueueIndex;
 
 /// Writes outcomes one behind the other into one buffer, which their messages then share.
 #[derive(Debug, Default)]
@@ -155,7 +156,11 @@ pub fn parked(delivery: Delivery, parked: &Parked, now: Timestamp) -> Answer {
     let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
     // It was worked on.
     let envelope = Envelope::Copy(properties.republished(headers).without_headers(&[MOVED]));
-    Answer::new(0, Some(receipt), Outgoing { route: Route::Delay(parked.tier), body: body.into(), envelope })
+    let route = match receipt.generation().queue {
+        QueueIndex::BACKGROUND => Route::BackgroundDelay(parked.tier),
+        _ => Route::Delay(parked.tier),
+    };
+    Answer::new(0, Some(receipt), Outgoing { route, body: body.into(), envelope })
 }
 
 /// The copy of a job on its way to its account's shard.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::sync::watch::Sender;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,8 @@ pub struct Outside<D> {
     pub orders: mpsc::Receiver<Order>,
     /// The leases, where several workers share the quota.
     pub lease: Option<LeaseEnds>,
+    /// Where there is a background queue: whether its jobs are taken in.
+    pub background: Option<Sender<bool>>,
     /// What people call the job of a delivery.
     pub name: fn(&D) -> JobName,
 }
@@ -64,7 +67,13 @@ impl Assembly {
         let of_engine = policy::of_engine(settings, waiting);
         Ok(Self {
             portals: Portals::new(accounts.iter().map(|account| account.portal_id).collect()),
-            engine: Engine::new(of_engine, policies.collect(), fastrand::u64(..), clock.now()),
+            engine: Engine::with_background(
+                of_engine,
+                settings.background.policy,
+                policies.collect(),
+                fastrand::u64(..),
+                clock.now(),
+            ),
             clock,
             client: HubspotClient::new(&settings.hubspot)?,
             credentials: CredentialStore::new(accounts)?,
@@ -79,7 +88,7 @@ impl Assembly {
         W: Watcher<D> + 'static,
     {
         let Self { portals: _, engine, clock, client, credentials, journals } = self;
-        let Outside { arrivals, departures, orders, lease, name } = outside;
+        let Outside { arrivals, departures, orders, lease, background, name } = outside;
         let (errands_in, errands) = mpsc::unbounded_channel();
         let (returns_in, returns) = mpsc::unbounded_channel();
         let (news_in, news) = mpsc::channel(MAX_NEWS);
@@ -89,7 +98,7 @@ impl Assembly {
         let ends = Ends { arrivals, departures, errands: errands_in, returns, orders };
         let policy_loop = PolicyLoop::new(engine, clock, clock.epoch, watcher, ends);
         let (journal, recording) = journals.map(|journals| start_journal(journals, name)).unzip();
-        let policy_loop = policy_loop.recording(journal);
+        let policy_loop = policy_loop.recording(journal).minding(background);
         let policy_loop = match lease {
             Some(lease) => policy_loop.sharing(lease),
             None => policy_loop,

@@ -80,9 +80,11 @@ fn count(published: &[Answer], metrics: &Metrics) {
                 metrics.dead_letters.increment();
                 tell_dead_letter(properties, metrics);
             }
-            (Envelope::Copy(_), Route::Delay(tier)) => metrics.jobs_parked.of(tier).increment(),
+            (Envelope::Copy(_), Route::Delay(tier) | Route::BackgroundDelay(tier)) => {
+                metrics.jobs_parked.of(tier).increment();
+            }
             (Envelope::Copy(_), Route::Shard(_)) => metrics.jobs_moved.increment(),
-            (Envelope::Copy(_), Route::Jobs | Route::Results) => {}
+            (Envelope::Copy(_), Route::Jobs | Route::Background | Route::Results) => {}
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,7 @@ use super::seams::{
 };
 use super::tenant::{self, LeaseEnds, LeaseNews, Tenants};
 use crate::engine::Engine;
+use crate::engine::background::Urgency;
 use crate::engine::backlog::JobKey;
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::{BatchCall, Command, RecordCall};
@@ -67,13 +68,27 @@ pub struct PolicyLoop<D, C, W> {
     tenants: Option<Tenants>,
     /// Present where any account has a journal.
     journal: Option<JournalEnds<D>>,
+    /// Present where there is a background queue: whether its jobs are taken in.
+    background: Option<watch::Sender<bool>>,
 }
 
 impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
     /// `epoch` is the moment that the clock calls tick zero.
     pub fn new(engine: Engine, clock: C, epoch: Instant, watcher: W, ends: Ends<D>) -> Self {
         let (held, outbox) = (HashMap::new(), Vec::new());
-        Self { engine, held, clock, watcher, ends, epoch, outbox, arrivals_closed: false, tenants: None, journal: None }
+        Self {
+            engine,
+            held,
+            clock,
+            watcher,
+            ends,
+            epoch,
+            outbox,
+            arrivals_closed: false,
+            tenants: None,
+            journal: None,
+            background: None,
+        }
     }
 
     /// Makes the loop send for an account only while this worker holds the account's lease.
@@ -86,6 +101,12 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
     /// Lets the loop record what is about to be removed.
     pub fn recording(mut self, journal: Option<JournalEnds<D>>) -> Self {
         self.journal = journal;
+        self
+    }
+
+    /// Lets the loop say whether jobs of the background are taken in.
+    pub fn minding(mut self, background: Option<watch::Sender<bool>>) -> Self {
+        self.background = background;
         self
     }
 
@@ -266,8 +287,12 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
     fn take_arrival(&mut self, arrival: Arrival<D>, now: Now) {
         match arrival {
             Arrival::Jobs { generation, jobs } => {
+                let urgency = match generation.queue {
+                    QueueIndex::BACKGROUND => Urgency::Background,
+                    _ => Urgency::Live,
+                };
                 for (job, delivery) in jobs {
-                    let key = self.engine.admit(job, now);
+                    let key = self.engine.admit_as(urgency, job, now);
                     self.held.insert(key, (generation, delivery));
                 }
             }
@@ -286,6 +311,11 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
 
     /// Does what the engine says.
     fn obey(&mut self, now: Now) {
+        // Before jobs are handed back which would be delivered again at once.
+        if let Some(background) = &self.background {
+            let takes = self.engine.takes_background();
+            background.send_if_modified(|open| std::mem::replace(open, takes) != takes);
+        }
         while let Some(command) = self.engine.next_command() {
             match command {
                 Command::Send(call) => {

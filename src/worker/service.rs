@@ -81,7 +81,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
         endpoints.close().await;
         return Ok(Ended::Drained);
     };
-    let Edges { intakes, publisher, settler, held: _, health, lease, topology: _, closer } = edges?;
+    let Edges { intakes, publisher, settler, held: _, health, lease, background, topology: _, closer } = edges?;
     let publisher = Arc::new(publisher);
 
     let (arrivals_in, arrivals) = mpsc::channel(MAX_ARRIVALS);
@@ -105,7 +105,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let counting = tokio::spawn(departures::count_published(Arc::clone(&publisher), Arc::clone(&metrics)));
     let exporting = exporter.map(|exporter| tokio::spawn(exporter.run()));
     let watcher = ServiceWatcher::new(assembly.portals.clone(), mends, metrics, reporter, health, traces);
-    let outside = Outside { arrivals, departures: departures_in, orders, lease, name: delivery::job_name };
+    let outside = Outside { arrivals, departures: departures_in, orders, lease, background, name: delivery::job_name };
     let running = assembly.start(outside, watcher, stop.clone());
     let mut parts = Parts { running, taking_in, departing, counting, publisher, closer, exporting, snapshots };
 

@@ -170,6 +170,8 @@ fn broker_state(health: &Health, parked: ByTier) -> BrokerState {
         consuming_trouble: health.consuming_trouble(),
         publishing_trouble: health.publishing_trouble.get(),
         jobs_ready: health.jobs_ready(),
+        background_ready: health.background().ready.get(),
+        background_consuming: health.background().consuming.get(),
         parked,
         standstill_seconds: health.depths.standstill_seconds.get(),
         unpublished: health.unpublished.get(),

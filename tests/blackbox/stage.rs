@@ -15,6 +15,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub const JOBS: &str = "association-archiver.jobs";
 pub const RESULTS: &str = "association-archiver.results";
 pub const DEAD_LETTERS: &str = "association-archiver.dead-letters";
+pub const BACKGROUND: &str = "association-archiver.jobs.background";
 pub const TIERS: [&str; 4] = ["10s", "1m", "10m", "1h"];
 
 /// A worker starts within a second; the rest is for a busy machine.
@@ -82,7 +83,9 @@ impl Stage {
     }
 
     async fn queues_are_there(&self) -> Result<()> {
-        for queue in [JOBS, RESULTS, DEAD_LETTERS].map(str::to_owned).into_iter().chain(TIERS.map(delay_queue)) {
+        let of_background = [BACKGROUND.to_owned(), format!("{BACKGROUND}.delay.1h")];
+        let queues = [JOBS, RESULTS, DEAD_LETTERS].map(str::to_owned).into_iter().chain(TIERS.map(delay_queue));
+        for queue in queues.chain(of_background) {
             eventually(START_LIMIT, &format!("queue {queue}"), async || {
                 Ok(self.client.exists(&queue).await?.then_some(()))
             })

@@ -59,6 +59,7 @@ fn check(settings: &Settings, sample: &[u8]) {
     assert!(!format!("{settings:?}").contains(SECRET));
     let Settings {
         amqp,
+        background,
         hubspot,
         batch,
         rate_limit,
@@ -74,6 +75,7 @@ fn check(settings: &Settings, sample: &[u8]) {
     } = settings;
     assert!(amqp.max_hold > hubspot.request_timeout && amqp.max_hold > batch.linger);
     assert!(amqp.max_held_bytes >= jobs.max_bytes);
+    assert!(background.policy.min_share.percent() <= 50);
     assert!(jobs.max_pairs <= JobsSettings::MOST_PAIRS);
     assert!(batch.max_from.get() <= 100);
     assert!(rate_limit.interval > Duration::ZERO);

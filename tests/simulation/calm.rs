@@ -7,6 +7,7 @@ use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::engine::EnginePolicy;
 use association_archiver::engine::account::AccountPolicy;
+use association_archiver::engine::background::{BackgroundPolicy, Urgency};
 use hubspot_simulator::behaviour::Behaviour;
 use hubspot_simulator::refusal::BadRecords;
 use jiff::Timestamp;
@@ -18,6 +19,7 @@ use crate::scenario::{JobSpec, Manners, Portal, Scenario, pair};
 /// The settings' own defaults, one account, and this many jobs of one pair each, all of which are there at the start.
 pub fn calm(jobs: usize) -> Scenario {
     Scenario {
+        background: BackgroundPolicy::default(),
         seed: 1,
         epoch: Timestamp::from_second(1_795_000_000).unwrap(),
         policy: policy(),
@@ -43,6 +45,7 @@ pub fn calm(jobs: usize) -> Scenario {
 /// A job for the association of a contact with a company.
 pub fn job(from: u64, to: u64) -> JobSpec {
     JobSpec {
+        urgency: Urgency::Live,
         at: Duration::ZERO,
         account: 0,
         from_type: ObjectType::parse("contacts").unwrap(),

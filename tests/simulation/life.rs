@@ -97,7 +97,13 @@ impl<'s> Life<'s> {
         Self {
             number,
             started: out.now,
-            engine: Engine::new(scenario.policy.clone(), policies, scenario.seed.wrapping_add(number.into()), now),
+            engine: Engine::with_background(
+                scenario.policy.clone(),
+                scenario.background,
+                policies,
+                scenario.seed.wrapping_add(number.into()),
+                now,
+            ),
             generation: Some(generation),
             held: HashMap::new(),
             publications: HashMap::new(),
@@ -158,7 +164,7 @@ impl<'s> Life<'s> {
                 weight: WEIGHT,
                 carried,
             };
-            let key = self.engine.admit(job, now);
+            let key = self.engine.admit_as(spec.urgency, job, now);
             out.trace.note(out.now, "admit", [message.job as u64, tag], || format!("job {} as {key:?}", message.job));
             self.held.insert(key, Held { job: message.job, tag });
             self.promises.admitted(key, message.job, carried, out.now)?;

@@ -9,6 +9,7 @@ use association_archiver::contract::ids::AccountIndex;
 use association_archiver::contract::outcome::{Ending, PairError};
 use association_archiver::contract::refusal::{Source, WorkerCategory};
 use association_archiver::engine::access::CredentialKind;
+use association_archiver::engine::background::Urgency;
 use association_archiver::engine::backlog::JobKey;
 use association_archiver::engine::command::{BatchCall, CallKey, CallResult, Carried, LaneId, Parked, Sealed, Settled};
 use association_archiver::engine::course::Course;
@@ -155,7 +156,8 @@ impl<'s> Promises<'s> {
         let until = now + self.scenario.policy.linger + self.scenario.lateness + NOTICING;
         let alone = self.stays.len() == 1 && self.flights.is_empty() && !self.draining;
         let free = self.quota_is_free(AccountIndex(self.scenario.jobs[job].account), now);
-        self.lone = (alone && free).then_some(Lone { job: key, until });
+        let hurries = self.scenario.jobs[job].urgency == Urgency::Live;
+        self.lone = (alone && free && hurries).then_some(Lone { job: key, until });
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::engine::access::CredentialKind;
 use association_archiver::engine::account::AccountPolicy;
+use association_archiver::engine::background::{BackgroundPolicy, Share, Urgency};
 use association_archiver::engine::pace::Ceiling;
 use association_archiver::engine::pack::Caps;
 use association_archiver::engine::retry::RetryPolicy;
@@ -34,6 +35,7 @@ pub struct Scenario {
     /// The wall clock at the start.
     pub epoch: Timestamp,
     pub policy: EnginePolicy,
+    pub background: BackgroundPolicy,
     pub request_timeout: Duration,
     /// SIGTERM to SIGKILL.
     pub grace: Duration,
@@ -93,6 +95,7 @@ pub struct Manners {
 /// A job and when it is produced.
 #[derive(Clone, Debug)]
 pub struct JobSpec {
+    pub urgency: Urgency,
     pub at: Duration,
     pub account: u32,
     pub from_type: ObjectType,
@@ -155,6 +158,7 @@ impl Scenario {
             seed,
             epoch,
             policy,
+            background: BackgroundPolicy::default(),
             request_timeout,
             grace: Duration::from_secs(*choose(rng, &[5, 30, 150])),
             prefetch,
@@ -178,7 +182,22 @@ impl Scenario {
             upheaval::add(&mut scenario, rng);
         }
         scenario.ends_by = scenario.calm_from + time_to_end(&scenario);
+        if seed % 4 == 3 && !in_hand {
+            scenario.put_into_background(&mut Rng::with_seed(!seed));
+        }
         scenario
+    }
+
+    /// Makes some of the jobs such of the background, and leaves everything else as it is. Each job for the same pairs may
+    /// be of either kind.
+    fn put_into_background(&mut self, rng: &mut Rng) {
+        let share = Share::of_percent(*choose(rng, &[0, 10, 50])).unwrap_or(Share::TENTH);
+        self.background = BackgroundPolicy { min_share: share, window: None };
+        for job in self.jobs.iter_mut().filter(|_| rng.bool()) {
+            job.urgency = Urgency::Background;
+        }
+        // Of a day's requests the background uses no more than is over of the day.
+        self.ends_by += Duration::from_secs(DAY);
     }
 
     pub fn in_hand(&self) -> bool {
@@ -193,6 +212,8 @@ impl Scenario {
         self.portals.iter().any(low) || self.upheavals.iter().any(|(_, upheaval)| upheaval.lowers_a_limit())
     }
 }
+
+const DAY: u64 = 24 * 3_600;
 
 /// Long enough for the longest delay queue that was chosen while all went wrong, and for the days a budget takes.
 fn time_to_end(scenario: &Scenario) -> Duration {
@@ -402,6 +423,7 @@ fn job(rng: &mut Rng, records: Records, pairs: usize, spread: Duration, epoch: T
     }
     let not_after = (rng.u8(..100) < 6).then(|| epoch + at + Duration::from_micros(rng.u64(0..20_000_000)));
     JobSpec {
+        urgency: Urgency::Live,
         at,
         account: 0,
         from_type: parse(from_type),

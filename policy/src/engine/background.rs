@@ -1,12 +1,15 @@
 //! Jobs that only use what others leave: which they are, how much of an account they have at least, and when.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::account::Account;
 use super::clock::Now;
 use super::pause::Tier;
 use super::per_account::PerAccount;
-use super::window::{Stand, Window};
+use crate::background::window::{Stand, Window};
+pub use crate::background::{BackgroundPolicy, Share};
 use crate::contract::ids::AccountIndex;
 
 /// Who goes first.
@@ -17,38 +20,9 @@ pub enum Urgency {
     Background,
 }
 
-/// Per cent of an account's requests.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Share(u8);
-
-impl Share {
-    /// With more than a half the background would go before.
-    pub const MOST: u8 = 50;
-
-    pub const TENTH: Self = Self(10);
-
-    pub fn of_percent(percent: u8) -> Option<Self> {
-        (percent <= Self::MOST).then_some(Self(percent))
-    }
-
-    pub fn percent(self) -> u8 {
-        self.0
-    }
-}
-
-/// The settings `background.min_share` and `background.window`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BackgroundPolicy {
-    pub min_share: Share,
-    /// `None`: at any time.
-    pub window: Option<Window>,
-}
-
-impl Default for BackgroundPolicy {
-    fn default() -> Self {
-        Self { min_share: Share::TENTH, window: None }
-    }
-}
+/// So much longer than the linger a lane of the background waits for company: nobody waits for its jobs, and requests are
+/// scarce.
+pub const PATIENCE_OF_BACKGROUND: Duration = Duration::from_secs(2);
 
 /// What the background is owed of an account's turns.
 #[derive(Clone, Copy, Default, Debug)]
@@ -57,16 +31,16 @@ pub struct Owed(u8);
 impl Owed {
     /// The background has had less than its share.
     pub fn is_due(self, share: Share) -> bool {
-        share.0 > 0 && self.0 >= 100 - share.0
+        share.percent() > 0 && self.0 >= 100 - share.percent()
     }
 
     /// A live request went first while the background waited.
     pub fn was_passed_over(&mut self, share: Share) {
-        self.0 = (self.0 + share.0).min(100);
+        self.0 = (self.0 + share.percent()).min(100);
     }
 
     pub fn had_turn(&mut self, share: Share) {
-        self.0 = self.0.saturating_sub(100 - share.0);
+        self.0 = self.0.saturating_sub(100 - share.percent());
     }
 }
 
@@ -159,7 +133,7 @@ mod tests {
     #[test]
     fn the_background_has_its_share_of_turns_and_never_two_in_a_row() {
         for percent in 0..=Share::MOST {
-            let share = Share(percent);
+            let Some(share) = Share::of_percent(percent) else { continue };
             let (mut owed, mut background, mut in_a_row) = (Owed::default(), 0, 0);
             for _ in 0..10_000 {
                 if owed.is_due(share) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::background::Urgency;
+use super::background::{PATIENCE_OF_BACKGROUND, Urgency};
 use super::backlog::{JobKey, LaneKey};
 use super::batch::Batch;
 use super::calls::Call;
@@ -141,7 +141,11 @@ impl Engine {
             return self.turns.withhold(key, probe_at.map(|at| at.max(now)));
         }
         let repeat_from = lane.next_repeat().map(|repeat| repeat.from());
-        let patience = if lane.queue.cooling() > 0 { PATIENCE_FOR_PROOFS } else { Duration::ZERO };
+        let of_proofs = if lane.queue.cooling() > 0 { PATIENCE_FOR_PROOFS } else { Duration::ZERO };
+        let patience = match lane.urgency {
+            Urgency::Live => of_proofs,
+            Urgency::Background => of_proofs.max(PATIENCE_OF_BACKGROUND),
+        };
         self.turns.place(key, repeat_from, || match lane.is_full(self.policy.caps) {
             true => Fill::Full,
             false => self

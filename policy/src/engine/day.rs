@@ -125,12 +125,15 @@ impl Day {
         }
     }
 
-    /// When as much of the day is over as of its requests is used; `None` where that is so already, or nothing is known of
-    /// a limit.
-    pub fn even_from(&self, now: Timestamp) -> Option<Timestamp> {
+    /// From when on requests may leave that can wait: at once while less than half of the day's requests is used, or
+    /// nothing is known of a limit; `None` stands for that. Then as soon as as much of the day is over as of its requests.
+    pub fn spare_from(&self, now: Timestamp) -> Option<Timestamp> {
         let (requests, left) = self.requests().zip(self.left())?;
-        let used = u128::from(requests.saturating_sub(left));
-        let over = u128::from(DAY.as_secs().unsigned_abs()) * used / u128::from(requests.max(1));
+        let used = requests.saturating_sub(left);
+        if used.saturating_mul(2) < requests {
+            return None;
+        }
+        let over = u128::from(DAY.as_secs().unsigned_abs()) * u128::from(used) / u128::from(requests.max(1));
         let began = self.ends.saturating_sub(DAY).ok()?;
         let even = began.saturating_add(Duration::from_secs(u64::try_from(over).ok()?)).ok()?;
         (even > now && now < self.ends).then_some(even)

@@ -58,7 +58,6 @@ pub mod guard;
 pub mod pace;
 mod per_account;
 mod tenancy;
-pub mod window;
 
 // What pairs go through, and what a reply means for them.
 pub mod course;

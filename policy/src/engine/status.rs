@@ -31,6 +31,8 @@ pub struct Status {
 #[serde(rename_all = "camelCase")]
 pub struct InHand {
     pub jobs: usize,
+    /// Of these, jobs of the background.
+    pub background_jobs: usize,
     pub bytes: usize,
     /// Distinct pairs.
     pub pairs: usize,
@@ -77,6 +79,8 @@ pub struct AccountStatus {
     pub guard: Option<GuardStatus>,
     pub safety: SafetyStatus,
     pub totals: AccountTotalsStatus,
+    /// `None` where `background.window` is not set.
+    pub background_window: Option<WindowStatus>,
     pub held_jobs: usize,
     pub held_pairs: usize,
     pub lanes: usize,
@@ -121,6 +125,16 @@ pub struct DayStatus {
     pub used: u64,
     /// `None` where neither the settings nor HubSpot say.
     pub left: Option<u64>,
+}
+
+/// Whether jobs of the background run now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WindowStatus {
+    pub open: bool,
+    /// `None` while the account's time zone is being asked for.
+    #[serde(serialize_with = "write_time_or_null")]
+    pub changes_at: Option<Timestamp>,
 }
 
 /// What is done with an account's removals besides sending them.
@@ -190,6 +204,8 @@ pub struct LaneStatus {
     pub from_object_type: String,
     pub to_object_type: String,
     pub kind: LaneKind,
+    /// What waits in it are pairs of the background only.
+    pub background: bool,
     /// The labels that the jobs name, at most [`LaneStatus::MAX_LABELS`] of them; empty for whole associations.
     pub labels: Vec<String>,
     pub waiting_pairs: usize,

@@ -21,7 +21,7 @@ impl Placement {
     /// settings cannot pass a job to each other. A job that was moved to the wrong shard waits, longer each time, until
     /// all workers have the same settings.
     pub fn of(came_through: QueueIndex, belongs_to: QueueIndex, moves: u32) -> Self {
-        if came_through == belongs_to {
+        if came_through == belongs_to || came_through == QueueIndex::BACKGROUND {
             Self::Here
         } else if came_through == QueueIndex::SHARED {
             Self::Move(belongs_to)

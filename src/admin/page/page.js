@@ -151,6 +151,7 @@ function places(s) {
     ["unpublished", b.jobsUnpublished, "unpublished", "on their way out"],
     ["held", b.jobsHeld, "in hand", count(b.pairsHeld) + " pairs, " + bytes(b.bytesHeld)],
     ["ready", b.jobsReady, "waiting", "in the jobs queue"],
+    ...(b.backgroundReady > 0 ? [["background", b.backgroundReady, "background", "uses what the others leave"]] : []),
     ["parked", b.jobsParked, "parked", tiers.length ? tiers.join(" · ") : "in delay queues"],
   ];
 }

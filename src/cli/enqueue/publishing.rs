@@ -74,7 +74,7 @@ pub async fn publish(
     settings: &Settings,
     source: &mut Source,
     run: &Run,
-    from_line: u64,
+    (route, from_line): (Route, u64),
     reached: &Reached,
     stop: &CancellationToken,
 ) -> Result<u64, Failure> {
@@ -89,7 +89,7 @@ pub async fn publish(
             Ok(round) => round,
             Err(failure) => break Err(failure),
         };
-        let sent = send(&sender, run, round, reached).await;
+        let sent = send(&sender, run, route, round, reached).await;
         let enqueued = reached.counts().enqueued;
         bar.set_position(enqueued);
         if let Err(fault) = sent {
@@ -126,11 +126,11 @@ async fn next_round(rows: &mut Rows<Input>, from_line: u64, name: &str) -> Resul
     Ok(round)
 }
 
-async fn send(sender: &Sender, run: &Run, round: Round, reached: &Reached) -> Result<(), String> {
+async fn send(sender: &Sender, run: &Run, route: Route, round: Round, reached: &Reached) -> Result<(), String> {
     let lines: Vec<u64> = round.iter().map(|(line, _)| *line).collect();
     let jobs = round.into_iter().map(|(line, RowJob { body, job: _ })| (run.message_id(line), body));
     reached.note(|counts| counts.unconfirmed = lines.len() as u64);
-    let (safe, fault) = send_jobs(sender, jobs).await.map_err(|fault| fault.to_string())?;
+    let (safe, fault) = send_jobs(sender, route, jobs).await.map_err(|fault| fault.to_string())?;
     reached.note(|counts| {
         counts.unconfirmed = 0;
         counts.enqueued += safe as u64;
@@ -142,11 +142,12 @@ async fn send(sender: &Sender, run: &Run, round: Round, reached: &Reached) -> Re
 /// Publishes jobs by their message ids, and says how many are surely on the queue before the first that is not.
 pub async fn send_jobs(
     sender: &Sender,
+    route: Route,
     jobs: impl Iterator<Item = (String, Vec<u8>)>,
 ) -> Result<(usize, Option<SendFault>), SendFault> {
     let messages = jobs.map(|(message_id, body)| {
         let envelope = Envelope::Copy(Properties::of_job(&message_id));
-        Outgoing { route: Route::Jobs, body: Bytes::from(body), envelope }
+        Outgoing { route, body: Bytes::from(body), envelope }
     });
     let messages: Vec<Outgoing> = messages.collect();
     let sent = sender.send(&messages).await?;

@@ -41,6 +41,7 @@ pub struct Backlog {
     pub pairs_held: u64,
     /// `None` where nobody can say, as wherever a number may be missing.
     pub jobs_ready: Option<u64>,
+    pub background_ready: Option<u64>,
     pub jobs_parked: Option<u64>,
     pub jobs_unpublished: u64,
     pub drain_seconds: Option<f64>,

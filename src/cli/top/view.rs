@@ -214,6 +214,7 @@ impl View {
             ('▓', "unpublished", Some(backlog.jobs_unpublished), ""),
             ('▒', "in hand", Some(backlog.jobs_held), ""),
             ('░', "waiting", backlog.jobs_ready, ""),
+            ('b', "background", backlog.background_ready.filter(|jobs| *jobs > 0), ""),
             ('z', "parked", backlog.jobs_parked, &tiers),
         ];
         let jobs = places.map(|(_, _, jobs, _)| jobs.unwrap_or_default());
@@ -222,7 +223,7 @@ impl View {
             .zip(cells(&jobs, width))
             .map(|((letter, ..), cells)| letter.to_string().repeat(cells))
             .collect();
-        let told = places.iter().filter(|(letter, _, jobs, _)| *letter != 'R' || jobs.is_some());
+        let told = places.iter().filter(|(letter, _, jobs, _)| !['R', 'b'].contains(letter) || jobs.is_some());
         let legend: Vec<String> =
             told.map(|(letter, name, jobs, more)| format!("{letter} {name} {}{more}", count_or_dash(*jobs))).collect();
         let mut figures = vec![

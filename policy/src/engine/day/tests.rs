@@ -38,17 +38,18 @@ fn a_day_spent_for_certain_waits_for_midnight_after_a_few_tries() {
 }
 
 #[test]
-fn a_day_is_even_when_as_much_of_it_is_over_as_of_its_requests_is_used() {
+fn half_a_day_may_be_used_at_once_and_then_no_more_than_is_over_of_it() {
     let mut day = Day::new(Some(TimeZone::UTC), Some(100), at("2026-12-01T00:00:00Z"));
-    assert_eq!(day.even_from(at("2026-12-01T00:00:00Z")), None, "nothing is used");
-    (0..50).for_each(|_| day.sent(at("2026-12-01T06:00:00Z")));
-    assert_eq!(day.even_from(at("2026-12-01T06:00:00Z")), Some(at("2026-12-01T12:00:00Z")));
-    assert_eq!(day.even_from(at("2026-12-01T12:00:00Z")), None);
-    assert_eq!(day.even_from(at("2026-12-02T00:00:00Z")), None, "that day is over");
+    (0..49).for_each(|_| day.sent(at("2026-12-01T06:00:00Z")));
+    assert_eq!(day.spare_from(at("2026-12-01T06:00:00Z")), None);
+    day.sent(at("2026-12-01T06:00:00Z"));
+    assert_eq!(day.spare_from(at("2026-12-01T06:00:00Z")), Some(at("2026-12-01T12:00:00Z")));
+    assert_eq!(day.spare_from(at("2026-12-01T12:00:00Z")), None);
+    assert_eq!(day.spare_from(at("2026-12-02T00:00:00Z")), None, "that day is over");
     day.told(25, at("2026-12-01T12:00:00Z"));
-    let even = day.even_from(at("2026-12-01T12:00:00Z"));
+    let even = day.spare_from(at("2026-12-01T12:00:00Z"));
     assert_eq!(even, Some(at("2026-12-01T18:00:00Z")), "others use the day as well");
-    assert_eq!(utc("2026-12-01T00:00:00Z").even_from(at("2026-12-01T00:00:00Z")), None, "no limit is known");
+    assert_eq!(utc("2026-12-01T00:00:00Z").spare_from(at("2026-12-01T00:00:00Z")), None, "no limit is known");
 }
 
 #[test]

@@ -26,18 +26,19 @@ impl Engine {
         if let Some((lane, offer)) = self.offer_to_journal(index) {
             return Ok(Turn { lane, offer, urgency: Urgency::Live, favoured: false });
         }
+        if self.holdings.jobs_of_background() == 0 {
+            return self.turn_of(index, Urgency::Live, now).ok_or_else(|| self.turns.next_look(index, Urgency::Live));
+        }
         let is_due = self.turns.background_is_due(index, now.tick);
         let leave = self.background_may_send(index, is_due, now);
         let order = match is_due {
             true => [Urgency::Background, Urgency::Live],
             false => [Urgency::Live, Urgency::Background],
         };
-        for urgency in order.into_iter().filter(|&urgency| urgency == Urgency::Live || leave.is_ok()) {
-            let favoured = self.offer_of_favourite(index, urgency, now);
-            if let Some((lane, offer)) = favoured.or_else(|| self.next_offer(index, urgency, now)) {
-                let lane = self.beside_live(lane, offer);
-                return Ok(Turn { lane, offer, urgency, favoured: favoured.is_some() });
-            }
+        let mut order = order.into_iter().filter(|&urgency| urgency == Urgency::Live || leave.is_ok());
+        if let Some(turn) = order.find_map(|urgency| self.turn_of(index, urgency, now)) {
+            // Its share is the background's own.
+            return Ok(if is_due { turn } else { self.beside_live(turn) });
         }
         let of_background = match leave {
             Ok(()) => self.turns.next_look(index, Urgency::Background),
@@ -46,8 +47,14 @@ impl Engine {
         Err(self.turns.next_look(index, Urgency::Live).into_iter().chain(of_background).min())
     }
 
-    /// Whether the background may have a request: there is a slot that live ones will not miss, and no more of the day's
-    /// requests is used than of the day, unless its share `is_due`. An account without any request on the wire may always
+    fn turn_of(&mut self, index: AccountIndex, urgency: Urgency, now: Now) -> Option<Turn> {
+        let favoured = self.offer_of_favourite(index, urgency, now);
+        let (lane, offer) = favoured.or_else(|| self.next_offer(index, urgency, now))?;
+        Some(Turn { lane, offer, urgency, favoured: favoured.is_some() })
+    }
+
+    /// Whether the background may have a request: there is a slot that live ones will not miss, and there are requests of
+    /// the day to spare, unless its share `is_due`. An account without any request on the wire may always
     /// have one, since nothing else would tell it of a slot. `Err` says when to look again.
     fn background_may_send(&self, index: AccountIndex, is_due: bool, now: Now) -> Result<(), Option<Tick>> {
         let (account, most) = (&self.accounts[index], self.policy.max_in_flight);
@@ -55,19 +62,19 @@ impl Engine {
         if account.in_flight() > 0 && (free <= most / KEPT_FREE_DIVISOR || !account.has_slot_to_spare(free)) {
             return Err(None);
         }
-        match account.day.even_from(now.wall) {
+        match account.day.spare_from(now.wall) {
             Some(even) if !is_due => Err(Some(now.tick_of(even))),
             Some(_) | None => Ok(()),
         }
     }
 
     /// A request that the background would have anyway takes live pairs of the same kind along that wait for company.
-    fn beside_live(&self, key: LaneKey, offer: Offer) -> LaneKey {
-        let Some(lane) = self.holdings.lane(key).filter(|lane| lane.urgency == Urgency::Background) else { return key };
-        let live = lane.other.filter(|&other| self.holdings.filling(other).is_some_and(|_| self.waits_in(other)));
-        match offer {
-            Offer::Fresh(_, None) => live.unwrap_or(key),
-            Offer::Fresh(_, Some(_)) | Offer::Repeat(_) => key,
+    fn beside_live(&self, turn: Turn) -> Turn {
+        let lane = self.holdings.lane(turn.lane).filter(|lane| lane.urgency == Urgency::Background);
+        let live = lane.and_then(|lane| lane.other).filter(|&live| self.holdings.filling(live).is_some());
+        match (turn.offer, live.filter(|&live| self.waits_in(live))) {
+            (Offer::Fresh(_, None), Some(lane)) => Turn { lane, ..turn },
+            (Offer::Fresh(..) | Offer::Repeat(_), _) => turn,
         }
     }
 

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::{
     AccountStatus, AccountTotalsStatus, DayStatus, GuardStatus, InHand, LaneKind, LaneStatus, PauseScope, PauseStatus,
-    RateStatus, SafetyStatus, Status, Totals,
+    RateStatus, SafetyStatus, Status, Totals, WindowStatus,
 };
 use crate::contract::association::Extent;
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::engine::Engine;
 use crate::engine::account::{Account, AccountTotals};
+use crate::engine::background::Urgency;
 use crate::engine::backlog::LaneKey;
 use crate::engine::clock::Now;
 use crate::engine::expected::expected;
@@ -41,6 +44,7 @@ impl Engine {
         Status {
             held: InHand {
                 jobs: self.held_jobs(),
+                background_jobs: self.holdings.jobs_of_background(),
                 bytes: self.held_bytes(),
                 pairs: self.holdings.pairs(),
                 lanes: self.holdings.lanes().len(),
@@ -118,6 +122,10 @@ impl Engine {
             guard: account.guard.as_ref().map(|guard| guard_status(guard, now)),
             safety: SafetyStatus { journal: account.policy.safety.journal, verify: account.policy.safety.verify },
             totals,
+            background_window: self.windows.of(index).map(|stand| WindowStatus {
+                open: stand.is_open(),
+                changes_at: Some(stand.until()).filter(|&until| until < Timestamp::MAX),
+            }),
             held_jobs: self.holdings.jobs_of(index),
             held_pairs: load.pairs,
             lanes,
@@ -161,6 +169,7 @@ impl Engine {
             from_object_type: lane.id.from_type.path_segment().to_owned(),
             to_object_type: lane.id.to_type.path_segment().to_owned(),
             kind,
+            background: lane.urgency == Urgency::Background,
             labels,
             waiting_pairs: lane.queue.pairs(),
             waiting_from: lane.queue.groups(),

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use super::super::background::{BackgroundPolicy, Share, Urgency};
-use super::super::window::Window;
 use super::*;
+use crate::background::window::Window;
 use crate::engine::pace::Ceiling;
+use crate::engine::pack::Caps;
 
 const TYPES: (&str, &str) = ("contacts", "companies");
 const HOUR: u64 = 3_600;
@@ -259,7 +260,7 @@ fn a_window_waits_for_the_time_zone() {
         let zone = Some(TimeZone::get("Pacific/Auckland").unwrap());
         bench.identity = IdentityReply::Told { portal: NonZeroU64::new(1).unwrap(), time_zone: zone };
         let job = bench.admit_as(Urgency::Background, TYPES, &[pair(1, 1)]);
-        bench.run(Duration::from_secs(2));
+        bench.run(Duration::from_secs(5));
         assert_eq!(bench.ends[&job].1 == End::archived(1), open, "{text}: {:?}", bench.ends[&job].1);
         assert_eq!(bench.engine.takes_background(), open);
     }
@@ -277,7 +278,149 @@ fn each_account_has_hours_of_its_own() {
         let job = new_job(TYPES, [whole(&[pair(1, 1)])], Carried::fresh(bench.now.wall));
         bench.engine.admit_as(Urgency::Background, NewJob { account: AccountIndex(account), ..job }, bench.now)
     });
-    bench.run(Duration::from_secs(1));
+    bench.run(Duration::from_secs(5));
     assert_eq!(bench.ends[&jobs[0]].1, End::Parked { tier: Tier::OneHour, attempts: 0 });
     assert_eq!(bench.ends[&jobs[1]].1, End::archived(1));
+}
+
+/// Random nights around the days on which clocks change: the hours, the order and the share are kept, and no job is lost.
+#[test]
+fn of_many_random_nights_none_breaks_a_promise() {
+    for seed in 0..16 {
+        Night::of(seed).run();
+    }
+}
+
+/// Six hours of one account that sends a request each ten seconds.
+struct Night {
+    seed: u64,
+    rng: fastrand::Rng,
+    zone: TimeZone,
+    hours: Option<(i8, i8)>,
+    share: u8,
+    bench: Bench,
+    began: Timestamp,
+    /// Pairs of live jobs that were not sent yet, and when they came.
+    waiting: BTreeMap<Pair, Tick>,
+    jobs: usize,
+    seen: usize,
+    /// The last request was for the background, though a live pair that came before waited.
+    overtaken: Option<Tick>,
+    /// Requests in a row while both waited, and those of them that were for the background.
+    both: usize,
+    of_background: usize,
+}
+
+impl Night {
+    fn of(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (zone, change) = *rng
+            .choice(&[
+                ("Europe/Berlin", "2026-03-29T01:00:00Z"),
+                ("Europe/Berlin", "2026-10-25T01:00:00Z"),
+                ("America/New_York", "2026-11-01T06:00:00Z"),
+                ("Australia/Lord_Howe", "2026-04-04T15:00:00Z"),
+                ("UTC", "2026-06-01T00:00:00Z"),
+            ])
+            .unwrap();
+        let began =
+            change.parse::<Timestamp>().unwrap().saturating_sub(Duration::from_secs(rng.u64(0..5 * HOUR))).unwrap();
+        let zone = TimeZone::get(zone).unwrap();
+        let hours = rng.bool().then(|| (rng.i8(0..24), rng.i8(1..24))).map(|(from, long)| (from, (from + long) % 24));
+        let share = *rng.choice(&[0, 5, 10, 30, 50]).unwrap();
+        let window = hours.and_then(|(from, to)| Window::parse(&format!("{from:02}:00-{to:02}:00")));
+        let background = BackgroundPolicy { window, ..percent(share) };
+        let ceiling = Ceiling { requests: NonZeroU32::new(1).unwrap(), interval: Duration::from_secs(10) };
+        let account = AccountPolicy { ceiling, time_zone: Some(zone.clone()), ..account() };
+        let small = EnginePolicy { caps: Caps { from: 10, pairs: 10 }, ..policy() };
+        let mut bench = Bench::new(small.clone(), vec![account.clone()], always(204, ""));
+        bench.now.wall = began;
+        bench.engine = Engine::with_background(small, background, vec![account], seed, bench.now);
+        Self {
+            seed,
+            rng,
+            zone,
+            hours,
+            share,
+            bench,
+            began,
+            waiting: BTreeMap::new(),
+            jobs: 0,
+            seen: 0,
+            overtaken: None,
+            both: 0,
+            of_background: 0,
+        }
+    }
+
+    fn run(mut self) {
+        let end = seconds(6 * HOUR);
+        let mut next_burst = seconds(self.rng.u64(0..600));
+        let mut next_pair = 1;
+        while self.bench.now.tick < end {
+            if self.bench.now.tick >= next_burst {
+                next_burst = next_burst + Duration::from_secs(self.rng.u64(1..1_200));
+                for _ in 0..self.rng.u64(1..80) {
+                    // Some ask for what the background asks for.
+                    let from = if self.rng.u8(..10) == 0 { 1_000_000 + self.rng.u64(..50) } else { next_pair };
+                    next_pair += 1;
+                    let deals = from < 1_000_000 && self.rng.bool();
+                    let wanted = pair(from, 7);
+                    self.bench.admit_as(Urgency::Live, if deals { ("deals", "companies") } else { TYPES }, &[wanted]);
+                    self.waiting.entry(wanted).or_insert(self.bench.now.tick);
+                    self.jobs += 1;
+                }
+            }
+            let engine = &self.bench.engine;
+            let room = 60_usize.saturating_sub(engine.holdings.jobs_of_background());
+            for _ in 0..if engine.takes_background() { room } else { 0 } {
+                let from = 1_000_000 + self.rng.u64(..500);
+                self.bench.admit_as(Urgency::Background, TYPES, &[pair(from, 7)]);
+                self.jobs += 1;
+            }
+            self.bench.run(Duration::from_secs(5));
+            self.look();
+        }
+        self.bench.run(Duration::from_secs(3 * HOUR));
+        let seed = self.seed;
+        assert_eq!((self.bench.engine.held_jobs(), self.bench.ends.len()), (0, self.jobs), "seed {seed}");
+        assert_eq!(self.bench.engine.remains(), Remains::default(), "seed {seed}");
+    }
+
+    /// At what was sent since the last look.
+    fn look(&mut self) {
+        let linger = Duration::from_millis(210);
+        for (at, call) in &self.bench.sent[self.seen..] {
+            let is_background = !call.pairs.iter().any(|pair| self.waiting.contains_key(pair));
+            let first = self.waiting.values().min().copied().filter(|&came| came + linger < *at);
+            if is_background && call.pairs.iter().all(|pair| pair.from.0.get() >= 1_000_000) {
+                let time = self.zone.to_datetime(self.began.saturating_add(at.since(Tick::ZERO)).unwrap()).time();
+                if let Some((from, to)) = self.hours {
+                    let open = if from < to {
+                        (from..to).contains(&time.hour())
+                    } else {
+                        time.hour() >= from || time.hour() < to
+                    };
+                    assert!(open, "seed {}: sent at {time}", self.seed);
+                }
+                let twice = self.overtaken.is_some_and(|before| first.is_some_and(|came| came + linger < before));
+                assert!(!twice, "seed {}: a live pair waited for two requests of the background", self.seed);
+                self.overtaken = first.map(|_| *at);
+                self.of_background += 1;
+            } else {
+                self.overtaken = None;
+            }
+            self.both += 1;
+            if first.is_none() || !self.bench.engine.takes_background() {
+                (self.both, self.of_background) = (0, 0);
+            }
+            let wanted = self.both * usize::from(self.share) / 100;
+            let (both, had) = (self.both, self.of_background);
+            assert!(had.abs_diff(wanted) <= 1, "seed {}: {had} of {both} requests, wanted {wanted}", self.seed);
+            for pair in call.pairs.iter() {
+                self.waiting.remove(pair);
+            }
+        }
+        self.seen = self.bench.sent.len();
+    }
 }

@@ -1,0 +1,128 @@
+//! Jobs of the background queue beside live ones.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use harness::worker::Worker;
+use harness::{Message, Outcome, Status, Until, eventually, job};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::stage::{BACKGROUND, JOBS, RESULTS, START_LIMIT, Stage, TIERS, clean, single_pairs, stop};
+
+const LONG: Duration = Duration::from_secs(60);
+const BACKFILL: u64 = 4_000;
+
+/// Live jobs wait for one request of the background at most, and are answered while thousands wait there. The ceiling is
+/// ten requests a second, which spreads them, and a job waits two tenths of a second for company.
+#[tokio::test(flavor = "multi_thread")]
+async fn live_jobs_beside_a_backfill_wait_for_one_request_more_at_most() -> Result<()> {
+    let stage = Stage::set("background-live", &["--limit", "24/2s", "--latency", "20ms"]).await?;
+    let settings = stage.worker().set("rate_limit.requests", 20).set("rate_limit.interval", "2s");
+    let worker = stage.start(&settings).await?;
+    worker.ready(START_LIMIT).await?;
+    stage.client.publish(BACKGROUND, single_pairs("back", 1..=BACKFILL)?).await?;
+    stage.outcomes_waiting(300, LONG).await?;
+    for n in 0..8 {
+        let message = job(&format!("live-{n}")).pair(500_000 + n, 7).to_message()?;
+        stage.client.publish(JOBS, vec![message]).await?;
+        tokio::time::sleep(Duration::from_millis(230)).await;
+    }
+    let left = stage.client.count(BACKGROUND).await?;
+    let messages = stage.client.collect(RESULTS, Until::Count(usize::try_from(BACKFILL)? + 8), LONG).await?;
+    let outcomes: Vec<Outcome> = messages.iter().map(Outcome::from_message).collect::<Result<_>>()?;
+    let times: Vec<(bool, Timestamp, Timestamp)> = messages.iter().map(times).collect::<Result<_>>()?;
+    let answered: BTreeSet<String> = outcomes.iter().map(|outcome| outcome.job_id.clone()).collect();
+    ensure!(answered.len() == outcomes.len() && outcomes.iter().all(|outcome| outcome.status == Status::Archived));
+    for &(_, received, started) in times.iter().filter(|(is_live, ..)| *is_live) {
+        // Requests by when they left: jobs of one request have started together.
+        let others = times.iter().filter(|(is_live, ..)| !is_live).map(|&(_, _, started)| started);
+        let before: BTreeSet<Timestamp> = others.filter(|&at| at > received && at < started).collect();
+        ensure!(
+            before.len() <= 4,
+            "{} requests left before it: two while it waited for company, and one more",
+            before.len()
+        );
+    }
+    ensure!(left > 0, "the backfill was over before the last live job");
+    // One request carries a hundred records: the live jobs cost none of their own.
+    let requests = worker.metrics().await?.sum("association_archiver_http_requests_total", &[("result", "archived")]);
+    ensure!(requests <= 50.0, "{requests} requests for {} jobs", BACKFILL + 8);
+    clean(&stage.simulator.state().await?);
+    stop(&worker).await
+}
+
+/// Whether a job is a live one, when it was received and when its first request left.
+fn times(message: &Message) -> Result<(bool, Timestamp, Timestamp)> {
+    let body: serde_json::Value = serde_json::from_slice(&message.body)?;
+    let time = |field: &str| body[field].as_str().context("a time")?.parse().context("a time");
+    let is_live = body["jobId"].as_str().is_some_and(|id| id.starts_with("live"));
+    Ok((is_live, time("receivedAt")?, time("startedAt")?))
+}
+
+/// Outside of its hours nothing is taken from the background queue. What was parked comes back to it, not to the live one.
+#[tokio::test(flavor = "multi_thread")]
+async fn outside_the_window_the_background_rests_and_live_jobs_go_on() -> Result<()> {
+    let stage = Stage::set("background-window", &["--time-zone", "UTC"]).await?;
+    let hour = |ahead: i8| {
+        let now = Timestamp::now().to_zoned_datetime(TimeZone::UTC);
+        format!("{:02}:{:02}", (now.hour() + 24 + ahead) % 24, now.minute())
+    };
+    let closed = stage.worker().set("background.window", format!("{}-{}", hour(2), hour(3)));
+    let worker = stage.start(&closed).await?;
+    stage.client.publish(BACKGROUND, single_pairs("back", 1..=500)?).await?;
+    stage.client.publish(JOBS, vec![job("live").pair(1_000, 7).to_message()?]).await?;
+    stage.outcomes_waiting(1, LONG).await?;
+    // The account's time zone is known by now. Until it was, jobs of the background were taken in.
+    eventually(LONG, "the background to rest", async || {
+        let status = worker.status().await?;
+        let (window, broker) = (&status["accounts"][0]["backgroundWindow"], &status["broker"]);
+        let rests = broker["backgroundConsuming"] == false && status["backlog"]["backgroundHeld"] == 0;
+        Ok((window["open"] == false && window["changesAt"].is_string() && rests).then_some(()))
+    })
+    .await?;
+    let waiting = async || {
+        let mut waiting = stage.client.count(BACKGROUND).await?;
+        for tier in TIERS {
+            waiting += stage.client.count(&format!("{BACKGROUND}.delay.{tier}")).await?;
+        }
+        anyhow::Ok(waiting)
+    };
+    ensure!(waiting().await? == 500, "{} of 500 wait", waiting().await?);
+    ensure!(stage.client.count_now(RESULTS).await? == 1);
+    stop(&worker).await?;
+
+    let open = stage.start(&stage.worker().set("background.window", format!("{}-{}", hour(-1), hour(2)))).await?;
+    let there = stage.client.count_now(BACKGROUND).await?;
+    let parked = usize::try_from(500 - there)?;
+    let messages = stage.client.collect(RESULTS, Until::Count(501 - parked), LONG).await?;
+    ensure!(messages.len() == 501 - parked, "{} answers", messages.len());
+    ensure!(stage.client.count(JOBS).await? == 0);
+    stop(&open).await
+}
+
+/// What goes to the background queue by key, command or name is one queue's.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_reach_the_background_queue_by_key_and_by_command() -> Result<()> {
+    let stage = Stage::set("background-ways", &[]).await?;
+    stage.declare().await?;
+    let mut command = Worker::command()?;
+    let file = tempfile::NamedTempFile::with_suffix(".csv")?;
+    std::fs::write(file.path(), "from_object_type,from_id,to_object_type,to_id\ncontacts,1,companies,9\n")?;
+    command.args(["enqueue", "--background", "--json"]).arg(file.path());
+    let ran = command.env("ARCHIVER__AMQP__URI", &stage.uri).output().await?;
+    let told: serde_json::Value = serde_json::from_slice(&ran.stdout)?;
+    ensure!(told["queue"] == BACKGROUND && told["enqueued"] == 1, "{told} {}", String::from_utf8_lossy(&ran.stderr));
+    ensure!(stage.client.count(BACKGROUND).await? == 1 && stage.client.count(JOBS).await? == 0);
+    let worker = stage.start(&stage.worker()).await?;
+    stage.outcomes_waiting(1, LONG).await?;
+    stop(&worker).await?;
+
+    let mut refused = Worker::command()?;
+    refused.args(["enqueue", "--background"]).arg(file.path());
+    let refused = refused.env("ARCHIVER__AMQP__URI", &stage.uri).env("ARCHIVER__AMQP__SHARDS", "2").output().await?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(2) && said.contains("amqp.shards"), "{said}");
+    Ok(())
+}
