@@ -227,10 +227,9 @@ pub fn body(call: &BatchCall) -> Vec<u8> {
     let pairs = &call.pairs;
     let inputs: Vec<String> = match &call.request {
         command::Request::Archive | command::Request::ArchiveTurned => {
-            let pairs: Vec<Pair> = match call.request {
-                command::Request::ArchiveTurned => pairs.iter().map(|pair| pair.turned()).collect(),
-                _ => pairs.to_vec(),
-            };
+            let is_turned = matches!(call.request, command::Request::ArchiveTurned);
+            let sent = |pair: &Pair| if is_turned { pair.turned() } else { *pair };
+            let pairs: Vec<Pair> = pairs.iter().map(sent).collect();
             let inputs = pairs.chunk_by(|one, next| one.from == next.from).map(|input| {
                 let to: Vec<String> = input.iter().map(|pair| format!(r#"{{"id":"{}"}}"#, pair.to)).collect();
                 format!(r#"{{"from":{{"id":"{}"}},"to":[{}]}}"#, input[0].from, to.join(","))

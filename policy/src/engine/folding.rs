@@ -63,7 +63,7 @@ pub fn choose(pairs: &[Pair], caps: Caps, turning: Turning, passes: &mut u32) ->
     }
 }
 
-/// Requests that so much takes at least.
+/// The fewest requests that can carry this many pairs of this many records.
 fn requests(groups: usize, pairs: usize, caps: Caps) -> usize {
     groups.div_ceil(caps.from).max(pairs.div_ceil(caps.pairs))
 }
