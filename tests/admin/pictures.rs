@@ -74,7 +74,9 @@ async fn the_page_is_pictured_idle_running_and_in_trouble() -> Result<()> {
         let unpublished = status["backlog"]["jobsUnpublished"].as_u64() > Some(500);
         let kinds = status["paused"].to_string();
         let parked = status["backlog"]["jobsParked"].as_u64() > Some(500);
-        Ok((unpublished && parked && kinds.contains("unauthorized") && kinds.contains("missing_scopes")).then_some(()))
+        let paused = kinds.contains("unauthorized") && kinds.contains("missing_scopes");
+        let refused = format!("{}{}", status["reasons"], status["warnings"]).contains("the broker refuses messages");
+        Ok((unpublished && parked && paused && refused).then_some(()))
     })
     .await?;
     let screens = [("trouble", WIDTH, Scheme::Light), ("dark", WIDTH, Scheme::Dark), ("phone", PHONE, Scheme::Light)];
