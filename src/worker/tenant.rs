@@ -237,7 +237,7 @@ impl Tenant {
     }
 }
 
-/// Of the orders that wait for so long already.
+/// Answers the orders that have waited for longer than `after` to be written down: it is not known that they are.
 fn give_up(unwritten: &mut Vec<Unwritten>, after: Duration) {
     for Unwritten { reply, .. } in unwritten.extract_if(.., |one| one.since.elapsed() >= after) {
         let _ = reply.send(Obeyed::Unwritten);

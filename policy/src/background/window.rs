@@ -36,7 +36,7 @@ impl Stand {
     }
 }
 
-/// An end that a day skips comes at the latest on one of so many days.
+/// Days that are searched for the next end of a window: clocks that are set forward may skip an end on one of them.
 const DAYS_AHEAD: i8 = 3;
 
 impl Window {

@@ -167,7 +167,7 @@ impl Engine {
         looked
     }
 
-    /// Then, or sooner where a job may not be held for so long.
+    /// The time `at`, or an earlier one where a job may not be held until then.
     fn in_time(&self, at: Tick, now: Tick) -> Tick {
         match self.policy.waiting {
             Waiting::Outside { longest_hold, .. } => at.min(now + longest_hold / 4),
