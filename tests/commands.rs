@@ -13,6 +13,8 @@ mod endpoints;
 mod enqueue;
 #[path = "commands/following.rs"]
 mod following;
+#[path = "commands/journal.rs"]
+mod journal;
 #[path = "commands/probe.rs"]
 mod probe;
 #[path = "commands/program.rs"]
@@ -21,5 +23,7 @@ mod program;
 mod terminal;
 #[path = "commands/top.rs"]
 mod top;
+#[path = "commands/undo.rs"]
+mod undo;
 #[path = "commands/usage.rs"]
 mod usage;

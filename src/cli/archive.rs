@@ -25,8 +25,8 @@ use super::jobs_file::source::{Input, Source};
 use super::jobs_file::survey::Survey;
 use super::output::remark;
 use super::report::{NewFile, Report};
-use super::signals;
 use super::summary::Summary;
+use super::{signals, way_back};
 use crate::config::Settings;
 use crate::engine::Waiting;
 use crate::telemetry::mend::Mends;
@@ -255,7 +255,7 @@ async fn agrees(survey: &Survey, settings: &Settings, name: &str) -> Result<bool
         return Ok(true);
     }
     let question = match survey.archives() {
-        true => format!("Archive what is in {name}? It cannot be undone."),
+        true => format!("Archive what is in {name}? {}", way_back::of_archive(survey, settings)),
         false => format!("Restore what is in {name}?"),
     };
     if confirm::agrees(&question).await? {

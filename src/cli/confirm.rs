@@ -1,4 +1,4 @@
-//! A question before something that cannot be undone, where there is somebody to answer it.
+//! A question before something is changed, where there is somebody to answer it.
 
 use std::io::{IsTerminal, Write};
 

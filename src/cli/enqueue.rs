@@ -18,7 +18,7 @@ use super::jobs_file::rows::Naming;
 use super::jobs_file::source::Source;
 use super::jobs_file::survey::{self, Survey};
 use super::output::remark;
-use super::{output, runtime, signals};
+use super::{output, runtime, signals, way_back};
 use crate::amqp::route::Route;
 use crate::config::{QueueName, Settings};
 use crate::worker::service;
@@ -156,7 +156,7 @@ async fn agrees(survey: &Survey, settings: &Settings, name: &str, queue: &QueueN
     }
     let question = format!("Put the jobs of {name} on {queue}?");
     match survey.archives() {
-        true => confirm::agrees(&format!("{question} What they ask for cannot be undone.")).await,
+        true => confirm::agrees(&format!("{question} {}", way_back::of_enqueue(survey, settings))).await,
         false => confirm::agrees(&question).await,
     }
 }

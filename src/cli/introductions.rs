@@ -66,7 +66,7 @@ impl Introductions {
 }
 
 /// The account of jobs that name this portal. Jobs that name none are the only account's.
-fn account_of(portal: Option<u64>, accounts: &[AccountSettings]) -> Option<&AccountSettings> {
+pub(super) fn account_of(portal: Option<u64>, accounts: &[AccountSettings]) -> Option<&AccountSettings> {
     match (portal, accounts) {
         (None, [only]) => Some(only),
         (None, _) => None,

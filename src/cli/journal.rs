@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use indicatif::HumanCount;
+
 use super::exit::Failure;
 use super::runtime;
 use crate::config::Settings;
@@ -43,4 +45,9 @@ pub fn journal(config: Option<&Path>, command: &Command) -> Result<ExitCode, Fai
         Command::List(arguments) => runtime::block_on(list::list(&settings, arguments)),
         Command::Export(arguments) => runtime::block_on(export::export(&settings, arguments)),
     }
+}
+
+/// `1 pair`, `1,250 pairs`.
+pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{} {}", HumanCount(count as u64), if count == 1 { one } else { many })
 }

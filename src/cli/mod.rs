@@ -34,6 +34,7 @@ mod runtime;
 mod signals;
 mod summary;
 mod target;
+mod way_back;
 
 pub use arguments::{command_line, main};
 use logging::{remark_on_settings, start_logging};

@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Only those completed since: a time, or how long ago, as 1h
     #[arg(long, value_name = "TIME", value_parser = age::parse_since)]
     since: Option<Timestamp>,
+    /// Only those of this group's jobs
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
     /// At most this many
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -107,6 +110,7 @@ async fn show(browser: &mut Browser, arguments: &Arguments) -> Result<Shown, Fai
             continue;
         };
         let is_meant = arguments.since.is_none_or(|since| outcome.completed_at >= since)
+            && arguments.group.as_ref().is_none_or(|group| outcome.group.as_ref() == Some(group))
             && !(outcome.is_done() && (arguments.failed || arguments.csv));
         if !is_meant {
             continue;

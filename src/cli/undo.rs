@@ -12,6 +12,7 @@ use self::wanted::{LaneName, Wanted, What};
 use super::enqueue::message_id::Run;
 use super::enqueue::publishing::{bar, send_jobs};
 use super::exit::Failure;
+use super::journal::counted;
 use super::journal::gathering::gather;
 use super::journal::selection::{Place, Selection};
 use super::output::{Output, Reader, remark};
@@ -97,17 +98,22 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
         plan: arguments.plan,
     };
     let jobs = jobs(&wanted, &manner, &service::limits(&settings.jobs))?;
+    show(&wanted, &manner, jobs.len());
     if arguments.print {
         return print(&jobs);
     }
-    show(&wanted, &manner, jobs.len());
     if jobs.is_empty() {
         return summarise(arguments, settings, &wanted, &manner, 0);
     }
     if !arguments.yes && confirm::has_terminal() {
-        let what = if arguments.plan { "look what they would restore" } else { "restore them" };
-        let count = HumanCount(jobs.len() as u64);
-        let question = format!("Put {count} jobs on {} that {what}?", settings.amqp.jobs_queue);
+        let what = match (arguments.plan, jobs.len()) {
+            (true, 1) => "looks what it would restore",
+            (true, _) => "look what they would restore",
+            (false, 1) => "restores them",
+            (false, _) => "restore them",
+        };
+        let queue = &settings.amqp.jobs_queue;
+        let question = format!("Put {} on {queue} that {what}?", counted(jobs.len(), "job", "jobs"));
         if !confirm::agrees(&question).await? {
             remark("nothing was published");
             return Ok(ExitCode::FAILURE);
@@ -150,8 +156,8 @@ fn show(wanted: &Wanted, manner: &Manner, jobs: usize) {
     for (LaneName { portal, from, to }, pairs) in &wanted.lanes {
         let labelled = pairs.values().filter(|what| matches!(what, What::Types(_))).count();
         let portal = portal.map_or(String::new(), |portal| format!("portal {portal}, "));
-        let (pairs, labelled) = (HumanCount(pairs.len() as u64), HumanCount(labelled as u64));
-        remark(&format!("{portal}{from} to {to}: {pairs} pairs, {labelled} of them with labels"));
+        let (pairs, labelled) = (counted(pairs.len(), "pair", "pairs"), HumanCount(labelled as u64));
+        remark(&format!("{portal}{from} to {to}: {pairs}, {labelled} of them with labels"));
     }
     if wanted.refused > 0 {
         remark(&format!("left out, since HubSpot refused to remove them: {}", HumanCount(wanted.refused)));
@@ -159,8 +165,14 @@ fn show(wanted: &Wanted, manner: &Manner, jobs: usize) {
     if wanted.absent > 0 {
         remark(&format!("left out, since nothing was there to be removed: {}", HumanCount(wanted.absent)));
     }
-    let (pairs, jobs) = (HumanCount(wanted.pairs() as u64), HumanCount(jobs as u64));
-    remark(&format!("together: {pairs} pairs in {jobs} jobs of the group {}", manner.group));
+    match (wanted.pairs(), wanted.refused + wanted.absent) {
+        (0, 0) => remark("no pair in the journal meets these conditions; there is nothing to restore"),
+        (0, _) => remark("there is nothing to restore"),
+        (pairs, _) => {
+            let (pairs, jobs) = (counted(pairs, "pair", "pairs"), counted(jobs, "job", "jobs"));
+            remark(&format!("together: {pairs} in {jobs} of the group {}", manner.group));
+        }
+    }
 }
 
 /// Messages published before their confirms are awaited.
@@ -213,9 +225,11 @@ fn summarise(
         });
         return output::print(format!("{summary}\n").as_bytes());
     }
-    match published {
-        0 => remark("there is nothing to restore"),
-        _ => remark(&format!("{} jobs are on {queue}", HumanCount(published))),
+    if published > 0 {
+        let published =
+            if published == 1 { "1 job is".to_owned() } else { format!("{} jobs are", HumanCount(published)) };
+        let group = &manner.group;
+        remark(&format!("{published} on {queue}; `outcomes --group` shows what becomes of the group {group}"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -22,12 +22,23 @@ const MAX_LINE_BYTES: u64 = 16 * 1024 * 1024;
 pub enum ReadFault {
     #[error(transparent)]
     Stream(#[from] StreamFault),
-    #[error("journal {} cannot be read: {cause}", path.display())]
+    #[error("journal {} cannot be read: {cause}; {}", path.display(), mend(cause))]
     File { path: PathBuf, cause: io::Error },
     #[error(
         "safety.journal is \"off\", so that there is no journal to read: name its file with --file, or set safety.journal"
     )]
     Off,
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, of which only these can be mended in a known way")]
+fn mend(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::NotFound => {
+            "it is made with the first removal: if there was one, name its file with --file or safety.journal_file"
+        }
+        io::ErrorKind::PermissionDenied => "run this as a user who may read it",
+        _ => "name the worker's file with --file or safety.journal_file",
+    }
 }
 
 /// Reads one store from its beginning to its end.

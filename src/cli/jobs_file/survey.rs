@@ -14,6 +14,7 @@ use crate::cli::introductions::Introductions;
 use crate::config::{AccountSettings, RateLimit, Settings};
 use crate::contract::action::Action;
 use crate::contract::association::Extent;
+use crate::contract::ids::Group;
 use crate::contract::job::{Ask, Job};
 use crate::contract::refusal::Refusal;
 use crate::worker::accounts::Portals;
@@ -42,6 +43,8 @@ pub struct Survey {
     pub left_out: LeftOut,
     pub last_line: u64,
     lanes: BTreeMap<LaneName, Amount>,
+    /// Of the jobs that archive. Two are enough to know that it is not one.
+    groups: BTreeSet<Option<Group>>,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -156,6 +159,9 @@ impl Survey {
     }
 
     fn count(&mut self, job: &Job, records: &mut Repeats) {
+        if Does::of(job) == Does::Archive && self.groups.len() < 2 && !self.groups.contains(&job.group) {
+            self.groups.insert(job.group.clone());
+        }
         for Ask { extent, pairs, all_of } in &job.asks {
             let labels = match extent {
                 Extent::Whole => Vec::new(),
@@ -202,6 +208,20 @@ impl Survey {
         say(not_associated, "rows left out because no record is associated");
         say(done_before, "rows left out because their status is ARCHIVED or RESTORED");
         remarks
+    }
+
+    /// The portals in which something is to be removed, as [`Self::portals`].
+    pub fn archived_in(&self) -> impl Iterator<Item = Option<u64>> {
+        let archiving = self.lanes.keys().filter(|lane| lane.does == Does::Archive);
+        archiving.map(|lane| lane.portal).collect::<BTreeSet<_>>().into_iter()
+    }
+
+    /// The group of all jobs that archive, where it is the same one.
+    pub fn group(&self) -> Option<&Group> {
+        match self.groups.iter().collect::<Vec<_>>()[..] {
+            [group] => group.as_ref(),
+            _ => None,
+        }
     }
 
     /// The portals that the jobs name; `None` for those that name none.

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use indicatif::HumanCount;
 use serde_json::{Value, json};
 
+use super::counted;
 use super::gathering::{Chosen, gather};
 use super::selection::{Place, Selection};
 use crate::cli::exit::Failure;
@@ -48,7 +48,7 @@ pub async fn export(settings: &Settings, arguments: &Arguments) -> Result<ExitCo
         }
     }
     target.finish()?;
-    remark(&format!("{} pairs exported", HumanCount(gathered.pairs as u64)));
+    remark(&format!("{} exported", counted(gathered.pairs, "pair", "pairs")));
     Ok(ExitCode::SUCCESS)
 }
 

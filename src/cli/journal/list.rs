@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 
+use super::counted;
 use super::gathering::{Chosen, State, gather};
 use super::selection::{Place, Selection};
 use crate::cli::exit::Failure;
@@ -39,8 +40,8 @@ pub async fn list(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
     }
     output.flush()?;
     if !arguments.json {
-        let (pairs, entries) = (HumanCount(gathered.pairs as u64), HumanCount(gathered.entries.len() as u64));
-        remark(&format!("{pairs} pairs in {entries} entries"));
+        let pairs = counted(gathered.pairs, "pair", "pairs");
+        remark(&format!("{pairs} in {}", counted(gathered.entries.len(), "entry", "entries")));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,60 @@
+//! Whether what is about to be removed can be brought back: said to whoever is asked whether it is to go.
+
+use super::introductions::account_of;
+use super::jobs_file::survey::Survey;
+use crate::config::Settings;
+
+/// What the settings here say of the accounts in which something is to be removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Journal {
+    Everywhere,
+    InPlaces,
+    Nowhere,
+}
+
+impl Journal {
+    fn of(survey: &Survey, settings: &Settings) -> Self {
+        let accounts = settings.hubspot.listed();
+        // A machine that only sends jobs has no accounts in its settings.
+        let is_kept = |portal| match account_of(portal, accounts) {
+            Some(account) => account.safety.journal.is_on(),
+            None if accounts.is_empty() => settings.safety.journal.is_on(),
+            None => accounts.iter().all(|account| account.safety.journal.is_on()),
+        };
+        let kept: Vec<bool> = survey.archived_in().map(is_kept).collect();
+        match (kept.contains(&true), kept.contains(&false)) {
+            (true, false) => Self::Everywhere,
+            (true, true) => Self::InPlaces,
+            (false, _) => Self::Nowhere,
+        }
+    }
+}
+
+/// What follows "Archive what is in pairs.csv?": the settings here are those that count.
+pub fn of_archive(survey: &Survey, settings: &Settings) -> String {
+    match Journal::of(survey, settings) {
+        Journal::Everywhere => format!("The journal records it first: {} brings it back.", undo(survey)),
+        Journal::InPlaces => "In the accounts without a journal (safety.journal) it cannot be undone.".to_owned(),
+        Journal::Nowhere => "It cannot be undone, since safety.journal is off.".to_owned(),
+    }
+}
+
+/// What follows "Put the jobs of pairs.csv on the queue?": the worker's settings count, which may be others.
+pub fn of_enqueue(survey: &Survey, settings: &Settings) -> String {
+    match Journal::of(survey, settings) {
+        Journal::Everywhere => {
+            format!("If the worker keeps a journal as the settings here say, {} brings back what goes.", undo(survey))
+        }
+        Journal::InPlaces | Journal::Nowhere => {
+            "What goes cannot be brought back, unless the worker keeps a journal (safety.journal).".to_owned()
+        }
+    }
+}
+
+fn undo(survey: &Survey) -> String {
+    let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    match survey.group().map(|group| group.as_str()) {
+        Some(group) if is_plain(group) => format!("`undo --group {group}`"),
+        Some(_) | None => "`undo`".to_owned(),
+    }
+}

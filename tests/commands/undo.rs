@@ -1,0 +1,179 @@
+//! `undo`: the jobs that bring back what the journal says went, and what is asked and told about them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use harness::{Client, Message};
+use serde_json::{Value, json};
+
+use super::journal::Removals;
+use super::program::{JOBS, bare_ground, ground, on_a_terminal, run, run_with};
+
+fn ids(jobs: &[Value]) -> BTreeSet<String> {
+    jobs.iter().map(|job| job["jobId"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn queued(client: &Client) -> Vec<Value> {
+    let read = |message: Message| serde_json::from_slice(&message.body).unwrap();
+    client.get_all(JOBS).await.unwrap().into_iter().map(read).collect()
+}
+
+#[tokio::test]
+async fn what_it_prints_brings_everything_back_without_a_broker() {
+    let (removals, file) = Removals::in_a_file().await;
+    let settings =
+        [&removals.hubspot()[..], &[("safety.journal", "file"), ("safety.journal_file", file.to_str().unwrap())]]
+            .concat();
+    let associations = async || removals.simulator.get("/_sim/associations").await.unwrap();
+    let removed = associations().await;
+    assert_ne!(removed, removals.before);
+    let all = ["--since", "1h"];
+    let undo = async |more: &[&str]| run(&[&["undo", "--print"][..], &all, more].concat(), &settings).await;
+
+    let printed = undo(&[]).await;
+    assert_eq!(ids(&printed.lines()), ids(&undo(&[]).await.lines()), "the same is brought back by the same jobs");
+    assert!(printed.stderr.contains("contacts to companies: 5 pairs, 2 of them with labels\n"), "{}", printed.stderr);
+    assert!(printed.stderr.contains("left out, since nothing was there to be removed: 1\n"), "{}", printed.stderr);
+
+    let planned = run_with(&["archive"], &settings, undo(&["--plan"]).await.fine()).await.lines();
+    assert!(planned.iter().all(|outcome| outcome["status"] == "PLANNED"), "{planned:?}");
+    assert_eq!(associations().await, removed, "a plan changes nothing");
+    let restored = run_with(&["archive"], &settings, printed.fine()).await.lines();
+    assert!(restored.iter().all(|outcome| outcome["status"] == "RESTORED"), "{restored:?}");
+    assert_eq!(associations().await, removals.before);
+
+    let jobs = undo(&["--as-group", "again", "--include-primary"]).await.lines();
+    assert!(jobs.iter().all(|job| job["group"] == "again" && job["includePrimary"] == true), "{jobs:?}");
+    assert!(ids(&jobs).is_disjoint(&ids(&printed.lines())), "other jobs have other ids");
+    let jobs = run(&["undo", "--print", "--group", "spring", "--job-id", "labelled"], &settings).await.lines();
+    assert_eq!((&jobs[0]["group"], jobs.len()), (&json!("undo-spring-labelled"), 1));
+    assert_eq!(jobs[0]["inputs"][0]["from"]["id"], "3");
+}
+
+#[tokio::test]
+async fn on_a_terminal_it_shows_what_would_come_back_and_asks() {
+    let (client, uri) = ground("undo-asks").await;
+    let (_removals, file) = Removals::in_a_file().await;
+    let file = file.to_str().unwrap();
+    let settings = [("amqp.uri", uri.as_str()), ("safety.journal", "file"), ("safety.journal_file", file)];
+    let shown = on_a_terminal(&["undo", "--group", "spring"], &settings, "n\n").await;
+    assert!(shown.contains("contacts to companies: 3 pairs, 1 of them with labels"), "{shown}");
+    assert!(shown.contains("Put 1 job on association-archiver.jobs that restores them? [y/N]"), "{shown}");
+    assert!(shown.contains("nothing was published"), "{shown}");
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+
+    let shown = on_a_terminal(&["undo", "--group", "spring", "--plan"], &settings, "y\n").await;
+    assert!(shown.contains("that looks what it would restore? [y/N]"), "{shown}");
+    let jobs = queued(&client).await;
+    assert!(jobs.len() == 1 && jobs[0]["dryRun"] == true, "{jobs:?}");
+    client.purge(JOBS).await.unwrap();
+
+    let shown = on_a_terminal(&["undo", "--group", "spring", "--yes"], &settings, "").await;
+    assert!(!shown.contains("[y/N]"), "{shown}");
+    assert!(shown.contains("1 job is on association-archiver.jobs; `outcomes --group` shows what becomes"), "{shown}");
+    let jobs = queued(&client).await;
+    assert_eq!((&jobs[0]["action"], &jobs[0]["group"]), (&json!("restore"), &json!("undo-spring")));
+    assert_eq!(jobs[0].get("dryRun"), None);
+
+    // Nobody to ask, and for a program.
+    let ran = run(&["undo", "--group", "spring", "--json"], &settings).await;
+    let summary = json!({
+        "pairs": 3, "refused": 0, "absent": 0, "jobs": 1, "group": "undo-spring", "queue": "association-archiver.jobs",
+    });
+    assert_eq!(ran.lines(), [summary]);
+    let none = run(&["undo", "--group", "summer", "--json"], &settings).await;
+    assert_eq!((&none.lines()[0]["pairs"], &none.lines()[0]["jobs"]), (&json!(0), &json!(0)));
+}
+
+#[tokio::test]
+async fn from_the_stream_it_is_the_same() {
+    let (client, uri) = ground("undo-stream").await;
+    let settings = [("safety.journal", "stream"), ("amqp.uri", uri.as_str())];
+    let removals = Removals::new(&settings).await;
+    let ran = run(&["undo", "--group", "spring"], &settings).await;
+    ran.fine();
+    let jobs: String = queued(&client).await.iter().map(|job| format!("{job}\n")).collect();
+    let settings = [&removals.hubspot()[..], &settings].concat();
+    run_with(&["archive"], &settings, &jobs).await.fine();
+    let rest = run(&["undo", "--group", "autumn", "--print"], &settings).await;
+    run_with(&["archive"], &settings, rest.fine()).await.fine();
+    let nameless = run(&["undo", "--job-id", "nameless", "--print"], &settings).await;
+    run_with(&["archive"], &settings, nameless.fine()).await.fine();
+    assert_eq!(removals.simulator.get("/_sim/associations").await.unwrap(), removals.before);
+}
+
+#[tokio::test]
+async fn a_wrong_call_is_one_line_and_publishes_nothing() {
+    let (_, uri) = bare_ground("undo-nowhere").await;
+    let (_removals, file) = Removals::in_a_file().await;
+    let file = file.to_str().unwrap();
+    let settings = [("amqp.uri", uri.as_str()), ("safety.journal", "file"), ("safety.journal_file", file)];
+    let nothing = run(&["undo"], &settings).await;
+    assert!(nothing.error(2).starts_with("nothing says what is to be undone: give --job-id, "), "{nothing:?}");
+    for (arguments, words) in [
+        (&["undo", "--group", "spring", "--json", "--print"][..], "cannot be used with"),
+        (&["undo", "--group", "spring", "--as-group", ""], "1 to 128 bytes"),
+        (&["undo", "--since", "yesterday"], "such as 1h or 2days"),
+        (&["undo", "--from-type", "con tacts"], "--from-type"),
+        (&["undo", "--portal", "0"], "--portal"),
+    ] {
+        let ran = run(arguments, &settings).await;
+        assert!(ran.code == 2 && ran.stderr.contains(words), "{ran:?}");
+    }
+    // The queue is not there yet.
+    let ran = run(&["undo", "--group", "spring"], &settings).await;
+    let error = ran.stderr.lines().last().unwrap();
+    assert!(ran.code == 1 && error.contains("exchange \"association-archiver\" does not exist"), "{ran:?}");
+    assert!(
+        error.ends_with("0 of 1 jobs are enqueued: give the command again, which enqueues the same jobs"),
+        "{error}"
+    );
+}
+
+/// Whoever is asked before something goes must know whether it can come back.
+#[tokio::test]
+async fn the_question_before_a_removal_tells_whether_it_can_be_undone() {
+    let (_, uri) = ground("undo-questions").await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let pairs = path("pairs.csv");
+    let rows =
+        "from_object_type,from_id,to_object_type,to_id,portal_id\ncontacts,1,companies,2,1\ncontacts,1,companies,2,2\n";
+    std::fs::write(Path::new(&pairs), rows).unwrap();
+    let config = path("two.toml");
+    let accounts = |first: &str, second: &str| {
+        let account = |portal: u64, journal: &str| {
+            format!(
+                "[[hubspot.accounts]]\nportal_id = {portal}\naccess_token = \"x\"\nsafety.journal = \"{journal}\"\n"
+            )
+        };
+        std::fs::write(Path::new(&config), account(1, first) + &account(2, second)).unwrap();
+    };
+    let settings = [("amqp.uri", uri.as_str()), ("hubspot.base_url", "http://127.0.0.1:1")];
+    let asked = async |command: &str, more: &[&str]| {
+        let shown =
+            on_a_terminal(&[&[command, &pairs, "--config", &config][..], more].concat(), &settings, "n\n").await;
+        let question = shown.lines().find(|line| line.contains("[y/N]")).unwrap_or_else(|| panic!("{shown}"));
+        question.split_once("? ").unwrap().1.split(" [y/N]").next().unwrap().to_owned()
+    };
+    accounts("off", "off");
+    assert_eq!(asked("archive", &[]).await, "It cannot be undone, since safety.journal is off.");
+    let unless = "What goes cannot be brought back, unless the worker keeps a journal (safety.journal).";
+    assert_eq!(asked("enqueue", &[]).await, unless);
+    accounts("stream", "off");
+    assert_eq!(
+        asked("archive", &["--group", "g"]).await,
+        "In the accounts without a journal (safety.journal) it cannot be undone."
+    );
+    assert_eq!(asked("enqueue", &[]).await, unless);
+    accounts("stream", "stream");
+    assert_eq!(asked("archive", &[]).await, "The journal records it first: `undo` brings it back.");
+    assert_eq!(
+        asked("archive", &["--group", "clean-up"]).await,
+        "The journal records it first: `undo --group clean-up` brings it back."
+    );
+    assert_eq!(
+        asked("enqueue", &["--group", "clean-up"]).await,
+        "If the worker keeps a journal as the settings here say, `undo --group clean-up` brings back what goes."
+    );
+}
