@@ -39,7 +39,7 @@ pub const MAX_RECORDS: usize = 1_000;
 const MAX_PAIRS_OF_LOOK: usize = 10_000;
 
 /// `batch/associate/default` publishes no limit; that of `batch/create` is 2,000. Where it is lower after all, HubSpot
-/// refuses the request, which is then taken apart until its parts fit.
+/// refuses the request, which is then halved until its parts fit.
 const MAX_ASSOCIATE_INPUTS: usize = 1_000;
 
 /// `batch/create` takes this many inputs at most, each a single pair (likewise).

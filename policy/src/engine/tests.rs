@@ -930,6 +930,25 @@ fn halving_reaches_the_size_that_fits_and_spends_no_attempt() {
     );
 }
 
+/// Whatever a search of bad pairs may cost: there is none.
+#[test]
+fn a_limit_that_hubspot_names_is_kept_and_fails_nobody() {
+    let body = r#"{"status":"error","category":"VALIDATION_ERROR","message":"The maximum number of inputs supported in a batch request is 3. Received 100."}"#;
+    let reply = move |call: &BatchCall, _: Tick| match call.pairs.len() > 3 {
+        true => answer(400, body),
+        false => answer(204, ""),
+    };
+    let mut bench = Bench::new(EnginePolicy { isolation_requests: 10, ..policy() }, vec![account()], reply);
+    let pairs: Vec<_> = (1..=100).map(|n| pair(n, 7)).collect();
+    let job = bench.admit(("contacts", "companies"), &pairs);
+    bench.run(Duration::from_secs(60));
+    assert!(
+        matches!(bench.ends[&job].1, End::Settled { status: Status::Archived, failed: 0, .. }),
+        "{:?}",
+        bench.ends[&job]
+    );
+}
+
 #[test]
 fn a_pause_of_one_account_leaves_room_for_another() {
     let waiting = Waiting::Outside { longest_hold: Duration::from_secs(490), prefetch: 8 };

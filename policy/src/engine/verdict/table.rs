@@ -147,11 +147,24 @@ impl Case<'_> {
         };
         match fault.category() {
             _ if fault.is_rate_limit() => self.throttled(),
+            _ if self.has_too_many_inputs() => self.again(Transient::TooLarge),
             Some("EXPIRED_AUTHENTICATION" | "INVALID_AUTHENTICATION") => self.token_refused(),
             Some("MISSING_SCOPES") => self.forbidden(),
             None if self.no_such_type() => Judgement::LaneRefused(self.wording.refused_in_words_of(fault)),
             Some(_) | None => judge_refused(fault, self.asked, &self.wording),
         }
+    }
+
+    /// Whether the body says that the request has more inputs than are taken, in a number that this one is above. HubSpot
+    /// has no category for it, publishes no limit for some requests, and has lowered others.
+    fn has_too_many_inputs(&self) -> bool {
+        let message = self.message().unwrap_or_default().to_ascii_lowercase();
+        let is_about = |words: &[&str]| words.iter().any(|word| message.contains(word));
+        let mut numbers =
+            message.split(|letter: char| !letter.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
+        is_about(&["input", "batch"])
+            && is_about(&["maximum", "at most", "no more than", "exceed", "too many", "limit"])
+            && numbers.any(|limit: usize| (1..self.asked.len()).contains(&limit))
     }
 
     /// Whether a 400, or what ought to have been one, says that an object type does not exist.

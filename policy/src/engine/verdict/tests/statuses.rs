@@ -118,6 +118,29 @@ fn what_is_too_large_or_too_slow_asks_for_a_smaller_request() {
 }
 
 #[test]
+fn a_refusal_of_the_number_of_inputs_asks_for_a_smaller_request() {
+    let says = |message: &str| {
+        let body = serde_json::json!({"status": "error", "category": "VALIDATION_ERROR", "message": message});
+        judge_text(400, body.to_string(), &three())
+    };
+    for message in [
+        "The maximum number of inputs supported in a batch request is 2. Received 3.",
+        "Batch size of 3 exceeds the limit of 2",
+        "inputs: must have at most 1 entries",
+        "Too many inputs: no more than 2",
+    ] {
+        assert_eq!(cause(&says(message)), Transient::TooLarge, "{message}");
+    }
+    // What this request keeps, or what is not about the request's size, is for the search of bad pairs.
+    for message in
+        ["inputs: must have at most 3 entries", "the record has reached its limit of 2 labels", "a bad input"]
+    {
+        let judgement = says(message);
+        assert!(!matches!(judgement, Judgement::Again(_)), "{message}: {judgement:?}");
+    }
+}
+
+#[test]
 fn a_lock_waits_two_seconds_and_longer_if_asked() {
     let now = "2026-12-01T00:00:00Z".parse().unwrap();
     let wait = |status, retry_after| {
