@@ -40,8 +40,8 @@ struct Current {
 struct Files {
     client_secret: SecretFile,
     refresh_token: SecretFile,
-    /// That a changed refresh token cannot be written was said.
-    warned: bool,
+    /// The newest refresh token is not in its file, which was said.
+    unwritten: bool,
 }
 
 /// What a refresh came to.
@@ -77,7 +77,7 @@ impl OAuthAccount {
                 access_token: None,
                 version: 0,
             }),
-            files: Mutex::new(Files { client_secret, refresh_token, warned: false }),
+            files: Mutex::new(Files { client_secret, refresh_token, unwritten: false }),
         })
     }
 
@@ -90,7 +90,22 @@ impl OAuthAccount {
     }
 
     pub(super) fn glance(&self) -> Result<bool, SettingsError> {
-        self.take_over(SecretFile::glance)
+        let changed = self.take_over(SecretFile::glance);
+        self.write_again();
+        changed
+    }
+
+    /// A disk that was full has room again: HubSpot may no longer know the token that is in the file.
+    fn write_again(&self) {
+        let mut files = lock(&self.files);
+        if !files.unwritten {
+            return;
+        }
+        let newest = lock(&self.current).refresh_token.clone();
+        if files.refresh_token.replace(&newest).is_ok() {
+            files.unwritten = false;
+            tracing::info!(setting = %self.refresh_token_key, "the new refresh token is in its file now");
+        }
     }
 
     pub(super) async fn refresh(self: &Arc<Self>, client: &HubspotClient) -> Refreshed {
@@ -172,14 +187,14 @@ impl OAuthAccount {
         lock(&self.current).refresh_token = refresh_token.clone();
         match files.refresh_token.replace(&refresh_token) {
             Ok(()) => {
-                files.warned = false;
+                files.unwritten = false;
                 Kept::InUse
             }
             // The watch finds it.
             Err(NotWritten::Overtaken) => Kept::InUse,
-            Err(_) if files.warned => Kept::InUse,
+            Err(_) if files.unwritten => Kept::InUse,
             Err(error) => {
-                files.warned = true;
+                files.unwritten = true;
                 Kept::Unwritten(self.unwritten(&error))
             }
         }
@@ -199,6 +214,7 @@ impl OAuthAccount {
         }
         if changed(&refresh_token) {
             current.refresh_token = files.refresh_token.secret().clone();
+            files.unwritten = false;
         }
         current.version = current.version.wrapping_add(1);
         Ok(true)

@@ -167,6 +167,27 @@ async fn a_refresh_token_that_cannot_be_written_is_kept_and_warned_of_once() {
     assert_eq!(fs::read_to_string(account.refresh_token()).unwrap(), "refresh-token-4\n", "caught up");
 }
 
+/// HubSpot may take the old token no more, so the new one must be there before a restart, not after the next refresh.
+#[tokio::test]
+async fn a_refresh_token_that_could_not_be_written_is_written_as_soon_as_it_can_be() {
+    let far_end = FarEnd::answering(answer(200, "", ROTATED)).await;
+    let account = OAuthFiles::new();
+    let file = account.refresh_token();
+    fs::set_permissions(&file, Permissions::from_mode(0o444)).unwrap();
+    let store = account.store();
+    store.refresh(&far_end.client(), FIRST).await.warning.expect("a warning");
+    let (sender, mut news) = mpsc::channel(1);
+    let watching = tokio::spawn(watch(store, sender));
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    harness::eventually(DEADLINE, "the new token in its file", async || {
+        Ok((fs::read_to_string(&file)? == "refresh-token-2\n").then_some(()))
+    })
+    .await
+    .unwrap();
+    assert!(news.try_recv().is_err(), "what was written here is no news");
+    watching.abort();
+}
+
 #[tokio::test]
 async fn an_inline_refresh_token_that_changed_is_warned_of() {
     let far_end = FarEnd::answering(answer(200, "", ROTATED)).await;
