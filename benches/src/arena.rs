@@ -20,6 +20,8 @@ pub const RESULTS: &str = "association-archiver.results";
 pub const RESULTS_KEY: &str = "results";
 const DEAD_LETTERS: &str = "association-archiver.dead-letters";
 const DEAD_LETTERS_KEY: &str = "dead-letters";
+/// Of the worker whose journal is on, which declares it.
+const JOURNAL: &str = "association-archiver.journal";
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// Messages in a publishing round; bounds what lapin keeps.
 const ROUND: usize = 20_000;
@@ -76,6 +78,8 @@ impl Arena {
     /// Deletes the queues with all they hold, and declares them again as the worker would.
     pub async fn renew(&self, kind: QueueKind) -> Result<()> {
         let channel = self.client.channel().await?;
+        let delete = channel.queue_delete(JOURNAL.into(), QueueDeleteOptions::default());
+        timeout(REQUEST_LIMIT, delete).await.with_context(|| format!("deleting {JOURNAL}"))??;
         for (queue, key) in [(JOBS, "jobs"), (RESULTS, RESULTS_KEY), (DEAD_LETTERS, DEAD_LETTERS_KEY)] {
             let delete = channel.queue_delete(queue.into(), QueueDeleteOptions::default());
             timeout(REQUEST_LIMIT, delete).await.with_context(|| format!("deleting {queue}"))??;

@@ -28,6 +28,8 @@ pub enum Contestant {
     /// The pass-through and the worker with `amqp.exchange = ""`, as the rivals publish.
     PassThroughByQueue,
     WorkerByQueue,
+    /// The worker that records in a stream of the broker what each request is about to remove.
+    Journaled,
     /// The worker with an allocator that counts.
     CountedWorker,
     /// Another program that does the worker's job, in `benches/rivals/<name>/run`.
@@ -51,6 +53,7 @@ impl Contestant {
             Self::Worker => "association-archiver",
             Self::PassThroughByQueue => "pass-through, exchange \"\"",
             Self::WorkerByQueue => "archiver, exchange \"\"",
+            Self::Journaled => "with the journal on",
             Self::CountedWorker => "counted-worker",
             Self::Rival(name) => name,
         }
@@ -79,9 +82,12 @@ impl Contestant {
         settings: &[(&str, String)],
     ) -> Result<Running> {
         match self {
-            Self::Worker | Self::WorkerByQueue | Self::CountedWorker => {
+            Self::Worker | Self::WorkerByQueue | Self::Journaled | Self::CountedWorker => {
                 let (variable, bytes) = MMAP_THRESHOLD;
                 let mut builder = worker(arena, simulator, portals).variable(variable, bytes);
+                if *self == Self::Journaled {
+                    builder = builder.set("safety.journal", "stream");
+                }
                 if *self == Self::CountedWorker {
                     builder = builder.program(find_binary("counted-worker", "COUNTED_WORKER_BIN")?);
                 }

@@ -47,6 +47,12 @@ fn cost(worker: &Standing, other: &Standing) -> f64 {
     worker.ratio_to(other, |sample| sample.cpu_micros_per_job).median
 }
 
+/// With the journal off, then on: each request is looked at and recorded before it leaves.
+pub fn of_journal(standings: &[Standing]) -> Vec<Bound> {
+    let [off, on] = standings else { return Vec::new() };
+    vec![Bound::at_least("jobs/s, with the journal on ÷ off", speed(on, off), 0.8)]
+}
+
 pub fn of_million(standings: &[Standing]) -> Vec<Bound> {
     let worker = standings.iter().find(|standing| standing.contestant == Contestant::Worker.name());
     worker

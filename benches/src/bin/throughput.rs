@@ -55,6 +55,8 @@ enum Part {
     Engine,
     /// Worker and floor with the base workload
     Base,
+    /// The worker with the journal on beside itself with the journal off
+    Journal,
     /// Jobs at half of what the base came to
     HalfLoad,
     /// Under 40 requests in 2 s
@@ -73,7 +75,8 @@ enum Part {
     Growth,
 }
 
-const SHORT: [Part; 6] = [Part::Engine, Part::Base, Part::HalfLoad, Part::Ceiling, Part::Idle, Part::Allocations];
+const SHORT: [Part; 7] =
+    [Part::Engine, Part::Base, Part::Journal, Part::HalfLoad, Part::Ceiling, Part::Idle, Part::Allocations];
 
 fn main() -> ExitCode {
     match run(Arguments::parse()) {
@@ -146,6 +149,15 @@ async fn bench(arguments: Arguments, cores: Option<Split>) -> Result<()> {
         if let Some(file) = &arguments.picture {
             std::fs::write(file, growth::picture(&panels)).with_context(|| file.display().to_string())?;
         }
+    }
+    if wanted(Part::Journal) {
+        let case = Case { name: "journal".to_owned(), ..Case::base(arguments.jobs) };
+        eprintln!("{}: {} rounds", case.name, arguments.rounds);
+        let contestants = [Contestant::Worker, Contestant::Journaled];
+        let standings = duel(&arena, &case, &contestants, arguments.rounds, table::print_run).await?;
+        table::print_standings(&case, arguments.rounds, &standings);
+        bounds.extend(standards::of_journal(&standings));
+        report.cases.push(CaseReport { case, standings });
     }
     if wanted(Part::HalfLoad) {
         let base = report.cases.iter().find(|of| of.case.name == BASE).and_then(|of| of.standings.get(1));
