@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: pictures help demo test lint bench bench-all bench-rivals bench-engine simulate fuzz bite build install deb clean chaos soak
+.PHONY: pictures help demo test lint bench bench-all bench-rivals bench-engine simulate fuzz bite build install deb clean chaos crew soak
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -60,8 +60,12 @@ bite: broker ## seeds the bugs of tests/bite one at a time, and sees a test fail
 
 chaos: broker ## every fault on real brokers, the slow ones too, then MINUTES=3 of random ones, which SEED repeats
 	cargo build --workspace --bins --locked
-	cargo test --workspace --locked --test chaos -- $(CHAOS_AT_ONCE) --include-ignored --skip marathon:: --skip soak::
+	cargo test --workspace --locked --test chaos -- $(CHAOS_AT_ONCE) --include-ignored --skip marathon:: --skip soak:: --skip crew_faults::
 	MINUTES=$(MINUTES) SEED=$(SEED) cargo test --workspace --locked --test chaos -- --ignored --nocapture marathon::
+
+crew: broker ## three workers on a cluster of three through JOBS=500000 and random faults, which SEED repeats; then two through five kills in ten minutes
+	cargo build --workspace --bins --locked
+	JOBS=$(JOBS) SEED=$(SEED) cargo test --workspace --locked --test chaos -- --ignored --nocapture --test-threads=1 crew_faults::
 
 soak: ## the worker under random faults for MINUTES=30: whether anything grows
 	MINUTES=$(MINUTES) SEED=$(SEED) deploy/soak.sh

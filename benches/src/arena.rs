@@ -80,6 +80,9 @@ impl Arena {
         let channel = self.client.channel().await?;
         let delete = channel.queue_delete(JOURNAL.into(), QueueDeleteOptions::default());
         timeout(REQUEST_LIMIT, delete).await.with_context(|| format!("deleting {JOURNAL}"))??;
+        // As on a broker that nobody has worked on.
+        let delete = channel.queue_delete(format!("{JOBS}.lease").into(), QueueDeleteOptions::default());
+        timeout(REQUEST_LIMIT, delete).await.context("deleting the lease queue")??;
         for (queue, key) in [(JOBS, "jobs"), (RESULTS, RESULTS_KEY), (DEAD_LETTERS, DEAD_LETTERS_KEY)] {
             let delete = channel.queue_delete(queue.into(), QueueDeleteOptions::default());
             timeout(REQUEST_LIMIT, delete).await.with_context(|| format!("deleting {queue}"))??;
@@ -108,6 +111,10 @@ impl Arena {
             }
             self.client.publish(JOBS, round).await?;
         }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// A channel of the arena's own connection.

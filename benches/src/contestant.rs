@@ -30,6 +30,8 @@ pub enum Contestant {
     WorkerByQueue,
     /// The worker that records in a stream of the broker what each request is about to remove.
     Journaled,
+    /// With `amqp.lease` off.
+    WithoutLease,
     /// The worker with an allocator that counts.
     CountedWorker,
     /// Another program that does the worker's job, in `benches/rivals/<name>/run`.
@@ -54,6 +56,7 @@ impl Contestant {
             Self::PassThroughByQueue => "pass-through, exchange \"\"",
             Self::WorkerByQueue => "archiver, exchange \"\"",
             Self::Journaled => "with the journal on",
+            Self::WithoutLease => "amqp.lease off",
             Self::CountedWorker => "counted-worker",
             Self::Rival(name) => name,
         }
@@ -82,7 +85,7 @@ impl Contestant {
         settings: &[(&str, String)],
     ) -> Result<Running> {
         match self {
-            Self::Worker | Self::WorkerByQueue | Self::Journaled | Self::CountedWorker => {
+            Self::Worker | Self::WithoutLease | Self::WorkerByQueue | Self::Journaled | Self::CountedWorker => {
                 let (variable, bytes) = MMAP_THRESHOLD;
                 let mut builder = worker(arena, simulator, portals).variable(variable, bytes);
                 if *self == Self::Journaled {
@@ -93,6 +96,9 @@ impl Contestant {
                 }
                 if *self == Self::WorkerByQueue {
                     builder = builder.set("amqp.exchange", "amq.default");
+                }
+                if *self == Self::WithoutLease {
+                    builder = builder.set("amqp.lease", false);
                 }
                 for (key, value) in settings {
                     builder = builder.set(key, value);
@@ -110,7 +116,12 @@ impl Contestant {
     pub fn archives(&self) -> bool {
         match self {
             Self::PassThrough | Self::PassThroughByQueue => false,
-            Self::Worker | Self::WorkerByQueue | Self::CountedWorker | Self::Rival(_) => true,
+            Self::Worker
+            | Self::WithoutLease
+            | Self::WorkerByQueue
+            | Self::Journaled
+            | Self::CountedWorker
+            | Self::Rival(_) => true,
         }
     }
 

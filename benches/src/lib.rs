@@ -8,6 +8,7 @@
 //! - [`ceiling`]: the worker under a rate limit
 //! - [`idle`]: what the worker costs when it has nothing to do
 //! - [`echo`], [`lone`], [`half_load`]: how long jobs take
+//! - [`forwarding`]: jobs moved to the queues of their accounts
 //! - [`growth`]: the cost of a job in many portals and many lanes, as a picture
 //! - [`allocations`]: allocations a job
 //! - [`pinning`]: cores of their own, where there are enough
@@ -22,6 +23,7 @@ pub mod ceiling;
 pub mod contestant;
 pub mod duel;
 pub mod echo;
+pub mod forwarding;
 pub mod growth;
 pub mod half_load;
 pub mod idle;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::bound::Bound;
 use crate::ceiling::Limited;
 use crate::duel::{Case, Standing};
+use crate::forwarding::Forwarding;
 use crate::half_load::HalfLoad;
 use crate::idle::Idle;
 
@@ -23,6 +24,7 @@ pub struct Report {
     pub limited: Vec<Limited>,
     pub idle: Option<Idle>,
     pub half_load: Vec<HalfLoad>,
+    pub forwarding: Option<Forwarding>,
     pub allocations_per_job: Option<f64>,
     pub bounds: Vec<Bound>,
 }

@@ -4,6 +4,7 @@ use crate::bound::Bound;
 use crate::ceiling::Limited;
 use crate::contestant::Contestant;
 use crate::duel::Standing;
+use crate::forwarding::Forwarding;
 use crate::idle::Idle;
 
 /// Fewer whole intervals say little about the share of a ceiling.
@@ -51,6 +52,17 @@ fn cost(worker: &Standing, other: &Standing) -> f64 {
 pub fn of_journal(standings: &[Standing]) -> Vec<Bound> {
     let [off, on] = standings else { return Vec::new() };
     vec![Bound::at_least("jobs/s, with the journal on ÷ off", speed(on, off), 0.8)]
+}
+
+/// The worker beside one without a lease, which comes first.
+pub fn of_lease(standings: &[Standing]) -> Vec<Bound> {
+    let [without, with, ..] = standings else { return Vec::new() };
+    let speed = with.ratio_to(without, |sample| sample.jobs_per_second).median;
+    vec![Bound::at_least("jobs/s, amqp.lease on ÷ off", speed, 0.98)]
+}
+
+pub fn of_forwarding(forwarding: &Forwarding) -> Vec<Bound> {
+    vec![Bound::at_least("jobs/s, moved to the queue of their account", forwarding.jobs_per_second, 10_000.0)]
 }
 
 pub fn of_million(standings: &[Standing]) -> Vec<Bound> {

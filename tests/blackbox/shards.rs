@@ -97,36 +97,135 @@ async fn an_accounts_backlog_is_not_in_anothers_way() -> Result<()> {
     stop(&worker).await
 }
 
+/// The same with half a million jobs, beside which a hundred are answered as fast as alone.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "half a million jobs take minutes to be moved"]
+async fn a_hundred_jobs_beside_half_a_million_are_answered_as_fast_as_alone() -> Result<()> {
+    const BACKLOG: u64 = 500_000;
+    const ROUND: u64 = 20_000;
+    const LATER: Duration = Duration::from_secs(1);
+    let stage = Stage::set_alone("shards-half-a-million", &of_portals(2)).await?;
+    let settings = sharded(&stage, 2, "per-account").set("rate_limit.requests", 10);
+    let worker = stage.start(&settings).await?;
+    holds(&worker, 3).await?;
+    let alone = answered(&stage, "alone", of_portal("alone", 2, 100)?, JOBS_KEY).await?;
+    for round in 0..BACKLOG / ROUND {
+        let busy = (round * ROUND..(round + 1) * ROUND)
+            .map(|n| job(&format!("busy-{n}")).portal(1).pair(n + 1, 1).to_message());
+        stage.client.publish(JOBS, busy.collect::<Result<Vec<_>>>()?).await?;
+    }
+    // By its account's own key a job does not meet those that are still to be moved.
+    let by_key = answered(&stage, "key", of_portal("key", 2, 100)?, "jobs.2").await?;
+    let begun = Instant::now();
+    eventually(Duration::from_secs(600), "all jobs to be moved", async || {
+        Ok((stage.client.count(JOBS).await? == 0).then_some(()))
+    })
+    .await?;
+    eprintln!("moved within {:?} of the last publication", begun.elapsed());
+    let beside = answered(&stage, "beside", of_portal("beside", 2, 100)?, JOBS_KEY).await?;
+    eprintln!("100 jobs: alone {alone:?}, by key {by_key:?}, beside {BACKLOG} {beside:?}");
+    anyhow::ensure!(by_key < alone + LATER && beside < alone + LATER, "{alone:?}, {by_key:?}, {beside:?}");
+    stop(&worker).await
+}
+
+const EXCHANGE: &str = "association-archiver";
+const JOBS_KEY: &str = "jobs";
+
+/// How long a hundred jobs take from their publication to the last answer.
+async fn answered(stage: &Stage, prefix: &str, jobs: Vec<Message>, key: &str) -> Result<Duration> {
+    let begun = Instant::now();
+    let wanted = jobs.len();
+    stage.client.publish_to(EXCHANGE, key, jobs).await?;
+    let mut answered = 0;
+    while answered < wanted {
+        anyhow::ensure!(begun.elapsed() < LONG, "{answered} of {wanted} after {LONG:?}");
+        let some = stage.client.collect(RESULTS, Until::Idle(Duration::from_millis(100)), LONG / 60).await?;
+        answered += some.iter().filter(|one| one.correlation_id().is_some_and(|id| id.starts_with(prefix))).count();
+    }
+    Ok(begun.elapsed())
+}
+
 fn is_quick(id: &str) -> bool {
     id.starts_with("quick-")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_workers_even_out_and_one_takes_over_what_the_other_held() -> Result<()> {
-    let stage = Stage::set("shards-even", &of_portals(8)).await?;
-    let settings = sharded(&stage, 8, "4").set("amqp.lease_time", "1s");
+async fn three_workers_even_out_and_two_take_over_what_the_third_held() -> Result<()> {
+    const SHARDS: usize = 12;
+    /// A worker looks once a second and gives up one shard at a time.
+    const EVEN_WITHIN: Duration = Duration::from_secs(30);
+    let stage = Stage::set("shards-even", &of_portals(SHARDS)).await?;
+    let settings = sharded(&stage, SHARDS, "per-account").set("amqp.lease_time", "1s");
     let first = stage.start(&settings).await?;
-    holds(&first, 5).await?;
-    let second = stage.start(&settings).await?;
+    holds(&first, SHARDS + 1).await?;
+    let (second, third) = (stage.start(&settings).await?, stage.start(&settings).await?);
     second.ready(START_LIMIT).await?;
+    third.ready(START_LIMIT).await?;
     let begun = Instant::now();
+    eventually(EVEN_WITHIN, "four shards each", async || {
+        let held = [shards_held(&first).await?, shards_held(&second).await?, shards_held(&third).await?];
+        anyhow::ensure!(held == [SHARDS / 3; 3], "{held:?}");
+        Ok(Some(()))
+    })
+    .await
+    .with_context(|| [&first, &second, &third].map(|worker| worker.last_words()).concat())?;
+    eprintln!("four shards each after {:?}", begun.elapsed());
+    stage.client.publish(JOBS, jobs("job", 6_000, SHARDS as u64)?).await?;
+    stage.outcomes_waiting(500, LONG).await?;
+    third.kill9().await?;
+    let begun = Instant::now();
+    eventually(LONG, "all leases", async || {
+        Ok((held(&first).await?.len() + held(&second).await?.len() == SHARDS + 1).then_some(()))
+    })
+    .await
+    .with_context(|| [&first, &second].map(|worker| worker.last_words()).concat())?;
+    eprintln!("all twelve shards after {:?}", begun.elapsed());
+    let messages = stage.client.collect(RESULTS, Until::Idle(Duration::from_secs(4)), LONG).await?;
+    let ids: Vec<String> = (0..6_000).map(|n| format!("job-{n}")).collect();
+    Tally::of_published(&ids).outcomes(&messages)?.report().at_least_once().with_context(|| second.last_words())?;
+    clean(&stage.simulator.state().await?);
+    stop(&first).await?;
+    stop(&second).await
+}
+
+/// An operator may ask any worker: the one that holds the account's shard obeys, and the others' accounts go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_reaches_the_holder_of_the_accounts_shard() -> Result<()> {
+    let stage = Stage::set("shards-orders", &of_portals(4)).await?;
+    let settings = sharded(&stage, 4, "per-account").set("amqp.lease_time", "2s").set("admin.token", "open-sesame");
+    let (first, second) = (stage.start(&settings).await?, stage.start(&settings).await?);
     eventually(LONG, "two shards each", async || {
         Ok((shards_held(&first).await? == 2 && shards_held(&second).await? == 2).then_some(()))
     })
-    .await
-    .with_context(|| format!("{}{}", first.last_words(), second.last_words()))?;
-    eprintln!("two shards each after {:?}", begun.elapsed());
-    stage.client.publish(JOBS, jobs("job", 4_000, 8)?).await?;
-    stage.outcomes_waiting(500, LONG).await?;
-    first.kill9().await?;
-    let begun = Instant::now();
-    holds(&second, 5).await?;
-    eprintln!("all four shards after {:?}", begun.elapsed());
-    let messages = stage.client.collect(RESULTS, Until::Idle(Duration::from_secs(4)), LONG).await?;
-    let ids: Vec<String> = (0..4_000).map(|n| format!("job-{n}")).collect();
-    Tally::of_published(&ids).outcomes(&messages)?.report().at_least_once().with_context(|| second.last_words())?;
-    clean(&stage.simulator.state().await?);
-    stop(&second).await
+    .await?;
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let order = async |worker: &Worker, portal: u64, what: &str| {
+        let request = client.post(format!("{}/accounts/{portal}/{what}", worker.admin())).bearer_auth("open-sesame");
+        anyhow::Ok(request.send().await?.status().as_u16())
+    };
+    let paused = async |worker: &Worker, portal: usize| {
+        anyhow::Ok(worker.status().await?["accounts"][portal - 1]["pause"]["kind"] == "operator")
+    };
+    let of_second = held(&second).await?;
+    let of_second = |portal: &usize| of_second.contains(&shard(*portal as u64));
+    for portal in 1..=4 {
+        let (holder, other) = if of_second(&portal) { (&second, &first) } else { (&first, &second) };
+        assert_eq!(order(other, portal as u64, "pause").await?, 202);
+        eventually(LONG, "the pause", async || Ok(paused(holder, portal).await?.then_some(()))).await?;
+        assert!(!paused(other, portal).await?, "it does not work for the account");
+        assert_eq!(order(holder, portal as u64, "resume").await?, 200, "written down");
+        assert!(!paused(holder, portal).await?);
+    }
+    // What is ordered of one account outlives its holder, and no other account is concerned.
+    let portal = (1..=4).find(of_second).context("the second worker holds a shard")?;
+    assert_eq!(order(&second, portal as u64, "pause").await?, 200);
+    second.kill9().await?;
+    holds(&first, 5).await?;
+    eventually(LONG, "the pause", async || Ok(paused(&first, portal).await?.then_some(()))).await?;
+    for other in (1..=4).filter(|other| *other != portal) {
+        assert!(!paused(&first, other).await?);
+    }
+    stop(&first).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

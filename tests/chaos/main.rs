@@ -7,7 +7,10 @@
 
 mod broker_faults;
 mod channel_faults;
+mod crew;
+mod crew_faults;
 mod hubspot_faults;
+mod ledger;
 mod line_faults;
 mod marathon;
 mod nodes;

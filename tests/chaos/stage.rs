@@ -205,7 +205,7 @@ impl Quiet {
 }
 
 /// Jobs ready in the jobs queue and parked in the delay queues.
-async fn waiting(client: &Client) -> Result<u32> {
+pub async fn waiting(client: &Client) -> Result<u32> {
     let mut sum = client.count_now(JOBS).await?;
     for tier in TIERS {
         sum += client.count_now(&format!("{JOBS}.delay.{tier}")).await?;

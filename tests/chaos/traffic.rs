@@ -80,6 +80,11 @@ pub fn jobs(numbers: std::ops::Range<u64>) -> Result<Vec<Message>> {
     numbers.map(message).collect()
 }
 
+/// Numbered jobs on one lane, each with a `from` record of its own, so that a full request has a hundred.
+pub fn lone_jobs(numbers: std::ops::Range<u64>) -> Result<Vec<Message>> {
+    numbers.map(|number| job(&id(number)).pair(1 + number, 1).to_message()).collect()
+}
+
 fn message(number: u64) -> Result<Message> {
     let family = number / SIBLINGS;
     let (from, to) = if family.is_multiple_of(2) { ("contacts", "companies") } else { ("deals", "tickets") };

@@ -105,6 +105,23 @@ async fn results_that_nobody_reads_are_a_warning() {
     assert!(unread["detail"].as_str().unwrap().starts_with("1 outcomes wait in queue"), "{unread}");
 }
 
+/// As while a worker of a version without leases runs.
+#[tokio::test]
+async fn a_worker_without_a_lease_is_told() {
+    let (client, uri) = ground("check-unleased").await;
+    let simulator = simulator().await;
+    let channel = client.channel().await.unwrap();
+    let options = harness::lapin::options::BasicConsumeOptions::default();
+    let consume = channel.basic_consume(JOBS.into(), "".into(), options, Default::default());
+    let _consumer = consume.await.unwrap();
+    let found = findings(&check(&uri, &simulator, &[]).await, 0);
+    let lease = find(&found, &format!("lease {JOBS}"), "somebody works without a lease");
+    assert_eq!(lease["verdict"], "warning", "{lease}");
+    assert!(lease["detail"].as_str().unwrap().starts_with("1 consumers"), "{lease}");
+    let found = findings(&check(&uri, &simulator, &[("amqp.lease", "false")]).await, 0);
+    assert!(!found.iter().any(|finding| finding["subject"] == format!("lease {JOBS}")), "no lease is wanted");
+}
+
 #[tokio::test]
 async fn a_token_file_that_is_not_there_is_named() {
     let (_, uri) = ground("check-token-file").await;

@@ -10,6 +10,7 @@ use bench::bound::{Bound, print_bounds};
 use bench::ceiling::{self, Ceiling, limited};
 use bench::contestant::Contestant;
 use bench::duel::{Case, duel};
+use bench::forwarding::forwarding;
 use bench::half_load::half_load;
 use bench::idle::idle;
 use bench::pinning::Split;
@@ -67,6 +68,8 @@ enum Part {
     Allocations,
     /// One factor at a time changed from the base case
     Factors,
+    /// `amqp.lease` on and off, and jobs moved to their account's queue
+    Leases,
     /// Fifteen intervals of 100 requests in 10 s
     HubspotCeiling,
     /// A million jobs queued
@@ -114,6 +117,7 @@ async fn bench(arguments: Arguments, cores: Option<Split>) -> Result<()> {
         limited: Vec::new(),
         idle: None,
         half_load: Vec::new(),
+        forwarding: None,
         allocations_per_job: None,
         bounds: Vec::new(),
     };
@@ -158,6 +162,18 @@ async fn bench(arguments: Arguments, cores: Option<Split>) -> Result<()> {
         table::print_standings(&case, arguments.rounds, &standings);
         bounds.extend(standards::of_journal(&standings));
         report.cases.push(CaseReport { case, standings });
+    }
+    if wanted(Part::Leases) {
+        let case = Case { name: "amqp.lease".to_owned(), ..Case::base(arguments.jobs) };
+        let contestants = [Contestant::WithoutLease, Contestant::Worker];
+        let standings = duel(&arena, &case, &contestants, arguments.rounds, table::print_run).await?;
+        table::print_standings(&case, arguments.rounds, &standings);
+        bounds.extend(standards::of_lease(&standings));
+        report.cases.push(CaseReport { case, standings });
+        let forwarding = forwarding(&arena, arguments.jobs).await?;
+        println!("\njobs moved to the queue of their account: {:.0} a second", forwarding.jobs_per_second);
+        bounds.extend(standards::of_forwarding(&forwarding));
+        report.forwarding = Some(forwarding);
     }
     if wanted(Part::HalfLoad) {
         let base = report.cases.iter().find(|of| of.case.name == BASE).and_then(|of| of.standings.get(1));
