@@ -249,6 +249,7 @@ impl Engine {
                 others_served,
                 tries: self.policy.retry.max_attempts,
                 requests: self.policy.isolation_requests,
+                in_outage,
                 is_last,
                 wait: least,
                 drawn: self.draw(),

@@ -89,6 +89,13 @@ impl Batch {
         self.named || self.trial.as_ref().is_some_and(Trial::was_failing)
     }
 
+    /// Whether its failure would say something of the account. What is known to fail while others are served says nothing,
+    /// nor does a single pair that has failed, or a batch of which all tries have.
+    pub fn tells_of_account(&self) -> bool {
+        let failed_alone = self.nodes.len() < 2 && self.failures > 0 && self.trial.is_none();
+        !self.stuck && !self.is_suspect() && !failed_alone && self.rounds == 0
+    }
+
     /// All pairs that this batch keeps in hand: its own, and those whose trial depends on its answer.
     pub fn all_nodes(&self) -> impl Iterator<Item = NodeKey> + '_ {
         let siblings = self.trial.as_ref().map(Trial::sibling_nodes).unwrap_or_default();

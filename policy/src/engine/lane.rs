@@ -154,6 +154,11 @@ impl Lane {
         self.repeats.iter().map(|repeat| repeat.batch)
     }
 
+    /// Those that may go now.
+    pub fn due_repeats(&self, now: Tick) -> impl Iterator<Item = BatchKey> + '_ {
+        self.repeats.iter().take_while(move |repeat| repeat.is_due(now)).map(|repeat| repeat.batch)
+    }
+
     pub fn add_repeat(&mut self, repeat: Repeat) {
         self.repeats.insert(repeat);
     }

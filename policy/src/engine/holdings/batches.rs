@@ -177,13 +177,17 @@ impl Holdings {
 
     /// Takes out the batch that would go again next in a lane, if all jobs that waited for it have left.
     pub fn take_deserted(&mut self, key: LaneKey) -> Option<Batch> {
-        let lane = self.lanes.get_mut(key)?;
-        let next = lane.next_repeat()?.batch();
+        let next = self.lanes.get(key)?.next_repeat()?.batch();
         let batch = expected(self.batches.get(next), "a batch that waits is in hand")?;
-        if batch.nodes.iter().any(|&node| self.backlog.node(node).is_some()) {
+        if self.is_waited_for(batch) {
             return None;
         }
-        lane.remove_repeat(next);
+        expected(self.lanes.get_mut(key), "it was just seen")?.remove_repeat(next);
         self.take_batch(next)
+    }
+
+    /// Somebody still waits for a pair of the batch.
+    pub fn is_waited_for(&self, batch: &Batch) -> bool {
+        batch.nodes.iter().any(|&node| self.backlog.node(node).is_some())
     }
 }

@@ -27,6 +27,8 @@ pub struct Circumstances {
     pub tries: u32,
     /// What a search may cost that begins here.
     pub requests: u32,
+    /// The account stands still as in an outage, and the batch was to find out whether that is over.
+    pub in_outage: bool,
     /// A job that waits for the batch has been failing for too long: what is to be found out must be found out now.
     pub is_last: bool,
     /// HubSpot asked for this wait.
@@ -53,7 +55,7 @@ pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: T
         batch.trial = None;
         batch.failures = batch.failures.saturating_sub(1);
     }
-    let is_expected = batch.is_suspect() || known.is_last || again.cause.wants_smaller();
+    let is_expected = batch.is_suspect() || known.is_last || known.in_outage || again.cause.wants_smaller();
     let patience = WHOLE_TRIES.min(known.tries);
     let whole_tries = if is_expected { 1 } else { patience };
     if batch.failures + 1 < whole_tries || !again.cause.may_be_of_a_record() {

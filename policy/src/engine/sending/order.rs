@@ -35,6 +35,10 @@ impl Engine {
             true => [Urgency::Background, Urgency::Live],
             false => [Urgency::Live, Urgency::Background],
         };
+        if let Some((lane, offer)) = self.offer_in_outage(index, leave.is_ok(), now) {
+            let urgency = self.holdings.lane(lane).map_or(Urgency::Live, |lane| lane.urgency);
+            return Ok(Turn { lane, offer, urgency, favoured: false });
+        }
         let mut order = order.into_iter().filter(|&urgency| urgency == Urgency::Live || leave.is_ok());
         if let Some(turn) = order.find_map(|urgency| self.turn_of(index, urgency, now)) {
             // Its share is the background's own.
