@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use harness::lapin::options::{BasicGetOptions, BasicRejectOptions};
 use harness::worker::{Worker, WorkerBuilder};
 use harness::{Broker, Message, Outcome, Rights, Status, eventually, job};
@@ -106,8 +106,11 @@ async fn commands_know_the_default_exchange() -> Result<()> {
     let followed = command(&stage, &["enqueue", "-", "--yes", "--follow"], JOB).await?;
     ensure!(followed.contains("--follow needs an exchange that its queue can be bound to"), "{followed}");
     assert_eq!(stage.client.count(JOBS).await?, 0, "nothing is sent");
-    command(&stage, &["enqueue", "-", "--yes"], JOB).await?;
-    assert_eq!(one(&stage).await?.status, Status::Archived);
+    for arguments in [&["enqueue", "-", "--yes"][..], &["enqueue", "-", "--yes", "--background"][..]] {
+        let said = command(&stage, arguments, JOB).await?;
+        let told = one(&stage).await.with_context(|| said)?;
+        assert_eq!(told.status, Status::Archived);
+    }
     stop(&worker).await
 }
 
