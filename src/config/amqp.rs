@@ -276,7 +276,6 @@ impl AmqpSettings {
             }
         }
         if let Some(background) = &background {
-            let lease = lease_queue(jobs);
             let others = [
                 ("amqp.jobs_queue", jobs),
                 ("amqp.results_queue", self.results_queue.as_str()),
