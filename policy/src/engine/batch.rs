@@ -54,6 +54,17 @@ pub struct Turned {
     pub refusals: u32,
 }
 
+/// How much a batch would tell in an outage, the most telling first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Worth {
+    /// One pair of a batch that failed as a whole.
+    Sample,
+    /// Of which these single pairs have been tried.
+    Whole { samples: u32 },
+    /// A part of a batch that failed while others were served; it may be the good part.
+    Suspect,
+}
+
 /// The records that a look asks for.
 #[derive(Clone, Debug)]
 pub struct Reading {
@@ -89,11 +100,16 @@ impl Batch {
         self.named || self.trial.as_ref().is_some_and(Trial::was_failing)
     }
 
-    /// Whether its failure would say something of the account. What is known to fail while others are served says nothing,
-    /// nor does a single pair that has failed, or a batch of which all tries have.
-    pub fn tells_of_account(&self) -> bool {
-        let failed_alone = self.nodes.len() < 2 && self.failures > 0 && self.trial.is_none();
-        !self.stuck && !self.is_suspect() && !failed_alone && self.rounds == 0
+    /// What its answer would say of the account in an outage; `None`: nothing. A single pair that has failed, or is known to
+    /// be stuck, says nothing, nor does a batch of which all tries have failed.
+    pub fn worth_in_outage(&self) -> Option<Worth> {
+        let failed_alone = self.nodes.len() < 2 && self.failures > 0;
+        match (self.is_suspect(), self.trial.is_some()) {
+            _ if self.stuck || self.rounds > 0 => None,
+            (true, _) => (self.failures == 0).then_some(Worth::Suspect),
+            (false, true) => Some(Worth::Sample),
+            (false, false) => (!failed_alone).then_some(Worth::Whole { samples: self.samples }),
+        }
     }
 
     /// All pairs that this batch keeps in hand: its own, and those whose trial depends on its answer.

@@ -38,7 +38,7 @@ pub use halves::{Halves, halve};
 pub use trial::Cause;
 
 use halves::in_two;
-use sorted::Sorted;
+use sorted::{Failing, Sorted, batches_of};
 use trial::{Allowance, Suspected, Suspects, Trial};
 
 /// What is to be done next with pairs that have no verdict yet.
@@ -129,17 +129,17 @@ pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, sent: Tic
             None => Next::Return(Batch { failures, failing_since, ..Batch::new(lane, sorted.untouched) }),
         });
     }
-    if let Some(again) = sorted.transient {
+    let failing: usize = sorted.failing.iter().map(|failing| failing.nodes.len()).sum();
+    let named = is_suspect || failing < nodes.len() || sorted.failing.len() > 1;
+    for Failing { again, nodes, together } in batches_of(sorted.failing) {
         let sibling = sibling.take();
         // What is searched goes on at the cost of the same search.
         let is_trial = is_suspect || sibling.is_some();
         let trial = is_trial.then(|| search.trial(Suspected::Failing, sibling));
-        let together = sorted.again_together;
-        let named = is_suspect || sorted.again.len() < nodes.len() || !together;
-        let stuck = named && sorted.again.len() == 1;
+        let stuck = named && nodes.len() == 1;
         // HubSpot has looked at the records of this very request, so it counts as one that was served.
         let failing_since = failing_since.or(Some(sent));
-        let rest = Batch::new(lane, sorted.again);
+        let rest = Batch::new(lane, nodes);
         let batch = Batch { failures, failing_since, named, stuck, rounds: rounds_in_hand, trial, ..rest };
         next.push(if together { Next::RepeatNamed(batch, again) } else { Next::Repeat(batch, again) });
     }

@@ -93,15 +93,15 @@ impl Holdings {
     pub fn put_on_wire(&mut self, key: BatchKey, call: CallKey, now: Timestamp) -> Option<&Batch> {
         self.hold(key, |job| job.pair_sent(call, now))?;
         let batch = self.batches.get_mut(key)?;
-        if batch.failing_since.is_some() || batch.trial.is_some() {
-            // A sample may have come back to the others, and pairs of one record must stand together in the request.
-            batch.nodes.sort_by_key(|&node| self.backlog.node(node).map(|node| node.pair));
-        }
+        let pair = |node: &NodeKey| self.backlog.node(*node).map(|node| node.pair);
         if batch.turned.is_some() {
-            batch.nodes.sort_by_key(|&node| self.backlog.node(node).map(|node| node.pair.turned()));
+            batch.nodes.sort_by_key(|node| pair(node).map(Pair::turned));
         }
-        let nodes = batch.nodes.iter().filter_map(|&node| self.backlog.node(node));
-        batch.wire = nodes.map(|node| node.pair).collect();
+        batch.wire = batch.nodes.iter().filter_map(pair).collect();
+        if batch.turned.is_none() && !stand_together(&batch.wire) {
+            batch.nodes.sort_by_key(pair);
+            batch.wire = batch.nodes.iter().filter_map(pair).collect();
+        }
         Some(batch)
     }
 
@@ -190,4 +190,11 @@ impl Holdings {
     pub fn is_waited_for(&self, batch: &Batch) -> bool {
         batch.nodes.iter().any(|&node| self.backlog.node(node).is_some())
     }
+}
+
+/// Whether the pairs of each record stand together, as they must in a request. A sample that has come back to its batch, for
+/// example, does not stand beside its record's other pairs.
+fn stand_together(pairs: &[Pair]) -> bool {
+    let mut seen = HashSet::new();
+    pairs.chunk_by(|one, next| one.from == next.from).all(|of_record| seen.insert(of_record[0].from))
 }

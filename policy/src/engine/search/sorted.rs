@@ -16,11 +16,16 @@ pub struct Sorted {
     /// One group for each error of the answer, since each error is a fault of its own.
     pub suspects: Vec<Suspects>,
     pub untouched: Vec<NodeKey>,
-    pub again: Vec<NodeKey>,
-    /// One error names all of `again`.
-    pub again_together: bool,
-    /// Why the last of `again` failed.
-    pub transient: Option<Arc<Again>>,
+    /// What failed for a reason that passes, a group for each error.
+    pub failing: Vec<Failing>,
+}
+
+/// Pairs that one error names, or several errors each one of them.
+pub struct Failing {
+    pub again: Arc<Again>,
+    pub nodes: Vec<NodeKey>,
+    /// One error names all of them.
+    pub together: bool,
 }
 
 impl Sorted {
@@ -31,12 +36,7 @@ impl Sorted {
                 PairVerdict::Archived => sorted.archived.push(node),
                 PairVerdict::Refused(refusal) => sorted.refused.push((node, Arc::clone(refusal))),
                 PairVerdict::Suspect(refusal) => sorted.suspect(node, refusal),
-                PairVerdict::Again(again) => {
-                    let is_alike = sorted.transient.as_ref().is_none_or(|known| Arc::ptr_eq(known, again));
-                    sorted.again_together = is_alike && (sorted.again.is_empty() || sorted.again_together);
-                    sorted.again.push(node);
-                    sorted.transient = Some(Arc::clone(again));
-                }
+                PairVerdict::Again(again) => sorted.fail(node, again),
                 PairVerdict::Untouched => sorted.untouched.push(node),
             }
         }
@@ -54,16 +54,24 @@ impl Sorted {
         }
     }
 
+    fn fail(&mut self, node: NodeKey, again: &Arc<Again>) {
+        match self.failing.iter_mut().find(|failing| Arc::ptr_eq(&failing.again, again)) {
+            Some(failing) => failing.nodes.push(node),
+            None => self.failing.push(Failing { again: Arc::clone(again), nodes: vec![node], together: true }),
+        }
+    }
+
     /// What the reply says of the pairs that it names, if it names any.
     pub fn named(&self) -> Option<Cause> {
         let refused = self.refused.last().map(|(_, refusal)| Cause::Refused(Arc::clone(refusal)));
         let suspected = || self.suspects.last().map(|suspects| suspects.cause.clone());
-        let failing = || self.transient.as_ref().map(|again| Cause::Failing(Arc::clone(again)));
+        let failing = || self.failing.last().map(|failing| Cause::Failing(Arc::clone(&failing.again)));
         refused.or_else(suspected).or_else(failing)
     }
 
     pub fn result(&self, pairs: usize) -> CallResult {
-        let transient = self.transient.as_ref().filter(|_| self.suspects.is_empty());
+        let failing = self.failing.last().filter(|_| self.suspects.is_empty());
+        let transient = failing.map(|failing| &failing.again);
         match (self.archived.len(), self.refused.len(), transient) {
             (0, 0, Some(again)) => CallResult::Transient(again.cause),
             (0, _, _) => CallResult::Refused,
@@ -71,4 +79,14 @@ impl Sorted {
             _ => CallResult::Partial,
         }
     }
+}
+
+/// What goes again as one batch: the pairs of an error that names several, and all those that have an error of their own.
+pub fn batches_of(failing: Vec<Failing>) -> Vec<Failing> {
+    let (mut several, alone): (Vec<Failing>, Vec<Failing>) =
+        failing.into_iter().partition(|failing| failing.nodes.len() > 1);
+    let again = alone.last().map(|failing| Arc::clone(&failing.again));
+    let nodes: Vec<NodeKey> = alone.into_iter().flat_map(|failing| failing.nodes).collect();
+    several.extend(again.map(|again| Failing { again, together: nodes.len() == 1, nodes }));
+    several
 }

@@ -3,7 +3,7 @@
 use crate::contract::ids::AccountIndex;
 use crate::engine::background::Urgency;
 use crate::engine::backlog::{JobKey, LaneKey};
-use crate::engine::batch::BatchKey;
+use crate::engine::batch::{BatchKey, Worth};
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::Sealed;
 use crate::engine::engine::Engine;
@@ -45,45 +45,43 @@ impl Engine {
         (oldest + self.policy.linger <= now.tick).then_some((key, Offer::Fresh(Sealed::Linger, Some(job))))
     }
 
-    /// In an outage, a batch that is not suspected of failing by itself finds out whether that is over: one pair of a batch at
-    /// best, or else a small one. What is suspected would find out nothing, and there may be so much of it that its turns
-    /// take hours.
-    pub(super) fn offer_in_outage(
-        &mut self,
-        index: AccountIndex,
-        background_may: bool,
-        now: Now,
-    ) -> Option<(LaneKey, Offer)> {
+    /// In an outage, what is most likely to succeed finds out whether that is over: one pair of a batch at best, else a small
+    /// batch, or something new. What is known to be stuck would find out nothing, and there may be so much of it that its
+    /// turns take hours.
+    pub(super) fn offer_in_outage(&mut self, index: AccountIndex, now: Now) -> Option<(LaneKey, Offer)> {
         if !self.pauses.account_is_paused_for(index, PauseKind::Outage) {
             return None;
         }
         let lanes = self.holdings.lanes().of(index).iter().copied();
+        let background_may = self.background_may_send(index, false, now).is_ok();
         let may = |key: &LaneKey| {
             let is_live = self.holdings.lane(*key).is_some_and(|lane| lane.urgency == Urgency::Live);
             self.pauses.of_lane(*key).is_none() && (is_live || background_may)
         };
         let lanes: Vec<LaneKey> = lanes.filter(may).collect();
-        let telling = |key: &BatchKey| {
-            let batch = self.holdings.batch(*key);
-            batch.is_some_and(|batch| batch.tells_of_account() && self.holdings.is_waited_for(batch))
+        let worth = |key: BatchKey| {
+            let batch = self.holdings.batch(key).filter(|batch| self.holdings.is_waited_for(batch))?;
+            Some((batch.worth_in_outage()?, batch.nodes.len()))
         };
         let of_lane = |key: LaneKey| {
-            let lane = self.holdings.lane(key);
-            let batches = lane.into_iter().flat_map(|lane| lane.due_repeats(now.tick)).filter(telling);
-            batches.map(move |batch| (key, batch))
+            let batches = self.holdings.lane(key).into_iter().flat_map(|lane| lane.due_repeats(now.tick));
+            batches.filter_map(move |batch| Some((worth(batch)?, key, batch)))
         };
-        let mut repeats: Vec<(LaneKey, BatchKey)> = lanes.iter().copied().flat_map(of_lane).collect();
-        repeats.sort_by_key(|(_, batch)| {
-            self.holdings.batch(*batch).map(|batch| (batch.trial.is_none(), batch.samples, batch.nodes.len()))
-        });
-        for (key, batch) in repeats {
+        let mut repeats: Vec<((Worth, usize), LaneKey, BatchKey)> = lanes.iter().copied().flat_map(of_lane).collect();
+        repeats.sort_by_key(|(worth, ..)| *worth);
+        let mut last = None;
+        for ((worth, _), key, batch) in repeats {
             let batch_in_hand = expected(self.holdings.batch(batch), "a batch that waits is in hand")?;
-            if self.accounts[index].may_repeat(batch_in_hand, now.tick).is_ok() {
-                return Some((key, Offer::Repeat(batch)));
+            let may = self.accounts[index].may_repeat(batch_in_hand, now.tick).is_ok();
+            match worth {
+                Worth::Sample | Worth::Whole { .. } if may => return Some((key, Offer::Repeat(batch))),
+                Worth::Suspect if may && last.is_none() => last = Some((key, Offer::Repeat(batch))),
+                Worth::Sample | Worth::Whole { .. } | Worth::Suspect => {}
             }
         }
         let has_fresh = |key: &LaneKey| self.holdings.lane(*key).is_some_and(|lane| !lane.queue.is_empty());
-        lanes.into_iter().find(has_fresh).map(|key| (key, Offer::Fresh(Sealed::Probe, None)))
+        let fresh = lanes.into_iter().find(has_fresh).map(|key| (key, Offer::Fresh(Sealed::Probe, None)));
+        fresh.or(last)
     }
 
     /// The lane whose turn it is, left at the front of the ring, and what it offers; else one that has waited for company

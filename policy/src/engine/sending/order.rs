@@ -26,6 +26,10 @@ impl Engine {
         if let Some((lane, offer)) = self.offer_to_journal(index) {
             return Ok(Turn { lane, offer, urgency: Urgency::Live, favoured: false });
         }
+        if let Some((lane, offer)) = self.offer_in_outage(index, now) {
+            let urgency = self.holdings.lane(lane).map_or(Urgency::Live, |lane| lane.urgency);
+            return Ok(Turn { lane, offer, urgency, favoured: false });
+        }
         if self.holdings.jobs_of_background() == 0 {
             return self.turn_of(index, Urgency::Live, now).ok_or_else(|| self.turns.next_look(index, Urgency::Live));
         }
@@ -35,10 +39,6 @@ impl Engine {
             true => [Urgency::Background, Urgency::Live],
             false => [Urgency::Live, Urgency::Background],
         };
-        if let Some((lane, offer)) = self.offer_in_outage(index, leave.is_ok(), now) {
-            let urgency = self.holdings.lane(lane).map_or(Urgency::Live, |lane| lane.urgency);
-            return Ok(Turn { lane, offer, urgency, favoured: false });
-        }
         let mut order = order.into_iter().filter(|&urgency| urgency == Urgency::Live || leave.is_ok());
         if let Some(turn) = order.find_map(|urgency| self.turn_of(index, urgency, now)) {
             // Its share is the background's own.
@@ -60,7 +60,7 @@ impl Engine {
     /// Whether the background may have a request: there is a slot that live ones will not miss, and there are requests of
     /// the day to spare, unless its share `is_due`. An account without any request on the wire may always
     /// have one, since nothing else would tell it of a slot. `Err` says when to look again.
-    fn background_may_send(&self, index: AccountIndex, is_due: bool, now: Now) -> Result<(), Option<Tick>> {
+    pub(super) fn background_may_send(&self, index: AccountIndex, is_due: bool, now: Now) -> Result<(), Option<Tick>> {
         let (account, most) = (&self.accounts[index], self.policy.max_in_flight);
         let free = most - self.calls.len();
         if account.in_flight() > 0 && (free <= most / KEPT_FREE_DIVISOR || !account.has_slot_to_spare(free)) {

@@ -338,6 +338,33 @@ fn a_batch_of_which_each_pair_is_named_does_not_take_its_job_away() {
     panic!("the job never ended");
 }
 
+/// Each record of the batch has a stuck pair and a good one, and an error that names the record alone.
+#[test]
+fn pairs_of_each_record_are_taken_apart_where_all_records_are_named() {
+    for attempts in [1, 5] {
+        let retry = RetryPolicy { max_attempts: attempts, ..policy().retry };
+        let mut bench = Bench::new(EnginePolicy { retry, ..policy() }, vec![account()], |call, _| {
+            let stuck = call.pairs.iter().filter(|pair| pair.to.0.get() == 1);
+            let errors =
+                stuck.map(|pair| format!(r#"{{"status":"error","context":{{"fromObjectId":["{}"]}}}}"#, pair.from));
+            let errors: Vec<String> = errors.collect();
+            match errors.is_empty() {
+                true => answer(204, ""),
+                false => {
+                    answer(503, &format!(r#"{{"status":"error","message":"busy","errors":[{}]}}"#, errors.join(",")))
+                }
+            }
+        });
+        for from in 1..=3 {
+            for to in 1..=2 {
+                bench.admit(("contacts", "companies"), &[pair(from, to)]);
+            }
+        }
+        bench.run(Duration::from_secs(120));
+        assert_eq!((bench.settled(Status::Archived), bench.parked.len()), (3, 3), "{attempts} attempts");
+    }
+}
+
 /// One pair is refused together with others, and fails by itself. The other half of the search waits for its answer, which
 /// never comes.
 #[test]
