@@ -435,20 +435,3 @@ fn a_search_for_what_fails_never_passes_its_allowance() {
         }
     }
 }
-
-/// Where one record in eight is stuck, nearly every batch fails, which looks like an outage. What has been found to be stuck
-/// must not take the turns of what could tell that it is over.
-#[test]
-fn what_is_stuck_does_not_prolong_what_looks_like_an_outage() {
-    let caps = Caps { from: 20, ..policy().caps };
-    let waiting = Waiting::InHand { give_up_after: Duration::from_secs(86_400) };
-    let stuck: Vec<u64> = (1..=1_200).filter(|from| from % 8 == 0).collect();
-    let mut bench = bench_with_stuck(EnginePolicy { caps, waiting, ..policy() }, stuck.clone(), 8);
-    let types = ["companies", "deals", "tickets", "products", "calls", "notes"];
-    for from in 1..=1_200_usize {
-        bench.admit(("contacts", types[from % types.len()]), &[pair(from as u64, 7)]);
-    }
-    bench.run(Duration::from_secs(600));
-    assert_eq!(bench.settled(Status::Archived), 1_200 - stuck.len());
-    assert_eq!(bench.settled(Status::Failed), 0);
-}
