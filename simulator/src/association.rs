@@ -222,7 +222,7 @@ impl Associations {
     }
 
     /// The `to` records of `from` with their labels as a read shows them, in order, from behind `after` on.
-    pub(crate) fn shown(&self, lane: &Lane, from: u64, after: Option<u64>) -> impl Iterator<Item = (u64, &[Label])> {
+    pub fn shown(&self, lane: &Lane, from: u64, after: Option<u64>) -> impl Iterator<Item = (u64, &[Label])> {
         let links = match &self.existing {
             Existing::Everything => None,
             Existing::Only(links) => Some(links),

@@ -234,6 +234,8 @@ fn in_seconds() -> RetryAfterForm {
 pub struct Faults {
     rules: Vec<Armed>,
     installed_at: Duration,
+    /// Requests that one of these rules has struck.
+    pub struck: u64,
 }
 
 #[derive(Debug)]
@@ -258,7 +260,7 @@ impl Faults {
     /// Replaces the rules; their times and numbers count from now.
     pub fn install(&mut self, rules: Vec<Rule>, now: Duration) {
         let armed = rules.into_iter().map(|rule| Armed { rule, matched: 0 });
-        *self = Self { rules: armed.collect(), installed_at: now };
+        *self = Self { rules: armed.collect(), installed_at: now, struck: 0 };
     }
 
     /// The fault of a request whose body was read.
@@ -273,8 +275,10 @@ impl Faults {
 
     fn first(&mut self, occasion: Occasion<'_>, rng: &mut Rng, eligible: fn(&Effect) -> bool) -> Option<Effect> {
         let age = occasion.now.saturating_sub(self.installed_at);
-        let rules = self.rules.iter_mut().filter(|armed| eligible(&armed.rule.then));
-        rules.into_iter().find_map(|armed| armed.strikes(occasion, age, rng).then(|| armed.rule.then.clone()))
+        let mut rules = self.rules.iter_mut().filter(|armed| eligible(&armed.rule.then));
+        let effect = rules.find_map(|armed| armed.strikes(occasion, age, rng).then(|| armed.rule.then.clone()));
+        self.struck += u64::from(effect.is_some());
+        effect
     }
 }
 

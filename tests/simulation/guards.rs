@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use association_archiver::contract::association::Pair;
 use association_archiver::contract::ids::AccountIndex;
+use association_archiver::engine::account::AccountPolicy;
 use association_archiver::engine::command::{BatchCall, LaneId, Request};
 use association_archiver::engine::guard::GuardPolicy;
 use fastrand::Rng;
@@ -31,13 +32,13 @@ pub enum Answer {
 
 /// What was sent for each account in one life of the process.
 #[derive(Debug)]
-pub struct Guards<'s> {
-    scenario: &'s Scenario,
+pub struct Guards {
     accounts: Vec<OfAccount>,
 }
 
 #[derive(Clone, Default, Debug)]
 struct OfAccount {
+    policy: Option<GuardPolicy>,
     sent: HashSet<(LaneId, Pair)>,
     /// When pairs were sent for the first time, each pair once.
     first: VecDeque<Duration>,
@@ -45,19 +46,18 @@ struct OfAccount {
     rejected: bool,
 }
 
-impl<'s> Guards<'s> {
-    pub fn new(scenario: &'s Scenario) -> Self {
-        Self { scenario, accounts: vec![OfAccount::default(); scenario.portals.len()] }
+impl Guards {
+    pub fn new<'p>(accounts: impl Iterator<Item = &'p AccountPolicy>) -> Self {
+        Self { accounts: accounts.map(|of| OfAccount { policy: of.guard, ..OfAccount::default() }).collect() }
     }
 
     pub fn sent(&mut self, call: &BatchCall, now: Duration) -> Kept {
-        let index = call.lane.account.0 as usize;
-        let Some(GuardPolicy { max_pairs, window }) = self.scenario.portals[index].policy.guard else { return Ok(()) };
+        let account = &mut self.accounts[call.lane.account.0 as usize];
+        let Some(GuardPolicy { max_pairs, window }) = account.policy else { return Ok(()) };
         match call.request {
             Request::Archive | Request::ArchiveTurned | Request::ArchiveLabels => {}
             Request::Look { .. } | Request::Associate | Request::Create { .. } => return Ok(()),
         }
-        let account = &mut self.accounts[index];
         promise!(!account.rejected, "a request for an account that an operator has rejected");
         for &pair in call.pairs.iter() {
             if account.sent.insert((call.lane.clone(), pair)) && now >= account.approved_until {
@@ -73,9 +73,8 @@ impl<'s> Guards<'s> {
     }
 
     pub fn answered(&mut self, account: AccountIndex, answer: Answer, now: Duration) {
-        let index = account.0 as usize;
-        let Some(GuardPolicy { window, .. }) = self.scenario.portals[index].policy.guard else { return };
-        let account = &mut self.accounts[index];
+        let account = &mut self.accounts[account.0 as usize];
+        let Some(GuardPolicy { window, .. }) = account.policy else { return };
         account.rejected = answer == Answer::Reject;
         if answer == Answer::Approve {
             account.approved_until = now + window;
@@ -84,16 +83,21 @@ impl<'s> Guards<'s> {
     }
 }
 
-/// A guard has stopped an account: an operator looks, and says something. Who rejects approves after another while.
+/// A guard has stopped an account: an operator looks, and says something.
 pub fn expect_answer(account: AccountIndex, out: &mut Outside<'_>) {
     out.verity.stops += 1;
-    let thought = out.some_time(LONGEST_THOUGHT);
-    let answer = if out.rng.u8(..) < 80 { Answer::Reject } else { Answer::Approve };
-    out.after(thought, Happening::GuardAnswered { account, answer });
-    if answer == Answer::Reject {
-        let second = thought + out.some_time(LONGEST_THOUGHT);
-        out.after(second, Happening::GuardAnswered { account, answer: Answer::Approve });
+    for (wait, answer) in answers(&mut out.rng) {
+        out.after(wait, Happening::GuardAnswered { account, answer });
     }
+}
+
+/// What an operator says, and after which time. Who rejects approves after another while.
+pub fn answers(rng: &mut Rng) -> Vec<(Duration, Answer)> {
+    let thought = LONGEST_THOUGHT.mul_f64(rng.f64());
+    if rng.u8(..) >= 80 {
+        return vec![(thought, Answer::Approve)];
+    }
+    vec![(thought, Answer::Reject), (thought + LONGEST_THOUGHT.mul_f64(rng.f64()), Answer::Approve)]
 }
 
 /// The scenario of a seed, with a guard for some of its accounts that stops them a few times.

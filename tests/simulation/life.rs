@@ -68,7 +68,7 @@ pub struct Life<'s> {
     published: u64,
     credentials: Vec<Credentials>,
     pub promises: Promises<'s>,
-    guards: Guards<'s>,
+    guards: Guards,
     /// SIGTERM came; the next process starts that long after the end.
     pub stopping: Option<Duration>,
     pub ending: bool,
@@ -110,7 +110,7 @@ impl<'s> Life<'s> {
             published: 0,
             credentials: files.map(|read| Credentials { read, access: None }).collect(),
             promises: Promises::new(scenario),
-            guards: Guards::new(scenario),
+            guards: Guards::new(scenario.portals.iter().map(|portal| &portal.policy)),
             stopping: None,
             ending: false,
             memory_short: false,

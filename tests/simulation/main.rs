@@ -21,6 +21,7 @@ mod fairness;
 mod far_side;
 mod guards;
 mod life;
+mod neighbours;
 mod outside;
 mod promises;
 mod repeats;

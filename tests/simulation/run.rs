@@ -16,7 +16,7 @@ use crate::upheaval::Upheaval;
 use crate::verity::Verity;
 
 /// What a run came to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Summary {
     /// Of all that happened: equal for equal seeds.
     pub hash: u64,
@@ -25,6 +25,8 @@ pub struct Summary {
     pub outcomes: usize,
     pub requests: u64,
     pub steps: u64,
+    /// Upheavals, and requests and publications that went wrong.
+    pub faults: u64,
     /// Jobs that were alone and left within the linger.
     pub lone_jobs: u64,
     pub parked: u64,
@@ -33,12 +35,14 @@ pub struct Summary {
     pub latest_neighbour: Duration,
     /// Times that a guard has stopped an account.
     pub stops: u64,
+    /// See [`crate::verity::Verity::answered`].
+    pub answered: Vec<Option<Duration>>,
 }
 
 /// Runs to the end. `shown` prints what happens.
 pub fn run(scenario: &Scenario, shown: bool) -> Result<Summary, Broken> {
     let (out, life) = (Outside::new(scenario, shown), None);
-    let mut run = Run { out, life, lives: 0, connections: 0, steps: 0, lone_jobs: 0 };
+    let mut run = Run { out, life, lives: 0, connections: 0, steps: 0, faults: 0, lone_jobs: 0 };
     run.prepare();
     let told = run.to_the_end();
     if shown && told.is_err() {
@@ -47,10 +51,11 @@ pub fn run(scenario: &Scenario, shown: bool) -> Result<Summary, Broken> {
     told.map_err(|Broken(what)| Broken(format!("after {:?}: {what}", run.out.now)))?;
     let requests = run.out.far.world.accounts.iter().map(|account| account.seen.requests()).sum();
     let (hash, outcomes) = (run.out.trace.hash(), run.out.verity.outcomes());
-    let Verity { latest_neighbour, stops, .. } = run.out.verity;
+    let Verity { latest_neighbour, stops, answered, .. } = run.out.verity;
     let lone_jobs = run.lone_jobs + run.life.map_or(0, |life| life.promises.lone_jobs);
     let Broker { parked, redelivered, .. } = run.out.broker;
     let (lasted, lives, steps) = (run.out.now, run.lives, run.steps);
+    let faults = run.faults + run.out.far.world.faults.struck;
     Ok(Summary {
         hash,
         lasted,
@@ -58,11 +63,13 @@ pub fn run(scenario: &Scenario, shown: bool) -> Result<Summary, Broken> {
         outcomes,
         requests,
         steps,
+        faults,
         lone_jobs,
         parked,
         redelivered,
         latest_neighbour,
         stops,
+        answered,
     })
 }
 
@@ -72,6 +79,7 @@ struct Run<'s> {
     lives: u32,
     connections: u32,
     steps: u64,
+    faults: u64,
     /// Of the lives that are over.
     lone_jobs: u64,
 }
@@ -274,6 +282,7 @@ impl<'s> Run<'s> {
             return out.at(out.broker.blocked_until, Happening::Stored { life, generation, publication });
         }
         let stored = out.rng.f64() >= out.scenario.refused_publishes;
+        self.faults += u64::from(!stored);
         if stored && (alive || out.rng.bool()) {
             match &publication.word {
                 Word::Outcome(settled) => out.verity.told(publication.job, settled, out.now),
@@ -288,6 +297,7 @@ impl<'s> Run<'s> {
     }
 
     fn upheaval(&mut self, upheaval: Upheaval) -> Kept {
+        self.faults += 1;
         let out = &mut self.out;
         out.trace.note(out.now, "upheaval", [0, 0], || format!("{upheaval:?}"));
         let account = AccountIndex;

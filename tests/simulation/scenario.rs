@@ -82,6 +82,13 @@ pub struct Portal {
     pub unknown_type: Option<&'static str>,
 }
 
+impl Portal {
+    /// Its bad records make requests fail as in an outage.
+    pub fn has_stuck_records(&self) -> bool {
+        self.bad.failure != Failure::Status(400) && !self.bad.ids.is_empty()
+    }
+}
+
 /// How HubSpot counts an account's requests, and what it says of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Manners {
@@ -202,6 +209,25 @@ impl Scenario {
 
     pub fn in_hand(&self) -> bool {
         matches!(self.policy.waiting, Waiting::InHand { .. })
+    }
+
+    /// Whether a request with a pair of the job is refused, or fails.
+    pub fn has_bad_record(&self, job: &JobSpec) -> bool {
+        self.bad_pairs(job) > 0
+    }
+
+    fn bad_pairs(&self, job: &JobSpec) -> usize {
+        let bad = &self.portals[job.account as usize].bad.ids;
+        let is_bad = |pair: &&Pair| [pair.from, pair.to].iter().any(|id| bad.contains(&id.0.get()));
+        job.asks.iter().flat_map(|ask| &ask.pairs).filter(is_bad).count()
+    }
+
+    /// How long the requests take in which an account's bad pairs are found and tried, if each costs this many.
+    pub fn time_for_bad_pairs(&self, account: usize, requests: usize) -> Duration {
+        let jobs = self.jobs.iter().filter(|job| job.account as usize == account);
+        let pairs: usize = jobs.map(|job| self.bad_pairs(job)).sum();
+        let rate = rate(&self.portals[account], self.portals.len(), &self.policy, &self.behaviour);
+        Duration::from_secs_f64((pairs * requests) as f64 / rate)
     }
 
     /// HubSpot allows some account less than its settings say.

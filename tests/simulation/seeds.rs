@@ -1,5 +1,6 @@
 //! Many seeds, or one: `SEEDS=100000` runs as many, `SEED=123` replays one.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -43,30 +44,43 @@ pub fn attempt(scenario: &Scenario) -> Result<Summary, Broken> {
     })
 }
 
-fn run_many(first: u64, seeds: u64) {
-    let began = Instant::now();
-    let next = AtomicU64::new(first);
-    let totals = Mutex::new((Totals::default(), Vec::new()));
+/// Tries many seeds, as many at once as there are processors. `note` is told what each came to; those that break a promise
+/// are returned in their order.
+pub fn try_all<T: Send>(
+    seeds: Range<u64>,
+    attempt: impl Fn(u64) -> Result<T, Broken> + Sync,
+    note: impl FnMut(u64, T) + Send,
+) -> Vec<(u64, Broken)> {
+    let next = AtomicU64::new(seeds.start);
+    let told = Mutex::new((note, Vec::new()));
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let seed = next.fetch_add(1, Ordering::Relaxed)
-                    && seed < first + seeds
+                    && seed < seeds.end
                 {
-                    let told = attempt(&Scenario::of(seed));
-                    let (totals, broken) = &mut *totals.lock().unwrap_or_else(PoisonError::into_inner);
-                    match told {
-                        Ok(summary) => totals.add(seed, &summary),
+                    let came_to = attempt(seed);
+                    let (note, broken) = &mut *told.lock().unwrap_or_else(PoisonError::into_inner);
+                    match came_to {
+                        Ok(came_to) => note(seed, came_to),
                         Err(what) => broken.push((seed, what)),
                     }
                 }
             });
         }
     });
-    let (totals, mut broken) = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
-    println!("{seeds} seeds in {:.1} s: {totals:?}", began.elapsed().as_secs_f64());
+    let (_, mut broken) = told.into_inner().unwrap_or_else(PoisonError::into_inner);
     broken.sort_by_key(|(seed, _)| *seed);
+    broken
+}
+
+fn run_many(first: u64, seeds: u64) {
+    let began = Instant::now();
+    let mut totals = Totals::default();
+    let attempt = |seed| attempt(&Scenario::of(seed));
+    let broken = try_all(first..first + seeds, attempt, |seed, summary| totals.add(seed, &summary));
+    println!("{seeds} seeds in {:.1} s: {totals:?}", began.elapsed().as_secs_f64());
     for (seed, what) in &broken {
         println!("seed {seed} {}", what.0);
     }
@@ -99,6 +113,7 @@ struct Totals {
     outcomes: u64,
     requests: u64,
     virtual_hours: f64,
+    faults: u64,
     steps: u64,
     lone_jobs: u64,
     parked: u64,
@@ -116,6 +131,7 @@ impl Totals {
         if summary.steps > self.longest.1 {
             self.longest = (seed, summary.steps);
         }
+        self.faults += summary.faults;
         self.lives += u64::from(summary.lives);
         self.outcomes += summary.outcomes as u64;
         self.requests += summary.requests;

@@ -42,6 +42,8 @@ pub struct Verity<'s> {
     pub stops: u64,
     /// The longest time from a job's production to its outcome, of those without a bad record.
     pub latest_neighbour: Duration,
+    /// When each job's first outcome came.
+    pub answered: Vec<Option<Duration>>,
 }
 
 impl<'s> Verity<'s> {
@@ -57,6 +59,7 @@ impl<'s> Verity<'s> {
             rejected: false,
             stops: 0,
             latest_neighbour,
+            answered: vec![None; scenario.jobs.len()],
         }
     }
 
@@ -194,10 +197,9 @@ impl<'s> Verity<'s> {
 
     /// An outcome reached the results queue.
     pub fn told(&mut self, job: usize, settled: &Settled, now: Duration) {
+        self.answered[job].get_or_insert(now);
         let spec = &self.scenario.jobs[job];
-        let bad = &self.scenario.portals[spec.account as usize].bad.ids;
-        let is_bad = |pair: &Pair| [pair.from, pair.to].iter().any(|id| bad.contains(&id.0.get()));
-        if !spec.asks.iter().flat_map(|ask| &ask.pairs).any(is_bad) {
+        if !self.scenario.has_bad_record(spec) {
             self.latest_neighbour = self.latest_neighbour.max(now.saturating_sub(spec.at));
         }
         let (expired, errors) = match &settled.ending {

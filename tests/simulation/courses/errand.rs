@@ -10,6 +10,7 @@ use association_archiver::contract::action::Action;
 use association_archiver::contract::association::{Extent, Label, LabelCategory, Pair, RecordId};
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::ObjectType;
+use association_archiver::engine::command::LaneId;
 use fastrand::Rng;
 use hubspot_simulator::association::{self, Associations};
 use hubspot_simulator::definition::Creation;
@@ -18,13 +19,21 @@ use smallvec::SmallVec;
 
 use crate::scenario::{choose, pair};
 
-/// Object types that jobs choose from, and the Primary type between them.
-pub const LANES: [(&str, &str, Option<u64>); 3] =
-    [("contacts", "companies", Some(1)), ("deals", "contacts", None), ("companies", "deals", Some(6))];
+/// Object types, and the Primary type between them. Jobs choose from the first [`FORWARD`]; those behind lead back, and
+/// undos restore there what was read from the other side.
+pub const LANES: [(&str, &str, Option<u64>); 2 * FORWARD] = [
+    ("contacts", "companies", Some(1)),
+    ("deals", "contacts", None),
+    ("companies", "deals", Some(6)),
+    ("companies", "contacts", Some(2)),
+    ("contacts", "deals", None),
+    ("deals", "companies", Some(5)),
+];
+pub const FORWARD: usize = 3;
 
 /// Records at either end of each lane; the first ends are shared out among the themes.
-const FROMS: u64 = 60;
-const TOS: u64 = 8;
+pub const FROMS: u64 = 60;
+pub const TOS: u64 = 8;
 
 /// What jobs do to a record, by its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +80,13 @@ pub fn lane(index: usize) -> Lane {
     Lane::parse(from, to).unwrap()
 }
 
+/// The index of the lane between the object types of a request.
+pub fn lane_of(id: &LaneId) -> usize {
+    let parsed = |text: &str| ObjectType::parse(text).unwrap();
+    let is_it = |(from, to, _): &(&str, &str, _)| parsed(from) == id.from_type && parsed(to) == id.to_type;
+    LANES.iter().position(is_it).unwrap()
+}
+
 /// Labels that users made, as both sides name them.
 const USERS: [u32; 3] = [7, 8, 9];
 
@@ -80,16 +96,6 @@ fn theirs(type_id: u32, category: association::LabelCategory) -> association::La
 
 fn ours(type_id: u64, category: LabelCategory) -> Label {
     Label { category, type_id: NonZeroU64::new(type_id).unwrap() }
-}
-
-pub fn theirs_of(label: Label) -> association::Label {
-    let category = match label.category {
-        LabelCategory::HubspotDefined => association::LabelCategory::HubspotDefined,
-        LabelCategory::UserDefined => association::LabelCategory::UserDefined,
-        LabelCategory::IntegratorDefined => association::LabelCategory::IntegratorDefined,
-        LabelCategory::Work => association::LabelCategory::Work,
-    };
-    theirs(u32::try_from(label.type_id.get()).unwrap(), category)
 }
 
 pub fn as_ours(label: association::Label) -> Label {
@@ -108,7 +114,7 @@ pub fn is_primary(lane: usize, label: Label) -> bool {
 
 /// Makes what is there at the start.
 pub fn furnish(associations: &mut Associations, rng: &mut Rng) {
-    for (index, (_, _, primary)) in LANES.into_iter().enumerate() {
+    for (index, (_, _, primary)) in LANES.into_iter().enumerate().take(FORWARD) {
         let lane = lane(index);
         for id in USERS {
             let label = theirs(id, association::LabelCategory::UserDefined);
@@ -136,7 +142,7 @@ pub type Links = BTreeMap<(usize, Pair), Vec<Label>>;
 
 pub fn links(associations: &Associations) -> Links {
     let mut links = Links::new();
-    for index in 0..LANES.len() {
+    for index in 0..FORWARD {
         for from in 1..=FROMS {
             for (to, labels) in associations.of(&lane(index), from) {
                 links.insert((index, pair(from, to)), labels.into_iter().map(as_ours).collect());
@@ -158,7 +164,7 @@ pub fn errands(rng: &mut Rng, stars: bool) -> Vec<Errand> {
 }
 
 fn errand(rng: &mut Rng, spread: u64) -> Errand {
-    let lane = rng.usize(..LANES.len());
+    let lane = rng.usize(..FORWARD);
     let theme = *choose(rng, &THEMES);
     let restore = Action::Restore { include_primary: rng.u8(..4) == 0 };
     let any = *choose(rng, &[Action::Archive, restore]);
@@ -176,7 +182,7 @@ fn errand(rng: &mut Rng, spread: u64) -> Errand {
 }
 
 fn star(rng: &mut Rng, spread: u64) -> Errand {
-    let lane = rng.usize(..LANES.len());
+    let lane = rng.usize(..FORWARD);
     let centre = rng.u64(1..TOS);
     let froms = (1..=FROMS).filter(|&from| theme(from) == Theme::Archive && rng.u8(..4) > 0);
     let pairs = froms.flat_map(|from| [pair(from, centre), pair(from, centre + 1)]).collect();

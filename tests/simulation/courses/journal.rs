@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use association_archiver::contract::association::{Extent, Label, Pair};
+use association_archiver::contract::action::Action;
+use association_archiver::contract::association::{Extent, Label, LabelCategory, Pair};
 use association_archiver::contract::ids::JobId;
+use association_archiver::contract::job::Ask;
 use association_archiver::contract::journal::{Completion, Entry, EntryPair, JobName, ReadFrom, Record, parse};
 use association_archiver::engine::command::{BatchCall, CallKey, RecordCall};
 use fastrand::Rng;
 use hubspot_simulator::association::Associations;
 use hubspot_simulator::object_type::Lane;
 use jiff::Timestamp;
+use smallvec::smallvec;
 
-use super::errand::{LANES, Links, Theme, as_ours, is_primary, lane, links, theirs_of, theme};
+use super::errand::{Errand, FORWARD, LANES, Links, Theme, as_ours, is_primary, lane, lane_of, theme};
 use crate::promises::{Kept, promise};
 
 type Covered = BTreeMap<(usize, Pair, ReadFrom), BTreeSet<Label>>;
@@ -93,11 +96,7 @@ impl Journal {
 
     /// All that this request is about to remove is in the journal, as it is at this moment.
     pub fn has(&self, call: &BatchCall, associations: &Associations) -> Kept {
-        let index = LANES.iter().position(|(from, to, _)| {
-            let parsed = |text: &str| association_archiver::contract::object_type::ObjectType::parse(text).unwrap();
-            parsed(from) == call.lane.from_type && parsed(to) == call.lane.to_type
-        });
-        let index = index.unwrap();
+        let index = lane_of(&call.lane);
         let covered = &self.known;
         for pair in call.pairs.iter().filter(|pair| theme(pair.from.0.get()) != Theme::Mixed) {
             let (from, to) = (pair.from.0.get(), pair.to.0.get());
@@ -145,40 +144,44 @@ impl Journal {
         removed
     }
 
-    /// Restores what the journal says went, and compares: where only archives came, all must be as it was before.
-    pub fn undo(&self, before: &Links, associations: &mut Associations) -> Kept {
-        for ((index, pair, read), labels) in self.removed() {
-            if labels.is_empty() {
-                continue;
-            }
-            let (from, to) = (pair.from.0.get(), pair.to.0.get());
-            let (direction, from, to) = match read {
-                ReadFrom::From => (lane(index), from, to),
-                ReadFrom::To => (reversed(index), to, from),
+    /// Jobs that restore what the journal says went, one for each pair.
+    pub fn undo(&self, at: Duration) -> Vec<Errand> {
+        let removed = self.removed().into_iter().filter(|(_, labels)| !labels.is_empty());
+        let errands = removed.map(|((index, pair, read), labels)| {
+            let (lane, pair) = match read {
+                ReadFrom::From => (index, pair),
+                ReadFrom::To => (index + FORWARD, Pair { from: pair.to, to: pair.from }),
             };
-            let there = associations.of(&direction, from).into_iter().find(|(found, _)| *found == to);
-            let mut wanted = there.map(|(_, labels)| labels).unwrap_or_default();
-            wanted.extend(labels.into_iter().map(theirs_of));
-            let wanted: Vec<_> = wanted.into_iter().collect();
-            associations.create(&direction, from, to, &wanted);
-        }
-        let after = links(associations);
-        let archived = |links: &Links| -> Links {
-            let only =
-                |&((_, pair), _): &(&(usize, Pair), _)| matches!(theme(pair.from.0.get()), Theme::Archive | Theme::All);
-            // Whose Primary it is depends on what other records got meanwhile.
-            let without = |(key, labels): (&(usize, Pair), &Vec<Label>)| {
-                (*key, labels.iter().filter(|label| !is_primary(key.0, **label)).copied().collect())
+            let labels: Vec<Label> = labels.into_iter().collect();
+            let is_plain = |label: &Label| label.category == LabelCategory::HubspotDefined && !is_primary(lane, *label);
+            let extent = match labels.as_slice() {
+                [only] if is_plain(only) => Extent::Whole,
+                labels => Extent::Labels(labels.into()),
             };
-            links.iter().filter(only).map(without).collect()
-        };
-        let (before, after) = (archived(before), archived(&after));
-        let lost = before.iter().find(|(key, labels)| after.get(*key) != Some(*labels));
-        promise!(lost.is_none(), "{lost:?} is not as it was after an undo: {:?}", lost.map(|(key, _)| after.get(key)));
-        let made = after.keys().find(|key| !before.contains_key(*key));
-        promise!(made.is_none(), "{made:?} has come by an undo");
-        Ok(())
+            let asks = smallvec![Ask { extent, pairs: smallvec![pair], all_of: Vec::new() }];
+            Errand { at, lane, action: Action::Restore { include_primary: false }, dry_run: false, asks }
+        });
+        errands.collect()
     }
+}
+
+/// After an undo all is as it was before, where only archives came.
+pub fn all_is_as_before(before: &Links, after: &Links) -> Kept {
+    let archived = |links: &Links| -> Links {
+        let only =
+            |&((_, pair), _): &(&(usize, Pair), _)| matches!(theme(pair.from.0.get()), Theme::Archive | Theme::All);
+        // Whose Primary it is depends on what other records got meanwhile.
+        let without = |(key, labels): (&(usize, Pair), &Vec<Label>)| {
+            (*key, labels.iter().filter(|label| !is_primary(key.0, **label)).copied().collect())
+        };
+        links.iter().filter(only).map(without).collect()
+    };
+    let (before, after) = (archived(before), archived(after));
+    let lost = before.iter().find(|(key, labels)| after.get(*key) != Some(*labels));
+    promise!(lost.is_none(), "{lost:?} is not as it was after an undo: {:?}", lost.map(|(key, _)| after.get(key)));
+    let made = after.keys().find(|key| !before.contains_key(*key));
+    promise!(made.is_none(), "{made:?} has come by an undo");
+    Ok(())
 }
 
 /// Adds those pairs of an entry whose places are wanted.

@@ -7,6 +7,7 @@ use association_archiver::contract::association::{Extent, Label, Pair, RecordId}
 use association_archiver::contract::outcome::{Ending, PairError};
 use association_archiver::contract::plan::PlanEntry;
 use association_archiver::contract::refusal::Source;
+use association_archiver::engine::account::AccountPolicy;
 use association_archiver::engine::command::Settled;
 
 use super::errand::{Errand, Links, Theme, is_primary, theme};
@@ -18,17 +19,17 @@ pub struct Said {
     pairs: usize,
     errors: Vec<PairError>,
     plan: Option<Vec<PlanEntry>>,
+    verified: bool,
 }
 
 impl Said {
     pub fn of(settled: &Settled) -> Self {
-        match &settled.ending {
-            Ending::Settled { num_pairs, errors } => Self { pairs: *num_pairs, errors: errors.clone(), plan: None },
-            Ending::Planned { plan, errors } => {
-                Self { pairs: plan.len() + errors.len(), errors: errors.clone(), plan: Some(plan.clone()) }
-            }
+        let (pairs, errors, plan) = match &settled.ending {
+            Ending::Settled { num_pairs, errors } => (*num_pairs, errors, None),
+            Ending::Planned { plan, errors } => (plan.len() + errors.len(), errors, Some(plan.clone())),
             Ending::Expired { .. } | Ending::Rejected(_) => panic!("{settled:?}"),
-        }
+        };
+        Self { pairs, errors: errors.clone(), plan, verified: settled.verified }
     }
 
     pub fn is_plan(&self) -> bool {
@@ -39,8 +40,8 @@ impl Said {
         self.errors.iter().any(|error| error.refusal.source.category() == category)
     }
 
-    /// There is a word for each pair, and only reasons that may be.
-    pub fn agrees_with(&self, errand: &Errand) -> Kept {
+    /// There is a word for each pair, and only reasons that may be in such an account.
+    pub fn agrees_with(&self, errand: &Errand, account: &AccountPolicy) -> Kept {
         let listed: usize = errand.asks.iter().map(|ask| ask.pairs.len()).sum();
         let records: usize = errand.asks.iter().map(|ask| ask.all_of.len()).sum();
         promise!(self.is_plan() == errand.dry_run, "a plan is told, or not, of {errand:?}");
@@ -52,6 +53,8 @@ impl Said {
                 Source::Worker(category) => match category.as_str() {
                     "NOT_RESTORABLE" => matches!(errand.action, Action::Restore { .. }),
                     "TOO_MANY_PAIRS" => records > 0,
+                    "NOT_GONE" | "REAPPEARED" => errand.action == Action::Archive && account.safety.verify,
+                    "GUARD_REJECTED" => errand.action == Action::Archive && account.guard.is_some(),
                     _ => false,
                 },
             };
@@ -60,7 +63,17 @@ impl Said {
         Ok(())
     }
 
-    fn failed(&self, pair: Pair) -> bool {
+    /// Pairs of which is said that what was asked for them was done.
+    pub fn done(&self) -> usize {
+        self.pairs - self.errors.len()
+    }
+
+    pub fn reason(&self, pair: Pair) -> Option<&str> {
+        let error = self.errors.iter().find(|error| error.pair() == Some(pair))?;
+        Some(error.refusal.source.category())
+    }
+
+    pub fn failed(&self, pair: Pair) -> bool {
         self.errors.iter().any(|error| error.from == pair.from && error.to.is_none_or(|to| to == pair.to))
     }
 
@@ -75,6 +88,10 @@ pub struct Truth<'a> {
     pub jobs: &'a [(&'a Errand, &'a Said)],
     /// Requests failed, and processes died.
     pub disturbed: bool,
+    /// Another app makes associations of a record again.
+    pub makes_again: &'a dyn Fn(RecordId) -> bool,
+    /// HubSpot says of removals that it makes them, and does not.
+    pub forgets: bool,
 }
 
 impl Truth<'_> {
@@ -99,7 +116,9 @@ impl Truth<'_> {
     fn pair_holds(&self, errand: &Errand, said: &Said, extent: &Extent, pair: Pair) -> Kept {
         let (before, after) =
             (Self::labels(self.before, errand.lane, pair), Self::labels(self.after, errand.lane, pair));
-        if said.failed(pair) || theme(pair.from.0.get()) == Theme::Mixed {
+        let unproven = self.forgets && errand.action == Action::Archive && !said.verified;
+        let anything = theme(pair.from.0.get()) == Theme::Mixed || (self.makes_again)(pair.from);
+        if said.failed(pair) || anything || (unproven && !errand.dry_run) {
             return Ok(());
         }
         match (errand.dry_run, errand.action, extent) {
@@ -157,6 +176,10 @@ impl Truth<'_> {
             Extent::Whole => true,
             Extent::Labels(these) => labels.iter().any(|label| these.contains(label)),
         };
+        let unproven = self.forgets && !said.verified && !errand.dry_run;
+        if (self.makes_again)(record) || unproven {
+            return Ok(());
+        }
         match (errand.dry_run, theme(record.0.get())) {
             (true, Theme::Plan) => {
                 for (pair, labels) in of_record(self.before) {
