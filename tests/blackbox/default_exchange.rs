@@ -36,7 +36,7 @@ const RIGHTS: Rights<'_> = Rights {
 async fn all_that_the_worker_publishes_goes_by_the_names_of_queues() -> Result<()> {
     let (stage, settings) = ground("default-exchange", RIGHTS).await?;
     let sharded = settings.clone().set("amqp.shards", "per-account").set("safety.journal", "stream");
-    let worker = stage.start(&sharded).await?;
+    let worker = stage.start_sharded(&sharded).await?;
     worker.ready(START_LIMIT).await?;
 
     // Moved to its account's shard, archived and recorded.

@@ -17,7 +17,7 @@ async fn nothing_is_lost_when_the_mover_is_killed() -> Result<()> {
     const COUNT: u64 = 12_000;
     let stage = Stage::set("shards-moved", &of_portals(2)).await?;
     let settings = sharded(&stage, 2, "per-account").set("amqp.lease_time", "1s");
-    let mut mover = stage.start(&settings).await?;
+    let mut mover = stage.start_sharded(&settings).await?;
     holds(&mover, 3).await?;
     stage.client.publish(JOBS, jobs("job", COUNT, 2)?).await?;
     for _ in 0..2 {
@@ -29,7 +29,7 @@ async fn nothing_is_lost_when_the_mover_is_killed() -> Result<()> {
         })
         .await?;
         mover.kill9().await?;
-        mover = stage.start(&settings).await?;
+        mover = stage.start_sharded(&settings).await?;
     }
     let ids: Vec<String> = (0..COUNT).map(|n| format!("job-{n}")).collect();
     let messages = stage.client.collect(RESULTS, Until::Idle(Duration::from_secs(5)), LONG).await?;
@@ -47,7 +47,7 @@ async fn a_shard_keeps_the_order_of_its_accounts_jobs() -> Result<()> {
     let stage = Stage::set("shards-order", &of_portals(2)).await?;
     let settings = sharded(&stage, 2, "per-account");
     // It declares the queues, and gives its leases back.
-    let worker = stage.start(&settings).await?;
+    let worker = stage.start_sharded(&settings).await?;
     holds(&worker, 3).await?;
     stop(&worker).await?;
     // Somebody else reads the shard, so that it is seen what arrives there; the worker waits for its end.
@@ -56,7 +56,7 @@ async fn a_shard_keeps_the_order_of_its_accounts_jobs() -> Result<()> {
         async move { client.collect(&shard(1), Until::Count(3_000), LONG).await }
     });
     eventually(LONG, "the reader", async || Ok((consumers(&stage, &shard(1)).await? > 0).then_some(()))).await?;
-    let worker = stage.start(&settings).await?;
+    let worker = stage.start_sharded(&settings).await?;
     stage.client.publish(JOBS, jobs("job", 6_000, 2)?).await?;
     let arrived: Vec<String> = reader.await??.iter().filter_map(Message::message_id).map(str::to_owned).collect();
     let sent: Vec<String> = (0..6_000).filter(|n| n % 2 == 0).map(|n| format!("job-{n}")).collect();
@@ -80,7 +80,7 @@ async fn a_shard_keeps_the_order_of_its_accounts_jobs() -> Result<()> {
 async fn an_accounts_backlog_is_not_in_anothers_way() -> Result<()> {
     let stage = Stage::set("shards-backlog", &of_portals(2)).await?;
     let settings = sharded(&stage, 2, "per-account").set("rate_limit.requests", 10);
-    let worker = stage.start(&settings).await?;
+    let worker = stage.start_sharded(&settings).await?;
     holds(&worker, 3).await?;
     // 200 requests of the first account, at ten in ten seconds.
     stage.client.publish(JOBS, of_portal("busy", 1, 20_000)?).await?;
@@ -106,7 +106,7 @@ async fn a_hundred_jobs_beside_half_a_million_are_answered_as_fast_as_alone() ->
     const LATER: Duration = Duration::from_secs(1);
     let stage = Stage::set_alone("shards-half-a-million", &of_portals(2)).await?;
     let settings = sharded(&stage, 2, "per-account").set("rate_limit.requests", 10);
-    let worker = stage.start(&settings).await?;
+    let worker = stage.start_sharded(&settings).await?;
     holds(&worker, 3).await?;
     let alone = answered(&stage, "alone", of_portal("alone", 2, 100)?, JOBS_KEY).await?;
     for round in 0..BACKLOG / ROUND {
@@ -156,9 +156,9 @@ async fn three_workers_even_out_and_two_take_over_what_the_third_held() -> Resul
     const EVEN_WITHIN: Duration = Duration::from_secs(30);
     let stage = Stage::set("shards-even", &of_portals(SHARDS)).await?;
     let settings = sharded(&stage, SHARDS, "per-account").set("amqp.lease_time", "1s");
-    let first = stage.start(&settings).await?;
+    let first = stage.start_sharded(&settings).await?;
     holds(&first, SHARDS + 1).await?;
-    let (second, third) = (stage.start(&settings).await?, stage.start(&settings).await?);
+    let (second, third) = (stage.start_sharded(&settings).await?, stage.start_sharded(&settings).await?);
     second.ready(START_LIMIT).await?;
     third.ready(START_LIMIT).await?;
     let begun = Instant::now();
@@ -193,7 +193,7 @@ async fn three_workers_even_out_and_two_take_over_what_the_third_held() -> Resul
 async fn an_order_reaches_the_holder_of_the_accounts_shard() -> Result<()> {
     let stage = Stage::set("shards-orders", &of_portals(4)).await?;
     let settings = sharded(&stage, 4, "per-account").set("amqp.lease_time", "2s").set("admin.token", "open-sesame");
-    let (first, second) = (stage.start(&settings).await?, stage.start(&settings).await?);
+    let (first, second) = (stage.start_sharded(&settings).await?, stage.start_sharded(&settings).await?);
     eventually(LONG, "two shards each", async || {
         Ok((shards_held(&first).await? == 2 && shards_held(&second).await? == 2).then_some(()))
     })
@@ -233,7 +233,7 @@ async fn a_worker_holds_many_shards() -> Result<()> {
     const SHARDS: usize = 200;
     let stage = Stage::set("shards-many", &of_portals(SHARDS)).await?;
     let begun = Instant::now();
-    let worker = stage.start(&sharded(&stage, SHARDS, "per-account")).await?;
+    let worker = stage.start_sharded(&sharded(&stage, SHARDS, "per-account")).await?;
     holds(&worker, SHARDS + 1).await?;
     eprintln!("{SHARDS} shards are held after {:?}", begun.elapsed());
     let begun = Instant::now();
@@ -249,7 +249,7 @@ async fn a_worker_holds_many_shards() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_on_the_wrong_shard_comes_back_to_its_own() -> Result<()> {
     let stage = Stage::set("shards-wrong", &of_portals(2)).await?;
-    let worker = stage.start(&sharded(&stage, 2, "per-account")).await?;
+    let worker = stage.start_sharded(&sharded(&stage, 2, "per-account")).await?;
     holds(&worker, 3).await?;
     stage.client.publish(&shard(2), of_portal("lost", 1, 3)?).await?;
     // What is no job, or of an account that nobody knows, is answered by whoever holds the queue.

@@ -77,15 +77,22 @@ impl Stage {
 
     /// Starts a worker and waits until it has declared the last of its queues.
     pub async fn start(&self, builder: &WorkerBuilder) -> Result<Worker> {
-        let worker = builder.start()?;
-        self.queues_are_there().await.with_context(|| worker.last_words())?;
+        let worker = self.start_sharded(builder).await?;
+        let of_background = [BACKGROUND.to_owned(), format!("{BACKGROUND}.delay.1h")];
+        self.are_there(of_background).await.with_context(|| worker.last_words())?;
         Ok(worker)
     }
 
-    async fn queues_are_there(&self) -> Result<()> {
-        let of_background = [BACKGROUND.to_owned(), format!("{BACKGROUND}.delay.1h")];
+    /// The same with `amqp.shards`, where there is no background queue.
+    pub async fn start_sharded(&self, builder: &WorkerBuilder) -> Result<Worker> {
+        let worker = builder.start()?;
         let queues = [JOBS, RESULTS, DEAD_LETTERS].map(str::to_owned).into_iter().chain(TIERS.map(delay_queue));
-        for queue in queues.chain(of_background) {
+        self.are_there(queues).await.with_context(|| worker.last_words())?;
+        Ok(worker)
+    }
+
+    async fn are_there(&self, queues: impl IntoIterator<Item = String>) -> Result<()> {
+        for queue in queues {
             eventually(START_LIMIT, &format!("queue {queue}"), async || {
                 Ok(self.client.exists(&queue).await?.then_some(()))
             })
