@@ -84,13 +84,11 @@ fn hold(settings: &Settings) -> Finding {
 /// Only an experiment shows whether a portal's associations are two-way.
 fn fold(settings: &Settings) -> Finding {
     const SUBJECT: &str = "batch.fold";
-    match settings.batch.fold.len() {
-        0 => Finding::right(SUBJECT, "is empty: every pair is sent from its `from` record"),
-        types => Finding::not_verified(
+    match settings.batch.fold.is_empty() {
+        true => Finding::right(SUBJECT, "is empty: every pair is sent from its `from` record"),
+        false => Finding::not_verified(
             SUBJECT,
-            format!(
-                "{types} pairs of types may be sent from either side: that is right where associations are two-way"
-            ),
+            "some pairs may be sent from either of their records: that is right where associations are two-way",
             "run `probe` on two records of these types, once for each portal; it says whether folding suits",
         ),
     }
