@@ -22,7 +22,8 @@ pub fn text(findings: &[Finding]) -> String {
     }
     let counts = Rating::ALL.map(|verdict| {
         let count = findings.iter().filter(|finding| finding.verdict == verdict).count();
-        (count > 0).then(|| format!("{count} {}", verdict.words()))
+        let many = if verdict == Rating::Warning && count > 1 { "s" } else { "" };
+        (count > 0).then(|| format!("{count} {}{many}", verdict.words()))
     });
     let counts: Vec<String> = counts.into_iter().flatten().collect();
     text.push_str(&format!("\n{}\n", counts.join(", ")));
