@@ -126,7 +126,8 @@ def definitions() -> list[str]:
     unlocked = [user["name"] for user in broker["users"] if user["password_hash"]]
     return (
         [f"definitions.json lacks {name}" for name in wanted if name not in names]
-        + (["config/default.toml names no queues"] if len(wanted) != 4 else [])
+        + (["config/default.toml names another number of queues than exchange, jobs, background, results, dead letters"]
+           if len(wanted) != 5 else [])
         + (["demo-users.json has other users than definitions.json"] if users[0] != users[1] else [])
         + [f"definitions.json has a password for {name}" for name in unlocked]
     )
