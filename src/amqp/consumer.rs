@@ -103,8 +103,8 @@ impl Intake {
         let (sender, events) = mpsc::channel(MAX_WAITING_EVENTS);
         let drain = CancellationToken::new();
         let topology = &wiring.topology;
-        let echo = Echo::new(topology.exchange().clone(), topology.name(wiring.queue).as_str(), Timestamp::now());
         let queue = wiring.queue;
+        let echo = Echo::new(topology.exchange().clone(), queue, topology.name(queue).as_str(), Timestamp::now());
         let subscriber = Subscriber {
             echo: Arc::new(echo),
             generation: Generation { queue: wiring.queue, number: 0 },
@@ -222,7 +222,8 @@ impl Subscriber {
         self.wiring.current.set(generation);
         self.wiring.of_queue.trouble.clear();
         self.wiring.of_queue.consuming.set(true);
-        tracing::info!(generation = generation.number, prefetch = self.wiring.prefetch.current(), "taking in jobs");
+        let (queue, prefetch) = (self.wiring.name.as_str(), self.wiring.prefetch.current());
+        tracing::info!(generation = generation.number, queue, prefetch, "taking in jobs");
         if !self.tell(IntakeEvent::Began(generation)).await {
             return self.withdraw(subscription, Unseen::new()).await;
         }
@@ -319,7 +320,8 @@ impl Subscriber {
         let subscription = match heard {
             LifeSign::Alive => subscription,
             LifeSign::NeverHeard => {
-                tracing::debug!("no job has come yet although some are ready; subscribing again");
+                let queue = self.wiring.name.as_str();
+                tracing::debug!(queue, "no job has come yet although some are ready; subscribing again");
                 self.renew(channel, subscription, unseen).await?
             }
             LifeSign::Dead => return Err(End::Lost("subscribed, but nothing came although jobs are ready".to_owned())),
@@ -337,7 +339,8 @@ impl Subscriber {
         self.wiring.of_queue.consuming.set(false);
         // The broker delivers again what we could not hand back.
         if let Err(why) = self.give_back(subscription, unseen).await {
-            tracing::warn!("not all jobs could be handed back, the broker delivers the rest again: {why}");
+            let queue = self.wiring.name.as_str();
+            tracing::warn!(queue, "not all jobs could be handed back, the broker delivers the rest again: {why}");
         }
         End::Drained
     }
@@ -395,8 +398,14 @@ impl Subscriber {
     ) -> Result<Subscription, End> {
         let (jobs, bytes) = (self.wiring.held.whole().jobs(), self.wiring.held.whole().bytes());
         self.wiring.prefetch.lower(jobs, bytes);
-        let prefetch = self.wiring.prefetch.current();
-        tracing::warn!(jobs, bytes, prefetch, "the jobs in hand fill amqp.max_held_bytes; taking in fewer at a time");
+        let (queue, prefetch) = (self.wiring.name.as_str(), self.wiring.prefetch.current());
+        tracing::warn!(
+            queue,
+            jobs,
+            bytes,
+            prefetch,
+            "the jobs in hand fill amqp.max_held_bytes; taking in fewer at a time"
+        );
         self.wiring.of_queue.overfull.set(true);
         self.give_back(subscription, unseen).await.map_err(End::Lost)?;
         if !self.tell(IntakeEvent::Overfull).await {
@@ -459,7 +468,12 @@ impl Subscriber {
         let health = Arc::clone(&self.wiring.of_queue);
         health.consuming.set(false);
         health.trouble.set("the broker cancelled the consumer, as it does when the queue is deleted");
-        tracing::warn!(generation = self.generation.number, "the broker cancelled the consumer; subscribing again");
+        let queue = self.wiring.name.as_str();
+        tracing::warn!(
+            generation = self.generation.number,
+            queue,
+            "the broker cancelled the consumer; subscribing again"
+        );
         subscription.cancel(unseen, Rest::Keep).await.map_err(End::Lost)?;
         drop(subscription);
         loop {
@@ -504,7 +518,12 @@ impl Subscriber {
         health.overfull.set(false);
         self.wiring.health.resubscriptions.add(1);
         health.trouble.set(format!("the subscription was lost: {why}"));
-        tracing::warn!(generation = self.generation.number, "the subscription was lost, its jobs come again: {why}");
+        let queue = self.wiring.name.as_str();
+        tracing::warn!(
+            generation = self.generation.number,
+            queue,
+            "the subscription was lost, its jobs come again: {why}"
+        );
         // While the channel lives, the broker keeps what it delivered there.
         let _ = timeout(CLOSE_TIMEOUT, channel.close(200, "OK".into())).await;
         self.topology_doubted = true;
@@ -514,7 +533,8 @@ impl Subscriber {
     async fn fail(&self, channel: &Channel, epoch: Epoch, fault: &SubscribeFault, tries: u32) {
         self.wiring.of_queue.trouble.set(fault);
         if (tries + 1).is_power_of_two() {
-            tracing::warn!(tries = tries + 1, "no jobs can be taken in: {fault}");
+            let queue = self.wiring.name.as_str();
+            tracing::warn!(queue, tries = tries + 1, "no jobs can be taken in: {fault}");
         }
         let _ = timeout(CLOSE_TIMEOUT, channel.close(200, "OK".into())).await;
         match fault {

@@ -15,6 +15,7 @@ use super::route::{BACKGROUND_KEY, JOBS_KEY, is_portal_key};
 use crate::config::Exchange;
 use crate::contract::message::{DEAD_LETTERED, OUTCOME_TYPE, PARKED, REJECTED_AT};
 use crate::contract::time;
+use crate::shards::QueueIndex;
 
 /// A dead letter may be put back by hand, and become one again. Where it comes back this many times, a program
 /// moves it.
@@ -32,12 +33,15 @@ pub struct Origin<'a> {
 pub struct Echo {
     exchange: Exchange,
     jobs_queue: String,
+    /// The key that leads to the queue besides its name.
+    key: &'static str,
     began: Timestamp,
 }
 
 impl Echo {
-    pub fn new(exchange: Exchange, jobs_queue: &str, began: Timestamp) -> Self {
-        Self { exchange, jobs_queue: jobs_queue.to_owned(), began }
+    pub fn new(exchange: Exchange, queue: QueueIndex, jobs_queue: &str, began: Timestamp) -> Self {
+        let key = if queue == QueueIndex::BACKGROUND { BACKGROUND_KEY } else { JOBS_KEY };
+        Self { exchange, jobs_queue: jobs_queue.to_owned(), key, began }
     }
 
     /// Why this delivery must end the intake, in a sentence that says how to mend it; `None` for a job.
@@ -65,7 +69,8 @@ impl Echo {
         let unbind = match own {
             Exchange::Default => String::new(),
             Exchange::Named(_) => format!(
-                "unbind queue {jobs:?} from all keys of {own} but {JOBS_KEY:?} and {jobs:?}, see that the exchange is direct, "
+                "unbind queue {jobs:?} from all keys of {own} but {:?} and {jobs:?}, see that the exchange is direct, ",
+                self.key
             ),
         };
         Some(format!(
@@ -110,7 +115,7 @@ mod tests {
             table.insert((*name).into(), value.clone());
         }
         let own = Exchange::new("own").unwrap();
-        let echo = Echo::new(own, "jobs-queue", Timestamp::from_second(BEGAN).unwrap());
+        let echo = Echo::new(own, QueueIndex::SHARED, "jobs-queue", Timestamp::from_second(BEGAN).unwrap());
         let properties = Properties::new(properties.with_headers(table));
         echo.heard(&properties, Origin { exchange, routing_key }).is_some()
     }

@@ -186,7 +186,7 @@ async fn a_stream_that_was_deleted_is_declared_again_and_another_queue_is_not_ta
     stage.try_one(2).await.unwrap();
     client.delete(STREAM).await.unwrap();
     let complaint = stage.try_one(3).await.unwrap_err();
-    assert!(complaint.contains("no stream is bound"), "{complaint}");
+    assert!(complaint.contains("no queue is bound"), "{complaint}");
     stage.try_one(4).await.unwrap();
     let settings = stage.end().await;
     assert_eq!(read(&settings).await, [Record::Entry(entry(4))]);

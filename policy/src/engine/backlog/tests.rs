@@ -1,4 +1,7 @@
+use super::groups::WALKED;
 use super::*;
+use crate::contract::association::RecordId;
+use crate::engine::pack::Caps;
 use proptest::prelude::*;
 use std::num::NonZeroU64;
 
