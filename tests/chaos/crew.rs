@@ -1,5 +1,6 @@
 //! Several workers on one jobs queue, each with a line of its own to the broker, while things happen to them.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -262,11 +263,22 @@ impl Crew {
 }
 
 /// What came of it all; nothing was lost, and no two answers to one job disagree.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Ending {
     pub published: u64,
     pub copies: u64,
     pub requests: u64,
     pub throttled: u64,
     pub most_in_an_interval: u64,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { published, copies, requests, throttled, most_in_an_interval } = self;
+        write!(
+            f,
+            "{published} jobs, {copies} answered again, {requests} requests, {throttled} of them answered 429, at most \
+             {most_in_an_interval} in an interval"
+        )
+    }
 }

@@ -31,8 +31,8 @@ async fn three_workers_lose_nothing_and_keep_the_ceiling() -> Result<()> {
         crew.strike(fault, &[], &mut rng).await.with_context(|| format!("{fault:?}"))?;
     }
     let ending = crew.conclude(ANSWERED).await?;
-    eprintln!("{ending:?}");
-    ensure!(ending.throttled == 0, "{ending:?}");
+    eprintln!("{ending}");
+    ensure!(ending.throttled == 0, "{ending}");
     Ok(())
 }
 
@@ -69,8 +69,8 @@ async fn three_workers_on_a_cluster_whose_leaders_die_lose_nothing() -> Result<(
     let used = shares.iter().sum::<f64>() / shares.len() as f64;
     eprintln!("{} faults, {used:.3} of the ceiling used between them", shares.len());
     let ending = crew.conclude(ANSWERED).await.with_context(|| format!("seed {seed}"))?;
-    eprintln!("{ending:?}");
-    ensure!(ending.throttled == 0 && used >= 0.95, "seed {seed}: {used:.3} of the ceiling, {ending:?}");
+    eprintln!("{ending}");
+    ensure!(ending.throttled == 0 && used >= 0.95, "seed {seed}: {used:.3} of the ceiling, {ending}");
     Ok(())
 }
 
@@ -94,8 +94,8 @@ async fn two_workers_keep_hubspots_ceiling_through_five_kills() -> Result<()> {
     sleep(LASTING.saturating_sub(begun.elapsed())).await;
     let ending = crew.conclude(ANSWERED).await?;
     let requests = ending.requests as f64 / (ending.published.div_ceil(FULL)) as f64;
-    eprintln!("{ending:?}, {requests:.3} of one worker's requests");
-    ensure!(ending.throttled == 0, "{ending:?}");
+    eprintln!("{ending}, {requests:.3} of one worker's requests");
+    ensure!(ending.throttled == 0, "{ending}");
     ensure!(requests <= 1.05, "{requests} of one worker's requests");
     Ok(())
 }
