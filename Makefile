@@ -73,7 +73,7 @@ soak: ## the worker under random faults for MINUTES=30: whether anything grows
 # `quick` leaves out the optimisation across crates: its program is a few per cent slower, and is built sooner.
 PROFILE ?= release
 
-build: ## the release binary (7 minutes of CPU), or with PROFILE=quick one that is a few per cent slower (5 minutes)
+build: ## the release binary (7 minutes of CPU), or with PROFILE=quick one that is a few per cent slower (as much CPU, on all cores)
 	cargo build --profile $(PROFILE) --locked
 
 PREFIX ?= /usr/local
