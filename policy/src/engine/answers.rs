@@ -247,6 +247,7 @@ impl Engine {
         if !may_be_size || batch.nodes.len() < 2 {
             let known = Circumstances {
                 others_served,
+                stuck_are_many: self.holdings.stuck_are_many(batch.lane),
                 tries: self.policy.retry.max_attempts,
                 requests: self.policy.isolation_requests,
                 in_outage,
@@ -277,7 +278,10 @@ impl Engine {
         let is_failure = again.cause.is_failure_of_account();
         let of_pair = batch.stuck && again.cause.may_be_of_a_record();
         let in_a_row = match is_failure && !of_pair {
-            true => self.pauses.account_failed(call.account, batch, again.cause),
+            true => {
+                let stuck_are_many = self.holdings.stuck_are_many(batch.lane);
+                self.pauses.account_failed(call.account, batch, stuck_are_many, again.cause)
+            }
             false => None,
         };
         let refused = self.pauses.of_account(call.account).filter(|pause| pause.kind == PauseKind::Unauthorized);
@@ -312,10 +316,14 @@ impl Engine {
         self.age_jobs(&batch, now);
         match search::failed(batch, &again, known, now.tick) {
             Failed::Whole(batch, released) => {
-                let account = call.account;
-                if batch.stuck && !was_stuck && self.pauses.account_is_paused_for(account, PauseKind::Outage) {
-                    // It was not HubSpot that failed.
-                    self.resume_account(account, now);
+                if batch.stuck && !was_stuck {
+                    if let Some(lane) = self.holdings.lane_mut(batch.lane).filter(|_| known.others_served) {
+                        lane.stuck_share.found();
+                    }
+                    if self.pauses.account_is_paused_for(call.account, PauseKind::Outage) {
+                        // It was not HubSpot that failed.
+                        self.resume_account(call.account, now);
+                    }
                 }
                 self.repeat_noted(batch, known.wait, &again.refusal, now);
                 if let Some(released) = released {

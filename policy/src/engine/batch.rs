@@ -54,6 +54,19 @@ pub struct Turned {
     pub refusals: u32,
 }
 
+/// What is to be expected of a batch that goes again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Prospect {
+    /// It may well be archived now, or shows which of its pairs are at fault.
+    Open,
+    /// It is a single pair that is stuck, and will most likely fail again.
+    Stuck,
+}
+
+impl Prospect {
+    pub const ALL: [Self; 2] = [Self::Open, Self::Stuck];
+}
+
 /// How much a batch would tell in an outage, the most telling first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Worth {
@@ -98,6 +111,11 @@ impl Batch {
     /// The batch is the part of a failed one that is suspected of it: that it fails too was to be expected.
     pub fn is_suspect(&self) -> bool {
         self.named || self.trial.as_ref().is_some_and(Trial::was_failing)
+    }
+
+    /// What is to be expected of it when it goes again.
+    pub fn prospect(&self) -> Prospect {
+        if self.stuck { Prospect::Stuck } else { Prospect::Open }
     }
 
     /// What its answer would say of the account in an outage; `None`: nothing. A single pair that has failed, or is known to

@@ -140,7 +140,7 @@ impl Engine {
             let probe_at = self.pauses.probe_of_lane(lane.id.account, key, quota, now).filter(|_| lane.has_work());
             return self.turns.withhold(key, probe_at.map(|at| at.max(now)));
         }
-        let repeat_from = lane.next_repeat().map(|repeat| repeat.from());
+        let repeat_from = lane.repeat_from();
         let of_proofs = if lane.queue.cooling() > 0 { PATIENCE_FOR_PROOFS } else { Duration::ZERO };
         let patience = match lane.urgency {
             Urgency::Live => of_proofs,

@@ -55,14 +55,18 @@ impl Engine {
     /// The same where the failure was noted with each job before.
     pub(super) fn repeat_noted(&mut self, mut batch: Batch, least: Duration, refusal: &Arc<Refusal>, now: Now) {
         batch.failures += 1;
-        let gives_up = batch.failures >= self.policy.retry.max_attempts || self.is_last_try(&batch, now);
+        let given_up = batch.failures >= self.policy.retry.max_attempts;
+        let gives_up = given_up || self.is_last_try(&batch, now);
         if batch.stuck || (batch.is_suspect() && gives_up) {
             self.holdings.mark_stuck(&batch.nodes);
+        }
+        if batch.stuck {
+            // Now, since its job may leave before the next try.
+            self.note_stuck(&batch.nodes, now);
         }
         self.end_exhausted(&batch, refusal, now);
         let drawn = self.draw();
         let delay = self.policy.retry.delay(batch.failures, drawn, least);
-        let given_up = batch.failures >= self.policy.retry.max_attempts;
         let too_long = delay > Tier::OneMinute.wait();
         match self.policy.waiting {
             Waiting::Outside { .. } if given_up || too_long => {
@@ -70,9 +74,6 @@ impl Engine {
                     self.holdings.take_off_wire(node);
                 }
                 self.finish(now);
-                if batch.stuck {
-                    self.note_stuck(&batch.nodes, now);
-                }
                 self.park_failed(&batch, delay, now);
                 // Whoever stays waits for other pairs, and a try now and then is enough for this one.
                 let waits = batch.stuck || batch.is_suspect();
@@ -138,6 +139,9 @@ impl Engine {
 
     /// These pairs fail by themselves, and are tried by themselves when their jobs come back.
     fn note_stuck(&mut self, nodes: &[NodeKey], now: Now) {
+        if matches!(self.policy.waiting, Waiting::InHand { .. }) {
+            return;
+        }
         for &node in nodes {
             if let Some((lane, pair)) = self.holdings.name(node) {
                 self.stuck.note(lane, pair, now.tick);

@@ -201,7 +201,8 @@ impl Holdings {
     /// The lane of the first pair of a job that is not on the wire.
     pub fn lane_with_work_for(&self, key: JobKey) -> Option<LaneKey> {
         let nodes = self.jobs.get(key)?.nodes.iter().filter_map(|&node| self.backlog.node(node));
-        nodes.filter(|node| !matches!(node.place, Place::OnWire | Place::Cooling)).map(|node| node.lane).next()
+        let mut nodes = nodes.filter(|node| !node.stuck);
+        nodes.find(|node| !matches!(node.place, Place::OnWire | Place::Cooling)).map(|node| node.lane)
     }
 
     /// A request with a pair of the job failed for a transient reason; `uncounted` is the reading of
@@ -274,6 +275,11 @@ impl Holdings {
                 node.stuck = true;
             }
         }
+    }
+
+    /// Whether a batch of the lane most likely holds a stuck pair.
+    pub fn stuck_are_many(&self, lane: LaneKey) -> bool {
+        self.lanes.get(lane).is_some_and(|lane| lane.stuck_share.is_high())
     }
 
     /// Whether anything of an account waits that is not stuck.

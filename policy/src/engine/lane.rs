@@ -7,13 +7,14 @@ use slotmap::SlotMap;
 
 use super::background::Urgency;
 use super::backlog::{LaneKey, Queue};
-use super::batch::{Batch, BatchKey};
+use super::batch::{Batch, BatchKey, Prospect};
 use super::clock::Tick;
 use super::command::LaneId;
 use super::expected::expected;
 use super::pack::Caps;
 use super::per_account::PerAccount;
 use super::search::trial::Trial;
+use super::stuck_share::StuckShare;
 use crate::contract::ids::AccountIndex;
 
 /// A batch that waits to be sent again. The order of these is the order of their turns.
@@ -62,9 +63,12 @@ pub struct Lane {
     pub fills_others: bool,
     pub queue: Queue,
     repeats: BTreeSet<Repeat>,
+    /// Of pairs that are stuck: what else there is goes first.
+    stuck: BTreeSet<Repeat>,
     in_flight: usize,
     /// The pairs that a request may have after one was too large or took too long.
     shrunk_to: Option<usize>,
+    pub stuck_share: StuckShare,
     /// Its requests may go from either side.
     pub folds: bool,
     /// See [`super::folding::choose`].
@@ -86,8 +90,10 @@ impl Lane {
             fills_others: false,
             queue: Queue::default(),
             repeats: BTreeSet::new(),
+            stuck: BTreeSet::new(),
             in_flight: 0,
             shrunk_to: None,
+            stuck_share: StuckShare::default(),
             folds,
             passes: 0,
             position,
@@ -97,7 +103,8 @@ impl Lane {
     /// How large this lane's next request may be.
     pub fn caps(&self, of_settings: Caps) -> Caps {
         let caps = self.id.step().caps(of_settings);
-        Caps { pairs: self.shrunk_to.map_or(caps.pairs, |shrunk| shrunk.min(caps.pairs)), ..caps }
+        let most = self.shrunk_to.into_iter().chain(self.stuck_share.best_size()).min();
+        Caps { pairs: most.map_or(caps.pairs, |most| most.min(caps.pairs)), ..caps }
     }
 
     /// The next request would be as large as it may be.
@@ -111,7 +118,7 @@ impl Lane {
 
     /// There is something to send, now or later.
     pub fn has_work(&self) -> bool {
-        !self.queue.is_empty() || !self.repeats.is_empty()
+        !self.queue.is_empty() || self.repeats_waiting() > 0
     }
 
     /// Nothing waits, and nothing is on the wire.
@@ -145,36 +152,64 @@ impl Lane {
             self.shrunk_to.map(|pairs| pairs + (pairs / 10).max(1)).filter(|&pairs| pairs < of_settings.pairs);
     }
 
-    pub fn next_repeat(&self) -> Option<Repeat> {
-        self.repeats.first().copied()
+    /// The batch that goes again next, of those with this prospect.
+    pub fn next_repeat(&self, prospect: Prospect) -> Option<Repeat> {
+        self.of(prospect).first().copied()
+    }
+
+    /// When the first batch may go again.
+    pub fn repeat_from(&self) -> Option<Tick> {
+        Prospect::ALL.into_iter().filter_map(|prospect| self.next_repeat(prospect)).map(Repeat::from).min()
     }
 
     /// In the order of their turns.
-    pub fn repeats(&self) -> impl ExactSizeIterator<Item = BatchKey> + '_ {
-        self.repeats.iter().map(|repeat| repeat.batch)
+    pub fn repeats(&self) -> impl Iterator<Item = BatchKey> + '_ {
+        self.repeats.iter().chain(&self.stuck).map(|repeat| repeat.batch)
     }
 
-    /// Those that may go now.
+    /// How many batches wait to go again.
+    pub fn repeats_waiting(&self) -> usize {
+        self.repeats.len() + self.stuck.len()
+    }
+
+    /// Those that may go now, without pairs that are stuck.
     pub fn due_repeats(&self, now: Tick) -> impl Iterator<Item = BatchKey> + '_ {
         self.repeats.iter().take_while(move |repeat| repeat.is_due(now)).map(|repeat| repeat.batch)
     }
 
-    pub fn add_repeat(&mut self, repeat: Repeat) {
-        self.repeats.insert(repeat);
+    pub fn add_repeat(&mut self, repeat: Repeat, prospect: Prospect) {
+        self.of_mut(prospect).insert(repeat);
     }
 
     pub fn remove_repeat(&mut self, batch: BatchKey) {
-        self.repeats.retain(|repeat| repeat.batch != batch);
+        for prospect in Prospect::ALL {
+            self.of_mut(prospect).retain(|repeat| repeat.batch != batch);
+        }
     }
 
-    pub fn take_repeats(&mut self) -> BTreeSet<Repeat> {
-        std::mem::take(&mut self.repeats)
+    pub fn take_repeats(&mut self) -> impl Iterator<Item = Repeat> + use<> {
+        std::mem::take(&mut self.repeats).into_iter().chain(std::mem::take(&mut self.stuck))
     }
 
-    /// The batch that would be next may not go before `from`.
-    pub fn defer_next_repeat(&mut self, from: Tick) {
-        if let Some(next) = self.repeats.pop_first() {
-            self.repeats.insert(Repeat { from, ..next });
+    /// The batch with this prospect that would be next may not go before `from`.
+    pub fn defer_next_repeat(&mut self, prospect: Prospect, from: Tick) {
+        let repeats = self.of_mut(prospect);
+        if let Some(next) = repeats.pop_first() {
+            repeats.insert(Repeat { from, ..next });
+        }
+    }
+
+    fn of(&self, prospect: Prospect) -> &BTreeSet<Repeat> {
+        match prospect {
+            Prospect::Open => &self.repeats,
+            Prospect::Stuck => &self.stuck,
+        }
+    }
+
+    fn of_mut(&mut self, prospect: Prospect) -> &mut BTreeSet<Repeat> {
+        match prospect {
+            Prospect::Open => &mut self.repeats,
+            Prospect::Stuck => &mut self.stuck,
         }
     }
 }

@@ -78,6 +78,7 @@ mod sight;
 pub mod retry;
 mod search;
 mod stuck;
+mod stuck_share;
 
 // What can only be missing where there is a bug.
 mod expected;

@@ -47,8 +47,7 @@ impl Engine {
         self.holdings.hold_for_record(batch_key, sealed);
         let parts = self.parts(batch_key);
         let Some(lane) = expected(self.holdings.lane(key), "a batch keeps its lane open") else { return };
-        let has_more =
-            self.pauses.of_lane(key).is_none() && lane.next_repeat().is_some_and(|next| next.is_due(now.tick));
+        let has_more = self.pauses.of_lane(key).is_none() && lane.repeat_from().is_some_and(|from| from <= now.tick);
         let lane = lane.id.clone();
         self.turns.had_turn(key, has_more);
         self.place(key, now.tick);

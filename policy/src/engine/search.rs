@@ -98,7 +98,7 @@ impl Attempt {
 /// of a search that begins with this answer.
 pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, sent: Tick, now: Tick) -> Findings {
     let is_suspect = batch.is_suspect();
-    let Batch { lane, nodes, failures, failing_since, rounds: rounds_in_hand, trial, .. } = batch;
+    let Batch { lane, nodes, failures, failing_since, rounds: rounds_in_hand, trial, stuck: was_stuck, .. } = batch;
     let sorted = Sorted::of(&nodes, verdicts);
     let result = sorted.result(nodes.len());
     let begins = !sorted.suspects.is_empty() && trial.is_none();
@@ -130,7 +130,7 @@ pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, sent: Tic
         });
     }
     let failing: usize = sorted.failing.iter().map(|failing| failing.nodes.len()).sum();
-    let named = is_suspect || failing < nodes.len() || sorted.failing.len() > 1;
+    let named = is_suspect || was_stuck || failing < nodes.len() || sorted.failing.len() > 1;
     for Failing { again, nodes, together } in batches_of(sorted.failing) {
         let sibling = sibling.take();
         // What is searched goes on at the cost of the same search.

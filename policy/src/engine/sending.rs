@@ -83,7 +83,7 @@ impl Engine {
         }
         match self.permit(index, now) {
             Ok(slot) => {
-                self.turns.sends(index, urgency, favoured, now.tick);
+                self.turns.sends(index, urgency, favoured, self.prospect(offer), now.tick);
                 self.send(index, lane, offer, most, slot, now);
                 Took::Sent
             }
@@ -199,8 +199,7 @@ impl Engine {
         let (pairs, failures) = (Arc::clone(&batch.wire), batch.failures);
         let Some(request) = self.holdings.request(batch_key, now.tick) else { return };
         let Some(lane) = expected(self.holdings.lane(key), "a batch keeps its lane open") else { return };
-        let has_more =
-            self.pauses.of_lane(key).is_none() && lane.next_repeat().is_some_and(|next| next.is_due(now.tick));
+        let has_more = self.pauses.of_lane(key).is_none() && lane.repeat_from().is_some_and(|from| from <= now.tick);
         let lane = lane.id.clone();
         self.turns.had_turn(key, has_more);
         self.place(key, now.tick);

@@ -59,7 +59,9 @@ impl Engine {
             return;
         }
         self.no_longer_stuck(nodes);
-        let Some(lane) = expected(self.holdings.lane(key), "a lane with a request on the wire is open") else { return };
+        let lane = expected(self.holdings.lane_mut(key), "a lane with a request on the wire is open");
+        let Some(lane) = lane else { return };
+        lane.stuck_share.served(nodes.len());
         let urgency = lane.urgency;
         match lane.id.course {
             Course::Remove(Removal::Archive) => {

@@ -23,6 +23,7 @@ use slotmap::SecondaryMap;
 
 use super::background::{Owed, Share, Urgency};
 use super::backlog::{JobKey, LaneKey};
+use super::batch::Prospect;
 use super::clock::Tick;
 use super::expected::expected;
 use super::per_account::PerAccount;
@@ -85,6 +86,8 @@ struct Order {
     returners: VecDeque<JobKey>,
     /// The last request was for one of the `returners`.
     favoured: bool,
+    /// Requests since the latest one for a pair that is stuck.
+    beside_stuck: u32,
 }
 
 impl Order {
@@ -133,6 +136,9 @@ pub enum Fill {
 
 /// The list of jobs that came back may hold this many that have left: fewer are not worth a sweep.
 const STALE: usize = 64;
+
+/// While anything else waits, pairs that are stuck have one request after this many for others.
+const BESIDE_STUCK: u32 = 3;
 
 /// A lane with less than a full batch joins the ring when full lanes have kept it waiting for this much longer than the
 /// linger.
@@ -277,6 +283,24 @@ impl Turns {
         self.accounts[account].of(urgency).ring.front().copied()
     }
 
+    /// How many lanes have a turn.
+    pub fn in_ring(&self, account: AccountIndex, urgency: Urgency) -> usize {
+        self.accounts[account].of(urgency).ring.len()
+    }
+
+    /// Whether pairs that are stuck have had less than their share of the account's requests.
+    pub fn stuck_are_due(&self, account: AccountIndex, urgency: Urgency) -> bool {
+        self.accounts[account].of(urgency).beside_stuck >= BESIDE_STUCK
+    }
+
+    /// The lane whose turn it is lets the others go first.
+    pub fn step_back(&mut self, account: AccountIndex, urgency: Urgency) {
+        let ring = &mut self.accounts[account].of_mut(urgency).ring;
+        if !ring.is_empty() {
+            ring.rotate_left(1);
+        }
+    }
+
     /// The lane whose turn it is has nothing to send.
     pub fn pass(&mut self, account: AccountIndex, urgency: Urgency) {
         if let Some(key) = self.accounts[account].of_mut(urgency).ring.pop_front()
@@ -362,9 +386,14 @@ impl Turns {
     }
 
     /// The account sends a request; `favoured` if for a job that came back.
-    pub fn sends(&mut self, account: AccountIndex, urgency: Urgency, favoured: bool, now: Tick) {
+    pub fn sends(&mut self, account: AccountIndex, urgency: Urgency, favoured: bool, prospect: Prospect, now: Tick) {
         let rota = &mut self.accounts[account];
-        rota.of_mut(urgency).favoured = favoured;
+        let order = rota.of_mut(urgency);
+        order.favoured = favoured;
+        order.beside_stuck = match prospect {
+            Prospect::Open => order.beside_stuck.saturating_add(1),
+            Prospect::Stuck => 0,
+        };
         match urgency {
             Urgency::Live if rota.background.has_turn(now) => rota.owed.was_passed_over(self.share),
             Urgency::Live => {}

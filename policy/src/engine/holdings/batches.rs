@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::Holdings;
 use crate::contract::association::Pair;
 use crate::engine::backlog::{Backlog, JobKey, LaneKey, NodeKey, Place};
-use crate::engine::batch::{Batch, BatchKey, Turned};
+use crate::engine::batch::{Batch, BatchKey, Prospect, Turned};
 use crate::engine::clock::Tick;
 use crate::engine::command::{CallKey, LaneId, Sealed};
 use crate::engine::expected::expected;
@@ -170,20 +170,20 @@ impl Holdings {
         let lane = batch.lane;
         let key = self.batches.insert(batch);
         if let Some(lane) = expected(self.lanes.get_mut(lane), "a pair keeps its lane open") {
-            lane.add_repeat(Repeat::new(key, &self.batches[key], due, now));
+            let batch = &self.batches[key];
+            lane.add_repeat(Repeat::new(key, batch, due, now), batch.prospect());
         }
         Ok(())
     }
 
-    /// Takes out the batch that would go again next in a lane, if all jobs that waited for it have left.
+    /// Takes out a batch that would go again next in a lane, if all jobs that waited for it have left.
     pub fn take_deserted(&mut self, key: LaneKey) -> Option<Batch> {
-        let next = self.lanes.get(key)?.next_repeat()?.batch();
-        let batch = expected(self.batches.get(next), "a batch that waits is in hand")?;
-        if self.is_waited_for(batch) {
-            return None;
-        }
-        expected(self.lanes.get_mut(key), "it was just seen")?.remove_repeat(next);
-        self.take_batch(next)
+        let lane = self.lanes.get(key)?;
+        let mut next = Prospect::ALL.into_iter().filter_map(|prospect| lane.next_repeat(prospect)).map(Repeat::batch);
+        let is_deserted = |&next: &BatchKey| self.batches.get(next).is_some_and(|batch| !self.is_waited_for(batch));
+        let deserted = next.find(is_deserted)?;
+        expected(self.lanes.get_mut(key), "it was just seen")?.remove_repeat(deserted);
+        self.take_batch(deserted)
     }
 
     /// Somebody still waits for a pair of the batch.

@@ -31,11 +31,17 @@ impl Pauses {
 
     /// A request of the account failed in a way that says HubSpot, or the way there, is in trouble. Where the account must
     /// pause therefore (its breaker opens), returns how many failed in a row. One pair alone never opens it, however often
-    /// it fails, where the cause may be a record.
-    pub fn account_failed(&mut self, account: AccountIndex, batch: &Batch, cause: Transient) -> Option<u32> {
+    /// it fails, where the cause may be a record; nor do a few batches where many pairs are stuck.
+    pub fn account_failed(
+        &mut self,
+        account: AccountIndex,
+        batch: &Batch,
+        stuck_are_many: bool,
+        cause: Transient,
+    ) -> Option<u32> {
         let account = &mut self.accounts[account];
         let may_be_of_a_record = cause.may_be_of_a_record();
-        if may_be_of_a_record && batch.is_suspect() {
+        if may_be_of_a_record && (batch.is_suspect() || stuck_are_many) {
             account.failed_trials_in_a_row = account.failed_trials_in_a_row.saturating_add(1);
             let failures = account.failed_trials_in_a_row;
             return (failures >= BREAKER_TRIALS && account.pause.is_none()).then_some(failures);

@@ -23,6 +23,8 @@ const MOST_LAST_SAMPLES: u32 = 5;
 pub struct Circumstances {
     /// A request of the account was served that was sent after the batch had begun to fail.
     pub others_served: bool,
+    /// Many pairs of the lane are stuck, so this batch most likely holds one.
+    pub stuck_are_many: bool,
     /// Quick tries of a batch: `retry.max_attempts`.
     pub tries: u32,
     /// What a search may cost that begins here.
@@ -55,7 +57,8 @@ pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: T
         batch.trial = None;
         batch.failures = batch.failures.saturating_sub(1);
     }
-    let is_expected = batch.is_suspect() || known.is_last || known.in_outage || again.cause.wants_smaller();
+    let is_suspect = batch.is_suspect() || known.stuck_are_many;
+    let is_expected = is_suspect || known.is_last || known.in_outage || again.cause.wants_smaller();
     let patience = WHOLE_TRIES.min(known.tries);
     let whole_tries = if is_expected { 1 } else { patience };
     if batch.failures + 1 < whole_tries || !again.cause.may_be_of_a_record() {
@@ -65,6 +68,11 @@ pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: T
         batch.stuck |= known.others_served || known.is_last;
         let waits_in_vain = batch.stuck || batch.failures + 1 >= patience;
         let released = if waits_in_vain { release_sibling(&mut batch) } else { None };
+        if batch.stuck && is_suspect {
+            // What was to be found out is known. Its other quick tries were those of the batches in which it was found.
+            batch.trial = batch.trial.filter(|trial| !trial.was_failing());
+            batch.failures = batch.failures.max(known.tries.saturating_sub(2));
+        }
         return Failed::Whole(batch, released.map(Box::new));
     }
     if known.requests == 0 {

@@ -3,7 +3,7 @@
 use crate::contract::ids::AccountIndex;
 use crate::engine::background::Urgency;
 use crate::engine::backlog::{JobKey, LaneKey};
-use crate::engine::batch::{BatchKey, Worth};
+use crate::engine::batch::{Batch, BatchKey, Prospect, Worth};
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::Sealed;
 use crate::engine::engine::Engine;
@@ -36,10 +36,10 @@ impl Engine {
         if self.pauses.of_account(index).is_some() || self.pauses.of_lane(key).is_some() {
             return None;
         }
-        match self.offer(key, now) {
+        match self.offer(key, false, now) {
             Some(Offer::Fresh(sealed, _)) => return Some((key, Offer::Fresh(sealed, Some(job)))),
-            Some(repeat @ Offer::Repeat(_)) => return Some((key, repeat)),
-            None => {}
+            Some(repeat @ Offer::Repeat(_)) if self.prospect(repeat) == Prospect::Open => return Some((key, repeat)),
+            Some(Offer::Repeat(_)) | None => {}
         }
         let oldest = self.holdings.oldest_arrival(self.holdings.lane(key)?)?;
         (oldest + self.policy.linger <= now.tick).then_some((key, Offer::Fresh(Sealed::Linger, Some(job))))
@@ -85,17 +85,33 @@ impl Engine {
     }
 
     /// The lane whose turn it is, left at the front of the ring, and what it offers; else one that has waited for company
-    /// long enough.
+    /// long enough. Pairs that are stuck go last, but for a share of the requests.
     pub(super) fn next_offer(&mut self, index: AccountIndex, urgency: Urgency, now: Now) -> Option<(LaneKey, Offer)> {
         self.turns.promote(index, urgency, now.tick);
-        while let Some(lane) = self.turns.first_in_ring(index, urgency) {
-            if let Some(offer) = self.offer(lane, now) {
-                return Some((lane, offer));
+        let stuck_are_due = self.turns.stuck_are_due(index, urgency);
+        let mut last = None;
+        let mut unasked = self.turns.in_ring(index, urgency);
+        while let Some(lane) = self.turns.first_in_ring(index, urgency)
+            && (unasked > 0 || last.is_none())
+        {
+            unasked = unasked.saturating_sub(1);
+            match self.offer(lane, stuck_are_due, now) {
+                Some(offer) if stuck_are_due || self.prospect(offer) == Prospect::Open => return Some((lane, offer)),
+                Some(offer) => {
+                    last.get_or_insert((lane, offer));
+                    self.turns.step_back(index, urgency);
+                }
+                None => {
+                    self.turns.pass(index, urgency);
+                    self.place(lane, now.tick);
+                    self.tidy(lane);
+                }
             }
-            self.turns.pass(index, urgency);
-            self.place(lane, now.tick);
-            self.tidy(lane);
         }
+        self.lingering_offer(index, urgency, now).or(last)
+    }
+
+    fn lingering_offer(&self, index: AccountIndex, urgency: Urgency, now: Now) -> Option<(LaneKey, Offer)> {
         let (until, lane) = self.turns.first_lingering(index, urgency)?;
         let waits_for_more = self.holdings.lane(lane).is_some_and(|lane| lane.id.course.is_proof());
         let flushing = self.flushing && !waits_for_more;
@@ -108,23 +124,36 @@ impl Engine {
         Some((lane, Offer::Fresh(sealed, None)))
     }
 
-    /// What a lane in the ring gives up now; `None` if it has nothing that may go.
-    fn offer(&mut self, key: LaneKey, now: Now) -> Option<Offer> {
+    /// What is to be expected of what a lane gives up.
+    pub(super) fn prospect(&self, offer: Offer) -> Prospect {
+        match offer {
+            Offer::Repeat(batch) => self.holdings.batch(batch).map_or(Prospect::Open, Batch::prospect),
+            Offer::Fresh(..) => Prospect::Open,
+        }
+    }
+
+    /// What a lane in the ring gives up now; `None` if it has nothing that may go. Pairs that are stuck come last, unless
+    /// they are due.
+    fn offer(&mut self, key: LaneKey, stuck_are_due: bool, now: Now) -> Option<Offer> {
         self.drop_deserted(key, now);
         let lane = self.holdings.lane(key)?;
         if self.pauses.of_lane(key).is_some() {
             let quota = self.accounts[lane.id.account].probe_quota();
             let probe_at = self.pauses.probe_of_lane(lane.id.account, key, quota, now.tick);
             let may = probe_at.is_some_and(|at| at <= now.tick);
-            let next = lane.next_repeat();
-            let is_stuck = |repeat: &Repeat| self.holdings.batch(repeat.batch()).is_some_and(|batch| batch.stuck);
-            let promising = next.filter(|repeat| repeat.is_due(now.tick) && !is_stuck(repeat));
+            let next = lane.next_repeat(Prospect::Open);
+            let promising = next.filter(|repeat| repeat.is_due(now.tick));
+            let stuck = lane.next_repeat(Prospect::Stuck);
             let fresh = (!lane.queue.is_empty()).then_some(Offer::Fresh(Sealed::Probe, None));
             let repeat = |repeat: Repeat| Offer::Repeat(repeat.batch());
             // A batch that fails for a reason of its own would never find out that the pause is over.
-            return promising.map(repeat).or(fresh).or(next.map(repeat)).filter(|_| may);
+            return promising.map(repeat).or(fresh).or(next.or(stuck).map(repeat)).filter(|_| may);
         }
-        if let Some(batch) = self.next_repeat(key, now) {
+        let stuck = match stuck_are_due {
+            true => self.next_repeat(key, Prospect::Stuck, now),
+            false => None,
+        };
+        if let Some(batch) = stuck.or_else(|| self.next_repeat(key, Prospect::Open, now)) {
             let account = self.holdings.lane(key)?.id.account;
             let was_given_up = self.holdings.batch(batch).is_some_and(|batch| batch.rounds > 0);
             let fresh = self.holdings.lane(key).is_some_and(|lane| !lane.queue.is_empty());
@@ -135,17 +164,21 @@ impl Engine {
             });
         }
         let lane = self.holdings.lane(key)?;
-        let oldest = self.holdings.oldest_arrival(lane)?;
+        let oldest = self.holdings.oldest_arrival(lane);
         if lane.is_full(self.policy.caps) {
             return Some(Offer::Fresh(Sealed::Full, None));
         }
-        (oldest + self.policy.linger + PATIENCE <= now.tick).then_some(Offer::Fresh(Sealed::Overdue, None))
+        if oldest.is_some_and(|oldest| oldest + self.policy.linger + PATIENCE <= now.tick) {
+            return Some(Offer::Fresh(Sealed::Overdue, None));
+        }
+        self.next_repeat(key, Prospect::Stuck, now).map(Offer::Repeat)
     }
 
-    /// The batch of a lane that may be sent again now. Those that are due, but not affordable, are put off.
-    fn next_repeat(&mut self, key: LaneKey, now: Now) -> Option<BatchKey> {
+    /// The batch of a lane, with this prospect, that may be sent again now. Those that are due, but not affordable, are put
+    /// off.
+    fn next_repeat(&mut self, key: LaneKey, prospect: Prospect, now: Now) -> Option<BatchKey> {
         while let Some(lane) = self.holdings.lane_mut(key)
-            && let Some(next) = lane.next_repeat().filter(|next| next.is_due(now.tick))
+            && let Some(next) = lane.next_repeat(prospect).filter(|next| next.is_due(now.tick))
         {
             let account = lane.id.account;
             let batch = expected(self.holdings.batch(next.batch()), "a batch that waits is in hand")?;
@@ -153,7 +186,7 @@ impl Engine {
                 Ok(()) => return Some(next.batch()),
                 Err(at) => {
                     if let Some(lane) = self.holdings.lane_mut(key) {
-                        lane.defer_next_repeat(at);
+                        lane.defer_next_repeat(prospect, at);
                     }
                     // The jobs of the batch that is next now may have left.
                     self.drop_deserted(key, now);

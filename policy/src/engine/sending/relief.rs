@@ -35,7 +35,7 @@ impl Engine {
         let paused: Vec<LaneKey> = self.pauses.paused_lanes(index).iter().copied().collect();
         for key in paused {
             let Some(lane) = expected(self.holdings.lane(key), "only open lanes are paused") else { continue };
-            let waiting = lane.queue.pairs() + lane.repeats().len();
+            let waiting = lane.queue.pairs() + lane.repeats_waiting();
             if let Some(surplus) = self.pauses.surplus_of_lane(key, waiting, now) {
                 self.park_surplus(&[key], surplus, now);
             }

@@ -174,7 +174,7 @@ impl Engine {
             waiting_pairs: lane.queue.pairs(),
             waiting_from: lane.queue.groups(),
             in_flight: lane.in_flight(),
-            returned_batches: lane.repeats().len(),
+            returned_batches: lane.repeats_waiting(),
             pause: self.pauses.of_lane(key).map(|pause| pause_status(PauseScope::Lane, pause, now)),
             oldest_seconds: oldest.map(|arrived| now.tick.since(arrived)).as_ref().map(Duration::as_secs_f64),
         })
@@ -202,7 +202,7 @@ impl Load {
         if !paused {
             let caps = lane.caps(of_settings);
             let fresh = lane.queue.groups().div_ceil(caps.from).max(lane.queue.pairs().div_ceil(caps.pairs));
-            self.requests += fresh + lane.repeats().len();
+            self.requests += fresh + lane.repeats_waiting();
         }
     }
 }

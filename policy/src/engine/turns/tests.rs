@@ -85,9 +85,9 @@ fn every_second_request_may_be_for_the_oldest_job_that_came_back() {
         turns.came_back(ACCOUNT, Urgency::Live, job);
     }
     assert_eq!(turns.favourite(ACCOUNT, Urgency::Live, |_| true), Some(jobs[0]));
-    turns.sends(ACCOUNT, Urgency::Live, true, at(0));
+    turns.sends(ACCOUNT, Urgency::Live, true, Prospect::Open, at(0));
     assert_eq!(turns.favourite(ACCOUNT, Urgency::Live, |_| true), None);
-    turns.sends(ACCOUNT, Urgency::Live, false, at(0));
+    turns.sends(ACCOUNT, Urgency::Live, false, Prospect::Open, at(0));
     assert_eq!(turns.favourite(ACCOUNT, Urgency::Live, |job| job != jobs[0]), Some(jobs[1]), "the first has left");
 }
 
