@@ -435,3 +435,84 @@ fn a_search_for_what_fails_never_passes_its_allowance() {
         }
     }
 }
+
+/// Requests until all pairs that are not stuck are archived, where the account may have one request at a time.
+fn requests_beside(stuck: impl Fn(u64) -> bool + 'static, pairs: u64) -> usize {
+    let slow = AccountPolicy { max_in_flight: 1, ..account() };
+    let good = (1..=pairs).filter(|&from| !stuck(from)).count();
+    let mut bench = Bench::new(policy(), vec![slow], move |call, _| {
+        let fails = call.pairs.iter().any(|pair| stuck(pair.from.0.get()));
+        if fails { answer(423, "") } else { answer(204, "") }
+    });
+    for from in 1..=pairs {
+        bench.admit(("contacts", "companies"), &[pair(from, 7)]);
+    }
+    while bench.settled(Status::Archived) < good {
+        bench.run(Duration::from_secs(1));
+        assert!(bench.now.tick < Tick::ZERO + Duration::from_secs(3_600), "an hour has passed");
+    }
+    assert!(!bench.paused(PauseKind::Outage));
+    bench.sent.len()
+}
+
+#[test]
+fn the_more_pairs_are_stuck_the_fewer_go_together() {
+    let few = requests_beside(|from| from == 177, 600);
+    assert!(few <= 40, "one of 600: {few} requests");
+    let some = requests_beside(|from| from % 20 == 0, 600);
+    assert!(some <= 400, "one in twenty: {some} requests");
+    let many = requests_beside(|from| from % 3 == 0, 600);
+    assert!(many <= 1_300, "a third: {many} requests");
+}
+
+#[test]
+fn while_others_wait_one_request_in_four_is_for_a_stuck_pair() {
+    const STUCK: u64 = 200;
+    let is_stuck = |call: &BatchCall| call.pairs.iter().any(|pair| pair.from.0.get() <= STUCK);
+    let slow = AccountPolicy { max_in_flight: 1, ..account() };
+    let mut bench =
+        Bench::new(policy(), vec![slow], move |call, _| if is_stuck(call) { answer(503, "") } else { answer(204, "") });
+    let mut jobs = BTreeMap::new();
+    for n in 1..=STUCK + 20 {
+        jobs.insert(bench.admit(("contacts", "companies"), &[pair(n, 7)]), n);
+    }
+    bench.run(Duration::from_secs(600));
+    assert_eq!((bench.settled(Status::Archived), bench.parked.len()), (20, 200));
+    // They come back all at once, and others come with them, in the same lane and in another one.
+    readmit(&mut bench, &jobs);
+    for n in 0..10_000u64 {
+        let types = if n % 2 == 0 { ("contacts", "companies") } else { ("contacts", "deals") };
+        bench.admit(types, &[pair(1_000 + n, 7)]);
+    }
+    let before = bench.sent.len();
+    while bench.settled(Status::Archived) < 10_020 {
+        bench.run(Duration::from_millis(100));
+    }
+    let during = &bench.sent[before..];
+    let of_stuck = during.iter().filter(|(_, call)| is_stuck(call)).count();
+    assert!(of_stuck * 4 <= during.len() + 4, "{of_stuck} of {} requests", during.len());
+    assert!(of_stuck * 5 >= during.len(), "what may be over is found out: {of_stuck} of {} requests", during.len());
+    let fresh = during.len() - of_stuck;
+    assert!(fresh <= 102, "full batches: {fresh} requests for 10,000 pairs");
+}
+
+/// The connection is lost between two tries of a pair that was found to be stuck, and its job comes again.
+#[test]
+fn a_pair_found_stuck_is_known_though_its_job_leaves_before_the_next_try() {
+    let mut bench = bench_with_stuck(policy(), vec![5], 3);
+    let jobs: Vec<JobKey> = (1..=10).map(|n| bench.admit(("contacts", "companies"), &[pair(n, 7)])).collect();
+    let failed_alone = |bench: &Bench| bench.sent.iter().any(|(_, call)| *call.pairs == [pair(5, 7)]);
+    while !failed_alone(&bench) || !bench.on_wire.is_empty() {
+        bench.run(Duration::from_millis(1));
+    }
+    bench.engine.forget(jobs[4], bench.now);
+    bench.obey();
+    assert_eq!(bench.ends[&jobs[4]].1, End::HandedBack);
+    let sent = bench.sent.len();
+    for n in 5..=20 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(5));
+    let beside = |call: &BatchCall| call.pairs.len() > 1 && call.pairs.contains(&pair(5, 7));
+    assert!(!bench.sent[sent..].iter().any(|(_, call)| beside(call)), "it leaves by itself");
+}
