@@ -26,7 +26,12 @@ pub fn delay_queue(jobs_queue: &str, tier: Tier) -> String {
 }
 
 /// What stands between the name of a queue and the wait in the name of a delay queue.
-pub const DELAY_PART: &str = ".delay.";
+const DELAY_PART: &str = ".delay.";
+
+/// Whether it is this queue, or one of its delay queues.
+pub fn is_of(name: &str, queue: &str) -> bool {
+    name.strip_prefix(queue).is_some_and(|rest| rest.is_empty() || rest.starts_with(DELAY_PART))
+}
 
 /// Key of the jobs queue's binding, beside its own name.
 pub const JOBS_KEY: &str = "jobs";
@@ -67,6 +72,14 @@ mod tests {
             assert_eq!(humantime::parse_duration(tier.as_str()), Ok(tier.wait()));
         }
         assert_eq!(delay_queue("jobs", Tier::OneMinute), "jobs.delay.1m");
+    }
+
+    #[test]
+    fn a_queue_has_its_own_delay_queues_and_no_others() {
+        assert!(["jobs", "jobs.delay.1m"].iter().all(|name| is_of(name, "jobs")));
+        assert!(
+            ["job", "jobs2", "jobs.background", "jobs.background.delay.1m"].iter().all(|name| !is_of(name, "jobs"))
+        );
     }
 
     #[test]

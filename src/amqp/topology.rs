@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::connection::{
     ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, is_passing, reply_code, reply_text,
 };
-use super::route::{BACKGROUND_KEY, DEAD_LETTERS_KEY, DELAY_PART, JOBS_KEY, RESULTS_KEY, Route, delay_queue, key_to};
+use super::route::{BACKGROUND_KEY, DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY, Route, delay_queue, is_of, key_to};
 use crate::config::{AmqpSettings, Exchange, workers_queue};
 use crate::engine::pause::Tier;
 use crate::shards::{Layout, QueueIndex};
@@ -30,8 +30,8 @@ const KEEP_DELIVERY_LIMIT: i32 = 1_000_000;
 
 const WITHOUT_BACKGROUND: &str = "; or set amqp.background_queue = \"none\"";
 
-/// Shards that are checked at the same time.
-const SHARDS_AT_ONCE: usize = 16;
+/// Queues, or bindings, that are checked or declared at the same time.
+const QUEUES_AT_ONCE: usize = 16;
 
 /// The names of the topology, and the routing keys that lead to its queues.
 #[derive(Clone, Debug)]
@@ -70,6 +70,14 @@ pub struct TopologyReport {
     pub items: Vec<TopologyItem>,
     /// Sentences for people; the worker runs all the same.
     pub warnings: Vec<String>,
+}
+
+impl TopologyReport {
+    fn add(&mut self, other: Self) {
+        let Self { items, warnings } = other;
+        self.items.extend(items);
+        self.warnings.extend(warnings);
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -237,11 +245,9 @@ impl Topology {
     pub async fn ensure(&self, connection: &Connection) -> Result<TopologyReport, TopologyFault> {
         let mut report = self.ensure_all_but_shards(connection).await?;
         let shards = self.shards.iter().map(|plan| self.ensure_plans(connection, std::slice::from_ref(plan)));
-        let mut shards = stream::iter(shards.collect::<Vec<_>>()).buffered(SHARDS_AT_ONCE);
+        let mut shards = stream::iter(shards.collect::<Vec<_>>()).buffered(QUEUES_AT_ONCE);
         while let Some(shard) = shards.next().await {
-            let TopologyReport { items, warnings } = shard?;
-            report.items.extend(items);
-            report.warnings.extend(warnings);
+            report.add(shard?);
         }
         Ok(report)
     }
@@ -249,12 +255,11 @@ impl Topology {
     pub(super) async fn ensure_all_but_shards(&self, connection: &Connection) -> Result<TopologyReport, TopologyFault> {
         let mut report = TopologyReport::default();
         self.ensure_exchange(connection, &mut report).await?;
-        let TopologyReport { items, warnings } = self.ensure_plans(connection, &self.queues).await?;
-        report.items.extend(items);
-        report.warnings.extend(warnings);
+        report.add(self.ensure_plans(connection, &self.queues).await?);
         Ok(report)
     }
 
+    /// Several at the same time: on a new broker each takes it some milliseconds. What is said of them keeps their order.
     async fn ensure_plans(
         &self,
         connection: &Connection,
@@ -262,9 +267,14 @@ impl Topology {
     ) -> Result<TopologyReport, TopologyFault> {
         let mut report = TopologyReport::default();
         let mut there = Vec::with_capacity(plans.len());
-        for plan in plans {
-            match self.ensure_queue(connection, plan, &mut report).await {
-                Ok(()) => there.push(plan),
+        let looks = plans.iter().map(async |plan| (plan, self.ensure_queue(connection, plan).await));
+        let mut looks = stream::iter(looks.collect::<Vec<_>>()).buffered(QUEUES_AT_ONCE);
+        while let Some((plan, found)) = looks.next().await {
+            match found {
+                Ok(found) => {
+                    report.add(found);
+                    there.push(plan);
+                }
                 Err(fault @ TopologyFault::Lost(_)) => return Err(fault),
                 // A worker that was given neither the queue nor the right to it works as it did without.
                 Err(fault) if self.is_of_background(plan) => {
@@ -276,8 +286,11 @@ impl Topology {
             }
         }
         if self.may_declare {
-            for plan in there {
-                self.bind(connection, plan, &mut report).await?;
+            let keys = there.into_iter().flat_map(|plan| self.bindings(plan).iter().map(move |key| (plan, key)));
+            let binds = keys.map(|(plan, key)| self.bind(connection, plan, key));
+            let mut binds = stream::iter(binds.collect::<Vec<_>>()).buffered(QUEUES_AT_ONCE);
+            while let Some(bound) = binds.next().await {
+                report.warnings.extend(bound?);
             }
         }
         Ok(report)
@@ -285,8 +298,7 @@ impl Topology {
 
     /// The background queue, or one of its delay queues.
     fn is_of_background(&self, plan: &QueuePlan) -> bool {
-        let rest = self.background_queue.as_ref().and_then(|name| plan.name.as_str().strip_prefix(name.as_str()));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(DELAY_PART))
+        self.background_queue.as_ref().is_some_and(|background| is_of(plan.name.as_str(), background.as_str()))
     }
 
     /// Checks a shard, on channels of its own so that no other shard waits for it, and declares it where it is missing
@@ -383,13 +395,9 @@ impl Topology {
         Ok(())
     }
 
-    async fn ensure_queue(
-        &self,
-        connection: &Connection,
-        plan: &QueuePlan,
-        report: &mut TopologyReport,
-    ) -> Result<(), TopologyFault> {
+    async fn ensure_queue(&self, connection: &Connection, plan: &QueuePlan) -> Result<TopologyReport, TopologyFault> {
         let subject = Subject { kind: Kind::Queue, name: &plan.name };
+        let mut report = TopologyReport::default();
         let found = match call(connection, async |channel| declare(&channel, plan, PASSIVE).await).await {
             Ok(queue) => Found::Existing { ready: queue.message_count(), consumers: queue.consumer_count() },
             Err(fault) if fault.is(NOT_FOUND) && self.may_declare => {
@@ -406,7 +414,7 @@ impl Topology {
             Err(fault) => return Err(subject.fault(fault)),
         };
         report.items.push(subject.item(found));
-        Ok(())
+        Ok(report)
     }
 
     /// The keys to bind a queue to. The default exchange needs none, and the broker would refuse them.
@@ -417,30 +425,28 @@ impl Topology {
         }
     }
 
+    /// A warning where the binding cannot be made.
     async fn bind(
         &self,
         connection: &Connection,
         plan: &QueuePlan,
-        report: &mut TopologyReport,
-    ) -> Result<(), TopologyFault> {
-        for key in self.bindings(plan) {
-            let bound = call(connection, async |channel| {
-                let (queue, exchange, key) = (plan.name.clone(), self.exchange_name.clone(), key.clone());
-                channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
-            })
-            .await;
-            match bound {
-                Ok(()) => {}
-                Err(fault) if fault.is(ACCESS_REFUSED) => report.warnings.push(format!(
-                    "no right to bind queue {:?} to {} with key {:?}; it is taken to be bound already",
-                    plan.name.as_str(),
-                    self.exchange,
-                    key.as_str()
-                )),
-                Err(fault) => return Err(Subject { kind: Kind::Queue, name: &plan.name }.fault(fault)),
-            }
+        key: &ShortString,
+    ) -> Result<Option<String>, TopologyFault> {
+        let bound = call(connection, async |channel| {
+            let (queue, exchange, key) = (plan.name.clone(), self.exchange_name.clone(), key.clone());
+            channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
+        })
+        .await;
+        match bound {
+            Ok(()) => Ok(None),
+            Err(fault) if fault.is(ACCESS_REFUSED) => Ok(Some(format!(
+                "no right to bind queue {:?} to {} with key {:?}; it is taken to be bound already",
+                plan.name.as_str(),
+                self.exchange,
+                key.as_str()
+            ))),
+            Err(fault) => Err(Subject { kind: Kind::Queue, name: &plan.name }.fault(fault)),
         }
-        Ok(())
     }
 }
 

@@ -86,6 +86,8 @@ async fn answers(
 ) -> Result<()> {
     let stage = Stage::set(vhost, &[]).await?;
     let worker = stage.start(&stage.worker_without_account().config(ACCOUNT)).await?;
+    // By now the queues are bound as well.
+    worker.ready(ANSWER_LIMIT).await?;
     let [publishing, reading] = ["publish", "read"].map(|name| keeper.directory().join(name));
     fs::write(&publishing, &programs[0])?;
     fs::write(&reading, &programs[1])?;
