@@ -61,14 +61,35 @@ async fn a_broker_frozen_beyond_two_heartbeats_is_noticed() -> Result<()> {
     stage.conclude(2_000).await?.doubled_only_by(1)
 }
 
+/// An alarm that ends before the lease does.
 #[tokio::test(flavor = "multi_thread")]
 async fn under_a_memory_alarm_nothing_is_lost_and_nothing_doubled() -> Result<()> {
     let node = disturbed().await?;
     let vhost = node.vhost("memory-alarm").await?;
-    let stage = Stage::open(&vhost.uri).await?;
+    let simulator = hubspot().await?;
+    let settings = settings(&vhost.uri, &simulator).set("amqp.lease_time", "10m");
+    let stage = Stage::open_with(&vhost.uri, simulator, settings).await?;
     stage.flows(300).await?;
     node.raise_memory_alarm().await?;
     let told = stage.warned("a resource alarm of the broker holds outcomes back").await;
+    node.clear_memory_alarm().await?;
+    told?;
+    stage.flows(300).await?;
+    stage.conclude(2_000).await?.exactly_once()
+}
+
+/// An alarm stops the lease's own messages as well. When it has lasted for `amqp.lease_time` nothing is sent, by anybody,
+/// until it is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_memory_alarm_that_outlasts_the_lease_loses_nothing_and_doubles_nothing() -> Result<()> {
+    let node = disturbed().await?;
+    let vhost = node.vhost("memory-alarm-long").await?;
+    let simulator = hubspot().await?;
+    let settings = settings(&vhost.uri, &simulator).set("amqp.lease_time", "1s");
+    let stage = Stage::open_with(&vhost.uri, simulator, settings).await?;
+    stage.flows(300).await?;
+    node.raise_memory_alarm().await?;
+    let told = stage.unready("the lease cannot be renewed: a resource alarm of the broker stops publishing").await;
     node.clear_memory_alarm().await?;
     told?;
     stage.flows(300).await?;

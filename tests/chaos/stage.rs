@@ -231,7 +231,7 @@ impl Ending {
     /// Where requests to HubSpot had to be repeated: one outcome for each job all the same.
     pub fn answered_once(&self) -> Result<()> {
         self.nothing_lost()?;
-        self.report.exactly_once()
+        self.report.exactly_once().with_context(|| self.said.clone())
     }
 
     /// Where nothing that happened can double anything: one outcome and one removal for each job.
