@@ -13,7 +13,8 @@ from pika.exceptions import ChannelClosedByBroker, UnroutableError
 
 VHOST = EXCHANGE = WORKER = "association-archiver"
 JOBS, RESULTS, DEAD_LETTERS = (f"{EXCHANGE}.{name}" for name in ("jobs", "results", "dead-letters"))
-DELAY = f"{JOBS}.delay.10s"
+BACKGROUND = f"{JOBS}.background"
+DELAY = "delay.10s"
 PRODUCER, CONSUMER, OPERATOR = (f"{WORKER}-{role}" for role in ("producer", "consumer", "operator"))
 ACCESS_REFUSED = 403
 DELIVERY_SECONDS = 30
@@ -30,6 +31,7 @@ def main() -> None:
     with session(WORKER) as worker, session(PRODUCER) as producer, session(CONSUMER) as consumer:
         publish(producer, EXCHANGE, "jobs", b"first")
         publish(producer, EXCHANGE, JOBS, b"second")
+        publish(producer, EXCHANGE, "jobs.background", b"no hurry")
         looks_at_all(worker, definitions)
         does_a_job(worker, consumer)
         waits_and_comes_back(worker)
@@ -42,6 +44,7 @@ def main() -> None:
         refused(worker, "read dead letters", lambda channel: channel.basic_get(DEAD_LETTERS))
         refused(worker, "use the default exchange", lambda channel: publish_on(channel, "", RESULTS, b"x"))
         refused(worker, "use another exchange", lambda channel: publish_on(channel, "amq.direct", "x", b"x"))
+        refused(producer, "read jobs of the background", lambda channel: channel.basic_get(BACKGROUND))
         refused(producer, "read jobs", lambda channel: channel.basic_get(JOBS))
         refused(producer, "read outcomes", lambda channel: channel.basic_get(RESULTS))
         refused(producer, "use the default exchange", lambda channel: publish_on(channel, "", JOBS, b"x"))
@@ -90,11 +93,14 @@ def does_a_job(worker, consumer) -> None:
 
 
 def waits_and_comes_back(worker) -> None:
+    expect(taken(worker, BACKGROUND) == b"no hurry", "the worker receives no jobs of the background")
     began = time.monotonic()
-    publish(worker, EXCHANGE, DELAY, b"later")
-    expect(taken(worker, JOBS) == b"later", "a parked job does not come back")
-    waited = time.monotonic() - began
-    expect(waited > 9, f"a job parked for 10 s came back after {waited:.1f} s")
+    for queue in (JOBS, BACKGROUND):
+        publish(worker, EXCHANGE, f"{queue}.{DELAY}", queue.encode())
+    for queue in (JOBS, BACKGROUND):
+        expect(taken(worker, queue) == queue.encode(), f"a parked job does not come back to {queue}")
+        waited = time.monotonic() - began
+        expect(waited > 9, f"a job parked for 10 s came back to {queue} after {waited:.1f} s")
 
 
 def works_on_shards(worker, producer) -> None:
@@ -113,21 +119,23 @@ def works_on_shards(worker, producer) -> None:
 
 def gives_up(worker) -> None:
     publish(worker, EXCHANGE, "dead-letters", b"no job")
-    publish(worker, EXCHANGE, "jobs", b"refused")
-    channel = worker.channel()
-    for method, _properties, _body in channel.consume(JOBS, inactivity_timeout=DELIVERY_SECONDS):
-        expect(method is not None, "the worker receives no jobs")
-        # What the broker's delivery limit comes to: the queue dead-letters the message by itself.
-        channel.basic_reject(method.delivery_tag, requeue=False)
-        break
-    channel.cancel()
+    for queue, body in ((JOBS, b"refused"), (BACKGROUND, b"refused, no hurry")):
+        publish(worker, EXCHANGE, queue, body)
+        channel = worker.channel()
+        for method, _properties, _body in channel.consume(queue, inactivity_timeout=DELIVERY_SECONDS):
+            expect(method is not None, f"the worker receives nothing from {queue}")
+            # What the broker's delivery limit comes to: the queue dead-letters the message by itself.
+            channel.basic_reject(method.delivery_tag, requeue=False)
+            break
+        channel.cancel()
 
 
 def redrives(operator) -> None:
-    bodies = {taken(operator, DEAD_LETTERS), taken(operator, DEAD_LETTERS)}
-    expect(bodies == {b"no job", b"refused"}, f"dead letters are {bodies}")
-    publish(operator, EXCHANGE, "jobs", b"again")
-    expect(taken(operator, JOBS) == b"again", "a redriven job does not reach the jobs queue")
+    bodies = {taken(operator, DEAD_LETTERS) for _ in range(3)}
+    expect(bodies == {b"no job", b"refused", b"refused, no hurry"}, f"dead letters are {bodies}")
+    for key, queue in (("jobs", JOBS), ("jobs.background", BACKGROUND)):
+        publish(operator, EXCHANGE, key, b"again")
+        expect(taken(operator, queue) == b"again", f"a redriven job does not reach {queue}")
 
 
 def declares_anew(operator, definitions: dict) -> None:

@@ -626,7 +626,11 @@ impl Keeper {
         }
         let (jobs_queue, since) = (self.queue.jobs_queue.to_string(), Timestamp::now());
         if standing == LeaseStanding::StandingBy {
-            tracing::info!(worker = self.holder, queue = jobs_queue, "stands by: another worker holds the lease");
+            tracing::info!(
+                worker = self.holder,
+                queue = jobs_queue,
+                "asks for the lease, and stands by while another worker holds it"
+            );
         }
         self.of_queue.lease.set(LeaseView { jobs_queue, standing, since, holder });
     }

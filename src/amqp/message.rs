@@ -96,6 +96,11 @@ impl Properties {
         }
     }
 
+    /// The queue from which the broker itself first passed the message on: it was given up there, or waited there.
+    pub fn first_death_queue(&self) -> Option<Cow<'_, str>> {
+        self.text_header("x-first-death-queue")
+    }
+
     /// The properties with which the message may be published again: persistent, without what would close the channel,
     /// expire the copy, route a second one, or be read by the broker as its own notes; with `additions`, which replace
     /// headers of the same names.

@@ -9,8 +9,8 @@ use crate::amqp::message::{Answer, Envelope, HeaderValue, OutcomeEnvelope, Outgo
 use crate::amqp::receipt::Receipt;
 use crate::amqp::route::Route;
 use crate::contract::message::{
-    DEAD_LETTERED, MessageId, PARKED, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT, TRACE_MAX_BYTES,
-    correlation_id,
+    DEAD_LETTERED, MessageId, OF_BACKGROUND, PARKED, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT,
+    TRACE_MAX_BYTES, correlation_id,
 };
 use crate::contract::outcome::{Head, Outcome};
 use crate::contract::refusal::Refusal;
@@ -42,7 +42,9 @@ impl OutcomeWriter {
         log_job(&outcome);
         outcome.encode(&mut self.buffer);
         let envelope = envelope(message_id, &properties, &outcome, completed);
-        let dead_letter = dead_letter.map(|refusal| dead_letter_of(body.into(), &properties, &refusal, completed));
+        let queue = receipt.generation().queue;
+        let dead_letter =
+            dead_letter.map(|refusal| dead_letter_of(body.into(), &properties, queue, &refusal, completed));
         self.pending.push(Pending { end: self.buffer.len(), receipt, envelope, dead_letter });
     }
 
@@ -108,7 +110,7 @@ pub fn rejected(
     refusal: Refusal,
     now: Timestamp,
 ) -> Answer {
-    let dead_letter = dead_letter_of(body.into(), &properties, &refusal, now);
+    let dead_letter = dead_letter_of(body.into(), &properties, receipt.generation().queue, &refusal, now);
     let Some(head) = head else { return Answer::new(0, Some(receipt), dead_letter) };
     let message_id = delivery::message_id(&head, &dead_letter.body, &properties);
     let outcome = Outcome::rejected(head, refusal, now);
@@ -119,7 +121,13 @@ pub fn rejected(
     Answer::new(0, Some(receipt), Outgoing { route: Route::Results, body: body.into(), envelope }).and(dead_letter)
 }
 
-fn dead_letter_of(body: Bytes, properties: &Properties, refusal: &Refusal, now: Timestamp) -> Outgoing {
+fn dead_letter_of(
+    body: Bytes,
+    properties: &Properties,
+    queue: QueueIndex,
+    refusal: &Refusal,
+    now: Timestamp,
+) -> Outgoing {
     let before = properties.integer_header(DEAD_LETTERED).unwrap_or(0);
     let headers = [
         (REJECT_CATEGORY, HeaderValue::Text(refusal.source.category().to_owned())),
@@ -127,7 +135,12 @@ fn dead_letter_of(body: Bytes, properties: &Properties, refusal: &Refusal, now: 
         (REJECTED_AT, HeaderValue::Text(rejected_at(now))),
         (DEAD_LETTERED, HeaderValue::Integer(before.saturating_add(1))),
     ];
-    Outgoing { route: Route::DeadLetters, body, envelope: Envelope::Copy(properties.republished(headers)) }
+    let of_background =
+        (queue == QueueIndex::BACKGROUND).then(|| (OF_BACKGROUND, HeaderValue::Text("true".to_owned())));
+    // It may have been put on another queue by hand since it last was a dead letter.
+    let bare = properties.clone().without_headers(&[OF_BACKGROUND]);
+    let envelope = Envelope::Copy(bare.republished(headers.into_iter().chain(of_background)));
+    Outgoing { route: Route::DeadLetters, body, envelope }
 }
 
 fn rejected_at(now: Timestamp) -> String {

@@ -48,7 +48,7 @@ pub fn message_id(head: &Head, body: &[u8], properties: &Properties) -> MessageI
 
 /// Headers of a job that waited in a delay queue, or was moved. They are the worker's own; a value that makes no sense counts as absent.
 pub mod carried_headers {
-    use crate::contract::message::{DEAD_LETTERED, PARKED};
+    use crate::contract::message::{DEAD_LETTERED, OF_BACKGROUND, PARKED};
 
     /// Milliseconds since 1970: when the job was received for the first time.
     pub const RECEIVED: &str = "x-archiver-received";
@@ -67,7 +67,8 @@ pub mod carried_headers {
     /// How many times it was moved from the shared jobs queue to a shard since it was last worked on.
     pub const MOVED: &str = "x-archiver-moved";
 
-    pub const ALL: [&str; 10] = [RECEIVED, STARTED, ATTEMPTS, AGE, PARKS, TIER, DEADLINE, MOVED, PARKED, DEAD_LETTERED];
+    pub const ALL: [&str; 11] =
+        [RECEIVED, STARTED, ATTEMPTS, AGE, PARKS, TIER, DEADLINE, MOVED, PARKED, DEAD_LETTERED, OF_BACKGROUND];
 }
 
 /// How many times the message was moved.

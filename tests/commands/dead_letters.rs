@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::time::Duration;
 
+use harness::lapin::options::{BasicGetOptions, BasicRejectOptions};
 use harness::lapin::types::AMQPValue;
 use harness::{Message, Until, eventually, job};
 use serde_json::{Value, json};
 
-use super::program::{DEAD_LETTERS, JOBS, bare_ground, command, ground, on_a_terminal, run};
+use super::program::{BACKGROUND, DEAD_LETTERS, JOBS, bare_ground, command, ground, on_a_terminal, run};
 
 const SOON: Duration = Duration::from_secs(30);
 const LATER: Duration = Duration::from_secs(90);
@@ -111,7 +112,7 @@ async fn what_is_redriven_comes_back_as_it_was_but_counted() {
     assert!(unasked.error(2).contains("--yes"), "{unasked:?}");
     let redrive = ["dead-letters", "redrive", "--yes", "--json", "--reason", "RETRIES_EXHAUSTED"];
     let summary = run(&redrive, &[("amqp.uri", &uri)]).await.lines();
-    assert_eq!(summary[0], json!({"redriven": 1, "deadLetters": 2, "queue": JOBS}));
+    assert_eq!(summary[0], json!({"redriven": 1, "deadLetters": 2, "queue": JOBS, "toBackgroundQueue": 0}));
 
     let jobs = client.get_all(JOBS).await.unwrap();
     assert_eq!(jobs.len(), 1);
@@ -126,6 +127,33 @@ async fn what_is_redriven_comes_back_as_it_was_but_counted() {
     assert_eq!(jobs[0].header("x-redriven").as_deref(), Some("5"));
     let left = client.get_all(DEAD_LETTERS).await.unwrap();
     assert_eq!(left.iter().map(Message::message_id).collect::<Vec<_>>(), [Some("job-1")]);
+}
+
+/// Whether the worker gave it up, which says so in a header, or the broker, which does when it was delivered too often.
+#[tokio::test]
+async fn what_came_from_the_background_goes_back_there() {
+    let (client, uri) = ground("letters-background").await;
+    let by_worker = letter(1, "RETRIES_EXHAUSTED").with_header("x-archiver-background", "true").unwrap();
+    client.publish(DEAD_LETTERS, [by_worker, letter(2, "RETRIES_EXHAUSTED")]).await.unwrap();
+    client.publish(BACKGROUND, [letter(3, "RETRIES_EXHAUSTED")]).await.unwrap();
+    let channel = client.channel().await.unwrap();
+    let given_up = channel.basic_get(BACKGROUND.into(), BasicGetOptions::default()).await.unwrap().unwrap();
+    channel.basic_reject(given_up.delivery.delivery_tag, BasicRejectOptions { requeue: false }).await.unwrap();
+    eventually(SOON, "the broker's dead letter", async || Ok((client.count(DEAD_LETTERS).await? == 3).then_some(())))
+        .await
+        .unwrap();
+
+    let ran = run(&["dead-letters", "redrive", "--yes"], &[("amqp.uri", &uri)]).await;
+    ran.fine();
+    let said = format!("3 of 3 dead letters are back on {JOBS}, 2 of them on {BACKGROUND}");
+    assert!(ran.stderr.contains(&said), "{}", ran.stderr);
+    let names = |messages: &[Message]| -> BTreeSet<String> {
+        messages.iter().map(|message| message.message_id().unwrap().to_owned()).collect()
+    };
+    let background = client.get_all(BACKGROUND).await.unwrap();
+    assert_eq!(names(&background), BTreeSet::from(["job-1".to_owned(), "job-3".to_owned()]));
+    assert!(background.iter().all(|message| message.header("x-archiver-background").is_none()));
+    assert_eq!(names(&client.get_all(JOBS).await.unwrap()), BTreeSet::from(["job-2".to_owned()]));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 pub const JOBS: &str = "association-archiver.jobs";
+pub const BACKGROUND: &str = "association-archiver.jobs.background";
 pub const DEAD_LETTERS: &str = "association-archiver.dead-letters";
 
 const LONGEST_COMMAND: Duration = Duration::from_secs(60);

@@ -37,6 +37,9 @@ pub const REJECTED_AT: &str = "x-rejected-at";
 /// On a dead letter: how often the worker made one of the message since it was last redriven.
 pub const DEAD_LETTERED: &str = "x-archiver-dead-lettered";
 
+/// On a dead letter: it was a job of the background, which is where it is put back.
+pub const OF_BACKGROUND: &str = "x-archiver-background";
+
 /// On a copy in a delay queue: when it was put there, in milliseconds since 1970.
 pub const PARKED: &str = "x-archiver-parked";
 

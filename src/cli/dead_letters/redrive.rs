@@ -1,5 +1,6 @@
-//! `dead-letters redrive`: each message is published to the jobs queue and confirmed before it is acknowledged here, so
-//! that it is in one of the two queues at every moment, and in both where the command is killed in between.
+//! `dead-letters redrive`: each message is published to the jobs queue, or to the background queue where it came from
+//! there, and confirmed before it is acknowledged here. So it is in one of the two queues at every moment, and in both
+//! where the command is killed in between.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,14 +15,14 @@ use super::letter::{Letter, redriven};
 use super::selection::{Selection, Sieve};
 use crate::amqp::browser::{Browser, Found, Hold, Shelf};
 use crate::amqp::message::{Envelope, HeaderValue, Outgoing, Properties};
-use crate::amqp::route::Route;
+use crate::amqp::route::{self, Route};
 use crate::amqp::sender::Sender;
 use crate::cli::exit::Failure;
 use crate::cli::output::remark;
 use crate::cli::{confirm, output, runtime, signals};
-use crate::config::Settings;
+use crate::config::{QueueName, Settings};
 use crate::contract::job::JobLimits;
-use crate::contract::message::{REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT};
+use crate::contract::message::{OF_BACKGROUND, REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT};
 use crate::worker::delivery::carried_headers;
 use crate::worker::service;
 
@@ -38,9 +39,10 @@ pub struct Arguments {
 }
 
 pub const LONG_HELP: &str = "\
-Takes each message that is there when it begins, once, and adds 1 to its x-redriven. What is not selected stays. On a
-terminal it counts what is selected and asks; elsewhere --yes is needed. Nothing is lost if it is interrupted or killed; a message that was
-just being moved can then be in both queues, and both copies are answered under the same message id.
+Takes each message that is there when it begins, once, and adds 1 to its x-redriven. What came from the background queue
+goes back there, all else to the jobs queue. What is not selected stays. On a terminal it counts what is selected and
+asks; elsewhere --yes is needed. Nothing is lost if it is interrupted or killed; a message that was just being moved can
+then be in two queues, and both copies are answered under the same message id.
 
 Examples:
   association-archiver dead-letters redrive --reason RETRIES_EXHAUSTED
@@ -84,7 +86,7 @@ pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, F
         done.map_err(|cause| {
             Failure::Running(format!("{cause}; {redriven} were redriven, the others are where they were"))
         })?;
-        summarise(arguments, settings, redriven, there)
+        summarise(arguments, settings, (redriven, moving.of_background), there)
     })
 }
 
@@ -125,11 +127,23 @@ struct Moving<'a> {
     round: Vec<(Outgoing, Hold)>,
     round_bytes: usize,
     redriven: Arc<AtomicU64>,
+    /// How many of them went to the background queue.
+    of_background: u64,
+    /// Where there is one.
+    background: Option<QueueName>,
 }
 
 impl<'a> Moving<'a> {
     fn new(sieve: Sieve<'a>, settings: &Settings, redriven: Arc<AtomicU64>) -> Self {
-        Self { sieve, limits: service::limits(&settings.jobs), round: Vec::new(), round_bytes: 0, redriven }
+        Self {
+            sieve,
+            limits: service::limits(&settings.jobs),
+            round: Vec::new(),
+            round_bytes: 0,
+            redriven,
+            of_background: 0,
+            background: settings.amqp.background().ok(),
+        }
     }
 
     /// The error is a sentence without its end.
@@ -159,7 +173,8 @@ impl<'a> Moving<'a> {
         {
             if self.sieve.takes(&Letter::of(&found, &self.limits)) {
                 self.round_bytes += found.body.len();
-                self.round.push(redrivable(found));
+                let route = self.route(&found.properties);
+                self.round.push(redrivable(found, route));
             }
             if self.round.len() >= MAX_ROUND || self.round_bytes >= MAX_ROUND_BYTES {
                 self.move_round(browser, sender).await?;
@@ -179,31 +194,51 @@ impl<'a> Moving<'a> {
         }
         let (messages, holds): (Vec<Outgoing>, Vec<Hold>) = std::mem::take(&mut self.round).into_iter().unzip();
         let sent = sender.send(&messages).await.map_err(|fault| fault.to_string())?;
+        let to_background = |message: &Outgoing| message.route == Route::Background;
+        let proofs = messages.iter().zip(&sent.proofs).filter(|(_, proof)| proof.is_some());
+        self.of_background += proofs.filter(|(message, _)| to_background(message)).count() as u64;
         let proven = holds.into_iter().zip(sent.proofs).filter_map(|(hold, proof)| Some((hold, proof?)));
         let proven: Vec<_> = proven.collect();
         self.redriven.fetch_add(proven.len() as u64, Ordering::Relaxed);
         browser.acknowledge(proven).await.map_err(|fault| fault.to_string())?;
         sent.fault.map_or(Ok(()), |fault| Err(fault.to_string()))
     }
+
+    /// Back to where it came from, as far as the worker or the broker wrote it down.
+    fn route(&self, properties: &Properties) -> Route {
+        let Some(background) = &self.background else { return Route::Jobs };
+        let by_broker = properties.first_death_queue().is_some_and(|queue| route::is_of(&queue, background.as_str()));
+        if by_broker || properties.text_header(OF_BACKGROUND).is_some() { Route::Background } else { Route::Jobs }
+    }
 }
 
 /// As it came once, but for the count and for what the worker wrote on it.
-fn redrivable(found: Found) -> (Outgoing, Hold) {
+fn redrivable(found: Found, route: Route) -> (Outgoing, Hold) {
     let (body, properties, hold) = found.into_parts();
     let count = i64::try_from(redriven(&properties)).unwrap_or(i64::MAX).saturating_add(1);
     let copy: Properties = properties
         .republished([(REDRIVEN, HeaderValue::Integer(count))])
         .without_headers(&[REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT])
         .without_headers(&carried_headers::ALL);
-    (Outgoing { route: Route::Jobs, body: Bytes::from(body), envelope: Envelope::Copy(copy) }, hold)
+    (Outgoing { route, body: Bytes::from(body), envelope: Envelope::Copy(copy) }, hold)
 }
 
-fn summarise(arguments: &Arguments, settings: &Settings, redriven: u64, there: u32) -> Result<ExitCode, Failure> {
+fn summarise(
+    arguments: &Arguments,
+    settings: &Settings,
+    (redriven, of_background): (u64, u64),
+    there: u32,
+) -> Result<ExitCode, Failure> {
     let queue = settings.amqp.jobs_queue.as_str();
     if arguments.json {
-        let summary = json!({"redriven": redriven, "deadLetters": there, "queue": queue});
+        let summary =
+            json!({"redriven": redriven, "deadLetters": there, "queue": queue, "toBackgroundQueue": of_background});
         return output::print(format!("{summary}\n").as_bytes());
     }
-    remark(&format!("{redriven} of {there} dead letters are back on {queue}"));
+    let apart = match (of_background, settings.amqp.background()) {
+        (1.., Ok(background)) => format!(", {of_background} of them on {background}"),
+        (0, _) | (_, Err(_)) => String::new(),
+    };
+    remark(&format!("{redriven} of {there} dead letters are back on {queue}{apart}"));
     Ok(ExitCode::SUCCESS)
 }

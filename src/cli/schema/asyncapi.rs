@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{job, outcome};
-use crate::amqp::route::{DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY};
+use crate::amqp::route::{BACKGROUND_KEY, DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY};
 use crate::config::AmqpSettings;
 use crate::contract::message::{
-    APP_ID, CONTENT_TYPE, DELIVERY_MODE, JOB_STATUS, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID, OUTCOME_TYPE, REDRIVEN,
-    REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT,
+    APP_ID, CONTENT_TYPE, DELIVERY_MODE, JOB_STATUS, OF_BACKGROUND, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID,
+    OUTCOME_TYPE, REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT,
 };
 use crate::contract::outcome::Status;
 use crate::contract::refusal::WorkerCategory;
@@ -19,6 +19,7 @@ const JSON_SCHEMA: &str = "application/schema+json;version=2020-12";
 /// AsyncAPI 3.0.
 pub fn document() -> Value {
     let names = AmqpSettings::default();
+    let background = names.background().map(|queue| queue.to_string()).unwrap_or_default();
     json!({
         "asyncapi": "3.0.0",
         "info": {
@@ -29,11 +30,13 @@ pub fn document() -> Value {
         "defaultContentType": CONTENT_TYPE,
         "channels": {
             "jobs": channel(names.jobs_queue.as_str(), "Jobs. Published through the worker's exchange with the key `jobs`, or through the default exchange by the queue's name.", "job"),
+            "backgroundJobs": channel(&background, "Jobs that may wait: they only use what those of the channel `jobs` leave, and a small share. Published with the key `jobs.background`, or through the default exchange by the queue's name. Not there with `amqp.shards`.", "job"),
             "results": channel(names.results_queue.as_str(), "Outcomes. Other queues may be bound to the exchange with the same key.", "outcome"),
             "deadLetters": channel(names.dead_letter_queue.as_str(), "Messages that are no jobs, jobs whose retries are exhausted, and what the broker gave up.", "deadLetter"),
         },
         "operations": {
             "receiveJob": operation("receive", "jobs", "job", json!({"ack": true, "bindingVersion": BINDINGS})),
+            "receiveBackgroundJob": operation("receive", "backgroundJobs", "job", json!({"ack": true, "bindingVersion": BINDINGS})),
             "sendOutcome": operation("send", "results", "outcome", sent(RESULTS_KEY, names.exchange.as_str())),
             "sendDeadLetter": operation("send", "deadLetters", "deadLetter", sent(DEAD_LETTERS_KEY, names.exchange.as_str())),
         },
@@ -44,7 +47,7 @@ pub fn document() -> Value {
                 "outcome": {"schemaFormat": JSON_SCHEMA, "schema": outcome::schema()},
             },
         },
-        "x-routing-keys": {"jobs": JOBS_KEY, "results": RESULTS_KEY, "deadLetters": DEAD_LETTERS_KEY},
+        "x-routing-keys": {"jobs": JOBS_KEY, "backgroundJobs": BACKGROUND_KEY, "results": RESULTS_KEY, "deadLetters": DEAD_LETTERS_KEY},
         "x-exchange": {"name": names.exchange.as_str(), "type": "direct", "durable": true},
     })
 }
@@ -130,6 +133,7 @@ fn dead_letter_message() -> Value {
             REJECT_MESSAGE: {"description": "What was wrong with it.", "type": "string", "maxLength": 500},
             REJECTED_AT: {"description": "RFC 3339, UTC, with milliseconds.", "type": "string", "format": "date-time"},
             REDRIVEN: {"type": "integer", "minimum": 0},
+            OF_BACKGROUND: {"description": "It was a job of the background, and is put back there. Absent for others.", "const": "true"},
             ORIGINAL_USER_ID: {"description": "The user_id it came with.", "type": "string"},
             ORIGINAL_EXPIRATION: {"description": "The expiration it came with.", "type": "string"},
         }},
