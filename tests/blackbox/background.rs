@@ -1,7 +1,7 @@
 //! Jobs of the background queue beside live ones.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use harness::worker::Worker;
@@ -52,6 +52,54 @@ async fn live_jobs_beside_a_backfill_wait_for_one_request_more_at_most() -> Resu
     ensure!(requests <= 50.0, "{requests} requests for {} jobs", BACKFILL + 8);
     clean(&stage.simulator.state().await?);
     stop(&worker).await
+}
+
+/// Three million pairs wait in jobs of the largest size, which take the worker longest to read.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "two minutes; only on a quiet machine do its percentiles mean something"]
+async fn live_jobs_beside_three_million_pairs_take_one_turn_longer_at_most() -> Result<()> {
+    const BACKFILL: u64 = 300;
+    const PAIRS: u64 = 10_000;
+    const LIVE: usize = 100;
+    /// A hundred requests in ten seconds leave one after the other.
+    const TURN: Duration = Duration::from_millis(100);
+    let stage = Stage::set_alone("background-millions", &["--limit", "110/10s", "--latency", "50ms"]).await?;
+    let worker = stage.start(&stage.worker()).await?;
+    worker.ready(START_LIMIT).await?;
+    let alone = p99(&stage, "alone", LIVE).await?;
+    for number in 0..BACKFILL {
+        let pairs = (0..PAIRS).map(|pair| (1_000_000 + number * PAIRS + pair, 7));
+        stage.client.publish(BACKGROUND, vec![job(&format!("back-{number}")).pairs(pairs).to_message()?]).await?;
+    }
+    stage.outcomes_waiting(1, LONG).await?;
+    let beside = p99(&stage, "beside", LIVE).await?;
+    let (held, ready) =
+        (worker.status().await?["backlog"]["pairsHeld"].clone(), stage.client.count_now(BACKGROUND).await?);
+    eprintln!("p99 {alone:?} alone, {beside:?} beside {ready} jobs in the queue and {held} pairs in hand");
+    ensure!(ready > 0, "the backfill was over too soon");
+    ensure!(beside <= alone + TURN + Duration::from_millis(50), "{beside:?} beside the backfill, {alone:?} alone");
+    clean(&stage.simulator.state().await?);
+    stop(&worker).await
+}
+
+/// Of lone live jobs, each published when the last one is answered: the time from publishing to the outcome.
+async fn p99(stage: &Stage, name: &str, jobs: usize) -> Result<Duration> {
+    let mut took = Vec::with_capacity(jobs);
+    for number in 0..jobs {
+        let id = format!("{name}-{number}");
+        let message = job(&id).pair(500_000 + number as u64, 7).to_message()?;
+        let begun = Instant::now();
+        stage.client.publish(JOBS, vec![message]).await?;
+        loop {
+            let outcomes = stage.outcomes(1, LONG).await?;
+            if outcomes.iter().any(|outcome| outcome.job_id == id) {
+                break;
+            }
+        }
+        took.push(begun.elapsed());
+    }
+    took.sort_unstable();
+    took.get(jobs * 99 / 100 - 1).copied().context("no jobs")
 }
 
 /// Whether a job is a live one, when it was received and when its first request left.
