@@ -20,13 +20,16 @@ pub struct Case {
     pub queues: QueueKind,
     /// The simulator's, as its flag has it.
     pub latency: &'static str,
+    /// In the simulator there is what the jobs ask to remove. Without it a removal is a success as well, but a look
+    /// shows nothing.
+    pub associated: bool,
 }
 
 impl Case {
     /// Quorum queues, a simulator that answers at once.
     pub fn base(jobs: u64) -> Self {
         let workload = Workload::base(jobs);
-        Self { name: "base".into(), workload, queues: QueueKind::Quorum, latency: "0ms" }
+        Self { name: "base".into(), workload, queues: QueueKind::Quorum, latency: "0ms", associated: false }
     }
 }
 
@@ -76,6 +79,9 @@ async fn one(arena: &Arena, case: &Case, contestant: &Contestant) -> Result<(Sam
     arena.renew(case.queues).await?;
     arena.fill(workload).await?;
     let simulator = simulator(workload, case.latency).await?;
+    if case.associated {
+        simulator.associate(&workload.associations()).await?;
+    }
     let gauge = arena.gauge().await?;
     let running = contestant.start(arena, &simulator, workload.portals, &[])?;
     let sample = measure(arena, workload, &gauge, &running).await?;

@@ -2,6 +2,7 @@
 
 use harness::Message;
 use serde::Serialize;
+use serde_json::json;
 
 /// The first portal's id; the simulator's own default account.
 pub const FIRST_PORTAL: u64 = 4711;
@@ -44,6 +45,22 @@ impl Workload {
             message.properties = message.properties.with_content_type("application/json".into());
             Ok(message)
         })
+    }
+
+    /// The associations that the jobs ask to remove, as the simulator makes them: one portal's.
+    pub fn associations(&self) -> serde_json::Value {
+        let distinct = self.jobs.div_ceil(self.copies);
+        let of_record = |record: u64| {
+            let (from, to) = lane_types(record % self.lanes);
+            let jobs = record * self.jobs_per_from..distinct.min((record + 1) * self.jobs_per_from);
+            let to_ids = FIRST_TO + jobs.start * self.pairs_per_job..=FIRST_TO + jobs.end * self.pairs_per_job - 1;
+            json!({
+                "from": from, "to": to,
+                "fromIds": FIRST_FROM + record,
+                "toIds": format!("{}-{}", to_ids.start(), to_ids.end()),
+            })
+        };
+        (0..distinct.div_ceil(self.jobs_per_from)).map(of_record).collect()
     }
 
     /// Distinct pairs that are asked for.
@@ -101,6 +118,16 @@ mod tests {
         assert_eq!(Workload { jobs_per_from: 1, lanes: 1, ..Workload::base(60_000) }.fewest_requests(), 600);
         assert_eq!(Workload { pairs_per_job: 1_000, jobs_per_from: 1, ..Workload::base(100) }.fewest_requests(), 100);
         assert_eq!(Workload { copies: 2, ..Workload::base(40_000) }.fewest_requests(), 28);
+    }
+
+    #[test]
+    fn the_associations_are_those_that_the_jobs_remove() {
+        let of = |workload: Workload| workload.associations().to_string();
+        let one = of(Workload { jobs_per_from: 2, lanes: 1, ..Workload::base(3) });
+        assert_eq!(
+            one,
+            r#"[{"from":"contacts","fromIds":100000,"to":"companies","toIds":"5000000-5000001"},{"from":"contacts","fromIds":100001,"to":"companies","toIds":"5000002-5000002"}]"#
+        );
     }
 
     #[test]

@@ -155,7 +155,7 @@ async fn bench(arguments: Arguments, cores: Option<Split>) -> Result<()> {
         }
     }
     if wanted(Part::Journal) {
-        let case = Case { name: "journal".to_owned(), ..Case::base(arguments.jobs) };
+        let case = Case { name: "journal".to_owned(), associated: true, ..Case::base(arguments.jobs) };
         eprintln!("{}: {} rounds", case.name, arguments.rounds);
         let contestants = [Contestant::Worker, Contestant::Journaled];
         let standings = duel(&arena, &case, &contestants, arguments.rounds, table::print_run).await?;

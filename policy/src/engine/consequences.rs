@@ -146,12 +146,11 @@ impl Engine {
             Urgency::Live => of_proofs,
             Urgency::Background => of_proofs.max(PATIENCE_OF_BACKGROUND),
         };
-        self.turns.place(key, repeat_from, || match lane.is_full(self.policy.caps) {
-            true => Fill::Full,
-            false => self
-                .holdings
-                .oldest_arrival(lane)
-                .map_or(Fill::Empty, |oldest| Fill::Partial { oldest: oldest + patience }),
+        self.turns.place(key, repeat_from, || match self.holdings.oldest_arrival(lane) {
+            None => Fill::Empty,
+            Some(_) if lane.is_full(self.policy.caps) => Fill::Full,
+            Some(oldest) if lane.has_enough(self.policy.waiting, self.holdings.jobs().len()) => Fill::Enough { oldest },
+            Some(oldest) => Fill::Partial { oldest: oldest + patience },
         });
     }
 

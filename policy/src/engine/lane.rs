@@ -14,6 +14,8 @@ use super::expected::expected;
 use super::pack::Caps;
 use super::per_account::PerAccount;
 use super::search::trial::Trial;
+use super::settings::Waiting;
+use super::step::Step;
 use super::stuck_share::StuckShare;
 use crate::contract::ids::AccountIndex;
 
@@ -81,6 +83,11 @@ pub struct Lane {
 /// many records they need is not known before.
 const PAIRS_FOR_A_RECORD: usize = 10;
 
+/// Pairs of a look that are enough: this part (an eighth) of the jobs that may be in hand.
+const ENOUGH_OF_A_LANE: usize = 8;
+/// As long as fewer jobs than this part (a quarter) of those are in hand, there is room for company.
+const ENOUGH_IN_HAND: usize = 4;
+
 impl Lane {
     fn new(id: LaneId, urgency: Urgency, other: Option<LaneKey>, folds: bool, position: usize) -> Self {
         Self {
@@ -114,6 +121,24 @@ impl Lane {
             return self.queue.pairs() >= caps.pairs.min(caps.from.saturating_mul(PAIRS_FOR_A_RECORD));
         }
         self.queue.groups() >= caps.from || self.queue.pairs() >= caps.pairs
+    }
+
+    /// The next request need not wait for company, though it is not as large as it may be.
+    ///
+    /// A look may be so large that lanes which wait for company could have all jobs in hand that there may be. Then
+    /// nothing comes that they wait for, and the broker has nothing to do meanwhile. All other requests are full with far
+    /// less. `in_hand`: jobs of all lanes.
+    pub fn has_enough(&self, waiting: Waiting, in_hand: usize) -> bool {
+        match waiting {
+            Waiting::Outside { prefetch, longest_hold: _ } => {
+                self.queue.pairs() >= prefetch / ENOUGH_OF_A_LANE
+                    && in_hand >= prefetch / ENOUGH_IN_HAND
+                    && matches!(self.id.step(), Step::Look(_))
+                    && !self.id.course.is_proof()
+                    && self.urgency == Urgency::Live
+            }
+            Waiting::InHand { .. } => false,
+        }
     }
 
     /// There is something to send, now or later.

@@ -131,6 +131,10 @@ pub enum Fill {
     Partial {
         oldest: Tick,
     },
+    /// Likewise, but it need not wait for company.
+    Enough {
+        oldest: Tick,
+    },
     Full,
 }
 
@@ -224,6 +228,7 @@ impl Turns {
         let wanted = match fill() {
             Fill::Full => Stand::InRing,
             Fill::Partial { oldest } => Stand::Lingering(oldest + self.linger),
+            Fill::Enough { oldest } => Stand::Lingering(oldest),
             Fill::Empty => Stand::Aside,
         };
         if wanted != stand {

@@ -182,6 +182,32 @@ fn with_a_journal_pairs_are_looked_at_before_they_are_archived() {
     assert_eq!(bench.engine.remains(), Remains::default());
 }
 
+/// Of a hundred jobs that may be in hand: a look of twelve is enough when a quarter of them is there.
+#[test]
+fn a_look_does_not_wait_for_company_that_has_no_room_to_come() {
+    let journal = Safety { journal: true, verify: false };
+    let lanes = ["companies", "deals", "tickets"];
+    for (lanes, jobs, leaves) in [(&lanes[..2], 12, 200), (&lanes, 11, 200), (&lanes[..2], 13, 0)] {
+        let waiting = Waiting::Outside { longest_hold: Duration::from_secs(490), prefetch: 100 };
+        let policy = EnginePolicy { waiting, ..policy() };
+        let mut bench = Bench::new(policy, vec![AccountPolicy { safety: journal, ..account() }], |call, _| {
+            serve(&Shelf::new(), call)
+        });
+        for n in 0..jobs {
+            for lane in lanes {
+                bench.admit(("contacts", lane), &[pair(1 + n, 1)]);
+            }
+        }
+        bench.run(Duration::from_secs(1));
+        let looks = bench.sent.iter().filter(|(_, call)| matches!(call.request, Request::Look { .. }));
+        let looks: Vec<usize> = looks.map(|(_, call)| call.pairs.len()).collect();
+        assert_eq!(looks, vec![usize::try_from(jobs).unwrap(); lanes.len()], "{jobs} jobs in each lane");
+        assert_eq!(bench.sent[0].0, Tick::from_micros(leaves * 1_000), "{jobs} jobs in each of {} lanes", lanes.len());
+        bench.run(Duration::from_secs(5));
+        assert_eq!(bench.ends.len(), lanes.len() * usize::try_from(jobs).unwrap());
+    }
+}
+
 #[test]
 fn the_side_with_more_records_is_read_whose_pages_are_short() {
     let journal = Safety { journal: true, verify: false };
