@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::HumanCount;
@@ -15,6 +14,7 @@ use self::answers::{Answers, Output};
 use self::held::HeldLine;
 use self::reading::{Read, Reading, Room};
 use self::resume::Resume;
+use self::unanswered::{Tally, WayOn};
 use self::waits::LineWatcher;
 use super::confirm;
 use super::exit::Failure;
@@ -22,8 +22,9 @@ use super::introductions::Introductions;
 use super::jobs_file::hints::Hints;
 use super::jobs_file::rows::{Naming, Rows, RowsFault};
 use super::jobs_file::source::{Input, Source};
-use super::jobs_file::survey::Survey;
+use super::jobs_file::survey::{Repeats, Survey};
 use super::output::remark;
+use super::paint::harmless;
 use super::report::{NewFile, Report};
 use super::summary::Summary;
 use super::{signals, way_back};
@@ -38,6 +39,7 @@ mod answers;
 mod held;
 mod reading;
 mod resume;
+mod unanswered;
 mod waits;
 
 #[derive(clap::Args, Debug)]
@@ -50,9 +52,10 @@ pub struct Arguments {
     /// Writes the pairs for which the job was not done to this new CSV, which can be given to this command again
     #[arg(long, value_name = "FILE")]
     failed: Option<PathBuf>,
-    /// Leaves out the jobs that this file, the stdout of an earlier run, says are done
+    /// Leaves out the jobs that this file, the stdout of an earlier run, says are done; may be given several times, once
+    /// for each run
     #[arg(long, value_name = "OUTCOMES")]
-    resume: Option<PathBuf>,
+    resume: Vec<PathBuf>,
     /// Does not ask
     #[arg(long, short)]
     yes: bool,
@@ -60,9 +63,17 @@ pub struct Arguments {
 
 const LONG_HELP: &str = "\
 Outcomes go to stdout as NDJSON, one for each job; a table by status and cause follows on stderr. Exit code 0: every job
-is done; 3: some are not. CSV is known by a name that ends with .csv or by its header; see `enqueue --help`, which
-reads the same files. On a terminal it first shows what the file asks for, and asks; it does not ask where nothing is to
-be changed, as with --plan.
+is done; 3: some are not; 1: the question was answered with no. CSV is known by a name that ends with .csv or by its
+header; `enqueue --help` names the columns, which are the same.
+
+A file is read to its end before anything is sent. What is no text, or no CSV of jobs, is refused as a whole, with exit
+code 2. A row that is no job, or not one for the accounts in the settings, is answered REJECTED, and the others go ahead.
+(`enqueue` publishes nothing where a row is no job.) On a terminal it then shows what the file asks for, and asks; it does
+not ask where nothing can be changed, as with --plan. What comes through a pipe is archived as it comes, and nothing is
+asked.
+
+Interrupted, it finishes what is on its way to HubSpot, and says how many jobs are not answered and with which command to
+go on.
 
 Where only a person can help (a token refused, `paused = true`, an untrusted certificate), it waits for 30 s and then
 ends: what is left is FAILED and retryable. Other waits are said every minute.
@@ -73,10 +84,14 @@ Examples:
   association-archiver archive pairs.csv --failed failed.csv > outcomes.ndjson
   association-archiver archive failed.csv --failed failed-again.csv > more-outcomes.ndjson
   association-archiver archive pairs.csv --resume outcomes.ndjson > rest.ndjson     # after an interruption
+  association-archiver archive pairs.csv --resume outcomes.ndjson --resume rest.ndjson > rest-2.ndjson
   association-archiver archive export.csv --from contacts --to companies            # HubSpot's own export";
 
 /// How long the command waits for what only a person can end.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
+
+/// Rows that will be rejected, and are shown before anything is sent.
+const MAX_FAULTS_SHOWN: usize = 5;
 
 /// Bundles on their way, in and out.
 const MAX_BUNDLES: usize = 16;
@@ -90,61 +105,38 @@ pub fn archive(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode,
     let done = runtime.block_on(run(&settings, arguments, &tally));
     // A read of a terminal cannot be called off: the runtime must not wait for it.
     runtime.shutdown_background();
-    let went = done?;
-    tell_of_unanswered(tally.unanswered());
-    Ok(match went {
+    Ok(match done? {
         Went::Refused => ExitCode::FAILURE,
-        Went::Through if tally.done.load(Ordering::Relaxed) == tally.read.load(Ordering::Relaxed) => ExitCode::SUCCESS,
-        Went::Through => ExitCode::from(3),
+        Went::Through { is_all_done: true } => ExitCode::SUCCESS,
+        Went::Through { is_all_done: false } => ExitCode::from(3),
     })
-}
-
-fn tell_of_unanswered(lines: u64) {
-    if lines > 0 {
-        let lines = HumanCount(lines);
-        remark(&format!(
-            "{lines} lines were read and not answered, and nothing is known of them: the same command with --resume and the outcomes so far goes on"
-        ));
-    }
 }
 
 /// How far it went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Went {
-    Through,
+    Through {
+        is_all_done: bool,
+    },
     /// Whoever was asked did not agree; nothing was sent.
     Refused,
-}
-
-/// Lines and what became of them.
-#[derive(Debug, Default)]
-pub struct Tally {
-    read: AtomicU64,
-    answered: AtomicU64,
-    /// Jobs that were done for all their pairs.
-    done: AtomicU64,
-}
-
-impl Tally {
-    fn unanswered(&self) -> u64 {
-        self.read.load(Ordering::Relaxed).saturating_sub(self.answered.load(Ordering::Relaxed))
-    }
 }
 
 async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> Result<Went, Failure> {
     let assembly = Assembly::new(settings, Waiting::InHand { give_up_after: GIVE_UP_AFTER })?;
     let limits = service::limits(&settings.jobs);
     let mut source = Source::open(arguments.file.as_deref(), Naming::Required, limits, &arguments.hints).await?;
-    let resume = match &arguments.resume {
-        None => Resume::default(),
-        Some(outcomes) => {
-            source = source.keep().await?;
-            Resume::of(outcomes, &mut source).await?
-        }
-    };
-    if source.is_repeatable() && !arguments.yes && confirm::has_terminal() {
+    let mut resume = Resume::default();
+    if !arguments.resume.is_empty() {
+        source = source.keep().await?;
+        resume = Resume::of(&arguments.resume, &mut source).await?;
+    }
+    // What is no stream is read to its end before anything is sent.
+    let is_file = source.is_repeatable();
+    if is_file {
         let survey = Survey::of(&mut source, 1, Some(&assembly.portals), |job| !resume.is_done(job)).await?;
-        if !agrees(&survey, settings, &source.name).await? {
+        say_what_is_there(&survey, &source.name, !arguments.resume.is_empty());
+        if !arguments.yes && confirm::has_terminal() && !agrees(&survey, settings, &source.name).await? {
             return Ok(Went::Refused);
         }
     }
@@ -152,27 +144,28 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
     let failed = failed.map_err(|error| Failure::Running(format!("--failed cannot be written: {error}")))?;
     let answers = Answers::new(Arc::clone(tally), failed);
 
-    let stop = CancellationToken::new();
-    let lines = Arc::clone(tally);
-    signals::stop_on_signals(stop.clone(), move || {
-        tell_of_unanswered(lines.unanswered());
-    })
-    .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
+    let (stop, way_on) = (CancellationToken::new(), WayOn::new(arguments, settings, is_file));
+    let last_words = {
+        let (way_on, tally) = (way_on.clone(), Arc::clone(tally));
+        move || way_on.say(&tally)
+    };
+    signals::stop_on_signals(stop.clone(), last_words)
+        .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
 
     let mends = Mends::new(settings.hubspot.accounts()?);
-    let (summary, read) = work_through(assembly, mends, source.rows()?, resume, answers, tally, &stop).await?;
+    let known = if is_file { None } else { Some(Repeats::default()) };
+    let (summary, read) = work_through(assembly, mends, (source.rows()?, known), resume, answers, tally, &stop).await?;
     summary.show();
     if let (Some(path), true) = (&arguments.failed, summary.jobs() > summary.jobs_done()) {
-        remark(&format!("the pairs that are not done are in {}", path.display()));
+        remark(&format!("the pairs that failed or were rejected are in {}", path.display()));
     }
     match read {
-        Ok(Some(done)) => {
-            done.say(&source.name);
-            Ok(Went::Through)
-        }
-        Ok(None) => Ok(Went::Through),
-        Err(fault) => Err(Failure::Usage(format!("{} {fault}", source.name))),
+        Ok(Some(done)) if !is_file => done.say(&source.name),
+        Ok(_) => {}
+        Err(fault) => return Err(Failure::Usage(format!("{} {fault}", source.name))),
     }
+    way_on.say(tally);
+    Ok(Went::Through { is_all_done: tally.is_all_done(is_file) })
 }
 
 /// How far the rows were read; `None` if a signal or the end of the loop stopped that.
@@ -182,7 +175,7 @@ type HowFar = Result<Option<Read>, RowsFault>;
 async fn work_through(
     assembly: Assembly,
     mends: Mends,
-    rows: Rows<Input>,
+    (rows, repeats): (Rows<Input>, Option<Repeats>),
     resume: Resume,
     answers: Answers,
     tally: &Arc<Tally>,
@@ -198,6 +191,7 @@ async fn work_through(
         portals: portals.clone(),
         tally: Arc::clone(tally),
         resume,
+        repeats,
         output: output.clone(),
         arrivals: arrivals_in,
         room: Room::default(),
@@ -219,7 +213,7 @@ async fn work_through(
             }
         })
     };
-    let watcher = LineWatcher::new(portals, mends);
+    let watcher = LineWatcher::new(portals, mends, Arc::clone(tally));
     let outside = Outside { arrivals, departures, orders, lease: None, background: None, name: HeldLine::job_name };
     let mut running = assembly.start(outside, watcher, stop.clone());
     let looped = (&mut running.looping).await;
@@ -238,15 +232,35 @@ async fn work_through(
     }
 }
 
-/// Shows what the file asks for, and asks whether that is meant.
-async fn agrees(survey: &Survey, settings: &Settings, name: &str) -> Result<bool, Failure> {
-    if survey.rows == 0 {
-        return Ok(true);
+/// Of the first reading, before anything is sent.
+fn say_what_is_there(survey: &Survey, name: &str, is_resumed: bool) {
+    if is_resumed {
+        remark(&format!("jobs left out because they were done before: {}", HumanCount(survey.unwanted)));
     }
     survey.remarks().iter().for_each(|line| remark(line));
-    if survey.bad + survey.rejected > 0 {
-        let count = HumanCount(survey.bad + survey.rejected);
-        remark(&format!("rows that will be answered REJECTED: {count}"));
+    let mut faults: Vec<_> = survey.bad.listed.iter().chain(&survey.rejected.listed).collect();
+    faults.sort_unstable();
+    let count = survey.bad.count + survey.rejected.count;
+    if count > 0 {
+        remark(&format!("rows that will be answered REJECTED: {}", HumanCount(count)));
+    }
+    for (line, fault) in faults.iter().take(MAX_FAULTS_SHOWN) {
+        remark(&harmless(&format!("  line {line}: {fault}")));
+    }
+    if count > MAX_FAULTS_SHOWN as u64 {
+        remark(&format!("  … and {} more", HumanCount(count - MAX_FAULTS_SHOWN as u64)));
+    }
+    if survey.rows + survey.unwanted + survey.left_out.not_associated + survey.left_out.done_before + survey.bad.count
+        == 0
+    {
+        remark(&format!("{name} has no jobs in it"));
+    }
+}
+
+/// Shows what the file asks for, and asks whether that is meant.
+async fn agrees(survey: &Survey, settings: &Settings, name: &str) -> Result<bool, Failure> {
+    if survey.acceptable() == 0 {
+        return Ok(true);
     }
     let introductions = Introductions::of(survey.portals(), settings).await;
     remark(&survey.amount(settings, &introductions));

@@ -115,8 +115,8 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
     if arguments.dry_run || survey.rows == 0 {
         return summarise(arguments, &target.queue, survey.rows, 0, begun.elapsed(), None);
     }
-    if let Some((line, why)) = &survey.first_rejected {
-        let count = HumanCount(survey.rejected);
+    if let Some((line, why)) = survey.rejected.listed.first() {
+        let count = HumanCount(survey.rejected.count);
         remark(&format!(
             "rows that a worker with the settings here will reject: {count}, the first in line {line}: {why}"
         ));
@@ -134,12 +134,12 @@ fn check(survey: &Survey, name: &str, arguments: &Arguments) -> Result<(), Failu
     if from_line > 1 && from_line > survey.last_line {
         return Err(Failure::Usage(format!("--from-line {from_line}: {name} ends with line {}", survey.last_line)));
     }
-    if survey.bad > 0 {
+    if survey.bad.count > 0 {
         return Err(report_bad(survey, arguments.json));
     }
-    match &survey.first_rejected {
+    match survey.rejected.listed.first() {
         Some((line, why)) if arguments.dry_run => {
-            let count = HumanCount(survey.rejected);
+            let count = HumanCount(survey.rejected.count);
             Err(Failure::Usage(format!("rows that would be rejected: {count}, the first in line {line}: {why}")))
         }
         Some(_) | None => Ok(()),
@@ -148,9 +148,13 @@ fn check(survey: &Survey, name: &str, arguments: &Arguments) -> Result<(), Failu
 
 /// Shows what the file asks for, and asks whether that is meant.
 async fn agrees(survey: &Survey, settings: &Settings, name: &str, queue: &QueueName) -> Result<bool, Failure> {
+    if survey.acceptable() == 0 {
+        // The worker's settings count, which may be others.
+        return confirm::agrees(&format!("Put the jobs of {name} on {queue}?")).await;
+    }
     let introductions = Introductions::of(survey.portals(), settings).await;
     remark(&survey.amount(settings, &introductions));
-    if survey.only_looks() {
+    if survey.only_looks() && survey.rejected.count == 0 {
         remark("nothing will be changed");
         return Ok(true);
     }
@@ -243,20 +247,20 @@ fn line_number(text: &str) -> Result<u64, String> {
 /// Lists the bad lines, and says how many they are.
 fn report_bad(survey: &Survey, as_json: bool) -> Failure {
     if as_json {
-        let bad: Vec<_> = survey.listed.iter().map(|(line, fault)| json!({"line": line, "fault": fault})).collect();
-        let summary = json!({"rows": survey.rows, "bad": survey.bad, "badLines": bad, "enqueued": 0});
+        let bad: Vec<_> = survey.bad.listed.iter().map(|(line, fault)| json!({"line": line, "fault": fault})).collect();
+        let summary = json!({"rows": survey.rows, "bad": survey.bad.count, "badLines": bad, "enqueued": 0});
         // Whoever does not read it sees the exit code.
         let _ = output::print(format!("{summary}\n").as_bytes());
     }
-    for (line, fault) in &survey.listed {
+    for (line, fault) in &survey.bad.listed {
         remark(&format!("line {line}: {fault}"));
     }
-    let more = survey.bad - survey.listed.len() as u64;
+    let more = survey.bad.count - survey.bad.listed.len() as u64;
     if more > 0 {
         remark(&format!("… and {more} more"));
     }
-    let lines = if survey.bad == 1 { "line is no job" } else { "lines are no jobs" };
-    Failure::Usage(format!("{} {lines}, nothing was published: mend or remove them", survey.bad))
+    let lines = if survey.bad.count == 1 { "line is no job" } else { "lines are no jobs" };
+    Failure::Usage(format!("{} {lines}, nothing was published: mend or remove them", survey.bad.count))
 }
 
 fn summarise(

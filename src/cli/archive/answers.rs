@@ -2,14 +2,13 @@
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
-use super::Tally;
 use super::held::{HeldLine, Origin};
+use super::unanswered::{Counts, Tally};
 use crate::cli::exit::Failure;
 use crate::cli::jobs_file::columns::ALL;
 use crate::cli::outcome_record::{OutcomeRecord, extent_in_words};
@@ -31,6 +30,14 @@ pub enum Output {
 pub struct Rejected {
     pub outcome: Outcome,
     pub origin: Origin,
+}
+
+/// A line that is answered.
+struct Answer {
+    outcome: Outcome,
+    origin: Origin,
+    /// HubSpot was asked to change something for it.
+    was_sent: bool,
 }
 
 /// See the module.
@@ -56,16 +63,19 @@ impl Answers {
         let mut out = BufWriter::new(io::stdout().lock());
         let mut buffer = Vec::new();
         while let Some(output) = outputs.blocking_recv() {
-            let outcomes: Vec<(Outcome, Origin)> = match output {
-                Output::Rejected(rejected) => vec![(rejected.outcome, rejected.origin)],
-                Output::Departed(bundle) => bundle.into_iter().filter_map(outcome).collect(),
+            let outcomes: Vec<Answer> = match output {
+                Output::Rejected(rejected) => {
+                    let Rejected { outcome, origin } = *rejected;
+                    vec![Answer { outcome, origin, was_sent: false }]
+                }
+                Output::Departed(bundle) => bundle.into_iter().filter_map(answer).collect(),
             };
-            for (outcome, origin) in outcomes {
+            for Answer { outcome, origin, was_sent } in outcomes {
                 buffer.clear();
                 outcome.encode(&mut buffer);
                 buffer.push(b'\n');
                 out.write_all(&buffer).map_err(unwritable)?;
-                self.count(&outcome, &origin)?;
+                self.count(&outcome, &origin, was_sent)?;
             }
             if outputs.is_empty() {
                 out.flush().map_err(unwritable)?;
@@ -79,17 +89,16 @@ impl Answers {
         Ok(self.summary)
     }
 
-    fn count(&mut self, outcome: &Outcome, origin: &Origin) -> Result<(), Failure> {
-        self.tally.answered.fetch_add(1, Ordering::Relaxed);
+    fn count(&mut self, outcome: &Outcome, origin: &Origin, was_sent: bool) -> Result<(), Failure> {
         if let (status @ (Status::Archived | Status::Restored), Ending::Settled { num_pairs, .. }) =
             (outcome.status(), &outcome.ending)
         {
-            self.tally.done.fetch_add(1, Ordering::Relaxed);
+            self.tally.answered(true, was_sent);
             self.summary.done(status, *num_pairs as u64);
             return Ok(());
         }
         let outcome = OutcomeRecord::of(outcome);
-        self.tally.done.fetch_add(u64::from(outcome.is_done()), Ordering::Relaxed);
+        self.tally.answered(outcome.is_done(), was_sent);
         self.summary.add(&outcome);
         if let Some(report) = &mut self.failed {
             report_failed(report, &outcome, origin).map_err(|error| unwritable_report(&error))?;
@@ -98,9 +107,9 @@ impl Answers {
     }
 
     fn show(&self) {
-        let (answered, done) = (self.tally.answered.load(Ordering::Relaxed), self.tally.done.load(Ordering::Relaxed));
+        let Counts { answered, done, unanswered, .. } = self.tally.counts();
         let others = HumanCount(answered.saturating_sub(done));
-        let (done, waiting) = (HumanCount(done), HumanCount(self.tally.unanswered()));
+        let (done, waiting) = (HumanCount(done), HumanCount(unanswered));
         self.bar.set_message(format!("{done} done, {others} not, {waiting} in hand"));
     }
 }
@@ -109,11 +118,12 @@ fn unwritable_report(error: &io::Error) -> Failure {
     Failure::Running(format!("--failed cannot be written: {error}"))
 }
 
-fn outcome(departure: Departure<HeldLine>) -> Option<(Outcome, Origin)> {
+fn answer(departure: Departure<HeldLine>) -> Option<Answer> {
     match departure {
         Departure::Settled { delivery, settled, completed } => {
+            let was_sent = delivery.is_sent();
             let HeldLine { head, origin, .. } = delivery;
-            Some((settled.outcome(head, completed).0, origin))
+            Some(Answer { outcome: settled.outcome(head, completed).0, origin, was_sent })
         }
         // Without a broker nothing is parked or forgotten; what is handed back stays unanswered, and is counted as such.
         Departure::Parked { .. } | Departure::HandedBack { .. } | Departure::Forgotten { .. } => None,

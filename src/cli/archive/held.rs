@@ -1,5 +1,7 @@
 //! A line of the input while its job is in hand.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use jiff::Timestamp;
 use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
@@ -13,13 +15,24 @@ use crate::contract::outcome::Head;
 pub struct HeldLine {
     pub head: Head,
     pub origin: Origin,
+    /// A request that may have changed something for it has left.
+    is_sent: AtomicBool,
     /// For the job and for its bytes.
     _room: [OwnedSemaphorePermit; 2],
 }
 
 impl HeldLine {
     pub fn new(head: Head, origin: Origin, room: [OwnedSemaphorePermit; 2]) -> Self {
-        Self { head, origin, _room: room }
+        Self { head, origin, is_sent: AtomicBool::new(false), _room: room }
+    }
+
+    /// Notes that a request has left for it; `true` for the first one.
+    pub fn is_first_sent(&self) -> bool {
+        !self.is_sent.swap(true, Ordering::Relaxed)
+    }
+
+    pub fn is_sent(&self) -> bool {
+        self.is_sent.load(Ordering::Relaxed)
     }
 
     /// What people call the job, in the journal; there is no message and so no correlation id.

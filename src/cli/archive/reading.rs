@@ -1,17 +1,16 @@
 //! Lines in, as long as there is room.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use indicatif::HumanCount;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::Tally;
 use super::answers::{Output, Rejected};
 use super::held::{HeldLine, Origin};
 use super::resume::Resume;
+use super::unanswered::Tally;
 use crate::cli::jobs_file::rows::{LeftOut, RowFault, RowJob, Rows, RowsFault};
 use crate::cli::jobs_file::source::Input;
 use crate::cli::jobs_file::survey::Repeats;
@@ -50,6 +49,8 @@ pub struct Reading {
     pub portals: Portals,
     pub tally: Arc<Tally>,
     pub resume: Resume,
+    /// `None` where it is known already which rows repeat others.
+    pub repeats: Option<Repeats>,
     pub output: mpsc::Sender<Output>,
     pub arrivals: mpsc::Sender<Arrival<HeldLine>>,
     pub room: Room,
@@ -87,9 +88,8 @@ impl Read {
 
 impl Reading {
     /// `None`: nobody takes what is read any more.
-    pub async fn run(self, mut rows: Rows<Input>) -> Result<Option<Read>, RowsFault> {
+    pub async fn run(mut self, mut rows: Rows<Input>) -> Result<Option<Read>, RowsFault> {
         let mut bundle: Vec<(NewJob, HeldLine)> = Vec::new();
-        let mut repeats = Repeats::default();
         let mut read = Read { jobs: 0, done_before: 0, repeated: 0, left_out: LeftOut::default() };
         loop {
             let Some(row) = self.without_holding_up(rows.next(), &mut bundle).await else { return Ok(None) };
@@ -107,10 +107,10 @@ impl Reading {
                     read.done_before += 1;
                     continue;
                 }
-                read.repeated += u64::from(repeats.is_repeated(job));
+                read.repeated += u64::from(self.repeats.as_mut().is_some_and(|repeats| repeats.is_repeated(job)));
             }
             read.jobs += 1;
-            self.tally.read.fetch_add(1, Ordering::Relaxed);
+            self.tally.read(row.line);
             let goes_on = match row.job {
                 Ok(RowJob { body, job }) => self.admit(job, body.len(), row.line, &mut bundle).await,
                 Err(fault) => self.reject(fault, row.line).await,
@@ -119,6 +119,7 @@ impl Reading {
                 return Ok(None);
             }
         }
+        self.tally.read_to_end();
         read.left_out = rows.left_out();
         self.hand_over(&mut bundle).await;
         Ok(Some(read))

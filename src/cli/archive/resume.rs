@@ -1,12 +1,13 @@
-//! What an earlier run has done, by its outcomes.
+//! What earlier runs have done, by their outcomes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hashbrown::HashMap;
 use tokio::fs::File;
 use tokio::io::BufReader;
 use uuid::Uuid;
 
+use super::unanswered::is_stdout;
 use crate::cli::exit::Failure;
 use crate::cli::jobs_file::rows::RowJob;
 use crate::cli::jobs_file::source::Source;
@@ -41,9 +42,11 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x93f4_0d52_6f0b_4c1d_a7ce_51b9_08e2_4d6
 
 impl Resume {
     /// Reads the outcomes, then the jobs to count those of equal ids.
-    pub async fn of(outcomes: &Path, source: &mut Source) -> Result<Self, Failure> {
+    pub async fn of(outcomes: &[PathBuf], source: &mut Source) -> Result<Self, Failure> {
         let mut resume = Self::default();
-        resume.read(outcomes).await?;
+        for path in outcomes {
+            resume.read(path).await?;
+        }
         let name = source.name.clone();
         let mut rows = source.rows()?;
         while let Some(row) = rows.next().await.map_err(|fault| Failure::Usage(format!("{name} {fault}")))? {
@@ -55,10 +58,15 @@ impl Resume {
     }
 
     async fn read(&mut self, path: &Path) -> Result<(), Failure> {
-        let unreadable = |why: String| Failure::Usage(format!("{}: {why}", path.display()));
+        let unreadable = |why: String| Failure::Usage(format!("--resume {}: {why}", path.display()));
         let file = File::open(path).await.map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+        if file.metadata().await.is_ok_and(|metadata| is_stdout(&metadata)) {
+            return Err(unreadable(
+                "stdout goes to the same file, which a shell's `>` empties before it is read: write to another one, as in `> rest.ndjson`".to_owned(),
+            ));
+        }
         let (mut input, mut line) = (BufReader::new(file), Vec::new());
-        let mut broken = None;
+        let (mut broken, mut outcomes) = (None, 0_u64);
         for number in 1_u64.. {
             let more = next_line(&mut input, &mut line, MAX_OUTCOME_BYTES).await;
             if !more.map_err(|error| unreadable(format!("cannot be read to the end: {error}")))? {
@@ -69,13 +77,19 @@ impl Resume {
                 return Err(unreadable(format!("line {number} is no outcome; give what `archive` wrote to stdout")));
             }
             match OutcomeRecord::parse(line.trim_ascii()) {
-                Some(outcome) => self.outcome(&outcome),
+                Some(outcome) => {
+                    outcomes += 1;
+                    self.outcome(&outcome);
+                }
                 None if line.trim_ascii().is_empty() => {}
                 None => broken = Some(number),
             }
         }
-        if broken == Some(1) {
-            return Err(unreadable("has no outcomes in it; give what `archive` wrote to stdout".to_owned()));
+        if outcomes == 0 {
+            return Err(unreadable(
+                "has no outcomes in it; give what `archive` wrote to stdout, or leave --resume out if nothing was answered"
+                    .to_owned(),
+            ));
         }
         Ok(())
     }

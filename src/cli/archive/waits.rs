@@ -1,5 +1,6 @@
 //! Says on stderr what an operator must know, and while nothing goes on, why.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -7,6 +8,7 @@ use indicatif::HumanCount;
 
 use super::GIVE_UP_AFTER;
 use super::held::HeldLine;
+use super::unanswered::Tally;
 use crate::cli::output::remark;
 use crate::cli::paint::harmless;
 use crate::contract::ids::AccountIndex;
@@ -30,6 +32,7 @@ const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 pub struct LineWatcher {
     portals: Portals,
     mends: Mends,
+    tally: Arc<Tally>,
     troubles: Repetition<(AccountIndex, CallResult)>,
     /// When each wait was said last.
     said: HashMap<Standstill, Tick>,
@@ -42,15 +45,19 @@ enum Standstill {
 }
 
 impl LineWatcher {
-    pub fn new(portals: Portals, mends: Mends) -> Self {
-        Self { portals, mends, troubles: Repetition::new(REPEAT_AFTER), said: HashMap::new() }
+    pub fn new(portals: Portals, mends: Mends, tally: Arc<Tally>) -> Self {
+        Self { portals, mends, tally, troubles: Repetition::new(REPEAT_AFTER), said: HashMap::new() }
+    }
+
+    /// An account without a portal id in the settings.
+    fn nameless(&self, index: u32) -> String {
+        if self.portals.len() == 1 { "the only account".to_owned() } else { format!("account {index}") }
     }
 
     /// Of everything that stands still now: at once, and then every minute.
     fn say_waits(&mut self, status: &Status, now: Now) {
         let accounts = status.accounts.iter().filter_map(|account| {
-            let name =
-                account.portal_id.map_or_else(|| format!("account {}", account.index), |id| format!("portal {id}"));
+            let name = account.portal_id.map_or_else(|| self.nameless(account.index), |id| format!("portal {id}"));
             Some((Standstill::Account(account.index), name, account.own_pause()?))
         });
         let lanes = status.lanes.iter().filter_map(|lane| {
@@ -88,7 +95,11 @@ fn in_words(name: &str, pause: &PauseStatus, jobs: usize, now: Now) -> String {
 }
 
 impl Watcher<HeldLine> for LineWatcher {
-    fn sent(&mut self, _call: &BatchCall, _jobs: &mut dyn Iterator<Item = &HeldLine>) {}
+    fn sent(&mut self, call: &BatchCall, jobs: &mut dyn Iterator<Item = &HeldLine>) {
+        if call.lane.step().changes() {
+            self.tally.sent(jobs.filter(|line| line.is_first_sent()).count() as u64);
+        }
+    }
 
     fn answered(&mut self, call: &BatchCall, reply: &Reply, answered: &Answered, took: Duration, now: Now) {
         watching::log_answer(&self.portals, &mut self.troubles, call, reply, answered.result, took, now);

@@ -122,6 +122,13 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
         self.number
     }
 
+    pub fn is_csv(&self) -> bool {
+        match self.form {
+            Form::Csv(_) => true,
+            Form::Unknown | Form::Declared(_) | Form::Ndjson => false,
+        }
+    }
+
     pub fn left_out(&self) -> LeftOut {
         self.left_out
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hashbrown::HashSet;
 use indicatif::HumanCount;
 
+use super::columns::in_columns;
 use super::rows::{LeftOut, RowFault, RowJob};
 use super::source::Source;
 use crate::cli::exit::Failure;
@@ -19,7 +20,7 @@ use crate::contract::job::{Ask, Job};
 use crate::contract::refusal::Refusal;
 use crate::worker::accounts::Portals;
 
-/// Bad lines that are listed; the others are counted.
+/// Lines of each kind that are listed; the others are counted.
 const MAX_LISTED: usize = 20;
 /// Rows, and records, that are remembered to find equal ones: some 100 MB. What comes after them counts as new.
 const MAX_REMEMBERED: usize = 4_000_000;
@@ -32,19 +33,36 @@ const MAX_NAMED: usize = 3;
 #[derive(Debug, Default)]
 pub struct Survey {
     pub rows: u64,
-    pub bad: u64,
-    /// Line and fault, of the first of them.
-    pub listed: Vec<(u64, String)>,
+    /// Rows that are no jobs.
+    pub bad: Faults,
+    /// Rows whose jobs are not wanted, and not counted either.
+    pub unwanted: u64,
     /// Rows that ask for the same as one before them.
     pub repeated: u64,
-    /// Rows that the configured accounts must reject, and what is said of the first.
-    pub rejected: u64,
-    pub first_rejected: Option<(u64, String)>,
+    /// Rows that the configured accounts must reject; they do not count in what is asked for.
+    pub rejected: Faults,
     pub left_out: LeftOut,
     pub last_line: u64,
     lanes: BTreeMap<LaneName, Amount>,
     /// Of the jobs that archive. Two are enough to know that it is not one.
     groups: BTreeSet<Option<Group>>,
+}
+
+/// Rows of which nothing can come.
+#[derive(Debug, Default)]
+pub struct Faults {
+    pub count: u64,
+    /// Line and fault, of the first of them.
+    pub listed: Vec<(u64, String)>,
+}
+
+impl Faults {
+    fn note(&mut self, line: u64, fault: String) {
+        self.count += 1;
+        if self.listed.len() < MAX_LISTED {
+            self.listed.push((line, fault));
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -132,25 +150,23 @@ impl Survey {
                 continue;
             }
             match row.job {
-                Ok(RowJob { job, .. }) if !wanted(&job) => {}
+                Ok(RowJob { job, .. }) if !wanted(&job) => survey.unwanted += 1,
                 Ok(RowJob { job, .. }) => {
                     survey.rows += 1;
                     survey.repeated += u64::from(repeats.is_repeated(&job));
-                    survey.count(&job, &mut records);
-                    if let Some(Err(Refusal { message, .. })) = portals.map(|portals| portals.resolve(job.portal)) {
-                        survey.rejected += 1;
-                        survey.first_rejected.get_or_insert((row.line, message.into()));
+                    match portals.map(|portals| portals.resolve(job.portal)) {
+                        Some(Err(Refusal { message, .. })) => {
+                            let message = if rows.is_csv() { in_columns(&message) } else { message.into() };
+                            let mend = if job.portal.is_none() { "; or give --portal" } else { "" };
+                            survey.rejected.note(row.line, format!("{message}{mend}"));
+                        }
+                        Some(Ok(_)) | None => survey.count(&job, &mut records),
                     }
                 }
                 Err(RowFault::Encoding(fault)) => {
                     return Err(unusable(&format!("cannot be read: line {} {fault}", row.line)));
                 }
-                Err(RowFault::Job(malformed)) => {
-                    survey.bad += 1;
-                    if survey.listed.len() < MAX_LISTED {
-                        survey.listed.push((row.line, malformed.message));
-                    }
-                }
+                Err(RowFault::Job(malformed)) => survey.bad.note(row.line, malformed.message),
             }
         }
         survey.left_out = rows.left_out();
@@ -183,6 +199,11 @@ impl Survey {
             amount.from_records += new_records;
             amount.all_of += all_of.len() as u64;
         }
+    }
+
+    /// Rows that stand for jobs which the accounts in the settings take.
+    pub fn acceptable(&self) -> u64 {
+        self.rows - self.rejected.count
     }
 
     /// Whether no row asks for anything to be changed.
@@ -239,10 +260,10 @@ impl Survey {
         let mut of_account: BTreeMap<Option<u64>, u64> = BTreeMap::new();
         for (lane, amount) in &self.lanes {
             let how = match (lane.does, lane.labels.is_empty()) {
-                (Does::Archive, true) => "",
-                (Does::Archive, false) => " (labels only)",
-                (Does::Restore, _) => " (restored)",
-                (Does::Plan, _) => " (only looked at)",
+                (Does::Archive, true) => String::new(),
+                (Does::Archive, false) => format!(" (only {})", labels_in_words(&lane.labels)),
+                (Does::Restore, _) => " (restored)".to_owned(),
+                (Does::Plan, _) => " (only looked at)".to_owned(),
             };
             let route = format!("{} → {}{how}", lane.from, lane.to);
             let portal = introductions.name(lane.portal, settings);
@@ -307,6 +328,11 @@ fn time_of(portal: Option<u64>, requests: u64, settings: &Settings) -> Duration 
         account.map_or(settings.rate_limit, |account| account.rate_limit);
     let millis = u128::from(requests) * interval.as_millis() / u128::from(ceiling.get());
     Duration::from_secs(u64::try_from(millis.div_ceil(1_000)).unwrap_or(u64::MAX))
+}
+
+fn labels_in_words(labels: &[(&'static str, u64)]) -> String {
+    let words: Vec<String> = labels.iter().map(|(category, id)| format!("{category} {id}")).collect();
+    format!("{} {}", if words.len() == 1 { "the label" } else { "the labels" }, named(&words))
 }
 
 fn named(names: &[String]) -> String {
