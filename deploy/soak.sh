@@ -11,7 +11,8 @@ case $PROFILE in dev) built=target/debug ;; *) built=target/$PROFILE ;; esac
 cargo build --profile "$PROFILE" --locked --bins --package association-archiver --package hubspot-simulator
 
 export MINUTES="${MINUTES:-30}" SEED="${SEED:-}"
-# As the image and the unit have it: without, the allocator keeps the buffers of some lost connections, tens of megabytes.
+# As the image and the unit have it: without, glibc, which allocates on arm64, keeps the buffers of some lost connections,
+# tens of megabytes.
 export MALLOC_MMAP_THRESHOLD_=131072
 export ARCHIVER_BIN="$PWD/$built/association-archiver" HUBSPOT_SIMULATOR_BIN="$PWD/$built/hubspot-simulator"
 exec cargo test --workspace --locked --test chaos -- --ignored --exact --nocapture soak::nothing_grows_in_a_worker_that_runs_for_long

@@ -38,7 +38,8 @@ pub enum Contestant {
     Rival(String),
 }
 
-/// The worker's environment as its image and its unit have it: larger blocks go back to the system when they are freed.
+/// The worker's environment as its image and its unit have it: where glibc allocates, larger blocks go back to the system
+/// when they are freed.
 const MMAP_THRESHOLD: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
 
 /// A contestant at work.

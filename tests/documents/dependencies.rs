@@ -10,11 +10,11 @@ const ARCHITECTURE: &str = "ARCHITECTURE.md";
 #[test]
 fn every_dependency_is_argued_and_no_other() {
     let manifests = ["Cargo.toml", "policy/Cargo.toml"].map(read);
-    let lines = manifests.iter().flat_map(|manifest| section(manifest, "[dependencies]"));
+    let lines = manifests.iter().flat_map(|manifest| dependencies(manifest));
     let names = lines.filter_map(|line| line.split(['.', ' ', '=']).next());
     // A part of the product itself.
     let shipped: BTreeSet<&str> = names.filter(|name| *name != "policy").collect();
-    assert!(shipped.contains("tokio"), "{shipped:?}");
+    assert!(["tokio", "tikv-jemallocator"].iter().all(|name| shipped.contains(name)), "{shipped:?}");
     let document = Document::read(ARCHITECTURE);
     let rows = document.text.lines().skip_while(|line| *line != "## Dependencies").skip(1);
     let rows = rows.take_while(|line| !line.starts_with("## ")).filter(|line| line.starts_with("| `"));
@@ -51,6 +51,13 @@ fn no_crate_of_the_workspace_may_be_unsafe() {
 
 fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// Those of all platforms and those of some.
+fn dependencies(manifest: &str) -> impl Iterator<Item = &str> {
+    let of_some = |line: &str| line.starts_with("[target.") && line.ends_with(".dependencies]");
+    let headings = manifest.lines().filter(move |line| *line == "[dependencies]" || of_some(line));
+    headings.flat_map(|heading| section(manifest, heading))
 }
 
 /// The lines below a heading of a manifest, up to the next one.

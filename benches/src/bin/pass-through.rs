@@ -25,6 +25,11 @@ const CHUNKS_OPEN: usize = 16;
 /// Acknowledgements sent right before a close can be lost on quorum queues.
 const BEFORE_CLOSE: Duration = Duration::from_millis(250);
 
+/// The worker's.
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 struct Published {
     confirms: Vec<PublisherConfirm>,
     last_tag: u64,
