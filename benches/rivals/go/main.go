@@ -103,7 +103,7 @@ func outcome(j *job, started, completed string) []byte {
 	for _, in := range j.Inputs {
 		pairs += len(in.To)
 	}
-	out := make([]byte, 0, 384)
+	out := make([]byte, 0, 512)
 	field := func(name, value string) {
 		out = append(out, `,"`...)
 		out = append(out, name...)
@@ -121,12 +121,13 @@ func outcome(j *job, started, completed string) []byte {
 	}
 	field("fromObjectType", j.From)
 	field("toObjectType", j.To)
+	out = append(out, `,"action":"archive","dryRun":false,"group":null`...)
 	field("status", "ARCHIVED")
 	out = append(out, `,"numPairs":`...)
 	out = strconv.AppendInt(out, int64(pairs), 10)
 	out = append(out, `,"numArchived":`...)
 	out = strconv.AppendInt(out, int64(pairs), 10)
-	out = append(out, `,"numErrors":0,"errors":[],"attempts":1`...)
+	out = append(out, `,"numRestored":0,"numErrors":0,"verified":false,"journaled":false,"plan":null,"errors":[],"attempts":1`...)
 	field("receivedAt", j.received.UTC().Format(timestamp))
 	field("startedAt", started)
 	field("completedAt", completed)

@@ -103,7 +103,8 @@ async function archive(batch) {
 function answer({ pairs, received, body, properties }, startedAt, completedAt, confirmed) {
   const outcome = {
     jobId: body.jobId, portalId: body.portalId, fromObjectType: body.fromObjectType, toObjectType: body.toObjectType,
-    status: "ARCHIVED", numPairs: pairs, numArchived: pairs, numErrors: 0, errors: [], attempts: 1,
+    action: "archive", dryRun: false, group: null, status: "ARCHIVED", numPairs: pairs, numArchived: pairs, numRestored: 0,
+    numErrors: 0, verified: false, journaled: false, plan: null, errors: [], attempts: 1,
     receivedAt: received, startedAt, completedAt,
   };
   const options = {

@@ -104,7 +104,7 @@ async fn settle(intake: Channel, mut published: mpsc::Receiver<Published>) -> Re
 
 /// As long as the worker's own for a job of one pair.
 fn outcome() -> Vec<u8> {
-    br#"{"jobId":"job-0000000","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","status":"ARCHIVED","numPairs":1,"numArchived":1,"numErrors":0,"errors":[],"attempts":1,"receivedAt":"2026-01-01T00:00:00.000Z","startedAt":"2026-01-01T00:00:00.000Z","completedAt":"2026-01-01T00:00:00.000Z"}"#.to_vec()
+    br#"{"jobId":"job-0000000","portalId":4711,"fromObjectType":"contacts","toObjectType":"companies","action":"archive","dryRun":false,"group":null,"status":"ARCHIVED","numPairs":1,"numArchived":1,"numRestored":0,"numErrors":0,"verified":false,"journaled":false,"plan":null,"errors":[],"attempts":1,"receivedAt":"2026-01-01T00:00:00.000Z","startedAt":"2026-01-01T00:00:00.000Z","completedAt":"2026-01-01T00:00:00.000Z"}"#.to_vec()
 }
 
 /// The same as on the worker's outcomes, but for the job's id.
