@@ -164,7 +164,8 @@ pub fn parse(body: &[u8], envelope: Envelope<'_>, limits: &JobLimits) -> Result<
 fn read(body: &[u8], envelope: Envelope<'_>, limits: &JobLimits) -> Result<Job, String> {
     if let Some(encoding) = envelope.content_encoding.filter(|encoding| !message::is_plain(encoding)) {
         return Err(format!(
-            "content_encoding: must be absent, identity or utf-8, is {}; send the body as plain UTF-8, uncompressed",
+            "content_encoding: must be absent or one of {}, is {}; send the body as plain UTF-8, uncompressed",
+            message::PLAIN_ENCODINGS.join(", "),
             place::quoted(encoding)
         ));
     }

@@ -52,10 +52,11 @@ pub const ORIGINAL_USER_ID: &str = "x-original-user-id";
 /// Whether a property `content_encoding` says no more than that the body is text: empty, or a name for no encoding, or the
 /// charset that some frameworks put there. JSON in ASCII is JSON in UTF-8.
 pub fn is_plain(content_encoding: &str) -> bool {
-    PLAIN_ENCODINGS.iter().any(|plain| plain.eq_ignore_ascii_case(content_encoding))
+    content_encoding.is_empty() || PLAIN_ENCODINGS.iter().any(|plain| plain.eq_ignore_ascii_case(content_encoding))
 }
 
-const PLAIN_ENCODINGS: [&str; 7] = ["", "identity", "none", "utf-8", "utf8", "us-ascii", "ascii"];
+/// In any case; empty counts as absent.
+pub const PLAIN_ENCODINGS: [&str; 6] = ["identity", "none", "utf-8", "utf8", "us-ascii", "ascii"];
 
 /// On a republished message: the `expiration` it came with.
 pub const ORIGINAL_EXPIRATION: &str = "x-original-expiration";

@@ -51,6 +51,13 @@ impl ObjectType {
         STANDARD.iter().map(|standard| standard.plural)
     }
 
+    /// The standard names as a job may write them, in lower case: those in the singular, then those in the plural where
+    /// that differs.
+    pub fn standard_spellings() -> impl Iterator<Item = &'static str> {
+        let plurals = STANDARD.iter().filter(|standard| standard.plural != standard.singular);
+        STANDARD.iter().map(|standard| standard.singular).chain(plurals.map(|standard| standard.plural))
+    }
+
     /// The type as the job wrote it: what an outcome echoes.
     pub fn as_written(&self) -> &str {
         self.written.as_str()
@@ -180,7 +187,7 @@ pub enum TypeFault {
     Character,
     #[error("is no type id; those are two numbers without leading zeros, such as `0-1` or `2-123456`")]
     TypeId,
-    #[error("is no standard name; write the type id (`2-…` for a custom object, else `0-…`) or `p_name`")]
+    #[error("is no standard name, which `association-archiver schema job` lists; write the type id (`2-…` for a custom object, else `0-…`) or `p_name`")]
     UnknownName,
 }
 

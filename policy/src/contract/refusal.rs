@@ -99,6 +99,14 @@ impl Refusal {
         self.http_status = Some(http_status);
         self
     }
+
+    /// Whether a copy of a job that ends for this reason goes to the dead letters.
+    pub fn is_dead_lettered(&self) -> bool {
+        match &self.source {
+            Source::Hubspot { category: _ } => false,
+            Source::Worker(category) => category.is_dead_lettered(),
+        }
+    }
 }
 
 impl Source {
@@ -160,13 +168,25 @@ impl WorkerCategory {
             | Self::Expired
             | Self::TooManyPairs
             | Self::Reappeared
-            | Self::NotRestorable => false,
-            // What the guard's operator rejected was not done: it may be sent again when it is meant.
-            Self::RetriesExhausted
-            | Self::Unattributed
+            | Self::NotRestorable
+            // A person has said no. A program that sends it again would remove after all what was rejected, as soon as
+            // the guard is open again.
+            | Self::GuardRejected => false,
+            Self::RetriesExhausted | Self::Unattributed | Self::AccountRefused | Self::NotGone => true,
+        }
+    }
+
+    /// Whether a copy of the message goes to the dead letters when its job ends for this reason.
+    pub fn is_dead_lettered(self) -> bool {
+        match self {
+            Self::MalformedJob | Self::UnknownPortal | Self::RetriesExhausted | Self::GuardRejected => true,
+            Self::Unattributed
+            | Self::Expired
             | Self::AccountRefused
+            | Self::TooManyPairs
             | Self::NotGone
-            | Self::GuardRejected => true,
+            | Self::Reappeared
+            | Self::NotRestorable => false,
         }
     }
 }
@@ -195,5 +215,12 @@ mod tests {
             assert_eq!(refusal.retryable, category.retryable());
             assert_eq!((refusal.source.as_str(), refusal.source.category()), ("WORKER", category.as_str()));
         }
+    }
+
+    #[test]
+    fn only_what_passing_failures_ended_is_both_in_the_dead_letters_and_retryable() {
+        let both = WorkerCategory::ALL.into_iter().filter(|category| category.retryable() && category.is_dead_lettered());
+        assert_eq!(both.collect::<Vec<_>>(), [WorkerCategory::RetriesExhausted]);
+        assert!(!Refusal::hubspot("VALIDATION_ERROR", "why", 400).is_dead_lettered());
     }
 }

@@ -52,7 +52,7 @@ fn fraction_digits(text: &str) -> Option<usize> {
     };
     let zone_fits = match zone {
         [b'Z' | b'z'] => true,
-        [b'+' | b'-', offset @ ..] => matches_shape(offset, b"dd:dd"),
+        [b'+' | b'-', offset @ ..] => matches_shape(offset, b"dd:dd") && offset < b"24".as_slice(),
         _ => false,
     };
     (matches_shape(date_time, b"dddd-dd-ddTdd:dd:dd") && zone_fits).then_some(digits)
@@ -131,6 +131,8 @@ mod tests {
             "2026-02-30T00:00:00Z",
             "2026-12-01T24:00:00Z",
             "2026-12-01T00:00:00+25:99",
+            "2026-12-01T00:00:00+24:00",
+            "2026-12-01T00:00:00-23:60",
             "+002026-12-01T00:00:00Z",
             "tomorrow, at the latest",
             "1764547200",

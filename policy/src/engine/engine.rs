@@ -252,7 +252,7 @@ impl Engine {
             }
             Waiting::InHand { give_up_after } => {
                 let refusal = self.pauses.given_up(give_up_after, account, lane, now)?;
-                Some(Leaving::Fail { refusal, dead_letter: false })
+                Some(Leaving::Fail { refusal })
             }
         }
     }

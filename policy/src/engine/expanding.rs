@@ -24,7 +24,7 @@ impl Engine {
         let most = self.policy.max_pairs;
         for job in self.holdings.larger_than(nodes, most) {
             let refusal = Arc::new(too_many(most));
-            self.leave(job, Leaving::Fail { refusal, dead_letter: false }, now);
+            self.leave(job, Leaving::Fail { refusal }, now);
         }
     }
 

@@ -131,7 +131,7 @@ impl Engine {
                 let stays = leaves || self.is_kept_by_others(batch, waiter);
                 if !stays && self.is_exhausted(waiter, now) {
                     let refusal = Arc::new(exhausted_by(refusal));
-                    self.leave(waiter, Leaving::Fail { refusal, dead_letter: true }, now);
+                    self.leave(waiter, Leaving::Fail { refusal }, now);
                 }
             }
         }

@@ -93,7 +93,6 @@ pub enum Leaving {
     Reject,
     Fail {
         refusal: Arc<Refusal>,
-        dead_letter: bool,
     },
 }
 
@@ -193,7 +192,7 @@ impl Job {
         match self.leaving.as_ref()? {
             Leaving::Expire => Some(Arc::new(expired(self.not_after, in_doubt))),
             Leaving::Reject => Some(Arc::new(guard::rejected_pair(in_doubt))),
-            Leaving::Fail { refusal, dead_letter: _ } => Some(Arc::clone(refusal)),
+            Leaving::Fail { refusal } => Some(Arc::clone(refusal)),
             Leaving::Park { .. } | Leaving::HandBack | Leaving::Forget => None,
         }
     }
@@ -332,10 +331,11 @@ impl Job {
             (_, None) => Ending::Settled { num_pairs: self.total as usize, errors: self.errors },
         };
         let dead_letter = match self.leaving {
-            Some(Leaving::Fail { refusal, dead_letter: true }) if self.done != self.total => Some(refusal),
-            Some(Leaving::Reject) if self.done != self.total => Some(Arc::new(guard::rejected())),
+            Some(Leaving::Fail { refusal }) => Some(refusal),
+            Some(Leaving::Reject) => Some(Arc::new(guard::rejected())),
             _ => None,
         };
+        let dead_letter = dead_letter.filter(|refusal| self.done != self.total && refusal.is_dead_lettered());
         let verified = self.done > 0 && self.proven == self.done;
         let journaled = self.done > 0 && self.recorded == self.done;
         End::Settled(Settled { job: key, ending, verified, journaled, carried: self.carried, dead_letter })

@@ -48,15 +48,30 @@ fn described(error: &serde_json::Error, at: Place) -> String {
     let position = format!(" at line {} column {}", error.line(), error.column());
     let rule = text.strip_suffix(&position).unwrap_or(&text);
     match rule.strip_prefix("invalid type: ").and_then(|rule| rule.rsplit_once(", expected ")) {
-        Some((found, expected)) => format!("{at}: must be {expected}, is {}", shortened(found)),
+        Some((found, expected)) => format!("{at}: must be {expected}, is {}", in_words_of_json(found)),
         None => format!("{at}: {rule}"),
     }
 }
 
-/// serde's words for a value, such as ``string "…"``, without all of a long text.
-fn shortened(found: &str) -> String {
+/// A value in the words of JSON instead of serde's, which are ``sequence``, ``map``, ``integer `17` `` and the like; without
+/// all of a long text.
+fn in_words_of_json(found: &str) -> String {
+    let in_ticks = |kind: &str| found.strip_prefix(kind)?.strip_prefix(" `")?.strip_suffix('`');
+    match found {
+        "sequence" => return "an array".to_owned(),
+        "map" => return "an object".to_owned(),
+        _ => {}
+    }
+    if let Some(number) = in_ticks("integer").or_else(|| in_ticks("floating point")) {
+        return format!("the number {number}");
+    }
+    if let Some(flag) = in_ticks("boolean") {
+        return flag.to_owned();
+    }
     let short = cut(found, QUOTE_MAX_BYTES);
-    if short.len() < found.len() { format!("{short}…") } else { short.to_owned() }
+    let dots = if short.len() < found.len() { "…" } else { "" };
+    let article = if found.starts_with("string ") { "the " } else { "" };
+    format!("{article}{short}{dots}")
 }
 
 struct JobObject<'r>(&'r mut Reading);

@@ -157,7 +157,7 @@ fn an_encoded_body_is_refused() {
     }
     for encoded in ["gzip", "deflate", "br", "utf-16", "iso-8859-1", "identity, gzip", " identity"] {
         let refused = with(Some(encoded)).unwrap_err();
-        assert!(refused.message.starts_with("content_encoding: must be absent, identity or utf-8, is "), "{refused:?}");
+        assert!(refused.message.starts_with("content_encoding: must be absent or one of identity, none, utf-8, utf8, us-ascii, ascii, is "), "{refused:?}");
         assert!(refused.message.contains(encoded));
         assert_eq!(refused.job_id, JobId::new("j"));
     }
@@ -188,9 +188,9 @@ fn what_is_no_json_document_is_refused() {
     told(" ", "body: ", "EOF");
     told("jobs, please", "body: ", "line 1 column 1");
     told("null", "body: must be a JSON object, is null", "");
-    told("[]", "body: must be a JSON object, is sequence", "");
-    told("\"{}\"", "body: must be a JSON object, is string \"{}\"", "");
-    told("17", "body: must be a JSON object, is integer `17`", "");
+    told("[]", "body: must be a JSON object, is an array", "");
+    told("\"{}\"", "body: must be a JSON object, is the string \"{}\"", "");
+    told("17", "body: must be a JSON object, is the number 17", "");
     told(r#"{"jobId":"j""#, "body: ", json);
     told(r#"{"jobId":"j"#, "jobId: ", json);
     told(r#"{"jobId":"j",}"#, "body: ", "trailing comma");
@@ -207,8 +207,8 @@ fn what_is_no_json_document_is_refused() {
     told(r#"{"portalId":+1}"#, "portalId: ", json);
     told(&format!("{EXAMPLE} {{}}"), "body: ", "trailing characters");
     told(&format!("{EXAMPLE}\0"), "body: ", "trailing characters");
-    told(&"[".repeat(4000), "body: must be a JSON object, is sequence", "");
-    told(&job_with(&"[".repeat(3000)), "inputs[0]: must be an object such as", "is sequence");
+    told(&"[".repeat(4000), "body: must be a JSON object, is an array", "");
+    told(&job_with(&"[".repeat(3000)), "inputs[0]: must be an object such as", "is an array");
     told(&" ".repeat(4097), "body: has 4097 bytes; jobs.max_bytes allows 4096", "");
 }
 
@@ -219,19 +219,19 @@ fn a_wrong_job_id_or_portal_is_refused() {
     told(&with_id(&format!("\"{}\"", "x".repeat(129))), r#"jobId: "xxx"#, "is not a string of 1-128 bytes");
     told(&with_id(r#""a\nb""#), r#"jobId: "a\nb" is not a string"#, "without control characters");
     told(&with_id(r#""a\u0085b""#), r#"jobId: "a\u{85}b" is not a string"#, "without control characters");
-    told(&with_id("17"), "jobId: must be a string of 1-128 bytes", "is the integer 17");
+    told(&with_id("17"), "jobId: must be a string of 1-128 bytes", "is the number 17");
     told(&with_id("null"), "jobId: must be a string of 1-128 bytes", "is null");
-    told(&with_id("{}"), "jobId: must be a string of 1-128 bytes", "is map");
+    told(&with_id("{}"), "jobId: must be a string of 1-128 bytes", "is an object");
     let with_portal = |portal: &str| job_and(&format!(r#""portalId":{portal}"#));
     let rule = "portalId: must be an integer from 1 to 18446744073709551615, or absent, is ";
-    told(&with_portal("0"), rule, "the integer 0");
-    told(&with_portal("-4711"), rule, "`-4711`");
-    told(&with_portal("4711.5"), rule, "`4711.5`");
-    told(&with_portal("1e300"), rule, "floating point");
-    told(&with_portal("18446744073709551616"), rule, "floating point");
+    told(&with_portal("0"), rule, "the number 0");
+    told(&with_portal("-4711"), rule, "the number -4711");
+    told(&with_portal("4711.5"), rule, "the number 4711.5");
+    told(&with_portal("1e300"), rule, "the number ");
+    told(&with_portal("18446744073709551616"), rule, "the number ");
     told(&with_portal("null"), rule, "null");
-    told(&with_portal("true"), rule, "`true`");
-    told(&with_portal("[4711]"), rule, "sequence");
+    told(&with_portal("true"), rule, "true");
+    told(&with_portal("[4711]"), rule, "an array");
     told(&with_portal(r#""4711""#), r#"portalId: "4711" is not an integer from 1 to"#, "");
 }
 
@@ -243,7 +243,7 @@ fn a_wrong_object_type_is_refused() {
     told(&with_types(r#""a/b""#, r#""deals""#), r#"fromObjectType: "a/b" has a character"#, "");
     told(&with_types(r#""deals""#, r#""cars""#), r#"toObjectType: "cars" is no standard name"#, "type id");
     told(&with_types(r#""deals""#, r#""2-01""#), r#"toObjectType: "2-01" is no type id"#, "leading zeros");
-    told(&with_types("1", r#""deals""#), "fromObjectType: must be an object type", "is the integer 1");
+    told(&with_types("1", r#""deals""#), "fromObjectType: must be an object type", "is the number 1");
     told(&with_types(r#""deals""#, "null"), "toObjectType: must be an object type", "is null");
     told("{}", "fromObjectType: is missing", "");
     told(r#"{"jobId":"j","fromObjectType":"contacts"}"#, "toObjectType: is missing", "");
@@ -255,18 +255,18 @@ fn wrong_inputs_are_refused() {
     told(&no_inputs, "inputs: is missing", "");
     told(&job_with("[]"), "inputs: is empty", "at least one");
     told(&job_with("null"), "inputs: must be an array, is null", "");
-    told(&job_with("{}"), "inputs: must be an array, is map", "");
+    told(&job_with("{}"), "inputs: must be an array, is an object", "");
     told(&job_with("[null]"), "inputs[0]: must be an object such as", "is null");
     told(&job_with("[{}]"), "inputs[0].from: is missing", "");
     told(&job_with(r#"[{"to":[{"id":"1"}]}]"#), "inputs[0].from: is missing", "");
     told(&job_with(r#"[{"from":{"id":"1"}}]"#), "inputs[0].to: is missing", "");
     let from = |from: &str| job_with(&format!(r#"[{{"from":{from},"to":[{{"id":"1"}}]}}]"#));
-    told(&from(r#""1""#), "inputs[0].from: must be an object such as", r#"is string "1""#);
+    told(&from(r#""1""#), "inputs[0].from: must be an object such as", r#"is the string "1""#);
     told(&from("{}"), "inputs[0].from.id: is missing", "");
     let to = |to: &str| job_with(&format!(r#"[{{"from":{{"id":"1"}},"to":{to}}}]"#));
     told(&to("[]"), "inputs[0].to: is empty", "at least one");
-    told(&to(r#"{"id":"2"}"#), "inputs[0].to: must be an array such as", "is map");
-    told(&to(r#"["2"]"#), "inputs[0].to[0]: must be an object such as", r#"is string "2""#);
+    told(&to(r#"{"id":"2"}"#), "inputs[0].to: must be an array such as", "is an object");
+    told(&to(r#"["2"]"#), "inputs[0].to[0]: must be an object such as", r#"is the string "2""#);
     told(&to(r#"[{"id":"2"},{}]"#), "inputs[0].to[1].id: is missing", "");
     told(&to(r#"[{"id":"2"} {"id":"3"}]"#), "inputs[0].to[1]: is not well-formed JSON", "expected `,`");
     let second = r#"[{"from":{"id":"1"},"to":[{"id":"2"}]},{"from":{"id":"1"},"to":[{"id":"2"},{"id":null}]}]"#;
@@ -332,18 +332,18 @@ fn wrong_labels_are_refused() {
     let types = |types: &str| job_with(&format!(r#"[{{"from":{{"id":"1"}},"to":[{{"id":"2"}}],"types":{types}}}]"#));
     told(&types("[]"), "inputs[0].types: is empty", "leave `types` out");
     told(&types("null"), "inputs[0].types: must be an array of labels, or absent", "is null");
-    told(&types("{}"), "inputs[0].types: must be an array of labels, or absent", "is map");
-    told(&types("[37]"), "inputs[0].types[0]: must be an object such as", "is integer `37`");
+    told(&types("{}"), "inputs[0].types: must be an array of labels, or absent", "is an object");
+    told(&types("[37]"), "inputs[0].types[0]: must be an object such as", "is the number 37");
     told(&types("[{}]"), "inputs[0].types[0].associationCategory: is missing", "");
     let no_id = r#"[{"associationCategory":"WORK"}]"#;
     told(&types(no_id), "inputs[0].types[0].associationTypeId: is missing", "");
     let category = |category: &str| types(&format!(r#"[{{"associationCategory":{category},"associationTypeId":1}}]"#));
     told(&category(r#""work""#), "inputs[0].types[0].associationCategory: \"work\" is not HUBSPOT_DEFINED", "");
-    told(&category("1"), "inputs[0].types[0].associationCategory: must be HUBSPOT_DEFINED", "is the integer 1");
+    told(&category("1"), "inputs[0].types[0].associationCategory: must be HUBSPOT_DEFINED", "is the number 1");
     let type_id = |id: &str| types(&format!(r#"[{{"associationCategory":"WORK","associationTypeId":{id}}}]"#));
     told(&type_id(r#""1""#), "inputs[0].types[0].associationTypeId: \"1\" is not an integer", "");
-    told(&type_id("0"), "inputs[0].types[0].associationTypeId: must be an integer", "is the integer 0");
-    told(&type_id("1.5"), "inputs[0].types[0].associationTypeId: must be an integer", "is floating point `1.5`");
+    told(&type_id("0"), "inputs[0].types[0].associationTypeId: must be an integer", "is the number 0");
+    told(&type_id("1.5"), "inputs[0].types[0].associationTypeId: must be an integer", "is the number 1.5");
     let contradiction = r#"[
         {"from":{"id":"1"},"to":[{"id":"3"},{"id":"2"}]},
         {"from":{"id":"1"},"to":[{"id":"2"}],"types":[{"associationCategory":"WORK","associationTypeId":1}]}
@@ -376,7 +376,7 @@ fn a_field_that_is_unknown_or_comes_twice_is_refused_at_every_level() {
 fn a_wrong_time_is_refused() {
     let not_after = |time: &str| job_and(&format!(r#""notAfter":{time}"#));
     told(&not_after("null"), "notAfter: must be an RFC 3339 time", "or absent, is null");
-    told(&not_after("1764547200"), "notAfter: must be an RFC 3339 time", "is the integer");
+    told(&not_after("1764547200"), "notAfter: must be an RFC 3339 time", "is the number");
     told(&not_after(r#""soon""#), r#"notAfter: "soon" is not an RFC 3339 time"#, "");
     told(&not_after(r#""2026-12-01T00:00:00""#), "notAfter: ", "is not an RFC 3339 time");
 }

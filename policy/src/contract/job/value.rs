@@ -68,7 +68,7 @@ impl<'de, V: Value> Visitor<'de> for Scalar<V> {
         let advice = if integer > LARGEST_EXACT { V::ON_LARGE_NUMBERS } else { "" };
         NonZeroU64::new(integer)
             .and_then(V::from_integer)
-            .ok_or_else(|| E::custom(format_args!("must be {}, is the integer {integer}{advice}", V::RULE)))
+            .ok_or_else(|| E::custom(format_args!("must be {}, is the number {integer}{advice}", V::RULE)))
     }
 
     fn visit_bool<E: Error>(self, flag: bool) -> Result<V, E> {

@@ -58,7 +58,7 @@ impl Engine {
         let jobs: Vec<(JobKey, LaneKey)> = jobs.map(|(key, job)| (key, job.lane)).collect();
         for (job, lane) in jobs {
             if let Some(refusal) = self.pauses.given_up(after, index, lane, now) {
-                self.leave(job, Leaving::Fail { refusal, dead_letter: false }, now);
+                self.leave(job, Leaving::Fail { refusal }, now);
             }
         }
     }
