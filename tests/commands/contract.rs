@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use association_archiver::contract::job::{Envelope, JobLimits, parse};
+use association_archiver::contract::object_type::ObjectType;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
@@ -84,6 +85,7 @@ fn the_schema_refuses_what_the_parser_refuses_for_its_shape() {
         with("/inputs/0/types", json!([label])),
         with("/inputs/0/types", json!(vec![label.clone(); 100])),
         with("/notAfter", json!("2026-11-30T23:59:59.123456789-02:30")),
+        with("/notAfter", json!("2026-02-28t23:59:60+23:59")),
         with("/jobId", json!("ü".repeat(64))),
         with("/dryRun", json!(true)),
         with("/dryRun", json!(false)),
@@ -95,6 +97,11 @@ fn the_schema_refuses_what_the_parser_refuses_for_its_shape() {
         restored("/inputs/0/types", json!([label])),
         with("/portalId", json!(u64::MAX)),
     ];
+    for name in ObjectType::standard_spellings().flat_map(|name| [name.to_owned(), name.to_uppercase()]) {
+        let job = with("/fromObjectType", json!(name));
+        parses(&job).unwrap_or_else(|malformed| panic!("{job}: {}", malformed.message));
+        assert_valid(&validator, &job, &name);
+    }
     for job in good_ones {
         parses(&job).unwrap_or_else(|malformed| panic!("{job}: {}", malformed.message));
         assert_valid(&validator, &job, "good");
@@ -136,6 +143,10 @@ fn the_schema_refuses_what_the_parser_refuses_for_its_shape() {
         with("/portalId", Value::Null),
         with("/fromObjectType", json!("")),
         with("/fromObjectType", json!(1)),
+        with("/fromObjectType", json!("kontakte")),
+        with("/toObjectType", json!("cars")),
+        with("/toObjectType", json!("contactss")),
+        with("/toObjectType", json!("line_itemss")),
         with("/fromObjectType", json!("contacts/companies")),
         with("/fromObjectType", json!("../contacts")),
         with("/fromObjectType", json!("line items")),
@@ -170,6 +181,15 @@ fn the_schema_refuses_what_the_parser_refuses_for_its_shape() {
         with("/inputs/0/types", json!([{"associationCategory": "USER_DEFINED", "associationTypeId": 37, "x": 1}])),
         with("/inputs/0/types", json!(vec![label.clone(); 101])),
         with("/notAfter", json!("2026-12-01")),
+        with("/notAfter", json!("2026-02-30T00:00:00Z")),
+        with("/notAfter", json!("2026-04-31T00:00:00Z")),
+        with("/notAfter", json!("2026-13-01T00:00:00Z")),
+        with("/notAfter", json!("2026-12-00T00:00:00Z")),
+        with("/notAfter", json!("2026-12-01T24:00:00Z")),
+        with("/notAfter", json!("2026-12-01T00:60:00Z")),
+        with("/notAfter", json!("2026-12-01T00:00:61Z")),
+        with("/notAfter", json!("2026-12-01T00:00:00+99:00")),
+        with("/notAfter", json!("2026-12-01T00:00:00+24:00")),
         with("/notAfter", json!("2026-12-01 00:00:00Z")),
         with("/notAfter", json!("2026-12-01T00:00:00+02")),
         with("/notAfter", json!(1_764_547_200)),

@@ -92,7 +92,7 @@ fn job_message() -> Value {
         "contentType": CONTENT_TYPE,
         "correlationId": {"description": "Comes back as that of the outcome; else message_id, else the job id does.", "location": "$message.header#/correlation_id"},
         "headers": {"type": "object", "properties": {
-            "message_id": {"description": "AMQP property. The job id, where the body has none.", "type": "string", "maxLength": 255},
+            "message_id": {"description": "AMQP property. The job id, where the body has none: then 1 to 128 bytes without control characters.", "type": "string", "maxLength": 255},
             "correlation_id": {"description": "AMQP property.", "type": "string", "maxLength": 255},
             REDRIVEN: {"description": "How often the job was put back from the dead letters.", "type": "integer", "minimum": 0},
             TRACE_CONTEXT[0]: {"description": "W3C trace context, carried over to the outcome.", "type": "string"},

@@ -1,5 +1,5 @@
 //! A job, as far as JSON Schema can say it. What it cannot say (bytes, distinct pairs, which portals there are) the
-//! descriptions do.
+//! descriptions and docs/producers.md do.
 
 use serde_json::{Value, json};
 
@@ -12,12 +12,22 @@ use crate::contract::object_type::ObjectType;
 /// Anything but control characters.
 const NO_CONTROL_CHARACTERS: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
-/// A type id, a qualified name, or what looks like a standard name.
-const OBJECT_TYPE: &str = "^(?:(?:0|[1-9][0-9]*)-[1-9][0-9]*|[Pp][0-9]*_[A-Za-z0-9_-]+|[A-Za-z]+(?:_[A-Za-z]+)?)$";
+/// RFC 3339. A month has the days that it may have; which years have a 29 February is not told.
+const RFC_3339: &str = concat!(
+    "^[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|[12][0-9]))",
+    r"[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]+)?",
+    "(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$",
+);
 
-/// RFC 3339.
-const RFC_3339: &str =
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$";
+/// A type id, a qualified name, or a standard name in any case, which a pattern can only say letter by letter.
+fn object_types() -> String {
+    let letter = |letter: char| match letter {
+        'a'..='z' => format!("[{}{letter}]", letter.to_ascii_uppercase()),
+        other => other.to_string(),
+    };
+    let names: Vec<String> = ObjectType::standard_spellings().map(|name| name.chars().map(letter).collect()).collect();
+    format!("^(?:(?:0|[1-9][0-9]*)-[1-9][0-9]*|[Pp][0-9]*_[A-Za-z0-9_-]+|{})$", names.join("|"))
+}
 
 /// JSON Schema 2020-12.
 pub fn schema() -> Value {
@@ -145,7 +155,7 @@ fn object_type(what: &str) -> Value {
         "type": "string",
         "minLength": 1,
         "maxLength": ObjectType::MAX_BYTES,
-        "pattern": OBJECT_TYPE,
+        "pattern": object_types(),
     })
 }
 
