@@ -501,8 +501,10 @@ impl Lease {
         }
         let claim = if releases { Claim::Released } else { Claim::Held };
         let (tenure, memory) = (self.policy.tenure.clone(), self.memory.clone());
+        // Also in good order: a quorum queue counts a consumer that was cancelled until its last job is settled, and
+        // what is on the wire of a worker that stops is settled only when HubSpot has answered.
         let Consumers { own, left } = self.consumers;
-        let leaves = if releases { left } else { left.saturating_add(own) };
+        let leaves = left.saturating_add(own);
         let message = LeaseMessage::new(tenure, self.number, self.sequence, holder, claim, memory);
         self.commands.push_back(LeaseCommand::Publish { key, message: LeaseMessage { leaves, ..message } });
     }

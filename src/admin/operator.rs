@@ -1,5 +1,6 @@
 //! `POST /accounts/{account}/pause` and its like: checks who asks for what, and hands the order to the loop.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::Json;
@@ -15,6 +16,9 @@ use super::state::AdminState;
 use super::token;
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
+use crate::engine::pause::PauseKind;
+use crate::engine::status::{AccountStatus, PauseStatus};
+use crate::telemetry::snapshot::Snapshot;
 use crate::worker::seams::{Instruction, Obeyed, Order, Target};
 
 /// What was done.
@@ -29,7 +33,7 @@ pub(super) struct Done {
     paused: Option<bool>,
     /// This worker stands by, and has handed the order on to the one that works.
     handed_on: bool,
-    note: &'static str,
+    note: Cow<'static, str>,
 }
 
 /// The loop comes round within a second; past this the order's fate is unknown.
@@ -103,8 +107,13 @@ async fn order_account(
         let error = "the account has no guard to answer: safety.max_pairs is not set for it";
         return Err(HttpRefusal::new(StatusCode::CONFLICT, error));
     }
+    let before = account_of(state, index);
     let obeyed = order(state, Target::Account(index), instruction).await?;
-    Ok(answer(index, portal_id, None, instruction, &obeyed))
+    let resumed = match (instruction, before, account_of(state, index)) {
+        (Instruction::Resume, Some(before), Some(after)) => Some(resumed(&before, &after, &state.snapshots.borrow())),
+        _ => None,
+    };
+    Ok(answer(index, portal_id, None, instruction, &obeyed, resumed))
 }
 
 async fn order_lane(
@@ -124,7 +133,7 @@ async fn order_lane(
         let error = format!("no jobs of the lane {lane} are in hand: a lane can be paused while it has some");
         return Err(HttpRefusal::new(StatusCode::NOT_FOUND, error));
     }
-    Ok(answer(index, portal_id, Some(lane), instruction, &obeyed))
+    Ok(answer(index, portal_id, Some(lane), instruction, &obeyed, None))
 }
 
 /// Nothing can be said in a body, so that nothing said there is lost.
@@ -147,6 +156,44 @@ fn find(state: &AdminState, account: &str) -> Result<(AccountIndex, Option<u64>)
         let error = "no such account: name it by its portal id or by its index, as /status lists them";
         HttpRefusal::new(StatusCode::NOT_FOUND, error)
     })
+}
+
+fn account_of(state: &AdminState, AccountIndex(index): AccountIndex) -> Option<AccountStatus> {
+    state.snapshots.borrow().status.accounts.iter().find(|account| account.index == index).cloned()
+}
+
+/// What has become of an account that was to be resumed. `now` is a snapshot of after that.
+fn resumed(before: &AccountStatus, after: &AccountStatus, now: &Snapshot) -> String {
+    let name = after.portal_id.unwrap_or_else(|| after.index.into());
+    let nobody = after.held_jobs == 0;
+    let back = now.broker.back_by.iter().flatten().max().map(|by| by.duration_since(now.at).as_secs().max(0));
+    let parked = back.map_or_else(String::new, |seconds| {
+        let span = humantime::format_duration(Duration::from_secs(seconds.unsigned_abs()));
+        format!(" Parked jobs come back by themselves, the last of them within {span}.")
+    });
+    let next = format!("No job of it is in hand: the first one that comes is tried at once.{parked}");
+    match (before.own_pause().map(|pause| pause.kind), after.own_pause()) {
+        (None, None) => "It does not stand still as a whole. Its lanes that stand still are tried at once.".to_owned(),
+        (Some(PauseKind::Operator), None) if nobody => format!("The operator's pause is over. {next}"),
+        (Some(PauseKind::Operator), None) => "The operator's pause is over.".to_owned(),
+        (Some(kind), None) => {
+            let over = format!("Its pause ({}) is over, and a request finds out whether that is right.", kind.as_str());
+            if nobody { format!("{over} {next}") } else { over }
+        }
+        (_, Some(PauseStatus { kind: PauseKind::Guard, .. })) => format!(
+            "It still stands: its guard waits for `association-archiver approve {name}` or `association-archiver reject {name}`."
+        ),
+        (_, Some(PauseStatus { kind: PauseKind::DaySpent, detail, .. })) => format!(
+            "It still stands, since {detail}. Raise rate_limit.daily and restart the worker, or wait for the account's midnight."
+        ),
+        (_, Some(PauseStatus { kind, resume_at: Some(at), .. })) => {
+            format!("It still stands ({}) until {at}: HubSpot named this time, and nothing is sent before.", kind.as_str())
+        }
+        (_, Some(pause)) if nobody => format!("It still stands ({}). {next}", pause.kind.as_str()),
+        (_, Some(pause)) => {
+            format!("A request finds out at once whether it still stands for {}.", pause.kind.as_str())
+        }
+    }
 }
 
 fn has_guard(state: &AdminState, AccountIndex(index): AccountIndex) -> bool {
@@ -186,6 +233,7 @@ fn answer(
     lane: Option<String>,
     instruction: Instruction,
     obeyed: &Obeyed,
+    resumed: Option<String>,
 ) -> Answer {
     let paused = match instruction {
         Instruction::Pause => Some(true),
@@ -194,12 +242,12 @@ fn answer(
     };
     let handed_on = *obeyed == Obeyed::HandedOn;
     let note = match (handed_on, instruction, &lane) {
-        (true, _, _) => HANDED_ON,
-        (false, Instruction::Pause, None) => LASTS,
-        (false, Instruction::Pause, Some(_)) => ENDS_WITH_PROCESS,
-        (false, Instruction::Resume, _) => TRIES_AGAIN,
-        (false, Instruction::Approve, _) => APPROVED,
-        (false, Instruction::Reject, _) => REJECTED,
+        (true, _, _) => HANDED_ON.into(),
+        (false, Instruction::Pause, None) => LASTS.into(),
+        (false, Instruction::Pause, Some(_)) => ENDS_WITH_PROCESS.into(),
+        (false, Instruction::Resume, _) => resumed.map_or(TRIES_AGAIN.into(), Cow::from),
+        (false, Instruction::Approve, _) => APPROVED.into(),
+        (false, Instruction::Reject, _) => REJECTED.into(),
     };
     let status = if handed_on { StatusCode::ACCEPTED } else { StatusCode::OK };
     (status, Json(Done { account: account.0, portal_id, lane, paused, handed_on, note }))

@@ -85,7 +85,7 @@ fn reasons(snapshot: &Snapshot, silence: Duration) -> Vec<String> {
         reasons.push(format!("the worker hangs: no sign of life for {} s", silence.as_secs()));
     }
     if snapshot.draining {
-        reasons.push("draining: the worker stops and takes no new jobs".to_owned());
+        reasons.push(draining(snapshot));
     }
     if !broker.consuming && !broker.overfull && !snapshot.draining && standby(broker).is_none() {
         let cause = broker.consuming_trouble.as_deref().or(broker.lease_trouble.as_deref());
@@ -99,6 +99,26 @@ fn reasons(snapshot: &Snapshot, silence: Duration) -> Vec<String> {
         reasons.push("every account is paused".to_owned());
     }
     reasons
+}
+
+/// What a stop waits for, and for how long still.
+fn draining(snapshot: &Snapshot) -> String {
+    let Snapshot { status, broker, grace_until, at, .. } = snapshot;
+    let mut waits = Vec::new();
+    if status.held.in_flight > 0 {
+        waits.push(format!("requests that HubSpot has not answered: {}", status.held.in_flight));
+    }
+    if broker.unpublished > 0 {
+        waits.push(format!("outcomes that the broker has not confirmed: {}", broker.unpublished));
+    }
+    let stops = "draining: the worker stops and takes no new jobs";
+    if waits.is_empty() {
+        return stops.to_owned();
+    }
+    let left = grace_until.map_or_else(String::new, |until| {
+        format!(", for {} s at most (shutdown.grace)", until.duration_since(*at).as_secs().max(0))
+    });
+    format!("{stops}; it waits{left} for {}", waits.join(", and for "))
 }
 
 /// What a worker that is ready to take over says of itself.

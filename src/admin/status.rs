@@ -71,6 +71,8 @@ struct Backlog {
     jobs_parked: Option<u64>,
     jobs_unpublished: u64,
     drain_seconds: Option<f64>,
+    /// Why nobody can tell.
+    drain_unknown: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,7 +90,7 @@ struct Jobs {
 
 impl<'a> StatusBody<'a> {
     pub fn new(snapshot: &'a Snapshot, readiness: &'a Readiness, metrics: &Metrics) -> Self {
-        let Snapshot { at, status, broker, draining, throughput, history, pauses, failures, dead_letters } = snapshot;
+        let Snapshot { at, status, broker, draining, grace_until: _, throughput, history, pauses, failures, dead_letters } = snapshot;
         let Status { held, totals, paused_accounts: _, paused_lanes: _, accounts, lanes, lanes_left_out } = status;
         let InHand {
             jobs,
@@ -100,6 +102,7 @@ impl<'a> StatusBody<'a> {
             max_in_flight,
             drain_seconds: _,
         } = *held;
+        let drains = snapshot.drain_seconds();
         let backlog = Backlog {
             jobs_held: jobs,
             background_held: background_jobs,
@@ -110,7 +113,8 @@ impl<'a> StatusBody<'a> {
             jobs_ready: broker.jobs_ready,
             jobs_parked: snapshot.parked(),
             jobs_unpublished: broker.unpublished,
-            drain_seconds: snapshot.drain_seconds(),
+            drain_seconds: drains.as_ref().ok().copied(),
+            drain_unknown: drains.err(),
         };
         let outcomes = outcome::Status::ALL.map(|status| (status.as_str(), metrics.outcomes.of(status).read()));
         Self {

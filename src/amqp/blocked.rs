@@ -14,6 +14,9 @@ use super::route::Route;
 /// Shortest wait where no queue is bound: someone has to create it.
 const UNROUTED_DELAY: Duration = Duration::from_secs(1);
 
+/// Longest wait: whoever has made room wants to see it used.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
 /// Why an answer must be tried again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Unpublished {
@@ -77,7 +80,7 @@ impl<T> Blocked<T> {
         });
         line.tries = line.tries.saturating_add(1);
         line.allowed = 1;
-        let wait = backoff::wait(line.tries, fastrand::f64());
+        let wait = backoff::wait(line.tries, fastrand::f64()).min(LONGEST_DELAY);
         let wait = match why {
             Unpublished::Returned => wait.max(UNROUTED_DELAY),
             Unpublished::Refused => wait,
@@ -165,6 +168,18 @@ mod tests {
         assert!(blocked.next_due() >= Some(start + LONG + UNROUTED_DELAY), "somebody has to make the queue");
         assert_eq!(blocked.due(start + 2 * LONG), [1], "in their order");
         assert_eq!((blocked.len(), blocked.since()), (98, Some(start)));
+    }
+
+    #[test]
+    fn room_is_noticed_soon_however_long_there_was_none() {
+        let start = Instant::now();
+        let mut blocked = Blocked::default();
+        for try_in_vain in 0..200 {
+            let now = start + try_in_vain * LONG;
+            let answers = if try_in_vain == 0 { vec![0] } else { blocked.due(now) };
+            blocked.refused(Route::Results, answers, Unpublished::Refused, now);
+            assert!(blocked.next_due() <= Some(now + LONGEST_DELAY));
+        }
     }
 
     #[test]

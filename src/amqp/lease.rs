@@ -174,6 +174,7 @@ pub fn keep(wiring: LeaseWiring) -> (LeaseEnd, JoinHandle<()>) {
         ending: Ending::No,
         company: None,
         left: Arc::default(),
+        most_consumers: 0,
         channel: None,
         writing_trouble: None,
     };
@@ -223,6 +224,9 @@ struct Keeper {
     company: Option<JoinHandle<()>>,
     /// Consumers of the jobs queue whose workers take nothing any more; the company's task lowers it.
     left: Arc<AtomicU64>,
+    /// The most consumers of this worker's own since jobs were last let in. Those that were replaced or cancelled count:
+    /// the broker counts them as well until their last job is settled.
+    most_consumers: u64,
     channel: Option<Channel>,
     writing_trouble: Option<String>,
 }
@@ -439,10 +443,13 @@ impl Keeper {
         onward
     }
 
-    /// So that the next holder can tell what a dead node left from a worker that takes jobs.
+    /// So that the next holder can tell what this worker, or a dead node, left from a worker that takes jobs.
     fn count_consumers(&mut self) {
-        let own = if self.gate.is_open() { self.of_queue.consumers.get().max(1) } else { 0 };
-        let consumers = Consumers { own, left: self.left.load(Ordering::Relaxed) };
+        self.most_consumers = match self.gate.is_open() {
+            true => self.most_consumers.max(self.of_queue.consumers.get()).max(1),
+            false => 0,
+        };
+        let consumers = Consumers { own: self.most_consumers, left: self.left.load(Ordering::Relaxed) };
         self.lease.counts(consumers, self.now());
     }
 
@@ -613,12 +620,15 @@ impl Keeper {
 
     fn show(&mut self) {
         let (standing, holder) = match self.lease.standing() {
+            // Also while the broker has not yet confirmed the last word.
+            _ if self.ending != Ending::No => (LeaseStanding::Left, None),
             Standing::Held if self.gate.is_open() => (LeaseStanding::Held, Some(self.holder.clone())),
             // A worker without a lease still consumes.
             Standing::Held => (LeaseStanding::Waiting, None),
             Standing::Waiting => (LeaseStanding::Waiting, self.lease.predecessor().map(str::to_owned)),
             Standing::StandingBy => (LeaseStanding::StandingBy, None),
-            Standing::Away | Standing::Left => (LeaseStanding::Away, None),
+            Standing::Away => (LeaseStanding::Away, None),
+            Standing::Left => (LeaseStanding::Left, None),
         };
         let before = self.of_queue.lease.get();
         if before.as_ref().is_some_and(|view| view.standing == standing && view.holder == holder) {
@@ -665,8 +675,9 @@ struct Company {
     of_queue: Arc<QueueHealth>,
     gate: Arc<GateKeeper>,
     news: mpsc::UnboundedSender<(QueueIndex, LeaseNews)>,
-    /// Where a node of a cluster is down, the broker goes on counting the consumers that were connected to it. As many
-    /// as earlier holders of the lease can have left are not waited for.
+    /// The broker goes on counting consumers that take nothing any more: of a worker that stops, while its last requests
+    /// are on the wire, and of a node of a cluster that is down. As many as earlier holders of the lease can have left
+    /// are not waited for.
     left: Arc<AtomicU64>,
 }
 

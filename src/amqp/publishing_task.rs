@@ -44,7 +44,7 @@ const BLOCKED_CHECK: Duration = Duration::from_millis(500);
 const IDLE_CHECK: Duration = Duration::from_secs(1);
 /// When a queue has taken nothing for this long, the task opens another channel: one that is open does not always see
 /// that a queue has room again because its policy was changed.
-const CHANNEL_FOR_TROUBLE: Duration = Duration::from_secs(60);
+const CHANNEL_FOR_TROUBLE: Duration = Duration::from_secs(10);
 
 /// What the tasks need in common.
 #[derive(Clone, Debug)]
@@ -403,7 +403,8 @@ impl PublishingTask {
                 format!("{}; create the queue or its binding", no_route(exchange, key.as_str()))
             }
             Unpublished::Refused => {
-                format!("the broker refuses messages with key {:?}: their queue is full or at fault", key.as_str())
+                let key = key.as_str();
+                format!("the broker refuses messages with key {key:?}: their queue is full or at fault; tried again every few seconds")
             }
         }
     }

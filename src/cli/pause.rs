@@ -105,7 +105,11 @@ fn order(config: Option<&Path>, arguments: &Arguments, order: Order) -> Result<E
         202 => output::remark(&format!(
             "{subject}: the worker that was asked stands by, and has handed the order to {verb} on to the one that holds the lease."
         )),
-        _ => output::remark(&format!("{subject} {}", order.consequence(lane.is_some()))),
+        _ => match (order, answer.body.get("note").and_then(serde_json::Value::as_str)) {
+            // Whether it goes on depends on why it stands, which the service knows.
+            (Order::Resume, Some(note)) => output::remark(&format!("{subject}: {}", harmless(note))),
+            (_, _) => output::remark(&format!("{subject} {}", order.consequence(lane.is_some()))),
+        },
     }
     Ok(ExitCode::SUCCESS)
 }

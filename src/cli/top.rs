@@ -243,7 +243,10 @@ impl Desk {
         self.view.footer = Footer::Said(format!("{}: asked …", order.target.subject));
         tokio::spawn(async move {
             let words = match admin_call::post_to(&address, &order.path(), &token).await {
-                Ok(answer) if answer.status == 200 => order.done(),
+                Ok(answer) if answer.status == 200 => {
+                    let note = answer.body.get("note").and_then(serde_json::Value::as_str);
+                    order.done(note.map(|note| harmless(note)).as_deref())
+                }
                 Ok(answer) if answer.status == 202 => order.handed_on(),
                 Ok(answer) => {
                     let said =

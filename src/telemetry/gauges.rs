@@ -55,7 +55,7 @@ fn write_held(snapshot: &Snapshot, page: &mut Exposition) {
         Kind::Gauge,
         "association_archiver_drain_seconds",
         "Estimate of the time until every job is answered at the ceilings in force, wherever it is now; absent while nobody can tell.",
-        snapshot.drain_seconds(),
+        snapshot.drain_seconds().ok(),
     );
 }
 
@@ -63,7 +63,7 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
     let BrokerState {
         consuming,
         publishing,
-        publishing_stalled: _,
+        publishing_stalled,
         blocked,
         overfull,
         consuming_trouble: _,
@@ -72,6 +72,7 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
         background_ready,
         background_consuming,
         parked,
+        back_by: _,
         standstill_seconds,
         unpublished,
         results_ready,
@@ -92,6 +93,11 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
         "association_archiver_broker_publishing",
         "1 while the connection for outcomes is up.",
         Some(flag(*publishing)),
+    );
+    gauge(
+        "association_archiver_broker_publishing_stalled",
+        "1 while outcomes or other messages wait and the broker takes none of them, as where a queue is full.",
+        Some(flag(*publishing_stalled)),
     );
     gauge(
         "association_archiver_broker_blocked",

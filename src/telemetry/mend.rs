@@ -105,14 +105,18 @@ impl Place {
             PauseKind::Journal => "Mend what is said there of the journal (safety.journal): nothing is archived that cannot be \
                                    recorded. The worker tries again by itself."
                 .to_owned(),
-            PauseKind::DaySpent => "Nothing: it goes on at the account's midnight. To leave some of the day to other \
-                                    apps, set rate_limit.daily."
-                .to_owned(),
+            PauseKind::DaySpent => format!(
+                "Nothing: it goes on at the account's midnight. Was HubSpot's limit raised, or is it wrong? \
+                 `association-archiver resume {}` has the next request find out. Is rate_limit.daily spent? Raise it, and \
+                 restart the worker.",
+                self.name
+            ),
             PauseKind::Throttled | PauseKind::PortalMoving => {
                 "Nothing: it goes on by itself at the time that HubSpot named.".to_owned()
             }
             PauseKind::Guard => format!(
-                "Look at what waits: is it meant to be removed? `association-archiver approve {0}` lets everything through \
+                "Is it meant to be removed? Look at who produced it: its jobs wait in the jobs queue and in the delay \
+                 queues (…delay.10s to …delay.10m), from where they come back by themselves. `association-archiver approve {0}` lets everything through \
                  for one window; `association-archiver reject {0}` ends it with GUARD_REJECTED, and copies in the dead \
                  letters.",
                 self.name

@@ -3,7 +3,11 @@
 //! The broker is asked every few seconds. What was confirmed there since the last look is added, so that no job is out
 //! of sight between leaving the worker and the next look. A job may be counted twice for those seconds, never not at all.
 
+use jiff::Timestamp;
+
+use super::snapshot::BackBy;
 use crate::engine::pause::Tier;
+use crate::lease::view::{LeaseStanding, LeaseView};
 
 /// A number for each delay queue, in the order of [`Tier::ALL`]; `None` where nobody can say.
 pub type ByTier = [Option<u64>; Tier::ALL.len()];
@@ -22,22 +26,51 @@ struct OfTier {
     before: u64,
     /// The count at the last reading.
     latest: u64,
+    /// Whether jobs were there at the last reading.
+    occupied: bool,
+    /// When this worker was last seen to have parked a job there.
+    parked_at: Option<Timestamp>,
 }
 
 impl ParkedJobs {
     /// `looks` is how often the queues were looked at, `seen` what the latest look showed, `confirmed` how many jobs the
     /// broker has taken for each delay queue since the start.
-    pub fn count(&mut self, looks: u64, seen: ByTier, confirmed: [u64; Tier::ALL.len()]) -> ByTier {
+    pub fn count(
+        &mut self,
+        looks: u64,
+        seen: ByTier,
+        confirmed: [u64; Tier::ALL.len()],
+        now: Timestamp,
+    ) -> ByTier {
         let looked = looks != std::mem::replace(&mut self.looks, looks);
         let mut counted = seen;
         for ((tier, count), confirmed) in self.tiers.iter_mut().zip(&mut counted).zip(confirmed) {
             if looked {
                 tier.before = tier.latest;
             }
+            if confirmed > tier.latest {
+                tier.parked_at = Some(now);
+            }
             tier.latest = confirmed;
             *count = count.map(|seen| seen + confirmed.saturating_sub(tier.before));
+            tier.occupied = count.is_some_and(|jobs| jobs > 0);
         }
         counted
+    }
+
+    /// When the jobs that were counted last are back at the latest. Only who holds the one lease that there is knows
+    /// that nobody else parks jobs.
+    pub fn back_by(&self, leases: &[LeaseView], now: Timestamp) -> BackBy {
+        let alone_since = match leases {
+            [only] if only.standing == LeaseStanding::Held => only.since,
+            [..] => now,
+        };
+        let mut back_by = BackBy::default();
+        for ((by, tier), of_tier) in back_by.iter_mut().zip(Tier::ALL).zip(&self.tiers) {
+            let last = of_tier.parked_at.map_or(alone_since, |at| at.max(alone_since));
+            *by = Some(last).filter(|_| of_tier.occupied).and_then(|last| last.checked_add(tier.wait()).ok());
+        }
+        back_by
     }
 }
 
@@ -45,19 +78,38 @@ impl ParkedJobs {
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
     #[test]
     fn a_parked_job_is_in_sight_from_its_confirmation_on() {
         let mut parked = ParkedJobs::default();
         let none = [0; 4];
-        assert_eq!(parked.count(0, [None; 4], none), [None; 4], "nobody has looked yet");
-        assert_eq!(parked.count(1, [Some(0); 4], none), [Some(0); 4]);
+        assert_eq!(parked.count(0, [None; 4], none, NOW), [None; 4], "nobody has looked yet");
+        assert_eq!(parked.count(1, [Some(0); 4], none, NOW), [Some(0); 4]);
         let confirmed = [0, 500, 0, 0];
-        assert_eq!(parked.count(1, [Some(0); 4], confirmed)[1], Some(500), "before the next look");
-        assert_eq!(parked.count(1, [Some(0); 4], [0, 700, 0, 0])[1], Some(700));
+        assert_eq!(parked.count(1, [Some(0); 4], confirmed, NOW)[1], Some(500), "before the next look");
+        assert_eq!(parked.count(1, [Some(0); 4], [0, 700, 0, 0], NOW)[1], Some(700));
         // The look fell between two readings: the 200 may be in it or not, and so count once more for a while.
-        assert_eq!(parked.count(2, [Some(0), Some(650), Some(0), Some(0)], [0, 720, 0, 0])[1], Some(670));
-        assert_eq!(parked.count(3, [Some(0), Some(720), Some(0), Some(0)], [0, 720, 0, 0])[1], Some(720));
-        assert_eq!(parked.count(4, [Some(0); 4], [0, 720, 0, 0])[1], Some(0), "they have come back");
-        assert_eq!(parked.count(5, [Some(0), None, Some(0), Some(0)], [0, 720, 0, 0])[1], None);
+        assert_eq!(parked.count(2, [Some(0), Some(650), Some(0), Some(0)], [0, 720, 0, 0], NOW)[1], Some(670));
+        assert_eq!(parked.count(3, [Some(0), Some(720), Some(0), Some(0)], [0, 720, 0, 0], NOW)[1], Some(720));
+        assert_eq!(parked.count(4, [Some(0); 4], [0, 720, 0, 0], NOW)[1], Some(0), "they have come back");
+        assert_eq!(parked.count(5, [Some(0), None, Some(0), Some(0)], [0, 720, 0, 0], NOW)[1], None);
+    }
+
+    #[test]
+    fn the_one_holder_knows_when_parked_jobs_are_back() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap_or_default();
+        let lease = |standing| LeaseView { jobs_queue: "jobs".to_owned(), standing, since: at(1_000), holder: None };
+        let held = [lease(LeaseStanding::Held)];
+        let mut parked = ParkedJobs::default();
+        let back = |parked: &ParkedJobs, leases: &[LeaseView], now| parked.back_by(leases, at(now))[3];
+        parked.count(1, [Some(0), Some(0), Some(0), Some(7)], [0; 4], at(2_000));
+        assert_eq!(back(&parked, &held, 2_000), Some(at(1_000 + 3_600)), "parked by the holder before");
+        assert_eq!(back(&parked, &[lease(LeaseStanding::StandingBy)], 2_000), Some(at(2_000 + 3_600)));
+        parked.count(1, [Some(0), Some(0), Some(0), Some(7)], [0, 0, 0, 1], at(2_001));
+        parked.count(2, [Some(0), Some(0), Some(0), Some(8)], [0, 0, 0, 1], at(2_004));
+        assert_eq!(back(&parked, &held, 2_004), Some(at(2_001 + 3_600)));
+        parked.count(3, [Some(0); 4], [0, 0, 0, 1], at(5_000));
+        assert_eq!(parked.back_by(&held, at(5_000)), BackBy::default());
     }
 }

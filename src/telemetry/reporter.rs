@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::failures::{Failures, Sample};
@@ -24,6 +25,9 @@ pub struct Reporter {
     history: Throughput,
     pauses: PauseHistory,
     failures: Failures,
+    /// How long a stop waits for what is in flight.
+    grace: Option<Duration>,
+    grace_until: Option<Timestamp>,
     due: Tick,
 }
 
@@ -40,8 +44,16 @@ impl Reporter {
             history: Throughput::new(Throughput::LONG),
             pauses: PauseHistory::default(),
             failures: Failures::default(),
+            grace: None,
+            grace_until: None,
             due: Tick::ZERO,
         }
+    }
+
+    /// With the time for which a stop waits for what is in flight.
+    #[must_use]
+    pub fn with_grace(self, grace: Duration) -> Self {
+        Self { grace: Some(grace), ..self }
     }
 
     pub fn metrics(&self) -> &Metrics {
@@ -89,11 +101,15 @@ impl Reporter {
         self.throughput.note(done, unanswered, now.tick);
         self.history.note(done, unanswered, now.tick);
         self.pauses.note(&status, now.wall);
+        if draining && self.grace_until.is_none() {
+            self.grace_until = self.grace.and_then(|grace| now.wall.checked_add(grace).ok());
+        }
         self.out.send_replace(Arc::new(Snapshot {
             at: now.wall,
             status,
             broker,
             draining,
+            grace_until: self.grace_until,
             throughput: self.throughput.series(now.tick),
             history: self.history.series(now.tick),
             pauses: self.pauses.read(),
@@ -109,7 +125,6 @@ mod tests {
     use super::*;
     use crate::contract::outcome::Status as OutcomeStatus;
     use crate::contract::refusal::{Refusal, WorkerCategory};
-    use jiff::Timestamp;
 
     #[test]
     fn a_snapshot_reaches_those_who_subscribed() {

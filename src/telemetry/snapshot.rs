@@ -9,7 +9,7 @@ use super::parked::ByTier;
 use super::pause_history::PauseSpan;
 use super::throughput::ThroughputSeries;
 use crate::engine::pause::Tier;
-use crate::engine::status::{AccountStatus, Status};
+use crate::engine::status::{AccountStatus, InHand, Status, write_time_or_null};
 use crate::lease::view::LeaseView;
 
 /// The worker at one moment. The default is the moment before the first: nothing held, no broker.
@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub broker: BrokerState,
     /// Stopping: nothing new is taken.
     pub draining: bool,
+    /// Until when a stop waits for what is in flight: `shutdown.grace` after it began.
+    pub grace_until: Option<Timestamp>,
     /// The last ten minutes.
     pub throughput: ThroughputSeries,
     /// The last hours, in longer intervals.
@@ -56,6 +58,9 @@ pub struct BrokerState {
     /// Jobs in each delay queue.
     #[serde(serialize_with = "write_tiers")]
     pub parked: ByTier,
+    /// When the last of them are back in the jobs queue at the latest; `None` where there are none, or nobody can say.
+    #[serde(serialize_with = "write_times")]
+    pub back_by: BackBy,
     /// Of the jobs queues that this worker works on, the longest time for which jobs have waited and none was taken.
     pub standstill_seconds: Option<u64>,
     /// Jobs whose outcome, or whose copy for a delay queue, the broker has not confirmed yet.
@@ -102,6 +107,16 @@ pub struct BrokerCounts {
     pub settled_too_late: u64,
 }
 
+/// A time for each delay queue, in the order of [`Tier::ALL`].
+pub type BackBy = [Option<Timestamp>; Tier::ALL.len()];
+
+/// `{"10s":null,"1m":null,"10m":"2026-11-29T02:41:00.000Z","1h":null}`
+fn write_times<S: Serializer>(times: &BackBy, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Time<'a>(#[serde(serialize_with = "write_time_or_null")] &'a Option<Timestamp>);
+    serializer.collect_map(Tier::ALL.map(Tier::as_str).into_iter().zip(times.iter().map(Time)))
+}
+
 /// `{"10s":0,"1m":0,"10m":48774,"1h":0}`
 fn write_tiers<S: Serializer>(parked: &ByTier, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(Tier::ALL.map(Tier::as_str).into_iter().zip(parked))
@@ -113,27 +128,73 @@ impl Snapshot {
         self.broker.parked.iter().copied().sum()
     }
 
-    /// Seconds until every job is answered, wherever it is now, if the ceilings in force are all that limits and the
-    /// jobs elsewhere are like those in hand; `None` while anything that it depends on is unknown.
-    pub fn drain_seconds(&self) -> Option<f64> {
-        let (ready, parked) = (self.broker.jobs_ready?, self.parked()?);
+    /// Seconds until every job is answered, wherever it is now, if nothing else gets in the way. Never less than the
+    /// ceilings in force allow, than what was done lately while there was enough to do, and than parked jobs wait at
+    /// most.
+    ///
+    /// `Err` says why nobody can tell.
+    pub fn drain_seconds(&self) -> Result<f64, String> {
+        let unknown = |why: &str| Err(why.to_owned());
+        let status = &self.status;
+        if self.draining {
+            return unknown("this worker stops");
+        }
+        if !status.accounts.is_empty() && status.accounts.iter().all(|account| account.stands_by) {
+            return unknown("this worker does not work now");
+        }
+        let (Some(ready), Some(parked)) = (self.broker.jobs_ready, self.parked()) else {
+            return unknown("the broker does not say what waits");
+        };
         // Nobody can say how long an account stands still, nor whose the parked jobs are.
-        let stands = |account: &AccountStatus| account.drain_seconds.is_none() && (account.held_jobs > 0 || parked > 0);
-        if self.status.accounts.iter().any(stands) {
-            return None;
+        let stands = |account: &&AccountStatus| {
+            account.own_pause().is_some() && (account.held_jobs > 0 || parked > 0) && !account.stands_by
+        };
+        if let Some(account) = status.accounts.iter().find(stands) {
+            let name = account.portal_id.map_or_else(|| format!("account {}", account.index), |id| format!("portal {id}"));
+            return Err(format!("{name} stands still"));
+        }
+        let stops = |account: &AccountStatus| account.drain_seconds.is_none() && (account.held_jobs > 0 || parked > 0);
+        if status.accounts.iter().any(stops) {
+            return unknown("a day has too few requests left, or lanes stand still");
         }
         if self.broker.unpublished > 0 && !self.broker.takes_answers() {
-            return None;
+            return unknown("outcomes cannot be published");
         }
-        let of_held = self.status.held.drain_seconds?;
-        let (held, elsewhere) = (self.status.held.jobs as f64, (ready + parked) as f64);
-        match (held > 0.0, elsewhere > 0.0) {
-            (true, true | false) => Some(of_held * (held + elsewhere) / held),
-            (false, false) => Some(of_held),
-            (false, true) => None,
+        let all = status.held.jobs as f64 + (ready + parked) as f64 + self.broker.unpublished as f64;
+        let at_ceilings = self.seconds_at_ceilings((ready + parked) as f64);
+        let lately = self.throughput.best_lately().map(|rate| all / rate).unwrap_or_default();
+        Ok(at_ceilings.max(lately).max(self.seconds_until_back()))
+    }
+
+    /// Jobs `elsewhere` are taken to need as many requests as those in hand, where these are enough to tell; else as few
+    /// as can be.
+    fn seconds_at_ceilings(&self, elsewhere: f64) -> f64 {
+        let InHand { jobs, drain_seconds, .. } = self.status.held;
+        let of_request = |account: &AccountStatus| account.rate.interval_seconds / f64::from(account.rate.requests.max(1));
+        let of_account = |account: &AccountStatus| {
+            account.drain_seconds.unwrap_or_default() + account.in_flight as f64 * of_request(account)
+        };
+        let own = || self.status.accounts.iter().filter(|account| !account.stands_by);
+        let of_held = own().map(of_account).fold(drain_seconds.unwrap_or_default(), f64::max);
+        if jobs >= ENOUGH_TO_TELL {
+            return of_held * (1.0 + elsewhere / jobs as f64);
         }
+        let fastest = own().map(of_request).reduce(f64::min).unwrap_or_default();
+        of_held + (elsewhere / MOST_JOBS_A_REQUEST).ceil() * fastest
+    }
+
+    /// Until the last parked jobs are back at the latest.
+    fn seconds_until_back(&self) -> f64 {
+        let last = self.broker.back_by.iter().flatten().max();
+        last.map_or(0.0, |last| last.duration_since(self.at).as_secs_f64().max(0.0))
     }
 }
+
+/// Fewer jobs in hand do not show how many requests those elsewhere need.
+const ENOUGH_TO_TELL: usize = 200;
+
+/// Jobs of one pair each that fit into a request with distinct records: `batch.max_from` by default.
+const MOST_JOBS_A_REQUEST: f64 = 100.0;
 
 impl BrokerState {
     /// Whether answers that wait to be published go out.
@@ -145,7 +206,12 @@ impl BrokerState {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::engine::status::{AccountTotalsStatus, DayStatus, RateStatus, SafetyStatus};
+    use std::time::Duration;
+
+    use crate::engine::pause::PauseKind;
+    use crate::engine::status::{
+        AccountTotalsStatus, DayStatus, PauseScope, PauseStatus, RateStatus, SafetyStatus,
+    };
 
     /// An account that does nothing.
     pub fn account(index: u32, portal_id: Option<u64>) -> AccountStatus {
@@ -163,7 +229,7 @@ pub(super) mod tests {
             },
             in_flight: 0,
             max_in_flight: 16,
-            day: DayStatus { used: 0, left: None },
+            day: DayStatus { used: 0, left: None, budget: None, limit: None, used_by_all: None },
             guard: None,
             safety: SafetyStatus { journal: false, verify: false },
             totals: AccountTotalsStatus::default(),
@@ -183,43 +249,88 @@ pub(super) mod tests {
         snapshot
     }
 
+    /// One that works.
+    fn working(drain_seconds: Option<f64>, held_jobs: usize) -> AccountStatus {
+        AccountStatus { drain_seconds, held_jobs, ..account(0, Some(4711)) }
+    }
+
+    fn told(snapshot: &Snapshot) -> Result<f64, &str> {
+        match snapshot.drain_seconds() {
+            Ok(seconds) => Ok((seconds * 1_000.0).round() / 1_000.0),
+            Err(_) => Err("unknown"),
+        }
+    }
+
     #[test]
-    fn jobs_elsewhere_are_taken_to_be_like_those_in_hand() {
-        let seconds = |jobs, drain_seconds, jobs_ready| snapshot(jobs, drain_seconds, jobs_ready).drain_seconds();
+    fn jobs_elsewhere_are_taken_to_be_like_those_in_hand_where_these_are_enough() {
+        let seconds = |jobs, drain_seconds, jobs_ready| told(&snapshot(jobs, drain_seconds, jobs_ready)).ok();
         assert_eq!(seconds(1_000, Some(5.0), Some(9_000)), Some(50.0));
         assert_eq!(seconds(1_000, Some(5.0), Some(0)), Some(5.0));
-        assert_eq!(seconds(1_000, None, Some(9_000)), None);
         assert_eq!(seconds(1_000, Some(5.0), None), None);
         assert_eq!(seconds(0, Some(0.0), Some(0)), Some(0.0));
-        assert_eq!(seconds(0, Some(0.0), Some(9)), None);
+        let mut few = snapshot(10, Some(0.1), Some(45_000));
+        few.status.accounts = vec![working(Some(0.1), 10)];
+        assert_eq!(told(&few), Ok(45.1), "a request of a hundred jobs every tenth of a second");
+        // All that is in hand is on the wire.
+        let mut on_wire = snapshot(1_000, Some(0.0), Some(9_000));
+        on_wire.status.accounts = vec![AccountStatus { in_flight: 10, ..working(Some(0.0), 1_000) }];
+        assert_eq!(told(&on_wire), Ok(10.0));
     }
 
     #[test]
-    fn parked_jobs_count_and_an_unknown_number_of_them_is_no_estimate() {
+    fn it_takes_no_less_than_what_was_done_lately_says() {
+        let mut slow = snapshot(1_000, Some(1.0), Some(9_000));
+        slow.throughput = ThroughputSeries {
+            interval_seconds: 5.0,
+            jobs: vec![0, 900, 500, 700, 60],
+            jobs_ready: vec![0, 9_000, 9_000, 9_000, 9_000],
+            jobs_held: vec![0, 1_000, 1_000, 1_000, 1_000],
+            ..ThroughputSeries::default()
+        };
+        assert_eq!(told(&slow), Ok(71.429), "the 900 were begun with nothing to do");
+        slow.throughput.jobs_ready[2] = 0;
+        slow.throughput.jobs_held[2] = 0;
+        assert_eq!(told(&slow), Ok(10.0));
+    }
+
+    #[test]
+    fn parked_jobs_count_until_the_latest_moment_at_which_they_are_back() {
         let mut busy = snapshot(1_000, Some(5.0), Some(0));
         busy.broker.parked = [Some(0), Some(8_000), Some(1_000), Some(0)];
-        assert_eq!((busy.parked(), busy.drain_seconds()), (Some(9_000), Some(50.0)));
+        assert_eq!((busy.parked(), told(&busy)), (Some(9_000), Ok(50.0)));
+        busy.broker.back_by[2] = Some(busy.at + Duration::from_secs(480));
+        assert_eq!(told(&busy), Ok(480.0));
         busy.broker.parked[3] = None;
-        assert_eq!((busy.parked(), busy.drain_seconds()), (None, None));
-
-        let mut idle = snapshot(0, Some(0.0), Some(0));
-        idle.broker.parked[2] = Some(48_774);
-        assert_eq!(idle.drain_seconds(), None, "nobody knows what they will cost");
+        assert_eq!((busy.parked(), told(&busy)), (None, Err("unknown")));
     }
 
     #[test]
-    fn a_standing_account_or_answers_that_cannot_go_out_are_no_estimate() {
+    fn what_nobody_can_tell_has_a_reason() {
         let mut paused = snapshot(0, Some(0.0), Some(0));
         paused.status.accounts = vec![account(0, Some(1)), account(1, Some(2))];
-        paused.status.accounts[1].drain_seconds = None;
-        assert_eq!(paused.drain_seconds(), Some(0.0), "there is nothing to do");
+        let pause = PauseStatus {
+            scope: PauseScope::Account,
+            kind: PauseKind::Operator,
+            detail: String::new(),
+            since: Timestamp::UNIX_EPOCH,
+            resume_at: None,
+            probe_at: None,
+        };
+        (paused.status.accounts[1].drain_seconds, paused.status.accounts[1].pause) = (None, Some(pause));
+        assert_eq!(paused.drain_seconds(), Ok(0.0), "there is nothing to do");
         paused.broker.parked[1] = Some(1);
-        assert_eq!(paused.drain_seconds(), None);
+        assert_eq!(paused.drain_seconds(), Err("portal 2 stands still".to_owned()));
 
         let mut blocked = snapshot(0, Some(0.0), Some(0));
         blocked.broker.unpublished = 3_800;
-        assert_eq!(blocked.drain_seconds(), Some(0.0), "they are on their way");
+        assert_eq!(blocked.drain_seconds(), Ok(0.0), "they are on their way");
         blocked.broker.publishing_trouble = Some("the broker refuses messages".to_owned());
-        assert_eq!(blocked.drain_seconds(), None);
+        assert_eq!(blocked.drain_seconds(), Err("outcomes cannot be published".to_owned()));
+
+        let mut idle = snapshot(0, Some(0.0), Some(0));
+        idle.status.accounts = vec![AccountStatus { stands_by: true, ..account(0, None) }];
+        assert_eq!(idle.drain_seconds(), Err("this worker does not work now".to_owned()));
+        idle.draining = true;
+        assert_eq!(idle.drain_seconds(), Err("this worker stops".to_owned()));
     }
 }

@@ -61,7 +61,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let assembly = Assembly::new(settings, policy::in_broker(settings))?;
     let mends = Mends::new(settings.hubspot.accounts()?);
     let metrics = Arc::new(Metrics::new(Timestamp::now()));
-    let reporter = Reporter::new(Arc::clone(&metrics));
+    let reporter = Reporter::new(Arc::clone(&metrics)).with_grace(settings.shutdown.grace);
     let (traces, exporter) = Traces::open(settings, &metrics)?.unzip();
     let (orders_in, orders) = seams::orders();
     let snapshots = reporter.snapshots();
@@ -83,6 +83,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     };
     let Edges { intakes, publisher, settler, held: _, health, lease, background, topology: _, closer } = edges?;
     let publisher = Arc::new(publisher);
+    let of_broker = Arc::clone(&health);
 
     let (arrivals_in, arrivals) = mpsc::channel(MAX_ARRIVALS);
     let (ready_in, ready) = mpsc::channel(MAX_READY_BUNDLES);
@@ -112,8 +113,13 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let _ = stop.run_until_cancelled(parts.loop_failed()).await;
     let told = stop.is_cancelled();
     stop.cancel();
+    let handed_back_before = of_broker.handed_back.get();
     let unfinished = parts.end(settings.shutdown.grace).await;
     endpoints.close().await;
+    if told && unfinished.is_nothing() {
+        let handed_back = of_broker.handed_back.get() - handed_back_before;
+        tracing::info!(handed_back, "stopped in good order: every request is answered and every outcome is published");
+    }
     Ok(match (told, unfinished.is_nothing()) {
         (false, _) => Ended::LoopFailed,
         (true, true) => Ended::Drained,

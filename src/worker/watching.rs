@@ -15,7 +15,7 @@ use crate::contract::outcome::{Ending, Head};
 use crate::contract::refusal::Refusal;
 use crate::engine::Counters;
 use crate::engine::answered::Answered;
-use crate::engine::clock::Now;
+use crate::engine::clock::{Now, Tick};
 use crate::engine::command::{BatchCall, CallResult, LaneId, Notice, Parked, Settled};
 use crate::engine::pause::Tier;
 use crate::engine::reply::{Headers, Reply};
@@ -29,7 +29,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::parked::{ByTier, ParkedJobs};
 use crate::telemetry::repetition::Repetition;
 use crate::telemetry::reporter::Reporter;
-use crate::telemetry::snapshot::{BrokerCounts, BrokerState};
+use crate::telemetry::snapshot::{BackBy, BrokerCounts, BrokerState};
 use crate::telemetry::traces::{TracedJob, Traces};
 
 /// The same kind of trouble is logged once in this time.
@@ -47,6 +47,8 @@ pub struct ServiceWatcher {
     traces: Option<Traces>,
     troubles: Repetition<(AccountIndex, CallResult)>,
     lane_news: LaneNews,
+    /// When it was last told what a stop waits for.
+    waiting_told: Option<Tick>,
     /// Nothing was counted yet: pauses of the settings are to be told.
     fresh: bool,
 }
@@ -62,7 +64,7 @@ impl ServiceWatcher {
     ) -> Self {
         let (parked, troubles) = (ParkedJobs::default(), Repetition::new(REPEAT_AFTER));
         let lane_news = LaneNews::default();
-        Self { portals, mends, metrics, reporter, health, parked, traces, troubles, lane_news, fresh: true }
+        Self { portals, mends, metrics, reporter, health, parked, traces, troubles, lane_news, waiting_told: None, fresh: true }
     }
 }
 
@@ -127,11 +129,15 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         if std::mem::take(&mut self.fresh) {
             self.tell_pauses(&status);
         }
+        if draining {
+            self.tell_what_a_stop_waits_for(&status, now);
+        }
         self.reporter.beat();
         let confirmed = Tier::ALL.map(|tier| self.metrics.jobs_parked.of(tier).read());
         let Depths { looks, parked, .. } = &self.health.depths;
-        let parked = self.parked.count(looks.get(), parked.each_ref().map(|seen| seen.get()), confirmed);
-        self.reporter.publish(status, broker_state(&self.health, parked), draining, now);
+        let parked = self.parked.count(looks.get(), parked.each_ref().map(|seen| seen.get()), confirmed, now.wall);
+        let back_by = self.parked.back_by(&self.health.leases(), now.wall);
+        self.reporter.publish(status, broker_state(&self.health, parked, back_by), draining, now);
     }
 }
 
@@ -144,6 +150,15 @@ impl ServiceWatcher {
                 let notice = Notice::Paused { account, lane: None, kind, detail, until: resume_at };
                 log_notice(&self.portals, &self.mends, &notice);
             }
+        }
+    }
+
+    fn tell_what_a_stop_waits_for(&mut self, status: &Status, now: Now) {
+        let is_due = self.waiting_told.is_none_or(|told| now.tick.since(told) >= REPEAT_AFTER);
+        let (requests, unpublished) = (status.held.in_flight, self.health.unpublished.get());
+        if is_due && (requests > 0 || unpublished > 0) {
+            self.waiting_told = Some(now.tick);
+            tracing::info!(requests, unpublished, "stopping: waiting until these requests and outcomes are answered");
         }
     }
 
@@ -160,7 +175,7 @@ fn traced(delivery: &Delivery) -> TracedJob<'_> {
     TracedJob { job_id: head.job_id.as_str(), message_id: properties.message_id(), traceparent, tracestate }
 }
 
-fn broker_state(health: &Health, parked: ByTier) -> BrokerState {
+fn broker_state(health: &Health, parked: ByTier, back_by: BackBy) -> BrokerState {
     BrokerState {
         consuming: health.consuming(),
         publishing: health.publishing.get(),
@@ -173,6 +188,7 @@ fn broker_state(health: &Health, parked: ByTier) -> BrokerState {
         background_ready: health.background().ready.get(),
         background_consuming: health.background().consuming.get(),
         parked,
+        back_by,
         standstill_seconds: health.depths.standstill_seconds.get(),
         unpublished: health.unpublished.get(),
         results_ready: health.depths.results.get(),
@@ -296,7 +312,7 @@ pub fn log_notice(portals: &Portals, mends: &Mends, notice: &Notice) {
         }
         Notice::Unidentified { account, detail } => {
             let portal_id = portal(account);
-            tracing::warn!(portal_id, detail, "HubSpot does not say whose token it is; going on without the check");
+            tracing::warn!(portal_id, detail, "HubSpot does not say whose token it is: that it belongs to this portal is not checked");
         }
         Notice::Slowed { account, policy, until } => {
             let resume_at = until.map(|until| until.to_string());

@@ -45,6 +45,36 @@ async fn one_of_two_works_and_a_drained_stop_hands_over_at_once() -> Result<()> 
     stop(&second).await
 }
 
+/// The broker counts the consumer of a worker that stops until its last job is settled. The next one does not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_with_slow_requests_on_the_wire_hands_over_at_once() -> Result<()> {
+    let stage = Stage::set("lease-slow", &["--limit", "24/2s", "--latency", "8s"]).await?;
+    let settings = stage.worker().set("rate_limit.requests", 20).set("rate_limit.interval", "2s");
+    let first = stage.start(&settings).await?;
+    holds(&first).await?;
+    let second = stage.start(&settings).await?;
+    second.ready(START_LIMIT).await?;
+    stage.client.publish(JOBS, single_pairs("job", 1..=COUNT)?).await?;
+    let in_flight = async |worker: &Worker| anyhow::Ok(number(&worker.status().await?, "/requests/inFlight"));
+    let busy = async |worker: &Worker| {
+        eventually(LONG, "requests on the wire", async || Ok((in_flight(worker).await? > 0).then_some(()))).await
+    };
+    busy(&first).await?;
+    first.term()?;
+    busy(&second).await?;
+    let last = first.status().await?;
+    assert!(number(&last, "/requests/inFlight") > 0, "the second one has waited for the first: {last}");
+    assert_eq!((&last["draining"], &last["leases"][0]["standing"]), (&true.into(), &"left".into()));
+    assert_eq!(last["backlog"]["drainSeconds"], Value::Null, "others answer what it has handed back");
+    let reason = last["reasons"][0].to_string();
+    assert!(reason.contains("requests that HubSpot has not answered") && reason.contains("shutdown.grace"), "{reason}");
+    assert!(!second.stderr().contains("still consumes"), "{}", second.last_words());
+    stage.simulator.configure(&serde_json::json!({ "latency": "20ms" })).await?;
+    assert_eq!(first.wait(crate::stage::STOP_LIMIT).await?, 0, "{}", first.last_words());
+    assert!(first.stderr().contains("stopped in good order"), "{}", first.last_words());
+    finish(&stage, &second).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_is_replaced_and_the_ceiling_is_kept() -> Result<()> {
     let stage = Stage::set("lease-killed", &LIMIT).await?;

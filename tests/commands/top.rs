@@ -49,12 +49,12 @@ async fn an_account_is_paused_from_the_terminal_whatever_its_size() {
 
     // Without a token in the settings it is asked for.
     let mut terminal = Terminal::start(&["top", "--url", worker.admin()], &[], (80, 24));
-    terminal.shows(&["portal 4711  PAUSED: operator"]).await;
+    terminal.shows(&["portal 4711  PAUSED: by hand"]).await;
     // The first row only says that every account is paused.
     terminal.press(&format!("{DOWN}py"));
     terminal.shows(&["admin.token:"]).await;
     terminal.press(&format!("{TOKEN}\r"));
-    terminal.shows(&["portal 4711 is resumed"]).await;
+    terminal.shows(&["portal 4711: The operator's pause is over"]).await;
     worker.ready(SOON).await.unwrap();
     assert!(!terminal.raw().contains(TOKEN), "it is not shown");
     terminal.press("\u{3}");

@@ -199,7 +199,7 @@ impl Account {
     /// Counts an answer to a batch; returns whether it was a refusal: 4xx other than 429.
     pub fn batch_answered(&mut self, answer: &Answer, now: Now) -> bool {
         if let Some(left) = answer.headers.rate.daily_remaining {
-            self.day.told(left, now.wall);
+            self.day.told(left, answer.headers.rate.daily, now.wall);
         }
         let refused = (400..500).contains(&answer.status) && answer.status != 429;
         self.errors.counted(refused, now.tick);

@@ -355,7 +355,7 @@ impl Engine {
                 if !account.day.zone_is_known() {
                     account.access.ask_time_zone();
                 }
-                let detail = "HubSpot says that the day's requests are spent".to_owned();
+                let detail = account.day.spent_words();
                 self.pause_account(call.account, PauseKind::DaySpent, until, detail, now);
                 until
             }

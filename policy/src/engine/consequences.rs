@@ -235,7 +235,7 @@ impl Engine {
     pub(super) fn pause_if_guarded(&mut self, account: AccountIndex, now: Now) {
         let Some(guard) = &self.accounts[account].guard else { return };
         if guard.state(now.tick) == GuardState::Waiting {
-            let detail = guard.detail(self.holdings.pairs_to_remove(account), now.tick);
+            let detail = guard.detail(now.tick);
             self.pause_account(account, PauseKind::Guard, None, detail, now);
         }
     }

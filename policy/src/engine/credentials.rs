@@ -78,7 +78,7 @@ impl Engine {
         }
         match self.accounts[index].day.spent_until(now.wall) {
             Some(until) => {
-                let detail = "the day's requests are spent".to_owned();
+                let detail = self.accounts[index].day.spent_words();
                 self.pause_account(index, PauseKind::DaySpent, Some(until), detail, now);
             }
             None => self.resume_account(index, now),
@@ -94,6 +94,9 @@ impl Engine {
             let paused_for = |kind| self.pauses.account_is_paused_for(index, kind);
             if paused_for(PauseKind::PortalMismatch) || paused_for(PauseKind::RefreshRefused) {
                 self.resume_account(index, now);
+            } else if paused_for(PauseKind::Unauthorized) {
+                // This question was the probe, and HubSpot has accepted the token: a batch need not wait for the next one.
+                self.pauses.probe_account_now(index, now.tick);
             }
             return;
         }

@@ -24,6 +24,8 @@ pub struct Day {
     budget: Option<u64>,
     used: u64,
     left: Option<Left>,
+    /// Requests of a whole day, as HubSpot says.
+    limit: Option<u64>,
     refusal: Option<Refused>,
     /// Refusals since the day began, of which each came after the wait for the one before.
     refusals: u32,
@@ -81,7 +83,7 @@ impl Day {
         let zone_is_known = zone.is_some();
         let zone = zone.unwrap_or(TimeZone::UTC);
         let ends = next_midnight(&zone, now);
-        Self { zone, zone_is_known, budget, used: 0, left: None, refusal: None, refusals: 0, ends, written: None }
+        Self { zone, zone_is_known, budget, used: 0, left: None, limit: None, refusal: None, refusals: 0, ends, written: None }
     }
 
     /// Whether the account's time zone is known, and with it the time of its midnight.
@@ -106,9 +108,42 @@ impl Day {
         }
     }
 
-    /// Requests of today that this process sent.
+    /// Requests of today that this service sent: this process, and those whose count it took over.
     pub fn used(&self) -> u64 {
         self.used
+    }
+
+    /// The setting `rate_limit.daily`.
+    pub fn budget(&self) -> Option<u64> {
+        self.budget
+    }
+
+    /// Requests of a whole day for all apps of the account together, as HubSpot said last.
+    pub fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    /// How many of them are used, by whomever.
+    pub fn used_by_all(&self) -> Option<u64> {
+        self.limit.zip(self.left).map(|(limit, left)| limit.saturating_sub(left.requests))
+    }
+
+    /// Why the day is spent, with its figures: who set the limit, and who used it.
+    pub fn spent_words(&self) -> String {
+        let used = self.used;
+        match (self.budget.filter(|&budget| used >= budget), self.limit, self.used_by_all()) {
+            (Some(budget), _, _) => format!("the {budget} requests of rate_limit.daily are sent"),
+            (None, Some(limit), Some(all)) => {
+                format!("HubSpot's limit of the day is used: {all} of {limit}, {used} of them by this service")
+            }
+            (None, _, _) => format!("HubSpot says that the day's requests are spent; this service has sent {used}"),
+        }
+    }
+
+    /// A person says that the limit was raised, or is wrongly believed: what HubSpot said of the day is forgotten, and
+    /// the next request finds out. The setting's budget stays.
+    pub fn doubt(&mut self) {
+        (self.left, self.limit, self.refusal) = (None, None, None);
     }
 
     /// Requests of a whole day, as far as anything is known.
@@ -145,9 +180,10 @@ impl Day {
         self.left = self.left.map(|left| Left { requests: left.requests.saturating_sub(1), ..left });
     }
 
-    /// `X-HubSpot-RateLimit-Daily-Remaining` of a reply.
-    pub fn told(&mut self, requests: u64, now: Timestamp) {
+    /// `X-HubSpot-RateLimit-Daily-Remaining` of a reply, and `X-HubSpot-RateLimit-Daily` where it has one.
+    pub fn told(&mut self, requests: u64, limit: Option<u64>, now: Timestamp) {
         self.roll_over(now);
+        self.limit = limit.or(self.limit);
         self.left = Some(Left { requests, doubtful: !self.zone_is_known || self.is_near_midnight(now) });
     }
 
@@ -198,7 +234,8 @@ impl Day {
         if now < self.ends {
             return;
         }
-        let Self { zone, zone_is_known: _, budget: _, used, left, refusal, refusals, ends, written } = self;
+        // HubSpot's limit is that of the next day as well.
+        let Self { zone, zone_is_known: _, budget: _, used, left, limit: _, refusal, refusals, ends, written } = self;
         *ends = next_midnight(zone, now);
         (*used, *left, *refusal, *refusals) = (0, None, None, 0);
         *written = written.map(|_| 0);

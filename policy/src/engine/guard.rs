@@ -188,18 +188,14 @@ impl Guard {
         }
     }
 
-    /// Why the account stands still, while `waiting` of its pairs are in hand.
-    pub fn detail(&self, waiting: usize, now: Tick) -> String {
+    /// Why the account stands still.
+    pub fn detail(&self, now: Tick) -> String {
         let GuardPolicy { max_pairs, window } = self.policy;
         let (used, window) = (self.sent.total(now), words(window));
-        let limit = match used {
+        match used {
             // The window has passed since, or another worker reached the limit.
             0 => format!("safety.max_pairs, {max_pairs} in {window}, was reached"),
             _ => format!("{used} pairs in the last {window}; safety.max_pairs is {max_pairs}"),
-        };
-        match waiting {
-            0 => limit,
-            _ => format!("{limit}; {waiting} pairs wait"),
         }
     }
 

@@ -363,12 +363,4 @@ impl Holdings {
         let own = nodes.filter(|node| node.lane == job.lane && node.waiters.len() == 1).count();
         lane.queue.pairs().saturating_sub(own)
     }
-
-    /// Pairs of an account that wait to be taken away from HubSpot.
-    pub fn pairs_to_remove(&self, account: AccountIndex) -> usize {
-        let lanes = self.lanes.of(account).iter().filter_map(|&key| self.lanes.get(key));
-        let lanes = lanes.filter(|lane| lane.id.step().removes());
-        let of_batch = |batch| self.batches.get(batch).map_or(0, |batch| batch.nodes.len());
-        lanes.map(|lane| lane.queue.pairs() + lane.repeats().map(of_batch).sum::<usize>()).sum()
-    }
 }

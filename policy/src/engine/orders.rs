@@ -4,7 +4,7 @@ use super::backlog::{JobKey, LaneKey};
 use super::clock::Now;
 use super::engine::Engine;
 use super::ledger::Leaving;
-use super::pause::PauseKind;
+use super::pause::{OnOrder, PauseKind};
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
 
@@ -27,8 +27,12 @@ impl Engine {
         of_account.pause_orders = of_account.pause_orders.saturating_add(1);
         if self.pauses.account_is_paused_for(account, PauseKind::Operator) {
             self.resume_account(account, now);
-        } else if self.pauses.of_account(account).is_some() {
-            self.pauses.probe_account_now(account, now.tick);
+        } else if let Some(kind) = self.pauses.of_account(account).map(|pause| pause.kind) {
+            match kind.on_order() {
+                OnOrder::Probes => self.pauses.probe_account_now(account, now.tick),
+                OnOrder::Ends => self.end_early(account, kind, now),
+                OnOrder::Stays => {}
+            }
             self.turns.mark_ready(account);
         }
         for lane in self.holdings.lanes().of(account).to_vec() {
@@ -36,6 +40,18 @@ impl Engine {
         }
         self.pump(now);
         true
+    }
+
+    /// Ends a pause before its time, since a person may know better: the next request finds out, now or when there is
+    /// one. A budget of the settings that is spent stays so.
+    fn end_early(&mut self, account: AccountIndex, kind: PauseKind, now: Now) {
+        let day = &mut self.accounts[account].day;
+        if kind == PauseKind::DaySpent {
+            day.doubt();
+        }
+        if kind != PauseKind::DaySpent || day.spent_until(now.wall).is_none() {
+            self.resume_account(account, now);
+        }
     }
 
     /// Lets everything through the guard of an account for one window; `false` if there is no such account, or no guard.

@@ -115,6 +115,22 @@ impl PauseKind {
         }
     }
 
+    /// What an operator's order to resume does to it.
+    pub fn on_order(self) -> OnOrder {
+        match self {
+            Self::Unauthorized
+            | Self::RefreshRefused
+            | Self::PortalMismatch
+            | Self::Outage
+            | Self::Journal
+            | Self::MissingScopes
+            | Self::Forbidden
+            | Self::WrongPath => OnOrder::Probes,
+            Self::DaySpent | Self::PortalMoving | Self::Operator => OnOrder::Ends,
+            Self::Throttled | Self::Guard => OnOrder::Stays,
+        }
+    }
+
     /// Whether only a person can end it: what ends the `archive` command, too.
     pub fn needs_a_person(self) -> bool {
         match self {
@@ -130,6 +146,17 @@ impl PauseKind {
             Self::PortalMoving | Self::DaySpent | Self::Throttled | Self::Outage => false,
         }
     }
+}
+
+/// What becomes of a pause when an operator resumes what is paused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnOrder {
+    /// A request finds out at once whether it is over.
+    Probes,
+    /// It is over; its reason shows itself again where it still holds.
+    Ends,
+    /// HubSpot named the time, or a person must answer otherwise.
+    Stays,
 }
 
 /// What must have been served, after the pause began, to prove that there is no reason for it any more.

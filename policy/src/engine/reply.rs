@@ -70,6 +70,8 @@ pub struct RateHeaders {
     pub remaining: Option<u64>,
     pub interval: Option<Duration>,
     pub daily_remaining: Option<u64>,
+    /// Requests of a whole day, for all apps of the account.
+    pub daily: Option<u64>,
 }
 
 impl Headers {
@@ -87,6 +89,7 @@ impl Headers {
                 remaining: number("x-hubspot-ratelimit-remaining"),
                 interval: number("x-hubspot-ratelimit-interval-milliseconds").map(Duration::from_millis),
                 daily_remaining: number("x-hubspot-ratelimit-daily-remaining"),
+                daily: number("x-hubspot-ratelimit-daily"),
             },
             correlation_id: short("x-hubspot-correlation-id"),
             cf_ray: short("cf-ray"),
@@ -143,6 +146,7 @@ mod tests {
             ("x-hubspot-ratelimit-remaining", " 12 "),
             ("x-hubspot-ratelimit-interval-milliseconds", "10000"),
             ("x-hubspot-ratelimit-daily-remaining", "0"),
+            ("x-hubspot-ratelimit-daily", "250000"),
             ("x-hubspot-correlation-id", "corr"),
             ("cf-ray", "ray-FRA"),
         ]);
@@ -152,6 +156,7 @@ mod tests {
             remaining: Some(12),
             interval: Some(Duration::from_secs(10)),
             daily_remaining: Some(0),
+            daily: Some(250_000),
         };
         let expected = Headers {
             retry_after: Some(RetryAfter::Seconds(7)),

@@ -120,11 +120,16 @@ pub struct RateStatus {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DayStatus {
-    /// Requests that this process sent on the account's day. Until the first request of a day it is the count of the day
+    /// Requests that this service sent on the account's day. Until the first request of a day it is the count of the day
     /// before.
     pub used: u64,
     /// `None` where neither the settings nor HubSpot say.
     pub left: Option<u64>,
+    /// The setting `rate_limit.daily`.
+    pub budget: Option<u64>,
+    /// Requests of a whole day for all apps of the account, as HubSpot said last, and how many of them are used.
+    pub limit: Option<u64>,
+    pub used_by_all: Option<u64>,
 }
 
 /// Whether jobs of the background run now.

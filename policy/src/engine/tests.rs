@@ -484,6 +484,27 @@ fn a_bad_token_pauses_the_account_and_spends_few_requests() {
     assert_eq!(bench.settled(Status::Archived), 500 - parked);
 }
 
+/// A new token is asked whose it is first; that must not put off the batch that finds out whether it is good.
+#[test]
+fn a_new_token_is_tried_at_once_however_long_the_old_one_was_refused() {
+    let portal = PortalId(NonZeroU64::new(4711).unwrap());
+    let refused = || {
+        let body = r#"{"status":"error","message":"x","category":"INVALID_AUTHENTICATION"}"#;
+        Box::new(always(401, body)) as Script
+    };
+    let accounts = vec![AccountPolicy { portal: Some(portal), ..account() }];
+    let mut bench = Bench::new(policy(), accounts, always(204, ""));
+    bench.reply = refused();
+    bench.identity = IdentityReply::Told { portal: portal.0, time_zone: None };
+    let job = bench.admit(("contacts", "companies"), &[pair(1, 7)]);
+    bench.run(Duration::from_secs(100));
+    assert!(bench.paused(PauseKind::Unauthorized));
+    bench.reply = Box::new(always(204, ""));
+    bench.engine.credentials_changed(AccountIndex(0), bench.now);
+    bench.run(Duration::from_secs(2));
+    assert!(matches!(bench.ends[&job].1, End::Settled { status: Status::Archived, .. }), "{:?}", bench.ends);
+}
+
 #[test]
 fn a_lane_without_scopes_stands_while_the_others_go_on() {
     let reply = |call: &BatchCall, now: Tick| match call.lane.from_type.path_segment() == "deals"

@@ -62,7 +62,8 @@ pub struct LeaseMessage {
     pub claim: Claim,
     pub memory: Memory,
     /// Consumers of the jobs queue that the broker may still count when this lease has ended, though they belong to
-    /// workers that take nothing any more: where a node of a cluster is down, it keeps those that were connected to it.
+    /// workers that take nothing any more: it counts a consumer that was cancelled until its last job is settled, and
+    /// where a node of a cluster is down, it keeps those that were connected to it.
     pub leaves: u64,
     pub(super) others: Map<String, Value>,
 }

@@ -30,6 +30,8 @@ pub enum LeaseStanding {
     Waiting,
     /// This worker cannot reach the lease queue.
     Away,
+    /// This worker stops, or has more than its share: it leaves the lease to another worker.
+    Left,
 }
 
 /// Shared with those who report; empty while `amqp.lease` is off.

@@ -51,7 +51,8 @@ function id(text) {
 
 const accountName = (portalId, index) => (known(portalId) ? "portal " + portalId : "account " + index);
 const accountPath = (portalId, index) => "accounts/" + (known(portalId) ? portalId : index);
-const kindWords = (kind) => kind.replaceAll("_", " ");
+const KINDS = { operator: "by hand", day_spent: "the day's requests are spent", outage: "HubSpot does not answer", guard: "its guard waits for an answer", journal: "the journal cannot be written" };
+const kindWords = (kind) => KINDS[kind] ?? kind.replaceAll("_", " ");
 
 /* Lists that were opened with "all" stay open. */
 const opened = new Set();
@@ -112,6 +113,8 @@ function pauseCard(pause, now) {
 }
 
 const SECTIONS = [
+  [/the broker refuses messages/, "the-broker-refuses-messages"], [/no queue is bound/, "a-message-has-nowhere-to-go"],
+  [/^draining/, "a-stop-takes-long"], [/^every account is paused/, "an-account-or-lane-stands-still"],
   [/^the worker hangs/, "the-worker-is-down"], [/^no jobs come in|^the jobs of a queue/, "no-jobs-are-taken"],
   [/^a queue is not worked on/, "no-worker-holds-the-lease"], [/^no outcomes can go out|alarm/, "outcomes-cannot-be-published"], [/^messages wait/, "the-broker-refuses-messages"],
   [/^every removal/, "the-guard-has-stopped-an-account"],
@@ -142,7 +145,10 @@ function trouble(s) {
 
 function places(s) {
   const o = s.jobs.outcomes, b = s.backlog;
-  const tiers = Object.entries(s.broker.parked).filter(([, jobs]) => jobs > 0).map(([tier, jobs]) => tier + "\u00a0" + count(jobs));
+  const tiers = Object.entries(s.broker.parked).filter(([, jobs]) => jobs > 0).map(([tier, jobs]) => {
+    const by = s.broker.backBy[tier];
+    return tier + "\u00a0" + count(jobs) + (by ? ", back within " + span(Math.max(0, between(s.at, by))) : "");
+  });
   const others = [[o.RESTORED, " restored"], [o.PLANNED, " only looked at"]].filter(([jobs]) => jobs > 0).map(([jobs, words]) => count(jobs) + words);
   return [
     ["archived", o.ARCHIVED, "archived", others.length ? "and " + others.join(", ") : "since the start"],
@@ -168,7 +174,7 @@ function jobs(s) {
     return make("div", "tile", make("b", null, count(value)), make("span", "name f-" + name, words), make("span", null, more));
   }));
   const figures = [
-    [span(s.backlog.drainSeconds), "until all is answered, at best"],
+    [span(s.backlog.drainSeconds), "until all is answered, at best" + (s.backlog.drainUnknown ? ": unknown, since " + s.backlog.drainUnknown : "")],
     [count(s.totals.pairsArchived), "pairs archived"],
     [count(s.totals.requests), "requests, " + count(s.totals.throttled) + " throttled (429)"],
     [count(s.requests.inFlight) + " / " + count(s.requests.maxInFlight), "requests in flight"],
@@ -309,8 +315,15 @@ function measure(words, value, used, of, scarce) {
 
 const ownPause = (a) => (a.pause && a.pause.scope === "account" ? a.pause : null);
 
+/* Who works on an account on which this worker does not. */
+function workedOnBy(s) {
+  const is = (standing) => s.leases.some((l) => l.standing === standing);
+  if (s.draining) return "left to another worker: this one stops";
+  return is("standingBy") ? "another worker works on it" : is("waiting") ? "this worker is about to work on it" : "this worker cannot work on it now";
+}
+
 function accountState(a) {
-  if (a.standsBy) return ["another worker works on it", "soft"];
+  if (a.standsBy) return [workedOnBy(latest) + (a.inFlight > 0 ? ", " + count(a.inFlight) + " requests in flight" : ""), a.inFlight > 0 ? "warn" : "soft"];
   if (ownPause(a)) return ["paused: " + kindWords(a.pause.kind), "warn"];
   if (a.pausedLanes > 0) return [a.pausedLanes === 1 ? "1 lane paused" : a.pausedLanes + " lanes paused", "warn"];
   return a.heldJobs > 0 ? ["working", "good"] : ["nothing in hand", "soft"];
@@ -319,6 +332,11 @@ function accountState(a) {
 const guardWords = (g) => count(g.used) + " of " + count(g.maxPairs)
   + (g.state === "approved" ? ", approved until " + clocks[1].format(Date.parse(g.approvedUntil)) : g.state === "open" ? "" : ", " + g.state);
 
+/* HubSpot's limit is that of all apps of the account together; the setting's budget is this service's own. */
+const dayLimit = (d) => (known(d.usedByAll) ? d.limit : known(d.budget) ? d.budget : d.used + d.left);
+const dayWords = (d) => count(d.used) + " by this service" + (known(d.usedByAll) ? ", " + count(d.usedByAll) + " of " + count(d.limit) + " by all" : "")
+  + (known(d.budget) ? ", budget " + count(d.budget) : "") + ", " + count(d.left) + " left";
+
 function accountCard(a) {
   const name = accountName(a.portalId, a.index), [words, kind] = accountState(a), pause = ownPause(a);
   const path = accountPath(a.portalId, a.index), guard = a.guard, stopped = guard && ["waiting", "rejected"].includes(guard.state);
@@ -326,7 +344,7 @@ function accountCard(a) {
   const r = a.rate, ceiling = r.used + " of " + r.requests + (r.requests < r.configuredRequests ? " (set: " + r.configuredRequests + ")" : "");
   const facts = [
     ["jobs in hand", count(a.heldJobs)], ["pairs in hand", count(a.heldPairs)], ["in flight", count(a.inFlight) + " / " + count(a.maxInFlight)],
-    ["archived", count(a.totals.pairsArchived)], ["429s", count(a.totals.throttled)], ["done in", span(a.drainSeconds)],
+    ["archived", count(a.totals.pairsArchived)], ["429s", count(a.totals.throttled)], ["in hand done in", a.heldJobs > 0 ? span(a.drainSeconds) : "–"],
   ];
   const safety = [a.safety.journal && "journal", a.safety.verify && "verify"].filter(Boolean);
   if (safety.length) facts.push(["safety", safety.join(", ")]);
@@ -337,7 +355,7 @@ function accountCard(a) {
   return make("article", "account", head,
     measure("Requests in " + span(r.intervalSeconds), ceiling, r.used, r.requests, false),
     known(a.day.left)
-      ? measure("Requests today", count(a.day.used) + " used, " + count(a.day.left) + " left", a.day.used, a.day.used + a.day.left, true)
+      ? measure("Requests today", dayWords(a.day), known(a.day.usedByAll) ? a.day.usedByAll : a.day.used, dayLimit(a.day), true)
       : make("div", "measure", make("span", "soft", "Requests today"), make("span", null, count(a.day.used))),
     guard ? measure("Pairs sent in " + span(guard.windowSeconds) + " (guard)", guardWords(guard), guard.used, guard.maxPairs, guard.state !== "approved") : null,
     make("dl", null, ...facts.map(([term, value]) => make("div", null, make("dt", null, term), make("dd", null, value)))));
@@ -402,7 +420,7 @@ function lanes(s) {
 
 /* Jobs queues: of each, one worker of several holds the lease and works. */
 
-const STANDINGS = { away: "cannot reach the lease", waiting: "about to hold the lease", held: "holds the lease", standingBy: "stands by: another worker holds the lease" };
+const STANDINGS = { away: "cannot reach the lease", waiting: "about to hold the lease", held: "holds the lease", left: "leaves the lease to another worker", standingBy: "stands by: another worker holds the lease" };
 const ORDER = Object.keys(STANDINGS);
 
 function leaseSummary(leases) {

@@ -7,7 +7,7 @@ use super::status::{Lease, Status};
 const MOST_NAMED: usize = 6;
 
 /// In the order in which they matter to whoever looks.
-const STANDINGS: [&str; 4] = ["away", "waiting", "held", "standingBy"];
+const STANDINGS: [&str; 5] = ["away", "waiting", "held", "left", "standingBy"];
 
 pub fn standing_words(standing: &str) -> &str {
     match standing {
@@ -15,6 +15,7 @@ pub fn standing_words(standing: &str) -> &str {
         "standingBy" => "stands by: another worker holds the lease",
         "waiting" => "about to hold the lease",
         "away" => "cannot reach the lease",
+        "left" => "leaves the lease to another worker",
         // Of another version.
         other => other,
     }
@@ -28,6 +29,20 @@ pub fn rank(lease: &Lease) -> usize {
 pub fn stands_by(status: &Status) -> bool {
     let is = |standing: &str| status.leases.iter().any(|lease| lease.standing == standing);
     is("standingBy") && !is("held") && !is("waiting")
+}
+
+/// Who works on an account on which this worker does not.
+pub fn worked_on_by(status: &Status) -> &'static str {
+    let is = |standing: &str| status.leases.iter().any(|lease| lease.standing == standing);
+    if status.draining {
+        "left to another worker: this one stops"
+    } else if is("standingBy") {
+        "another worker works on it"
+    } else if is("waiting") {
+        "this worker is about to work on it"
+    } else {
+        "this worker cannot work on it now"
+    }
 }
 
 /// One line; nothing while `amqp.lease` is off.

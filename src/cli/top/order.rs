@@ -42,12 +42,12 @@ impl Order {
         format!("{} {}? y/n  {consequence}", self.verb.as_title(), self.target.subject)
     }
 
-    /// Once the service has carried it out.
-    pub fn done(&self) -> String {
+    /// Once the service has carried it out, with what it notes.
+    pub fn done(&self, note: Option<&str>) -> String {
         let subject = &self.target.subject;
         match self.verb {
             Verb::Pause => format!("{subject} is paused until it is resumed"),
-            Verb::Resume => format!("{subject} is resumed"),
+            Verb::Resume => format!("{subject}: {}", note.unwrap_or("the order to resume it is carried out")),
             Verb::Approve => format!("{subject} is approved: everything passes its guard for one window"),
             Verb::Reject => format!("{subject} is rejected: its removals end with GUARD_REJECTED until it is approved"),
         }

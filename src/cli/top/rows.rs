@@ -4,9 +4,9 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::figures::{bar, cells_of, count, count_or_dash, cut, fitted, span, span_or_dash, wrapped};
-use super::leases::{rank, short_name, standing_words};
+use super::leases::{rank, short_name, standing_words, worked_on_by};
 use super::order::{Order, Target, account_name, orders_of};
-use super::status::{Account, DeadLetters, Failure, Guard, Lane, Lease, Paused, Status};
+use super::status::{Account, Day, DeadLetters, Failure, Guard, Lane, Lease, Paused, Status};
 use super::theme::Theme;
 
 /// Most rows of each kind. With a limit a frame is soon made, whatever the service holds.
@@ -14,8 +14,12 @@ const MOST_ROWS: usize = 200;
 /// Standstills; each lane that stands is found again among the lanes.
 const MOST_PAUSED: usize = 10;
 const MARGIN: usize = 2;
-/// How a sentence of `/readyz` begins, and the section of the runbook about it.
-const SECTIONS: [(&str, &str); 8] = [
+/// What a sentence of `/readyz` has in it, and the section of the runbook about it: the first that is found.
+const SECTIONS: [(&str, &str); 12] = [
+    ("the broker refuses messages", "the-broker-refuses-messages"),
+    ("no queue is bound", "a-message-has-nowhere-to-go"),
+    ("draining:", "a-stop-takes-long"),
+    ("every account is paused", "an-account-or-lane-stands-still"),
     ("the worker hangs", "the-worker-is-down"),
     ("no jobs come in", "no-jobs-are-taken"),
     ("the jobs of a queue do not come in", "no-jobs-are-taken"),
@@ -52,17 +56,31 @@ struct Page<'a> {
     width: usize,
 }
 
+/// HubSpot's limit is that of all apps of the account together; the budget of the settings is this service's own.
+fn day_words(day: &Day, left: u64, bars: usize) -> String {
+    let Day { used, budget, limit, used_by_all, .. } = *day;
+    match (limit.zip(used_by_all), budget) {
+        (Some((limit, all)), _) => format!(
+            "{} {} today, {} of {} by all apps, {} left",
+            bar(all, limit, bars),
+            count(used),
+            count(all),
+            count(limit),
+            count(left)
+        ),
+        (None, Some(budget)) => format!("{} {} of {} today", bar(used, budget, bars), count(used), count(budget)),
+        (None, None) => format!("{} today, {} left", count(used), count(left)),
+    }
+}
+
 impl Page<'_> {
     fn trouble(&self) -> Vec<Row> {
         let Status { reasons, warnings, paused, paused_left_out, broker, .. } = self.status;
         let mut rows = Vec::new();
-        for words in reasons.iter().chain(warnings).take(MOST_ROWS) {
-            let mut lines = self.wrapped(words, MARGIN, self.theme.warning());
-            if let Some((_, section)) = SECTIONS.iter().find(|(beginning, _)| words.starts_with(beginning)) {
-                lines.extend(self.runbook(section));
-            }
-            rows.push(self.row(format!("trouble {words}"), Vec::new(), lines));
-        }
+        // What only wants to be known comes after what stands still.
+        rows.extend(reasons.iter().take(MOST_ROWS).map(|words| self.sentence(words)));
+        rows.extend(paused.iter().take(MOST_PAUSED).map(|paused| self.paused(paused)));
+        rows.extend(warnings.iter().take(MOST_ROWS).map(|words| self.sentence(words)));
         if let (Some(1..), Some(0)) = (broker.results_ready, broker.results_consumers) {
             let waiting = count_or_dash(broker.results_ready);
             let words = format!("nobody is subscribed to the results queue; {waiting} outcomes wait there");
@@ -70,9 +88,16 @@ impl Page<'_> {
             lines.extend(self.runbook("nobody-reads-the-results"));
             rows.push(self.row("trouble results".to_owned(), Vec::new(), lines));
         }
-        rows.extend(paused.iter().take(MOST_PAUSED).map(|paused| self.paused(paused)));
         let more = paused.len().saturating_sub(MOST_PAUSED) + paused_left_out;
         self.section("Trouble", rows, "", more)
+    }
+
+    fn sentence(&self, words: &str) -> Row {
+        let mut lines = self.wrapped(words, MARGIN, self.theme.warning());
+        if let Some((_, section)) = SECTIONS.iter().find(|(part, _)| words.contains(part)) {
+            lines.extend(self.runbook(section));
+        }
+        self.row(format!("trouble {words}"), Vec::new(), lines)
     }
 
     fn runbook(&self, section: &str) -> Vec<Line<'static>> {
@@ -126,7 +151,11 @@ impl Page<'_> {
         let Target { subject, path } = Target::account(account.index, account.portal_id);
         let (state, style) = match pause {
             // Neither its quota nor its guard is known here.
-            _ if account.stands_by => ("another worker works on it".to_owned(), self.theme.quiet()),
+            _ if account.stands_by && account.in_flight > 0 => {
+                let requests = count(account.in_flight);
+                (format!("{}, {requests} requests in flight", worked_on_by(self.status)), self.theme.warning())
+            }
+            _ if account.stands_by => (worked_on_by(self.status).to_owned(), self.theme.quiet()),
             Some(pause) => (format!("PAUSED: {}", words_of(&pause.kind)), self.theme.warning()),
             None if account.paused_lanes == 1 => ("1 lane PAUSED".to_owned(), self.theme.warning()),
             None if account.paused_lanes > 1 => {
@@ -161,10 +190,7 @@ impl Page<'_> {
             span(rate.interval_seconds),
         );
         let day = match account.day.left {
-            Some(left) => {
-                let of = account.day.used.saturating_add(left);
-                format!("{} {} of {} today", bar(account.day.used, of, bars), count(account.day.used), count(of))
-            }
+            Some(left) => day_words(&account.day, left, bars),
             None => format!("{} requests today", count(account.day.used)),
         };
         let safety = match (account.safety.journal, account.safety.verify) {
@@ -178,8 +204,10 @@ impl Page<'_> {
             format!("{} of {} in flight", count(account.in_flight), count(account.max_in_flight)),
             format!("{} archived", count(account.totals.pairs_archived)),
             format!("{} throttled", count(account.totals.throttled)),
-            format!("done in {}", span_or_dash(account.drain_seconds)),
         ];
+        if account.held_jobs > 0 {
+            facts.push(format!("what is in hand done in {}", span_or_dash(account.drain_seconds)));
+        }
         facts.extend(safety.map(str::to_owned));
         let guard = account.guard.as_ref().map(|guard| self.guard(guard, bars));
         let mut lines = vec![first];
@@ -192,18 +220,14 @@ impl Page<'_> {
         let Guard { max_pairs, window_seconds, used, state, approved_until } = guard;
         let standing = match (state.as_str(), approved_until) {
             ("open", _) => String::new(),
-            ("waiting", _) => ", WAITS for approve (a) or reject (r)".to_owned(),
-            ("rejected", _) => ", REJECTED until it is approved (a)".to_owned(),
-            ("approved", Some(until)) => format!(", approved for another {}", span(self.status.ahead(*until))),
-            (other, _) => format!(", {other}"),
+            ("waiting", _) => " WAITS for approve (a) or reject (r)".to_owned(),
+            ("rejected", _) => " REJECTED until it is approved (a)".to_owned(),
+            ("approved", Some(until)) => format!(" approved for another {}", span(self.status.ahead(*until))),
+            (other, _) => format!(" {other}"),
         };
         let window = span(*window_seconds);
-        format!(
-            "{} guard: {} of {} pairs in {window}{standing}",
-            bar(*used, *max_pairs, bars),
-            count(*used),
-            count(*max_pairs)
-        )
+        let figures = format!("{} of {} pairs in {window}", count(*used), count(*max_pairs));
+        format!("{} guard{standing}: {figures}", bar(*used, *max_pairs, bars))
     }
 
     /// Where there is one alone, the head tells all of it.
@@ -362,6 +386,14 @@ pub fn flow(parts: &[String], between: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// The kind of a pause, for people.
 fn words_of(kind: &str) -> String {
-    kind.replace('_', " ")
+    match kind {
+        "operator" => "by hand".to_owned(),
+        "day_spent" => "the day's requests are spent".to_owned(),
+        "outage" => "HubSpot does not answer".to_owned(),
+        "guard" => "its guard waits for an answer".to_owned(),
+        "journal" => "the journal cannot be written".to_owned(),
+        other => other.replace('_', " "),
+    }
 }

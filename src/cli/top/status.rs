@@ -45,6 +45,8 @@ pub struct Backlog {
     pub jobs_parked: Option<u64>,
     pub jobs_unpublished: u64,
     pub drain_seconds: Option<f64>,
+    /// Why nobody can tell.
+    pub drain_unknown: Option<String>,
 }
 
 #[derive(Clone, Default, Debug, Deserialize)]
@@ -73,6 +75,8 @@ pub struct Totals {
 pub struct Broker {
     /// How many jobs wait in each delay queue.
     pub parked: BTreeMap<String, Option<u64>>,
+    /// When those of each are back at the latest.
+    pub back_by: BTreeMap<String, Option<Timestamp>>,
     pub results_ready: Option<u64>,
     pub results_consumers: Option<u64>,
     pub dead_letters_ready: Option<u64>,
@@ -82,7 +86,7 @@ pub struct Broker {
 #[serde(rename_all = "camelCase", default)]
 pub struct Lease {
     pub jobs_queue: String,
-    /// `held`, `standingBy`, `waiting`, `away`.
+    /// `held`, `standingBy`, `waiting`, `away`, `left`.
     pub standing: String,
     pub since: Timestamp,
     pub holder: Option<String>,
@@ -179,6 +183,9 @@ pub struct Rate {
 pub struct Day {
     pub used: u64,
     pub left: Option<u64>,
+    pub budget: Option<u64>,
+    pub limit: Option<u64>,
+    pub used_by_all: Option<u64>,
 }
 
 #[derive(Clone, Default, Debug, Deserialize)]

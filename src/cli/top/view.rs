@@ -203,8 +203,12 @@ impl View {
         let backlog = &status.backlog;
         let ended = |names: &[&str]| names.iter().filter_map(|name| status.jobs.outcomes.get(*name)).sum::<u64>();
         let tiers = status.broker.parked.iter().filter_map(|(tier, jobs)| Some((tier, (*jobs)?)));
-        let tiers: Vec<String> =
-            tiers.filter(|(_, jobs)| *jobs > 0).map(|(tier, jobs)| format!("{tier} {}", count(jobs))).collect();
+        let back = |tier: &String| {
+            let by = status.broker.back_by.get(tier).copied().flatten();
+            by.map_or_else(String::new, |by| format!(", back within {}", span(status.ahead(by))))
+        };
+        let tiers = tiers.filter(|(_, jobs)| *jobs > 0);
+        let tiers: Vec<String> = tiers.map(|(tier, jobs)| format!("{tier} {}{}", count(jobs), back(tier))).collect();
         let tiers = if tiers.is_empty() { String::new() } else { format!(" ({})", tiers.join(", ")) };
         let places = [
             ('█', "archived", Some(ended(&["ARCHIVED"])), ""),
@@ -227,7 +231,10 @@ impl View {
         let legend: Vec<String> =
             told.map(|(letter, name, jobs, more)| format!("{letter} {name} {}{more}", count_or_dash(*jobs))).collect();
         let mut figures = vec![
-            format!("all answered in {} at best", span_or_dash(backlog.drain_seconds)),
+            match &backlog.drain_unknown {
+                Some(why) => format!("until all is answered: unknown, since {why}"),
+                None => format!("all answered in {} at best", span_or_dash(backlog.drain_seconds)),
+            },
             format!("{} pairs archived", count(status.totals.pairs_archived)),
             format!("{} requests, {} throttled", count(status.totals.requests), count(status.totals.throttled)),
             format!("{} of {} in flight", count(status.requests.in_flight), count(status.requests.max_in_flight)),

@@ -119,7 +119,7 @@ fn a_snapshot_shows_in_gauges() {
     }
     snapshot.broker.blocked = false;
     let page = Metrics::new(Timestamp::UNIX_EPOCH).render(&snapshot);
-    assert!(page.contains("\nassociation_archiver_drain_seconds 10\n"), "hand, queue and delay queue: {page}");
+    assert!(page.contains("\nassociation_archiver_drain_seconds 2.6\n"), "hand, queue and delay queue: {page}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn a_refusal_shortly_after_midnight_is_tried_again_until_hubspots_day_turns() {
     let (mut now, mut tries) = (at("2026-12-02T00:00:00Z"), 0);
     while now < at("2026-12-02T00:01:00Z") {
         assert_eq!(day.spent_until(now), None, "a request may find out at {now}");
-        day.told(0, now);
+        day.told(0, None, now);
         let until = day.refused(None, now);
         assert_eq!(day.spent_until(now), Some(until));
         (now, tries) = (until, tries + 1);
@@ -46,7 +46,7 @@ fn half_a_day_may_be_used_at_once_and_then_no_more_than_is_over_of_it() {
     assert_eq!(day.spare_from(at("2026-12-01T06:00:00Z")), Some(at("2026-12-01T12:00:00Z")));
     assert_eq!(day.spare_from(at("2026-12-01T12:00:00Z")), None);
     assert_eq!(day.spare_from(at("2026-12-02T00:00:00Z")), None, "that day is over");
-    day.told(25, at("2026-12-01T12:00:00Z"));
+    day.told(25, None, at("2026-12-01T12:00:00Z"));
     let even = day.spare_from(at("2026-12-01T12:00:00Z"));
     assert_eq!(even, Some(at("2026-12-01T18:00:00Z")), "others use the day as well");
     assert_eq!(utc("2026-12-01T00:00:00Z").spare_from(at("2026-12-01T00:00:00Z")), None, "no limit is known");
@@ -65,10 +65,10 @@ fn requests_refused_together_are_one_refusal() {
 #[test]
 fn what_is_left_says_nothing_shortly_after_midnight() {
     let mut day = utc("2026-12-01T00:00:00Z");
-    day.told(1, at("2026-12-01T00:00:05Z"));
+    day.told(1, None, at("2026-12-01T00:00:05Z"));
     day.sent(at("2026-12-01T00:00:06Z"));
     assert_eq!(day.spent_until(at("2026-12-01T00:00:07Z")), None, "it may have been yesterday's");
-    day.told(0, at("2026-12-01T12:00:00Z"));
+    day.told(0, None, at("2026-12-01T12:00:00Z"));
     assert_eq!(day.spent_until(at("2026-12-01T12:00:01Z")), Some(at("2026-12-02T00:00:00Z")));
 }
 
@@ -111,6 +111,29 @@ fn the_wait_that_hubspot_asks_for_goes_before_our_own_midnight() {
         tries += 1;
     }
     assert!(tries <= 35, "{tries} tries");
+}
+
+#[test]
+fn what_is_spent_is_told_with_its_figures_and_a_person_may_doubt_it() {
+    let noon = at("2026-12-01T12:00:00Z");
+    let mut day = utc("2026-12-01T11:00:00Z");
+    day.sent(noon);
+    day.told(0, Some(200), noon);
+    assert_eq!((day.used(), day.used_by_all(), day.limit()), (1, Some(200), Some(200)));
+    assert_eq!(day.spent_words(), "HubSpot's limit of the day is used: 200 of 200, 1 of them by this service");
+    assert!(day.spent_until(noon).is_some());
+    day.doubt();
+    assert_eq!((day.spent_until(noon), day.used_by_all()), (None, None));
+    day.refused(None, noon);
+    assert_eq!(day.spent_words(), "HubSpot says that the day's requests are spent; this service has sent 1");
+    day.doubt();
+    assert_eq!(day.spent_until(noon), None);
+
+    let mut day = Day::new(Some(TimeZone::UTC), Some(1), noon);
+    day.sent(noon);
+    assert_eq!(day.spent_words(), "the 1 requests of rate_limit.daily are sent");
+    day.doubt();
+    assert!(day.spent_until(noon).is_some(), "the setting's budget is no belief");
 }
 
 #[test]

@@ -103,7 +103,13 @@ impl Engine {
             configured_interval_seconds: configured.interval.as_secs_f64(),
             used: account.pace.used(now.tick),
         };
-        let day = DayStatus { used: account.day.used(), left: account.day.left() };
+        let day = DayStatus {
+            used: account.day.used(),
+            left: account.day.left(),
+            budget: account.day.budget(),
+            limit: account.day.limit(),
+            used_by_all: account.day.used_by_all(),
+        };
         let AccountTotals { requests, throttled, refused, pairs_archived } = account.totals();
         let totals = AccountTotalsStatus { requests, throttled, refused, pairs_archived };
         let lanes = self.holdings.lanes().of(index).len();

@@ -31,3 +31,38 @@ fn a_paused_lane_sends_nothing_and_its_neighbour_goes_on() {
     assert_eq!(engine.pause_lanes(ACCOUNT, &companies, &contacts, at(102)), 0, "the other way is another lane");
     assert_eq!(engine.pause_lanes(AccountIndex(7), &contacts, &companies, at(102)), 0);
 }
+
+/// All its jobs wait in the broker, so nobody is there to be a probe: the pause ends, and the next job finds out.
+#[test]
+fn a_day_that_is_spent_is_tried_again_on_order_also_where_no_job_is_in_hand() {
+    let raised = Tick::from_micros(60_000_000);
+    let reply = move |_: &BatchCall, now: Tick| match now < raised {
+        true => answer(429, r#"{"message":"You have reached your daily limit.","policyName":"DAILY"}"#),
+        false => answer(204, ""),
+    };
+    let zone = Some(jiff::tz::TimeZone::get("Asia/Kathmandu").unwrap());
+    let mut bench = Bench::new(policy(), vec![AccountPolicy { time_zone: zone, ..account() }], reply);
+    bench.admit(("contacts", "companies"), &[pair(1, 7)]);
+    bench.run(Duration::from_secs(120));
+    assert!(bench.engine.pauses.account_is_paused_for(ACCOUNT, PauseKind::DaySpent));
+    assert_eq!((bench.engine.held_jobs(), bench.sent.len()), (0, 1));
+
+    bench.engine.resume(ACCOUNT, bench.now);
+    assert!(bench.engine.pauses.of_account(ACCOUNT).is_none());
+    let job = bench.admit(("contacts", "companies"), &[pair(1, 7)]);
+    bench.run(Duration::from_secs(5));
+    assert_eq!(bench.ends[&job].1, End::archived(1));
+}
+
+#[test]
+fn a_budget_of_the_settings_that_is_spent_stays_so_on_order() {
+    let mut bench = Bench::new(policy(), vec![AccountPolicy { daily: Some(1), ..account() }], always(204, ""));
+    for n in 1..=200 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(30));
+    bench.engine.resume(ACCOUNT, bench.now);
+    assert!(bench.engine.pauses.account_is_paused_for(ACCOUNT, PauseKind::DaySpent));
+    bench.run(Duration::from_secs(30));
+    assert_eq!(bench.sent.len(), 1);
+}
