@@ -223,7 +223,14 @@ async fn an_operator_pauses_and_resumes_accounts_and_lanes() {
     );
     assert!(body["note"].as_str().unwrap().contains("also after a restart"));
     assert_eq!(paused(&worker).await, (1, false), "the answer comes after the snapshot");
-    assert_eq!(worker.post("/accounts/1/resume", Some(TOKEN)).await.status(), StatusCode::OK, "by its index too");
+    let resume = async || {
+        let answer = worker.post("/accounts/1/resume", Some(TOKEN)).await;
+        assert_eq!(answer.status(), StatusCode::OK, "by its index too");
+        answer.json::<Value>().await.unwrap()["note"].as_str().unwrap().to_owned()
+    };
+    let nobody = "The operator's pause is over. No job of it is in hand: the first one that comes is tried at once.";
+    assert_eq!(resume().await, nobody);
+    assert!(resume().await.starts_with("It does not stand still as a whole."));
     assert_eq!(paused(&worker).await, (0, false));
 
     let lane = "/accounts/4711/lanes/contact/0-2";

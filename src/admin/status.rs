@@ -10,6 +10,7 @@ use crate::contract::outcome;
 use crate::engine::status::{AccountStatus, InHand, LaneStatus, Status, Totals, write_time};
 use crate::lease::view::LeaseView;
 use crate::telemetry::dead_letters::DeadLetterCause;
+use crate::telemetry::failing_alone::FailingPair;
 use crate::telemetry::failures::FailureCount;
 use crate::telemetry::mend::RUNBOOK;
 use crate::telemetry::metrics::Metrics;
@@ -49,6 +50,7 @@ pub(super) struct StatusBody<'a> {
     /// What stood still within the hours of `history`.
     pauses: &'a [PauseSpan],
     failures: &'a [FailureCount],
+    failing_alone: &'a [FailingPair],
     dead_letters: &'a [DeadLetterCause],
     accounts: &'a [AccountStatus],
     lanes: &'a [LaneStatus],
@@ -90,7 +92,19 @@ struct Jobs {
 
 impl<'a> StatusBody<'a> {
     pub fn new(snapshot: &'a Snapshot, readiness: &'a Readiness, metrics: &Metrics) -> Self {
-        let Snapshot { at, status, broker, draining, grace_until: _, throughput, history, pauses, failures, dead_letters } = snapshot;
+        let Snapshot {
+            at,
+            status,
+            broker,
+            draining,
+            grace_until: _,
+            throughput,
+            history,
+            pauses,
+            failures,
+            failing_alone,
+            dead_letters,
+        } = snapshot;
         let Status { held, totals, paused_accounts: _, paused_lanes: _, accounts, lanes, lanes_left_out } = status;
         let InHand {
             jobs,
@@ -138,6 +152,7 @@ impl<'a> StatusBody<'a> {
             paused_left_out: readiness.paused_left_out,
             pauses,
             failures,
+            failing_alone,
             dead_letters,
             accounts,
             lanes,

@@ -18,6 +18,7 @@ pub mod traces;
 
 // The snapshot, and what is counted and remembered for it.
 pub mod dead_letters;
+pub mod failing_alone;
 pub mod failures;
 pub mod heartbeat;
 pub mod mend;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::failing_alone::FailingAlone;
 use super::failures::{Failures, Sample};
 use super::heartbeat::Heartbeat;
 use super::metrics::Metrics;
@@ -25,6 +26,7 @@ pub struct Reporter {
     history: Throughput,
     pauses: PauseHistory,
     failures: Failures,
+    failing_alone: FailingAlone,
     /// How long a stop waits for what is in flight.
     grace: Option<Duration>,
     grace_until: Option<Timestamp>,
@@ -44,6 +46,7 @@ impl Reporter {
             history: Throughput::new(Throughput::LONG),
             pauses: PauseHistory::default(),
             failures: Failures::default(),
+            failing_alone: FailingAlone::default(),
             grace: None,
             grace_until: None,
             due: Tick::ZERO,
@@ -84,6 +87,11 @@ impl Reporter {
         self.failures.note(sample, now);
     }
 
+    /// Pairs that fail though nothing else was in their requests.
+    pub fn failing_alone(&mut self) -> &mut FailingAlone {
+        &mut self.failing_alone
+    }
+
     /// Hands out a snapshot: when [`Reporter::due`] has come, and after a command that changed something.
     pub fn publish(&mut self, status: Status, broker: BrokerState, draining: bool, now: Now) {
         let done = Done {
@@ -104,8 +112,10 @@ impl Reporter {
         if draining && self.grace_until.is_none() {
             self.grace_until = self.grace.and_then(|grace| now.wall.checked_add(grace).ok());
         }
+        let failing_alone = self.failing_alone.read(&status.accounts, now.wall);
         self.out.send_replace(Arc::new(Snapshot {
             at: now.wall,
+            failing_alone,
             status,
             broker,
             draining,

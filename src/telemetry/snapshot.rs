@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::dead_letters::DeadLetterCause;
+use super::failing_alone::FailingPair;
 use super::failures::FailureCount;
 use super::parked::ByTier;
 use super::pause_history::PauseSpan;
@@ -28,6 +29,7 @@ pub struct Snapshot {
     pub history: ThroughputSeries,
     pub pauses: Vec<PauseSpan>,
     pub failures: Vec<FailureCount>,
+    pub failing_alone: Vec<FailingPair>,
     pub dead_letters: Vec<DeadLetterCause>,
 }
 

@@ -185,8 +185,12 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         match back {
             Return::Answered(back) => {
                 let BatchReply { call, reply, took } = *back;
+                let alone = self.engine.jobs_in(call.call).next().filter(|_| call.pairs.len() == 1);
                 let answered = self.engine.answered(call.call, &reply, now);
                 self.watcher.answered(&call, &reply, &answered, took, now);
+                if let Some((_, job)) = alone.and_then(|job| self.held.get(&job)) {
+                    self.watcher.answered_alone(&call, &reply, answered.result, job, now);
+                }
             }
             Return::Refreshed { call, reply, took } => {
                 self.watcher.asked(Question::Refresh, took);
@@ -212,6 +216,8 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
             return tenants.hand_on(order, &self.engine, now);
         }
         let Order { target, instruction, reply } = order;
+        let portal_id = self.engine.portal_of(account).flatten().map(|portal| portal.0.get());
+        tracing::info!(portal_id, order = instruction.as_str(), "an order given to this worker's endpoints");
         // A lane's pause ends with the process.
         let is_lasting = matches!(target, Target::Account(_));
         let applied = self.carry_out(target, instruction, now);

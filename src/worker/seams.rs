@@ -13,7 +13,7 @@ use crate::contract::object_type::ObjectType;
 use crate::engine::Counters;
 use crate::engine::answered::Answered;
 use crate::engine::clock::Now;
-use crate::engine::command::{BatchCall, CallKey, IdentityReply, NewJob, Notice, Parked, RefreshReply, Settled};
+use crate::engine::command::{BatchCall, CallKey, CallResult, IdentityReply, NewJob, Notice, Parked, RefreshReply, Settled};
 use crate::engine::reply::Reply;
 use crate::engine::status::Status;
 pub use crate::lease::order::{Instruction, Obeyed};
@@ -119,6 +119,8 @@ pub trait Watcher<D>: Send {
     fn sent(&mut self, call: &BatchCall, jobs: &mut dyn Iterator<Item = &D>);
     /// A request has its answer; `answered` says what became of the request and of each of its pairs.
     fn answered(&mut self, call: &BatchCall, reply: &Reply, answered: &Answered, took: Duration, now: Now);
+    /// The same for a request with one pair: a job that has it.
+    fn answered_alone(&mut self, _call: &BatchCall, _reply: &Reply, _result: CallResult, _job: &D, _now: Now) {}
     /// A request about an account's credentials has its answer.
     fn asked(&mut self, question: Question, took: Duration);
     /// A job has its outcome.

@@ -22,6 +22,7 @@ use crate::engine::reply::{Headers, Reply};
 use crate::engine::status::{PauseStatus, Status};
 use crate::engine::step::Step;
 use crate::hubspot::wording::{self, Said};
+use crate::telemetry::failing_alone::FailingPair;
 use crate::telemetry::failures::Sample;
 use crate::telemetry::label::{HttpResult, Label};
 use crate::telemetry::mend::Mends;
@@ -86,6 +87,35 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         log_answer(&self.portals, &mut self.troubles, call, reply, result, took, now);
     }
 
+    fn answered_alone(
+        &mut self,
+        call: &BatchCall,
+        reply: &Reply,
+        result: CallResult,
+        job: &Box<Delivery>,
+        now: Now,
+    ) {
+        let (CallResult::Transient(_), Some(&pair)) = (result, call.pairs.first()) else { return };
+        let account = call.lane.account;
+        let (http_status, message) = match reply {
+            Reply::Answer(answer) => (Some(answer.status), wording::said(reply).detail),
+            Reply::Silence(_) => (None, wording::said(reply).detail),
+        };
+        let latest = FailingPair {
+            portal_id: self.portals.portal(account).map(|portal| portal.0.get()),
+            lane: lane_name(&call.lane),
+            from: pair.from.to_string(),
+            to: pair.to.to_string(),
+            job_id: job.head.job_id.as_str().to_owned(),
+            tries: 1,
+            since: now.wall,
+            last_at: now.wall,
+            http_status,
+            message,
+        };
+        self.reporter.failing_alone().note(account, pair, latest);
+    }
+
     fn asked(&mut self, question: Question, took: Duration) {
         let result = match question {
             Question::Refresh => HttpResult::TokenRefresh,
@@ -95,6 +125,7 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
     }
 
     fn settled(&mut self, delivery: &Box<Delivery>, settled: &Settled, now: Now) {
+        self.reporter.failing_alone().settled(delivery.head.job_id.as_str());
         let waited = now.wall.duration_since(settled.carried.received);
         self.metrics.job_duration.observe(Duration::try_from(waited).unwrap_or_default());
         match &settled.ending {
@@ -242,6 +273,9 @@ pub fn log_answer(
         }
         Reply::Silence(_) => (None, None, None),
     };
+    // Of a request with one pair, which one it is.
+    let alone = call.pairs.first().filter(|_| call.pairs.len() == 1);
+    let (from, to) = alone.map(|pair| (pair.from.to_string(), pair.to.to_string())).unzip();
     let batch = slotmap::Key::data(&call.call).as_ffi();
     let (lane, pairs, attempt) = (lane_name(&call.lane), call.pairs.len(), call.failures + 1);
     let (result_word, millis) = (HttpResult::Batch(result).word(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
@@ -266,6 +300,8 @@ pub fn log_answer(
             lane,
             batch,
             pairs,
+            from,
+            to,
             attempt,
             status,
             result = result_word,

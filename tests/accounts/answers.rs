@@ -71,12 +71,21 @@ async fn a_stuck_record_holds_up_no_neighbour_and_is_no_outage() -> Result<()> {
         Ok((parked >= 1.0).then_some(()))
     })
     .await?;
+    let alone = async || anyhow::Ok(worker.status().await?["failingAlone"].take());
+    let told = eventually(LIMIT, "the stuck pair in sight", async || {
+        let told = alone().await?;
+        Ok(told[0].is_object().then_some(told))
+    })
+    .await?;
+    let pair = (&told[0]["from"], &told[0]["jobId"], &told[0]["httpStatus"]);
+    assert_eq!(pair, (&json!("57"), &json!("job-57"), &json!(500)), "{told}");
     assert_eq!(worker.metrics().await?.sum("association_archiver_pauses_total", &[]), 0.0, "no outage");
     let requests = number(&stage.simulator.state().await?, "/requestsByKind/archive");
     assert!(requests <= 60, "{requests} requests");
     // It is mended, and comes back from the delay queue.
     stage.simulator.configure(&json!({"everyAccount": {"badIds": []}})).await?;
     assert_eq!(stage.outcomes(1, LIMIT).await?[0].status, Status::Archived);
+    eventually(LIMIT, "nothing stuck", async || Ok((alone().await? == json!([])).then_some(()))).await?;
     stop(&worker).await?;
     Ok(())
 }

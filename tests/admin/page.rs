@@ -66,7 +66,7 @@ async fn the_page_shows_trouble_and_takes_nothing_for_html() -> Result<()> {
     let text = browser.run("document.querySelector('main').innerText").await?;
     let text = text.as_str().unwrap_or_default();
     for expected in [
-        "portal 815 stands still: operator",
+        "portal 815 stands still: by hand",
         "until an operator resumes it",
         "What to do: Resume it here, or with `association-archiver resume",
         "contacts → companies",
@@ -103,6 +103,9 @@ async fn an_operator_pauses_and_resumes_from_the_page() -> Result<()> {
     browser.run("document.querySelector('.card button').click()").await?;
     ensure!(browser.run("document.getElementById('token').value").await? == TOKEN, "it is asked for once only");
     browser.run("document.getElementById('order').click()").await?;
+    let note = "document.getElementById('done').textContent.includes('pause is over')";
+    browser.until(LIMIT, note).await?;
+    browser.run("document.getElementById('cancel').click()").await?;
     browser.until(LIMIT, &format!("{button}.textContent === 'Pause'")).await?;
     browser
         .run(&format!("getSelection().selectAllChildren(document.querySelector('h1')); {button}.id = 'mine'"))

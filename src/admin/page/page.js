@@ -127,12 +127,21 @@ function sentenceCard(words, kind, runbook) {
 }
 
 function trouble(s) {
-  const cards = s.reasons.map((reason) => sentenceCard(reason, "bad", s.runbook));
+  const elsewhere = s.leases.length > 0 && s.leases.every((l) => l.standing === "standingBy");
+  const cards = elsewhere ? [make("article", "card note", make("p", "text", "This worker stands by: another one holds the lease and works. What waits and what was done is on that one's page; here only the queues are counted. Orders given here are handed on to it."))] : [];
+  cards.push(...s.reasons.map((reason) => sentenceCard(reason, "bad", s.runbook)));
   cards.push(...s.warnings.map((warning) => sentenceCard(warning, "warning", s.runbook)));
   const [shown, more] = shortened("trouble", s.paused, s.paused.length);
   cards.push(...shown.map((pause) => pauseCard(pause, s.at)));
   if (more) cards.push(make("div", null, more));
   if (s.pausedLeftOut > 0) cards.push(make("p", "soft small", "and " + count(s.pausedLeftOut) + " more that stand still"));
+  for (const f of s.failingAlone.slice(0, 5)) {
+    const [from, to] = f.lane.split("/"), said = (f.httpStatus ? "HubSpot says " + f.httpStatus : "no answer") + (f.message ? ": " + f.message : "");
+    cards.push(make("article", "card note", make("p", "text", "One pair fails by itself while others go on: " + accountName(f.portalId, 0) + ", " + from + " ", id(f.from), " → " + to + " ", id(f.to),
+      ", tried " + count(f.tries) + " times in " + span(between(f.since, s.at)) + "; " + said + ". Job ", id(f.jobId), "."),
+    make("div", "foot", link("Runbook", s.runbook + "#one-pair-fails-by-itself"))));
+  }
+  if (s.failingAlone.length > 5) cards.push(make("p", "soft small", "and " + count(s.failingAlone.length - 5) + " more pairs, in /status"));
   if (s.broker.resultsConsumers === 0 && s.broker.resultsReady > 0) {
     const words = "Nobody is subscribed to the results queue; " + count(s.broker.resultsReady) + " outcomes wait there.";
     cards.push(make("article", "card note", make("p", "text", words), make("div", "foot", link("Runbook", s.runbook + "#nobody-reads-the-results"))));
@@ -253,7 +262,9 @@ function overTime(s) {
     button.addEventListener("click", () => { range = i; if (latest) show(latest); });
     return button;
   }));
-  const b = s.backlog, unanswered = sum([b.jobsReady, b.jobsHeld, b.jobsParked, b.jobsUnpublished].map((jobs) => jobs ?? 0));
+  const b = s.backlog, parts = [b.jobsReady, b.jobsHeld, b.jobsParked, b.jobsUnpublished];
+  /* Where the broker is away nobody can say how many there are. */
+  const unanswered = parts.every(known) ? sum(parts) : null;
   chart("backlog", s, "Jobs without an outcome", count(unanswered) + " now", [
     ["f-held", series.jobsHeld], ["f-unpublished", series.jobsUnpublished], ["f-ready", series.jobsReady], ["f-parked", series.jobsParked],
   ], "", false);
@@ -481,8 +492,9 @@ byId("ask").querySelector("form").addEventListener("submit", async (event) => {
     const body = await answer.json();
     if (!answer.ok) throw new Error(body.error);
     token = shown;
-    /* A worker that stands by: what became of the order is seen on the page of the one that works. */
-    if (body.handedOn) {
+    /* A worker that stands by: what became of the order is seen on the page of the one that works. What follows from a
+       resumption depends on why it stood. */
+    if (body.handedOn || order.path.endsWith("/resume")) {
       byId("done").textContent = body.note;
       byId("order").hidden = true;
     } else {

@@ -6,7 +6,7 @@ use ratatui::text::{Line, Span};
 use super::figures::{bar, cells_of, count, count_or_dash, cut, fitted, span, span_or_dash, wrapped};
 use super::leases::{rank, short_name, standing_words, worked_on_by};
 use super::order::{Order, Target, account_name, orders_of};
-use super::status::{Account, Day, DeadLetters, Failure, Guard, Lane, Lease, Paused, Status};
+use super::status::{Account, Day, DeadLetters, FailingPair, Failure, Guard, Lane, Lease, Paused, Status};
 use super::theme::Theme;
 
 /// Most rows of each kind. With a limit a frame is soon made, whatever the service holds.
@@ -41,7 +41,7 @@ pub struct Row {
 
 #[cfg(test)]
 pub fn linked_sections() -> impl Iterator<Item = &'static str> {
-    SECTIONS.iter().map(|(_, section)| *section).chain(["nobody-reads-the-results"])
+    SECTIONS.iter().map(|(_, section)| *section).chain(["nobody-reads-the-results", "one-pair-fails-by-itself"])
 }
 
 /// All rows, none wider than `width`.
@@ -81,6 +81,7 @@ impl Page<'_> {
         rows.extend(reasons.iter().take(MOST_ROWS).map(|words| self.sentence(words)));
         rows.extend(paused.iter().take(MOST_PAUSED).map(|paused| self.paused(paused)));
         rows.extend(warnings.iter().take(MOST_ROWS).map(|words| self.sentence(words)));
+        rows.extend(self.status.failing_alone.iter().take(MOST_PAUSED).map(|pair| self.failing_alone(pair)));
         if let (Some(1..), Some(0)) = (broker.results_ready, broker.results_consumers) {
             let waiting = count_or_dash(broker.results_ready);
             let words = format!("nobody is subscribed to the results queue; {waiting} outcomes wait there");
@@ -90,6 +91,23 @@ impl Page<'_> {
         }
         let more = paused.len().saturating_sub(MOST_PAUSED) + paused_left_out;
         self.section("Trouble", rows, "", more)
+    }
+
+    fn failing_alone(&self, pair: &FailingPair) -> Row {
+        let FailingPair { portal_id, lane, from, to, job_id, tries, since, http_status, message } = pair;
+        let (from_type, to_type) = lane.split_once('/').unwrap_or((lane, ""));
+        let said = http_status.map_or_else(|| "no answer".to_owned(), |status| format!("HubSpot says {status}"));
+        let said = message.as_ref().map_or_else(|| said.clone(), |message| format!("{said}: {message}"));
+        let words = format!(
+            "one pair fails by itself while others go on: {}, {from_type} {from} → {to_type} {to}, tried {} times in {}; \
+             {said}; job {job_id}",
+            account_name(0, *portal_id),
+            count(*tries),
+            span(self.status.ago(*since)),
+        );
+        let mut lines = self.wrapped(&words, MARGIN, Style::new());
+        lines.extend(self.runbook("one-pair-fails-by-itself"));
+        self.row(format!("alone {lane} {from} {to}"), Vec::new(), lines)
     }
 
     fn sentence(&self, words: &str) -> Row {

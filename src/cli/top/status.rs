@@ -27,6 +27,7 @@ pub struct Status {
     pub paused: Vec<Paused>,
     pub paused_left_out: usize,
     pub failures: Vec<Failure>,
+    pub failing_alone: Vec<FailingPair>,
     pub dead_letters: Vec<DeadLetters>,
     pub accounts: Vec<Account>,
     pub lanes: Vec<Lane>,
@@ -130,6 +131,20 @@ pub struct Failure {
     pub http_status: Option<u16>,
     pub last_at: Timestamp,
     pub job_ids: Vec<String>,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FailingPair {
+    pub portal_id: Option<u64>,
+    pub lane: String,
+    pub from: String,
+    pub to: String,
+    pub job_id: String,
+    pub tries: u64,
+    pub since: Timestamp,
+    pub http_status: Option<u16>,
+    pub message: Option<String>,
 }
 
 #[derive(Clone, Default, Debug, Deserialize)]

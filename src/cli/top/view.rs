@@ -261,7 +261,10 @@ impl View {
         let parts = [&series.jobs_ready, &series.jobs_held, &series.jobs_parked, &series.jobs_unpublished];
         let at = |place: usize| parts.iter().filter_map(|part| part.get(place)).sum::<u64>();
         let unanswered: Vec<u64> = (0..series.jobs_ready.len()).map(at).collect();
-        let now = count(unanswered.last().copied().unwrap_or_default());
+        // Where the broker is away nobody can say how many there are.
+        let backlog = self.latest.as_ref().map(|status| &status.backlog);
+        let is_known = backlog.is_some_and(|backlog| backlog.jobs_ready.is_some() && backlog.jobs_parked.is_some());
+        let now = count_or_dash(unanswered.last().copied().filter(|_| is_known));
         self.draw_curve(frame, right, &format!("jobs without an outcome: {now}"), &unanswered);
     }
 

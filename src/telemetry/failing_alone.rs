@@ -1,0 +1,145 @@
+//! Pairs whose requests fail again and again though nothing else was in them, while others are served: which they are, so
+//! that a person can look at these records in HubSpot long before `retry.max_age` is over.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::contract::association::Pair;
+use crate::contract::ids::AccountIndex;
+use crate::engine::status::{AccountStatus, write_time};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct FailingAlone(Vec<Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    account: AccountIndex,
+    pair: Pair,
+    told: FailingPair,
+}
+
+/// As `/status` tells it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailingPair {
+    pub portal_id: Option<u64>,
+    /// `contacts/companies`
+    pub lane: String,
+    pub from: String,
+    pub to: String,
+    /// A job that waits for it.
+    pub job_id: String,
+    /// Requests with nothing else in them.
+    pub tries: u64,
+    #[serde(serialize_with = "write_time")]
+    pub since: Timestamp,
+    #[serde(serialize_with = "write_time")]
+    pub last_at: Timestamp,
+    /// `null` where no answer came.
+    pub http_status: Option<u16>,
+    /// HubSpot's latest words.
+    pub message: Option<String>,
+}
+
+impl FailingAlone {
+    /// Most pairs remembered. Beyond it the one that failed longest ago is forgotten.
+    pub const MOST: usize = 20;
+    /// One failure is no news: the next try mostly works.
+    const TOLD_FROM: u64 = 2;
+    /// A pair that was not tried for so long is forgotten: jobs come back from a delay queue after ten minutes at most.
+    const KEPT: Duration = Duration::from_secs(30 * 60);
+
+    /// `latest` is told with one try; its time is now.
+    pub fn note(&mut self, account: AccountIndex, pair: Pair, latest: FailingPair) {
+        let is_same = |entry: &Entry| entry.account == account && entry.pair == pair && entry.told.lane == latest.lane;
+        let before = self.0.iter().position(is_same).map(|place| self.0.swap_remove(place).told);
+        let (tries, since) = before.map_or((0, latest.since), |before| (before.tries, before.since));
+        if self.0.len() >= Self::MOST
+            && let Some(oldest) = (0..self.0.len()).min_by_key(|&place| self.0[place].told.last_at)
+        {
+            self.0.swap_remove(oldest);
+        }
+        self.0.push(Entry { account, pair, told: FailingPair { tries: tries + 1, since, ..latest } });
+    }
+
+    /// A job has its outcome.
+    pub fn settled(&mut self, job_id: &str) {
+        if !self.0.is_empty() {
+            self.0.retain(|entry| entry.told.job_id != job_id);
+        }
+    }
+
+    /// The longest first. Where a whole account stands still, it is not the pair's fault.
+    pub fn read(&mut self, accounts: &[AccountStatus], now: Timestamp) -> Vec<FailingPair> {
+        self.0.retain(|entry| now.duration_since(entry.told.last_at).unsigned_abs() < Self::KEPT);
+        let stands = |index: AccountIndex| {
+            accounts.iter().any(|account| account.index == index.0 && account.own_pause().is_some())
+        };
+        let told = self.0.iter().filter(|entry| entry.told.tries >= Self::TOLD_FROM && !stands(entry.account));
+        let mut told: Vec<FailingPair> = told.map(|entry| entry.told.clone()).collect();
+        told.sort_by(|a, b| a.since.cmp(&b.since).then_with(|| a.from.cmp(&b.from)));
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::contract::association::RecordId;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn fails(list: &mut FailingAlone, from: u64, seconds: i64) {
+        let id = |digits: u64| RecordId(digits.try_into().unwrap());
+        let latest = FailingPair {
+            portal_id: Some(4711),
+            lane: "contacts/companies".to_owned(),
+            from: from.to_string(),
+            to: "9".to_owned(),
+            job_id: format!("job-{from}"),
+            tries: 1,
+            since: at(seconds),
+            last_at: at(seconds),
+            http_status: Some(500),
+            message: None,
+        };
+        list.note(AccountIndex(0), Pair { from: id(from), to: id(9) }, latest);
+    }
+
+    #[test]
+    fn a_pair_is_told_from_its_second_try_on_until_its_job_is_answered() {
+        let mut list = FailingAlone::default();
+        fails(&mut list, 7, 0);
+        assert_eq!(list.read(&[], at(1)), []);
+        fails(&mut list, 7, 60);
+        let told = list.read(&[], at(61));
+        assert_eq!((told[0].tries, told[0].since, told[0].last_at), (2, at(0), at(60)));
+        list.settled("another");
+        assert_eq!(list.read(&[], at(61)).len(), 1);
+        list.settled("job-7");
+        assert_eq!(list.read(&[], at(61)), []);
+    }
+
+    #[test]
+    fn it_stays_small_and_forgets_what_is_tried_no_more() {
+        let mut list = FailingAlone::default();
+        for try_number in 0..3 {
+            for from in 1..=100 {
+                fails(&mut list, from, try_number);
+            }
+        }
+        assert!(list.0.len() <= FailingAlone::MOST);
+        for _ in 0..3 {
+            fails(&mut list, 7, 10);
+        }
+        assert_eq!(list.read(&[], at(10))[0].from, "7");
+        assert_eq!(list.read(&[], at(10) + FailingAlone::KEPT), []);
+    }
+}
