@@ -102,7 +102,8 @@ struct Flags {
     #[arg(long, value_name = "WHETHER", default_value = "on")]
     record: Switch,
 
-    /// JSON file with fault rules, as for PUT /_sim/faults
+    /// JSON file with fault rules, as for PUT /_sim/faults: [{"when": {"from": "deals"}, "then": {"answer": {"status":
+    /// 502}}}]; a wrong name is answered with those that there are
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
 

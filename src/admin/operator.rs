@@ -187,7 +187,10 @@ fn resumed(before: &AccountStatus, after: &AccountStatus, now: &Snapshot) -> Str
             "It still stands, since {detail}. Raise rate_limit.daily and restart the worker, or wait for the account's midnight."
         ),
         (_, Some(PauseStatus { kind, resume_at: Some(at), .. })) => {
-            format!("It still stands ({}) until {at}: HubSpot named this time, and nothing is sent before.", kind.as_str())
+            format!(
+                "It still stands ({}) until {at}: HubSpot named this time, and nothing is sent before.",
+                kind.as_str()
+            )
         }
         (_, Some(pause)) if nobody => format!("It still stands ({}). {next}", pause.kind.as_str()),
         (_, Some(pause)) => {

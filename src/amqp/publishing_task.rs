@@ -404,7 +404,9 @@ impl PublishingTask {
             }
             Unpublished::Refused => {
                 let key = key.as_str();
-                format!("the broker refuses messages with key {key:?}: their queue is full or at fault; tried again every few seconds")
+                format!(
+                    "the broker refuses messages with key {key:?}: their queue is full or at fault; tried again every few seconds"
+                )
             }
         }
     }

@@ -35,13 +35,7 @@ struct OfTier {
 impl ParkedJobs {
     /// `looks` is how often the queues were looked at, `seen` what the latest look showed, `confirmed` how many jobs the
     /// broker has taken for each delay queue since the start.
-    pub fn count(
-        &mut self,
-        looks: u64,
-        seen: ByTier,
-        confirmed: [u64; Tier::ALL.len()],
-        now: Timestamp,
-    ) -> ByTier {
+    pub fn count(&mut self, looks: u64, seen: ByTier, confirmed: [u64; Tier::ALL.len()], now: Timestamp) -> ByTier {
         let looked = looks != std::mem::replace(&mut self.looks, looks);
         let mut counted = seen;
         for ((tier, count), confirmed) in self.tiers.iter_mut().zip(&mut counted).zip(confirmed) {

@@ -152,10 +152,13 @@ impl Snapshot {
             account.own_pause().is_some() && (account.held_jobs > 0 || parked > 0) && !account.stands_by
         };
         if let Some(account) = status.accounts.iter().find(stands) {
-            let name = account.portal_id.map_or_else(|| format!("account {}", account.index), |id| format!("portal {id}"));
+            let name =
+                account.portal_id.map_or_else(|| format!("account {}", account.index), |id| format!("portal {id}"));
             return Err(format!("{name} stands still"));
         }
-        let stops = |account: &AccountStatus| account.drain_seconds.is_none() && (account.held_jobs > 0 || parked > 0);
+        let stops = |account: &AccountStatus| {
+            account.drain_seconds.is_none() && (account.held_jobs > 0 || parked > 0) && !account.stands_by
+        };
         if status.accounts.iter().any(stops) {
             return unknown("a day has too few requests left, or lanes stand still");
         }
@@ -172,7 +175,8 @@ impl Snapshot {
     /// as can be.
     fn seconds_at_ceilings(&self, elsewhere: f64) -> f64 {
         let InHand { jobs, drain_seconds, .. } = self.status.held;
-        let of_request = |account: &AccountStatus| account.rate.interval_seconds / f64::from(account.rate.requests.max(1));
+        let of_request =
+            |account: &AccountStatus| account.rate.interval_seconds / f64::from(account.rate.requests.max(1));
         let of_account = |account: &AccountStatus| {
             account.drain_seconds.unwrap_or_default() + account.in_flight as f64 * of_request(account)
         };
@@ -211,9 +215,7 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use crate::engine::pause::PauseKind;
-    use crate::engine::status::{
-        AccountTotalsStatus, DayStatus, PauseScope, PauseStatus, RateStatus, SafetyStatus,
-    };
+    use crate::engine::status::{AccountTotalsStatus, DayStatus, PauseScope, PauseStatus, RateStatus, SafetyStatus};
 
     /// An account that does nothing.
     pub fn account(index: u32, portal_id: Option<u64>) -> AccountStatus {

@@ -13,7 +13,9 @@ use crate::contract::object_type::ObjectType;
 use crate::engine::Counters;
 use crate::engine::answered::Answered;
 use crate::engine::clock::Now;
-use crate::engine::command::{BatchCall, CallKey, CallResult, IdentityReply, NewJob, Notice, Parked, RefreshReply, Settled};
+use crate::engine::command::{
+    BatchCall, CallKey, CallResult, IdentityReply, NewJob, Notice, Parked, RefreshReply, Settled,
+};
 use crate::engine::reply::Reply;
 use crate::engine::status::Status;
 pub use crate::lease::order::{Instruction, Obeyed};

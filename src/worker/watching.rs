@@ -65,7 +65,19 @@ impl ServiceWatcher {
     ) -> Self {
         let (parked, troubles) = (ParkedJobs::default(), Repetition::new(REPEAT_AFTER));
         let lane_news = LaneNews::default();
-        Self { portals, mends, metrics, reporter, health, parked, traces, troubles, lane_news, waiting_told: None, fresh: true }
+        Self {
+            portals,
+            mends,
+            metrics,
+            reporter,
+            health,
+            parked,
+            traces,
+            troubles,
+            lane_news,
+            waiting_told: None,
+            fresh: true,
+        }
     }
 }
 
@@ -87,14 +99,7 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         log_answer(&self.portals, &mut self.troubles, call, reply, result, took, now);
     }
 
-    fn answered_alone(
-        &mut self,
-        call: &BatchCall,
-        reply: &Reply,
-        result: CallResult,
-        job: &Box<Delivery>,
-        now: Now,
-    ) {
+    fn answered_alone(&mut self, call: &BatchCall, reply: &Reply, result: CallResult, job: &Box<Delivery>, now: Now) {
         let (CallResult::Transient(_), Some(&pair)) = (result, call.pairs.first()) else { return };
         let account = call.lane.account;
         let (http_status, message) = match reply {
@@ -348,7 +353,11 @@ pub fn log_notice(portals: &Portals, mends: &Mends, notice: &Notice) {
         }
         Notice::Unidentified { account, detail } => {
             let portal_id = portal(account);
-            tracing::warn!(portal_id, detail, "HubSpot does not say whose token it is: that it belongs to this portal is not checked");
+            tracing::warn!(
+                portal_id,
+                detail,
+                "HubSpot does not say whose token it is: that it belongs to this portal is not checked"
+            );
         }
         Notice::Slowed { account, policy, until } => {
             let resume_at = until.map(|until| until.to_string());

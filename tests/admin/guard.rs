@@ -114,8 +114,7 @@ async fn the_page_shows_the_stop_and_takes_the_answer() -> Result<()> {
         .await?;
     let text = browser.run("document.querySelector('main').innerText").await?;
     let text = text.as_str().unwrap_or_default();
-    for expected in ["holds the lease as host/7", "until it is approved or rejected", "2 of 2, waiting"]
-    {
+    for expected in ["holds the lease as host/7", "until it is approved or rejected", "2 of 2, waiting"] {
         ensure!(text.contains(expected), "{expected:?} is not in\n{text}");
     }
     let buttons = "[...document.querySelectorAll('#trouble button')].map((button) => button.textContent).join()";

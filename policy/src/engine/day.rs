@@ -83,7 +83,18 @@ impl Day {
         let zone_is_known = zone.is_some();
         let zone = zone.unwrap_or(TimeZone::UTC);
         let ends = next_midnight(&zone, now);
-        Self { zone, zone_is_known, budget, used: 0, left: None, limit: None, refusal: None, refusals: 0, ends, written: None }
+        Self {
+            zone,
+            zone_is_known,
+            budget,
+            used: 0,
+            left: None,
+            limit: None,
+            refusal: None,
+            refusals: 0,
+            ends,
+            written: None,
+        }
     }
 
     /// Whether the account's time zone is known, and with it the time of its midnight.

@@ -42,10 +42,7 @@ fn whole(view: &mut View) -> String {
 #[test]
 fn trouble_is_first_and_says_what_to_do() {
     let lines = lines(&mut view(), 80, 24);
-    let expected = [
-        "Trouble",
-        "▶ portal 815 STANDS STILL: unauthorized for 46 s, next try in 7.8 s",
-    ];
+    let expected = ["Trouble", "▶ portal 815 STANDS STILL: unauthorized for 46 s, next try in 7.8 s"];
     assert_eq!(lines[9..11], expected, "{}", lines.join("\n"));
     assert!(lines[11..].iter().any(|line| line.starts_with("    What to do: Set hubspot.accounts[1]")), "{lines:?}");
     assert!(lines[0].starts_with("association-archiver  ready, with TROUBLE  0.1.0, up 1 min 10 s"), "{}", lines[0]);
