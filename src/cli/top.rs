@@ -245,7 +245,7 @@ impl Desk {
             let words = match admin_call::post_to(&address, &order.path(), &token).await {
                 Ok(answer) if answer.status == 200 => {
                     let note = answer.body.get("note").and_then(serde_json::Value::as_str);
-                    order.done(note.map(|note| harmless(note)).as_deref())
+                    order.done(note.map(harmless).as_deref())
                 }
                 Ok(answer) if answer.status == 202 => order.handed_on(),
                 Ok(answer) => {

@@ -139,7 +139,7 @@ mod tests {
         for _ in 0..3 {
             fails(&mut list, 7, 10);
         }
-        assert_eq!(list.read(&[], at(10))[0].from, "7");
+        assert!(list.read(&[], at(10)).iter().any(|pair| pair.from == "7"));
         assert_eq!(list.read(&[], at(10) + FailingAlone::KEPT), []);
     }
 }

@@ -54,7 +54,7 @@ fn write_held(snapshot: &Snapshot, page: &mut Exposition) {
         page,
         Kind::Gauge,
         "association_archiver_drain_seconds",
-        "Estimate of the time until every job is answered at the ceilings in force, wherever it is now; absent while nobody can tell.",
+        "Estimate of the time until every job is answered, wherever it is now: no less than the ceilings allow, and than parked jobs wait at most; absent while nobody can tell.",
         snapshot.drain_seconds().ok(),
     );
 }

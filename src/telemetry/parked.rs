@@ -5,12 +5,14 @@
 
 use jiff::Timestamp;
 
-use super::snapshot::BackBy;
 use crate::engine::pause::Tier;
 use crate::lease::view::{LeaseStanding, LeaseView};
 
 /// A number for each delay queue, in the order of [`Tier::ALL`]; `None` where nobody can say.
 pub type ByTier = [Option<u64>; Tier::ALL.len()];
+
+/// A time for each delay queue, in the order of [`Tier::ALL`].
+pub type BackBy = [Option<Timestamp>; Tier::ALL.len()];
 
 /// Follows the delay queues; to be read about once a second.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use super::dead_letters::DeadLetterCause;
 use super::failing_alone::FailingPair;
 use super::failures::FailureCount;
-use super::parked::ByTier;
+use super::parked::{BackBy, ByTier};
 use super::pause_history::PauseSpan;
 use super::throughput::ThroughputSeries;
 use crate::engine::pause::Tier;
@@ -108,9 +108,6 @@ pub struct BrokerCounts {
     /// Deliveries settled after their subscription was lost; the broker delivers them again.
     pub settled_too_late: u64,
 }
-
-/// A time for each delay queue, in the order of [`Tier::ALL`].
-pub type BackBy = [Option<Timestamp>; Tier::ALL.len()];
 
 /// `{"10s":null,"1m":null,"10m":"2026-11-29T02:41:00.000Z","1h":null}`
 fn write_times<S: Serializer>(times: &BackBy, serializer: S) -> Result<S::Ok, S::Error> {

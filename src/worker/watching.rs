@@ -27,10 +27,10 @@ use crate::telemetry::failures::Sample;
 use crate::telemetry::label::{HttpResult, Label};
 use crate::telemetry::mend::Mends;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::parked::{ByTier, ParkedJobs};
+use crate::telemetry::parked::{BackBy, ByTier, ParkedJobs};
 use crate::telemetry::repetition::Repetition;
 use crate::telemetry::reporter::Reporter;
-use crate::telemetry::snapshot::{BackBy, BrokerCounts, BrokerState};
+use crate::telemetry::snapshot::{BrokerCounts, BrokerState};
 use crate::telemetry::traces::{TracedJob, Traces};
 
 /// The same kind of trouble is logged once in this time.

@@ -78,7 +78,7 @@ async fn a_stuck_record_holds_up_no_neighbour_and_is_no_outage() -> Result<()> {
     })
     .await?;
     let pair = (&told[0]["from"], &told[0]["jobId"], &told[0]["httpStatus"]);
-    assert_eq!(pair, (&json!("57"), &json!("job-57"), &json!(500)), "{told}");
+    assert_eq!(pair, (&json!("57"), &json!("job-56"), &json!(500)), "{told}");
     assert_eq!(worker.metrics().await?.sum("association_archiver_pauses_total", &[]), 0.0, "no outage");
     let requests = number(&stage.simulator.state().await?, "/requestsByKind/archive");
     assert!(requests <= 60, "{requests} requests");

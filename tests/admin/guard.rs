@@ -110,7 +110,7 @@ async fn the_page_shows_the_stop_and_takes_the_answer() -> Result<()> {
     let mut browser = Browser::start().await?;
     browser.open(&worker.url("/")).await?;
     browser
-        .until(LIMIT, "document.getElementById('trouble').innerText.includes('portal 815 stands still: its guard waits for an answer')")
+        .until(LIMIT, "document.getElementById('trouble').innerText.includes('portal 815 stands still: by its guard')")
         .await?;
     let text = browser.run("document.querySelector('main').innerText").await?;
     let text = text.as_str().unwrap_or_default();

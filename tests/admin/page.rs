@@ -10,6 +10,7 @@ use association_archiver::engine::pause::PauseKind;
 use association_archiver::engine::status::{GuardStatus, PauseScope, PauseStatus, SafetyStatus};
 use association_archiver::lease::view::{LeaseStanding, LeaseView};
 use association_archiver::telemetry::dead_letters::DeadLetterCause;
+use association_archiver::telemetry::failing_alone::FailingPair;
 use association_archiver::telemetry::failures::{FailureCount, Sample};
 use association_archiver::telemetry::pause_history::PauseSpan;
 use association_archiver::telemetry::throughput::ThroughputSeries;
@@ -221,7 +222,13 @@ fn everything_at_once() -> Snapshot {
     status.lanes[1].pause = Some(pause(PauseScope::Lane, PauseKind::MissingScopes, words));
     status.held.bytes = 230 * 1024 * 1024;
     status.accounts[1].safety = SafetyStatus { journal: true, verify: true };
-    let standings = [LeaseStanding::Held, LeaseStanding::StandingBy, LeaseStanding::Waiting, LeaseStanding::Away];
+    let standings = [
+        LeaseStanding::Held,
+        LeaseStanding::StandingBy,
+        LeaseStanding::Waiting,
+        LeaseStanding::Away,
+        LeaseStanding::Left,
+    ];
     let lease = |shard: usize| LeaseView {
         jobs_queue: format!("association-archiver.of-a-company-with-a-long-name.jobs.{shard}"),
         standing: standings[shard % standings.len()],
@@ -298,6 +305,19 @@ fn everything_at_once() -> Snapshot {
         status,
         broker,
         draining: false,
+        grace_until: None,
+        failing_alone: vec![FailingPair {
+            portal_id: None,
+            lane: "contacts/companies".to_owned(),
+            from: "18446744073709551615".to_owned(),
+            to: "9".to_owned(),
+            job_id: LONG.to_owned(),
+            tries: 12,
+            since: now().wall - SignedDuration::from_mins(76),
+            last_at: now().wall,
+            http_status: Some(500),
+            message: Some("There was a problem with the request.".to_owned()),
+        }],
         throughput: series(5.0),
         history: series(180.0),
         pauses: vec![

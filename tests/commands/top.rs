@@ -37,7 +37,7 @@ async fn an_account_is_paused_from_the_terminal_whatever_its_size() {
     terminal.press("p");
     terminal.shows(&["y/n"]).await;
     terminal.press("y");
-    terminal.shows(&["portal 4711 STANDS STILL: operator", "What to do: Resume it here"]).await;
+    terminal.shows(&["portal 4711 STANDS STILL: by hand", "What to do: Resume it here"]).await;
     assert_eq!(worker.status().await.unwrap()["paused"][0]["kind"], "operator");
 
     terminal.resize(40, 12);
@@ -83,7 +83,7 @@ async fn a_guard_is_answered_from_the_terminal_through_a_worker_that_stands_by()
         Terminal::start(&["top"], &settings, (100, 40))
     };
     let mut terminal = start(settings(&holder));
-    terminal.shows(&["holds the lease as", "STANDS STILL: guard", "2 of 2 pairs in", "WAITS"]).await;
+    terminal.shows(&["holds the lease as", "STANDS STILL: by its guard", "2 of 2 pairs in", "WAITS"]).await;
     terminal.press("a");
     terminal.shows(&["Approve portal 4711? y/n"]).await;
     terminal.press("n");
@@ -104,7 +104,7 @@ async fn a_guard_is_answered_from_the_terminal_through_a_worker_that_stands_by()
     beside.shows(&["portal 4711: the order to pause goes on to the worker that holds the lease"]).await;
     beside.press("q");
     assert_eq!(beside.ended().await, 0);
-    terminal.shows(&["portal 4711 STANDS STILL: operator"]).await;
+    terminal.shows(&["portal 4711 STANDS STILL: by hand"]).await;
 
     terminal.press("a");
     terminal.shows(&["Approve portal 4711? y/n"]).await;

@@ -410,7 +410,7 @@ fn words_of(kind: &str) -> String {
         "operator" => "by hand".to_owned(),
         "day_spent" => "the day's requests are spent".to_owned(),
         "outage" => "HubSpot does not answer".to_owned(),
-        "guard" => "its guard waits for an answer".to_owned(),
+        "guard" => "by its guard".to_owned(),
         "journal" => "the journal cannot be written".to_owned(),
         other => other.replace('_', " "),
     }

@@ -160,7 +160,7 @@ fn a_guard_that_waits_is_shown_with_its_figures_and_takes_two_answers() {
     view.answered(guarded("waiting"));
     let told = whole(&mut view);
     for part in [
-        "portal 815 STANDS STILL: its guard waits for an answer for 0 s, until it is approved (a) or rejected (r)",
+        "portal 815 STANDS STILL: by its guard for 0 s, until it is approved (a) or rejected (r)",
         "guard WAITS for approve (a) or reject (r): 2,000 of 2,000 pairs in 30 min",
     ] {
         assert!(told.contains(part), "{part} is not in\n{told}");
@@ -208,6 +208,7 @@ fn whoever_was_rejected_can_be_approved_and_an_open_guard_wants_no_answer() {
 fn of_an_account_that_another_worker_works_on_nothing_is_told_as_if_it_were_of_now() {
     let mut status = guarded("open");
     status.accounts[1].stands_by = true;
+    status.leases[0].standing = "standingBy".to_owned();
     let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
     view.answered(status);
     let told = whole(&mut view);
