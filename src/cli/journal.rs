@@ -1,4 +1,4 @@
-//! `journal list|export`: what was recorded before it was removed.
+//! `journal list|export`: what was recorded before it was removed or restored.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,8 +18,8 @@ pub(super) mod selection;
 pub enum Command {
     /// Shows the entries, one for each request; nothing is changed
     #[command(after_long_help = "\
-Each request that removes associations has an entry, written before it left. ARCHIVED, REFUSED and UNKNOWN count its
-pairs: refused ones are still there; unknown ones were sent by a worker that was killed before it noted the answer.
+Each request that removes or restores associations has an entry, written before it left. DONE, REFUSED and UNKNOWN count
+its pairs: refused ones are as they were; unknown ones were sent by a worker that was killed before it noted the answer.
 A stream is read by whoever may read and write there: a mark is put at its end, so that the end can be known.
 
 Examples:
@@ -29,7 +29,8 @@ Examples:
     List(list::Arguments),
     /// Writes the entries as CSV or NDJSON, one row a pair
     #[command(after_long_help = "\
-Rows that were only about to be removed when the worker was killed have the state UNKNOWN.
+The column `change` says whether a pair was removed or restored. Rows that were only about to be changed when the worker
+was killed have the state UNKNOWN.
 
 Examples:
   association-archiver journal export --portal 4711 > removed.ndjson

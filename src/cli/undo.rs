@@ -1,4 +1,4 @@
-//! `undo`: what the journal says was removed comes back by jobs like all others.
+//! `undo`: what the journal says was removed comes back by jobs like all others; and what was restored goes again.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use super::enqueue::message_id::Run;
 use super::enqueue::publishing::{bar, send_jobs};
 use super::exit::Failure;
 use super::journal::counted;
-use super::journal::gathering::gather;
+use super::journal::gathering::{Meant, gather};
 use super::journal::selection::{Place, Selection};
 use super::output::{Output, Reader, remark};
 use super::{confirm, output, runtime, signals};
@@ -21,6 +21,7 @@ use crate::amqp::route::Route;
 use crate::amqp::sender::Sender;
 use crate::config::Settings;
 use crate::contract::ids::Group;
+use crate::contract::journal::ChangeKind;
 use crate::contract::text::cut;
 use crate::worker::service;
 
@@ -34,11 +35,14 @@ pub struct Arguments {
     selection: Selection,
     #[command(flatten)]
     place: Place,
-    /// Only looks what would be restored: sets dryRun in every job
+    /// Takes restorations back instead: what an undo, or another job that restores, has created goes again
+    #[arg(long)]
+    restores: bool,
+    /// Only looks what would be done: sets dryRun in every job
     #[arg(long)]
     plan: bool,
     /// Restores Primary labels also where another record is primary by now
-    #[arg(long)]
+    #[arg(long, conflicts_with = "restores")]
     include_primary: bool,
     /// The group of the jobs; else `undo-` and the group or job that is undone
     #[arg(long, value_name = "NAME", value_parser = group)]
@@ -64,13 +68,21 @@ they are still there, that changes nothing. Two undos of the same thing change n
 interrupted one can be given again. A record has one Primary at most: where another record is primary by now, that label
 is left out and named in the outcome, unless --include-primary is given.
 
+A pair that was brought back and removed again, all by jobs that the conditions meet, gets what its latest removal took; where
+a job that they do not meet removed it again, it is left out.
+
+With --restores the conditions are for restorations instead, such as the group of an undo. Pairs that were not associated
+before are removed, of others only the types that were added. Pairs that the journal shows as changed since are left out,
+and so are those of which it does not know whether they were restored. Without a terminal this needs --yes.
+
 The jobs go the way of all jobs, and their outcomes are in the results queue, where `outcomes --group` shows them.
 
 Examples:
   association-archiver undo --group import-2026-11 --plan
   association-archiver undo --group import-2026-11
   association-archiver undo --portal 4711 --since 2026-11-28T09:00:00Z --until 2026-11-28T10:00:00Z --yes
-  association-archiver undo --file journal.ndjson --job-id crm-sync-81f2 --print";
+  association-archiver undo --file journal.ndjson --job-id crm-sync-81f2 --print
+  association-archiver undo --restores --group undo-import-2026-11 --plan";
 
 /// Publishes jobs that restore what the journal covers; the same ones each time.
 pub fn undo(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -80,16 +92,27 @@ pub fn undo(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Fa
                 .to_owned(),
         ));
     }
+    let removes = arguments.restores && !arguments.plan && !arguments.print;
+    if removes && !arguments.yes && !confirm::has_terminal() {
+        return Err(Failure::Usage(
+            "there is no terminal on which to ask before something is removed: give --yes".to_owned(),
+        ));
+    }
     let settings = Settings::load(config)?;
     super::remark_on_settings(&settings);
     runtime::block_on(run(&settings, arguments))
 }
 
 async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let gathered = gather(settings, &arguments.place, &arguments.selection).await?;
-    let wanted = Wanted::of(&gathered);
+    let kind = if arguments.restores { ChangeKind::Restoration } else { ChangeKind::Removal };
+    let gathered = gather(settings, &arguments.place, &arguments.selection, Meant::OfKind(kind)).await?;
+    let wanted = match kind {
+        ChangeKind::Removal => Wanted::of_removals(&gathered),
+        ChangeKind::Restoration => Wanted::of_restorations(&gathered),
+    };
     drop(gathered);
     let manner = Manner {
+        kind,
         group: match &arguments.as_group {
             Some(group) => group.clone(),
             None => default_group(&arguments.selection)?,
@@ -105,22 +128,28 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
     if jobs.is_empty() {
         return summarise(arguments, settings, &wanted, &manner, 0);
     }
-    if !arguments.yes && confirm::has_terminal() {
-        let what = match (arguments.plan, jobs.len()) {
-            (true, 1) => "looks what it would restore",
-            (true, _) => "look what they would restore",
-            (false, 1) => "restores them",
-            (false, _) => "restore them",
-        };
-        let queue = &settings.amqp.jobs_queue;
-        let question = format!("Put {} on {queue} that {what}?", counted(jobs.len(), "job", "jobs"));
-        if !confirm::agrees(&question).await? {
-            remark("nothing was published");
-            return Ok(ExitCode::FAILURE);
-        }
+    let asks = !arguments.yes && confirm::has_terminal();
+    if asks && !confirm::agrees(&question(settings, &manner, jobs.len())).await? {
+        remark("nothing was published");
+        return Ok(ExitCode::FAILURE);
     }
     let published = publish(settings, jobs).await?;
     summarise(arguments, settings, &wanted, &manner, published)
+}
+
+fn question(settings: &Settings, manner: &Manner, jobs: usize) -> String {
+    let what = match (manner.kind, manner.plan, jobs) {
+        (ChangeKind::Removal, true, 1) => "looks what it would restore",
+        (ChangeKind::Removal, true, _) => "look what they would restore",
+        (ChangeKind::Removal, false, 1) => "restores them",
+        (ChangeKind::Removal, false, _) => "restore them",
+        (ChangeKind::Restoration, true, 1) => "looks what it would remove",
+        (ChangeKind::Restoration, true, _) => "look what they would remove",
+        (ChangeKind::Restoration, false, 1) => "removes what was restored",
+        (ChangeKind::Restoration, false, _) => "remove what was restored",
+    };
+    let queue = &settings.amqp.jobs_queue;
+    format!("Put {} on {queue} that {what}?", counted(jobs, "job", "jobs"))
 }
 
 fn group(text: &str) -> Result<Group, String> {
@@ -154,20 +183,38 @@ fn print(jobs: &[UndoJob]) -> Result<ExitCode, Failure> {
 /// What the operator is asked about.
 fn show(wanted: &Wanted, manner: &Manner, jobs: usize) {
     for (LaneName { portal, from, to }, pairs) in &wanted.lanes {
-        let labelled = pairs.values().filter(|what| matches!(what, What::Types(_))).count();
+        let of_types = pairs.values().filter(|what| matches!(what, What::Types(_))).count();
         let portal = portal.map_or(String::new(), |portal| format!("portal {portal}, "));
-        let (pairs, labelled) = (counted(pairs.len(), "pair", "pairs"), HumanCount(labelled as u64));
-        remark(&format!("{portal}{from} to {to}: {pairs}, {labelled} of them with labels"));
+        let (pairs, of_types) = (counted(pairs.len(), "pair", "pairs"), HumanCount(of_types as u64));
+        match manner.kind {
+            ChangeKind::Removal => remark(&format!("{portal}{from} to {to}: {pairs}, {of_types} of them with labels")),
+            ChangeKind::Restoration => {
+                remark(&format!("{portal}{from} to {to}: {pairs}, of {of_types} of them only labels that were added"));
+            }
+        }
     }
-    if wanted.refused > 0 {
-        remark(&format!("left out, since HubSpot refused to remove them: {}", HumanCount(wanted.refused)));
+    let Wanted { lanes: _, refused, absent, changed, unknown } = *wanted;
+    let (verb, refusal, change) = match manner.kind {
+        ChangeKind::Removal => (
+            "restore",
+            "HubSpot refused to remove them",
+            "they came back, and another job, which has an undo of its own, removed them since",
+        ),
+        ChangeKind::Restoration => ("remove", "nothing was restored of them", "they were changed again since"),
+    };
+    for (pairs, reason) in [
+        (refused, refusal),
+        (absent, "nothing was there to be removed"),
+        (changed, change),
+        (unknown, "it is not known whether they were restored"),
+    ] {
+        if pairs > 0 {
+            remark(&format!("left out, since {reason}: {}", HumanCount(pairs)));
+        }
     }
-    if wanted.absent > 0 {
-        remark(&format!("left out, since nothing was there to be removed: {}", HumanCount(wanted.absent)));
-    }
-    match (wanted.pairs(), wanted.refused + wanted.absent) {
-        (0, 0) => remark("no pair in the journal meets these conditions; there is nothing to restore"),
-        (0, _) => remark("there is nothing to restore"),
+    match (wanted.pairs(), refused + absent + changed + unknown) {
+        (0, 0) => remark(&format!("no pair in the journal meets these conditions; there is nothing to {verb}")),
+        (0, _) => remark(&format!("there is nothing to {verb}")),
         (pairs, _) => {
             let (pairs, jobs) = (counted(pairs, "pair", "pairs"), counted(jobs, "job", "jobs"));
             remark(&format!("together: {pairs} in {jobs} of the group {}", manner.group));
@@ -221,6 +268,7 @@ fn summarise(
     if arguments.json {
         let summary = json!({
             "pairs": wanted.pairs(), "refused": wanted.refused, "absent": wanted.absent,
+            "changed": wanted.changed, "unknown": wanted.unknown,
             "jobs": published, "group": manner.group.as_str(), "queue": queue,
         });
         return output::print(format!("{summary}\n").as_bytes());

@@ -30,7 +30,7 @@ pub enum Order {
     Complete { account: AccountIndex, completion: Completion },
 }
 
-/// What a request is about to remove.
+/// What a request is about to change.
 #[derive(Debug)]
 pub struct Recording {
     pub call: CallKey,

@@ -102,8 +102,8 @@ impl Place {
             PauseKind::Outage => "Nothing, if HubSpot is down (status.hubspot.com): the worker tries again by itself. Is \
                                   it only here? Check name lookup, proxy and firewall, and hubspot.ca_file."
                 .to_owned(),
-            PauseKind::Journal => "Mend what is said there of the journal (safety.journal): nothing is archived that cannot be \
-                                   recorded. The worker tries again by itself."
+            PauseKind::Journal => "Mend what is said there of the journal (safety.journal): nothing is archived or restored \
+                                   that cannot be recorded. The worker tries again by itself."
                 .to_owned(),
             PauseKind::DaySpent => format!(
                 "Nothing: it goes on at the account's midnight. Was HubSpot's limit raised, or is it wrong? \

@@ -129,7 +129,7 @@ metrics! {
     );
     journal_pairs: Counter = (
         "association_archiver_journal_pairs_total",
-        "Pairs of which it was recorded in the journal what they are associated by, before they were archived."
+        "Pairs that were recorded in the journal, with what they are associated by, before they were archived or restored."
     );
     pairs_merged: Counter = (
         "association_archiver_pairs_merged_total",

@@ -36,7 +36,7 @@ impl<D> JournalEnds<D> {
     where
         D: 'a,
     {
-        let RecordCall { call, lane, portal, parts } = call;
+        let RecordCall { call, lane, kind, portal, parts } = call;
         let entries = parts.into_iter().map(|Recordable { entry, read, pairs }| {
             let (mut jobs, mut places) = (Vec::new(), HashMap::<JobKey, u32>::new());
             let mut place_of = |key: JobKey| {
@@ -51,11 +51,13 @@ impl<D> JournalEnds<D> {
             let pairs = pairs.into_iter().map(|of| EntryPair {
                 pair: of.pair,
                 types: of.types,
+                creates: of.creates,
                 jobs: of.jobs.into_iter().filter_map(&mut place_of).collect(),
             });
             let pairs = pairs.collect();
             Entry {
                 id: entry,
+                kind,
                 at,
                 portal,
                 from_type: lane.from_type.clone(),

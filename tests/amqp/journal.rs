@@ -7,7 +7,7 @@ use association_archiver::config::{JournalStore, Layers, Settings};
 use association_archiver::contract::association::{Extent, Pair, RecordId};
 use association_archiver::contract::ids::{AccountIndex, JobId};
 use association_archiver::contract::journal::{
-    Completion, Entry, EntryId, EntryPair, JobName, Places, ReadFrom, Record,
+    ChangeKind, Completion, Entry, EntryId, EntryPair, JobName, Places, ReadFrom, Record,
 };
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::engine::command::CallKey;
@@ -88,6 +88,7 @@ fn entry(number: u64) -> Entry {
     let record = |id| RecordId(NonZeroU64::new(id).unwrap());
     Entry {
         id: EntryId::from_random(number.into()),
+        kind: ChangeKind::Removal,
         at: Timestamp::from_second(1_800_000_000).unwrap(),
         portal: None,
         from_type: ObjectType::parse("contacts").unwrap(),
@@ -99,6 +100,7 @@ fn entry(number: u64) -> Entry {
         pairs: vec![EntryPair {
             pair: Pair { from: record(number), to: record(7) },
             types: [].into(),
+            creates: [].into(),
             jobs: [0].as_slice().into(),
         }],
     }
@@ -130,6 +132,7 @@ async fn what_counts_as_recorded_is_read_from_the_stream_to_its_end() {
         entry: EntryId::from_random(1),
         at: Timestamp::from_second(1_800_000_001).unwrap(),
         archived: Places::of(vec![0]),
+        restored: Places::default(),
         refused: Places::default(),
         unknown: Places::default(),
     };

@@ -148,7 +148,8 @@ async fn removed_and_brought_back(node: &Broker, uri: &str, journal: &[(&str, &s
     scene.undo(&scene.uri).await?;
     scene.strike_amid(form.amid_return, &ids).await?;
     scene.all_answered(&ids).await?;
-    scene.told(&ids, |outcome| outcome.status == Status::Restored)?;
+    scene.told(&ids, |outcome| outcome.status == Status::Restored && outcome.journaled)?;
+    scene.restores_are_recorded(&before, &removed).await?;
     scene.quiet().await?;
     same(&before, &scene.associations().await?)?;
     let state = scene.simulator.state().await?;
@@ -390,6 +391,28 @@ impl<'a> Scene<'a> {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.success(), "{arguments:?}: {said}");
         Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// The journal has a restore of everything that was missing.
+    async fn restores_are_recorded(&self, before: &[Value], removed: &[Value]) -> Result<()> {
+        let group = format!("undo-{GROUP}");
+        let exported = self.run(&self.uri, &["journal", "export", "--group", &group]).await?;
+        let rows: Vec<Value> = exported.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        ensure!(rows.iter().all(|row| row["change"] == "restoration"), "a removal in the group of the undo");
+        let end = |row: &Value, of: &str| [row[format!("{of}ObjectType")].to_string(), row[of]["id"].to_string()];
+        let recorded: HashSet<[[String; 2]; 2]> = rows
+            .iter()
+            .map(|row| {
+                let mut ends = ["from", "to"].map(|of| end(row, of));
+                ends.sort();
+                ends
+            })
+            .collect();
+        let left: HashSet<&Value> = removed.iter().collect();
+        // Each association is listed from both of its sides.
+        let missing = before.iter().filter(|association| !left.contains(association)).count() / 2;
+        ensure!(recorded.len() >= missing, "{missing} were missing, the journal has restores of {}", recorded.len());
+        Ok(())
     }
 
     async fn undo(&self, uri: &str) -> Result<()> {

@@ -146,20 +146,20 @@ async fn what_became_of_each_pair_is_shown_as_a_table_and_as_csv() {
     let settings = [("safety.journal", "file"), ("safety.journal_file", file.to_str().unwrap())];
     let table = run(&["journal", "list", "--portal", "4711"], &settings).await;
     let rows: Vec<Vec<&str>> = table.fine().lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[0], ["RECORDED", "AT", "PORTAL", "LANE", "PAIRS", "ARCHIVED", "REFUSED", "UNKNOWN", "JOBS"]);
-    assert_eq!(rows[1], ["2026-01-01T10:00:00Z", "4711", "contacts/companies", "2", "1", "1", "0", "old"]);
-    assert_eq!(rows[2], ["2026-01-01T10:00:00Z", "4711", "contacts/companies", "2", "0", "0", "2", "old"]);
+    assert_eq!(rows[0], ["RECORDED", "AT", "CHANGE", "PORTAL", "LANE", "PAIRS", "DONE", "REFUSED", "UNKNOWN", "JOBS"]);
+    assert_eq!(rows[1], ["2026-01-01T10:00:00Z", "removal", "4711", "contacts/companies", "2", "1", "1", "0", "old"]);
+    assert_eq!(rows[2], ["2026-01-01T10:00:00Z", "removal", "4711", "contacts/companies", "2", "0", "0", "2", "old"]);
     assert_eq!(table.stderr, "4 pairs in 2 entries\n");
     let one = run(&["journal", "list", "--job-id", "one-label"], &settings).await;
     assert!(one.fine().contains("contacts/companies/labels") && one.stderr == "1 pair in 1 entry\n", "{one:?}");
 
     let header = "from_object_type,from_id,to_object_type,to_id,portal_id,state,recorded_at,removed_labels,found_types,\
-                  read_from,job_ids,groups,entry";
+                  read_from,job_ids,groups,entry,change,created_types";
     let csv = run(&["journal", "export", "--csv", "--group", "winter"], &settings).await;
     let id = "0b9c5d3e-0000-4000-8000-000000000001";
     let row = |from: u64, state: &str| {
         format!(
-            "contacts,{from},companies,9001,4711,{state},2026-01-01T10:00:00.000Z,all,HUBSPOT_DEFINED 279,from,old,winter,{id}"
+            "contacts,{from},companies,9001,4711,{state},2026-01-01T10:00:00.000Z,all,HUBSPOT_DEFINED 279,from,old,winter,{id},removal,"
         )
     };
     assert_eq!(csv.fine(), format!("{header}\n{}\n{}\n", row(101, "ARCHIVED"), row(102, "REFUSED")));
@@ -237,4 +237,33 @@ async fn what_cannot_be_read_is_told_with_its_mend_and_what_can_be_read_is() {
     let undone = run(&["undo", "--file", named, "--group", "spring", "--print"], &[]).await;
     assert_eq!(undone.lines().len(), 1);
     assert!(undone.stderr.contains("passed over: 2\n") && undone.stderr.contains("passed over: 1\n"), "{undone:?}");
+}
+
+#[tokio::test]
+async fn restorations_are_shown_beside_removals() {
+    let (removals, file) = Removals::in_a_file().await;
+    let settings =
+        [&removals.hubspot()[..], &[("safety.journal", "file"), ("safety.journal_file", file.to_str().unwrap())]]
+            .concat();
+    let undo = run(&["undo", "--print", "--since", "1h", "--as-group", "back"], &settings).await;
+    let restored = run_with(&["archive"], &settings, undo.fine()).await.lines();
+    assert!(restored.iter().all(|outcome| outcome["status"] == "RESTORED" && outcome["journaled"] == true));
+    let table = run(&["journal", "list", "--group", "back"], &settings).await;
+    let rows: Vec<Vec<&str>> = table.fine().lines().map(|line| line.split_whitespace().collect()).collect();
+    assert!(rows.len() > 2 && rows[1..].iter().all(|row| row[1] == "restoration" && row[4] == row[5]), "{table:?}");
+    let listed = run(&["journal", "list", "--json"], &settings).await.lines();
+    let sum = |key: &str| listed.iter().map(|entry| entry[key].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((sum("numArchived"), sum("numRestored"), sum("numUnknown")), (7, 6, 0));
+
+    let csv = run(&["journal", "export", "--csv", "--group", "back"], &settings).await;
+    let plain = csv.fine().lines().find(|row| row.starts_with("contacts,1,companies,9001,")).unwrap();
+    assert!(plain.contains(",RESTORED,") && plain.ends_with(",restoration,plain"), "{plain}");
+    let label = csv.stdout.lines().find(|row| row.starts_with("contacts,4,companies,9002,")).unwrap();
+    assert!(label.ends_with(",restoration,USER_DEFINED 37") && label.contains("USER_DEFINED 39"), "{label}");
+    let exported = run(&["journal", "export"], &settings).await.lines();
+    let of = |change: &str| exported.iter().filter(|row| row["change"] == change).collect::<Vec<_>>();
+    assert_eq!((of("removal").len(), of("restoration").len()), (7, 6));
+    assert!(of("removal").iter().all(|row| row["creates"].is_null() && row["state"] == "ARCHIVED"));
+    let one = of("restoration").into_iter().find(|row| row["from"]["id"] == "4").unwrap();
+    assert_eq!((&one["creates"][0]["associationTypeId"], one["types"].as_array().unwrap().len()), (&json!(37), 2));
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use harness::{Client, Message};
+use harness::{Client, Message, job};
 use serde_json::{Value, json};
 
 use super::journal::Removals;
@@ -78,11 +78,86 @@ async fn on_a_terminal_it_shows_what_would_come_back_and_asks() {
     // Nobody to ask, and for a program.
     let ran = run(&["undo", "--group", "spring", "--json"], &settings).await;
     let summary = json!({
-        "pairs": 3, "refused": 0, "absent": 0, "jobs": 1, "group": "undo-spring", "queue": "association-archiver.jobs",
+        "pairs": 3, "refused": 0, "absent": 0, "changed": 0, "unknown": 0, "jobs": 1, "group": "undo-spring",
+        "queue": "association-archiver.jobs",
     });
     assert_eq!(ran.lines(), [summary]);
     let none = run(&["undo", "--group", "summer", "--json"], &settings).await;
     assert_eq!((&none.lines()[0]["pairs"], &none.lines()[0]["jobs"]), (&json!(0), &json!(0)));
+}
+
+/// Removed, brought back, changed, removed again and brought back; then the undo is taken back, and brought back itself.
+#[tokio::test]
+async fn each_undo_brings_back_what_was_there_before_the_latest_removal() {
+    let (removals, file) = Removals::in_a_file().await;
+    let settings =
+        [&removals.hubspot()[..], &[("safety.journal", "file"), ("safety.journal_file", file.to_str().unwrap())]]
+            .concat();
+    let associations = async || removals.simulator.get("/_sim/associations").await.unwrap();
+    let jobs_of = async |arguments: &[&str]| run(&[&["undo", "--print"], arguments].concat(), &settings).await;
+    let done = async |jobs: &str, status: &str| {
+        let outcomes = run_with(&["archive", "--yes"], &settings, jobs).await.lines();
+        let right = |outcome: &Value| outcome["status"] == status && outcome["journaled"] == true;
+        assert!(!outcomes.is_empty() && outcomes.iter().all(right), "{outcomes:?}");
+    };
+    let spring = ["--group", "spring"];
+    let first = jobs_of(&spring).await;
+    done(first.fine(), "RESTORED").await;
+    assert_eq!(ids(&jobs_of(&spring).await.lines()), ids(&first.lines()), "given again, it is the same undo");
+
+    // Label 37 goes by another group's job, the rest of the pair by this one's.
+    let label = job("label").field("group", "summer").labels(3, 9002, &[37]);
+    done(&label.to_json().to_string(), "ARCHIVED").await;
+    let before = associations().await;
+    let rest = job("again").field("group", "spring").pair(3, 9002).pair(1, 9001).pair(2, 9001);
+    done(&rest.to_json().to_string(), "ARCHIVED").await;
+    let removed = associations().await;
+    done(jobs_of(&spring).await.fine(), "RESTORED").await;
+    assert_eq!(associations().await, before, "the label was taken away on purpose");
+
+    // Without a terminal there is nobody to ask.
+    let back = ["--restores", "--group", "undo-spring"];
+    let ran = run(&[&["undo"][..], &back].concat(), &settings).await;
+    assert!(ran.error(2).contains("give --yes"), "{ran:?}");
+    let conflict = run(&["undo", "--restores", "--include-primary", "--group", "undo-spring"], &settings).await;
+    assert_eq!(conflict.code, 2, "{conflict:?}");
+    let plan = jobs_of(&[&back[..], &["--plan"]].concat()).await;
+    let planned = run_with(&["archive"], &settings, plan.fine()).await.lines();
+    assert!(planned.iter().all(|outcome| outcome["status"] == "PLANNED" && outcome["action"] == "archive"));
+    assert_eq!(associations().await, before);
+    let taken_back = jobs_of(&back).await;
+    let said = &taken_back.stderr;
+    assert!(said.contains("contacts to companies: 3 pairs, of 0 of them only labels that were added\n"), "{said}");
+    done(taken_back.fine(), "ARCHIVED").await;
+    assert_eq!(associations().await, removed);
+    let nothing = jobs_of(&back).await;
+    assert_eq!(nothing.fine(), "");
+    assert!(nothing.stderr.contains("left out, since they were changed again since: "), "{nothing:?}");
+    // The removal of what was restored has its own undo.
+    let nothing = jobs_of(&spring).await;
+    assert!(nothing.stderr.contains("removed them since: 3\n"), "{nothing:?}");
+    done(jobs_of(&["--group", "undo-undo-spring"]).await.fine(), "RESTORED").await;
+    assert_eq!(associations().await, before);
+}
+
+#[tokio::test]
+async fn on_a_terminal_it_asks_before_a_restoration_is_taken_back() {
+    let (client, uri) = ground("undo-restores").await;
+    let (removals, file) = Removals::in_a_file().await;
+    let file = file.to_str().unwrap();
+    let settings = [("amqp.uri", uri.as_str()), ("safety.journal", "file"), ("safety.journal_file", file)];
+    let jobs = run(&["undo", "--print", "--job-id", "one-label"], &settings).await;
+    run_with(&["archive"], &[&removals.hubspot()[..], &settings].concat(), jobs.fine()).await.fine();
+    let back = ["undo", "--restores", "--group", "undo-one-label"];
+    let shown = on_a_terminal(&back, &settings, "n\n").await;
+    assert!(shown.contains("contacts to companies: 1 pair, of 1 of them only labels that were added"), "{shown}");
+    assert!(shown.contains("Put 1 job on association-archiver.jobs that removes what was restored? [y/N]"), "{shown}");
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+    on_a_terminal(&back, &settings, "y\n").await;
+    let jobs = queued(&client).await;
+    assert_eq!((&jobs[0]["action"], &jobs[0]["group"]), (&json!("archive"), &json!("undo-undo-one-label")));
+    let types = json!([{"associationCategory": "USER_DEFINED", "associationTypeId": 37}]);
+    assert_eq!(jobs[0]["inputs"], json!([{"from": {"id": "4"}, "to": [{"id": "9002"}], "types": types}]));
 }
 
 #[tokio::test]

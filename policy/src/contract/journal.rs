@@ -1,6 +1,6 @@
-//! The journal: what was there before it was removed, so that it can be created again.
+//! The journal: what was there before it was removed, so that it can be created again; and what was created again.
 //!
-//! An [`Entry`] is durable before the request leaves that removes its pairs; a [`Completion`] follows after the answer.
+//! An [`Entry`] is durable before the request leaves that changes its pairs; a [`Completion`] follows after the answer.
 //! Where no completion says that a pair was refused, it counts as removed: a process may have died between the two.
 
 use std::sync::Arc;
@@ -52,10 +52,11 @@ pub enum Record {
     Unknown,
 }
 
-/// What one request is about to remove.
+/// What one request is about to change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
     pub id: EntryId,
+    pub kind: ChangeKind,
     pub at: Timestamp,
     /// `None` where the settings do not name it.
     pub portal: Option<PortalId>,
@@ -64,13 +65,34 @@ pub struct Entry {
     /// As in the request.
     pub to_type: ObjectType,
     pub read: ReadFrom,
-    /// Everything between the two records, or only these labels.
+    /// Of a removal: everything between the two records, or only these labels. Of a restoration: the plain association, or
+    /// these labels.
     pub extent: Extent,
     /// Every job that has a pair here.
     pub jobs: Vec<JobName>,
     /// How many pairs of the entry stand in parts before this one.
     pub first: u32,
     pub pairs: Vec<EntryPair>,
+}
+
+/// What a request does to its pairs. On the wire each kind has its own word for `record`, so that a reader who knows of
+/// removals only does not take another change for one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum ChangeKind {
+    Removal,
+    Restoration,
+}
+
+impl ChangeKind {
+    pub const ALL: [Self; 2] = [Self::Removal, Self::Restoration];
+
+    /// As commands tell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Removal => "removal",
+            Self::Restoration => "restoration",
+        }
+    }
 }
 
 /// The side from which the associations were read. Type ids are those of that direction.
@@ -101,13 +123,15 @@ pub struct JobName {
     pub correlation_id: Option<Arc<str>>,
 }
 
-/// A pair, and what goes with it.
+/// A pair, and what is about to become of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EntryPair {
     /// As in the request.
     pub pair: Pair,
-    /// What was there and is about to go. Empty: nothing was there.
+    /// What was there: of a removal, as far as it is about to go. Empty: nothing was there.
     pub types: Arc<[AssociationType]>,
+    /// Of a restoration: the types that are about to come. Empty, of a restoration: the plain association.
+    pub creates: Arc<[AssociationType]>,
     /// Indices into [`Entry::jobs`].
     pub jobs: SmallVec<[u32; 1]>,
 }
@@ -118,7 +142,9 @@ pub struct Completion {
     pub entry: EntryId,
     pub at: Timestamp,
     pub archived: Places,
-    /// HubSpot refused them, so they are still there.
+    /// They are associated again.
+    pub restored: Places,
+    /// They are as they were: HubSpot refused them, or there was nothing to do after all.
     pub refused: Places,
     /// The request may have been obeyed, and nobody will find out.
     pub unknown: Places,

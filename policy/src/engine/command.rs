@@ -18,7 +18,7 @@ use crate::contract::action::Action;
 use crate::contract::association::{AssociationType, Extent, Label, Pair};
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::{Ask, Job};
-use crate::contract::journal::{Completion, EntryId, ReadFrom};
+use crate::contract::journal::{ChangeKind, Completion, EntryId, ReadFrom};
 use crate::contract::object_type::ObjectType;
 use crate::contract::outcome::{Ending, Head, Outcome};
 use crate::contract::refusal::Refusal;
@@ -101,7 +101,7 @@ impl LaneId {
 pub enum Command {
     /// Send this batch; report with [`super::Engine::answered`].
     Send(BatchCall),
-    /// Record what this batch is about to remove; report with [`super::Engine::recorded`].
+    /// Record what this batch is about to change; report with [`super::Engine::recorded`].
     Record(RecordCall),
     /// What became of recorded pairs; nothing is waited for.
     Complete { account: AccountIndex, completion: Arc<Completion> },
@@ -161,6 +161,7 @@ pub enum Request {
 pub struct RecordCall {
     pub call: CallKey,
     pub lane: LaneId,
+    pub kind: ChangeKind,
     /// As the settings name it.
     pub portal: Option<PortalId>,
     /// An entry each.
@@ -175,12 +176,12 @@ pub struct Recordable {
     pub pairs: Vec<RecordedPair>,
 }
 
-/// A pair that is about to be removed.
+/// A pair that is about to be changed; see [`crate::contract::journal::EntryPair`].
 #[derive(Clone, Debug)]
 pub struct RecordedPair {
     pub pair: Pair,
-    /// What goes with it.
     pub types: Arc<[AssociationType]>,
+    pub creates: Arc<[AssociationType]>,
     /// Who asked for it.
     pub jobs: SmallVec<[JobKey; 1]>,
 }
@@ -228,7 +229,7 @@ pub struct Settled {
     pub ending: Ending,
     /// Every archived pair was read back and is gone.
     pub verified: bool,
-    /// What every archived pair was associated by was in the journal before its request left.
+    /// What every archived or restored pair was associated by was in the journal before its request left.
     pub journaled: bool,
     pub carried: Carried,
     /// Why a copy goes to the dead-letter queue as well.

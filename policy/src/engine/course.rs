@@ -52,7 +52,8 @@ pub enum Restoring {
 /// What is done besides archiving, so that nothing goes without a trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Safety {
-    /// `safety.journal`: pairs are looked at, and what they are associated by is recorded, before they are archived.
+    /// `safety.journal`: pairs are looked at, and what they are associated by is recorded, before they are archived or
+    /// restored.
     pub journal: bool,
     /// `safety.verify`: pairs are read back after they were archived.
     pub verify: bool,

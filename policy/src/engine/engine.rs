@@ -51,7 +51,7 @@ pub struct Counters {
     pub pairs_gone: u64,
     pub pairs_not_gone: u64,
     pub pairs_reappeared: u64,
-    /// Distinct pairs that were recorded before they were removed.
+    /// Distinct pairs that were recorded before they were changed.
     pub pairs_journaled: u64,
     /// Requests sent to find the bad pairs of refused batches.
     pub trials: u64,

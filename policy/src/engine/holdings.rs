@@ -70,6 +70,12 @@ pub enum LastWord {
     /// HubSpot took the removal, but shows the pair.
     Disproved(Arc<Refusal>),
     Refused(Arc<Refusal>),
+    /// Some of what the job asks for was done, and the rest cannot be.
+    DoneInPart(Arc<Refusal>),
+    /// What the job asks for was there. `journals`: nothing in the account changes without the journal.
+    Unchanged {
+        journals: bool,
+    },
     Planned(PlanEntry),
 }
 
@@ -220,7 +226,11 @@ impl Holdings {
         let proof = self.backlog.proof(key);
         let Some(account) = self.lanes.get(lane_key).map(|lane| lane.id.account) else { return };
         let recorded = self.note_fate(key, account, word);
-        let recorded = proof.map_or(recorded, |proof| proof.is_recorded());
+        let recorded = match (word, proof) {
+            (LastWord::Unchanged { journals }, _) => *journals,
+            (_, Some(proof)) => proof.is_recorded(),
+            (_, None) => recorded,
+        };
         let Some(lane) = expected(self.lanes.get_mut(lane_key), "a pair keeps its lane open") else { return };
         for waiter in self.backlog.settle(&mut lane.queue, key) {
             let Some(job) = expected(self.jobs.get_mut(waiter), "who waits for a pair is in hand") else { continue };
@@ -228,9 +238,9 @@ impl Holdings {
                 job.pair_answered();
             }
             match word {
-                LastWord::Done => job.pair_done(recorded),
+                LastWord::Done | LastWord::Unchanged { .. } => job.pair_done(recorded),
                 LastWord::Proven => job.pair_proven(recorded),
-                LastWord::Refused(refusal) | LastWord::Disproved(refusal) => {
+                LastWord::Refused(refusal) | LastWord::DoneInPart(refusal) | LastWord::Disproved(refusal) => {
                     let Some(lane) = expected(self.lanes.get(lane_key), "a pair keeps its lane open") else { continue };
                     match (word, proof) {
                         // What HubSpot says of a reading does not undo the removal.

@@ -12,7 +12,7 @@ use super::engine::Engine;
 use super::expected::expected;
 use super::reply::Reply;
 use super::restoring;
-use super::sight::{Note, Sight, ToCreate};
+use super::sight::{Note, Sight};
 use super::step::Step;
 use super::turned::turned_back;
 use super::verdict::{
@@ -118,8 +118,8 @@ impl Engine {
             Some(Note::Sight(Sight { before: Some(before), began, .. })) => {
                 Sight { before: Some(before), began, ..fresh }
             }
-            Some(Note::Sight(Sight { before: None, barred, confirms, .. })) => Sight { barred, confirms, ..fresh },
-            Some(Note::Creation(ToCreate { missing: barred, .. })) => Sight { barred, ..fresh },
+            Some(Note::Sight(Sight { before: None, was, confirms, .. })) => Sight { was, confirms, ..fresh },
+            Some(Note::Creation(creation)) => Sight { was: Some(Box::new(creation)), ..fresh },
             Some(Note::Seen(_)) | None => fresh,
         };
         match lane.course {

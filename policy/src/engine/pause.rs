@@ -23,7 +23,7 @@ pub enum PauseKind {
     Throttled,
     /// The breaker: too many failures in a row.
     Outage,
-    /// What is about to be removed cannot be recorded.
+    /// What is about to be changed cannot be recorded.
     Journal,
     /// The operator's wish, by setting, command or endpoint.
     Operator,

@@ -1,4 +1,4 @@
-//! The conductor, for the journal: what a batch is about to remove is recorded before its request leaves.
+//! The conductor, for the journal: what a batch is about to change is recorded before its request leaves.
 //!
 //! A batch of which a pair is not recorded is given out to be recorded instead of being sent. Meanwhile its pairs are on
 //! the wire, so that nobody joins them, and then it waits as a repeat that may go at once. Only what the journal has is
@@ -11,30 +11,30 @@ use super::backlog::LaneKey;
 use super::batch::BatchKey;
 use super::calls::Purpose;
 use super::clock::Now;
-use super::command::{CallKey, Command, RecordCall, Recordable, RecordedPair, Sealed};
+use super::command::{CallKey, Command, RecordCall, Recordable, Sealed};
 use super::engine::Engine;
 use super::expected::expected;
 use super::holdings::RecordedFate;
 use super::pause::PauseKind;
 use super::sight::EntryPlace;
 use crate::contract::ids::AccountIndex;
-use crate::contract::journal::{Completion, EntryId, Places};
+use crate::contract::journal::{ChangeKind, Completion, EntryId, Places};
 use crate::contract::refusal::{Refusal, WorkerCategory};
 
 /// Why a pair is not archived in an account with a journal.
 const NOT_KNOWN: &str = "it is not known by what the records are associated, since HubSpot says it in words that are not known here: it could not be recorded or restored, and nothing was archived";
 
 impl Engine {
-    /// Whether what the lane removes has to be recorded before it goes.
+    /// Whether what the lane changes has to be recorded before.
     pub(super) fn journals(&self, lane: LaneKey) -> bool {
         let Some(lane) = self.holdings.lane(lane) else { return false };
-        lane.id.step().removes() && self.accounts[lane.id.account].policy.safety.journal
+        lane.id.step().changes() && self.accounts[lane.id.account].policy.safety.journal
     }
 
     /// Whether a batch may be sent as far as the journal is concerned.
     pub(super) fn is_recorded(&self, batch: BatchKey) -> bool {
         let Some(batch) = self.holdings.batch(batch) else { return false };
-        !self.journals(batch.lane) || self.holdings.are_recorded(&batch.nodes)
+        !self.journals(batch.lane) || self.holdings.are_recorded(&batch.nodes) || self.holdings.looks_on(batch)
     }
 
     /// Gives a batch out to be recorded.
@@ -52,7 +52,8 @@ impl Engine {
         self.turns.had_turn(key, has_more);
         self.place(key, now.tick);
         self.place_other(key, now.tick);
-        self.command(Command::Record(RecordCall { call, lane, portal, parts }));
+        let kind = if lane.step().removes() { ChangeKind::Removal } else { ChangeKind::Restoration };
+        self.command(Command::Record(RecordCall { call, lane, kind, portal, parts }));
         self.finish(now);
     }
 
@@ -62,18 +63,18 @@ impl Engine {
         let nodes = self.holdings.batch(batch).map(|batch| batch.nodes.clone()).unwrap_or_default();
         let mut unknown = Vec::new();
         for node in nodes {
-            let Some((pair, read, types)) = self.holdings.to_record(node) else {
+            let Some((read, mut pair)) = self.holdings.to_record(node) else {
                 unknown.push(node);
                 continue;
             };
-            let jobs = self.holdings.waiters(node);
+            pair.jobs = self.holdings.waiters(node);
             let index = parts.iter().position(|part| part.read == read).unwrap_or_else(|| {
                 parts.push(Recordable { entry: self.draw_id(), read, pairs: Vec::new() });
                 parts.len() - 1
             });
             let part = &mut parts[index];
             let index = u32::try_from(part.pairs.len()).unwrap_or(u32::MAX);
-            part.pairs.push(RecordedPair { pair, types, jobs });
+            part.pairs.push(pair);
             self.holdings.set_place(node, EntryPlace { entry: part.entry, index });
         }
         // What cannot be written down could not be restored.
@@ -86,7 +87,7 @@ impl Engine {
     pub fn recorded(&mut self, key: CallKey, result: Result<(), String>, now: Now) {
         let Some(call) = self.end_call(key) else { return };
         let Purpose::Record(batch) = call.purpose else { return };
-        let Some(batch) = self.holdings.take_batch(batch) else { return };
+        let Some(mut batch) = self.holdings.take_batch(batch) else { return };
         let (lane, nodes) = (batch.lane, batch.nodes.clone());
         self.pauses.lane_answered(call.account, lane);
         match result {
@@ -97,6 +98,8 @@ impl Engine {
                 self.give_back(batch, now.tick, now);
             }
             Err(detail) => {
+                // What it saw grows old meanwhile.
+                batch.looked_again = false;
                 self.give_back(batch, now.tick, now);
                 self.pause_account(call.account, PauseKind::Journal, None, detail, now);
             }
@@ -122,18 +125,19 @@ impl Engine {
 
     /// Tells the journal what became of recorded pairs.
     pub(super) fn complete(&mut self, now: Now) {
-        let mut of_entries: BTreeMap<(AccountIndex, EntryId), [Vec<u32>; 3]> = BTreeMap::new();
+        let mut of_entries: BTreeMap<(AccountIndex, EntryId), [Vec<u32>; 4]> = BTreeMap::new();
         while let Some((account, EntryPlace { entry, index }, fate)) = self.holdings.next_fate() {
-            let [archived, refused, unknown] = of_entries.entry((account, entry)).or_default();
+            let [archived, restored, refused, unknown] = of_entries.entry((account, entry)).or_default();
             match fate {
                 RecordedFate::Archived => archived.push(index),
+                RecordedFate::Restored => restored.push(index),
                 RecordedFate::Refused => refused.push(index),
                 RecordedFate::Unknown => unknown.push(index),
             }
         }
         for ((account, entry), fates) in of_entries {
-            let [archived, refused, unknown] = fates.map(Places::of);
-            let completion = Completion { entry, at: now.wall, archived, refused, unknown };
+            let [archived, restored, refused, unknown] = fates.map(Places::of);
+            let completion = Completion { entry, at: now.wall, archived, restored, refused, unknown };
             self.command(Command::Complete { account, completion: Arc::new(completion) });
         }
     }

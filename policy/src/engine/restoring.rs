@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::command::LaneId;
 use super::course::{Course, Restoration, Restoring};
-use super::sight::{Present, Sight, ToCreate};
+use super::sight::{Journaled, Present, Sight, ToCreate};
 use super::verdict::Found;
 use crate::contract::action::Action;
 use crate::contract::association::{Extent, Label};
@@ -36,17 +36,22 @@ pub enum Wanted {
 /// What a pair of the lane needs, by what a look has shown.
 pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight) -> Wanted {
     let present = sight.present();
+    let create = |labels: Arc<[Label]>, present, missing| {
+        let (looked, journaled) = (Some(sight.began), Journaled::No);
+        ToCreate { labels, present, looked, missing, journaled }.or_as_it_was(sight.was.as_deref())
+    };
     let Extent::Labels(labels) = &lane.extent else {
         return match present {
-            Present::No => Wanted::Plain(ToCreate { labels: Arc::new([]), looked: Some(sight.began), missing: None }),
+            Present::No => Wanted::Plain(create(Arc::default(), Arc::default(), None)),
             Present::By(_) | Present::ByUnknown => Wanted::Nothing,
         };
     };
-    let there: Vec<Label> = match &present {
-        Present::No => Vec::new(),
-        Present::By(types) => types.iter().map(|one| one.label).collect(),
+    let types = match &present {
+        Present::No => Arc::default(),
+        Present::By(types) => Arc::clone(types),
         Present::ByUnknown => return Wanted::Impossible(Arc::new(unknown_types())),
     };
+    let there: Vec<Label> = types.iter().map(|one| one.label).collect();
     let absent = labels.iter().copied().filter(|label| !there.contains(label));
     let (primary, mut others): (Vec<Label>, Vec<Label>) =
         absent.partition(|&label| !restoration.include_primary && is_primary(&lane.from_type, &lane.to_type, label));
@@ -54,8 +59,9 @@ pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight) -> Wanted 
     if restoration.at == Restoring::Look && primary.iter().any(of_to) {
         return Wanted::OtherSide(present);
     }
-    let is_free = sight.others.is_empty() && sight.barred.is_none();
-    let refusal = || sight.barred.clone().unwrap_or_else(|| Arc::new(primary_elsewhere(&primary, sight)));
+    let barred = sight.was.as_ref().and_then(|was| was.missing.clone());
+    let is_free = sight.others.is_empty() && barred.is_none();
+    let refusal = || barred.unwrap_or_else(|| Arc::new(primary_elsewhere(&primary, sight)));
     let missing = (!primary.is_empty() && !is_free).then(refusal);
     if is_free {
         others.extend(primary);
@@ -66,7 +72,7 @@ pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight) -> Wanted 
         (false, missing) => {
             let mut labels: Vec<Label> = there.into_iter().chain(others).collect();
             labels.sort_unstable();
-            Wanted::Types(ToCreate { labels: labels.into(), looked: Some(sight.began), missing })
+            Wanted::Types(create(labels.into(), types, missing))
         }
     }
 }

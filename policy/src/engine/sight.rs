@@ -50,8 +50,8 @@ pub struct Sight {
     pub others: Vec<Found>,
     /// When the look was sent that showed the first of this.
     pub began: Tick,
-    /// Why the pair cannot have Primary, where that was found out by an earlier look.
-    pub barred: Option<Arc<Refusal>>,
+    /// What was to be created by an earlier look, where it must be looked again.
+    pub was: Option<Box<ToCreate>>,
     /// The record is the pair's `to`.
     pub reversed: bool,
     /// There is nothing more to learn.
@@ -66,16 +66,28 @@ pub struct Seen {
     pub present: Present,
     /// The types are those of the direction from `to` to `from`.
     pub reversed: bool,
-    /// Where the journal has it, or is about to.
-    pub place: Option<EntryPlace>,
-    /// The journal has it.
-    pub recorded: bool,
+    pub journaled: Journaled,
 }
 
 impl Seen {
     /// What a look has shown, and the journal does not have yet.
     pub fn new(present: Present, reversed: bool) -> Self {
-        Self { present, reversed, place: None, recorded: false }
+        Self { present, reversed, journaled: Journaled::No }
+    }
+}
+
+/// Whether the journal has what is known of a pair.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Journaled {
+    No,
+    /// It was given out to be written there, and is not known to be there.
+    Given(EntryPlace),
+    Yes(EntryPlace),
+}
+
+impl Journaled {
+    pub fn is_yes(self) -> bool {
+        matches!(self, Self::Yes(_))
     }
 }
 
@@ -99,10 +111,48 @@ pub enum Present {
 #[derive(Clone, Debug)]
 pub struct ToCreate {
     pub labels: Arc<[Label]>,
+    /// What it was associated by when it was looked at.
+    pub present: Arc<[AssociationType]>,
     /// When the look was sent that told what is there; `None` where it must be looked at again.
     pub looked: Option<Tick>,
     /// Why something that was asked for cannot be created: said once the rest is there.
     pub missing: Option<Arc<Refusal>>,
+    pub journaled: Journaled,
+}
+
+impl Note {
+    /// Whether the journal has it, for what is about to change.
+    pub fn journaled(&self) -> Option<Journaled> {
+        match self {
+            Self::Seen(seen) => Some(seen.journaled),
+            Self::Creation(creation) => Some(creation.journaled),
+            Self::Sight(_) => None,
+        }
+    }
+
+    pub fn set_journaled(&mut self, journaled: Journaled) {
+        match self {
+            Self::Seen(seen) => seen.journaled = journaled,
+            Self::Creation(creation) => creation.journaled = journaled,
+            Self::Sight(_) => {}
+        }
+    }
+}
+
+impl ToCreate {
+    /// The same as an earlier look wanted, which the journal may have.
+    pub fn or_as_it_was(self, was: Option<&Self>) -> Self {
+        let same = was.filter(|was| was.labels == self.labels && was.present == self.present);
+        let journaled = same.map_or(Journaled::No, |was| was.journaled);
+        Self { journaled, ..self }
+    }
+
+    /// What is about to come.
+    pub fn created(&self) -> Arc<[AssociationType]> {
+        let is_there = |label: &Label| self.present.iter().any(|one| one.label == *label);
+        let absent = self.labels.iter().filter(|label| !is_there(label));
+        absent.map(|&label| AssociationType { label, name: None }).collect()
+    }
 }
 
 impl Sight {

@@ -145,7 +145,7 @@ pub struct WindowStatus {
 /// What is done with an account's removals besides sending them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct SafetyStatus {
-    /// What goes is recorded before.
+    /// What goes or comes is recorded before.
     pub journal: bool,
     /// What went is read back.
     pub verify: bool,

@@ -121,12 +121,9 @@ impl Engine {
     /// These pairs are associated again, by all or by some of what was asked for.
     fn restored(&mut self, nodes: &[NodeKey]) {
         for &node in nodes {
-            let missing = match self.holdings.take_note(node) {
-                Some(Note::Creation(creation)) => creation.missing,
-                Some(Note::Sight(_) | Note::Seen(_)) | None => None,
-            };
+            let missing = self.holdings.missing(node);
             self.counters.pairs_restored += u64::from(missing.is_none());
-            self.holdings.settle(node, &missing.map_or(LastWord::Done, LastWord::Refused));
+            self.holdings.settle(node, &missing.map_or(LastWord::Done, LastWord::DoneInPart));
         }
     }
 
@@ -134,6 +131,7 @@ impl Engine {
     fn looked(&mut self, id: &LaneId, nodes: &[NodeKey], now: Tick) -> Looked {
         let mut looked = Looked::default();
         let believed_from = self.lag.believed_from(id);
+        let journals = self.accounts[id.account].policy.safety.journal;
         for &node in nodes {
             let Some(Note::Sight(sight)) = expected(self.holdings.take_note(node), "a look leaves a note") else {
                 continue;
@@ -150,15 +148,20 @@ impl Engine {
             }
             self.counters.pairs_looked_up += 1;
             let Some((_, pair)) = self.holdings.name(node) else { continue };
-            match follows(id, pair, &sight) {
-                Follows::Last(word) => self.holdings.settle(node, &word),
+            match follows(id, pair, &sight, journals) {
+                Follows::Last(word) => {
+                    if let Some(was) = sight.was {
+                        self.holdings.set_note(node, Note::Creation(*was));
+                    }
+                    self.holdings.settle(node, &word);
+                }
                 Follows::IsThere if sight.began < believed_from && !sight.confirms => {
                     let confirms = Sight { confirms: true, ..Sight::default() };
                     self.holdings.set_note(node, Note::Sight(confirms));
                     let due = self.in_time(believed_from, now);
                     looked.doubtful.get_or_insert_with(|| (due, Vec::new())).1.push(node);
                 }
-                Follows::IsThere => self.holdings.settle(node, &LastWord::Done),
+                Follows::IsThere => self.holdings.settle(node, &LastWord::Unchanged { journals }),
                 Follows::Look(course, note) => looked.onward.entry(course).or_default().push((node, note)),
                 Follows::Change(change, note) => {
                     looked.onward.entry(change.course()).or_default().push((node, note));
@@ -258,7 +261,8 @@ fn is_suspect(verdict: &PairVerdict) -> bool {
     matches!(verdict, PairVerdict::Suspect(_))
 }
 
-fn follows(lane: &LaneId, pair: Pair, sight: &Sight) -> Follows {
+/// `journals`: the account has a journal.
+fn follows(lane: &LaneId, pair: Pair, sight: &Sight, journals: bool) -> Follows {
     match lane.course {
         Course::Plan { look: Look::All, .. } | Course::Remove(Removal::Look(Look::All)) => Follows::Expanded,
         Course::Plan { action, look: Look::Pairs } => {
@@ -271,7 +275,7 @@ fn follows(lane: &LaneId, pair: Pair, sight: &Sight) -> Follows {
         Course::Restore(restoration) => match restoring::wanted(lane, restoration, sight) {
             Wanted::Nothing if restoration.at == Restoring::Look => Follows::IsThere,
             // It has come since it was looked at for the first time.
-            Wanted::Nothing => Follows::Last(LastWord::Done),
+            Wanted::Nothing => Follows::Last(LastWord::Unchanged { journals }),
             Wanted::Impossible(refusal) => Follows::Last(LastWord::Refused(refusal)),
             Wanted::Plain(creation) => Follows::Change(restoration.plain(), Note::Creation(creation)),
             Wanted::Types(creation) => Follows::Change(restoration.types(), Note::Creation(creation)),

@@ -1,6 +1,8 @@
-//! Reads the journal once: what is meant is kept until it is known what became of it.
+//! Reads the journal once: what is meant is kept until it is known what became of it; and what became of the same pairs
+//! later, for whoever brings them back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use indicatif::HumanCount;
@@ -9,30 +11,55 @@ use super::selection::{Place, Selection};
 use crate::cli::exit::Failure;
 use crate::cli::output::remark;
 use crate::config::{JournalStore, Settings};
-use crate::contract::journal::{Completion, Entry, EntryId, EntryPair, Places, Record};
+use crate::contract::journal::{ChangeKind, Completion, Entry, EntryId, EntryPair, Places, Record};
 use crate::journal::reading::{ReadFault, Reader};
 
 /// Pairs that are kept in memory at most, of some 70 bytes each.
 const MAX_PAIRS: usize = 5_000_000;
 
+/// Which changes are meant, of those that a selection takes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Meant {
+    #[default]
+    All,
+    /// Those that are to be taken back; of their pairs, every later change is kept as well.
+    OfKind(ChangeKind),
+}
+
+impl Meant {
+    fn takes(self, kind: ChangeKind) -> bool {
+        match self {
+            Self::All => true,
+            Self::OfKind(meant) => meant == kind,
+        }
+    }
+}
+
 /// What is meant, in the order in which it was recorded.
 #[derive(Debug, Default)]
 pub struct Gathered {
+    meant: Meant,
     pub entries: Vec<Chosen>,
     by_id: HashMap<EntryId, Vec<usize>>,
+    /// The pairs that are to be taken back, by a hash: one that is here by chance does no harm.
+    taken_back: HashSet<u64>,
+    hashing: RandomState,
     pub pairs: usize,
     unreadable: u64,
     unknown: u64,
 }
 
-/// An entry, or a part of one, of which at least one pair is meant.
+/// An entry, or a part of one, of which at least one pair is meant, or was meant in an earlier one.
 #[derive(Debug)]
 pub struct Chosen {
     /// The entry without its pairs.
     pub entry: Entry,
-    /// Those that are meant, with their places in the entry.
+    /// These pairs are meant; else they were changed later than such ones.
+    pub is_meant: bool,
+    /// With their places in the entry.
     pub pairs: Vec<(u32, EntryPair)>,
     archived: Places,
+    restored: Places,
     refused: Places,
 }
 
@@ -40,7 +67,8 @@ pub struct Chosen {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
     Archived,
-    /// It is still there.
+    Restored,
+    /// It is as it was.
     Refused,
     /// The request may have left, and no answer was noted.
     Unknown,
@@ -50,6 +78,7 @@ impl State {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Archived => "ARCHIVED",
+            Self::Restored => "RESTORED",
             Self::Refused => "REFUSED",
             Self::Unknown => "UNKNOWN",
         }
@@ -60,6 +89,8 @@ impl Chosen {
     pub fn state(&self, place: u32) -> State {
         if self.archived.contains(place) {
             State::Archived
+        } else if self.restored.contains(place) {
+            State::Restored
         } else if self.refused.contains(place) {
             State::Refused
         } else {
@@ -69,9 +100,14 @@ impl Chosen {
 }
 
 /// Reads all that the settings, or `--file`, name.
-pub async fn gather(settings: &Settings, place: &Place, selection: &Selection) -> Result<Gathered, Failure> {
+pub async fn gather(
+    settings: &Settings,
+    place: &Place,
+    selection: &Selection,
+    meant: Meant,
+) -> Result<Gathered, Failure> {
     let stores = stores(settings, place.file.as_deref())?;
-    let mut gathered = Gathered::default();
+    let mut gathered = Gathered::new(meant);
     for store in &stores {
         let mut reader = Reader::open(store, &settings.amqp, selection.since).await.map_err(|fault| failure(&fault))?;
         let read = gathered.read(&mut reader, selection).await;
@@ -98,6 +134,10 @@ fn failure(fault: &ReadFault) -> Failure {
 }
 
 impl Gathered {
+    pub fn new(meant: Meant) -> Self {
+        Self { meant, ..Self::default() }
+    }
+
     async fn read(&mut self, reader: &mut Reader, selection: &Selection) -> Result<(), Failure> {
         while let Some(record) = reader.next().await.map_err(|fault| failure(&fault))? {
             match record {
@@ -120,17 +160,42 @@ impl Gathered {
     }
 
     fn take(&mut self, entry: Entry, selection: &Selection) -> Result<(), Failure> {
-        if !selection.takes(&entry) {
+        let takes = self.meant.takes(entry.kind) && selection.takes(&entry);
+        if !takes && self.taken_back.is_empty() {
             return Ok(());
         }
-        let meant: Vec<bool> = entry.pairs.iter().map(|pair| selection.takes_pair(&entry, pair)).collect();
         let Entry { pairs, first, .. } = entry;
-        let places = (first..).zip(pairs).zip(meant);
-        let pairs: Vec<(u32, EntryPair)> = places.filter(|(_, meant)| *meant).map(|(pair, _)| pair).collect();
+        let entry = Entry { pairs: Vec::new(), ..entry };
+        let (mut meant, mut later) = (Vec::new(), Vec::new());
+        for (place, pair) in (first..).zip(pairs) {
+            match self.meant {
+                _ if takes && selection.takes_pair(&entry, &pair) => meant.push((place, pair)),
+                Meant::OfKind(_) if self.taken_back.contains(&self.hash(&entry, &pair)) => later.push((place, pair)),
+                Meant::All | Meant::OfKind(_) => {}
+            }
+        }
+        if self.meant != Meant::All {
+            let hashes: Vec<u64> = meant.iter().map(|(_, pair)| self.hash(&entry, pair)).collect();
+            self.taken_back.extend(hashes);
+        }
+        if !later.is_empty() {
+            self.keep(entry.clone(), false, later)?;
+        }
+        self.keep(entry, true, meant)
+    }
+
+    /// Names a pair, from whichever side it is seen.
+    fn hash(&self, entry: &Entry, pair: &EntryPair) -> u64 {
+        let Entry { from_type, to_type, portal, .. } = entry;
+        let mut ends = [(from_type.path_segment(), pair.pair.from), (to_type.path_segment(), pair.pair.to)];
+        ends.sort_unstable();
+        self.hashing.hash_one((portal, ends))
+    }
+
+    fn keep(&mut self, entry: Entry, is_meant: bool, pairs: Vec<(u32, EntryPair)>) -> Result<(), Failure> {
         if pairs.is_empty() {
             return Ok(());
         }
-        let entry = Entry { pairs: Vec::new(), ..entry };
         let parts = self.by_id.entry(entry.id).or_default();
         // What was written again, because it was not known to be there, counts once.
         let again = parts.iter().filter_map(|index| self.entries.get(*index));
@@ -145,7 +210,8 @@ impl Gathered {
             )));
         }
         parts.push(self.entries.len());
-        self.entries.push(Chosen { entry, pairs, archived: Places::default(), refused: Places::default() });
+        let (archived, restored, refused) = Default::default();
+        self.entries.push(Chosen { entry, is_meant, pairs, archived, restored, refused });
         Ok(())
     }
 
@@ -154,6 +220,7 @@ impl Gathered {
         for part in parts {
             if let Some(chosen) = self.entries.get_mut(*part) {
                 chosen.archived = chosen.archived.and(&completion.archived);
+                chosen.restored = chosen.restored.and(&completion.restored);
                 chosen.refused = chosen.refused.and(&completion.refused);
             }
         }

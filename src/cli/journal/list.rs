@@ -6,7 +6,7 @@ use indicatif::HumanCount;
 use serde_json::{Value, json};
 
 use super::counted;
-use super::gathering::{Chosen, State, gather};
+use super::gathering::{Chosen, Meant, State, gather};
 use super::selection::{Place, Selection};
 use crate::cli::exit::Failure;
 use crate::cli::output::{Output, Reader, remark};
@@ -27,7 +27,7 @@ pub struct Arguments {
 
 /// A table on stdout.
 pub async fn list(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let gathered = gather(settings, &arguments.place, &arguments.selection).await?;
+    let gathered = gather(settings, &arguments.place, &arguments.selection, Meant::All).await?;
     let (mut output, paint) = (Output::stdout(), Paint::for_stdout());
     if !arguments.json && !gathered.entries.is_empty() {
         output.line(&paint.text(Tone::Heading, &row(&HEADINGS.map(str::to_owned))))?;
@@ -46,9 +46,9 @@ pub async fn list(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-const HEADINGS: [&str; 8] = ["RECORDED AT", "PORTAL", "LANE", "PAIRS", "ARCHIVED", "REFUSED", "UNKNOWN", "JOBS"];
+const HEADINGS: [&str; 9] = ["RECORDED AT", "CHANGE", "PORTAL", "LANE", "PAIRS", "DONE", "REFUSED", "UNKNOWN", "JOBS"];
 /// Most texts fit; longer ones push their line to the right. The last column is as wide as it is.
-const WIDTHS: [usize; 7] = [20, 10, 24, 7, 8, 7, 7];
+const WIDTHS: [usize; 8] = [20, 11, 10, 24, 7, 7, 7, 7];
 /// Jobs named in the table; the others are counted.
 const NAMED_JOBS: usize = 2;
 
@@ -56,19 +56,21 @@ fn count(chosen: &Chosen, state: State) -> usize {
     chosen.pairs.iter().filter(|(place, _)| chosen.state(*place) == state).count()
 }
 
-fn cells(chosen: &Chosen) -> [String; 8] {
+fn cells(chosen: &Chosen) -> [String; 9] {
     let entry = &chosen.entry;
     let counted = |state| count(chosen, state).to_string();
+    let done = count(chosen, State::Archived) + count(chosen, State::Restored);
     let mut jobs: Vec<String> = entry.jobs.iter().take(NAMED_JOBS).map(|job| harmless(job.id.as_str())).collect();
     if entry.jobs.len() > NAMED_JOBS {
         jobs.push(format!("and {} more", HumanCount((entry.jobs.len() - NAMED_JOBS) as u64)));
     }
     [
         format!("{:.0}", entry.at),
+        entry.kind.as_str().to_owned(),
         entry.portal.map_or("-".to_owned(), |portal| portal.to_string()),
         lane(chosen),
         chosen.pairs.len().to_string(),
-        counted(State::Archived),
+        done.to_string(),
         counted(State::Refused),
         counted(State::Unknown),
         jobs.join(", "),
@@ -84,12 +86,12 @@ fn lane(chosen: &Chosen) -> String {
     format!("{}/{}{labels}", entry.from_type.as_written(), entry.to_type.as_written())
 }
 
-fn row(cells: &[String; 8]) -> String {
+fn row(cells: &[String; 9]) -> String {
     let mut line = String::new();
     for (cell, width) in cells.iter().zip(WIDTHS) {
         line.push_str(&format!("{cell:width$}  "));
     }
-    line.push_str(&cells[7]);
+    line.push_str(&cells[8]);
     line
 }
 
@@ -101,11 +103,13 @@ fn json_line(chosen: &Chosen) -> Value {
     json!({
         "entry": entry.id.0.to_string(),
         "at": format!("{:.3}", entry.at),
+        "change": entry.kind.as_str(),
         "portalId": entry.portal.map(|portal| portal.0),
         "fromObjectType": entry.from_type.as_written(),
         "toObjectType": entry.to_type.as_written(),
         "numPairs": chosen.pairs.len(),
         "numArchived": count(chosen, State::Archived),
+        "numRestored": count(chosen, State::Restored),
         "numRefused": count(chosen, State::Refused),
         "numUnknown": count(chosen, State::Unknown),
         "jobIds": entry.jobs.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(),

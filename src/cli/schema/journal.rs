@@ -16,24 +16,31 @@ pub fn schema() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:association-archiver:journal:v1",
-        "title": "Record of the journal of removed associations",
-        "description": "An entry is written before the request leaves that removes its pairs, a completion after the answer, a mark by a command that reads the journal. Readers must bear with further fields and further kinds of records.",
+        "title": "Record of the journal of removed and restored associations",
+        "description": "An entry is written before the request leaves that removes its pairs, a restoration before one that creates them again, a completion after the answer, a mark by a command that reads the journal. Readers must bear with further fields and further kinds of records.",
         "type": "object",
         "required": ["version", "record"],
         "properties": {
             "version": {"description": "Of the worker that wrote it.", "type": "integer", "minimum": VERSION},
             "record": {"type": "string"},
         },
-        "allOf": [when("entry", &entry()), when("completion", &completion()), when("mark", &mark())],
-        "examples": [entry_example(), completion_example()],
+        "allOf": [when("entry", &entry()), when("restoration", &restoration()), when_completed(), when("mark", &mark())],
+        "examples": [entry_example(), completion_example(), restoration_example(), restored_example()],
     })
 }
 
 fn when(record: &str, fields: &Value) -> Value {
     json!({
         "if": {"type": "object", "required": ["record"], "properties": {"record": {"const": record}}},
-        "then": {"type": "object", "required": names(fields), "properties": fields},
+        "then": object(fields),
     })
+}
+
+/// Completions of removals have no `restored`.
+fn when_completed() -> Value {
+    let mut when = when("completion", &completion());
+    when["then"]["properties"]["restored"] = places("Pairs that are associated again. Absent: none.");
+    when
 }
 
 fn entry() -> Value {
@@ -62,8 +69,21 @@ fn entry() -> Value {
         },
         "jobs": {"description": "The jobs that asked for it.", "type": "array", "items": job()},
         "first": {"description": "How many pairs of the entry stand in records before this one.", "type": "integer", "minimum": 0},
-        "pairs": {"type": "array", "items": pair()},
+        "pairs": {"type": "array", "items": object(&pair())},
     })
+}
+
+/// As for a removal, but for what is about to come.
+fn restoration() -> Value {
+    let mut fields = entry();
+    fields["labels"]["description"] = json!("The types that were asked for; null for the plain association.");
+    fields["types"]["description"] =
+        json!("By what the pairs were associated, and what they are about to have as well.");
+    let mut pair = pair();
+    pair["creates"] = pair["types"].clone();
+    pair["creates"]["description"] = json!("Places in types of what is about to come. Empty: the plain association.");
+    fields["pairs"]["items"] = object(&pair);
+    fields
 }
 
 fn job() -> Value {
@@ -73,7 +93,11 @@ fn job() -> Value {
         "group": name("As in the job; null for none."),
         "correlationId": name("That of the job's outcome; null where there is no message."),
     });
-    json!({"type": "object", "required": names(&fields), "properties": fields})
+    object(&fields)
+}
+
+fn object(fields: &Value) -> Value {
+    json!({"type": "object", "required": names(fields), "properties": fields})
 }
 
 fn pair() -> Value {
@@ -89,15 +113,15 @@ fn pair() -> Value {
         },
         "jobs": {"description": "Places in jobs, counted from 0.", "type": "array", "items": place()},
     });
-    json!({"type": "object", "required": names(&fields), "properties": fields})
+    fields
 }
 
 fn completion() -> Value {
     json!({
-        "entry": id("The entry's id."),
+        "entry": id("The id of the entry or the restoration."),
         "at": time("When the answer came."),
         "archived": places("Pairs that HubSpot archived."),
-        "refused": places("Pairs that HubSpot refused: they are still there. `undo` leaves them out."),
+        "refused": places("Pairs that are as they were, since HubSpot refused them or there was nothing to do after all. `undo` leaves them out."),
         "unknown": places("Pairs of which nobody knows."),
     })
 }
@@ -135,7 +159,7 @@ fn label(more: &Value) -> Value {
     if let (Some(fields), Some(more)) = (fields.as_object_mut(), more.as_object()) {
         fields.extend(more.clone());
     }
-    json!({"type": "object", "required": names(&fields), "properties": fields})
+    object(&fields)
 }
 
 fn id(description: &str) -> Value {
@@ -188,6 +212,45 @@ fn completion_example() -> Value {
     })
 }
 
+/// The first pair of [`entry_example`] is about to come back.
+fn restoration_example() -> Value {
+    json!({
+        "version": VERSION,
+        "record": "restoration",
+        "id": "0c7f7a6e-2f0b-4a52-8f3e-5f3f0f7a9d10",
+        "at": "2026-11-24T10:00:00.310Z",
+        "portalId": 4711,
+        "fromObjectType": "contacts",
+        "toObjectType": "companies",
+        "readFrom": "from",
+        "labels": [
+            {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 279},
+            {"associationCategory": "USER_DEFINED", "associationTypeId": 37},
+        ],
+        "types": [
+            {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 279, "label": null},
+            {"associationCategory": "USER_DEFINED", "associationTypeId": 37, "label": null},
+        ],
+        "jobs": [{"jobId": "undo-5d0c", "group": "undo-import-2026-11", "correlationId": "undo-5d0c"}],
+        "first": 0,
+        "pairs": [{"from": "101", "to": "9001", "types": [], "creates": [0, 1], "jobs": [0]}],
+    })
+}
+
+/// What became of [`restoration_example`].
+fn restored_example() -> Value {
+    json!({
+        "version": VERSION,
+        "record": "completion",
+        "entry": "0c7f7a6e-2f0b-4a52-8f3e-5f3f0f7a9d10",
+        "at": "2026-11-24T10:00:00.590Z",
+        "archived": [],
+        "restored": [[0, 0]],
+        "refused": [],
+        "unknown": [],
+    })
+}
+
 #[cfg(test)]
 #[expect(clippy::panic)]
 mod tests {
@@ -196,7 +259,7 @@ mod tests {
 
     #[test]
     fn the_examples_are_records() {
-        for example in [entry_example(), completion_example()] {
+        for example in [entry_example(), completion_example(), restoration_example(), restored_example()] {
             let read = parse(example.to_string().as_bytes());
             let record = match read {
                 Ok(Record::Entry(entry)) => entry.encode().remove(0),

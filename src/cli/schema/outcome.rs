@@ -33,7 +33,7 @@ pub fn schema() -> Value {
         "numRestored": count,
         "numErrors": count,
         "verified": {"description": "Every archived pair was read back and is gone.", "type": "boolean"},
-        "journaled": {"description": "What every archived pair was associated by was in the journal before its request left.", "type": "boolean"},
+        "journaled": {"description": "What every archived or restored pair was associated by was in the journal before its request left.", "type": "boolean"},
         "plan": {
             "description": "What would become of each pair, but for those in errors; null unless the status is PLANNED.",
             "type": ["array", "null"],

@@ -1,4 +1,4 @@
-//! Jobs that restore: the same ones whenever the same is to be restored, so that a command that was interrupted can be
+//! Jobs that restore, or that take a restoration back: the same ones whenever the same is to be done, so that a command that was interrupted can be
 //! given again.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use crate::cli::exit::Failure;
 use crate::contract::association::Pair;
 use crate::contract::ids::Group;
 use crate::contract::job::{JobLimits, MAX_LABELS, MAX_LABELS_OF_ALL_PAIRS};
+use crate::contract::journal::ChangeKind;
 
 /// Pairs of one job: with as many labels as a pair may have, they are as many as a job may have.
 const MAX_PAIRS: usize = MAX_LABELS_OF_ALL_PAIRS / MAX_LABELS;
@@ -21,6 +22,8 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6d1c2b2a_94a4_4d0e_8a1b_3f6d5c0e7f52);
 /// What the operator said of all of them.
 #[derive(Clone, Debug)]
 pub struct Manner {
+    /// What is to be taken back.
+    pub kind: ChangeKind,
     pub group: Group,
     pub include_primary: bool,
     /// Look, and change nothing.
@@ -76,7 +79,11 @@ fn job(lane: &LaneName, pairs: &[(&What, Pair)], manner: &Manner) -> UndoJob {
     }
     body.insert("fromObjectType".to_owned(), json!(lane.from));
     body.insert("toObjectType".to_owned(), json!(lane.to));
-    body.insert("action".to_owned(), json!("restore"));
+    let action = match manner.kind {
+        ChangeKind::Removal => "restore",
+        ChangeKind::Restoration => "archive",
+    };
+    body.insert("action".to_owned(), json!(action));
     body.insert("group".to_owned(), json!(manner.group.as_str()));
     if manner.include_primary {
         body.insert("includePrimary".to_owned(), json!(true));
@@ -90,7 +97,7 @@ fn job(lane: &LaneName, pairs: &[(&What, Pair)], manner: &Manner) -> UndoJob {
     UndoJob { id, body: Value::Object(body).to_string().into_bytes() }
 }
 
-/// One for each record and what is missing there.
+/// One for each record and what is to be done there.
 fn inputs(pairs: &[(&What, Pair)]) -> Value {
     let mut inputs: BTreeMap<(&What, u64), Vec<Value>> = BTreeMap::new();
     for (what, pair) in pairs {
@@ -99,7 +106,7 @@ fn inputs(pairs: &[(&What, Pair)]) -> Value {
     let inputs = inputs.into_iter().map(|((what, from), to)| {
         let mut input = json!({"from": {"id": from.to_string()}, "to": to});
         match what {
-            What::Plain => {}
+            What::Whole => {}
             What::Types(types) => {
                 let types = types.iter().map(
                     |label| json!({"associationCategory": label.category.as_str(), "associationTypeId": label.type_id}),

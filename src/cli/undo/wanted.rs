@@ -1,22 +1,33 @@
-//! What is to be restored, from what is known to have been removed: for each pair the types that went, all of them
-//! together.
+//! What is to be done to take back what the journal says was done: for each pair the types that a removal took and nothing
+//! has brought back since, or those that a restoration made.
+//!
+//! The changes of a pair are gone through in the order in which they were recorded, also those of other jobs. Types that
+//! were brought back stay in the jobs, so that an undo which was interrupted can be given again with the same jobs: to
+//! restore what is there changes nothing. But as soon as something takes them away again, that is another removal, and
+//! only if it is meant itself they come back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cli::journal::gathering::{Chosen, Gathered, State};
 use crate::contract::association::{AssociationType, Extent, Label, LabelCategory, Pair};
 use crate::contract::ids::PortalId;
-use crate::contract::journal::{EntryPair, ReadFrom};
+use crate::contract::journal::{ChangeKind, EntryPair, ReadFrom};
 
 /// Pairs by the direction in which their types have a meaning.
 #[derive(Debug, Default)]
 pub struct Wanted {
-    pub lanes: BTreeMap<LaneName, BTreeMap<Pair, What>>,
-    /// Pairs that HubSpot refused to remove.
+    pub lanes: Lanes,
+    /// Pairs that HubSpot refused to change.
     pub refused: u64,
     /// Pairs of which nothing was there to be removed.
     pub absent: u64,
+    /// Pairs that another job has changed since.
+    pub changed: u64,
+    /// Pairs of which is not known whether they were restored.
+    pub unknown: u64,
 }
+
+pub type Lanes = BTreeMap<LaneName, BTreeMap<Pair, What>>;
 
 /// The object types as a job may name them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -26,59 +37,97 @@ pub struct LaneName {
     pub to: String,
 }
 
-/// What is missing of a pair.
+/// What is to come of a pair, or to go.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum What {
-    /// The association that HubSpot makes without labels.
-    Plain,
+    /// To come: the association that HubSpot makes without labels. To go: everything.
+    Whole,
     /// These types; never empty.
     Types(BTreeSet<Label>),
 }
 
-impl What {
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Plain, Self::Plain) => Self::Plain,
-            // Whatever type is created, the plain association comes with it.
-            (Self::Types(types), Self::Plain) | (Self::Plain, Self::Types(types)) => Self::Types(types),
-            (Self::Types(some), Self::Types(more)) => Self::Types(some.into_iter().chain(more).collect()),
-        }
-    }
+/// What went of a pair, and which of it was brought back since.
+#[derive(Clone, Debug)]
+struct Gone {
+    what: What,
+    back: Back,
 }
 
+#[derive(Clone, Debug)]
+enum Back {
+    /// None, or not all.
+    Types(BTreeSet<Label>),
+    All,
+}
+
+/// A pair, seen from one of its sides.
+type Side = (LaneName, Pair);
+
 impl Wanted {
-    /// Pairs whose fate is not known are restored, too: to restore what is there changes nothing.
-    pub fn of(gathered: &Gathered) -> Self {
+    /// What went and is to come back. Pairs whose fate is not known are restored, too: to restore what is there changes
+    /// nothing.
+    pub fn of_removals(gathered: &Gathered) -> Self {
         let mut wanted = Self::default();
-        for chosen in &gathered.entries {
-            for (place, pair) in &chosen.pairs {
-                match chosen.state(*place) {
-                    State::Refused => wanted.refused += 1,
-                    State::Archived | State::Unknown => wanted.add(chosen, pair),
+        let (mut gone, mut changed) = (AllGone::new(), BTreeSet::new());
+        for (chosen, place, pair) in changes(gathered) {
+            let side = side(chosen, pair);
+            match (chosen.entry.kind, chosen.is_meant, chosen.state(place)) {
+                (ChangeKind::Removal, true, State::Refused) => wanted.refused += 1,
+                (ChangeKind::Removal, true, _) => match what_went(&chosen.entry.extent, &pair.types) {
+                    None => wanted.absent += 1,
+                    Some(what) => {
+                        changed.remove(&side);
+                        went(&mut gone, side, what);
+                    }
+                },
+                (ChangeKind::Removal, false, _) => {
+                    if went_again(&mut gone, &side, &chosen.entry.extent, &pair.types) {
+                        changed.insert(side);
+                    }
                 }
+                (ChangeKind::Restoration, _, State::Restored) => came_back(&mut gone, &side, pair),
+                (ChangeKind::Restoration, _, State::Archived | State::Refused | State::Unknown) => {}
             }
         }
+        wanted.changed = changed.len() as u64;
+        let lanes = gone.into_iter().filter(|(_, pairs)| !pairs.is_empty());
+        let only_what = |pairs: BTreeMap<Pair, Gone>| pairs.into_iter().map(|(pair, gone)| (pair, gone.what)).collect();
+        wanted.lanes = lanes.map(|(lane, pairs)| (lane, only_what(pairs))).collect();
         wanted
     }
 
-    fn add(&mut self, chosen: &Chosen, pair: &EntryPair) {
-        let Some(what) = what(&chosen.entry.extent, &pair.types) else {
-            self.absent += 1;
-            return;
-        };
-        let entry = &chosen.entry;
-        let (from, to) = (entry.from_type.path_segment().to_owned(), entry.to_type.path_segment().to_owned());
-        let portal = entry.portal;
-        let (lane, pair) = match entry.read {
-            ReadFrom::From => (LaneName { portal, from, to }, pair.pair),
-            ReadFrom::To => (LaneName { portal, from: to, to: from }, Pair { from: pair.pair.to, to: pair.pair.from }),
-        };
-        let pairs = self.lanes.entry(lane).or_default();
-        let what = match pairs.remove(&pair) {
-            Some(known) => known.and(what),
-            None => what,
-        };
-        pairs.insert(pair, what);
+    /// What was restored and is to go again. Pairs whose fate is not known stay, and so do those that were changed since:
+    /// what has gone once too often cannot always be brought back.
+    pub fn of_restorations(gathered: &Gathered) -> Self {
+        let (mut wanted, mut changed) = (Self::default(), BTreeSet::new());
+        for (chosen, place, pair) in changes(gathered) {
+            let (lane, pair_of_lane) = side(chosen, pair);
+            match (chosen.is_meant, chosen.state(place)) {
+                // What is said to have been created is all there was, or nothing.
+                (true, State::Restored) if !pair.types.is_empty() && pair.creates.is_empty() => wanted.unknown += 1,
+                (true, State::Restored) => {
+                    let made = if pair.types.is_empty() { What::Whole } else { of_types(&pair.creates) };
+                    changed.remove(&(lane.clone(), pair_of_lane));
+                    let pairs = wanted.lanes.entry(lane).or_default();
+                    let what = pairs.remove(&pair_of_lane).map_or(made.clone(), |known| known.or(made));
+                    pairs.insert(pair_of_lane, what);
+                }
+                (true, State::Refused) => wanted.refused += 1,
+                (true, State::Archived | State::Unknown) => wanted.unknown += 1,
+                (false, State::Refused) => {}
+                (false, State::Archived | State::Restored | State::Unknown) => {
+                    let side = (lane, pair_of_lane);
+                    for (lane, pair) in [other_side(&side), side] {
+                        if wanted.lanes.get_mut(&lane).and_then(|pairs| pairs.remove(&pair)).is_some() {
+                            changed.insert((lane, pair));
+                        }
+                    }
+                }
+            }
+        }
+        wanted.changed = changed.len() as u64;
+        wanted.lanes.retain(|_, pairs| !pairs.is_empty());
+        wanted
     }
 
     pub fn pairs(&self) -> usize {
@@ -86,12 +135,152 @@ impl Wanted {
     }
 }
 
+fn changes(gathered: &Gathered) -> impl Iterator<Item = (&Chosen, u32, &EntryPair)> {
+    gathered.entries.iter().flat_map(|chosen| chosen.pairs.iter().map(move |(place, pair)| (chosen, *place, pair)))
+}
+
+/// The side from which the pair was read.
+fn side(chosen: &Chosen, pair: &EntryPair) -> Side {
+    let entry = &chosen.entry;
+    let (from, to) = (entry.from_type.path_segment().to_owned(), entry.to_type.path_segment().to_owned());
+    let as_written = (LaneName { portal: entry.portal, from, to }, pair.pair);
+    match entry.read {
+        ReadFrom::From => as_written,
+        ReadFrom::To => other_side(&as_written),
+    }
+}
+
+fn other_side((lane, pair): &Side) -> Side {
+    let LaneName { portal, from, to } = lane.clone();
+    (LaneName { portal, from: to, to: from }, pair.turned())
+}
+
+type AllGone = BTreeMap<LaneName, BTreeMap<Pair, Gone>>;
+
+/// A removal that is meant took this. It saw the pair as it was after whatever had brought it back.
+fn went(gone: &mut AllGone, side: Side, what: What) {
+    for (lane, pair) in [other_side(&side), side.clone()] {
+        forget(gone, &lane, pair, Gone::without_back);
+    }
+    let (lane, pair) = side;
+    let pairs = gone.entry(lane).or_default();
+    let what = match pairs.remove(&pair) {
+        Some(known) => known.what.and(what),
+        None => what,
+    };
+    pairs.insert(pair, Gone { what, back: Back::Types(BTreeSet::new()) });
+}
+
+/// A removal that is not meant took this: what had come back before is not missing because of the removals that are meant.
+/// Returns whether nothing is missing any more.
+fn went_again(gone: &mut AllGone, side: &Side, extent: &Extent, types: &[AssociationType]) -> bool {
+    let (lane, pair) = side;
+    match (extent, types) {
+        (_, []) => false,
+        (Extent::Whole, _) => {
+            let (other_lane, other_pair) = other_side(side);
+            let other = forget(gone, &other_lane, other_pair, Gone::without_back);
+            forget(gone, lane, *pair, Gone::without_back) || other
+        }
+        (Extent::Labels(_), types) => {
+            let labels: BTreeSet<Label> = types.iter().map(|of| of.label).collect();
+            forget(gone, lane, *pair, |gone| gone.without(&labels))
+        }
+    }
+}
+
+/// Whether nothing is left to be brought back of a pair.
+fn forget(gone: &mut AllGone, lane: &LaneName, pair: Pair, left: impl Fn(Gone) -> Option<Gone>) -> bool {
+    let Some(pairs) = gone.get_mut(lane) else { return false };
+    let Some(known) = pairs.remove(&pair) else { return false };
+    match left(known) {
+        Some(rest) => {
+            pairs.insert(pair, rest);
+            false
+        }
+        None => true,
+    }
+}
+
+/// A restoration brought a pair back, or some of its types.
+fn came_back(gone: &mut AllGone, side: &Side, restored: &EntryPair) {
+    let of = |(lane, pair): &Side, gone: &mut AllGone, came: &dyn Fn(&mut Gone)| {
+        if let Some(known) = gone.get_mut(lane).and_then(|pairs| pairs.get_mut(pair)) {
+            came(known);
+        }
+    };
+    let types: BTreeSet<Label> = restored.types.iter().chain(restored.creates.iter()).map(|of| of.label).collect();
+    of(side, gone, &|known| known.came(&types));
+    // Type ids have a meaning in one direction only, but the plain association is the same from both sides.
+    of(&other_side(side), gone, &|known| known.came(&BTreeSet::new()));
+}
+
+impl Gone {
+    /// The two records are associated again, and by these types at least.
+    fn came(&mut self, types: &BTreeSet<Label>) {
+        match (&self.what, &mut self.back) {
+            (_, Back::All) => {}
+            (What::Whole, back) => *back = Back::All,
+            (What::Types(all), Back::Types(back)) => {
+                back.extend(types);
+                if all.is_subset(back) {
+                    self.back = Back::All;
+                }
+            }
+        }
+    }
+
+    /// What did not come back.
+    fn without_back(self) -> Option<Self> {
+        match self.back.clone() {
+            Back::All => None,
+            Back::Types(back) => self.without(&back),
+        }
+    }
+
+    /// Without those of these types that came back.
+    fn without(self, types: &BTreeSet<Label>) -> Option<Self> {
+        let came_back = |of: &Label| match &self.back {
+            Back::All => true,
+            Back::Types(back) => back.contains(of),
+        };
+        let What::Types(all) = &self.what else { return Some(self) };
+        let left: BTreeSet<Label> = all.iter().filter(|of| !(types.contains(of) && came_back(of))).copied().collect();
+        let (what, back) = (What::Types(left), self.back);
+        (what != What::Types(BTreeSet::new())).then_some(Self { what, back })
+    }
+}
+
+impl What {
+    /// Both are to come.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Whole, Self::Whole) => Self::Whole,
+            // Whatever type is created, the plain association comes with it.
+            (Self::Types(types), Self::Whole) | (Self::Whole, Self::Types(types)) => Self::Types(types),
+            (Self::Types(some), Self::Types(more)) => Self::Types(some.into_iter().chain(more).collect()),
+        }
+    }
+
+    /// Both are to go.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Whole, _) | (_, Self::Whole) => Self::Whole,
+            (Self::Types(some), Self::Types(more)) => Self::Types(some.into_iter().chain(more).collect()),
+        }
+    }
+}
+
+fn of_types(types: &[AssociationType]) -> What {
+    What::Types(types.iter().map(|of| of.label).collect())
+}
+
 /// `None` where nothing went.
-fn what(extent: &Extent, types: &[AssociationType]) -> Option<What> {
+fn what_went(extent: &Extent, types: &[AssociationType]) -> Option<What> {
     match (extent, types) {
         (_, []) => None,
-        (Extent::Whole, [only]) if is_plain(only) => Some(What::Plain),
-        (Extent::Whole, types) => Some(What::Types(types.iter().map(|of| of.label).collect())),
+        (Extent::Whole, [only]) if is_plain(only) => Some(What::Whole),
+        (Extent::Whole, types) => Some(of_types(types)),
         (Extent::Labels(removed), types) => {
             let gone: BTreeSet<Label> = types.iter().map(|of| of.label).filter(|of| removed.contains(of)).collect();
             (!gone.is_empty()).then_some(What::Types(gone))

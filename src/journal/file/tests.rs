@@ -13,7 +13,8 @@ const AGE: Duration = Duration::from_secs(90 * 86_400);
 
 fn record(number: u128, at: Timestamp) -> Vec<u8> {
     let (entry, none) = (EntryId(Uuid::from_u128(number)), Places::default());
-    Completion { entry, at, archived: none.clone(), refused: none.clone(), unknown: none }.encode()
+    Completion { entry, at, archived: none.clone(), restored: none.clone(), refused: none.clone(), unknown: none }
+        .encode()
 }
 
 fn records(numbers: std::ops::Range<u128>) -> Vec<Vec<u8>> {

@@ -7,8 +7,11 @@ use association_archiver::contract::action::Action;
 use association_archiver::contract::association::{Extent, Label, LabelCategory, Pair};
 use association_archiver::contract::ids::JobId;
 use association_archiver::contract::job::Ask;
-use association_archiver::contract::journal::{Completion, Entry, EntryPair, JobName, ReadFrom, Record, parse};
-use association_archiver::engine::command::{BatchCall, CallKey, RecordCall};
+use association_archiver::contract::journal::{
+    ChangeKind, Completion, Entry, EntryPair, JobName, ReadFrom, Record, parse,
+};
+use association_archiver::contract::object_type::ObjectType;
+use association_archiver::engine::command::{BatchCall, CallKey, RecordCall, Request as Asked};
 use fastrand::Rng;
 use hubspot_simulator::association::Associations;
 use hubspot_simulator::object_type::Lane;
@@ -16,7 +19,7 @@ use jiff::Timestamp;
 use smallvec::smallvec;
 
 use super::errand::{Errand, FORWARD, LANES, Links, Theme, as_ours, is_primary, lane, lane_of, theme};
-use crate::promises::{Kept, promise};
+use crate::promises::{Broken, Kept, promise};
 
 type Covered = BTreeMap<(usize, Pair, ReadFrom), BTreeSet<Label>>;
 
@@ -24,8 +27,10 @@ type Covered = BTreeMap<(usize, Pair, ReadFrom), BTreeSet<Label>>;
 #[derive(Debug, Default)]
 pub struct Journal {
     durable: Vec<Vec<u8>>,
-    /// What the durable entries say of each pair.
+    /// What the durable entries say of each pair that is removed.
     known: Covered,
+    /// And the latest one of each pair that is restored: what was there, and what was to come.
+    coming: BTreeMap<(usize, Pair, Extent), [BTreeSet<Label>; 2]>,
     writing: BTreeMap<(Duration, u64), Writing>,
     entered: u64,
     /// Writes that failed.
@@ -40,6 +45,7 @@ impl Journal {
         let name = JobName { id: JobId::new("job").unwrap(), group: None, correlation_id: None };
         let entries = call.parts.iter().map(|part| Entry {
             id: part.entry,
+            kind: call.kind,
             at,
             portal: call.portal,
             from_type: call.lane.from_type.clone(),
@@ -51,7 +57,12 @@ impl Journal {
             pairs: part
                 .pairs
                 .iter()
-                .map(|of| EntryPair { pair: of.pair, types: of.types.clone(), jobs: [0].as_slice().into() })
+                .map(|of| EntryPair {
+                    pair: of.pair,
+                    types: of.types.clone(),
+                    creates: of.creates.clone(),
+                    jobs: [0].as_slice().into(),
+                })
                 .collect(),
         });
         let records = entries.flat_map(|entry| entry.encode()).collect();
@@ -81,13 +92,24 @@ impl Journal {
         if good || rng.bool() {
             for record in &records {
                 if let Record::Entry(entry) = parse(record).unwrap() {
-                    add(&mut self.known, &entry, |_| true);
+                    match entry.kind {
+                        ChangeKind::Removal => add(&mut self.known, &entry, |_| true),
+                        ChangeKind::Restoration => self.note_restoration(&entry),
+                    }
                 }
             }
             self.durable.extend(records);
         }
         self.failed += u64::from(!good);
         Some((call, if good { Ok(()) } else { Err("the disk is full".to_owned()) }))
+    }
+
+    fn note_restoration(&mut self, entry: &Entry) {
+        let index = lane_between(&entry.from_type, &entry.to_type);
+        for of in &entry.pairs {
+            let labels = [&of.types, &of.creates].map(|types| types.iter().map(|of| of.label).collect());
+            self.coming.insert((index, of.pair, entry.extent.clone()), labels);
+        }
     }
 
     pub fn crash(&mut self, rng: &mut Rng) {
@@ -125,11 +147,45 @@ impl Journal {
         Ok(())
     }
 
+    /// What this request is about to make, and what is there at this moment, is in the journal.
+    pub fn has_restoration(&self, call: &BatchCall, associations: &Associations) -> Kept {
+        let index = lane_of(&call.lane);
+        let told_at_once = associations.read_lag.is_zero() && associations.other_app.is_none();
+        for (place, pair) in call.pairs.iter().enumerate() {
+            let key = (index, *pair, call.lane.extent.clone());
+            let Some([there, comes]) = self.coming.get(&key) else {
+                return Err(Broken(format!(
+                    "{pair:?} is restored in {:?}, but the journal has nothing of it",
+                    call.lane
+                )));
+            };
+            // The plain association may be there by now, made by a request whose answer was lost.
+            if let Asked::Create { labels } = &call.request {
+                let all: BTreeSet<Label> = there.union(comes).copied().collect();
+                let asked: BTreeSet<Label> = labels[place].iter().copied().collect();
+                promise!(all == asked, "{pair:?} is to have {asked:?}, the journal has {there:?} and {comes:?}");
+            } else {
+                promise!(there.is_empty() && comes.is_empty(), "{pair:?}: the journal has {there:?} and {comes:?}");
+                continue;
+            }
+            let found = associations.of(&lane(index), pair.from.0.get());
+            let found = found.into_iter().find(|(to, _)| *to == pair.to.0.get()).map(|(_, labels)| labels);
+            // Another job may have made the plain association since the look: it is part of whatever is created.
+            let is = |label: &Label| label.category == LabelCategory::UserDefined;
+            let found: BTreeSet<Label> = found.into_iter().flatten().map(as_ours).filter(is).collect();
+            let there: BTreeSet<Label> = there.iter().copied().filter(is).collect();
+            let mixed = theme(pair.from.0.get()) == Theme::Mixed;
+            promise!(mixed || !told_at_once || found == there, "{pair:?} has {found:?}, the journal has {there:?}");
+        }
+        Ok(())
+    }
+
     /// What went of each pair, as far as the journal has it; without what was refused.
     fn removed(&self) -> Covered {
         let (mut entries, mut refused) = (Vec::new(), BTreeMap::new());
         for record in &self.durable {
             match parse(record).unwrap() {
+                Record::Entry(Entry { kind: ChangeKind::Restoration, .. }) => {}
                 Record::Entry(entry) => entries.push(entry),
                 Record::Completion(completion) => {
                     refused.insert(completion.entry, completion.refused);
@@ -191,6 +247,11 @@ fn add(to: &mut Covered, entry: &Entry, wanted: impl Fn(u32) -> bool) {
         let labels = of.types.iter().map(|of| of.label);
         to.entry((index, of.pair, entry.read)).or_default().extend(labels);
     }
+}
+
+fn lane_between(from: &ObjectType, to: &ObjectType) -> usize {
+    let is_it = |lane: &(&str, &str, _)| lane.0 == from.path_segment() && lane.1 == to.path_segment();
+    LANES.iter().position(is_it).unwrap()
 }
 
 fn reversed(index: usize) -> Lane {

@@ -480,6 +480,9 @@ impl Run {
                 Action::Archive
             }
             Course::Restore(restoration) => {
+                if self.scene.account.safety.journal {
+                    self.journal.has_restoration(call, &self.scene.world.accounts[0].associations)?;
+                }
                 self.totals.restored += 1;
                 Action::Restore { include_primary: restoration.include_primary }
             }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::writing::{COMPLETION, ENTRY, MARK};
-use super::{Completion, Entry, EntryId, EntryPair, JobName, MAX_TYPES_OF_A_PAIR, Places, ReadFrom, Record};
+use super::writing::{COMPLETION, ENTRY, MARK, RESTORATION};
+use super::{
+    ChangeKind, Completion, Entry, EntryId, EntryPair, JobName, MAX_TYPES_OF_A_PAIR, Places, ReadFrom, Record,
+};
 use crate::contract::association::{AssociationType, Extent, Label, LabelCategory, Pair, RecordId};
 use crate::contract::ids::{Group, JobId, PortalId};
 use crate::contract::object_type::ObjectType;
@@ -29,7 +31,8 @@ pub fn parse(json: &[u8]) -> Result<Record, Unreadable> {
     let json = text::without_mark(json);
     let Kind { record } = read(json)?;
     match record.as_str() {
-        ENTRY => Ok(Record::Entry(entry(read(json)?)?)),
+        ENTRY => Ok(Record::Entry(entry(ChangeKind::Removal, read(json)?)?)),
+        RESTORATION => Ok(Record::Entry(entry(ChangeKind::Restoration, read(json)?)?)),
         COMPLETION => Ok(Record::Completion(completion(read(json)?)?)),
         MARK => Ok(Record::Mark(read::<ReadMark>(json)?.id)),
         _ => Ok(Record::Unknown),
@@ -40,12 +43,12 @@ fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Unreadable> {
     serde_json::from_slice(json).map_err(|error| unreadable(format!("is no record of a journal: {error}")))
 }
 
-fn entry(read: ReadEntry) -> Result<Entry, Unreadable> {
+fn entry(kind: ChangeKind, read: ReadEntry) -> Result<Entry, Unreadable> {
     let ReadEntry { id, at, portal_id, from_object_type, to_object_type, read_from, labels, types, jobs, first, pairs } =
         read;
     let types = types.into_iter().map(association_type).collect::<Result<Vec<_>, _>>()?;
     let jobs = jobs.into_iter().map(job).collect::<Result<Vec<_>, _>>()?;
-    let mut last = LastTypes::default();
+    let mut last = [LastTypes::default(), LastTypes::default()];
     let pairs = pairs.into_iter().map(|pair| entry_pair(pair, &types, &mut last, jobs.len()));
     let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
     if u32::try_from(pairs.len()).ok().and_then(|count| first.checked_add(count)).is_none() {
@@ -53,6 +56,7 @@ fn entry(read: ReadEntry) -> Result<Entry, Unreadable> {
     }
     Ok(Entry {
         id: EntryId(id),
+        kind,
         at: timestamp(&at)?,
         portal: portal_id.map(PortalId),
         from_type: object_type(&from_object_type)?,
@@ -72,11 +76,12 @@ fn entry(read: ReadEntry) -> Result<Entry, Unreadable> {
 }
 
 fn completion(read: ReadCompletion) -> Result<Completion, Unreadable> {
-    let ReadCompletion { entry, at, archived, refused, unknown } = read;
+    let ReadCompletion { entry, at, archived, restored, refused, unknown } = read;
     Ok(Completion {
         entry: EntryId(entry),
         at: timestamp(&at)?,
         archived: Places::of_ranges(archived),
+        restored: Places::of_ranges(restored),
         refused: Places::of_ranges(refused),
         unknown: Places::of_ranges(unknown),
     })
@@ -138,19 +143,19 @@ impl LastTypes {
 fn entry_pair(
     read: ReadPair,
     all: &[AssociationType],
-    last: &mut LastTypes,
+    [last_there, last_created]: &mut [LastTypes; 2],
     jobs: usize,
 ) -> Result<EntryPair, Unreadable> {
     let record = |digits: &str| RecordId::parse(digits).ok_or_else(|| unreadable("has a record id that is none"));
     let pair = Pair { from: record(&read.from)?, to: record(&read.to)? };
-    if read.types.len() > MAX_TYPES_OF_A_PAIR {
+    if read.types.len().max(read.creates.len()) > MAX_TYPES_OF_A_PAIR {
         return Err(unreadable("has a pair with more types than there can be"));
     }
-    let types = last.of(read.types, all)?;
+    let (types, creates) = (last_there.of(read.types, all)?, last_created.of(read.creates, all)?);
     if read.jobs.iter().any(|job| *job as usize >= jobs) {
         return Err(unreadable("has a pair of a job that is not there"));
     }
-    Ok(EntryPair { pair, types, jobs: read.jobs.as_slice().into() })
+    Ok(EntryPair { pair, types, creates, jobs: read.jobs.as_slice().into() })
 }
 
 #[derive(Deserialize)]
@@ -195,6 +200,9 @@ struct ReadPair {
     from: String,
     to: String,
     types: Vec<u32>,
+    /// Removals have none.
+    #[serde(default)]
+    creates: Vec<u32>,
     jobs: Vec<u32>,
 }
 
@@ -203,6 +211,9 @@ struct ReadCompletion {
     entry: Uuid,
     at: String,
     archived: Vec<(u32, u32)>,
+    /// Completions of removals may have none.
+    #[serde(default)]
+    restored: Vec<(u32, u32)>,
     refused: Vec<(u32, u32)>,
     unknown: Vec<(u32, u32)>,
 }

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Completion, Entry, EntryPair, MAX_RECORD_BYTES, Places, VERSION};
+use super::{ChangeKind, Completion, Entry, EntryPair, MAX_RECORD_BYTES, Places, VERSION};
 use crate::contract::association::{AssociationType, Extent, Label};
 use crate::contract::ids::{Group, PortalId};
 use crate::contract::text::{TEXT_MAX_BYTES, cut};
@@ -61,7 +61,7 @@ impl Entry {
 
     fn write(&self, before: usize, pairs: &[EntryPair]) -> Vec<u8> {
         let mut tables = Tables { types: Table::default(), jobs: Table::default() };
-        let written: Vec<WrittenPair> = pairs.iter().map(|pair| tables.pair(pair)).collect();
+        let written: Vec<WrittenPair> = pairs.iter().map(|pair| tables.pair(pair, self.kind)).collect();
         let jobs = tables.jobs.rows.iter().filter_map(|job| self.jobs.get(**job as usize));
         let jobs = jobs.map(|job| WrittenJob {
             job_id: job.id.as_str(),
@@ -75,7 +75,10 @@ impl Entry {
         });
         json(&WrittenEntry {
             version: VERSION,
-            record: ENTRY,
+            record: match self.kind {
+                ChangeKind::Removal => ENTRY,
+                ChangeKind::Restoration => RESTORATION,
+            },
             id: self.id.0,
             at: time_text(self.at),
             portal_id: self.portal.map(|PortalId(id)| id.get()),
@@ -102,6 +105,7 @@ impl Completion {
             entry: self.entry.0,
             at: time_text(self.at),
             archived: Places::ranges(&self.archived),
+            restored: Places::ranges(&self.restored),
             refused: Places::ranges(&self.refused),
             unknown: Places::ranges(&self.unknown),
         })
@@ -113,7 +117,9 @@ pub fn mark(id: Uuid) -> Vec<u8> {
     json(&WrittenMark { version: VERSION, record: MARK, id })
 }
 
+/// An entry of a removal; earlier versions know no other.
 pub(super) const ENTRY: &str = "entry";
+pub(super) const RESTORATION: &str = "restoration";
 pub(super) const COMPLETION: &str = "completion";
 pub(super) const MARK: &str = "mark";
 
@@ -157,11 +163,14 @@ struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    fn pair(&mut self, pair: &'a EntryPair) -> WrittenPair {
+    fn pair(&mut self, pair: &'a EntryPair, kind: ChangeKind) -> WrittenPair {
+        let mut places =
+            |types: &'a [AssociationType]| -> Vec<u32> { types.iter().map(|of| self.types.index(of)).collect() };
         WrittenPair {
             from: pair.pair.from.to_string(),
             to: pair.pair.to.to_string(),
-            types: pair.types.iter().map(|of| self.types.index(of)).collect(),
+            types: places(&pair.types),
+            creates: (kind == ChangeKind::Restoration).then(|| places(&pair.creates)),
             jobs: pair.jobs.iter().map(|job| self.jobs.index(job)).collect(),
         }
     }
@@ -219,6 +228,8 @@ struct WrittenPair {
     from: String,
     to: String,
     types: Vec<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    creates: Option<Vec<u32>>,
     jobs: Vec<u32>,
 }
 
@@ -229,6 +240,8 @@ struct WrittenCompletion<'a> {
     entry: Uuid,
     at: String,
     archived: &'a [(u32, u32)],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    restored: &'a [(u32, u32)],
     refused: &'a [(u32, u32)],
     unknown: &'a [(u32, u32)],
 }

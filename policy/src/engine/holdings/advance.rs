@@ -1,8 +1,10 @@
 //! Pairs that go on to the next step of their course.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Holdings;
+use crate::contract::refusal::Refusal;
 use crate::engine::backlog::{JobKey, LaneKey, NodeKey};
 use crate::engine::clock::Tick;
 use crate::engine::expected::expected;
@@ -22,6 +24,14 @@ impl Holdings {
     pub fn outdate(&mut self, node: NodeKey) {
         if let Some(Note::Creation(creation)) = self.backlog.take_note(node) {
             self.set_note(node, Note::Creation(ToCreate { looked: None, ..creation }));
+        }
+    }
+
+    /// Why some of what was asked for cannot be created.
+    pub fn missing(&self, node: NodeKey) -> Option<Arc<Refusal>> {
+        match self.backlog.note(node)? {
+            Note::Creation(creation) => creation.missing.clone(),
+            Note::Sight(_) | Note::Seen(_) => None,
         }
     }
 

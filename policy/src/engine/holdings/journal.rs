@@ -1,77 +1,94 @@
-//! What is known of pairs that are recorded before they are removed.
+//! What is known of pairs that are recorded before they are changed.
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::{Holdings, LastWord};
-use crate::contract::association::{AssociationType, Extent, Pair};
+use crate::contract::association::Extent;
 use crate::contract::ids::AccountIndex;
 use crate::contract::journal::ReadFrom;
 use crate::engine::backlog::NodeKey;
-use crate::engine::sight::{EntryPlace, Note, Present, Seen};
+use crate::engine::command::RecordedPair;
+use crate::engine::sight::{EntryPlace, Journaled, Note, Present, Seen, ToCreate};
 
 /// What is known in the end of a pair that was recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RecordedFate {
     Archived,
+    Restored,
+    /// Nothing was done.
     Refused,
     /// A request that carried it got no answer.
     Unknown,
 }
 
 impl Holdings {
-    /// Whether the journal has what all these pairs are associated by.
+    /// Whether the journal has what is about to become of all these pairs.
     pub fn are_recorded(&self, nodes: &[NodeKey]) -> bool {
         nodes.iter().filter(|&&node| self.backlog.node(node).is_some()).all(|&node| self.is_recorded(node))
     }
 
     fn is_recorded(&self, node: NodeKey) -> bool {
-        matches!(self.backlog.note(node), Some(Note::Seen(Seen { recorded: true, .. })))
+        self.backlog.note(node).and_then(Note::journaled).is_some_and(Journaled::is_yes)
     }
 
-    /// The pair, the side it was read from, and what is about to go of what was seen. `None` where that is not known.
-    pub fn to_record(&self, node: NodeKey) -> Option<(Pair, ReadFrom, Arc<[AssociationType]>)> {
+    /// What is to be recorded of a pair, but for its jobs; and the side it was read from. `None` where that is not known.
+    pub fn to_record(&self, node: NodeKey) -> Option<(ReadFrom, RecordedPair)> {
         let (lane, pair) = self.name(node)?;
-        let Some(Note::Seen(seen)) = self.backlog.note(node) else { return None };
+        let jobs = SmallVec::new();
+        let seen = match self.backlog.note(node)? {
+            Note::Seen(seen) => seen,
+            Note::Creation(creation) => {
+                let (types, creates) = (Arc::clone(&creation.present), creation.created());
+                return Some((ReadFrom::From, RecordedPair { pair, types, creates, jobs }));
+            }
+            Note::Sight(_) => return None,
+        };
         let read = if seen.reversed { ReadFrom::To } else { ReadFrom::From };
         let types = match (&seen.present, &lane.extent) {
             (Present::ByUnknown, _) => return None,
-            (Present::No, _) => [].into(),
+            (Present::No, _) => Arc::default(),
             (Present::By(types), Extent::Whole) => Arc::clone(types),
             (Present::By(types), Extent::Labels(labels)) => {
                 types.iter().filter(|of| labels.contains(&of.label)).cloned().collect()
             }
         };
-        Some((pair, read, types))
+        Some((read, RecordedPair { pair, types, creates: Arc::default(), jobs }))
     }
 
     /// Where the journal is about to have a pair.
     pub fn set_place(&mut self, node: NodeKey, place: EntryPlace) {
-        if let Some(Note::Seen(seen)) = self.backlog.note_mut(node) {
-            seen.place = Some(place);
+        if let Some(note) = self.backlog.note_mut(node) {
+            note.set_journaled(Journaled::Given(place));
         }
     }
 
     /// The journal has these pairs.
     pub fn note_recorded(&mut self, nodes: &[NodeKey]) {
         for &node in nodes {
-            if let Some(Note::Seen(seen)) = self.backlog.note_mut(node) {
-                seen.recorded = true;
+            if let Some(note) = self.backlog.note_mut(node)
+                && let Some(Journaled::Given(place)) = note.journaled()
+            {
+                note.set_journaled(Journaled::Yes(place));
             }
         }
     }
 
     /// A pair is about to have its last word: notes what the journal is to be told. Returns whether the pair was recorded.
     pub(super) fn note_fate(&mut self, node: NodeKey, account: AccountIndex, word: &LastWord) -> bool {
-        let Some(Note::Seen(Seen { recorded: true, place: Some(place), .. })) = self.backlog.note(node) else {
-            return false;
+        let (place, done) = match self.backlog.note(node) {
+            Some(Note::Seen(Seen { journaled: Journaled::Yes(place), .. })) => (*place, RecordedFate::Archived),
+            Some(Note::Creation(ToCreate { journaled: Journaled::Yes(place), .. })) => (*place, RecordedFate::Restored),
+            Some(Note::Seen(_) | Note::Creation(_) | Note::Sight(_)) | None => return false,
         };
         let in_doubt = self.backlog.node(node).is_some_and(|node| node.in_doubt);
         let fate = match word {
-            LastWord::Done | LastWord::Proven | LastWord::Disproved(_) => RecordedFate::Archived,
-            LastWord::Refused(_) if in_doubt => RecordedFate::Unknown,
-            LastWord::Refused(_) | LastWord::Planned(_) => RecordedFate::Refused,
+            LastWord::Done | LastWord::Proven | LastWord::Disproved(_) | LastWord::DoneInPart(_) => done,
+            LastWord::Refused(_) | LastWord::Unchanged { .. } if in_doubt => RecordedFate::Unknown,
+            LastWord::Refused(_) | LastWord::Unchanged { .. } | LastWord::Planned(_) => RecordedFate::Refused,
         };
-        self.fates.push_back((account, *place, fate));
+        self.fates.push_back((account, place, fate));
         true
     }
 

@@ -55,6 +55,13 @@ impl Holdings {
         lane.is_some_and(|lane| self.creating.is_on_wire(&lane.id, &batch.wire))
     }
 
+    /// The batch is to create, but some of its pairs must be looked at to the end before that.
+    pub fn looks_on(&self, batch: &Batch) -> bool {
+        let lane = self.lanes.get(batch.lane);
+        let is_looked_at = |&node: &NodeKey| matches!(self.backlog.note(node), Some(Note::Sight(_)));
+        lane.is_some_and(|lane| lane.id.step() == Step::Create) && batch.nodes.iter().any(is_looked_at)
+    }
+
     fn all_labels(&self, lane: &LaneId, batch: &Batch, now: Tick) -> Option<Arc<[Arc<[Label]>]>> {
         let nodes = batch.nodes.iter().zip(batch.wire.iter());
         nodes.map(|(&node, &pair)| self.labels(lane, node, pair, now, batch.looked_again)).collect()

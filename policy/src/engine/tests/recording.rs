@@ -1,13 +1,14 @@
 //! The journal: nothing is archived of what is not recorded, and what is recorded says what went.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::looks::{Shelf, bench_of, labels, serve, shelf};
+use super::looks::{Shelf, bench_of, labels, obey, serve, shelf};
 use super::*;
 
-use crate::contract::journal::{EntryId, ReadFrom};
+use crate::contract::association::AssociationType;
+use crate::contract::journal::{ChangeKind, EntryId, ReadFrom};
 use crate::engine::command::Request;
 
 const JOURNAL: Safety = Safety { journal: true, verify: false };
@@ -16,20 +17,28 @@ fn archives(call: &BatchCall) -> bool {
     matches!(call.request, Request::Archive | Request::ArchiveLabels)
 }
 
+fn ids(types: &[AssociationType]) -> Vec<u64> {
+    types.iter().map(|of| of.label.type_id.get()).collect()
+}
+
 impl Bench {
     /// The pairs that were recorded, each with the ids of its types, seen from its `from`.
     fn journal_has(&self) -> BTreeMap<(Pair, ReadFrom), Vec<u64>> {
         let parts = self.recorded.iter().flat_map(|(_, call)| &call.parts);
         let pairs = parts.flat_map(|part| part.pairs.iter().map(|pair| (part.read, pair)));
-        let ids = |types: &[crate::contract::association::AssociationType]| {
-            types.iter().map(|of| of.label.type_id.get()).collect::<Vec<_>>()
-        };
         pairs.map(|(read, of)| ((of.pair, read), ids(&of.types))).collect()
     }
 
-    /// Every pair that was archived had been recorded by then.
+    /// The restorations that were recorded, in their order: of each pair what was there and what was about to come.
+    fn restorations(&self) -> Vec<(Pair, Vec<u64>, Vec<u64>)> {
+        let calls = self.recorded.iter().filter(|(_, call)| call.kind == ChangeKind::Restoration);
+        let pairs = calls.flat_map(|(_, call)| &call.parts).flat_map(|part| &part.pairs);
+        pairs.map(|of| (of.pair, ids(&of.types), ids(&of.creates))).collect()
+    }
+
+    /// Every pair that was changed had been recorded by then.
     fn assert_recorded_before(&self) {
-        for (sent, call) in self.sent.iter().filter(|(_, call)| archives(call)) {
+        for (sent, call) in self.sent.iter().filter(|(_, call)| !matches!(call.request, Request::Look { .. })) {
             let before = self.recorded.iter().filter(|(at, _)| at <= sent).flat_map(|(_, call)| &call.parts);
             let before: BTreeSet<Pair> = before.flat_map(|part| part.pairs.iter().map(|pair| pair.pair)).collect();
             assert!(call.pairs.iter().all(|pair| before.contains(pair)), "{:?} was not recorded", call.pairs);
@@ -38,15 +47,21 @@ impl Bench {
 
     /// How many pairs the journal was told of: archived, refused, unknown.
     fn told(&self) -> [usize; 3] {
+        let [archived, _, refused, unknown] = self.told_of_all();
+        [archived, refused, unknown]
+    }
+
+    /// The same, with those that were restored in the second place.
+    fn told_of_all(&self) -> [usize; 4] {
         let mut entries: BTreeMap<EntryId, u32> = BTreeMap::new();
         for part in self.recorded.iter().flat_map(|(_, call)| &call.parts) {
             entries.insert(part.entry, u32::try_from(part.pairs.len()).unwrap());
         }
-        let mut told = [0; 3];
+        let mut told = [0; 4];
         for completion in &self.completions {
             let pairs = entries[&completion.entry];
-            for (told, places) in told.iter_mut().zip([&completion.archived, &completion.refused, &completion.unknown])
-            {
+            let Completion { archived, restored, refused, unknown, .. } = completion;
+            for (told, places) in told.iter_mut().zip([archived, restored, refused, unknown]) {
                 *told += (0..pairs).filter(|place| places.contains(*place)).count();
             }
         }
@@ -249,4 +264,127 @@ fn an_account_without_a_journal_records_nothing() {
     bench.run(Duration::from_secs(5));
     assert_eq!(bench.ends[&job].1, End::archived(1));
     assert!(!bench.journaled[&job] && bench.recorded.is_empty() && bench.completions.is_empty());
+}
+
+const RESTORE: Action = Action::Restore { include_primary: false };
+
+/// An account with a journal whose HubSpot does what is asked for, unless `instead` answers in its place.
+fn restoring(
+    there: Shelf,
+    mut instead: impl FnMut(&mut Shelf, &BatchCall) -> Option<Reply> + 'static,
+) -> (Bench, Rc<RefCell<Shelf>>) {
+    let shelf = Rc::new(RefCell::new(there));
+    let far_side = Rc::clone(&shelf);
+    let mut bench = Bench::new(policy(), vec![AccountPolicy { safety: JOURNAL, ..account() }], move |call, _| {
+        let mut shelf = far_side.borrow_mut();
+        instead(&mut shelf, call).unwrap_or_else(|| obey(&mut shelf, call))
+    });
+    // What was removed before the process began is no longer shown.
+    bench.advance(Tick::ZERO + Duration::from_secs(30));
+    (bench, shelf)
+}
+
+#[test]
+fn what_comes_back_is_recorded_with_what_was_there() {
+    let mut there = shelf(&[(1, 1), (2, 1)]);
+    there.insert((3, 1), vec![8, 279]);
+    let (mut bench, _) = restoring(there, |_, _| None);
+    let plain = bench.admit_asks(RESTORE, false, &[(Extent::Whole, &[pair(1, 1), pair(9, 1)])]);
+    let labelled = bench.admit_asks(RESTORE, false, &[(labels(&[8]), &[pair(2, 1), pair(3, 1), pair(4, 1)])]);
+    bench.run(Duration::from_secs(10));
+    let mut restorations = bench.restorations();
+    restorations.sort();
+    let expected = [(pair(2, 1), vec![279], vec![8]), (pair(4, 1), vec![], vec![8]), (pair(9, 1), vec![], vec![])];
+    assert_eq!(restorations, expected);
+    assert!(bench.journaled[&plain] && bench.journaled[&labelled]);
+    bench.assert_recorded_before();
+    assert_eq!(bench.told_of_all(), [0, 3, 0, 0]);
+    assert_eq!((bench.recorded.len(), bench.words().len()), (2, 4), "one record a request, and no request more");
+
+    // Where everything is there, nothing is changed, and there is nothing to record.
+    let again = bench.admit_asks(RESTORE, false, &[(labels(&[8]), &[pair(2, 1), pair(4, 1)])]);
+    let planned = bench.admit_asks(RESTORE, true, &[(labels(&[9]), &[pair(2, 1)])]);
+    bench.run(Duration::from_secs(10));
+    assert!(bench.journaled[&again] && !bench.journaled[&planned]);
+    assert_eq!(bench.recorded.len(), 2);
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+#[test]
+fn while_it_cannot_be_recorded_nothing_is_restored() {
+    let (mut bench, shelf) = restoring(shelf(&[(1, 1)]), |_, _| None);
+    let mended = bench.now.tick + Duration::from_secs(60);
+    bench.journal = Box::new(move |now| if now < mended { Err("the disk is full".to_owned()) } else { Ok(()) });
+    let pairs = [pair(1, 1), pair(2, 1)];
+    let job = bench.admit_asks(RESTORE, false, &[(labels(&[8]), &pairs), (Extent::Whole, &[pair(3, 1)])]);
+    bench.run(Duration::from_secs(50));
+    assert!(bench.paused(PauseKind::Journal), "{:?}", bench.notices);
+    assert!(bench.words().iter().all(|word| *word == "look"), "{:?}", bench.words());
+    // Somebody gives the pair another label meanwhile: that stays, and the journal says that it was there.
+    shelf.borrow_mut().insert((1, 1), vec![50, 279]);
+    bench.run(Duration::from_secs(60));
+    assert_eq!(bench.settled(Status::Archived), 1);
+    assert!(bench.journaled[&job]);
+    assert_eq!(shelf.borrow()[&(1, 1)], [8, 50, 279]);
+    let last = bench.restorations().into_iter().rfind(|(of, ..)| *of == pairs[0]).unwrap();
+    assert_eq!(last, (pairs[0], vec![50, 279], vec![8]));
+    bench.assert_recorded_before();
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+/// Nobody knows whether the request was obeyed, or somebody else did the same: the journal does not say that it was.
+#[test]
+fn what_is_found_there_after_a_request_without_an_answer_is_not_told_as_restored() {
+    let mut creations = 0;
+    let (mut bench, _) = restoring(shelf(&[(1, 1)]), move |shelf, call| {
+        creations += u32::from(matches!(call.request, Request::Create { .. }));
+        (creations == 1 && matches!(call.request, Request::Create { .. })).then(|| {
+            obey(shelf, call);
+            shelf.remove(&(2, 1));
+            answer(502, "")
+        })
+    });
+    let job = bench.admit_asks(RESTORE, false, &[(labels(&[8]), &[pair(1, 1), pair(2, 1)])]);
+    bench.run(Duration::from_secs(60));
+    assert_eq!(bench.words(), ["look", "create", "look", "create"]);
+    assert!(bench.journaled[&job]);
+    assert_eq!(bench.recorded.len(), 1, "what is to come is the same as before");
+    assert_eq!(bench.told_of_all(), [0, 1, 0, 1]);
+    bench.assert_recorded_before();
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+/// Of the types that come some can be there already, with pages that are read once more before the creation.
+#[test]
+fn a_restoration_that_has_to_read_on_is_recorded_when_it_has_read_all() {
+    let mut there: Shelf = (1..=9).map(|to| ((1, to), vec![279])).collect();
+    there.insert((1, 9), vec![7, 279]);
+    let (mut bench, shelf) = restoring(there, |_, _| None);
+    let job = bench.admit_asks(RESTORE, false, &[(labels(&[8]), &[pair(1, 9)])]);
+    bench.run(Duration::from_millis(700));
+    bench.engine.pause(AccountIndex(0), bench.now);
+    bench.run(Duration::from_secs(60));
+    bench.engine.resume(AccountIndex(0), bench.now);
+    bench.run(Duration::from_secs(20));
+    assert_eq!(bench.settled(Status::Archived), 1);
+    assert!(bench.journaled[&job]);
+    assert_eq!(shelf.borrow()[&(1, 9)], [7, 8, 279]);
+    assert_eq!(bench.restorations().last(), Some(&(pair(1, 9), vec![7, 279], vec![8])));
+    assert_eq!(bench.told_of_all(), [0, 1, 0, 0]);
+    bench.assert_recorded_before();
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+#[test]
+fn what_hubspot_refuses_to_create_is_told_as_refused() {
+    let (mut bench, _) = restoring(shelf(&[]), |_, call| {
+        let body = r#"{"status":"error","category":"VALIDATION_ERROR","message":"no such record"}"#;
+        matches!(call.request, Request::Associate).then(|| answer(400, body))
+    });
+    let job = bench.admit_asks(RESTORE, false, &[(Extent::Whole, &[pair(1, 1)])]);
+    bench.run(Duration::from_secs(60));
+    assert_eq!(bench.settled(Status::Failed), 1);
+    assert!(!bench.journaled[&job]);
+    assert_eq!(bench.told_of_all(), [0, 0, 1, 0]);
+    assert_eq!(bench.engine.remains(), Remains::default());
 }
