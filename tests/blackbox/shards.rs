@@ -180,9 +180,8 @@ async fn three_workers_even_out_and_two_take_over_what_the_third_held() -> Resul
     .await
     .with_context(|| [&first, &second].map(|worker| worker.last_words()).concat())?;
     eprintln!("all twelve shards after {:?}", begun.elapsed());
-    let messages = stage.client.collect(RESULTS, Until::Idle(Duration::from_secs(4)), LONG).await?;
     let ids: Vec<String> = (0..6_000).map(|n| format!("job-{n}")).collect();
-    Tally::of_published(&ids).outcomes(&messages)?.report().at_least_once().with_context(|| second.last_words())?;
+    stage.tally(&ids, LONG).await?.at_least_once().with_context(|| second.last_words())?;
     clean(&stage.simulator.state().await?);
     stop(&first).await?;
     stop(&second).await

@@ -36,6 +36,8 @@ pub struct Recent {
 struct Sent {
     at: Tick,
     throttled: bool,
+    /// Another worker sent it, or may have.
+    by_others: bool,
 }
 
 /// What one account may send and when.
@@ -159,7 +161,7 @@ impl Pace {
         }
         self.smoother.pass(now)?;
         self.forget_old(now);
-        self.log.push_back(Sent { at: now, throttled: false });
+        self.log.push_back(Sent { at: now, throttled: false, by_others: false });
         Ok(Slot(self.first_slot + self.log.len() as u64 - 1))
     }
 
@@ -198,18 +200,22 @@ impl Pace {
         self.add(sent, now);
     }
 
-    /// Another worker may have sent as much as it was allowed until now: a burst at the end, evenly before.
+    /// Another worker may have sent as much as it was allowed until now: a burst at the end, evenly before. What is known
+    /// or assumed of others from before is part of that, so that nothing counts twice.
     pub fn assume_spent(&mut self, now: Tick) {
         let requests = self.setting.requests.get();
         let burst = self.burst();
         let before = (0..requests.saturating_sub(burst)).map(|nth| now - self.setting.per_request() * nth);
-        self.add(before.chain(std::iter::repeat_n(now, burst as usize)).collect(), now);
+        let others = before.chain(std::iter::repeat_n(now, burst as usize)).collect();
+        self.first_slot += self.log.len() as u64;
+        self.log.retain(|sent| !sent.by_others);
+        self.add(others, now);
     }
 
     fn add(&mut self, others: Vec<Tick>, now: Tick) {
         // The log is made anew, and replies to what was sent before find no entry in it.
         self.first_slot += self.log.len() as u64;
-        self.log.extend(others.into_iter().map(|at| Sent { at, throttled: false }));
+        self.log.extend(others.into_iter().map(|at| Sent { at, throttled: false, by_others: true }));
         self.log.make_contiguous().sort_by_key(|sent| sent.at);
         self.even_until = self.even_until.max(now + self.setting.interval);
         self.smoother = Smoother::new(self.ceiling(), NonZeroU32::MIN, now);

@@ -180,8 +180,49 @@ fn slow_answers_are_not_taken_for_others_requests() {
     );
 }
 
+/// What a worker knows of whoever sent before it.
+#[derive(Clone, Copy, Debug)]
+enum Takeover {
+    Told,
+    Unknown,
+    /// And so many milliseconds later it finds that somebody may have sent until then.
+    ToldThenUnknown {
+        later: u64,
+    },
+}
+
+fn takeover() -> impl Strategy<Value = Takeover> {
+    prop_oneof![
+        Just(Takeover::Told),
+        Just(Takeover::Unknown),
+        (0u64..12_000).prop_map(|later| Takeover::ToldThenUnknown { later }),
+    ]
+}
+
+/// The last holder's consumer is still counted when the next one looks: that it may have sent until now says no more than
+/// what it told, or than was assumed of it.
+#[test]
+fn what_others_may_have_sent_counts_once() {
+    let limit = ceiling(100, Duration::from_secs(10));
+    let begun = Tick::ZERO + Duration::from_secs(1_000);
+    let mut before = Pace::new(limit, begun);
+    before.assume_spent(begun);
+    for told in [true, false] {
+        let mut pace = Pace::new(limit, begun);
+        if told {
+            pace.follow(&before.recent(begun), begun)
+        } else {
+            pace.assume_spent(begun)
+        }
+        let now = begun + Duration::from_millis(250);
+        pace.assume_spent(now);
+        let first = pace.permit(now).err().map(|until| until.since(now));
+        assert!(first.is_some_and(|wait| wait < Duration::from_millis(1_500)), "{first:?}");
+    }
+}
+
 /// One worker after another, each of which sends as soon and as much as it may.
-fn relay(requests: u32, told: bool, gaps: &[u64]) -> usize {
+fn relay(requests: u32, takeover: Takeover, gaps: &[u64]) -> usize {
     let interval = Duration::from_secs(10);
     let limit = ceiling(requests, interval);
     // A clock that has run for some time when the first one starts, as every clock has.
@@ -197,7 +238,15 @@ fn relay(requests: u32, told: bool, gaps: &[u64]) -> usize {
         }
         let recent = pace.recent(now);
         pace = Pace::new(limit, now);
-        if told { pace.follow(&recent, now) } else { pace.assume_spent(now) }
+        match takeover {
+            Takeover::Told => pace.follow(&recent, now),
+            Takeover::Unknown => pace.assume_spent(now),
+            Takeover::ToldThenUnknown { later } => {
+                pace.follow(&recent, now);
+                now = now + Duration::from_millis(later);
+                pace.assume_spent(now);
+            }
+        }
     }
     most_in(&sent, interval + Duration::from_millis(19))
 }
@@ -205,9 +254,9 @@ fn relay(requests: u32, told: bool, gaps: &[u64]) -> usize {
 proptest! {
     #[test]
     fn no_rolling_interval_holds_more_than_the_ceiling_when_workers_follow_each_other(
-        requests in 1u32..60, told in any::<bool>(), gaps in prop::collection::vec(0u64..20_000, 1..8),
+        requests in 1u32..60, takeover in takeover(), gaps in prop::collection::vec(0u64..20_000, 1..8),
     ) {
-        prop_assert!(relay(requests, told, &gaps) <= requests as usize);
+        prop_assert!(relay(requests, takeover, &gaps) <= requests as usize);
     }
 
     /// The promise itself: whatever the pattern of asking, no interval holds more than the ceiling.
