@@ -187,7 +187,9 @@ pub enum TypeFault {
     Character,
     #[error("is no type id; those are two numbers without leading zeros, such as `0-1` or `2-123456`")]
     TypeId,
-    #[error("is no standard name, which `association-archiver schema job` lists; write the type id (`2-…` for a custom object, else `0-…`) or `p_name`")]
+    #[error(
+        "is no standard name, which `association-archiver schema job` lists; write the type id (`2-…` for a custom object, else `0-…`) or `p_name`"
+    )]
     UnknownName,
 }
 

@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn only_what_passing_failures_ended_is_both_in_the_dead_letters_and_retryable() {
-        let both = WorkerCategory::ALL.into_iter().filter(|category| category.retryable() && category.is_dead_lettered());
+        let both =
+            WorkerCategory::ALL.into_iter().filter(|category| category.retryable() && category.is_dead_lettered());
         assert_eq!(both.collect::<Vec<_>>(), [WorkerCategory::RetriesExhausted]);
         assert!(!Refusal::hubspot("VALIDATION_ERROR", "why", 400).is_dead_lettered());
     }

@@ -157,7 +157,12 @@ fn an_encoded_body_is_refused() {
     }
     for encoded in ["gzip", "deflate", "br", "utf-16", "iso-8859-1", "identity, gzip", " identity"] {
         let refused = with(Some(encoded)).unwrap_err();
-        assert!(refused.message.starts_with("content_encoding: must be absent or one of identity, none, utf-8, utf8, us-ascii, ascii, is "), "{refused:?}");
+        assert!(
+            refused.message.starts_with(
+                "content_encoding: must be absent or one of identity, none, utf-8, utf8, us-ascii, ascii, is "
+            ),
+            "{refused:?}"
+        );
         assert!(refused.message.contains(encoded));
         assert_eq!(refused.job_id, JobId::new("j"));
     }
