@@ -26,6 +26,14 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// Messages in a publishing round; bounds what lapin keeps.
 const ROUND: usize = 20_000;
 
+/// Erlang: begins a new log, then waits, for 5 s at most, until nothing of the old one is in memory.
+const ROLL_OVER: &str = "ra_log_wal:force_roll_over(ra_log_wal), \
+     Size = fun(Table) -> case ets:info(Table, size) of undefined -> 0; Rows -> Rows end end, \
+     Wait = fun Wait(0) -> late; Wait(Tries) -> \
+         case Size(ra_log_open_mem_tables) + Size(ra_log_closed_mem_tables) of \
+             0 -> ok; _ -> timer:sleep(20), Wait(Tries - 1) end end, \
+     Wait(250).";
+
 /// Which of RabbitMQ's queues the jobs and the outcomes are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -111,6 +119,12 @@ impl Arena {
             }
             self.client.publish(JOBS, round).await?;
         }
+    }
+
+    /// Has the broker put into segment files all that its quorum queues have logged, so that every run begins alike: it
+    /// does so by itself after 512 MB, which is every few runs, and a job then costs it a fifth less for a while.
+    pub async fn roll_over(&self) -> Result<()> {
+        self.broker.ctl(&["eval", ROLL_OVER]).await.map(drop)
     }
 
     pub fn client(&self) -> &Client {

@@ -78,6 +78,7 @@ async fn one(arena: &Arena, case: &Case, contestant: &Contestant) -> Result<(Sam
     let workload = &case.workload;
     arena.renew(case.queues).await?;
     arena.fill(workload).await?;
+    arena.roll_over().await?;
     let simulator = simulator(workload, case.latency).await?;
     if case.associated {
         simulator.associate(&workload.associations()).await?;
