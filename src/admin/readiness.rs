@@ -154,6 +154,7 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
         .chain(unpublished.map(|cause| with_cause("messages wait to be published", Some(cause))))
         .chain(not_taken.map(|cause| with_cause("the jobs of a queue do not come in", Some(cause))))
         .chain(not_held.map(|cause| with_cause("a queue is not worked on", Some(cause))))
+        .chain(broker.deserted.clone())
         .chain(rejecting(&snapshot.status))
         .collect()
 }

@@ -54,7 +54,9 @@ pub enum ConnectFault {
         "no trusted TLS connection to the broker at {at}: {cause}; check amqp.ca_file, amqp.client_cert_file, amqp.client_key_file and the host name in amqp.uri"
     )]
     Tls { at: String, cause: String },
-    #[error("the broker at {at} refuses the user or password; check them in amqp.uri (ARCHIVER__AMQP__URI){hint}")]
+    #[error(
+        "the broker at {at} refuses the user or password; check them in amqp.uri (ARCHIVER__AMQP__URI) or in the file that amqp.uri_file names{hint}"
+    )]
     AccessRefused { at: String, hint: &'static str },
     #[error(
         "the broker at {at} takes no connection for now: {cause}; where that names a limit, raise it or end other connections"

@@ -16,6 +16,7 @@ use super::backoff::Backoff;
 use super::connection::{CLOSE_TIMEOUT, ConnectFault, Dial};
 use super::consumer::{Intake, IntakeWiring};
 use super::depths;
+use super::deserted;
 use super::health::Health;
 use super::lease::balance::Balance;
 use super::lease::gate::{Gate, GateKeeper};
@@ -126,7 +127,11 @@ impl Edges {
         }
         let looking =
             depths::watch(Arc::clone(&consume), Arc::clone(&ground.topology), names, Arc::clone(&ground.health));
-        let mut tasks = vec![tokio::spawn(looking)];
+        let deserted = {
+            let (link, settings, health) = (Arc::clone(&consume), settings.clone(), Arc::clone(&ground.health));
+            async move { deserted::watch(link, &settings, health).await }
+        };
+        let mut tasks = vec![tokio::spawn(looking), tokio::spawn(deserted)];
         let (lease, keeping) = if shared {
             let (lease, keeping, balancing) = ground.keep(found, keepers, (&consume, &publish));
             tasks.extend(balancing);

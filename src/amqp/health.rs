@@ -27,6 +27,8 @@ pub struct Health {
     pub lease_changes: Count,
     /// What lies in the queues other than those of jobs, when last looked (every 3 s).
     pub depths: Depths,
+    /// Jobs lie in a queue that nobody takes from.
+    pub deserted: Trouble,
     /// Answers that were handed over to be published and are not yet confirmed by the broker.
     pub unpublished: Level,
 
@@ -92,6 +94,7 @@ impl Health {
             publishing_trouble: Trouble::default(),
             lease_changes: Count::default(),
             depths: Depths::default(),
+            deserted: Trouble::default(),
             unpublished: Level::default(),
             reconnects: Count::default(),
             resubscriptions: Count::default(),

@@ -28,6 +28,8 @@ pub struct Inspection {
     /// The exchange unless it is the default one, then the queues: jobs, results, dead letters, delays, the lease where `amqp.lease` is on, and the
     /// journal's streams.
     pub items: Vec<Inspected>,
+    /// Where there must be no background queue: that queue.
+    pub deserted: Option<Inspected>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,7 +59,8 @@ pub enum State {
 pub enum Arguments {
     Same,
     Other(Vec<Difference>),
-    /// The broker's user may not ask.
+    /// The broker's user has no right to declare it, without which nobody can ask.
+    NoRight,
     Unknown {
         cause: String,
     },
@@ -91,9 +94,16 @@ pub async fn inspect(settings: &AmqpSettings, journals: &[JournalStream]) -> Res
     for plan in topology.queues().chain(&leases).chain(&streams) {
         items.push(queue(&connection, plan).await);
     }
+    let deserted = match settings.deserted_background() {
+        Some(name) => {
+            let plan = QueuePlan::new(ShortString::from(name.as_str()), Vec::new(), FieldTable::default());
+            Some(queue(&connection, &plan).await)
+        }
+        None => None,
+    };
     // An error means that the connection was lost after its last answer.
     let _ = timeout(CLOSE_TIMEOUT, connection.close(200, "OK".into())).await;
-    Ok(Inspection { greeting, items })
+    Ok(Inspection { greeting, items, deserted })
 }
 
 async fn exchange(connection: &Connection, name: &ShortString) -> Inspected {
@@ -109,7 +119,7 @@ async fn exchange(connection: &Connection, name: &ShortString) -> Inspected {
                 Ok(()) => Arguments::Same,
                 Err(fault) => match difference(&fault) {
                     Some((difference, _)) => Arguments::Other(vec![difference]),
-                    None => Arguments::Unknown { cause: words(&fault) },
+                    None => unknown(&fault),
                 },
             };
             State::Existing { ready: 0, consumers: 0, arguments }
@@ -147,11 +157,7 @@ async fn arguments(connection: &Connection, plan: &QueuePlan) -> Arguments {
             Err(fault) => fault,
         };
         let Some((found, value)) = difference(&fault) else {
-            return if differences.is_empty() {
-                Arguments::Unknown { cause: words(&fault) }
-            } else {
-                Arguments::Other(differences)
-            };
+            return if differences.is_empty() { unknown(&fault) } else { Arguments::Other(differences) };
         };
         let again = differences.iter().any(|known| known.argument == found.argument);
         let is_argument = found.argument.starts_with("x-");
@@ -164,6 +170,10 @@ async fn arguments(connection: &Connection, plan: &QueuePlan) -> Arguments {
         }
     }
     Arguments::Other(differences)
+}
+
+fn unknown(fault: &CallFault) -> Arguments {
+    if fault.is(ACCESS_REFUSED) { Arguments::NoRight } else { Arguments::Unknown { cause: words(fault) } }
 }
 
 fn with(arguments: &FieldTable, name: &str, value: Option<AMQPValue>) -> FieldTable {

@@ -40,6 +40,7 @@ pub mod acknowledge;
 
 // The edges as a whole, and how they are doing.
 mod depths;
+pub mod deserted;
 pub mod edges;
 pub mod health;
 

@@ -23,7 +23,7 @@ allows 1,000,000."
 
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {
-    /// Shows the dead letters; they stay where they are
+    /// Shows the dead letters, the oldest first; they stay where they are
     #[command(after_long_help = concat!(counts!(), "\n\nExamples:
   association-archiver dead-letters list
   association-archiver dead-letters list --reason MALFORMED_JOB --newer-than 1h"))]

@@ -182,12 +182,16 @@ impl AmqpSettings {
     pub fn background(&self) -> Result<QueueName, &'static str> {
         match (&self.background_queue, self.shards.is_sharded()) {
             (BackgroundQueue::None, _) => Err("amqp.background_queue is \"none\""),
-            (BackgroundQueue::Derived | BackgroundQueue::Named(_), true) => {
-                Err("amqp.shards is set, with which there is none")
-            }
+            (BackgroundQueue::Derived | BackgroundQueue::Named(_), true) => Err("amqp.shards is set"),
             (BackgroundQueue::Named(name), false) => Ok(name.clone()),
             (BackgroundQueue::Derived, false) => derived_background(&self.jobs_queue).ok_or(TOO_LONG_FOR_BACKGROUND),
         }
+    }
+
+    /// Where there is no queue for jobs of the background: the name that it has elsewhere. If a queue of this name is there
+    /// all the same, nobody takes from it.
+    pub fn deserted_background(&self) -> Option<QueueName> {
+        self.background().is_err().then(|| derived_background(&self.jobs_queue)).flatten()
     }
 
     /// Spreads the accounts over the shards, now that they are known.

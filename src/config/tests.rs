@@ -782,6 +782,12 @@ fn the_background_queue_is_named_after_the_jobs_queue_and_is_none_with_shards() 
     assert_eq!(name("[amqp]\nbackground_queue = \"slow\"").as_deref(), Ok("slow"));
     assert!(name("[amqp]\nbackground_queue = \"none\"").is_err());
     assert!(name("[amqp]\nshards = 2").unwrap_err().contains("amqp.shards"));
+    let deserted = |amqp: &str| with(amqp).unwrap().amqp.deserted_background().map(|queue| queue.as_str().to_owned());
+    assert_eq!(deserted(""), None);
+    for without in ["shards = 2", "background_queue = \"none\""] {
+        let name = deserted(&format!("[amqp]\n{without}"));
+        assert_eq!(name.as_deref(), Some("association-archiver.jobs.background"));
+    }
     assert!(name(&format!("[amqp]\njobs_queue = \"{}\"", "j".repeat(240))).unwrap_err().contains("too long"));
 
     let policy = with("[background]\nmin_share = 50\nwindow = \"22:00-06:00\"").unwrap().background.policy;

@@ -80,6 +80,7 @@ fn write_broker(broker: &BrokerState, page: &mut Exposition) {
         dead_letters_ready,
         leases,
         lease_trouble: _,
+        deserted: _,
         counts,
     } = broker;
     let held = leases.iter().filter(|lease| lease.standing == LeaseStanding::Held).count();

@@ -77,6 +77,9 @@ pub struct BrokerState {
     pub leases: Vec<LeaseView>,
     /// Why a lease cannot be taken or renewed.
     pub lease_trouble: Option<String>,
+    /// Jobs lie in a queue that nobody takes from.
+    #[serde(skip)]
+    pub deserted: Option<String>,
     pub counts: BrokerCounts,
 }
 

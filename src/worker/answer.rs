@@ -39,9 +39,9 @@ impl OutcomeWriter {
     pub fn settled(&mut self, delivery: Delivery, settled: Settled, completed: Timestamp) {
         let Delivery { receipt, body, properties, head, message_id, deadline: _ } = delivery;
         let (outcome, dead_letter) = settled.outcome(head, completed);
-        log_job(&outcome);
-        outcome.encode(&mut self.buffer);
         let envelope = envelope(message_id, &properties, &outcome, completed);
+        log_job(&outcome, &envelope.correlation_id);
+        outcome.encode(&mut self.buffer);
         let queue = receipt.generation().queue;
         let dead_letter =
             dead_letter.map(|refusal| dead_letter_of(body.into(), &properties, queue, &refusal, completed));
@@ -76,9 +76,11 @@ impl OutcomeWriter {
 }
 
 /// For whoever follows single jobs: there may be a thousand a second, so at no level that is on by itself.
-fn log_job(outcome: &Outcome) {
+fn log_job(outcome: &Outcome, job_correlation_id: &str) {
     tracing::debug!(
         job_id = outcome.head.job_id.as_str(),
+        group = outcome.head.group.as_ref().map(|group| group.as_str()),
+        job_correlation_id,
         portal_id = outcome.head.portal.map(|portal| portal.0.get()),
         attempt = outcome.attempts,
         status = outcome.status().as_str(),
@@ -114,10 +116,11 @@ pub fn rejected(
     let Some(head) = head else { return Answer::new(0, Some(receipt), dead_letter) };
     let message_id = delivery::message_id(&head, &dead_letter.body, &properties);
     let outcome = Outcome::rejected(head, refusal, now);
-    log_job(&outcome);
+    let envelope = envelope(message_id, &properties, &outcome, now);
+    log_job(&outcome, &envelope.correlation_id);
     let mut body = Vec::new();
     outcome.encode(&mut body);
-    let envelope = Envelope::Outcome(envelope(message_id, &properties, &outcome, now));
+    let envelope = Envelope::Outcome(envelope);
     Answer::new(0, Some(receipt), Outgoing { route: Route::Results, body: body.into(), envelope }).and(dead_letter)
 }
 

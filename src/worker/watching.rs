@@ -232,6 +232,7 @@ fn broker_state(health: &Health, parked: ByTier, back_by: BackBy) -> BrokerState
         dead_letters_ready: health.depths.dead_letters.get(),
         leases: health.leases(),
         lease_trouble: health.lease_trouble(),
+        deserted: health.deserted.get(),
         counts: BrokerCounts {
             reconnects: health.reconnects.get(),
             resubscriptions: health.resubscriptions.get(),

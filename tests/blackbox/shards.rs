@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use harness::worker::{Worker, WorkerBuilder};
 use harness::{Message, Tally, Until, eventually, job};
 
-use crate::stage::{JOBS, RESULTS, START_LIMIT, Stage, clean, stop};
+use crate::stage::{BACKGROUND, JOBS, RESULTS, START_LIMIT, Stage, clean, stop};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -72,6 +72,29 @@ async fn a_shard_keeps_the_order_of_its_accounts_jobs() -> Result<()> {
         descents.len(),
         &descents[..descents.len().min(20)]
     );
+    stop(&worker).await
+}
+
+/// With shards nobody takes from the background queue. One that is there all the same swallows jobs, which must be seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_in_a_background_queue_that_nobody_takes_from_are_told_of() -> Result<()> {
+    let stage = Stage::set("shards-deserted", &of_portals(2)).await?;
+    stage.client.declare_quorum(BACKGROUND, &[]).await?;
+    stage.client.publish(BACKGROUND, jobs("late", 3, 2)?).await?;
+    let worker = stage.start_sharded(&sharded(&stage, 2, "per-account")).await?;
+    let warnings = async |wanted: &str| {
+        eventually(LONG, wanted, async || {
+            let warnings = worker.readiness().await?.1["warnings"].to_string();
+            Ok(warnings.contains(wanted).then_some(()))
+        })
+        .await
+        .with_context(|| worker.last_words())
+    };
+    warnings("3 jobs wait in queue").await?;
+    let told = worker.stderr();
+    assert!(told.contains("3 jobs wait in queue") && told.contains("amqp.shards is set: move them"), "{told}");
+    stage.client.delete(BACKGROUND).await?;
+    warnings("[]").await?;
     stop(&worker).await
 }
 

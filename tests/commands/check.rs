@@ -92,6 +92,22 @@ async fn a_journal_that_could_not_be_written_is_wrong() {
 }
 
 #[tokio::test]
+async fn a_background_queue_that_nobody_takes_from_is_found() {
+    const BACKGROUND: &str = "association-archiver.jobs.background";
+    let (client, uri) = bare_ground("check-deserted").await;
+    let simulator = simulator().await;
+    let without = [("amqp.background_queue", "none")];
+    client.declare_quorum(BACKGROUND, &[]).await.unwrap();
+    let found = findings(&check(&uri, &simulator, &without).await, 0);
+    assert_eq!(find(&found, &format!("queue {BACKGROUND}"), "nobody takes from it")["verdict"], "warning");
+    client.publish(BACKGROUND, [Message::new("{}")]).await.unwrap();
+    let found = findings(&check(&uri, &simulator, &without).await, 1);
+    assert_eq!(find(&found, &format!("queue {BACKGROUND}"), "1 messages wait in it")["verdict"], "wrong");
+    let found = findings(&check(&uri, &simulator, &[]).await, 0);
+    assert_eq!(find(&found, &format!("queue {BACKGROUND}"), "1 messages ready")["verdict"], "warning");
+}
+
+#[tokio::test]
 async fn results_that_nobody_reads_are_a_warning() {
     let (client, uri) = ground("check-unread").await;
     let simulator = simulator().await;
@@ -159,7 +175,7 @@ async fn a_lease_queue_without_a_single_active_consumer_is_wrong() {
 }
 
 #[tokio::test]
-async fn what_the_user_may_not_ask_is_not_verified() {
+async fn what_the_user_may_not_ask_is_one_line() {
     let (_, _) = ground("check-rights").await;
     let broker = Broker::shared().await.unwrap();
     let rights = Rights { configure: "^$", write: "^association-archiver$", read: "^association-archiver\\.jobs$" };
@@ -167,7 +183,14 @@ async fn what_the_user_may_not_ask_is_not_verified() {
     let uri = broker.uri_as("checker", "hush", "check-rights");
     let simulator = simulator().await;
     let ran = check(&uri, &simulator, &[]).await;
-    assert_eq!(find(&findings(&ran, 0), &format!("queue {JOBS}"), "cannot be asked")["verdict"], "not_verified");
+    let findings = findings(&ran, 0);
+    assert_eq!(find(&findings, &format!("queue {JOBS}"), "0 messages ready, 0 consumers")["verdict"], "right");
+    assert_eq!(find(&findings, "rights", "how they were declared cannot be asked")["verdict"], "not_verified");
+    let of_the_broker = |finding: &&Value| {
+        let subject = finding["subject"].as_str().unwrap();
+        finding["verdict"] == "not_verified" && ["queue", "exchange", "rights"].iter().any(|of| subject.starts_with(of))
+    };
+    assert_eq!(findings.iter().filter(of_the_broker).count(), 1, "{}", ran.stdout);
     assert!(!ran.stdout.contains("hush"), "{}", ran.stdout);
 }
 

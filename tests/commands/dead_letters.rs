@@ -49,7 +49,7 @@ async fn what_is_meant_can_be_told_apart() {
     let broken = Message::new(b"\xff{".to_vec()).id("broken").unwrap();
     let letters = [
         letter(1, "MALFORMED_JOB"),
-        letter(2, "RETRIES_EXHAUSTED"),
+        dead(job("job-2").portal(4711).pair(2, 2), "RETRIES_EXHAUSTED", "2026-01-02T03:04:06.000Z"),
         dead(
             job("other-lane").portal(7).types("contact", "0-3").pair(1, 2),
             "RETRIES_EXHAUSTED",
@@ -57,7 +57,10 @@ async fn what_is_meant_can_be_told_apart() {
         ),
         broken,
     ];
-    client.publish(DEAD_LETTERS, letters).await.unwrap();
+    // The newest lie in front, which is an order that the broker may make.
+    client.publish(DEAD_LETTERS, letters.into_iter().rev()).await.unwrap();
+    let nonsense = run(&["dead-letters", "list", "--reason", "NONSENSE"], &[("amqp.uri", &uri)]).await;
+    assert!(nonsense.code == 2 && nonsense.stderr.contains("GUARD_REJECTED, delivery_limit"), "{nonsense:?}");
     for (filter, expected) in [
         (&[][..], &["job-1", "job-2", "other-lane", "broken"][..]),
         (&["--reason", "retries_exhausted"], &["job-2", "other-lane"]),
@@ -67,6 +70,8 @@ async fn what_is_meant_can_be_told_apart() {
         (&["--newer-than", "1h"], &["other-lane"]),
         (&["--portal", "4711", "--reason", "MALFORMED_JOB"], &["job-1"]),
         (&["--limit", "1"], &["job-1"]),
+        (&["--limit", "3"], &["job-1", "job-2", "other-lane"]),
+        (&["--limit", "1", "--reason", "RETRIES_EXHAUSTED"], &["job-2"]),
     ] {
         let arguments = [&["dead-letters", "list", "--json"][..], filter].concat();
         let listed = run(&arguments, &[("amqp.uri", &uri)]).await.lines();
@@ -166,7 +171,7 @@ async fn a_redrive_on_a_terminal_counts_what_it_is_about_to_put_back() {
     assert!(shown.contains("nothing was redriven"), "{shown}");
     assert_eq!(client.count(DEAD_LETTERS).await.unwrap(), 2);
     let shown = on_a_terminal(&redrive, &[("amqp.uri", &uri)], "yes\n").await;
-    assert!(shown.contains("1 of 2 dead letters are back on association-archiver.jobs"), "{shown}");
+    assert!(shown.contains("1 of 2 dead letters is back on association-archiver.jobs"), "{shown}");
 }
 
 #[tokio::test]

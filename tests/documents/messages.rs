@@ -3,8 +3,8 @@
 use association_archiver::contract::association::LabelCategory;
 use association_archiver::contract::job::{Envelope, JobLimits, parse};
 use association_archiver::contract::message::{
-    APP_ID, JOB_STATUS, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID, OUTCOME_TYPE, REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE,
-    REJECTED_AT, TRACE_CONTEXT,
+    APP_ID, DEAD_LETTERED, JOB_STATUS, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID, OUTCOME_TYPE, REDRIVEN, REJECT_CATEGORY,
+    REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT,
 };
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::contract::outcome::Status;
@@ -72,6 +72,26 @@ fn every_status_and_category_is_documented() {
     missing("docs/operating.md", categories);
 }
 
+/// What producers are told of each of the worker's categories is what the code does.
+#[test]
+fn the_table_of_categories_is_that_of_the_code() {
+    let text = Document::read("docs/producers.md").text;
+    let (_, table) = text.split_once("\n| `category` of `WORKER` | `retryable` | copy in the dead letters |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let told: Vec<[&str; 3]> = rows
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            [cells[1].trim_matches('`'), cells[2], cells[3]]
+        })
+        .collect();
+    let word = |is: bool| if is { "yes" } else { "no" };
+    nothing_wrong(WorkerCategory::ALL.into_iter().filter_map(|category| {
+        let row = [category.as_str(), word(category.retryable()), word(category.is_dead_lettered())];
+        (!told.contains(&row)).then(|| format!("docs/producers.md has no row of {row:?}"))
+    }));
+    assert_eq!(told.len(), WorkerCategory::ALL.len(), "{told:?}");
+}
+
 #[test]
 fn every_property_and_header_is_documented() {
     let names = [
@@ -81,6 +101,7 @@ fn every_property_and_header_is_documented() {
         REJECT_CATEGORY,
         REJECT_MESSAGE,
         REJECTED_AT,
+        DEAD_LETTERED,
         REDRIVEN,
         ORIGINAL_USER_ID,
         ORIGINAL_EXPIRATION,

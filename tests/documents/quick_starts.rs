@@ -5,18 +5,28 @@
 //! Where it is neither here nor to be had, the test says so and stops.
 
 use std::fs;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use harness::eventually;
+use association_archiver::contract::action::Action;
+use association_archiver::contract::association::{Extent, Label, LabelCategory, RecordId};
+use association_archiver::contract::ids::JobId;
+use association_archiver::contract::job::{Envelope, JobLimits, parse};
+use association_archiver::contract::outcome::{Ending, Head, Outcome, PairError};
+use association_archiver::contract::refusal::{Refusal, WorkerCategory};
 use harness::keeper::Keeper;
 use harness::process::Process;
+use harness::{Message, Until, eventually};
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::corpus::Document;
 use crate::node;
-use crate::stage::{Stage, stop};
+use crate::stage::{JOBS, RESULTS, Stage, stop};
 
 /// A job to its outcome, and an interpreter that starts on a busy machine.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -59,6 +69,106 @@ async fn the_one_in_ruby_works() -> Result<()> {
         command
     };
     answers("documents-ruby", &quick_starts("Ruby", "ruby"), run, keeper, "crm-sync-5 ARCHIVED []").await
+}
+
+/// Three jobs whose outcomes have pairs that may succeed now; of the third nothing may, so that a person is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_that_sends_again_asks_for_what_failed_and_for_nothing_more() -> Result<()> {
+    let keeper = Keeper::start("quick-start-again")?;
+    let Some(python) = python_with_pika() else { return not_run("Python", "python3 with pika") };
+    let stage = Stage::set("documents-again", &[]).await?;
+    stage.declare().await?;
+    let label = json!({"associationCategory": "USER_DEFINED", "associationTypeId": 37});
+    let record = |id: u64| json!({"id": id.to_string()});
+    let job = |id: &str, more: Value| {
+        let mut job = json!({"jobId": id, "portalId": 4711, "fromObjectType": "contacts", "toObjectType": "companies"});
+        job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        job
+    };
+    let restored =
+        json!({"action": "restore", "includePrimary": true, "group": "g", "notAfter": "2999-01-01T00:00:00Z"});
+    let inputs = json!([{"from": record(1), "to": [record(2), record(3)], "types": [label]}, {"from": record(4), "to": [record(5)]}]);
+    let mut restored = job("restored", restored);
+    restored["inputs"] = inputs;
+    let cleared =
+        job("cleared", json!({"dryRun": true, "inputs": [{"from": record(7), "to": "all", "types": [label]}]}));
+    let refused = job("refused", json!({"inputs": [{"from": record(8), "to": [record(9)]}]}));
+    let (failed, passing) = (Refusal::hubspot("VALIDATION_ERROR", "no", 400), |to, extent| PairError {
+        from: id(1),
+        to,
+        extent,
+        refusal: Arc::new(Refusal::worker(WorkerCategory::RetriesExhausted, "later")),
+    });
+    let labels = || Extent::Labels(Arc::from([Label { category: LabelCategory::UserDefined, type_id: id(37).0 }]));
+    let of_refused = |from, to| PairError {
+        from: id(from),
+        to: Some(id(to)),
+        extent: Extent::Whole,
+        refusal: Arc::new(failed.clone()),
+    };
+    let outcomes = [
+        outcome("restored", vec![passing(Some(id(3)), labels()), of_refused(4, 5)]),
+        outcome("cleared", vec![PairError { from: id(7), ..passing(None, labels()) }]),
+        outcome("refused", vec![of_refused(8, 9)]),
+    ];
+    stage.client.publish(RESULTS, outcomes).await?;
+
+    let [program, jobs] = ["again.py", "jobs.ndjson"].map(|name| keeper.directory().join(name));
+    let [text] = programs("Sending again", "python");
+    fs::write(&program, text)?;
+    fs::write(&jobs, format!("{restored}\n{cleared}\n{refused}\n"))?;
+    let mut command = Command::new(&python);
+    command.arg(&program).env("AMQP_URI", &stage.uri).env("JOBS", &jobs);
+    let running = Process::start("sends again", command, keeper)?;
+    let published = stage.client.collect(JOBS, Until::Count(2), ANSWER_LIMIT).await?;
+    let limits = JobLimits { max_bytes: 1 << 20, max_pairs: 10_000 };
+    for message in &published {
+        let envelope = Envelope { message_id: message.message_id(), content_encoding: None };
+        parse(&message.body, envelope, &limits).map_err(|malformed| anyhow::anyhow!(malformed.message))?;
+    }
+    let again: Vec<Value> =
+        published.iter().map(|message| serde_json::from_slice(&message.body)).collect::<Result<_, _>>()?;
+    restored["inputs"] = json!([{"from": record(1), "to": [record(3)], "types": [label]}]);
+    assert_eq!(again, [restored, cleared]);
+    let ids: Vec<&str> = published.iter().filter_map(Message::message_id).collect();
+    assert_eq!(ids, ["again-outcome-of-restored", "again-outcome-of-cleared"]);
+    eventually(ANSWER_LIMIT, "what a person must look at", async || {
+        let (restored, refused) = ("restored FAILED [{'from': {'id': '4'}", "\nrefused FAILED [{'from': {'id': '8'}");
+        let told = running.stdout();
+        Ok((told.starts_with(restored) && told.contains(refused) && !told.contains("cleared")).then_some(()))
+    })
+    .await
+    .with_context(|| running.last_words())?;
+    running.kill9().await
+}
+
+fn id(number: u64) -> RecordId {
+    RecordId(NonZeroU64::new(number).unwrap())
+}
+
+/// As the worker writes it, of a job that failed with these errors.
+fn outcome(job_id: &str, errors: Vec<PairError>) -> Message {
+    let outcome = Outcome {
+        head: Head {
+            job_id: JobId::new(job_id).unwrap(),
+            portal: None,
+            from_type: None,
+            to_type: None,
+            action: Action::Archive,
+            dry_run: false,
+            group: None,
+        },
+        ending: Ending::Settled { num_pairs: errors.len(), errors },
+        verified: false,
+        journaled: false,
+        attempts: 1,
+        received_at: Timestamp::UNIX_EPOCH,
+        started_at: None,
+        completed_at: Timestamp::UNIX_EPOCH,
+    };
+    let mut body = Vec::new();
+    outcome.encode(&mut body);
+    Message::new(body).id(&format!("outcome-of-{job_id}")).unwrap()
 }
 
 #[test]
@@ -112,11 +222,15 @@ async fn answers(
 
 /// The program that publishes and the one that reads.
 fn quick_starts(heading: &str, language: &str) -> [String; 2] {
+    programs(heading, language)
+}
+
+fn programs<const N: usize>(heading: &str, language: &str) -> [String; N] {
     let fences = Document::read("docs/producers.md").fences().into_iter();
     let programs = fences.filter(|fence| fence.heading == heading && fence.language == language);
     let programs: Vec<String> = programs.map(|fence| fence.text).collect();
     let found = programs.len();
-    programs.try_into().unwrap_or_else(|_| panic!("docs/producers.md has {found} {language} under {heading}, not 2"))
+    programs.try_into().unwrap_or_else(|_| panic!("docs/producers.md has {found} {language} under {heading}, not {N}"))
 }
 
 fn not_run(language: &str, needed: &str) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use super::finding::Finding;
 use crate::amqp::connection::ConnectFault;
+use crate::amqp::deserted;
 use crate::amqp::greeting::Greeting;
 use crate::amqp::inspection::{Arguments, Difference, Inspected, Inspection, State, inspect};
 use crate::amqp::journal::{JournalStream, QUEUE_TYPE};
@@ -16,7 +17,7 @@ const LEAST_VERSION: (u32, u32) = (3, 10);
 
 pub async fn findings(settings: &AmqpSettings, journals: &[JournalStream]) -> Vec<Finding> {
     let uri = settings.broker().map(|broker| broker.uri.to_string());
-    let Inspection { greeting, items } = match inspect(settings, journals).await {
+    let Inspection { greeting, items, deserted } = match inspect(settings, journals).await {
         Ok(inspection) => inspection,
         Err(fault) => return vec![unreachable(&fault)],
     };
@@ -24,6 +25,7 @@ pub async fn findings(settings: &AmqpSettings, journals: &[JournalStream]) -> Ve
     findings.extend(default_exchange(settings));
     findings.extend(items.iter().map(|item| judge(item, settings, journals)));
     findings.extend(unread(&items, settings));
+    findings.extend(deserted.and_then(|queue| answered_by_nobody(&queue, settings)));
     findings.extend(settings.shards.queues().filter_map(|queue| without_lease(&items, queue, settings)));
     findings.push(rights(&items, settings));
     findings
@@ -83,9 +85,11 @@ fn judge(item: &Inspected, settings: &AmqpSettings, journals: &[JournalStream]) 
             };
             match arguments {
                 Arguments::Same => Finding::right(subject, format!("{size}; declared as the worker does")),
+                // One line says so for all of them.
+                Arguments::NoRight => Finding::right(subject, size),
                 Arguments::Unknown { cause } => Finding::not_verified(
                     subject,
-                    format!("{size}; how it was declared cannot be asked: {cause} declare"),
+                    format!("{size}; how it was declared cannot be asked: {cause}"),
                     declared_as(item, settings),
                 ),
                 Arguments::Other(differences) if journals.iter().any(|journal| journal.name.as_str() == name) => {
@@ -182,6 +186,24 @@ fn unread(items: &[Inspected], settings: &AmqpSettings) -> Option<Finding> {
     }
 }
 
+/// The broker confirms what is sent to a background queue that is still there, and nobody takes it.
+fn answered_by_nobody(queue: &Inspected, settings: &AmqpSettings) -> Option<Finding> {
+    let (subject, cause) = (format!("queue {}", queue.name), settings.background().err()?);
+    match queue.state {
+        State::Existing { ready: 0, consumers: 0, .. } => Some(Finding::warning(
+            subject,
+            format!("is there, and nobody takes from it, since {cause}: a job sent there would never be answered"),
+            "delete the queue, so that producers are told that no queue takes what they send there",
+        )),
+        State::Existing { ready, consumers: 0, .. } => Some(Finding::wrong(
+            subject,
+            format!("{ready} messages wait in it, and nobody takes from it, since {cause}"),
+            deserted::MEND,
+        )),
+        State::Existing { .. } | State::Missing | State::Unseen { .. } => None,
+    }
+}
+
 /// A worker without a lease does not know of one: it goes on consuming beside whoever holds it.
 fn without_lease(items: &[Inspected], queue: QueueIndex, settings: &AmqpSettings) -> Option<Finding> {
     let consumers = |name: &str| match items.iter().find(|item| item.name == name)?.state {
@@ -200,18 +222,25 @@ fn without_lease(items: &[Inspected], queue: QueueIndex, settings: &AmqpSettings
     })
 }
 
-/// Reading and writing can only be tried, and trying would move messages.
+/// Reading and writing can only be tried, and trying would move messages. How a queue was declared is told only to who may
+/// declare it, which a worker need not.
 fn rights(items: &[Inspected], settings: &AmqpSettings) -> Finding {
-    let denied = items.iter().any(|item| {
-        matches!(&item.state, State::Existing { arguments: Arguments::Unknown { .. }, .. } | State::Unseen { .. })
-    });
-    let configure = if denied { "may not configure all of them" } else { "may configure all of them" };
-    Finding::not_verified(
-        "rights",
-        format!(
-            "the broker's user {configure}; whether it may read the jobs and write to {} shows when the service starts",
-            settings.exchange
+    let unasked =
+        items.iter().filter(|item| matches!(item.state, State::Existing { arguments: Arguments::NoRight, .. }));
+    let exchange = &settings.exchange;
+    let shows = format!("whether it may read the jobs and write to {exchange} shows when the service starts");
+    match unasked.count() {
+        0 => Finding::not_verified(
+            "rights",
+            format!("the broker's user may configure all that it can see; {shows}"),
+            format!("grant read on the jobs queue and write on {exchange}, if the service says that one is missing"),
         ),
-        format!("grant read on the jobs queue and write on {}", settings.exchange),
-    )
+        unasked => Finding::not_verified(
+            "rights",
+            format!(
+                "the broker's user may not configure {unasked} of these, as is right where they were made for it; so how they were declared cannot be asked, and {shows}"
+            ),
+            "nothing where deploy/rabbitmq/definitions.json was imported; else check once more with a user in amqp.uri that may configure them",
+        ),
+    }
 }

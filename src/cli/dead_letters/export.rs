@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::letter::Letter;
-use super::selection::Selection;
+use super::selection::{Selection, Sieve};
 use crate::amqp::browser::{Browser, Found, Shelf};
 use crate::amqp::export::text_or_base64;
 use crate::cli::exit::Failure;
@@ -27,9 +27,10 @@ pub struct Arguments {
 /// One JSON object a line, written while the queue is read.
 pub async fn export(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut target = Target::open(arguments.output.as_deref())?;
+    let sieve = arguments.selection.begin(settings).await?;
     let mut browser =
         Browser::open(&settings.amqp, Shelf::DeadLetters).await.map_err(|fault| Failure::Running(fault.to_string()))?;
-    let exported = write(&mut browser, settings, arguments, &mut target).await;
+    let exported = write(&mut browser, settings, sieve, &mut target).await;
     let there = browser.there();
     browser.close().await;
     let exported = exported?;
@@ -40,11 +41,10 @@ pub async fn export(settings: &Settings, arguments: &Arguments) -> Result<ExitCo
 async fn write(
     browser: &mut Browser,
     settings: &Settings,
-    arguments: &Arguments,
+    mut sieve: Sieve<'_>,
     target: &mut Target,
 ) -> Result<u64, Failure> {
     let limits = service::limits(&settings.jobs);
-    let mut sieve = arguments.selection.begin();
     let mut exported = 0;
     while sieve.is_open()
         && let Some(found) = browser.next().await.map_err(|fault| Failure::Running(fault.to_string()))?

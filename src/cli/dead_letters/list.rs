@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::letter::Letter;
-use super::selection::Selection;
+use super::selection::{Selection, Sieve, moment};
 use crate::amqp::browser::{Browser, Shelf};
 use crate::cli::exit::Failure;
 use crate::cli::output::{Output, Reader, remark};
@@ -22,24 +22,29 @@ pub struct Arguments {
     json: bool,
 }
 
-/// A table on stdout, written while the queue is read.
+/// Most letters that are put in order before they are shown: about a kilobyte each is kept meanwhile.
+const MOST_IN_ORDER: u32 = 100_000;
+
+/// A table on stdout, the oldest first. Of very many it is written while the queue is read.
 pub async fn list(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let sieve = arguments.selection.begin(settings).await?;
     let mut browser =
         Browser::open(&settings.amqp, Shelf::DeadLetters).await.map_err(|fault| Failure::Running(fault.to_string()))?;
-    let listed = show(&mut browser, settings, arguments).await;
+    let listed = show(&mut browser, settings, sieve, arguments.json).await;
     let there = browser.there();
     browser.close().await;
     let shown = listed?;
     if !arguments.json {
-        remark(&format!("{shown} of {there} dead letters in {}", settings.amqp.dead_letter_queue));
+        let order = if there > MOST_IN_ORDER { ", too many to put them in order" } else { "" };
+        remark(&format!("{shown} of {there} dead letters in {}{order}", settings.amqp.dead_letter_queue));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show(browser: &mut Browser, settings: &Settings, arguments: &Arguments) -> Result<u64, Failure> {
+async fn show(browser: &mut Browser, settings: &Settings, mut sieve: Sieve<'_>, json: bool) -> Result<u64, Failure> {
     let limits = service::limits(&settings.jobs);
-    let (mut sieve, mut output, paint) = (arguments.selection.begin(), Output::stdout(), Paint::for_stdout());
-    let mut shown = 0;
+    let in_order = browser.there() <= MOST_IN_ORDER;
+    let (mut table, mut kept) = (Table { output: Output::stdout(), json, shown: 0 }, Vec::new());
     while sieve.is_open()
         && let Some(found) = browser.next().await.map_err(|fault| Failure::Running(fault.to_string()))?
     {
@@ -47,17 +52,37 @@ async fn show(browser: &mut Browser, settings: &Settings, arguments: &Arguments)
         if !sieve.takes(&letter) {
             continue;
         }
-        if shown == 0 && !arguments.json {
-            output.line(&paint.text(Tone::Heading, &row(HEADINGS)))?;
-        }
-        shown += 1;
-        let line = if arguments.json { json_line(&letter).to_string() } else { table_line(&letter) };
-        if output.line(&line)? == Reader::Gone {
+        if in_order {
+            kept.push(letter);
+        } else if table.show(&letter)? == Reader::Gone {
             break;
         }
     }
-    output.flush()?;
-    Ok(shown)
+    kept.sort_by_key(moment);
+    for letter in &kept {
+        if table.show(letter)? == Reader::Gone {
+            break;
+        }
+    }
+    table.output.flush()?;
+    Ok(table.shown)
+}
+
+struct Table {
+    output: Output,
+    json: bool,
+    shown: u64,
+}
+
+impl Table {
+    fn show(&mut self, letter: &Letter) -> Result<Reader, Failure> {
+        if self.shown == 0 && !self.json {
+            self.output.line(&Paint::for_stdout().text(Tone::Heading, &row(HEADINGS)))?;
+        }
+        self.shown += 1;
+        let line = if self.json { json_line(letter).to_string() } else { table_line(letter) };
+        self.output.line(&line)
+    }
 }
 
 const HEADINGS: [&str; 7] = ["REJECTED AT", "REASON", "PORTAL", "LANE", "REDRIVEN", "ID", "MESSAGE"];

@@ -77,9 +77,10 @@ pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, F
             remark("nothing was redriven");
             return Ok(ExitCode::FAILURE);
         }
+        let sieve = arguments.selection.begin(settings).await?;
         let mut browser = open(settings).await?;
         let there = browser.there();
-        let mut moving = Moving::new(arguments.selection.begin(), settings, Arc::clone(&redriven));
+        let mut moving = Moving::new(sieve, settings, Arc::clone(&redriven));
         let done = moving.run(settings, &mut browser, &stop).await;
         browser.close().await;
         let redriven = redriven.load(Ordering::Relaxed);
@@ -97,7 +98,7 @@ async fn open(settings: &Settings) -> Result<Browser, Failure> {
 
 /// Counts what is selected, gives it back, and asks; nothing to move needs no answer.
 async fn agrees(settings: &Settings, selection: &Selection) -> Result<bool, Failure> {
-    let (limits, mut sieve, mut selected) = (service::limits(&settings.jobs), selection.begin(), 0_u64);
+    let (limits, mut sieve, mut selected) = (service::limits(&settings.jobs), selection.begin(settings).await?, 0_u64);
     let mut browser = open(settings).await?;
     let there = browser.there();
     let counted = loop {
@@ -239,6 +240,7 @@ fn summarise(
         (1.., Ok(background)) => format!(", {of_background} of them on {background}"),
         (0, _) | (_, Err(_)) => String::new(),
     };
-    remark(&format!("{redriven} of {there} dead letters are back on {queue}{apart}"));
+    let are = if redriven == 1 { "is" } else { "are" };
+    remark(&format!("{redriven} of {there} dead letters {are} back on {queue}{apart}"));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,21 +1,29 @@
 //! Which of the dead letters are meant.
 
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::letter::Letter;
+use crate::amqp::browser::{BrowseFault, Browser, Shelf};
 use crate::cli::age;
+use crate::cli::exit::Failure;
 use crate::cli::lane::LanePattern;
+use crate::config::Settings;
 use crate::contract::ids::PortalId;
+use crate::contract::job::JobLimits;
 use crate::contract::object_type::{ObjectType, TypeText};
+use crate::contract::refusal::WorkerCategory;
+use crate::worker::service;
 
 /// All that are given must hold.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Selection {
-    /// Rejected for this reason: MALFORMED_JOB, UNKNOWN_PORTAL, RETRIES_EXHAUSTED, …, or the broker's own, such as delivery_limit
-    #[arg(long, value_name = "CATEGORY")]
+    /// Rejected for this reason: MALFORMED_JOB, UNKNOWN_PORTAL, RETRIES_EXHAUSTED or GUARD_REJECTED, or the broker's own, such as delivery_limit
+    #[arg(long, value_name = "CATEGORY", value_parser = reason)]
     reason: Option<String>,
     /// Jobs of this portal
     #[arg(long, value_name = "ID")]
@@ -29,9 +37,22 @@ pub struct Selection {
     /// Rejected less long ago than this
     #[arg(long, value_name = "TIME", value_parser = age::parse_duration)]
     newer_than: Option<Duration>,
-    /// At most this many
+    /// At most this many, those that were rejected first
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
+}
+
+/// The broker's words for why it gives a message up.
+const BROKERS_REASONS: [&str; 4] = ["delivery_limit", "expired", "maxlen", "rejected"];
+
+/// A reason that a dead letter can have: with any other nothing would be found, whatever lies there.
+fn reason(text: &str) -> Result<String, String> {
+    let ours = WorkerCategory::ALL.into_iter().filter(|category| category.is_dead_lettered());
+    let known = ours.map(WorkerCategory::as_str).chain(BROKERS_REASONS);
+    match known.clone().find(|known| known.eq_ignore_ascii_case(text)) {
+        Some(known) => Ok(known.to_owned()),
+        None => Err(format!("no dead letter has this reason; name one of {}", known.collect::<Vec<_>>().join(", "))),
+    }
 }
 
 /// A selection at work: ages are counted from its beginning.
@@ -40,11 +61,82 @@ pub struct Sieve<'a> {
     selection: &'a Selection,
     now: Timestamp,
     chosen: u64,
+    oldest: Option<Oldest>,
+}
+
+/// Where a limit ends, since the broker gives messages in no order that can be relied on.
+#[derive(Clone, Copy, Debug)]
+struct Oldest {
+    /// What was rejected before is meant.
+    before: Moment,
+    /// And as many of those that were rejected at that very time.
+    at_last: u64,
+}
+
+/// When a letter was rejected; what nobody knows comes last.
+pub type Moment = (bool, Option<Timestamp>);
+
+pub fn moment(letter: &Letter) -> Moment {
+    (letter.rejected_at.is_none(), letter.rejected_at)
 }
 
 impl Selection {
-    pub fn begin(&self) -> Sieve<'_> {
-        Sieve { selection: self, now: Timestamp::now(), chosen: 0 }
+    /// With a limit the queue is looked through once before: the oldest are meant, wherever they lie.
+    pub async fn begin(&self, settings: &Settings) -> Result<Sieve<'_>, Failure> {
+        let mut sieve = self.without_limit();
+        let Some(limit) = self.limit else { return Ok(sieve) };
+        let mut browser = Browser::open(&settings.amqp, Shelf::DeadLetters).await.map_err(running)?;
+        let counted = oldest(&mut browser, &sieve, &service::limits(&settings.jobs), limit).await;
+        browser.close().await;
+        sieve.oldest = Some(counted.map_err(running)?);
+        Ok(sieve)
+    }
+
+    fn without_limit(&self) -> Sieve<'_> {
+        Sieve { selection: self, now: Timestamp::now(), chosen: 0, oldest: None }
+    }
+}
+
+fn running(fault: BrowseFault) -> Failure {
+    Failure::Running(fault.to_string())
+}
+
+/// Looks at all that fit, and keeps the moments of the oldest.
+async fn oldest(
+    browser: &mut Browser,
+    sieve: &Sieve<'_>,
+    limits: &JobLimits,
+    limit: u64,
+) -> Result<Oldest, BrowseFault> {
+    let mut moments = BinaryHeap::new();
+    while let Some(found) = browser.next().await? {
+        let letter = Letter::of(&found, limits);
+        if sieve.fits(&letter) {
+            moments.push(moment(&letter));
+            if moments.len() as u64 > limit {
+                moments.pop();
+            }
+        }
+    }
+    Ok(Oldest::of(moments))
+}
+
+impl Oldest {
+    /// `moments` are those of all that are meant.
+    fn of(moments: BinaryHeap<Moment>) -> Self {
+        let before = moments.peek().copied().unwrap_or((false, Some(Timestamp::MIN)));
+        Self { before, at_last: moments.iter().filter(|moment| **moment == before).count() as u64 }
+    }
+
+    fn takes(&mut self, letter: &Letter) -> bool {
+        match moment(letter).cmp(&self.before) {
+            Ordering::Less => true,
+            Ordering::Equal if self.at_last > 0 => {
+                self.at_last -= 1;
+                true
+            }
+            Ordering::Equal | Ordering::Greater => false,
+        }
     }
 }
 
@@ -56,7 +148,8 @@ impl Sieve<'_> {
 
     /// Whether the letter is meant; counts it if so. One of unknown age is neither old nor new.
     pub fn takes(&mut self, letter: &Letter) -> bool {
-        let taken = self.is_open() && self.fits(letter);
+        let taken =
+            self.is_open() && self.fits(letter) && self.oldest.as_mut().is_none_or(|oldest| oldest.takes(letter));
         self.chosen += u64::from(taken);
         taken
     }
@@ -85,6 +178,8 @@ fn is_of(wanted: &LanePattern, letter: &Letter) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used)]
+
     use super::*;
 
     const ANY: Selection =
@@ -104,7 +199,7 @@ mod tests {
     }
 
     fn takes(selection: &Selection) -> bool {
-        selection.begin().takes(&letter())
+        selection.without_limit().takes(&letter())
     }
 
     #[test]
@@ -132,16 +227,41 @@ mod tests {
             Selection { newer_than: Some(Duration::MAX), ..ANY },
             Selection { reason: Some(String::new()), ..ANY },
         ] {
-            assert!(!selection.begin().takes(&unknown), "{selection:?}");
+            assert!(!selection.without_limit().takes(&unknown), "{selection:?}");
         }
-        assert!(ANY.begin().takes(&unknown));
+        assert!(ANY.without_limit().takes(&unknown));
     }
 
     #[test]
-    fn a_limit_closes_the_sieve() {
-        let two = Selection { limit: Some(2), ..ANY };
-        let mut sieve = two.begin();
-        assert_eq!([(); 3].map(|()| sieve.takes(&letter())), [true, true, false]);
-        assert!(!sieve.is_open());
+    fn a_limit_means_the_oldest_wherever_they_lie() {
+        let at = |second| Letter { rejected_at: Timestamp::from_second(second).ok(), ..letter() };
+        let unknown = Letter { rejected_at: None, ..letter() };
+        let letters = [at(5), unknown, at(1), at(5), at(9), at(3)];
+        let taken = |limit: usize| {
+            let selection = Selection { limit: Some(limit as u64), ..ANY };
+            let mut moments: Vec<Moment> = letters.iter().map(moment).collect();
+            moments.sort_unstable();
+            moments.truncate(limit);
+            let mut sieve = Sieve { oldest: Some(Oldest::of(moments.into())), ..selection.without_limit() };
+            letters.each_ref().map(|letter| sieve.takes(letter))
+        };
+        assert_eq!(taken(0), [false; 6]);
+        assert_eq!(taken(1), [false, false, true, false, false, false]);
+        assert_eq!(taken(3), [true, false, true, false, false, true], "of two equally old ones the first");
+        assert_eq!(taken(5), [true, false, true, true, true, true]);
+        assert_eq!(taken(6), [true; 6], "of which nobody knows the age comes last");
+    }
+
+    #[test]
+    fn a_reason_that_no_dead_letter_has_is_refused_with_those_that_one_can_have() {
+        assert_eq!(reason("guard_rejected"), Ok("GUARD_REJECTED".to_owned()));
+        assert_eq!(reason("delivery_limit"), Ok("delivery_limit".to_owned()));
+        for unknown in ["NONSENSE", "", "NOT_GONE"] {
+            let refused = reason(unknown).unwrap_err();
+            assert!(
+                refused.contains("MALFORMED_JOB, UNKNOWN_PORTAL, RETRIES_EXHAUSTED, GUARD_REJECTED, delivery_limit"),
+                "{refused}"
+            );
+        }
     }
 }
