@@ -38,7 +38,7 @@ bench-rivals: bench-programs ## worker and floor beside the same job hand-writte
 	npm install --prefix benches/rivals/node --no-audit --no-fund --silent
 	test -x benches/rivals/python/venv/bin/pip || python3 -m venv benches/rivals/python/venv
 	benches/rivals/python/venv/bin/pip install --quiet --requirement benches/rivals/python/requirements.txt
-	target/quick/throughput --only base --rivals go,node,python $(BENCH)
+	target/quick/throughput --only base --rivals go,node,go-outcome,node-outcome,python $(BENCH)
 
 bench-engine: ## the engine alone: a pair's cost whatever is held, its allocations and its instructions
 	@benches/install-valgrind.sh

@@ -10,8 +10,13 @@ use crate::idle::Idle;
 /// Fewer whole intervals say little about the share of a ceiling.
 const ENOUGH_INTERVALS: u64 = 15;
 
-/// Rivals by name, with the most CPU a job and the fewest jobs a second that the worker may have beside each.
-const RIVALS: [(&str, f64, f64); 2] = [("node", 0.5, 1.25), ("go", 1.0, 1.0)];
+/// Rivals by name, with the most CPU a job and the fewest jobs a second that the worker may have beside each. Those that
+/// publish the whole message are named with [`WHOLE`].
+const RIVALS: [(&str, f64, f64); 4] =
+    [("node", 0.5, 1.25), ("go", 1.0, 1.0), ("node-outcome", 0.5, 1.25), ("go-outcome", 1.0, 1.0)];
+
+/// Rivals whose messages have all the properties that the contract asks of an outcome, which cost the broker and them.
+const WHOLE: &str = "-outcome";
 
 /// The worker beside the floor; and beside the rivals that took part, each through the exchange that costs it least.
 pub fn of_base(standings: &[Standing]) -> Vec<Bound> {
@@ -32,10 +37,15 @@ pub fn of_base(standings: &[Standing]) -> Vec<Bound> {
         }
     }
     let ours = [Contestant::PassThrough, Contestant::Worker, Contestant::PassThroughByQueue, Contestant::WorkerByQueue];
-    let rivals = standings.iter().filter(|one| ours.iter().all(|own| own.name() != one.contestant));
-    let brokers = rivals.map(|rival| worker.ratio_to(rival, |sample| sample.broker_cpu_micros_per_job).median);
-    if let Some(ratio) = brokers.reduce(f64::max) {
-        bounds.push(Bound::at_most("broker's CPU a job, worker ÷ the cheapest rival", ratio, 1.1));
+    let (whole, short): (Vec<_>, Vec<_>) = standings
+        .iter()
+        .filter(|one| ours.iter().all(|own| own.name() != one.contestant))
+        .partition(|rival| rival.contestant.ends_with(WHOLE));
+    for (rivals, said) in [(short, "the cheapest rival"), (whole, "the cheapest rival with the same message")] {
+        let brokers = rivals.iter().map(|rival| worker.ratio_to(rival, |sample| sample.broker_cpu_micros_per_job).median);
+        if let Some(ratio) = brokers.reduce(f64::max) {
+            bounds.push(Bound::at_most(&format!("broker's CPU a job, worker ÷ {said}"), ratio, 1.1));
+        }
     }
     bounds
 }

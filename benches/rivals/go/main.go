@@ -1,7 +1,8 @@
 // The worker's core in Go, as an expert would tune it: two connections, pipelined confirms, acknowledgements in bulk,
 // batches by lane, outcomes written by hand. What makes a service of it is left out in its favour: rate limits, retries,
 // attribution of refusals, validation, reconnecting. It publishes through the default exchange, which costs an old
-// broker less than a named one. Any answer but a success ends it.
+// broker less than a named one. Any answer but a success ends it. With ALL_PROPERTIES set its messages have all that the
+// contract asks of an outcome, as the worker's have.
 package main
 
 import (
@@ -10,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/signal"
@@ -136,10 +138,34 @@ func outcome(j *job, started, completed string) []byte {
 
 // outlet publishes on one channel and remembers, in that order, which delivery each message answers.
 type outlet struct {
-	channel *amqp.Channel
-	queue   string
-	lock    sync.Mutex
-	tags    []uint64
+	channel       *amqp.Channel
+	queue         string
+	allProperties bool
+	lock          sync.Mutex
+	tags          []uint64
+}
+
+func (o *outlet) message(j *job, body []byte) amqp.Publishing {
+	message := amqp.Publishing{
+		ContentType: "application/json", DeliveryMode: amqp.Persistent,
+		MessageId: j.JobID, CorrelationId: j.JobID, Body: body,
+	}
+	if o.allProperties {
+		message.MessageId = identity()
+		message.Type = "association-archive.outcome.v1"
+		message.AppId = "association-archiver"
+		message.Timestamp = time.Now()
+		message.Headers = status
+	}
+	return message
+}
+
+var status = amqp.Table{"x-job-status": "ARCHIVED"}
+
+// identity is as long as the identity of an outcome, a UUID.
+func identity() string {
+	high, low := rand.Uint64(), rand.Uint64()
+	return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", high>>32, high>>16&0xffff, high&0xffff, low>>48, low&0xffff_ffff_ffff)
 }
 
 func (o *outlet) publish(jobs []*job, bodies [][]byte) {
@@ -147,10 +173,7 @@ func (o *outlet) publish(jobs []*job, bodies [][]byte) {
 	defer o.lock.Unlock()
 	for i, j := range jobs {
 		o.tags = append(o.tags, j.tag)
-		must(o.channel.PublishWithContext(context.Background(), "", o.queue, true, false, amqp.Publishing{
-			ContentType: "application/json", DeliveryMode: amqp.Persistent,
-			MessageId: j.JobID, CorrelationId: j.JobID, Body: bodies[i],
-		}))
+		must(o.channel.PublishWithContext(context.Background(), "", o.queue, true, false, o.message(j, bodies[i])))
 	}
 }
 
@@ -246,7 +269,7 @@ func main() {
 	publishing, results := channel()
 	must(results.Confirm(false))
 	confirms := results.NotifyPublish(make(chan amqp.Confirmation, 100_000))
-	out := &outlet{channel: results, queue: os.Getenv("RESULTS_QUEUE")}
+	out := &outlet{channel: results, queue: os.Getenv("RESULTS_QUEUE"), allProperties: os.Getenv("ALL_PROPERTIES") != ""}
 	must(intake.Qos(prefetch, 0, false))
 	deliveries, err := intake.Consume(os.Getenv("JOBS_QUEUE"), "rival", false, false, false, false, nil)
 	must(err)

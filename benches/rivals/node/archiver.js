@@ -1,7 +1,9 @@
 // The worker's core in Node, as an expert would tune it: two connections, pipelined confirms, acknowledgements in bulk,
 // batches by lane. What makes a service of it is left out in its favour: rate limits, retries, attribution of refusals,
-// strict validation, reconnecting. It acknowledges a batch at a time. It publishes through the default exchange and with the fewest properties, which costs
-// the broker least. Any answer but a success ends it.
+// strict validation, reconnecting. It acknowledges a batch at a time. It publishes through the default exchange and with
+// the fewest properties, which costs the broker least; with ALL_PROPERTIES set its messages have all that the contract
+// asks of an outcome, as the worker's have. Any answer but a success ends it.
+import { randomUUID } from "node:crypto";
 import amqp from "amqplib";
 import { Pool } from "undici";
 
@@ -11,7 +13,8 @@ const LINGER_MS = 50;
 const IN_FLIGHT = 16;
 const PREFETCH = 5000;
 
-const { AMQP_URI, JOBS_QUEUE, RESULTS_QUEUE, HUBSPOT_BASE_URL, HUBSPOT_ACCESS_TOKEN } = process.env;
+const { AMQP_URI, JOBS_QUEUE, RESULTS_QUEUE, HUBSPOT_BASE_URL, HUBSPOT_ACCESS_TOKEN, ALL_PROPERTIES } = process.env;
+const STATUS = { "x-job-status": "ARCHIVED" };
 
 const pool = new Pool(HUBSPOT_BASE_URL, { connections: IN_FLIGHT, pipelining: 1 });
 const requestHeaders = { authorization: `Bearer ${HUBSPOT_ACCESS_TOKEN}`, "content-type": "application/json" };
@@ -111,6 +114,13 @@ function answer({ pairs, received, body, properties }, startedAt, completedAt, c
     contentType: "application/json", persistent: true, mandatory: true,
     messageId: body.jobId, correlationId: properties.messageId ?? body.jobId,
   };
+  if (ALL_PROPERTIES) {
+    options.messageId = randomUUID();
+    options.type = "association-archive.outcome.v1";
+    options.appId = "association-archiver";
+    options.timestamp = Math.floor(Date.now() / 1000);
+    options.headers = STATUS;
+  }
   outlet.publish("", RESULTS_QUEUE, Buffer.from(JSON.stringify(outcome)), options, confirmed);
 }
 
