@@ -30,6 +30,8 @@ pub enum Contestant {
     WorkerByQueue,
     /// The worker that records in a stream of the broker what each request is about to remove.
     Journaled,
+    /// The same with the record in a file, on the disk before the request leaves.
+    JournaledInFile,
     /// With `amqp.lease` off.
     WithoutLease,
     /// The worker with an allocator that counts.
@@ -57,6 +59,7 @@ impl Contestant {
             Self::PassThroughByQueue => "pass-through, exchange \"\"",
             Self::WorkerByQueue => "archiver, exchange \"\"",
             Self::Journaled => "with the journal on",
+            Self::JournaledInFile => "with the journal in a file",
             Self::WithoutLease => "amqp.lease off",
             Self::CountedWorker => "counted-worker",
             Self::Rival(name) => name,
@@ -86,11 +89,19 @@ impl Contestant {
         settings: &[(&str, String)],
     ) -> Result<Running> {
         match self {
-            Self::Worker | Self::WithoutLease | Self::WorkerByQueue | Self::Journaled | Self::CountedWorker => {
+            Self::Worker
+            | Self::WithoutLease
+            | Self::WorkerByQueue
+            | Self::Journaled
+            | Self::JournaledInFile
+            | Self::CountedWorker => {
                 let (variable, bytes) = MMAP_THRESHOLD;
                 let mut builder = worker(arena, simulator, portals).variable(variable, bytes);
                 if *self == Self::Journaled {
                     builder = builder.set("safety.journal", "stream");
+                }
+                if *self == Self::JournaledInFile {
+                    builder = builder.set("safety.journal", "file").set("safety.journal_file", "journal.ndjson");
                 }
                 if *self == Self::CountedWorker {
                     builder = builder.program(find_binary("counted-worker", "COUNTED_WORKER_BIN")?);
@@ -121,6 +132,7 @@ impl Contestant {
             | Self::WithoutLease
             | Self::WorkerByQueue
             | Self::Journaled
+            | Self::JournaledInFile
             | Self::CountedWorker
             | Self::Rival(_) => true,
         }

@@ -58,9 +58,9 @@ fn cost(worker: &Standing, other: &Standing) -> f64 {
     worker.ratio_to(other, |sample| sample.cpu_micros_per_job).median
 }
 
-/// With the journal off, then on: each request is looked at and recorded before it leaves.
+/// With the journal off, then in a stream, then in a file: each request is looked at and recorded before it leaves.
 pub fn of_journal(standings: &[Standing]) -> Vec<Bound> {
-    let [off, on] = standings else { return Vec::new() };
+    let [off, on, ..] = standings else { return Vec::new() };
     vec![Bound::at_least("jobs/s, with the journal on ÷ off", speed(on, off), 0.8)]
 }
 

@@ -157,7 +157,7 @@ async fn bench(arguments: Arguments, cores: Option<Split>) -> Result<()> {
     if wanted(Part::Journal) {
         let case = Case { name: "journal".to_owned(), associated: true, ..Case::base(arguments.jobs) };
         eprintln!("{}: {} rounds", case.name, arguments.rounds);
-        let contestants = [Contestant::Worker, Contestant::Journaled];
+        let contestants = [Contestant::Worker, Contestant::Journaled, Contestant::JournaledInFile];
         let standings = duel(&arena, &case, &contestants, arguments.rounds, table::print_run).await?;
         table::print_standings(&case, arguments.rounds, &standings);
         bounds.extend(standards::of_journal(&standings));
