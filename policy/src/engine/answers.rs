@@ -222,8 +222,9 @@ impl Engine {
             return;
         }
         for &node in nodes {
-            if let Some((lane, pair)) = self.holdings.name(node) {
-                self.stuck.forget(lane, pair);
+            let was_known = self.holdings.name(node).is_some_and(|(lane, pair)| self.stuck.forget(lane, pair));
+            if was_known && let Some(lane) = self.holdings.lane_of_mut(node) {
+                lane.stuck_share.mended();
             }
         }
     }

@@ -287,6 +287,11 @@ impl Holdings {
         }
     }
 
+    /// The lane of a pair.
+    pub fn lane_of_mut(&mut self, node: NodeKey) -> Option<&mut Lane> {
+        self.lanes.get_mut(self.backlog.node(node)?.lane)
+    }
+
     /// Whether a batch of the lane most likely holds a stuck pair.
     pub fn stuck_are_many(&self, lane: LaneKey) -> bool {
         self.lanes.get(lane).is_some_and(|lane| lane.stuck_share.is_high())

@@ -6,11 +6,13 @@
 
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::clock::Tick;
 use super::command::LaneId;
-use crate::contract::association::Pair;
+use crate::contract::association::{Pair, RecordId};
+use crate::contract::ids::AccountIndex;
+use crate::contract::object_type::ObjectType;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -23,8 +25,12 @@ pub struct Stuck {
 /// Pairs kept at most. A further one is found anew each time it comes back.
 const MOST: usize = 10_000;
 
-/// A pair that has not failed for this long is forgotten: jobs that fail come back every ten minutes at least.
-const KEPT: Duration = Duration::from_secs(60 * 60);
+/// A pair that has not failed for this long is forgotten. Jobs that fail come back every ten minutes at least, and may then
+/// be held for an hour before their stuck pairs have their turn.
+const KEPT: Duration = Duration::from_secs(3 * 60 * 60);
+
+/// So many stuck pairs of one record are taken for a fault of the record.
+const SEVERAL: u32 = 2;
 
 impl Stuck {
     pub fn is_empty(&self) -> bool {
@@ -52,13 +58,28 @@ impl Stuck {
         failed.is_some_and(|&failed| now.since(failed) < KEPT)
     }
 
-    /// The pair has its verdict.
-    pub fn forget(&mut self, lane: &LaneId, pair: Pair) {
-        let Some(pairs) = self.lanes.get_mut(lane) else { return };
-        self.pairs -= usize::from(pairs.remove(&pair).is_some());
+    /// The pair has its verdict. Returns whether it was known.
+    pub fn forget(&mut self, lane: &LaneId, pair: Pair) -> bool {
+        let Some(pairs) = self.lanes.get_mut(lane) else { return false };
+        let was_known = pairs.remove(&pair).is_some();
+        self.pairs -= usize::from(was_known);
         if pairs.is_empty() {
             self.lanes.remove(lane);
         }
+        was_known
+    }
+
+    /// The records that several stuck pairs of an account share.
+    pub fn records(&self, account: AccountIndex, now: Tick) -> StuckRecords {
+        let mut pairs_of: HashMap<(ObjectType, RecordId), u32> = HashMap::new();
+        for (lane, pairs) in self.lanes.iter().filter(|(lane, _)| lane.account == account) {
+            for (pair, _) in pairs.iter().filter(|(_, failed)| now.since(**failed) < KEPT) {
+                *pairs_of.entry((lane.from_type.clone(), pair.from)).or_default() += 1;
+                *pairs_of.entry((lane.to_type.clone(), pair.to)).or_default() += 1;
+            }
+        }
+        pairs_of.retain(|_, pairs| *pairs >= SEVERAL);
+        StuckRecords(pairs_of.into_keys().collect())
     }
 
     fn sweep(&mut self, now: Tick) {
@@ -70,14 +91,27 @@ impl Stuck {
     }
 }
 
+/// Records whose other pairs will most likely fail too.
+#[derive(Debug, Default)]
+pub struct StuckRecords(HashSet<(ObjectType, RecordId)>);
+
+impl StuckRecords {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn have(&self, lane: &LaneId, pair: Pair) -> bool {
+        let has = |object_type: &ObjectType, record| self.0.contains(&(object_type.clone(), record));
+        !self.is_empty() && (has(&lane.from_type, pair.from) || has(&lane.to_type, pair.to))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU64;
 
     use super::*;
-    use crate::contract::association::{Extent, RecordId};
-    use crate::contract::ids::AccountIndex;
-    use crate::contract::object_type::ObjectType;
+    use crate::contract::association::Extent;
     use crate::engine::course::Course;
 
     fn lane() -> LaneId {
@@ -97,14 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_known_until_it_has_its_verdict_or_an_hour_has_passed() {
+    fn a_pair_is_known_until_it_has_its_verdict_or_three_hours_have_passed() {
         let at = |seconds: u64| Tick::from_micros(seconds * 1_000_000);
         let mut stuck = Stuck::default();
         stuck.note(&lane(), pair(1), at(0));
         stuck.note(&lane(), pair(2), at(0));
         stuck.note(&lane(), pair(2), at(3_000));
-        assert!(stuck.has(&lane(), pair(1), at(3_599)) && !stuck.has(&lane(), pair(1), at(3_600)));
-        assert!(stuck.has(&lane(), pair(2), at(3_600)) && !stuck.has(&lane(), pair(3), at(0)));
+        assert!(stuck.has(&lane(), pair(1), at(10_799)) && !stuck.has(&lane(), pair(1), at(10_800)));
+        assert!(stuck.has(&lane(), pair(2), at(10_800)) && !stuck.has(&lane(), pair(3), at(0)));
         stuck.forget(&lane(), pair(1));
         stuck.forget(&lane(), pair(2));
         stuck.forget(&lane(), pair(2));

@@ -32,6 +32,11 @@ impl StuckShare {
         self.count(1, 1);
     }
 
+    /// A pair that was taken for stuck was none, or is so no longer, as when requests fail at random for a while.
+    pub fn mended(&mut self) {
+        self.stuck = self.stuck.saturating_sub(1);
+    }
+
     fn count(&mut self, pairs: usize, stuck: usize) {
         self.pairs += pairs;
         self.stuck += stuck;

@@ -14,6 +14,7 @@ use crate::engine::folding::Turning;
 use crate::engine::lane::{Lane, Repeat};
 use crate::engine::ledger::Job;
 use crate::engine::pack::Caps;
+use crate::engine::stuck::StuckRecords;
 
 impl Holdings {
     /// Forms a batch of what waits in a lane, with the pairs of one job first if need be. What the batch has room for is
@@ -63,13 +64,25 @@ impl Holdings {
                 let nodes = backlog.gather_with(key, &mut lane.queue, alone, &[node]);
                 // It was never sent, and waits as if it had come back.
                 backlog.take_off_wire(&mut lane.queue, node);
-                if let Some(node) = backlog.node_mut(node) {
-                    node.stuck = true;
-                }
                 batches.push(Batch::new(key, nodes));
             }
         }
         batches
+    }
+
+    /// The first pair that waits in a lane and is none of these records', as a batch of its own that may go at once.
+    pub fn single_out(&mut self, key: LaneKey, beside: &StuckRecords, now: Tick) -> Option<BatchKey> {
+        let lane = self.lanes.get(key)?;
+        let waits = |&node: &NodeKey| self.backlog.node(node).is_some_and(|node| !beside.have(&lane.id, node.pair));
+        let chosen = self.backlog.waiting(&lane.queue).find(waits)?;
+        let lane = self.lanes.get_mut(key)?;
+        let nodes = self.backlog.gather_with(key, &mut lane.queue, Caps { from: 1, pairs: 1 }, &[chosen]);
+        self.backlog.take_off_wire(&mut lane.queue, chosen);
+        let batch = Batch { formed: Some(Sealed::Probe), ..Batch::new(key, nodes) };
+        let batch_key = self.batches.insert(batch);
+        let batch = &self.batches[batch_key];
+        lane.add_repeat(Repeat::new(batch_key, batch, now, now), batch.prospect());
+        Some(batch_key)
     }
 
     pub fn batch(&self, key: BatchKey) -> Option<&Batch> {

@@ -2,7 +2,7 @@
 
 use crate::contract::ids::AccountIndex;
 use crate::engine::background::Urgency;
-use crate::engine::backlog::{JobKey, LaneKey};
+use crate::engine::backlog::{JobKey, LaneKey, NodeKey};
 use crate::engine::batch::{Batch, BatchKey, Prospect, Worth};
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::Sealed;
@@ -36,9 +36,12 @@ impl Engine {
         if self.pauses.of_account(index).is_some() || self.pauses.of_lane(key).is_some() {
             return None;
         }
-        match self.offer(key, false, now) {
+        let stuck_are_due = self.turns.stuck_are_due(index, urgency);
+        match self.offer(key, stuck_are_due, now) {
             Some(Offer::Fresh(sealed, _)) => return Some((key, Offer::Fresh(sealed, Some(job)))),
-            Some(repeat @ Offer::Repeat(_)) if self.prospect(repeat) == Prospect::Open => return Some((key, repeat)),
+            Some(repeat @ Offer::Repeat(_)) if stuck_are_due || self.prospect(repeat) == Prospect::Open => {
+                return Some((key, repeat));
+            }
             Some(Offer::Repeat(_)) | None => {}
         }
         let oldest = self.holdings.oldest_arrival(self.holdings.lane(key)?)?;
@@ -46,8 +49,8 @@ impl Engine {
     }
 
     /// In an outage, what is most likely to succeed finds out whether that is over: one pair of a batch at best, else a small
-    /// batch, or something new. What is known to be stuck would find out nothing, and there may be so much of it that its
-    /// turns take hours.
+    /// batch, or something new. What is known to be stuck would find out nothing, nor would other pairs of its records, and
+    /// there may be so much of these that their turns take hours.
     pub(super) fn offer_in_outage(&mut self, index: AccountIndex, now: Now) -> Option<(LaneKey, Offer)> {
         if !self.pauses.account_is_paused_for(index, PauseKind::Outage) {
             return None;
@@ -59,9 +62,13 @@ impl Engine {
             self.pauses.of_lane(*key).is_none() && (is_live || background_may)
         };
         let lanes: Vec<LaneKey> = lanes.filter(may).collect();
+        let stuck = self.stuck.records(index, now.tick);
+        let is_of_stuck = |&node: &NodeKey| self.holdings.name(node).is_some_and(|(lane, pair)| stuck.have(lane, pair));
         let worth = |key: BatchKey| {
             let batch = self.holdings.batch(key).filter(|batch| self.holdings.is_waited_for(batch))?;
-            Some((batch.worth_in_outage()?, batch.nodes.len()))
+            let worth = batch.worth_in_outage()?;
+            let worth = if batch.nodes.iter().any(is_of_stuck) { Worth::Suspect } else { worth };
+            Some((worth, batch.nodes.len()))
         };
         let of_lane = |key: LaneKey| {
             let batches = self.holdings.lane(key).into_iter().flat_map(|lane| lane.due_repeats(now.tick));
@@ -77,6 +84,13 @@ impl Engine {
                 Worth::Sample | Worth::Whole { .. } if may => return Some((key, Offer::Repeat(batch))),
                 Worth::Suspect if may && last.is_none() => last = Some((key, Offer::Repeat(batch))),
                 Worth::Sample | Worth::Whole { .. } | Worth::Suspect => {}
+            }
+        }
+        if !stuck.is_empty() {
+            let mut lanes = lanes.iter();
+            let single = lanes.find_map(|&key| Some((key, self.holdings.single_out(key, &stuck, now.tick)?)));
+            if let Some((key, batch)) = single {
+                return Some((key, Offer::Repeat(batch)));
             }
         }
         let has_fresh = |key: &LaneKey| self.holdings.lane(*key).is_some_and(|lane| !lane.queue.is_empty());

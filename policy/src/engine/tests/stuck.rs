@@ -516,3 +516,61 @@ fn a_pair_found_stuck_is_known_though_its_job_leaves_before_the_next_try() {
     let beside = |call: &BatchCall| call.pairs.len() > 1 && call.pairs.contains(&pair(5, 7));
     assert!(!bench.sent[sent..].iter().any(|(_, call)| beside(call)), "it leaves by itself");
 }
+
+/// Whichever of them has its turn first: else those behind it would never be seen to have been mended.
+#[test]
+fn each_stuck_pair_of_a_job_has_a_try_each_time_it_comes_back() {
+    const STUCK: [u64; 3] = [3, 57, 99];
+    let mended = Tick::ZERO + Duration::from_secs(3_000);
+    let mut bench = Bench::new(policy(), vec![account()], move |call, now| {
+        let is_stuck = |from: u64| from == STUCK[0] || (now < mended && STUCK.contains(&from));
+        let fails = call.pairs.iter().any(|pair| is_stuck(pair.from.0.get()));
+        if fails { answer(500, "") } else { answer(204, "") }
+    });
+    let pairs: Vec<Pair> = (1..=300).map(|from| pair(from, 7)).collect();
+    let mut carried = Carried::fresh(bench.now.wall);
+    for round in 0..10 {
+        let sent = bench.sent.len();
+        let began = bench.now.tick;
+        bench.engine.admit(new_job(("contacts", "companies"), [whole(&pairs)], carried), bench.now);
+        bench.run(Duration::from_secs(600));
+        carried = bench.parked.pop().unwrap().carried;
+        let alone = |from| bench.sent[sent..].iter().filter(|(_, call)| *call.pairs == [pair(from, 7)]).count();
+        // A second one where the first came before all others had their verdict.
+        let tried = STUCK.map(alone).map(|tries| (1..=2).contains(&tries));
+        match began {
+            // They are yet to be found.
+            _ if round == 0 => {}
+            began if began <= mended => assert_eq!(tried, [true; 3], "round {round}"),
+            _ => assert_eq!(tried, [true, false, false], "round {round}"),
+        }
+    }
+}
+
+/// Requests until 2,000 pairs are archived while each request fails with this probability, whatever it carries.
+fn requests_in_a_brownout(percent: u8) -> usize {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut bench = Bench::new(policy(), vec![account()], move |_, _| {
+        if random.u8(..100) < percent { answer(503, "") } else { answer(204, "") }
+    });
+    let mut jobs = BTreeMap::new();
+    for n in 1..=2_000u64 {
+        jobs.insert(bench.admit(("contacts", "companies"), &[pair(n, 7)]), n);
+    }
+    while bench.settled(Status::Archived) < 2_000 {
+        bench.run(Duration::from_secs(10));
+        let came_back = readmit(&mut bench, &jobs);
+        jobs.extend(came_back);
+        assert!(bench.now.tick < Tick::ZERO + Duration::from_secs(3_600), "an hour has passed");
+    }
+    println!("{percent} %: {} requests in {:?}", bench.sent.len(), bench.now.tick);
+    bench.sent.len()
+}
+
+#[test]
+fn requests_that_fail_at_random_are_not_taken_for_stuck_pairs() {
+    for (percent, most) in [(10, 30), (30, 60), (50, 400)] {
+        let sent = requests_in_a_brownout(percent);
+        assert!(sent <= most, "{percent} % fail: {sent} requests");
+    }
+}
