@@ -173,7 +173,7 @@ async fn no_word_is_broken_and_nothing_overflows_on_any_screen() -> Result<()> {
     }
     let about = browser.run("document.getElementById('about').textContent").await?;
     let about = about.as_str().unwrap_or_default();
-    ensure!(about.ends_with("holds 4 of 16 jobs queues, about to hold 4, cannot reach 4"), "{about}");
+    ensure!(about.ends_with("holds 4 of 16 jobs queues, about to hold 3, cannot reach 3"), "{about}");
     let first = browser.run("document.querySelector('#queues tbody tr').innerText").await?;
     ensure!(first.as_str().is_some_and(|row| row.contains("cannot reach the lease")), "trouble is first: {first}");
     browser.run("document.querySelector('#lanes .more').click()").await?;
