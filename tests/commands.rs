@@ -1,6 +1,8 @@
 //! The commands as users run them: the built program, a real RabbitMQ, a simulated HubSpot, a running service.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::type_complexity)]
 
+#[path = "commands/archive.rs"]
+mod archive;
 #[path = "commands/check.rs"]
 mod check;
 #[path = "commands/contract.rs"]

@@ -42,7 +42,8 @@ pub fn of_base(standings: &[Standing]) -> Vec<Bound> {
         .filter(|one| ours.iter().all(|own| own.name() != one.contestant))
         .partition(|rival| rival.contestant.ends_with(WHOLE));
     for (rivals, said) in [(short, "the cheapest rival"), (whole, "the cheapest rival with the same message")] {
-        let brokers = rivals.iter().map(|rival| worker.ratio_to(rival, |sample| sample.broker_cpu_micros_per_job).median);
+        let brokers =
+            rivals.iter().map(|rival| worker.ratio_to(rival, |sample| sample.broker_cpu_micros_per_job).median);
         if let Some(ratio) = brokers.reduce(f64::max) {
             bounds.push(Bound::at_most(&format!("broker's CPU a job, worker ÷ {said}"), ratio, 1.1));
         }

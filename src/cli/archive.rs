@@ -186,17 +186,17 @@ async fn work_through(
     let (_orders, orders) = mpsc::channel(1);
     let (output, written) = mpsc::channel(MAX_BUNDLES);
 
-    let portals = assembly.portals.clone();
+    let (portals, bar) = (assembly.portals.clone(), answers.bar());
     let reading = Reading {
         portals: portals.clone(),
         tally: Arc::clone(tally),
         resume,
         repeats,
+        bar: bar.clone(),
         output: output.clone(),
         arrivals: arrivals_in,
         room: Room::default(),
     };
-    let bar = answers.bar();
     let writer = std::thread::spawn(move || answers.write(written));
     let reading = {
         let stop = stop.clone();

@@ -72,9 +72,10 @@ columns Record ID and Associated ... IDs, and needs --from; --map says which col
 --plan only looks: with --follow the table says how many pairs are associated now, and what would go with them. The CSV of
 --outcomes keeps the column dry_run, so that it can be sent again without harm; take that column out to do what it says.
 
-All rows are checked before the first is published; where one is bad, the bad lines are listed, nothing is published, and
-the exit code is 2. What a pipe gives is kept until it has ended and is checked. On a terminal it then shows what the file
-asks for, and asks.
+All rows are checked before the first is published; where one is no job, the bad lines are listed, nothing is published,
+and the exit code is 2. A row for a portal that is not in the settings here is published all the same, since those of the
+worker count; --dry-run fails then. What a pipe gives is kept until it has ended and is checked. Where stdin is a terminal
+it then shows what the file asks for, and asks.
 
 A row without a job id gets one that follows from its content, so that the same row is the same job whenever and from
 whichever file it is sent; each message has an id of its own all the same. After an interruption the same file can be
@@ -112,6 +113,9 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
         remark(&format!("{} has no jobs in it", source.name));
     }
     survey.remarks().iter().for_each(|line| remark(line));
+    if arguments.dry_run && portals.is_none() {
+        remark("the settings here have no account, so whether one takes the jobs is not checked");
+    }
     if arguments.dry_run || survey.rows == 0 {
         return summarise(arguments, &target.queue, survey.rows, 0, begun.elapsed(), None);
     }

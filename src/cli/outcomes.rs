@@ -47,6 +47,9 @@ that queue, look at what it has kept, or let `enqueue --follow --outcomes FILE` 
 messages seen are held, and then given back in their order; the broker counts each look as a delivery (the queue as the
 worker declares it allows 1,000,000).
 
+An outcome says what became of one message: what was mended and sent again since has another one, and the old one is still
+listed. Name the time of the last attempt with --since before you send anything again.
+
 Examples:
   association-archiver outcomes --failed
   association-archiver outcomes --failed --since 1day --csv > failed.csv
@@ -119,7 +122,7 @@ async fn show(browser: &mut Browser, arguments: &Arguments) -> Result<Shown, Fai
             break;
         }
         shown.outcomes += 1;
-        shown.summary.add(&outcome);
+        shown.summary.add(&outcome, None);
     }
     target.finish()?;
     Ok(shown)
@@ -204,7 +207,10 @@ fn table_line(outcome: &OutcomeRecord) -> String {
         None => outcome.num_archived + outcome.num_restored,
     };
     let done = format!("{} of {}", HumanCount(done), HumanCount(outcome.num_pairs));
-    let cause = outcome.errors.first().map(|error| harmless(&format!("{}: {}", error.category, error.message)));
+    let cause = outcome.errors.first().map(|error| {
+        let ends = error.ends().map(|(from, to)| format!("{from} → {to} ")).unwrap_or_default();
+        harmless(&format!("{ends}{}: {}", error.category, error.message))
+    });
     let completed_at = format!("{:.0}", outcome.completed_at);
     let status = harmless(&outcome.status);
     row([

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::exit::Failure;
+use super::jobs_file::columns::Cells;
+use super::jobs_file::job_field::Field;
 use super::outcome_record::{ErrorRecord, OutcomeRecord, PlanRecord};
 use super::paint::harmless;
 
@@ -136,6 +138,41 @@ impl<W: Write> Report<W> {
             plan.map(|plan| plan.present.to_string()).unwrap_or_default(),
             plan.map(|plan| harmless(&plan.types_in_words())).unwrap_or_default(),
             plan.map(|plan| harmless(&plan.warnings.join("; "))).unwrap_or_default(),
+        ])?;
+        Ok(())
+    }
+
+    /// A row of the input that was no job, with its cells as they stand there.
+    pub fn rejected_row(&mut self, line: u64, cells: &Cells, status: &str, error: &ErrorRecord) -> io::Result<()> {
+        let (line, retryable) = (line.to_string(), error.retryable.to_string());
+        let http_status = error.http_status.map(|status| status.to_string()).unwrap_or_default();
+        let message = harmless(&error.message);
+        let text = |text: &Option<String>| harmless(text.as_deref().unwrap_or_default());
+        let (sub_category, correlation_id) = (text(&error.sub_category), text(&error.correlation_id));
+        self.0.write_record([
+            &line,
+            cells.text(Field::JobId),
+            cells.text(Field::PortalId),
+            cells.text(Field::FromType),
+            cells.text(Field::FromId),
+            cells.text(Field::ToType),
+            cells.text(Field::ToId),
+            cells.text(Field::Types),
+            cells.text(Field::NotAfter),
+            status,
+            &error.source,
+            &error.category,
+            &sub_category,
+            &message,
+            &http_status,
+            &correlation_id,
+            &retryable,
+            cells.text(Field::Action),
+            cells.text(Field::DryRun),
+            cells.text(Field::Group),
+            "",
+            "",
+            "",
         ])?;
         Ok(())
     }

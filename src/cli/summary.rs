@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use indicatif::HumanCount;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::outcome_record::{ErrorRecord, OutcomeRecord};
 use super::output::remark;
 use super::paint::harmless;
+use crate::contract::action::Action;
 use crate::contract::outcome::Status;
 use crate::contract::plan::Warning;
 
@@ -33,6 +35,8 @@ pub struct Summary {
 struct Planned {
     pairs: u64,
     present: u64,
+    /// Associated, but by none of the labels that are to be removed.
+    unlabelled: u64,
     /// How many have each of [`Warning::ALL`].
     warned: [u64; Warning::ALL.len()],
 }
@@ -41,6 +45,8 @@ struct Planned {
 struct Count {
     jobs: u64,
     pairs: u64,
+    /// Pairs for which what was asked for is done.
+    done: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -49,60 +55,80 @@ struct CauseName {
     source: String,
     category: String,
     http_status: Option<u16>,
+    /// What its message says, whatever records and values it says it of.
+    gist: String,
 }
 
 #[derive(Clone, Debug)]
 struct Cause {
     pairs: u64,
     /// The first of them.
-    job_id: String,
+    example: Example,
     message: String,
+}
+
+/// Where a person finds a pair again.
+#[derive(Clone, Debug)]
+struct Example {
+    line: Option<u64>,
+    /// As `101 → 9001`.
+    ends: Option<String>,
+    /// One that somebody chose: an id that was made from a row's content says nothing.
+    job_id: Option<String>,
 }
 
 impl Summary {
     /// A job that was done for all its pairs, of which there is nothing more to tell.
     pub fn done(&mut self, status: Status, pairs: u64) {
         self.jobs_done += 1;
-        self.count(status.as_str(), pairs);
+        self.count(status.as_str(), pairs, pairs);
     }
 
-    pub fn add(&mut self, outcome: &OutcomeRecord) {
+    /// `line`: of the job in the input, where that is known.
+    pub fn add(&mut self, outcome: &OutcomeRecord, line: Option<u64>) {
         self.jobs_done += u64::from(outcome.is_done());
-        self.count(&outcome.status, outcome.num_pairs);
+        let planned = outcome.plan.as_ref().map_or(0, |plan| plan.len() as u64);
+        self.count(&outcome.status, outcome.num_pairs, outcome.num_archived + outcome.num_restored + planned);
+        let archives = outcome.action == Action::Archive.as_str();
         for entry in outcome.plan.iter().flatten() {
             self.planned.pairs += 1;
             self.planned.present += u64::from(entry.present);
+            // Whole associations have a type at least, and only labels that are to be removed are listed.
+            let is_unlabelled = archives && entry.present && entry.types.is_empty() && entry.more_types == 0;
+            self.planned.unlabelled += u64::from(is_unlabelled);
             for (count, warning) in self.planned.warned.iter_mut().zip(Warning::ALL) {
                 *count += u64::from(entry.warns_of(warning));
             }
         }
         for error in &outcome.errors {
-            self.add_cause(outcome, error);
+            self.add_cause(outcome, error, line);
         }
     }
 
-    fn count(&mut self, status: &str, pairs: u64) {
+    fn count(&mut self, status: &str, pairs: u64, done: u64) {
         if !self.by_status.contains_key(status) {
             self.by_status.insert(status.to_owned(), Count::default());
         }
         if let Some(count) = self.by_status.get_mut(status) {
             count.jobs += 1;
             count.pairs += pairs;
+            count.done += done;
         }
     }
 
-    fn add_cause(&mut self, outcome: &OutcomeRecord, error: &ErrorRecord) {
+    fn add_cause(&mut self, outcome: &OutcomeRecord, error: &ErrorRecord, line: Option<u64>) {
         let name = CauseName {
             status: outcome.status_of_errors().to_owned(),
             source: error.source.clone(),
             category: error.category.clone(),
             http_status: error.http_status,
+            gist: gist(&error.message),
         };
         if self.causes.len() >= MAX_CAUSES && !self.causes.contains_key(&name) {
             self.other_pairs += 1;
             return;
         }
-        let first = || Cause { pairs: 0, job_id: outcome.job_id.clone(), message: error.message.clone() };
+        let first = || Cause { pairs: 0, example: Example::of(outcome, error, line), message: error.message.clone() };
         self.causes.entry(name).or_insert_with(first).pairs += 1;
     }
 
@@ -120,24 +146,26 @@ impl Summary {
         if self.by_status.is_empty() {
             return;
         }
-        remark(&format!("{:<10} {:>12} {:>12}", "STATUS", "JOBS", "PAIRS"));
-        for (status, Count { jobs, pairs }) in &self.by_status {
-            let (jobs, pairs) = (HumanCount(*jobs).to_string(), HumanCount(*pairs).to_string());
-            remark(&format!("{:<10} {jobs:>12} {pairs:>12}", harmless(status)));
+        remark(&format!("{:<10} {:>12} {:>12} {:>12}", "STATUS", "JOBS", "PAIRS", "DONE"));
+        for (status, Count { jobs, pairs, done }) in &self.by_status {
+            let [jobs, pairs, done] = [jobs, pairs, done].map(|count| HumanCount(*count).to_string());
+            remark(&format!("{:<10} {jobs:>12} {pairs:>12} {done:>12}", harmless(status)));
         }
         self.show_planned();
         if self.causes.is_empty() {
             return;
         }
-        remark(&format!("{:<10} {:>12} CAUSE", "", "PAIRS"));
+        remark(&format!("{:<10} {:>12} CAUSE", "", "NOT DONE"));
         let mut causes: Vec<_> = self.causes.iter().collect();
         causes.sort_by_key(|(_, cause)| std::cmp::Reverse(cause.pairs));
         for (name, cause) in causes.iter().take(MAX_SHOWN) {
             let status = name.http_status.map(|status| format!(" {status}")).unwrap_or_default();
             let pairs = HumanCount(cause.pairs).to_string();
+            let such_as = if cause.pairs > 1 { "such as " } else { "" };
+            let example = cause.example.in_words().map(|place| format!(" ({such_as}{place})")).unwrap_or_default();
             let line = format!(
-                "{:<10} {pairs:>12} {} {}{status}: {} (first in job {})",
-                name.status, name.source, name.category, cause.message, cause.job_id
+                "{:<10} {pairs:>12} {} {}{status}: {}{example}",
+                name.status, name.source, name.category, cause.message
             );
             remark(&harmless(&line));
         }
@@ -148,7 +176,7 @@ impl Summary {
     }
 
     fn show_planned(&self) {
-        let Planned { pairs, present, warned } = self.planned;
+        let Planned { pairs, present, unlabelled, warned } = self.planned;
         if pairs == 0 {
             return;
         }
@@ -157,6 +185,9 @@ impl Summary {
             |count: u64, words: &str| remark(&format!("{:<10} {:>12} {words}", "", HumanCount(count).to_string()));
         line(present, "associated now");
         line(pairs - present, "not associated now");
+        if unlabelled > 0 {
+            line(unlabelled, "associated, but without the labels that are to be removed: nothing would go");
+        }
         for (warning, count) in Warning::ALL.into_iter().zip(warned) {
             let words = match warning {
                 // Told above, of every plan.
@@ -172,10 +203,9 @@ impl Summary {
     }
 
     pub fn to_json(&self) -> Value {
-        let by_status = self
-            .by_status
-            .iter()
-            .map(|(status, Count { jobs, pairs })| (status.clone(), json!({"jobs": jobs, "pairs": pairs})));
+        let by_status = self.by_status.iter().map(|(status, Count { jobs, pairs, done })| {
+            (status.clone(), json!({"jobs": jobs, "pairs": pairs, "done": done}))
+        });
         let causes = self.causes.iter().map(|(name, cause)| {
             json!({
                 "status": name.status, "source": name.source, "category": name.category,
@@ -188,6 +218,7 @@ impl Summary {
             "plan": {
                 "pairs": self.planned.pairs,
                 "present": self.planned.present,
+                "withoutTheLabels": self.planned.unlabelled,
                 "warnings": warned.collect::<serde_json::Map<_, _>>(),
             },
             "byStatus": by_status.collect::<serde_json::Map<_, _>>(),
@@ -195,6 +226,35 @@ impl Summary {
             "pairsOfOtherCauses": self.other_pairs,
         })
     }
+}
+
+impl Example {
+    fn of(outcome: &OutcomeRecord, error: &ErrorRecord, line: Option<u64>) -> Self {
+        let is_chosen = Uuid::parse_str(&outcome.job_id).is_err()
+            && line.is_none_or(|line| outcome.job_id != format!("line-{line}"));
+        Self {
+            line,
+            ends: error.ends().map(|(from, to)| format!("{from} → {to}")),
+            job_id: is_chosen.then(|| outcome.job_id.clone()),
+        }
+    }
+
+    fn in_words(&self) -> Option<String> {
+        let line = self.line.map(|line| format!("line {line}"));
+        let job = self.job_id.as_ref().map(|id| format!("job {id}"));
+        let words: Vec<String> = [line, self.ends.clone(), job].into_iter().flatten().collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+}
+
+/// A message without what differs from record to record: what stands in quotes, and words with digits in them.
+fn gist(message: &str) -> String {
+    let parts = message.split('"').enumerate();
+    let unquoted: Vec<&str> = parts.map(|(index, part)| if index % 2 == 0 { part } else { "…" }).collect();
+    let unquoted = unquoted.join("\"");
+    let words =
+        unquoted.split_whitespace().map(|word| if word.contains(|c: char| c.is_ascii_digit()) { "#" } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -214,20 +274,53 @@ mod tests {
             (json!({"status": "SOMETHING_NEW"}), false),
         ] {
             let before = summary.jobs_done();
-            summary.add(&outcome(&fields));
+            summary.add(&outcome(&fields), None);
             assert_eq!(summary.jobs_done() - before, u64::from(is_done), "{fields}");
         }
-        let entry = |present: bool, warnings: Value| {
+        let entry = |present: bool, types: Value, warnings: Value| {
             json!({
-                "from": {"id": "1"}, "to": {"id": "2"}, "present": present, "types": [], "moreTypes": 0, "warnings": warnings,
+                "from": {"id": "1"}, "to": {"id": "2"}, "present": present, "types": types, "moreTypes": 0, "warnings": warnings,
             })
         };
-        let plan = json!([entry(true, json!(["LABELS_GO", "NEW"])), entry(false, json!(["NOT_PRESENT"]))]);
-        summary.add(&outcome(&json!({"status": "PLANNED", "plan": plan})));
+        let label = json!([{"associationCategory": "USER_DEFINED", "associationTypeId": 37, "label": null}]);
+        let none = json!([]);
+        let plan = json!([
+            entry(true, label, json!(["LABELS_GO", "NEW"])),
+            entry(true, none.clone(), none.clone()),
+            entry(false, none, json!(["NOT_PRESENT"])),
+        ]);
+        summary.add(&outcome(&json!({"status": "PLANNED", "plan": plan})), None);
         let told = summary.to_json();
         let warnings = json!({"NOT_PRESENT": 1, "LABELS_GO": 1, "PRIMARY_GOES": 0, "MAY_NOT_BE_RESTORABLE": 0});
-        assert_eq!(told["plan"], json!({"pairs": 2, "present": 1, "warnings": warnings}));
+        assert_eq!(told["plan"], json!({"pairs": 3, "present": 2, "withoutTheLabels": 1, "warnings": warnings}));
         assert_eq!((summary.jobs(), summary.jobs_done()), (6, 4));
+        assert_eq!(told["byStatus"]["ARCHIVED"], json!({"jobs": 1, "pairs": 3, "done": 3}));
+    }
+
+    #[test]
+    fn a_cause_is_what_went_wrong_and_not_the_record_it_went_wrong_for() {
+        let mut summary = Summary::default();
+        let made = "6e8a05e9-44b5-5c4c-9b2d-6599d4fa1419";
+        for (line, job_id, message) in [
+            (2, made, "901 is not a valid company id"),
+            (3, "crm-7", "902 is not a valid company id"),
+            (4, "line-4", "to_id: \"9.01E+11\" is not a string of digits"),
+            (5, "line-5", "to_id: \"1,234\" is not a string of digits"),
+            (6, "crm-8", "from_id: \"x\" is not a string of digits"),
+        ] {
+            let error = json!({
+                "from": {"id": "1"}, "to": {"id": "901"}, "types": null, "source": "WORKER", "category": "X",
+                "subCategory": null, "message": message, "httpStatus": null, "correlationId": null, "retryable": false,
+            });
+            summary.add(&outcome(&json!({"status": "FAILED", "jobId": job_id, "errors": [error]})), Some(line));
+        }
+        let causes = summary.causes.values().map(|cause| (cause.pairs, cause.example.in_words().unwrap()));
+        let mut causes: Vec<_> = causes.collect();
+        causes.sort_unstable();
+        let words = |pairs: u64, words: &str| (pairs, words.to_owned());
+        let expected =
+            [words(1, "line 6, 1 → 901, job crm-8"), words(2, "line 2, 1 → 901"), words(2, "line 4, 1 → 901")];
+        assert_eq!(causes, expected);
     }
 
     fn outcome(fields: &Value) -> OutcomeRecord {

@@ -193,6 +193,12 @@ fn show(wanted: &Wanted, manner: &Manner, jobs: usize) {
             }
         }
     }
+    let is_turned = |lane: &LaneName| {
+        wanted.lanes.keys().any(|other| lane.from != lane.to && (&other.from, &other.to) == (&lane.to, &lane.from))
+    };
+    if wanted.lanes.keys().any(is_turned) {
+        remark("(some were read from the other side, to save requests; what is done is the same from both)");
+    }
     let Wanted { lanes: _, refused, absent, changed, unknown } = *wanted;
     let (verb, refusal, change) = match manner.kind {
         ChangeKind::Removal => (

@@ -397,7 +397,7 @@ async fn a_csv_ends_with_a_table_and_a_file_of_what_failed_which_goes_back_in() 
         ",contacts,7,companies,70,all,,FAILED,HUBSPOT,VALIDATION_ERROR,",
         ",contacts,7,companies,71,USER_DEFINED 37,,FAILED,HUBSPOT,",
         ",9,contacts,2,companies,20,all,,REJECTED,WORKER,UNKNOWN_PORTAL,",
-        ",,contacts,,companies,,,,REJECTED,WORKER,MALFORMED_JOB,,\"to_id: ",
+        "7,,,contacts,3,companies,x,all,,REJECTED,WORKER,MALFORMED_JOB,,\"to_id: ",
     ]) {
         assert!(row.contains(wanted), "{row}");
     }
@@ -429,9 +429,13 @@ async fn a_csv_ends_with_a_table_and_a_file_of_what_failed_which_goes_back_in() 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_is_refused_in_one_line_before_anything_is_sent() -> Result<()> {
     let simulator = SimulatorProcess::start(&[]).await?;
-    for (bytes, named) in
-        [(&b"\xff\xfe\0\0a\0\0\0"[..], "stdin is UTF-32"), (b"sep=|\nfrom_id|to_id\n", "separator \"|\"")]
-    {
+    let outcome = br#"{"jobId":"j","portalId":null,"fromObjectType":"contacts","toObjectType":"0-2","status":"ARCHIVED","numPairs":1,"numArchived":1,"errors":[],"completedAt":"2026-01-01T00:00:00.000Z"}"#;
+    for (bytes, named) in [
+        (&b"\xff\xfe\0\0a\0\0\0"[..], "stdin is UTF-32"),
+        (b"sep=|\nfrom_id|to_id\n", "separator \"|\""),
+        (outcome, "stdin has outcomes in it, not jobs: give the file that --failed has written"),
+        (b"Record ID,Associated Company IDs\n1,2\n", "HubSpot's own export, and needs the type of its records"),
+    ] {
         let mut child = archive(&simulator)?.spawn()?;
         child.stdin.take().context("no stdin")?.write_all(bytes).await?;
         let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await??;

@@ -60,7 +60,7 @@ async fn all_done_some_failed_and_here_they_are() {
     assert_eq!(again.code, 3, "{again:?}");
     assert!(again.stderr.contains("rows left out because their status is ARCHIVED or RESTORED: 600"), "{again:?}");
     let summary: Value = serde_json::from_str(&again.stdout).unwrap();
-    assert_eq!(summary["outcomes"]["byStatus"], json!({"FAILED": {"jobs": 3, "pairs": 3}}));
+    assert_eq!(summary["outcomes"]["byStatus"], json!({"FAILED": {"jobs": 3, "pairs": 3, "done": 0}}));
     let ndjson = std::fs::read_to_string(&again_ndjson).unwrap();
     let outcomes: Vec<Value> = ndjson.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(outcomes.len() == 3 && outcomes.iter().any(|outcome| outcome["jobId"] == "of-label"), "{ndjson}");

@@ -163,9 +163,9 @@ What `--help` says. Errors go to stderr, one line that names the cause and the m
 | exit code | meaning |
 |---|---|
 | 0 | as it should be; for `run` that includes a drained stop |
-| 1 | it failed while running: the broker refused or could not be reached, the grace was over before all was finished, a second signal, or `check` found something wrong |
+| 1 | it failed while running: the broker refused or could not be reached, the grace was over before all was finished, a second signal, a question was answered with no, or `check` found something wrong |
 | 2 | wrong usage or settings, or a file that cannot be read |
-| 3 | `archive` and `enqueue --follow`: not every job ended `ARCHIVED` |
+| 3 | `archive` and `enqueue --follow`: not every job is done, that is `ARCHIVED`, `RESTORED` or, where it was only to be looked at, `PLANNED` |
 ";
 
 fn write_command(command: &clap::Command, page: &mut String) {

@@ -19,7 +19,7 @@ fn every_row_is_a_job_or_an_error() {
             [Expected::Either, Expected::Csv].map(|expected| rows(input, expected, Hints::default()));
         let export = rows(input, Expected::Csv, of_export());
         for rows in [&guessed, &named, &export].into_iter().flatten() {
-            for Row { line: _, job } in rows {
+            for Row { line: _, job, cells: _ } in rows {
                 match job {
                     Ok(RowJob { body, job }) => {
                         assert_eq!(

@@ -18,7 +18,7 @@ use crate::contract::outcome::{Ending, Outcome, Status};
 use crate::worker::seams::Departure;
 
 /// How often the bar is drawn anew.
-const BAR_TICK: Duration = Duration::from_millis(200);
+pub const BAR_TICK: Duration = Duration::from_millis(200);
 
 /// What is written next.
 pub enum Output {
@@ -99,7 +99,7 @@ impl Answers {
         }
         let outcome = OutcomeRecord::of(outcome);
         self.tally.answered(outcome.is_done(), was_sent);
-        self.summary.add(&outcome);
+        self.summary.add(&outcome, Some(origin.line));
         if let Some(report) = &mut self.failed {
             report_failed(report, &outcome, origin).map_err(|error| unwritable_report(&error))?;
         }
@@ -134,6 +134,10 @@ fn answer(departure: Departure<HeldLine>) -> Option<Answer> {
 fn report_failed(report: &mut Report<NewFile>, outcome: &OutcomeRecord, origin: &Origin) -> io::Result<()> {
     let status = outcome.status_of_errors();
     for error in &outcome.errors {
+        if let Some(cells) = &origin.cells {
+            report.rejected_row(origin.line, cells, status, error)?;
+            continue;
+        }
         let mut write = |from_id: &str, to_id: &str, types: &str| {
             report.row(&PairRow {
                 line: Some(origin.line),
@@ -172,6 +176,5 @@ fn progress() -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise}  {msg}") {
         bar.set_style(style);
     }
-    bar.enable_steady_tick(BAR_TICK);
     bar
 }

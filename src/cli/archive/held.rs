@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::cli::jobs_file::columns::Cells;
 use crate::contract::job::Ask;
 use crate::contract::journal::JobName;
 use crate::contract::outcome::Head;
@@ -49,4 +50,6 @@ pub struct Origin {
     /// What was asked for by a job that no account may do; empty for all others, whose errors tell it.
     pub rejected: SmallVec<[Ask; 1]>,
     pub not_after: Option<Timestamp>,
+    /// Of a row of CSV that is no job.
+    pub cells: Option<Box<Cells>>,
 }

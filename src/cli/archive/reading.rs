@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use indicatif::HumanCount;
+use indicatif::{HumanCount, ProgressBar};
 use jiff::Timestamp;
 use smallvec::SmallVec;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::answers::{Output, Rejected};
+use super::answers::{BAR_TICK, Output, Rejected};
 use super::held::{HeldLine, Origin};
 use super::resume::Resume;
 use super::unanswered::Tally;
+use crate::cli::jobs_file::columns::Cells;
 use crate::cli::jobs_file::rows::{LeftOut, RowFault, RowJob, Rows, RowsFault};
 use crate::cli::jobs_file::source::Input;
 use crate::cli::jobs_file::survey::Repeats;
@@ -52,6 +53,7 @@ pub struct Reading {
     /// `None` where it is known already which rows repeat others.
     pub repeats: Option<Repeats>,
     pub output: mpsc::Sender<Output>,
+    pub bar: ProgressBar,
     pub arrivals: mpsc::Sender<Arrival<HeldLine>>,
     pub room: Room,
 }
@@ -109,11 +111,15 @@ impl Reading {
                 }
                 read.repeated += u64::from(self.repeats.as_mut().is_some_and(|repeats| repeats.is_repeated(job)));
             }
+            if read.jobs == 0 {
+                // Not before: whoever writes into the pipe may have something to say first.
+                self.bar.enable_steady_tick(BAR_TICK);
+            }
             read.jobs += 1;
             self.tally.read(row.line);
             let goes_on = match row.job {
                 Ok(RowJob { body, job }) => self.admit(job, body.len(), row.line, &mut bundle).await,
-                Err(fault) => self.reject(fault, row.line).await,
+                Err(fault) => self.reject(fault, row.line, row.cells).await,
             };
             if !goes_on || (bundle.len() >= BUNDLE && !self.hand_over(&mut bundle).await) {
                 return Ok(None);
@@ -128,7 +134,7 @@ impl Reading {
     async fn admit(&self, job: Job, bytes: usize, line: u64, bundle: &mut Vec<(NewJob, HeldLine)>) -> bool {
         let is_rejected = self.portals.resolve(job.portal).is_err();
         let rejected = if is_rejected { job.asks.clone() } else { SmallVec::new() };
-        let origin = Origin { line, rejected, not_after: job.not_after };
+        let origin = Origin { line, rejected, not_after: job.not_after, cells: None };
         match lines::take(job, bytes, &self.portals, Timestamp::now()) {
             Ok((job, head)) => {
                 let Some((of_job, of_bytes)) = self.room(job.weight, bundle).await else { return false };
@@ -141,12 +147,12 @@ impl Reading {
         }
     }
 
-    async fn reject(&self, fault: RowFault, line: u64) -> bool {
+    async fn reject(&self, fault: RowFault, line: u64, cells: Option<Box<Cells>>) -> bool {
         let malformed = match fault {
             RowFault::Job(malformed) => *malformed,
             RowFault::Encoding(message) => Malformed::unreadable(format!("the line {message}")),
         };
-        let origin = Origin { line, ..Origin::default() };
+        let origin = Origin { line, cells, ..Origin::default() };
         let Some(outcome) = lines::reject(malformed, line, Timestamp::now()) else { return true };
         self.output.send(Output::Rejected(Box::new(Rejected { outcome, origin }))).await.is_ok()
     }

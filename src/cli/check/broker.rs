@@ -81,7 +81,7 @@ fn judge(item: &Inspected, settings: &AmqpSettings, journals: &[JournalStream]) 
         State::Existing { ready, consumers, arguments } => {
             let size = match kind {
                 Kind::Exchange => "is there".to_owned(),
-                Kind::Queue => format!("{ready} messages ready, {consumers} consumers"),
+                Kind::Queue => format!("messages ready: {ready}, consumers: {consumers}"),
             };
             match arguments {
                 Arguments::Same => Finding::right(subject, format!("{size}; declared as the worker does")),

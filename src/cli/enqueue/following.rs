@@ -115,7 +115,13 @@ impl Followed {
         let taken = loop {
             let total = *expected.borrow_and_update();
             if let Some(total) = total {
-                shown.get_or_insert_with(|| bar(total, "answered")).set_position(self.answered());
+                let begin = || {
+                    // Pace and rest are reckoned from here on.
+                    let bar = bar(total, "answered").with_position(self.answered());
+                    bar.reset_eta();
+                    bar
+                };
+                shown.get_or_insert_with(begin).set_position(self.answered());
                 if self.answered() >= total {
                     break Ok(());
                 }
@@ -162,7 +168,7 @@ impl Followed {
                 String::from_utf8_lossy(body)
             )));
         };
-        self.summary.add(&outcome);
+        self.summary.add(&outcome, Some(line));
         match &mut self.target {
             Target::Nothing => {}
             Target::Ndjson(file) => {

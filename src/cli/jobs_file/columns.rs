@@ -75,6 +75,18 @@ pub enum Content {
     DoneBefore,
 }
 
+/// What stands in a row, field by field, and what the command line says where it has no column: the row as it would be in
+/// a file with all columns.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cells([String; Field::ALL.len()]);
+
+impl Cells {
+    pub fn text(&self, field: Field) -> &str {
+        let texts = Field::ALL.iter().zip(&self.0);
+        texts.filter(|(known, _)| **known == field).map(|(_, text)| text.as_str()).next().unwrap_or_default()
+    }
+}
+
 const RECORD_ID: &str = "record id";
 
 impl Columns {
@@ -148,6 +160,12 @@ impl Columns {
         if missing.is_empty() {
             return Ok(self);
         }
+        if self.may_lack_associations && hints.map.is_none() {
+            return Err(
+                "it is HubSpot's own export, and needs the type of its records: --from TYPE, as in --from contacts"
+                    .to_owned(),
+            );
+        }
         let how = if hints.map.is_some() {
             "name its columns with --map"
         } else {
@@ -160,6 +178,30 @@ impl Columns {
     /// and so a quote left open spoils one row only.
     pub fn may_span_lines(&self) -> bool {
         self.columns.contains(&Column::PassedOver)
+    }
+
+    /// The cells of a row that is no job, to be mended. `None` where it cannot be told which is which.
+    pub fn cells(&self, row: &str) -> Option<Cells> {
+        let values = fields(row, self.separator).ok()?;
+        let row = Row { columns: &self.columns, values: &values };
+        let written = |field: Field| row.value(Column::Field(field)).unwrap_or_default().to_owned();
+        let or = |field: Field, given: Option<&str>| match written(field) {
+            text if text.is_empty() => given.unwrap_or_default().to_owned(),
+            text => text,
+        };
+        // Where the row could have said it, an empty cell may be what is wrong with it.
+        let unless_said = |field: Field, usual: &str| if row.has(field) { written(field) } else { usual.to_owned() };
+        Some(Cells(Field::ALL.map(|field| match field {
+            Field::FromType => or(field, self.from_type.as_deref()),
+            Field::ToType => or(field, self.to_type.as_deref()),
+            Field::PortalId => or(field, self.portal.map(|portal| portal.to_string()).as_deref()),
+            Field::Group => or(field, self.group.as_deref()),
+            Field::Types => unless_said(field, WHOLE_ASSOCIATION),
+            Field::Action => unless_said(field, Action::Archive.as_str()),
+            Field::DryRun if self.plan => true.to_string(),
+            Field::DryRun => unless_said(field, &false.to_string()),
+            Field::FromId | Field::ToId | Field::JobId | Field::NotAfter => written(field),
+        })))
     }
 
     /// What stands in a row. Without a job id of its own it gets one that follows from its content alone: the same in

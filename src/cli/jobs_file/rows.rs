@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use tokio::io::AsyncBufRead;
 use uuid::Uuid;
 
-use super::columns::{Columns, Content, in_columns};
+use super::columns::{Cells, Columns, Content, in_columns};
 use super::fields::{Separator, is_open};
 use super::hints::Hints;
 use super::text::{TextFault, TextLines, invisible, utf8};
+use crate::cli::outcome_record::OutcomeRecord;
 use crate::contract::ids::PortalId;
 use crate::contract::job::{self, Envelope, Job, JobLimits, Malformed};
 use crate::contract::text::without_mark;
@@ -74,6 +75,8 @@ pub struct Row {
     /// Where it begins, counted from 1.
     pub line: u64,
     pub job: Result<RowJob, RowFault>,
+    /// Of a row of CSV that is no job: what stands in it.
+    pub cells: Option<Box<Cells>>,
 }
 
 /// A valid job, and the bytes that say so.
@@ -168,7 +171,8 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
                     }
                 }
             };
-            return Ok(Some(Row { line: begins_at, job }));
+            let cells = if job.is_err() && !cut { self.cells() } else { None };
+            return Ok(Some(Row { line: begins_at, job, cells }));
         }
     }
 
@@ -185,6 +189,10 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
         if !is_csv {
             if self.format.hints.ask_for_csv() {
                 let why = "is no CSV, whose columns --map, --from and --to are about: jobs as NDJSON name their types themselves";
+                return Err(RowsFault::Text(why.to_owned()));
+            }
+            if OutcomeRecord::parse(text.as_bytes()).is_some() {
+                let why = "has outcomes in it, not jobs: give the file that --failed has written, or the file of the jobs with --resume and this one";
                 return Err(RowsFault::Text(why.to_owned()));
             }
             self.form = Form::Ndjson;
@@ -263,6 +271,13 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
             return Err(malformed(too_long(limits)));
         }
         Ok(RowJob { body, job })
+    }
+
+    /// What stands in a row of CSV, right or wrong.
+    fn cells(&self) -> Option<Box<Cells>> {
+        let Form::Csv(columns) = &self.form else { return None };
+        let text = utf8(&self.line).ok()?;
+        columns.cells(text.trim_end_matches(['\r', '\n'])).map(Box::new)
     }
 
     /// `None`: the row is left out.

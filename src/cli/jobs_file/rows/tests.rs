@@ -1,5 +1,6 @@
 #![expect(clippy::unwrap_used)]
 
+use super::super::job_field::Field;
 use super::*;
 
 const LIMITS: JobLimits = JobLimits { max_bytes: 200, max_pairs: 3 };
@@ -77,6 +78,22 @@ async fn a_plan_is_asked_for_in_every_line_and_a_group_where_there_is_none() {
         groups.push(job.group);
     }
     assert_eq!(groups, [group.clone(), group, crate::contract::ids::Group::new("own")]);
+}
+
+#[tokio::test]
+async fn a_row_that_is_no_job_keeps_its_cells() {
+    let from = crate::contract::object_type::ObjectType::parse("contacts").ok();
+    let hints = Hints { from, plan: true, ..Hints::default() };
+    let text = "from_id,to_object_type,to_id,types\n5000x,companies,\"2; 3\",\n1,companies\n1,companies,2,all\n";
+    let mut rows = Rows::new(text.as_bytes(), Format { hints, ..format(Expected::Csv) });
+    let mut cells = async || {
+        let cells = rows.next().await.unwrap().unwrap().cells;
+        cells.map(|cells| Field::ALL.map(|field| cells.text(field).to_owned()).join("|"))
+    };
+    // An empty cell may be what is wrong.
+    assert_eq!(cells().await.as_deref(), Some("contacts|5000x|companies|2; 3|||||archive|true|"));
+    assert_eq!(cells().await.as_deref(), Some("contacts|1|companies||||||archive|true|"));
+    assert_eq!(cells().await, None, "it is a job");
 }
 
 #[tokio::test]
