@@ -24,6 +24,7 @@ mod life;
 mod neighbours;
 mod outside;
 mod promises;
+mod refused;
 mod repeats;
 mod run;
 mod scenario;
