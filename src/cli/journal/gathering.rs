@@ -170,7 +170,7 @@ impl Gathered {
         for (place, pair) in (first..).zip(pairs) {
             match self.meant {
                 _ if takes && selection.takes_pair(&entry, &pair) => meant.push((place, pair)),
-                Meant::OfKind(_) if self.taken_back.contains(&self.hash(&entry, &pair)) => later.push((place, pair)),
+                Meant::OfKind(_) if self.is_later(&entry, place, &pair) => later.push((place, pair)),
                 Meant::All | Meant::OfKind(_) => {}
             }
         }
@@ -182,6 +182,14 @@ impl Gathered {
             self.keep(entry.clone(), false, later)?;
         }
         self.keep(entry, true, meant)
+    }
+
+    /// A pair that is to be taken back was changed again. Of a pair of very many jobs a change has several records, of which
+    /// only one names the job that is meant.
+    fn is_later(&self, entry: &Entry, place: u32, pair: &EntryPair) -> bool {
+        let mut parts = self.by_id.get(&entry.id).into_iter().flatten().filter_map(|index| self.entries.get(*index));
+        let is_the_same = |part: &Chosen| part.is_meant && part.pairs.iter().any(|(known, _)| *known == place);
+        self.taken_back.contains(&self.hash(entry, pair)) && !parts.any(is_the_same)
     }
 
     /// Names a pair, from whichever side it is seen.

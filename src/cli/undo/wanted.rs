@@ -99,12 +99,14 @@ impl Wanted {
     /// What was restored and is to go again. Pairs whose fate is not known stay, and so do those that were changed since:
     /// what has gone once too often cannot always be brought back.
     pub fn of_restorations(gathered: &Gathered) -> Self {
-        let (mut wanted, mut changed) = (Self::default(), BTreeSet::new());
+        let (mut wanted, mut changed, mut unknown) = (Self::default(), BTreeSet::new(), BTreeSet::new());
         for (chosen, place, pair) in changes(gathered) {
             let (lane, pair_of_lane) = side(chosen, pair);
             match (chosen.is_meant, chosen.state(place)) {
                 // What is said to have been created is all there was, or nothing.
-                (true, State::Restored) if !pair.types.is_empty() && pair.creates.is_empty() => wanted.unknown += 1,
+                (true, State::Restored) if !pair.types.is_empty() && pair.creates.is_empty() => {
+                    unknown.insert((lane, pair_of_lane));
+                }
                 (true, State::Restored) => {
                     let made = if pair.types.is_empty() { What::Whole } else { of_types(&pair.creates) };
                     changed.remove(&(lane.clone(), pair_of_lane));
@@ -113,7 +115,9 @@ impl Wanted {
                     pairs.insert(pair_of_lane, what);
                 }
                 (true, State::Refused) => wanted.refused += 1,
-                (true, State::Archived | State::Unknown) => wanted.unknown += 1,
+                (true, State::Archived | State::Unknown) => {
+                    unknown.insert((lane, pair_of_lane));
+                }
                 (false, State::Refused) => {}
                 (false, State::Archived | State::Restored | State::Unknown) => {
                     let side = (lane, pair_of_lane);
@@ -125,7 +129,8 @@ impl Wanted {
                 }
             }
         }
-        wanted.changed = changed.len() as u64;
+        unknown.retain(|(lane, pair)| !wanted.lanes.get(lane).is_some_and(|pairs| pairs.contains_key(pair)));
+        (wanted.changed, wanted.unknown) = (changed.len() as u64, unknown.len() as u64);
         wanted.lanes.retain(|_, pairs| !pairs.is_empty());
         wanted
     }

@@ -291,6 +291,19 @@ fn a_restoration_is_taken_back_as_far_as_it_made_anything() {
     assert_eq!((wanted.pairs(), wanted.changed), (2, 2));
 }
 
+/// So many jobs asked for a pair that its entry is two records, of which one names the jobs that are meant; and the record
+/// was written twice, since the first time was not known to have succeeded.
+#[test]
+fn the_other_records_of_a_restoration_are_no_later_change() {
+    let made = restoration(1, &[(1, 7, &[], &[])]);
+    let others = of_group("other", restoration(1, &[(1, 7, &[], &[])]));
+    let lost = restoration(2, &[(1, 7, &[], &[])]);
+    let records = [lost, made, others].map(Record::Entry).into_iter().chain([restored(1, &[0])]);
+    let gathered = gathered(ChangeKind::Restoration, records.collect(), &of("undo-g"));
+    let wanted = Wanted::of_restorations(&gathered);
+    assert_eq!((of_pair(&wanted, 1, 7), wanted.changed, wanted.unknown), (Some(&What::Whole), 0, 0));
+}
+
 #[test]
 fn the_same_is_undone_by_the_same_jobs_and_by_as_few_as_may_be() {
     let types = [plain(), named(37)];
