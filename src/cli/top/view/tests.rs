@@ -178,6 +178,8 @@ fn a_guard_that_waits_is_shown_with_its_figures_and_takes_two_answers() {
     let mut status = guarded("waiting");
     let another = Account { index: 7, portal_id: Some(7), ..status.accounts[1].clone() };
     status.accounts.push(another);
+    // The first row tells of no account.
+    status.reasons.push("every account is paused".to_owned());
     view.answered(status);
     view.go(Move::First, area);
     drawn(&mut view, 80, 24);
