@@ -330,7 +330,7 @@ const ownPause = (a) => (a.pause && a.pause.scope === "account" ? a.pause : null
 function workedOnBy(s) {
   const is = (standing) => s.leases.some((l) => l.standing === standing);
   if (s.draining) return "left to another worker: this one stops";
-  return is("standingBy") ? "another worker works on it" : is("waiting") ? "this worker is about to work on it" : "this worker cannot work on it now";
+  return s.leases.length === 0 || is("standingBy") ? "another worker works on it" : is("waiting") ? "this worker is about to work on it" : "this worker cannot work on it now";
 }
 
 function accountState(a) {

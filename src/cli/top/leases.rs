@@ -36,7 +36,7 @@ pub fn worked_on_by(status: &Status) -> &'static str {
     let is = |standing: &str| status.leases.iter().any(|lease| lease.standing == standing);
     if status.draining {
         "left to another worker: this one stops"
-    } else if is("standingBy") {
+    } else if status.leases.is_empty() || is("standingBy") {
         "another worker works on it"
     } else if is("waiting") {
         "this worker is about to work on it"
