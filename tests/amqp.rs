@@ -15,7 +15,7 @@ use association_archiver::amqp::consumer::IntakeEvent;
 use association_archiver::amqp::edges::{Edges, Outlet, Source, StartFault};
 use association_archiver::amqp::lease::LeaseNews;
 use association_archiver::amqp::message::{
-    Answer, Delivered, Envelope, HeaderValue, OutcomeEnvelope, Outgoing, Properties,
+    Delivered, Deposit, Envelope, HeaderValue, OutcomeEnvelope, Outgoing, Properties,
 };
 use association_archiver::amqp::publisher::Report;
 use association_archiver::amqp::receipt::Generation;
@@ -724,8 +724,8 @@ async fn a_message_that_costs_the_connection_holds_up_no_other() {
     let oversize = ("x-more-than-a-frame", HeaderValue::Text("x".repeat(200_000)));
     let copy = Envelope::Copy(poison.properties.republished([oversize]));
     let letter = Outgoing { route: Route::DeadLetters, body: poison.body.into(), envelope: copy };
-    let mut answers: Vec<Answer> = held.into_iter().map(outcome).collect();
-    answers.insert(150, Answer::new(7, Some(poison.receipt), letter));
+    let mut answers: Vec<Deposit> = held.into_iter().map(outcome).collect();
+    answers.insert(150, Deposit::new(7, Some(poison.receipt), letter));
     edges.publisher.publish(answers).await;
     let report = published(&edges, 299).await;
     assert!(report.published.iter().all(|answer| answer.key == 0));
@@ -820,7 +820,7 @@ async fn dead_letters_are_put_back_by_the_same_means() {
     let again = taken.into_iter().map(|letter| {
         let copy = Envelope::Copy(letter.properties.republished([("x-redriven", HeaderValue::Integer(1))]));
         let message = Outgoing { route: Route::Jobs, body: letter.body.into(), envelope: copy };
-        Answer::new(0, Some(letter.receipt), message)
+        Deposit::new(0, Some(letter.receipt), message)
     });
     letters.publisher.publish(again.collect()).await;
     published(&letters, 60).await;
@@ -836,7 +836,7 @@ async fn jobs_are_enqueued_without_consuming() {
     let outlet = Outlet::start(&settings).await.unwrap();
     let answers = (0..500_u64).map(|number| {
         let envelope = Envelope::Copy(Properties::of_job(&format!("job {number}")));
-        Answer::new(number, None, Outgoing { route: Route::Jobs, body: format!("job {number}").into(), envelope })
+        Deposit::new(number, None, Outgoing { route: Route::Jobs, body: format!("job {number}").into(), envelope })
     });
     outlet.publisher.publish(answers.collect()).await;
     assert_eq!(outlet.publisher.waiting(), 500);
@@ -930,7 +930,7 @@ async fn published(edges: &Edges, number: usize) -> Report {
     all
 }
 
-async fn stale(edges: &Edges, number: usize) -> Vec<Answer> {
+async fn stale(edges: &Edges, number: usize) -> Vec<Deposit> {
     let mut all = Vec::new();
     while all.len() < number {
         all.extend(tokio::time::timeout(SOON, edges.publisher.report()).await.expect("more reports").stale);
@@ -1010,7 +1010,7 @@ fn bodies(messages: &[Message]) -> Vec<&[u8]> {
 }
 
 /// An outcome whose body is the job's, so that it can be matched.
-fn outcome(job: Delivered) -> Answer {
+fn outcome(job: Delivered) -> Deposit {
     let job_id = JobId::new(job.properties.message_id().unwrap()).unwrap();
     let mut trace = SmallVec::new();
     trace.push(("traceparent", "00-1-2-01".to_owned()));
@@ -1029,13 +1029,13 @@ fn outcome(job: Delivered) -> Answer {
         trace,
     };
     let message = Outgoing { route: Route::Results, body: job.body.into(), envelope: Envelope::Outcome(envelope) };
-    Answer::new(0, Some(job.receipt), message)
+    Deposit::new(0, Some(job.receipt), message)
 }
 
-fn parked(job: Delivered, tier: Tier) -> Answer {
+fn parked(job: Delivered, tier: Tier) -> Deposit {
     let copy: Properties = job.properties.republished([("x-archiver-tier", HeaderValue::Integer(1))]);
     let message = Outgoing { route: Route::Delay(tier), body: job.body.into(), envelope: Envelope::Copy(copy) };
-    Answer::new(0, Some(job.receipt), message)
+    Deposit::new(0, Some(job.receipt), message)
 }
 
 fn long_string(text: &str) -> lapin::types::AMQPValue {

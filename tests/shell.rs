@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use association_archiver::contract::ids::AccountIndex;
-use association_archiver::contract::job::{Envelope, JobLimits, parse};
+use association_archiver::contract::job::{JobLimits, JobProperties, parse};
 use association_archiver::contract::outcome::Ending;
 use association_archiver::engine::account::AccountPolicy;
 use association_archiver::engine::answered::Answered;
@@ -377,7 +377,7 @@ fn job(number: u64) -> NewJob {
     );
     let limits = JobLimits { max_bytes: 10_000, max_pairs: 10 };
     let wall = Timestamp::from_second(1_795_000_000).unwrap();
-    let job = parse(text.as_bytes(), Envelope::default(), &limits).unwrap();
+    let job = parse(text.as_bytes(), JobProperties::default(), &limits).unwrap();
     let (job, _) = lines::take(job, text.len(), &Portals::new(vec![None]), wall).unwrap();
     NewJob { weight: WEIGHT, ..job }
 }

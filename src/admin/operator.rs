@@ -44,7 +44,7 @@ pub(super) async fn pause_account(
     Path(account): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Answer, HttpRefusal> {
+) -> Result<OrderAnswer, HttpRefusal> {
     order_account(&state, &account, &headers, &body, Instruction::Pause).await
 }
 
@@ -53,7 +53,7 @@ pub(super) async fn resume_account(
     Path(account): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Answer, HttpRefusal> {
+) -> Result<OrderAnswer, HttpRefusal> {
     order_account(&state, &account, &headers, &body, Instruction::Resume).await
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn approve(
     Path(account): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Answer, HttpRefusal> {
+) -> Result<OrderAnswer, HttpRefusal> {
     order_account(&state, &account, &headers, &body, Instruction::Approve).await
 }
 
@@ -71,7 +71,7 @@ pub(super) async fn reject(
     Path(account): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Answer, HttpRefusal> {
+) -> Result<OrderAnswer, HttpRefusal> {
     order_account(&state, &account, &headers, &body, Instruction::Reject).await
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn pause_lane(
     Path(path): Path<(String, String, String)>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Answer, HttpRefusal> {
+) -> Result<OrderAnswer, HttpRefusal> {
     order_lane(&state, &path, &headers, &body, Instruction::Pause).await
 }
 
@@ -89,7 +89,7 @@ pub(super) async fn resume_lane(
     Path(path): Path<(String, String, String)>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Answer, HttpRefusal> {
+) -> Result<OrderAnswer, HttpRefusal> {
     order_lane(&state, &path, &headers, &body, Instruction::Resume).await
 }
 
@@ -99,7 +99,7 @@ async fn order_account(
     headers: &HeaderMap,
     body: &[u8],
     instruction: Instruction,
-) -> Result<Answer, HttpRefusal> {
+) -> Result<OrderAnswer, HttpRefusal> {
     token::check(state.token.as_ref(), headers)?;
     check_body(body)?;
     let (index, portal_id) = find(state, account)?;
@@ -122,7 +122,7 @@ async fn order_lane(
     headers: &HeaderMap,
     body: &[u8],
     instruction: Instruction,
-) -> Result<Answer, HttpRefusal> {
+) -> Result<OrderAnswer, HttpRefusal> {
     token::check(state.token.as_ref(), headers)?;
     check_body(body)?;
     let (index, portal_id) = find(state, account)?;
@@ -228,7 +228,7 @@ async fn order(state: &AdminState, target: Target, instruction: Instruction) -> 
 }
 
 /// What an operator is told.
-type Answer = (StatusCode, Json<Done>);
+type OrderAnswer = (StatusCode, Json<Done>);
 
 fn answer(
     account: AccountIndex,
@@ -237,7 +237,7 @@ fn answer(
     instruction: Instruction,
     obeyed: &Obeyed,
     resumed: Option<String>,
-) -> Answer {
+) -> OrderAnswer {
     let paused = match instruction {
         Instruction::Pause => Some(true),
         Instruction::Resume => Some(false),

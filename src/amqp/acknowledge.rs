@@ -29,11 +29,11 @@ const BEFORE_CLOSE: Duration = Duration::from_millis(250);
 /// Takes receipts that are to be settled. To clone it costs little.
 #[derive(Clone, Debug)]
 pub struct Settler {
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<Demand>,
 }
 
 #[derive(Debug)]
-enum Order {
+enum Demand {
     /// A subscription has begun; its deliveries come through this channel.
     Begin {
         generation: Generation,
@@ -62,29 +62,29 @@ impl Settler {
     pub async fn settle(&self, settlements: Vec<Settlement>) {
         if !settlements.is_empty() {
             // Refused only after `finish`, when the deliveries go back to the queue by themselves.
-            let _ = self.orders.send(Order::Settle(settlements)).await;
+            let _ = self.orders.send(Demand::Settle(settlements)).await;
         }
     }
 
     /// Sends what is still owed, waits until the broker has surely taken it, and closes the channel.
     pub async fn finish(&self) {
         let (done, finished) = oneshot::channel();
-        if self.orders.send(Order::Finish(done)).await.is_ok() {
+        if self.orders.send(Demand::Finish(done)).await.is_ok() {
             let _ = finished.await;
         }
     }
 
     pub(super) async fn begin(&self, generation: Generation, channel: Channel, prefetch: u16) {
-        let _ = self.orders.send(Order::Begin { generation, channel, prefetch }).await;
+        let _ = self.orders.send(Demand::Begin { generation, channel, prefetch }).await;
     }
 
     pub(super) async fn resize(&self, generation: Generation, prefetch: u16) {
-        let _ = self.orders.send(Order::Resize { generation, prefetch }).await;
+        let _ = self.orders.send(Demand::Resize { generation, prefetch }).await;
     }
 }
 
 struct Acknowledger {
-    inbox: mpsc::Receiver<Order>,
+    inbox: mpsc::Receiver<Demand>,
     health: Arc<Health>,
     current: BTreeMap<QueueIndex, Subscription>,
 }
@@ -107,20 +107,20 @@ impl Acknowledger {
                 }
             };
             match order {
-                Some(Order::Begin { generation, channel, prefetch }) => {
+                Some(Demand::Begin { generation, channel, prefetch }) => {
                     let window = AckWindow::new(prefetch);
                     self.current.insert(generation.queue, Subscription { generation, channel, window });
                 }
-                Some(Order::Resize { generation, prefetch }) => {
+                Some(Demand::Resize { generation, prefetch }) => {
                     if let Some(current) = self.current(generation) {
                         current.window.resize(prefetch);
                     }
                 }
-                Some(Order::Settle(settlements)) => {
+                Some(Demand::Settle(settlements)) => {
                     self.settle(settlements);
                     self.send(AckWindow::due).await;
                 }
-                Some(Order::Finish(done)) => {
+                Some(Demand::Finish(done)) => {
                     self.finish().await;
                     let _ = done.send(());
                     return;

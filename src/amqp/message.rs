@@ -237,7 +237,7 @@ impl From<HeaderValue> for AMQPValue {
 /// All that must be safe with the broker before one delivery may be acknowledged: an outcome, a parked copy, or an
 /// outcome and a dead letter.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Deposit {
     /// The sender's own mark, handed back untouched.
     pub key: u64,
     /// The delivery that is answered; `None` where there is none, as when jobs are enqueued.
@@ -246,7 +246,7 @@ pub struct Answer {
     messages: SmallVec<[Outgoing; 1]>,
 }
 
-impl Answer {
+impl Deposit {
     pub fn new(key: u64, receipt: Option<Receipt>, message: Outgoing) -> Self {
         Self { key, receipt, messages: smallvec![message] }
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::message::Answer;
+use super::message::Deposit;
 use super::publishing_task::PublishingTask;
 use super::reports::Reports;
 
@@ -23,7 +23,7 @@ const TASKS: usize = 2;
 /// Takes answers and loses none.
 #[derive(Debug)]
 pub struct Publisher {
-    inboxes: Vec<mpsc::UnboundedSender<Vec<Answer>>>,
+    inboxes: Vec<mpsc::UnboundedSender<Vec<Deposit>>>,
     next: AtomicUsize,
     reports: Arc<Reports>,
     tasks: JoinSet<()>,
@@ -51,17 +51,17 @@ impl Publisher {
 
     /// Takes the answers to publish them; one list of many costs less than many lists. Waits only while 131,070 answers
     /// are not reported.
-    pub async fn publish(&self, answers: Vec<Answer>) {
+    pub async fn publish(&self, answers: Vec<Deposit>) {
         self.publish_on(self.next.fetch_add(1, Ordering::Relaxed) % TASKS, answers).await;
     }
 
     /// Publishes these answers after all that was published in order before, so that what goes to one queue arrives there
     /// in this order.
-    pub async fn publish_in_order(&self, answers: Vec<Answer>) {
+    pub async fn publish_in_order(&self, answers: Vec<Deposit>) {
         self.publish_on(0, answers).await;
     }
 
-    async fn publish_on(&self, task: usize, answers: Vec<Answer>) {
+    async fn publish_on(&self, task: usize, answers: Vec<Deposit>) {
         let Some(inbox) = self.inboxes.get(task) else { return };
         if self.reports.expect(answers.len()).await {
             // A task ends only after its sender.

@@ -24,7 +24,7 @@ use super::complaints::Said;
 use super::connection::CALL_TIMEOUT;
 use super::health::Health;
 use super::link::{Epoch, Link};
-use super::message::{Answer, Outgoing};
+use super::message::{Deposit, Outgoing};
 use super::pipeline::all_in_order;
 use super::receipt::CurrentGeneration;
 use super::reports::Reports;
@@ -57,7 +57,7 @@ pub struct Wiring {
 }
 
 pub(super) struct PublishingTask {
-    inbox: mpsc::UnboundedReceiver<Vec<Answer>>,
+    inbox: mpsc::UnboundedReceiver<Vec<Deposit>>,
     wiring: Wiring,
     reports: Arc<Reports>,
     backoff: Backoff,
@@ -79,7 +79,7 @@ pub(super) struct PublishingTask {
 
 /// An answer on its way.
 struct Pending {
-    answer: Answer,
+    answer: Deposit,
     /// For each message of the answer: the proof that it need not be published again.
     proofs: SmallVec<[Option<Published>; 2]>,
     tries: u32,
@@ -88,7 +88,7 @@ struct Pending {
 }
 
 impl PublishingTask {
-    pub(super) fn new(inbox: mpsc::UnboundedReceiver<Vec<Answer>>, wiring: Wiring, reports: Arc<Reports>) -> Self {
+    pub(super) fn new(inbox: mpsc::UnboundedReceiver<Vec<Deposit>>, wiring: Wiring, reports: Arc<Reports>) -> Self {
         let (fresh, blocked, later, backoff) =
             (VecDeque::new(), Blocked::default(), BTreeMap::new(), Backoff::default());
         let (sequence, round_limit, in_trouble, generations) = (0, MAX_ROUND, false, 0);
@@ -133,9 +133,9 @@ impl PublishingTask {
                 return Left::Channel;
             }
             let round = match self.next_round(channel).await {
-                Next::Round(round) => round,
-                Next::Closed => return Left::Nothing,
-                Next::ChannelLost => return Left::Channel,
+                Event::Round(round) => round,
+                Event::Closed => return Left::Nothing,
+                Event::ChannelLost => return Left::Channel,
             };
             let round = self.without_stale(round);
             if round.is_empty() {
@@ -172,20 +172,20 @@ impl PublishingTask {
         }
     }
 
-    async fn next_round(&mut self, channel: &Channel) -> Next {
+    async fn next_round(&mut self, channel: &Channel) -> Event {
         loop {
             let closed = self.absorb();
             if !self.fresh.is_empty() {
-                return Next::Round(self.take_round());
+                return Event::Round(self.take_round());
             }
             if self.later.is_empty() && self.blocked.is_empty() {
                 self.calm_down();
                 if closed {
-                    return Next::Closed;
+                    return Event::Closed;
                 }
             }
             if !channel.status().connected() {
-                return Next::ChannelLost;
+                return Event::ChannelLost;
             }
             let next_try = self.later.first_key_value().map(|((at, _), _)| *at).into_iter();
             let next_try = next_try.chain(self.blocked.next_due()).min();
@@ -225,7 +225,7 @@ impl PublishingTask {
         false
     }
 
-    fn accept(&mut self, answers: impl IntoIterator<Item = Answer>) {
+    fn accept(&mut self, answers: impl IntoIterator<Item = Deposit>) {
         for pending in answers.into_iter().map(Pending::new) {
             match pending.route().filter(|route| self.blocked.holds(*route)) {
                 Some(route) => self.blocked.join(route, pending),
@@ -443,7 +443,7 @@ enum Learned {
 }
 
 impl Pending {
-    fn new(answer: Answer) -> Self {
+    fn new(answer: Deposit) -> Self {
         let proofs = answer.messages().iter().map(|_| None).collect();
         Self { answer, proofs, tries: 1, suspect: false }
     }
@@ -555,7 +555,7 @@ async fn open(link: &Link) -> Option<(Channel, Epoch)> {
     }
 }
 
-enum Next {
+enum Event {
     Round(Vec<Pending>),
     Closed,
     ChannelLost,

@@ -6,7 +6,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::complaints::Complaints;
 use super::health::Health;
-use super::message::Answer;
+use super::message::Deposit;
 
 /// Answers taken and not yet reported: two full prefetches, so that the worker waits only if answers of a lost
 /// subscription pile up behind a blocked connection.
@@ -16,10 +16,10 @@ const MAX_WAITING: u32 = 2 * 65_535;
 #[derive(Debug, Default)]
 pub struct Report {
     /// Safe with the broker, their deliveries on their way to be acknowledged.
-    pub published: Vec<Answer>,
+    pub published: Vec<Deposit>,
     /// Answers that were not published, or of which that is not known. Their deliveries were lost with their
     /// subscription: they come again, and are answered anew.
-    pub stale: Vec<Answer>,
+    pub stale: Vec<Deposit>,
 }
 
 impl Report {
@@ -55,11 +55,11 @@ impl Reports {
         }
     }
 
-    pub(super) fn published(&self, mut answers: Vec<Answer>) {
+    pub(super) fn published(&self, mut answers: Vec<Deposit>) {
         self.add(|report| report.published.append(&mut answers));
     }
 
-    pub(super) fn stale(&self, mut answers: Vec<Answer>) {
+    pub(super) fn stale(&self, mut answers: Vec<Deposit>) {
         self.add(|report| report.stale.append(&mut answers));
     }
 

@@ -8,6 +8,7 @@ use super::lane::LanePattern;
 use super::paint::harmless;
 use super::{admin_call, output, runtime};
 use crate::config::Settings;
+use crate::lease::order::Instruction;
 
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
@@ -37,40 +38,32 @@ fn account(text: &str) -> Result<u64, String> {
         .map_err(|_| "write the portal id, such as 4711, or the place in the settings, 0 for the first".to_owned())
 }
 
-#[derive(Clone, Copy)]
-enum Order {
-    Pause,
-    Resume,
-    Approve,
-    Reject,
-}
-
 /// Jobs stay in the queue until it is resumed.
 pub fn pause(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
-    order(config, arguments, Order::Pause)
+    order(config, arguments, Instruction::Pause)
 }
 
 /// Ends an operator's pause. What stands for another reason is tried at once.
 pub fn resume(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
-    order(config, arguments, Order::Resume)
+    order(config, arguments, Instruction::Resume)
 }
 
 /// Lets everything through the guard of an account for one window.
 pub fn approve(config: Option<&Path>, arguments: &GuardArguments) -> Result<ExitCode, Failure> {
-    answer_guard(config, arguments, Order::Approve)
+    answer_guard(config, arguments, Instruction::Approve)
 }
 
 /// Ends what the guard of an account has stopped, and what comes, until it is approved.
 pub fn reject(config: Option<&Path>, arguments: &GuardArguments) -> Result<ExitCode, Failure> {
-    answer_guard(config, arguments, Order::Reject)
+    answer_guard(config, arguments, Instruction::Reject)
 }
 
-fn answer_guard(config: Option<&Path>, arguments: &GuardArguments, wanted: Order) -> Result<ExitCode, Failure> {
+fn answer_guard(config: Option<&Path>, arguments: &GuardArguments, wanted: Instruction) -> Result<ExitCode, Failure> {
     let GuardArguments { account, json } = *arguments;
     order(config, &Arguments { account, lane: None, json }, wanted)
 }
 
-fn order(config: Option<&Path>, arguments: &Arguments, order: Order) -> Result<ExitCode, Failure> {
+fn order(config: Option<&Path>, arguments: &Arguments, order: Instruction) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
     super::remark_on_settings(&settings);
     let admin = settings.admin;
@@ -80,7 +73,7 @@ fn order(config: Option<&Path>, arguments: &Arguments, order: Order) -> Result<E
                 .to_owned(),
         ));
     };
-    let verb = order.verb();
+    let verb = order.as_str();
     let Arguments { account, lane, json } = arguments;
     let (path, subject) = match lane {
         None => (format!("/accounts/{account}/{verb}"), format!("account {account}")),
@@ -107,39 +100,28 @@ fn order(config: Option<&Path>, arguments: &Arguments, order: Order) -> Result<E
         )),
         _ => match (order, answer.body.get("note").and_then(serde_json::Value::as_str)) {
             // Whether it goes on depends on why it stands, which the service knows.
-            (Order::Resume, Some(note)) => output::remark(&format!("{subject}: {}", harmless(note))),
-            (_, _) => output::remark(&format!("{subject} {}", order.consequence(lane.is_some()))),
+            (Instruction::Resume, Some(note)) => output::remark(&format!("{subject}: {}", harmless(note))),
+            (_, _) => output::remark(&format!("{subject} {}", consequence(order, lane.is_some()))),
         },
     }
     Ok(ExitCode::SUCCESS)
 }
 
-impl Order {
-    fn verb(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Approve => "approve",
-            Self::Reject => "reject",
+/// What follows from an order, as a sentence whose subject is the account or the lane.
+fn consequence(order: Instruction, of_lane: bool) -> &'static str {
+    match order {
+        Instruction::Pause if of_lane => {
+            "is paused. A lane's pause ends with the service's process; `paused = true` in the account's settings outlives it."
         }
-    }
-
-    /// What follows from it, as a sentence whose subject is the account or the lane.
-    fn consequence(self, of_lane: bool) -> &'static str {
-        match self {
-            Self::Pause if of_lane => {
-                "is paused. A lane's pause ends with the service's process; `paused = true` in the account's settings outlives it."
-            }
-            Self::Pause => {
-                "is paused until it is resumed, also after a restart; with amqp.lease = false the pause ends with the service's process, which `paused = true` in the account's settings outlives."
-            }
-            Self::Resume => "is resumed. What stands for another reason is tried at once.",
-            Self::Approve => {
-                "is approved: everything passes its guard for one safety.max_pairs_window; then pairs are counted anew."
-            }
-            Self::Reject => {
-                "is rejected: what waits to be removed, and what comes, ends with GUARD_REJECTED and a copy in the dead letters, until it is approved."
-            }
+        Instruction::Pause => {
+            "is paused until it is resumed, also after a restart; with amqp.lease = false the pause ends with the service's process, which `paused = true` in the account's settings outlives."
+        }
+        Instruction::Resume => "is resumed. What stands for another reason is tried at once.",
+        Instruction::Approve => {
+            "is approved: everything passes its guard for one safety.max_pairs_window; then pairs are counted anew."
+        }
+        Instruction::Reject => {
+            "is rejected: what waits to be removed, and what comes, ends with GUARD_REJECTED and a copy in the dead letters, until it is approved."
         }
     }
 }

@@ -23,7 +23,7 @@ const MAX_LATE_COMPLETIONS: usize = 10_000;
 
 /// What is to be written.
 #[derive(Debug)]
-pub enum Order {
+pub enum Writing {
     /// Answered with [`Recorded`].
     Record(Box<Recording>),
     /// There is no answer to it.
@@ -76,7 +76,7 @@ impl Journals {
 
     /// Ends with its orders, when all of them are written or have failed. What waits in the channels is bounded by the
     /// requests in flight: each has one entry and its completions.
-    pub async fn run(self, mut orders: mpsc::UnboundedReceiver<Order>, recorded: mpsc::UnboundedSender<Recorded>) {
+    pub async fn run(self, mut orders: mpsc::UnboundedReceiver<Writing>, recorded: mpsc::UnboundedSender<Recorded>) {
         let Self { stores, of_accounts } = self;
         let mut tasks = JoinSet::new();
         let mut inboxes = Vec::with_capacity(stores.len());
@@ -87,19 +87,19 @@ impl Journals {
         }
         while let Some(order) = orders.recv().await {
             let account = match &order {
-                Order::Record(recording) => recording.account,
-                Order::Complete { account, .. } => *account,
+                Writing::Record(recording) => recording.account,
+                Writing::Complete { account, .. } => *account,
             };
             let store = of_accounts.get(account.0 as usize).copied().flatten();
             match (store.and_then(|store| inboxes.get(store)), order) {
                 // It ends after its inbox, or with a panic, after which the channel is closed.
                 (Some(inbox), order) => drop(inbox.send(order)),
-                (None, Order::Record(recording)) => {
+                (None, Writing::Record(recording)) => {
                     let Recording { call, account, .. } = *recording;
                     let result = Err("the account has no journal, which is a fault of this program".to_owned());
                     let _ = recorded.send(Recorded { call, account, result, took: Duration::ZERO });
                 }
-                (None, Order::Complete { .. }) => {}
+                (None, Writing::Complete { .. }) => {}
             }
         }
         drop(inboxes);
@@ -116,7 +116,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Order>) {
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Writing>) {
         let mut orders = Vec::with_capacity(MAX_TOGETHER);
         while inbox.recv_many(&mut orders, MAX_TOGETHER).await > 0 {
             self.write(orders.drain(..)).await;
@@ -124,16 +124,16 @@ impl Keeper {
         self.store.close().await;
     }
 
-    async fn write(&mut self, orders: impl Iterator<Item = Order>) {
+    async fn write(&mut self, orders: impl Iterator<Item = Writing>) {
         let begun = Instant::now();
         let (mut records, mut calls, mut completions) = (Vec::new(), Vec::new(), std::mem::take(&mut self.late));
         for order in orders {
             match order {
-                Order::Record(recording) => {
+                Writing::Record(recording) => {
                     records.extend(recording.entries.iter().flat_map(Entry::encode));
                     calls.push((recording.call, recording.account));
                 }
-                Order::Complete { account: _, completion } => completions.push(completion.encode()),
+                Writing::Complete { account: _, completion } => completions.push(completion.encode()),
             }
         }
         records.extend(completions.iter().cloned());

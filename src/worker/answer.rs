@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use smallvec::SmallVec;
 
 use super::delivery::{self, Delivery, carried_headers};
-use crate::amqp::message::{Answer, Envelope, HeaderValue, OutcomeEnvelope, Outgoing, Properties};
+use crate::amqp::message::{Deposit, Envelope, HeaderValue, OutcomeEnvelope, Outgoing, Properties};
 use crate::amqp::receipt::Receipt;
 use crate::amqp::route::Route;
 use crate::contract::message::{
@@ -49,7 +49,7 @@ impl OutcomeWriter {
     }
 
     /// The answers added since, in order.
-    pub fn take(&mut self) -> impl Iterator<Item = Answer> + use<> {
+    pub fn take(&mut self) -> impl Iterator<Item = Deposit> + use<> {
         let whole = Bytes::from(std::mem::take(&mut self.buffer));
         let mut start = 0;
         std::mem::take(&mut self.pending).into_iter().map(move |pending| {
@@ -57,7 +57,7 @@ impl OutcomeWriter {
             let body = whole.slice(start..end);
             start = end;
             let outcome = Outgoing { route: Route::Results, body, envelope: Envelope::Outcome(envelope) };
-            let answer = Answer::new(0, Some(receipt), outcome);
+            let answer = Deposit::new(0, Some(receipt), outcome);
             match dead_letter {
                 Some(dead_letter) => answer.and(dead_letter),
                 None => answer,
@@ -111,9 +111,9 @@ pub fn rejected(
     head: Option<Head>,
     refusal: Refusal,
     now: Timestamp,
-) -> Answer {
+) -> Deposit {
     let dead_letter = dead_letter_of(body.into(), &properties, receipt.generation().queue, &refusal, now);
-    let Some(head) = head else { return Answer::new(0, Some(receipt), dead_letter) };
+    let Some(head) = head else { return Deposit::new(0, Some(receipt), dead_letter) };
     let message_id = delivery::message_id(&head, &dead_letter.body, &properties);
     let outcome = Outcome::rejected(head, refusal, now);
     let envelope = envelope(message_id, &properties, &outcome, now);
@@ -121,7 +121,7 @@ pub fn rejected(
     let mut body = Vec::new();
     outcome.encode(&mut body);
     let envelope = Envelope::Outcome(envelope);
-    Answer::new(0, Some(receipt), Outgoing { route: Route::Results, body: body.into(), envelope }).and(dead_letter)
+    Deposit::new(0, Some(receipt), Outgoing { route: Route::Results, body: body.into(), envelope }).and(dead_letter)
 }
 
 fn dead_letter_of(
@@ -153,7 +153,7 @@ fn rejected_at(now: Timestamp) -> String {
 }
 
 /// The copy of a job that waits in a delay queue, with what must not be forgotten meanwhile.
-pub fn parked(delivery: Delivery, parked: &Parked, now: Timestamp) -> Answer {
+pub fn parked(delivery: Delivery, parked: &Parked, now: Timestamp) -> Deposit {
     use carried_headers::{AGE, ATTEMPTS, DEADLINE, MOVED, PARKS, RECEIVED, STARTED, TIER};
     let Delivery { receipt, body, properties, deadline, .. } = delivery;
     let carried = parked.carried;
@@ -176,22 +176,22 @@ pub fn parked(delivery: Delivery, parked: &Parked, now: Timestamp) -> Answer {
         QueueIndex::BACKGROUND => Route::BackgroundDelay(parked.tier),
         _ => Route::Delay(parked.tier),
     };
-    Answer::new(0, Some(receipt), Outgoing { route, body: body.into(), envelope })
+    Deposit::new(0, Some(receipt), Outgoing { route, body: body.into(), envelope })
 }
 
 /// The copy of a job on its way to its account's shard.
-pub fn moved(delivery: Delivery, route: Route, moves: u32) -> Answer {
+pub fn moved(delivery: Delivery, route: Route, moves: u32) -> Deposit {
     passed_on(delivery, route, [(carried_headers::MOVED, HeaderValue::Integer(moves.into()))])
 }
 
 /// The copy of a job that was on the wrong shard, and waits in a delay queue to come back through the shared queue.
-pub fn misplaced(delivery: Delivery, tier: Tier, now: Timestamp) -> Answer {
+pub fn misplaced(delivery: Delivery, tier: Tier, now: Timestamp) -> Deposit {
     passed_on(delivery, Route::Delay(tier), [(PARKED, HeaderValue::Integer(now.as_millisecond()))])
 }
 
-fn passed_on<const N: usize>(delivery: Delivery, route: Route, headers: [(&'static str, HeaderValue); N]) -> Answer {
+fn passed_on<const N: usize>(delivery: Delivery, route: Route, headers: [(&'static str, HeaderValue); N]) -> Deposit {
     let Delivery { receipt, body, properties, deadline, .. } = delivery;
     let deadline = deadline.map(|time| (carried_headers::DEADLINE, HeaderValue::Integer(time.as_millisecond())));
     let envelope = Envelope::Copy(properties.republished(headers.into_iter().chain(deadline)));
-    Answer::new(0, Some(receipt), Outgoing { route, body: body.into(), envelope })
+    Deposit::new(0, Some(receipt), Outgoing { route, body: body.into(), envelope })
 }

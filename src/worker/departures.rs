@@ -10,7 +10,7 @@ use super::answer::{self, OutcomeWriter};
 use super::delivery::Delivery;
 use super::seams::Departure;
 use crate::amqp::acknowledge::Settler;
-use crate::amqp::message::{Answer, Envelope, Properties};
+use crate::amqp::message::{Deposit, Envelope, Properties};
 use crate::amqp::publisher::Publisher;
 use crate::amqp::route::Route;
 use crate::contract::message::{REJECT_CATEGORY, REJECT_MESSAGE};
@@ -19,7 +19,7 @@ use crate::telemetry::metrics::Metrics;
 /// Takes departures until the loop and the intake are gone.
 pub async fn run(
     mut departures: mpsc::UnboundedReceiver<Vec<Departure<Box<Delivery>>>>,
-    mut ready: mpsc::Receiver<Vec<Answer>>,
+    mut ready: mpsc::Receiver<Vec<Deposit>>,
     publisher: Arc<Publisher>,
     settler: Settler,
 ) {
@@ -72,8 +72,8 @@ pub async fn count_published(publisher: Arc<Publisher>, metrics: Arc<Metrics>) {
     }
 }
 
-fn count(published: &[Answer], metrics: &Metrics) {
-    for message in published.iter().flat_map(Answer::messages) {
+fn count(published: &[Deposit], metrics: &Metrics) {
+    for message in published.iter().flat_map(Deposit::messages) {
         match (&message.envelope, message.route) {
             (Envelope::Outcome(outcome), _) => metrics.outcomes.of(outcome.status).increment(),
             (Envelope::Copy(properties), Route::DeadLetters) => {

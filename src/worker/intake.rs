@@ -14,7 +14,7 @@ use super::delivery::Delivery;
 use super::receive::{self, Received};
 use super::seams::Arrival;
 use crate::amqp::consumer::{Intake, IntakeEvent};
-use crate::amqp::message::{Answer, Delivered};
+use crate::amqp::message::{Delivered, Deposit};
 use crate::amqp::route::Route;
 use crate::contract::job::JobLimits;
 use crate::engine::command::NewJob;
@@ -40,7 +40,7 @@ impl Reader {
         self: Arc<Self>,
         mut intake: Intake,
         arrivals: mpsc::Sender<Arrival<Box<Delivery>>>,
-        ready: mpsc::Sender<Vec<Answer>>,
+        ready: mpsc::Sender<Vec<Deposit>>,
         stop: CancellationToken,
     ) {
         let mut generation = Generation { queue: intake.queue(), number: 0 };
@@ -77,7 +77,7 @@ impl Reader {
         }
     }
 
-    fn read(&self, delivered: Vec<Delivered>, queue: QueueIndex) -> (Vec<(NewJob, Box<Delivery>)>, Vec<Answer>) {
+    fn read(&self, delivered: Vec<Delivered>, queue: QueueIndex) -> (Vec<(NewJob, Box<Delivery>)>, Vec<Deposit>) {
         let now = Timestamp::now();
         let (mut jobs, mut answered, mut passed_on, mut redelivered) =
             (Vec::with_capacity(delivered.len()), Vec::new(), 0, 0);

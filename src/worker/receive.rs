@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::accounts::Portals;
 use super::answer;
 use super::delivery::{self, Delivery};
-use crate::amqp::message::{Answer, Delivered};
-use crate::contract::job::{self, Envelope, JobLimits};
+use crate::amqp::message::{Delivered, Deposit};
+use crate::contract::job::{self, JobLimits, JobProperties};
 use crate::contract::message::OUTCOME_TYPE;
 use crate::contract::refusal::{Refusal, WorkerCategory};
 use crate::engine::command::NewJob;
@@ -16,7 +16,7 @@ use crate::engine::command::NewJob;
 pub enum Received {
     Job(NewJob, Box<Delivery>),
     /// No job: its answer says so.
-    Refused(Answer),
+    Refused(Deposit),
 }
 
 /// Reads a delivery.
@@ -27,7 +27,8 @@ pub fn receive(delivered: Delivered, portals: &Portals, limits: &JobLimits, now:
         let refusal = Refusal::worker(WorkerCategory::MalformedJob, OUTCOME_CAME_BACK);
         return Received::Refused(answer::rejected(body, properties, receipt, None, refusal, now));
     }
-    let envelope = Envelope { message_id: properties.message_id(), content_encoding: properties.content_encoding() };
+    let envelope =
+        JobProperties { message_id: properties.message_id(), content_encoding: properties.content_encoding() };
     let job = match job::parse(&body, envelope, limits) {
         Ok(job) => job,
         Err(malformed) => {

@@ -11,13 +11,13 @@ use crate::contract::ids::AccountIndex;
 use crate::contract::journal::{Completion, Entry, EntryPair, JobName};
 use crate::engine::backlog::JobKey;
 use crate::engine::command::{RecordCall, Recordable};
-use crate::journal::task::{Order, Recorded, Recording};
+use crate::journal::task::{Recorded, Recording, Writing};
 
 /// The loop's ends of the channels to the journal. `D` is a delivery.
 pub struct JournalEnds<D> {
     /// Unbounded in type. It never holds more than the batches that are recorded, of which each takes the place of a
     /// request in flight, and what became of the pairs of requests that were answered.
-    pub orders: mpsc::UnboundedSender<Order>,
+    pub orders: mpsc::UnboundedSender<Writing>,
     /// What the journal answers to these orders.
     pub recorded: mpsc::UnboundedReceiver<Recorded>,
     /// What people call the job of a delivery.
@@ -71,11 +71,11 @@ impl<D> JournalEnds<D> {
         });
         let recording = Recording { call, account: lane.account, entries: entries.collect() };
         // The far end outlives the loop, unless both are about to be dropped.
-        let _ = self.orders.send(Order::Record(Box::new(recording)));
+        let _ = self.orders.send(Writing::Record(Box::new(recording)));
     }
 
     pub fn complete(&self, account: AccountIndex, completion: Completion) {
-        let _ = self.orders.send(Order::Complete { account, completion });
+        let _ = self.orders.send(Writing::Complete { account, completion });
     }
 }
 

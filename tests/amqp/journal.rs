@@ -12,7 +12,7 @@ use association_archiver::contract::journal::{
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::engine::command::CallKey;
 use association_archiver::journal::reading::Reader;
-use association_archiver::journal::task::{Journals, Order, Recorded, Recording};
+use association_archiver::journal::task::{Journals, Recorded, Recording, Writing};
 use harness::{Broker, Client, Relay, Rights, Way};
 use jiff::Timestamp;
 use slotmap::KeyData;
@@ -27,7 +27,7 @@ const ACCOUNT: AccountIndex = AccountIndex(0);
 
 pub struct Stage {
     settings: Settings,
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::UnboundedSender<Writing>,
     recorded: mpsc::UnboundedReceiver<Recorded>,
     task: JoinHandle<()>,
 }
@@ -44,7 +44,7 @@ impl Stage {
     fn record(&self, number: u64) {
         let recording =
             Recording { call: KeyData::from_ffi(number).into(), account: ACCOUNT, entries: vec![entry(number)] };
-        self.orders.send(Order::Record(Box::new(recording))).unwrap();
+        self.orders.send(Writing::Record(Box::new(recording))).unwrap();
     }
 
     async fn recorded(&mut self) -> (CallKey, Result<(), String>) {
@@ -136,7 +136,7 @@ async fn what_counts_as_recorded_is_read_from_the_stream_to_its_end() {
         refused: Places::default(),
         unknown: Places::default(),
     };
-    stage.orders.send(Order::Complete { account: ACCOUNT, completion: completion.clone() }).unwrap();
+    stage.orders.send(Writing::Complete { account: ACCOUNT, completion: completion.clone() }).unwrap();
     let settings = stage.end().await;
     let begun = Instant::now();
     let mut expected: Vec<Record> = (1..=400).map(|number| Record::Entry(entry(number))).collect();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use association_archiver::contract::job::{Envelope, JobLimits, parse};
+use association_archiver::contract::job::{JobLimits, JobProperties, parse};
 use association_archiver::contract::object_type::ObjectType;
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ fn every_example_in_the_documents_is_valid() {
 fn the_schema_refuses_what_the_parser_refuses_for_its_shape() {
     let validator = validator("job.schema.json");
     let limits = JobLimits { max_bytes: 1 << 20, max_pairs: 10_000 };
-    let parses = |job: &Value| parse(job.to_string().as_bytes(), Envelope::default(), &limits);
+    let parses = |job: &Value| parse(job.to_string().as_bytes(), JobProperties::default(), &limits);
     let good = committed("job.schema.json")["examples"][0].clone();
     let with = |path: &str, value: Value| {
         let mut job = good.clone();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use association_archiver::contract::action::Action;
 use association_archiver::contract::association::{Extent, RecordId};
 use association_archiver::contract::ids::JobId;
-use association_archiver::contract::job::{Envelope, JobLimits, parse};
+use association_archiver::contract::job::{JobLimits, JobProperties, parse};
 use association_archiver::contract::outcome::{Ending, Head, Outcome, PairError};
 use association_archiver::contract::refusal::Refusal;
 use jiff::Timestamp;
@@ -107,7 +107,7 @@ fn schema(of: &str) -> jsonschema::Validator {
 }
 
 fn fault_of_job(text: &[u8]) -> Option<String> {
-    parse(text, Envelope::default(), &LIMITS).err().map(|malformed| malformed.message)
+    parse(text, JobProperties::default(), &LIMITS).err().map(|malformed| malformed.message)
 }
 
 /// Fields, counts and status of an outcome, against one that the worker wrote.

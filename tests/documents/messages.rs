@@ -1,7 +1,7 @@
 //! Fields, statuses, categories and properties of messages.
 
 use association_archiver::contract::association::LabelCategory;
-use association_archiver::contract::job::{Envelope, JobLimits, parse};
+use association_archiver::contract::job::{JobLimits, JobProperties, parse};
 use association_archiver::contract::message::{
     APP_ID, DEAD_LETTERED, JOB_STATUS, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID, OUTCOME_TYPE, REDRIVEN, REJECT_CATEGORY,
     REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT,
@@ -34,7 +34,7 @@ fn every_field_of_a_job_is_documented() {
         input(r#"{"types":[{"unknown":1}]}"#),
     ];
     let fields = objects.iter().flat_map(|object| {
-        let message = parse(object.as_bytes(), Envelope::default(), &limits).unwrap_err().message;
+        let message = parse(object.as_bytes(), JobProperties::default(), &limits).unwrap_err().message;
         let (_, known) = message.split_once("allowed: ").unwrap_or_else(|| panic!("{message}"));
         known.split(", ").map(str::to_owned).collect::<Vec<_>>()
     });

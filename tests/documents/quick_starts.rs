@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use association_archiver::contract::action::Action;
 use association_archiver::contract::association::{Extent, Label, LabelCategory, RecordId};
 use association_archiver::contract::ids::JobId;
-use association_archiver::contract::job::{Envelope, JobLimits, parse};
+use association_archiver::contract::job::{JobLimits, JobProperties, parse};
 use association_archiver::contract::outcome::{Ending, Head, Outcome, PairError};
 use association_archiver::contract::refusal::{Refusal, WorkerCategory};
 use harness::keeper::Keeper;
@@ -123,7 +123,7 @@ async fn the_program_that_sends_again_asks_for_what_failed_and_for_nothing_more(
     let published = stage.client.collect(JOBS, Until::Count(2), ANSWER_LIMIT).await?;
     let limits = JobLimits { max_bytes: 1 << 20, max_pairs: 10_000 };
     for message in &published {
-        let envelope = Envelope { message_id: message.message_id(), content_encoding: None };
+        let envelope = JobProperties { message_id: message.message_id(), content_encoding: None };
         parse(&message.body, envelope, &limits).map_err(|malformed| anyhow::anyhow!(malformed.message))?;
     }
     let again: Vec<Value> =

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use association_archiver::contract::action::Action;
 use association_archiver::contract::association::{Extent, LabelCategory};
 use association_archiver::contract::ids::{Group, JobId};
-use association_archiver::contract::job::{Envelope, Job, JobLimits, Malformed, parse};
+use association_archiver::contract::job::{Job, JobLimits, JobProperties, Malformed, parse};
 use serde_json::Value;
 
 use crate::campaign::{self, Taken};
@@ -17,11 +17,11 @@ const MOST_LABELS: usize = 100;
 #[test]
 fn a_job_is_taken_at_its_word_or_refused() {
     campaign::run("jobs", |body| {
-        let bare = parse(body, Envelope::default(), &LIMITS);
-        let named = parse(body, Envelope { message_id: Some("m-1"), content_encoding: None }, &LIMITS);
-        let packed = parse(body, Envelope { message_id: None, content_encoding: Some("gzip") }, &LIMITS);
+        let bare = parse(body, JobProperties::default(), &LIMITS);
+        let named = parse(body, JobProperties { message_id: Some("m-1"), content_encoding: None }, &LIMITS);
+        let packed = parse(body, JobProperties { message_id: None, content_encoding: Some("gzip") }, &LIMITS);
         assert!(packed.is_err(), "accepted under a content encoding");
-        assert_eq!(bare, parse(body, Envelope::default(), &LIMITS), "the same body, the same judgement");
+        assert_eq!(bare, parse(body, JobProperties::default(), &LIMITS), "the same body, the same judgement");
         if let Ok(job) = &bare {
             assert_eq!(named.as_ref(), Ok(job), "the body's id wins");
         }

@@ -1,6 +1,6 @@
 //! Jobs as lines: each line is read as a whole whatever the pieces it comes in, and each gets an answer.
 
-use association_archiver::contract::job::{Envelope, JobLimits, parse};
+use association_archiver::contract::job::{JobLimits, JobProperties, parse};
 use association_archiver::contract::outcome::Status;
 use association_archiver::worker::accounts::Portals;
 use association_archiver::worker::lines::{next_line, reject, take};
@@ -22,7 +22,7 @@ fn every_line_is_a_job_or_is_answered() {
         let mut taken = Taken::Refused;
         for (line, number) in expected.iter().zip(1..) {
             let cut = line.len() > LIMITS.max_bytes;
-            let outcome = match parse(line, Envelope::default(), &LIMITS) {
+            let outcome = match parse(line, JobProperties::default(), &LIMITS) {
                 Ok(job) => match take(job, line.len(), &portals, Timestamp::UNIX_EPOCH) {
                     Ok((job, of_line)) => {
                         assert!(!job.asks.is_empty() && of_line.portal.is_none());

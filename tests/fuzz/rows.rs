@@ -3,7 +3,7 @@
 
 use association_archiver::cli::jobs_file::hints::{Hints, Mapping};
 use association_archiver::cli::jobs_file::rows::{Expected, Format, Naming, Row, RowFault, RowJob, Rows};
-use association_archiver::contract::job::{Envelope, JobLimits, parse};
+use association_archiver::contract::job::{JobLimits, JobProperties, parse};
 use association_archiver::contract::object_type::ObjectType;
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ fn every_row_is_a_job_or_an_error() {
                 match job {
                     Ok(RowJob { body, job }) => {
                         assert_eq!(
-                            parse(body, Envelope::default(), &LIMITS).as_ref(),
+                            parse(body, JobProperties::default(), &LIMITS).as_ref(),
                             Ok(job),
                             "what is sent is another job"
                         );

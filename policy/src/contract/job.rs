@@ -93,7 +93,7 @@ pub struct JobLimits {
 
 /// What a message says beside its body.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Envelope<'a> {
+pub struct JobProperties<'a> {
     pub message_id: Option<&'a str>,
     pub content_encoding: Option<&'a str>,
 }
@@ -145,11 +145,11 @@ impl Malformed {
 }
 
 /// Reads a message as a job.
-pub fn parse(body: &[u8], envelope: Envelope<'_>, limits: &JobLimits) -> Result<Job, Malformed> {
-    read(body, envelope, limits).map_err(|message| {
+pub fn parse(body: &[u8], properties: JobProperties<'_>, limits: &JobLimits) -> Result<Job, Malformed> {
+    read(body, properties, limits).map_err(|message| {
         let found = salvage::salvage(text::without_mark(body));
         Malformed {
-            job_id: found.job_id.or_else(|| envelope.message_id.and_then(JobId::new)),
+            job_id: found.job_id.or_else(|| properties.message_id.and_then(JobId::new)),
             portal: found.portal,
             from_type: found.from_type,
             to_type: found.to_type,
@@ -161,8 +161,8 @@ pub fn parse(body: &[u8], envelope: Envelope<'_>, limits: &JobLimits) -> Result<
     })
 }
 
-fn read(body: &[u8], envelope: Envelope<'_>, limits: &JobLimits) -> Result<Job, String> {
-    if let Some(encoding) = envelope.content_encoding.filter(|encoding| !message::is_plain(encoding)) {
+fn read(body: &[u8], properties: JobProperties<'_>, limits: &JobLimits) -> Result<Job, String> {
+    if let Some(encoding) = properties.content_encoding.filter(|encoding| !message::is_plain(encoding)) {
         return Err(format!(
             "content_encoding: must be absent or one of {}, is {}; send the body as plain UTF-8, uncompressed",
             message::PLAIN_ENCODINGS.join(", "),
@@ -173,7 +173,7 @@ fn read(body: &[u8], envelope: Envelope<'_>, limits: &JobLimits) -> Result<Job, 
         return Err(format!("body: has {} bytes; jobs.max_bytes allows {}", body.len(), limits.max_bytes));
     }
     let draft = reader::read(text::without_mark(body), limits.max_pairs)?;
-    let id = match (draft.id, envelope.message_id) {
+    let id = match (draft.id, properties.message_id) {
         (Some(id), _) => id,
         (None, None) => return Err(NO_ID.to_owned()),
         (None, Some(message_id)) => JobId::new(message_id).ok_or(UNFIT_MESSAGE_ID)?,

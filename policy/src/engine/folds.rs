@@ -46,14 +46,14 @@ struct Fold {
     /// Nothing is sent from its other side any more.
     off: bool,
     /// What was archived from its other side and is not proven, request by request.
-    waiting: Vec<Waiting>,
+    waiting: Vec<Unproven>,
     /// Pairs that were read back and were still there: HubSpot's readings lag, or folding does not work.
     doubts: Vec<NodeKey>,
     round: Option<Tick>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct Unproven {
     nodes: Vec<NodeKey>,
     /// Those of them that are to be read.
     samples: Vec<NodeKey>,
@@ -95,7 +95,7 @@ impl Folds {
     /// A request has archived `nodes` from their other side, and of these the samples are to be read.
     pub fn archived(&mut self, key: FoldKey, nodes: Vec<NodeKey>, samples: Vec<NodeKey>, now: Tick) {
         let fold = self.folds.entry(key).or_default();
-        fold.waiting.push(Waiting { nodes, samples, shown: false });
+        fold.waiting.push(Unproven { nodes, samples, shown: false });
         if fold.round.is_none() {
             fold.round = Some(now + ROUND);
             self.rounds.insert((now + ROUND, key));
@@ -133,7 +133,7 @@ impl Folds {
         for waiting in &mut fold.waiting {
             waiting.samples.retain(|&node| is_there(node));
         }
-        for Waiting { nodes, samples: _, shown } in fold.waiting.extract_if(.., |waiting| waiting.samples.is_empty()) {
+        for Unproven { nodes, samples: _, shown } in fold.waiting.extract_if(.., |waiting| waiting.samples.is_empty()) {
             match shown {
                 true => proven.nodes.extend(nodes),
                 false => proven.unsampled.push(nodes),

@@ -55,7 +55,7 @@ pub enum Shown {
 
 /// What follows from a reading.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Next {
+pub enum AfterReading {
     Proven,
     /// After one of [`WAITS`].
     ReadAgain(usize),
@@ -105,22 +105,22 @@ impl Proof {
         Self { removals, recorded, turned: self.turned && other.turned, ..self }
     }
 
-    pub fn read(&mut self, shown: Shown) -> Next {
+    pub fn read(&mut self, shown: Shown) -> AfterReading {
         let is_second = self.removals > 1;
         match shown {
             Shown::Gone if is_second && !self.gone => {
                 self.gone = true;
-                Next::ReadAgain(CONFIRMATION)
+                AfterReading::ReadAgain(CONFIRMATION)
             }
-            Shown::Gone => Next::Proven,
-            Shown::StillThere if self.gone => Next::Reappeared,
+            Shown::Gone => AfterReading::Proven,
+            Shown::StillThere if self.gone => AfterReading::Reappeared,
             Shown::StillThere => {
                 self.shown += 1;
                 let reads = if is_second { READS_AFTER_SECOND } else { WAITS.len() };
                 match (self.shown < reads, is_second) {
-                    (true, _) => Next::ReadAgain(self.shown),
-                    (false, false) => Next::ArchiveAgain,
-                    (false, true) => Next::NotGone,
+                    (true, _) => AfterReading::ReadAgain(self.shown),
+                    (false, false) => AfterReading::ArchiveAgain,
+                    (false, true) => AfterReading::NotGone,
                 }
             }
         }
@@ -183,12 +183,12 @@ impl Cooling {
 mod tests {
     use super::*;
 
-    fn course(shown: &[Shown]) -> Vec<Next> {
+    fn course(shown: &[Shown]) -> Vec<AfterReading> {
         let mut proof = Proof::archived(None, false, false);
         let mut course = Vec::new();
         for &shown in shown {
             let next = proof.read(shown);
-            if next == Next::ArchiveAgain {
+            if next == AfterReading::ArchiveAgain {
                 proof = Proof::archived(Some(proof), false, false);
             }
             course.push(next);
@@ -200,23 +200,37 @@ mod tests {
 
     #[test]
     fn a_pair_is_read_until_it_is_gone() {
-        assert_eq!(course(&[Gone]), [Next::Proven]);
-        assert_eq!(course(&[StillThere, StillThere, Gone]), [Next::ReadAgain(1), Next::ReadAgain(2), Next::Proven]);
+        assert_eq!(course(&[Gone]), [AfterReading::Proven]);
+        assert_eq!(
+            course(&[StillThere, StillThere, Gone]),
+            [AfterReading::ReadAgain(1), AfterReading::ReadAgain(2), AfterReading::Proven]
+        );
     }
 
     #[test]
     fn a_pair_that_stays_is_archived_once_more_and_then_given_up() {
         let stays = course(&[StillThere; 5]);
-        assert_eq!(stays[..4], [Next::ReadAgain(1), Next::ReadAgain(2), Next::ArchiveAgain, Next::ReadAgain(1)]);
-        assert_eq!(stays.last(), Some(&Next::NotGone));
+        assert_eq!(
+            stays[..4],
+            [
+                AfterReading::ReadAgain(1),
+                AfterReading::ReadAgain(2),
+                AfterReading::ArchiveAgain,
+                AfterReading::ReadAgain(1)
+            ]
+        );
+        assert_eq!(stays.last(), Some(&AfterReading::NotGone));
     }
 
     #[test]
     fn after_the_second_removal_gone_must_be_seen_twice() {
         let after = |rest: &[Shown]| course(&[&[StillThere; 3], rest].concat()).split_off(3);
-        assert_eq!(after(&[Gone, Gone]), [Next::ReadAgain(CONFIRMATION), Next::Proven]);
-        assert_eq!(after(&[StillThere, Gone, Gone]), [Next::ReadAgain(1), Next::ReadAgain(CONFIRMATION), Next::Proven]);
-        assert_eq!(after(&[Gone, StillThere]), [Next::ReadAgain(CONFIRMATION), Next::Reappeared]);
+        assert_eq!(after(&[Gone, Gone]), [AfterReading::ReadAgain(CONFIRMATION), AfterReading::Proven]);
+        assert_eq!(
+            after(&[StillThere, Gone, Gone]),
+            [AfterReading::ReadAgain(1), AfterReading::ReadAgain(CONFIRMATION), AfterReading::Proven]
+        );
+        assert_eq!(after(&[Gone, StillThere]), [AfterReading::ReadAgain(CONFIRMATION), AfterReading::Reappeared]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::course::{Course, Removal};
 use super::engine::Engine;
 use super::expected::expected;
 use super::holdings::LastWord;
-use super::proof::{Next, Shown, not_gone, reappeared};
+use super::proof::{AfterReading, Shown, not_gone, reappeared};
 use super::sight::{Note, Present, Seen, Sight};
 use crate::contract::association::Extent;
 
@@ -69,20 +69,20 @@ impl Engine {
     fn proved(&mut self, id: &LaneId, key: LaneKey, node: NodeKey, sight: &Sight, now: Now) {
         let shown = shown(&id.extent, &sight.present());
         let next = match self.turned_was_read(id, node, shown == Shown::Gone) {
-            true => Next::ArchiveAgain,
+            true => AfterReading::ArchiveAgain,
             false => self.holdings.read_back(node, shown),
         };
         match next {
-            Next::Proven => {
+            AfterReading::Proven => {
                 self.counters.pairs_gone += 1;
                 let verifies = self.accounts[id.account].policy.safety.verify;
                 self.holdings.settle(node, if verifies { &LastWord::Proven } else { &LastWord::Done });
             }
-            Next::ReadAgain(wait) => {
+            AfterReading::ReadAgain(wait) => {
                 let due = self.cooling.add(node, wait, now.tick);
                 self.holdings.cool(node, key, due, now.tick, |_| Duration::ZERO);
             }
-            Next::ArchiveAgain => {
+            AfterReading::ArchiveAgain => {
                 if self.holdings.was_turned(node) {
                     self.unfold(id, STILL_THERE.to_owned(), now);
                 }
@@ -90,11 +90,11 @@ impl Engine {
                 let urgency = self.holdings.lane(key).map_or(Urgency::Live, |lane| lane.urgency);
                 self.advance(id.at(Removal::Prove.archive().course()), urgency, vec![(node, note)], now);
             }
-            Next::NotGone => {
+            AfterReading::NotGone => {
                 self.counters.pairs_not_gone += 1;
                 self.holdings.settle(node, &LastWord::Disproved(Arc::new(not_gone())));
             }
-            Next::Reappeared => {
+            AfterReading::Reappeared => {
                 self.counters.pairs_reappeared += 1;
                 self.holdings.settle(node, &LastWord::Disproved(Arc::new(reappeared())));
             }

@@ -51,20 +51,20 @@ struct Rota {
     queued: bool,
     /// When the account is to be looked at again.
     timer: Option<Tick>,
-    live: Order,
-    background: Order,
+    live: LaneOrder,
+    background: LaneOrder,
     owed: Owed,
 }
 
 impl Rota {
-    fn of(&self, urgency: Urgency) -> &Order {
+    fn of(&self, urgency: Urgency) -> &LaneOrder {
         match urgency {
             Urgency::Live => &self.live,
             Urgency::Background => &self.background,
         }
     }
 
-    fn of_mut(&mut self, urgency: Urgency) -> &mut Order {
+    fn of_mut(&mut self, urgency: Urgency) -> &mut LaneOrder {
         match urgency {
             Urgency::Live => &mut self.live,
             Urgency::Background => &mut self.background,
@@ -74,7 +74,7 @@ impl Rota {
 
 /// The order of an account's lanes of one urgency.
 #[derive(Debug, Default)]
-struct Order {
+struct LaneOrder {
     /// Lanes that have a turn, in their order.
     ring: VecDeque<LaneKey>,
     /// Lanes that wait for company, by the time from which they need not wait any longer.
@@ -90,7 +90,7 @@ struct Order {
     beside_stuck: u32,
 }
 
-impl Order {
+impl LaneOrder {
     /// When a lane must be looked at next.
     fn next_look(&self) -> Option<Tick> {
         let reminder = self.reminders.peek().map(|&Reverse((at, _))| at);

@@ -138,14 +138,14 @@ mod tests {
     #![expect(clippy::unwrap_used)]
 
     use super::*;
-    use crate::contract::job::{Envelope, JobLimits, parse};
+    use crate::contract::job::{JobLimits, JobProperties, parse};
 
     fn job(id: &str, to: &str) -> Job {
         let limits = JobLimits { max_bytes: 1_000, max_pairs: 10 };
         let body = format!(
             r#"{{"jobId":"{id}","fromObjectType":"contacts","toObjectType":"{to}","inputs":[{{"from":{{"id":"1"}},"to":[{{"id":"2"}}]}}]}}"#
         );
-        parse(body.as_bytes(), Envelope::default(), &limits).unwrap()
+        parse(body.as_bytes(), JobProperties::default(), &limits).unwrap()
     }
 
     /// `of`: the status, and fields that earlier versions did not have.

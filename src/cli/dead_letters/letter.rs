@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::amqp::browser::Found;
 use crate::amqp::message::Properties;
 use crate::contract::ids::{JobId, PortalId};
-use crate::contract::job::{self, Envelope, JobLimits};
+use crate::contract::job::{self, JobLimits, JobProperties};
 use crate::contract::message::{REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT};
 use crate::contract::object_type::TypeText;
 use crate::contract::time;
@@ -33,7 +33,7 @@ impl Letter {
     pub fn of(found: &Found, limits: &JobLimits) -> Self {
         let properties = &found.properties;
         let envelope =
-            Envelope { message_id: properties.message_id(), content_encoding: properties.content_encoding() };
+            JobProperties { message_id: properties.message_id(), content_encoding: properties.content_encoding() };
         let (job_id, portal, from_type, to_type) = match job::parse(&found.body, envelope, limits) {
             Ok(job) => {
                 let types = (Some(job.from_type.text().clone()), Some(job.to_type.text().clone()));

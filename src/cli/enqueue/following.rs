@@ -313,14 +313,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::contract::job::{Envelope, JobLimits, parse};
+    use crate::contract::job::{JobLimits, JobProperties, parse};
 
     /// The rows of a job with these inputs and fields: `to_id`, `types`, `status` and what follows from a plan.
     fn rows(inputs: &Value, fields: &str, outcome: Option<&Value>) -> Vec<String> {
         let limits = JobLimits { max_bytes: 1_000, max_pairs: 10 };
         let body =
             format!(r#"{{"jobId":"j","fromObjectType":"contacts","toObjectType":"0-2"{fields},"inputs":{inputs}}}"#);
-        let job = parse(body.as_bytes(), Envelope::default(), &limits).unwrap();
+        let job = parse(body.as_bytes(), JobProperties::default(), &limits).unwrap();
         let outcome = outcome.map(|fields| {
             let mut outcome = json!({
                 "jobId": "j", "portalId": null, "fromObjectType": "contacts", "toObjectType": "0-2",

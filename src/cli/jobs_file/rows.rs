@@ -12,7 +12,7 @@ use super::hints::Hints;
 use super::text::{TextFault, TextLines, invisible, utf8};
 use crate::cli::outcome_record::OutcomeRecord;
 use crate::contract::ids::PortalId;
-use crate::contract::job::{self, Envelope, Job, JobLimits, Malformed};
+use crate::contract::job::{self, Job, JobLimits, JobProperties, Malformed};
 use crate::contract::text::without_mark;
 
 /// How the file is to be read.
@@ -241,7 +241,7 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
             Naming::Required => None,
         };
         let mut body = line.to_vec();
-        let envelope = Envelope { message_id: own.as_deref(), ..Envelope::default() };
+        let envelope = JobProperties { message_id: own.as_deref(), ..JobProperties::default() };
         let mut job = job::parse(line, envelope, limits).map_err(|fault| {
             match invisible(text.get(..text.find('{').unwrap_or_default()).unwrap_or_default()) {
                 Some(unseen) => malformed(format!("the line {unseen}")),
@@ -296,7 +296,7 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
                 return Ok(None);
             }
         };
-        let job = job::parse(&body, Envelope::default(), &self.format.limits).map_err(|mut fault| {
+        let job = job::parse(&body, JobProperties::default(), &self.format.limits).map_err(|mut fault| {
             fault.message = in_columns(&fault.message);
             RowFault::Job(Box::new(fault))
         })?;

@@ -21,11 +21,11 @@ enum Encoding {
     /// Perhaps: whether a line is UTF-8 is found out by whoever reads it.
     Utf8,
     /// `first`: the unit behind the mark, which was read to tell it from UTF-32.
-    Utf16 { order: Order, first: Option<u16> },
+    Utf16 { order: ByteOrder, first: Option<u16> },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Order {
+enum ByteOrder {
     Little,
     Big,
 }
@@ -84,7 +84,7 @@ impl<R: AsyncBufRead + Unpin> TextLines<R> {
         }
         let mut head = Vec::with_capacity(4);
         (&mut self.input).take(4).read_to_end(&mut head).await?;
-        let utf16 = |order: Order, rest: &[u8]| match *rest {
+        let utf16 = |order: ByteOrder, rest: &[u8]| match *rest {
             [] => Ok(Encoding::Utf16 { order, first: None }),
             [a, b] => Ok(Encoding::Utf16 { order, first: Some(order.unit([a, b])) }),
             _ => Err(cut_in_two()),
@@ -93,8 +93,8 @@ impl<R: AsyncBufRead + Unpin> TextLines<R> {
             [0xff, 0xfe, 0, 0] | [0, 0, 0xfe, 0xff] => {
                 Err(TextFault::Encoding("is UTF-32, which is not read: save it as UTF-8".to_owned()))
             }
-            [0xff, 0xfe, rest @ ..] => utf16(Order::Little, rest),
-            [0xfe, 0xff, rest @ ..] => utf16(Order::Big, rest),
+            [0xff, 0xfe, rest @ ..] => utf16(ByteOrder::Little, rest),
+            [0xfe, 0xff, rest @ ..] => utf16(ByteOrder::Big, rest),
             other => {
                 let bytes: Vec<String> = other.iter().map(|byte| format!("{byte:02X}")).collect();
                 let bytes = bytes.join(" ");
@@ -103,7 +103,12 @@ impl<R: AsyncBufRead + Unpin> TextLines<R> {
         }
     }
 
-    async fn next_utf16(&mut self, line: &mut Vec<u8>, order: Order, first: Option<u16>) -> Result<bool, TextFault> {
+    async fn next_utf16(
+        &mut self,
+        line: &mut Vec<u8>,
+        order: ByteOrder,
+        first: Option<u16>,
+    ) -> Result<bool, TextFault> {
         let mut next = first;
         let mut any = false;
         loop {
@@ -133,7 +138,7 @@ impl<R: AsyncBufRead + Unpin> TextLines<R> {
         }
     }
 
-    async fn unit(&mut self, order: Order) -> Result<Option<u16>, TextFault> {
+    async fn unit(&mut self, order: ByteOrder) -> Result<Option<u16>, TextFault> {
         let mut bytes = [0; 2];
         let mut filled = 0;
         while filled < 2 {
@@ -147,7 +152,7 @@ impl<R: AsyncBufRead + Unpin> TextLines<R> {
     }
 }
 
-impl Order {
+impl ByteOrder {
     fn unit(self, bytes: [u8; 2]) -> u16 {
         match self {
             Self::Little => u16::from_le_bytes(bytes),
@@ -209,10 +214,10 @@ mod tests {
         Ok(read)
     }
 
-    fn utf16(text: &str, order: Order) -> Vec<u8> {
+    fn utf16(text: &str, order: ByteOrder) -> Vec<u8> {
         let bytes = |unit: u16| match order {
-            Order::Little => unit.to_le_bytes(),
-            Order::Big => unit.to_be_bytes(),
+            ByteOrder::Little => unit.to_le_bytes(),
+            ByteOrder::Big => unit.to_be_bytes(),
         };
         text.encode_utf16().flat_map(bytes).collect()
     }
@@ -222,17 +227,17 @@ mod tests {
         let text = "\u{feff}aé\u{1f4a9}\r\n\n\u{feff}joined\nend";
         let expected = ["aé\u{1f4a9}\r", "", "joined", "end"];
         assert_eq!(read(text.as_bytes()).await.unwrap(), expected);
-        assert_eq!(read(&utf16(text, Order::Little)).await.unwrap(), expected);
-        assert_eq!(read(&utf16(text, Order::Big)).await.unwrap(), expected);
+        assert_eq!(read(&utf16(text, ByteOrder::Little)).await.unwrap(), expected);
+        assert_eq!(read(&utf16(text, ByteOrder::Big)).await.unwrap(), expected);
         for empty in ["", "\u{feff}"] {
-            assert!(read(&utf16(empty, Order::Little)).await.unwrap().is_empty());
+            assert!(read(&utf16(empty, ByteOrder::Little)).await.unwrap().is_empty());
         }
     }
 
     #[tokio::test]
     async fn a_long_line_of_utf16_is_cut_as_one_of_utf8() {
         let text = format!("\u{feff}{}\nnext", "x".repeat(100));
-        let read = read(&utf16(&text, Order::Big)).await.unwrap();
+        let read = read(&utf16(&text, ByteOrder::Big)).await.unwrap();
         assert_eq!(read, ["x".repeat(LIMIT + 1), "next".to_owned()]);
     }
 

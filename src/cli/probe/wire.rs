@@ -93,7 +93,7 @@ pub enum Change<'a> {
 }
 
 /// What to do after a reply.
-enum Next<T> {
+enum AfterReply<T> {
     Take(T),
     /// Again after this wait.
     Again {
@@ -253,33 +253,33 @@ impl Wire {
     async fn until_judged<T>(
         &mut self,
         ask: impl AsyncFn(&HubspotClient, &BearerToken) -> Reply,
-        judge: impl Fn(&Reply, &mut Sightings) -> Next<T>,
+        judge: impl Fn(&Reply, &mut Sightings) -> AfterReply<T>,
     ) -> Result<T, Broken> {
         let (mut tries, mut throttles, mut renewed) = (0, 0, false);
         loop {
             let reply = self.ask(&ask).await?;
             let gave_up = |refusal: &Refusal| Broken::Failed(refusal.message.to_string());
             match judge(&reply, &mut self.sightings) {
-                Next::Take(taken) => return Ok(taken),
-                Next::Again { wait, refusal } => {
+                AfterReply::Take(taken) => return Ok(taken),
+                AfterReply::Again { wait, refusal } => {
                     tries += 1;
                     if tries == MOST_TRIES || wait > LONGEST_WAIT {
                         return Err(gave_up(&refusal));
                     }
                     self.wait(wait.max(FIRST_WAIT * 2_u32.pow(tries - 1))).await?;
                 }
-                Next::Throttled { wait, refusal } => {
+                AfterReply::Throttled { wait, refusal } => {
                     throttles += 1;
                     if throttles == MOST_THROTTLES || wait > LONGEST_WAIT {
                         return Err(gave_up(&refusal));
                     }
                     self.wait(wait).await?;
                 }
-                Next::Renew(_) if self.renewable && !renewed => {
+                AfterReply::Renew(_) if self.renewable && !renewed => {
                     renewed = true;
                     self.renew().await.map_err(Broken::Failed)?;
                 }
-                Next::Renew(refusal) | Next::GiveUp(refusal) => return Err(gave_up(&refusal)),
+                AfterReply::Renew(refusal) | AfterReply::GiveUp(refusal) => return Err(gave_up(&refusal)),
             }
         }
     }
@@ -345,68 +345,70 @@ fn chosen(accounts: &[AccountSettings], portal: PortalId) -> Result<(AccountInde
 }
 
 /// The view of the only record that was asked for.
-fn seen(judged: Result<Vec<RecordVerdict>, Judgement>) -> Next<RecordView> {
+fn seen(judged: Result<Vec<RecordVerdict>, Judgement>) -> AfterReply<RecordView> {
     let verdict = match judged {
         Ok(verdicts) => verdicts.into_iter().next(),
         Err(Judgement::Archived | Judgement::Each(_)) => None,
-        Err(Judgement::Suspect(refusal) | Judgement::LaneRefused(refusal)) => return Next::GiveUp(refusal),
+        Err(Judgement::Suspect(refusal) | Judgement::LaneRefused(refusal)) => return AfterReply::GiveUp(refusal),
         Err(Judgement::Again(again)) => return repeat(&again),
         Err(Judgement::Throttled(throttled)) => return throttle(throttled),
-        Err(Judgement::PauseLane(LanePause { kind: _, refusal })) => return Next::GiveUp(refusal),
+        Err(Judgement::PauseLane(LanePause { kind: _, refusal })) => return AfterReply::GiveUp(refusal),
         Err(Judgement::PauseAccount(pause)) => return paused(pause),
     };
     match verdict {
-        Some(RecordVerdict::Seen(view)) => Next::Take(view),
+        Some(RecordVerdict::Seen(view)) => AfterReply::Take(view),
         Some(RecordVerdict::Again(again)) => repeat(&again),
-        Some(RecordVerdict::Refused(refusal) | RecordVerdict::Suspect(refusal)) => Next::GiveUp(refusal),
-        Some(RecordVerdict::Untouched) | None => Next::GiveUp(unexpected()),
+        Some(RecordVerdict::Refused(refusal) | RecordVerdict::Suspect(refusal)) => AfterReply::GiveUp(refusal),
+        Some(RecordVerdict::Untouched) | None => AfterReply::GiveUp(unexpected()),
     }
 }
 
 /// What became of the only pair that was to be changed.
-fn taken(reply: &Reply, judgement: Judgement) -> Next<Took> {
+fn taken(reply: &Reply, judgement: Judgement) -> AfterReply<Took> {
     let done = || match reply {
         Reply::Answer(answer) => Took::Done { status: answer.status, body: json(answer).is_some() },
         Reply::Silence(_) => Took::Refused(unexpected()),
     };
     let verdict = match judgement {
-        Judgement::Archived => return Next::Take(done()),
+        Judgement::Archived => return AfterReply::Take(done()),
         Judgement::Each(verdicts) => verdicts.into_iter().next(),
-        Judgement::Suspect(refusal) | Judgement::LaneRefused(refusal) => return Next::Take(Took::Refused(refusal)),
+        Judgement::Suspect(refusal) | Judgement::LaneRefused(refusal) => {
+            return AfterReply::Take(Took::Refused(refusal));
+        }
         Judgement::Again(again) => return repeat(&again),
         Judgement::Throttled(throttled) => return throttle(throttled),
-        Judgement::PauseLane(LanePause { kind: _, refusal }) => return Next::GiveUp(refusal),
+        Judgement::PauseLane(LanePause { kind: _, refusal }) => return AfterReply::GiveUp(refusal),
         Judgement::PauseAccount(pause) => return paused(pause),
     };
     match verdict {
-        Some(PairVerdict::Archived) => Next::Take(done()),
-        Some(PairVerdict::Refused(refusal) | PairVerdict::Suspect(refusal)) => Next::Take(Took::Refused(refusal)),
+        Some(PairVerdict::Archived) => AfterReply::Take(done()),
+        Some(PairVerdict::Refused(refusal) | PairVerdict::Suspect(refusal)) => AfterReply::Take(Took::Refused(refusal)),
         Some(PairVerdict::Again(again)) => repeat(&again),
-        Some(PairVerdict::Untouched) | None => Next::GiveUp(unexpected()),
+        Some(PairVerdict::Untouched) | None => AfterReply::GiveUp(unexpected()),
     }
 }
 
-fn repeat<T>(again: &Again) -> Next<T> {
-    Next::Again { wait: again.least_wait(Timestamp::now()), refusal: Arc::clone(&again.refusal) }
+fn repeat<T>(again: &Again) -> AfterReply<T> {
+    AfterReply::Again { wait: again.least_wait(Timestamp::now()), refusal: Arc::clone(&again.refusal) }
 }
 
-fn throttle<T>(throttled: Throttled) -> Next<T> {
+fn throttle<T>(throttled: Throttled) -> AfterReply<T> {
     let Throttled { policy, retry_after, refusal } = throttled;
     match policy {
-        Policy::Daily => Next::GiveUp(refusal),
+        Policy::Daily => AfterReply::GiveUp(refusal),
         Policy::TenSecondly | Policy::Secondly | Policy::Unknown => {
             let wait = retry_after.map_or(THROTTLED_WAIT, |after| after.wait(Timestamp::now()));
-            Next::Throttled { wait, refusal }
+            AfterReply::Throttled { wait, refusal }
         }
     }
 }
 
-fn paused<T>(AccountPause { kind, refusal }: AccountPause) -> Next<T> {
+fn paused<T>(AccountPause { kind, refusal }: AccountPause) -> AfterReply<T> {
     match kind {
         AccountPauseKind::TokenExpired | AccountPauseKind::TokenInvalid | AccountPauseKind::TokenRefused => {
-            Next::Renew(refusal)
+            AfterReply::Renew(refusal)
         }
-        AccountPauseKind::ProxyRefused | AccountPauseKind::Moving(_) => Next::GiveUp(refusal),
+        AccountPauseKind::ProxyRefused | AccountPauseKind::Moving(_) => AfterReply::GiveUp(refusal),
     }
 }
 

@@ -1,11 +1,12 @@
 //! What may be ordered of the chosen row, and what is asked before it is.
 
 use super::status::{Account, Guard};
+use crate::lease::order::Instruction;
 
 /// An order to the service, as it was shown to whoever gives it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Order {
-    pub verb: Verb,
+    pub instruction: Instruction,
     pub target: Target,
 }
 
@@ -18,81 +19,64 @@ pub struct Target {
     pub path: String,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verb {
-    Pause,
-    Resume,
-    Approve,
-    Reject,
-}
-
 impl Order {
     pub fn path(&self) -> String {
-        format!("{}/{}", self.target.path, self.verb.as_str())
+        format!("{}/{}", self.target.path, self.instruction.as_str())
+    }
+
+    /// The key that gives it.
+    pub fn key(&self) -> char {
+        match self.instruction {
+            Instruction::Pause | Instruction::Resume => 'p',
+            Instruction::Approve => 'a',
+            Instruction::Reject => 'r',
+        }
+    }
+
+    pub fn answers_guard(&self) -> bool {
+        match self.instruction {
+            Instruction::Approve | Instruction::Reject => true,
+            Instruction::Pause | Instruction::Resume => false,
+        }
     }
 
     /// The consequence comes after the answer that is waited for, so that a narrow screen cuts the consequence.
     pub fn question(&self) -> String {
-        let consequence = match self.verb {
-            Verb::Pause => "Its jobs wait in the broker until it is resumed.",
-            Verb::Resume => "What stands for a reason of its own is tried at once.",
-            Verb::Approve => "Everything passes its guard for one window; then pairs are counted anew.",
-            Verb::Reject => "All its removals end with GUARD_REJECTED until it is approved.",
+        let consequence = match self.instruction {
+            Instruction::Pause => "Its jobs wait in the broker until it is resumed.",
+            Instruction::Resume => "What stands for a reason of its own is tried at once.",
+            Instruction::Approve => "Everything passes its guard for one window; then pairs are counted anew.",
+            Instruction::Reject => "All its removals end with GUARD_REJECTED until it is approved.",
         };
-        format!("{} {}? y/n  {consequence}", self.verb.as_title(), self.target.subject)
+        format!("{} {}? y/n  {consequence}", title(self.instruction), self.target.subject)
     }
 
     /// Once the service has carried it out, with what it notes.
     pub fn done(&self, note: Option<&str>) -> String {
         let subject = &self.target.subject;
-        match self.verb {
-            Verb::Pause => format!("{subject} is paused until it is resumed"),
-            Verb::Resume => format!("{subject}: {}", note.unwrap_or("the order to resume it is carried out")),
-            Verb::Approve => format!("{subject} is approved: everything passes its guard for one window"),
-            Verb::Reject => format!("{subject} is rejected: its removals end with GUARD_REJECTED until it is approved"),
+        match self.instruction {
+            Instruction::Pause => format!("{subject} is paused until it is resumed"),
+            Instruction::Resume => format!("{subject}: {}", note.unwrap_or("the order to resume it is carried out")),
+            Instruction::Approve => format!("{subject} is approved: everything passes its guard for one window"),
+            Instruction::Reject => {
+                format!("{subject} is rejected: its removals end with GUARD_REJECTED until it is approved")
+            }
         }
     }
 
     /// Once a worker that stands by has passed it on.
     pub fn handed_on(&self) -> String {
-        let Self { verb, target } = self;
-        format!("{}: the order to {} goes on to the worker that holds the lease", target.subject, verb.as_str())
+        let Self { instruction, target } = self;
+        format!("{}: the order to {} goes on to the worker that holds the lease", target.subject, instruction.as_str())
     }
 }
 
-impl Verb {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Approve => "approve",
-            Self::Reject => "reject",
-        }
-    }
-
-    fn as_title(self) -> &'static str {
-        match self {
-            Self::Pause => "Pause",
-            Self::Resume => "Resume",
-            Self::Approve => "Approve",
-            Self::Reject => "Reject",
-        }
-    }
-
-    /// Whether it answers a guard.
-    pub fn is_answer(self) -> bool {
-        match self {
-            Self::Approve | Self::Reject => true,
-            Self::Pause | Self::Resume => false,
-        }
-    }
-
-    pub fn key(self) -> char {
-        match self {
-            Self::Pause | Self::Resume => 'p',
-            Self::Approve => 'a',
-            Self::Reject => 'r',
-        }
+fn title(instruction: Instruction) -> &'static str {
+    match instruction {
+        Instruction::Pause => "Pause",
+        Instruction::Resume => "Resume",
+        Instruction::Approve => "Approve",
+        Instruction::Reject => "Reject",
     }
 }
 
@@ -110,12 +94,12 @@ impl Target {
     /// `kind`: the reason for which it stands. Whatever stands for a reason of its own is tried at once by a resumption,
     /// but a guard waits for its own two answers.
     pub fn orders(self, kind: Option<&str>) -> Vec<Order> {
-        let verbs: &[Verb] = match kind {
-            None => &[Verb::Pause],
-            Some("guard") => &[Verb::Approve, Verb::Reject],
-            Some(_) => &[Verb::Resume],
+        let instructions: &[Instruction] = match kind {
+            None => &[Instruction::Pause],
+            Some("guard") => &[Instruction::Approve, Instruction::Reject],
+            Some(_) => &[Instruction::Resume],
         };
-        verbs.iter().map(|verb| Order { verb: *verb, target: self.clone() }).collect()
+        instructions.iter().map(|instruction| Order { instruction: *instruction, target: self.clone() }).collect()
     }
 }
 
@@ -125,12 +109,12 @@ pub fn orders_of(account: &Account) -> Vec<Order> {
     let stopped = account.guard.as_ref().filter(|guard| guard.is_stopped());
     let kind = account.own_pause().map(|pause| pause.kind.as_str()).filter(|kind| *kind != "guard");
     let mut orders = target.clone().orders(kind);
-    let answers: &[Verb] = match stopped {
-        Some(Guard { state, .. }) if state == "waiting" => &[Verb::Approve, Verb::Reject],
-        Some(_) => &[Verb::Approve],
+    let answers: &[Instruction] = match stopped {
+        Some(Guard { state, .. }) if state == "waiting" => &[Instruction::Approve, Instruction::Reject],
+        Some(_) => &[Instruction::Approve],
         None => &[],
     };
-    orders.extend(answers.iter().map(|verb| Order { verb: *verb, target: target.clone() }));
+    orders.extend(answers.iter().map(|instruction| Order { instruction: *instruction, target: target.clone() }));
     orders
 }
 

@@ -92,7 +92,7 @@ impl View {
 
     /// What a key orders: of the chosen row, or else of the only guard that waits.
     pub fn order(&self, key: char) -> Option<Order> {
-        let is_meant = |order: &&Order| order.verb.key() == key;
+        let is_meant = |order: &&Order| order.key() == key;
         let mut answers = self.answers.iter().filter(is_meant);
         let only = answers.next().filter(|first| answers.all(|other| other == *first));
         self.orders.iter().find(is_meant).or(only).cloned()
@@ -304,7 +304,7 @@ impl View {
         let place = found.or_else(|| rows.iter().position(|row| row.key.is_some()));
         self.chosen = place.and_then(|place| rows[place].key.clone());
         self.orders = place.map(|place| rows[place].orders.clone()).unwrap_or_default();
-        let answers = rows.iter().flat_map(|row| &row.orders).filter(|order| order.verb.is_answer());
+        let answers = rows.iter().flat_map(|row| &row.orders).filter(|order| order.answers_guard());
         self.answers = answers.cloned().collect();
         place.unwrap_or(0)
     }
@@ -328,7 +328,7 @@ impl View {
             return " q quit  ↑↓ choose an account or a lane, which p pauses or resumes".to_owned();
         };
         let keys: Vec<String> =
-            self.orders.iter().map(|order| format!("{} {}", order.verb.key(), order.verb.as_str())).collect();
+            self.orders.iter().map(|order| format!("{} {}", order.key(), order.instruction.as_str())).collect();
         format!(" q quit  ↑↓ choose  {} {}", keys.join("  "), first.target.subject)
     }
 }

@@ -10,7 +10,7 @@ use crate::contract::association::{Label, LabelCategory, RecordId};
 
 const LIMITS: JobLimits = JobLimits { max_bytes: 4096, max_pairs: 5 };
 
-const WITH_ID: Envelope<'_> = Envelope { message_id: Some("m-1"), content_encoding: None };
+const WITH_ID: JobProperties<'_> = JobProperties { message_id: Some("m-1"), content_encoding: None };
 
 /// The contract's own example.
 const EXAMPLE: &str = r#"{
@@ -25,7 +25,7 @@ const EXAMPLE: &str = r#"{
 }"#;
 
 fn parse_str(body: &str) -> Result<Job, Malformed> {
-    parse(body.as_bytes(), Envelope::default(), &LIMITS)
+    parse(body.as_bytes(), JobProperties::default(), &LIMITS)
 }
 
 /// A job with these inputs.
@@ -129,16 +129,16 @@ fn copies_do_not_count_against_the_limit() {
 fn the_id_comes_from_the_body_or_the_message() {
     let in_body = job_and(r#""portalId":1"#);
     let without = in_body.replace(r#""jobId":"j","#, "");
-    let id = |body: &str, envelope| parse(body.as_bytes(), envelope, &LIMITS).map(|job| job.id.as_str().to_owned());
+    let id = |body: &str, properties| parse(body.as_bytes(), properties, &LIMITS).map(|job| job.id.as_str().to_owned());
     assert_eq!(id(&in_body, WITH_ID).unwrap(), "j");
     assert_eq!(id(&without, WITH_ID).unwrap(), "m-1");
     let unfit = "x".repeat(129);
-    let unfit = Envelope { message_id: Some(&unfit), content_encoding: None };
+    let unfit = JobProperties { message_id: Some(&unfit), content_encoding: None };
     assert_eq!(id(&in_body, unfit).unwrap(), "j");
     let refused = id(&without, unfit).unwrap_err();
     assert!(refused.message.starts_with("jobId: is missing, and the message_id property cannot"), "{refused:?}");
     assert_eq!(refused.job_id, None);
-    let refused = id(&without, Envelope::default()).unwrap_err();
+    let refused = id(&without, JobProperties::default()).unwrap_err();
     assert!(refused.message.starts_with("jobId: is missing, and so is the message_id"), "{refused:?}");
 }
 
@@ -151,7 +151,8 @@ fn a_longest_job_id_is_fine() {
 #[test]
 fn an_encoded_body_is_refused() {
     let body = job_and(r#""portalId":1"#);
-    let with = |encoding| parse(body.as_bytes(), Envelope { message_id: None, content_encoding: encoding }, &LIMITS);
+    let with =
+        |encoding| parse(body.as_bytes(), JobProperties { message_id: None, content_encoding: encoding }, &LIMITS);
     for plain in ["", "identity", "Identity", "NONE", "utf-8", "UTF-8", "utf8", "US-ASCII", "ascii"].map(Some) {
         assert!(with(plain).is_ok(), "{plain:?}");
     }
@@ -553,7 +554,7 @@ fn too_many_labels_are_refused_in_one_list_and_over_several() {
         let inputs: Vec<_> =
             lists.iter().map(|types| json!({"from": {"id": "1"}, "to": [{"id": "2"}], "types": types})).collect();
         let body = job_with(&json!(inputs).to_string());
-        parse(body.as_bytes(), Envelope::default(), &limits).map_err(|refused| refused.message)
+        parse(body.as_bytes(), JobProperties::default(), &limits).map_err(|refused| refused.message)
     };
     assert!(message(&[(1..=100).map(label).collect()]).is_ok());
     assert_eq!(message(&[(1..=101).map(label).collect()]).unwrap_err(), "inputs[0].types: has more than 100 entries");
@@ -595,7 +596,7 @@ fn a_message_stays_short_whatever_the_body_holds() {
 #[test]
 fn what_can_be_read_of_a_malformed_job_is_kept() {
     let salvaged = |body: &[u8], message_id: Option<&str>| {
-        let refused = parse(body, Envelope { message_id, content_encoding: None }, &LIMITS).unwrap_err();
+        let refused = parse(body, JobProperties { message_id, content_encoding: None }, &LIMITS).unwrap_err();
         let text = |text: Option<TypeText>| text.map(|text| text.as_str().to_owned());
         format!(
             "{:?} {:?} {:?} {:?} {} {} {:?}",
@@ -729,8 +730,8 @@ fn ordered(mut job: Job) -> Job {
 proptest! {
     #[test]
     fn no_bytes_can_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..300), id in any::<Option<String>>()) {
-        let envelope = Envelope { message_id: id.as_deref(), content_encoding: None };
-        prop_assert!(parse(&body, envelope, &LIMITS).is_err());
+        let properties = JobProperties { message_id: id.as_deref(), content_encoding: None };
+        prop_assert!(parse(&body, properties, &LIMITS).is_err());
     }
 
     #[test]
@@ -751,7 +752,7 @@ proptest! {
     #[test]
     fn what_is_written_is_read_again(job in any_job()) {
         let limits = JobLimits { max_bytes: 1 << 20, max_pairs: 100 };
-        let read = parse(written(&job).as_bytes(), Envelope::default(), &limits);
+        let read = parse(written(&job).as_bytes(), JobProperties::default(), &limits);
         prop_assert_eq!(read.map(ordered), Ok(ordered(job)));
     }
 
@@ -777,11 +778,11 @@ proptest! {
         }
         let limits = JobLimits { max_bytes: 1 << 20, max_pairs: wanted.len() };
         let body = body.to_string();
-        let job = parse(body.as_bytes(), Envelope::default(), &limits).unwrap();
+        let job = parse(body.as_bytes(), JobProperties::default(), &limits).unwrap();
         prop_assert_eq!(job.id.as_str(), id);
         prop_assert_eq!(job.portal.map(|portal| portal.0.get()), portal);
         prop_assert_eq!(pairs(&job), [(Extent::Whole, wanted.clone())]);
         let tighter = JobLimits { max_pairs: wanted.len() - 1, ..limits };
-        prop_assert!(parse(body.as_bytes(), Envelope::default(), &tighter).is_err());
+        prop_assert!(parse(body.as_bytes(), JobProperties::default(), &tighter).is_err());
     }
 }

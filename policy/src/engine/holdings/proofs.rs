@@ -7,7 +7,7 @@ use crate::contract::ids::AccountIndex;
 use crate::engine::backlog::{LaneKey, NodeKey, Place};
 use crate::engine::clock::Tick;
 use crate::engine::expected::expected;
-use crate::engine::proof::{Next, Proof, Shown};
+use crate::engine::proof::{AfterReading, Proof, Shown};
 
 impl Holdings {
     /// The pair of an account was archived, and is to be read back; `false` if it was archived before.
@@ -54,9 +54,9 @@ impl Holdings {
     }
 
     /// A reading has ended.
-    pub fn read_back(&mut self, key: NodeKey, shown: Shown) -> Next {
+    pub fn read_back(&mut self, key: NodeKey, shown: Shown) -> AfterReading {
         let Some(mut proof) = expected(self.backlog.proof(key), "a removal that is proven was noted") else {
-            return Next::Proven;
+            return AfterReading::Proven;
         };
         let next = proof.read(shown);
         self.backlog.set_proof(key, proof);

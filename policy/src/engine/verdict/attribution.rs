@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::contract::association::RecordId;
 use crate::contract::refusal::Refusal;
 use crate::engine::verdict::asked::{Asked, Showing, Shown};
-use crate::engine::verdict::body::{Charge, Envelope, Fault, MAX_CHARGES, Named};
+use crate::engine::verdict::body::{Charge, Fault, MAX_CHARGES, Named, ReplyObject};
 use crate::engine::verdict::wording::Wording;
 use crate::engine::verdict::{Again, Judgement, PairVerdict, Transient};
 
@@ -31,7 +31,7 @@ const PASSING: [&str; 7] = [
 /// An archived pair is one that no error can mean. Where results tell what was done, a pair that neither results nor
 /// errors mention is sent again: silence is no proof.
 pub(super) fn judge_partial(
-    envelope: &Envelope<'_>,
+    envelope: &ReplyObject<'_>,
     asked: Asked<'_>,
     shown: &Shown,
     wording: &Wording<'_>,

@@ -23,7 +23,7 @@ const NOT_FOUND: &str = "OBJECT_NOT_FOUND";
 /// What a body is, before it is asked what it says.
 pub(super) enum Content<'a> {
     Nothing,
-    Object(Envelope<'a>),
+    Object(ReplyObject<'a>),
     /// Larger than is read.
     TooLarge,
     /// Cut off, not JSON, or JSON that is no object.
@@ -31,7 +31,7 @@ pub(super) enum Content<'a> {
 }
 
 /// A JSON object that HubSpot sent: the account of a batch, or an error.
-pub(super) struct Envelope<'a> {
+pub(super) struct ReplyObject<'a> {
     /// All fields but the results.
     fields: Value,
     /// As text: they can be thousands of times larger than the rest, and are wanted for some requests only.
@@ -91,11 +91,11 @@ impl<'a> Content<'a> {
     }
 }
 
-impl<'de> Deserialize<'de> for Envelope<'de> {
+impl<'de> Deserialize<'de> for ReplyObject<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fields;
         impl<'de> Visitor<'de> for Fields {
-            type Value = Envelope<'de>;
+            type Value = ReplyObject<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -110,14 +110,14 @@ impl<'de> Deserialize<'de> for Envelope<'de> {
                         fields.insert(name, map.next_value()?);
                     }
                 }
-                Ok(Envelope { fields: Value::Object(fields), results })
+                Ok(ReplyObject { fields: Value::Object(fields), results })
             }
         }
         deserializer.deserialize_map(Fields)
     }
 }
 
-impl<'a> Envelope<'a> {
+impl<'a> ReplyObject<'a> {
     /// The body as one error.
     pub(super) fn fault(&self) -> Fault<'_> {
         Fault(&self.fields)

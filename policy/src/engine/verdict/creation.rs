@@ -6,7 +6,7 @@ use crate::contract::association::Pair;
 use crate::engine::reply::Reply;
 use crate::engine::verdict::Judgement;
 use crate::engine::verdict::asked::{Asked, Showing, Shown};
-use crate::engine::verdict::body::Envelope;
+use crate::engine::verdict::body::ReplyObject;
 use crate::engine::verdict::results::created;
 use crate::engine::verdict::table::judge_asked;
 
@@ -29,7 +29,7 @@ pub fn judge_creation(reply: &Reply, pairs: &[Pair], creation: Creation) -> Judg
     judge_asked(reply, Asked::Create(pairs), |envelope| shown(envelope, pairs, creation))
 }
 
-fn shown(envelope: &Envelope<'_>, pairs: &[Pair], creation: Creation) -> Shown {
+fn shown(envelope: &ReplyObject<'_>, pairs: &[Pair], creation: Creation) -> Shown {
     let Some(results) = envelope.results() else { return Shown::Unreadable };
     let mut reports: HashMap<Pair, usize> = pairs.iter().map(|pair| (*pair, 0)).collect();
     for pair in results.into_iter().filter_map(created) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::contract::association::{AssociationType, RecordId};
 use crate::engine::reply::Reply;
 use crate::engine::verdict::asked::{Asked, Showing, Shown};
-use crate::engine::verdict::body::Envelope;
+use crate::engine::verdict::body::ReplyObject;
 use crate::engine::verdict::record::{LookAsked, RecordVerdict, RecordView};
 use crate::engine::verdict::results::{Page, SharedTypes, Told};
 use crate::engine::verdict::table::judge_asked;
@@ -63,7 +63,7 @@ type Views = HashMap<RecordId, Option<RecordView>>;
 
 /// `None` where the results answer another question, or where one does not say what it is about: it might be about any of
 /// the records.
-fn read(envelope: &Envelope<'_>, asked: &[LookAsked]) -> Option<Views> {
+fn read(envelope: &ReplyObject<'_>, asked: &[LookAsked]) -> Option<Views> {
     let began: HashMap<RecordId, Option<&str>> =
         asked.iter().map(|record| (record.from, record.after.as_deref())).collect();
     let mut shared = SharedTypes::default();

@@ -8,7 +8,7 @@ use crate::contract::text::{TEXT_MAX_BYTES, cut};
 use crate::engine::reply::{Answer, Reply, Silence};
 use crate::engine::verdict::asked::{Asked, Shown};
 use crate::engine::verdict::attribution::{judge_partial, judge_passing, judge_refused, refuse_request, says_nothing};
-use crate::engine::verdict::body::{Content, Envelope, Fault, State};
+use crate::engine::verdict::body::{Content, Fault, ReplyObject, State};
 use crate::engine::verdict::wording::{Wording, unanswered};
 use crate::engine::verdict::{
     AccountPause, AccountPauseKind, Again, Judgement, LanePause, LanePauseKind, Policy, Throttled, Transient,
@@ -31,7 +31,7 @@ pub fn judge(reply: &Reply, pairs: &[Pair]) -> Judgement {
 }
 
 /// Judges any reply; `shown` reads the results of a batch that was worked through.
-pub(super) fn judge_asked(reply: &Reply, asked: Asked<'_>, shown: impl FnOnce(&Envelope<'_>) -> Shown) -> Judgement {
+pub(super) fn judge_asked(reply: &Reply, asked: Asked<'_>, shown: impl FnOnce(&ReplyObject<'_>) -> Shown) -> Judgement {
     match reply {
         Reply::Silence(silence) => judge_silence(silence, asked),
         Reply::Answer(answer) => {
@@ -67,7 +67,7 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    fn judge(&self, shown: impl FnOnce(&Envelope<'_>) -> Shown) -> Judgement {
+    fn judge(&self, shown: impl FnOnce(&ReplyObject<'_>) -> Shown) -> Judgement {
         match self.answer.status {
             200..=299 => self.success(shown),
             300..=399 => self.pause_lane(LanePauseKind::Redirected),
@@ -92,7 +92,7 @@ impl Case<'_> {
     }
 
     /// 2xx: the code has changed between releases of HubSpot's API, so the body decides.
-    fn success(&self, shown: impl FnOnce(&Envelope<'_>) -> Shown) -> Judgement {
+    fn success(&self, shown: impl FnOnce(&ReplyObject<'_>) -> Shown) -> Judgement {
         match self.content {
             Content::Nothing => match self.asked {
                 Asked::Archive(_) => Judgement::Archived,
@@ -120,7 +120,7 @@ impl Case<'_> {
     }
 
     /// So HubSpot answers a creation with an association type that it does not know.
-    fn creation_canceled(&self, envelope: &Envelope<'_>) -> Judgement {
+    fn creation_canceled(&self, envelope: &ReplyObject<'_>) -> Judgement {
         match envelope.errors().next() {
             Some(_) => judge_refused(envelope.fault(), self.asked, &self.wording),
             None => refuse_request(self.asked, self.wording.creation_canceled()),
@@ -132,7 +132,7 @@ impl Case<'_> {
     }
 
     /// An error's body with the status of a success: its category stands for the status it ought to have.
-    fn failed_success(&self, envelope: &Envelope<'_>) -> Judgement {
+    fn failed_success(&self, envelope: &ReplyObject<'_>) -> Judgement {
         match envelope.fault().category() {
             Some("CONFLICT") => self.again(Transient::NotNow),
             Some("INTERNAL_ERROR") => self.again(Transient::ServerError),

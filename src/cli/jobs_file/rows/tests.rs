@@ -51,7 +51,7 @@ async fn what_a_line_lacks_stands_in_its_body_afterwards() {
     let hints = Hints { portal, ..Hints::default() };
     let mut rows = Rows::new(nameless.as_bytes(), Format { hints: hints.clone(), ..format(Expected::Either) });
     let RowJob { body, job } = rows.next().await.unwrap().unwrap().job.unwrap();
-    assert_eq!(job::parse(&body, Envelope::default(), &LIMITS).unwrap(), job);
+    assert_eq!(job::parse(&body, JobProperties::default(), &LIMITS).unwrap(), job);
     assert_eq!((job.id.as_str(), job.portal), ("86c4e99f-ceac-51ff-83d9-77ef7df42a77", portal));
     let of_another = JOB.replace(r#""jobId":"a""#, r#""jobId":"a","portalId":8"#);
     let (read, _) = read_as(of_another.as_bytes(), Format { hints, ..format(Expected::Either) }).await.unwrap();
@@ -73,7 +73,7 @@ async fn a_plan_is_asked_for_in_every_line_and_a_group_where_there_is_none() {
     let mut groups = Vec::new();
     while let Some(row) = rows.next().await.unwrap() {
         let RowJob { body, job } = row.job.unwrap();
-        assert_eq!(job::parse(&body, Envelope::default(), &limits).unwrap(), job);
+        assert_eq!(job::parse(&body, JobProperties::default(), &limits).unwrap(), job);
         assert!(job.dry_run && job.id.as_str() == "a", "{job:?}");
         groups.push(job.group);
     }

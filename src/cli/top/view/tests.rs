@@ -4,9 +4,10 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 
-use super::super::order::{Target, Verb};
+use super::super::order::Target;
 use super::super::status::{Account, Guard, Lease, Pause, Paused};
 use super::*;
+use crate::lease::order::Instruction;
 
 /// `/status` of a real worker: a token revoked, a scope missing, the results queue full.
 const TROUBLE: &str = include_str!("trouble.json");
@@ -105,7 +106,10 @@ fn the_chosen_row_stays_chosen_when_others_come_before_it() {
         view.go(Move::Down, area);
     }
     let before = chosen(&mut view).unwrap();
-    assert_eq!((before.target.subject.as_str(), before.verb), ("portal 4711, contacts → deals", Verb::Resume));
+    assert_eq!(
+        (before.target.subject.as_str(), before.instruction),
+        ("portal 4711, contacts → deals", Instruction::Resume)
+    );
     let mut status = trouble();
     status.reasons = vec!["no jobs come in from the broker".to_owned()];
     status.accounts.reverse();
@@ -122,21 +126,22 @@ fn the_chosen_row_stays_chosen_when_others_come_before_it() {
 fn what_is_asked_names_what_it_is_about_and_is_never_cut() {
     let mut view = view();
     let target = Target::lane(0, Some(4_711), ("contacts", "companies"));
-    for (verb, consequence) in [
-        (Verb::Pause, "until it is resumed."),
-        (Verb::Resume, "is tried at once."),
-        (Verb::Approve, "counted anew."),
-        (Verb::Reject, "until it is approved."),
+    for (instruction, consequence) in [
+        (Instruction::Pause, "until it is resumed."),
+        (Instruction::Resume, "is tried at once."),
+        (Instruction::Approve, "counted anew."),
+        (Instruction::Reject, "until it is approved."),
     ] {
-        view.footer = Footer::Asked(Order { verb, target: target.clone() });
+        view.footer = Footer::Asked(Order { instruction, target: target.clone() });
         for width in [40, 80, 120] {
             let told = lines(&mut view, width, 24).join(" ");
-            let question = format!("{verb:?} portal 4711, contacts → companies? y/n");
+            let question = format!("{instruction:?} portal 4711, contacts → companies? y/n");
             let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(told.contains(&question) && told.ends_with(consequence), "{width}: {told}");
         }
     }
-    view.footer = Footer::Token { order: Order { verb: Verb::Pause, target }, typed: "secret".to_owned() };
+    view.footer =
+        Footer::Token { order: Order { instruction: Instruction::Pause, target }, typed: "secret".to_owned() };
     assert!(lines(&mut view, 80, 24).last().unwrap().starts_with(" admin.token: ******_"));
 }
 
@@ -197,13 +202,13 @@ fn whoever_was_rejected_can_be_approved_and_an_open_guard_wants_no_answer() {
             view.go(Move::Down, area);
             drawn(&mut view, 100, 60);
         }
-        (['p', 'a', 'r'].map(|key| view.order(key).map(|order| order.verb)), whole(&mut view))
+        (['p', 'a', 'r'].map(|key| view.order(key).map(|order| order.instruction)), whole(&mut view))
     };
     let (of_rejected, told) = orders(guarded("rejected"));
-    assert_eq!(of_rejected, [Some(Verb::Pause), Some(Verb::Approve), None]);
+    assert_eq!(of_rejected, [Some(Instruction::Pause), Some(Instruction::Approve), None]);
     assert!(told.contains("portal 815  REJECTED") && told.contains("REJECTED until it is approved (a)"), "{told}");
     let (of_open, _) = orders(guarded("open"));
-    assert_eq!(of_open, [Some(Verb::Pause), None, None]);
+    assert_eq!(of_open, [Some(Instruction::Pause), None, None]);
 }
 
 #[test]
