@@ -120,9 +120,12 @@ impl Terminal {
         let status = status.unwrap_or_else(|_| panic!("it does not end: {}", self.screen())).unwrap();
         let modes = tcgetattr(&self.line).unwrap().local_modes;
         assert!(modes.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG), "{modes:?}");
-        let left = async || Ok(self.raw().contains("\u{1b}[?1049l").then_some(()));
-        eventually(LIMIT, "the usual screen", left).await.unwrap();
-        assert!(self.raw().contains("\u{1b}[?25h"), "the cursor is seen again");
+        // The last words may still be on their way.
+        let is_as_before = async || {
+            let raw = self.raw();
+            Ok((raw.contains("\u{1b}[?1049l") && raw.contains("\u{1b}[?25h")).then_some(()))
+        };
+        eventually(LIMIT, "the usual screen and the cursor", is_as_before).await.unwrap();
         status.code().unwrap_or(-1)
     }
 }
