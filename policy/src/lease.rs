@@ -30,7 +30,7 @@ use crate::engine::clock::{Now, Tick};
 pub struct LeasePolicy {
     /// How long a lease lasts beyond the publication of its message: `amqp.lease_time`.
     pub time: Duration,
-    /// Of this process; no other process has the same.
+    /// New for each queue, and each time that this process begins to wait for the lease anew; nobody else has the same.
     pub tenure: TenureId,
     /// This worker's name, for people.
     pub holder: String,
@@ -251,7 +251,8 @@ impl Lease {
         self.subscription.as_ref().is_some_and(|one| one.lapsed && one.last_published.is_some() && !one.begun)
     }
 
-    /// This worker has found the queue empty and without a consumer, or has just declared it.
+    /// The queue has no message, so one is to be put in: it was found empty and without a consumer, was just declared, or
+    /// nothing has come out of it for so long that its message must be lost.
     ///
     /// `nobody_worked`: nobody can have sent anything either, since nobody consumes the jobs queue.
     pub fn found_empty(&mut self, nobody_worked: bool, random: u64, now: Now) {

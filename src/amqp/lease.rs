@@ -1,8 +1,8 @@
 //! The lease queue: consumed, written and watched by a task of its own, which waits for no other part of the worker.
 //!
 //! What it all means is decided in [`crate::lease`]. Here a subscription to the queue is kept up, messages go out
-//! through a task beside it, and whoever must know is told: the loop, the intake through its gate, the requests through
-//! the fence, and people.
+//! through a task beside it, and whoever must know is told: the loop, the intake through its gate, whoever sends requests
+//! through the fence, and people.
 
 pub mod balance;
 pub mod fence;
@@ -44,15 +44,15 @@ use crate::shards::QueueIndex;
 /// Out to the loop.
 #[derive(Debug)]
 pub enum LeaseNews {
-    /// This worker begins; [`LeaseNews::Hold`] follows.
+    /// This worker holds the lease from now on; [`LeaseNews::Hold`] follows.
     Begin(Inheritance),
     Hold(Until),
     StandBy,
-    /// Somebody without a lease has worked until now.
+    /// A worker without a lease has sent requests until now.
     OthersSent,
     /// The broker has this memory safe.
     Written(Memory),
-    /// An operator's order that a worker was given which stands by.
+    /// An order that an operator gave to a worker that stands by. It is for the holder, which this worker is.
     Ordered(HandedOn),
     /// This worker holds more than its share: it is to stop for these accounts, and to say what it used.
     GiveUp,
@@ -61,7 +61,7 @@ pub enum LeaseNews {
 /// What the loop tells the keeper of a lease. Only the latest word counts.
 #[derive(Clone, Default, Debug)]
 pub struct LeaseWord {
-    /// How many times the loop was told to begin; words from before the last are out of date.
+    /// How many times the loop was told to begin; a word with a lower number was said before the last [`LeaseNews::Begin`], and is ignored.
     pub begun: u64,
     pub memory: Memory,
     /// Requests wait until it is written.
@@ -80,7 +80,7 @@ pub enum Ending {
     Stops,
 }
 
-/// The loop's ends.
+/// The loop's side of the channels.
 #[derive(Debug)]
 pub struct LeaseEnds {
     /// From all keepers. Never holds more than a few messages for each renewal, for as long as the loop lives.
@@ -89,7 +89,7 @@ pub struct LeaseEnds {
     pub leases: Vec<LeaseEnd>,
 }
 
-/// The loop's end of one lease.
+/// The loop's side of one lease.
 #[derive(Debug)]
 pub struct LeaseEnd {
     pub words: watch::Sender<LeaseWord>,
@@ -123,14 +123,14 @@ pub struct LeaseWiring {
     pub found: LeaseFound,
 }
 
-/// Orders on their way to the holder, or waiting for this worker to be it.
+/// Most orders that wait: on their way to the holder, or for this worker to become the holder.
 const MAX_ORDERS: usize = 16;
 /// A publication whose confirm has not come after this share of the lease time, a half, is done again.
 const PATIENCE: u32 = 2;
 const LEAST_PATIENCE: Duration = Duration::from_millis(500);
-/// How long a worker without a lease that still consumes is waited for before this one works beside it.
+/// So long the holder waits for a worker without a lease that still consumes; then it works beside it.
 const OLDER_WORKER_PATIENCE: Duration = Duration::from_secs(5 * 60);
-/// How often it is looked whether it has gone.
+/// So often the holder checks whether that worker has gone.
 const OLDER_WORKER_CHECK: Duration = Duration::from_millis(250);
 /// How long a worker that has given a lease up stays away, so that another one gets it.
 const AWAY: Duration = Duration::from_secs(1);
@@ -185,7 +185,7 @@ fn tenure(time: Duration, holder: &str) -> Lease {
     Lease::new(LeasePolicy { time, tenure: TenureId::new(fastrand::u64(..)), holder: holder.to_owned() })
 }
 
-/// This process's name for people, the same in the logs of all workers: host and process.
+/// The name of this process, for people: host and process. The logs of other workers call it the same.
 fn holder() -> String {
     let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
     let host = host.or_else(|| std::fs::read_to_string("/etc/hostname").ok().map(|host| host.trim().to_owned()));
@@ -208,7 +208,7 @@ struct Keeper {
     writings: mpsc::Sender<(PublicationKey, Vec<u8>)>,
     results: mpsc::Receiver<Written>,
     handed_on: mpsc::Receiver<(HandedOn, oneshot::Sender<Obeyed>)>,
-    /// Writes orders, too.
+    /// Writes orders; a copy of it in a task of its own writes the lease.
     scribe: Scribe,
     /// Orders from the queue that wait until this worker holds the lease.
     waiting_orders: Vec<(u64, HandedOn)>,
@@ -220,7 +220,7 @@ struct Keeper {
     begun: u64,
     /// The loop's last word, if it has come.
     ending: Ending,
-    /// Looks after others that consume the jobs queue while this worker holds the lease.
+    /// Watches for others that consume the jobs queue while this worker holds the lease.
     company: Option<JoinHandle<()>>,
     /// Consumers of the jobs queue whose workers take nothing any more; the company's task lowers it.
     left: Arc<AtomicU64>,
@@ -256,7 +256,7 @@ impl Keeper {
     async fn run(mut self) {
         while self.tenure().await == Onward::Anew {
             self.leave().await;
-            // What becomes of the last message must not be taken for the answer to one of the next tenure.
+            // The result of the last publication is waited for, or the next tenure would take it for its own.
             if self.on_its_way.take().is_some() && self.results.recv().await.is_none() {
                 break;
             }
@@ -269,7 +269,7 @@ impl Keeper {
         self.leave().await;
     }
 
-    /// Until the lease is given up or given back.
+    /// Runs one tenure: until the lease is given up, or given back for good.
     async fn tenure(&mut self) -> Onward {
         let mut backoff = Backoff::default();
         loop {
@@ -307,7 +307,10 @@ impl Keeper {
                 Some(Err(fault)) => {
                     let tries = backoff.tries() + 1;
                     if tries.is_power_of_two() {
-                        tracing::warn!(tries, "the lease cannot be taken: {fault}; or set amqp.lease = false");
+                        tracing::warn!(
+                            tries,
+                            "the lease cannot be taken: {fault} (a sole worker may do without: amqp.lease = false)"
+                        );
                     }
                     self.trouble(format!("the lease cannot be taken: {fault}"));
                 }
@@ -358,6 +361,7 @@ impl Keeper {
                     None => return Err("the broker cancelled the consumer, as it does when the queue is deleted".to_owned()),
                 },
                 heard = self.hear() => self.mind(heard).await,
+                // Nothing has come for so long that the message must be lost.
                 () = until(seed_due) => {
                     self.lease.found_empty(false, fastrand::u64(..), self.now());
                     self.obey().await
@@ -383,7 +387,8 @@ impl Keeper {
         self.obey().await
     }
 
-    /// An order from a worker that stands by. Where this one does not hold the lease yet, it is about to.
+    /// An order from a worker that stands by. If this worker does not hold the lease yet, it soon will: the
+    /// order waits, and is not acknowledged.
     async fn take_order(&mut self, delivery: &Delivery) {
         match HandedOn::parse(&delivery.data) {
             Ok(order) if order.is_stale(Timestamp::now()) => {

@@ -12,7 +12,7 @@ use association_archiver::contract::plan::Warning;
 use association_archiver::contract::refusal::WorkerCategory;
 use association_archiver::engine::pause::PauseKind;
 
-use crate::corpus::{Document, nothing_wrong};
+use crate::corpus::{Document, nothing_wrong, root};
 use crate::examples::real_outcome;
 
 /// What the page does not name between backticks.
@@ -112,4 +112,21 @@ fn every_property_and_header_is_documented() {
 #[test]
 fn every_kind_of_pause_is_in_the_runbook() {
     missing("docs/operating.md", PauseKind::ALL.map(|kind| kind.as_str().to_owned()));
+}
+
+/// A new one would be missing from the counts that people look at, and no compiler reads these files.
+#[test]
+fn every_status_is_counted_on_page_terminal_and_dashboard() {
+    let places = [
+        ("src/admin/page/page.js", "o.", ""),
+        ("src/cli/top/view.rs", "\"", "\""),
+        ("deploy/grafana/dashboard.json", "\"options\": \"", "\""),
+    ];
+    nothing_wrong(places.into_iter().flat_map(|(path, before, after)| {
+        let text = std::fs::read_to_string(root().join(path)).unwrap();
+        let missing = Status::ALL
+            .into_iter()
+            .filter(move |status| !text.contains(&format!("{before}{}{after}", status.as_str())));
+        missing.map(move |status| format!("{path} does not count {}", status.as_str()))
+    }));
 }

@@ -179,7 +179,8 @@ impl Account {
         }
     }
 
-    /// A request about credentials has left: it counts in the interval, not in the day.
+    /// Something that is no batch has left: a request about credentials, or a record for the journal. It takes a place in
+    /// flight.
     pub fn call_left(&mut self) {
         self.in_flight += 1;
     }

@@ -35,7 +35,7 @@ pub struct Batch {
     pub stuck: bool,
     /// How often the tries of the batch were over, but it stayed in hand.
     pub rounds: u32,
-    /// Present if the batch is sent to find out which pair is at fault.
+    /// Present if the batch is sent to find out which pair is at fault, or whether the account is served at all.
     pub trial: Option<Trial>,
     /// Why it was formed, where it was given out to be recorded first.
     pub formed: Option<Sealed>,

@@ -8,7 +8,7 @@ use super::command::CallKey;
 use super::pace::Slot;
 use crate::contract::ids::AccountIndex;
 
-/// A request on the wire.
+/// A request on the wire, or a record on its way to the journal.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
     pub account: AccountIndex,

@@ -1,7 +1,7 @@
 //! The conductor, for the journal: what a batch is about to change is recorded before its request leaves.
 //!
-//! A batch of which a pair is not recorded is given out to be recorded instead of being sent. Meanwhile its pairs are on
-//! the wire, so that nobody joins them, and then it waits as a repeat that may go at once. Only what the journal has is
+//! A batch of which a pair is not recorded is given out to be recorded instead of being sent. Meanwhile its pairs
+//! count as on the wire, so that no equal pair joins them, and then it waits as a repeat that may go at once. Only what the journal has is
 //! sent: `is_recorded` is asked for every batch that leaves, whichever way it came.
 
 use std::collections::BTreeMap;
@@ -22,10 +22,10 @@ use crate::contract::journal::{ChangeKind, Completion, EntryId, Places};
 use crate::contract::refusal::{Refusal, WorkerCategory};
 
 /// Why a pair is not archived in an account with a journal.
-const NOT_KNOWN: &str = "it is not known by what the records are associated, since HubSpot says it in words that are not known here: it could not be recorded or restored, and nothing was archived";
+const NOT_KNOWN: &str = "HubSpot describes this association in a way that this version does not know: it cannot be recorded for an undo, and nothing was archived";
 
 impl Engine {
-    /// Whether what the lane changes has to be recorded before.
+    /// Whether what the lane changes has to be recorded before it is sent.
     pub(super) fn journals(&self, lane: LaneKey) -> bool {
         let Some(lane) = self.holdings.lane(lane) else { return false };
         lane.id.step().changes() && self.accounts[lane.id.account].policy.safety.journal
@@ -45,7 +45,7 @@ impl Engine {
         let call = self.call_leaves(index, Purpose::Record(batch_key), None, now);
         self.note_lane_probe(index, key, now.tick);
         self.holdings.hold_for_record(batch_key, sealed);
-        let parts = self.parts(batch_key);
+        let parts = self.entries_of(batch_key);
         let Some(lane) = expected(self.holdings.lane(key), "a batch keeps its lane open") else { return };
         let has_more = self.pauses.of_lane(key).is_none() && lane.repeat_from().is_some_and(|from| from <= now.tick);
         let lane = lane.id.clone();
@@ -57,8 +57,9 @@ impl Engine {
         self.finish(now);
     }
 
-    /// The batch's pairs as entries: one for each side that they were read from.
-    fn parts(&mut self, batch: BatchKey) -> Vec<Recordable> {
+    /// The batch's pairs as entries: one for each side that they were read from. Pairs that cannot be written down are
+    /// refused.
+    fn entries_of(&mut self, batch: BatchKey) -> Vec<Recordable> {
         let mut parts: Vec<Recordable> = Vec::new();
         let nodes = self.holdings.batch(batch).map(|batch| batch.nodes.clone()).unwrap_or_default();
         let mut unknown = Vec::new();
@@ -98,7 +99,7 @@ impl Engine {
                 self.give_back(batch, now.tick, now);
             }
             Err(detail) => {
-                // What it saw grows old meanwhile.
+                // What the look found will be too old by then, so it looks again.
                 batch.looked_again = false;
                 self.give_back(batch, now.tick, now);
                 self.pause_account(call.account, PauseKind::Journal, None, detail, now);
@@ -114,7 +115,7 @@ impl Engine {
         self.pump(now);
     }
 
-    /// What was recorded in place of a probe goes as the probe, at once.
+    /// Ends a pause for the journal's sake. Recording took the turn of a probe, so the probe itself may go at once.
     fn journal_works(&mut self, account: AccountIndex, lane: LaneKey, now: Now) {
         if self.pauses.account_is_paused_for(account, PauseKind::Journal) {
             self.resume_account(account, now);

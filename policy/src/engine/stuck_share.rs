@@ -1,7 +1,8 @@
 //! The share of a lane's pairs that are stuck, as its latest searches and successes have it.
 //!
 //! Where many pairs are stuck, nearly every full batch holds one, and to find them in it takes more requests than to send
-//! fewer pairs at a time: of 100 pairs of which a third are stuck some 200, of pairs by twos some 110.
+//! fewer pairs at a time. For example: of 100 pairs every third one is stuck. Full batches that are halved until each stuck
+//! pair stands alone take some 170 requests, batches of two some 120.
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Default)]
@@ -10,7 +11,7 @@ pub struct StuckShare {
     stuck: usize,
 }
 
-/// Pairs after which older ones count half.
+/// Above so many pairs both counts are halved, so that later ones weigh more.
 const REMEMBERED: usize = 300;
 
 /// So few stuck pairs say nothing of the others.
@@ -20,7 +21,7 @@ const FEW: usize = 3;
 const PERCENT_A_BATCH: usize = 69;
 
 impl StuckShare {
-    /// These pairs were archived, or whatever their request asked for.
+    /// What was asked for these pairs was done.
     pub fn served(&mut self, pairs: usize) {
         if self.stuck > 0 {
             self.count(pairs, 0);
@@ -32,7 +33,7 @@ impl StuckShare {
         self.count(1, 1);
     }
 
-    /// A pair that was taken for stuck was none, or is so no longer, as when requests fail at random for a while.
+    /// A pair was not stuck after all, or is not any more, as when requests fail at random for a while.
     pub fn mended(&mut self) {
         self.stuck = self.stuck.saturating_sub(1);
     }
@@ -46,7 +47,7 @@ impl StuckShare {
         }
     }
 
-    /// So many pairs are stuck that a batch fails for that, rather than because HubSpot is in trouble.
+    /// At least [`FEW`] pairs are stuck: a batch fails for that, rather than because HubSpot is in trouble.
     pub fn is_high(&self) -> bool {
         self.stuck >= FEW
     }

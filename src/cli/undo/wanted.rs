@@ -3,8 +3,8 @@
 //!
 //! The changes of a pair are gone through in the order in which they were recorded, also those of other jobs. Types that
 //! were brought back stay in the jobs, so that an undo which was interrupted can be given again with the same jobs: to
-//! restore what is there changes nothing. But as soon as something takes them away again, that is another removal, and
-//! only if it is meant itself they come back.
+//! restore what is there changes nothing. If a later removal takes them away again, they come back only if the operator's
+//! conditions choose that removal, too (it is *meant*).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,23 +13,24 @@ use crate::contract::association::{AssociationType, Extent, Label, LabelCategory
 use crate::contract::ids::PortalId;
 use crate::contract::journal::{ChangeKind, EntryPair, ReadFrom};
 
-/// Pairs by the direction in which their types have a meaning.
+/// What an undo does, and how many pairs it leaves out, by the reason.
 #[derive(Debug, Default)]
 pub struct Wanted {
+    /// By the direction in which the types of the pairs have a meaning.
     pub lanes: Lanes,
-    /// Pairs that HubSpot refused to change.
+    /// HubSpot refused to change them, or there was nothing to do after all.
     pub refused: u64,
-    /// Pairs of which nothing was there to be removed.
+    /// Nothing was there to be removed.
     pub absent: u64,
-    /// Pairs that another job has changed since.
+    /// Another job has changed them since.
     pub changed: u64,
-    /// Pairs of which is not known whether they were restored.
+    /// It is not known whether they were restored, or what their restoration created.
     pub unknown: u64,
 }
 
 pub type Lanes = BTreeMap<LaneName, BTreeMap<Pair, What>>;
 
-/// The object types as a job may name them.
+/// A portal, and two object types as a job may name them, in one direction.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct LaneName {
     pub portal: Option<PortalId>,
@@ -37,16 +38,16 @@ pub struct LaneName {
     pub to: String,
 }
 
-/// What is to come of a pair, or to go.
+/// What a job restores of a pair, or removes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum What {
-    /// To come: the association that HubSpot makes without labels. To go: everything.
+    /// Restored: the association that HubSpot makes without labels. Removed: everything.
     Whole,
     /// These types; never empty.
     Types(BTreeSet<Label>),
 }
 
-/// What went of a pair, and which of it was brought back since.
+/// What was removed of a pair, and which of it was brought back since.
 #[derive(Clone, Debug)]
 struct Gone {
     what: What,
@@ -68,18 +69,21 @@ impl Wanted {
     /// nothing.
     pub fn of_removals(gathered: &Gathered) -> Self {
         let mut wanted = Self::default();
-        let (mut gone, mut changed) = (AllGone::new(), BTreeSet::new());
+        let mut gone = AllGone::new();
+        let (mut refused, mut absent, mut changed) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for (chosen, place, pair) in changes(gathered) {
             let side = side(chosen, pair);
             match (chosen.entry.kind, chosen.is_meant, chosen.state(place)) {
-                (ChangeKind::Removal, true, State::Refused) => wanted.refused += 1,
+                (ChangeKind::Removal, true, State::Refused) => {
+                    refused.insert(side);
+                }
                 (ChangeKind::Removal, true, _) => match what_went(&chosen.entry.extent, &pair.types) {
-                    None => wanted.absent += 1,
-                    Some(what) => {
-                        changed.remove(&side);
-                        went(&mut gone, side, what);
+                    None => {
+                        absent.insert(side);
                     }
+                    Some(what) => went(&mut gone, side, what),
                 },
+                (ChangeKind::Removal, false, State::Refused) => {}
                 (ChangeKind::Removal, false, _) => {
                     if went_again(&mut gone, &side, &chosen.entry.extent, &pair.types) {
                         changed.insert(side);
@@ -89,32 +93,35 @@ impl Wanted {
                 (ChangeKind::Restoration, _, State::Archived | State::Refused | State::Unknown) => {}
             }
         }
-        wanted.changed = changed.len() as u64;
         let lanes = gone.into_iter().filter(|(_, pairs)| !pairs.is_empty());
         let only_what = |pairs: BTreeMap<Pair, Gone>| pairs.into_iter().map(|(pair, gone)| (pair, gone.what)).collect();
         wanted.lanes = lanes.map(|(lane, pairs)| (lane, only_what(pairs))).collect();
+        [wanted.refused, wanted.absent, wanted.changed] =
+            [refused, absent, changed].map(|pairs| left_out(&pairs, &wanted.lanes));
         wanted
     }
 
-    /// What was restored and is to go again. Pairs whose fate is not known stay, and so do those that were changed since:
-    /// what has gone once too often cannot always be brought back.
+    /// What was restored and is to go again. Pairs whose fate is not known stay, and so do those that were changed since: a
+    /// removal by mistake cannot always be taken back.
     pub fn of_restorations(gathered: &Gathered) -> Self {
-        let (mut wanted, mut changed, mut unknown) = (Self::default(), BTreeSet::new(), BTreeSet::new());
+        let mut wanted = Self::default();
+        let (mut refused, mut changed, mut unknown) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for (chosen, place, pair) in changes(gathered) {
             let (lane, pair_of_lane) = side(chosen, pair);
             match (chosen.is_meant, chosen.state(place)) {
-                // What is said to have been created is all there was, or nothing.
+                // The entry names no created type though types were there, so it is unclear what is to be removed.
                 (true, State::Restored) if !pair.types.is_empty() && pair.creates.is_empty() => {
                     unknown.insert((lane, pair_of_lane));
                 }
                 (true, State::Restored) => {
                     let made = if pair.types.is_empty() { What::Whole } else { of_types(&pair.creates) };
-                    changed.remove(&(lane.clone(), pair_of_lane));
                     let pairs = wanted.lanes.entry(lane).or_default();
                     let what = pairs.remove(&pair_of_lane).map_or(made.clone(), |known| known.or(made));
                     pairs.insert(pair_of_lane, what);
                 }
-                (true, State::Refused) => wanted.refused += 1,
+                (true, State::Refused) => {
+                    refused.insert((lane, pair_of_lane));
+                }
                 (true, State::Archived | State::Unknown) => {
                     unknown.insert((lane, pair_of_lane));
                 }
@@ -129,15 +136,21 @@ impl Wanted {
                 }
             }
         }
-        unknown.retain(|(lane, pair)| !wanted.lanes.get(lane).is_some_and(|pairs| pairs.contains_key(pair)));
-        (wanted.changed, wanted.unknown) = (changed.len() as u64, unknown.len() as u64);
         wanted.lanes.retain(|_, pairs| !pairs.is_empty());
+        [wanted.refused, wanted.changed, wanted.unknown] =
+            [refused, changed, unknown].map(|pairs| left_out(&pairs, &wanted.lanes));
         wanted
     }
 
     pub fn pairs(&self) -> usize {
         self.lanes.values().map(BTreeMap::len).sum()
     }
+}
+
+/// How many of these pairs the jobs do not have, whichever side they were seen from.
+fn left_out(pairs: &BTreeSet<Side>, lanes: &Lanes) -> u64 {
+    let has = |(lane, pair): &Side| lanes.get(lane).is_some_and(|pairs| pairs.contains_key(pair));
+    pairs.iter().filter(|&side| !has(side) && !has(&other_side(side))).count() as u64
 }
 
 fn changes(gathered: &Gathered) -> impl Iterator<Item = (&Chosen, u32, &EntryPair)> {
@@ -162,10 +175,11 @@ fn other_side((lane, pair): &Side) -> Side {
 
 type AllGone = BTreeMap<LaneName, BTreeMap<Pair, Gone>>;
 
-/// A removal that is meant took this. It saw the pair as it was after whatever had brought it back.
+/// A removal that is meant took this. What had come back before was there when it looked, so it is no longer missing
+/// because of earlier removals.
 fn went(gone: &mut AllGone, side: Side, what: What) {
     for (lane, pair) in [other_side(&side), side.clone()] {
-        forget(gone, &lane, pair, Gone::without_back);
+        keep_only(gone, &lane, pair, Gone::without_back);
     }
     let (lane, pair) = side;
     let pairs = gone.entry(lane).or_default();
@@ -176,26 +190,26 @@ fn went(gone: &mut AllGone, side: Side, what: What) {
     pairs.insert(pair, Gone { what, back: Back::Types(BTreeSet::new()) });
 }
 
-/// A removal that is not meant took this: what had come back before is not missing because of the removals that are meant.
-/// Returns whether nothing is missing any more.
+/// A removal that is not meant took this. What had come back before is forgotten: if it is missing now, it is because of
+/// the other job. Returns whether nothing is left to be brought back.
 fn went_again(gone: &mut AllGone, side: &Side, extent: &Extent, types: &[AssociationType]) -> bool {
     let (lane, pair) = side;
     match (extent, types) {
         (_, []) => false,
         (Extent::Whole, _) => {
             let (other_lane, other_pair) = other_side(side);
-            let other = forget(gone, &other_lane, other_pair, Gone::without_back);
-            forget(gone, lane, *pair, Gone::without_back) || other
+            let other = keep_only(gone, &other_lane, other_pair, Gone::without_back);
+            keep_only(gone, lane, *pair, Gone::without_back) || other
         }
         (Extent::Labels(_), types) => {
             let labels: BTreeSet<Label> = types.iter().map(|of| of.label).collect();
-            forget(gone, lane, *pair, |gone| gone.without(&labels))
+            keep_only(gone, lane, *pair, |gone| gone.without(&labels))
         }
     }
 }
 
-/// Whether nothing is left to be brought back of a pair.
-fn forget(gone: &mut AllGone, lane: &LaneName, pair: Pair, left: impl Fn(Gone) -> Option<Gone>) -> bool {
+/// Keeps of a pair only what `left` returns. True if the pair was there and nothing of it is left.
+fn keep_only(gone: &mut AllGone, lane: &LaneName, pair: Pair, left: impl Fn(Gone) -> Option<Gone>) -> bool {
     let Some(pairs) = gone.get_mut(lane) else { return false };
     let Some(known) = pairs.remove(&pair) else { return false };
     match left(known) {
@@ -243,7 +257,7 @@ impl Gone {
         }
     }
 
-    /// Without those of these types that came back.
+    /// Without the types in `types` that had come back.
     fn without(self, types: &BTreeSet<Label>) -> Option<Self> {
         let came_back = |of: &Label| match &self.back {
             Back::All => true,
