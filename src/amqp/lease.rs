@@ -67,6 +67,8 @@ pub struct LeaseWord {
     /// Requests wait until it is written.
     pub urgent: bool,
     pub ending: Ending,
+    /// Jobs are in hand: until they are settled the broker counts this worker's consumer, though it takes nothing more.
+    pub unsettled: bool,
 }
 
 /// Whether the loop has sent its last request for the lease's accounts.
@@ -172,6 +174,7 @@ pub fn keep(wiring: LeaseWiring) -> (LeaseEnd, JoinHandle<()>) {
         found: Some(found),
         begun: 0,
         ending: Ending::No,
+        unsettled: true,
         company: None,
         left: Arc::default(),
         most_consumers: 0,
@@ -220,6 +223,8 @@ struct Keeper {
     begun: u64,
     /// The loop's last word, if it has come.
     ending: Ending,
+    /// Whether jobs were in hand then.
+    unsettled: bool,
     /// Watches for others that consume the jobs queue while this worker holds the lease.
     company: Option<JoinHandle<()>>,
     /// Consumers of the jobs queue whose workers take nothing any more; the company's task lowers it.
@@ -454,27 +459,31 @@ impl Keeper {
             true => self.most_consumers.max(self.of_queue.consumers.get()).max(1),
             false => 0,
         };
-        let consumers = Consumers { own: self.most_consumers, left: self.left.load(Ordering::Relaxed) };
+        // Where nothing is in hand at the end, nothing is left of this worker a moment later.
+        let own = if self.ending == Ending::No || self.unsettled { self.most_consumers } else { 0 };
+        let consumers = Consumers { own, left: self.left.load(Ordering::Relaxed) };
         self.lease.counts(consumers, self.now());
     }
 
     fn take_word(&mut self) {
-        let LeaseWord { begun, memory, urgent, ending } = self.words.borrow_and_update().clone();
+        let LeaseWord { begun, memory, urgent, ending, unsettled } = self.words.borrow_and_update().clone();
         let is_current = begun == self.begun;
         match ending {
             Ending::No if is_current => self.lease.remember(&memory, urgent, self.now()),
             Ending::GivesUp if is_current => {
                 tracing::info!(queue = self.queue.jobs_queue.as_str(), "gives a shard up: others hold fewer");
-                self.ending = ending;
-                self.lease.release(&memory, self.now());
+                self.release(ending, unsettled, &memory);
             }
-            Ending::Stops => {
-                self.ending = ending;
-                self.lease.release(&memory, self.now());
-            }
+            Ending::Stops => self.release(ending, unsettled, &memory),
             // The loop has not heard yet that it begins again.
             Ending::No | Ending::GivesUp => {}
         }
+    }
+
+    fn release(&mut self, ending: Ending, unsettled: bool, memory: &Memory) {
+        (self.ending, self.unsettled) = (ending, unsettled);
+        self.count_consumers();
+        self.lease.release(memory, self.now());
     }
 
     fn learn(&mut self, written: Written) {

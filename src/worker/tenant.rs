@@ -219,14 +219,15 @@ impl Tenant {
         if self.ending == Ending::No {
             self.urging |= urgent;
             let memory = engine.memory(&self.end.accounts, Occasion::Renewal, now);
-            self.say(LeaseWord { begun: self.begun, memory, urgent, ending: Ending::No });
+            self.say(LeaseWord { begun: self.begun, memory, urgent, ending: Ending::No, unsettled: true });
         }
     }
 
     fn end(&mut self, ending: Ending, engine: &Engine, now: Now) {
         if self.ending != Ending::Stops {
             let memory = engine.memory(&self.end.accounts, Occasion::Release, now);
-            self.say(LeaseWord { begun: self.begun, memory, urgent: true, ending });
+            let unsettled = engine.held_jobs() > 0;
+            self.say(LeaseWord { begun: self.begun, memory, urgent: true, ending, unsettled });
             self.ending = ending;
         }
     }

@@ -88,3 +88,48 @@ pub struct AssociationType {
     /// What people call it; `None` for the plain association, which has no name.
     pub name: Option<Arc<str>>,
 }
+
+impl AssociationType {
+    /// The association itself, which HubSpot lists beside all labels of the pair.
+    pub fn is_plain(&self) -> bool {
+        self.name.is_none() && self.label.category == LabelCategory::HubspotDefined
+    }
+}
+
+impl Extent {
+    /// What a removal of this extent takes away where these types are present. With the plain association everything goes,
+    /// also where only its type was named: without it there are no labels (HubSpot's guide to the associations API).
+    pub fn taken_of(&self, present: &Arc<[AssociationType]>) -> Arc<[AssociationType]> {
+        let Self::Labels(labels) = self else { return Arc::clone(present) };
+        let named = || present.iter().filter(|one| labels.contains(&one.label));
+        if named().any(AssociationType::is_plain) { Arc::clone(present) } else { named().cloned().collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn of(category: LabelCategory, id: u64, name: Option<&str>) -> AssociationType {
+        AssociationType { label: Label { category, type_id: id.try_into().unwrap() }, name: name.map(Arc::from) }
+    }
+
+    #[test]
+    fn with_the_plain_association_every_label_goes() {
+        let (plain, primary) =
+            (of(LabelCategory::HubspotDefined, 279, None), of(LabelCategory::HubspotDefined, 1, Some("Primary")));
+        let manager = of(LabelCategory::UserDefined, 37, Some("Manager"));
+        let present: Arc<[AssociationType]> = [plain.clone(), primary.clone(), manager.clone()].into();
+        let taken = |labels: &[&AssociationType]| {
+            Extent::Labels(labels.iter().map(|one| one.label).collect()).taken_of(&present)
+        };
+        assert_eq!(Extent::Whole.taken_of(&present), present);
+        assert_eq!(taken(&[&plain]), present);
+        assert_eq!(taken(&[&manager, &plain]), present);
+        assert_eq!(*taken(&[&manager]), [manager.clone()]);
+        assert_eq!(*taken(&[&primary]), [primary.clone()]);
+        assert_eq!(*taken(&[&of(LabelCategory::UserDefined, 99, None)]), []);
+    }
+}

@@ -25,12 +25,9 @@ pub fn entry(lane: &LaneId, action: Action, pair: Pair, sight: &Sight) -> PlanEn
 }
 
 fn would_go(extent: &Extent, present: &Present) -> Arc<[AssociationType]> {
-    match (present, extent) {
-        (Present::No | Present::ByUnknown, _) => Arc::new([]),
-        (Present::By(types), Extent::Whole) => Arc::clone(types),
-        (Present::By(types), Extent::Labels(labels)) => {
-            types.iter().filter(|one| labels.contains(&one.label)).cloned().collect()
-        }
+    match present {
+        Present::No | Present::ByUnknown => Arc::new([]),
+        Present::By(types) => extent.taken_of(types),
     }
 }
 

@@ -7,9 +7,10 @@
 //! conditions choose that removal, too (it is *meant*).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::cli::journal::gathering::{Chosen, Gathered, State};
-use crate::contract::association::{AssociationType, Extent, Label, LabelCategory, Pair};
+use crate::contract::association::{AssociationType, Extent, Label, Pair};
 use crate::contract::ids::PortalId;
 use crate::contract::journal::{ChangeKind, EntryPair, ReadFrom};
 
@@ -295,18 +296,14 @@ fn of_types(types: &[AssociationType]) -> What {
 }
 
 /// `None` where nothing went.
-fn what_went(extent: &Extent, types: &[AssociationType]) -> Option<What> {
-    match (extent, types) {
+fn what_went(extent: &Extent, types: &Arc<[AssociationType]>) -> Option<What> {
+    match (extent, &**types) {
         (_, []) => None,
-        (Extent::Whole, [only]) if is_plain(only) => Some(What::Whole),
+        (Extent::Whole, [only]) if only.is_plain() => Some(What::Whole),
         (Extent::Whole, types) => Some(of_types(types)),
-        (Extent::Labels(removed), types) => {
-            let gone: BTreeSet<Label> = types.iter().map(|of| of.label).filter(|of| removed.contains(of)).collect();
-            (!gone.is_empty()).then_some(What::Types(gone))
+        (Extent::Labels(_), _) => {
+            let taken = extent.taken_of(types);
+            (!taken.is_empty()).then(|| of_types(&taken))
         }
     }
-}
-
-fn is_plain(of: &AssociationType) -> bool {
-    of.name.is_none() && of.label.category == LabelCategory::HubspotDefined
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{Holdings, LastWord};
-use crate::contract::association::Extent;
 use crate::contract::ids::AccountIndex;
 use crate::contract::journal::ReadFrom;
 use crate::engine::backlog::NodeKey;
@@ -46,13 +45,10 @@ impl Holdings {
             Note::Sight(_) => return None,
         };
         let read = if seen.reversed { ReadFrom::To } else { ReadFrom::From };
-        let types = match (&seen.present, &lane.extent) {
-            (Present::ByUnknown, _) => return None,
-            (Present::No, _) => Arc::default(),
-            (Present::By(types), Extent::Whole) => Arc::clone(types),
-            (Present::By(types), Extent::Labels(labels)) => {
-                types.iter().filter(|of| labels.contains(&of.label)).cloned().collect()
-            }
+        let types = match &seen.present {
+            Present::ByUnknown => return None,
+            Present::No => Arc::default(),
+            Present::By(types) => lane.extent.taken_of(types),
         };
         Some((read, RecordedPair { pair, types, creates: Arc::default(), jobs }))
     }

@@ -128,6 +128,15 @@ fn of_labels_only_those_that_were_removed_come_back() {
     );
 }
 
+/// HubSpot keeps no label without the plain association, so all labels went with its type.
+#[test]
+fn with_the_type_of_the_plain_association_all_labels_come_back() {
+    let extent = Extent::Labels([plain().label].into());
+    let of_plain = Entry { extent, ..entry(1, &[(1, 7, &[plain(), named(37), named(38)])]) };
+    let wanted = wanted(vec![Record::Entry(of_plain)]);
+    assert_eq!(of_pair(&wanted, 1, 7), Some(&types(&[plain(), named(37), named(38)])));
+}
+
 #[test]
 fn what_was_refused_stays_and_what_is_not_known_comes_back() {
     let pairs: [(u64, u64, &[AssociationType]); 3] = [(1, 7, &[plain()]), (2, 7, &[plain()]), (3, 7, &[plain()])];
