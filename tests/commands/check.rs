@@ -104,7 +104,7 @@ async fn a_background_queue_that_nobody_takes_from_is_found() {
     let found = findings(&check(&uri, &simulator, &without).await, 1);
     assert_eq!(find(&found, &format!("queue {BACKGROUND}"), "1 messages wait in it")["verdict"], "wrong");
     let found = findings(&check(&uri, &simulator, &[]).await, 0);
-    assert_eq!(find(&found, &format!("queue {BACKGROUND}"), "1 messages ready")["verdict"], "warning");
+    assert_eq!(find(&found, &format!("queue {BACKGROUND}"), "messages ready: 1")["verdict"], "warning");
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn what_the_user_may_not_ask_is_one_line() {
     let simulator = simulator().await;
     let ran = check(&uri, &simulator, &[]).await;
     let findings = findings(&ran, 0);
-    assert_eq!(find(&findings, &format!("queue {JOBS}"), "0 messages ready, 0 consumers")["verdict"], "right");
+    assert_eq!(find(&findings, &format!("queue {JOBS}"), "messages ready: 0, consumers: 0")["verdict"], "right");
     assert_eq!(find(&findings, "rights", "how they were declared cannot be asked")["verdict"], "not_verified");
     let of_the_broker = |finding: &&Value| {
         let subject = finding["subject"].as_str().unwrap();
