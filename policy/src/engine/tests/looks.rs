@@ -63,9 +63,10 @@ pub(super) fn serve(shelf: &Shelf, call: &BatchCall) -> Reply {
         }
         let to = rest.iter().take(PAGE).map(|found| {
             let labels = found.1;
+            let name = |id: &u64| if *id == 279 { "null".to_owned() } else { format!(r#""label {id}""#) };
             let types: Vec<String> = labels
                 .iter()
-                .map(|id| format!(r#"{{"category":"HUBSPOT_DEFINED","typeId":{id},"label":null}}"#))
+                .map(|id| format!(r#"{{"category":"HUBSPOT_DEFINED","typeId":{id},"label":{}}}"#, name(id)))
                 .collect();
             let other = other(found);
             format!(r#"{{"toObjectId":{other},"associationTypes":[{}]}}"#, types.join(","))

@@ -126,6 +126,16 @@ fn of_labels_only_those_are_recorded_that_go() {
 }
 
 #[test]
+fn with_the_type_of_the_plain_association_all_labels_are_recorded() {
+    let mut shelf = shelf(&[]);
+    shelf.insert((1, 1), vec![7, 9, 279]);
+    let mut bench = bench_of(shelf, JOURNAL);
+    bench.admit_asks(Action::Archive, false, &[(labels(&[279]), &[pair(1, 1)])]);
+    bench.run(Duration::from_secs(5));
+    assert_eq!(bench.journal_has(), [((pair(1, 1), ReadFrom::From), vec![7, 9, 279])].into());
+}
+
+#[test]
 fn while_it_cannot_be_recorded_nothing_is_archived_and_nothing_is_lost() {
     let pairs: Vec<Pair> = (1..=300).map(|n| pair(n, n)).collect();
     let mut bench =
