@@ -62,9 +62,11 @@ async fn a_stop_with_slow_requests_on_the_wire_hands_over_at_once() -> Result<()
     busy(&first).await?;
     first.term()?;
     busy(&second).await?;
+    // What `/status` says is as of the worker's last turn, so the second may be at work before the first has said so.
+    standing(&first, "left").await?;
     let last = first.status().await?;
     assert!(number(&last, "/requests/inFlight") > 0, "the second one has waited for the first: {last}");
-    assert_eq!((&last["draining"], &last["leases"][0]["standing"]), (&true.into(), &"left".into()));
+    assert_eq!(&last["draining"], &true.into());
     assert_eq!(last["backlog"]["drainSeconds"], Value::Null, "others answer what it has handed back");
     let reason = last["reasons"][0].to_string();
     assert!(reason.contains("requests that HubSpot has not answered") && reason.contains("shutdown.grace"), "{reason}");
