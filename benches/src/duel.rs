@@ -55,7 +55,8 @@ impl Standing {
     }
 }
 
-/// Runs every contestant once a round and tells `heard` of each run.
+/// Runs every contestant once a round and tells `heard` of each run. Every other round goes the other way round, so that
+/// nobody always comes after the same one: what a run leaves behind (a warm broker, a full log) may cost the next one.
 pub async fn duel(
     arena: &Arena,
     case: &Case,
@@ -64,8 +65,12 @@ pub async fn duel(
     mut heard: impl FnMut(&str, &Sample),
 ) -> Result<Vec<Standing>> {
     let mut runs: Vec<Vec<(Sample, u64)>> = vec![Vec::new(); contestants.len()];
-    for _ in 0..rounds {
-        for (contestant, runs) in contestants.iter().zip(&mut runs) {
+    for round in 0..rounds {
+        let mut turns: Vec<_> = contestants.iter().zip(&mut runs).collect();
+        if round % 2 == 1 {
+            turns.reverse();
+        }
+        for (contestant, runs) in turns {
             let run = one(arena, case, contestant).await.with_context(|| contestant.name().to_owned())?;
             heard(contestant.name(), &run.0);
             runs.push(run);
