@@ -66,7 +66,7 @@ async fn a_stop_with_slow_requests_on_the_wire_hands_over_at_once() -> Result<()
     standing(&first, "left").await?;
     let last = first.status().await?;
     assert!(number(&last, "/requests/inFlight") > 0, "the second one has waited for the first: {last}");
-    assert_eq!(&last["draining"], &true.into());
+    assert_eq!(last["draining"], true);
     assert_eq!(last["backlog"]["drainSeconds"], Value::Null, "others answer what it has handed back");
     let reason = last["reasons"][0].to_string();
     assert!(reason.contains("requests that HubSpot has not answered") && reason.contains("shutdown.grace"), "{reason}");
