@@ -19,10 +19,15 @@ use crate::engine::command::{Parked, Settled};
 use crate::engine::pause::Tier;
 use crate::shards::QueueIndex;
 
-/// Writes outcomes one behind the other into one buffer, which their messages then share.
+/// About as many bytes of outcomes share a buffer. A buffer that grew to a whole crowd's size would be copied at each
+/// doubling, and the kernel would have to clear new pages for it; one of this size is taken from what was freed just now.
+const BUFFER_BYTES: usize = 32 * 1024;
+
+/// Writes outcomes one behind the other into buffers, which their messages then share.
 #[derive(Debug, Default)]
 pub struct OutcomeWriter {
     buffer: Vec<u8>,
+    /// What is written into the buffer.
     pending: Vec<Pending>,
 }
 
@@ -35,8 +40,8 @@ struct Pending {
 }
 
 impl OutcomeWriter {
-    /// Adds a job's outcome.
-    pub fn settled(&mut self, delivery: Delivery, settled: Settled, completed: Timestamp) {
+    /// Writes a job's outcome. Once a buffer is full, the answers in it are added to `answers`.
+    pub fn settled(&mut self, delivery: Delivery, settled: Settled, completed: Timestamp, answers: &mut Vec<Deposit>) {
         let Delivery { receipt, body, properties, head, message_id, deadline: _ } = delivery;
         let (outcome, dead_letter) = settled.outcome(head, completed);
         let envelope = envelope(message_id, &properties, &outcome, completed);
@@ -46,13 +51,19 @@ impl OutcomeWriter {
         let dead_letter =
             dead_letter.map(|refusal| dead_letter_of(body.into(), &properties, queue, &refusal, completed));
         self.pending.push(Pending { end: self.buffer.len(), receipt, envelope, dead_letter });
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.finish(answers);
+        }
     }
 
-    /// The answers added since, in order.
-    pub fn take(&mut self) -> impl Iterator<Item = Deposit> + use<> {
-        let whole = Bytes::from(std::mem::take(&mut self.buffer));
+    /// Adds the answers that are left to `answers`, in the order in which they were written.
+    pub fn finish(&mut self, answers: &mut Vec<Deposit>) {
+        // The next buffer will be as full as this one, and has room for the outcome that goes beyond it.
+        let expected = self.buffer.len().min(BUFFER_BYTES);
+        let next = Vec::with_capacity(expected + expected / 8);
+        let whole = Bytes::from(std::mem::replace(&mut self.buffer, next));
         let mut start = 0;
-        std::mem::take(&mut self.pending).into_iter().map(move |pending| {
+        answers.extend(self.pending.drain(..).map(|pending| {
             let Pending { end, receipt, envelope, dead_letter } = pending;
             let body = whole.slice(start..end);
             start = end;
@@ -62,16 +73,7 @@ impl OutcomeWriter {
                 Some(dead_letter) => answer.and(dead_letter),
                 None => answer,
             }
-        })
-    }
-
-    /// How many answers wait to be taken.
-    pub fn len(&self) -> usize {
-        self.pending.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+        }));
     }
 }
 

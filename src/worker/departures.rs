@@ -48,7 +48,9 @@ async fn depart(
     let (mut answers, mut handed_back) = (Vec::with_capacity(bundle.len()), Vec::new());
     for departure in bundle {
         match departure {
-            Departure::Settled { delivery, settled, completed } => writer.settled(*delivery, settled, completed),
+            Departure::Settled { delivery, settled, completed } => {
+                writer.settled(*delivery, settled, completed, &mut answers)
+            }
             Departure::Parked { delivery, parked } => {
                 answers.push(answer::parked(*delivery, &parked, Timestamp::now()))
             }
@@ -56,7 +58,7 @@ async fn depart(
             Departure::Forgotten { delivery: _ } => {}
         }
     }
-    answers.extend(writer.take());
+    writer.finish(&mut answers);
     if !answers.is_empty() {
         publisher.publish(answers).await;
     }
