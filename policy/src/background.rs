@@ -9,7 +9,7 @@ pub mod window;
 pub struct Share(u8);
 
 impl Share {
-    /// With more than a half the background would go before.
+    /// With more than half of the requests, the background would go before the live jobs.
     pub const MOST: u8 = 50;
 
     pub const TENTH: Self = Self(10);

@@ -42,10 +42,11 @@ const RENEWALS: u32 = 3;
 /// A publication that failed is repeated after this share of the lease time: a twelfth.
 const REPEATS: u32 = 12;
 
-/// A worker that has stood by for this many lease times puts a message into the queue, which may have lost its own.
+/// A worker that has stood by for this many lease times puts a message into the queue, since the queue may have lost
+/// its message.
 const SEED_AFTER: u32 = 10;
 
-/// Publications whose time is remembered: those in doubt may still come back.
+/// Most publications whose time is remembered: also those that may have failed can still come back.
 const MAX_PUBLICATIONS: usize = 16;
 
 /// Workers whose messages are told apart within one subscription; further ones count as unknown.
@@ -120,7 +121,9 @@ pub enum Standing {
 #[derive(Debug)]
 pub struct Lease {
     policy: LeasePolicy,
+    /// This worker's tenure has this number: higher than those of all messages of others, as far as they were seen.
     number: u64,
+    /// Counts this worker's publications.
     sequence: u64,
     subscription: Option<Subscription>,
     /// Until when requests may be sent. Outlives the subscription.
@@ -129,19 +132,20 @@ pub struct Lease {
     own_word_is_sure: bool,
     handover: Handover,
     in_flight: Option<PublicationKey>,
-    /// A message to begin with is to be published, under a tenure that nobody has.
+    /// The queue has no message: one is to be published, under a tenure that no worker has.
     seeding: Option<(Claim, TenureId)>,
-    /// The last attempt to publish failed: not again before then.
+    /// The last attempt to publish failed: the next one is made at this time.
     repeat_at: Option<Tick>,
     /// The memory has grown and should be written soon.
     wanted: bool,
-    /// What is remembered: of others until this worker begins, of its own engine from then on.
+    /// What is remembered: what others' messages say until this worker begins, and what its own engine says from then
+    /// on.
     memory: Memory,
     consumers: Consumers,
     commands: VecDeque<LeaseCommand>,
 }
 
-/// Of the jobs queue.
+/// Consumers of the jobs queue.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Consumers {
     /// This worker's.
@@ -154,18 +158,21 @@ pub struct Consumers {
 /// may have been followed by another holder's messages.
 #[derive(Debug)]
 struct Subscription {
+    /// When it began, or when the queue was last found to be empty.
     since: Tick,
     /// The lease was held and lapsed in this subscription, and nothing came since.
     lapsed: bool,
     last_published: Option<Tick>,
-    /// When its first message came: who held the lease before stops at the latest the lease time after.
+    /// When its first message came. Whoever held the lease before stops within the lease time from then on.
     first: Option<Tick>,
     unacknowledged: Vec<Delivery>,
     /// The newest message of each other worker that came before this one began.
     others: HashMap<TenureId, Other>,
+    /// A message said that the queue was new.
     first_seed: bool,
+    /// A message could not be read, or came from one worker more than are told apart.
     unknown: bool,
-    /// An own message of before this subscription.
+    /// A message came that this worker had published before this subscription.
     own_before: bool,
     /// The age of the newest message of another worker.
     newest: Option<(u64, u64)>,
@@ -175,7 +182,7 @@ struct Subscription {
     left: u64,
     /// Publications since its first message came, by sequence.
     publications: BTreeMap<u64, Publication>,
-    /// Held since its own message came back, in this subscription.
+    /// The lease was taken in this subscription, when this worker's own message came back.
     begun: bool,
 }
 
@@ -183,6 +190,7 @@ struct Subscription {
 struct Delivery {
     tag: DeliveryTag,
     received: Tick,
+    /// Its sequence, if this worker has published it.
     own: Option<u64>,
 }
 
@@ -245,21 +253,21 @@ impl Lease {
         }
     }
 
-    /// This worker has published since its lease lapsed in this subscription, and did not know who holds it. Another may:
-    /// if the queue is then deleted and declared again, this worker's message can be all that is in it.
+    /// This worker has published since its lease lapsed in this subscription, and did not know who holds it. Another
+    /// may: if the queue is then deleted and declared again, this worker's message can be all that is in it.
     fn has_published_blindly(&self) -> bool {
         self.subscription.as_ref().is_some_and(|one| one.lapsed && one.last_published.is_some() && !one.begun)
     }
 
-    /// The queue has no message, so one is to be put in: it was found empty and without a consumer, was just declared, or
-    /// nothing has come out of it for so long that its message must be lost.
+    /// The queue has no message, so one is to be put in: it was found empty and without a consumer, was just declared,
+    /// or nothing has come out of it for so long that its message must be lost.
     ///
     /// `nobody_worked`: nobody can have sent anything either, since nobody consumes the jobs queue.
     pub fn found_empty(&mut self, nobody_worked: bool, random: u64, now: Now) {
         let Some(subscription) = self.subscription.as_mut().filter(|one| one.first.is_none()) else { return };
         let claim = if nobody_worked { Claim::FirstSeed } else { Claim::Seed };
         self.seeding = Some((claim, TenureId::new(random)));
-        // The next one is due after as long a wait again.
+        // The next one is due when this wait has passed once more.
         subscription.since = now.tick;
         self.wake(now);
     }
@@ -284,7 +292,8 @@ impl Lease {
                 subscription.left = subscription.left.max(message.leaves);
                 self.number = self.number.max(message.number.saturating_add(u64::from(own.is_none())));
                 if own.is_some() {
-                    // Its memory was this worker's, and others' messages that came since are not in it.
+                    // Its memory is not taken over: it is this worker's own, and lacks what others' messages have said
+                    // since.
                     subscription.own_before |= !subscription.publications.contains_key(&message.sequence);
                 } else if !subscription.begun {
                     let newer = subscription.note(&message);
@@ -299,8 +308,9 @@ impl Lease {
         self.wake(now);
     }
 
-    /// Others' messages are late copies of what this worker has succeeded, unless one counts as far as its own: then its
-    /// writer may have held the lease until just now, also where this subscription has not ended meanwhile.
+    /// A message of another worker is mostly a late copy from a tenure before this one, with a lower number. If its
+    /// number is as high as this worker's, its writer may have held the lease until just now, though this subscription
+    /// has not ended. Then the lease is no longer held.
     fn doubt(&mut self, message: Option<&LeaseMessage>, now: Now) {
         let Some(subscription) = &mut self.subscription else { return };
         let is_rival = message.is_some_and(|message| match message.claim {
@@ -335,7 +345,7 @@ impl Lease {
         self.wake(now);
     }
 
-    /// It was not published, or nobody knows.
+    /// The publication has failed, or nobody knows what became of it.
     pub fn not_published(&mut self, key: PublicationKey, now: Now) {
         if self.in_flight == Some(key) {
             self.in_flight = None;
@@ -344,7 +354,7 @@ impl Lease {
         }
     }
 
-    /// What this worker's own engine remembers, once it knows what was inherited; `urgent`: it waits until that is
+    /// What this worker's own engine remembers, once it knows what was inherited. `urgent`: requests wait until that is
     /// written.
     pub fn remember(&mut self, memory: &Memory, urgent: bool, now: Now) {
         if self.handover == Handover::No && self.subscription.as_ref().is_some_and(|subscription| subscription.begun) {
@@ -354,7 +364,7 @@ impl Lease {
         }
     }
 
-    /// How many consumers the jobs queue has, as far as this worker knows; whoever is next must know.
+    /// How many consumers the jobs queue has, as far as this worker knows; the next holder must know.
     pub fn counts(&mut self, consumers: Consumers, now: Now) {
         let begun = self.subscription.as_ref().is_some_and(|subscription| subscription.begun);
         if begun && self.handover == Handover::No && std::mem::replace(&mut self.consumers, consumers) != consumers {
@@ -426,14 +436,15 @@ impl Lease {
         if self.reach.is_some_and(|reach| !reach.covers(now)) {
             self.reach = None;
             self.commands.push_back(LeaseCommand::StandBy(Lapse::NotRenewed));
-            // What is still on its way was published while this worker may have been cut off: first it must get through.
+            // What is still on its way was published while this worker may have been cut off, and counts no more. The
+            // lease is held again only when a message that is published from now on has come back.
             if let Some(subscription) = &mut self.subscription {
                 subscription.begin_anew(now.tick, true);
             }
         }
     }
 
-    /// Begins, or goes on, where the worker's own message came back.
+    /// Takes the lease, or prolongs it, where this worker's own message has come back.
     fn extend(&mut self, now: Now) {
         let time = self.policy.time;
         if self.handover != Handover::No {
@@ -485,7 +496,7 @@ impl Lease {
         (self.in_flight, self.repeat_at) = (Some(key), None);
         let holder = self.policy.holder.clone();
         if let Some((claim, tenure)) = self.seeding.clone() {
-            // Older than any other message, since it knows nothing.
+            // It knows nothing. With number and sequence 0 it counts as older than any other message.
             let message = LeaseMessage::new(tenure, 0, 0, holder, claim, Memory::default());
             return self.commands.push_back(LeaseCommand::Publish { key, message });
         }
@@ -502,15 +513,15 @@ impl Lease {
         }
         let claim = if releases { Claim::Released } else { Claim::Held };
         let (tenure, memory) = (self.policy.tenure.clone(), self.memory.clone());
-        // Also in good order: a quorum queue counts a consumer that was cancelled until its last job is settled, and
-        // what is on the wire of a worker that stops is settled only when HubSpot has answered.
+        // Told also by a worker that stops in good order: a quorum queue counts a consumer that was cancelled until its
+        // last job is settled, and jobs on the wire are settled only when HubSpot has answered.
         let Consumers { own, left } = self.consumers;
         let leaves = left.saturating_add(own);
         let message = LeaseMessage::new(tenure, self.number, self.sequence, holder, claim, memory);
         self.commands.push_back(LeaseCommand::Publish { key, message: LeaseMessage { leaves, ..message } });
     }
 
-    /// The newest confirmed message stays; what was there before it was published is in it.
+    /// The newest confirmed message stays in the queue. Those before it are acknowledged, since it says what they said.
     fn acknowledge(&mut self) {
         let Some(subscription) = &mut self.subscription else { return };
         let confirmed = subscription.publications.iter().rev().find(|(_, publication)| publication.confirmed);
@@ -566,7 +577,7 @@ impl Subscription {
         }
         match message.claim {
             Claim::FirstSeed => self.first_seed = true,
-            // It says nothing: whether another message lies beside it decides.
+            // It says nothing of holders. Whether another message lies beside it decides.
             Claim::Seed => {}
             Claim::Held | Claim::Released => {
                 if newer {
@@ -591,7 +602,7 @@ impl Subscription {
         }
     }
 
-    /// Somebody may still be sending, or may have sent up to now.
+    /// Whether another worker may still be sending, or may have sent until now.
     fn is_in_doubt(&self, own_word_is_sure: bool) -> bool {
         let unreleased = self.others.values().any(|other| !other.released);
         let unsure = self.own_before && !own_word_is_sure;

@@ -32,8 +32,8 @@ impl QueueIndex {
     /// The shared jobs queue, which is there with shards and without.
     pub const SHARED: Self = Self(0);
 
-    /// The queue for jobs of the background, of which there is one where there are no shards. It has no number among the
-    /// others.
+    /// The queue for jobs of the background, of which there is one where there are no shards. It has no number among
+    /// the others.
     pub const BACKGROUND: Self = Self(u16::MAX);
 
     pub fn as_usize(self) -> usize {
@@ -41,7 +41,7 @@ impl QueueIndex {
     }
 }
 
-/// One subscription's life to one queue: from the moment the broker accepts the consumer until its channel is gone.
+/// One subscription to one queue, from the moment the broker accepts the consumer until its channel is gone.
 ///
 /// Delivery tags start again with each generation, so a tag says nothing without it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

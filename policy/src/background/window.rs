@@ -1,7 +1,7 @@
-//! Hours of an account's day, by the clock on its wall.
+//! Hours of the day, in an account's local time.
 //!
-//! Nothing but that clock decides. Where daylight saving skips hours, those of the window that are skipped are not had;
-//! where hours come twice, they count twice.
+//! Only local time decides. Where daylight saving time skips an hour of the window, the window is shorter on that day;
+//! where an hour comes twice, the window is longer.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window {
     from: Time,
-    /// Not part of it. Before `from` where the window reaches over midnight.
+    /// The first minute after the window. It is before `from` where the window reaches over midnight.
     to: Time,
 }
 
@@ -62,7 +62,7 @@ impl Window {
         }
     }
 
-    /// The first moment at which it is no longer as it is `now`. It changes at one of its ends, or where the clocks do.
+    /// When the window opens or closes next. It can do so at one of its ends, or where the clocks change.
     fn next_change(&self, zone: &TimeZone, now: Timestamp, is_open: bool) -> Timestamp {
         let mut day = zone.to_datetime(now).date();
         let mut moments = Vec::new();
@@ -90,7 +90,7 @@ impl fmt::Display for Window {
     }
 }
 
-/// Of `06:00`, and nothing shorter or longer.
+/// Reads `06:00`: two digits, a colon and two digits.
 fn minute(text: &str) -> Option<Time> {
     let (hour, minute) = text.split_once(':')?;
     let number = |digits: &str| match digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -93,7 +93,7 @@ pub enum NoPermit {
 /// requests hang cannot take every slot of the worker.
 const SHARE_OF_FREE: usize = 4;
 
-/// This part (a quarter) of all slots is not used by the background.
+/// The background leaves this share of all slots free: a quarter.
 pub const KEPT_FREE_DIVISOR: usize = 4;
 
 impl Account {
@@ -179,7 +179,7 @@ impl Account {
         }
     }
 
-    /// Something that is no batch has left: a request about credentials, or a record for the journal. It takes a place in
+    /// Something that is no batch has left: a request about credentials, or a record for the journal. It counts as in
     /// flight.
     pub fn call_left(&mut self) {
         self.in_flight += 1;

@@ -20,8 +20,8 @@ pub enum Urgency {
     Background,
 }
 
-/// So much longer than the linger a lane of the background waits for company: nobody waits for its jobs, and requests are
-/// scarce.
+/// A lane of the background waits for company longer than the linger, by this much: its jobs are not urgent, and
+/// requests are scarce.
 pub const PATIENCE_OF_BACKGROUND: Duration = Duration::from_secs(2);
 
 /// What the background is owed of an account's turns.
@@ -52,6 +52,7 @@ pub struct Windows {
     stands: PerAccount<Stand>,
     /// When the first of them changes; `None` without a window.
     next: Option<Timestamp>,
+    /// The time at the last look at the clocks.
     looked: Timestamp,
 }
 
@@ -63,8 +64,8 @@ impl Windows {
         windows
     }
 
-    /// Looks at the clocks, if one may have come to an end of the window, or was set back. Returns the accounts whose
-    /// window has closed.
+    /// Looks at the clocks again if a window may have opened or closed since, or the clock was set back. Returns the
+    /// accounts whose window has closed.
     pub fn look(&mut self, accounts: &PerAccount<Account>, now: Now) -> Vec<AccountIndex> {
         let Some((window, next)) = self.window.zip(self.next) else { return Vec::new() };
         if now.wall < next && now.wall >= self.looked {
@@ -94,7 +95,7 @@ impl Windows {
         self.next
     }
 
-    /// `None` without a window.
+    /// Whether the account's window is open, and until when; `None` without a window.
     pub fn of(&self, account: AccountIndex) -> Option<Stand> {
         self.window.map(|_| self.stands[account])
     }
@@ -103,12 +104,12 @@ impl Windows {
         self.of(account).is_none_or(Stand::is_open)
     }
 
-    /// In one account at least.
+    /// Whether the window is open in one account at least.
     pub fn is_any_open(&self) -> bool {
         self.window.is_none() || self.stands.iter().any(|stand| stand.is_open())
     }
 
-    /// Where a job waits until the window opens; `None` while it is open.
+    /// The delay queue in which a job waits until the window opens; `None` while it is open.
     pub fn tier(&self, account: AccountIndex, now: Now) -> Option<Tier> {
         match self.of(account)? {
             Stand::OpenUntil(_) => None,
@@ -117,8 +118,8 @@ impl Windows {
     }
 }
 
-/// Where HubSpot is yet to be asked for the time zone, jobs are taken in, since nothing is asked for an account without
-/// any; and nothing is sent before the answer.
+/// While HubSpot has not yet told the account's time zone, the window counts as open, so that jobs are taken in:
+/// HubSpot is asked only for an account that has jobs. Nothing is sent before the answer.
 fn stand_of(window: Window, account: &Account, now: Now) -> Stand {
     match account.learns_zone() {
         true => Stand::OpenUntil(Timestamp::MAX),

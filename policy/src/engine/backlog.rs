@@ -1,7 +1,7 @@
 //! The pairs in hand: which jobs wait for each, and where it is between its arrival and its verdict.
 //!
-//! Jobs that ask for equal pairs of one lane share a [`Node`], as long as the pair is not on the wire. All waiting pairs
-//! of one `from` record form a group. Every operation costs the same however much is in hand.
+//! Jobs that ask for equal pairs of one lane share a [`Node`], as long as the pair is not on the wire. All waiting
+//! pairs of one `from` record form a group. Every operation costs the same however much is in hand.
 
 use std::hash::BuildHasher;
 
@@ -42,7 +42,8 @@ pub struct Node {
 /// Where a pair stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// In its lane's queue. `position` is its place in the group, counted from the first member that the group ever had.
+    /// In its lane's queue. `position` is its index in the group, counted from the first member that the group ever
+    /// had.
     Queued { group: GroupKey, position: u32 },
     /// Back from a request: part of a batch that waits to go again, or of the sibling of a trial.
     Returned,
@@ -88,7 +89,7 @@ impl Backlog {
         self.nodes.get_mut(key)
     }
 
-    /// What is known of a pair besides.
+    /// What is known of a pair besides its name.
     pub fn note(&self, key: NodeKey) -> Option<&Note> {
         self.notes.get(key)
     }
@@ -151,7 +152,7 @@ impl Backlog {
         key
     }
 
-    /// A pair that an equal one may join waits in the lane.
+    /// Whether an equal pair waits in the lane, so that `pair` can join it.
     pub fn has_waiting(&self, lane: LaneKey, pair: Pair) -> bool {
         let group = self.find_group(self.hashing.hash_one((lane, pair.from)), lane, pair.from);
         self.find_equal(group, lane, pair).is_some()

@@ -13,7 +13,7 @@ use crate::contract::ids::AccountIndex;
 pub struct Call {
     pub account: AccountIndex,
     pub purpose: Purpose,
-    /// Its place in the log of the account's pace; `None` for what goes to the journal.
+    /// Its entry in the log of the account's pace; `None` for what goes to the journal.
     pub slot: Option<Slot>,
     /// Which token it carries; see [`super::access::Access::epoch`].
     pub epoch: u32,

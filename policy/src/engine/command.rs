@@ -90,7 +90,7 @@ impl LaneId {
         self.course.step(&self.extent)
     }
 
-    /// The lane of the same pairs at another place of their course.
+    /// The lane of the same pairs at another step of their course.
     pub fn at(&self, course: Course) -> Self {
         Self { course, ..self.clone() }
     }
@@ -128,9 +128,8 @@ pub enum Command {
 pub struct BatchCall {
     pub call: CallKey,
     pub lane: LaneId,
-    /// What the request is for, in the jobs' direction: distinct, grouped by `from`, or by `to` where it is turned; never
-    /// empty. In a look at all associations of some records,
-    /// each item is a record; see [`super::all::item`].
+    /// What the request is for, in the jobs' direction: distinct, grouped by `from`, or by `to` where it is turned;
+    /// never empty. In a look at all associations of some records, each item is a record; see [`super::all::item`].
     pub pairs: Arc<[Pair]>,
     pub request: Request,
     pub sealed: Sealed,
@@ -143,7 +142,8 @@ pub struct BatchCall {
 pub enum Request {
     /// `batch/archive` of the pairs.
     Archive,
-    /// The same from the other side: the two object types of the path change places, and so do the records of each pair.
+    /// The same from the other side: the two object types of the path change places, and so do the records of each
+    /// pair.
     ArchiveTurned,
     /// `batch/labels/archive` of the lane's labels from the pairs.
     ArchiveLabels,

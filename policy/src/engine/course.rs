@@ -1,4 +1,4 @@
-//! What the pairs of a job go through, and where they stand on it.
+//! What the pairs of a job go through step by step, and which step they are at.
 //!
 //! A plan has no step but its look, and nothing here leads from a look of a plan to any other step. So nothing that
 //! changes HubSpot can be sent for a dry run.
@@ -41,11 +41,11 @@ pub struct Restoration {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Restoring {
     Look,
-    /// At the pair's other record, where that may have one association of a wanted type at most.
+    /// A look from the pair's other record, where that record may have only one association of a wanted type.
     LookBack,
-    /// By the plain association, where the two records are not associated.
+    /// Creates the plain association, where the two records are not associated.
     Plain,
-    /// By the types that are wanted and those that are there.
+    /// Creates the types that are wanted, and names those that are there.
     Types,
 }
 
@@ -59,8 +59,8 @@ pub struct Safety {
     pub verify: bool,
 }
 
-/// The place of a course at which HubSpot is changed. It is made of the steps before it, and a plan has none that could
-/// be made into one.
+/// A step that changes HubSpot. It can be made only from a step of a removal or of a restoration: nothing makes one
+/// from a plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Change(Course);
 
@@ -95,7 +95,7 @@ impl Course {
     /// The only step of a plain removal.
     pub const ARCHIVE: Self = Self::Remove(Removal::Archive);
 
-    /// Where the listed pairs of a job begin.
+    /// The step at which the listed pairs of a job begin.
     pub fn of_pairs(action: Action, dry_run: bool, safety: Safety) -> Self {
         match (action, dry_run) {
             (_, true) => Self::Plan { action, look: Look::Pairs },
@@ -107,8 +107,8 @@ impl Course {
         }
     }
 
-    /// Where the records of a job begin of which all associations are asked for; `None` for an action that cannot be
-    /// asked for so.
+    /// The step at which those records of a job begin of which it asks for all associations. `None` for an action that
+    /// cannot be asked for in this way.
     pub fn of_records(action: Action, dry_run: bool) -> Option<Self> {
         match (action, dry_run) {
             (Action::Archive, true) => Some(Self::Plan { action, look: Look::All }),

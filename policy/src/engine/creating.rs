@@ -1,8 +1,8 @@
-//! Which pairs were given types lately.
+//! Which pairs were created lately, by `batch/create`.
 //!
-//! `batch/create` takes away what it does not name. If two jobs give a pair different types at about the same time, each
-//! would take away what the other gave, since neither saw it. So a pair is created anew only on the word of a look that
-//! was sent after all other creations of it were answered.
+//! `batch/create` takes away what it does not name. If two jobs give a pair different types at about the same time,
+//! each would take away what the other gave, since neither saw it. So a pair is created anew only on the word of a look
+//! that was sent after all other creations of it were answered.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::contract::object_type::ObjectType;
 #[derive(Debug, Default)]
 pub struct Creating {
     pairs: HashMap<Key, Latest>,
-    /// Answered creations, in the order of their answers, to be forgotten.
+    /// Answered creations in the order of their answers: the oldest is forgotten first.
     answered: VecDeque<(Tick, Key)>,
 }
 
@@ -30,11 +30,12 @@ struct Latest {
     answered: Option<Tick>,
 }
 
-/// A pair, whichever of its records is named first.
+/// Names a pair, the same whichever of its records stands first.
 type Key = (AccountIndex, [(ObjectType, RecordId); 2]);
 
-/// What was created longer ago than this has been seen by every look that is still believed. One that is older than that
-/// is believed only by a batch that has just looked again, and it began to read after the creation.
+/// An answered creation is remembered for this long. Looks are believed for much less time, so every look that is
+/// believed later was sent after the creation and has seen it. Only a batch that has just looked again believes a look
+/// that is older, and that look began after the creation.
 const KEPT: Duration = Duration::from_secs(10 * 60);
 
 fn key(lane: &LaneId, pair: Pair) -> Key {
@@ -58,7 +59,7 @@ impl Creating {
         }
     }
 
-    /// It is answered.
+    /// A request that created the pairs is answered.
     pub fn answered(&mut self, lane: &LaneId, pairs: &[Pair], now: Tick) {
         for &pair in pairs {
             let key = key(lane, pair);

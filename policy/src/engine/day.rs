@@ -102,7 +102,7 @@ impl Day {
         self.zone_is_known
     }
 
-    /// The account's time zone, or UTC for want of a better one.
+    /// The account's time zone, or UTC where it is not known.
     pub fn zone(&self) -> &TimeZone {
         &self.zone
     }
@@ -134,7 +134,7 @@ impl Day {
         self.limit
     }
 
-    /// How many of them are used, by whomever.
+    /// How many of these requests are used, by all apps together.
     pub fn used_by_all(&self) -> Option<u64> {
         self.limit.zip(self.left).map(|(limit, left)| limit.saturating_sub(left.requests))
     }
@@ -171,8 +171,9 @@ impl Day {
         }
     }
 
-    /// From when on requests may leave that can wait: at once while less than half of the day's requests is used, or
-    /// nothing is known of a limit; `None` stands for that. Then as soon as as much of the day is over as of its requests.
+    /// When requests that can wait may leave; `None` means at once. They may leave at once while less than half of the
+    /// day's requests is used, or no limit is known. After that, the share of the day that is over must reach the share
+    /// of its requests that is used: with three quarters of them used, they wait until 18:00.
     pub fn spare_from(&self, now: Timestamp) -> Option<Timestamp> {
         let (requests, left) = self.requests().zip(self.left())?;
         let used = requests.saturating_sub(left);
@@ -198,7 +199,8 @@ impl Day {
         self.left = Some(Left { requests, doubtful: !self.zone_is_known || self.is_near_midnight(now) });
     }
 
-    /// A 429 of the policy `DAILY`, with the wait that it asked for. Returns when the next request may find out.
+    /// A 429 of the policy `DAILY`, with the wait that it asked for. Returns when the next request may find out whether
+    /// that is over.
     pub fn refused(&mut self, asked: Option<Duration>, now: Timestamp) -> Timestamp {
         self.roll_over(now);
         let earlier = self.refusal.filter(|refusal| refusal.until > now);
@@ -252,7 +254,7 @@ impl Day {
         *written = written.map(|_| 0);
     }
 
-    /// From now on the count is written down before it is used.
+    /// From now on a request of the budget leaves only when its count is written down.
     pub fn keep_to_what_is_written(&mut self) {
         self.written = Some(0);
     }
@@ -265,7 +267,7 @@ impl Day {
         (used > 0).then_some(DayMemory { ends, used })
     }
 
-    /// A memory with this count is safe. True where requests may leave that could not before.
+    /// A memory with this count is safe at the broker. True where requests may leave that could not before.
     pub fn written(&mut self, day: DayMemory, now: Timestamp) -> bool {
         self.roll_over(now);
         let Some(written) = self.written.filter(|&written| day.ends == self.ends && day.used > written) else {

@@ -72,7 +72,7 @@ impl Expansion {
     }
 }
 
-/// What a job is told that would have more pairs than it may have.
+/// Why a job ends that would have more pairs than it may have.
 pub fn too_many(max_pairs: usize) -> Refusal {
     let message = format!(
         "the records whose `to` is \"all\" have more associations, together with the pairs that the job lists, than the \

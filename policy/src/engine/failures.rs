@@ -55,13 +55,13 @@ impl Engine {
     /// The same where the failure was noted with each job before.
     pub(super) fn repeat_noted(&mut self, mut batch: Batch, least: Duration, refusal: &Arc<Refusal>, now: Now) {
         batch.failures += 1;
-        let given_up = batch.failures >= self.policy.retry.max_attempts;
-        let gives_up = given_up || self.is_last_try(&batch, now);
-        if batch.stuck || (batch.is_suspect() && gives_up) {
+        let tries_are_over = batch.failures >= self.policy.retry.max_attempts;
+        let is_last = tries_are_over || self.is_last_try(&batch, now);
+        if batch.stuck || (batch.is_suspect() && is_last) {
             self.holdings.mark_stuck(&batch.nodes);
         }
         if batch.stuck {
-            // Now, since its job may leave before the next try.
+            // This must be noted now, since its job may leave before the next try.
             self.note_stuck(&batch.nodes, now);
         }
         self.end_exhausted(&batch, refusal, now);
@@ -69,19 +69,19 @@ impl Engine {
         let delay = self.policy.retry.delay(batch.failures, drawn, least);
         let too_long = delay > Tier::OneMinute.wait();
         match self.policy.waiting {
-            Waiting::Outside { .. } if given_up || too_long => {
+            Waiting::Outside { .. } if tries_are_over || too_long => {
                 for &node in &batch.nodes {
                     self.holdings.take_off_wire(node);
                 }
                 self.finish(now);
                 self.park_failed(&batch, delay, now);
-                // Whoever stays waits for other pairs, and a try now and then is enough for this one.
+                // The jobs that stay wait for other pairs too, so a try now and then is enough for this batch.
                 let waits = batch.stuck || batch.is_suspect();
                 let wait = if waits { Tier::after_parks(batch.rounds).wait() } else { Duration::ZERO };
                 batch.rounds = batch.rounds.saturating_add(1);
                 self.give_back(batch, now.tick + wait, now);
             }
-            Waiting::InHand { .. } if given_up => {
+            Waiting::InHand { .. } if tries_are_over => {
                 batch.failures = if batch.stuck { self.policy.retry.max_attempts.saturating_sub(1) } else { 0 };
                 let alone = batch.nodes.len() == 1;
                 let tier = if alone { Tier::after_parks(batch.rounds) } else { Tier::TenSeconds };
@@ -122,8 +122,8 @@ impl Engine {
         waiters.any(|waiter| self.is_exhausted(waiter, now))
     }
 
-    /// Jobs that have failed for too long end, but for those of which only these pairs are at fault: they get the verdicts
-    /// on their other pairs first.
+    /// Ends the jobs that have been failing for too long. A job of which only these pairs fail stays until it has the
+    /// verdicts on its other pairs.
     fn end_exhausted(&mut self, batch: &Batch, refusal: &Arc<Refusal>, now: Now) {
         for &node in &batch.nodes {
             for waiter in self.holdings.waiters(node) {

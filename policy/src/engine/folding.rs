@@ -19,13 +19,13 @@ use crate::contract::association::{Pair, RecordId};
 /// How many waiting pairs are looked at for one request.
 pub const MOST_IN_SIGHT: usize = 20_000;
 
-/// How many requests the oldest pair may wait for the other side's, which are fuller.
+/// How many fuller requests from the other side may go before the oldest pair.
 const MOST_PASSES: u32 = 8;
 
-/// A request may go from either side.
+/// The next request of a lane may go from either side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Turning {
-    /// What it costs in further requests to turn one, since it must be read back whether that worked.
+    /// How many requests more it costs to turn this one, since a reading must show whether the removal worked.
     pub proof: usize,
 }
 
@@ -34,7 +34,7 @@ pub struct Turning {
 pub enum Choice {
     /// From the job's own side, as if nothing were folded.
     Plain,
-    /// These of the pairs in sight, from the job's own side: the others had better go from the other one.
+    /// These of the pairs in sight, from the job's own side. The others cost fewer requests from the other side.
     Straight(Vec<usize>),
     /// These of the pairs in sight, from their `to` records.
     Turned(Vec<usize>),
@@ -92,13 +92,14 @@ impl Groups {
         Self { groups, pairs }
     }
 
-    /// How full a request of it is, in thousandths.
+    /// How full a request of these pairs is, in thousandths.
     fn fill(&self, caps: Caps) -> usize {
         (self.groups * 1_000 / caps.from).max(self.pairs * 1_000 / caps.pairs).min(1_000)
     }
 }
 
-/// The side whose request is the fuller one, but within bounded turns the one that has the oldest pair.
+/// The side whose request is fuller; but when [`MOST_PASSES`] requests in a row have left the oldest pair behind, its
+/// side.
 fn side(graph: &Graph, straight: &Groups, turned: &Groups, caps: Caps, passes: &mut u32) -> Side {
     let of_oldest = graph.owners.first().copied().flatten().map(|owner| graph.side(owner));
     let fuller = match straight.fill(caps).cmp(&turned.fill(caps)) {
@@ -152,7 +153,7 @@ struct Graph {
     /// The edges of each record stand together in `edges`, from this index on.
     starts: Vec<usize>,
     edges: Vec<usize>,
-    /// Edges of a record that are not covered yet.
+    /// For each record, how many of its edges are not covered yet.
     degrees: Vec<usize>,
     covered: Vec<bool>,
     /// The record that an edge goes with; `None` where either will do.
@@ -265,6 +266,7 @@ impl Graph {
     }
 }
 
+/// The number of a record: a record that is not known yet gets the next one.
 fn number(known: &mut HashMap<RecordId, usize>, record: RecordId) -> usize {
     let next = known.len();
     *known.entry(record).or_insert(next)

@@ -1,9 +1,9 @@
-//! Where pairs are sent from either side, and what is not proven of it yet.
+//! For which object types pairs may be sent from either side, and what was archived in this way and is not proven yet.
 //!
 //! HubSpot answers a removal from the wrong side as if it had been done: where a portal's associations can be removed
-//! from one side only, nothing would tell. So whatever was archived from its other side stays in hand until some pairs of
-//! its request, the *samples*, were read in the job's own direction and are gone. If a sample is still there, folding ends
-//! for the account and these types, and whatever waits is archived once more, from its own side.
+//! from one side only, nothing would tell. So whatever was archived from its other side stays in hand until some pairs
+//! of its request, the *samples*, were read in the job's own direction and are gone. If a sample is still there,
+//! folding ends for the account and these types, and whatever waits is archived once more, from its own side.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,14 +18,15 @@ use super::step::Step;
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::TypePair;
 
-/// Pairs of a request that are read back as its samples. A pair that was not there before proves nothing, so there are
-/// several; and a reading shows up to 1,000 records, so that it is the samples of a hundred requests.
+/// How many pairs of a request are read back as its samples. One would not do, since a pair that was not there before
+/// proves nothing. Ten cost little: a reading shows up to 1,000 records, so it serves the samples of a hundred
+/// requests.
 pub const SAMPLES: usize = 10;
 
-/// How often it is looked whether what waits has samples: their jobs may have left.
+/// How often the pairs that wait are checked for samples that have left with their jobs.
 const ROUND: Duration = Duration::from_secs(5);
 
-/// An account and a pair of types, by its index in the settings.
+/// An account and a pair of object types, the latter as its index in `batch.fold`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FoldKey {
     account: AccountIndex,
@@ -43,11 +44,11 @@ pub struct Folds {
 /// What is known of an account and a pair of types.
 #[derive(Debug, Default)]
 struct Fold {
-    /// Nothing is sent from its other side any more.
+    /// Folding has ended: nothing is sent from its other side any more.
     off: bool,
     /// What was archived from its other side and is not proven, request by request.
     waiting: Vec<Unproven>,
-    /// Pairs that were read back and were still there: HubSpot's readings lag, or folding does not work.
+    /// Pairs that a reading still showed after they were archived: HubSpot's readings lag, or folding does not work.
     doubts: Vec<NodeKey>,
     round: Option<Tick>,
 }
@@ -55,9 +56,9 @@ struct Fold {
 #[derive(Debug)]
 struct Unproven {
     nodes: Vec<NodeKey>,
-    /// Those of them that are to be read.
+    /// Those of `nodes` that are yet to be read back.
     samples: Vec<NodeKey>,
-    /// One of them was read, and is gone.
+    /// At least one sample was read back and is gone.
     shown: bool,
 }
 
@@ -66,8 +67,8 @@ impl Folds {
         Self { types, folds: HashMap::new(), rounds: BTreeSet::new() }
     }
 
-    /// The account and types of a lane whose pairs may go from either side, as far as the settings are concerned. A removal
-    /// of labels never may: the types of labels are those of one direction.
+    /// The account and types of a lane whose pairs may go from either side by the settings; else `None`. A removal of
+    /// labels may not, because a label's type is that of one direction.
     pub fn key(&self, lane: &LaneId) -> Option<FoldKey> {
         if self.types.is_empty() || lane.step() == Step::ArchiveLabels {
             return None;
@@ -87,12 +88,12 @@ impl Folds {
         !fold.off && fold.doubts.is_empty()
     }
 
-    /// Something waits for a reading that comes anyway.
+    /// Whether pairs wait to be proven already, so that a reading is sent in any case.
     pub fn is_waiting(&self, key: FoldKey) -> bool {
         self.folds.get(&key).is_some_and(|fold| !fold.waiting.is_empty())
     }
 
-    /// A request has archived `nodes` from their other side, and of these the samples are to be read.
+    /// A request has archived `nodes` from their other side. The `samples` among them are to be read back.
     pub fn archived(&mut self, key: FoldKey, nodes: Vec<NodeKey>, samples: Vec<NodeKey>, now: Tick) {
         let fold = self.folds.entry(key).or_default();
         fold.waiting.push(Unproven { nodes, samples, shown: false });
@@ -122,7 +123,7 @@ impl Folds {
         }
     }
 
-    /// Takes out what is proven by now, and what has lost its samples.
+    /// Takes out the pairs that are proven by now, and those of requests that have lost all their samples.
     pub fn take_proven(&mut self, key: FoldKey, is_there: impl Fn(NodeKey) -> bool) -> Proven {
         let mut proven = Proven::default();
         let Some(fold) = self.folds.get_mut(&key).filter(|fold| !fold.off) else { return proven };
@@ -142,7 +143,7 @@ impl Folds {
         proven
     }
 
-    /// A pair of types of an account where it is to be looked whether what waits has samples.
+    /// The next account and types for which the pairs that wait are to be checked for lost samples.
     pub fn take_round(&mut self, now: Tick, is_there: impl Fn(NodeKey) -> bool) -> Option<FoldKey> {
         let &(at, key) = self.rounds.first().filter(|&&(at, _)| at <= now)?;
         self.rounds.remove(&(at, key));

@@ -27,10 +27,11 @@ pub struct GuardPolicy {
 pub struct Guard {
     policy: GuardPolicy,
     stand: Stand,
-    /// How often that has changed: of two memories, the one with more changes is the later.
+    /// How often `stand` has changed. Of two memories, the one with more changes is the later.
     changes: u64,
     sent: Counts,
-    /// With several workers: what is written down where the next one finds it. `None`: nobody else would look.
+    /// With several workers: the counts that are written down where the next holder finds them. `None`: there is no
+    /// other worker.
     written: Option<Counts>,
     /// A request waits for its count to be written.
     waits: bool,
@@ -43,9 +44,9 @@ pub struct Guard {
 enum Stand {
     /// It counts, and lets pairs through up to the limit.
     Open,
-    /// The limit is reached: a person must say.
+    /// The limit is reached: a person must say go on, or no.
     Waiting,
-    /// A person said go on: everything is let through until then.
+    /// A person said go on: everything is let through until this time.
     Approved { until: Tick },
     /// A person said no: nothing is removed until one says go on.
     Rejected,
@@ -78,21 +79,23 @@ impl GuardState {
 pub enum Passage {
     /// It may carry this many pairs that were not sent before.
     Pairs(u64),
-    /// It must wait until its count is written down; to be asked again then.
+    /// It must wait until its count is written down. It is to ask again at this time.
     Unwritten(Tick),
-    /// Not before a person says so.
+    /// It must wait until a person says go on.
     Closed,
 }
 
-/// A window is counted in this many parts, and a pair counts until the part is over in which it leaves the window: for
-/// at most a twelfth longer than the window lasts. So a few numbers are enough, however many pairs there are.
-const PARTS: u32 = 12;
+/// Time is divided into spans of a twelfth of the window. A pair counts until the end of the span in which it leaves
+/// the window, so at most a twelfth longer than the window lasts. In this way a few numbers are enough, however many
+/// pairs there are.
+const SPANS: u32 = 12;
 
-/// Counts are written down ahead by this share of the limit, a twentieth: after a crash as many may be counted that
-/// were never sent.
+/// More pairs are written down than were sent, by this share of the limit: a twentieth. After a crash up to this many
+/// pairs may count that were never sent.
 const WRITTEN_AHEAD: u64 = 20;
 
-/// How soon a request is looked at again that waits for its count to be written, if nobody says earlier that it is.
+/// A request may have to wait until its count is written. It is looked at again after this time, unless the count is
+/// said to be written before.
 const LOOK_FOR_WRITTEN: Duration = Duration::from_secs(1);
 
 impl Guard {
@@ -220,12 +223,12 @@ impl Guard {
 
     /// When a pair that is sent now no longer counts.
     fn leave_at(&self, now: Tick) -> Tick {
-        let part = u64::try_from((self.policy.window / PARTS).as_micros()).unwrap_or(u64::MAX).max(1);
+        let span = u64::try_from((self.policy.window / SPANS).as_micros()).unwrap_or(u64::MAX).max(1);
         let leave = (now + self.policy.window).as_micros();
-        Tick::from_micros((leave / part).saturating_add(1).saturating_mul(part))
+        Tick::from_micros((leave / span).saturating_add(1).saturating_mul(span))
     }
 
-    /// From now on pairs are counted in writing before they leave.
+    /// From now on a pair leaves only when its count is written down.
     pub fn keep_to_what_is_written(&mut self) {
         self.written = Some(Counts::default());
     }
@@ -260,7 +263,7 @@ impl Guard {
         let empty = GuardMemory::default();
         let GuardMemory { stand, changes, counted } = memory.unwrap_or(&empty);
         self.changes = self.changes.max(*changes);
-        // However the clocks differ, nothing lasts longer than it would have from now on.
+        // The other worker's clock may be ahead of this one's. No pair counts for longer than if it were sent now.
         let latest = self.leave_at(now.tick);
         self.sent = Counts::default();
         for &(leave, pairs) in counted {
@@ -276,11 +279,12 @@ impl Guard {
         self.pass_time(now.tick);
     }
 
-    /// This memory is safe. True where requests may leave that could not before.
+    /// This memory is safe at the broker. True where a request has waited for that.
     pub fn written(&mut self, memory: Option<&GuardMemory>, now: Now) -> bool {
         let Some(written) = &mut self.written else { return false };
         let mut counts = Counts::default();
-        // Of an approval that has ended meanwhile nothing is counted by whoever takes over.
+        // Only the counts of an open guard are sure to count for whoever takes over. An approval, for example, may have
+        // ended by then, and at its end counting begins anew.
         let memory = memory.filter(|memory| memory.stand == GuardStand::Open);
         for &(leave, pairs) in memory.into_iter().flat_map(|memory| &memory.counted) {
             counts.add(now.tick_of(leave), pairs);
@@ -313,7 +317,7 @@ impl Counts {
         }
     }
 
-    /// Pairs that come later never count for a shorter time.
+    /// Pairs that are added later never stop counting before those added earlier.
     fn add(&mut self, leave: Tick, pairs: u64) {
         match self.0.back_mut() {
             _ if pairs == 0 => {}
@@ -328,7 +332,7 @@ pub fn rejected() -> Refusal {
     Refusal::worker(WorkerCategory::GuardRejected, REJECTED)
 }
 
-/// What a pair of it is told. `in_doubt`: a request that was never answered carried it.
+/// Why a pair of such a job was not archived. `in_doubt`: a request that was never answered carried the pair.
 pub fn rejected_pair(in_doubt: bool) -> Refusal {
     let carried = match in_doubt {
         true => "a request that was never answered carried the pair, so it may have been archived",

@@ -42,7 +42,7 @@ pub use journal::RecordedFate;
 #[derive(Debug)]
 pub struct Holdings {
     jobs: Ledger,
-    /// Bytes of all jobs, by their own weights.
+    /// The sum of the jobs' weights.
     bytes: usize,
     of_account: PerAccount<usize>,
     /// Jobs of the background.
@@ -60,19 +60,20 @@ pub struct Holdings {
     fates: VecDeque<(AccountIndex, EntryPlace, RecordedFate)>,
 }
 
-/// What becomes of a pair in the end.
+/// What became of a pair in the end.
 #[derive(Clone, Debug)]
 pub enum LastWord {
     /// What the job asks for is done.
     Done,
-    /// Likewise, and it was seen that the pair is gone.
+    /// What the job asks for is done, and a reading has shown that the pair is gone.
     Proven,
-    /// HubSpot took the removal, but shows the pair.
+    /// HubSpot answered that the pair is archived, but a reading has shown it.
     Disproved(Arc<Refusal>),
     Refused(Arc<Refusal>),
     /// Some of what the job asks for was done, and the rest cannot be.
     DoneInPart(Arc<Refusal>),
-    /// What the job asks for was there. `journals`: nothing in the account changes without the journal.
+    /// Nothing had to be changed: what the job asks for was there already. `journals`: the account has a journal, which
+    /// lacks nothing of this pair.
     Unchanged {
         journals: bool,
     },
@@ -161,7 +162,7 @@ impl Holdings {
         self.deadlines.stale()
     }
 
-    /// A job that is in hand no longer, and about which the last word is to be said now; and whose it was.
+    /// The next job that is in hand no longer, with its account. What became of the job is to be told now.
     pub fn next_finished(&mut self) -> Option<(AccountIndex, End)> {
         self.finished.pop_front()
     }
@@ -243,7 +244,7 @@ impl Holdings {
                 LastWord::Refused(refusal) | LastWord::DoneInPart(refusal) | LastWord::Disproved(refusal) => {
                     let Some(lane) = expected(self.lanes.get(lane_key), "a pair keeps its lane open") else { continue };
                     match (word, proof) {
-                        // What HubSpot says of a reading does not undo the removal.
+                        // HubSpot refused the reading. That does not undo the removal.
                         (LastWord::Refused(_), Some(proof)) if lane.id.course.is_proof() => {
                             job.pair_unproven(pair, &lane.id, proof);
                         }
@@ -278,7 +279,7 @@ impl Holdings {
         }
     }
 
-    /// These pairs fail by themselves: no job stays for them.
+    /// These pairs are stuck: no job stays in hand for their sake.
     pub fn mark_stuck(&mut self, nodes: &[NodeKey]) {
         for &node in nodes {
             if let Some(node) = self.backlog.node_mut(node) {
@@ -322,8 +323,8 @@ impl Holdings {
         }
     }
 
-    /// A pair has come back without a verdict. Jobs that are leaving leave it now; jobs that have asked for an equal pair
-    /// meanwhile join it.
+    /// A pair has come back without a verdict. Jobs that are leaving leave it now; jobs that have asked for an equal
+    /// pair meanwhile join it.
     pub fn take_off_wire(&mut self, key: NodeKey) {
         let Some(node) = self.backlog.node(key) else { return };
         if node.place == Place::OnWire
@@ -366,12 +367,12 @@ impl Holdings {
         self.lanes.get_mut(key)
     }
 
-    /// When the oldest pair arrived that waits in a lane.
+    /// When the pair arrived that has waited longest in a lane.
     pub fn oldest_arrival(&self, lane: &Lane) -> Option<Tick> {
         self.backlog.oldest_arrival(&lane.queue)
     }
 
-    /// Pairs waiting in the lane of a job that are not there for this job alone.
+    /// How many of the pairs that wait in the job's lane are not there for this job alone.
     pub fn pairs_of_others(&self, job: &Job) -> usize {
         let Some(lane) = self.lanes.get(job.lane) else { return 0 };
         let nodes = job.nodes.iter().filter_map(|&node| self.backlog.node(node));

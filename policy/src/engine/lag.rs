@@ -1,9 +1,10 @@
-//! Since when what reads show is believed.
+//! From which time on a look is believed.
 //!
-//! HubSpot's reads lag behind its removals for some seconds. Whoever restores a pair just after it was removed may be shown it
-//! as if it were there, would create nothing, and would say that it is restored. So a pair of which a look shows all that
-//! a restoration wants is looked at once more where something was removed between these object types a moment before.
-//! What another process did before this one began, or before it took an account over, is not known, and counts as a removal.
+//! HubSpot's reads lag behind its removals for some seconds. Whoever restores a pair just after it was removed may be
+//! shown it as if it were there, would create nothing, and would say that it is restored. So a pair of which a look
+//! shows all that a restoration wants is looked at once more where something was removed between these object types a
+//! moment before. What another process did before this one began, or before it took an account over, is not known, and
+//! counts as a removal.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use super::proof::WAITS;
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
 
-/// Reads are believed to lag no longer: a proof waits as long before it takes a pair that is still shown for one that stays.
+/// Reads are believed to lag no longer: a proof waits as long before it takes a pair that is still shown for one that
+/// stays.
 const LONGEST: Duration = Duration::from_secs(WAITS[0].as_secs() + WAITS[1].as_secs() + WAITS[2].as_secs());
 
 /// See the module.

@@ -25,8 +25,8 @@ use crate::contract::ids::AccountIndex;
 /// there are many, later than their jobs may be held.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Repeat {
-    /// The batch may go from then on. This is also what the order goes by, so a batch that may go at once has the time
-    /// at which its search began instead of the present.
+    /// The batch may go from this time on, by which repeats are ordered. So a batch that may go at once has not the
+    /// present here, but the time at which its search began: of searches, the oldest goes first.
     from: Tick,
     begun: Tick,
     batch: BatchKey,
@@ -65,7 +65,7 @@ pub struct Lane {
     pub fills_others: bool,
     pub queue: Queue,
     repeats: BTreeSet<Repeat>,
-    /// Of pairs that are stuck: what else there is goes first.
+    /// Single stuck pairs that wait to be sent again. Everything else goes first.
     stuck: BTreeSet<Repeat>,
     in_flight: usize,
     /// The pairs that a request may have after one was too large or took too long.
@@ -83,9 +83,9 @@ pub struct Lane {
 /// many records they need is not known before.
 const PAIRS_FOR_A_RECORD: usize = 10;
 
-/// Pairs of a look that are enough: this part (an eighth) of the jobs that may be in hand.
+/// A lane of looks waits no longer when it has this share (an eighth) of the jobs that may be in hand.
 const ENOUGH_OF_A_LANE: usize = 8;
-/// As long as fewer jobs than this part (a quarter) of those are in hand, there is room for company.
+/// But it goes on waiting while less than this share (a quarter) of them is in hand, since there is room for company.
 const ENOUGH_IN_HAND: usize = 4;
 
 impl Lane {
@@ -126,8 +126,8 @@ impl Lane {
     /// The next request need not wait for company, though it is not as large as it may be.
     ///
     /// A look may be so large that lanes which wait for company could have all jobs in hand that there may be. Then
-    /// nothing comes that they wait for, and the broker has nothing to do meanwhile. All other requests are full with far
-    /// less. `in_hand`: jobs of all lanes.
+    /// nothing comes that they wait for, and the broker has nothing to do meanwhile. All other requests are full with
+    /// far less. `in_hand`: jobs of all lanes.
     pub fn has_enough(&self, waiting: Waiting, in_hand: usize) -> bool {
         match waiting {
             Waiting::Outside { prefetch, longest_hold: _ } => {
@@ -197,7 +197,7 @@ impl Lane {
         self.repeats.len() + self.stuck.len()
     }
 
-    /// Those that may go now, without pairs that are stuck.
+    /// The batches that may go again now, without single stuck pairs.
     pub fn due_repeats(&self, now: Tick) -> impl Iterator<Item = BatchKey> + '_ {
         self.repeats.iter().take_while(move |repeat| repeat.is_due(now)).map(|repeat| repeat.batch)
     }
@@ -239,8 +239,8 @@ impl Lane {
     }
 }
 
-/// All lanes that hold anything, by key, by name and by account. Of one name there may be two: one for the live pairs, one
-/// for those of the background.
+/// All lanes that hold anything, by key, by name and by account. Of one name there may be two: one for the live pairs,
+/// one for those of the background.
 #[derive(Debug)]
 pub struct Lanes {
     lanes: SlotMap<LaneKey, Lane>,

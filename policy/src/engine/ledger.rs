@@ -70,7 +70,7 @@ struct Extra {
 #[derive(Clone, Copy, Debug)]
 struct FirstFailure {
     at: Tick,
-    /// What its account and lane had counted by then of the time that is no part of a job's age; see
+    /// At that time, the reading of the time that does not count towards a job's age; see
     /// [`super::pauses::Pauses::uncounted`].
     uncounted: Duration,
 }
@@ -97,7 +97,7 @@ pub enum Leaving {
 }
 
 impl Leaving {
-    /// Whether this reason to leave takes the place of the one that a job has.
+    /// Whether this reason to leave replaces the one that a job has.
     ///
     /// A job that was to be parked or handed back has been taken off its pairs without a word, so it can no longer end
     /// with an outcome that says something of each.
@@ -170,8 +170,8 @@ impl Job {
         Some(expansion)
     }
 
-    /// The job leaves before it could ask for what it lists beside its records, and for what was found of those that are
-    /// read.
+    /// The job leaves before it could ask for what it lists beside its records, and for what was found of those that
+    /// are read.
     pub fn expansion_failed(&mut self, refusal: &Arc<Refusal>) {
         let Some(expansion) = self.expansion_mut() else { return };
         let (listed, read) = (expansion.take_listed(), expansion.take_found());
@@ -187,7 +187,7 @@ impl Job {
         }
     }
 
-    /// What is said of each pair that has no verdict, since the job leaves; nothing where the job goes on elsewhere.
+    /// The error of each pair that has no verdict when the job leaves; `None` where the job goes on elsewhere.
     pub fn last_word(&self, in_doubt: bool) -> Option<Arc<Refusal>> {
         match self.leaving.as_ref()? {
             Leaving::Expire => Some(Arc::new(expired(self.not_after, in_doubt))),
@@ -228,14 +228,14 @@ impl Job {
         self.on_wire = self.on_wire.saturating_sub(1);
     }
 
-    /// `recorded`: what went with it was in the journal before.
+    /// What the job asks for is done for a pair. `recorded`: the journal had a record of it before that.
     pub fn pair_done(&mut self, recorded: bool) {
         self.open = self.open.saturating_sub(1);
         self.done += 1;
         self.recorded += u32::from(recorded);
     }
 
-    /// Likewise, and it was seen that the pair is gone.
+    /// The pair is done, and a reading has shown that it is gone.
     pub fn pair_proven(&mut self, recorded: bool) {
         self.pair_done(recorded);
         self.proven += 1;
@@ -281,7 +281,8 @@ impl Job {
         }
     }
 
-    /// The time that is no part of its age is counted by this lane from now on; `uncounted` gives the reading of a lane.
+    /// The job waits in this lane from now on, so this lane measures the time that does not count towards the job's
+    /// age. `uncounted` gives the reading of a lane.
     pub fn moves_to(&mut self, lane: LaneKey, now: Tick, uncounted: impl Fn(LaneKey) -> Duration) {
         if self.lane == lane {
             return;
@@ -294,8 +295,8 @@ impl Job {
         }
     }
 
-    /// A request with a pair of it failed for a transient reason; `uncounted` is what is counted until now of the time
-    /// that is no part of its age.
+    /// A request with a pair of the job failed for a transient reason. `uncounted` is the present reading of the time
+    /// that does not count towards the job's age.
     pub fn failed(&mut self, now: Tick, uncounted: Duration) {
         self.failing_since.get_or_insert(FirstFailure { at: now, uncounted });
         self.carried.age.get_or_insert(Duration::ZERO);
@@ -310,8 +311,8 @@ impl Job {
         self.carried.age.map(|age| age + here)
     }
 
-    /// What the job takes along into a delay queue. The wait for a retry is part of its age, the wait for the end of a
-    /// pause is not.
+    /// What the job takes along into a delay queue. The wait for a retry counts towards its age, the wait for the end
+    /// of a pause does not.
     pub fn carried_to(&self, tier: Tier, for_failures: bool, now: Tick, uncounted: Duration) -> Carried {
         let waits = if for_failures { tier.wait() } else { Duration::ZERO };
         let age = self.age(now, uncounted).map(|age| age + waits);
@@ -351,7 +352,7 @@ pub enum End {
     Unsettled(JobKey, Box<Job>),
 }
 
-/// What an unsettled pair is told when its job's `notAfter` has passed.
+/// The error of a pair without a verdict when its job's `notAfter` has passed.
 fn expired(not_after: Option<Timestamp>, in_doubt: bool) -> Refusal {
     let when = not_after.map(|time| format!(" ({time})")).unwrap_or_default();
     let carried = match in_doubt {

@@ -1,4 +1,4 @@
-//! The conductor, for looks: what the answer to a look says of its batch, and what it showed of each pair.
+//! The conductor, where a reply is judged: what it means for each pair of its batch. What a look has shown is kept.
 
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ impl Engine {
         }
     }
 
-    /// What may have been created, or may not, must be looked at before it is created again.
+    /// It is not known whether these pairs were created. They must be looked at before they are created again.
     fn forget_sights(&mut self, batch: &Batch, judgement: &Judgement) {
         let all = matches!(judgement, Judgement::Again(_));
         let is_again = |index: usize| match judgement {
@@ -114,7 +114,7 @@ impl Engine {
         let fresh = Sight { reversed, began: sent, ..Sight::default() };
         let mut sight = match self.holdings.take_note(node) {
             Some(Note::Sight(sight)) if !is_first => sight,
-            // The look from the other side belongs to the one before it.
+            // A look back from the other record keeps what the look before it has shown.
             Some(Note::Sight(Sight { before: Some(before), began, .. })) => {
                 Sight { before: Some(before), began, ..fresh }
             }

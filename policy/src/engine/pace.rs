@@ -1,8 +1,8 @@
 //! When an account may send: never more than its ceiling in any rolling interval, and less once HubSpot says so.
 //!
-//! A log of send times decides. HubSpot counts arrivals, and the way there takes now more time, now less. So the place
-//! of a request is free again only when a guard has passed after its interval. governor's GCRA spreads requests within
-//! that limit. It cannot be the limit itself, since it admits its burst on top of its rate.
+//! A log of send times decides. HubSpot counts requests when they arrive, and the way there takes now more time, now
+//! less. So a request counts here until its interval has passed and a little more ([`Ceiling::hold`]). governor's GCRA
+//! spreads requests within that limit. It cannot be the limit itself, since it admits its burst on top of its rate.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -177,8 +177,8 @@ impl Pace {
         self.rolling.map(|learned| learned.ceiling)
     }
 
-    /// What was sent within the last interval, youngest first. The steps are so short that the next worker waits no longer
-    /// than a hundredth of the interval more than it must.
+    /// What was sent within the last interval, youngest first. The steps are so short that the next worker waits no
+    /// longer than a hundredth of the interval more than it must.
     pub fn recent(&self, now: Tick) -> Vec<Recent> {
         let step = (self.setting.hold() / RECENT_STEPS).max(Duration::from_millis(1));
         let mut recent: Vec<Recent> = Vec::new();
@@ -195,13 +195,13 @@ impl Pace {
     /// Another worker has sent these requests, which count like own ones.
     pub fn follow(&mut self, recent: &[Recent], now: Tick) {
         let ages = recent.iter().flat_map(|recent| std::iter::repeat_n(recent.age, recent.count as usize));
-        // More than the ceiling allows says no more than the ceiling.
+        // Requests beyond the ceiling would say no more than the ceiling does.
         let sent: Vec<Tick> = ages.take(self.setting.requests.get() as usize).map(|age| now - age).collect();
         self.add(sent, now);
     }
 
-    /// Another worker may have sent as much as it was allowed until now: a burst at the end, evenly before. What is known
-    /// or assumed of others from before is part of that, so that nothing counts twice.
+    /// Another worker may have sent as much as it was allowed until now: a burst at the end, evenly before. What is
+    /// known or assumed of others from before is part of that, so that nothing counts twice.
     pub fn assume_spent(&mut self, now: Tick) {
         let requests = self.setting.requests.get();
         let burst = self.burst();

@@ -1,10 +1,10 @@
 //! Which `from` records leave together: the choice that decides how many requests a backlog costs.
 //!
 //! A request is capped twice: by its distinct `from` records, and by its pairs. If groups were taken in the order of
-//! arrival, some requests would reach one cap and some the other, and both kinds would waste room. So three quarters of a
-//! request are taken in the order of arrival, and the last quarter is chosen by size, so that the request gets as many
-//! pairs as the lane's average. Then every request reaches the cap that is scarce, and what stays behind is no harder to
-//! pack than what has left.
+//! arrival, some requests would reach one cap and some the other, and both kinds would waste room. So three quarters of
+//! a request are taken in the order of arrival, and the last quarter is chosen by size, so that the request gets as
+//! many pairs as the lane's average. Then every request reaches the cap that is scarce, and what stays behind is no
+//! harder to pack than what has left.
 //!
 //! A group that is split counts as a record in two requests. So a group that does not fit is passed over rather than
 //! split, unless it is the oldest.
@@ -53,7 +53,7 @@ impl Supply {
     }
 }
 
-/// One chosen group: its place in the list that was offered and how many of its pairs to take.
+/// One chosen group: its index in the list that was offered and how many of its pairs to take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pick {
     pub index: usize,
@@ -90,7 +90,7 @@ pub fn choose(sizes: &[usize], supply: Supply, caps: Caps) -> Vec<Pick> {
     request.picks
 }
 
-/// One part in four of a request is chosen by size.
+/// This share of a request, a quarter, is chosen by size.
 const STEERED: usize = 4;
 
 /// A request being filled.

@@ -1,7 +1,7 @@
 //! Proof of a removal: a pair that HubSpot says is archived is read back until it is seen to be gone.
 //!
-//! HubSpot's reads lag behind its removals for some seconds, so a pair that is still shown is read again, ever later. If
-//! it stays, it is archived once more: another app may have created it again at once. After that second removal one
+//! HubSpot's reads lag behind its removals for some seconds, so a pair that is still shown is read again, ever later.
+//! If it stays, it is archived once more: another app may have created it again at once. After that second removal one
 //! reading that shows it gone is not enough: whatever created it again may do so a second time.
 
 use std::collections::VecDeque;
@@ -17,11 +17,11 @@ use crate::contract::refusal::{Refusal, WorkerCategory};
 /// second time.
 pub const WAITS: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15)];
 
-/// How much longer a lane of proofs waits for company while more of its pairs are about to be due: one reading can prove
-/// what ten requests removed.
+/// How much longer a lane of proofs waits for company while more of its pairs are about to be due: one reading can
+/// prove what ten requests removed.
 pub const PATIENCE_FOR_PROOFS: Duration = Duration::from_secs(2);
 
-/// How often a pair is read after its second removal that does not go away.
+/// After the second removal, the pair counts as not gone when this many readings have still shown it.
 const READS_AFTER_SECOND: usize = 2;
 
 /// Which of [`WAITS`] passes before a pair that is gone after its second removal is read once more.
@@ -36,11 +36,11 @@ pub struct Proof {
     removals: u32,
     /// Readings since the last removal that showed the pair.
     shown: usize,
-    /// It was seen to be gone since the last removal.
+    /// A reading since the last removal has shown that the pair is gone.
     gone: bool,
-    /// It is to be read then, and not before.
+    /// The pair is not read before this time.
     due: Tick,
-    /// The journal has what each removal took.
+    /// The journal has a record of what each of the removals took away.
     recorded: bool,
     /// The last removal was sent from the pair's other side.
     turned: bool,
@@ -67,8 +67,8 @@ pub enum AfterReading {
 }
 
 impl Proof {
-    /// The pair has just been archived; `before` is what was known of it until then.
-    /// `recorded`: what went was in the journal before. `turned`: it was sent from the pair's other side.
+    /// The pair has just been archived; `before` is what was known of it until then. `recorded`: the journal had a
+    /// record of it before that. `turned`: the request was sent from the pair's other side.
     pub fn archived(before: Option<Self>, recorded: bool, turned: bool) -> Self {
         let (removals, others) = before.map_or((0, true), |proof| (proof.removals, proof.recorded));
         let recorded = recorded && others;
@@ -79,12 +79,13 @@ impl Proof {
         self.recorded
     }
 
-    /// Whether the pair is gone from its own side is not known before a reading has shown it.
+    /// Whether the last removal was sent from the pair's other side. Then only a reading can show that the pair is
+    /// gone.
     pub fn is_turned(&self) -> bool {
         self.turned
     }
 
-    /// The pair was archived, and so must not be counted as archived again.
+    /// Whether the pair was archived more than once, which counts once.
     pub fn is_repeated(&self) -> bool {
         self.removals > 1
     }
@@ -98,7 +99,7 @@ impl Proof {
         Self { due, ..self }
     }
 
-    /// Two equal pairs are one from now on.
+    /// What is known of two equal pairs that are one from now on.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
         let (removals, recorded) = (self.removals.max(other.removals), self.recorded && other.recorded);

@@ -18,8 +18,8 @@ use super::sight::{Note, Present, Seen, Sight};
 use crate::contract::association::Extent;
 
 impl Engine {
-    /// These pairs were just archived, and do not count as archived before that is proven. `each`: by a reading of each of
-    /// them.
+    /// These pairs were just archived, and count as archived only when that is proven. `each`: each of them is to be
+    /// read back; else samples of them are, which `turned.rs` chooses.
     pub(super) fn begin_proof(&mut self, archived: &LaneId, urgency: Urgency, nodes: &[NodeKey], each: bool, now: Now) {
         let lane = self.lane(archived.at(Course::Remove(Removal::Prove)), urgency);
         for &node in nodes {
@@ -29,7 +29,8 @@ impl Engine {
             self.holdings.cool(node, lane, due, now.tick, |lane| pauses.uncounted(account, lane, now.tick));
         }
         self.finish(now);
-        // An equal pair that was about to be read may have been joined, and nothing be left to read for now.
+        // An equal pair that waited in this lane to be read may have become one with a pair that is not due yet. So the
+        // lane may have nothing to read for now.
         self.place(lane, now.tick);
         self.tidy(lane);
     }
@@ -46,7 +47,7 @@ impl Engine {
         }
     }
 
-    /// A page of each of these pairs' records was shown, in a lane of proofs.
+    /// A look in a lane of proofs has shown a page of the record of each of these pairs.
     pub(super) fn read_back(&mut self, id: &LaneId, key: LaneKey, nodes: &[NodeKey], now: Now) {
         let mut unfinished = Vec::new();
         for &node in nodes {
@@ -105,8 +106,8 @@ impl Engine {
 /// Why folding ends.
 const STILL_THERE: &str = "what was archived from its other side is still there when it is read from the job's own";
 
-/// Whether what was to be removed is gone. Of an association that HubSpot describes in words that are not known here
-/// nothing is known to be gone.
+/// Whether what was to be removed is gone. Where HubSpot describes an association by types that are not known here,
+/// nothing counts as gone.
 fn shown(extent: &Extent, present: &Present) -> Shown {
     let gone = match (extent, present) {
         (_, Present::No) => true,

@@ -1,8 +1,8 @@
 //! The conductor, for the journal: what a batch is about to change is recorded before its request leaves.
 //!
-//! A batch of which a pair is not recorded is given out to be recorded instead of being sent. Meanwhile its pairs
-//! count as on the wire, so that no equal pair joins them, and then it waits as a repeat that may go at once. Only what the journal has is
-//! sent: `is_recorded` is asked for every batch that leaves, whichever way it came.
+//! A batch of which a pair is not recorded is given out to be recorded instead of being sent. Meanwhile its pairs count
+//! as on the wire, so that no equal pair joins them. Then it waits as a repeat that may go at once. Only what the
+//! journal has is sent: `is_recorded` is asked for every batch that leaves, whichever way it came.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

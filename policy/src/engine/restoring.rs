@@ -1,10 +1,10 @@
 //! What a restoration still has to create, once it is known what is there.
 //!
-//! `batch/create` takes the types away that it does not name. So what is there is always part of the request, and where
-//! that is not known nothing is created.
+//! `batch/create` takes away the types that it does not name. So each request names the types that are there as well,
+//! and where these are not known nothing is created.
 //!
-//! Of Primary a record has one association at most. To give it to another would take it from the one that has it now, so
-//! it is first seen who has it: in the look from the record that may have only one.
+//! A record has at most one association with the label Primary. To give the label to another one would take it from the
+//! association that has it now. So a look from the record that may have only one first shows which association that is.
 
 use std::sync::Arc;
 
@@ -25,15 +25,15 @@ pub enum Wanted {
     Nothing,
     /// The plain association, where nothing is there.
     Plain(ToCreate),
-    /// These types, those that are there among them.
+    /// These types: the wanted ones, and those that are there already.
     Types(ToCreate),
-    /// A look from the other record, to see who is primary there.
+    /// A look from the other record, to see which of its associations has Primary.
     OtherSide(Present),
     /// Nothing of it can be done.
     Impossible(Arc<Refusal>),
 }
 
-/// What a pair of the lane needs, by what a look has shown.
+/// What is to be done for a pair of the lane, by what looks have shown.
 pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight) -> Wanted {
     let present = sight.present();
     let create = |labels: Arc<[Label]>, present, missing| {
@@ -77,7 +77,7 @@ pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight) -> Wanted 
     }
 }
 
-/// To create types takes those away that the request does not name.
+/// Nothing can be created beside types that are not known here: a creation takes away what it does not name.
 fn unknown_types() -> Refusal {
     let message = "the two records are associated by types that this version does not know, and to create others \
                    would take these away";
@@ -96,7 +96,8 @@ fn primary_elsewhere(labels: &[Label], sight: &Sight) -> Refusal {
     Refusal::worker(WorkerCategory::NotRestorable, &message)
 }
 
-/// For a look: whether it must show who else has a Primary label that the pairs of the lane are to have.
+/// Whether a look in this lane must also show which other associations have the Primary label that its pairs are to
+/// get.
 pub fn minds_primary(lane: &LaneId) -> bool {
     match lane.course {
         Course::Restore(Restoration { at: Restoring::LookBack, .. }) => true,

@@ -1,4 +1,4 @@
-//! The conductor, for what leaves: whose turn it is, whether it may send, and the batch that it gives up.
+//! The conductor, for what leaves: whose turn it is, whether it may send, and which batch it sends.
 //!
 //! A batch is formed when it can be sent: until then its lane goes on filling.
 
@@ -158,7 +158,8 @@ impl Engine {
         call
     }
 
-    /// How many pairs the guard of the account lets a request of the lane carry. `Err`: none for now, and when to ask again.
+    /// How many pairs the guard of the account lets a request of the lane carry. `Err`: none for now, and when to ask
+    /// again.
     fn pass_guard(&mut self, index: AccountIndex, key: LaneKey, offer: Offer, now: Now) -> Result<usize, Option<Tick>> {
         let Some(guard) = &mut self.accounts[index].guard else { return Ok(usize::MAX) };
         let Some(lane) = self.holdings.lane(key).filter(|lane| lane.id.step().removes()) else {

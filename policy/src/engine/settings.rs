@@ -46,10 +46,10 @@ impl Default for EnginePolicy {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Waiting {
     /// In the broker's delay queues. A job stays in hand for at most `longest_hold` from its admission until its last
-    /// request leaves. Jobs of paused accounts and lanes never take so many of the `prefetch` places that the other
-    /// jobs find no room.
+    /// request leaves. Jobs of paused accounts and lanes never take up so much of the `prefetch` that the other jobs
+    /// find no room.
     Outside { longest_hold: Duration, prefetch: usize },
-    /// In hand, since there is no broker. Jobs fail once their account or lane has been paused for this long for a reason
-    /// that only a person can mend.
+    /// In hand, since there is no broker. Jobs are given up once their account or lane has been paused for this long
+    /// for a reason that only a person can mend.
     InHand { give_up_after: Duration },
 }

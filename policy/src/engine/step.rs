@@ -32,17 +32,17 @@ pub enum Look {
 /// `batch/labels/archive` takes this many inputs at most, each a single pair (HubSpot's associations guide).
 const MAX_LABEL_INPUTS: usize = 100;
 
-/// `batch/read` takes this many records at most (likewise).
+/// `batch/read` takes this many records at most (the same guide).
 pub const MAX_RECORDS: usize = 1_000;
 
 /// Pairs that one look is for at most: the looks of a lane are then never fewer than a tenth of its archives.
 const MAX_PAIRS_OF_LOOK: usize = 10_000;
 
 /// `batch/associate/default` publishes no limit; that of `batch/create` is 2,000. Where it is lower after all, HubSpot
-/// refuses the request, which is then halved until its parts fit.
+/// refuses the request, which is then halved until the halves fit.
 const MAX_ASSOCIATE_INPUTS: usize = 1_000;
 
-/// `batch/create` takes this many inputs at most, each a single pair (likewise).
+/// `batch/create` takes this many inputs at most, each a single pair (the same guide).
 const MAX_CREATE_INPUTS: usize = 2_000;
 
 impl Step {

@@ -47,7 +47,7 @@ struct Looked {
     unfinished: Vec<NodeKey>,
     /// They were not seen from their other side, which proves nothing: they are read from their own.
     unseen: Vec<NodeKey>,
-    /// They were shown, but so soon after a removal that they are looked at once more then.
+    /// They were shown, but so soon after a removal that they are looked at once more, at this time.
     doubtful: Option<(Tick, Vec<NodeKey>)>,
     onward: BTreeMap<Course, Vec<(NodeKey, Note)>>,
 }
@@ -180,8 +180,8 @@ impl Engine {
         }
     }
 
-    /// A batch that was to create types had to look again before. What is still to be created goes on as the batch that it
-    /// was.
+    /// A batch that was to create types had to look again before. What is still to be created goes on as the batch that
+    /// it was.
     pub(super) fn looked_again(
         &mut self,
         call: &Call,
@@ -274,7 +274,7 @@ fn follows(lane: &LaneId, pair: Pair, sight: &Sight, journals: bool) -> Follows 
         }
         Course::Restore(restoration) => match restoring::wanted(lane, restoration, sight) {
             Wanted::Nothing if restoration.at == Restoring::Look => Follows::IsThere,
-            // It has come since it was looked at for the first time.
+            // Somebody else has created it since the first look.
             Wanted::Nothing => Follows::Last(LastWord::Unchanged { journals }),
             Wanted::Impossible(refusal) => Follows::Last(LastWord::Refused(refusal)),
             Wanted::Plain(creation) => Follows::Change(restoration.plain(), Note::Creation(creation)),

@@ -1,8 +1,8 @@
 //! The share of a lane's pairs that are stuck, as its latest searches and successes have it.
 //!
-//! Where many pairs are stuck, nearly every full batch holds one, and to find them in it takes more requests than to send
-//! fewer pairs at a time. For example: of 100 pairs every third one is stuck. Full batches that are halved until each stuck
-//! pair stands alone take some 170 requests, batches of two some 120.
+//! Where many pairs are stuck, nearly every full batch holds one, and to find them in it takes more requests than to
+//! send fewer pairs at a time. For example: of 100 pairs every third one is stuck. Full batches that are halved until
+//! each stuck pair stands alone take some 170 requests, batches of two some 120.
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,10 +11,10 @@ pub struct StuckShare {
     stuck: usize,
 }
 
-/// Above so many pairs both counts are halved, so that later ones weigh more.
+/// Above this many pairs both counts are halved, so that later pairs weigh more.
 const REMEMBERED: usize = 300;
 
-/// So few stuck pairs say nothing of the others.
+/// Fewer stuck pairs than this say nothing of the others.
 const FEW: usize = 3;
 
 /// A search takes the fewest requests where about half of the batches fail: ln 2 stuck pairs a batch, in per cent.

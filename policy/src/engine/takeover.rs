@@ -1,7 +1,7 @@
 //! The conductor, where several workers share a quota: which accounts this engine may send for, and what it takes over
 //! and leaves behind.
 //!
-//! Each account is told by itself: those of one shard come and go together. Lists of accounts are in ascending order.
+//! The functions are given lists of accounts, in ascending order: the accounts of one shard come and go together.
 
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ pub enum Occasion {
 const WRITTEN_AHEAD: Duration = Duration::from_millis(500);
 
 impl Engine {
-    /// Sends nothing more for these accounts until [`Engine::hold`]: what is on the wire is waited for, the rest is
-    /// handed back, and so is what still comes in.
+    /// Sends nothing more for these accounts until [`Engine::hold`]. Jobs with requests on the wire wait for their
+    /// answers; the other jobs are handed back, and so are those that still come in.
     pub fn stand_by(&mut self, accounts: &[AccountIndex], now: Now) {
         for &index in accounts {
             let Some(account) = self.accounts.get_mut(index) else { continue };
@@ -43,7 +43,7 @@ impl Engine {
         self.hand_back_all_of(accounts, now);
     }
 
-    /// May send for these accounts until then.
+    /// The engine may send for these accounts until `reach` ends.
     pub fn hold(&mut self, accounts: &[AccountIndex], reach: Reach, now: Now) {
         for &index in accounts {
             if let Some(account) = self.accounts.get_mut(index) {
@@ -72,7 +72,8 @@ impl Engine {
             }
             account.recall(&known, now);
             let by_settings = account.policy.paused;
-            // Unless it has had later orders of its own, which the lease never heard of.
+            // This worker may have had later orders for the account, which were never written into the lease. Then they
+            // stand.
             let is_told = known.pause.orders >= account.pause_orders;
             account.pause_orders = account.pause_orders.max(known.pause.orders);
             if is_told && known.pause.paused {
@@ -107,7 +108,7 @@ impl Engine {
         memory
     }
 
-    /// Requests of these accounts wait until [`Engine::memory`] is written down.
+    /// Whether requests of these accounts wait until [`Engine::memory`] is written down, or soon will.
     pub fn wants_to_write(&self, accounts: &[AccountIndex], now: Now) -> bool {
         let lacks = |&index: &AccountIndex| self.accounts.get(index).is_some_and(|account| account.lacks_written(now));
         accounts.iter().any(|index| self.holdings.jobs_of(*index) > 0 && lacks(index))
@@ -162,7 +163,7 @@ impl Account {
         of_day || self.guard.as_ref().is_some_and(|guard| guard.lacks_written(now.tick))
     }
 
-    /// Requests that leave within [`WRITTEN_AHEAD`] at most, at least two.
+    /// As many requests as may leave within [`WRITTEN_AHEAD`], but at least two.
     fn written_ahead(&self) -> u64 {
         let Ceiling { requests, interval } = self.policy.ceiling;
         let share = WRITTEN_AHEAD.as_nanos().saturating_mul(requests.get().into()) / interval.as_nanos().max(1);

@@ -21,11 +21,11 @@ use super::holdings::LastWord;
 use super::verdict::{Again, Judgement, PairVerdict, Transient};
 use crate::contract::action::Action;
 
-/// Tries of a batch from its other side that fails for a transient reason, before it goes from its own side, where the
-/// pairs that are stuck are looked for.
+/// A batch that fails for a transient reason is sent this often from its other side. Then it goes from its own side,
+/// where stuck pairs are searched for.
 const TRIES: u32 = 3;
 
-/// Answers that name some pairs, before the rest of the batch goes from its own side.
+/// After this many answers that each name some pairs, the rest of the batch goes from its own side.
 const NAMING_ROUNDS: u32 = 5;
 
 /// No refusal of a request from the other side is final.
@@ -59,8 +59,8 @@ impl Engine {
         may_turn.then(|| Turning { proof: usize::from(!self.folds.is_waiting(fold)) })
     }
 
-    /// A batch that waits to be sent from its other side goes from its own one, in several requests if need be, where folding
-    /// has ended meanwhile.
+    /// A batch that waits to be sent from its other side goes from its own one, in several requests if need be, where
+    /// folding has ended meanwhile.
     pub(super) fn unturn(&mut self, key: BatchKey, now: Now) {
         let Some(batch) = self.holdings.batch(key).filter(|batch| batch.turned.is_some()) else { return };
         let Some(lane) = expected(self.holdings.lane(batch.lane), "a batch keeps its lane open") else { return };
@@ -77,7 +77,7 @@ impl Engine {
         }
     }
 
-    /// `Err`: the answer says nothing of the side from which the batch was sent.
+    /// What follows from the answer to a turned batch. `Err`: the answer means the same as for any other batch.
     #[expect(clippy::result_large_err, reason = "it is moved once; a box would be an allocation a batch")]
     pub(super) fn conclude_turned(
         &mut self,
@@ -199,7 +199,7 @@ impl Engine {
         }
     }
 
-    /// HubSpot says that these pairs are gone, of which only their other side was asked.
+    /// HubSpot has answered a request from the other side that these pairs are archived.
     fn archived_turned(&mut self, id: &LaneId, urgency: Urgency, nodes: Vec<NodeKey>, now: Now) {
         self.no_longer_stuck(&nodes);
         let present: Vec<NodeKey> = nodes.iter().copied().filter(|&node| !self.holdings.was_absent(node)).collect();
@@ -209,7 +209,7 @@ impl Engine {
             && let Some(fold) = self.folds.key(id)
         {
             match self.folds.is_off(fold) {
-                // It was on the wire when that was found out.
+                // Folding ended while this request was on the wire.
                 true => {
                     self.archive_straight(nodes, now);
                 }
@@ -229,8 +229,8 @@ impl Engine {
         self.folds.archived(fold, nodes, samples, now);
     }
 
-    /// Something was read back in a lane of pairs that may have been archived from their other side: what is proven by that
-    /// has its last word.
+    /// Something was read back in a lane of pairs that may have been archived from their other side: what is proven by
+    /// that has its last word.
     pub(super) fn settle_proven(&mut self, id: &LaneId, now: Now) {
         if let Some(fold) = self.folds.key(id) {
             self.settle_fold(fold, now);
@@ -264,7 +264,7 @@ impl Engine {
         }
     }
 
-    /// Jobs may have left with the samples of what waits: others are taken.
+    /// Samples may have left with their jobs: other pairs of the same requests take their part.
     pub(super) fn mind_folds(&mut self, now: Now) {
         let holdings = &self.holdings;
         let mut due = Vec::new();
@@ -276,8 +276,8 @@ impl Engine {
         }
     }
 
-    /// What a look has shown of a pair that was archived from its other side. Returns whether it is to be archived at once
-    /// from its own side, since folding has ended.
+    /// What a look has shown of a pair that was archived from its other side. Returns whether it is to be archived at
+    /// once from its own side, since folding has ended.
     pub(super) fn turned_was_read(&mut self, id: &LaneId, node: NodeKey, gone: bool) -> bool {
         if !self.holdings.was_turned(node) {
             return false;
@@ -342,8 +342,8 @@ impl Engine {
         }
     }
 
-    /// HubSpot will not show these pairs of a lane. Those that were archived from their other side cannot be proven, so they
-    /// go again from their own; returns the others.
+    /// HubSpot will not show these pairs of a lane. Those that were archived from their other side cannot be proven, so
+    /// they go again from their own; returns the others.
     pub(super) fn cannot_be_proven(
         &mut self,
         lane: LaneKey,

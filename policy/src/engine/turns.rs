@@ -4,8 +4,8 @@
 //! full, overdue or have something to repeat stand in a ring and take turns. A lane that waits for company sends only
 //! when no lane in the ring has anything to send.
 //!
-//! The lanes of the background have a ring of their own. It sends what the live lanes leave, and it goes before them when
-//! it has had less than its share of the account's requests.
+//! The lanes of the background have a ring of their own. It sends what the live lanes leave, and it goes before them
+//! when it has had less than its share of the account's requests.
 //!
 //! A job that was parked starts again from nothing when it comes back. Suppose that the jobs in hand need more requests
 //! together than fit into the hold limit, or into the day's budget. If all lanes went on evenly, no job would end in
@@ -33,7 +33,7 @@ use crate::contract::ids::AccountIndex;
 #[derive(Debug)]
 pub struct Turns {
     linger: Duration,
-    /// Of the background.
+    /// The least share of the background.
     share: Share,
     accounts: PerAccount<Rota>,
     lanes: SecondaryMap<LaneKey, LaneTurn>,
@@ -131,7 +131,7 @@ pub enum Fill {
     Partial {
         oldest: Tick,
     },
-    /// Likewise, but it need not wait for company.
+    /// Less than a request may carry, but the lane need not wait for company.
     Enough {
         oldest: Tick,
     },
@@ -326,7 +326,7 @@ impl Turns {
     }
 
     /// The lane has sent a request. A lane that stands in the ring, but not first, did so out of turn, for a job that
-    /// came back: it keeps its place. Any other lane gives its place up, and goes to the end of the ring if it
+    /// came back: it keeps its place. Any other lane leaves its place, and goes to the end of the ring if it
     /// `has_more` that may go at once. The caller must then place the lane by [`Turns::place`].
     pub fn had_turn(&mut self, key: LaneKey, has_more: bool) {
         let Some(lane) = expected(self.lanes.get_mut(key), "a lane that sends is open") else { return };

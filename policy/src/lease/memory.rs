@@ -10,13 +10,13 @@ use serde_json::{Map, Value, json};
 use crate::contract::ids::PortalId;
 use crate::engine::pace::{Ceiling, Recent};
 
-/// Of all accounts, those included that this worker does not have.
+/// What is remembered of all accounts, also of those that this worker does not have.
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct Memory {
     accounts: BTreeMap<String, AccountMemory>,
 }
 
-/// Of one account. What is not known stays away, and what a later version adds is kept as it came.
+/// What is remembered of one account. What is not known is left out, and what a later version adds is kept as it came.
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct AccountMemory {
     pub day: Option<DayMemory>,
@@ -72,7 +72,7 @@ const MAX_COUNTED: usize = 100;
 /// Name of the only account, where it is configured without a portal id.
 const ONLY_ACCOUNT: &str = "only";
 
-/// Most entries of `recent` that are read; more make no pace.
+/// Most entries of `recent` that are read.
 const MAX_RECENT: usize = 1_000;
 
 impl Memory {
@@ -236,7 +236,8 @@ impl GuardMemory {
             GuardStand::Approved { until } => ("approved", Some(until)),
             GuardStand::Rejected => ("rejected", None),
         };
-        // Whole seconds, so that the message stays short where there are many accounts; a pair counts up to one longer.
+        // Whole seconds, so that the message stays short where there are many accounts. A pair may count a second
+        // longer.
         let counted: Vec<Value> =
             self.counted.iter().map(|(leave, pairs)| json!([leave.as_second().saturating_add(1), pairs])).collect();
         let mut object = json!({ "state": word, "changes": self.changes, "counted": counted });

@@ -1,4 +1,5 @@
-//! An operator's order, as a worker that stands by hands it on: through the lease queue, from which the holder takes it.
+//! An operator's order, as a worker that stands by hands it on: through the lease queue, from which the holder takes
+//! it.
 
 use std::time::Duration;
 
@@ -13,9 +14,9 @@ use crate::contract::object_type::ObjectType;
 pub enum Instruction {
     Pause,
     Resume,
-    /// Of an account: everything passes its guard for one window.
+    /// For an account: everything passes its guard for one window.
     Approve,
-    /// Of an account: what its guard has stopped, and what comes, ends.
+    /// For an account: the jobs that its guard has stopped end, and so do those that come.
     Reject,
 }
 

@@ -1,32 +1,32 @@
-//! How many shards a worker should hold, and when it gives one up so that another worker can take it.
+//! How many shards a worker should hold, and when it releases one so that another worker can take it.
 
 /// Of one worker: looks at what it holds, once a second or so.
 #[derive(Clone, Default, Debug)]
 pub struct FairShare {
     /// Looks in a row in which it held too many.
     over: u32,
-    /// Times in a row that what it gave up came back to it.
+    /// How many times in a row a shard that it released came back to it.
     in_vain: u32,
     /// Looks until it tries again.
     resting: u32,
-    /// At the last look.
+    /// Workers at the last look.
     workers: usize,
 }
 
-/// A worker that holds too many gives none up before this many looks in a row have shown it: workers start and stop one
-/// after the other, and a worker that has just died is still counted.
+/// A worker that holds too many shards releases none before this many looks in a row have shown it: workers start and
+/// stop one after the other, and a worker that has just died is still counted.
 const SETTLED_AFTER: u32 = 3;
 
-/// Where nobody takes what it gives up, as while workers with other settings are counted, it rests for this many looks,
-/// and for twice as many each time in vain...
+/// Where nobody takes the shard that it releases, as while workers with other settings are counted, it rests for this
+/// many looks, and each time that it was in vain for twice as many...
 const REST: u32 = 15;
 
 /// ...up to 15 · 2^6 looks, which is a quarter of an hour.
 const MOST_DOUBLINGS: u32 = 6;
 
 impl FairShare {
-    /// True where the worker should give one shard up. `held`: the shards it holds or is about to hold; `workers`: those
-    /// that would take a shard, itself included.
+    /// True where the worker should release one shard. `held`: the shards it holds or is about to hold; `workers`:
+    /// those that would take a shard, itself included.
     ///
     /// The share is rounded up, so a shard that nobody needs is never passed round.
     pub fn look(&mut self, held: usize, shards: usize, workers: usize) -> bool {
@@ -41,7 +41,7 @@ impl FairShare {
         self.over >= SETTLED_AFTER
     }
 
-    /// What became of a shard that was given up.
+    /// What became of a shard that was released.
     pub fn learn(&mut self, came_back: bool) {
         if came_back {
             self.resting = REST << self.in_vain.min(MOST_DOUBLINGS);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     proptest! {
-        /// The broker gives what is given up to the next in the queue's own order, whoever that is.
+        /// The broker gives a shard that is released to the next in the queue's own order, whoever that is.
         #[test]
         fn shards_even_out_from_any_beginning_and_then_stay(
             workers in 1_usize..6,
@@ -122,7 +122,7 @@ mod tests {
             }
             let most = (0..workers).map(|worker| held(&queues, worker)).max();
             prop_assert!(most <= Some(shards.div_ceil(workers)));
-            prop_assert!(given <= shards * workers, "{given} of {shards} shards were given up");
+            prop_assert!(given <= shards * workers, "{given} of {shards} shards were released");
         }
     }
 }

@@ -20,14 +20,14 @@ impl Holdings {
         self.backlog.set_note(node, Some(note));
     }
 
-    /// What was seen of a pair that is to be created may be so no more.
+    /// What a look has shown of a pair that is to be created may no longer be true: it must be looked at again.
     pub fn outdate(&mut self, node: NodeKey) {
         if let Some(Note::Creation(creation)) = self.backlog.take_note(node) {
             self.set_note(node, Note::Creation(ToCreate { looked: None, ..creation }));
         }
     }
 
-    /// Why some of what was asked for cannot be created.
+    /// Why some of what was asked for cannot be created; `None` where all of it can.
     pub fn missing(&self, node: NodeKey) -> Option<Arc<Refusal>> {
         match self.backlog.note(node)? {
             Note::Creation(creation) => creation.missing.clone(),
@@ -35,7 +35,7 @@ impl Holdings {
         }
     }
 
-    /// A pair is in hand, and in that lane.
+    /// Whether the pair is in hand and in this lane.
     pub fn is_in(&self, node: NodeKey, lane: LaneKey) -> bool {
         self.backlog.node(node).is_some_and(|node| node.lane == lane)
     }
@@ -47,8 +47,8 @@ impl Holdings {
         }
     }
 
-    /// A pair whose step is done leaves the lane of its request for the open lane `to`. Jobs that are leaving leave it on
-    /// the way. `uncounted` gives the readings of [`crate::engine::pauses::Pauses::uncounted`] for a lane.
+    /// A pair whose step is done leaves the lane of its request for the open lane `to`. Jobs that are leaving leave it
+    /// on the way. `uncounted` gives the readings of [`crate::engine::pauses::Pauses::uncounted`] for a lane.
     pub fn advance(
         &mut self,
         key: NodeKey,

@@ -1,5 +1,5 @@
-//! Pairs of the background beside live ones of the same kind: equal ones become one, and requests of live ones are filled
-//! up.
+//! Where pairs of the background meet live ones of the same kind: equal pairs become one, and a live request that has
+//! room is filled up with pairs of the background.
 
 use super::Holdings;
 use crate::contract::association::Pair;
@@ -11,7 +11,7 @@ use crate::engine::expected::expected;
 use crate::engine::lane::Lane;
 
 impl Holdings {
-    /// The same where equal pairs may wait in the lane of the other urgency.
+    /// Does what [`Holdings::ask`] does, where an equal pair may wait in the lane of the other urgency.
     pub(super) fn ask_beside(&mut self, key: JobKey, lane_key: LaneKey, pairs: &[Pair], now: Tick) -> usize {
         let before = self.backlog.len();
         for &pair in pairs {
@@ -24,8 +24,8 @@ impl Holdings {
         (before + pairs.len()).saturating_sub(self.backlog.len())
     }
 
-    /// The lane where a pair that comes to `key` meets an equal one, so that they become one: a live pair pulls that of the
-    /// background forward, and one of the background joins the live one.
+    /// The lane where a pair that comes to `key` meets an equal one, so that they become one. A live pair pulls the
+    /// equal one of the background into its own lane; a pair of the background joins the equal live one.
     pub(super) fn meet(&mut self, key: LaneKey, pair: Pair, now: Tick) -> LaneKey {
         let Some((lane, other)) = self.lanes.get_both_mut(key) else { return key };
         let Some(other_key) = lane.other else { return key };
@@ -40,11 +40,12 @@ impl Holdings {
         }
     }
 
-    /// A request of a lane came to this: whether its pairs of the background may be with live ones the next time.
+    /// Notes the result of a lane's request: it decides whether pairs of the background may fill up the next live
+    /// request.
     pub fn note_quality(&mut self, key: LaneKey, result: CallResult) {
         let is_good = match result {
             CallResult::Archived | CallResult::LookedUp | CallResult::Restored => true,
-            // That says nothing of the pairs.
+            // These results say nothing of the pairs.
             CallResult::Throttled | CallResult::AccountPaused | CallResult::Unknown => return,
             CallResult::Partial | CallResult::Refused | CallResult::Transient(_) | CallResult::LanePaused => false,
         };

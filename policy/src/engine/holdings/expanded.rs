@@ -11,7 +11,7 @@ use crate::engine::sight::Note;
 use crate::engine::verdict::Found;
 
 impl Holdings {
-    /// Those of the jobs waiting for some records that would have more pairs than `most`, by what was found so far.
+    /// Of the jobs that wait for these records, those that have more than `most` pairs by what was found so far.
     pub fn larger_than(&self, nodes: &[NodeKey], most: usize) -> Vec<JobKey> {
         let mut jobs: Vec<JobKey> = nodes.iter().flat_map(|&node| self.waiters(node)).collect();
         jobs.sort_unstable();
@@ -47,7 +47,7 @@ impl Holdings {
         }
     }
 
-    /// Notes a job that has just learned the last of its records.
+    /// Notes the job if all its records are read by now.
     pub(super) fn look_whether_expanded(&mut self, key: JobKey, lane: LaneKey) {
         let Some(job) = self.jobs.get(key).filter(|job| job.leaving.is_none()) else { return };
         if job.expansion().is_some_and(Expansion::is_over) {
@@ -60,7 +60,8 @@ impl Holdings {
         self.expanded.pop_front()
     }
 
-    /// The pairs of a job are known: those that it lists, and those that were found. It waits for them from here on.
+    /// The pairs of a job are known: returns those that it lists, and those that were found. It waits for them from
+    /// here on.
     pub fn begin_expanded(&mut self, key: JobKey) -> Option<(Vec<Ask>, Vec<OfRecord>)> {
         let job = self.jobs.get_mut(key).filter(|job| job.leaving.is_none())?;
         let mut expansion = job.expanded()?;

@@ -1,4 +1,4 @@
-//! Pairs that were archived from their other side, or are to be.
+//! Pairs that were archived from their other side, or are to be archived from there.
 
 use super::Holdings;
 use crate::engine::backlog::{LaneKey, NodeKey, Place};
@@ -9,27 +9,27 @@ use crate::engine::pack::Caps;
 use crate::engine::sight::{Note, Present};
 
 impl Holdings {
-    /// The pair was archived, and is in hand still.
+    /// Whether the pair was archived and is still in hand.
     pub fn was_removed(&self, node: NodeKey) -> bool {
         self.backlog.proof(node).is_some()
     }
 
-    /// The pair was archived from its other side, and is in hand still.
+    /// Whether the pair was last archived from its other side and is still in hand.
     pub fn was_turned(&self, node: NodeKey) -> bool {
         self.backlog.proof(node).is_some_and(|proof| proof.is_turned())
     }
 
-    /// A look has shown that there was nothing to archive.
+    /// Whether a look has shown, before the pair was archived, that there was nothing to archive.
     pub fn was_absent(&self, node: NodeKey) -> bool {
         matches!(self.backlog.note(node), Some(Note::Seen(seen)) if seen.present == Present::No)
     }
 
-    /// The pair was archived, and waits outside of any queue and request.
+    /// Whether the pair was archived and now waits to be read back, outside of any queue and request.
     pub fn cools(&self, node: NodeKey) -> bool {
         self.backlog.node(node).is_some_and(|node| node.place == Place::Cooling)
     }
 
-    /// A pair that waits is to be read at `due`.
+    /// A pair that waits to be read back is to be read at `due`.
     pub fn cool_until(&mut self, node: NodeKey, due: Tick) {
         if let Some(proof) = self.backlog.proof(node) {
             self.backlog.set_proof(node, proof.waiting_until(due));
@@ -40,8 +40,8 @@ impl Holdings {
         self.backlog.node(node).map(|node| node.lane)
     }
 
-    /// Takes a pair that is to be read back out of its lane, so that it can advance to another one; `false` where it cannot
-    /// be taken out now.
+    /// Takes a pair that is to be read back out of its lane, so that it can advance to another one; `false` where it
+    /// cannot be taken out now.
     pub fn recall(&mut self, node: NodeKey) -> bool {
         let Some(lane) = self.backlog.node(node).map(|node| node.lane) else { return false };
         let Some(lane) = expected(self.lanes.get_mut(lane), "a pair keeps its lane open") else { return false };

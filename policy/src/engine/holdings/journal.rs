@@ -11,19 +11,19 @@ use crate::engine::backlog::NodeKey;
 use crate::engine::command::RecordedPair;
 use crate::engine::sight::{EntryPlace, Journaled, Note, Present, Seen, ToCreate};
 
-/// What is known in the end of a pair that was recorded.
+/// What became of a pair that was recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RecordedFate {
     Archived,
     Restored,
-    /// Nothing was done.
+    /// Nothing was changed: HubSpot refused, or there was nothing to do.
     Refused,
     /// A request that carried it got no answer.
     Unknown,
 }
 
 impl Holdings {
-    /// Whether the journal has what is about to become of all these pairs.
+    /// Whether the journal has a record of all these pairs, so that they may be changed.
     pub fn are_recorded(&self, nodes: &[NodeKey]) -> bool {
         nodes.iter().filter(|&&node| self.backlog.node(node).is_some()).all(|&node| self.is_recorded(node))
     }
@@ -32,7 +32,8 @@ impl Holdings {
         self.backlog.note(node).and_then(Note::journaled).is_some_and(Journaled::is_yes)
     }
 
-    /// What is to be recorded of a pair, but for its jobs; and the side it was read from. `None` where that is not known.
+    /// What is to be recorded of a pair, still without its jobs, and the side from which the pair was read. `None`
+    /// where that is not known.
     pub fn to_record(&self, node: NodeKey) -> Option<(ReadFrom, RecordedPair)> {
         let (lane, pair) = self.name(node)?;
         let jobs = SmallVec::new();
@@ -53,7 +54,7 @@ impl Holdings {
         Some((read, RecordedPair { pair, types, creates: Arc::default(), jobs }))
     }
 
-    /// Where the journal is about to have a pair.
+    /// The pair is on its way to the journal, as this pair of an entry.
     pub fn set_place(&mut self, node: NodeKey, place: EntryPlace) {
         if let Some(note) = self.backlog.note_mut(node) {
             note.set_journaled(Journaled::Given(place));
@@ -71,7 +72,8 @@ impl Holdings {
         }
     }
 
-    /// A pair is about to have its last word: notes what the journal is to be told. Returns whether the pair was recorded.
+    /// A pair is about to be settled with `word`: notes what the journal is to be told of it. Returns whether the pair
+    /// was recorded.
     pub(super) fn note_fate(&mut self, node: NodeKey, account: AccountIndex, word: &LastWord) -> bool {
         let (place, done) = match self.backlog.note(node) {
             Some(Note::Seen(Seen { journaled: Journaled::Yes(place), .. })) => (*place, RecordedFate::Archived),

@@ -10,8 +10,8 @@ use crate::engine::expected::expected;
 use crate::engine::proof::{AfterReading, Proof, Shown};
 
 impl Holdings {
-    /// The pair of an account was archived, and is to be read back; `false` if it was archived before.
-    /// `turned`: from its other side.
+    /// The pair was archived and is to be read back. `turned`: it was archived from its other side. Returns `false` if
+    /// it was archived once before.
     pub fn removed(&mut self, node: NodeKey, account: AccountIndex, turned: bool) -> bool {
         let recorded = self.note_fate(node, account, &LastWord::Done);
         let proof = Proof::archived(self.backlog.proof(node), recorded, turned);
@@ -19,8 +19,8 @@ impl Holdings {
         !proof.is_repeated()
     }
 
-    /// A pair that was archived or read leaves the lane of its request and waits until `due` to be read, in the open lane
-    /// `to`. Jobs that are leaving leave it on the way. `uncounted` gives the readings of
+    /// A pair that was archived or read leaves the lane of its request and waits until `due` to be read, in the open
+    /// lane `to`. Jobs that are leaving leave it on the way. `uncounted` gives the readings of
     /// [`crate::engine::pauses::Pauses::uncounted`] for a lane.
     pub fn cool(&mut self, key: NodeKey, to: LaneKey, due: Tick, now: Tick, uncounted: impl Fn(LaneKey) -> Duration) {
         let waiters = self.waiters(key);

@@ -22,7 +22,7 @@ pub struct Surplus {
 /// Most pairs of a paused lane, and most jobs of a paused account, that stay in hand to find out whether it goes on.
 const RESERVE: usize = 100;
 
-/// All reserves together take at most this part (a quarter) of the prefetch, unless one job of each takes more.
+/// All reserves together take at most this share (a quarter) of the prefetch, unless one job of each takes more.
 const RESERVED_DIVISOR: usize = 4;
 
 impl Pauses {
@@ -55,9 +55,9 @@ impl Pauses {
         (waiting > reserve).then(|| Surplus { reserve, tier: pause.tier(now) })
     }
 
-    /// Where a job just admitted must wait instead, because its account or lane is paused and has its reserve. `jobs` are
-    /// those of the account, this one included, `pairs_of_others` those waiting in its lane for other jobs: a job larger
-    /// than the reserve must not wait outside for a pause that nobody else is there to end.
+    /// Where a job just admitted must wait instead, because its account or lane is paused and has its reserve. `jobs`
+    /// are those of the account, this one included, `pairs_of_others` those waiting in its lane for other jobs: a job
+    /// larger than the reserve must not wait outside for a pause that nobody else is there to end.
     pub fn no_room(
         &self,
         account: AccountIndex,

@@ -9,42 +9,46 @@ use crate::engine::batch::Batch;
 use crate::engine::clock::Tick;
 use crate::engine::verdict::Again;
 
-/// Tries of a whole batch that fails for a transient reason, before its parts are tried.
+/// A batch that fails for a transient reason is sent this often as a whole before it is halved.
 const WHOLE_TRIES: u32 = 3;
 
-/// Single pairs of a batch that are tried to find out whether the account is served: the first may be the stuck one.
+/// At most this many single pairs of a batch are sent by themselves to find out whether the account is served. One is
+/// not enough: it may be the stuck one.
 const MOST_SAMPLES: u32 = 2;
 
-/// The same where a job ends if that is not found out.
+/// The same on the last try, after which a job ends if that is not found out.
 const MOST_LAST_SAMPLES: u32 = 5;
 
 /// What is known when a batch fails for a transient reason.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances {
-    /// A request of the account was served that was sent after the batch had begun to fail.
+    /// HubSpot has served a request of the account that was sent after the batch had begun to fail. So it is no outage,
+    /// and the fault is in the batch.
     pub others_served: bool,
     /// Many pairs of the lane are stuck, so this batch most likely holds one.
     pub stuck_are_many: bool,
     /// Quick tries of a batch: `retry.max_attempts`.
     pub tries: u32,
-    /// What a search may cost that begins here.
+    /// How many requests a search may cost that begins with this failure.
     pub requests: u32,
     /// The account stands still as in an outage, and the batch was to find out whether that is over.
     pub in_outage: bool,
-    /// A job that waits for the batch has been failing for too long: what is to be found out must be found out now.
+    /// This was the last try for at least one job that waits for the batch, since `retry.max_age` is over. What is not
+    /// found out now is not found out in time for that job.
     pub is_last: bool,
     /// HubSpot asked for this wait.
     pub wait: Duration,
-    /// In 0.0..1.0.
+    /// Drawn at random in 0.0..1.0: it chooses the pair that is sent by itself.
     pub drawn: f64,
 }
 
 /// What follows when a whole batch has failed for a transient reason.
 #[derive(Debug)]
 pub enum Failed {
-    /// It goes again as it is. What waited for its answer no longer waits, where the answer may never come.
+    /// The batch goes again as it is. Beside it stands what its sibling does next, where the sibling need not wait any
+    /// longer for an answer that may never come.
     Whole(Batch, Option<Box<Next>>),
-    /// Parts of it are tried.
+    /// Both halves of it are tried, or one pair by itself.
     InParts(Vec<Next>),
 }
 
@@ -58,6 +62,7 @@ pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: T
         batch.failures = batch.failures.saturating_sub(1);
     }
     let is_suspect = batch.is_suspect() || known.stuck_are_many;
+    // Where the failure was to be expected, the batch is not tried again as a whole: that would show nothing new.
     let is_expected = is_suspect || known.is_last || known.in_outage || again.cause.wants_smaller();
     let patience = WHOLE_TRIES.min(known.tries);
     let whole_tries = if is_expected { 1 } else { patience };
@@ -65,11 +70,14 @@ pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: T
         return Failed::Whole(batch, None);
     }
     if batch.nodes.len() < 2 {
+        // That others are served proves that this pair is stuck. On the last try it counts as stuck without this proof,
+        // so that its job first gets the verdicts on its other pairs.
         batch.stuck |= known.others_served || known.is_last;
-        let waits_in_vain = batch.stuck || batch.failures + 1 >= patience;
-        let released = if waits_in_vain { release_sibling(&mut batch) } else { None };
+        let sibling_waits_in_vain = batch.stuck || batch.failures + 1 >= patience;
+        let released = if sibling_waits_in_vain { release_sibling(&mut batch) } else { None };
         if batch.stuck && is_suspect {
-            // What was to be found out is known. Its other quick tries were those of the batches in which it was found.
+            // The search has found this pair, so its next request is no trial. The quick tries that it has had were
+            // those of the larger batches in which it failed: one is left.
             batch.trial = batch.trial.filter(|trial| !trial.was_failing());
             batch.failures = batch.failures.max(known.tries.saturating_sub(2));
         }
@@ -88,7 +96,7 @@ pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: T
     Failed::InParts(vec![sample(batch, again, known, now)])
 }
 
-/// The other half is tried without the answer that it waited for.
+/// The sibling is tried without the answer to `batch`, for which it waited.
 fn release_sibling(batch: &mut Batch) -> Option<Next> {
     let Trial { allowance, sibling, of: _, rounds } = batch.trial.as_mut()?;
     let sibling = sibling.take()?;
@@ -96,9 +104,10 @@ fn release_sibling(batch: &mut Batch) -> Option<Next> {
     Some(Search { lane, allowance, rounds, failing_since: batch.failing_since }.attempt(sibling, None))
 }
 
-/// One error has named all pairs of a batch. They go again by themselves, a few times if nothing was suspected of them
-/// before (`tries`: the quick tries of a batch), and are then taken apart. That an answer names a record shows that it is
-/// no outage.
+/// What follows when one error of an answer has named all pairs of `batch`. They go again as a batch of their own: once
+/// if it was a trial, else up to [`WHOLE_TRIES`] times. Then the batch is halved. No other request need be served
+/// before that: an answer that names a record shows that there is no outage. `tries` is how many quick tries a batch
+/// has.
 pub fn named(batch: Batch, again: &Arc<Again>, tries: u32, requests: u32, wait: Duration, now: Tick) -> Failed {
     let whole_tries = if batch.trial.is_some() { 1 } else { WHOLE_TRIES.min(tries) };
     let goes_again = batch.failures + 1 < whole_tries;
@@ -108,6 +117,7 @@ pub fn named(batch: Batch, again: &Arc<Again>, tries: u32, requests: u32, wait: 
     Failed::InParts(take_apart(batch, again, requests, wait, now))
 }
 
+/// Both halves of a batch that has failed are tried, and so is its sibling, if it has one.
 fn take_apart(batch: Batch, again: &Arc<Again>, requests: u32, wait: Duration, now: Tick) -> Vec<Next> {
     let Batch { lane, nodes, failing_since, trial, .. } = batch;
     let new = || Trial { allowance: Allowance::new(requests, now), sibling: None, of: Suspected::Failing, rounds: 0 };

@@ -20,7 +20,7 @@ pub struct Sorted {
     pub failing: Vec<Failing>,
 }
 
-/// Pairs that one error names, or several errors each one of them.
+/// Pairs that failed: those that one error names, or several of which each has an error of its own.
 pub struct Failing {
     pub again: Arc<Again>,
     pub nodes: Vec<NodeKey>,
@@ -81,7 +81,8 @@ impl Sorted {
     }
 }
 
-/// What goes again as one batch: the pairs of an error that names several, and all those that have an error of their own.
+/// What goes again as one batch: the pairs of an error that names several, and all those that have an error of their
+/// own.
 pub fn batches_of(failing: Vec<Failing>) -> Vec<Failing> {
     let (mut several, alone): (Vec<Failing>, Vec<Failing>) =
         failing.into_iter().partition(|failing| failing.nodes.len() > 1);

@@ -1,4 +1,4 @@
-//! A trial: a batch that is sent to find out which of its pairs is at fault, and what it is a part of.
+//! A trial: a batch that is sent to find out which of its pairs are at fault, and the search that it belongs to.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,7 +8,8 @@ use crate::engine::clock::Tick;
 use crate::engine::keys::NodeKey;
 use crate::engine::verdict::Again;
 
-/// What makes a batch a trial: it is sent to find out which pair is at fault.
+/// What makes a batch a trial: it is sent to find out which pairs are at fault, or whether the account is served at
+/// all.
 #[derive(Debug)]
 pub struct Trial {
     pub(super) allowance: Allowance,
@@ -29,7 +30,7 @@ pub enum Suspected {
     Nothing,
 }
 
-/// The extra requests that one refused batch may cost. All parts of its search share it.
+/// How many requests the search for the pairs at fault in one batch may cost. All trials of the search share it.
 #[derive(Clone, Debug)]
 pub struct Allowance {
     left: Arc<AtomicU32>,
@@ -75,7 +76,7 @@ impl Trial {
         self.sibling.as_ref().map(|sibling| sibling.nodes.as_slice()).unwrap_or_default()
     }
 
-    /// The batch is a part of one that failed while others were served: that it fails too was to be expected.
+    /// The pairs of this batch failed in a larger one while others were served: it is to be expected that it fails too.
     pub fn was_failing(&self) -> bool {
         match self.of {
             Suspected::Failing => true,
