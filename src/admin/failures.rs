@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::refusal::HttpRefusal;
 use crate::contract::time;
-use crate::telemetry::failures::Sample;
+use crate::telemetry::failures::FailedJob;
 use crate::telemetry::snapshot::Snapshot;
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8");
@@ -40,18 +40,18 @@ pub(super) fn response(snapshot: &Snapshot) -> Response {
 
 /// One row for each job and cause, the latest last.
 fn table(snapshot: &Snapshot) -> Result<Vec<u8>, csv::Error> {
-    let mut samples: Vec<&Sample> = snapshot.failures.iter().flat_map(|count| count.samples.iter()).collect();
-    samples.sort_by_key(|sample| sample.at);
+    let mut jobs: Vec<&FailedJob> = snapshot.failures.iter().flat_map(|count| count.jobs.iter()).collect();
+    jobs.sort_by_key(|job| job.at);
     let mut rows = csv::Writer::from_writer(Vec::new());
     rows.write_record(COLUMNS)?;
-    for sample in samples {
-        rows.write_record(row(sample))?;
+    for job in jobs {
+        rows.write_record(row(job))?;
     }
     rows.into_inner().map_err(|fault| fault.into_error().into())
 }
 
-fn row(sample: &Sample) -> [String; COLUMNS.len()] {
-    let Sample { at, job_id, portal, pair, pairs, refusal } = sample;
+fn row(job: &FailedJob) -> [String; COLUMNS.len()] {
+    let FailedJob { at, job_id, portal, pair, pairs, refusal } = job;
     let mut time = Vec::with_capacity(24);
     time::write(*at, &mut time);
     [

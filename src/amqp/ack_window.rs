@@ -50,8 +50,7 @@ enum State {
 #[derive(Debug)]
 pub struct AckWindow {
     chunk: u64,
-    /// Most stragglers that may wait: each takes a place of the prefetch, in which the broker could deliver another
-    /// job.
+    /// Most stragglers that may wait: each counts in the prefetch, so that the broker delivers one job less.
     most_waiting: usize,
     /// Every tag up to here is settled.
     mark: u64,

@@ -184,7 +184,7 @@ impl Acknowledger {
 }
 
 impl Subscription {
-    /// False where the channel fails. It is given up then: its consumer sees it end and begins anew.
+    /// False where the channel fails. It is closed then, so that its consumer sees it end and begins anew.
     async fn send(&self, frames: &[Frame], health: &Health) -> bool {
         let fault = match timeout(CALL_TIMEOUT, write(&self.channel, frames)).await {
             Ok(Ok(())) => return true,

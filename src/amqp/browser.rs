@@ -1,5 +1,5 @@
-//! Looking through a queue without taking anything from it: each message is seen once and held, and goes back to the queue
-//! at the end unless it was acknowledged.
+//! Looking through a queue without taking anything from it: each message is seen once and held, and goes back to the
+//! queue at the end unless it was acknowledged.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -40,8 +40,8 @@ pub enum Shelf {
 
 /// A look at every message that was in the queue when it began. Of those seen only their tags are kept.
 ///
-/// Whatever ends it, even the end of the process, gives back what was not acknowledged. The broker counts each look as a
-/// delivery of the messages seen.
+/// Whatever ends it, even the end of the process, gives back what was not acknowledged. The broker counts each look as
+/// a delivery of the messages seen.
 #[derive(Debug)]
 pub struct Browser {
     connection: Connection,
@@ -76,7 +76,7 @@ pub struct Hold {
 }
 
 impl Found {
-    /// Lets go of what was read.
+    /// Takes the message apart: its body, its properties, and the right to acknowledge it.
     pub fn into_parts(self) -> (Vec<u8>, Properties, Hold) {
         (self.body, self.properties, Hold { tag: self.tag })
     }
@@ -195,13 +195,14 @@ impl Browser {
             sleep(LAST_ACKS).await;
             ready(&self.channel, &self.queue).await.ok()
         };
-        // What fails here does the broker itself when the connection is gone.
+        // Where this fails, the broker itself gives the messages back when the connection ends.
         let _ = timeout(LONGEST_GIVING_BACK, give_back).await;
         let _ = timeout(CLOSE_TIMEOUT, self.connection.close(200, "OK".into())).await;
     }
 
-    /// Explicitly, since from RabbitMQ 4.3 on only the end of a channel counts as a delivery in vain; and one by one,
-    /// since the broker shuffles what it is given back together.
+    /// The messages are given back explicitly, since from RabbitMQ 4.3 on only the end of a channel counts as a
+    /// delivery in vain. They are given back one by one, since the broker changes the order of those that come back
+    /// together.
     async fn give_back(&mut self) -> lapin::Result<()> {
         let one = BasicNackOptions { multiple: false, requeue: true };
         while !self.held.is_empty() {
@@ -238,7 +239,7 @@ impl Browser {
         }
     }
 
-    /// `None`: there is none any more.
+    /// The next delivery; `None` where none is left.
     async fn delivery(&self, consumer: &mut Consumer) -> Result<Option<lapin::message::Delivery>, BrowseFault> {
         let mut patience = CALL_TIMEOUT;
         loop {

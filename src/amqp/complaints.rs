@@ -1,5 +1,5 @@
-//! What is said in the log of messages that cannot be published: a line when it begins, one a minute while it lasts, and
-//! one at its end. The tasks say it together.
+//! What is said in the log of messages that cannot be published: a line when it begins, one a minute while it lasts,
+//! and one at its end. The tasks say it together.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -47,7 +47,7 @@ impl Complaints {
         Some(trouble.said(now))
     }
 
-    /// Nothing waits for this route any more. `Some`: say so, as it was said that something did.
+    /// Nothing waits for this route any more. `Some`: a log line is due, since one has told of the trouble.
     pub(super) fn mended(&self, route: Route, now: Instant) -> Option<Said> {
         let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let trouble = troubles.get_mut(&route).filter(|trouble| !trouble.over)?;

@@ -16,7 +16,7 @@ use crate::lease::view::LeaseStanding;
 /// How often the queues are looked at: people watch them while they change.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
-/// After this nobody can say what lies in the queues.
+/// Where a look takes longer than this, the depths count as unknown.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// Keeps the depths in `health` up to date; never ends. `jobs`: the jobs queues, in their order.
@@ -25,8 +25,8 @@ pub(super) async fn watch(link: Arc<Link>, topology: Arc<Topology>, jobs: Vec<Sh
     let delays = Tier::ALL.map(|tier| topology.key(Route::Delay(tier)));
     let of_background = background.map(|_| Tier::ALL.map(|tier| topology.key(Route::BackgroundDelay(tier))));
     let (results, dead_letters) = (topology.results_queue(), topology.dead_letter_queue());
-    // A job that goes on to a queue that is looked at later is seen twice, not never: so the delay queues come first, then
-    // the shared jobs queue, and then the shards.
+    // A job that goes on to a queue that is looked at later is seen twice, not never: so the delay queues come first,
+    // then the shared jobs queue, and then the shards.
     let others = jobs.iter().chain([results, dead_letters]).chain(background);
     let queues: Vec<ShortString> = delays.iter().chain(of_background.iter().flatten()).chain(others).cloned().collect();
     let mut standstills = Standstills::new(&health);
@@ -38,7 +38,7 @@ pub(super) async fn watch(link: Arc<Link>, topology: Arc<Topology>, jobs: Vec<Sh
     }
 }
 
-/// For how long jobs have been waiting in a jobs queue of which none was taken.
+/// For each jobs queue, how long jobs have waited in it while none was taken.
 struct Standstills(Vec<Standstill>);
 
 struct Standstill {
@@ -71,8 +71,8 @@ fn is_worked_on(queue: &QueueHealth) -> bool {
     queue.lease.get().map_or_else(|| queue.consuming.get(), |lease| lease.standing == LeaseStanding::Held)
 }
 
-/// What the look found. A broker that is away keeps it waiting, and meanwhile nobody can say: what was seen last is no
-/// longer so, since the jobs in hand have gone back.
+/// What the look found. While the broker is away the look waits, and the depths count as unknown: what was seen last is
+/// no longer true, since the jobs in hand have gone back to their queues.
 async fn looked(look: impl Future<Output = Vec<Option<Depth>>>, queues: usize, health: &Health) -> Vec<Option<Depth>> {
     let mut look = std::pin::pin!(look);
     match timeout(LONGEST_LOOK, &mut look).await {
@@ -84,8 +84,8 @@ async fn looked(look: impl Future<Output = Vec<Option<Depth>>>, queues: usize, h
     }
 }
 
-/// `depths` are those of the delay queues, of the delay queues of the background where there is one, of the jobs queues,
-/// the results queue, the dead-letter queue, and the background queue.
+/// `depths` are those of the delay queues, of the delay queues of the background where there is one, of the jobs
+/// queues, the results queue, the dead-letter queue, and the background queue.
 fn note(health: &Health, depths: &[Option<Depth>]) {
     let without_background = Tier::ALL.len() + health.queues().len() + 2;
     let has_background = depths.len() > without_background;
@@ -93,8 +93,8 @@ fn note(health: &Health, depths: &[Option<Depth>]) {
     let (of_background, others) = others.split_at(if has_background { Tier::ALL.len() } else { 0 });
     let (jobs, others) = others.split_at(health.queues().len().min(others.len()));
     let ready = |depth: &Option<Depth>| depth.map(|depth| depth.ready);
-    for (place, (learned, depth)) in health.depths.parked.iter().zip(parked).enumerate() {
-        let parked = match of_background.get(place) {
+    for (index, (learned, depth)) in health.depths.parked.iter().zip(parked).enumerate() {
+        let parked = match of_background.get(index) {
             Some(beside) => ready(depth).zip(ready(beside)).map(|(live, background)| live + background),
             None => ready(depth),
         };
@@ -103,7 +103,7 @@ fn note(health: &Health, depths: &[Option<Depth>]) {
     for (queue, depth) in health.queues().iter().zip(jobs) {
         queue.ready.learn(depth.map(|depth| depth.ready));
     }
-    let other = |place: usize| others.get(place).copied().flatten();
+    let other = |index: usize| others.get(index).copied().flatten();
     let (results, dead_letters) = (other(0), other(1));
     health.depths.results.learn(results.map(|depth| depth.ready));
     health.depths.results_consumers.learn(results.map(|depth| depth.consumers));

@@ -44,7 +44,8 @@ pub(super) async fn watch(link: Arc<Link>, settings: &AmqpSettings, health: Arc<
     }
 }
 
-/// Whoever takes from it, such as a worker with other settings, will answer.
+/// What to say of the queue. `None` where nothing waits in it, or somebody takes from it, such as a worker with other
+/// settings, who will answer.
 fn sentence(queue: &str, cause: &str, depth: Depth) -> Option<String> {
     (depth.ready > 0 && depth.consumers == 0).then(|| {
         let jobs = if depth.ready == 1 { "1 job waits".to_owned() } else { format!("{} jobs wait", depth.ready) };

@@ -140,7 +140,7 @@ impl Edges {
             (None, Vec::new())
         };
         let links = vec![publish, consume];
-        let closer = Closer { settler: settler.clone(), keeping, tasks, give_up: ground.give_up, links };
+        let closer = Closer { settler: settler.clone(), keeping, tasks, closing: ground.closing, links };
         let (held, health) = (inlets.held, ground.health);
         Ok(Self { intakes, publisher, settler, held, health, lease, background, topology, closer })
     }
@@ -190,7 +190,7 @@ impl Outlet {
         let settler = Settler::start(&ground.health);
         let publisher = ground.publisher(&publish, &settler);
         let (keeping, tasks, links) = (Vec::new(), Vec::new(), vec![publish]);
-        let closer = Closer { settler, keeping, tasks, give_up: ground.give_up, links };
+        let closer = Closer { settler, keeping, tasks, closing: ground.closing, links };
         Ok(Self { publisher, health: ground.health, topology, closer })
     }
 }
@@ -203,14 +203,14 @@ pub struct Closer {
     keeping: Vec<JoinHandle<()>>,
     /// Tasks that are aborted when all else has ended.
     tasks: Vec<JoinHandle<()>>,
-    give_up: CancellationToken,
+    closing: CancellationToken,
     links: Vec<Arc<Link>>,
 }
 
 impl Closer {
     /// Sends the last acknowledgements and waits for the broker to have them, but no longer than `patience`; then
-    /// closes channels and connections, for 3 s at most whatever the broker does. False where acknowledgements are left: their
-    /// jobs come again.
+    /// closes channels and connections, for 3 s at most whatever the broker does. False where acknowledgements are
+    /// left: their jobs come again.
     pub async fn close(self, patience: Duration) -> bool {
         self.tasks.iter().for_each(JoinHandle::abort);
         let keeper = async {
@@ -221,7 +221,7 @@ impl Closer {
         };
         let (acknowledged, ()) = tokio::join!(timeout(patience, self.settler.finish()), keeper);
         let acknowledged = acknowledged.is_ok();
-        self.give_up.cancel();
+        self.closing.cancel();
         join_all(self.links.iter().map(|link| link.close())).await;
         acknowledged
     }
@@ -233,7 +233,7 @@ struct Ground<'a> {
     topology: Arc<Topology>,
     health: Arc<Health>,
     current: CurrentGeneration,
-    give_up: CancellationToken,
+    closing: CancellationToken,
     deadline: Instant,
 }
 
@@ -244,7 +244,7 @@ impl<'a> Ground<'a> {
             topology: Arc::new(Topology::new(settings)),
             health: Arc::new(Health::of(settings.shards.queues().len())),
             current: CurrentGeneration::new(settings.shards.queues().len()),
-            give_up: CancellationToken::new(),
+            closing: CancellationToken::new(),
             deadline: Instant::now() + settings.connect_timeout,
         }
     }
@@ -255,7 +255,7 @@ impl<'a> Ground<'a> {
             Purpose::Publish => "publish",
         };
         let dial = Dial::new(self.settings, name);
-        Arc::new(Link::new(dial, purpose, &self.health, self.give_up.clone()))
+        Arc::new(Link::new(dial, purpose, &self.health, self.closing.clone()))
     }
 
     fn patience(&self) -> Duration {

@@ -30,15 +30,17 @@ use crate::contract::message::{APP_ID, CONTENT_TYPE, DELIVERY_MODE};
 
 /// Longest wait for a connection before the records count as not written.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
-/// Longest wait for the confirms of records. Only then is it known that they are not known to be there.
+/// Longest wait for the confirms of records. After that nobody knows whether the stream has them, and they count as not
+/// written.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(20);
-/// An alarm that is over sooner goes unnoticed.
+/// An alarm of the broker that is over sooner than this is waited out.
 const BLOCKED_PATIENCE: Duration = Duration::from_secs(1);
 /// Records on their way to a reader, each of at most a mebibyte.
 const PREFETCH: u16 = 64;
-/// A reader that has heard nothing for this long, though the end has not come, gives up.
+/// A reader that has received nothing for this long, and has not reached the end, ends with an error.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
-/// The broker finds a place by the time at which it took a record; clocks may differ by as much.
+/// The broker finds where to begin by the time at which it took a record. Its clock may differ from others by this
+/// much.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(60 * 60);
 
 /// Property `type` of the records, for people who look into the stream.
@@ -118,8 +120,8 @@ impl StreamWriter {
         }
     }
 
-    /// Returns when the broker has all of them. After an error, nothing is known of any; the next call begins with a new
-    /// connection, so that no late confirm is taken for another record's.
+    /// Returns when the broker has all of them. After an error, nothing is known of any; the next call begins with a
+    /// new connection, so that no late confirm is taken for another record's.
     pub async fn append(&mut self, records: &[Vec<u8>]) -> Result<(), StreamFault> {
         let written = self.append_once(records).await;
         if written.is_err() {
@@ -197,7 +199,7 @@ impl StreamWriter {
         if !self.may_declare {
             return Ok(());
         }
-        // Only to declare it again shows whether it is a stream; that changes nothing on one that is there.
+        // Only a second declaration shows whether it is a stream. It changes nothing about a queue that is there.
         match call(connection, async |channel| declare(&channel, &self.plan, DURABLE).await).await {
             Ok(_) => {}
             // Who may not declare uses what is there.
@@ -223,13 +225,14 @@ impl StreamWriter {
         });
         match bound.await {
             Ok(()) => Ok(()),
-            // Taken to be bound already by whoever made the stream; were it not, the first record would come back.
+            // Whoever made the stream is taken to have bound it. If it is not bound, the first record comes back.
             Err(fault) if fault.is(ACCESS_REFUSED) => Ok(()),
             Err(fault) => Err(self.call_fault("bind", fault)),
         }
     }
 
-    /// All confirms are awaited before anything is concluded: the library may hang a returned record on another's confirm.
+    /// All confirms are awaited before anything is concluded: the library may hang a returned record on another's
+    /// confirm.
     async fn publish(&self, channel: &Channel, records: &[Vec<u8>]) -> Result<(), StreamFault> {
         let options = BasicPublishOptions { mandatory: true, immediate: false };
         let properties = BasicProperties::default()

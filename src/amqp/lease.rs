@@ -1,8 +1,8 @@
 //! The lease queue: consumed, written and watched by a task of its own, which waits for no other part of the worker.
 //!
 //! What it all means is decided in [`crate::lease`]. Here a subscription to the queue is kept up, messages go out
-//! through a task beside it, and whoever must know is told: the loop, the intake through its gate, whoever sends requests
-//! through the fence, and people.
+//! through a task beside it, and whoever must know is told: the loop, the intake through its gate, whoever sends
+//! requests through the fence, and people.
 
 pub mod balance;
 pub mod fence;
@@ -55,13 +55,14 @@ pub enum LeaseNews {
     /// An order that an operator gave to a worker that stands by. It is for the holder, which this worker is.
     Ordered(HandedOn),
     /// This worker holds more than its share: it is to stop for these accounts, and to say what it used.
-    GiveUp,
+    Release,
 }
 
 /// What the loop tells the keeper of a lease. Only the latest word counts.
 #[derive(Clone, Default, Debug)]
 pub struct LeaseWord {
-    /// How many times the loop was told to begin; a word with a lower number was said before the last [`LeaseNews::Begin`], and is ignored.
+    /// How many times the loop was told to begin; a word with a lower number was said before the last
+    /// [`LeaseNews::Begin`], and is ignored.
     pub begun: u64,
     pub memory: Memory,
     /// Requests wait until it is written.
@@ -77,7 +78,7 @@ pub enum Ending {
     #[default]
     No,
     /// It has, so that another worker can take the lease; this one stands by again.
-    GivesUp,
+    Releases,
     /// It has, since the worker stops.
     Stops,
 }
@@ -130,16 +131,16 @@ const MAX_ORDERS: usize = 16;
 /// A publication whose confirm has not come after this share of the lease time, a half, is done again.
 const PATIENCE: u32 = 2;
 const LEAST_PATIENCE: Duration = Duration::from_millis(500);
-/// So long the holder waits for a worker without a lease that still consumes; then it works beside it.
+/// The holder waits for this long for a worker without a lease that still consumes. Then it works beside that worker.
 const OLDER_WORKER_PATIENCE: Duration = Duration::from_secs(5 * 60);
-/// So often the holder checks whether that worker has gone.
+/// How often the holder checks whether that worker has gone.
 const OLDER_WORKER_CHECK: Duration = Duration::from_millis(250);
-/// How long a worker that has given a lease up stays away, so that another one gets it.
+/// A worker that has released a lease does not ask for it for this long, so that another one gets it.
 const AWAY: Duration = Duration::from_secs(1);
 /// How often a holder looks whether somebody consumes beside it.
 const COMPANY_CHECK: Duration = Duration::from_secs(15);
 
-/// Starts the keeper; it ends when the lease is given back, when the links are given up, or with the loop.
+/// Starts the keeper; it ends when the lease is given back for good, when the links are closed, or with the loop.
 pub fn keep(wiring: LeaseWiring) -> (LeaseEnd, JoinHandle<()>) {
     let LeaseWiring { index, queue, accounts, news, consume, publish, health, gate, time, found } = wiring;
     let (words, words_out) = watch::channel(LeaseWord::default());
@@ -229,8 +230,8 @@ struct Keeper {
     company: Option<JoinHandle<()>>,
     /// Consumers of the jobs queue whose workers take nothing any more; the company's task lowers it.
     left: Arc<AtomicU64>,
-    /// The most consumers of this worker's own since jobs were last let in. Those that were replaced or cancelled count:
-    /// the broker counts them as well until their last job is settled.
+    /// The most consumers of this worker's own since jobs were last let in. Those that were replaced or cancelled
+    /// count: the broker counts them as well until their last job is settled.
     most_consumers: u64,
     channel: Option<Channel>,
     writing_trouble: Option<String>,
@@ -241,9 +242,9 @@ struct Keeper {
 #[must_use]
 enum Onward {
     Yes,
-    /// The lease is given up, and this worker stands by again.
+    /// The lease is released, and this worker stands by again.
     Anew,
-    /// The lease is given back, or nobody is left to work for.
+    /// The lease is given back for good, or the loop or the links have ended.
     No,
 }
 
@@ -274,7 +275,7 @@ impl Keeper {
         self.leave().await;
     }
 
-    /// Runs one tenure: until the lease is given up, or given back for good.
+    /// Runs one tenure: until the lease is released, or given back for good.
     async fn tenure(&mut self) -> Onward {
         let mut backoff = Backoff::default();
         loop {
@@ -453,7 +454,8 @@ impl Keeper {
         onward
     }
 
-    /// So that the next holder can tell what this worker, or a dead node, left from a worker that takes jobs.
+    /// Counts this worker's consumers and tells the next holder, who can then tell those that are merely left, of this
+    /// worker or of a dead node, from those of a worker that takes jobs.
     fn count_consumers(&mut self) {
         self.most_consumers = match self.gate.is_open() {
             true => self.most_consumers.max(self.of_queue.consumers.get()).max(1),
@@ -470,13 +472,13 @@ impl Keeper {
         let is_current = begun == self.begun;
         match ending {
             Ending::No if is_current => self.lease.remember(&memory, urgent, self.now()),
-            Ending::GivesUp if is_current => {
-                tracing::info!(queue = self.queue.jobs_queue.as_str(), "gives a shard up: others hold fewer");
+            Ending::Releases if is_current => {
+                tracing::info!(queue = self.queue.jobs_queue.as_str(), "releases a shard: others hold fewer");
                 self.release(ending, unsettled, &memory);
             }
             Ending::Stops => self.release(ending, unsettled, &memory),
             // The loop has not heard yet that it begins again.
-            Ending::No | Ending::GivesUp => {}
+            Ending::No | Ending::Releases => {}
         }
     }
 
@@ -533,7 +535,7 @@ impl Keeper {
                     self.tell(Some(LeaseNews::Hold(until)));
                 }
                 LeaseCommand::StandBy(lapse) => self.stand_by(lapse),
-                LeaseCommand::Leave if self.ending == Ending::GivesUp => return Onward::Anew,
+                LeaseCommand::Leave if self.ending == Ending::Releases => return Onward::Anew,
                 LeaseCommand::Leave => return Onward::No,
                 LeaseCommand::Warn(unreadable) => {
                     tracing::warn!("{unreadable}; as after a holder of whom nothing is known, requests begin evenly");
@@ -689,9 +691,9 @@ struct Company {
     of_queue: Arc<QueueHealth>,
     gate: Arc<GateKeeper>,
     news: mpsc::UnboundedSender<(QueueIndex, LeaseNews)>,
-    /// The broker goes on counting consumers that take nothing any more: of a worker that stops, while its last requests
-    /// are on the wire, and of a node of a cluster that is down. As many as earlier holders of the lease can have left
-    /// are not waited for.
+    /// The broker goes on counting consumers that take nothing any more: of a worker that stops, while its last
+    /// requests are on the wire, and of a node of a cluster that is down. As many as earlier holders of the lease can
+    /// have left are not waited for.
     left: Arc<AtomicU64>,
 }
 
@@ -712,7 +714,7 @@ impl Company {
             sleep(OLDER_WORKER_CHECK).await;
         }
         if waited {
-            // The loop has ended, were it not there.
+            // An error means that the loop has ended.
             let _ = self.news.send((self.index, LeaseNews::OthersSent));
         }
         self.gate.set(true);
@@ -742,7 +744,7 @@ impl Company {
     }
 }
 
-/// Subscribes, with the queue checked before. `found` is what is known of it already. `None`: given up.
+/// Subscribes, with the queue checked before. `found` is what is known of it already. `None`: the link is closed.
 async fn open(
     link: Arc<Link>,
     queue: Arc<LeaseQueue>,

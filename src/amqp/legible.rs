@@ -2,8 +2,8 @@
 //!
 //! The broker passes on whatever a producer wrote. The library ends the connection over a short string that is not
 //! UTF-8, and overflows its stack over headers nested some thousand deep: one such message would come again and again,
-//! until the broker had given up every job delivered with it. Only the offending bytes are replaced, one by one, so that
-//! no length changes; bodies are not looked at.
+//! until the broker had dead-lettered every job delivered with it. Only the offending bytes are replaced, one by one,
+//! so that no length changes; bodies are not looked at.
 
 /// Stands for each byte that is not UTF-8: the control character "substitute", which no job id may hold.
 const SUBSTITUTE: u8 = 0x1a;
@@ -31,11 +31,11 @@ const GET_OK: [u8; 4] = [0, 60, 0, 71];
 #[derive(Debug, Default)]
 pub(super) struct Legible {
     buffer: Vec<u8>,
-    /// Before it all is taken.
+    /// The library has taken what lies before this index.
     taken: usize,
-    /// Before it all may be taken.
+    /// What lies before this index may be taken.
     ready: usize,
-    /// Before it all came from the socket.
+    /// What lies before this index came from the socket.
     filled: usize,
     /// Bytes still to come of a frame that is handed on unread.
     passing: usize,

@@ -46,7 +46,7 @@ pub struct Link {
     status: Mutex<Option<ConnectionStatus>>,
     health: Arc<Health>,
     /// Ends all waiting for the broker.
-    give_up: CancellationToken,
+    closing: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -60,9 +60,9 @@ struct Current {
 }
 
 impl Link {
-    pub fn new(dial: Dial, purpose: Purpose, health: &Arc<Health>, give_up: CancellationToken) -> Self {
+    pub fn new(dial: Dial, purpose: Purpose, health: &Arc<Health>, closing: CancellationToken) -> Self {
         let (connection, status) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self { dial, purpose, connection, status, health: Arc::clone(health), give_up }
+        Self { dial, purpose, connection, status, health: Arc::clone(health), closing }
     }
 
     /// The first connection: tried until `patience` is over. What only a person can mend ends it at once.
@@ -94,7 +94,7 @@ impl Link {
         }
     }
 
-    /// A new channel, on a new connection where necessary, for which it waits without end. `None`: given up.
+    /// A new channel, on a new connection where necessary, for which it waits without end. `None`: the link is closed.
     pub async fn channel(&self) -> Option<(Channel, Epoch)> {
         let work = async {
             let mut current = self.connection.lock().await;
@@ -127,7 +127,7 @@ impl Link {
                 current.epoch += 1;
             }
         };
-        self.give_up.run_until_cancelled(work).await
+        self.closing.run_until_cancelled(work).await
     }
 
     pub(super) fn valve(&self) -> &Arc<Valve> {
@@ -216,7 +216,8 @@ impl Link {
         Some(Depth { ready: found.message_count().into(), consumers: found.consumer_count().into() })
     }
 
-    /// Drops a connection that no longer answers, so that the next channel gets a new one; nothing if that happened already.
+    /// Drops a connection that no longer answers, so that the next channel gets a new one; nothing if that happened
+    /// already.
     pub async fn break_off(&self, silent: Epoch) {
         let mut current = self.connection.lock().await;
         if Epoch(current.epoch) == silent

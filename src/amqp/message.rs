@@ -96,7 +96,8 @@ impl Properties {
         }
     }
 
-    /// The queue from which the broker itself first passed the message on: it was given up there, or waited there.
+    /// The queue from which the broker itself first passed the message on: one where it was delivered too often, or a
+    /// delay queue.
     pub fn first_death_queue(&self) -> Option<Cow<'_, str>> {
         self.text_header("x-first-death-queue")
     }

@@ -12,45 +12,45 @@ const WINDOW: usize = 256;
 ///
 /// The library queues a frame when its future is first polled, so the frames keep their order. Awaiting one before
 /// starting the next would cost a switch to the library's thread and back for each; a general join would wake and poll
-/// each on its own. The places of one window are used again for the next.
+/// each on its own. The slots of one window are used again for the next.
 pub async fn all_in_order<F: Future>(mut futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut outputs = Vec::with_capacity(futures.size_hint().0);
-    let mut places: Vec<Place<F>> = Vec::with_capacity(futures.size_hint().0.min(WINDOW));
+    let mut slots: Vec<Slot<F>> = Vec::with_capacity(futures.size_hint().0.min(WINDOW));
     loop {
         let mut taken = 0;
-        for place in &mut places {
+        for slot in &mut slots {
             let Some(future) = futures.next() else { break };
-            place.future.set(future);
+            slot.future.set(future);
             taken += 1;
         }
-        if taken == places.len() {
-            let room = WINDOW - places.len();
-            places.extend(futures.by_ref().take(room).map(|future| Place { future: Box::pin(future), output: None }));
-            taken = places.len();
+        if taken == slots.len() {
+            let room = WINDOW - slots.len();
+            slots.extend(futures.by_ref().take(room).map(|future| Slot { future: Box::pin(future), output: None }));
+            taken = slots.len();
         }
-        places.truncate(taken);
-        if places.is_empty() {
+        slots.truncate(taken);
+        if slots.is_empty() {
             return outputs;
         }
         poll_fn(|context| {
-            for place in &mut places {
-                if let Poll::Ready(output) = place.future.as_mut().poll(context) {
-                    place.output = Some(output);
+            for slot in &mut slots {
+                if let Poll::Ready(output) = slot.future.as_mut().poll(context) {
+                    slot.output = Some(output);
                 }
             }
             Poll::Ready(())
         })
         .await;
-        for place in &mut places {
-            outputs.push(match place.output.take() {
+        for slot in &mut slots {
+            outputs.push(match slot.output.take() {
                 Some(output) => output,
-                None => place.future.as_mut().await,
+                None => slot.future.as_mut().await,
             });
         }
     }
 }
 
-struct Place<F: Future> {
+struct Slot<F: Future> {
     future: Pin<Box<F>>,
     output: Option<F::Output>,
 }

@@ -1,8 +1,8 @@
 //! How many jobs to have in hand at a time, where large ones would fill the memory.
 //!
-//! The broker delivers as many as it may, whatever their size, and cannot be told otherwise before they are on their way.
-//! So a subscription begins with as few as fit if all are as large as jobs may be, and takes more as soon as it has seen
-//! that they are small: within a few answers of the broker it has as many as the setting allows.
+//! The broker delivers as many as it may, whatever their size, and cannot be told otherwise before they are on their
+//! way. So a subscription begins with as few as fit if all are as large as jobs may be, and takes more as soon as it
+//! has seen that they are small: within a few answers of the broker it has as many as the setting allows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,16 +22,16 @@ pub struct Shares {
 #[derive(Debug)]
 pub(super) struct Taking(Arc<Shares>);
 
-/// In a sharded worker the shared queue has this part (a quarter) of everything, since its jobs are only moved on. The
+/// In a sharded worker the shared queue has this share (a quarter) of everything, since its jobs are only moved on. The
 /// shards have the rest.
-const MOVED_PART: u16 = 4;
+const MOVED_SHARE: u16 = 4;
 
 /// Most jobs of the shared queue that are on their way to shards at a time; more would make it no quicker.
 const MOST_MOVED: u16 = 1_000;
 
-/// Of the background at most this part of everything, a quarter, is held, beside what the live jobs may have: enough for
+/// Jobs of the background may have this share of everything, a quarter, beside what the live jobs may have: enough for
 /// full requests.
-const BACKGROUND_PART: u16 = 4;
+const BACKGROUND_SHARE: u16 = 4;
 
 impl Shares {
     /// The settings `amqp.prefetch` and `amqp.max_held_bytes`.
@@ -47,7 +47,7 @@ impl Shares {
 
     /// Jobs and bytes of the background queue.
     pub fn of_background(&self) -> (u16, u64) {
-        ((self.jobs / BACKGROUND_PART).max(1), self.bytes / u64::from(BACKGROUND_PART))
+        ((self.jobs / BACKGROUND_SHARE).max(1), self.bytes / u64::from(BACKGROUND_SHARE))
     }
 
     /// Jobs and bytes of the shared queue, or of each shard.
@@ -55,10 +55,10 @@ impl Shares {
         let (jobs, bytes) = (self.jobs, self.bytes);
         let (jobs, bytes) = match (self.is_sharded, is_shard) {
             (false, _) => (jobs, bytes),
-            (true, false) => ((jobs / MOVED_PART).min(MOST_MOVED), bytes / u64::from(MOVED_PART)),
+            (true, false) => ((jobs / MOVED_SHARE).min(MOST_MOVED), bytes / u64::from(MOVED_SHARE)),
             (true, true) => {
                 let takers = self.takers.load(Ordering::Relaxed).max(1);
-                let (jobs, bytes) = (jobs - jobs / MOVED_PART, bytes - bytes / u64::from(MOVED_PART));
+                let (jobs, bytes) = (jobs - jobs / MOVED_SHARE, bytes - bytes / u64::from(MOVED_SHARE));
                 (jobs / u16::try_from(takers).unwrap_or(u16::MAX), bytes / takers as u64)
             }
         };
@@ -262,7 +262,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, no raise asks for more than fits if the next jobs are like the last ones, and the setting holds.
+        /// Whatever comes, no raise asks for more than fits if the next jobs are like the last ones, and the setting
+        /// holds.
         #[test]
         fn it_stays_below_the_setting_and_what_fits(
             ceiling in 1..=u16::MAX,

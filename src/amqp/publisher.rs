@@ -27,26 +27,26 @@ pub struct Publisher {
     next: AtomicUsize,
     reports: Arc<Reports>,
     tasks: JoinSet<()>,
-    give_up: CancellationToken,
+    dropping: CancellationToken,
 }
 
 impl Publisher {
     pub fn start(wiring: &Wiring) -> Self {
-        let give_up = CancellationToken::new();
+        let dropping = CancellationToken::new();
         let reports = Arc::new(Reports::new(&wiring.health));
         let mut tasks = JoinSet::new();
         let inboxes = (0..TASKS)
             .map(|_| {
                 let (sender, inbox) = mpsc::unbounded_channel();
                 let task = PublishingTask::new(inbox, wiring.clone(), Arc::clone(&reports));
-                let give_up = give_up.clone();
+                let dropping = dropping.clone();
                 tasks.spawn(async move {
-                    give_up.run_until_cancelled(Box::pin(task.run())).await;
+                    dropping.run_until_cancelled(Box::pin(task.run())).await;
                 });
                 sender
             })
             .collect();
-        Self { inboxes, next: AtomicUsize::new(0), reports, tasks, give_up }
+        Self { inboxes, next: AtomicUsize::new(0), reports, tasks, dropping }
     }
 
     /// Takes the answers to publish them; one list of many costs less than many lists. Waits only while 131,070 answers
@@ -55,8 +55,8 @@ impl Publisher {
         self.publish_on(self.next.fetch_add(1, Ordering::Relaxed) % TASKS, answers).await;
     }
 
-    /// Publishes these answers after all that was published in order before, so that what goes to one queue arrives there
-    /// in this order.
+    /// Publishes these answers after all that was published in order before, so that what goes to one queue arrives
+    /// there in this order.
     pub async fn publish_in_order(&self, answers: Vec<Deposit>) {
         self.publish_on(0, answers).await;
     }
@@ -79,13 +79,13 @@ impl Publisher {
         self.reports.take().await
     }
 
-    /// Publishes all that was given, then closes; what is left when `patience` ends is given up, and its deliveries
-    /// come again. Returns what was not reported before.
+    /// Publishes all that was given, then closes. What is left when `patience` ends is dropped, and its deliveries come
+    /// again. Returns what was not reported before.
     pub async fn close(mut self, patience: Duration) -> Report {
         self.inboxes.clear();
         let finished = timeout(patience, async { while self.tasks.join_next().await.is_some() {} }).await;
         if finished.is_err() {
-            self.give_up.cancel();
+            self.dropping.cancel();
             self.tasks.shutdown().await;
         }
         self.reports.take_now()

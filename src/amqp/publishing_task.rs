@@ -35,8 +35,8 @@ use super::topology::Topology;
 const MAX_ROUND: usize = 1_000;
 /// Most bytes of bodies published before their confirms are awaited; an answer with more goes alone.
 const MAX_ROUND_BYTES: usize = 4 * 1024 * 1024;
-/// Longest wait for the confirms of a round; the time of the broker's alarms does not count. A round that is given up
-/// is published a second time, so this is longer than the heartbeats need to notice that the broker is dead.
+/// Longest wait for the confirms of a round; the time of the broker's alarms does not count. After it the round is
+/// published a second time, so it is longer than the heartbeats need to notice that the broker is dead.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a waiting task looks whether the broker blocks it.
 const BLOCKED_CHECK: Duration = Duration::from_millis(500);
@@ -84,7 +84,7 @@ struct Pending {
     proofs: SmallVec<[Option<Published>; 2]>,
     tries: u32,
     /// It was alone in a round that was lost with its channel, so it goes alone again.
-    suspect: bool,
+    goes_alone: bool,
 }
 
 impl PublishingTask {
@@ -95,7 +95,7 @@ impl PublishingTask {
         Self { inbox, wiring, reports, backoff, fresh, blocked, later, sequence, round_limit, in_trouble, generations }
     }
 
-    /// Ends when the inbox is closed and all of it is published or stale, or when the link is given up.
+    /// Ends when the inbox is closed and all of it is published or stale, or when the link is closed.
     pub(super) async fn run(mut self) {
         while let Some((channel, epoch)) = self.wait_for_channel().await {
             match self.work(&channel, epoch).await {
@@ -110,7 +110,7 @@ impl PublishingTask {
     }
 
     /// Waits for a channel. While the broker is away, answers that become stale are reported and no longer kept.
-    /// `None`: nothing is left to publish and nothing more will come, or the link is given up.
+    /// `None`: nothing is left to publish and nothing more will come, or the link is closed.
     async fn wait_for_channel(&mut self) -> Option<(Channel, Epoch)> {
         let link = Arc::clone(&self.wiring.link);
         let mut opening = pin!(open(&link));
@@ -163,7 +163,7 @@ impl PublishingTask {
         tracing::warn!(answers = round.len(), "publishing again, under the same ids: {fault}");
         self.round_limit = (self.round_limit / 4).max(1);
         match (round.pop(), round.is_empty()) {
-            (Some(alone), true) => self.try_later(Pending { suspect: true, ..alone }),
+            (Some(alone), true) => self.try_later(Pending { goes_alone: true, ..alone }),
             (last, _) => self.put_back(round.into_iter().chain(last)),
         }
         match fault {
@@ -242,7 +242,7 @@ impl PublishingTask {
     fn take_round(&mut self) -> Vec<Pending> {
         let (mut messages, mut bytes, mut answers) = (0, 0, 0);
         for pending in &self.fresh {
-            if answers > 0 && pending.suspect {
+            if answers > 0 && pending.goes_alone {
                 break;
             }
             messages += pending.answer.messages().len();
@@ -251,7 +251,7 @@ impl PublishingTask {
                 break;
             }
             answers += 1;
-            if pending.suspect {
+            if pending.goes_alone {
                 break;
             }
         }
@@ -445,7 +445,7 @@ enum Learned {
 impl Pending {
     fn new(answer: Deposit) -> Self {
         let proofs = answer.messages().iter().map(|_| None).collect();
-        Self { answer, proofs, tries: 1, suspect: false }
+        Self { answer, proofs, tries: 1, goes_alone: false }
     }
 
     fn unsafe_messages(&self) -> impl Iterator<Item = &Outgoing> {
@@ -541,7 +541,7 @@ pub(super) async fn publish_once(
         .collect())
 }
 
-/// A channel on which the broker confirms. `None`: the link is given up.
+/// A channel on which the broker confirms. `None`: the link is closed.
 async fn open(link: &Link) -> Option<(Channel, Epoch)> {
     let mut backoff = Backoff::default();
     loop {

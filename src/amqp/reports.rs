@@ -37,7 +37,7 @@ impl Report {
 pub(super) struct Reports {
     report: Mutex<Report>,
     arrived: Notify,
-    places: Semaphore,
+    room: Semaphore,
     health: Arc<Health>,
     /// What the tasks have said of messages that cannot be published.
     pub(super) complaints: Complaints,
@@ -45,11 +45,11 @@ pub(super) struct Reports {
 
 impl Reports {
     pub(super) fn new(health: &Arc<Health>) -> Self {
-        let places = Semaphore::new(MAX_WAITING as usize);
+        let room = Semaphore::new(MAX_WAITING as usize);
         Self {
             report: Mutex::default(),
             arrived: Notify::new(),
-            places,
+            room,
             health: Arc::clone(health),
             complaints: Complaints::default(),
         }
@@ -67,18 +67,18 @@ impl Reports {
     /// where there are no answers.
     pub(super) async fn expect(&self, answers: usize) -> bool {
         self.health.unpublished.raise(answers);
-        let places = u32::try_from(answers).unwrap_or(u32::MAX).min(MAX_WAITING);
-        if places == 0 {
+        let room = u32::try_from(answers).unwrap_or(u32::MAX).min(MAX_WAITING);
+        if room == 0 {
             return false;
         }
         // The semaphore is never closed.
-        let Ok(permit) = self.places.acquire_many(places).await else { return false };
+        let Ok(permit) = self.room.acquire_many(room).await else { return false };
         permit.forget();
         true
     }
 
     pub(super) fn expected(&self) -> usize {
-        (MAX_WAITING as usize).saturating_sub(self.places.available_permits())
+        (MAX_WAITING as usize).saturating_sub(self.room.available_permits())
     }
 
     fn add(&self, add: impl FnOnce(&mut Report)) {
@@ -88,7 +88,7 @@ impl Reports {
 
     pub(super) fn take_now(&self) -> Report {
         let report = std::mem::take(&mut *self.report.lock().unwrap_or_else(PoisonError::into_inner));
-        self.places.add_permits(report.len());
+        self.room.add_permits(report.len());
         self.health.unpublished.lower(report.len());
         report
     }

@@ -15,12 +15,12 @@ pub enum Route {
     DeadLetters,
     /// Back to the shared jobs queue by itself, after the tier's time.
     Delay(Tier),
-    /// Likewise, to the background queue.
+    /// Back to the background queue by itself, after the tier's time.
     BackgroundDelay(Tier),
 }
 
-/// Name of the queue in which the jobs of a tier wait; it is its routing key too. `jobs_queue` is the one that they come
-/// back to.
+/// Name of the queue in which the jobs of a tier wait; it is its routing key too. `jobs_queue` is the one that they
+/// come back to.
 pub fn delay_queue(jobs_queue: &str, tier: Tier) -> String {
     format!("{jobs_queue}{DELAY_PART}{}", tier.as_str())
 }

@@ -1,7 +1,7 @@
 //! The consumers of one channel, read as one stream.
 //!
-//! The broker fixes how many deliveries a consumer may have in advance when the consumer begins. So more of them are asked
-//! for through one consumer more; fewer, by cancelling all and beginning anew.
+//! The broker fixes how many deliveries a consumer may have in advance when the consumer begins. So more of them are
+//! asked for through one consumer more; fewer, by cancelling all and beginning anew.
 //!
 //! Whatever the broker is asked here, deliveries are taken meanwhile: its answer comes behind them.
 
@@ -30,7 +30,7 @@ use crate::contract::job::expected_weight;
 
 /// Most deliveries in one event.
 const CHUNK: usize = 256;
-/// What deliveries may come to weigh, in bytes, that are read before memory is looked at.
+/// Most bytes of deliveries that are read before it is checked how much memory the jobs in hand take.
 const CHUNK_BYTES: u64 = 1024 * 1024;
 /// Longest wait for the rest of a cancelled consumer's deliveries.
 const REST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -132,8 +132,8 @@ impl Subscription {
         }
     }
 
-    /// Waits for deliveries and takes all that are there, up to a chunk, also when a stream ends behind them. Cancel-safe:
-    /// what was read is in `unseen`.
+    /// Waits for deliveries and takes all that are there, up to a chunk, also when a stream ends behind them.
+    /// Cancel-safe: what was read is in `unseen`.
     pub(super) async fn read(&mut self, unseen: &mut Unseen) -> Read {
         if let Some(untold) = self.untold.take() {
             return untold;
@@ -238,7 +238,7 @@ impl Inlet {
         let properties = Properties::new(properties);
         let origin = Origin { exchange: exchange.as_str(), routing_key: routing_key.as_str() };
         let echo = self.echo.heard(&properties, origin);
-        // What it takes until it is read; then its receipt is told better.
+        // This much memory is counted for it until it is read. Then its receipt learns the real weight.
         let bytes = expected_weight(data.len()) as u64;
         let receipt = Receipt::new(self.generation, delivery_tag, bytes, &self.held);
         (Delivered { body: data, properties, redelivered, receipt }, echo)

@@ -1,7 +1,7 @@
 //! The exchange, queues and bindings that the worker needs: checked, and declared where they are missing.
 //!
-//! What exists is used as it is, whatever its arguments. Every step has a channel of its own, because the broker answers
-//! a missing queue or a missing right by closing the channel.
+//! What exists is used as it is, whatever its arguments. Every step has a channel of its own, because the broker
+//! answers a missing queue or a missing right by closing the channel.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,8 +21,8 @@ use crate::config::{AmqpSettings, Exchange, workers_queue};
 use crate::engine::pause::Tier;
 use crate::shards::{Layout, QueueIndex};
 
-/// The broker gives a job up when it has delivered it more often than this without its being settled: it goes to the
-/// dead letters.
+/// The broker moves a job to the dead letters when it has delivered the job more often than this and nobody has settled
+/// it.
 const JOBS_DELIVERY_LIMIT: i32 = 1_000;
 /// Every look into the dead letters counts as a delivery. Never -1, with which RabbitMQ 3.10 deletes a message at its
 /// first requeue; without a limit of its own a queue of RabbitMQ 4 has 20.
@@ -259,7 +259,8 @@ impl Topology {
         Ok(report)
     }
 
-    /// Several at the same time: on a new broker each takes it some milliseconds. What is said of them keeps their order.
+    /// Checks several queues at the same time, since each takes a new broker some milliseconds. The report keeps their
+    /// order.
     async fn ensure_plans(
         &self,
         connection: &Connection,
@@ -276,7 +277,7 @@ impl Topology {
                     there.push(plan);
                 }
                 Err(fault @ TopologyFault::Lost(_)) => return Err(fault),
-                // A worker that was given neither the queue nor the right to it works as it did without.
+                // A worker without the queue, or without the right to it, works as if there were no background.
                 Err(fault) if self.is_of_background(plan) => {
                     report
                         .warnings
@@ -302,7 +303,7 @@ impl Topology {
     }
 
     /// Checks a shard, on channels of its own so that no other shard waits for it, and declares it where it is missing
-    /// and that is allowed. `None`: the link is given up.
+    /// and that is allowed. `None`: the link is closed.
     pub(super) async fn ensure_shard(
         &self,
         link: &impl Channels,
@@ -345,7 +346,7 @@ impl Topology {
         };
         let text = reply_text(&error).unwrap_or_default();
         let what = if text.contains("x-dead-letter") {
-            "has no dead-letter target of its own; unless a policy sets one, jobs that the broker gives up are deleted"
+            "has no dead-letter target of its own; unless a policy sets one, the broker deletes jobs that it has delivered too often"
         } else {
             "was declared with other arguments than the worker's own; it is used as it is"
         };
@@ -367,7 +368,7 @@ impl Topology {
         let passive = ExchangeDeclareOptions { passive: true, durable: true, ..ExchangeDeclareOptions::default() };
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let found = match declare(passive).await {
-            // Only to declare it again shows of what kind it is; that changes nothing on one that is there.
+            // Only a second declaration shows of what kind it is. It changes nothing about an exchange that is there.
             Ok(()) => match declare(durable).await {
                 Err(fault) if fault.is_of_another_kind() => {
                     return Err(TopologyFault::NotDirect {
@@ -507,13 +508,13 @@ impl CallFault {
     }
 }
 
-/// Where channels come from that need not know the connection.
+/// Opens channels for callers that need not know the connection.
 pub(super) trait Channels: Sync {
-    /// A new channel, as soon as there is a connection; `None`: it is given up.
+    /// A new channel, as soon as there is a connection; `None`: the link is closed.
     fn channel(&self) -> impl Future<Output = Option<lapin::Channel>> + Send;
 }
 
-/// One request on a channel of its own, of a link, which waits for its connection. `None`: the link is given up.
+/// One request on a channel of its own, of a link, which waits for its connection. `None`: the link is closed.
 async fn link_call<T>(
     link: &impl Channels,
     request: impl AsyncFnOnce(lapin::Channel) -> lapin::Result<T>,

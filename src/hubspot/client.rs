@@ -22,8 +22,8 @@ use crate::engine::reply::{Answer, Body, Headers, Reply};
 /// Sends requests to HubSpot; cheap to clone, all clones share their connections.
 ///
 /// Connections follow the environment's `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, except to the loopback. Redirects
-/// are not followed: the token must not go where HubSpot does not answer itself. Nothing is sent twice but what is known
-/// never to have reached HubSpot.
+/// are not followed: the token must not go where HubSpot does not answer itself. Nothing is sent twice but what is
+/// known never to have reached HubSpot.
 #[derive(Clone, Debug)]
 pub struct HubspotClient {
     http: reqwest::Client,
@@ -50,12 +50,12 @@ impl HubspotClient {
     /// Longest wait for a connection, TLS included; less where `hubspot.request_timeout` is short.
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// How long a connection without requests is kept: shorter than what servers do, so that a request does not run into
-    /// its closing.
+    /// How long a connection without requests is kept: shorter than what servers do, so that a request does not run
+    /// into its closing.
     const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
     /// Between questions whether the far end of an HTTP/2 connection with open requests is still there. Without them a
-    /// dead connection would fail all its requests, and the next ones, until TCP gives up.
+    /// dead connection would fail all its requests, and the next ones, until TCP times out.
     const PING_INTERVAL: Duration = Duration::from_secs(20);
     const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -214,8 +214,8 @@ async fn read_body(mut response: Response) -> Body {
     }
 }
 
-/// A shorter one is made up, as for a simulator: HubSpot's have more than 30 bytes. Its letters stand in every answer, which
-/// nobody would understand without them (`x` is part of `context`).
+/// A shorter one is made up, as for a simulator: HubSpot's have more than 30 bytes. Its letters stand in every answer,
+/// which nobody would understand without them (`x` is part of `context`).
 const SHORTEST_SECRET_BYTES: usize = 8;
 
 /// The reply with stars in place of a secret that HubSpot repeats; as long as before, so that JSON stays JSON.

@@ -1,4 +1,4 @@
-//! What went to the dead letters, by cause, since the start: rejected messages, and jobs that were given up.
+//! What went to the dead letters, by cause, since the start: rejected messages, and jobs whose retries were exhausted.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

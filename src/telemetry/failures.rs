@@ -1,4 +1,4 @@
-//! What went wrong, by category: counted since the start and lately, with the latest jobs of each as samples.
+//! What went wrong, by category: counted since the start and lately, with the latest jobs of each.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub struct Failures(Vec<Entry>);
 
 /// A job of which some pairs failed for one cause.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Sample {
+pub struct FailedJob {
     pub at: Timestamp,
     pub job_id: Box<str>,
     pub portal: Option<PortalId>,
@@ -41,7 +41,7 @@ struct Entry {
     http_status: Option<u16>,
     last: Now,
     /// Shared with the snapshots, and so copied only where one of those still has it.
-    samples: Arc<VecDeque<Sample>>,
+    jobs: Arc<VecDeque<FailedJob>>,
 }
 
 /// One category's share.
@@ -64,7 +64,7 @@ pub struct FailureCount {
     pub job_ids: Vec<Box<str>>,
     /// The latest jobs with all that is known of each, oldest first.
     #[serde(skip)]
-    pub samples: Arc<VecDeque<Sample>>,
+    pub jobs: Arc<VecDeque<FailedJob>>,
 }
 
 impl Failures {
@@ -79,24 +79,24 @@ impl Failures {
     pub const FURTHER: &str = "FURTHER_CATEGORIES";
 
     /// Most jobs kept of a category.
-    pub const MAX_SAMPLES: usize = 100;
+    pub const MAX_JOBS: usize = 100;
 
     /// Most job ids shown of a category.
     pub const MAX_JOB_IDS: usize = 3;
 
-    pub fn note(&mut self, sample: Sample, now: Now) {
-        let refusal = &sample.refusal;
+    pub fn note(&mut self, job: FailedJob, now: Now) {
+        let refusal = &job.refusal;
         let entry = self.entry(refusal.source.as_str(), refusal.source.category(), now);
-        entry.recent.add(sample.pairs, now.tick);
-        entry.since_start += sample.pairs;
+        entry.recent.add(job.pairs, now.tick);
+        entry.since_start += job.pairs;
         entry.message.clone_from(&refusal.message);
         entry.http_status = refusal.http_status;
         entry.last = now;
-        let samples = Arc::make_mut(&mut entry.samples);
-        if samples.len() >= Self::MAX_SAMPLES {
-            samples.pop_front();
+        let jobs = Arc::make_mut(&mut entry.jobs);
+        if jobs.len() >= Self::MAX_JOBS {
+            jobs.pop_front();
         }
-        samples.push_back(sample);
+        jobs.push_back(job);
     }
 
     /// Those with the most recent pairs first, then those with the most.
@@ -110,7 +110,7 @@ impl Failures {
     }
 
     fn entry(&mut self, source: &'static str, category: &str, now: Now) -> &mut Entry {
-        let known = self.place(source, category).is_some();
+        let known = self.index_of(source, category).is_some();
         if !known && !self.has_room() {
             self.make_room(now);
         }
@@ -126,21 +126,21 @@ impl Failures {
     fn make_room(&mut self, now: Now) {
         let quiet = self.0.iter_mut().enumerate().filter(|(_, entry)| &*entry.category != Self::FURTHER);
         let quiet =
-            quiet.filter_map(|(place, entry)| (entry.recent.sum(now.tick) == 0).then_some((entry.last.tick, place)));
-        let Some((_, place)) = quiet.min() else { return };
-        let gone = self.0.swap_remove(place);
+            quiet.filter_map(|(index, entry)| (entry.recent.sum(now.tick) == 0).then_some((entry.last.tick, index)));
+        let Some((_, index)) = quiet.min() else { return };
+        let gone = self.0.swap_remove(index);
         self.entry_named(gone.source, Self::FURTHER, gone.last).since_start += gone.since_start;
     }
 
     fn entry_named(&mut self, source: &'static str, category: &str, now: Now) -> &mut Entry {
-        let place = self.place(source, category).unwrap_or_else(|| {
+        let index = self.index_of(source, category).unwrap_or_else(|| {
             self.0.push(Entry::new(source, category, now));
             self.0.len() - 1
         });
-        &mut self.0[place]
+        &mut self.0[index]
     }
 
-    fn place(&self, source: &'static str, category: &str) -> Option<usize> {
+    fn index_of(&self, source: &'static str, category: &str) -> Option<usize> {
         self.0.iter().position(|entry| entry.source == source && *entry.category == *category)
     }
 }
@@ -155,14 +155,14 @@ impl Entry {
             message: Box::default(),
             http_status: None,
             last: now,
-            samples: Arc::default(),
+            jobs: Arc::default(),
         }
     }
 
     fn read(&mut self, now: Now) -> FailureCount {
         let mut last_at = Vec::new();
         time::write(self.last.wall, &mut last_at);
-        let newest = self.samples.iter().rev().take(Failures::MAX_JOB_IDS);
+        let newest = self.jobs.iter().rev().take(Failures::MAX_JOB_IDS);
         FailureCount {
             source: self.source,
             category: self.category.to_string(),
@@ -171,8 +171,8 @@ impl Entry {
             message: self.message.to_string(),
             http_status: self.http_status,
             last_at: String::from_utf8_lossy(&last_at).into_owned(),
-            job_ids: newest.map(|sample| sample.job_id.clone()).collect(),
-            samples: Arc::clone(&self.samples),
+            job_ids: newest.map(|job| job.job_id.clone()).collect(),
+            jobs: Arc::clone(&self.jobs),
         }
     }
 }
@@ -188,17 +188,17 @@ mod tests {
         Now { tick: Tick::from_micros(u64::from(minutes) * 60_000_000), wall }
     }
 
-    fn sample(job_id: &str, pairs: u64, refusal: Refusal) -> Sample {
+    fn job(job_id: &str, pairs: u64, refusal: Refusal) -> FailedJob {
         let at = Timestamp::UNIX_EPOCH;
-        Sample { at, job_id: job_id.into(), portal: None, pair: None, pairs, refusal: Arc::new(refusal) }
+        FailedJob { at, job_id: job_id.into(), portal: None, pair: None, pairs, refusal: Arc::new(refusal) }
     }
 
     #[test]
     fn failures_are_counted_by_category_lately_and_since_the_start() {
         let mut failures = Failures::default();
-        failures.note(sample("a", 2, Refusal::hubspot("VALIDATION_ERROR", "first", 400)), at(0));
-        failures.note(sample("b", 3, Refusal::hubspot("VALIDATION_ERROR", "second", 400)), at(5));
-        failures.note(sample("c", 7, Refusal::worker(WorkerCategory::Expired, "late")), at(5));
+        failures.note(job("a", 2, Refusal::hubspot("VALIDATION_ERROR", "first", 400)), at(0));
+        failures.note(job("b", 3, Refusal::hubspot("VALIDATION_ERROR", "second", 400)), at(5));
+        failures.note(job("c", 7, Refusal::worker(WorkerCategory::Expired, "late")), at(5));
 
         let counts = failures.read(at(6));
         let (expired, invalid) = (&counts[0], &counts[1]);
@@ -216,14 +216,14 @@ mod tests {
     fn categories_and_samples_are_bounded() {
         let mut failures = Failures::default();
         for number in 0..1_000 {
-            failures.note(sample("j", 1, Refusal::hubspot(&format!("CATEGORY_{number}"), "", 400)), at(0));
+            failures.note(job("j", 1, Refusal::hubspot(&format!("CATEGORY_{number}"), "", 400)), at(0));
         }
         let counts = failures.read(at(0));
         assert_eq!(counts.len(), Failures::MAX_CATEGORIES + 1);
         assert_eq!((counts[0].category.as_str(), counts[0].pairs), (Failures::FURTHER, 980));
-        assert_eq!((counts[0].samples.len(), counts[0].job_ids.len()), (Failures::MAX_SAMPLES, Failures::MAX_JOB_IDS));
+        assert_eq!((counts[0].jobs.len(), counts[0].job_ids.len()), (Failures::MAX_JOBS, Failures::MAX_JOB_IDS));
 
-        failures.note(sample("j", 1, Refusal::hubspot("NEW", "", 400)), at(30));
+        failures.note(job("j", 1, Refusal::hubspot("NEW", "", 400)), at(30));
         let counts = failures.read(at(30));
         assert_eq!((counts[0].category.as_str(), counts.len()), ("NEW", Failures::MAX_CATEGORIES + 1), "it has room");
         assert_eq!(counts.iter().map(|count| count.pairs_since_start).sum::<u64>(), 1_001, "and nothing is forgotten");

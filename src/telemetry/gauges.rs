@@ -9,7 +9,7 @@ use super::snapshot::{BrokerCounts, BrokerState, Snapshot};
 use crate::engine::guard::GuardState;
 use crate::engine::pause::{PauseKind, Tier};
 use crate::engine::status::{AccountStatus, InHand, Status};
-use crate::lease::view::LeaseStanding;
+use crate::lease::view::{LeaseStanding, LeaseView};
 
 /// With more accounts than this there is no series for each of them; the sums and the highest remain.
 pub(super) const MAX_ACCOUNTS: usize = 50;
@@ -60,113 +60,111 @@ fn write_held(snapshot: &Snapshot, page: &mut Exposition) {
 }
 
 fn write_broker(broker: &BrokerState, page: &mut Exposition) {
-    let BrokerState {
-        consuming,
-        publishing,
-        publishing_stalled,
-        blocked,
-        overfull,
-        consuming_trouble: _,
-        publishing_trouble: _,
-        jobs_ready,
-        background_ready,
-        background_consuming,
-        parked,
-        back_by: _,
-        standstill_seconds,
-        unpublished,
-        results_ready,
-        results_consumers,
-        dead_letters_ready,
-        leases,
-        lease_trouble: _,
-        deserted: _,
-        counts,
-    } = broker;
-    let held = leases.iter().filter(|lease| lease.standing == LeaseStanding::Held).count();
-    let mut gauge = |name, help, value: Option<f64>| single(page, Kind::Gauge, name, help, value);
+    write_line(broker, page);
+    write_depths(broker, page);
+    write_parked(&broker.parked, page);
+    write_leases(&broker.leases, page);
+    write_broker_counts(&broker.counts, page);
+}
+
+/// Whether messages come in and go out.
+fn write_line(broker: &BrokerState, page: &mut Exposition) {
+    let mut gauge = |name, help, value| single(page, Kind::Gauge, name, help, Some(value));
     gauge(
         "association_archiver_broker_consuming",
         "1 while the worker is subscribed to a jobs queue.",
-        Some(flag(*consuming)),
-    );
-    gauge(
-        "association_archiver_broker_publishing",
-        "1 while the connection for outcomes is up.",
-        Some(flag(*publishing)),
-    );
-    gauge(
-        "association_archiver_broker_publishing_stalled",
-        "1 while outcomes or other messages wait and the broker takes none of them, as where a queue is full.",
-        Some(flag(*publishing_stalled)),
-    );
-    gauge(
-        "association_archiver_broker_blocked",
-        "1 while a resource alarm of the broker stops publishing.",
-        Some(flag(*blocked)),
-    );
-    gauge(
-        "association_archiver_consumer_overfull",
-        "1 while nothing is consumed because the jobs in hand occupy too much memory.",
-        Some(flag(*overfull)),
-    );
-    gauge(
-        "association_archiver_jobs_ready",
-        "Messages waiting in the jobs queues, the shared one and the shards, when last looked; absent until then.",
-        jobs_ready.map(|ready| ready as f64),
-    );
-    gauge(
-        "association_archiver_queue_standstill_seconds",
-        "Of the jobs queues that this worker works on, the longest time for which jobs have waited in one and none of them was taken; absent until first looked.",
-        standstill_seconds.map(|seconds| seconds as f64),
-    );
-    gauge(
-        "association_archiver_background_jobs_ready",
-        "Messages waiting in the background queue, when last looked; absent until then, and where there is none.",
-        background_ready.map(|ready| ready as f64),
+        flag(broker.consuming),
     );
     gauge(
         "association_archiver_background_consuming",
         "1 while jobs of the background are taken in; 0 outside background.window, and on a worker that stands by.",
-        Some(flag(*background_consuming)),
+        flag(broker.background_consuming),
     );
     gauge(
-        "association_archiver_unpublished_jobs",
-        "Jobs whose outcome, or whose copy for a delay queue, the broker has not confirmed yet.",
-        Some(*unpublished as f64),
-    );
-    gauge(
-        "association_archiver_results_ready",
-        "Outcomes waiting in the results queue when last looked; absent until then.",
-        results_ready.map(|ready| ready as f64),
-    );
-    gauge(
-        "association_archiver_results_consumers",
-        "Consumers of the results queue when last looked; absent until then.",
-        results_consumers.map(|consumers| consumers as f64),
-    );
-    gauge(
-        "association_archiver_dead_letters_ready",
-        "Messages waiting in the dead-letter queue when last looked; absent until then.",
-        dead_letters_ready.map(|ready| ready as f64),
+        "association_archiver_consumer_overfull",
+        "1 while nothing is consumed because the jobs in hand occupy too much memory.",
+        flag(broker.overfull),
     );
     gauge(
         "association_archiver_consumer_generation",
         "Subscriptions to jobs queues made again after a loss.",
-        Some(counts.resubscriptions as f64),
+        broker.counts.resubscriptions as f64,
     );
+    gauge(
+        "association_archiver_broker_publishing",
+        "1 while the connection for outcomes is up.",
+        flag(broker.publishing),
+    );
+    gauge(
+        "association_archiver_broker_publishing_stalled",
+        "1 while outcomes or other messages wait and the broker takes none of them, as where a queue is full.",
+        flag(broker.publishing_stalled),
+    );
+    gauge(
+        "association_archiver_broker_blocked",
+        "1 while a resource alarm of the broker stops publishing.",
+        flag(broker.blocked),
+    );
+    gauge(
+        "association_archiver_unpublished_jobs",
+        "Jobs whose outcome, or whose copy for a delay queue, the broker has not confirmed yet.",
+        broker.unpublished as f64,
+    );
+}
+
+/// What lies in the queues, other than the delay queues.
+fn write_depths(broker: &BrokerState, page: &mut Exposition) {
+    let mut gauge = |name, help, number: Option<u64>| {
+        single(page, Kind::Gauge, name, help, number.map(|number| number as f64));
+    };
+    gauge(
+        "association_archiver_jobs_ready",
+        "Messages waiting in the jobs queues, the shared one and the shards, when last looked; absent until then.",
+        broker.jobs_ready,
+    );
+    gauge(
+        "association_archiver_queue_standstill_seconds",
+        "Of the jobs queues that this worker works on, the longest time for which jobs have waited in one and none of them was taken; absent until first looked.",
+        broker.standstill_seconds,
+    );
+    gauge(
+        "association_archiver_background_jobs_ready",
+        "Messages waiting in the background queue, when last looked; absent until then, and where there is none.",
+        broker.background_ready,
+    );
+    gauge(
+        "association_archiver_results_ready",
+        "Outcomes waiting in the results queue when last looked; absent until then.",
+        broker.results_ready,
+    );
+    gauge(
+        "association_archiver_results_consumers",
+        "Consumers of the results queue when last looked; absent until then.",
+        broker.results_consumers,
+    );
+    gauge(
+        "association_archiver_dead_letters_ready",
+        "Messages waiting in the dead-letter queue when last looked; absent until then.",
+        broker.dead_letters_ready,
+    );
+}
+
+/// `leases` is empty while `amqp.lease` is off.
+fn write_leases(leases: &[LeaseView], page: &mut Exposition) {
+    let held = leases.iter().filter(|lease| lease.standing == LeaseStanding::Held).count();
+    let mut gauge = |name, help, number: usize| {
+        single(page, Kind::Gauge, name, help, (!leases.is_empty()).then_some(number as f64));
+    };
     gauge(
         "association_archiver_leases_held",
         "Jobs queues that this worker works on alone; absent while amqp.lease is off.",
-        (!leases.is_empty()).then_some(held as f64),
+        held,
     );
     gauge(
         "association_archiver_leases",
         "Jobs queues of the settings, of which this worker or another should hold the lease; absent while amqp.lease is off.",
-        (!leases.is_empty()).then_some(leases.len() as f64),
+        leases.len(),
     );
-    write_parked(parked, page);
-    write_broker_counts(counts, page);
 }
 
 fn write_parked(parked: &ByTier, page: &mut Exposition) {

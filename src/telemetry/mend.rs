@@ -24,21 +24,21 @@ impl Mend {
     }
 }
 
-/// Knows of each account where its token comes from; cheap to clone. By default it knows of none, and names the settings
-/// in general.
+/// Knows of each account where its token comes from; cheap to clone. By default it knows of none, and names the
+/// settings in general.
 #[derive(Clone, Default, Debug)]
-pub struct Mends(Arc<[Place]>);
+pub struct Mends(Arc<[Origin]>);
 
-/// Where an account's credentials come from: no secret, only its place.
+/// Where an account's credentials come from. It holds no secret.
 #[derive(Clone, Debug)]
-struct Place {
+struct Origin {
     /// As the commands and the endpoints name it.
     name: String,
-    token: TokenPlace,
+    token: TokenSource,
 }
 
 #[derive(Clone, Debug)]
-enum TokenPlace {
+enum TokenSource {
     /// `the file "/run/secrets/token" (hubspot.access_token_file)`: read again when it changes.
     File(String),
     /// `hubspot.access_token`: read at the start.
@@ -51,24 +51,24 @@ enum TokenPlace {
 impl Mends {
     /// `accounts` in the order of the settings.
     pub fn new(accounts: &[AccountSettings]) -> Self {
-        Self(accounts.iter().zip(0..).map(|(account, index)| Place::of(account, index)).collect())
+        Self(accounts.iter().zip(0..).map(|(account, index)| Origin::of(account, index)).collect())
     }
 
     /// The mend for a pause of this account, or of one of its lanes.
     pub fn of(&self, kind: PauseKind, account: AccountIndex) -> Mend {
-        let general = Place { name: account.0.to_string(), token: TokenPlace::Unknown };
+        let general = Origin { name: account.0.to_string(), token: TokenSource::Unknown };
         let place = self.0.get(account.0 as usize).unwrap_or(&general);
         Mend { what: place.what(kind), section: section(kind) }
     }
 }
 
-impl Place {
+impl Origin {
     fn of(account: &AccountSettings, index: u32) -> Self {
         let name = account.portal_id.map_or_else(|| index.to_string(), |portal| portal.0.to_string());
         let token = match &account.credentials {
-            Credentials::AccessToken(source) if source.path().is_some() => TokenPlace::File(source.place()),
-            Credentials::AccessToken(source) => TokenPlace::Setting(source.place()),
-            Credentials::OAuth(oauth) => TokenPlace::OAuth(oauth.refresh_token.place()),
+            Credentials::AccessToken(source) if source.path().is_some() => TokenSource::File(source.place()),
+            Credentials::AccessToken(source) => TokenSource::Setting(source.place()),
+            Credentials::OAuth(oauth) => TokenSource::OAuth(oauth.refresh_token.place()),
         };
         Self { name, token }
     }
@@ -82,12 +82,12 @@ impl Place {
                 lower_first(&self.new_token())
             ),
             PauseKind::MissingScopes => match &self.token {
-                TokenPlace::OAuth(_) => {
+                TokenSource::OAuth(_) => {
                     "Add the scopes that HubSpot names to the OAuth app, and install the app again in this account. The \
                      worker tries again by itself."
                         .to_owned()
                 }
-                TokenPlace::File(_) | TokenPlace::Setting(_) | TokenPlace::Unknown => {
+                TokenSource::File(_) | TokenSource::Setting(_) | TokenSource::Unknown => {
                     "Add the scopes that HubSpot names to the private app, in HubSpot under Settings, Integrations, \
                      Private Apps. The token stays the same; the worker tries again by itself."
                         .to_owned()
@@ -131,14 +131,14 @@ impl Place {
 
     fn new_token(&self) -> String {
         match &self.token {
-            TokenPlace::File(place) => {
+            TokenSource::File(place) => {
                 format!("Put a valid token of this account into {place}; no restart is needed.")
             }
-            TokenPlace::Setting(place) => {
+            TokenSource::Setting(place) => {
                 format!("Set {place} to a valid token of this account, and restart the worker.")
             }
-            TokenPlace::OAuth(_) => self.install_again(),
-            TokenPlace::Unknown => {
+            TokenSource::OAuth(_) => self.install_again(),
+            TokenSource::Unknown => {
                 "Set access_token, or the file of access_token_file, to a valid token of this account.".to_owned()
             }
         }
@@ -146,8 +146,8 @@ impl Place {
 
     fn install_again(&self) -> String {
         let place = match &self.token {
-            TokenPlace::OAuth(place) | TokenPlace::File(place) | TokenPlace::Setting(place) => place,
-            TokenPlace::Unknown => "oauth.refresh_token",
+            TokenSource::OAuth(place) | TokenSource::File(place) | TokenSource::Setting(place) => place,
+            TokenSource::Unknown => "oauth.refresh_token",
         };
         format!("Install the OAuth app again in this account, and put the new refresh token into {place}.")
     }

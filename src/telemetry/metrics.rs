@@ -133,7 +133,7 @@ metrics! {
     );
     pairs_merged: Counter = (
         "association_archiver_pairs_merged_total",
-        "Pairs that joined an equal pair of another job, and so cost no place in a request."
+        "Pairs that joined an equal pair of another job, and so needed no request of their own."
     );
     isolation_requests: Counter = (
         "association_archiver_isolation_requests_total",
@@ -159,7 +159,7 @@ pub fn documented_metrics() -> Vec<Description> {
 /// Pairs of a request, up to the most that one may have.
 const PAIRS: &[u64] = &[1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000];
 
-/// Microseconds: from 25 ms to beyond the 100 s after which HubSpot gives up.
+/// Microseconds: from 25 ms to beyond the 100 s after which HubSpot times out.
 const REQUEST_MICROS: &[u64] = &[
     25_000,
     50_000,

@@ -17,7 +17,7 @@ pub struct PauseHistory(VecDeque<PauseSpan>);
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PauseSpan {
-    /// The account's place in the settings, from 0.
+    /// The account's index in the settings, from 0.
     pub account: u32,
     pub portal_id: Option<u64>,
     /// `contacts/companies`; `None` where the account as a whole stood.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::exposition::{Description, Exposition, Kind};
 
-/// What the system will not tell is left out of the samples.
+/// What the system does not tell is left out.
 pub(super) fn write(started: Timestamp, page: &mut Exposition) {
     let build = Description {
         name: "association_archiver_build_info",

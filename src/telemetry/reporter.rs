@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::failing_alone::FailingAlone;
-use super::failures::{Failures, Sample};
+use super::failures::{FailedJob, Failures};
 use super::heartbeat::Heartbeat;
 use super::metrics::Metrics;
 use super::pause_history::PauseHistory;
@@ -82,9 +82,9 @@ impl Reporter {
     }
 
     /// Pairs of one job that its outcome calls not archived, for one cause.
-    pub fn failed(&mut self, sample: Sample, now: Now) {
-        self.metrics.pair_errors.of(super::label::ErrorLabel::of(&sample.refusal.source)).add(sample.pairs);
-        self.failures.note(sample, now);
+    pub fn failed(&mut self, job: FailedJob, now: Now) {
+        self.metrics.pair_errors.of(super::label::ErrorLabel::of(&job.refusal.source)).add(job.pairs);
+        self.failures.note(job, now);
     }
 
     /// Pairs that fail though nothing else was in their requests.
@@ -144,7 +144,8 @@ mod tests {
         let now = Now { tick: Tick::from_micros(7_000_000), wall: Timestamp::UNIX_EPOCH };
         metrics.outcomes.of(OutcomeStatus::Failed).increment();
         let refusal = Arc::new(Refusal::worker(WorkerCategory::Expired, "late"));
-        reporter.failed(Sample { at: now.wall, job_id: "j".into(), portal: None, pair: None, pairs: 3, refusal }, now);
+        reporter
+            .failed(FailedJob { at: now.wall, job_id: "j".into(), portal: None, pair: None, pairs: 3, refusal }, now);
         assert!(reporter.due() <= now.tick);
 
         reporter.publish(Status::default(), BrokerState::default(), true, now);

@@ -53,9 +53,9 @@ pub struct BrokerState {
     pub publishing_trouble: Option<String>,
     /// Ready messages in all jobs queues together when last looked, without the background queue.
     pub jobs_ready: Option<u64>,
-    /// Likewise in the background queue; `None` as well where there is none.
+    /// Ready messages in the background queue when last looked; `None` also where there is no such queue.
     pub background_ready: Option<u64>,
-    /// A consumer is subscribed to it.
+    /// A consumer is subscribed to the background queue.
     pub background_consuming: bool,
     /// Jobs in each delay queue.
     #[serde(serialize_with = "write_tiers")]
@@ -171,8 +171,8 @@ impl Snapshot {
         Ok(at_ceilings.max(lately).max(self.seconds_until_back()))
     }
 
-    /// Jobs `elsewhere` are taken to need as many requests as those in hand, where these are enough to tell; else as few
-    /// as can be.
+    /// Jobs `elsewhere` are taken to need as many requests as those in hand, where these are enough to tell; else as
+    /// few as can be.
     fn seconds_at_ceilings(&self, elsewhere: f64) -> f64 {
         let InHand { jobs, drain_seconds, .. } = self.status.held;
         let of_request =

@@ -66,16 +66,16 @@ impl ThroughputSeries {
     /// The most jobs a second of late, of the intervals in which there was always something to do; `None` where there
     /// was none.
     pub fn best_lately(&self) -> Option<f64> {
-        let of = |series: &[u64], place: usize| series.get(place).copied().unwrap_or_default();
-        let waiting = |place: usize| of(&self.jobs_ready, place) + of(&self.jobs_held, place);
+        let of = |series: &[u64], index: usize| series.get(index).copied().unwrap_or_default();
+        let waiting = |index: usize| of(&self.jobs_ready, index) + of(&self.jobs_held, index);
         // The last interval is still open.
         let closed = self.jobs.len().saturating_sub(1);
-        let was_busy = |&place: &usize| {
-            let done = self.jobs[place];
-            done > 0 && place > 0 && waiting(place - 1) >= done && waiting(place) > 0
+        let was_busy = |&index: &usize| {
+            let done = self.jobs[index];
+            done > 0 && index > 0 && waiting(index - 1) >= done && waiting(index) > 0
         };
         let busy = (closed.saturating_sub(LATELY)..closed).filter(was_busy);
-        let most = busy.map(|place| self.jobs[place]).max()?;
+        let most = busy.map(|index| self.jobs[index]).max()?;
         (self.interval_seconds > 0.0).then(|| most as f64 / self.interval_seconds)
     }
 }

@@ -23,7 +23,8 @@ mod span;
 
 pub use self::span::TracedJob;
 
-/// Makes spans of what happens to batches. Never waits: where the collector does not keep up, spans are lost and counted.
+/// Makes spans of what happens to batches. Never waits: where the collector does not keep up, spans are lost and
+/// counted.
 #[derive(Debug)]
 pub struct Traces {
     surroundings: Surroundings,
@@ -36,8 +37,8 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// `None` where `telemetry.otlp_endpoint` is not set. The exporter runs until the traces are dropped and it has sent
-    /// what was left.
+    /// `None` where `telemetry.otlp_endpoint` is not set. The exporter runs until the traces are dropped and it has
+    /// sent what was left.
     pub fn open(settings: &Settings, metrics: &Arc<Metrics>) -> Result<Option<(Self, Exporter)>, ExporterFault> {
         let Some(endpoint) = &settings.telemetry.otlp_endpoint else { return Ok(None) };
         let (bundles, waiting) = mpsc::unbounded_channel();
@@ -57,7 +58,7 @@ impl Traces {
         self.departed.insert(call.call, Departed::new(SystemTime::now(), jobs));
     }
 
-    /// It has come back.
+    /// A batch has come back.
     pub fn returned(
         &mut self,
         call: &BatchCall,

@@ -77,7 +77,7 @@ impl OutcomeWriter {
     }
 }
 
-/// For whoever follows single jobs: there may be a thousand a second, so at no level that is on by itself.
+/// For people who follow single jobs. There may be a thousand a second, so the level is one that is off by default.
 fn log_job(outcome: &Outcome, job_correlation_id: &str) {
     tracing::debug!(
         job_id = outcome.head.job_id.as_str(),
@@ -142,7 +142,7 @@ fn dead_letter_of(
     ];
     let of_background =
         (queue == QueueIndex::BACKGROUND).then(|| (OF_BACKGROUND, HeaderValue::Text("true".to_owned())));
-    // It may have been put on another queue by hand since it last was a dead letter.
+    // Since it was last a dead letter, a person may have put it on another queue.
     let bare = properties.clone().without_headers(&[OF_BACKGROUND]);
     let envelope = Envelope::Copy(bare.republished(headers.into_iter().chain(of_background)));
     Outgoing { route: Route::DeadLetters, body, envelope }
@@ -154,7 +154,7 @@ fn rejected_at(now: Timestamp) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// The copy of a job that waits in a delay queue, with what must not be forgotten meanwhile.
+/// The copy of a job that waits in a delay queue. Its headers keep what must not be forgotten meanwhile.
 pub fn parked(delivery: Delivery, parked: &Parked, now: Timestamp) -> Deposit {
     use carried_headers::{AGE, ATTEMPTS, DEADLINE, MOVED, PARKS, RECEIVED, STARTED, TIER};
     let Delivery { receipt, body, properties, deadline, .. } = delivery;
@@ -172,7 +172,7 @@ pub fn parked(delivery: Delivery, parked: &Parked, now: Timestamp) -> Deposit {
         (PARKED, Some(millis(now))),
     ];
     let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    // It was worked on.
+    // The job was worked on here, so earlier moves no longer count.
     let envelope = Envelope::Copy(properties.republished(headers).without_headers(&[MOVED]));
     let route = match receipt.generation().queue {
         QueueIndex::BACKGROUND => Route::BackgroundDelay(parked.tier),

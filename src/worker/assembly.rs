@@ -1,5 +1,5 @@
-//! What the service and the `archive` command have in common: the engine in its loop, and the tasks that run its errands
-//! to HubSpot. They differ in what is at the other ends of the loop's channels.
+//! What the service and the `archive` command have in common: the engine in its loop, and the tasks that run its
+//! errands to HubSpot. They differ in what is at the other ends of the loop's channels.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use crate::journal::task::Journals;
 /// How long the journal's last notes are waited for, after the loop has ended.
 const LAST_NOTES: Duration = Duration::from_secs(5);
 
-/// News of changed credentials on their way to the loop.
+/// Most news of changed credentials that wait for the loop.
 const MAX_NEWS: usize = 16;
 
 /// All that is made of the settings before anything runs, so that a wrong setting stops the start.
@@ -134,8 +134,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Ends everything. A token refresh on the wire is waited for, since HubSpot may have changed the refresh token, and so
-    /// are the journal's last notes. False where a refresh did not come back in time.
+    /// Ends everything. A token refresh on the wire is waited for, since HubSpot may have changed the refresh token,
+    /// and so are the journal's last notes. False where a refresh did not come back in time.
     pub async fn finish(self, patience: Duration) -> bool {
         let Self { looping, around, refreshing, recording } = self;
         looping.abort();

@@ -21,7 +21,7 @@ pub struct Calls {
     pub credentials: CredentialStore,
     /// Refreshes on the wire, to be waited for before the process ends.
     pub refreshing: TaskTracker,
-    /// They hold requests back where several workers share the quota and another one may be sending.
+    /// Hold requests back where several workers share the quota and another one may be sending.
     pub fences: Fences,
 }
 
@@ -37,7 +37,7 @@ impl Calls {
                     let _ = returns.send(back);
                 }
             };
-            // HubSpot may have changed the refresh token by the time the process stops: that must be kept.
+            // HubSpot may give a new refresh token, which must be kept even when the process stops.
             if renews {
                 self.refreshing.spawn(running);
             } else {
@@ -54,7 +54,7 @@ impl Calls {
                 // The process may have been frozen since the engine decided.
                 let reply = match self.credentials.token(account).filter(|_| self.fences.are_open_for(account)) {
                     Some(token) => self.client.send_batch(&call, &token).await,
-                    // The engine refreshes before it sends; were there no token all the same, nothing was sent.
+                    // The engine asks for a token before it sends. If there is none all the same, nothing is sent.
                     None => Reply::Silence(Silence::Refused("there is no access token yet".to_owned())),
                 };
                 Some(Return::Answered(Box::new(BatchReply { call, reply, took: began.elapsed() })))

@@ -21,7 +21,7 @@ pub struct Delivery {
     pub head: Head,
     /// The name of the outcome.
     pub message_id: MessageId,
-    /// When the time to live is over that the producer gave the message. It travels with a copy that is parked.
+    /// When the time to live that the producer gave the message is over. It travels with a copy that is parked.
     pub deadline: Option<Timestamp>,
 }
 
@@ -46,7 +46,8 @@ pub fn message_id(head: &Head, body: &[u8], properties: &Properties) -> MessageI
     })
 }
 
-/// Headers of a job that waited in a delay queue, or was moved. They are the worker's own; a value that makes no sense counts as absent.
+/// Headers of a job that waited in a delay queue, or was moved. They are the worker's own; a value that makes no sense
+/// counts as absent.
 pub mod carried_headers {
     use crate::contract::message::{DEAD_LETTERED, OF_BACKGROUND, PARKED};
 
@@ -62,7 +63,7 @@ pub mod carried_headers {
     pub const PARKS: &str = "x-archiver-parks";
     /// The delay queue it waited in last.
     pub const TIER: &str = "x-archiver-tier";
-    /// Milliseconds since 1970: when the time to live is over that the producer gave the message.
+    /// Milliseconds since 1970: when the time to live that the producer gave the message is over.
     pub const DEADLINE: &str = "x-archiver-deadline";
     /// How many times it was moved from the shared jobs queue to a shard since it was last worked on.
     pub const MOVED: &str = "x-archiver-moved";
@@ -93,8 +94,8 @@ pub fn carried(properties: &Properties, now: Timestamp) -> Carried {
     }
 }
 
-/// When the message's time to live is over, counted from its first receipt: `expiration` counts from now, and the header
-/// of ours goes on where the message was parked.
+/// When the message's time to live is over. `expiration` counts from now. A message that was parked also has the
+/// worker's own header, which says when the time to live is over that began with the first receipt.
 pub fn deadline(properties: &Properties, now: Timestamp) -> Option<Timestamp> {
     let parked = properties.integer_header(carried_headers::DEADLINE);
     let parked = parked.and_then(|millis| Timestamp::from_millisecond(millis).ok());

@@ -29,13 +29,13 @@ pub struct Reader {
     pub layout: Layout,
     pub metrics: Arc<Metrics>,
     pub limits: JobLimits,
-    /// What may stay in hand when too much is held.
+    /// How many bytes of jobs may stay in hand when too much is held.
     pub keep_bytes: usize,
 }
 
 impl Reader {
-    /// Takes deliveries in until `stop`, then those that are on their way already. Jobs go to the loop; what is no job is
-    /// answered without it.
+    /// Takes deliveries in until `stop`, then those that are on their way already. Jobs go to the loop; what is no job
+    /// is answered without it.
     pub async fn take_in(
         self: Arc<Self>,
         mut intake: Intake,

@@ -10,7 +10,7 @@ use crate::engine::clock::Tick;
 use crate::engine::command::Notice;
 use crate::engine::pause::PauseKind;
 
-/// What lanes have in common that are told of together.
+/// What the lanes that share a line have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct News {
     pub account: AccountIndex,

@@ -10,7 +10,8 @@ use crate::contract::outcome::{Head, Outcome};
 use crate::contract::refusal::{Refusal, WorkerCategory};
 use crate::engine::command::{Carried, NewJob};
 
-/// Takes a job that was written in this many bytes; the error is its answer where no account may do it.
+/// Takes a job that was written in this many bytes. The error is the job's outcome where no account is configured for
+/// it.
 pub fn take(job: Job, bytes: usize, portals: &Portals, now: Timestamp) -> Result<(NewJob, Head), Box<Outcome>> {
     let head = job.head();
     let weight = job.weight(bytes);
@@ -27,8 +28,8 @@ pub fn reject(mut malformed: Malformed, number: u64, now: Timestamp) -> Option<O
     Some(Outcome::rejected(malformed.head()?, refusal, now))
 }
 
-/// Reads one line into `line`, at most `limit` bytes of it kept: a longer one keeps one byte more, so that it is refused
-/// as too long. `false` at the end.
+/// Reads one line into `line`. Of a line that is longer than `limit` bytes, one byte more than that is kept, so that it
+/// is refused as too long. `false` at the end of the input.
 pub async fn next_line(
     input: &mut (impl AsyncBufRead + Unpin),
     line: &mut Vec<u8>,

@@ -40,7 +40,7 @@ pub struct Ends<D> {
     pub orders: mpsc::Receiver<Order>,
 }
 
-/// Where the engine wants to record though nothing here can.
+/// Why something was not recorded: the engine asked for it, and the loop has no journal.
 const NO_JOURNAL: &str = "the worker has no journal for the account, which is a fault of this program";
 
 /// How often the status is refreshed and the loop shows that it lives.
@@ -243,7 +243,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
             (Target::Lanes { account, from_type, to_type }, Instruction::Resume) => {
                 engine.resume_lanes(account, &from_type, &to_type, now)
             }
-            // A guard is its account's.
+            // A guard belongs to an account, not to lanes.
             (Target::Lanes { .. }, Instruction::Approve | Instruction::Reject) => 0,
         };
         self.obey(now);
@@ -252,7 +252,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         applied
     }
 
-    /// An order that another worker was given, which stands by.
+    /// An order that was given to another worker, which stands by.
     fn take_handed_on(&mut self, order: HandedOn) {
         let index = self.engine.account_of(order.account).filter(|&index| self.engine.is_standing_by(index));
         if let (Some(index), Some(tenants)) = (index, &self.tenants) {
@@ -317,7 +317,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
 
     /// Does what the engine says.
     fn obey(&mut self, now: Now) {
-        // Before jobs are handed back which would be delivered again at once.
+        // This comes first: jobs that are handed back while jobs are still taken in would be delivered again at once.
         if let Some(background) = &self.background {
             let takes = self.engine.takes_background();
             background.send_if_modified(|open| std::mem::replace(open, takes) != takes);

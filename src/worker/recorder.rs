@@ -1,5 +1,5 @@
-//! The loop's part in the journal: what the engine wants recorded gets the names of its jobs and goes out, and comes back
-//! as recorded or not.
+//! How the loop works with the journal: it adds the jobs' names to what the engine wants recorded, passes that to the
+//! journal's task, and hears whether it is recorded.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::journal::task::{Recorded, Recording, Writing};
 
 /// The loop's ends of the channels to the journal. `D` is a delivery.
 pub struct JournalEnds<D> {
-    /// Unbounded in type. It never holds more than the batches that are recorded, of which each takes the place of a
+    /// Unbounded in type. It never holds more than the batches that are recorded, of which each counts as a
     /// request in flight, and what became of the pairs of requests that were answered.
     pub orders: mpsc::UnboundedSender<Writing>,
     /// What the journal answers to these orders.
@@ -38,15 +38,15 @@ impl<D> JournalEnds<D> {
     {
         let RecordCall { call, lane, kind, portal, parts } = call;
         let entries = parts.into_iter().map(|Recordable { entry, read, pairs }| {
-            let (mut jobs, mut places) = (Vec::new(), HashMap::<JobKey, u32>::new());
+            let (mut jobs, mut indices) = (Vec::new(), HashMap::<JobKey, u32>::new());
             let mut place_of = |key: JobKey| {
-                if let Some(place) = places.get(&key) {
-                    return Some(*place);
+                if let Some(index) = indices.get(&key) {
+                    return Some(*index);
                 }
-                let place = u32::try_from(jobs.len()).ok()?;
+                let index = u32::try_from(jobs.len()).ok()?;
                 jobs.push((self.name)(delivery(key)?));
-                places.insert(key, place);
-                Some(place)
+                indices.insert(key, index);
+                Some(index)
             };
             let pairs = pairs.into_iter().map(|of| EntryPair {
                 pair: of.pair,
@@ -84,7 +84,7 @@ pub async fn recorded<D>(ends: &mut Option<JournalEnds<D>>) -> Recorded {
     let Some(ends) = ends else { return std::future::pending().await };
     match ends.recorded.recv().await {
         Some(recorded) => recorded,
-        // Its task has failed: what it was given stays unanswered, and so nothing is archived.
+        // The journal's task has failed. What it was given stays unanswered, and so nothing is archived.
         None => std::future::pending().await,
     }
 }

@@ -1,7 +1,7 @@
 //! What goes through the channels between the loop and the world.
 //!
-//! `D` is a delivery: whatever must come back with a job's answer so that it can be given. The loop keeps it and
-//! never looks into it.
+//! `D` is a delivery: what is needed to answer a job. The loop keeps it, gives it back with the job's answer, and never
+//! looks into it.
 
 use std::time::Duration;
 
@@ -117,11 +117,12 @@ pub fn orders() -> (mpsc::Sender<Order>, mpsc::Receiver<Order>) {
 
 /// Hears what happens; called on the loop, so it must not wait.
 pub trait Watcher<D>: Send {
-    /// A request leaves. `jobs` are those with pairs in the batch; to walk them costs time that the batch does not need.
+    /// A request leaves. `jobs` are those with pairs in the batch; to walk them costs time that the batch does not
+    /// need.
     fn sent(&mut self, call: &BatchCall, jobs: &mut dyn Iterator<Item = &D>);
     /// A request has its answer; `answered` says what became of the request and of each of its pairs.
     fn answered(&mut self, call: &BatchCall, reply: &Reply, answered: &Answered, took: Duration, now: Now);
-    /// The same for a request with one pair: a job that has it.
+    /// Called beside [`Watcher::answered`] for a request with one pair. `job` is one that waits for the pair.
     fn answered_alone(&mut self, _call: &BatchCall, _reply: &Reply, _result: CallResult, _job: &D, _now: Now) {}
     /// A request about an account's credentials has its answer.
     fn asked(&mut self, question: Question, took: Duration);

@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::assembly::{Assembly, Outside};
-use super::delivery;
+use super::delivery::{self, Delivery};
 use super::departures;
 use super::intake::Reader;
 use super::policy;
-use super::seams;
+use super::seams::{self, Arrival};
 use super::stopping::{Parts, Unfinished};
 use super::watching::ServiceWatcher;
 use crate::admin::{AdminState, Endpoints, ListenFault};
+use crate::amqp::consumer::Intake;
 use crate::amqp::edges::{Edges, StartFault};
+use crate::amqp::message::Deposit;
 use crate::config::{ApiVersion, JobsSettings, Settings, SettingsError};
 use crate::contract::job::JobLimits;
 use crate::telemetry::mend::Mends;
@@ -85,23 +87,15 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let publisher = Arc::new(publisher);
     let of_broker = Arc::clone(&health);
 
-    let (arrivals_in, arrivals) = mpsc::channel(MAX_ARRIVALS);
-    let (ready_in, ready) = mpsc::channel(MAX_READY_BUNDLES);
-    let (departures_in, departures) = mpsc::unbounded_channel();
-    let reader = Arc::new(Reader {
+    let reader = Reader {
         portals: assembly.portals.clone(),
         layout: settings.amqp.shards.clone(),
         metrics: Arc::clone(&metrics),
         limits: limits(&settings.jobs),
         keep_bytes: usize::try_from(settings.amqp.max_held_bytes / 2).unwrap_or(usize::MAX),
-    });
-    let mut readers = JoinSet::new();
-    for intake in intakes {
-        readers.spawn(Arc::clone(&reader).take_in(intake, arrivals_in.clone(), ready_in.clone(), stop.clone()));
-    }
-    drop((arrivals_in, ready_in));
-    // Whoever aborts this task aborts them all.
-    let taking_in = tokio::spawn(async move { while readers.join_next().await.is_some() {} });
+    };
+    let Incoming { taking_in, arrivals, ready } = take_in(intakes, reader, &stop);
+    let (departures_in, departures) = mpsc::unbounded_channel();
     let departing = tokio::spawn(departures::run(departures, ready, Arc::clone(&publisher), settler));
     let counting = tokio::spawn(departures::count_published(Arc::clone(&publisher), Arc::clone(&metrics)));
     let exporting = exporter.map(|exporter| tokio::spawn(exporter.run()));
@@ -116,15 +110,41 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let handed_back_before = of_broker.handed_back.get();
     let unfinished = parts.end(settings.shutdown.grace).await;
     endpoints.close().await;
-    if told && unfinished.is_nothing() {
-        let handed_back = of_broker.handed_back.get() - handed_back_before;
-        tracing::info!(handed_back, "stopped in good order: every request is answered and every outcome is published");
-    }
     Ok(match (told, unfinished.is_nothing()) {
         (false, _) => Ended::LoopFailed,
-        (true, true) => Ended::Drained,
         (true, false) => Ended::GraceExpired(unfinished),
+        (true, true) => {
+            let handed_back = of_broker.handed_back.get() - handed_back_before;
+            tracing::info!(
+                handed_back,
+                "stopped in good order: every request is answered and every outcome is published"
+            );
+            Ended::Drained
+        }
     })
+}
+
+/// What comes in from the broker.
+struct Incoming {
+    /// Whoever aborts this task aborts all tasks that read deliveries.
+    taking_in: JoinHandle<()>,
+    /// To the loop.
+    arrivals: mpsc::Receiver<Arrival<Box<Delivery>>>,
+    /// Answers that need no loop.
+    ready: mpsc::Receiver<Vec<Deposit>>,
+}
+
+/// Starts a task for each intake.
+fn take_in(intakes: Vec<Intake>, reader: Reader, stop: &CancellationToken) -> Incoming {
+    let (arrivals_in, arrivals) = mpsc::channel(MAX_ARRIVALS);
+    let (ready_in, ready) = mpsc::channel(MAX_READY_BUNDLES);
+    let reader = Arc::new(reader);
+    let mut readers = JoinSet::new();
+    for intake in intakes {
+        readers.spawn(Arc::clone(&reader).take_in(intake, arrivals_in.clone(), ready_in.clone(), stop.clone()));
+    }
+    let taking_in = tokio::spawn(async move { while readers.join_next().await.is_some() {} });
+    Incoming { taking_in, arrivals, ready }
 }
 
 /// HubSpot's own calendar: v4 of the associations API is supported until then.

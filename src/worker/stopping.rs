@@ -1,4 +1,5 @@
-//! The end of the service: its parts end one after the other, all of them by one deadline, and what did not is named.
+//! The end of the service: its parts end one after the other, all of them by one deadline. What has not ended by then
+//! is named.
 
 use std::fmt;
 use std::sync::Arc;

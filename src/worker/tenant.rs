@@ -1,4 +1,5 @@
-//! The loop's part in the leases: the engine is told for which accounts it may send, and what it counts is passed on.
+//! How the loop works with the leases: it tells the engine for which accounts it may send, and passes on to the keepers
+//! of the leases what the engine counts.
 
 use std::time::Duration;
 
@@ -35,16 +36,16 @@ struct Tenant {
     begun: u64,
     /// An urgent word is under way, and not written yet.
     urging: bool,
-    /// What was said of the lease is the last word, in this tenure or for good.
+    /// Whether the last word on the lease has been said: for this tenure, or for good.
     ending: Ending,
-    /// Orders that were carried out and are to be written down before whoever gave them hears of it.
+    /// Orders that were carried out. Whoever gave them hears of it when they are written down.
     unwritten: Vec<Unwritten>,
 }
 
 #[derive(Debug)]
 struct Unwritten {
     portal: Option<PortalId>,
-    /// As they must stand in what is written: orders to pause or resume, and changes of the guard.
+    /// The counts that a memory must have to show the order: orders to pause or resume, and changes of the guard.
     wanted: (u64, u64),
     applied: usize,
     reply: oneshot::Sender<Obeyed>,
@@ -64,7 +65,8 @@ impl Tenants {
         Self { news, tenants: leases.into_iter().map(tenant).collect(), epoch }
     }
 
-    /// The next news; never where the keepers have ended, when the engine's own reach ends too. Cancel-safe.
+    /// The next news. Waits without end where the keepers have ended: then the engine's reach ends by itself.
+    /// Cancel-safe.
     async fn news(&mut self) -> (QueueIndex, LeaseNews) {
         match self.news.recv().await {
             Some(news) => news,
@@ -104,12 +106,13 @@ impl Tenants {
         let _ = reply.send(Obeyed::NotHandedOn(why.to_owned()));
     }
 
-    /// An order that came from another worker through a lease that this one has just given up: the next holder's.
+    /// An order from another worker came through a lease that this one has just released. It is put back for the next
+    /// holder.
     pub fn hand_on_again(&self, account: AccountIndex, order: HandedOn) {
         let (reply, _nobody) = oneshot::channel();
         let tenant = self.tenants.iter().find(|tenant| tenant.end.is_for(account));
         if tenant.is_none_or(|tenant| tenant.end.orders.try_send((order, reply)).is_err()) {
-            tracing::warn!("an order from another worker came when the lease was given up, and is lost");
+            tracing::warn!("an order from another worker came when the lease had just been released, and is lost");
         }
     }
 
@@ -136,11 +139,11 @@ impl Tenants {
         tenant.unwritten.push(Unwritten { portal, wanted, applied, reply, since: Instant::now() });
     }
 
-    /// Passes the counts on; they are written at once where requests wait for it.
+    /// Passes on what the engine counts. It is written at once where requests wait for that.
     pub fn speak(&mut self, engine: &Engine, now: Now) {
         for tenant in &mut self.tenants {
             tenant.speak(engine, now);
-            give_up(&mut tenant.unwritten, LONGEST_UNWRITTEN);
+            answer_unwritten(&mut tenant.unwritten, LONGEST_UNWRITTEN);
         }
     }
 
@@ -149,7 +152,7 @@ impl Tenants {
         self.tenants.iter_mut().for_each(|tenant| tenant.pass_on(true, engine, now));
     }
 
-    /// Passes them on where requests have begun to wait for it.
+    /// Passes on what the engine counts, if requests have begun to wait until it is written.
     pub fn speak_if_urgent(&mut self, engine: &Engine, now: Now) {
         for tenant in &mut self.tenants {
             if !tenant.urging && engine.wants_to_write(&tenant.end.accounts, now) {
@@ -170,10 +173,10 @@ impl Tenant {
         match news {
             LeaseNews::Begin(inheritance) => {
                 self.begun += 1;
-                give_up(&mut self.unwritten, Duration::ZERO);
+                answer_unwritten(&mut self.unwritten, Duration::ZERO);
                 engine.inherit(accounts, &inheritance, now);
                 self.urging = false;
-                if self.ending == Ending::GivesUp {
+                if self.ending == Ending::Releases {
                     self.ending = Ending::No;
                 }
                 self.speak(engine, now);
@@ -184,9 +187,9 @@ impl Tenant {
             LeaseNews::StandBy => {
                 self.urging = false;
                 engine.stand_by(accounts, now);
-                // The last word of a lease that is given up is still to be written.
+                // Where the lease is being released, its last word is still to be written.
                 if self.ending == Ending::No {
-                    give_up(&mut self.unwritten, Duration::ZERO);
+                    answer_unwritten(&mut self.unwritten, Duration::ZERO);
                 }
             }
             // The loop obeys it.
@@ -204,9 +207,9 @@ impl Tenant {
                     let _ = reply.send(Obeyed::Done(applied));
                 }
             }
-            LeaseNews::GiveUp => {
+            LeaseNews::Release => {
                 engine.stand_by(accounts, now);
-                self.end(Ending::GivesUp, engine, now);
+                self.end(Ending::Releases, engine, now);
             }
         }
     }
@@ -238,8 +241,8 @@ impl Tenant {
     }
 }
 
-/// Answers the orders that have waited for longer than `after` to be written down: it is not known that they are.
-fn give_up(unwritten: &mut Vec<Unwritten>, after: Duration) {
+/// Answers the orders that have waited to be written down for longer than `after`: it is not known that they are.
+fn answer_unwritten(unwritten: &mut Vec<Unwritten>, after: Duration) {
     for Unwritten { reply, .. } in unwritten.extract_if(.., |one| one.since.elapsed() >= after) {
         let _ = reply.send(Obeyed::Unwritten);
     }

@@ -14,7 +14,8 @@ pub struct WallClock {
     pub epoch: Instant,
 }
 
-/// The clock shows this much when it is made, so that what another worker sent before has a time on it, too.
+/// The clock shows this time when it is made, and not zero: so what another worker sent before that has a time on it,
+/// too.
 const BEFORE: Duration = Duration::from_secs(60 * 60);
 
 impl WallClock {

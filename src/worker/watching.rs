@@ -1,4 +1,5 @@
-//! The service's watcher: what the loop tells of itself goes into metrics, logs, traces and the snapshot for the endpoints.
+//! The service's watcher: what the loop tells of itself goes into metrics, logs, traces and the snapshot for the
+//! endpoints.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::engine::status::{PauseStatus, Status};
 use crate::engine::step::Step;
 use crate::hubspot::wording::{self, Said};
 use crate::telemetry::failing_alone::FailingPair;
-use crate::telemetry::failures::Sample;
+use crate::telemetry::failures::FailedJob;
 use crate::telemetry::label::{HttpResult, Label};
 use crate::telemetry::mend::Mends;
 use crate::telemetry::metrics::Metrics;
@@ -36,7 +37,7 @@ use crate::telemetry::traces::{TracedJob, Traces};
 /// The same kind of trouble is logged once in this time.
 pub const REPEAT_AFTER: Duration = Duration::from_secs(10);
 
-/// The service's: metrics, logs and the snapshot behind its endpoints.
+/// The service's watcher: it keeps metrics, logs, traces and the snapshot behind the endpoints.
 #[derive(Debug)]
 pub struct ServiceWatcher {
     portals: Portals,
@@ -48,9 +49,9 @@ pub struct ServiceWatcher {
     traces: Option<Traces>,
     troubles: Repetition<(AccountIndex, CallResult)>,
     lane_news: LaneNews,
-    /// When it was last told what a stop waits for.
+    /// When the log last told what a stop waits for.
     waiting_told: Option<Tick>,
-    /// Nothing was counted yet: pauses of the settings are to be told.
+    /// Nothing was counted yet, so the log is still to tell of pauses that the settings demand.
     fresh: bool,
 }
 
@@ -201,7 +202,7 @@ impl ServiceWatcher {
     fn failed(&mut self, delivery: &Delivery, pair: Option<Pair>, pairs: usize, refusal: &Arc<Refusal>, now: Now) {
         let Head { job_id, portal, .. } = &delivery.head;
         let (job_id, portal, refusal) = (job_id.as_str().into(), *portal, Arc::clone(refusal));
-        self.reporter.failed(Sample { at: now.wall, job_id, portal, pair, pairs: pairs as u64, refusal }, now);
+        self.reporter.failed(FailedJob { at: now.wall, job_id, portal, pair, pairs: pairs as u64, refusal }, now);
     }
 }
 
@@ -249,8 +250,8 @@ fn broker_state(health: &Health, parked: ByTier, back_by: BackBy) -> BrokerState
     }
 }
 
-/// A lane as logs name it: `contacts/companies`, with `/labels` where only labels are removed, or with what else it asks
-/// of HubSpot.
+/// A lane as logs name it: `contacts/companies`, with `/labels` where only labels are removed, or with what else it
+/// asks of HubSpot.
 fn lane_name(lane: &LaneId) -> String {
     let step = match lane.step() {
         Step::Archive => "",

@@ -11,7 +11,7 @@ use association_archiver::engine::status::{GuardStatus, PauseScope, PauseStatus,
 use association_archiver::lease::view::{LeaseStanding, LeaseView};
 use association_archiver::telemetry::dead_letters::DeadLetterCause;
 use association_archiver::telemetry::failing_alone::FailingPair;
-use association_archiver::telemetry::failures::{FailureCount, Sample};
+use association_archiver::telemetry::failures::{FailedJob, FailureCount};
 use association_archiver::telemetry::pause_history::PauseSpan;
 use association_archiver::telemetry::throughput::ThroughputSeries;
 use base64::Engine as _;
@@ -274,7 +274,7 @@ fn everything_at_once() -> Snapshot {
         &"Object contact with id 9007199254740993 does not exist. ".repeat(4),
         400,
     );
-    let sample = Sample {
+    let failed = FailedJob {
         at: now().wall,
         job_id: LONG.into(),
         portal: None,
@@ -291,7 +291,7 @@ fn everything_at_once() -> Snapshot {
         http_status: refusal.http_status,
         last_at: now().wall.to_string(),
         job_ids: vec![LONG.into(), "crm-sync-81f2".into()],
-        samples: Arc::new(VecDeque::from([sample.clone()])),
+        jobs: Arc::new(VecDeque::from([failed.clone()])),
     };
     let letter = DeadLetterCause {
         category: "MALFORMED_JOB".to_owned(),

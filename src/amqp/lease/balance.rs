@@ -1,4 +1,4 @@
-//! Gives shards up while this worker holds more than its share, so that workers that hold fewer get them.
+//! Releases shards while this worker holds more than its share, so that workers that hold fewer get them.
 //!
 //! How many workers there are shows in a queue of its own, to which each subscribes and nobody publishes. The lease
 //! queues do not tell: of their consumers RabbitMQ counts only the active one.
@@ -23,7 +23,7 @@ use crate::lease::view::LeaseStanding;
 use crate::shards::QueueIndex;
 use crate::shards::fair_share::FairShare;
 
-/// How often the worker compares what it holds with its share; at most one shard is given up each time.
+/// How often the worker compares what it holds with its share; at most one shard is released each time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What the task needs.
@@ -37,7 +37,8 @@ pub(in crate::amqp) struct Balance {
     pub news: mpsc::UnboundedSender<(QueueIndex, LeaseNews)>,
 }
 
-/// What was given up is looked for again after this many looks: whoever takes it has taken it by then.
+/// After this many looks the worker checks whether a shard that it released has come back: whoever takes it has taken
+/// it by then.
 const LOOKED_FOR_AFTER: usize = 3;
 
 /// A lease queue that cannot be reached keeps the worker from the others for this many looks.
@@ -65,7 +66,7 @@ impl Balance {
         }
     }
 
-    /// The shard that it gave up, if any.
+    /// The shard that is released, if any.
     async fn look(&self, share: &mut FairShare) -> Option<QueueIndex> {
         let mine = self.shards.iter().filter(|queue| self.is_mine(**queue)).count();
         let held: Vec<QueueIndex> =
@@ -73,8 +74,8 @@ impl Balance {
         let depth = self.link.depths(std::slice::from_ref(&self.workers)).await.pop().flatten()?;
         let workers = usize::try_from(depth.consumers).unwrap_or(usize::MAX);
         let queue = fastrand::choice(held).filter(|_| share.look(mine, self.shards.len(), workers))?;
-        // The loop has ended, were it not there.
-        let _ = self.news.send((queue, LeaseNews::GiveUp));
+        // An error means that the loop has ended.
+        let _ = self.news.send((queue, LeaseNews::Release));
         Some(queue)
     }
 
@@ -86,10 +87,10 @@ impl Balance {
         matches!(self.standing(queue), Some(LeaseStanding::Held | LeaseStanding::Waiting))
     }
 
-    /// Keeps up the subscription by which others count this worker. Ends when the link is given up.
+    /// Keeps up the subscription by which others count this worker. Ends when the link is closed.
     async fn be_present(&self) {
         let mut backoff = Backoff::default();
-        // Nobody must give a shard up for a worker that cannot take it yet.
+        // No worker must release a shard for one that cannot take it yet.
         let is_away = |queue: &QueueIndex| self.standing(*queue).is_none_or(|of| of == LeaseStanding::Away);
         for _ in 0..MOST_LOOKS_BEFORE {
             if !self.shards.iter().any(is_away) {
@@ -101,7 +102,7 @@ impl Balance {
             match timeout(CALL_TIMEOUT, subscribe(&channel, &self.workers)).await {
                 Ok(Ok(mut consumer)) => {
                     backoff.reset();
-                    // What somebody has put there is nothing to this worker.
+                    // A message that somebody has put there means nothing to this worker.
                     while let Some(Ok(delivery)) = consumer.next().await {
                         self.link.valve().took(delivery.data.len() as u64);
                     }
@@ -110,7 +111,7 @@ impl Balance {
                     let queue = self.workers.as_str();
                     tracing::warn!(
                         queue,
-                        "other workers do not know of this one, and give no shards up for it: {error}"
+                        "other workers do not know of this one, and release no shards for it: {error}"
                     );
                 }
                 Ok(Err(_)) | Err(_) => {}

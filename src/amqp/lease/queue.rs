@@ -73,13 +73,15 @@ impl LeaseQueue {
         }
     }
 
-    /// Checks that it is there as it must be, and declares what is missing where that is allowed. `None`: given up.
+    /// Checks that it is there as it must be, and declares what is missing where that is allowed. `None`: the link is
+    /// closed.
     pub async fn ensure(&self, link: &Link) -> Option<Result<LeaseFound, LeaseFault>> {
         let is_empty = match self.declare(link, PASSIVE).await? {
             Ok((ready, consumers)) if self.may_declare => {
                 if let Err(fault) = self.declare(link, DURABLE).await? {
                     match fault {
-                        // What cannot be compared is taken to be as it must be, and so is what differs in little.
+                        // A queue that cannot be compared is taken to be as it must be, and so is one that differs in
+                        // little.
                         LeaseFault::Refused { .. } | LeaseFault::Unusable { .. } => tracing::debug!("{fault}"),
                         LeaseFault::Missing(_) | LeaseFault::Shared(_) | LeaseFault::Lost => return Some(Err(fault)),
                     }
@@ -118,8 +120,8 @@ impl LeaseQueue {
         })
     }
 
-    /// Declares the exchange and binds the queue to it, where there is one and that is allowed. What fails shows with the
-    /// next message.
+    /// Declares the exchange and binds the queue to it, where there is one and that is allowed. What fails shows with
+    /// the next message.
     pub(super) async fn mend_route(&self, link: &Link) {
         let named = match &self.exchange {
             Exchange::Named(name) if self.may_declare => name,
@@ -152,7 +154,7 @@ impl LeaseQueue {
         };
         Some(match timeout(CALL_TIMEOUT, work).await {
             Ok(Ok(())) => Ok(()),
-            // Taken to be bound already, by whoever made the queue; were it not, the first message would come back.
+            // Whoever made the queue is taken to have bound it. If it is not bound, the first message comes back.
             Ok(Err(error)) if reply_code(&error) == Some(ACCESS_REFUSED) => Ok(()),
             Ok(Err(error)) => Err(self.fault("bind", &error)),
             Err(_elapsed) => Err(LeaseFault::Lost),

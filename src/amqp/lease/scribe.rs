@@ -58,7 +58,7 @@ pub(super) struct Scribe {
 }
 
 impl Scribe {
-    /// Ends with its orders. There is never more than one.
+    /// Ends when the channel of orders is closed. At most one order waits in it.
     pub async fn run(self, mut orders: mpsc::Receiver<(PublicationKey, Vec<u8>)>, results: mpsc::Sender<Written>) {
         let mut open = None;
         while let Some((key, body)) = orders.recv().await {

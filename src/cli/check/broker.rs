@@ -150,7 +150,7 @@ fn sentence(Difference { argument, is, ours }: &Difference, item: &Inspected, se
     let is_jobs = item.name == settings.jobs_queue.as_str();
     match (argument.as_str(), is) {
         ("x-dead-letter-exchange", None) if is_jobs => {
-            "it has no dead-letter target of its own: unless a policy sets one, jobs that the broker gives up are deleted"
+            "it has no dead-letter target of its own: unless a policy sets one, the broker deletes jobs that it has delivered too often"
                 .to_owned()
         }
         ("x-queue-type", None) => "it is a classic queue, which is not replicated".to_owned(),
@@ -222,8 +222,8 @@ fn without_lease(items: &[Inspected], queue: QueueIndex, settings: &AmqpSettings
     })
 }
 
-/// Reading and writing can only be tried, and trying would move messages. How a queue was declared is told only to who may
-/// declare it, which a worker need not.
+/// Reading and writing can only be tried, and trying would move messages. How a queue was declared is told only to who
+/// may declare it, which a worker need not.
 fn rights(items: &[Inspected], settings: &AmqpSettings) -> Finding {
     let unasked =
         items.iter().filter(|item| matches!(item.state, State::Existing { arguments: Arguments::NoRight, .. }));

@@ -14,7 +14,8 @@ use crate::contract::time;
 pub struct Letter {
     /// The job id, else the message's.
     pub id: Option<String>,
-    /// The worker's category; for what the broker gave up its own word, such as `delivery_limit`.
+    /// The worker's category; for a job that the broker delivered too often, the broker's word, such as
+    /// `delivery_limit`.
     pub reason: Option<String>,
     pub message: Option<String>,
     pub portal: Option<PortalId>,

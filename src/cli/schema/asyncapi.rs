@@ -32,7 +32,7 @@ pub fn document() -> Value {
             "jobs": channel(names.jobs_queue.as_str(), "Jobs. Published through the worker's exchange with the key `jobs`, or through the default exchange by the queue's name.", "job"),
             "backgroundJobs": channel(&background, "Jobs that may wait: they only use what those of the channel `jobs` leave, and a small share. Published with the key `jobs.background`, or through the default exchange by the queue's name. Not there with `amqp.shards`.", "job"),
             "results": channel(names.results_queue.as_str(), "Outcomes. Other queues may be bound to the exchange with the same key.", "outcome"),
-            "deadLetters": channel(names.dead_letter_queue.as_str(), "Messages that are no jobs, jobs whose retries are exhausted or that a guard's operator rejected, and what the broker gave up.", "deadLetter"),
+            "deadLetters": channel(names.dead_letter_queue.as_str(), "Messages that are no jobs, jobs whose retries are exhausted or that a guard's operator rejected, and jobs that the broker delivered too often.", "deadLetter"),
         },
         "operations": {
             "receiveJob": operation("receive", "jobs", "job", json!({"ack": true, "bindingVersion": BINDINGS})),
