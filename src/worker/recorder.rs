@@ -36,10 +36,10 @@ impl<D> JournalEnds<D> {
     where
         D: 'a,
     {
-        let RecordCall { call, lane, kind, portal, parts } = call;
-        let entries = parts.into_iter().map(|Recordable { entry, read, pairs }| {
+        let RecordCall { call, lane, kind, portal, entries } = call;
+        let entries = entries.into_iter().map(|Recordable { entry, read, pairs }| {
             let (mut jobs, mut indices) = (Vec::new(), HashMap::<JobKey, u32>::new());
-            let mut place_of = |key: JobKey| {
+            let mut index_of = |key: JobKey| {
                 if let Some(index) = indices.get(&key) {
                     return Some(*index);
                 }
@@ -52,7 +52,7 @@ impl<D> JournalEnds<D> {
                 pair: of.pair,
                 types: of.types,
                 creates: of.creates,
-                jobs: of.jobs.into_iter().filter_map(&mut place_of).collect(),
+                jobs: of.jobs.into_iter().filter_map(&mut index_of).collect(),
             });
             let pairs = pairs.collect();
             Entry {

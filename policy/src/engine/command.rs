@@ -165,7 +165,7 @@ pub struct RecordCall {
     /// As the settings name it.
     pub portal: Option<PortalId>,
     /// An entry each.
-    pub parts: Vec<Recordable>,
+    pub entries: Vec<Recordable>,
 }
 
 /// One entry of the journal, but for the names of its jobs.

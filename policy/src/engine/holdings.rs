@@ -20,7 +20,7 @@ use super::expected::expected;
 use super::lane::{Lane, Lanes};
 use super::ledger::{End, Job, Ledger};
 use super::per_account::PerAccount;
-use super::sight::EntryPlace;
+use super::sight::EntryPosition;
 use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
 use crate::contract::plan::PlanEntry;
@@ -57,7 +57,7 @@ pub struct Holdings {
     /// Jobs whose records are all read, until [`Holdings::next_expanded`] is asked for them; with a lane of records.
     expanded: VecDeque<(JobKey, LaneKey)>,
     /// What became of recorded pairs, until [`Holdings::next_fate`] is asked for it.
-    fates: VecDeque<(AccountIndex, EntryPlace, RecordedFate)>,
+    fates: VecDeque<(AccountIndex, EntryPosition, RecordedFate)>,
 }
 
 /// What became of a pair in the end.

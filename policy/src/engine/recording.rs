@@ -16,7 +16,7 @@ use super::engine::Engine;
 use super::expected::expected;
 use super::holdings::RecordedFate;
 use super::pause::PauseKind;
-use super::sight::EntryPlace;
+use super::sight::EntryPosition;
 use crate::contract::ids::AccountIndex;
 use crate::contract::journal::{ChangeKind, Completion, EntryId, Places};
 use crate::contract::refusal::{Refusal, WorkerCategory};
@@ -45,7 +45,7 @@ impl Engine {
         let call = self.call_leaves(index, Purpose::Record(batch_key), None, now);
         self.note_lane_probe(index, key, now.tick);
         self.holdings.hold_for_record(batch_key, sealed);
-        let parts = self.entries_of(batch_key);
+        let entries = self.entries_of(batch_key);
         let Some(lane) = expected(self.holdings.lane(key), "a batch keeps its lane open") else { return };
         let has_more = self.pauses.of_lane(key).is_none() && lane.repeat_from().is_some_and(|from| from <= now.tick);
         let lane = lane.id.clone();
@@ -53,14 +53,14 @@ impl Engine {
         self.place(key, now.tick);
         self.place_other(key, now.tick);
         let kind = if lane.step().removes() { ChangeKind::Removal } else { ChangeKind::Restoration };
-        self.command(Command::Record(RecordCall { call, lane, kind, portal, parts }));
+        self.command(Command::Record(RecordCall { call, lane, kind, portal, entries }));
         self.finish(now);
     }
 
     /// The batch's pairs as entries: one for each side that they were read from. Pairs that cannot be written down are
     /// refused.
     fn entries_of(&mut self, batch: BatchKey) -> Vec<Recordable> {
-        let mut parts: Vec<Recordable> = Vec::new();
+        let mut entries: Vec<Recordable> = Vec::new();
         let nodes = self.holdings.batch(batch).map(|batch| batch.nodes.clone()).unwrap_or_default();
         let mut unknown = Vec::new();
         for node in nodes {
@@ -69,19 +69,19 @@ impl Engine {
                 continue;
             };
             pair.jobs = self.holdings.waiters(node);
-            let index = parts.iter().position(|part| part.read == read).unwrap_or_else(|| {
-                parts.push(Recordable { entry: self.draw_id(), read, pairs: Vec::new() });
-                parts.len() - 1
+            let index = entries.iter().position(|known| known.read == read).unwrap_or_else(|| {
+                entries.push(Recordable { entry: self.draw_id(), read, pairs: Vec::new() });
+                entries.len() - 1
             });
-            let part = &mut parts[index];
-            let index = u32::try_from(part.pairs.len()).unwrap_or(u32::MAX);
-            part.pairs.push(pair);
-            self.holdings.set_place(node, EntryPlace { entry: part.entry, index });
+            let recordable = &mut entries[index];
+            let index = u32::try_from(recordable.pairs.len()).unwrap_or(u32::MAX);
+            recordable.pairs.push(pair);
+            self.holdings.set_position(node, EntryPosition { entry: recordable.entry, index });
         }
         // What cannot be written down could not be restored.
         let refusal = Arc::new(Refusal::worker(WorkerCategory::NotRestorable, NOT_KNOWN));
         self.holdings.refuse_all(unknown, &refusal);
-        parts
+        entries
     }
 
     /// The reply to a [`Command::Record`]. The error says why it could not be recorded.
@@ -127,7 +127,7 @@ impl Engine {
     /// Tells the journal what became of recorded pairs.
     pub(super) fn complete(&mut self, now: Now) {
         let mut of_entries: BTreeMap<(AccountIndex, EntryId), [Vec<u32>; 4]> = BTreeMap::new();
-        while let Some((account, EntryPlace { entry, index }, fate)) = self.holdings.next_fate() {
+        while let Some((account, EntryPosition { entry, index }, fate)) = self.holdings.next_fate() {
             let [archived, restored, refused, unknown] = of_entries.entry((account, entry)).or_default();
             match fate {
                 RecordedFate::Archived => archived.push(index),

@@ -27,8 +27,8 @@ pub enum Note {
     Creation(ToCreate),
 }
 
-/// A creation gives a pair its types in place of those it has, so a type that somebody adds between look and creation is
-/// lost. Therefore a pair whose look is older than this is looked at again before it is created.
+/// A creation gives a pair its types in place of those it has, so a type that somebody adds between look and creation
+/// is lost. Therefore a pair whose look is older than this is looked at again before it is created.
 const SIGHT_KEPT: Duration = Duration::from_secs(30);
 
 impl ToCreate {
@@ -81,8 +81,8 @@ impl Seen {
 pub enum Journaled {
     No,
     /// It was given out to be written there, and is not known to be there.
-    Given(EntryPlace),
-    Yes(EntryPlace),
+    Given(EntryPosition),
+    Yes(EntryPosition),
 }
 
 impl Journaled {
@@ -93,7 +93,7 @@ impl Journaled {
 
 /// A pair in an entry of the journal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct EntryPlace {
+pub struct EntryPosition {
     pub entry: EntryId,
     pub index: u32,
 }

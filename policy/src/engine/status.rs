@@ -63,11 +63,11 @@ pub struct Totals {
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountStatus {
-    /// Its place in the settings, from 0.
+    /// Its index in the settings, from 0.
     pub index: u32,
     /// `None` where the settings name no portal.
     pub portal_id: Option<u64>,
-    /// Another worker works on it, and what is said here of its quota and its guard is not of now.
+    /// Another worker works on it, so what is said here of its quota and its guard may be out of date.
     pub stands_by: bool,
     /// Why nothing is sent for it.
     pub pause: Option<PauseStatus>,
@@ -120,8 +120,8 @@ pub struct RateStatus {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DayStatus {
-    /// Requests that this service sent on the account's day. Until the first request of a day it is the count of the day
-    /// before.
+    /// Requests that this service sent on the account's day. Until the first request of a day it is the count of the
+    /// day before.
     pub used: u64,
     /// `None` where neither the settings nor HubSpot say.
     pub left: Option<u64>,
@@ -145,9 +145,9 @@ pub struct WindowStatus {
 /// What is done with an account's removals besides sending them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct SafetyStatus {
-    /// What goes or comes is recorded before.
+    /// What is to be removed or restored is recorded before.
     pub journal: bool,
-    /// What went is read back.
+    /// What was removed is read back.
     pub verify: bool,
 }
 

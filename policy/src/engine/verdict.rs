@@ -30,7 +30,7 @@ pub enum Judgement {
     Archived,
     /// One verdict a pair: as many as the request had pairs, in its order.
     Each(Vec<PairVerdict>),
-    /// No pair was archived, and the reply does not say which of them (two or more) is at fault: isolate.
+    /// No pair was archived, and the reply does not say which of them (two or more) is at fault: a search begins.
     Suspect(Arc<Refusal>),
     /// The object type does not exist: every pair of the lane is refused, whether it was sent or not.
     LaneRefused(Arc<Refusal>),
@@ -50,7 +50,7 @@ pub enum PairVerdict {
     Archived,
     /// HubSpot will not archive this pair.
     Refused(Arc<Refusal>),
-    /// Something in the request is wrong, and this pair may be it: isolate among the pairs with this verdict.
+    /// Something in the request is wrong, and it may be this pair: the pairs with this verdict are searched.
     Suspect(Arc<Refusal>),
     /// Not done for a passing reason: send again after a back-off, spending an attempt.
     Again(Arc<Again>),
@@ -271,8 +271,8 @@ impl Transient {
         }
     }
 
-    /// Whether one record may be the cause, so that a smaller request may do better. Where the connection cannot be made,
-    /// no record was looked at.
+    /// Whether one record may be the cause, so that a smaller request may do better. Where the connection cannot be
+    /// made, no record was looked at.
     pub fn may_be_of_a_record(self) -> bool {
         match self {
             Self::ServerError

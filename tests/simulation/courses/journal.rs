@@ -43,7 +43,7 @@ type Writing = (CallKey, Vec<Vec<u8>>, bool);
 impl Journal {
     pub fn record(&mut self, call: RecordCall, at: Timestamp, now: Duration, trouble: f64, rng: &mut Rng) {
         let name = JobName { id: JobId::new("job").unwrap(), group: None, correlation_id: None };
-        let entries = call.parts.iter().map(|part| Entry {
+        let entries = call.entries.iter().map(|part| Entry {
             id: part.entry,
             kind: call.kind,
             at,

@@ -1,4 +1,5 @@
-//! What becomes of a pair after a request, up to its verdict: it goes again, goes on to another lane, or waits to be read back.
+//! What becomes of a pair after a request, up to its verdict: it goes again, goes on to another lane, or waits to be
+//! read back.
 
 use std::hash::BuildHasher;
 
@@ -63,8 +64,8 @@ impl Backlog {
         key
     }
 
-    /// An archived pair leaves the request for `lane`, whose queue this is, and waits there outside the queue. Jobs of an
-    /// equal pair that waits there join it; returns these jobs.
+    /// An archived pair leaves the request for `lane`, whose queue this is, and waits there outside the queue. Jobs of
+    /// an equal pair that waits there join it; returns these jobs.
     pub fn cool(&mut self, key: NodeKey, lane: LaneKey, queue: &mut Queue) -> SmallVec<[JobKey; 1]> {
         let Some(node) = self.nodes.get_mut(key).filter(|node| node.place == Place::OnWire) else {
             return SmallVec::new();
@@ -139,8 +140,8 @@ impl Backlog {
         let twin = self.find_equal(group, lane, pair);
         let joining = twin.and_then(|twin| self.nodes.get_mut(twin)).map(|twin| std::mem::take(&mut twin.waiters));
         if let Some(twin) = twin {
-            // What the twin knows is younger. If it knows nothing yet, what was seen before it came says nothing to its
-            // jobs.
+            // The twin's note is the newer one. If the twin has none, the other note goes too: it was made before the
+            // twin's jobs came, and so says nothing to them.
             let note = self.take_note(twin);
             self.set_note(key, note);
             self.join_proofs(key, twin);

@@ -9,7 +9,7 @@ use crate::contract::ids::AccountIndex;
 use crate::contract::journal::ReadFrom;
 use crate::engine::backlog::NodeKey;
 use crate::engine::command::RecordedPair;
-use crate::engine::sight::{EntryPlace, Journaled, Note, Present, Seen, ToCreate};
+use crate::engine::sight::{EntryPosition, Journaled, Note, Present, Seen, ToCreate};
 
 /// What became of a pair that was recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,9 +55,9 @@ impl Holdings {
     }
 
     /// The pair is on its way to the journal, as this pair of an entry.
-    pub fn set_place(&mut self, node: NodeKey, place: EntryPlace) {
+    pub fn set_position(&mut self, node: NodeKey, position: EntryPosition) {
         if let Some(note) = self.backlog.note_mut(node) {
-            note.set_journaled(Journaled::Given(place));
+            note.set_journaled(Journaled::Given(position));
         }
     }
 
@@ -65,9 +65,9 @@ impl Holdings {
     pub fn note_recorded(&mut self, nodes: &[NodeKey]) {
         for &node in nodes {
             if let Some(note) = self.backlog.note_mut(node)
-                && let Some(Journaled::Given(place)) = note.journaled()
+                && let Some(Journaled::Given(position)) = note.journaled()
             {
-                note.set_journaled(Journaled::Yes(place));
+                note.set_journaled(Journaled::Yes(position));
             }
         }
     }
@@ -75,9 +75,11 @@ impl Holdings {
     /// A pair is about to be settled with `word`: notes what the journal is to be told of it. Returns whether the pair
     /// was recorded.
     pub(super) fn note_fate(&mut self, node: NodeKey, account: AccountIndex, word: &LastWord) -> bool {
-        let (place, done) = match self.backlog.note(node) {
-            Some(Note::Seen(Seen { journaled: Journaled::Yes(place), .. })) => (*place, RecordedFate::Archived),
-            Some(Note::Creation(ToCreate { journaled: Journaled::Yes(place), .. })) => (*place, RecordedFate::Restored),
+        let (position, done) = match self.backlog.note(node) {
+            Some(Note::Seen(Seen { journaled: Journaled::Yes(position), .. })) => (*position, RecordedFate::Archived),
+            Some(Note::Creation(ToCreate { journaled: Journaled::Yes(position), .. })) => {
+                (*position, RecordedFate::Restored)
+            }
             Some(Note::Seen(_) | Note::Creation(_) | Note::Sight(_)) | None => return false,
         };
         let in_doubt = self.backlog.node(node).is_some_and(|node| node.in_doubt);
@@ -86,12 +88,12 @@ impl Holdings {
             LastWord::Refused(_) | LastWord::Unchanged { .. } if in_doubt => RecordedFate::Unknown,
             LastWord::Refused(_) | LastWord::Unchanged { .. } | LastWord::Planned(_) => RecordedFate::Refused,
         };
-        self.fates.push_back((account, place, fate));
+        self.fates.push_back((account, position, fate));
         true
     }
 
     /// What is known by now of a pair that was recorded.
-    pub fn next_fate(&mut self) -> Option<(AccountIndex, EntryPlace, RecordedFate)> {
+    pub fn next_fate(&mut self) -> Option<(AccountIndex, EntryPosition, RecordedFate)> {
         self.fates.pop_front()
     }
 }

@@ -15,13 +15,13 @@ pub struct Turn {
     pub offer: Offer,
     /// Whose turn it is. A request of the background may be one of a live lane that it fills up.
     pub urgency: Urgency,
-    /// It is that of a job that came back.
+    /// The turn is that of a job that came back.
     pub favoured: bool,
 }
 
 impl Engine {
-    /// The lane of an account whose turn it is: a live one before one of the background, unless that has had too little.
-    /// `Err`: nothing can be sent, and when to look again.
+    /// The lane of an account whose turn it is: a live one before one of the background, unless that has had too
+    /// little. `Err`: nothing can be sent, and when to look again.
     pub(super) fn next_turn(&mut self, index: AccountIndex, now: Now) -> Result<Turn, Option<Tick>> {
         if let Some((lane, offer)) = self.offer_to_journal(index) {
             return Ok(Turn { lane, offer, urgency: Urgency::Live, favoured: false });
@@ -41,7 +41,7 @@ impl Engine {
         };
         let mut order = order.into_iter().filter(|&urgency| urgency == Urgency::Live || leave.is_ok());
         if let Some(turn) = order.find_map(|urgency| self.turn_of(index, urgency, now)) {
-            // Its share is the background's own.
+            // A request of the background's share is for its own pairs only.
             return Ok(if is_due { turn } else { self.beside_live(turn) });
         }
         let of_background = match leave {
@@ -57,9 +57,9 @@ impl Engine {
         Some(Turn { lane, offer, urgency, favoured: favoured.is_some() })
     }
 
-    /// Whether the background may have a request: there is a slot that live ones will not miss, and there are requests of
-    /// the day to spare, unless its share `is_due`. An account without any request on the wire may always
-    /// have one, since nothing else would tell it of a slot. `Err` says when to look again.
+    /// Whether the background may have a request: there is a slot that live ones will not miss, and there are requests
+    /// of the day to spare, unless its share `is_due`. An account without any request on the wire may always have one,
+    /// since nothing else would tell it of a slot. `Err` says when to look again.
     pub(super) fn background_may_send(&self, index: AccountIndex, is_due: bool, now: Now) -> Result<(), Option<Tick>> {
         let (account, most) = (&self.accounts[index], self.policy.max_in_flight);
         let free = most - self.calls.len();

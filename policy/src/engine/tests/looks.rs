@@ -240,8 +240,8 @@ fn what_is_not_seen_from_the_other_side_is_looked_at_from_its_own() {
     assert_eq!(bench.settled(Status::Archived), 1);
     let words = bench.words();
     assert_eq!((words[0], words[1], words.last()), ("look from the other side", "look", Some(&"archive")), "{words:?}");
-    let parts = bench.recorded.iter().flat_map(|(_, call)| &call.parts);
-    let types = parts.flat_map(|part| &part.pairs).map(|pair| pair.types.len());
+    let entries = bench.recorded.iter().flat_map(|(_, call)| &call.entries);
+    let types = entries.flat_map(|entry| &entry.pairs).map(|pair| pair.types.len());
     assert_eq!(types.sum::<usize>(), 9, "what was there is recorded");
     assert_eq!(bench.engine.remains(), Remains::default());
 }

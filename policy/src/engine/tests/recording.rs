@@ -24,23 +24,23 @@ fn ids(types: &[AssociationType]) -> Vec<u64> {
 impl Bench {
     /// The pairs that were recorded, each with the ids of its types, seen from its `from`.
     fn journal_has(&self) -> BTreeMap<(Pair, ReadFrom), Vec<u64>> {
-        let parts = self.recorded.iter().flat_map(|(_, call)| &call.parts);
-        let pairs = parts.flat_map(|part| part.pairs.iter().map(|pair| (part.read, pair)));
+        let entries = self.recorded.iter().flat_map(|(_, call)| &call.entries);
+        let pairs = entries.flat_map(|entry| entry.pairs.iter().map(|pair| (entry.read, pair)));
         pairs.map(|(read, of)| ((of.pair, read), ids(&of.types))).collect()
     }
 
     /// The restorations that were recorded, in their order: of each pair what was there and what was about to come.
     fn restorations(&self) -> Vec<(Pair, Vec<u64>, Vec<u64>)> {
         let calls = self.recorded.iter().filter(|(_, call)| call.kind == ChangeKind::Restoration);
-        let pairs = calls.flat_map(|(_, call)| &call.parts).flat_map(|part| &part.pairs);
+        let pairs = calls.flat_map(|(_, call)| &call.entries).flat_map(|entry| &entry.pairs);
         pairs.map(|of| (of.pair, ids(&of.types), ids(&of.creates))).collect()
     }
 
     /// Every pair that was changed had been recorded by then.
     fn assert_recorded_before(&self) {
         for (sent, call) in self.sent.iter().filter(|(_, call)| !matches!(call.request, Request::Look { .. })) {
-            let before = self.recorded.iter().filter(|(at, _)| at <= sent).flat_map(|(_, call)| &call.parts);
-            let before: BTreeSet<Pair> = before.flat_map(|part| part.pairs.iter().map(|pair| pair.pair)).collect();
+            let before = self.recorded.iter().filter(|(at, _)| at <= sent).flat_map(|(_, call)| &call.entries);
+            let before: BTreeSet<Pair> = before.flat_map(|entry| entry.pairs.iter().map(|pair| pair.pair)).collect();
             assert!(call.pairs.iter().all(|pair| before.contains(pair)), "{:?} was not recorded", call.pairs);
         }
     }
@@ -54,8 +54,8 @@ impl Bench {
     /// The same, with those that were restored in the second place.
     fn told_of_all(&self) -> [usize; 4] {
         let mut entries: BTreeMap<EntryId, u32> = BTreeMap::new();
-        for part in self.recorded.iter().flat_map(|(_, call)| &call.parts) {
-            entries.insert(part.entry, u32::try_from(part.pairs.len()).unwrap());
+        for entry in self.recorded.iter().flat_map(|(_, call)| &call.entries) {
+            entries.insert(entry.entry, u32::try_from(entry.pairs.len()).unwrap());
         }
         let mut told = [0; 4];
         for completion in &self.completions {
@@ -177,7 +177,7 @@ fn an_outage_ends_though_its_probe_must_be_recorded_first() {
     bench.assert_recorded_before();
     assert_eq!(bench.journal_has().len(), 900);
     assert_eq!(
-        bench.recorded.iter().flat_map(|(_, call)| &call.parts).map(|part| part.pairs.len()).sum::<usize>(),
+        bench.recorded.iter().flat_map(|(_, call)| &call.entries).map(|entry| entry.pairs.len()).sum::<usize>(),
         900,
         "what failed is not recorded again"
     );
@@ -221,7 +221,7 @@ fn whoever_joins_what_was_recorded_has_it_recorded_again() {
     assert_eq!(bench.settled(Status::Archived), 2);
     assert!(bench.journaled[&first] && bench.journaled[&second]);
     let named: Vec<BTreeSet<JobKey>> =
-        bench.recorded.iter().map(|(_, call)| call.parts[0].pairs[0].jobs.iter().copied().collect()).collect();
+        bench.recorded.iter().map(|(_, call)| call.entries[0].pairs[0].jobs.iter().copied().collect()).collect();
     assert_eq!(named.first(), Some(&BTreeSet::from([first])));
     assert_eq!(named.last(), Some(&BTreeSet::from([first, second])));
     bench.assert_recorded_before();

@@ -46,7 +46,8 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Whether "no associations found" is as good as done: it is for who removes and who looks, and not for who creates.
+    /// Whether "no associations found" is as good as done: it is for who removes and who looks, and not for who
+    /// creates.
     pub(super) fn is_done_where_nothing_is(self) -> bool {
         match self {
             Self::Archive(_) | Self::Look(_) => true,
@@ -66,7 +67,8 @@ impl<'a> Asked<'a> {
 
 /// Which of the pairs or records an answer's `results` report as done.
 pub(super) enum Shown {
-    /// Nothing is read of the results: what no error means is done. So it is for archives, whose success has no body.
+    /// The results are not read: a pair that no error can mean is done. This is so for archives, whose success has no
+    /// body.
     Unsaid,
     /// Results that answer another question, or that cannot be read at all.
     Unreadable,

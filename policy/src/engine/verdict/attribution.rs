@@ -189,7 +189,7 @@ enum Scope<'a> {
 /// What was found about one pair; a later finding replaces an earlier one only if it weighs more.
 enum Finding {
     Nothing,
-    /// Excused: `alone` by an error that means no other pair.
+    /// An error says that nothing was there, which is as good as done. `alone`: this error can mean no other pair.
     NothingThere {
         alone: bool,
     },
@@ -231,7 +231,8 @@ impl<'a> Docket<'a> {
         Self { asked, by_from, by_to, findings, charges_left: MAX_CHARGES, wording, scope }
     }
 
-    /// Lays an error at the pairs it names. One that says more than may still be read names nothing.
+    /// Notes an error with each pair that it names. An error with more details than may still be read (see
+    /// [`MAX_CHARGES`]) counts as one that names nothing.
     fn place<'f>(&mut self, fault: Fault<'f>) -> Placement<'f> {
         let (first, more) = fault.charges(self.charges_left);
         let Some(left) = self.charges_left.checked_sub(1 + more.len()) else {

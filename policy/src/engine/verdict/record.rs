@@ -20,7 +20,7 @@ pub enum RecordVerdict {
     Seen(RecordView),
     /// HubSpot will not show what this record is associated with.
     Refused(Arc<Refusal>),
-    /// This record may be what is wrong with the request: isolate among the records with this verdict.
+    /// This record may be what is wrong with the request: the records with this verdict are searched.
     Suspect(Arc<Refusal>),
     /// Not shown, for a passing reason or because the reply does not mention it: ask again after a back-off.
     Again(Arc<Again>),
@@ -41,7 +41,7 @@ pub struct RecordView {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
     pub to: RecordId,
-    /// By which types, in the direction that was read: sorted by label, distinct. `None` where HubSpot does not say it in
-    /// words that this program knows, such as a new category: the association is there, and could not be put back.
+    /// By which types, in the direction that was read: sorted by label, distinct. `None` where HubSpot does not say it
+    /// in words that this program knows, such as a new category: the association is there, and could not be put back.
     pub types: Option<Arc<[AssociationType]>>,
 }

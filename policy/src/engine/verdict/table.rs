@@ -96,7 +96,7 @@ impl Case<'_> {
         match self.content {
             Content::Nothing => match self.asked {
                 Asked::Archive(_) => Judgement::Archived,
-                // What was asked for stands in the body alone.
+                // Only the body can say whether it was done.
                 Asked::Look(_) | Asked::Create(_) => self.says_nothing(),
             },
             Content::TooLarge => self.again(Transient::AnswerTooLarge),
@@ -119,7 +119,7 @@ impl Case<'_> {
         }
     }
 
-    /// So HubSpot answers a creation with an association type that it does not know.
+    /// HubSpot answers a creation in this way where it does not know one of the association types.
     fn creation_canceled(&self, envelope: &ReplyObject<'_>) -> Judgement {
         match envelope.errors().next() {
             Some(_) => judge_refused(envelope.fault(), self.asked, &self.wording),
@@ -155,8 +155,8 @@ impl Case<'_> {
         }
     }
 
-    /// Whether the body says that the request has more inputs than are taken, in a number that this one is above. HubSpot
-    /// has no category for it, publishes no limit for some requests, and has lowered others.
+    /// Whether the body says that the request has more inputs than are taken, in a number that this one is above.
+    /// HubSpot has no category for it, publishes no limit for some requests, and has lowered others.
     fn has_too_many_inputs(&self) -> bool {
         let message = self.message().unwrap_or_default().to_ascii_lowercase();
         let is_about = |words: &[&str]| words.iter().any(|word| message.contains(word));
