@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::stage::{DEAD_LETTERS, JOBS, Stage, clean, number, single_pairs, stop};
 
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(150);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exactly_the_bad_ones_of_3_000_jobs_fail_in_every_mode() -> Result<()> {
@@ -123,8 +123,7 @@ async fn retries_end_after_their_time() -> Result<()> {
     let others = stage.outcomes(10, LIMIT).await?;
     assert!(others.len() == 10 && others.iter().all(|outcome| outcome.status == Status::Archived));
     stop(&worker).await?;
-    assert_eq!(stage.jobs_waiting().await?, 0);
-    Ok(())
+    stage.jobs_wait(0).await
 }
 
 /// Faults that pass: nobody hears of them but by `attempts`.

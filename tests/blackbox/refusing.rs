@@ -10,7 +10,7 @@ use harness::{Broker, Message, Rights, Worker};
 use crate::stage::{JOBS, RESULTS, Stage, stop};
 
 const SECRETS: [&str; 3] = ["hush-hush-password", "pat-na1-very-secret", "refresh-very-secret"];
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Name and value.
 type Variable<'a> = (&'a str, &'a str);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use harness::lapin::ExchangeKind;
 use harness::lapin::options::ExchangeDeclareOptions;
 use harness::lapin::types::FieldTable;
@@ -11,7 +11,7 @@ use harness::{Message, eventually, job};
 
 use crate::stage::{DEAD_LETTERS, JOBS, RESULTS, Stage, stop};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 const EXCHANGE: &str = "association-archiver";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,10 +21,10 @@ async fn an_outcome_that_comes_back_stops_the_intake() -> Result<()> {
     stage.client.bind(JOBS, EXCHANGE, "results").await?;
     stage.client.publish(JOBS, [job("first").pair(1, 1).to_message()?]).await?;
     stops(&worker, "an outcome of this worker has come back").await?;
-    assert_eq!(stage.client.count(RESULTS).await?, 1);
+    stage.client.count_becomes(RESULTS, 1).await?;
     assert_eq!(stage.client.count(DEAD_LETTERS).await?, 0);
     stop(&worker).await?;
-    assert_eq!(stage.client.count(JOBS).await?, 1, "it is left where it is");
+    stage.client.count_becomes(JOBS, 1).await.context("it is left where it is")?;
 
     // Mended and started again, it goes on: what is left in the queue is put aside, without an outcome.
     stage.client.unbind(JOBS, EXCHANGE, "results").await?;
@@ -39,8 +39,8 @@ async fn an_outcome_that_comes_back_stops_the_intake() -> Result<()> {
     .await?;
     worker.ready(LIMIT).await?;
     stop(&worker).await?;
-    assert_eq!((stage.client.count(RESULTS).await?, stage.client.count(JOBS).await?), (2, 0));
-    Ok(())
+    stage.client.count_becomes(RESULTS, 2).await?;
+    stage.client.count_becomes(JOBS, 0).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +50,8 @@ async fn a_dead_letter_that_comes_back_stops_the_intake() -> Result<()> {
     stage.client.bind(JOBS, EXCHANGE, "dead-letters").await?;
     stage.client.publish(JOBS, [Message::new("no job").id("wrong")?]).await?;
     stops(&worker, "a dead letter of this worker has come back").await?;
-    assert_eq!((stage.client.count(RESULTS).await?, stage.client.count(DEAD_LETTERS).await?), (1, 1));
+    stage.client.count_becomes(RESULTS, 1).await?;
+    stage.client.count_becomes(DEAD_LETTERS, 1).await?;
     stop(&worker).await
 }
 
@@ -69,7 +70,7 @@ async fn dead_letters_moved_back_without_end_stop_the_intake() -> Result<()> {
         stage.client.publish(JOBS, letters).await?;
     }
     stops(&worker, "dead-letters redrive").await?;
-    assert_eq!(stage.client.count(RESULTS).await?, 3);
+    stage.client.count_becomes(RESULTS, 3).await?;
     stop(&worker).await
 }
 

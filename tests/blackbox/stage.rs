@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use harness::simulator::SimulatorProcess;
@@ -19,9 +19,11 @@ pub const BACKGROUND: &str = "association-archiver.jobs.background";
 pub const TIERS: [&str; 4] = ["10s", "1m", "10m", "1h"];
 
 /// A worker starts within a second; the rest is for a busy machine.
-pub const START_LIMIT: Duration = Duration::from_secs(30);
+pub const START_LIMIT: Duration = Duration::from_secs(60);
 /// `shutdown.grace`, and the time to publish and close.
-pub const STOP_LIMIT: Duration = Duration::from_secs(45);
+pub const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// Until the broker has back what a worker held that has ended.
+const BACK_LIMIT: Duration = Duration::from_secs(60);
 
 /// Held by every test; alone by the one whose requests must not be late because another test has the processor.
 static PROCESSOR: RwLock<()> = RwLock::const_new(());
@@ -146,15 +148,47 @@ impl Stage {
         Ok(waiting)
     }
 
-    /// Takes all that waits at the broker, and gives the ids.
-    pub async fn take_waiting(&self) -> Result<Vec<String>> {
-        let mut ids = Vec::new();
-        for queue in [JOBS.to_owned()].into_iter().chain(TIERS.map(delay_queue)) {
-            let messages = self.client.collect(&queue, Until::Idle(Duration::from_secs(1)), START_LIMIT).await?;
-            ids.extend(messages.iter().filter_map(Message::message_id).map(str::to_owned));
-        }
-        Ok(ids)
+    /// Waits until so many jobs wait at the broker. What a worker that has ended held is there again only when the broker
+    /// has noticed that end, and what is parked moves from queue to queue meanwhile.
+    pub async fn jobs_wait(&self, wanted: u64) -> Result<()> {
+        eventually(BACK_LIMIT, &format!("{wanted} jobs to wait"), async || {
+            let waiting = self.jobs_waiting().await?;
+            ensure!(u64::from(waiting) == wanted, "there are {waiting}");
+            Ok(Some(()))
+        })
+        .await
     }
+
+    /// Takes all that waits at the broker, and gives the ids: so many as are expected, as soon as the broker has them back
+    /// from a worker that has ended, and whatever lies there beyond them.
+    pub async fn take_waiting(&self, expected: usize) -> Result<Vec<String>> {
+        let end = Instant::now() + BACK_LIMIT;
+        let mut ids = Vec::new();
+        loop {
+            for queue in [JOBS.to_owned()].into_iter().chain(TIERS.map(delay_queue)) {
+                let messages = self.client.collect(&queue, Until::Idle(Duration::from_secs(1)), START_LIMIT).await?;
+                ids.extend(messages.iter().filter_map(Message::message_id).map(str::to_owned));
+            }
+            if ids.len() >= expected || Instant::now() >= end {
+                return Ok(ids);
+            }
+        }
+    }
+}
+
+/// What an operator orders of a worker's endpoints, with the token that its settings have: the status and the answer. An
+/// order that a busy broker has not written down in time is given again, as the answer says.
+pub async fn order(worker: &Worker, account: u64, what: &str, token: &str) -> Result<(u16, Value)> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let mut last = None;
+    let given = eventually(START_LIMIT, "an order that is written down", async || {
+        let request = client.post(format!("{}/accounts/{account}/{what}", worker.admin())).bearer_auth(token);
+        let response = request.send().await?;
+        let answer = (response.status().as_u16(), response.json().await?);
+        last = Some(answer.clone());
+        Ok((answer.0 != 503).then_some(answer))
+    });
+    given.await.with_context(|| format!("{last:?}\n{}", worker.last_words()))
 }
 
 /// Ends a worker in good order.

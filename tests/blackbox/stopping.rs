@@ -24,9 +24,9 @@ async fn sigterm_in_the_middle_leaves_every_job_answered_or_queued() -> Result<(
     stop(&worker).await?;
 
     let answered = stage.client.count(RESULTS).await?;
+    stage.client.count_becomes(JOBS, u32::try_from(COUNT)? - answered).await?;
     let queued = stage.client.count(JOBS).await?;
     eprintln!("{answered} answered, {queued} still queued");
-    assert_eq!(u64::from(answered + queued), COUNT);
     assert!(queued > 0, "the stop came too late to show anything");
     archived_once(&stage.simulator.state().await?, answered.into());
 
@@ -50,7 +50,8 @@ async fn sigterm_ends_a_start_that_still_waits_for_the_broker() -> Result<()> {
     })
     .await?;
     worker.term()?;
-    assert_eq!(worker.wait(Duration::from_secs(5)).await?, 0, "{}", worker.last_words());
+    // Long before `amqp.connect_timeout` would have ended it, and with another code.
+    assert_eq!(worker.wait(Duration::from_secs(20)).await?, 0, "{}", worker.last_words());
     Ok(())
 }
 
@@ -73,7 +74,7 @@ async fn a_broker_killed_in_the_middle_costs_no_job() -> Result<()> {
     worker.ready(LONG).await?;
 
     // Copies beyond the first of a job come while the rest is awaited.
-    let messages = collect_all(&stage, &ids("job", COUNT)).await?;
+    let mut messages = collect_all(&stage, &ids("job", COUNT)).await?;
     Tally::of_published(ids("job", COUNT)).outcomes(&messages)?.report().at_least_once()?;
     assert_eq!(worker.ended()?, None, "{}", worker.last_words());
     let state = stage.simulator.state().await?;
@@ -81,9 +82,13 @@ async fn a_broker_killed_in_the_middle_costs_no_job() -> Result<()> {
     clean(&state);
 
     stage.client.publish(JOBS, single_pairs("after", COUNT + 1..=COUNT + 10)?).await?;
-    stage.tally(&ids("after", 10), LONG).await?.exactly_once()?;
+    // A last copy of what was answered before may still come among them.
+    messages.extend(collect_all(&stage, &ids("after", 10)).await?);
+    let report = Tally::of_published([ids("job", COUNT), ids("after", 10)].concat()).outcomes(&messages)?.report();
+    report.at_least_once()?;
+    assert!(!report.doubled.iter().any(|id| id.starts_with("after")), "{report}");
     stop(&worker).await?;
-    assert_eq!(stage.jobs_waiting().await?, 0);
+    stage.jobs_wait(0).await?;
     Ok(())
 }
 
@@ -108,8 +113,7 @@ async fn a_worker_killed_in_the_middle_costs_no_job() -> Result<()> {
     assert_eq!(number(&state, "/pairsArchivedDistinct"), COUNT);
     clean(&state);
     stop(&worker).await?;
-    assert_eq!(stage.jobs_waiting().await?, 0);
-    Ok(())
+    stage.jobs_wait(0).await
 }
 
 /// HubSpot does not answer in time: the grace ends, and what was not answered is there again.
@@ -121,8 +125,8 @@ async fn a_grace_that_expires_is_a_failure_that_loses_nothing() -> Result<()> {
     stage.client.publish(JOBS, single_pairs("job", 1..=50)?).await?;
     in_flight(&stage).await?;
     worker.term()?;
-    assert_eq!(worker.wait(Duration::from_secs(20)).await?, 1);
-    nothing_lost(&published, &[], &stage.take_waiting().await?);
+    assert_eq!(worker.wait(LONG).await?, 1);
+    nothing_lost(&published, &[], &stage.take_waiting(published.len()).await?);
     Ok(())
 }
 
@@ -134,13 +138,11 @@ async fn a_second_signal_stops_at_once() -> Result<()> {
     stage.client.publish(JOBS, single_pairs("job", 1..=50)?).await?;
     in_flight(&stage).await?;
     worker.term()?;
-    harness::eventually(Duration::from_secs(10), "the first signal to be taken", async || {
-        Ok(worker.stderr().contains("stopping").then_some(()))
-    })
-    .await?;
+    worker.says(&["stopping"]).await?;
     worker.interrupt()?;
-    assert_eq!(worker.wait(Duration::from_secs(5)).await?, 1);
-    nothing_lost(&published, &[], &stage.take_waiting().await?);
+    // Else it would wait for `shutdown.grace`, which is half a minute.
+    assert_eq!(worker.wait(Duration::from_secs(20)).await?, 1);
+    nothing_lost(&published, &[], &stage.take_waiting(published.len()).await?);
     Ok(())
 }
 
@@ -155,11 +157,11 @@ async fn a_hangup_and_a_quit_drain_and_other_signals_do_nothing() -> Result<()> 
         for harmless in [Signal::USR1, Signal::USR2, Signal::ALARM, Signal::IO, Signal::PIPE] {
             worker.signal(harmless)?;
         }
-        let requests = number(&stage.simulator.state().await?, "/requests");
+        let requests = number(&stage.simulator.state().await?, "/requestsByKind/archive");
         // One: of several, those that have not left by then would be handed back.
         stage.client.publish(JOBS, single_pairs(name, 1..=1)?).await?;
         harness::eventually(LONG, "a request on the wire", async || {
-            Ok((number(&stage.simulator.state().await?, "/requests") > requests).then_some(()))
+            Ok((number(&stage.simulator.state().await?, "/requestsByKind/archive") > requests).then_some(()))
         })
         .await
         .with_context(|| worker.last_words())?;
@@ -167,7 +169,7 @@ async fn a_hangup_and_a_quit_drain_and_other_signals_do_nothing() -> Result<()> 
         if signal == Signal::HUP {
             worker.signal(signal)?;
         }
-        assert_eq!(worker.wait(Duration::from_secs(20)).await?, 0, "{}", worker.last_words());
+        assert_eq!(worker.wait(LONG).await?, 0, "{}", worker.last_words());
         stage.tally(&ids(name, 1), LONG).await?.exactly_once()?;
     }
     Ok(())
@@ -177,6 +179,8 @@ async fn a_hangup_and_a_quit_drain_and_other_signals_do_nothing() -> Result<()> 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_broker_and_a_hanging_refresh_end_within_the_documented_time() -> Result<()> {
     const GRACE: Duration = Duration::from_secs(1);
+    /// Less than any of the waits for the broker or for HubSpot that have a deadline of their own.
+    const BUSY_MACHINE: Duration = Duration::from_secs(15);
     let stage = Stage::set("silence", &[]).await?;
     stage.declare().await?;
     let relay = Relay::start(Broker::shared().await?.address()).await?;
@@ -204,7 +208,7 @@ async fn a_silent_broker_and_a_hanging_refresh_end_within_the_documented_time() 
     assert_eq!(worker.wait(Duration::from_secs(60)).await?, 1);
     let took = asked.elapsed();
     eprintln!("ended after {took:?}");
-    assert!(took < GRACE + LONGEST_AFTER_GRACE + Duration::from_secs(2), "{took:?}\n{}", worker.last_words());
+    assert!(took < GRACE + LONGEST_AFTER_GRACE + BUSY_MACHINE, "{took:?}\n{}", worker.last_words());
     let said = worker.stderr();
     let line = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
     assert!(line.contains("the broker has not confirmed: 1"), "{said}");

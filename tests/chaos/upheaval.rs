@@ -183,7 +183,7 @@ impl Upheaval {
                 sleep(lasting).await;
             }
             Fault::HubspotAway => {
-                self.to_hubspot.refuse();
+                self.to_hubspot.refuse().await;
                 self.to_hubspot.cut();
                 sleep(lasting).await;
             }

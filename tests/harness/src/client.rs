@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use lapin::options::{
     BasicAckOptions, BasicGetOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
     QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
@@ -17,10 +17,10 @@ use crate::deadline::eventually;
 use crate::message::{Message, short};
 
 /// One request to the broker: connecting, declaring, counting.
-pub(crate) const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// How long publishing goes on through faults before it is an error.
 const PATIENCE: Duration = Duration::from_secs(60);
-const COUNT_LIMIT: Duration = Duration::from_secs(15);
+const COUNT_LIMIT: Duration = Duration::from_secs(60);
 /// Looks at a queue's length that must agree; right after a restart a quorum queue counts too few for a moment.
 const AGREEING_COUNTS: u32 = 4;
 const BETWEEN_COUNTS: Duration = Duration::from_millis(75);
@@ -120,6 +120,17 @@ impl Client {
             }
             tokio::time::sleep(BETWEEN_COUNTS).await;
             Ok(None)
+        })
+        .await
+    }
+
+    /// Waits until so many messages are ready in the queue, and no more come for some looks. What a client held when it
+    /// ended is there again only when the broker has noticed that end.
+    pub async fn count_becomes(&self, queue: &str, wanted: u32) -> Result<()> {
+        eventually(COUNT_LIMIT, &format!("{wanted} messages in {queue}"), async || {
+            let count = self.count(queue).await?;
+            ensure!(count == wanted, "there are {count}");
+            Ok(Some(()))
         })
         .await
     }

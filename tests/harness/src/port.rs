@@ -1,8 +1,10 @@
 //! TCP ports for throwaway listeners.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::TcpListener;
 use std::ops::Range;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 
@@ -11,7 +13,10 @@ const LOWEST: u16 = 10_000;
 const USUAL_EPHEMERAL_START: u16 = 32_768;
 const TRIES: usize = 200;
 
-/// A port on 127.0.0.1 that nothing listens on now.
+/// Those that were chosen before. Whoever asked for one may not have bound it yet.
+static CHOSEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+
+/// A port on 127.0.0.1 that nothing listens on now, and that this process was not given before.
 ///
 /// It lies below the range from which the kernel takes ports for outgoing connections. A client that keeps reconnecting
 /// to a dead port of that range can be given the very same port as its own, meet itself, and keep the restarted server
@@ -19,7 +24,8 @@ const TRIES: usize = 200;
 pub fn free_port() -> Result<u16> {
     for _ in 0..TRIES {
         let port = fastrand::u16(candidates());
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let is_new = CHOSEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port);
+        if is_new && TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return Ok(port);
         }
     }

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -20,7 +21,11 @@ use crate::keeper::Keeper;
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
 const LONGEST_LINE_BYTES: u64 = 256 * 1024;
 const TAIL_LINES: usize = 60;
-const KILL_LIMIT: Duration = Duration::from_secs(10);
+const KILL_LIMIT: Duration = Duration::from_secs(30);
+/// Until a line that is about to be written is there.
+const LINE_LIMIT: Duration = Duration::from_secs(60);
+/// Until the last lines of a process that has ended are read; longer only where another process holds its streams.
+const LAST_LINES_LIMIT: Duration = Duration::from_secs(5);
 
 /// Killed when dropped; its output is printed when that happens in a panic.
 #[derive(Debug)]
@@ -104,11 +109,26 @@ impl Process {
         self.wait(KILL_LIMIT).await.map(drop)
     }
 
-    /// Waits for its end; the code is that of [`Process::ended`].
+    /// Waits for its end, and until all that it has said is read; the code is that of [`Process::ended`].
     pub async fn wait(&self, deadline: Duration) -> Result<i32> {
-        eventually(deadline, &format!("{} to end", self.name), async || self.ended())
+        let code = eventually(deadline, &format!("{} to end", self.name), async || self.ended())
             .await
-            .with_context(|| self.last_words())
+            .with_context(|| self.last_words())?;
+        let all_is_read = async || Ok((self.stdout.has_ended() && self.stderr.has_ended()).then_some(()));
+        // Fails where one of its children lives on with its streams: then what was read so far must do.
+        let _ = eventually(LAST_LINES_LIMIT, "its last lines", all_is_read).await;
+        Ok(code)
+    }
+
+    /// Waits until a line of its standard error has all these words, and gives that line. What a process does may be
+    /// seen elsewhere before the line about it is.
+    pub async fn says(&self, words: &[&str]) -> Result<String> {
+        let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
+        eventually(LINE_LIMIT, &format!("a line with {words:?}"), async || {
+            Ok(self.stderr().lines().find(has_all).map(str::to_owned))
+        })
+        .await
+        .with_context(|| self.last_words())
     }
 
     /// User and system CPU time since its start, in microseconds; the kernel counts in steps of 10,000.
@@ -198,6 +218,7 @@ fn code(status: ExitStatus) -> i32 {
 #[derive(Debug, Default)]
 struct Lines {
     kept: Mutex<Kept>,
+    ended: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -218,8 +239,13 @@ impl Lines {
                 writer.keep(String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned());
                 line.clear();
             }
+            writer.ended.store(true, Ordering::Release);
         });
         lines
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     fn keep(&self, line: String) {

@@ -41,6 +41,7 @@ impl Relay {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let listener = TcpListener::bind(address).await.with_context(|| format!("the relay on {address}"))?;
         let line = Arc::new(Line::default());
+        line.listening.send_replace(true);
         let acceptor = tokio::spawn(accept(listener, address, upstream, Arc::clone(&line))).abort_handle();
         Ok(Self { address, upstream, line, acceptor })
     }
@@ -86,9 +87,12 @@ impl Relay {
         self.line.weather.send_modify(|weather| weather.trickle = Some((way, pause)));
     }
 
-    /// New connections are refused by the system, as by a host on which nothing listens. Open ones stay.
-    pub fn refuse(&self) {
+    /// New connections are refused by the system, as by a host on which nothing listens; back when it is so. Open ones
+    /// stay.
+    pub async fn refuse(&self) {
         self.line.weather.send_modify(|weather| weather.refusing = true);
+        // Fails only when the sender is gone, and the line holds it.
+        let _ = self.line.listening.subscribe().wait_for(|listening| !listening).await;
     }
 
     /// Back to a plain line: no delay, no darkness, no trickle, no cut to come, new connections welcome.
@@ -112,6 +116,7 @@ impl Drop for Relay {
 #[derive(Debug, Default)]
 struct Line {
     weather: watch::Sender<Weather>,
+    listening: watch::Sender<bool>,
     allowance: Mutex<Option<(Way, u64)>>,
     open: AtomicUsize,
 }
@@ -197,11 +202,16 @@ async fn accept(first: TcpListener, address: SocketAddr, upstream: SocketAddr, l
                 Some(_) = connections.join_next() => {}
             }
         } else {
+            line.listening.send_replace(false);
             let _ = weather.wait_for(|weather| !weather.refusing).await;
             listener = TcpListener::bind(address).await.ok();
-            if listener.is_none() {
-                tokio::time::sleep(BETWEEN_BINDS).await;
-            }
+            match listener {
+                Some(_) => line.listening.send_replace(true),
+                None => {
+                    tokio::time::sleep(BETWEEN_BINDS).await;
+                    false
+                }
+            };
         }
     }
 }

@@ -15,8 +15,8 @@ const BINARY: &str = "hubspot-simulator";
 /// Names another build of the simulator.
 const BINARY_VARIABLE: &str = "HUBSPOT_SIMULATOR_BIN";
 const GREETING: &str = "listening on ";
-const START_LIMIT: Duration = Duration::from_secs(10);
-const HTTP_LIMIT: Duration = Duration::from_secs(10);
+const START_LIMIT: Duration = Duration::from_secs(30);
+const HTTP_LIMIT: Duration = Duration::from_secs(30);
 
 /// Signals, exit code, output and cost are those of its [`Process`].
 #[derive(Debug)]

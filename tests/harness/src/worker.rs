@@ -20,7 +20,7 @@ const BINARY: &str = "association-archiver";
 /// Names another build of the worker to test.
 const BINARY_VARIABLE: &str = "ARCHIVER_BIN";
 const SETTING_PREFIX: &str = "ARCHIVER__";
-const HTTP_LIMIT: Duration = Duration::from_secs(5);
+const HTTP_LIMIT: Duration = Duration::from_secs(20);
 
 /// A running `association-archiver run`; signals, exit code, output and cost are those of its [`Process`].
 #[derive(Debug)]

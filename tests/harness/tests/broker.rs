@@ -162,7 +162,7 @@ async fn the_relay_delays_cuts_silences_and_refuses() {
     relay.black_hole(Way::ToClient);
     let silent = tokio::time::timeout(Duration::from_secs(1), client.exists("q")).await;
     assert!(silent.is_err(), "an answer came out of the black hole");
-    relay.refuse();
+    relay.refuse().await;
     relay.cut();
     let refused = client.exists("q").await.unwrap_err();
     assert!(format!("{refused:#}").contains("refused"), "{refused:#}");
