@@ -25,19 +25,20 @@ pub struct Batch {
     pub wire: Arc<[Pair]>,
     /// How often the batch has failed for a transient reason.
     pub failures: u32,
-    /// When the first of these failures was known; where HubSpot named these pairs in it, when that request was sent.
+    /// When the first of these failures was known. If HubSpot named these pairs in it: when that request was sent.
     pub failing_since: Option<Tick>,
     /// Single pairs of it that were tried, to see whether the account is served at all.
     pub samples: u32,
     /// HubSpot named these pairs when a larger request with them failed.
     pub named: bool,
-    /// A single pair that fails though others are served: it is tried by itself, and says nothing of the account.
+    /// It is a single pair that fails though others are served. It is sent by itself, and its failures say nothing of
+    /// the account.
     pub stuck: bool,
-    /// How often the tries of the batch were over, but it stayed in hand.
+    /// How often all quick tries of the batch had failed, and it stayed in hand.
     pub rounds: u32,
     /// Present if the batch is sent to find out which pair is at fault, or whether the account is served at all.
     pub trial: Option<Trial>,
-    /// Why it was formed, where it was given out to be recorded first.
+    /// Why it was formed, if it was given out to be recorded before its request.
     pub formed: Option<Sealed>,
     /// What a look has asked for.
     pub reading: Option<Reading>,
@@ -74,7 +75,7 @@ pub enum Worth {
     Sample,
     /// Of which these single pairs have been tried.
     Whole { samples: u32 },
-    /// A part of a batch that failed while others were served; it may be the good part.
+    /// Some pairs of a batch that failed while others were served; they may be the good ones.
     Suspect,
 }
 
@@ -108,7 +109,7 @@ impl Batch {
         }
     }
 
-    /// The batch is the part of a failed one that is suspected of it: that it fails too was to be expected.
+    /// Its pairs failed in a larger batch, and are suspected of it: it is to be expected that this batch fails too.
     pub fn is_suspect(&self) -> bool {
         self.named || self.trial.as_ref().is_some_and(Trial::was_failing)
     }
@@ -118,8 +119,8 @@ impl Batch {
         if self.stuck { Prospect::Stuck } else { Prospect::Open }
     }
 
-    /// What its answer would say of the account in an outage; `None`: nothing. A single pair that has failed, or is known to
-    /// be stuck, says nothing, nor does a batch of which all tries have failed.
+    /// What its answer would say of the account in an outage; `None`: nothing. A single pair that has failed, or is
+    /// known to be stuck, says nothing, nor does a batch of which all tries have failed.
     pub fn worth_in_outage(&self) -> Option<Worth> {
         let failed_alone = self.nodes.len() < 2 && self.failures > 0;
         match (self.is_suspect(), self.trial.is_some()) {

@@ -1,4 +1,4 @@
-//! Which lane has its turn, and what it gives up: a batch that goes again, or pairs for a new one.
+//! Which lane has its turn, and what it offers: a batch that goes again, or pairs for a new one.
 
 use crate::contract::ids::AccountIndex;
 use crate::engine::background::Urgency;
@@ -13,12 +13,12 @@ use crate::engine::pack::Caps;
 use crate::engine::pause::PauseKind;
 use crate::engine::turns::PATIENCE;
 
-/// What a lane gives up at its turn.
+/// What a lane offers at its turn.
 #[derive(Clone, Copy)]
 pub enum Offer {
-    /// A batch that was sent before.
+    /// A batch that waits in the lane as a repeat.
     Repeat(BatchKey),
-    /// A new batch, for which the pairs of one job come first.
+    /// A new batch, in which the pairs of one job come first.
     Fresh(Sealed, Option<JobKey>),
 }
 
@@ -48,9 +48,9 @@ impl Engine {
         (oldest + self.policy.linger <= now.tick).then_some((key, Offer::Fresh(Sealed::Linger, Some(job))))
     }
 
-    /// In an outage, what is most likely to succeed finds out whether that is over: one pair of a batch at best, else a small
-    /// batch, or something new. What is known to be stuck would find out nothing, nor would other pairs of its records, and
-    /// there may be so much of these that their turns take hours.
+    /// In an outage, what is most likely to succeed finds out whether that is over: one pair of a batch at best, else a
+    /// small batch, or something new. What is known to be stuck would find out nothing, nor would other pairs of its
+    /// records, and there may be so much of these that their turns take hours.
     pub(super) fn offer_in_outage(&mut self, index: AccountIndex, now: Now) -> Option<(LaneKey, Offer)> {
         if !self.pauses.account_is_paused_for(index, PauseKind::Outage) {
             return None;
@@ -98,8 +98,8 @@ impl Engine {
         fresh.or(last)
     }
 
-    /// The lane whose turn it is, left at the front of the ring, and what it offers; else one that has waited for company
-    /// long enough. Pairs that are stuck go last, but for a share of the requests.
+    /// The lane whose turn it is, left at the front of the ring, and what it offers; else one that has waited for
+    /// company long enough. Pairs that are stuck go last, but for a share of the requests.
     pub(super) fn next_offer(&mut self, index: AccountIndex, urgency: Urgency, now: Now) -> Option<(LaneKey, Offer)> {
         self.turns.promote(index, urgency, now.tick);
         let stuck_are_due = self.turns.stuck_are_due(index, urgency);
@@ -138,7 +138,7 @@ impl Engine {
         Some((lane, Offer::Fresh(sealed, None)))
     }
 
-    /// What is to be expected of what a lane gives up.
+    /// What is to be expected of an offer.
     pub(super) fn prospect(&self, offer: Offer) -> Prospect {
         match offer {
             Offer::Repeat(batch) => self.holdings.batch(batch).map_or(Prospect::Open, Batch::prospect),
@@ -146,7 +146,7 @@ impl Engine {
         }
     }
 
-    /// What a lane in the ring gives up now; `None` if it has nothing that may go. Pairs that are stuck come last, unless
+    /// What a lane in the ring offers now; `None` if it has nothing that may go. Single stuck pairs come last, unless
     /// they are due.
     fn offer(&mut self, key: LaneKey, stuck_are_due: bool, now: Now) -> Option<Offer> {
         self.drop_deserted(key, now);
@@ -169,10 +169,11 @@ impl Engine {
         };
         if let Some(batch) = stuck.or_else(|| self.next_repeat(key, Prospect::Open, now)) {
             let account = self.holdings.lane(key)?.id.account;
-            let was_given_up = self.holdings.batch(batch).is_some_and(|batch| batch.rounds > 0);
+            let tries_were_over = self.holdings.batch(batch).is_some_and(|batch| batch.rounds > 0);
             let fresh = self.holdings.lane(key).is_some_and(|lane| !lane.queue.is_empty());
-            // What has failed all its tries may be stuck, and then says nothing of the account for ever.
-            return Some(match was_given_up && fresh && self.pauses.of_account(account).is_some() {
+            // A batch of which all tries have failed may be stuck. As a probe it would then never show that the
+            // account's pause is over.
+            return Some(match tries_were_over && fresh && self.pauses.of_account(account).is_some() {
                 true => Offer::Fresh(Sealed::Probe, None),
                 false => Offer::Repeat(batch),
             });
@@ -188,8 +189,8 @@ impl Engine {
         self.next_repeat(key, Prospect::Stuck, now).map(Offer::Repeat)
     }
 
-    /// The batch of a lane, with this prospect, that may be sent again now. Those that are due, but not affordable, are put
-    /// off.
+    /// The next batch of a lane, of those with this prospect, that may be sent again now. A batch that is due, but that
+    /// the account may not repeat yet, is put off.
     fn next_repeat(&mut self, key: LaneKey, prospect: Prospect, now: Now) -> Option<BatchKey> {
         while let Some(lane) = self.holdings.lane_mut(key)
             && let Some(next) = lane.next_repeat(prospect).filter(|next| next.is_due(now.tick))
@@ -210,7 +211,7 @@ impl Engine {
         None
     }
 
-    /// The batch that a lane gives up, with `most` pairs at most if it is formed only now; and why.
+    /// The batch of an offer, and why it was formed. One that is formed only now has at most `most` pairs.
     pub(super) fn formed(
         &mut self,
         index: AccountIndex,
