@@ -53,27 +53,31 @@ fn a_fresh_process_paces_evenly_for_its_first_interval() {
 }
 
 #[test]
-fn a_second_limit_far_below_the_setting_is_learned_from_one_refusal() {
-    let mut pace = Pace::new(ceiling(1_000, Duration::from_secs(10)), Tick::ZERO);
-    let (mut now, mut arrivals, mut refused, mut accepted) = (Tick::ZERO, Vec::<Tick>::new(), 0, 0);
-    while accepted < 600 {
-        match pace.permit(now) {
-            Ok(slot) => {
-                let recent = arrivals.iter().rev().take_while(|&&at| now.since(at) < Duration::from_secs(1)).count();
-                if recent < 20 {
-                    arrivals.push(now);
-                    accepted += 1;
-                    pace.accepted(None, &RateHeaders::default(), now);
-                } else {
-                    refused += 1;
-                    pace.throttled(slot, Policy::Secondly, None, now);
+fn a_second_limit_far_below_the_setting_is_learned_and_few_requests_are_spent_on_finding_out() {
+    for limit in [20, 5, 1] {
+        let mut pace = Pace::new(ceiling(1_000, Duration::from_secs(10)), Tick::ZERO);
+        let (mut now, mut arrivals, mut refused, mut accepted) = (Tick::ZERO, Vec::<Tick>::new(), 0, 0);
+        while accepted < 600 {
+            match pace.permit(now) {
+                Ok(slot) => {
+                    let recent =
+                        arrivals.iter().rev().take_while(|&&at| now.since(at) < Duration::from_secs(1)).count();
+                    if recent < limit {
+                        arrivals.push(now);
+                        accepted += 1;
+                        pace.accepted(None, &RateHeaders::default(), now);
+                    } else {
+                        refused += 1;
+                        pace.throttled(slot, Policy::Secondly, None, now);
+                    }
                 }
+                Err(until) => now = until,
             }
-            Err(until) => now = until,
         }
+        assert!(refused * 15 <= accepted, "{refused} refused of {} under {limit} a second", refused + accepted);
+        let most = Duration::from_secs(600 * 2) / u32::try_from(limit).unwrap();
+        assert!(now < Tick::ZERO + most, "most of {limit} a second is used: {now:?}");
     }
-    assert!(refused * 20 <= accepted, "{refused} refused of {}", refused + accepted);
-    assert!(now < Tick::ZERO + Duration::from_secs(600 / 20 * 2), "and most of the limit is used");
 }
 
 #[test]
