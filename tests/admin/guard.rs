@@ -7,7 +7,7 @@ use harness::Browser;
 
 use super::*;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// Of the accounts 4711 and 815 the second may have two pairs removed, and five are asked for.
 fn stopped() -> Engine {

@@ -86,8 +86,7 @@ async fn a_deleted_jobs_queue_is_made_again_and_what_was_in_hand_is_answered() -
     let report = Tally::of_published((0..2_000).map(traffic::id)).outcomes(&outcomes)?.report();
     report.exactly_once()?;
     stop(&worker).await?;
-    assert_eq!(client.count(JOBS).await?, 0);
-    Ok(())
+    client.count_becomes(JOBS, 0).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +148,8 @@ async fn jobs_taken_back_by_an_impatient_broker_are_answered_all_the_same() -> R
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_are_parked_before_an_impatient_broker_takes_them_back() -> Result<()> {
     const NUMBER: u64 = 500;
-    let broker = Broker::start(Options::default().consumer_timeout(Duration::from_secs(6))).await?;
+    // The worker keeps a job for four seconds and then has five to park it, on however busy a machine.
+    let broker = Broker::start(Options::default().consumer_timeout(Duration::from_secs(9))).await?;
     let client = Client::new(&broker.uri());
     let simulator = hubspot().await?;
     simulator.put_faults(&json!([{ "then": {"unauthorized": "invalid"} }])).await?;
@@ -161,7 +161,7 @@ async fn jobs_are_parked_before_an_impatient_broker_takes_them_back() -> Result<
     eventually(SOON, "jobs to be parked", async || Ok((client.count_now(&first_tier).await? > 0).then_some(())))
         .await?;
     // Longer than the broker waits for any acknowledgement.
-    tokio::time::sleep(Duration::from_secs(11)).await;
+    tokio::time::sleep(Duration::from_secs(14)).await;
     assert_eq!(losses(&worker).await?, 0, "the broker closed the channel\n{}", worker.last_words());
     simulator.put_faults(&json!([])).await?;
     let outcomes = client.collect(RESULTS, Until::Count(NUMBER as usize), RECOVERY).await?;

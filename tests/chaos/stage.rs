@@ -20,11 +20,11 @@ pub const TIERS: [&str; 4] = ["10s", "1m", "10m", "1h"];
 /// Jobs that the worker holds at most.
 pub const PREFETCH: u64 = 1_000;
 /// Until something that needs no patience has happened.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(45);
 /// Until the worker has found its way back, its waits between tries included.
-pub const RECOVERY: Duration = Duration::from_secs(60);
+pub const RECOVERY: Duration = Duration::from_secs(90);
 /// Until everything published is answered.
-pub const ANSWERED: Duration = Duration::from_secs(120);
+pub const ANSWERED: Duration = Duration::from_secs(180);
 /// One look at the results queue ends when no outcome has come for this long.
 pub const LULL: Duration = Duration::from_millis(400);
 /// The worker's gauges are renewed once a second; what they say twice so far apart was true in between.

@@ -101,6 +101,7 @@ async fn a_background_queue_that_nobody_takes_from_is_found() {
     let found = findings(&check(&uri, &simulator, &without).await, 0);
     assert_eq!(find(&found, &format!("queue {BACKGROUND}"), "nobody takes from it")["verdict"], "warning");
     client.publish(BACKGROUND, [Message::new("{}")]).await.unwrap();
+    client.count_becomes(BACKGROUND, 1).await.unwrap();
     let found = findings(&check(&uri, &simulator, &without).await, 1);
     assert_eq!(find(&found, &format!("queue {BACKGROUND}"), "1 messages wait in it")["verdict"], "wrong");
     let found = findings(&check(&uri, &simulator, &[]).await, 0);
@@ -116,7 +117,7 @@ async fn results_that_nobody_reads_are_a_warning() {
         let found = findings(&check(&uri, &simulator, &[]).await, 0);
         Ok(found.into_iter().find(|finding| finding["subject"] == "results"))
     };
-    let unread = harness::eventually(std::time::Duration::from_secs(20), "a warning", unread).await.unwrap();
+    let unread = harness::eventually(std::time::Duration::from_secs(60), "a warning", unread).await.unwrap();
     assert_eq!(unread["verdict"], "warning");
     assert!(unread["detail"].as_str().unwrap().starts_with("1 outcomes wait in queue"), "{unread}");
 }

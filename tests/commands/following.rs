@@ -52,8 +52,7 @@ async fn all_done_some_failed_and_here_they_are() {
         .collect();
     let expected = [["8", "7", "9001", "all"], ["8", "7", "9002", "all"], ["303", "7", "5", "USER_DEFINED 37"]];
     assert_eq!(failed, expected);
-    let queue = format!("{RESULTS} and no other");
-    assert_eq!(client.count(RESULTS).await.unwrap(), 302, "{queue}: who reads it misses none");
+    client.count_becomes(RESULTS, 302).await.expect("who reads the results queue misses none");
 
     // The same file again is what failed, labels and all.
     let again = run(&["enqueue", &outcomes_csv, "--follow", "--outcomes", &again_ndjson, "--json"], &settings).await;
@@ -67,6 +66,7 @@ async fn all_done_some_failed_and_here_they_are() {
     let existing = run(&["enqueue", &path("pairs.csv"), "--follow", "--outcomes", &again_ndjson], &settings).await;
     assert!(existing.code == 2 && existing.stderr.contains("name a new file"), "{existing:?}");
     assert_eq!(client.count(JOBS).await.unwrap(), 0);
+    client.count_becomes(RESULTS, 305).await.unwrap();
 
     let listed = run(&["outcomes", "--failed", "--since", "1h", "--json"], &settings).await.lines();
     assert_eq!(listed.len(), 2 + 3);

@@ -14,8 +14,8 @@ pub const JOBS: &str = "association-archiver.jobs";
 pub const BACKGROUND: &str = "association-archiver.jobs.background";
 pub const DEAD_LETTERS: &str = "association-archiver.dead-letters";
 
-const LONGEST_COMMAND: Duration = Duration::from_secs(60);
-const LONGEST_CLOSE: Duration = Duration::from_secs(10);
+const LONGEST_COMMAND: Duration = Duration::from_secs(120);
+const LONGEST_CLOSE: Duration = Duration::from_secs(30);
 
 /// How a command ended.
 #[derive(Debug)]
