@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 const JOBS: &str = "association-archiver.jobs";
 const RESULTS: &str = "association-archiver.results";
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_broker_must_prove_who_it_is() -> Result<()> {

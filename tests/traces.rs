@@ -37,7 +37,7 @@ async fn a_batch_is_a_trace_of_its_own_linked_to_those_of_its_jobs() {
     let stage = Stage::set("traces", &["--latency", "300ms"]).await;
     let (endpoint, mut spans) = collector(StatusCode::OK).await;
     // Long enough that all of them are in one batch.
-    let worker = stage.start(&endpoint, "1s").await;
+    let worker = stage.start(&endpoint, "3s").await;
     let mut messages: Vec<Message> = TRACES.iter().zip(1..).map(|(trace, n)| traced(&pair(n), trace)).collect();
     messages.push(pair(3).to_message().unwrap());
     messages.push(pair(4).to_message().unwrap().with_header("traceparent", "made up").unwrap());

@@ -22,7 +22,7 @@ use jiff::tz::TimeZone;
 use crate::credentials::{CLIENT_ID, CLIENT_SECRET, FIRST, OAuthFiles, REFRESH_TOKEN};
 use crate::far_end::{TOKEN, archive, call, client, settings};
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn every_version_of_the_api_archives_the_pairs_of_the_batch() {

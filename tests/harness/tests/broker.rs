@@ -10,7 +10,7 @@ use harness::keeper::{Keeper, MARK};
 use harness::process::Process;
 use harness::{Broker, Client, Cluster, Message, Options, Relay, Until, Way};
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 const LATER: Duration = Duration::from_secs(60);
 /// RabbitMQ 3.10 can lose a quorum queue whose node is killed within a second of its declaration.
 const QUEUE_SETTLED: Duration = Duration::from_secs(2);

@@ -8,7 +8,7 @@ use harness::deadline::eventually;
 use harness::keeper::Keeper;
 use harness::process::Process;
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn exit_codes_are_those_of_the_shell() {
