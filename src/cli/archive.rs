@@ -31,6 +31,7 @@ use super::{signals, way_back};
 use crate::config::Settings;
 use crate::engine::Waiting;
 use crate::telemetry::mend::Mends;
+use crate::telemetry::progress;
 use crate::worker::assembly::{Assembly, Outside};
 use crate::worker::service;
 use crate::worker::stopping::LAST_REFRESH;
@@ -123,6 +124,9 @@ enum Went {
 }
 
 async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> Result<Went, Failure> {
+    if let Some(failed) = &arguments.failed {
+        NewFile::check(failed)?;
+    }
     let assembly = Assembly::new(settings, Waiting::InHand { give_up_after: GIVE_UP_AFTER })?;
     let limits = service::limits(&settings.jobs);
     let mut source = Source::open(arguments.file.as_deref(), Naming::Required, limits, &arguments.hints).await?;
@@ -133,12 +137,14 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
     }
     // What is no stream is read to its end before anything is sent.
     let is_file = source.is_repeatable();
+    let mut repeated = 0;
     if is_file {
         let survey = Survey::of(&mut source, 1, Some(&assembly.portals), |job| !resume.is_done(job)).await?;
         say_what_is_there(&survey, &source.name, !arguments.resume.is_empty());
         if !arguments.yes && confirm::has_terminal() && !agrees(&survey, settings, &source.name).await? {
             return Ok(Went::Refused);
         }
+        repeated = survey.repeated;
     }
     let failed = arguments.failed.as_deref().map(NewFile::create).transpose()?.map(Report::new).transpose();
     let failed = failed.map_err(|error| Failure::Running(format!("--failed cannot be written: {error}")))?;
@@ -154,7 +160,12 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
 
     let mends = Mends::new(settings.hubspot.accounts()?);
     let known = if is_file { None } else { Some(Repeats::default()) };
-    let (summary, read) = work_through(assembly, mends, (source.rows()?, known), resume, answers, tally, &stop).await?;
+    let (mut summary, read) =
+        work_through(assembly, mends, (source.rows()?, known), resume, answers, tally, &stop).await?;
+    if let (Ok(Some(read)), false) = (&read, is_file) {
+        repeated = read.repeated;
+    }
+    summary.repeated(repeated);
     summary.show();
     if let (Some(path), true) = (&arguments.failed, summary.jobs() > summary.jobs_done()) {
         remark(&format!("the pairs that failed or were rejected are in {}", path.display()));
@@ -186,13 +197,13 @@ async fn work_through(
     let (_orders, orders) = mpsc::channel(1);
     let (output, written) = mpsc::channel(MAX_BUNDLES);
 
-    let (portals, bar) = (assembly.portals.clone(), answers.bar());
+    let portals = assembly.portals.clone();
     let reading = Reading {
         portals: portals.clone(),
         tally: Arc::clone(tally),
         resume,
         repeats,
-        bar: bar.clone(),
+        bar: answers.bar(),
         output: output.clone(),
         arrivals: arrivals_in,
         room: Room::default(),
@@ -223,7 +234,7 @@ async fn work_through(
     let read = reading.await;
     let _ = passing_on.await;
     let wrote = tokio::task::spawn_blocking(move || writer.join()).await;
-    bar.finish_and_clear();
+    progress::end();
     match (read, wrote) {
         _ if looped.is_err() => Err(Failure::Running("the loop failed; see the messages above".to_owned())),
         (_, Ok(Ok(Err(failure)))) => Err(failure),

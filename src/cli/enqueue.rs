@@ -18,6 +18,7 @@ use super::jobs_file::rows::Naming;
 use super::jobs_file::source::Source;
 use super::jobs_file::survey::{self, Survey};
 use super::output::remark;
+use super::report::NewFile;
 use super::{output, runtime, signals, way_back};
 use crate::amqp::route::Route;
 use crate::config::{QueueName, Settings};
@@ -102,6 +103,9 @@ pub fn enqueue(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode,
 
 async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
+    if let (Some(outcomes), false) = (&arguments.outcomes, arguments.dry_run) {
+        NewFile::check(outcomes)?;
+    }
     let target = Target::of(settings, arguments.background)?;
     let limits = service::limits(&settings.jobs);
     let source = Source::open(arguments.file.as_deref(), Naming::ByContent, limits, &arguments.hints).await?;
@@ -117,7 +121,7 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
         remark("the settings here have no account, so whether one takes the jobs is not checked");
     }
     if arguments.dry_run || survey.rows == 0 {
-        return summarise(arguments, &target.queue, survey.rows, 0, begun.elapsed(), None);
+        return summarise(arguments, &target.queue, &survey, 0, begun.elapsed(), None);
     }
     if let Some((line, why)) = survey.rejected.listed.first() {
         let count = HumanCount(survey.rejected.count);
@@ -129,7 +133,7 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
         remark("nothing was published");
         return Ok(ExitCode::FAILURE);
     }
-    send(settings, arguments, target, source, survey.rows, begun).await
+    send(settings, arguments, target, source, &survey, begun).await
 }
 
 /// A file that is not to be sent as it is.
@@ -175,11 +179,11 @@ async fn send(
     arguments: &Arguments,
     target: Target,
     mut source: Source,
-    rows: u64,
+    survey: &Survey,
     begun: Instant,
 ) -> Result<ExitCode, Failure> {
     let Target { route, queue } = target;
-    let (stop, reached) = (CancellationToken::new(), Reached::new(rows, arguments.from_line));
+    let (stop, reached) = (CancellationToken::new(), Reached::new(survey.rows, arguments.from_line));
     let last_words = {
         let reached = reached.clone();
         move || remark(&format!("error: a second signal; {reached}"))
@@ -202,14 +206,15 @@ async fn send(
         }
     };
     let Some(following) = following else {
-        return summarise(arguments, &queue, rows, enqueued, begun.elapsed(), None);
+        return summarise(arguments, &queue, survey, enqueued, begun.elapsed(), None);
     };
     if !arguments.json {
         say_enqueued(&queue, enqueued, begun.elapsed());
     }
     let mut followed = following.wait_for(enqueued, &stop).await?;
     followed.write_rows(&mut source, arguments.from_line).await?;
-    let code = summarise(arguments, &queue, rows, enqueued, begun.elapsed(), Some(&followed))?;
+    followed.repeated(survey.repeated);
+    let code = summarise(arguments, &queue, survey, enqueued, begun.elapsed(), Some(&followed))?;
     if let Some(path) = arguments.outcomes.as_ref().map(|path| path.display()).filter(|_| !arguments.json) {
         remark(&format!("the outcomes are in {path}"));
     }
@@ -270,16 +275,20 @@ fn report_bad(survey: &Survey, as_json: bool) -> Failure {
 fn summarise(
     arguments: &Arguments,
     queue: &QueueName,
-    rows: u64,
+    survey: &Survey,
     enqueued: u64,
     took: Duration,
     followed: Option<&Followed>,
 ) -> Result<ExitCode, Failure> {
+    let Survey { rows, repeated, .. } = survey;
     let summary = followed.map(Followed::summary);
     let all_done = summary.is_none_or(|summary| summary.jobs() == summary.jobs_done());
     let code = if all_done { ExitCode::SUCCESS } else { ExitCode::from(3) };
     if arguments.json {
-        let mut told = json!({"rows": rows, "bad": 0, "enqueued": enqueued, "queue": queue.as_str(), "seconds": took.as_secs_f64()});
+        let mut told = json!({
+            "rows": rows, "repeatedPairs": repeated, "bad": 0, "enqueued": enqueued, "queue": queue.as_str(),
+            "seconds": took.as_secs_f64(),
+        });
         if let (Some(summary), Value::Object(told)) = (summary, &mut told) {
             told.insert("outcomes".to_owned(), summary.to_json());
         }
@@ -288,8 +297,8 @@ fn summarise(
     match summary {
         Some(summary) => summary.show(),
         None if arguments.dry_run => {
-            let jobs = if rows == 1 { "job is" } else { "jobs are" };
-            remark(&format!("{} {jobs} valid; nothing was published", HumanCount(rows)));
+            let jobs = if *rows == 1 { "job is" } else { "jobs are" };
+            remark(&format!("{} {jobs} valid; nothing was published", HumanCount(*rows)));
         }
         None => say_enqueued(queue, enqueued, took),
     }

@@ -13,6 +13,7 @@ mod export;
 pub(super) mod gathering;
 mod list;
 pub(super) mod selection;
+mod unmet;
 
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {

@@ -25,6 +25,7 @@ mod exit;
 mod introductions;
 pub mod jobs_file;
 mod lane;
+mod latest_names;
 mod logging;
 mod outcome_record;
 mod output;

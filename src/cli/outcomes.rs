@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use indicatif::HumanCount;
 use jiff::Timestamp;
 
+use super::enqueue::message_id::origin;
 use super::exit::Failure;
 use super::jobs_file::columns::UNKNOWN_TYPES;
+use super::latest_names::LatestNames;
 use super::outcome_record::OutcomeRecord;
 use super::output::{Output, Reader, remark};
 use super::paint::{Paint, Tone, harmless};
@@ -30,7 +32,7 @@ pub struct Arguments {
     /// Only those of this group's jobs
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
-    /// At most this many
+    /// At most this many, of those that lie first in the queue
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     /// The pairs for which the job was not done, as a CSV that can be given to `enqueue` or `archive`
@@ -47,6 +49,9 @@ that queue, look at what it has kept, or let `enqueue --follow --outcomes FILE` 
 messages seen are held, and then given back in their order; the broker counts each look as a delivery (the queue as the
 worker declares it allows 1,000,000).
 
+The oldest comes first; of those that were completed in the same millisecond, rows that were enqueued from one file come in
+its order.
+
 An outcome says what became of one message: what was mended and sent again since has another one, and the old one is still
 listed. Name the time of the last attempt with --since before you send anything again.
 
@@ -55,7 +60,10 @@ Examples:
   association-archiver outcomes --failed --since 1day --csv > failed.csv
   association-archiver enqueue failed.csv --follow";
 
-/// A table, NDJSON or CSV on stdout, written while the queue is read; a summary on stderr.
+/// Outcomes are put in order up to so many bytes at once.
+const MOST_BYTES_IN_ORDER: usize = 256 * 1024 * 1024;
+
+/// A table, NDJSON or CSV on stdout; a summary on stderr.
 pub fn outcomes(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
     super::remark_on_settings(&settings);
@@ -68,11 +76,19 @@ async fn look(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fa
     let shown = show(&mut browser, arguments).await;
     let there = browser.there();
     browser.close().await;
-    let Shown { outcomes, others, of_unknown_labels, summary } = shown?;
+    let Shown { outcomes, parts, others, groups, of_unknown_labels, summary } = shown?;
     if !arguments.json {
         let queue = &settings.amqp.results_queue;
-        remark(&format!("{} of {} messages in {queue}", HumanCount(outcomes), HumanCount(there.into())));
+        let order = match parts {
+            0 => "",
+            1 => ", the oldest first",
+            _ => ", too many to put them in order as a whole: in parts, each with the oldest first",
+        };
+        remark(&format!("{} of {} messages in {queue}{order}", HumanCount(outcomes), HumanCount(there.into())));
         summary.show();
+    }
+    if let (Some(group), 0, false) = (&arguments.group, outcomes, groups.is_empty()) {
+        remark(&format!("none of these is of the group {group:?}; the latest groups there are: {}", groups.in_words()));
     }
     if others > 0 {
         remark(&format!("{} messages are no outcomes", HumanCount(others)));
@@ -90,7 +106,11 @@ async fn look(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fa
 #[derive(Default)]
 struct Shown {
     outcomes: u64,
+    /// How often so many were read that they were put in order and shown.
+    parts: u64,
     others: u64,
+    /// Of outcomes that are not meant.
+    groups: LatestNames,
     of_unknown_labels: u64,
     summary: Summary,
 }
@@ -102,30 +122,53 @@ enum Target {
     Csv(Box<Report<io::BufWriter<io::Stdout>>>),
 }
 
+/// An outcome that is meant.
+struct Kept {
+    completed_at: Timestamp,
+    /// By the message that the job came in, where `enqueue` has sent it: the run, and the line in its file.
+    origin: Option<(String, u64)>,
+    body: Vec<u8>,
+}
+
 async fn show(browser: &mut Browser, arguments: &Arguments) -> Result<Shown, Failure> {
     let mut target = Target::of(arguments)?;
     let mut shown = Shown::default();
-    while arguments.limit.is_none_or(|limit| shown.outcomes < limit)
+    let (mut kept, mut bytes) = (Vec::new(), 0);
+    while arguments.limit.is_none_or(|limit| shown.outcomes + (kept.len() as u64) < limit)
         && let Some(found) = browser.next().await.map_err(|fault| Failure::Running(fault.to_string()))?
     {
         let Some(outcome) = OutcomeRecord::parse(&found.body) else {
             shown.others += 1;
             continue;
         };
-        let is_meant = arguments.since.is_none_or(|since| outcome.completed_at >= since)
-            && arguments.group.as_ref().is_none_or(|group| outcome.group.as_ref() == Some(group))
-            && !(outcome.is_done() && (arguments.failed || arguments.csv));
-        if !is_meant {
+        if !is_meant(&outcome, arguments, &mut shown.groups) {
             continue;
         }
-        if target.write(&outcome, &found.body, &mut shown)? == Reader::Gone {
-            break;
+        let (body, properties, _) = found.into_parts();
+        bytes += body.len();
+        let origin = properties.correlation_id().and_then(origin).map(|(run, line)| (run.to_owned(), line));
+        kept.push(Kept { completed_at: outcome.completed_at, origin, body });
+        if bytes > MOST_BYTES_IN_ORDER {
+            bytes = 0;
+            if target.write_all(&mut kept, &mut shown)? == Reader::Gone {
+                break;
+            }
         }
-        shown.outcomes += 1;
-        shown.summary.add(&outcome, None);
     }
+    target.write_all(&mut kept, &mut shown)?;
     target.finish()?;
     Ok(shown)
+}
+
+fn is_meant(outcome: &OutcomeRecord, arguments: &Arguments, other_groups: &mut LatestNames) -> bool {
+    if let Some(wanted) = &arguments.group
+        && outcome.group.as_ref() != Some(wanted)
+    {
+        outcome.group.iter().for_each(|group| other_groups.note(group));
+        return false;
+    }
+    arguments.since.is_none_or(|since| outcome.completed_at >= since)
+        && !(outcome.is_done() && (arguments.failed || arguments.csv))
 }
 
 impl Target {
@@ -139,6 +182,21 @@ impl Target {
         } else {
             Self::Table(Output::stdout(), Paint::for_stdout())
         })
+    }
+
+    /// The oldest first; equals stay in the queue's order.
+    fn write_all(&mut self, kept: &mut Vec<Kept>, shown: &mut Shown) -> Result<Reader, Failure> {
+        shown.parts += u64::from(!kept.is_empty());
+        kept.sort_by(|a, b| (a.completed_at, &a.origin).cmp(&(b.completed_at, &b.origin)));
+        for Kept { body, .. } in kept.drain(..) {
+            let Some(outcome) = OutcomeRecord::parse(&body) else { continue };
+            if self.write(&outcome, &body, shown)? == Reader::Gone {
+                return Ok(Reader::Gone);
+            }
+            shown.outcomes += 1;
+            shown.summary.add(&outcome, None);
+        }
+        Ok(Reader::Listens)
     }
 
     fn write(&mut self, outcome: &OutcomeRecord, body: &[u8], shown: &mut Shown) -> Result<Reader, Failure> {

@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 use std::process::ExitCode;
 
 use super::exit::Failure;
+use crate::telemetry::progress;
 
 /// Buffered stdout. A reader that has gone, as `head` does, ends the command in good order.
 #[derive(Debug)]
@@ -38,7 +39,8 @@ pub fn print(text: &[u8]) -> Result<ExitCode, Failure> {
 
 /// Says something on stderr. One who does not listen misses it.
 pub fn remark(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let line = format!("{text}\n");
+    let _ = progress::beside(|| io::stderr().write_all(line.as_bytes()));
 }
 
 fn reader(written: io::Result<()>) -> Result<Reader, Failure> {

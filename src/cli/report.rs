@@ -23,9 +23,19 @@ pub struct NewFile {
 impl NewFile {
     pub fn create(path: &Path) -> Result<Self, Failure> {
         let file = OpenOptions::new().write(true).create_new(true).open(path);
-        let file = file
-            .map_err(|error| Failure::Usage(format!("{} cannot be made: {error}; name a new file", path.display())))?;
+        let file = file.map_err(|error| unmakeable(path, &error))?;
         Ok(Self { path: path.to_owned(), writer: BufWriter::new(file) })
+    }
+
+    /// Whether [`Self::create`] would make it now. Nothing is left behind.
+    pub fn check(path: &Path) -> Result<(), Failure> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let is_free = match path.symlink_metadata() {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => tempfile::tempfile_in(directory).map(drop),
+            Err(error) => Err(error),
+        };
+        is_free.map_err(|error| unmakeable(path, &error))
     }
 
     /// What was written is on the disk.
@@ -47,6 +57,12 @@ impl Write for NewFile {
     fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
     }
+}
+
+fn unmakeable(path: &Path, error: &io::Error) -> Failure {
+    let is_there = error.kind() == io::ErrorKind::AlreadyExists;
+    let why = if is_there { "it exists already".to_owned() } else { error.to_string() };
+    Failure::Usage(format!("{} cannot be made: {why}; name a new file", path.display()))
 }
 
 pub fn unwritable(path: &Path, error: &dyn std::fmt::Display) -> Failure {

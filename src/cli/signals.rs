@@ -11,6 +11,8 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::telemetry::progress;
+
 /// The file in which Linux says which signals whoever started the process told it to ignore.
 const PROCESS_STATUS: &str = "/proc/self/status";
 
@@ -33,6 +35,7 @@ pub fn stop_on_signals(stop: CancellationToken, last_words: impl FnOnce() + Send
             // A closed terminal sends more than one of these, and systemd one beside SIGTERM: nobody is impatient.
             let asks_politely = name == "SIGHUP";
             if impatient && !asks_politely {
+                progress::end();
                 last_words();
                 std::process::exit(1);
             }

@@ -27,6 +27,8 @@ pub struct Summary {
     /// Pairs of causes beyond those told apart.
     other_pairs: u64,
     jobs_done: u64,
+    /// Of the pairs of the input, those that a row before asks for too.
+    repeated: u64,
     planned: Planned,
 }
 
@@ -132,6 +134,11 @@ impl Summary {
         self.causes.entry(name).or_insert_with(first).pairs += 1;
     }
 
+    /// Of the pairs of the input so many are asked for by a row before, too: each row has an answer of its own.
+    pub fn repeated(&mut self, pairs: u64) {
+        self.repeated = pairs;
+    }
+
     pub fn jobs(&self) -> u64 {
         self.by_status.values().map(|count| count.jobs).sum()
     }
@@ -150,6 +157,13 @@ impl Summary {
         for (status, Count { jobs, pairs, done }) in &self.by_status {
             let [jobs, pairs, done] = [jobs, pairs, done].map(|count| HumanCount(*count).to_string());
             remark(&format!("{:<10} {jobs:>12} {pairs:>12} {done:>12}", harmless(status)));
+        }
+        if self.repeated > 0 {
+            let repeated = HumanCount(self.repeated).to_string();
+            remark(&format!(
+                "{:<10} {:>12} {repeated:>12} of these repeated: a row before asks for the same pair",
+                "", ""
+            ));
         }
         self.show_planned();
         if self.causes.is_empty() {

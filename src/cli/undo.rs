@@ -23,6 +23,7 @@ use crate::config::Settings;
 use crate::contract::ids::Group;
 use crate::contract::journal::ChangeKind;
 use crate::contract::text::cut;
+use crate::telemetry::progress;
 use crate::worker::service;
 
 mod jobs;
@@ -253,7 +254,7 @@ async fn publish(settings: &Settings, jobs: Vec<UndoJob>) -> Result<u64, Failure
             fault.get_or_insert_with(|| "stopped by a signal".to_owned());
         }
     }
-    bar.finish_and_clear();
+    progress::end();
     sender.close().await;
     match fault {
         None => Ok(published),

@@ -8,6 +8,7 @@ use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::progress;
 use crate::config::{LogFormat, LogSettings};
 
 /// Logs go to stderr from here on, for the rest of the process.
@@ -97,7 +98,9 @@ impl<'a> MakeWriter<'a> for Stderr {
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        Ok(io::stderr().write(line).unwrap_or(line.len()))
+        // All of it at once: a line of progress would be drawn behind a part.
+        let _ = progress::beside(|| io::stderr().write_all(line));
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,8 +1,9 @@
 //! What the outside learns of the process: logs, metrics, traces, and the snapshot behind the endpoints. Nothing is
 //! decided here.
 
-// Logs.
+// Logs, and the progress beside them.
 pub mod log;
+pub mod progress;
 pub mod repetition;
 
 // Metrics.

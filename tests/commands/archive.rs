@@ -2,7 +2,7 @@
 
 use harness::SimulatorProcess;
 
-use super::program::on_a_terminal;
+use super::program::{on_a_terminal, on_a_terminal_of, run_with};
 
 const HEADER: &str = "from_object_type,from_id,to_object_type,to_id,types,portal_id\n";
 
@@ -47,4 +47,108 @@ async fn the_question_counts_what_can_go_and_says_why_the_rest_cannot() {
     assert!(shown.contains("1 associated, but without the labels that are to be removed"), "{shown}");
     let shown = on_a_terminal(&["archive", &label, "--yes"], &settings, "").await;
     assert!(shown.contains("ARCHIVED              1            1            1"), "{shown}");
+}
+
+#[tokio::test]
+async fn what_is_counted_adds_up_where_rows_are_repeated() {
+    let simulator = SimulatorProcess::start(&[]).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("twice.csv");
+    // A row twice, a pair of it in another row, and a row of another portal, which counts nowhere.
+    let rows = "contacts,1,companies,2;3,all,\ncontacts,1,companies,2;3,all,\ncontacts,1,companies,3;4,all,\n\
+                contacts,1,companies,3,all,4799\n";
+    std::fs::write(&file, format!("{HEADER}{rows}")).unwrap();
+    let file = file.to_str().unwrap();
+    let settings = [("hubspot.base_url", simulator.uri()), ("hubspot.access_token", "x")];
+    let shown = on_a_terminal(&["archive", file], &settings, "y\n").await;
+    for words in [
+        "(archiving a pair again does no harm): 3\r\n",
+        "6 pairs, of them repeated: 3, contacts → companies, ",
+        "about 1 request for 3 different ones, 1s\r\n",
+        "ARCHIVED              3            6            6\r\n",
+        "                                   3 of these repeated: a row before asks for the same pair\r\n",
+    ] {
+        assert!(shown.contains(words), "{words:?}: {shown}");
+    }
+    let piped = run_with(&["archive"], &settings, &std::fs::read_to_string(file).unwrap()).await;
+    assert!(piped.stderr.contains("  3 of these repeated: ") && piped.stderr.contains("no harm): 3\n"), "{piped:?}");
+}
+
+#[tokio::test]
+async fn the_question_counts_looks_and_proofs_and_is_not_asked_where_a_file_is_in_the_way() {
+    let simulator = SimulatorProcess::start(&[]).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let rows: String = (1..=1_250).map(|id| format!("contacts,{id},companies,9,USER_DEFINED 37,\n")).collect();
+    std::fs::write(path("pairs.csv"), format!("{HEADER}{rows}")).unwrap();
+    let plain = [("hubspot.base_url", simulator.uri()), ("hubspot.access_token", "x"), ("rate_limit.requests", "10")];
+    let (pairs, journal, failed) = (path("pairs.csv"), path("journal.ndjson"), path("failed.csv"));
+    let safe = [("safety.journal", "file"), ("safety.journal_file", &journal), ("safety.verify", "true")];
+    let safe = [&plain[..], &safe].concat();
+    let asked = async |settings: &[(&str, &str)], more: &[&str]| {
+        on_a_terminal(&[&["archive", &pairs][..], more].concat(), settings, "n\n").await
+    };
+    for (settings, words) in
+        [(&plain[..], "about 13 requests, 13s"), (&safe, "about 17 requests (2 to look before, 2 to read back), 19s")]
+    {
+        let shown = asked(settings, &["--failed", &failed]).await;
+        assert!(shown.contains(words) && shown.contains("nothing was changed"), "{shown}");
+        assert!(!std::path::Path::new(&failed).exists(), "nothing failed");
+    }
+    let planned = asked(&safe, &["--plan"]).await;
+    let words = "contacts → companies (only looked at, and only the label USER_DEFINED 37), portal 4711 (standard), about 2 requests";
+    assert!(planned.contains(words), "{planned}");
+
+    std::fs::write(&failed, "kept").unwrap();
+    let nowhere = path("nowhere/failed.csv");
+    for (file, why) in [(&failed, "it exists already"), (&nowhere, "No such file")] {
+        let shown = asked(&plain, &["--failed", file]).await;
+        assert!(shown.contains(&format!("{file} cannot be made: {why}")) && !shown.contains("[y/N]"), "{shown}");
+        let settings = [("amqp.uri", "amqp://127.0.0.1:1")];
+        let shown = on_a_terminal(&["enqueue", &pairs, "--follow", "--outcomes", file], &settings, "n\n").await;
+        assert!(shown.contains(why) && !shown.contains("[y/N]"), "{shown}");
+    }
+    assert_eq!(std::fs::read_to_string(&failed).unwrap(), "kept");
+}
+
+/// A log line is not glued to the line of progress, and that says how far the proofs are.
+#[tokio::test]
+async fn lines_stand_above_the_line_of_progress() {
+    let simulator = SimulatorProcess::start(&["--bad-id", "7", "--latency", "500ms"]).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pairs.csv");
+    std::fs::write(&file, format!("{HEADER}contacts,1,companies,2,all,\ndeals,7,companies,2,all,\n")).unwrap();
+    let settings = [("hubspot.base_url", simulator.uri()), ("hubspot.access_token", "x"), ("safety.verify", "true")];
+    let shown = on_a_terminal_of("xterm", &["archive", file.to_str().unwrap(), "--yes"], &settings, "").await;
+    assert!(shown.contains("1 in hand; pairs removed: 1, of them proven: 0"), "{shown:?}");
+    let lines: Vec<String> = shown.split('\n').map(left_standing).collect();
+    let is_right = |line: &String| line.starts_with("20") || line.starts_with('{');
+    for words in ["did not do what a batch asked for", "\"status\":\"ARCHIVED\""] {
+        let line = lines.iter().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{words}: {shown:?}"));
+        assert!(is_right(line), "{line:?}: {shown:?}");
+    }
+    assert!(!lines.iter().any(|line| line.contains("in hand")), "the line goes at the end: {shown:?}");
+}
+
+/// What a terminal shows of a line in the end.
+fn left_standing(written: &str) -> String {
+    let (mut line, mut at) = (Vec::new(), 0);
+    let mut letters = written.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\r' => at = 0,
+            '\u{1b}' => {
+                let order: String = letters.by_ref().take_while(|letter| !letter.is_ascii_alphabetic()).collect();
+                if order == "[2" || order == "[" {
+                    line.truncate(if order == "[2" { 0 } else { at });
+                }
+            }
+            letter => {
+                line.resize(line.len().max(at + 1), ' ');
+                line[at] = letter;
+                at += 1;
+            }
+        }
+    }
+    line.into_iter().collect()
 }

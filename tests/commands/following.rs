@@ -39,8 +39,13 @@ async fn all_done_some_failed_and_here_they_are() {
 
     let followed = run(&["enqueue", &path("pairs.csv"), "--follow", "--outcomes", &outcomes_csv], &settings).await;
     assert_eq!(followed.code, 3, "{followed:?}");
-    for words in ["302 jobs enqueued", "ARCHIVED            300", "FAILED                2", "HUBSPOT VALIDATION_ERROR"]
-    {
+    for words in [
+        "302 jobs enqueued",
+        "  2 of these repeated",
+        "ARCHIVED            300",
+        "FAILED                2",
+        "HUBSPOT VALIDATION_ERROR",
+    ] {
         assert!(followed.stderr.contains(words), "{words:?}: {}", followed.stderr);
     }
     let report = records(&outcomes_csv);
@@ -140,6 +145,41 @@ async fn a_csv_of_outcomes_tells_what_they_tell_of_labels_and_no_more() {
     let jobs: Vec<Value> = jobs.iter().map(|message| serde_json::from_slice(&message.body).unwrap()).collect();
     let types = jobs.iter().map(|job| job["inputs"][0].get("types").is_some());
     assert_eq!(types.collect::<Vec<_>>(), [false, true, false]);
+}
+
+#[tokio::test]
+async fn outcomes_are_told_in_the_order_in_which_they_were_completed_and_then_of_their_file() {
+    let (client, uri) = ground("outcomes-order").await;
+    let outcome = |id: &str, second: u32, correlation: &str| {
+        let outcome = json!({
+            "jobId": id, "portalId": 4711, "fromObjectType": "contacts", "toObjectType": "companies", "group": "spring",
+            "status": "FAILED", "numPairs": 1, "numArchived": 0, "errors": [],
+            "completedAt": format!("2026-01-01T00:00:0{second}.000Z"),
+        });
+        let mut message = Message::new(outcome.to_string().into_bytes());
+        message.properties = message.properties.with_correlation_id(correlation.into());
+        message
+    };
+    let of_line = |line: u32| format!("{}-{line}", "0a".repeat(16));
+    let outcomes = [
+        outcome("last", 9, "x"),
+        outcome("line-10", 5, &of_line(10)),
+        outcome("line-9", 5, &of_line(9)),
+        outcome("another", 5, "y"),
+        outcome("first", 1, "z"),
+    ];
+    client.publish(RESULTS, outcomes).await.unwrap();
+    let settings = [("amqp.uri", uri.as_str())];
+    for _ in 0..2 {
+        let told = run(&["outcomes", "--failed", "--json"], &settings).await.lines();
+        let ids: Vec<&str> = told.iter().map(|outcome| outcome["jobId"].as_str().unwrap()).collect();
+        assert_eq!(ids, ["first", "another", "line-9", "line-10", "last"]);
+    }
+    let table = run(&["outcomes", "--failed", "--limit", "2"], &settings).await;
+    assert!(table.fine().lines().nth(1).unwrap().contains("line-10"), "{table:?}");
+    assert!(table.stderr.contains("2 of 5 messages in association-archiver.results, the oldest first\n"), "{table:?}");
+    let none = run(&["outcomes", "--group", "sprng"], &settings).await;
+    assert!(none.stderr.ends_with("is of the group \"sprng\"; the latest groups there are: spring\n"), "{none:?}");
 }
 
 /// Whoever sends a restore or a look again must not remove anything.

@@ -199,6 +199,26 @@ async fn where_nothing_is_found_that_is_said_and_is_no_fault() {
         let ran = run(&[command, &nothing].concat(), &settings).await;
         assert_eq!((ran.fine().lines().count(), ran.stderr.as_str()), (stdout_lines, said), "{command:?}");
     }
+    // What is misspelt, or was never recorded, is told with what there is.
+    for (arguments, said) in [
+        (&["journal", "list", "--group", "sprng"][..], "the journal has no group \"sprng\"; the latest there are: "),
+        (&["journal", "export", "--group", "sprng"], "the journal has no group \"sprng\"; the latest there are: "),
+        (&["undo", "--print", "--group", "sprng"], "the journal has no group \"sprng\"; the latest there are: "),
+        (
+            &["undo", "--print", "--restores", "--group", "spring"],
+            "the group \"spring\" has restored nothing, but removed",
+        ),
+        (
+            &["undo", "--print", "--portal", "4711"],
+            "has nothing of portal 4711; entries without a portal, since their account",
+        ),
+    ] {
+        let ran = run(arguments, &settings).await;
+        ran.fine();
+        assert!(ran.stderr.starts_with(said) || ran.stderr.contains(said), "{ran:?}");
+    }
+    let groups = run(&["undo", "--print", "--group", "sprng"], &settings).await.stderr;
+    assert!(groups.contains("spring") && groups.contains("autumn"), "{groups}");
     // It was not there, so it was not removed.
     let absent = run(&["undo", "--print", "--job-id", "absent"], &settings).await;
     assert_eq!(absent.fine(), "");

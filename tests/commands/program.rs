@@ -90,8 +90,13 @@ async fn ended(mut command: Command, arguments: &[&str], stdin: &str) -> Ran {
     }
 }
 
-/// The same on a terminal, as `script` of util-linux makes one: what is shown there.
+/// The same on a terminal, as `script` of util-linux makes one: what is shown there. Nothing is drawn anew on it.
 pub async fn on_a_terminal(arguments: &[&str], settings: Settings<'_>, typed: &str) -> String {
+    on_a_terminal_of("dumb", arguments, settings, typed).await
+}
+
+/// On a terminal of this kind (`TERM`): with `xterm` all that is drawn and drawn over.
+pub async fn on_a_terminal_of(kind: &str, arguments: &[&str], settings: Settings<'_>, typed: &str) -> String {
     let plain = command(arguments, settings);
     let quoted = std::iter::once(plain.as_std().get_program()).chain(plain.as_std().get_args());
     let quoted: Vec<String> = quoted.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
@@ -101,7 +106,7 @@ pub async fn on_a_terminal(arguments: &[&str], settings: Settings<'_>, typed: &s
     for (name, value) in plain.as_std().get_envs() {
         script.env(name, value.unwrap_or_default());
     }
-    script.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TERM", "dumb").env("NO_COLOR", "1");
+    script.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TERM", kind).env("NO_COLOR", "1");
     script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = script.spawn().unwrap();
     let mut pipe = child.stdin.take().unwrap();

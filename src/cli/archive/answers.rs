@@ -1,24 +1,22 @@
 //! Outcomes out: to stdout, into the report of what failed, and into the table at the end.
 
+use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::Arc;
-use std::time::Duration;
 
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use tokio::sync::mpsc;
 
 use super::held::{HeldLine, Origin};
-use super::unanswered::{Counts, Tally};
+use super::unanswered::Tally;
 use crate::cli::exit::Failure;
 use crate::cli::jobs_file::columns::ALL;
 use crate::cli::outcome_record::{OutcomeRecord, extent_in_words};
 use crate::cli::report::{NewFile, PairRow, Report};
 use crate::cli::summary::Summary;
 use crate::contract::outcome::{Ending, Outcome, Status};
+use crate::telemetry::progress;
 use crate::worker::seams::Departure;
-
-/// How often the bar is drawn anew.
-pub const BAR_TICK: Duration = Duration::from_millis(200);
 
 /// What is written next.
 pub enum Output {
@@ -50,7 +48,8 @@ pub struct Answers {
 
 impl Answers {
     pub fn new(tally: Arc<Tally>, failed: Option<Report<NewFile>>) -> Self {
-        Self { tally, failed, summary: Summary::default(), bar: progress() }
+        let bar = bar(Arc::clone(&tally));
+        Self { tally, failed, summary: Summary::default(), bar }
     }
 
     pub fn bar(&self) -> ProgressBar {
@@ -60,6 +59,8 @@ impl Answers {
     /// Writes until there is no more; to be called on a thread of its own, since stdout may block.
     pub fn write(mut self, mut outputs: mpsc::Receiver<Output>) -> Result<Summary, Failure> {
         let unwritable = |error: io::Error| Failure::Running(format!("outcomes cannot be written to stdout: {error}"));
+        // On a terminal outcomes and progress share the screen.
+        let on_a_terminal = io::stdout().is_terminal();
         let mut out = BufWriter::new(io::stdout().lock());
         let mut buffer = Vec::new();
         while let Some(output) = outputs.blocking_recv() {
@@ -74,13 +75,16 @@ impl Answers {
                 buffer.clear();
                 outcome.encode(&mut buffer);
                 buffer.push(b'\n');
-                out.write_all(&buffer).map_err(unwritable)?;
+                let written = match on_a_terminal {
+                    true => progress::beside(|| out.write_all(&buffer).and_then(|()| out.flush())),
+                    false => out.write_all(&buffer),
+                };
+                written.map_err(unwritable)?;
                 self.count(&outcome, &origin, was_sent)?;
             }
             if outputs.is_empty() {
                 out.flush().map_err(unwritable)?;
             }
-            self.show();
         }
         out.flush().map_err(unwritable)?;
         if let Some(failed) = self.failed {
@@ -104,13 +108,6 @@ impl Answers {
             report_failed(report, &outcome, origin).map_err(|error| unwritable_report(&error))?;
         }
         Ok(())
-    }
-
-    fn show(&self) {
-        let Counts { answered, done, unanswered, .. } = self.tally.counts();
-        let others = HumanCount(answered.saturating_sub(done));
-        let (done, waiting) = (HumanCount(done), HumanCount(unanswered));
-        self.bar.set_message(format!("{done} done, {others} not, {waiting} in hand"));
     }
 }
 
@@ -168,13 +165,18 @@ fn report_failed(report: &mut Report<NewFile>, outcome: &OutcomeRecord, origin: 
     Ok(())
 }
 
-fn progress() -> ProgressBar {
+/// Each time it is drawn it shows the tally as it is then.
+fn bar(tally: Arc<Tally>) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise}  {msg}") {
-        bar.set_style(style);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise}  {tally}") {
+        let counts = move |_: &ProgressState, out: &mut dyn fmt::Write| {
+            // Nobody reads a bar that cannot be drawn.
+            let _ = write!(out, "{tally}");
+        };
+        bar.set_style(style.with_key("tally", counts));
     }
     bar
 }

@@ -7,18 +7,19 @@ use jiff::Timestamp;
 use smallvec::SmallVec;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::answers::{BAR_TICK, Output, Rejected};
+use super::answers::{Output, Rejected};
 use super::held::{HeldLine, Origin};
 use super::resume::Resume;
 use super::unanswered::Tally;
 use crate::cli::jobs_file::columns::Cells;
 use crate::cli::jobs_file::rows::{LeftOut, RowFault, RowJob, Rows, RowsFault};
 use crate::cli::jobs_file::source::Input;
-use crate::cli::jobs_file::survey::Repeats;
+use crate::cli::jobs_file::survey::{REPEATED, Repeats};
 use crate::cli::output::remark;
 use crate::contract::job::{Job, Malformed};
 use crate::engine::command::NewJob;
 use crate::shards::Generation;
+use crate::telemetry::progress;
 use crate::worker::accounts::Portals;
 use crate::worker::lines;
 use crate::worker::seams::Arrival;
@@ -50,7 +51,7 @@ pub struct Reading {
     pub portals: Portals,
     pub tally: Arc<Tally>,
     pub resume: Resume,
-    /// `None` where it is known already which rows repeat others.
+    /// `None` where it is known already which pairs are repeated.
     pub repeats: Option<Repeats>,
     pub output: mpsc::Sender<Output>,
     pub bar: ProgressBar,
@@ -63,7 +64,8 @@ pub struct Reading {
 pub struct Read {
     jobs: u64,
     done_before: u64,
-    repeated: u64,
+    /// Pairs that a row before asks for too.
+    pub repeated: u64,
     left_out: LeftOut,
 }
 
@@ -74,7 +76,7 @@ impl Read {
         let LeftOut { not_associated, done_before: of_status } = left_out;
         for (count, what) in [
             (done_before, "jobs left out because they were done before"),
-            (repeated, "rows that repeat one before them (archiving a pair again does no harm)"),
+            (repeated, REPEATED),
             (not_associated, "rows left out because no record is associated"),
             (of_status, "rows left out because their status is ARCHIVED or RESTORED"),
         ] {
@@ -109,11 +111,13 @@ impl Reading {
                     read.done_before += 1;
                     continue;
                 }
-                read.repeated += u64::from(self.repeats.as_mut().is_some_and(|repeats| repeats.is_repeated(job)));
+                if let (Some(repeats), Ok(_)) = (&mut self.repeats, self.portals.resolve(job.portal)) {
+                    read.repeated += repeats.of(job);
+                }
             }
             if read.jobs == 0 {
                 // Not before: whoever writes into the pipe may have something to say first.
-                self.bar.enable_steady_tick(BAR_TICK);
+                progress::show(&self.bar);
             }
             read.jobs += 1;
             self.tally.read(row.line);

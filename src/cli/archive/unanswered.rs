@@ -1,5 +1,6 @@
 //! What became of the lines, counted while the command runs; and where it ends before they are answered, how to go on.
 
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -21,8 +22,27 @@ pub struct Tally {
     done: AtomicU64,
     /// Not answered, and HubSpot was asked to change something for them.
     sent: AtomicU64,
+    /// Pairs that HubSpot says are removed; and those of them that were read back and are gone.
+    removed: AtomicU64,
+    proven: AtomicU64,
+    /// What is removed is read back.
+    proves: AtomicBool,
     last_line: AtomicU64,
     read_to_end: AtomicBool,
+}
+
+/// As the line of progress has it.
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { answered, done, unanswered, sent: _ } = self.counts();
+        let others = HumanCount(answered.saturating_sub(done));
+        write!(f, "{} done, {others} not, {} in hand", HumanCount(done), HumanCount(unanswered))?;
+        if !self.proves.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let of = |count: &AtomicU64| HumanCount(count.load(Ordering::Relaxed));
+        write!(f, "; pairs removed: {}, of them proven: {}", of(&self.removed), of(&self.proven))
+    }
 }
 
 impl Tally {
@@ -46,13 +66,20 @@ impl Tally {
         self.sent.fetch_sub(u64::from(was_sent), Ordering::Relaxed);
     }
 
+    /// Pairs so far, in an account at least where what is removed is read back.
+    pub fn proving(&self, removed: u64, proven: u64) {
+        self.removed.store(removed, Ordering::Relaxed);
+        self.proven.store(proven, Ordering::Relaxed);
+        self.proves.store(true, Ordering::Relaxed);
+    }
+
     /// Whether every job of the input is done. A pipe that was not read to its end had no more to give.
     pub fn is_all_done(&self, is_file: bool) -> bool {
         self.done.load(Ordering::Relaxed) == self.read.load(Ordering::Relaxed)
             && (!is_file || self.read_to_end.load(Ordering::Relaxed))
     }
 
-    pub fn counts(&self) -> Counts {
+    fn counts(&self) -> Counts {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let (read, answered, done) = (of(&self.read), of(&self.answered), of(&self.done));
         Counts { answered, done, unanswered: read.saturating_sub(answered), sent: of(&self.sent) }
@@ -61,10 +88,10 @@ impl Tally {
 
 /// As they are at one moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Counts {
-    pub answered: u64,
-    pub done: u64,
-    pub unanswered: u64,
+struct Counts {
+    answered: u64,
+    done: u64,
+    unanswered: u64,
     /// Of the unanswered ones.
     sent: u64,
 }

@@ -115,7 +115,10 @@ impl Watcher<HeldLine> for LineWatcher {
         watching::log_notice(&self.portals, &self.mends, notice);
     }
 
-    fn counted(&mut self, _counters: Counters, status: Status, draining: bool, now: Now) {
+    fn counted(&mut self, counters: Counters, status: Status, draining: bool, now: Now) {
+        if status.accounts.iter().any(|account| account.safety.verify) {
+            self.tally.proving(counters.pairs_archived, counters.pairs_gone);
+        }
         if !draining {
             self.say_waits(&status, now);
         }

@@ -27,6 +27,7 @@ use crate::cli::summary::Summary;
 use crate::config::Settings;
 use crate::contract::association::RecordId;
 use crate::contract::job::{Ask, Job};
+use crate::telemetry::progress;
 
 /// Time between two lines about the progress, where there is no terminal.
 const SAY_EVERY: Duration = Duration::from_secs(60);
@@ -142,9 +143,7 @@ impl Followed {
                 () = stop.cancelled() => break Ok(()),
             }
         };
-        if let Some(bar) = shown {
-            bar.finish_and_clear();
-        }
+        progress::end();
         follower.close().await;
         taken?;
         self.target = match self.target {
@@ -201,6 +200,10 @@ impl Followed {
 
     pub fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    pub fn repeated(&mut self, pairs: u64) {
+        self.summary.repeated(pairs);
     }
 
     pub fn unanswered(&self, enqueued: u64) -> u64 {

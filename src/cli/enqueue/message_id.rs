@@ -21,8 +21,15 @@ impl Run {
 
     /// The line whose job's outcome has this correlation id; `None` for those of others.
     pub fn line_of(&self, correlation_id: &str) -> Option<u64> {
-        correlation_id.strip_prefix(self.as_str())?.strip_prefix('-')?.parse().ok()
+        origin(correlation_id).filter(|(run, _)| *run == self.as_str()).map(|(_, line)| line)
     }
+}
+
+/// The run and the line that a job came from whose outcome has this correlation id; `None` where it is none of `enqueue`.
+pub fn origin(correlation_id: &str) -> Option<(&str, u64)> {
+    let (run, line) = correlation_id.split_once('-')?;
+    let is_run = run.len() == 32 && run.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some((run, line.parse().ok().filter(|_| is_run)?))
 }
 
 #[cfg(test)]

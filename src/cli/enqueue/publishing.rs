@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use indicatif::{HumanCount, HumanFloatCount, ProgressBar, ProgressState, ProgressStyle};
@@ -17,13 +16,12 @@ use crate::cli::exit::Failure;
 use crate::cli::jobs_file::rows::{RowFault, RowJob, Rows};
 use crate::cli::jobs_file::source::{Input, Source};
 use crate::config::Settings;
+use crate::telemetry::progress;
 
 /// Messages published before their confirms are awaited.
 const MAX_ROUND: usize = 1_000;
 /// Bytes of bodies published before their confirms are awaited; a larger one goes alone.
 const MAX_ROUND_BYTES: usize = 4 * 1024 * 1024;
-/// How often a bar is drawn anew.
-const BAR_TICK: Duration = Duration::from_millis(200);
 
 /// How far it has come, also for whoever ends the command at once.
 #[derive(Clone, Debug)]
@@ -99,7 +97,7 @@ pub async fn publish(
             break Err(Failure::Running(format!("stopped by a signal; {reached}")));
         }
     };
-    bar.finish_and_clear();
+    progress::end();
     sender.close().await;
     done
 }
@@ -156,7 +154,7 @@ pub async fn send_jobs(
     Ok((safe, sent.fault))
 }
 
-/// A bar on a terminal, and nothing elsewhere.
+/// A bar on a terminal, until [`progress::end`], and nothing elsewhere.
 pub fn bar(total: u64, what: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -166,7 +164,7 @@ pub fn bar(total: u64, what: &str) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style.with_key("rate", rate));
     }
-    bar.enable_steady_tick(BAR_TICK);
+    progress::show(&bar);
     bar
 }
 

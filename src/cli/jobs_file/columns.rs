@@ -110,6 +110,10 @@ impl Columns {
         }
         let mapped = mapped(&header, hints)?;
         let export = if hints.map.is_none() { Export::of_header(&header, hints)? } else { None };
+        let is_known = |name: &String| Field::of_name(name).is_some_and(|field| !field.is_everyday_word());
+        if hints.map.is_none() && export.is_none() && !header.iter().any(is_known) {
+            return Err(nothing_known(&header));
+        }
         let mut columns = Vec::with_capacity(header.len());
         for (index, name) in header.iter().enumerate() {
             let of_export = export.as_ref().and_then(|export| export.field(index));
@@ -219,7 +223,8 @@ impl Columns {
         if let Some((index, value)) =
             values.iter().enumerate().find(|(index, value)| !named(*index) && !value.is_empty())
         {
-            return Err(format!("has {value:?} in column {}, to which the header gives no name", index + 1));
+            let several = if is_number(value) { format!(": {SEVERAL_IDS}") } else { String::new() };
+            return Err(format!("has {value:?} in column {}, to which the header gives no name{several}", index + 1));
         }
         let row = Row { columns: &self.columns, values: &values };
         if row.status().is_some_and(|text| DONE.iter().any(|done| text.eq_ignore_ascii_case(done.as_str()))) {
@@ -240,12 +245,13 @@ impl Columns {
         let from_type = agreed(Field::FromType, row.text(Field::FromType)?, self.from_type.as_deref())?;
         let to_type = agreed(Field::ToType, row.text(Field::ToType)?, self.to_type.as_deref())?;
         let portal = self.portal(row)?;
-        let from_id = row.text(Field::FromId)?;
+        let from_id = one_id(Field::FromId, row.text(Field::FromId)?, ONE_ID)?;
         let to_ids = row.text(Field::ToId)?;
         let mut to_ids: Vec<&str> = to_ids.split(';').map(str::trim).filter(|id| !id.is_empty()).collect();
         if to_ids.is_empty() {
             return Err("to_id: is empty".to_owned());
         }
+        to_ids.iter().try_for_each(|id| one_id(Field::ToId, id, SEVERAL_IDS).map(drop))?;
         let all = matches!(to_ids.as_slice(), [only] if only.eq_ignore_ascii_case(ALL));
         if all {
             to_ids = vec![ALL];
@@ -398,16 +404,67 @@ fn associated_type(name: &str) -> Option<ObjectType> {
     ObjectType::parse(&singular.replace(' ', "_")).ok()
 }
 
+/// Why a header without any name that is known is none: it lacks the ids, or it is no header at all.
+fn nothing_known(header: &[String]) -> String {
+    let unseen = header.iter().find_map(|name| Some((name, invisible(name)?)));
+    if let Some((name, fault)) = unseen {
+        return format!("the column {name:?} {fault}");
+    }
+    let shown: Vec<String> = header.iter().map(|name| format!("{name:?}")).collect();
+    let shown = named(&shown);
+    if header.iter().any(|value| is_number(value)) {
+        return format!(
+            "its first line must name the columns, and is a row, {shown}: put from_object_type,from_id,to_object_type,to_id above"
+        );
+    }
+    let is_export = header.iter().any(|name| {
+        let lower = name.to_lowercase();
+        lower == RECORD_ID || lower.starts_with("associated ")
+    });
+    let needed = match is_export {
+        true => {
+            "an export needs the column \"Record ID\" and one of associated ids, such as \"Associated Company IDs\", since names alone do not tell which records are meant: export again with the ids of associated records"
+        }
+        false => "needed are from_object_type, from_id, to_object_type and to_id, and record ids in them, not names",
+    };
+    format!(
+        "the header has the columns {shown}; {needed}, or say with --map \"YOUR COLUMN=from_id,…\" which columns have ids"
+    )
+}
+
+/// Names in a message at most.
+const MAX_NAMED: usize = 20;
+
+fn named(names: &[String]) -> String {
+    let more = names.len().saturating_sub(MAX_NAMED);
+    let shown = names.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Refuses several ids where one is read, and one that is written with separators.
+fn one_id<'a>(field: Field, text: &'a str, mend: &str) -> Result<&'a str, String> {
+    let parts: Vec<&str> = text.split([',', '|', '/', ' ', ';']).filter(|part| !part.is_empty()).collect();
+    match parts.len() > 1 && parts.iter().all(|part| is_number(part)) {
+        true => Err(format!("{}: {text:?} is no id: {mend}", field.name())),
+        false => Ok(text),
+    }
+}
+
+const SEVERAL_IDS: &str =
+    "several ids in a cell have semicolons between them, as 9001;9002, and an id has no separators";
+const ONE_ID: &str = "write one id, without separators, and a row for each";
+
 /// The fields that `--map` gives to the columns, in their order.
 fn mapped(header: &[String], hints: &Hints) -> Result<Vec<Option<Field>>, String> {
     let mut fields = vec![None; header.len()];
     for (column, field) in hints.map.iter().flat_map(|mapping| mapping.pairs()) {
         let mut found = header.iter().enumerate().filter(|(_, name)| name.eq_ignore_ascii_case(column));
         let Some((index, _)) = found.next() else {
-            return Err(format!(
-                "the header has no column {column:?}, which --map names; it has {}",
-                header.join(", ")
-            ));
+            return Err(format!("the header has no column {column:?}, which --map names; it has {}", named(header)));
         };
         if found.next().is_some() {
             return Err(format!("the header has the column {column:?} twice, and --map does not tell which"));
@@ -458,9 +515,18 @@ fn types(text: &str) -> Result<Option<Vec<(&'static str, u64)>>, String> {
         let category = LabelCategory::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(category))?;
         Some((category.as_str(), id.trim().parse().ok()?))
     };
+    // As a plan shows them, with what people call them. It is the number that counts, and so the name is not read.
+    let named = |text: &str| {
+        let (category, id) = one(text.strip_suffix(')')?.split_once(" (")?.0)?;
+        Some(format!("types: {text:?} has a name behind the number; write {category} {id}"))
+    };
     let read = |text: &str| {
-        one(text.trim())
-            .ok_or_else(|| format!("types: {text:?} is no label; write category and id, such as USER_DEFINED 37"))
+        let text = text.trim();
+        one(text).ok_or_else(|| {
+            named(text).unwrap_or_else(|| {
+                format!("types: {text:?} is no label; write category and id, such as USER_DEFINED 37, as the column types_present of a plan has them")
+            })
+        })
     };
     text.split(';').filter(|text| !text.trim().is_empty()).map(read).collect::<Result<_, _>>().map(Some)
 }

@@ -1,6 +1,7 @@
 //! A first reading of all rows: whether they are right, and what they ask for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
@@ -11,13 +12,16 @@ use super::columns::in_columns;
 use super::rows::{LeftOut, RowFault, RowJob};
 use super::source::Source;
 use crate::cli::exit::Failure;
-use crate::cli::introductions::Introductions;
-use crate::config::{AccountSettings, RateLimit, Settings};
+use crate::cli::introductions::{Introductions, account_of};
+use crate::config::{BatchSettings, RateLimit, Settings};
 use crate::contract::action::Action;
 use crate::contract::association::Extent;
 use crate::contract::ids::Group;
 use crate::contract::job::{Ask, Job};
 use crate::contract::refusal::Refusal;
+use crate::engine::pack::Caps;
+use crate::engine::proof::WAITS;
+use crate::engine::step::{Look, Step};
 use crate::worker::accounts::Portals;
 
 /// Lines of each kind that are listed; the others are counted.
@@ -26,6 +30,8 @@ const MAX_LISTED: usize = 20;
 const MAX_REMEMBERED: usize = 4_000_000;
 /// Lanes told apart; all others count as one.
 const MAX_LANES: usize = 1_000;
+/// Said of pairs, before their number.
+pub const REPEATED: &str = "repeated pairs, which a row before asks for too (archiving a pair again does no harm)";
 /// Lanes named in a sentence.
 const MAX_NAMED: usize = 3;
 
@@ -37,7 +43,7 @@ pub struct Survey {
     pub bad: Faults,
     /// Rows whose jobs are not wanted, and not counted either.
     pub unwanted: u64,
-    /// Rows that ask for the same as one before them.
+    /// Pairs that a row before asks for too.
     pub repeated: u64,
     /// Rows that the configured accounts must reject; they do not count in what is asked for.
     pub rejected: Faults,
@@ -95,14 +101,17 @@ impl Does {
 
 #[derive(Clone, Copy, Default, Debug)]
 struct Amount {
+    /// As often as rows ask for them.
     pairs: u64,
+    /// Each once.
+    different_pairs: u64,
     /// Records of the pairs.
     from_records: u64,
     /// Records of which every association is asked for.
     all_of: u64,
 }
 
-/// Tells equal rows from new ones.
+/// Tells what was asked for before from what is new.
 #[derive(Debug, Default)]
 pub struct Repeats {
     hasher: RandomState,
@@ -110,20 +119,28 @@ pub struct Repeats {
 }
 
 impl Repeats {
-    /// Whether a job asks for the same as one before it, under whatever id.
-    pub fn is_repeated(&mut self, job: &Job) -> bool {
-        let asks: Vec<_> = job
-            .asks
-            .iter()
-            .map(|Ask { extent, pairs, all_of }| (extent, pairs.as_slice(), all_of.as_slice()))
-            .collect();
-        self.is_seen(&(job.portal, &job.from_type, &job.to_type, job.action, job.dry_run, asks, job.not_after))
+    /// How many pairs of a job one before it asks for too, under whatever id.
+    pub fn of(&mut self, job: &Job) -> u64 {
+        job.asks.iter().map(|ask| self.of_ask(job, ask)).sum()
+    }
+
+    fn of_ask(&mut self, job: &Job, ask: &Ask) -> u64 {
+        let Job { portal, from_type, to_type, action, dry_run, .. } = job;
+        let lane = (portal, from_type, to_type, action, dry_run, &ask.extent);
+        ask.pairs.iter().filter(|pair| self.is_seen(&(&lane, pair))).count() as u64
     }
 
     fn is_seen(&mut self, what: &impl std::hash::Hash) -> bool {
         let hash = self.hasher.hash_one(what);
         if self.seen.len() < MAX_REMEMBERED { !self.seen.insert(hash) } else { self.seen.contains(&hash) }
     }
+}
+
+/// What the rows so far ask for.
+#[derive(Default)]
+struct Known {
+    pairs: Repeats,
+    records: Repeats,
 }
 
 /// The accounts of the settings; `None` where they have none, as on a machine that only sends jobs.
@@ -141,7 +158,7 @@ impl Survey {
         wanted: impl Fn(&Job) -> bool,
     ) -> Result<Self, Failure> {
         let mut survey = Self::default();
-        let (mut repeats, mut records) = (Repeats::default(), Repeats::default());
+        let mut known = Known::default();
         let name = source.name.clone();
         let unusable = |fault: &dyn std::fmt::Display| Failure::Usage(format!("{name} {fault}"));
         let mut rows = source.rows()?;
@@ -153,14 +170,13 @@ impl Survey {
                 Ok(RowJob { job, .. }) if !wanted(&job) => survey.unwanted += 1,
                 Ok(RowJob { job, .. }) => {
                     survey.rows += 1;
-                    survey.repeated += u64::from(repeats.is_repeated(&job));
                     match portals.map(|portals| portals.resolve(job.portal)) {
                         Some(Err(Refusal { message, .. })) => {
                             let message = if rows.is_csv() { in_columns(&message) } else { message.into() };
                             let mend = if job.portal.is_none() { "; or give --portal" } else { "" };
                             survey.rejected.note(row.line, format!("{message}{mend}"));
                         }
-                        Some(Ok(_)) | None => survey.count(&job, &mut records),
+                        Some(Ok(_)) | None => survey.count(&job, &mut known),
                     }
                 }
                 Err(RowFault::Encoding(fault)) => {
@@ -174,11 +190,14 @@ impl Survey {
         Ok(survey)
     }
 
-    fn count(&mut self, job: &Job, records: &mut Repeats) {
+    fn count(&mut self, job: &Job, known: &mut Known) {
         if Does::of(job) == Does::Archive && self.groups.len() < 2 && !self.groups.contains(&job.group) {
             self.groups.insert(job.group.clone());
         }
-        for Ask { extent, pairs, all_of } in &job.asks {
+        for ask in &job.asks {
+            let Ask { extent, pairs, all_of } = ask;
+            let repeated = known.pairs.of_ask(job, ask);
+            self.repeated += repeated;
             let labels = match extent {
                 Extent::Whole => Vec::new(),
                 Extent::Labels(labels) => {
@@ -193,11 +212,14 @@ impl Survey {
                 lane = LaneName { does, portal: None, from: other(), to: other(), labels: Vec::new() };
             }
             let new_records = pairs.iter().map(|pair| pair.from).collect::<BTreeSet<_>>();
-            let new_records = new_records.into_iter().filter(|from| !records.is_seen(&(&lane, from))).count() as u64;
+            let mut is_new = |from, all: bool| !known.records.is_seen(&(&lane, from, all));
+            let new_records = new_records.into_iter().filter(|from| is_new(*from, false)).count() as u64;
+            let new_all_of = all_of.iter().filter(|from| is_new(**from, true)).count() as u64;
             let amount = self.lanes.entry(lane).or_default();
             amount.pairs += pairs.len() as u64;
+            amount.different_pairs += pairs.len() as u64 - repeated;
             amount.from_records += new_records;
-            amount.all_of += all_of.len() as u64;
+            amount.all_of += new_all_of;
         }
     }
 
@@ -225,7 +247,7 @@ impl Survey {
                 remarks.push(format!("{what}: {}", HumanCount(*count)));
             }
         };
-        say(repeated, "rows that repeat one before them (archiving a pair again does no harm)");
+        say(repeated, REPEATED);
         say(not_associated, "rows left out because no record is associated");
         say(done_before, "rows left out because their status is ARCHIVED or RESTORED");
         remarks
@@ -250,22 +272,17 @@ impl Survey {
         self.lanes.keys().map(|lane| lane.portal).collect::<BTreeSet<_>>().into_iter()
     }
 
-    /// `56,088 pairs, contacts → companies, portal 4711 (sandbox), about 562 requests, 57 s`.
+    /// `56,088 pairs, contacts → companies, portal 4711 (sandbox), about 562 requests, 57s`.
     pub fn amount(&self, settings: &Settings, introductions: &Introductions) -> String {
-        let pairs: u64 = self.lanes.values().map(|amount| amount.pairs).sum();
-        let all_of: u64 = self.lanes.values().map(|amount| amount.all_of).sum();
+        let sum = |of: fn(&Amount) -> u64| self.lanes.values().map(of).sum::<u64>();
+        let (pairs, different) = (sum(|amount| amount.pairs), sum(|amount| amount.different_pairs));
+        let all_of = sum(|amount| amount.all_of);
         let mut routes: Vec<String> = Vec::new();
         let mut portals: Vec<String> = Vec::new();
-        let (mut requests, mut longest) = (0, Duration::ZERO);
-        let mut of_account: BTreeMap<Option<u64>, u64> = BTreeMap::new();
+        let (mut requests, mut longest) = (Requests::default(), Duration::ZERO);
+        let mut of_account: BTreeMap<Option<u64>, Requests> = BTreeMap::new();
         for (lane, amount) in &self.lanes {
-            let how = match (lane.does, lane.labels.is_empty()) {
-                (Does::Archive, true) => String::new(),
-                (Does::Archive, false) => format!(" (only {})", labels_in_words(&lane.labels)),
-                (Does::Restore, _) => " (restored)".to_owned(),
-                (Does::Plan, _) => " (only looked at)".to_owned(),
-            };
-            let route = format!("{} → {}{how}", lane.from, lane.to);
+            let route = lane.route();
             let portal = introductions.name(lane.portal, settings);
             if !routes.contains(&route) {
                 routes.push(route);
@@ -273,61 +290,130 @@ impl Survey {
             if !portals.contains(&portal) {
                 portals.push(portal);
             }
-            let of_lane = requests_of(lane, *amount, settings);
-            requests += of_lane;
-            *of_account.entry(lane.portal).or_default() += of_lane;
+            let of_lane = Requests::of(lane, *amount, settings);
+            requests = requests.and(of_lane);
+            let account = of_account.entry(lane.portal).or_default();
+            *account = account.and(of_lane);
         }
         for (portal, requests) in of_account {
             longest = longest.max(time_of(portal, requests, settings));
         }
+        let of_repeated = match pairs - different {
+            0 => String::new(),
+            repeated => format!(", of them repeated: {}", HumanCount(repeated)),
+        };
         let of_all = match all_of {
             0 => String::new(),
             1 => " and all associations of 1 record".to_owned(),
             _ => format!(" and all associations of {} records", HumanCount(all_of)),
         };
         let about = if all_of > 0 { "at least" } else { "about" };
+        let what_for =
+            if different < pairs { format!(" for {} different ones", HumanCount(different)) } else { String::new() };
         format!(
-            "{} {}{of_all}, {}, {}, {about} {} {}, {}",
+            "{} {}{of_repeated}{of_all}, {}, {}, {about} {requests}{what_for}, {}",
             HumanCount(pairs),
             if pairs == 1 { "pair" } else { "pairs" },
             named(&routes),
             named(&portals),
-            HumanCount(requests),
-            if requests == 1 { "request" } else { "requests" },
             humantime::format_duration(longest),
         )
     }
 }
 
-/// Records that one request can look at, and pairs with labels that one can create: HubSpot's limits.
-const RECORDS_OF_A_LOOK: u64 = 1_000;
-const PAIRS_OF_A_CREATE: u64 = 2_000;
-
-fn requests_of(lane: &LaneName, amount: Amount, settings: &Settings) -> u64 {
-    let (max_from, max_pairs) = (u64::from(settings.batch.max_from.get()), u64::from(settings.batch.max_pairs.get()));
-    let looks = (amount.from_records + amount.all_of).div_ceil(RECORDS_OF_A_LOOK);
-    match lane.does {
-        Does::Plan => looks.max(1),
-        Does::Restore if lane.labels.is_empty() => looks + amount.pairs.div_ceil(max_from).max(1),
-        Does::Restore => looks + amount.pairs.div_ceil(PAIRS_OF_A_CREATE).max(1),
-        Does::Archive => {
-            // A removal of labels has an input for each pair.
-            let inputs = if lane.labels.is_empty() { amount.from_records } else { amount.pairs };
-            let of_pairs = inputs.div_ceil(max_from).max(amount.pairs.div_ceil(max_pairs));
-            (of_pairs + amount.all_of.div_ceil(RECORDS_OF_A_LOOK) + amount.all_of.div_ceil(max_from)).max(1)
-        }
+impl LaneName {
+    /// From where to where, and what becomes of the pairs where that is not their removal as a whole.
+    fn route(&self) -> String {
+        let Self { does, portal: _, from, to, labels } = self;
+        let labels = if labels.is_empty() { String::new() } else { labels_in_words(labels) };
+        let how = match (does, labels.is_empty()) {
+            (Does::Archive, true) => String::new(),
+            (Does::Archive, false) => format!(" (only {labels})"),
+            (Does::Restore, true) => " (restored)".to_owned(),
+            (Does::Restore, false) => format!(" (restored: {labels})"),
+            (Does::Plan, true) => " (only looked at)".to_owned(),
+            (Does::Plan, false) => format!(" (only looked at, and only {labels})"),
+        };
+        format!("{from} → {to}{how}")
     }
 }
 
-/// How long this many requests take at the account's ceiling, in whole seconds, rounded up.
-fn time_of(portal: Option<u64>, requests: u64, settings: &Settings) -> Duration {
+/// How many requests are needed if each is as full as it may be.
+#[derive(Clone, Copy, Default, Debug)]
+struct Requests {
+    changes: u64,
+    /// Before something is changed, or for a plan.
+    looks: u64,
+    /// What was removed is read back.
+    proofs: u64,
+}
+
+impl Requests {
+    fn of(lane: &LaneName, amount: Amount, settings: &Settings) -> Self {
+        let Amount { pairs: _, different_pairs: pairs, from_records, all_of } = amount;
+        let accounts = settings.hubspot.listed();
+        let safety = account_of(lane.portal, accounts).map_or(&settings.safety, |account| &account.safety);
+        let BatchSettings { max_from, max_pairs, .. } = &settings.batch;
+        let of_settings = Caps { from: max_from.get() as usize, pairs: max_pairs.get() as usize };
+        let full = |step: Step, records: u64, pairs: u64| {
+            let Caps { from, pairs: most } = step.caps(of_settings);
+            records.div_ceil(from as u64).max(pairs.div_ceil(most as u64))
+        };
+        let look_at_all = full(Step::Look(Look::All), all_of, all_of);
+        let look = full(Step::Look(Look::Pairs), from_records, pairs);
+        let is_whole = lane.labels.is_empty();
+        match lane.does {
+            Does::Plan => Self { looks: look + look_at_all, ..Self::default() },
+            Does::Restore => {
+                let step = if is_whole { Step::Associate } else { Step::Create };
+                Self { changes: full(step, 0, pairs), looks: look, proofs: 0 }
+            }
+            Does::Archive => {
+                let step = if is_whole { Step::Archive } else { Step::ArchiveLabels };
+                // What is found of a record need not be looked at again.
+                let looks = look_at_all + if safety.journal.is_on() { look } else { 0 };
+                let proofs = if safety.verify { look + look_at_all } else { 0 };
+                // How many pairs are found nobody knows.
+                Self { changes: full(step, from_records, pairs) + full(step, all_of, all_of), looks, proofs }
+            }
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            changes: self.changes + other.changes,
+            looks: self.looks + other.looks,
+            proofs: self.proofs + other.proofs,
+        }
+    }
+
+    fn sum(self) -> u64 {
+        self.changes + self.looks + self.proofs
+    }
+}
+
+/// `13 requests`, `16 requests (2 to look before, 1 to read back)`.
+impl fmt::Display for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sum = self.sum();
+        write!(f, "{} {}", HumanCount(sum), if sum == 1 { "request" } else { "requests" })?;
+        let parts = [(self.looks, "to look before"), (self.proofs, "to read back")];
+        let parts = parts.into_iter().filter(|(count, _)| *count > 0 && self.changes > 0);
+        let parts: Vec<String> = parts.map(|(count, what)| format!("{} {what}", HumanCount(count))).collect();
+        if parts.is_empty() { Ok(()) } else { write!(f, " ({})", parts.join(", ")) }
+    }
+}
+
+/// How long these requests take at the account's ceiling, in whole seconds, rounded up; what is read back waits a little
+/// before.
+fn time_of(portal: Option<u64>, requests: Requests, settings: &Settings) -> Duration {
     let accounts = settings.hubspot.accounts().unwrap_or_default();
-    let is_meant = |account: &&AccountSettings| account.portal_id.map(|portal| portal.0.get()) == portal;
-    let account = accounts.iter().find(is_meant).or(accounts.first());
+    let account = account_of(portal, accounts).or(accounts.first());
     let RateLimit { requests: ceiling, interval, .. } =
         account.map_or(settings.rate_limit, |account| account.rate_limit);
-    let millis = u128::from(requests) * interval.as_millis() / u128::from(ceiling.get());
-    Duration::from_secs(u64::try_from(millis.div_ceil(1_000)).unwrap_or(u64::MAX))
+    let millis = u128::from(requests.sum()) * interval.as_millis() / u128::from(ceiling.get());
+    let cooling = if requests.proofs > 0 { WAITS[0] } else { Duration::ZERO };
+    Duration::from_secs(u64::try_from(millis.div_ceil(1_000)).unwrap_or(u64::MAX)).saturating_add(cooling)
 }
 
 fn labels_in_words(labels: &[(&'static str, u64)]) -> String {

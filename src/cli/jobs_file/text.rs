@@ -42,6 +42,27 @@ pub enum TextFault {
 
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// What people give for a CSV, by its first bytes, and how to get one from it.
+const NO_TEXTS: [(&[u8], &str); 4] = [
+    (
+        b"PK\x03\x04",
+        "is a workbook (.xlsx, .ods) or another zip file, not a CSV: in the spreadsheet choose Save as (or Download), and \
+         there CSV UTF-8 (comma separated), one sheet a file",
+    ),
+    (
+        b"\xd0\xcf\x11\xe0",
+        "is a workbook (.xls), not a CSV: in the spreadsheet choose Save as, and there CSV UTF-8 (comma separated), one sheet \
+         a file",
+    ),
+    (b"\x1f\x8b", "is compressed: unpack it first, as with gunzip"),
+    (b"%PDF", "is a PDF, not a CSV: export the table that it was made from as CSV UTF-8"),
+];
+
+/// Why a file that begins so has no lines to read.
+fn no_text(first: &[u8]) -> Option<&'static str> {
+    NO_TEXTS.iter().find(|(start, _)| first.starts_with(start)).map(|(_, what)| *what)
+}
+
 impl<R: AsyncBufRead + Unpin> TextLines<R> {
     pub fn new(input: R, limit: usize) -> Self {
         Self { input, encoding: None, limit }
@@ -66,6 +87,9 @@ impl<R: AsyncBufRead + Unpin> TextLines<R> {
                 self.next_utf16(line, order, first).await?
             }
         };
+        if is_first && let Some(what) = no_text(line) {
+            return Err(TextFault::Encoding(what.to_owned()));
+        }
         if line.starts_with(UTF8_MARK) {
             line.drain(..UTF8_MARK.len());
         }
@@ -251,6 +275,10 @@ mod tests {
             (b"\xff\xfea", "cut off"),
             (b"\xff\xfe\x00\xd8a\0", "surrogate"),
             (b"\xff\xd8\xff\xe0", "FF D8 FF E0, which is no text"),
+            (b"PK\x03\x04\x14\0\x06\0", "is a workbook (.xlsx, .ods)"),
+            (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0", "is a workbook (.xls)"),
+            (b"\x1f\x8b\x08\0\n", "is compressed"),
+            (b"%PDF-1.7\n", "is a PDF"),
         ] {
             let fault = read(bytes).await.unwrap_err().to_string();
             assert!(fault.contains(named), "{fault}");

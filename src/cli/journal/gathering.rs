@@ -8,6 +8,7 @@ use std::path::Path;
 use indicatif::HumanCount;
 
 use super::selection::{Place, Selection};
+use super::unmet::Unmet;
 use crate::cli::exit::Failure;
 use crate::cli::output::remark;
 use crate::config::{JournalStore, Settings};
@@ -47,6 +48,7 @@ pub struct Gathered {
     pub pairs: usize,
     unreadable: u64,
     unknown: u64,
+    unmet: Unmet,
 }
 
 /// An entry, or a part of one, of which at least one pair is meant, or was meant in an earlier one.
@@ -115,6 +117,9 @@ pub async fn gather(
         read?;
     }
     gathered.say_what_was_passed_over();
+    if gathered.entries.is_empty() {
+        gathered.unmet.remarks(selection, meant).iter().for_each(|line| remark(line));
+    }
     Ok(gathered)
 }
 
@@ -160,6 +165,7 @@ impl Gathered {
     }
 
     fn take(&mut self, entry: Entry, selection: &Selection) -> Result<(), Failure> {
+        self.unmet.note(&entry, selection);
         let takes = self.meant.takes(entry.kind) && selection.takes(&entry);
         if !takes && self.taken_back.is_empty() {
             return Ok(());

@@ -65,7 +65,16 @@ fn labels_and_deadlines_have_columns() {
     assert_eq!(read["notAfter"], "2027-01-01T00:00:00Z");
     let whole = job(&header, "contacts,1,companies,2,all,").unwrap();
     assert!(whole["inputs"][0].get("types").is_none() && whole.get("notAfter").is_none());
-    for (types, why) in [("", "is empty"), ("?", "nothing tells"), ("37", "is no label"), ("LABEL 37", "is no label")] {
+    for (types, why) in [
+        ("", "is empty"),
+        ("?", "nothing tells"),
+        ("37", "is no label"),
+        ("LABEL 37", "is no label"),
+        ("USER_DEFINED 37 (Manager)", "write USER_DEFINED 37"),
+        ("user_defined 38; hubspot_defined 1 (Primary (old))", "write HUBSPOT_DEFINED 1"),
+        ("Manager", "the column types_present of a plan has them"),
+        ("HUBSPOT_DEFINED 279; and 2 more", "\"and 2 more\" is no label"),
+    ] {
         let fault = job(&header, &format!("contacts,1,companies,2,{types},")).unwrap_err();
         assert!(fault.starts_with("types: ") && fault.contains(why), "{fault}");
     }
@@ -189,6 +198,25 @@ fn what_is_no_row_says_why() {
         ("from_object_type,from_id,to_object_type,to_id,simulate", "", "unknown column \"simulate\""),
         ("from_object_type,from_id,to_object_type,to_id,to_id", "", "two columns for to_id"),
         ("from_object_type,from_\u{200b}id", "", "invisible character, U+200B, after \"from_\""),
+        (
+            "contacts,1,companies,2",
+            "",
+            "first line must name the columns, and is a row, \"contacts\", \"1\", \"companies\", \"2\"",
+        ),
+        (
+            "First name,Company name",
+            "",
+            "has the columns \"First name\", \"Company name\"; needed are from_object_type, from_id,",
+        ),
+        ("Record ID,Associated Company", "", "has the columns \"Record ID\", \"Associated Company\"; an export needs"),
+        (HEADER, "contacts,1,companies,\"9001, 9002\"", "to_id: \"9001, 9002\" is no id: several ids in a cell"),
+        (HEADER, "contacts,1,companies,\"3;9,001\"", "to_id: \"9,001\" is no id"),
+        (
+            HEADER,
+            "contacts,1,companies,9001,9002",
+            "has \"9002\" in column 5, to which the header gives no name: several",
+        ),
+        (HEADER, "contacts,1;2,companies,3", "from_id: \"1;2\" is no id: write one id"),
         (HEADER, "contacts,1,companies", "has 3 fields, the header has 4"),
         (HEADER, "contacts,\"1,companies,2", "quote that is not closed"),
         (HEADER, "contacts,1\u{200b},companies,2", "from_id: has an invisible character, U+200B, after \"1\""),
