@@ -28,6 +28,13 @@ pub enum Meant {
 }
 
 impl Meant {
+    fn kind(self) -> Option<ChangeKind> {
+        match self {
+            Self::All => None,
+            Self::OfKind(kind) => Some(kind),
+        }
+    }
+
     fn takes(self, kind: ChangeKind) -> bool {
         match self {
             Self::All => true,
@@ -118,7 +125,7 @@ pub async fn gather(
     }
     gathered.say_what_was_passed_over();
     if gathered.entries.is_empty() {
-        gathered.unmet.remarks(selection, meant).iter().for_each(|line| remark(line));
+        gathered.unmet.remarks(selection, meant.kind()).iter().for_each(|line| remark(line));
     }
     Ok(gathered)
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use indicatif::HumanCount;
 
-use super::gathering::Meant;
 use super::selection::Selection;
 use crate::cli::latest_names::LatestNames;
 use crate::contract::ids::PortalId;
@@ -19,7 +18,7 @@ pub struct Unmet {
     entries: u64,
     groups: LatestNames,
     /// What was done by jobs of the group that is asked for.
-    done_by_group: BTreeSet<&'static str>,
+    done_by_group: BTreeSet<ChangeKind>,
     portals: BTreeSet<PortalId>,
     /// Entries of accounts without a portal id in the settings.
     without_portal: u64,
@@ -38,35 +37,34 @@ impl Unmet {
         let Some(wanted) = &selection.group else { return };
         for group in entry.jobs.iter().filter_map(|job| job.group.as_ref()) {
             if group.as_str() == wanted {
-                self.done_by_group.insert(entry.kind.as_str());
+                self.done_by_group.insert(entry.kind);
             } else {
                 self.groups.note(group.as_str());
             }
         }
     }
 
-    /// A line for each condition that nothing meets; none where each is met by something.
-    pub fn remarks(&self, selection: &Selection, meant: Meant) -> Vec<String> {
+    /// A line for each condition that nothing meets; none where each is met by something. `kind`: only such changes are
+    /// meant.
+    pub fn remarks(&self, selection: &Selection, kind: Option<ChangeKind>) -> Vec<String> {
         let since = selection.since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
         if self.entries == 0 {
             return vec![format!("nothing is recorded in the journal{since}")];
         }
-        let group = selection.group.as_ref().and_then(|group| self.of_group(group, meant, &since));
+        let group = selection.group.as_ref().and_then(|group| self.of_group(group, kind, &since));
         let portal = selection.portal.map(PortalId).filter(|portal| !self.portals.contains(portal));
         group.into_iter().chain(portal.map(|portal| self.of_portal(portal, &since))).collect()
     }
 
-    fn of_group(&self, group: &str, meant: Meant, since: &str) -> Option<String> {
-        let Meant::OfKind(kind) = meant else {
-            return self.done_by_group.is_empty().then(|| self.no_group(group, since));
-        };
-        match (self.done_by_group.is_empty(), self.done_by_group.contains(kind.as_str()), kind) {
-            (true, _, _) => Some(self.no_group(group, since)),
-            (false, true, _) => None,
-            (false, false, ChangeKind::Removal) => {
+    fn of_group(&self, group: &str, kind: Option<ChangeKind>, since: &str) -> Option<String> {
+        if self.done_by_group.is_empty() {
+            return Some(self.no_group(group, since));
+        }
+        match kind.filter(|kind| !self.done_by_group.contains(kind))? {
+            ChangeKind::Removal => {
                 Some(format!("the group {group:?} has removed nothing, but restored: --restores takes that back"))
             }
-            (false, false, ChangeKind::Restoration) => Some(format!(
+            ChangeKind::Restoration => Some(format!(
                 "the group {group:?} has restored nothing, but removed: without --restores that is brought back"
             )),
         }
