@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::stage::{JOBS, Stage, clean, ids, number, single_pairs, stop};
 
-/// The samples of a portal that is not two-way are read three times within some 25 seconds.
+/// The witnesses of a portal that is not two-way are read three times within some 25 seconds.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Long enough to take all jobs in, so that what is counted is how requests are filled.

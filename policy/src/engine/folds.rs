@@ -2,7 +2,7 @@
 //!
 //! HubSpot answers a removal from the wrong side as if it had been done: where a portal's associations can be removed
 //! from one side only, nothing would tell. So whatever was archived from its other side stays in hand until some pairs
-//! of its request, the *samples*, were read in the job's own direction and are gone. If a sample is still there,
+//! of its request, the *witnesses*, were read in the job's own direction and are gone. If a witness is still there,
 //! folding ends for the account and these types, and whatever waits is archived once more, from its own side.
 
 use std::collections::BTreeSet;
@@ -18,12 +18,12 @@ use super::step::Step;
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::TypePair;
 
-/// How many pairs of a request are read back as its samples. One would not do, since a pair that was not there before
-/// proves nothing. Ten cost little: a reading shows up to 1,000 records, so it serves the samples of a hundred
+/// How many pairs of a request are read back as its witnesses. One would not do, since a pair that was not there before
+/// proves nothing. Ten cost little: a reading shows up to 1,000 records, so it serves the witnesses of a hundred
 /// requests.
-pub const SAMPLES: usize = 10;
+pub const WITNESSES: usize = 10;
 
-/// How often the pairs that wait are checked for samples that have left with their jobs.
+/// How often the pairs that wait are checked for witnesses that have left with their jobs.
 const ROUND: Duration = Duration::from_secs(5);
 
 /// An account and a pair of object types, the latter as its index in `batch.fold`.
@@ -57,8 +57,8 @@ struct Fold {
 struct Unproven {
     nodes: Vec<NodeKey>,
     /// Those of `nodes` that are yet to be read back.
-    samples: Vec<NodeKey>,
-    /// At least one sample was read back and is gone.
+    witnesses: Vec<NodeKey>,
+    /// At least one witness was read back and is gone.
     shown: bool,
 }
 
@@ -93,10 +93,10 @@ impl Folds {
         self.folds.get(&key).is_some_and(|fold| !fold.waiting.is_empty())
     }
 
-    /// A request has archived `nodes` from their other side. The `samples` among them are to be read back.
-    pub fn archived(&mut self, key: FoldKey, nodes: Vec<NodeKey>, samples: Vec<NodeKey>, now: Tick) {
+    /// A request has archived `nodes` from their other side. The `witnesses` among them are to be read back.
+    pub fn archived(&mut self, key: FoldKey, nodes: Vec<NodeKey>, witnesses: Vec<NodeKey>, now: Tick) {
         let fold = self.folds.entry(key).or_default();
-        fold.waiting.push(Unproven { nodes, samples, shown: false });
+        fold.waiting.push(Unproven { nodes, witnesses, shown: false });
         if fold.round.is_none() {
             fold.round = Some(now + ROUND);
             self.rounds.insert((now + ROUND, key));
@@ -108,8 +108,8 @@ impl Folds {
         let Some(fold) = self.folds.get_mut(&key) else { return };
         fold.doubts.retain(|&doubt| doubt != node);
         for waiting in &mut fold.waiting {
-            if let Some(index) = waiting.samples.iter().position(|&sample| sample == node) {
-                waiting.samples.swap_remove(index);
+            if let Some(index) = waiting.witnesses.iter().position(|&witness| witness == node) {
+                waiting.witnesses.swap_remove(index);
                 waiting.shown = true;
             }
         }
@@ -123,7 +123,7 @@ impl Folds {
         }
     }
 
-    /// Takes out the pairs that are proven by now, and those of requests that have lost all their samples.
+    /// Takes out the pairs that are proven by now, and those of requests that have lost all their witnesses.
     pub fn take_proven(&mut self, key: FoldKey, is_there: impl Fn(NodeKey) -> bool) -> Proven {
         let mut proven = Proven::default();
         let Some(fold) = self.folds.get_mut(&key).filter(|fold| !fold.off) else { return proven };
@@ -132,18 +132,20 @@ impl Folds {
             return proven;
         }
         for waiting in &mut fold.waiting {
-            waiting.samples.retain(|&node| is_there(node));
+            waiting.witnesses.retain(|&node| is_there(node));
         }
-        for Unproven { nodes, samples: _, shown } in fold.waiting.extract_if(.., |waiting| waiting.samples.is_empty()) {
+        for Unproven { nodes, witnesses: _, shown } in
+            fold.waiting.extract_if(.., |waiting| waiting.witnesses.is_empty())
+        {
             match shown {
                 true => proven.nodes.extend(nodes),
-                false => proven.unsampled.push(nodes),
+                false => proven.unwitnessed.push(nodes),
             }
         }
         proven
     }
 
-    /// The next account and types for which the pairs that wait are to be checked for lost samples.
+    /// The next account and types for which the pairs that wait are to be checked for lost witnesses.
     pub fn take_round(&mut self, now: Tick, is_there: impl Fn(NodeKey) -> bool) -> Option<FoldKey> {
         let &(at, key) = self.rounds.first().filter(|&&(at, _)| at <= now)?;
         self.rounds.remove(&(at, key));
@@ -173,6 +175,6 @@ impl Folds {
 #[derive(Debug, Default)]
 pub struct Proven {
     pub nodes: Vec<NodeKey>,
-    /// The pairs of requests whose samples have all left with their jobs.
-    pub unsampled: Vec<Vec<NodeKey>>,
+    /// The pairs of requests whose witnesses have all left with their jobs.
+    pub unwitnessed: Vec<Vec<NodeKey>>,
 }

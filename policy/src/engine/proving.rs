@@ -19,7 +19,7 @@ use crate::contract::association::Extent;
 
 impl Engine {
     /// These pairs were just archived, and count as archived only when that is proven. `each`: each of them is to be
-    /// read back; else samples of them are, which `turned.rs` chooses.
+    /// read back; else witnesses of them are, which `turned.rs` chooses.
     pub(super) fn begin_proof(&mut self, archived: &LaneId, urgency: Urgency, nodes: &[NodeKey], each: bool, now: Now) {
         let lane = self.lane(archived.at(Course::Remove(Removal::Prove)), urgency);
         for &node in nodes {

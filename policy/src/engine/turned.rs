@@ -16,7 +16,7 @@ use super::course::Course;
 use super::engine::Engine;
 use super::expected::expected;
 use super::folding::Turning;
-use super::folds::{FoldKey, SAMPLES};
+use super::folds::{FoldKey, WITNESSES};
 use super::holdings::LastWord;
 use super::verdict::{Again, Judgement, PairVerdict, Transient};
 use crate::contract::action::Action;
@@ -203,7 +203,7 @@ impl Engine {
     fn archived_turned(&mut self, id: &LaneId, urgency: Urgency, nodes: Vec<NodeKey>, now: Now) {
         self.no_longer_stuck(&nodes);
         let present: Vec<NodeKey> = nodes.iter().copied().filter(|&node| !self.holdings.was_absent(node)).collect();
-        let samples = spread(if present.is_empty() { &nodes } else { &present });
+        let witnesses = spread(if present.is_empty() { &nodes } else { &present });
         self.archived(id, urgency, &nodes, true, now);
         if !self.accounts[id.account].policy.safety.verify
             && let Some(fold) = self.folds.key(id)
@@ -213,20 +213,20 @@ impl Engine {
                 true => {
                     self.archive_straight(nodes, now);
                 }
-                false => self.await_samples(fold, nodes, samples, now.tick),
+                false => self.await_witnesses(fold, nodes, witnesses, now.tick),
             }
         }
         self.finish(now);
     }
 
-    /// These pairs wait until the samples among them are read.
-    fn await_samples(&mut self, fold: FoldKey, nodes: Vec<NodeKey>, mut samples: Vec<NodeKey>, now: Tick) {
-        samples.retain(|&node| self.holdings.cools(node));
-        for &node in &samples {
+    /// These pairs wait until the witnesses among them are read.
+    fn await_witnesses(&mut self, fold: FoldKey, nodes: Vec<NodeKey>, mut witnesses: Vec<NodeKey>, now: Tick) {
+        witnesses.retain(|&node| self.holdings.cools(node));
+        for &node in &witnesses {
             let due = self.cooling.add(node, 0, now);
             self.holdings.cool_until(node, due);
         }
-        self.folds.archived(fold, nodes, samples, now);
+        self.folds.archived(fold, nodes, witnesses, now);
     }
 
     /// Something was read back in a lane of pairs that may have been archived from their other side: what is proven by
@@ -245,11 +245,11 @@ impl Engine {
                 self.settle_and_tidy(node, now);
             }
         }
-        for mut nodes in proven.unsampled {
+        for mut nodes in proven.unwitnessed {
             nodes.retain(|&node| self.holdings.cools(node));
             if !nodes.is_empty() {
-                let samples = spread(&nodes);
-                self.await_samples(fold, nodes, samples, now.tick);
+                let witnesses = spread(&nodes);
+                self.await_witnesses(fold, nodes, witnesses, now.tick);
             }
         }
         self.finish(now);
@@ -264,7 +264,7 @@ impl Engine {
         }
     }
 
-    /// Samples may have left with their jobs: other pairs of the same requests take their part.
+    /// Witnesses may have left with their jobs: other pairs of the same requests take their part.
     pub(super) fn mind_folds(&mut self, now: Now) {
         let holdings = &self.holdings;
         let mut due = Vec::new();
@@ -362,7 +362,7 @@ impl Engine {
     }
 }
 
-/// Samples of the nodes, evenly spread.
+/// Some of the nodes, evenly spread: the witnesses of their request.
 fn spread(nodes: &[NodeKey]) -> Vec<NodeKey> {
-    nodes.iter().copied().step_by(nodes.len().div_ceil(SAMPLES).max(1)).collect()
+    nodes.iter().copied().step_by(nodes.len().div_ceil(WITNESSES).max(1)).collect()
 }

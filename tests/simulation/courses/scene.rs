@@ -10,7 +10,7 @@ use association_archiver::contract::association::{Extent, RecordId};
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::object_type::{ObjectType, TypePair};
 use association_archiver::engine::account::{AccountPolicy, Safety};
-use association_archiver::engine::folds::SAMPLES;
+use association_archiver::engine::folds::WITNESSES;
 use association_archiver::engine::guard::GuardPolicy;
 use association_archiver::engine::pace::Ceiling;
 use association_archiver::engine::pack::Caps;
@@ -75,8 +75,8 @@ impl Scene {
             policy.fold = folded();
             policy.caps.from = 3;
             if !associations.mirrored {
-                // All pairs of a request are its samples then: of others nobody could tell what became of them.
-                policy.caps = Caps { from: 1, pairs: SAMPLES };
+                // All pairs of a request are its witnesses then: of others nobody could tell what became of them.
+                policy.caps = Caps { from: 1, pairs: WITNESSES };
             }
             account.safety.verify = false;
         }

@@ -402,7 +402,7 @@ impl Random {
         let portal = Portal { lag: Duration::from_secs(rng.u64(..5)), ..Portal::of(&there, two_way) };
         let portal = Rc::new(RefCell::new(portal));
         let shared = Rc::clone(&portal);
-        // Where it is not two-way, all pairs of a request are its samples: what becomes of others nobody could tell.
+        // Where it is not two-way, all pairs of a request are its witnesses: what becomes of others nobody could tell.
         let caps = Caps { from: rng.usize(1..4), pairs: if two_way { 30 } else { 10 } };
         let safety = [UNSAFE, UNSAFE, Safety { verify: true, ..UNSAFE }, Safety { journal: true, ..UNSAFE }];
         let accounts = vec![AccountPolicy { safety: safety[rng.usize(..4)], ..account() }];
@@ -429,7 +429,7 @@ impl Random {
         }
         let seed = self.seed;
         assert!(self.held.is_empty() && self.away.is_empty(), "seed {seed}: {} jobs have no end", self.held.len());
-        // What was asked again about samples whose jobs have left.
+        // What was asked again about witnesses whose jobs have left.
         self.bench.run(Duration::from_secs(30));
         assert_eq!(self.bench.engine.remains(), Remains::default(), "seed {seed}");
         self.every_request_has_one_side();
