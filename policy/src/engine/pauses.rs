@@ -183,7 +183,7 @@ impl Pauses {
         self.accounts[account].lane_probes.begin_anew(now);
     }
 
-    /// Likewise for a lane; `false` if it is not paused.
+    /// Something has changed that may end the lane's pause: it may be tried at once. `false` if the lane is not paused.
     pub fn probe_lane_now(&mut self, lane: LaneKey, now: Tick) -> bool {
         let pause = self.lanes.get_mut(&lane).and_then(|lane| lane.pause.as_mut());
         pause.map(|pause| pause.probe_now(now)).is_some()
@@ -199,7 +199,8 @@ impl Pauses {
         let account = &self.accounts[index];
         let Some(pause) = &account.pause else { return Ok(()) };
         let probe_at = match pause.until {
-            // Reckoned anew: the wall clock may have been set, or have run slower than the other, since the pause began.
+            // Reckoned anew: the wall clock may have been set, or have run slower than the other, since the pause
+            // began.
             Some(until) => Some(now.tick_of(until)),
             None => pause.probe_at().filter(|_| account.probe.is_none()),
         };
@@ -229,8 +230,8 @@ impl Pauses {
         }
     }
 
-    /// Likewise for a lane. `waiting` lanes of the account are paused and have something to send, this one included:
-    /// each of them has its turn before this one comes again.
+    /// A request has left for a lane: if that is paused, the request is its probe. `waiting` lanes of the account are
+    /// paused and have something to send, this one included: each of them has its turn before this one comes again.
     pub fn lane_sends(&mut self, account: AccountIndex, key: LaneKey, waiting: usize, quota: ProbeQuota, now: Tick) {
         let Some(lane) = self.lanes.get_mut(&key) else { return };
         let Some(pause) = &mut lane.pause else { return };
@@ -256,8 +257,8 @@ impl Pauses {
         }
     }
 
-    /// A probe of a lane found out that its pause is over. It was no waste, so the next one need not wait, and the lanes
-    /// that are paused for the same reason, which are returned, are tried at once.
+    /// A probe of a lane found out that its pause is over. It was no waste, so the next one need not wait, and the
+    /// lanes that are paused for the same reason, which are returned, are tried at once.
     pub fn lane_probe_succeeded(&mut self, account: AccountIndex, key: LaneKey, now: Tick) -> Vec<LaneKey> {
         let of_account = &mut self.accounts[account];
         of_account.lane_probes.succeeded(now);
@@ -284,8 +285,8 @@ impl Pauses {
         self.accounts[account].uncounted.run(now);
     }
 
-    /// Time, counted from some moment in the past, that is no part of the age of the lane's jobs: the account or lane was
-    /// paused, or the account waited for quota. What passes of it between two moments is the difference of the two
+    /// Time, counted from some moment in the past, that is no part of the age of the lane's jobs: the account or lane
+    /// was paused, or the account waited for quota. What passes of it between two moments is the difference of the two
     /// readings.
     pub fn uncounted(&self, account: AccountIndex, lane: LaneKey, now: Tick) -> Duration {
         let of_account = self.accounts.get(account).map(|account| account.uncounted.read(now));

@@ -19,7 +19,7 @@ impl Pauses {
         account.pause.as_ref().is_some_and(|pause| pause.is_disproved(Disproof::Account, sent))
     }
 
-    /// Likewise for a lane.
+    /// Whether a request of the lane that was sent at `sent` and served disproves the lane's pause.
     pub fn lane_served(&self, lane: LaneKey, sent: Tick) -> bool {
         self.of_lane(lane).is_some_and(|pause| pause.is_disproved(Disproof::Lane, sent))
     }
@@ -29,9 +29,9 @@ impl Pauses {
         self.accounts[account].served.is_some_and(|served| served >= since)
     }
 
-    /// A request of the account failed in a way that says HubSpot, or the way there, is in trouble. Where the account must
-    /// pause therefore (its breaker opens), returns how many failed in a row. One pair alone never opens it, however often
-    /// it fails, where the cause may be a record; nor do a few batches where many pairs are stuck.
+    /// A request of the account failed in a way that says HubSpot, or the way there, is in trouble. Where the account
+    /// must pause therefore (its breaker opens), returns how many failed in a row. One pair alone never opens it,
+    /// however often it fails, where the cause may be a record; nor do a few batches where many pairs are stuck.
     pub fn account_failed(
         &mut self,
         account: AccountIndex,
