@@ -136,7 +136,7 @@ async fn order_lane(
     Ok(answer(index, portal_id, Some(lane), instruction, &obeyed, None))
 }
 
-/// Nothing can be said in a body, so that nothing said there is lost.
+/// A body that says anything is refused, so that nothing is passed over in silence.
 fn check_body(body: &[u8]) -> Result<(), HttpRefusal> {
     match body.trim_ascii() {
         b"" | b"{}" => Ok(()),

@@ -19,10 +19,10 @@ use super::state::AdminState;
 /// without delay is done before sixty-three others have come, and slow ones must not keep a probe waiting.
 const MAX_CONNECTIONS: usize = 64;
 
-/// A request's head must be there so soon after its connection.
+/// A request's head must have come within this time after its connection.
 const LONGEST_HEAD: Duration = Duration::from_secs(5);
 
-/// Request and answer must be through so soon: a connection serves one request.
+/// Request and answer must be through within this time: a connection serves one request.
 const LONGEST_CONNECTION: Duration = Duration::from_secs(10);
 
 /// Bytes of a request's head.

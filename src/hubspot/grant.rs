@@ -101,7 +101,7 @@ impl GrantRequest {
 
 /// What HubSpot documents for an access token; taken where an answer does not say.
 const USUAL_LIFE: Duration = Duration::from_secs(30 * 60);
-/// Keeps an answer that says 0 from being followed by a refresh at once, and again.
+/// The shortest life that is believed of a token: an answer that says 0 would lead to one refresh after the other.
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -58,7 +58,8 @@ enum Kept {
     InUse,
     /// In use, but its refresh token is not in the file; says why.
     Unwritten(String),
-    /// The operator has changed a secret since it was asked for: it is not of the account that is meant now.
+    /// The operator has changed a secret since this token was asked for, so it may not be that of the account meant
+    /// now.
     Outdated,
 }
 

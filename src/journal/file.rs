@@ -23,7 +23,7 @@ const SEGMENT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longest wait while another process writes.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_CHECK: Duration = Duration::from_millis(5);
-/// How often it is looked for files that are too old.
+/// How often files that are too old are looked for.
 const DELETE_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Read at once in search of the last line's beginning.
 const BLOCK_BYTES: u64 = 64 * 1024;
@@ -126,7 +126,8 @@ impl FileWriter {
         Ok(())
     }
 
-    /// What is too old takes room, but harms nobody: a fault is told, and it is tried again later.
+    /// Files that are too old take room, but harm nobody: where one cannot be deleted, the log says so, and it is tried
+    /// again later.
     fn delete_old(&mut self, now: Timestamp) {
         if self.deleted_last.is_some_and(|last| last.elapsed() < DELETE_EVERY) {
             return;

@@ -61,7 +61,7 @@ impl Reader {
         }
     }
 
-    /// The next record, or why a line is none; `None` after the last.
+    /// The next record, or why a line is no record; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Result<Record, Unreadable>>, ReadFault> {
         match self {
             Self::Stream(stream) => Ok(stream.next().await?),

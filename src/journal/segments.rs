@@ -1,4 +1,4 @@
-//! The files that the journal's file was before: their names, and when they are too old.
+//! The journal's earlier files, which were put aside: their names, and when they are too old.
 
 use std::ffi::OsString;
 use std::fs;
@@ -29,7 +29,7 @@ pub(super) fn path_of(journal: &Path, put_aside: Timestamp) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Those of the journal, the oldest first. Files of any other name are none of them.
+/// The journal's earlier files, the oldest first. Files of any other name are passed over.
 pub(super) fn of(journal: &Path) -> io::Result<Vec<Segment>> {
     let Some(name) = journal.file_name().and_then(|name| name.to_str()) else { return Ok(Vec::new()) };
     let mut segments = Vec::new();

@@ -1,7 +1,7 @@
 //! Takes what is to be recorded and says of each whether it is durable.
 //!
-//! Whatever waits is written together. A write that fails is reported at once, with its reason: when to try again is for
-//! the engine to say, whose account pauses meanwhile.
+//! Whatever waits is written together. A write that fails is reported at once, with its reason: when to try again is
+//! for the engine to say, whose account pauses meanwhile.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ use crate::engine::command::CallKey;
 
 /// Orders written together at most. A request has 1,000 pairs as a rule, some 60 kB.
 const MAX_TOGETHER: usize = 256;
-/// Completions that could not be written, and are written with the next records. Those beyond are lost: their pairs count
-/// as archived, and to restore what is there changes nothing.
+/// Completions that could not be written, and are written with the next records. Those beyond are lost: their pairs
+/// count as archived, and to restore what is there changes nothing.
 const MAX_LATE_COMPLETIONS: usize = 10_000;
 
 /// What is to be written.
@@ -74,8 +74,8 @@ impl Journals {
         (!stores.is_empty()).then_some(Self { stores, of_accounts })
     }
 
-    /// Ends with its orders, when all of them are written or have failed. What waits in the channels is bounded by the
-    /// requests in flight: each has one entry and its completions.
+    /// Ends when no more orders can come and all of them are written or have failed. What waits in the channels is
+    /// bounded by the requests in flight: each has one entry and its completions.
     pub async fn run(self, mut orders: mpsc::UnboundedReceiver<Writing>, recorded: mpsc::UnboundedSender<Recorded>) {
         let Self { stores, of_accounts } = self;
         let mut tasks = JoinSet::new();

@@ -1,5 +1,5 @@
-//! Pairs whose requests fail again and again though nothing else was in them, while others are served: which they are, so
-//! that a person can look at these records in HubSpot long before `retry.max_age` is over.
+//! Pairs whose requests fail again and again though nothing else was in them, while others are served: which they are,
+//! so that a person can look at these records in HubSpot long before `retry.max_age` is over.
 
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ impl FailingAlone {
     pub const MOST: usize = 20;
     /// One failure is no news: the next try mostly works.
     const TOLD_FROM: u64 = 2;
-    /// A pair that was not tried for so long is forgotten: jobs come back from a delay queue after ten minutes at most.
+    /// A pair that was not tried within this time is forgotten: jobs come back from a delay queue after ten minutes at
+    /// most.
     const KEPT: Duration = Duration::from_secs(30 * 60);
 
     /// `latest` is told with one try; its time is now.

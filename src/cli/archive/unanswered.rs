@@ -55,7 +55,7 @@ impl Tally {
         self.read_to_end.store(true, Ordering::Relaxed);
     }
 
-    /// For so many lines the first request that may change something has left.
+    /// For this many lines the first request that may change something has left.
     pub fn sent(&self, lines: u64) {
         self.sent.fetch_add(lines, Ordering::Relaxed);
     }
