@@ -274,5 +274,5 @@ const REJECTED: &str = "What waits to be removed, and what comes, ends with GUAR
 const UNWRITTEN: &str = "The order is carried out here, but it is not written down in the lease, since the broker takes nothing: another \
                          worker that takes over would not know of it. Give it again.";
 
-const HANDED_ON: &str =
-    "This worker stands by. The order is in the lease queue, and the worker that holds the lease takes it from there.";
+const HANDED_ON: &str = "This worker stands by. The order is in the lease queue, and the worker that holds the lease takes it from there: the \
+     active consumer of that queue bears its name.";

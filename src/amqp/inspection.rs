@@ -13,6 +13,7 @@ use super::connection::{
 use super::greeting::Greeting;
 use super::journal::JournalStream;
 use super::lease::LeaseQueue;
+use super::permissions::{self, Permission};
 use super::topology::{CallFault, DURABLE, Kind, PASSIVE, QueuePlan, Topology, call, declare};
 use crate::config::{AmqpSettings, Exchange};
 
@@ -30,6 +31,8 @@ pub struct Inspection {
     pub items: Vec<Inspected>,
     /// Where there must be no background queue: that queue.
     pub deserted: Option<Inspected>,
+    /// What the service needs rights for; nothing where the broker is not RabbitMQ, which is the one known to answer.
+    pub permissions: Vec<Permission>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -94,6 +97,10 @@ pub async fn inspect(settings: &AmqpSettings, journals: &[JournalStream]) -> Res
     for plan in topology.queues().chain(&leases).chain(&streams) {
         items.push(queue(&connection, plan).await);
     }
+    let permissions = match greeting.product.as_str() {
+        "RabbitMQ" => permissions_for(&connection, settings, &topology, &leases, &streams, &items).await,
+        _ => Vec::new(),
+    };
     let deserted = match settings.deserted_background() {
         Some(name) => {
             let plan = QueuePlan::new(ShortString::from(name.as_str()), Vec::new(), FieldTable::default());
@@ -103,7 +110,35 @@ pub async fn inspect(settings: &AmqpSettings, journals: &[JournalStream]) -> Res
     };
     // An error means that the connection was lost after its last answer.
     let _ = timeout(CLOSE_TIMEOUT, connection.close(200, "OK".into())).await;
-    Ok(Inspection { greeting, items, deserted })
+    Ok(Inspection { greeting, items, deserted, permissions })
+}
+
+async fn permissions_for(
+    connection: &Connection,
+    settings: &AmqpSettings,
+    topology: &Topology,
+    leases: &[QueuePlan],
+    streams: &[QueuePlan],
+    items: &[Inspected],
+) -> Vec<Permission> {
+    let jobs_queues = settings.shards.queues().map(|queue| topology.name(queue)).chain(topology.background_queue());
+    let workers = Some(topology.workers_queue()).filter(|_| settings.shards.is_sharded());
+    let read = jobs_queues.chain(leases.iter().map(|plan| &plan.name)).chain(workers).cloned().collect();
+    let mut all = permissions::to_read(connection, read).await;
+    all.push(permissions::to_write(connection, topology.exchange_name()).await);
+    if settings.declare_topology {
+        let is_missing = |kind: Kind, name: &ShortString| {
+            items.iter().any(|item| item.kind == kind && item.name == name.as_str() && item.state == State::Missing)
+        };
+        let exchange = topology.exchange_name();
+        if is_missing(Kind::Exchange, exchange) {
+            all.push(permissions::to_declare_exchange(connection, exchange).await);
+        }
+        for plan in topology.queues().chain(leases).chain(streams).filter(|plan| is_missing(Kind::Queue, &plan.name)) {
+            all.push(permissions::to_declare(connection, plan, exchange).await);
+        }
+    }
+    all
 }
 
 async fn exchange(connection: &Connection, name: &ShortString) -> Inspected {

@@ -280,7 +280,8 @@ impl Keeper {
         let mut backoff = Backoff::default();
         loop {
             self.show();
-            let opening = open(Arc::clone(&self.link), Arc::clone(&self.queue), self.found.take());
+            let (link, queue, worker) = (Arc::clone(&self.link), Arc::clone(&self.queue), self.holder.clone());
+            let opening = open(link, queue, worker, self.found.take());
             let mut opening = pin!(opening);
             let opened = loop {
                 tokio::select! {
@@ -748,6 +749,7 @@ impl Company {
 async fn open(
     link: Arc<Link>,
     queue: Arc<LeaseQueue>,
+    worker: String,
     found: Option<LeaseFound>,
 ) -> Option<Result<(Channel, Consumer, LeaseFound), queue::LeaseFault>> {
     let found = match found {
@@ -759,7 +761,7 @@ async fn open(
         },
     };
     let (channel, _) = link.channel().await?;
-    Some(queue.consume(&channel).await.map(|consumer| (channel, consumer, found)))
+    Some(queue.consume(&channel, &worker).await.map(|consumer| (channel, consumer, found)))
 }
 
 async fn until(due: Option<Instant>) {

@@ -55,4 +55,5 @@ pub mod browser;
 pub mod export;
 pub mod follower;
 pub mod inspection;
+pub mod permissions;
 pub mod sender;

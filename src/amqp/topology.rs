@@ -62,6 +62,10 @@ impl QueuePlan {
     pub(super) fn new(name: ShortString, keys: Vec<ShortString>, arguments: FieldTable) -> Self {
         Self { name, keys, arguments }
     }
+
+    pub(super) fn is_bound(&self) -> bool {
+        !self.keys.is_empty()
+    }
 }
 
 /// What was found and done.

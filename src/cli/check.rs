@@ -13,6 +13,7 @@ mod broker;
 mod finding;
 mod journal;
 mod proxy;
+mod rights;
 mod settings;
 mod table;
 mod traces;
@@ -27,7 +28,8 @@ pub struct Arguments {
 
 const LONG_HELP: &str = "\
 Each line is right, a warning, wrong or not verified; all but the right ones say how to mend them. Exit code 0: nothing
-is wrong; 1: something is; 2: the settings cannot be read at all. Nothing is archived, declared or consumed. An OAuth
+is wrong; 1: something is; 2: the settings cannot be read at all. Nothing is archived, declared or consumed: for the
+rights of its user the broker is asked by requests that it must refuse, which also names what is missing. An OAuth
 account's access token is refreshed to be tried, as the service does.
 
 Examples:

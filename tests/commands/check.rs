@@ -1,7 +1,7 @@
 //! `check`: what is right is told as right, what is wrong is found, and nothing is touched.
 
 use harness::lapin::types::AMQPValue;
-use harness::{Broker, Message, Rights, SimulatorProcess};
+use harness::{Broker, Client, Message, Rights, SimulatorProcess};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -177,22 +177,105 @@ async fn a_lease_queue_without_a_single_active_consumer_is_wrong() {
 
 #[tokio::test]
 async fn what_the_user_may_not_ask_is_one_line() {
-    let (_, _) = ground("check-rights").await;
+    let (client, _) = ground("check-rights").await;
+    declare_lease(&client).await;
     let broker = Broker::shared().await.unwrap();
-    let rights = Rights { configure: "^$", write: "^association-archiver$", read: "^association-archiver\\.jobs$" };
+    let rights = Rights { read: "^association-archiver\\.jobs(\\.background)?(\\.lease)?$", ..LEAST };
     broker.add_user("checker", "hush", "check-rights", rights).await.unwrap();
     let uri = broker.uri_as("checker", "hush", "check-rights");
     let simulator = simulator().await;
-    let ran = check(&uri, &simulator, &[]).await;
+    let ran = check(&uri, &simulator, &[("amqp.declare_topology", "false")]).await;
     let findings = findings(&ran, 0);
     assert_eq!(find(&findings, &format!("queue {JOBS}"), "messages ready: 0, consumers: 0")["verdict"], "right");
-    assert_eq!(find(&findings, "rights", "how they were declared cannot be asked")["verdict"], "not_verified");
-    let of_the_broker = |finding: &&Value| {
+    assert_eq!(find(&findings, "rights", "may read the jobs queues and publish to exchange")["verdict"], "right");
+    assert_eq!(find(&findings, "declarations", "how they were declared cannot be asked")["verdict"], "not_verified");
+    assert_eq!(find(&findings, "bindings", "shows only by a message")["verdict"], "not_verified");
+    let not_verified = |finding: &&Value| {
         let subject = finding["subject"].as_str().unwrap();
-        finding["verdict"] == "not_verified" && ["queue", "exchange", "rights"].iter().any(|of| subject.starts_with(of))
+        finding["verdict"] == "not_verified" && subject != "amqp.max_hold" && !subject.starts_with("account")
     };
-    assert_eq!(findings.iter().filter(of_the_broker).count(), 1, "{}", ran.stdout);
+    assert_eq!(findings.iter().filter(not_verified).count(), 2, "{}", ran.stdout);
     assert!(!ran.stdout.contains("hush"), "{}", ran.stdout);
+}
+
+/// A worker declares it when it starts to ask for the lease.
+async fn declare_lease(client: &Client) {
+    let single = [("x-single-active-consumer", AMQPValue::Boolean(true))];
+    client.declare_quorum(&format!("{JOBS}.lease"), &single).await.unwrap();
+}
+
+/// As the worker's user has them where the queues were made for it, but for reading.
+const LEAST: Rights = Rights { configure: "^$", write: "^association-archiver$", read: "^$" };
+
+#[tokio::test]
+async fn rights_that_the_service_will_miss_are_found_and_nothing_is_touched() {
+    const BACKGROUND: &str = "association-archiver.jobs.background";
+    let (client, _) = ground("check-refused").await;
+    declare_lease(&client).await;
+    let broker = Broker::shared().await.unwrap();
+    broker.add_user("refused", "hush", "check-refused", LEAST).await.unwrap();
+    let uri = broker.uri_as("refused", "hush", "check-refused");
+    let simulator = simulator().await;
+    client.publish(JOBS, [Message::new("{}")]).await.unwrap();
+    let read = format!("^{JOBS}(\\.lease)?$");
+    for (rights, verdict, words) in [
+        (LEAST, "wrong", format!("may not read queue {JOBS:?}, \"{JOBS}.lease\": ACCESS_REFUSED")),
+        (
+            Rights { write: "^$", read: ".*", ..LEAST },
+            "wrong",
+            "may not publish to exchange \"association-archiver\"".to_owned(),
+        ),
+        (Rights { read: &read, ..LEAST }, "warning", format!("may not read queue {BACKGROUND:?}")),
+        (Rights { read: ".*", ..LEAST }, "right", "may read the jobs queues".to_owned()),
+    ] {
+        broker.set_rights("refused", "check-refused", rights).await.unwrap();
+        let ran = check(&uri, &simulator, &[]).await;
+        let found = findings(&ran, i32::from(verdict == "wrong"));
+        let rights = find(&found, "rights", &words);
+        assert_eq!(rights["verdict"], verdict, "{rights}");
+        assert!(verdict == "right" || rights["mend"].as_str().unwrap().contains("grant"), "{rights}");
+    }
+    let default = [("amqp.exchange", "amq.default"), ("amqp.background_queue", "none")];
+    let found = findings(&check(&uri, &simulator, &default).await, 1);
+    find(&found, "rights", "may not publish to the default exchange");
+    // The message was in nobody's hands: a quorum queue counts each delivery in vain.
+    let untouched = client.get_all(JOBS).await.unwrap();
+    assert_eq!(untouched.len(), 1);
+    assert_eq!(untouched[0].header("x-delivery-count"), None);
+}
+
+#[tokio::test]
+async fn what_is_missing_and_may_not_be_declared_is_wrong() {
+    let (client, _) = bare_ground("check-undeclarable").await;
+    let broker = Broker::shared().await.unwrap();
+    let uri = broker.uri_as("declarer", "hush", "check-undeclarable");
+    let simulator = simulator().await;
+    let all = Rights::ALL;
+    broker.add_user("declarer", "hush", "check-undeclarable", all).await.unwrap();
+    let ran = check(&uri, &simulator, &[("safety.journal", "stream")]).await;
+    let found = findings(&ran, 0);
+    assert!(
+        found.iter().all(|finding| finding["verdict"] != "warning" || finding["subject"] == "hubspot.api_version"),
+        "{ran:?}"
+    );
+    for (rights, subject, words) in [
+        (Rights { configure: "^$", ..all }, "exchange association-archiver".to_owned(), "may not declare it"),
+        (Rights { configure: "^$", ..all }, format!("queue {JOBS}.lease"), "may not declare it"),
+        (Rights { configure: "^$", ..all }, "queue association-archiver.journal".to_owned(), "may not declare it"),
+        // To declare a queue with dead letters one must be able to publish them, and to bind it, to write to it.
+        (Rights { write: "\\.", ..all }, format!("queue {JOBS}"), "may not declare it"),
+        (
+            Rights { write: "^association-archiver$", ..all },
+            "queue association-archiver.results".to_owned(),
+            "may not declare it",
+        ),
+    ] {
+        broker.set_rights("declarer", "check-undeclarable", rights).await.unwrap();
+        let found = findings(&check(&uri, &simulator, &[("safety.journal", "stream")]).await, 1);
+        assert_eq!(find(&found, &subject, words)["verdict"], "wrong");
+    }
+    assert!(!client.exists(JOBS).await.unwrap() && !client.exists("association-archiver.journal").await.unwrap());
+    assert!(!client.exchange_exists("association-archiver").await.unwrap(), "a check declares nothing");
 }
 
 #[tokio::test]

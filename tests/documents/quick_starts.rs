@@ -71,7 +71,8 @@ async fn the_one_in_ruby_works() -> Result<()> {
     answers("documents-ruby", &quick_starts("Ruby", "ruby"), run, keeper, "crm-sync-5 ARCHIVED []").await
 }
 
-/// Three jobs whose outcomes have pairs that may succeed now; of the third nothing may, so that a person is told.
+/// Two jobs whose outcomes have pairs that may succeed now. Of the third nothing may, and the fourth has no `jobId` by which
+/// it could be found, so that a person is told of these.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_that_sends_again_asks_for_what_failed_and_for_nothing_more() -> Result<()> {
     let keeper = Keeper::start("quick-start-again")?;
@@ -93,6 +94,7 @@ async fn the_program_that_sends_again_asks_for_what_failed_and_for_nothing_more(
     let cleared =
         job("cleared", json!({"dryRun": true, "inputs": [{"from": record(7), "to": "all", "types": [label]}]}));
     let refused = job("refused", json!({"inputs": [{"from": record(8), "to": [record(9)]}]}));
+    let nameless = json!({"fromObjectType": "contacts", "toObjectType": "companies", "inputs": [{"from": record(1), "to": [record(2)]}]});
     let (failed, passing) = (Refusal::hubspot("VALIDATION_ERROR", "no", 400), |to, extent| PairError {
         from: id(1),
         to,
@@ -110,13 +112,14 @@ async fn the_program_that_sends_again_asks_for_what_failed_and_for_nothing_more(
         outcome("restored", vec![passing(Some(id(3)), labels()), of_refused(4, 5)]),
         outcome("cleared", vec![PairError { from: id(7), ..passing(None, labels()) }]),
         outcome("refused", vec![of_refused(8, 9)]),
+        outcome("nameless", vec![passing(Some(id(2)), Extent::Whole)]),
     ];
     stage.client.publish(RESULTS, outcomes).await?;
 
     let [program, jobs] = ["again.py", "jobs.ndjson"].map(|name| keeper.directory().join(name));
     let [text] = programs("Sending again", "python");
     fs::write(&program, text)?;
-    fs::write(&jobs, format!("{restored}\n{cleared}\n{refused}\n"))?;
+    fs::write(&jobs, format!("{restored}\n{nameless}\n{cleared}\n{refused}\n"))?;
     let mut command = Command::new(&python);
     command.arg(&program).env("AMQP_URI", &stage.uri).env("JOBS", &jobs);
     let running = Process::start("sends again", command, keeper)?;
@@ -135,7 +138,9 @@ async fn the_program_that_sends_again_asks_for_what_failed_and_for_nothing_more(
     eventually(ANSWER_LIMIT, "what a person must look at", async || {
         let (restored, refused) = ("restored FAILED [{'from': {'id': '4'}", "\nrefused FAILED [{'from': {'id': '8'}");
         let told = running.stdout();
-        Ok((told.starts_with(restored) && told.contains(refused) && !told.contains("cleared")).then_some(()))
+        let is_told =
+            told.starts_with(restored) && told.contains(refused) && told.contains("\nnameless FAILED [{'from'");
+        Ok((is_told && !told.contains("cleared")).then_some(()))
     })
     .await
     .with_context(|| running.last_words())?;

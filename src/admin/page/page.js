@@ -128,7 +128,7 @@ function sentenceCard(words, kind, runbook) {
 
 function trouble(s) {
   const elsewhere = s.leases.length > 0 && s.leases.every((l) => l.standing === "standingBy");
-  const cards = elsewhere ? [make("article", "card note", make("p", "text", "This worker stands by: another one holds the lease and works. What waits and what was done is on that one's page; here only the queues are counted. Orders given here are handed on to it."))] : [];
+  const cards = elsewhere ? [make("article", "card note", make("p", "text", "This worker stands by: another one holds the lease and works; the broker's list of consumers has its name (rabbitmqctl list_consumers). What waits and what was done is on that one's page; here only the queues are counted. Orders given here are handed on to it."))] : [];
   cards.push(...s.reasons.map((reason) => sentenceCard(reason, "bad", s.runbook)));
   cards.push(...s.warnings.map((warning) => sentenceCard(warning, "warning", s.runbook)));
   const [shown, more] = shortened("trouble", s.paused, s.paused.length);

@@ -161,11 +161,12 @@ impl LeaseQueue {
         })
     }
 
-    pub(super) async fn consume(&self, channel: &Channel) -> Result<Consumer, LeaseFault> {
+    /// The consumer bears the worker's name, so that the broker's lists of consumers say who holds the lease.
+    pub(super) async fn consume(&self, channel: &Channel, worker: &str) -> Result<Consumer, LeaseFault> {
         let work = async {
             channel.basic_qos(PREFETCH, BasicQosOptions { global: false }).await?;
             let (name, options) = (self.name.clone(), BasicConsumeOptions::default());
-            channel.basic_consume(name, "".into(), options, FieldTable::default()).await
+            channel.basic_consume(name, short(worker), options, FieldTable::default()).await
         };
         match timeout(CALL_TIMEOUT, work).await {
             Ok(consumer) => consumer.map_err(|error| self.fault("consume", &error)),

@@ -1,12 +1,14 @@
 //! The broker, and what the worker uses there.
 
 use super::finding::Finding;
+use super::rights;
 use crate::amqp::connection::ConnectFault;
 use crate::amqp::deserted;
 use crate::amqp::greeting::Greeting;
 use crate::amqp::inspection::{Arguments, Difference, Inspected, Inspection, State, inspect};
 use crate::amqp::journal::{JournalStream, QUEUE_TYPE};
 use crate::amqp::lease::SINGLE_ACTIVE_CONSUMER;
+use crate::amqp::permissions::Permission;
 use crate::amqp::route::{DEAD_LETTERS_KEY, key_to};
 use crate::amqp::topology::Kind;
 use crate::config::{AmqpSettings, Exchange, lease_queue};
@@ -17,17 +19,17 @@ const LEAST_VERSION: (u32, u32) = (3, 10);
 
 pub async fn findings(settings: &AmqpSettings, journals: &[JournalStream]) -> Vec<Finding> {
     let uri = settings.broker().map(|broker| broker.uri.to_string());
-    let Inspection { greeting, items, deserted } = match inspect(settings, journals).await {
+    let Inspection { greeting, items, deserted, permissions } = match inspect(settings, journals).await {
         Ok(inspection) => inspection,
         Err(fault) => return vec![unreachable(&fault)],
     };
     let mut findings = vec![version(&greeting, &uri.unwrap_or_default())];
     findings.extend(default_exchange(settings));
-    findings.extend(items.iter().map(|item| judge(item, settings, journals)));
+    findings.extend(items.iter().map(|item| judge(item, settings, journals, &permissions)));
     findings.extend(unread(&items, settings));
     findings.extend(deserted.and_then(|queue| answered_by_nobody(&queue, settings)));
     findings.extend(settings.shards.queues().filter_map(|queue| without_lease(&items, queue, settings)));
-    findings.push(rights(&items, settings));
+    findings.extend(rights::findings(&permissions, &items, settings));
     findings
 }
 
@@ -62,13 +64,12 @@ fn default_exchange(settings: &AmqpSettings) -> Option<Finding> {
     }
 }
 
-fn judge(item: &Inspected, settings: &AmqpSettings, journals: &[JournalStream]) -> Finding {
+fn judge(item: &Inspected, settings: &AmqpSettings, journals: &[JournalStream], permissions: &[Permission]) -> Finding {
     let Inspected { kind, name, state } = item;
     let subject = format!("{kind} {name}");
     match state {
-        State::Missing if settings.declare_topology => {
-            Finding::right(subject, "is not there yet; the service declares it when it starts")
-        }
+        State::Missing if settings.declare_topology => rights::undeclarable(item, settings, permissions)
+            .unwrap_or_else(|| Finding::right(subject, "is not there yet; the service declares it when it starts")),
         State::Missing => {
             let mend = format!("create the {kind}, or set amqp.declare_topology = true");
             Finding::wrong(subject, "does not exist, and the service may not declare it", mend)
@@ -220,27 +221,4 @@ fn without_lease(items: &[Inspected], queue: QueueIndex, settings: &AmqpSettings
             "start this worker, which waits up to five minutes for the other's end, and stop the other then",
         )
     })
-}
-
-/// Reading and writing can only be tried, and trying would move messages. How a queue was declared is told only to who
-/// may declare it, which a worker need not.
-fn rights(items: &[Inspected], settings: &AmqpSettings) -> Finding {
-    let unasked =
-        items.iter().filter(|item| matches!(item.state, State::Existing { arguments: Arguments::NoRight, .. }));
-    let exchange = &settings.exchange;
-    let shows = format!("whether it may read the jobs and write to {exchange} shows when the service starts");
-    match unasked.count() {
-        0 => Finding::not_verified(
-            "rights",
-            format!("the broker's user may configure all that it can see; {shows}"),
-            format!("grant read on the jobs queue and write on {exchange}, if the service says that one is missing"),
-        ),
-        unasked => Finding::not_verified(
-            "rights",
-            format!(
-                "the broker's user may not configure {unasked} of these, as is right where they were made for it; so how they were declared cannot be asked, and {shows}"
-            ),
-            "nothing where deploy/rabbitmq/definitions.json was imported; else check once more with a user in amqp.uri that may configure them",
-        ),
-    }
 }
