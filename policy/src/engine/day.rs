@@ -145,7 +145,8 @@ impl Day {
         match (self.budget.filter(|&budget| used >= budget), self.limit, self.used_by_all()) {
             (Some(budget), _, _) => format!("the {budget} requests of rate_limit.daily are sent"),
             (None, Some(limit), Some(all)) => {
-                format!("HubSpot's limit of the day is used: {all} of {limit}, {used} of them by this service")
+                // Apart, since HubSpot may count otherwise: its day, or its limit, may have begun later.
+                format!("HubSpot's limit of the day is used: {all} of {limit}; this service has sent {used}")
             }
             (None, _, _) => format!("HubSpot says that the day's requests are spent; this service has sent {used}"),
         }

@@ -120,7 +120,7 @@ fn what_is_spent_is_told_with_its_figures_and_a_person_may_doubt_it() {
     day.sent(noon);
     day.told(0, Some(200), noon);
     assert_eq!((day.used(), day.used_by_all(), day.limit()), (1, Some(200), Some(200)));
-    assert_eq!(day.spent_words(), "HubSpot's limit of the day is used: 200 of 200, 1 of them by this service");
+    assert_eq!(day.spent_words(), "HubSpot's limit of the day is used: 200 of 200; this service has sent 1");
     assert!(day.spent_until(noon).is_some());
     day.doubt();
     assert_eq!((day.spent_until(noon), day.used_by_all()), (None, None));
