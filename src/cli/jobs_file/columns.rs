@@ -112,7 +112,7 @@ impl Columns {
         let export = if hints.map.is_none() { Export::of_header(&header, hints)? } else { None };
         let is_known = |name: &String| Field::of_name(name).is_some_and(|field| !field.is_everyday_word());
         if hints.map.is_none() && export.is_none() && !header.iter().any(is_known) {
-            return Err(nothing_known(&header));
+            return Err(nothing_known(&header, hints));
         }
         let mut columns = Vec::with_capacity(header.len());
         for (index, name) in header.iter().enumerate() {
@@ -153,14 +153,8 @@ impl Columns {
 
     fn complete(self, hints: &Hints) -> Result<Self, String> {
         let has = |field: Field| self.columns.contains(&Column::Field(field));
-        let missing = [
-            (Field::FromType, self.from_type.is_some(), "from_object_type (or --from TYPE)"),
-            (Field::FromId, false, Field::FromId.name()),
-            (Field::ToType, self.to_type.is_some(), "to_object_type (or --to TYPE)"),
-            (Field::ToId, false, Field::ToId.name()),
-        ];
-        let missing = missing.into_iter().filter(|(field, given, _)| !has(*field) && !given);
-        let missing: Vec<&str> = missing.map(|(_, _, name)| name).collect();
+        let needed = needed(self.from_type.is_some(), self.to_type.is_some());
+        let missing: Vec<&str> = needed.filter(|(field, _)| !has(*field)).map(|(_, name)| name).collect();
         if missing.is_empty() {
             return Ok(self);
         }
@@ -404,8 +398,19 @@ fn associated_type(name: &str) -> Option<ObjectType> {
     ObjectType::parse(&singular.replace(' ', "_")).ok()
 }
 
+/// The columns that a file must have, beside the types that are given.
+fn needed(from_type_given: bool, to_type_given: bool) -> impl Iterator<Item = (Field, &'static str)> {
+    let needed = [
+        (Field::FromType, from_type_given, "from_object_type (or --from TYPE)"),
+        (Field::FromId, false, Field::FromId.name()),
+        (Field::ToType, to_type_given, "to_object_type (or --to TYPE)"),
+        (Field::ToId, false, Field::ToId.name()),
+    ];
+    needed.into_iter().filter(|(_, given, _)| !given).map(|(field, _, name)| (field, name))
+}
+
 /// Why a header without any name that is known is none: it lacks the ids, or it is no header at all.
-fn nothing_known(header: &[String]) -> String {
+fn nothing_known(header: &[String], hints: &Hints) -> String {
     let unseen = header.iter().find_map(|name| Some((name, invisible(name)?)));
     if let Some((name, fault)) = unseen {
         return format!("the column {name:?} {fault}");
@@ -422,10 +427,11 @@ fn nothing_known(header: &[String]) -> String {
         lower == RECORD_ID || lower.starts_with("associated ")
     });
     let needed = match is_export {
-        true => {
-            "an export needs the column \"Record ID\" and one of associated ids, such as \"Associated Company IDs\", since names alone do not tell which records are meant: export again with the ids of associated records"
+        true => "an export needs the column \"Record ID\" and one of associated ids, such as \"Associated Company IDs\", since names alone do not tell which records are meant: export again with the ids of associated records".to_owned(),
+        false => {
+            let needed: Vec<&str> = needed(hints.from.is_some(), hints.to.is_some()).map(|(_, name)| name).collect();
+            format!("needed are {}, with the ids of records, not their names", needed.join(", "))
         }
-        false => "needed are from_object_type, from_id, to_object_type and to_id, and record ids in them, not names",
     };
     format!(
         "the header has the columns {shown}; {needed}, or say with --map \"YOUR COLUMN=from_id,…\" which columns have ids"

@@ -206,7 +206,7 @@ fn what_is_no_row_says_why() {
         (
             "First name,Company name",
             "",
-            "has the columns \"First name\", \"Company name\"; needed are from_object_type, from_id,",
+            "has the columns \"First name\", \"Company name\"; needed are from_object_type (or --from TYPE), from_id,",
         ),
         ("Record ID,Associated Company", "", "has the columns \"Record ID\", \"Associated Company\"; an export needs"),
         (HEADER, "contacts,1,companies,\"9001, 9002\"", "to_id: \"9001, 9002\" is no id: several ids in a cell"),
