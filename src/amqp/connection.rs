@@ -23,12 +23,12 @@ use crate::config::{AmqpSettings, Broker};
 const TRANSPORT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The AMQP handshake; a broker's own limit is 10 s.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
-/// All of that for one address where the name stands for several.
+/// Transport and handshake together for one address, where the name stands for several.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Seconds. A dead peer is noticed after twice this time; the broker's default of 60 would be too slow.
 const HEARTBEAT_SECONDS: u16 = 15;
-/// Bytes; RabbitMQ's own default. Told beforehand, the library's buffers, 32 frames each, take memory only as they fill;
-/// enlarged after the handshake they would take all of it at once.
+/// Bytes; RabbitMQ's own default. The library is told before the handshake: then its buffers, of 32 frames each, take
+/// memory only as they fill. If they were enlarged after the handshake, they would take all of it at once.
 const MAX_FRAME_BYTES: u32 = 128 * 1024;
 /// Waiting for the answer to one request on a channel or connection.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -337,7 +337,7 @@ const MAX_TRIED_IN_VAIN: usize = 64;
 impl TriedInVain {
     fn move_back(&self, addresses: &mut [SocketAddr]) {
         let known = self.lock();
-        addresses.sort_by_key(|address| known.iter().position(|one| one == address).map_or(0, |place| place + 1));
+        addresses.sort_by_key(|address| known.iter().position(|one| one == address).map_or(0, |index| index + 1));
     }
 
     fn add(&self, address: SocketAddr) {

@@ -28,7 +28,7 @@ use crate::shards::QueueIndex;
 
 /// Events waiting for the worker.
 const MAX_WAITING_EVENTS: usize = 16;
-/// How often the life of the subscription is looked at.
+/// How often it is checked whether the subscription is alive.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How often a consumer that was cancelled because memory was short looks whether it may go on.
 const RELIEF_CHECK: Duration = Duration::from_millis(100);
@@ -44,8 +44,8 @@ pub enum IntakeEvent {
     Jobs(Vec<Delivered>),
     /// The subscription is lost: its jobs come again, here or elsewhere, and no answer to them will be published.
     Lost(Generation),
-    /// The jobs in hand occupy more than they may, and no more come in until half of that is settled. Jobs that were not
-    /// started had better be handed back.
+    /// The jobs in hand occupy more than they may, and no more come in until half of that is settled. Jobs that were
+    /// not started had better be handed back.
     Overfull,
 }
 
@@ -63,7 +63,7 @@ pub struct IntakeWiring {
     pub link: Arc<Link>,
     pub topology: Arc<Topology>,
     pub queue: QueueIndex,
-    /// Its name, which is another one for the command that takes dead letters.
+    /// The queue's name. The command that takes dead letters names their queue here.
     pub name: ShortString,
     pub settler: Settler,
     pub current: CurrentGeneration,
@@ -75,7 +75,8 @@ pub struct IntakeWiring {
     pub prefetch: Prefetch,
     pub shares: Arc<Shares>,
     /// Jobs are passed on in the order of the queue. So there is never more than one consumer, and it is replaced only
-    /// where memory demands it: RabbitMQ gives back in any order what it had on its way to a consumer that is cancelled.
+    /// where memory demands it: RabbitMQ gives back in any order what it had on its way to a consumer that is
+    /// cancelled.
     pub keeps_order: bool,
     /// Closed while another worker holds the lease, and for jobs of the background outside their hours.
     pub gate: Gate,
@@ -259,8 +260,8 @@ impl Subscriber {
                     subscription = self.stand_by(channel, subscription, std::mem::take(&mut unseen)).await?;
                     self.taking = self.wiring.join();
                 }
-                place = events.reserve(), if !unseen.is_empty() => match (place, unseen.pop_front()) {
-                    (Ok(place), Some(jobs)) => place.send(IntakeEvent::Jobs(jobs)),
+                permit = events.reserve(), if !unseen.is_empty() => match (permit, unseen.pop_front()) {
+                    (Ok(permit), Some(jobs)) => permit.send(IntakeEvent::Jobs(jobs)),
                     // Nobody takes jobs any more.
                     (Err(_), rest) => {
                         unseen.extend(rest);
@@ -362,8 +363,8 @@ impl Subscriber {
         End::Halted
     }
 
-    /// The lease is lost: stops, and goes on when it is held again. Same channel, same generation, so that what is on the
-    /// wire meanwhile can be answered.
+    /// The lease is lost: stops, and goes on when it is held again. Same channel, same generation, so that what is on
+    /// the wire meanwhile can be answered.
     async fn stand_by(
         &mut self,
         channel: &Channel,
@@ -441,7 +442,7 @@ impl Subscriber {
         Ok(subscription)
     }
 
-    /// A new consumer in place of those there are, of which nothing is lost. Same channel, same generation.
+    /// Replaces all consumers by a new one; no delivery of theirs is lost. Same channel, same generation.
     async fn renew(
         &mut self,
         channel: &Channel,
@@ -453,11 +454,12 @@ impl Subscriber {
         self.begin_again(channel).await
     }
 
-    /// A deleted queue takes its messages with it: those in hand are delivered to nobody again, and are answered as long
-    /// as the channel lives. Same channel, same generation.
+    /// A deleted queue takes its messages with it: those in hand are delivered to nobody again, and are answered as
+    /// long as the channel lives. Same channel, same generation.
     ///
-    /// RabbitMQ 4.3 cancels as well when an acknowledgement is late, and delivers again what was in hand. Where somebody
-    /// else has made the queue again in the meantime nothing tells the two apart; to answer twice is better than never.
+    /// RabbitMQ 4.3 cancels as well when an acknowledgement is late, and delivers again what was in hand. Where
+    /// somebody else has made the queue again in the meantime nothing tells the two apart; to answer twice is better
+    /// than never.
     async fn resubscribe(
         &mut self,
         channel: &Channel,

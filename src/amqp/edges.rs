@@ -42,7 +42,7 @@ pub enum Source {
 /// Messages in and out: a connection each way, with all that works on them.
 #[derive(Debug)]
 pub struct Edges {
-    /// Of each jobs queue, the shared one first, and of the background queue.
+    /// One for each jobs queue, the shared one first, and one for the background queue.
     pub intakes: Vec<Intake>,
     pub publisher: Publisher,
     /// For hand-backs; answered deliveries are settled by the publisher.
@@ -51,7 +51,7 @@ pub struct Edges {
     pub health: Arc<Health>,
     /// Where `amqp.lease` is on: what the loop must know and say.
     pub lease: Option<LeaseEnds>,
-    /// Where there is a background queue: whether its jobs are taken in. Nobody has said so at first.
+    /// Where there is a background queue: whether its jobs are taken in. At first they are not.
     pub background: Option<watch::Sender<bool>>,
     /// What was found at the broker.
     pub topology: TopologyReport,
@@ -271,7 +271,7 @@ impl<'a> Ground<'a> {
         Ok(report)
     }
 
-    /// A connection lost meanwhile is no answer; anything else is one.
+    /// Checks again, until the time is over, where the connection was lost meanwhile; every other result is final.
     async fn ensure(&self, link: &Link) -> Result<TopologyReport, TopologyFault> {
         let mut backoff = Backoff::default();
         let mut lost = "the connection is gone".to_owned();
@@ -307,7 +307,7 @@ impl<'a> Ground<'a> {
         stream::iter(queues.collect::<Vec<_>>()).buffered(LEASES_AT_ONCE).try_collect().await
     }
 
-    /// As with the topology, a connection lost meanwhile is no answer.
+    /// As with the topology, it checks again where the connection was lost meanwhile.
     async fn lease(&self, link: &Link, queue: QueueIndex) -> Result<(LeaseQueue, LeaseFound), LeaseFault> {
         let queue = LeaseQueue::new(self.settings, queue);
         let mut backoff = Backoff::default();

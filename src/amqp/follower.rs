@@ -42,7 +42,7 @@ struct Subscription {
     channel: Channel,
     consumer: Consumer,
     unacknowledged: u32,
-    /// The last that was given out, and with it all before.
+    /// The tag of the last outcome that was given out; to acknowledge it acknowledges all before it.
     last: Option<u64>,
 }
 
@@ -118,8 +118,8 @@ impl Follower {
         Ok(Self { dial, patience: settings.connect_timeout, queue, subscription })
     }
 
-    /// The next outcome, waited for without end; after a lost connection some come again. The one before counts as done.
-    /// Cancel-safe.
+    /// The next outcome, waited for without end; after a lost connection some come again. The one before counts as
+    /// done. Cancel-safe.
     pub async fn next(&mut self) -> Result<Followed, FollowFault> {
         let mut backoff = Backoff::default();
         loop {

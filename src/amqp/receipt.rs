@@ -29,12 +29,12 @@ impl Receipt {
         self.generation
     }
 
-    /// What the delivery is counted for.
+    /// How many bytes are counted for the delivery.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// What the delivery takes, now that it is read.
+    /// The delivery is read, and is known to take this many bytes.
     pub fn weighs(&mut self, bytes: usize) {
         let bytes = bytes as u64;
         self.held.take(0, bytes);
@@ -98,7 +98,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// Of one queue; `whole` counts those of all.
+    /// The count for one queue; `whole` counts for all of them.
     pub fn part_of(whole: &Arc<Self>) -> Self {
         Self { whole: Some(Arc::clone(whole)), ..Self::default() }
     }
@@ -133,8 +133,8 @@ impl Held {
     }
 }
 
-/// Which generation of each queue can still be settled; shared by the consumers, which set it, and those who must not
-/// work for the dead.
+/// Which generation of each queue can still be settled. It is shared by the consumers, which set it, and by those who
+/// must not answer deliveries that are lost.
 #[derive(Clone, Debug)]
 pub struct CurrentGeneration(Arc<Current>);
 
@@ -185,8 +185,8 @@ impl CurrentGeneration {
     }
 
     fn store(&self, queue: QueueIndex, number: u32) {
-        if let Some(place) = self.0.of(queue) {
-            place.store(number, Ordering::Release);
+        if let Some(current) = self.0.of(queue) {
+            current.store(number, Ordering::Release);
             self.0.changes.fetch_add(1, Ordering::Release);
         }
     }

@@ -1,4 +1,4 @@
-//! Publishing for a command: once, with the same proof as always, and without waiting for better times.
+//! Publishing for a command: with the same proof as always, but each message once, whatever comes of it.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Confirms that are on their way when the command is told to stop get this long.
 const LAST_CONFIRMS: Duration = Duration::from_secs(2);
-/// How often it is then looked whether an alarm of the broker makes waiting pointless.
+/// How often it is then checked whether an alarm of the broker makes waiting pointless.
 const BLOCKED_CHECK: Duration = Duration::from_millis(100);
 
 /// A connection that publishes and declares nothing.

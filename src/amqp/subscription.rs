@@ -69,7 +69,7 @@ pub(super) enum ConsumeFault {
     Silent,
 }
 
-/// See the module. When it goes, the socket is read without regard to it.
+/// See the module. When it is dropped, the valve no longer waits for it.
 #[derive(Debug)]
 pub(super) struct Subscription {
     channel: Channel,
@@ -124,7 +124,7 @@ impl Subscription {
                     return Ok(());
                 }
                 read = self.read(unseen), if self.untold.is_none() && !self.consumers.is_empty() => match read {
-                    // Counted with what comes next: the number asked for is not in question.
+                    // These deliveries are counted with those that come next.
                     Read::More { .. } => {}
                     end @ (Read::Cancelled | Read::Echo(_) | Read::Failed(_)) => self.untold = Some(end),
                 }
@@ -220,7 +220,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.inlet.health.consumers.lower(self.consumers.len());
-        // What the library still holds of them is taken by nobody.
+        // Nobody will take what the library still holds. It is taken here, so that the valve does not count it for ever.
         let mut context = Context::from_waker(Waker::noop());
         for consumer in &mut self.consumers {
             while let Poll::Ready(Some(Ok(delivery))) = Pin::new(&mut *consumer).poll_next(&mut context) {

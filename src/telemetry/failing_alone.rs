@@ -59,7 +59,7 @@ impl FailingAlone {
         let before = self.0.iter().position(is_same).map(|place| self.0.swap_remove(place).told);
         let (tries, since) = before.map_or((0, latest.since), |before| (before.tries, before.since));
         if self.0.len() >= Self::MOST
-            && let Some(oldest) = (0..self.0.len()).min_by_key(|&place| self.0[place].told.last_at)
+            && let Some(oldest) = (0..self.0.len()).min_by_key(|&index| self.0[index].told.last_at)
         {
             self.0.swap_remove(oldest);
         }
@@ -73,7 +73,8 @@ impl FailingAlone {
         }
     }
 
-    /// The longest first. Where a whole account stands still, it is not the pair's fault.
+    /// Those that have failed longest first. Pairs of an account that stands still as a whole are left out: it is not
+    /// their fault.
     pub fn read(&mut self, accounts: &[AccountStatus], now: Timestamp) -> Vec<FailingPair> {
         self.0.retain(|entry| now.duration_since(entry.told.last_at).unsigned_abs() < Self::KEPT);
         let stands = |index: AccountIndex| {

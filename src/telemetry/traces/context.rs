@@ -29,7 +29,7 @@ impl TraceContext {
     }
 }
 
-/// Exactly as many bytes, in small digits.
+/// Reads exactly this many bytes, written as lower-case hexadecimal digits.
 fn hex<const BYTES: usize>(digits: &str) -> Option<[u8; BYTES]> {
     let all_small = digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
     if digits.len() != 2 * BYTES || !all_small {

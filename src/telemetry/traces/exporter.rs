@@ -1,4 +1,5 @@
-//! Sends spans to a collector, by OTLP over HTTP in protobuf. A span that the collector does not take is not tried again.
+//! Sends spans to a collector, by OTLP over HTTP in protobuf. A span that the collector does not take is not tried
+//! again.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same trouble is logged once in this time.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
-/// Read of a collector's answer at most, and told of its words.
+/// Most bytes of a collector's answer that are read, and most characters of its words that are logged.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 const MAX_WORDS: usize = 200;
 
@@ -101,7 +102,7 @@ impl Exporter {
         Ok(Self { http, address, resource: resource(), bundles, metrics, trouble: None })
     }
 
-    /// Until there will be no more spans, and those that waited are sent.
+    /// Runs until no more spans can come and those that waited are sent.
     pub async fn run(mut self) {
         while let Some(first) = self.bundles.recv().await {
             let until = Instant::now() + GATHER;
@@ -184,7 +185,7 @@ impl Exporter {
     }
 }
 
-/// Whether the collector answers as one: it is sent no span.
+/// Whether the collector answers as collectors do. No span is sent.
 pub async fn reach(endpoint: &Url) -> Result<(), String> {
     let (_, nothing) = mpsc::unbounded_channel();
     let metrics = Arc::new(Metrics::new(Timestamp::now()));
@@ -210,7 +211,7 @@ async fn read(mut answer: Response) -> Vec<u8> {
 
 const VERSION: &str = "service.version";
 
-/// Who sends: what `OTEL_RESOURCE_ATTRIBUTES` says wins.
+/// Describes the sender. What `OTEL_RESOURCE_ATTRIBUTES` says has precedence.
 fn resource() -> Resource {
     use opentelemetry_sdk::Resource as Described;
     let described = Described::builder_empty()
