@@ -131,7 +131,7 @@ fn standby(broker: &BrokerState) -> Option<&'static str> {
     } else if leases.iter().any(is_of(LeaseStanding::Waiting)) {
         Some("about to work: whoever worked before must have stopped first")
     } else if leases.iter().any(is_of(LeaseStanding::StandingBy)) {
-        Some("standing by: another worker holds the lease")
+        Some("standing by: another worker holds the lease, and what stands still shows there")
     } else {
         None
     }

@@ -18,7 +18,7 @@ use crate::engine::Counters;
 use crate::engine::answered::Answered;
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::{BatchCall, CallResult, LaneId, Notice, Parked, Settled};
-use crate::engine::pause::Tier;
+use crate::engine::pause::{PauseKind, Tier};
 use crate::engine::reply::{Headers, Reply};
 use crate::engine::status::{PauseStatus, Status};
 use crate::engine::step::Step;
@@ -345,12 +345,14 @@ pub fn log_notice(portals: &Portals, mends: &Mends, notice: &Notice) {
         }
         Notice::Resumed { account, lane, kind, lasted } => {
             let lane = lane.as_ref().map(lane_name);
+            // A guard that was answered with `reject` lets nothing through.
+            let said = if *kind == PauseKind::Guard { "the guard is answered" } else { "goes on" };
             tracing::info!(
                 portal_id = portal(account),
                 lane,
                 kind = kind.as_str(),
                 seconds = lasted.as_secs(),
-                "goes on"
+                "{said}"
             );
         }
         Notice::Unidentified { account, detail } => {

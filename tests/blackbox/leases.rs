@@ -30,7 +30,8 @@ async fn one_of_two_works_and_a_drained_stop_hands_over_at_once() -> Result<()> 
     holds(&first).await?;
     let second = stage.start(&settings).await?;
     standing(&second, "standingBy").await?;
-    assert_eq!(second.readiness().await?.1["standby"], "standing by: another worker holds the lease");
+    let standby = "standing by: another worker holds the lease, and what stands still shows there";
+    assert_eq!(second.readiness().await?.1["standby"], standby);
     assert_eq!(second.metrics().await?.value("association_archiver_leases_held", &[]), Some(0.0));
     // As the runbook says, since the one that stands by cannot know.
     let columns = ["consumer_tag", "activity_status", "queue_name"];

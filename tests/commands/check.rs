@@ -238,10 +238,13 @@ async fn rights_that_the_service_will_miss_are_found_and_nothing_is_touched() {
     let default = [("amqp.exchange", "amq.default"), ("amqp.background_queue", "none")];
     let found = findings(&check(&uri, &simulator, &default).await, 1);
     find(&found, "rights", "may not publish to the default exchange");
-    // The message was in nobody's hands: a quorum queue counts each delivery in vain.
+    let table = run(&["check"], &[settings(&uri, &simulator).as_slice(), &default[..]].concat()).await;
+    let last = table.stdout.lines().rev().find(|line| line.starts_with(|first: char| first.is_alphabetic())).unwrap();
+    assert!(last.starts_with("wrong  "), "{}", table.stdout);
+    // The message was in nobody's hands: a quorum queue counts each delivery in vain, and some versions begin with 0.
     let untouched = client.get_all(JOBS).await.unwrap();
     assert_eq!(untouched.len(), 1);
-    assert_eq!(untouched[0].header("x-delivery-count"), None);
+    assert!(untouched[0].header("x-delivery-count").is_none_or(|count| count == "0"), "{untouched:?}");
 }
 
 #[tokio::test]

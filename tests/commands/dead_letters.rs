@@ -35,6 +35,7 @@ async fn a_list_shows_all_and_leaves_them_there() {
     assert!(table.stdout.starts_with("REJECTED AT"), "{}", table.stdout);
     assert!(!table.stdout.contains('\u{1b}'), "colours in a pipe: {}", table.stdout);
     assert!(table.stderr.contains("70 of 300 dead letters"), "{}", table.stderr);
+    assert!(table.stderr.trim_end().ends_with(": MALFORMED_JOB 70"), "{}", table.stderr);
     let again = run(&["dead-letters", "list", "--json"], &[("amqp.uri", &uri)]).await.lines();
     // RabbitMQ 3.10 may change the order of what it is given back, but none is missing and none is there twice.
     let (mut again, mut listed) = (ids(&again), ids(&listed));

@@ -181,7 +181,7 @@ fn unread(items: &[Inspected], settings: &AmqpSettings) -> Option<Finding> {
         State::Existing { ready, consumers: 0, .. } if ready > 0 => Some(Finding::warning(
             "results",
             format!("{ready} outcomes wait in queue {}, and nobody is subscribed to it", results.name),
-            "start what reads the outcomes, or give the queue a limit by policy if nobody wants them",
+            "start what reads the outcomes; if nobody wants them, give the queue a limit by policy with the overflow drop-head, since a full queue of any other kind stops the worker",
         )),
         State::Existing { .. } | State::Missing | State::Unseen { .. } => None,
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::finding::{Finding, Rating};
 use crate::cli::paint::{Paint, Tone, harmless};
 
-/// A line a finding, its mend below, and a sum at the end.
+/// A line a finding, its mend below, and a sum at the end. What is wrong comes last, where it is not scrolled away.
 pub fn text(findings: &[Finding]) -> String {
     let paint = Paint::for_stdout();
     let width = |of: fn(&Finding) -> &str| findings.iter().map(|finding| of(finding).chars().count()).max();
@@ -13,7 +13,9 @@ pub fn text(findings: &[Finding]) -> String {
     let subject_width = width(|finding| &finding.subject).unwrap_or(0);
     let indent = " ".repeat(verdict_width + subject_width + 4);
     let mut text = String::new();
-    for Finding { verdict, subject, detail, mend } in findings {
+    let by_rating = Rating::ALL.iter().rev();
+    let in_order = by_rating.flat_map(|rating| findings.iter().filter(move |finding| finding.verdict == *rating));
+    for Finding { verdict, subject, detail, mend } in in_order {
         let word = paint.text(tone(*verdict), &format!("{:verdict_width$}", verdict.words()));
         text.push_str(&format!("{word}  {:subject_width$}  {}\n", harmless(subject), harmless(detail)));
         if let Some(mend) = mend {

@@ -1,5 +1,6 @@
 //! `dead-letters list`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -33,18 +34,41 @@ pub async fn list(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
     let listed = show(&mut browser, settings, sieve, arguments.json).await;
     let there = browser.there();
     browser.close().await;
-    let shown = listed?;
+    let reasons = listed?;
     if !arguments.json {
         let order = if there > MOST_IN_ORDER { ", too many to put them in order" } else { "" };
-        remark(&format!("{shown} of {there} dead letters in {}{order}", settings.amqp.dead_letter_queue));
+        let shown: u64 = reasons.values().sum();
+        remark(&format!(
+            "{shown} of {there} dead letters in {}{order}{}",
+            settings.amqp.dead_letter_queue,
+            told(&reasons)
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show(browser: &mut Browser, settings: &Settings, mut sieve: Sieve<'_>, json: bool) -> Result<u64, Failure> {
+/// How many are shown of each reason.
+type Reasons = BTreeMap<String, u64>;
+
+/// Reasons beyond these are told as one: whoever publishes there can make up as many as he likes.
+const MOST_REASONS: usize = 20;
+const OTHERS: &str = "other reasons";
+
+/// `: GUARD_REJECTED 1550, MALFORMED_JOB 3`
+fn told(reasons: &Reasons) -> String {
+    let each: Vec<String> = reasons.iter().map(|(reason, letters)| format!("{} {letters}", harmless(reason))).collect();
+    if each.is_empty() { String::new() } else { format!(": {}", each.join(", ")) }
+}
+
+async fn show(
+    browser: &mut Browser,
+    settings: &Settings,
+    mut sieve: Sieve<'_>,
+    json: bool,
+) -> Result<Reasons, Failure> {
     let limits = service::limits(&settings.jobs);
     let in_order = browser.there() <= MOST_IN_ORDER;
-    let (mut table, mut kept) = (Table { output: Output::stdout(), json, shown: 0 }, Vec::new());
+    let (mut table, mut kept) = (Table { output: Output::stdout(), json, shown: Reasons::new() }, Vec::new());
     while sieve.is_open()
         && let Some(found) = browser.next().await.map_err(|fault| Failure::Running(fault.to_string()))?
     {
@@ -71,15 +95,17 @@ async fn show(browser: &mut Browser, settings: &Settings, mut sieve: Sieve<'_>, 
 struct Table {
     output: Output,
     json: bool,
-    shown: u64,
+    shown: Reasons,
 }
 
 impl Table {
     fn show(&mut self, letter: &Letter) -> Result<Reader, Failure> {
-        if self.shown == 0 && !self.json {
+        if self.shown.is_empty() && !self.json {
             self.output.line(&Paint::for_stdout().text(Tone::Heading, &row(HEADINGS)))?;
         }
-        self.shown += 1;
+        let reason = letter.reason.as_deref().unwrap_or("no reason named");
+        let is_told = self.shown.len() < MOST_REASONS || self.shown.contains_key(reason);
+        *self.shown.entry(if is_told { reason } else { OTHERS }.to_owned()).or_default() += 1;
         let line = if self.json { json_line(letter).to_string() } else { table_line(letter) };
         self.output.line(&line)
     }
