@@ -52,7 +52,11 @@ async fn the_limit_holds_over_kills_until_any_worker_is_told_to_go_on() -> Resul
     clean(&state);
     eventually(LONG, "a guard that counts anew since it was approved", async || {
         let guard = second.status().await?["accounts"][0]["guard"].clone();
-        ensure!((&guard["state"], &guard["used"]) == (&"approved".into(), &70.into()), "{guard}");
+        // Where a busy broker was slow to confirm it, the order was given again, and began the count once more.
+        let of_approval = |line: &&str| line.contains("an order from a worker") && line.contains("approve");
+        let approved_again = second.stderr().lines().filter(of_approval).count() > 1;
+        let counts = guard["used"] == 70 || (approved_again && guard["used"].as_u64() < Some(70));
+        ensure!(guard["state"] == "approved" && counts, "{guard}");
         Ok(Some(()))
     })
     .await?;

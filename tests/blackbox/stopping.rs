@@ -33,7 +33,7 @@ async fn sigterm_in_the_middle_leaves_every_job_answered_or_queued() -> Result<(
     stage.simulator.configure(&serde_json::json!({"everyAccount": {"limit": "off"}})).await?;
     let next = stage.worker().set("rate_limit.requests", 100).set("rate_limit.interval", "1s");
     let worker = stage.start(&next).await?;
-    let report = stage.tally(&ids("job", COUNT), LONG).await?;
+    let report = stage.tally(&ids("job", COUNT), LONG * 3).await?;
     report.exactly_once()?;
     assert_eq!(report.by_status[&Status::Archived], COUNT as usize);
     archived_once(&stage.simulator.state().await?, COUNT);

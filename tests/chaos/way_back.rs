@@ -25,7 +25,7 @@ const KINDS: u64 = 10;
 const ELSEWHERE: u64 = 1_000_000;
 const JOBS_ELSEWHERE: u64 = 40;
 /// Long enough that the command is killed before it has published everything.
-const SLOW_LINE: Duration = Duration::from_millis(50);
+const SLOW_LINE: Duration = Duration::from_millis(200);
 
 /// What dies when so many of the jobs are answered.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,7 @@ async fn what_was_removed_comes_back_from_the_stream_though_worker_and_broker_di
     let vhost = node.vhost("way-back-stream").await?;
     let form = Form {
         of_kind: 200,
-        pace_of_removal: 40,
+        pace_of_removal: 10,
         pace_of_return: 5,
         pairs_of_undo: 4,
         amid_removal: &[Strike::Worker, Strike::Both],
@@ -88,7 +88,7 @@ async fn what_was_removed_comes_back_from_the_file_though_the_worker_dies() -> R
     let vhost = node.vhost("way-back-file").await?;
     let form = Form {
         of_kind: 200,
-        pace_of_removal: 40,
+        pace_of_removal: 10,
         pace_of_return: 5,
         pairs_of_undo: 4,
         amid_removal: &[Strike::Worker, Strike::Worker, Strike::Worker],
