@@ -181,6 +181,7 @@ async fn the_status_has_accounts_lanes_backlog_and_what_was_done() {
     let (_, body) = worker.get_json("/status").await;
     assert_eq!((&body["backlog"]["jobsParked"], &body["backlog"]["drainSeconds"]), (&Value::Null, &Value::Null));
     worker.show(&engine, BrokerState { parked: [Some(0), Some(5), Some(5), Some(0)], ..broker }, false);
+    worker.metrics.outcomes.of(outcome::Status::Archived).add(7);
 
     let (status, body) = worker.get_json("/status").await;
 
@@ -190,6 +191,7 @@ async fn the_status_has_accounts_lanes_backlog_and_what_was_done() {
     assert_eq!(body["backlog"]["drainSeconds"], 0.2, "a request for the job in hand, and one for the others at best");
     assert_eq!((&body["backlog"]["jobsParked"], &body["broker"]["parked"]["10m"]), (&Value::from(10), &Value::from(5)));
     assert_eq!((&body["jobs"]["received"], &body["jobs"]["outcomes"]["ARCHIVED"]), (&Value::from(3), &Value::from(2)));
+    assert_eq!(body["totals"]["pairsArchived"], 0, "all figures are of the same moment");
     assert_eq!(
         (&body["accounts"][1]["portalId"], &body["accounts"][1]["heldJobs"]),
         (&Value::from(815), &Value::from(1))
@@ -443,6 +445,7 @@ impl Worker {
 
     fn show(&self, engine: &Engine, broker: BrokerState, draining: bool) {
         show(&self.snapshots, engine, broker, draining);
+        self.snapshots.send_modify(|snapshot| Arc::make_mut(snapshot).jobs = self.metrics.jobs());
     }
 
     fn carry_out_orders(&mut self, mut engine: Engine) {

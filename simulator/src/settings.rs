@@ -70,6 +70,7 @@ pub struct AccountSettings {
     pub unknown_types: Option<BTreeSet<ObjectType>>,
     pub bad_ids: Option<Vec<u64>>,
     pub bad_mode: Option<BadMode>,
+    /// Without a `bad_mode` that refuses whole requests it means [`BadMode::RefusedUnnamed`].
     pub bad_failure: Option<Failure>,
     pub bad_category: Option<String>,
     pub bad_sub_category: Option<String>,
@@ -215,7 +216,10 @@ impl AccountSettings {
         set(&mut account.unknown_types, unknown_types);
         let bad = &mut account.bad_records;
         set(&mut bad.ids, bad_ids.map(|ids| ids.into_iter().collect()));
-        set(&mut bad.mode, bad_mode);
+        // A failure is of the whole request, which a 207 is not.
+        let is_whole = !matches!(bad.mode, BadMode::PartialNamed | BadMode::PartialUnnamed);
+        let implied = (bad_failure.is_some() && !is_whole).then_some(BadMode::RefusedUnnamed);
+        set(&mut bad.mode, bad_mode.or(implied));
         set(&mut bad.failure, bad_failure);
         set(&mut bad.category, bad_category);
         set(&mut bad.sub_category, bad_sub_category.map(Some));
@@ -306,6 +310,17 @@ mod tests {
         assert_eq!(account.limits.rolling.as_ref().map(|window| window.requests), Some(5));
         assert_eq!(account.bad_records.mode, BadMode::RefusedNamed);
         assert_eq!(account.tokens, Tokens::Any);
+    }
+
+    #[test]
+    fn a_failure_of_whole_requests_needs_no_mode() {
+        let mode = |bad: &str| applied(&format!(r#"{{"everyAccount":{{{bad}}}}}"#)).accounts[0].bad_records.mode;
+        assert_eq!(mode(r#""badIds":[7]"#), BadMode::PartialNamed);
+        assert_eq!(mode(r#""badIds":[7],"badFailure":{"status":500}"#), BadMode::RefusedUnnamed);
+        assert_eq!(mode(r#""badFailure":"cut","badMode":"400-named""#), BadMode::RefusedNamed);
+        let mut world = applied(r#"{"everyAccount":{"badMode":"400-named"}}"#);
+        serde_json::from_str::<Settings>(r#"{"everyAccount":{"badFailure":"reset"}}"#).unwrap().apply(&mut world);
+        assert_eq!(world.accounts[0].bad_records.mode, BadMode::RefusedNamed, "what was set before stays");
     }
 
     #[test]

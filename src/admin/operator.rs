@@ -167,10 +167,14 @@ fn resumed(before: &AccountStatus, after: &AccountStatus, now: &Snapshot) -> Str
     let name = after.portal_id.unwrap_or_else(|| after.index.into());
     let nobody = after.held_jobs == 0;
     let back = now.broker.back_by.iter().flatten().max().map(|by| by.duration_since(now.at).as_secs().max(0));
-    let parked = back.map_or_else(String::new, |seconds| {
-        let span = humantime::format_duration(Duration::from_secs(seconds.unsigned_abs()));
-        format!(" Parked jobs come back by themselves, the last of them within {span}.")
-    });
+    let parked = match (back, now.parked()) {
+        (Some(seconds), _) => {
+            let span = humantime::format_duration(Duration::from_secs(seconds.unsigned_abs()));
+            format!(" Parked jobs come back by themselves, the last of them within {span} at the latest.")
+        }
+        (None, Some(1..)) => " Parked jobs come back by themselves after the time of their delay queue.".to_owned(),
+        (None, Some(0) | None) => String::new(),
+    };
     let next = format!("No job of it is in hand: the first one that comes is tried at once.{parked}");
     match (before.own_pause().map(|pause| pause.kind), after.own_pause()) {
         (None, None) => "It does not stand still as a whole. Its lanes that stand still are tried at once.".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use indicatif::HumanCount;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -106,10 +107,10 @@ fn draining(snapshot: &Snapshot) -> String {
     let Snapshot { status, broker, grace_until, at, .. } = snapshot;
     let mut waits = Vec::new();
     if status.held.in_flight > 0 {
-        waits.push(format!("requests that HubSpot has not answered: {}", status.held.in_flight));
+        waits.push(format!("requests that HubSpot has not answered: {}", HumanCount(status.held.in_flight as u64)));
     }
     if broker.unpublished > 0 {
-        waits.push(format!("outcomes that the broker has not confirmed: {}", broker.unpublished));
+        waits.push(format!("outcomes that the broker has not confirmed: {}", HumanCount(broker.unpublished)));
     }
     let stops = "draining: the worker stops and takes no new jobs";
     if waits.is_empty() {
@@ -168,7 +169,7 @@ fn rejecting(status: &Status) -> Option<String> {
     let name = portal_id.unwrap_or((*index).into());
     let others = match accounts.count() {
         0 => String::new(),
-        others => format!(", and of {others} more accounts,"),
+        others => format!(", and of {} more accounts,", HumanCount(others as u64)),
     };
     Some(format!("every removal of account {name}{others} is rejected until `association-archiver approve {name}`"))
 }

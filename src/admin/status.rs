@@ -95,6 +95,7 @@ impl<'a> StatusBody<'a> {
         let Snapshot {
             at,
             status,
+            jobs: counts,
             broker,
             draining,
             grace_until: _,
@@ -130,7 +131,7 @@ impl<'a> StatusBody<'a> {
             drain_seconds: drains.as_ref().ok().copied(),
             drain_unknown: drains.err(),
         };
-        let outcomes = outcome::Status::ALL.map(|status| (status.as_str(), metrics.outcomes.of(status).read()));
+        let outcomes = outcome::Status::ALL.map(outcome::Status::as_str).into_iter().zip(counts.outcomes);
         Self {
             version: env!("CARGO_PKG_VERSION"),
             started_at: metrics.started(),
@@ -142,7 +143,7 @@ impl<'a> StatusBody<'a> {
             runbook: RUNBOOK,
             backlog,
             requests: Requests { in_flight, max_in_flight },
-            jobs: Jobs { received: metrics.jobs_received.read(), outcomes: BTreeMap::from(outcomes) },
+            jobs: Jobs { received: counts.received, outcomes: outcomes.collect() },
             totals: *totals,
             broker,
             leases: &broker.leases,

@@ -13,7 +13,7 @@ use super::gauges;
 use super::instrument::{Counter, CounterOf, Instrument, Numbers, Times};
 use super::label::{ErrorLabel, HttpResult, ProofResult, SpanFate};
 use super::process;
-use super::snapshot::Snapshot;
+use super::snapshot::{JobCounts, Snapshot};
 use crate::contract::outcome::Status;
 use crate::engine::Counters;
 use crate::engine::command::{BatchCall, Notice, Sealed};
@@ -246,6 +246,11 @@ impl Metrics {
         let mut page = Exposition::default();
         self.write(snapshot, &mut page);
         page.into_text()
+    }
+
+    pub fn jobs(&self) -> JobCounts {
+        let outcomes = Status::ALL.map(|status| self.outcomes.of(status).read());
+        JobCounts { received: self.jobs_received.read(), outcomes }
     }
 
     pub fn started(&self) -> Timestamp {

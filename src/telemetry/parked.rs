@@ -54,12 +54,13 @@ impl ParkedJobs {
         counted
     }
 
-    /// When the jobs that were counted last are back at the latest. Only who holds the one lease that there is knows
-    /// that nobody else parks jobs.
-    pub fn back_by(&self, leases: &[LeaseView], now: Timestamp) -> BackBy {
-        let alone_since = match leases {
-            [only] if only.standing == LeaseStanding::Held => only.since,
-            [..] => now,
+    /// When the jobs that were counted last are back at the latest. Jobs of the holder before are taken to have been
+    /// parked just before it lost the lease: since when they wait nobody knows, and they may be back sooner. Where
+    /// another worker may be parking jobs at this moment, no time can be named.
+    pub fn back_by(&self, leases: &[LeaseView]) -> BackBy {
+        let is_alone = leases.iter().all(|lease| lease.standing == LeaseStanding::Held);
+        let Some(alone_since) = leases.iter().map(|lease| lease.since).max().filter(|_| is_alone) else {
+            return BackBy::default();
         };
         let mut back_by = BackBy::default();
         for ((by, tier), of_tier) in back_by.iter_mut().zip(Tier::ALL).zip(&self.tiers) {
@@ -98,14 +99,21 @@ mod tests {
         let lease = |standing| LeaseView { jobs_queue: "jobs".to_owned(), standing, since: at(1_000), holder: None };
         let held = [lease(LeaseStanding::Held)];
         let mut parked = ParkedJobs::default();
-        let back = |parked: &ParkedJobs, leases: &[LeaseView], now| parked.back_by(leases, at(now))[3];
+        let back = |parked: &ParkedJobs, leases: &[LeaseView]| parked.back_by(leases)[3];
         parked.count(1, [Some(0), Some(0), Some(0), Some(7)], [0; 4], at(2_000));
-        assert_eq!(back(&parked, &held, 2_000), Some(at(1_000 + 3_600)), "parked by the holder before");
-        assert_eq!(back(&parked, &[lease(LeaseStanding::StandingBy)], 2_000), Some(at(2_000 + 3_600)));
+        assert_eq!(back(&parked, &held), Some(at(1_000 + 3_600)), "parked by the holder before");
+        let others = [LeaseStanding::StandingBy, LeaseStanding::Waiting, LeaseStanding::Away, LeaseStanding::Left];
+        for standing in others {
+            assert_eq!(back(&parked, &[lease(standing)]), None, "{standing:?}: another worker parks jobs");
+            assert_eq!(back(&parked, &[lease(LeaseStanding::Held), lease(standing)]), None, "of another shard");
+        }
+        assert_eq!(back(&parked, &[]), None, "without leases anybody may");
+        let later = LeaseView { since: at(1_500), ..lease(LeaseStanding::Held) };
+        assert_eq!(back(&parked, &[lease(LeaseStanding::Held), later]), Some(at(1_500 + 3_600)), "it holds all shards");
         parked.count(1, [Some(0), Some(0), Some(0), Some(7)], [0, 0, 0, 1], at(2_001));
         parked.count(2, [Some(0), Some(0), Some(0), Some(8)], [0, 0, 0, 1], at(2_004));
-        assert_eq!(back(&parked, &held, 2_004), Some(at(2_001 + 3_600)));
+        assert_eq!(back(&parked, &held), Some(at(2_001 + 3_600)));
         parked.count(3, [Some(0); 4], [0, 0, 0, 1], at(5_000));
-        assert_eq!(parked.back_by(&held, at(5_000)), BackBy::default());
+        assert_eq!(parked.back_by(&held), BackBy::default());
     }
 }

@@ -117,6 +117,7 @@ impl Reporter {
             at: now.wall,
             failing_alone,
             status,
+            jobs: self.metrics.jobs(),
             broker,
             draining,
             grace_until: self.grace_until,
@@ -153,6 +154,7 @@ mod tests {
         let snapshot = snapshots.borrow();
         assert!(snapshot.draining);
         assert_eq!(snapshot.failures[0].pairs, 3);
+        assert_eq!(snapshot.jobs.outcomes, [0, 0, 1, 0, 0, 0, 0]);
         assert_eq!(snapshot.throughput.jobs.last(), Some(&1));
         assert_eq!(snapshot.history.pairs_failed.last(), Some(&3));
         assert_eq!(metrics.pair_errors.sum(), 3);

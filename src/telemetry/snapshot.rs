@@ -9,6 +9,7 @@ use super::failures::FailureCount;
 use super::parked::{BackBy, ByTier};
 use super::pause_history::PauseSpan;
 use super::throughput::ThroughputSeries;
+use crate::contract::outcome;
 use crate::engine::pause::Tier;
 use crate::engine::status::{AccountStatus, InHand, Status, write_time_or_null};
 use crate::lease::view::LeaseView;
@@ -18,6 +19,7 @@ use crate::lease::view::LeaseView;
 pub struct Snapshot {
     pub at: Timestamp,
     pub status: Status,
+    pub jobs: JobCounts,
     pub broker: BrokerState,
     /// Stopping: nothing new is taken.
     pub draining: bool,
@@ -31,6 +33,15 @@ pub struct Snapshot {
     pub failures: Vec<FailureCount>,
     pub failing_alone: Vec<FailingPair>,
     pub dead_letters: Vec<DeadLetterCause>,
+}
+
+/// Jobs since the start of the process, counted at the moment of the snapshot: an outcome is told no sooner than the
+/// pairs that it is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct JobCounts {
+    pub received: u64,
+    /// In the order of [`outcome::Status::ALL`].
+    pub outcomes: [u64; outcome::Status::ALL.len()],
 }
 
 /// How the broker's edges are doing.
@@ -130,9 +141,10 @@ impl Snapshot {
         self.broker.parked.iter().copied().sum()
     }
 
-    /// Seconds until every job is answered, wherever it is now, if nothing else gets in the way. Never less than the
-    /// ceilings in force allow, than what was done lately while there was enough to do, and than parked jobs wait at
-    /// most.
+    /// Seconds that the work of every job takes, wherever it is now, if nothing else gets in the way. Never less than
+    /// the ceilings in force allow, and than what was done lately while there was enough to do. For how long parked
+    /// jobs still wait is not in it: of that only the most is known ([`BrokerState::back_by`]), and a few of them would
+    /// decide it for all others. Nor is what waits in the background queue.
     ///
     /// `Err` says why nobody can tell.
     pub fn drain_seconds(&self) -> Result<f64, String> {
@@ -168,7 +180,7 @@ impl Snapshot {
         let all = status.held.jobs as f64 + (ready + parked) as f64 + self.broker.unpublished as f64;
         let at_ceilings = self.seconds_at_ceilings((ready + parked) as f64);
         let lately = self.throughput.best_lately().map(|rate| all / rate).unwrap_or_default();
-        Ok(at_ceilings.max(lately).max(self.seconds_until_back()))
+        Ok(at_ceilings.max(lately))
     }
 
     /// Jobs `elsewhere` are taken to need as many requests as those in hand, where these are enough to tell; else as
@@ -187,12 +199,6 @@ impl Snapshot {
         }
         let fastest = own().map(of_request).reduce(f64::min).unwrap_or_default();
         of_held + (elsewhere / MOST_JOBS_A_REQUEST).ceil() * fastest
-    }
-
-    /// Until the last parked jobs are back at the latest.
-    fn seconds_until_back(&self) -> f64 {
-        let last = self.broker.back_by.iter().flatten().max();
-        last.map_or(0.0, |last| last.duration_since(self.at).as_secs_f64().max(0.0))
     }
 }
 
@@ -298,12 +304,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn parked_jobs_count_until_the_latest_moment_at_which_they_are_back() {
+    fn parked_jobs_count_by_their_work_and_not_by_their_wait() {
         let mut busy = snapshot(1_000, Some(5.0), Some(0));
         busy.broker.parked = [Some(0), Some(8_000), Some(1_000), Some(0)];
         assert_eq!((busy.parked(), told(&busy)), (Some(9_000), Ok(50.0)));
         busy.broker.back_by[2] = Some(busy.at + Duration::from_secs(480));
-        assert_eq!(told(&busy), Ok(480.0));
+        assert_eq!(told(&busy), Ok(50.0));
         busy.broker.parked[3] = None;
         assert_eq!((busy.parked(), told(&busy)), (None, Err("unknown")));
     }

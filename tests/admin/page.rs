@@ -13,6 +13,7 @@ use association_archiver::telemetry::dead_letters::DeadLetterCause;
 use association_archiver::telemetry::failing_alone::FailingPair;
 use association_archiver::telemetry::failures::{FailedJob, FailureCount};
 use association_archiver::telemetry::pause_history::PauseSpan;
+use association_archiver::telemetry::snapshot::JobCounts;
 use association_archiver::telemetry::throughput::ThroughputSeries;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -171,6 +172,19 @@ async fn no_word_is_broken_and_nothing_overflows_on_any_screen() -> Result<()> {
         let flow = "[...document.querySelectorAll('#flow i')].every((part) => part.clientWidth >= 3)";
         ensure!(browser.run(flow).await? == true, "a part of the jobs cannot be seen at {width}");
     }
+    let told = browser.run("document.querySelector('main').innerText").await?;
+    let told = told.as_str().unwrap_or_default();
+    for part in [
+        "back within 27 min at the latest",
+        "of the jobs are of the background",
+        "and 2,208 in the background queue",
+        "There was a problem with the request. Job ",
+        "since amqp.shards is set.",
+    ] {
+        ensure!(told.contains(part) && !told.contains(".."), "{part:?} is not in\n{told}");
+    }
+    let linked = "[...document.querySelectorAll('.card.warning')].filter((card) => !card.querySelector('a')).length";
+    ensure!(browser.run(linked).await? == 0, "a warning does not say where to read on");
     let about = browser.run("document.getElementById('about').textContent").await?;
     let about = about.as_str().unwrap_or_default();
     ensure!(about.ends_with("holds 4 of 16 jobs queues, about to hold 3, cannot reach 3"), "{about}");
@@ -221,6 +235,7 @@ fn everything_at_once() -> Snapshot {
         "This app hasn't been granted all required scopes: crm.objects.companies.write, crm.objects.contacts.write";
     status.lanes[1].pause = Some(pause(PauseScope::Lane, PauseKind::MissingScopes, words));
     status.held.bytes = 230 * 1024 * 1024;
+    status.held.background_jobs = 12;
     status.accounts[1].safety = SafetyStatus { journal: true, verify: true };
     let standings = [
         LeaseStanding::Held,
@@ -243,6 +258,9 @@ fn everything_at_once() -> Snapshot {
         jobs_ready: Some(1_204_778),
         parked: [Some(12), Some(0), Some(48_774), Some(3_000)],
         unpublished: 3_800,
+        background_ready: Some(2_208),
+        deserted: Some("4,550 jobs wait in queue \"q\", from which nobody takes, since amqp.shards is set.".to_owned()),
+        back_by: [None, None, None, Some(now().wall + SignedDuration::from_mins(27))],
         results_ready: Some(250_000),
         results_consumers: Some(0),
         dead_letters_ready: Some(17),
@@ -303,6 +321,7 @@ fn everything_at_once() -> Snapshot {
     Snapshot {
         at: now().wall,
         status,
+        jobs: JobCounts::default(),
         broker,
         draining: false,
         grace_until: None,

@@ -7,6 +7,8 @@ const known = (value) => value !== null && value !== undefined;
 const count = (value) => (!known(value) ? "–" : value < 1e6 ? number.format(value) : short.format(value));
 const bytes = (value) => number.format(value / 1048576) + " MiB";
 const between = (from, to) => (Date.parse(to) - Date.parse(from)) / 1000;
+/* What is told may end in a full stop or not. */
+const sentence = (text) => (/[.!?…]$/.test(text) ? text : text + ".");
 const sum = (values) => values.reduce((all, value) => all + value, 0);
 
 function span(seconds) {
@@ -14,7 +16,7 @@ function span(seconds) {
   if (seconds < 10) return number.format(Math.max(0, seconds)) + " s";
   const s = Math.round(seconds);
   if (s < 60) return s + " s";
-  if (s < 3600) return Math.floor(s / 60) + " min " + (s % 60 ? (s % 60) + " s" : "");
+  if (s < 3600) return Math.floor(s / 60) + " min" + (s % 60 ? " " + (s % 60) + " s" : "");
   if (s < 86400) return Math.floor(s / 3600) + " h " + Math.floor((s % 3600) / 60) + " min";
   return Math.floor(s / 86400) + " d " + Math.floor((s % 86400) / 3600) + " h";
 }
@@ -117,13 +119,14 @@ const SECTIONS = [
   [/^draining/, "a-stop-takes-long"], [/^every account is paused/, "an-account-or-lane-stands-still"],
   [/^the worker hangs/, "the-worker-is-down"], [/^no jobs come in|^the jobs of a queue/, "no-jobs-are-taken"],
   [/^a queue is not worked on/, "no-worker-holds-the-lease"], [/^no outcomes can go out|alarm/, "outcomes-cannot-be-published"], [/^messages wait/, "the-broker-refuses-messages"],
-  [/^every removal/, "the-guard-has-stopped-an-account"],
+  [/^every removal/, "the-guard-has-stopped-an-account"], [/occupy too much memory/, "no-jobs-are-taken"],
+  [/from which nobody takes/, "jobs-wait-in-a-background-queue-that-nobody-takes-from"],
 ];
 
 function sentenceCard(words, kind, runbook) {
   const found = SECTIONS.find(([pattern]) => pattern.test(words));
-  const sentence = words.charAt(0).toUpperCase() + words.slice(1) + ".";
-  return make("article", "card " + kind, make("p", "text", sentence), found ? make("div", "foot", link("Runbook", runbook + "#" + found[1])) : null);
+  const told = sentence(words.charAt(0).toUpperCase() + words.slice(1));
+  return make("article", "card " + kind, make("p", "text", told), found ? make("div", "foot", link("Runbook", runbook + "#" + found[1])) : null);
 }
 
 function trouble(s) {
@@ -138,7 +141,7 @@ function trouble(s) {
   for (const f of s.failingAlone.slice(0, 5)) {
     const [from, to] = f.lane.split("/"), said = (f.httpStatus ? "HubSpot says " + f.httpStatus : "no answer") + (f.message ? ": " + f.message : "");
     cards.push(make("article", "card note", make("p", "text", "One pair fails by itself while others go on: " + accountName(f.portalId, 0) + ", " + from + " ", id(f.from), " → " + to + " ", id(f.to),
-      ", tried " + count(f.tries) + " times in " + span(between(f.since, s.at)) + "; " + said + ". Job ", id(f.jobId), "."),
+      ", tried " + count(f.tries) + " times in " + span(between(f.since, s.at)) + "; " + sentence(said) + " Job ", id(f.jobId), "."),
     make("div", "foot", link("Runbook", s.runbook + "#one-pair-fails-by-itself"))));
   }
   if (s.failingAlone.length > 5) cards.push(make("p", "soft small", "and " + count(s.failingAlone.length - 5) + " more pairs, in /status"));
@@ -156,7 +159,7 @@ function places(s) {
   const o = s.jobs.outcomes, b = s.backlog;
   const tiers = Object.entries(s.broker.parked).filter(([, jobs]) => jobs > 0).map(([tier, jobs]) => {
     const by = s.broker.backBy[tier];
-    return tier + "\u00a0" + count(jobs) + (by ? ", back within " + span(Math.max(0, between(s.at, by))) : "");
+    return tier + "\u00a0" + count(jobs) + (by ? ", back within " + span(Math.max(0, between(s.at, by))) + " at the latest" : "");
   });
   const others = [[o.RESTORED, " restored"], [o.PLANNED, " only looked at"]].filter(([jobs]) => jobs > 0).map(([jobs, words]) => count(jobs) + words);
   return [
@@ -164,11 +167,20 @@ function places(s) {
     ["failed", o.PARTIAL + o.FAILED, "failed", count(o.PARTIAL) + " of them in part"],
     ["ended", o.EXPIRED + o.REJECTED, "not tried", count(o.EXPIRED) + " expired, " + count(o.REJECTED) + " rejected"],
     ["unpublished", b.jobsUnpublished, "unpublished", "on their way out"],
-    ["held", b.jobsHeld, "in hand", count(b.pairsHeld) + " pairs, " + bytes(b.bytesHeld)],
+    ["held", b.jobsHeld, "in hand", count(b.pairsHeld) + " pairs, " + bytes(b.bytesHeld) + (b.backgroundHeld > 0 ? "; " + count(b.backgroundHeld) + " of the jobs are of the background" : "")],
     ["ready", b.jobsReady, "waiting", "in the jobs queue"],
     ...(b.backgroundReady > 0 ? [["background", b.backgroundReady, "background", "uses what the others leave"]] : []),
     ["parked", b.jobsParked, "parked", tiers.length ? tiers.join(" · ") : "in delay queues"],
   ];
+}
+
+/* What the estimate leaves out: for how long parked jobs still wait, and the background queue. */
+function leftOut(s) {
+  const b = s.backlog, last = Object.values(s.broker.backBy).filter(known).sort().at(-1), parts = [];
+  const most = last ? " (" + span(Math.max(0, between(s.at, last))) + " at most)" : "";
+  if (b.jobsParked > 0) parts.push("without the wait of " + count(b.jobsParked) + " parked jobs" + most);
+  if (b.backgroundReady > 0) parts.push("without " + count(b.backgroundReady) + " jobs of the background queue");
+  return parts;
 }
 
 function jobs(s) {
@@ -183,7 +195,8 @@ function jobs(s) {
     return make("div", "tile", make("b", null, count(value)), make("span", "name f-" + name, words), make("span", null, more));
   }));
   const figures = [
-    [span(s.backlog.drainSeconds), "until all is answered, at best" + (s.backlog.drainUnknown ? ": unknown, since " + s.backlog.drainUnknown : "")],
+    [span(s.backlog.drainSeconds), s.backlog.drainUnknown ? "until all is answered, at best: unknown, since " + s.backlog.drainUnknown
+      : ["until all is answered, at best", ...leftOut(s)].join(", ")],
     [count(s.totals.pairsArchived), "pairs archived"],
     [count(s.totals.requests), "requests, " + count(s.totals.throttled) + " throttled (429)"],
     [count(s.requests.inFlight) + " / " + count(s.requests.maxInFlight), "requests in flight"],
@@ -265,7 +278,7 @@ function overTime(s) {
   const b = s.backlog, parts = [b.jobsReady, b.jobsHeld, b.jobsParked, b.jobsUnpublished];
   /* Where the broker is away nobody can say how many there are. */
   const unanswered = parts.every(known) ? sum(parts) : null;
-  chart("backlog", s, "Jobs without an outcome", count(unanswered) + " now", [
+  chart("backlog", s, "Jobs without an outcome", count(unanswered) + " now" + (b.backgroundReady > 0 ? ", and " + count(b.backgroundReady) + " in the background queue" : ""), [
     ["f-held", series.jobsHeld], ["f-unpublished", series.jobsUnpublished], ["f-ready", series.jobsReady], ["f-parked", series.jobsParked],
   ], "", false);
   const lately = (values) => rate(values).slice(0, -1).at(-1) ?? 0;

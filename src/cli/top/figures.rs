@@ -12,6 +12,11 @@ pub fn count_or_dash(number: Option<u64>) -> String {
     number.map_or_else(|| "–".to_owned(), count)
 }
 
+/// What is told may end in a full stop or not.
+pub fn sentence(words: &str) -> String {
+    if words.ends_with(['.', '!', '?', '…']) { words.to_owned() } else { format!("{words}.") }
+}
+
 /// `2,455/s`, and `0.4/s` where there is little.
 pub fn rate(per_second: f64) -> String {
     if per_second > 0.0 && per_second < 10.0 {
@@ -205,6 +210,13 @@ mod tests {
                     "{parts:?}: {cells:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_sentence_has_one_full_stop() {
+        for (words, told) in [("not valid", "not valid."), ("not valid.", "not valid."), ("why?", "why?"), ("", ".")] {
+            assert_eq!(sentence(words), told);
         }
     }
 

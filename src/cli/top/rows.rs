@@ -3,7 +3,7 @@
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::figures::{bar, cells_of, count, count_or_dash, cut, fitted, span, span_or_dash, wrapped};
+use super::figures::{bar, cells_of, count, count_or_dash, cut, fitted, sentence, span, span_or_dash, wrapped};
 use super::leases::{rank, short_name, standing_words, worked_on_by};
 use super::order::{Order, Target, account_name, orders_of};
 use super::status::{Account, Day, DeadLetters, FailingPair, Failure, Guard, Lane, Lease, Paused, Status};
@@ -15,7 +15,7 @@ const MOST_ROWS: usize = 200;
 const MOST_PAUSED: usize = 10;
 const MARGIN: usize = 2;
 /// What a sentence of `/readyz` has in it, and the section of the runbook about it: the first that is found.
-const SECTIONS: [(&str, &str); 12] = [
+const SECTIONS: [(&str, &str); 14] = [
     ("the broker refuses messages", "the-broker-refuses-messages"),
     ("no queue is bound", "a-message-has-nowhere-to-go"),
     ("draining:", "a-stop-takes-long"),
@@ -28,6 +28,8 @@ const SECTIONS: [(&str, &str); 12] = [
     ("a resource alarm", "outcomes-cannot-be-published"),
     ("messages wait", "the-broker-refuses-messages"),
     ("every removal", "the-guard-has-stopped-an-account"),
+    ("occupy too much memory", "no-jobs-are-taken"),
+    ("from which nobody takes", "jobs-wait-in-a-background-queue-that-nobody-takes-from"),
 ];
 
 #[derive(Clone, Debug)]
@@ -100,10 +102,11 @@ impl Page<'_> {
         let said = message.as_ref().map_or_else(|| said.clone(), |message| format!("{said}: {message}"));
         let words = format!(
             "one pair fails by itself while others go on: {}, {from_type} {from} → {to_type} {to}, tried {} times in {}; \
-             {said}; job {job_id}",
+             {} Job {job_id}",
             account_name(0, *portal_id),
             count(*tries),
             span(self.status.ago(*since)),
+            sentence(&said),
         );
         let mut lines = self.wrapped(&words, MARGIN, Style::new());
         lines.extend(self.runbook("one-pair-fails-by-itself"));

@@ -43,6 +43,8 @@ pub struct Backlog {
     /// `None` where nobody can say, as wherever a number may be missing.
     pub jobs_ready: Option<u64>,
     pub background_ready: Option<u64>,
+    /// Of those in hand.
+    pub background_held: u64,
     pub jobs_parked: Option<u64>,
     pub jobs_unpublished: u64,
     pub drain_seconds: Option<f64>,

@@ -9,7 +9,9 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Sparkline};
 
-use super::figures::{cells, cells_of, count, count_or_dash, cut, fitted, rate, span, span_or_dash, squeezed, wrapped};
+use super::figures::{
+    cells, cells_of, count, count_or_dash, cut, fitted, rate, sentence, span, span_or_dash, squeezed, wrapped,
+};
 use super::leases;
 use super::order::Order;
 use super::rows::{Row, flow, rows};
@@ -191,8 +193,10 @@ impl View {
         let Some(lost) = &self.lost else {
             return vec![Line::raw(cut(&format!("asking {} …", self.address), width))];
         };
-        let words =
-            format!("{}. For a service elsewhere: --url http://HOST:PORT. Asked again every second.", lost.cause);
+        let words = format!(
+            "{} For a service elsewhere: --url http://HOST:PORT. Asked again every second.",
+            sentence(&lost.cause)
+        );
         let state = format!("NO ANSWER for {}", span(silence(lost)));
         let lines = wrapped(&words, width).into_iter().map(Line::raw);
         std::iter::once(Line::styled(state, self.theme.warning())).chain(lines).collect()
@@ -205,18 +209,22 @@ impl View {
         let tiers = status.broker.parked.iter().filter_map(|(tier, jobs)| Some((tier, (*jobs)?)));
         let back = |tier: &String| {
             let by = status.broker.back_by.get(tier).copied().flatten();
-            by.map_or_else(String::new, |by| format!(", back within {}", span(status.ahead(by))))
+            by.map_or_else(String::new, |by| format!(", back within {} at the latest", span(status.ahead(by))))
         };
         let tiers = tiers.filter(|(_, jobs)| *jobs > 0);
         let tiers: Vec<String> = tiers.map(|(tier, jobs)| format!("{tier} {}{}", count(jobs), back(tier))).collect();
         let tiers = if tiers.is_empty() { String::new() } else { format!(" ({})", tiers.join(", ")) };
+        let background = match backlog.background_held {
+            0 => String::new(),
+            jobs => format!(" ({} of the background)", count(jobs)),
+        };
         let places = [
             ('█', "archived", Some(ended(&["ARCHIVED"])), ""),
             ('R', "restored, planned", Some(ended(&["RESTORED", "PLANNED"])).filter(|jobs| *jobs > 0), ""),
             ('X', "failed", Some(ended(&["PARTIAL", "FAILED"])), ""),
             ('-', "not tried", Some(ended(&["EXPIRED", "REJECTED"])), ""),
             ('▓', "unpublished", Some(backlog.jobs_unpublished), ""),
-            ('▒', "in hand", Some(backlog.jobs_held), ""),
+            ('▒', "in hand", Some(backlog.jobs_held), &background),
             ('░', "waiting", backlog.jobs_ready, ""),
             ('b', "background", backlog.background_ready.filter(|jobs| *jobs > 0), ""),
             ('z', "parked", backlog.jobs_parked, &tiers),
@@ -230,16 +238,20 @@ impl View {
         let told = places.iter().filter(|(letter, _, jobs, _)| !['R', 'b'].contains(letter) || jobs.is_some());
         let legend: Vec<String> =
             told.map(|(letter, name, jobs, more)| format!("{letter} {name} {}{more}", count_or_dash(*jobs))).collect();
-        let mut figures = vec![
-            match &backlog.drain_unknown {
-                Some(why) => format!("until all is answered: unknown, since {why}"),
-                None => format!("all answered in {} at best", span_or_dash(backlog.drain_seconds)),
-            },
+        let mut figures = match &backlog.drain_unknown {
+            Some(why) => vec![format!("until all is answered: unknown, since {why}")],
+            None => {
+                let all = format!("all answered in {} at best", span_or_dash(backlog.drain_seconds));
+                let left_out = backlog.drain_seconds.map(|_| left_out(status)).unwrap_or_default();
+                [vec![all], left_out].concat()
+            }
+        };
+        figures.extend([
             format!("{} pairs archived", count(status.totals.pairs_archived)),
             format!("{} requests, {} throttled", count(status.totals.requests), count(status.totals.throttled)),
             format!("{} of {} in flight", count(status.requests.in_flight), count(status.requests.max_in_flight)),
             format!("{} pairs, {} in hand", count(backlog.pairs_held), HumanBytes(backlog.bytes_held)),
-        ];
+        ]);
         figures.extend(leases::summary(&status.leases));
         let mut lines = vec![Line::styled(bar, self.theme.good())];
         lines.extend(flow(&legend, "   ", width).into_iter().map(Line::raw));
@@ -331,6 +343,17 @@ impl View {
             self.orders.iter().map(|order| format!("{} {}", order.key(), order.instruction.as_str())).collect();
         format!(" q quit  ↑↓ choose  {} {}", keys.join("  "), first.target.subject)
     }
+}
+
+/// What the estimate leaves out: for how long parked jobs still wait, and the background queue.
+fn left_out(status: &Status) -> Vec<String> {
+    let last = status.broker.back_by.values().flatten().max();
+    let most = last.map_or_else(String::new, |by| format!(" ({} at most)", span(status.ahead(*by))));
+    let parked = status.backlog.jobs_parked.filter(|jobs| *jobs > 0);
+    let background = status.backlog.background_ready.filter(|jobs| *jobs > 0);
+    let parked = parked.map(|jobs| format!("without the wait of {} parked jobs{most}", count(jobs)));
+    let background = background.map(|jobs| format!("without {} jobs of the background queue", count(jobs)));
+    parked.into_iter().chain(background).collect()
 }
 
 fn silence(lost: &Lost) -> f64 {

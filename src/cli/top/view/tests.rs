@@ -5,12 +5,13 @@ use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 
 use super::super::order::Target;
-use super::super::status::{Account, Guard, Lease, Pause, Paused};
+use super::super::status::{Account, FailingPair, Guard, Lease, Pause, Paused};
 use super::*;
 use crate::lease::order::Instruction;
 
 /// `/status` of a real worker: a token revoked, a scope missing, the results queue full.
 const TROUBLE: &str = include_str!("trouble.json");
+const PAGE: &str = include_str!("../../../admin/page/page.js");
 const RUNBOOK: &str = include_str!("../../../../docs/operating.md");
 
 fn trouble() -> Status {
@@ -69,6 +70,50 @@ fn everything_is_told_somewhere() {
     ] {
         assert!(told.contains(part), "{part} is not in\n{told}");
     }
+}
+
+/// Fifty parked jobs must not decide the estimate for all others, and what it leaves out stands beside it.
+#[test]
+fn what_the_estimate_leaves_out_stands_beside_it() {
+    let mut status = trouble();
+    status.backlog.drain_unknown = None;
+    (status.backlog.drain_seconds, status.backlog.jobs_held) = (Some(9.0), 2_575);
+    (status.backlog.jobs_parked, status.backlog.background_ready) = (Some(50), Some(2_208));
+    status.backlog.background_held = 2_500;
+    status.broker.parked = [("1h".to_owned(), Some(50))].into();
+    status.broker.back_by =
+        [("1h".to_owned(), status.at.checked_add(std::time::Duration::from_secs(1_620)).ok())].into();
+    let told = |status: Status| {
+        let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
+        view.answered(status);
+        whole(&mut view)
+    };
+    let known = told(status.clone());
+    for part in [
+        "all answered in 9 s at best · without the wait of 50 parked jobs (27 min at most)",
+        "without 2,208 jobs of the background queue",
+        "z parked 50 (1h 50, back within 27 min at the latest)",
+        "in hand 2,575 (2,500 of the background)",
+    ] {
+        assert!(known.contains(part), "{part} is not in\n{known}");
+    }
+    status.broker.back_by.clear();
+    let unknown = told(status);
+    assert!(unknown.contains("without the wait of 50 parked jobs") && !unknown.contains(" at most)"), "{unknown}");
+    assert!(unknown.contains("z parked 50 (1h 50)"), "{unknown}");
+}
+
+#[test]
+fn a_warning_links_its_section_and_a_sentence_has_one_full_stop() {
+    let mut status = trouble();
+    status.warnings = vec!["4,550 jobs wait in queue \"q\", from which nobody takes, since amqp.shards".to_owned()];
+    let message = Some("The batch has inputs that are not valid.".to_owned());
+    status.failing_alone = vec![FailingPair { message, job_id: "nightly".to_owned(), ..FailingPair::default() }];
+    let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
+    view.answered(status);
+    let told = whole(&mut view).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("#jobs-wait-in-a-background-queue-that-nobody-takes-from"), "{told}");
+    assert!(told.contains("not valid. Job nightly"), "{told}");
 }
 
 #[test]
@@ -308,5 +353,6 @@ fn every_section_of_the_runbook_that_is_linked_is_there() {
         .collect();
     for section in super::super::rows::linked_sections() {
         assert!(headings.iter().any(|heading| heading == section), "{section}");
+        assert!(PAGE.contains(section), "the page does not link {section}");
     }
 }
