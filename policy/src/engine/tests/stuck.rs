@@ -574,3 +574,149 @@ fn requests_that_fail_at_random_are_not_taken_for_stuck_pairs() {
         assert!(sent <= most, "{percent} % fail: {sent} requests");
     }
 }
+
+/// A bench whose parked jobs come back after the time for which they were parked, as the broker would have it.
+struct WithBroker {
+    bench: Bench,
+    jobs: BTreeMap<JobKey, Vec<Pair>>,
+    outside: Vec<(Tick, Vec<Pair>, Carried)>,
+}
+
+impl WithBroker {
+    fn new(bench: Bench) -> Self {
+        Self { bench, jobs: BTreeMap::new(), outside: Vec::new() }
+    }
+
+    fn admit(&mut self, pairs: Vec<Pair>, carried: Carried) {
+        let job = new_job(("contacts", "companies"), [whole(&pairs)], carried);
+        self.jobs.insert(self.bench.engine.admit(job, self.bench.now), pairs);
+    }
+
+    fn admit_fresh(&mut self, pairs: Vec<Pair>) {
+        self.admit(pairs, Carried::fresh(self.bench.now.wall));
+    }
+
+    fn run(&mut self, span: Duration) {
+        let end = self.bench.now.tick + span;
+        while self.bench.now.tick < end {
+            self.bench.run(Duration::from_secs(1));
+            for parked in std::mem::take(&mut self.bench.parked) {
+                let pairs = self.jobs.remove(&parked.job).unwrap();
+                self.outside.push((self.bench.now.tick + parked.tier.wait(), pairs, parked.carried));
+            }
+            let now = self.bench.now.tick;
+            for (_, pairs, carried) in self.outside.extract_if(.., |(due, ..)| *due <= now).collect::<Vec<_>>() {
+                self.admit(pairs, carried);
+            }
+        }
+    }
+}
+
+/// How a stuck record's pairs stand before all others: nobody was served yet, so their failures look like an outage.
+struct ComesFirst {
+    /// Its 600 pairs.
+    of_stuck: fn(u64) -> Pair,
+    pairs_a_job: usize,
+    caps: Caps,
+    max_in_flight: usize,
+    waiting: Waiting,
+    /// When the others come.
+    come_later: Duration,
+}
+
+/// Those of the tests below: records 1 to 12 are stuck, and nothing else has so low a number.
+fn is_of_stuck(pair: &Pair) -> bool {
+    pair.from.0.get() <= 12 || pair.to.0.get() <= 12
+}
+
+impl ComesFirst {
+    const NEIGHBOURS: u16 = 61;
+
+    /// How long the last neighbour waits.
+    fn longest_wait(&self) -> Duration {
+        let slow = AccountPolicy { max_in_flight: self.max_in_flight, ..account() };
+        let policy = EnginePolicy { caps: self.caps, waiting: self.waiting, ..policy() };
+        let mut broker = WithBroker::new(Bench::new(policy, vec![slow], |call, _| {
+            if call.pairs.iter().any(is_of_stuck) { answer(500, "") } else { answer(204, "") }
+        }));
+        let stuck: Vec<Pair> = (0..600).map(self.of_stuck).collect();
+        stuck.chunks(self.pairs_a_job).for_each(|pairs| broker.admit_fresh(pairs.to_vec()));
+        broker.run(self.come_later);
+        let came = broker.bench.now.tick;
+        (1..=Self::NEIGHBOURS.into()).for_each(|n| broker.admit_fresh(vec![pair(20_000 + n, 10_000)]));
+        while broker.bench.settled(Status::Archived) < usize::from(Self::NEIGHBOURS) {
+            broker.run(Duration::from_secs(1));
+            assert!(broker.bench.now.tick.since(came) < Duration::from_secs(1_200), "{}", self.described());
+        }
+        assert_eq!(broker.bench.settled(Status::Failed), 0, "{}", self.described());
+        broker.bench.now.tick.since(came)
+    }
+
+    fn described(&self) -> String {
+        let Self { of_stuck, pairs_a_job, caps, max_in_flight, waiting, come_later } = self;
+        let (first, last) = (of_stuck(0), of_stuck(599));
+        format!(
+            "{first:?} to {last:?}, {pairs_a_job} pairs a job, {caps:?}, {max_in_flight} in flight, {waiting:?}, others \
+             after {come_later:?}"
+        )
+    }
+}
+
+#[test]
+fn whoever_comes_behind_a_stuck_record_does_not_wait_ten_minutes() {
+    let in_hand = Waiting::InHand { give_up_after: Duration::from_secs(30) };
+    let by_records: [fn(u64) -> Pair; 4] = [
+        |n| pair(1, 10_000 + n),
+        |n| pair(10_000 + n, 1),
+        |n| pair(1 + n / 200, 10_000 + n),
+        |n| pair(1 + n / 50, 10_000 + n),
+    ];
+    for of_stuck in by_records {
+        for (pairs, max_in_flight) in [(5, 2), (1_000, 2), (1_000, 30)] {
+            for (come_later, pairs_a_job) in [(0, 600), (0, 1), (60, 100)] {
+                for waiting in [in_hand, policy().waiting] {
+                    let caps = Caps { pairs, ..policy().caps };
+                    let come_later = Duration::from_secs(come_later);
+                    let first = ComesFirst { of_stuck, pairs_a_job, caps, max_in_flight, waiting, come_later };
+                    let waited = first.longest_wait();
+                    assert!(waited < Duration::from_secs(600), "{waited:?}: {}", first.described());
+                }
+            }
+        }
+    }
+}
+
+/// What fails has no record in common, so each probe of the outage is drawn beside those before it. It is still one at a
+/// time, nothing is searched, and what follows costs little more than without the outage.
+#[test]
+fn an_outage_for_pairs_of_many_records_is_one_probe_at_a_time() {
+    let end = Tick::ZERO + Duration::from_secs(600);
+    for waiting in [Waiting::InHand { give_up_after: Duration::from_secs(30) }, policy().waiting] {
+        let engine = EnginePolicy { waiting, ..policy() };
+        let mut broker = WithBroker::new(Bench::new(engine, vec![account()], move |_, now| {
+            if now < end { answer(500, "") } else { answer(204, "") }
+        }));
+        (1..=2_000).for_each(|n| broker.admit_fresh(vec![pair(n, 10_000 + n)]));
+        while broker.bench.now.tick < end {
+            broker.run(Duration::from_secs(1));
+            broker.bench.run(Duration::from_millis(1));
+            let held = broker.bench.engine.held_jobs();
+            let is_early = broker.bench.now.tick < Tick::ZERO + Duration::from_secs(20);
+            assert!(is_early || held <= 200 || waiting != policy().waiting, "{held} jobs in hand");
+        }
+        let bench = &broker.bench;
+        let during: Vec<Tick> = bench.sent.iter().map(|(at, _)| *at).filter(|at| *at < end).collect();
+        let paused = Tick::ZERO + Duration::from_secs(10);
+        let probes: Vec<Tick> = during.iter().copied().filter(|at| *at > paused).collect();
+        assert!(during.len() <= 100, "{} requests in ten minutes, {waiting:?}", during.len());
+        assert!(probes.windows(2).all(|two| two[1].since(two[0]) >= Duration::from_secs(1)), "{waiting:?}: {probes:?}");
+        assert!(!bench.notices.iter().any(|notice| matches!(notice, Notice::Isolating { .. })), "{waiting:?}");
+        let requests = during.len();
+        while broker.bench.settled(Status::Archived) < 2_000 {
+            broker.run(Duration::from_secs(10));
+            assert!(broker.bench.now.tick < end + Duration::from_secs(900), "{waiting:?}");
+        }
+        let after = broker.bench.sent.len() - requests;
+        assert!(after <= 20 + requests, "{after} requests after {requests} during the outage, {waiting:?}");
+    }
+}
