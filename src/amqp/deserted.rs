@@ -49,7 +49,7 @@ pub(super) async fn watch(link: Arc<Link>, settings: &AmqpSettings, health: Arc<
 /// settings, who will answer.
 fn sentence(queue: &str, cause: &str, depth: Depth) -> Option<String> {
     (depth.ready > 0 && depth.consumers == 0).then(|| {
-        let count = HumanCount(depth.ready.into());
+        let count = HumanCount(depth.ready);
         let jobs = if depth.ready == 1 { "1 job waits".to_owned() } else { format!("{count} jobs wait") };
         format!("{jobs} in queue {queue:?}, from which nobody takes, since {cause}: {MEND}")
     })
