@@ -305,9 +305,11 @@ impl Pace {
         match policy {
             Policy::Secondly => {
                 let second = Ceiling { requests: self.setting.requests, interval: Duration::from_secs(1) };
-                self.secondly = Some(self.lowered(self.secondly.map_or(second, |learned| learned.ceiling), fresh, now));
+                self.secondly = Some(self.lowered(self.secondly, second, fresh, now));
             }
-            Policy::TenSecondly | Policy::Unknown => self.rolling = Some(self.lowered(self.ceiling(), fresh, now)),
+            Policy::TenSecondly | Policy::Unknown => {
+                self.rolling = Some(self.lowered(self.rolling, self.setting, fresh, now));
+            }
             Policy::Daily => {}
         }
         let longest = match policy {
@@ -328,7 +330,8 @@ impl Pace {
     }
 
     /// A limit just under what was accepted in its interval, and under what it was.
-    fn lowered(&self, ceiling: Ceiling, fresh: bool, now: Tick) -> Learned {
+    fn lowered(&self, before: Option<Learned>, unlearned: Ceiling, fresh: bool, now: Tick) -> Learned {
+        let ceiling = before.map_or(unlearned, |learned| learned.ceiling);
         let recent = self.log.iter().rev().take_while(|sent| now.since(sent.at) < ceiling.interval);
         let accepted = count(recent.filter(|sent| !sent.throttled).count());
         let of_before = if fresh { ceiling.requests.get() * LOWERED.0 / LOWERED.1 } else { ceiling.requests.get() };
@@ -336,7 +339,7 @@ impl Pace {
         // Soon after the start little was accepted yet, which says little of the limit.
         let requests = requests.max(ceiling.requests.get() / DEEPEST_FALL);
         let requests = NonZeroU32::new(requests).unwrap_or(NonZeroU32::MIN);
-        Learned::new(Ceiling { requests, ..ceiling }, now)
+        Learned::fallen(before, Ceiling { requests, ..ceiling }, now)
     }
 }
 
