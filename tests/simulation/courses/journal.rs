@@ -10,9 +10,9 @@ use association_archiver::contract::job::Ask;
 use association_archiver::contract::journal::{
     ChangeKind, Completion, Entry, EntryPair, JobName, ReadFrom, Record, parse,
 };
-use association_archiver::contract::object_type::ObjectType;
-use association_archiver::engine::command::{BatchCall, CallKey, RecordCall, Request as Asked};
+use association_archiver::engine::command::{BatchCall, CallKey, LaneId, RecordCall, Request as Asked};
 use fastrand::Rng;
+use hashbrown::HashMap;
 use hubspot_simulator::association::Associations;
 use hubspot_simulator::object_type::Lane;
 use jiff::Timestamp;
@@ -30,15 +30,21 @@ pub struct Journal {
     /// What the durable entries say of each pair that is removed.
     known: Covered,
     /// And the latest one of each pair that is restored: what was there, and what was to come.
-    coming: BTreeMap<(usize, Pair, Extent), [BTreeSet<Label>; 2]>,
+    /// Two lanes may want different things of one pair, such as with Primary and without.
+    coming: HashMap<(LaneId, Pair), [BTreeSet<Label>; 2]>,
     writing: BTreeMap<(Duration, u64), Writing>,
     entered: u64,
     /// Writes that failed.
     pub failed: u64,
 }
 
-/// The call, its records, and whether they will be written.
-type Writing = (CallKey, Vec<Vec<u8>>, bool);
+#[derive(Debug)]
+struct Writing {
+    call: CallKey,
+    lane: LaneId,
+    records: Vec<Vec<u8>>,
+    good: bool,
+}
 
 impl Journal {
     pub fn record(&mut self, call: RecordCall, at: Timestamp, now: Duration, trouble: f64, rng: &mut Rng) {
@@ -68,7 +74,8 @@ impl Journal {
         let records = entries.flat_map(|entry| entry.encode()).collect();
         self.entered += 1;
         let wait = Duration::from_millis(rng.u64(1..200));
-        self.writing.insert((now + wait, self.entered), (call.call, records, rng.f64() >= trouble));
+        let writing = Writing { call: call.call, records, good: rng.f64() >= trouble, lane: call.lane };
+        self.writing.insert((now + wait, self.entered), writing);
     }
 
     /// What is told may be lost, and nothing is waited for.
@@ -88,13 +95,13 @@ impl Journal {
 
     /// A failed write may have been made all the same.
     pub fn answer(&mut self, rng: &mut Rng) -> Option<(CallKey, Result<(), String>)> {
-        let (_, (call, records, good)) = self.writing.pop_first()?;
+        let (_, Writing { call, lane, records, good }) = self.writing.pop_first()?;
         if good || rng.bool() {
             for record in &records {
                 if let Record::Entry(entry) = parse(record).unwrap() {
                     match entry.kind {
                         ChangeKind::Removal => add(&mut self.known, &entry, |_| true),
-                        ChangeKind::Restoration => self.note_restoration(&entry),
+                        ChangeKind::Restoration => self.note_restoration(&lane, &entry),
                     }
                 }
             }
@@ -104,11 +111,10 @@ impl Journal {
         Some((call, if good { Ok(()) } else { Err("the disk is full".to_owned()) }))
     }
 
-    fn note_restoration(&mut self, entry: &Entry) {
-        let index = lane_between(&entry.from_type, &entry.to_type);
+    fn note_restoration(&mut self, lane: &LaneId, entry: &Entry) {
         for of in &entry.pairs {
             let labels = [&of.types, &of.creates].map(|types| types.iter().map(|of| of.label).collect());
-            self.coming.insert((index, of.pair, entry.extent.clone()), labels);
+            self.coming.insert((lane.clone(), of.pair), labels);
         }
     }
 
@@ -152,8 +158,7 @@ impl Journal {
         let index = lane_of(&call.lane);
         let told_at_once = associations.read_lag.is_zero() && associations.other_app.is_none();
         for (place, pair) in call.pairs.iter().enumerate() {
-            let key = (index, *pair, call.lane.extent.clone());
-            let Some([there, comes]) = self.coming.get(&key) else {
+            let Some([there, comes]) = self.coming.get(&(call.lane.clone(), *pair)) else {
                 return Err(Broken(format!(
                     "{pair:?} is restored in {:?}, but the journal has nothing of it",
                     call.lane
@@ -247,11 +252,6 @@ fn add(to: &mut Covered, entry: &Entry, wanted: impl Fn(u32) -> bool) {
         let labels = of.types.iter().map(|of| of.label);
         to.entry((index, of.pair, entry.read)).or_default().extend(labels);
     }
-}
-
-fn lane_between(from: &ObjectType, to: &ObjectType) -> usize {
-    let is_it = |lane: &(&str, &str, _)| lane.0 == from.path_segment() && lane.1 == to.path_segment();
-    LANES.iter().position(is_it).unwrap()
 }
 
 fn reversed(index: usize) -> Lane {
