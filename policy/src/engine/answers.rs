@@ -201,7 +201,12 @@ impl Engine {
         let requests = self.policy.isolation_requests;
         let Findings { result, refused, archived, begins_with, next } =
             search::conclude(batch, verdicts, requests, sent, now.tick);
+        let mut without_primary = Vec::new();
         for (node, refusal) in refused {
+            if step == Step::Create && self.holdings.spares_primary(node, &refusal) {
+                without_primary.push(node);
+                continue;
+            }
             if self.cannot_be_proven(key, vec![node], &refusal.message, now).is_empty() {
                 continue;
             }
@@ -213,6 +218,9 @@ impl Engine {
         if let (Some(pairs), Some(lane)) = (begins_with, self.holdings.lane(key)) {
             let lane = lane.id.clone();
             self.command(Command::Notice(Notice::Isolating { lane, pairs }));
+        }
+        if !without_primary.is_empty() {
+            self.give_back(Batch::new(key, without_primary), now.tick, now);
         }
         for next in next {
             self.go_on(next, now);

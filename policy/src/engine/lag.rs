@@ -2,9 +2,9 @@
 //!
 //! HubSpot's reads lag behind its removals for some seconds. Whoever restores a pair just after it was removed may be
 //! shown it as if it were there, would create nothing, and would say that it is restored. So a pair of which a look
-//! shows all that a restoration wants is looked at once more where something was removed between these object types a
-//! moment before. What another process did before this one began, or before it took an account over, is not known, and
-//! counts as a removal.
+//! shows all that a restoration wants, or all but Primary, is looked at once more where something was removed between
+//! these object types a moment before. What another process did before this one began, or before it took an account
+//! over, is not known, and counts as a removal.
 
 use std::time::Duration;
 

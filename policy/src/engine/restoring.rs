@@ -53,13 +53,14 @@ pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight) -> Wanted 
     };
     let there: Vec<Label> = types.iter().map(|one| one.label).collect();
     let absent = labels.iter().copied().filter(|label| !there.contains(label));
+    let barred = sight.was.as_ref().and_then(|was| was.missing.clone());
+    let asks_first = !restoration.include_primary || barred.is_some();
     let (primary, mut others): (Vec<Label>, Vec<Label>) =
-        absent.partition(|&label| !restoration.include_primary && is_primary(&lane.from_type, &lane.to_type, label));
+        absent.partition(|&label| asks_first && is_primary(&lane.from_type, &lane.to_type, label));
     let of_to = |&label: &Label| only_one(&lane.from_type, &lane.to_type, label) == Some(OnlyOne::To);
     if restoration.at == Restoring::Look && primary.iter().any(of_to) {
         return Wanted::OtherSide(present);
     }
-    let barred = sight.was.as_ref().and_then(|was| was.missing.clone());
     let is_free = sight.others.is_empty() && barred.is_none();
     let refusal = || barred.unwrap_or_else(|| Arc::new(primary_elsewhere(&primary, sight)));
     let missing = (!primary.is_empty() && !is_free).then(refusal);
@@ -77,6 +78,54 @@ pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight) -> Wanted 
     }
 }
 
+/// Whether a first look shows all that is wanted besides Primary, so that nothing is created of it.
+pub fn rests_on_what_is_shown(lane: &LaneId, sight: &Sight) -> bool {
+    let Course::Restore(Restoration { at: Restoring::Look, .. }) = lane.course else { return false };
+    match (sight.present(), &lane.extent) {
+        (Present::No, _) => false,
+        (Present::By(_) | Present::ByUnknown, Extent::Whole) | (Present::ByUnknown, Extent::Labels(_)) => true,
+        (Present::By(types), Extent::Labels(labels)) => {
+            let is_there = |label: &Label| types.iter().any(|one| one.label == *label);
+            labels.iter().all(|label| is_there(label) || is_primary(&lane.from_type, &lane.to_type, *label))
+        }
+    }
+}
+
+/// HubSpot refused a creation. If that was to give Primary beside other types, these may be possible by themselves: what
+/// is to be created then.
+pub fn without_primary(lane: &LaneId, creation: &ToCreate, refusal: &Refusal) -> Option<ToCreate> {
+    let is_there = |label: &Label| creation.present.iter().any(|one| one.label == *label);
+    let absent = creation.labels.iter().copied().filter(|label| !is_there(label));
+    let (primary, others): (Vec<Label>, Vec<Label>) =
+        absent.partition(|&label| is_primary(&lane.from_type, &lane.to_type, label));
+    if creation.missing.is_some() || primary.is_empty() || others.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "the Primary label (type {}) was not restored, since HubSpot refused to create it: {} What else the job asks for \
+         between the two records is there",
+        type_ids(&primary),
+        as_sentence(&refusal.message)
+    );
+    let missing = Refusal {
+        http_status: refusal.http_status,
+        correlation_id: refusal.correlation_id.clone(),
+        ..Refusal::worker(WorkerCategory::NotRestorable, &message)
+    };
+    let labels = creation.labels.iter().copied().filter(|label| !primary.contains(label)).collect();
+    let present = Arc::clone(&creation.present);
+    Some(ToCreate { labels, present, looked: None, missing: Some(Arc::new(missing)), journaled: Journaled::No })
+}
+
+fn type_ids(labels: &[Label]) -> String {
+    let ids: Vec<String> = labels.iter().map(|label| label.type_id.to_string()).collect();
+    ids.join(", ")
+}
+
+fn as_sentence(words: &str) -> String {
+    format!("{}.", words.trim_end_matches('.'))
+}
+
 /// Nothing can be created beside types that are not known here: a creation takes away what it does not name.
 fn unknown_types() -> Refusal {
     let message = "the two records are associated by types that this version does not know, and to create others \
@@ -85,12 +134,11 @@ fn unknown_types() -> Refusal {
 }
 
 fn primary_elsewhere(labels: &[Label], sight: &Sight) -> Refusal {
-    let types: Vec<String> = labels.iter().map(|label| label.type_id.to_string()).collect();
     let holders: Vec<String> = sight.others.iter().take(1).map(|found| found.to.to_string()).collect();
     let message = format!(
         "the Primary label (type {}) was not restored, since record {} has it by now; `includePrimary` takes it from \
          there. What else the job asks for between the two records is there",
-        types.join(", "),
+        type_ids(labels),
         holders.join(", ")
     );
     Refusal::worker(WorkerCategory::NotRestorable, &message)

@@ -30,8 +30,6 @@ const OTHERS_CREATE: Duration = Duration::from_secs(1);
 /// What follows for a pair from what a look has shown.
 enum Follows {
     Last(LastWord),
-    /// All that a restoration wants was shown.
-    IsThere,
     /// Another look.
     Look(Course, Note),
     /// The step that the look was for, with what it must know.
@@ -148,6 +146,13 @@ impl Engine {
             }
             self.counters.pairs_looked_up += 1;
             let Some((_, pair)) = self.holdings.name(node) else { continue };
+            if sight.began < believed_from && !sight.confirms && restoring::rests_on_what_is_shown(id, &sight) {
+                let confirms = Sight { confirms: true, ..Sight::default() };
+                self.holdings.set_note(node, Note::Sight(confirms));
+                let due = self.in_time(believed_from, now);
+                looked.doubtful.get_or_insert_with(|| (due, Vec::new())).1.push(node);
+                continue;
+            }
             match follows(id, pair, &sight, journals) {
                 Follows::Last(word) => {
                     if let Some(was) = sight.was {
@@ -155,13 +160,6 @@ impl Engine {
                     }
                     self.holdings.settle(node, &word);
                 }
-                Follows::IsThere if sight.began < believed_from && !sight.confirms => {
-                    let confirms = Sight { confirms: true, ..Sight::default() };
-                    self.holdings.set_note(node, Note::Sight(confirms));
-                    let due = self.in_time(believed_from, now);
-                    looked.doubtful.get_or_insert_with(|| (due, Vec::new())).1.push(node);
-                }
-                Follows::IsThere => self.holdings.settle(node, &LastWord::Unchanged { journals }),
                 Follows::Look(course, note) => looked.onward.entry(course).or_default().push((node, note)),
                 Follows::Change(change, note) => {
                     looked.onward.entry(change.course()).or_default().push((node, note));
@@ -273,8 +271,6 @@ fn follows(lane: &LaneId, pair: Pair, sight: &Sight, journals: bool) -> Follows 
             Follows::Change(removal.archive(), Note::Seen(seen))
         }
         Course::Restore(restoration) => match restoring::wanted(lane, restoration, sight) {
-            Wanted::Nothing if restoration.at == Restoring::Look => Follows::IsThere,
-            // Somebody else has created it since the first look.
             Wanted::Nothing => Follows::Last(LastWord::Unchanged { journals }),
             Wanted::Impossible(refusal) => Follows::Last(LastWord::Refused(refusal)),
             Wanted::Plain(creation) => Follows::Change(restoration.plain(), Note::Creation(creation)),

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Holdings;
+use super::{Holdings, LastWord};
 use crate::contract::refusal::Refusal;
 use crate::engine::backlog::{JobKey, LaneKey, NodeKey};
 use crate::engine::clock::Tick;
 use crate::engine::expected::expected;
+use crate::engine::restoring;
 use crate::engine::sight::{Note, ToCreate};
 
 impl Holdings {
@@ -25,6 +26,17 @@ impl Holdings {
         if let Some(Note::Creation(creation)) = self.backlog.take_note(node) {
             self.set_note(node, Note::Creation(ToCreate { looked: None, ..creation }));
         }
+    }
+
+    /// HubSpot refused to create a pair. Returns whether it is to be created without Primary instead, once it has been
+    /// looked at again.
+    pub fn spares_primary(&mut self, node: NodeKey, refusal: &Arc<Refusal>) -> bool {
+        let Some((lane, _)) = self.name(node) else { return false };
+        let Some(Note::Creation(creation)) = self.backlog.note(node) else { return false };
+        let Some(creation) = restoring::without_primary(lane, creation, refusal) else { return false };
+        self.note_fate(node, lane.account, &LastWord::Refused(Arc::clone(refusal)));
+        self.set_note(node, Note::Creation(creation));
+        true
     }
 
     /// Why some of what was asked for cannot be created; `None` where all of it can.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::looks::{Shelf, labels, obey, planned, shelf};
 use super::*;
+use crate::contract::association::Label;
 
 const RESTORE: Action = Action::Restore { include_primary: false };
 const INCLUDE_PRIMARY: Action = Action::Restore { include_primary: true };
@@ -156,6 +157,65 @@ fn what_was_removed_a_moment_ago_is_restored_though_reads_still_show_it() {
         bench.run(Duration::from_secs(60));
         assert!(bench.ends[&again].0.since(began) <= Duration::from_secs(1));
         assert_eq!(bench.words().last(), Some(&"look"));
+        assert_eq!(bench.engine.remains(), Remains::default());
+    }
+}
+
+/// The same for a pair that has lost everything, of which reads show all that is asked for but Primary, which another
+/// record has by now.
+#[test]
+fn what_was_removed_a_moment_ago_is_restored_though_primary_cannot_be() {
+    let mut there = shelf(&[]);
+    there.insert((1, 2), vec![1, 279]);
+    let shelf = Rc::new(RefCell::new(there));
+    let far_side = Rc::clone(&shelf);
+    // The process before this one has removed the pair.
+    let lags_until = Tick::ZERO + Duration::from_secs(12);
+    let mut bench = Bench::new(policy(), vec![account()], move |call, now| {
+        let mut shelf = far_side.borrow_mut();
+        let is_look = matches!(call.request, crate::engine::command::Request::Look { .. });
+        if !is_look || now >= lags_until {
+            return obey(&mut shelf, call);
+        }
+        let mut seen = shelf.clone();
+        seen.insert((1, 1), vec![9, 279]);
+        obey(&mut seen, call)
+    });
+    let job = bench.admit_asks(RESTORE, false, &[(labels(&[1, 9, 279]), &[pair(1, 1)])]);
+    bench.run(Duration::from_secs(60));
+    assert_eq!(errors(&bench.endings[&job]), [(Some(pair(1, 1)), "NOT_RESTORABLE")]);
+    assert_eq!(shelf.borrow().get(&(1, 1)), Some(&vec![9, 279]), "the rest is said to be there");
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+/// Another record gets Primary between the look and the creation, and HubSpot does not take it from there.
+#[test]
+fn where_hubspot_refuses_primary_the_rest_is_restored() {
+    for action in [RESTORE, INCLUDE_PRIMARY] {
+        let shelf = Rc::new(RefCell::new(shelf(&[(3, 1)])));
+        let far_side = Rc::clone(&shelf);
+        let mut bench = Bench::new(policy(), vec![account()], move |call, _| {
+            let mut shelf = far_side.borrow_mut();
+            if let crate::engine::command::Request::Create { labels } = &call.request {
+                shelf.insert((1, 2), vec![1, 279]);
+                let is_primary = |label: &Label| label.type_id.get() == 1;
+                let first = |index: usize| call.pairs[index].from.0.get() == 1 && labels[index].iter().any(is_primary);
+                if (0..call.pairs.len()).any(first) {
+                    return answer(400, r#"{"category":"VALIDATION_ERROR","message":"The primary is 2 already."}"#);
+                }
+            }
+            obey(&mut shelf, call)
+        });
+        bench.advance(Tick::ZERO + Duration::from_secs(30));
+        let whole = bench.admit_asks(action, false, &[(labels(&[1, 9, 279]), &[pair(1, 1), pair(3, 1)])]);
+        bench.run(Duration::from_secs(60));
+        assert_eq!(errors(&bench.endings[&whole]), [(Some(pair(1, 1)), "NOT_RESTORABLE")]);
+        assert_eq!(shelf.borrow().get(&(1, 1)), Some(&vec![9, 279]));
+        assert_eq!(shelf.borrow().get(&(3, 1)), Some(&vec![1, 9, 279]));
+        // Where nothing else is asked for, HubSpot's word is the last.
+        let only = bench.admit_asks(INCLUDE_PRIMARY, false, &[(labels(&[1]), &[pair(1, 1)])]);
+        bench.run(Duration::from_secs(60));
+        assert_eq!(errors(&bench.endings[&only]), [(Some(pair(1, 1)), "VALIDATION_ERROR")]);
         assert_eq!(bench.engine.remains(), Remains::default());
     }
 }
