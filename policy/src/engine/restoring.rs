@@ -78,7 +78,8 @@ pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight) -> Wanted 
     }
 }
 
-/// Whether a first look shows all that is wanted besides Primary, so that nothing is created of it.
+/// Whether a first look shows some of what is wanted, and nothing but Primary is missing: then what it shows is not part
+/// of a creation.
 pub fn rests_on_what_is_shown(lane: &LaneId, sight: &Sight) -> bool {
     let Course::Restore(Restoration { at: Restoring::Look, .. }) = lane.course else { return false };
     match (sight.present(), &lane.extent) {
@@ -86,7 +87,8 @@ pub fn rests_on_what_is_shown(lane: &LaneId, sight: &Sight) -> bool {
         (Present::By(_) | Present::ByUnknown, Extent::Whole) | (Present::ByUnknown, Extent::Labels(_)) => true,
         (Present::By(types), Extent::Labels(labels)) => {
             let is_there = |label: &Label| types.iter().any(|one| one.label == *label);
-            labels.iter().all(|label| is_there(label) || is_primary(&lane.from_type, &lane.to_type, *label))
+            let may_lack = |label: &Label| is_primary(&lane.from_type, &lane.to_type, *label);
+            labels.iter().any(is_there) && labels.iter().all(|label| is_there(label) || may_lack(label))
         }
     }
 }

@@ -188,6 +188,18 @@ fn what_was_removed_a_moment_ago_is_restored_though_primary_cannot_be() {
     assert_eq!(bench.engine.remains(), Remains::default());
 }
 
+/// Of Primary alone nothing rests on what is shown: it is not waited for.
+#[test]
+fn primary_alone_is_restored_at_once() {
+    let shelf = Rc::new(RefCell::new(shelf(&[(1, 1)])));
+    let far_side = Rc::clone(&shelf);
+    let mut bench = Bench::new(policy(), vec![account()], move |call, _| obey(&mut far_side.borrow_mut(), call));
+    let job = bench.admit_asks(RESTORE, false, &[(labels(&[1]), &[pair(1, 1)])]);
+    bench.run(Duration::from_secs(5));
+    assert!(errors(&bench.endings[&job]).is_empty());
+    assert_eq!((bench.words(), &shelf.borrow()[&(1, 1)]), (vec!["look", "create"], &vec![1, 279]));
+}
+
 /// Another record gets Primary between the look and the creation, and HubSpot does not take it from there.
 #[test]
 fn where_hubspot_refuses_primary_the_rest_is_restored() {
