@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use self::answers::{Answers, Output};
+use self::answers::{Answers, Output, Written};
 use self::held::HeldLine;
 use self::reading::{Read, Reading, Room};
 use self::resume::Resume;
@@ -26,7 +26,6 @@ use super::jobs_file::survey::{Repeats, Survey};
 use super::output::remark;
 use super::paint::harmless;
 use super::report::{NewFile, Report};
-use super::summary::Summary;
 use super::{signals, way_back};
 use crate::config::Settings;
 use crate::engine::Waiting;
@@ -137,14 +136,12 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
     }
     // What is no stream is read to its end before anything is sent.
     let is_file = source.is_repeatable();
-    let mut repeated = 0;
     if is_file {
         let survey = Survey::of(&mut source, 1, Some(&assembly.portals), |job| !resume.is_done(job)).await?;
         say_what_is_there(&survey, &source.name, !arguments.resume.is_empty());
         if !arguments.yes && confirm::has_terminal() && !agrees(&survey, settings, &source.name).await? {
             return Ok(Went::Refused);
         }
-        repeated = survey.repeated;
     }
     let failed = arguments.failed.as_deref().map(NewFile::create).transpose()?.map(Report::new).transpose();
     let failed = failed.map_err(|error| Failure::Running(format!("--failed cannot be written: {error}")))?;
@@ -159,16 +156,14 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
         .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
 
     let mends = Mends::new(settings.hubspot.accounts()?);
-    let known = if is_file { None } else { Some(Repeats::default()) };
-    let (mut summary, read) =
-        work_through(assembly, mends, (source.rows()?, known), resume, answers, tally, &stop).await?;
-    if let (Ok(Some(read)), false) = (&read, is_file) {
-        repeated = read.repeated;
-    }
-    summary.repeated(repeated);
-    summary.show();
-    if let (Some(path), true) = (&arguments.failed, summary.jobs() > summary.jobs_done()) {
-        remark(&format!("the pairs that failed or were rejected are in {}", path.display()));
+    let (written, read) = work_through(assembly, mends, source.rows()?, resume, answers, tally, &stop).await?;
+    written.summary.show();
+    if let Some(path) = &arguments.failed {
+        let path = path.display();
+        match written.any_failed {
+            true => remark(&format!("the pairs that failed or were rejected are in {path}")),
+            false => remark(&format!("no pair failed or was rejected, so {path} is not made")),
+        }
     }
     match read {
         Ok(Some(done)) if !is_file => done.say(&source.name),
@@ -186,12 +181,12 @@ type HowFar = Result<Option<Read>, RowsFault>;
 async fn work_through(
     assembly: Assembly,
     mends: Mends,
-    (rows, repeats): (Rows<Input>, Option<Repeats>),
+    rows: Rows<Input>,
     resume: Resume,
     answers: Answers,
     tally: &Arc<Tally>,
     stop: &CancellationToken,
-) -> Result<(Summary, HowFar), Failure> {
+) -> Result<(Written, HowFar), Failure> {
     let (arrivals_in, arrivals) = mpsc::channel(MAX_BUNDLES);
     let (departures, mut departed) = mpsc::unbounded_channel();
     let (_orders, orders) = mpsc::channel(1);
@@ -202,7 +197,7 @@ async fn work_through(
         portals: portals.clone(),
         tally: Arc::clone(tally),
         resume,
-        repeats,
+        repeats: Repeats::default(),
         bar: answers.bar(),
         output: output.clone(),
         arrivals: arrivals_in,
@@ -238,7 +233,7 @@ async fn work_through(
     match (read, wrote) {
         _ if looped.is_err() => Err(Failure::Running("the loop failed; see the messages above".to_owned())),
         (_, Ok(Ok(Err(failure)))) => Err(failure),
-        (Ok(read), Ok(Ok(Ok(summary)))) => Ok((summary, read)),
+        (Ok(read), Ok(Ok(Ok(written)))) => Ok((written, read)),
         _ => Err(Failure::Running("a part of the program failed; see the messages above".to_owned())),
     }
 }

@@ -213,7 +213,10 @@ async fn send(
     }
     let mut followed = following.wait_for(enqueued, &stop).await?;
     followed.write_rows(&mut source, arguments.from_line).await?;
-    followed.repeated(survey.repeated);
+    if followed.unanswered(survey.rows) == 0 {
+        // Of a part of the file nobody has counted them.
+        followed.repeated(survey.repeated);
+    }
     let code = summarise(arguments, &queue, survey, enqueued, begun.elapsed(), Some(&followed))?;
     if let Some(path) = arguments.outcomes.as_ref().map(|path| path.display()).filter(|_| !arguments.json) {
         remark(&format!("the outcomes are in {path}"));

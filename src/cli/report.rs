@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -42,6 +43,22 @@ impl NewFile {
     pub fn finish(mut self) -> Result<(), Failure> {
         let flushed = self.writer.flush().and_then(|()| self.writer.get_ref().sync_all());
         flushed.map_err(|error| unwritable(&self.path, &error))
+    }
+
+    /// Takes the file away again; another one that has its name by now stays.
+    pub fn discard(self) -> Result<(), Failure> {
+        let file = self.writer.get_ref().metadata();
+        let removed = file.and_then(|made| {
+            let named = self.path.symlink_metadata()?;
+            let is_same = (named.dev(), named.ino()) == (made.dev(), made.ino());
+            if is_same { std::fs::remove_file(&self.path) } else { Ok(()) }
+        });
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Failure::Running(format!("{} is empty and cannot be removed: {error}", self.path.display())))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -116,21 +133,25 @@ pub struct PairRow<'a> {
 
 /// Writes rows.
 #[derive(Debug)]
-pub struct Report<W: Write>(csv::Writer<W>);
+pub struct Report<W: Write> {
+    writer: csv::Writer<W>,
+    has_rows: bool,
+}
 
 impl<W: Write> Report<W> {
     /// The header goes ahead.
     pub fn new(target: W) -> io::Result<Self> {
         let mut writer = csv::Writer::from_writer(target);
         writer.write_record(HEADER)?;
-        Ok(Self(writer))
+        Ok(Self { writer, has_rows: false })
     }
 
     pub fn row(&mut self, row: &PairRow<'_>) -> io::Result<()> {
         let PairRow { line, outcome, from_id, to_id, types, not_after, status, error, plan } = row;
         let text = |text: Option<&str>| harmless(text.unwrap_or_default());
         let of_error = |read: fn(&ErrorRecord) -> Option<&str>| text(error.and_then(read));
-        self.0.write_record([
+        self.has_rows = true;
+        self.writer.write_record([
             line.map(|line| line.to_string()).unwrap_or_default(),
             harmless(&outcome.job_id),
             outcome.portal_id.map(|portal| portal.to_string()).unwrap_or_default(),
@@ -165,7 +186,8 @@ impl<W: Write> Report<W> {
         let message = harmless(&error.message);
         let text = |text: &Option<String>| harmless(text.as_deref().unwrap_or_default());
         let (sub_category, correlation_id) = (text(&error.sub_category), text(&error.correlation_id));
-        self.0.write_record([
+        self.has_rows = true;
+        self.writer.write_record([
             &line,
             cells.text(Field::JobId),
             cells.text(Field::PortalId),
@@ -193,7 +215,12 @@ impl<W: Write> Report<W> {
         Ok(())
     }
 
+    /// Whether there is more than the header.
+    pub fn has_rows(&self) -> bool {
+        self.has_rows
+    }
+
     pub fn into_inner(self) -> io::Result<W> {
-        self.0.into_inner().map_err(|error| io::Error::other(error.error().to_string()))
+        self.writer.into_inner().map_err(|error| io::Error::other(error.error().to_string()))
     }
 }

@@ -27,7 +27,7 @@ pub struct Summary {
     /// Pairs of causes beyond those told apart.
     other_pairs: u64,
     jobs_done: u64,
-    /// Of the pairs of the input, those that a row before asks for too.
+    /// Of the pairs that are counted, those that a row before asks for too.
     repeated: u64,
     planned: Planned,
 }
@@ -134,9 +134,9 @@ impl Summary {
         self.causes.entry(name).or_insert_with(first).pairs += 1;
     }
 
-    /// Of the pairs of the input so many are asked for by a row before, too: each row has an answer of its own.
+    /// Of the pairs that are counted so many more are asked for by a row before, too: each row has an answer of its own.
     pub fn repeated(&mut self, pairs: u64) {
-        self.repeated = pairs;
+        self.repeated += pairs;
     }
 
     pub fn jobs(&self) -> u64 {

@@ -221,8 +221,35 @@ async fn an_interrupt_before_the_proof_says_what_was_sent_and_how_to_go_on() -> 
     assert!(gone > 0 && gone == sent + answered, "{gone}, {answered}: {said}");
     assert!(said.contains("`undo --group cleanup`"), "{said}");
     let resumed = if answered > 0 { " --resume outcomes.ndjson" } else { "" };
-    let way_on = format!(" archive jobs.ndjson --group cleanup --failed failed-2.csv{resumed} > rest.ndjson");
+    let way_on = format!(" archive jobs.ndjson --group cleanup --failed failed.csv{resumed} > rest.ndjson");
     assert!(said.trim_end().ends_with(&way_on), "{way_on}: {said}");
+    Ok(())
+}
+
+/// What is told of repeated pairs is of the answered jobs, not of the whole file; and a report without rows is no file.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_counts_the_repeated_pairs_of_what_is_answered() -> Result<()> {
+    const COUNT: u64 = 5_000;
+    let simulator = SimulatorProcess::start(&["--limit", "off"]).await?;
+    let directory = tempfile::tempdir()?;
+    let path = |name: &str| directory.path().join(name);
+    let line = |name: &str, n: u64| format!("{}\n", job(&format!("{name}-{n}")).pair(n + 1, 1).to_json());
+    let twice: String = (0..COUNT).map(|n| line("first", n) + &line("again", n)).collect();
+    std::fs::write(path("jobs.ndjson"), twice)?;
+    let mut command = archive(&simulator)?;
+    command.args(["jobs.ndjson", "--failed", "failed.csv"]).current_dir(directory.path());
+    command.env("ARCHIVER__RATE_LIMIT__REQUESTS", "2").env("ARCHIVER__RATE_LIMIT__INTERVAL", "1s");
+    let child = command.spawn()?;
+    requests(&simulator, 1).await?;
+    interrupt(&child)?;
+    let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await??;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let answered = outcomes(&output)?;
+    assert!((1..2 * COUNT).contains(&(answered.len() as u64)), "{said}");
+    let again = answered.iter().filter(|outcome| outcome.job_id.starts_with("again-")).count();
+    let told = said.lines().find_map(|line| line.trim_start().split_once(" of these repeated"));
+    assert_eq!(told.map(|(count, _)| count.replace(',', "")), Some(again.to_string()), "{said}");
+    assert!(said.contains("so failed.csv is not made") && !path("failed.csv").exists(), "{said}");
     Ok(())
 }
 

@@ -70,6 +70,9 @@ async fn what_is_counted_adds_up_where_rows_are_repeated() {
     ] {
         assert!(shown.contains(words), "{words:?}: {shown}");
     }
+    let looked =
+        on_a_terminal(&["archive", file, "--plan"], &[&settings[..], &[("safety.verify", "true")]].concat(), "").await;
+    assert!(!looked.contains("pairs removed"), "a plan removes nothing: {looked}");
     let piped = run_with(&["archive"], &settings, &std::fs::read_to_string(file).unwrap()).await;
     assert!(piped.stderr.contains("  3 of these repeated: ") && piped.stderr.contains("no harm): 3\n"), "{piped:?}");
 }

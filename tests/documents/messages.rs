@@ -1,10 +1,12 @@
 //! Fields, statuses, categories and properties of messages.
 
+use std::collections::BTreeSet;
+
 use association_archiver::contract::association::LabelCategory;
 use association_archiver::contract::job::{JobLimits, JobProperties, parse};
 use association_archiver::contract::message::{
-    APP_ID, DEAD_LETTERED, JOB_STATUS, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID, OUTCOME_TYPE, REDRIVEN, REJECT_CATEGORY,
-    REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT,
+    APP_ID, DEAD_LETTERED, HEADERS_DROPPED, JOB_STATUS, OF_BACKGROUND, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID,
+    OUTCOME_TYPE, REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT,
 };
 use association_archiver::contract::object_type::ObjectType;
 use association_archiver::contract::outcome::Status;
@@ -92,6 +94,25 @@ fn the_table_of_categories_is_that_of_the_code() {
     assert_eq!(told.len(), WorkerCategory::ALL.len(), "{told:?}");
 }
 
+/// The headers and categories of a dead letter are the same for programs as for people.
+#[test]
+fn the_dead_letters_of_the_asyncapi_document_are_those_of_the_text() {
+    let text = Document::read("docs/producers.md").text;
+    let (_, section) = text.split_once("\n## Dead letters\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let words = section.split('`').filter(|word| word.starts_with("x-"));
+    let document: serde_json::Value =
+        serde_json::from_str(&Document::read("docs/contract/asyncapi.json").text).unwrap();
+    let headers = &document["components"]["messages"]["deadLetter"]["headers"]["properties"];
+    let named: BTreeSet<&str> = headers.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(named, words.collect(), "left: docs/contract/asyncapi.json; right: docs/producers.md");
+    let categories = headers[REJECT_CATEGORY]["enum"].as_array().unwrap();
+    let rows = text.lines().filter_map(|row| row.split(" | ").collect::<Vec<_>>().try_into().ok());
+    let kept = rows.filter_map(|[category, _, copy, ..]: [&str; 5]| (copy == "yes").then_some(category));
+    let kept: BTreeSet<&str> = kept.map(|category| category.trim_matches(['|', ' ', '`'])).collect();
+    assert_eq!(categories.iter().filter_map(serde_json::Value::as_str).collect::<BTreeSet<_>>(), kept);
+}
+
 #[test]
 fn every_property_and_header_is_documented() {
     let names = [
@@ -105,6 +126,8 @@ fn every_property_and_header_is_documented() {
         REDRIVEN,
         ORIGINAL_USER_ID,
         ORIGINAL_EXPIRATION,
+        OF_BACKGROUND,
+        HEADERS_DROPPED,
     ];
     missing("docs/producers.md", names.into_iter().chain(TRACE_CONTEXT).map(str::to_owned));
 }

@@ -38,6 +38,13 @@ struct Answer {
     was_sent: bool,
 }
 
+/// What has been written.
+pub struct Written {
+    pub summary: Summary,
+    /// The report of what failed has rows; otherwise there is no such file.
+    pub any_failed: bool,
+}
+
 /// See the module.
 pub struct Answers {
     tally: Arc<Tally>,
@@ -57,7 +64,7 @@ impl Answers {
     }
 
     /// Writes until there is no more; to be called on a thread of its own, since stdout may block.
-    pub fn write(mut self, mut outputs: mpsc::Receiver<Output>) -> Result<Summary, Failure> {
+    pub fn write(mut self, mut outputs: mpsc::Receiver<Output>) -> Result<Written, Failure> {
         let unwritable = |error: io::Error| Failure::Running(format!("outcomes cannot be written to stdout: {error}"));
         // On a terminal outcomes and progress share the screen.
         let on_a_terminal = io::stdout().is_terminal();
@@ -87,13 +94,17 @@ impl Answers {
             }
         }
         out.flush().map_err(unwritable)?;
+        let mut any_failed = false;
         if let Some(failed) = self.failed {
-            failed.into_inner().map_err(|error| unwritable_report(&error))?.finish()?;
+            any_failed = failed.has_rows();
+            let file = failed.into_inner().map_err(|error| unwritable_report(&error))?;
+            if any_failed { file.finish()? } else { file.discard()? }
         }
-        Ok(self.summary)
+        Ok(Written { summary: self.summary, any_failed })
     }
 
     fn count(&mut self, outcome: &Outcome, origin: &Origin, was_sent: bool) -> Result<(), Failure> {
+        self.summary.repeated(origin.repeated);
         if let (status @ (Status::Archived | Status::Restored), Ending::Settled { num_pairs, .. }) =
             (outcome.status(), &outcome.ending)
         {

@@ -51,8 +51,7 @@ pub struct Reading {
     pub portals: Portals,
     pub tally: Arc<Tally>,
     pub resume: Resume,
-    /// `None` where it is known already which pairs are repeated.
-    pub repeats: Option<Repeats>,
+    pub repeats: Repeats,
     pub output: mpsc::Sender<Output>,
     pub bar: ProgressBar,
     pub arrivals: mpsc::Sender<Arrival<HeldLine>>,
@@ -65,7 +64,7 @@ pub struct Read {
     jobs: u64,
     done_before: u64,
     /// Pairs that a row before asks for too.
-    pub repeated: u64,
+    repeated: u64,
     left_out: LeftOut,
 }
 
@@ -106,15 +105,17 @@ impl Reading {
                     return Err(fault);
                 }
             };
+            let mut repeated = 0;
             if let Ok(RowJob { job, .. }) = &row.job {
                 if self.resume.is_done(job) {
                     read.done_before += 1;
                     continue;
                 }
-                if let (Some(repeats), Ok(_)) = (&mut self.repeats, self.portals.resolve(job.portal)) {
-                    read.repeated += repeats.of(job);
+                if self.portals.resolve(job.portal).is_ok() {
+                    repeated = self.repeats.of(job);
                 }
             }
+            read.repeated += repeated;
             if read.jobs == 0 {
                 // Not before: whoever writes into the pipe may have something to say first.
                 progress::show(&self.bar);
@@ -122,7 +123,7 @@ impl Reading {
             read.jobs += 1;
             self.tally.read(row.line);
             let goes_on = match row.job {
-                Ok(RowJob { body, job }) => self.admit(job, body.len(), row.line, &mut bundle).await,
+                Ok(RowJob { body, job }) => self.admit(job, body.len(), (row.line, repeated), &mut bundle).await,
                 Err(fault) => self.reject(fault, row.line, row.cells).await,
             };
             if !goes_on || (bundle.len() >= BUNDLE && !self.hand_over(&mut bundle).await) {
@@ -135,10 +136,16 @@ impl Reading {
         Ok(Some(read))
     }
 
-    async fn admit(&self, job: Job, bytes: usize, line: u64, bundle: &mut Vec<(NewJob, HeldLine)>) -> bool {
+    async fn admit(
+        &self,
+        job: Job,
+        bytes: usize,
+        (line, repeated): (u64, u64),
+        bundle: &mut Vec<(NewJob, HeldLine)>,
+    ) -> bool {
         let is_rejected = self.portals.resolve(job.portal).is_err();
         let rejected = if is_rejected { job.asks.clone() } else { SmallVec::new() };
-        let origin = Origin { line, rejected, not_after: job.not_after, cells: None };
+        let origin = Origin { line, repeated, rejected, not_after: job.not_after, cells: None };
         match lines::take(job, bytes, &self.portals, Timestamp::now()) {
             Ok((job, head)) => {
                 let Some((of_job, of_bytes)) = self.room(job.weight, bundle).await else { return false };

@@ -25,8 +25,6 @@ pub struct Tally {
     /// Pairs that HubSpot says are removed; and those of them that were read back and are gone.
     removed: AtomicU64,
     proven: AtomicU64,
-    /// What is removed is read back.
-    proves: AtomicBool,
     last_line: AtomicU64,
     read_to_end: AtomicBool,
 }
@@ -37,7 +35,7 @@ impl fmt::Display for Tally {
         let Counts { answered, done, unanswered, sent: _ } = self.counts();
         let others = HumanCount(answered.saturating_sub(done));
         write!(f, "{} done, {others} not, {} in hand", HumanCount(done), HumanCount(unanswered))?;
-        if !self.proves.load(Ordering::Relaxed) {
+        if self.removed.load(Ordering::Relaxed) == 0 {
             return Ok(());
         }
         let of = |count: &AtomicU64| HumanCount(count.load(Ordering::Relaxed));
@@ -70,7 +68,6 @@ impl Tally {
     pub fn proving(&self, removed: u64, proven: u64) {
         self.removed.store(removed, Ordering::Relaxed);
         self.proven.store(proven, Ordering::Relaxed);
-        self.proves.store(true, Ordering::Relaxed);
     }
 
     /// Whether every job of the input is done. A pipe that was not read to its end had no more to give.

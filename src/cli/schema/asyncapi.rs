@@ -6,8 +6,9 @@ use super::{job, outcome};
 use crate::amqp::route::{BACKGROUND_KEY, DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY};
 use crate::config::AmqpSettings;
 use crate::contract::message::{
-    APP_ID, CONTENT_TYPE, DELIVERY_MODE, JOB_STATUS, OF_BACKGROUND, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID,
-    OUTCOME_TYPE, REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT,
+    APP_ID, CONTENT_TYPE, DEAD_LETTERED, DELIVERY_MODE, HEADERS_DROPPED, JOB_STATUS, OF_BACKGROUND,
+    ORIGINAL_EXPIRATION, ORIGINAL_USER_ID, OUTCOME_TYPE, PLAIN_ENCODINGS, REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE,
+    REJECTED_AT, TRACE_CONTEXT,
 };
 use crate::contract::outcome::Status;
 use crate::contract::refusal::WorkerCategory;
@@ -86,6 +87,7 @@ fn sent(key: &str, exchange: &str) -> Value {
 }
 
 fn job_message() -> Value {
+    let encodings = format!("AMQP property. Absent, or one of these in whatever case: {}.", PLAIN_ENCODINGS.join(", "));
     json!({
         "name": "job",
         "title": "Association archive job",
@@ -94,6 +96,9 @@ fn job_message() -> Value {
         "headers": {"type": "object", "properties": {
             "message_id": {"description": "AMQP property. The job id, where the body has none: then 1 to 128 bytes without control characters.", "type": "string", "maxLength": 255},
             "correlation_id": {"description": "AMQP property.", "type": "string", "maxLength": 255},
+            "timestamp": {"description": "AMQP property, seconds since 1970. Messages that differ in it have outcomes of their own.", "type": "integer", "minimum": 0},
+            "expiration": {"description": "AMQP property, milliseconds: a deadline like notAfter, counted from the first receipt by the worker.", "type": "string", "pattern": "^[0-9]+$"},
+            "content_encoding": {"description": encodings, "type": "string"},
             REDRIVEN: {"description": "How often the job was put back from the dead letters.", "type": "integer", "minimum": 0},
             TRACE_CONTEXT[0]: {"description": "W3C trace context, carried over to the outcome.", "type": "string"},
             TRACE_CONTEXT[1]: {"type": "string"},
@@ -110,7 +115,7 @@ fn outcome_message() -> Value {
         "contentType": CONTENT_TYPE,
         "correlationId": {"description": "The job's correlation_id, else its message_id, else its job id.", "location": "$message.header#/correlation_id"},
         "headers": {"type": "object", "required": [JOB_STATUS], "properties": {
-            "message_id": {"description": "AMQP property. The same whenever the same delivery of a job is answered again: drop a copy by it.", "type": "string", "format": "uuid"},
+            "message_id": {"description": "AMQP property. The same whenever the same message is answered: drop a copy by it. Jobs published twice that agree in message_id, timestamp and body have outcomes with one id.", "type": "string", "format": "uuid"},
             "correlation_id": {"description": "AMQP property.", "type": "string", "maxLength": 255},
             "app_id": {"description": "AMQP property.", "const": APP_ID},
             JOB_STATUS: {"description": "The outcome's status.", "enum": Status::ALL.map(Status::as_str)},
@@ -124,18 +129,21 @@ fn outcome_message() -> Value {
 }
 
 fn dead_letter_message() -> Value {
+    let categories = WorkerCategory::ALL.into_iter().filter(|category| category.is_dead_lettered());
     json!({
         "name": "deadLetter",
         "title": "Dead letter",
         "summary": "A message as it came, whatever that was.",
         "headers": {"type": "object", "properties": {
-            REJECT_CATEGORY: {"enum": WorkerCategory::ALL.map(WorkerCategory::as_str)},
+            REJECT_CATEGORY: {"description": "Why. Absent where the broker moved the message here, as are the other headers.", "enum": categories.map(WorkerCategory::as_str).collect::<Vec<_>>()},
             REJECT_MESSAGE: {"description": "What was wrong with it.", "type": "string", "maxLength": 500},
             REJECTED_AT: {"description": "RFC 3339, UTC, with milliseconds.", "type": "string", "format": "date-time"},
-            REDRIVEN: {"type": "integer", "minimum": 0},
+            DEAD_LETTERED: {"description": "How often the worker made a dead letter of the message since it was last redriven.", "type": "integer", "minimum": 1},
+            REDRIVEN: {"description": "How often it was put back from the dead letters. Absent for never.", "type": "integer", "minimum": 1},
             OF_BACKGROUND: {"description": "It was a job of the background, and is put back there. Absent for others.", "const": "true"},
             ORIGINAL_USER_ID: {"description": "The user_id it came with.", "type": "string"},
             ORIGINAL_EXPIRATION: {"description": "The expiration it came with.", "type": "string"},
+            HEADERS_DROPPED: {"description": "How many headers were left out, the largest first, because all together were too large for the broker. Absent for none.", "type": "integer", "minimum": 1},
         }},
         "payload": {"description": "Anything, and not always JSON."},
     })
