@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashSet;
-
 use super::answered::Answered;
 use super::backlog::{LaneKey, NodeKey};
 use super::batch::Batch;
@@ -21,7 +19,6 @@ use super::reply::Reply;
 use super::search::{self, Circumstances, Failed, Findings, Halves};
 use super::step::Step;
 use super::verdict::{Again, Judgement, LanePause, LanePauseKind, PairVerdict, Policy, Throttled, Transient};
-use crate::contract::ids::AccountIndex;
 
 /// Jobs of an account that is told to come back later than this wait in the broker, and `/status` says until when.
 const LONGEST_THROTTLE_IN_HAND: Duration = Duration::from_secs(60);
@@ -265,6 +262,7 @@ impl Engine {
                 in_outage,
                 is_last,
                 wait: least,
+                drawn: self.draw(),
             };
             return self.failed(call, batch, again, known, now);
         }
@@ -295,11 +293,6 @@ impl Engine {
             }
             false => None,
         };
-        if again.cause.may_be_of_a_record()
-            && let Some(lane) = self.holdings.lane(batch.lane)
-        {
-            self.pauses.blame(call.account, &lane.id, &batch.wire);
-        }
         let refused = self.pauses.of_account(call.account).filter(|pause| pause.kind == PauseKind::Unauthorized);
         let was_refused = refused.is_some_and(|pause| call.sent >= pause.since);
         if was_refused && (!is_failure || of_pair) {
@@ -330,9 +323,7 @@ impl Engine {
         let again = Arc::new(again.clone());
         let (lane, pairs, begins, was_stuck) = (batch.lane, batch.nodes.len(), batch.trial.is_none(), batch.stuck);
         self.age_jobs(&batch, now);
-        let drawn = self.draw();
-        let choose = |nodes: &[NodeKey]| self.choose_sample(call.account, nodes, drawn);
-        match search::failed(batch, &again, known, choose, now.tick) {
+        match search::failed(batch, &again, known, now.tick) {
             Failed::Whole(batch, released) => {
                 if batch.stuck && !was_stuck {
                     if let Some(lane) = self.holdings.lane_mut(batch.lane).filter(|_| known.others_served) {
@@ -358,24 +349,6 @@ impl Engine {
                 }
             }
         }
-    }
-
-    /// Which of these pairs, of which some may be stuck, is most likely to be archived: one of a record that no failure is
-    /// blamed on. Each record counts once, since the stuck ones may be those with most of the pairs. `drawn` in 0.0..1.0.
-    fn choose_sample(&self, account: AccountIndex, nodes: &[NodeKey], drawn: f64) -> usize {
-        let blamed = self.pauses.blamed(account);
-        let mut seen = HashSet::new();
-        let is_good = |&index: &usize| {
-            let named = self.holdings.name(nodes[index]);
-            named.is_some_and(|(lane, pair)| !blamed.has_one_of(lane, pair) && seen.insert(pair.from))
-        };
-        let good: Vec<usize> = (0..nodes.len()).filter(is_good).collect();
-        let draw = |among: usize| {
-            #[expect(clippy::cast_possible_truncation, reason = "a share of a batch's length")]
-            let drawn = (among as f64 * drawn) as usize;
-            drawn.min(among.saturating_sub(1))
-        };
-        good.get(draw(good.len())).copied().unwrap_or_else(|| draw(nodes.len()))
     }
 
     fn throttled(&mut self, call: &Call, throttled: &Throttled, now: Now) {

@@ -139,6 +139,9 @@ impl Engine {
 
     /// These pairs fail by themselves, and are tried by themselves when their jobs come back.
     fn note_stuck(&mut self, nodes: &[NodeKey], now: Now) {
+        if matches!(self.policy.waiting, Waiting::InHand { .. }) {
+            return;
+        }
         for &node in nodes {
             if let Some((lane, pair)) = self.holdings.name(node) {
                 self.stuck.note(lane, pair, now.tick);

@@ -71,8 +71,6 @@ pub struct Lane {
     /// The pairs that a request may have after one was too large or took too long.
     shrunk_to: Option<usize>,
     pub stuck_share: StuckShare,
-    /// New batches since the latest one in which there may have been pairs of stuck records.
-    pub beside_stuck: u32,
     /// Its requests may go from either side.
     pub folds: bool,
     /// See [`super::folding::choose`].
@@ -103,7 +101,6 @@ impl Lane {
             in_flight: 0,
             shrunk_to: None,
             stuck_share: StuckShare::default(),
-            beside_stuck: 0,
             folds,
             passes: 0,
             position,
@@ -112,14 +109,9 @@ impl Lane {
 
     /// How large this lane's next request may be.
     pub fn caps(&self, of_settings: Caps) -> Caps {
-        let caps = self.caps_beside_stuck(of_settings);
-        Caps { pairs: self.stuck_share.best_size().map_or(caps.pairs, |best| best.min(caps.pairs)), ..caps }
-    }
-
-    /// The same for a request without pairs of stuck records.
-    pub fn caps_beside_stuck(&self, of_settings: Caps) -> Caps {
         let caps = self.id.step().caps(of_settings);
-        Caps { pairs: self.shrunk_to.map_or(caps.pairs, |most| most.min(caps.pairs)), ..caps }
+        let most = self.shrunk_to.into_iter().chain(self.stuck_share.best_size()).min();
+        Caps { pairs: most.map_or(caps.pairs, |most| most.min(caps.pairs)), ..caps }
     }
 
     /// The next request would be as large as it may be.

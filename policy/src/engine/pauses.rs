@@ -8,7 +8,6 @@ use hashbrown::HashMap;
 use jiff::Timestamp;
 
 use super::backlog::{LaneKey, NodeKey};
-use super::blame::Blame;
 use super::clock::{Now, Stopwatch, Tick};
 use super::command::{CallKey, LaneId, Notice};
 use super::lane_probes::{LaneProbes, ProbeQuota};
@@ -43,7 +42,6 @@ struct OfAccount {
     failed_trials_in_a_row: u32,
     /// The pair that was alone in the request that failed last.
     failed_alone: Option<NodeKey>,
-    blame: Blame,
     /// When the latest request was sent that was served.
     served: Option<Tick>,
     /// Time paused or waiting for quota.
@@ -68,7 +66,6 @@ const MAX_EMPTY_PAUSED: usize = 1_000;
 impl OfAccount {
     fn begin_anew(&mut self) {
         (self.failures_in_a_row, self.failed_trials_in_a_row, self.failed_alone) = (0, 0, None);
-        self.blame = Blame::default();
     }
 }
 

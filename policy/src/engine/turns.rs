@@ -142,7 +142,7 @@ pub enum Fill {
 const STALE: usize = 64;
 
 /// While anything else waits, pairs that are stuck have one request after this many for others.
-pub const BESIDE_STUCK: u32 = 3;
+const BESIDE_STUCK: u32 = 3;
 
 /// A lane with less than a full batch joins the ring when full lanes have kept it waiting for this much longer than the
 /// linger.

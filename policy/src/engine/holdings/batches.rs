@@ -14,11 +14,7 @@ use crate::engine::folding::Turning;
 use crate::engine::lane::{Lane, Repeat};
 use crate::engine::ledger::Job;
 use crate::engine::pack::Caps;
-use crate::engine::record_set::RecordSet;
-use crate::engine::turns::BESIDE_STUCK;
-
-/// Pairs of a lane, from the oldest on, among which those are looked for that are not of stuck records.
-const MOST_IN_SIGHT: usize = 100_000;
+use crate::engine::stuck::StuckRecords;
 
 impl Holdings {
     /// Forms a batch of what waits in a lane, with the pairs of one job first if need be. What the batch has room for is
@@ -52,49 +48,6 @@ impl Holdings {
         Some(self.batches.insert(Batch { turned, ..Batch::new(lane_key, nodes) }))
     }
 
-    /// Forms a batch like [`Holdings::form`], but only of pairs that are of none of these stuck records: else all others would
-    /// wait until each pair of such a record has been tried. `None` if no others wait, or have had their share of the
-    /// lane's batches.
-    pub fn form_beside(
-        &mut self,
-        key: LaneKey,
-        caps: Caps,
-        first: Option<JobKey>,
-        stuck: &RecordSet,
-    ) -> Option<BatchKey> {
-        let lane = self.lanes.get(key).filter(|_| !stuck.is_empty())?;
-        let of_first = first.and_then(|job| self.jobs.get(job)).map(|job| job.nodes.as_slice()).unwrap_or_default();
-        let own: HashSet<NodeKey> = of_first.iter().copied().collect();
-        let others = self.backlog.waiting(&lane.queue).filter(|node| !own.contains(node)).take(MOST_IN_SIGHT);
-        let caps = lane.caps_beside_stuck(caps);
-        let (mut nodes, mut records) = (Vec::new(), HashSet::new());
-        for key in of_first.iter().copied().chain(others) {
-            let Some(node) = self.backlog.node(key).filter(|node| matches!(node.place, Place::Queued { .. })) else {
-                continue;
-            };
-            if stuck.has_one_of(&lane.id, node.pair) {
-                continue;
-            }
-            if nodes.len() >= caps.pairs {
-                break;
-            }
-            if records.contains(&node.pair.from) || records.len() < caps.from {
-                records.insert(node.pair.from);
-                nodes.push(key);
-            }
-        }
-        let is_their_turn = lane.beside_stuck < BESIDE_STUCK;
-        let lane = self.lanes.get_mut(key)?;
-        if nodes.is_empty() || !is_their_turn {
-            lane.beside_stuck = 0;
-            return None;
-        }
-        lane.beside_stuck += 1;
-        let caps = Caps { from: records.len(), pairs: nodes.len() };
-        let nodes = self.backlog.gather_with(key, &mut lane.queue, caps, &nodes);
-        Some(self.batches.insert(Batch::new(key, nodes)))
-    }
-
     /// Takes those of a job's waiting pairs out of their lane that are to leave by themselves.
     pub fn set_apart(&mut self, job: JobKey, key: LaneKey, apart: impl Fn(&LaneId, Pair) -> bool) -> Vec<Batch> {
         let Some(job) = expected(self.jobs.get(job), "the job was just admitted") else { return Vec::new() };
@@ -117,13 +70,11 @@ impl Holdings {
         batches
     }
 
-    /// A pair that waits in a lane and is none of these records', as a batch of its own that may go at once. It is the
-    /// newest: those that came first may all be of other such records, which are not known yet.
-    pub fn single_out(&mut self, key: LaneKey, beside: &RecordSet, now: Tick) -> Option<BatchKey> {
+    /// The first pair that waits in a lane and is none of these records', as a batch of its own that may go at once.
+    pub fn single_out(&mut self, key: LaneKey, beside: &StuckRecords, now: Tick) -> Option<BatchKey> {
         let lane = self.lanes.get(key)?;
-        let waits =
-            |&node: &NodeKey| self.backlog.node(node).is_some_and(|node| !beside.has_one_of(&lane.id, node.pair));
-        let chosen = self.backlog.newest_waiting(&lane.queue).find(waits)?;
+        let waits = |&node: &NodeKey| self.backlog.node(node).is_some_and(|node| !beside.have(&lane.id, node.pair));
+        let chosen = self.backlog.waiting(&lane.queue).find(waits)?;
         let lane = self.lanes.get_mut(key)?;
         let nodes = self.backlog.gather_with(key, &mut lane.queue, Caps { from: 1, pairs: 1 }, &[chosen]);
         self.backlog.take_off_wire(&mut lane.queue, chosen);
