@@ -20,7 +20,8 @@ pub struct AssociationFlags {
     #[arg(long, value_name = "WHAT", default_value = "everything")]
     existing: ExistingSetting,
 
-    /// Associations that there are, each record of the one with each of the other, and no others; may be given often
+    /// Associations that there are, each record of the one with each of the other, and no others; IDS is one, as 7, or a
+    /// range, as 1-1000; may be given often
     #[arg(long = "associate", value_name = "TYPE:IDS=TYPE:IDS")]
     associate: Vec<Seed>,
 

@@ -161,7 +161,7 @@ impl Summary {
         if self.repeated > 0 {
             let repeated = HumanCount(self.repeated).to_string();
             remark(&format!(
-                "{:<10} {:>12} {repeated:>12} of these repeated: a row before asks for the same pair",
+                "{:<10} {:>12} {repeated:>12} of all these repeated: a row before asks for the same pair",
                 "", ""
             ));
         }

@@ -34,6 +34,18 @@ struct Entry {
     cause: DeadLetterCause,
     told: Option<Instant>,
     untold: u64,
+    /// Of the latest message, where it has one.
+    latest_id: Option<String>,
+}
+
+/// A log line about the latest dead letter of a cause, which had none of its own when it came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Overdue {
+    pub category: String,
+    pub message: String,
+    pub id: Option<String>,
+    /// Those before it that have no line either.
+    pub repeated: u64,
 }
 
 /// The same cause is logged once in this time.
@@ -56,10 +68,11 @@ impl DeadLetterCauses {
             entries.push(Entry::new(cut(category, TEXT_MAX_BYTES), at));
             entries.len() - 1
         });
-        let Entry { cause, told, untold } = entries.get_mut(place)?;
+        let Entry { cause, told, untold, latest_id } = entries.get_mut(place)?;
         cause.messages += 1;
         cause.message = cut(message, MESSAGE_MAX_BYTES).to_owned();
         cause.last_at = at;
+        *latest_id = id.map(|id| cut(id, TEXT_MAX_BYTES).to_owned());
         if let Some(id) = id {
             if cause.ids.len() >= Self::MAX_IDS {
                 cause.ids.remove(0);
@@ -72,6 +85,21 @@ impl DeadLetterCauses {
         }
         *told = Some(now);
         Some(std::mem::take(untold))
+    }
+
+    /// The lines that are due although nothing new came: no dead letter stays untold for longer than [`TELL_EVERY`].
+    pub fn overdue(&self, now: Instant) -> Vec<Overdue> {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = entries.iter_mut().filter_map(|Entry { cause, told, untold, latest_id }| {
+            let repeated = untold.checked_sub(1)?;
+            if told.is_some_and(|told| now.saturating_duration_since(told) < TELL_EVERY) {
+                return None;
+            }
+            (*told, *untold) = (Some(now), 0);
+            let (category, message) = (cause.category.clone(), cause.message.clone());
+            Some(Overdue { category, message, id: latest_id.clone(), repeated })
+        });
+        due.collect()
     }
 
     /// The most frequent first.
@@ -87,7 +115,7 @@ impl Entry {
     fn new(category: &str, at: Timestamp) -> Self {
         let (category, message) = (category.to_owned(), String::new());
         let cause = DeadLetterCause { category, messages: 0, message, ids: Vec::new(), last_at: at };
-        Self { cause, told: None, untold: 0 }
+        Self { cause, told: None, untold: 0, latest_id: None }
     }
 }
 
@@ -114,6 +142,22 @@ mod tests {
         assert_eq!((read[0].category.as_str(), read[0].messages), ("MALFORMED_JOB", 7));
         assert_eq!(read[0].ids, ["c", "d", "e", "f", "g"]);
         assert_eq!((read[1].category.as_str(), read[1].messages), ("UNKNOWN_PORTAL", 1));
+    }
+
+    #[test]
+    fn what_has_no_line_when_it_comes_is_told_soon_after_though_nothing_more_comes() {
+        let causes = DeadLetterCauses::default();
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        for id in [Some("a"), Some("b"), None] {
+            causes.note("MALFORMED_JOB", "jobId is missing", id, Timestamp::UNIX_EPOCH, begun);
+        }
+        causes.note("UNKNOWN_PORTAL", "portalId", Some("x"), Timestamp::UNIX_EPOCH, begun);
+        assert_eq!(causes.overdue(at(9)), []);
+        let (category, message) = ("MALFORMED_JOB".to_owned(), "jobId is missing".to_owned());
+        let line = Overdue { category, message, id: None, repeated: 1 };
+        assert_eq!(causes.overdue(at(10)), [line], "the other cause is told");
+        assert_eq!(causes.overdue(at(30)), []);
     }
 
     #[test]

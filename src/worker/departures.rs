@@ -1,7 +1,7 @@
 //! Answers on their way to the broker: encoded off the loop, published in bulk, counted once the broker has them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -14,7 +14,11 @@ use crate::amqp::message::{Deposit, Envelope, Properties};
 use crate::amqp::publisher::Publisher;
 use crate::amqp::route::Route;
 use crate::contract::message::{REJECT_CATEGORY, REJECT_MESSAGE};
+use crate::telemetry::dead_letters::Overdue;
 use crate::telemetry::metrics::Metrics;
+
+/// Between two looks for dead letters that are not in the log yet.
+const TELL_OVERDUE: Duration = Duration::from_secs(1);
 
 /// Takes departures until the loop and the intake are gone.
 pub async fn run(
@@ -69,8 +73,12 @@ async fn depart(
 
 /// Counts what the broker has confirmed. Nothing is remembered of it: a job that is delivered again is sent again.
 pub async fn count_published(publisher: Arc<Publisher>, metrics: Arc<Metrics>) {
+    let mut overdue = tokio::time::interval(TELL_OVERDUE);
     loop {
-        count(&publisher.report().await.published, &metrics);
+        tokio::select! {
+            report = publisher.report() => count(&report.published, &metrics),
+            _ = overdue.tick() => tell_overdue(&metrics),
+        }
     }
 }
 
@@ -91,6 +99,17 @@ fn count(published: &[Deposit], metrics: &Metrics) {
     }
 }
 
+/// Dead letters that had no line when they came.
+fn tell_overdue(metrics: &Metrics) {
+    for Overdue { category, message, id, repeated } in metrics.dead_letter_causes.overdue(Instant::now()) {
+        log_dead_letter(&category, &message, id.as_deref(), repeated);
+    }
+}
+
+fn log_dead_letter(category: &str, detail: &str, message_id: Option<&str>, repeated: u64) {
+    tracing::warn!(category, detail, message_id, repeated, "a message went to the dead letters");
+}
+
 /// One line for each cause in a while: a producer with a fault may send a thousand a second.
 fn tell_dead_letter(properties: &Properties, metrics: &Metrics) {
     let category = properties.text_header(REJECT_CATEGORY).unwrap_or_default();
@@ -98,7 +117,6 @@ fn tell_dead_letter(properties: &Properties, metrics: &Metrics) {
     let id = properties.message_id().or_else(|| properties.correlation_id());
     let causes = &metrics.dead_letter_causes;
     if let Some(repeated) = causes.note(&category, &message, id, Timestamp::now(), Instant::now()) {
-        let (category, detail) = (&*category, &*message);
-        tracing::warn!(category, detail, message_id = id, repeated, "a message went to the dead letters");
+        log_dead_letter(&category, &message, id, repeated);
     }
 }

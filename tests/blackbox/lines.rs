@@ -247,7 +247,7 @@ async fn an_interrupt_counts_the_repeated_pairs_of_what_is_answered() -> Result<
     let answered = outcomes(&output)?;
     assert!((1..2 * COUNT).contains(&(answered.len() as u64)), "{said}");
     let again = answered.iter().filter(|outcome| outcome.job_id.starts_with("again-")).count();
-    let told = said.lines().find_map(|line| line.trim_start().split_once(" of these repeated"));
+    let told = said.lines().find_map(|line| line.trim_start().split_once(" of all these repeated"));
     assert_eq!(told.map(|(count, _)| count.replace(',', "")), Some(again.to_string()), "{said}");
     assert!(said.contains("so failed.csv is not made") && !path("failed.csv").exists(), "{said}");
     Ok(())

@@ -66,7 +66,7 @@ async fn what_is_counted_adds_up_where_rows_are_repeated() {
         "6 pairs, of them repeated: 3, contacts → companies, ",
         "about 1 request for 3 different ones, 1s\r\n",
         "ARCHIVED              3            6            6\r\n",
-        "                                   3 of these repeated: a row before asks for the same pair\r\n",
+        "                                   3 of all these repeated: a row before asks for the same pair\r\n",
     ] {
         assert!(shown.contains(words), "{words:?}: {shown}");
     }
@@ -74,7 +74,10 @@ async fn what_is_counted_adds_up_where_rows_are_repeated() {
         on_a_terminal(&["archive", file, "--plan"], &[&settings[..], &[("safety.verify", "true")]].concat(), "").await;
     assert!(!looked.contains("pairs removed"), "a plan removes nothing: {looked}");
     let piped = run_with(&["archive"], &settings, &std::fs::read_to_string(file).unwrap()).await;
-    assert!(piped.stderr.contains("  3 of these repeated: ") && piped.stderr.contains("no harm): 3\n"), "{piped:?}");
+    assert!(
+        piped.stderr.contains("  3 of all these repeated: ") && piped.stderr.contains("no harm): 3\n"),
+        "{piped:?}"
+    );
 }
 
 #[tokio::test]

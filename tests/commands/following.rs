@@ -41,7 +41,7 @@ async fn all_done_some_failed_and_here_they_are() {
     assert_eq!(followed.code, 3, "{followed:?}");
     for words in [
         "302 jobs enqueued",
-        "  2 of these repeated",
+        "  2 of all these repeated",
         "ARCHIVED            300",
         "FAILED                2",
         "HUBSPOT VALIDATION_ERROR",

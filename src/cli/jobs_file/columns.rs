@@ -530,7 +530,7 @@ fn types(text: &str) -> Result<Option<Vec<(&'static str, u64)>>, String> {
         let text = text.trim();
         one(text).ok_or_else(|| {
             named(text).unwrap_or_else(|| {
-                format!("types: {text:?} is no label; write category and id, such as USER_DEFINED 37, as the column types_present of a plan has them")
+                format!("types: {text:?} is no label; write category and id, such as USER_DEFINED 37, as `enqueue --plan --outcomes` has them in the column types_present")
             })
         })
     };

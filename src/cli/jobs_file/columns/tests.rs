@@ -72,7 +72,7 @@ fn labels_and_deadlines_have_columns() {
         ("LABEL 37", "is no label"),
         ("USER_DEFINED 37 (Manager)", "write USER_DEFINED 37"),
         ("user_defined 38; hubspot_defined 1 (Primary (old))", "write HUBSPOT_DEFINED 1"),
-        ("Manager", "the column types_present of a plan has them"),
+        ("Manager", "has them in the column types_present"),
         ("HUBSPOT_DEFINED 279; and 2 more", "\"and 2 more\" is no label"),
     ] {
         let fault = job(&header, &format!("contacts,1,companies,2,{types},")).unwrap_err();
