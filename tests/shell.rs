@@ -20,7 +20,6 @@ use association_archiver::engine::retry::RetryPolicy;
 use association_archiver::engine::status::Status;
 use association_archiver::engine::{Counters, Engine, EnginePolicy};
 use association_archiver::shards::Generation;
-use association_archiver::worker::accounts::Portals;
 use association_archiver::worker::lines;
 use association_archiver::worker::policy_loop::{Ends, PolicyLoop};
 use association_archiver::worker::seams::{
@@ -378,7 +377,7 @@ fn job(number: u64) -> NewJob {
     let limits = JobLimits { max_bytes: 10_000, max_pairs: 10 };
     let wall = Timestamp::from_second(1_795_000_000).unwrap();
     let job = parse(text.as_bytes(), JobProperties::default(), &limits).unwrap();
-    let (job, _) = lines::take(job, text.len(), &Portals::new(vec![None]), wall).unwrap();
+    let (job, _) = lines::take(job, text.len(), Ok(AccountIndex(0)), wall).unwrap();
     NewJob { weight: WEIGHT, ..job }
 }
 

@@ -17,8 +17,9 @@ use super::journal::gathering::{Meant, gather};
 use super::journal::selection::{Place, Selection};
 use super::output::{Output, Reader, remark};
 use super::{confirm, output, runtime, signals};
+use crate::amqp::connection::ConnectFault;
 use crate::amqp::route::Route;
-use crate::amqp::sender::Sender;
+use crate::amqp::sender::{SendFault, Sender};
 use crate::config::Settings;
 use crate::contract::ids::Group;
 use crate::contract::journal::ChangeKind;
@@ -229,15 +230,24 @@ fn show(wanted: &Wanted, manner: &Manner, jobs: usize) {
     }
 }
 
+/// What is wrong, and where no broker answers, the way that needs none.
+fn without_broker(fault: &SendFault) -> String {
+    let way = match matches!(fault, SendFault::Connect(ConnectFault::Unreachable { .. })) {
+        true => "; without a broker give the same command with `--print | association-archiver archive -` behind it",
+        false => "",
+    };
+    format!("{fault}{way}")
+}
+
 /// Messages published before their confirms are awaited.
 const MAX_BATCH: usize = 200;
 
 async fn publish(settings: &Settings, jobs: Vec<UndoJob>) -> Result<u64, Failure> {
     let stop = CancellationToken::new();
     signals::stop_on_signals(stop.clone(), || {}).map_err(|error| Failure::Running(format!("no signals: {error}")))?;
-    let sender = Sender::open(&settings.amqp, &stop).await.map_err(|fault| Failure::Running(fault.to_string()))?;
+    let sender = Sender::open(&settings.amqp, &stop).await.map_err(|fault| Failure::Running(without_broker(&fault)))?;
     let (run, total) = (Run::new(), jobs.len() as u64);
-    let bar = bar(total, "jobs");
+    let bar = bar(total, 0, "jobs");
     let mut published = 0_u64;
     let mut fault = None;
     let mut numbered = (1..).zip(jobs).map(|(number, job)| (run.message_id(number), job.body));

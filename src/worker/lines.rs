@@ -3,19 +3,22 @@
 use jiff::Timestamp;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
-use super::accounts::Portals;
-use crate::contract::ids::JobId;
+use crate::contract::ids::{AccountIndex, JobId};
 use crate::contract::job::{Job, Malformed};
 use crate::contract::outcome::{Head, Outcome};
 use crate::contract::refusal::{Refusal, WorkerCategory};
 use crate::engine::command::{Carried, NewJob};
 
-/// Takes a job that was written in this many bytes. The error is the job's outcome where no account is configured for
-/// it.
-pub fn take(job: Job, bytes: usize, portals: &Portals, now: Timestamp) -> Result<(NewJob, Head), Box<Outcome>> {
+/// Takes a job that was written in this many bytes. The error is the job's outcome where it has no account.
+pub fn take(
+    job: Job,
+    bytes: usize,
+    account: Result<AccountIndex, Refusal>,
+    now: Timestamp,
+) -> Result<(NewJob, Head), Box<Outcome>> {
     let head = job.head();
     let weight = job.weight(bytes);
-    match portals.resolve(job.portal).map(|account| NewJob::of(job, account, weight, Carried::fresh(now))) {
+    match account.map(|account| NewJob::of(job, account, weight, Carried::fresh(now))) {
         Ok(new) => Ok((new, head)),
         Err(refusal) => Err(Box::new(Outcome::rejected(head, refusal, now))),
     }

@@ -20,6 +20,7 @@ use crate::engine::background::Urgency;
 use crate::engine::backlog::JobKey;
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::{BatchCall, Command, RecordCall};
+use crate::engine::reply::Reply;
 use crate::journal::task::Recorded;
 use crate::lease::order::HandedOn;
 use crate::shards::{Generation, QueueIndex};
@@ -185,6 +186,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         match back {
             Return::Answered(back) => {
                 let BatchReply { call, reply, took } = *back;
+                self.tell_returned(&call, &reply);
                 let alone = self.engine.jobs_in(call.call).next().filter(|_| call.pairs.len() == 1);
                 let answered = self.engine.answered(call.call, &reply, now);
                 self.watcher.answered(&call, &reply, &answered, took, now);
@@ -381,6 +383,12 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         watcher.sent(call, &mut jobs);
     }
 
+    fn tell_returned(&mut self, call: &BatchCall, reply: &Reply) {
+        let Self { engine, held, watcher, .. } = self;
+        let mut jobs = engine.jobs_in(call.call).filter_map(|job| held.get(&job)).map(|(_, delivery)| delivery);
+        watcher.returned(call, reply, &mut jobs);
+    }
+
     fn run_errand(&self, errand: Errand) {
         // The far end outlives the loop, unless both are about to be dropped.
         let _ = self.ends.errands.send(errand);
@@ -406,7 +414,6 @@ mod tests {
     use crate::engine::account::AccountPolicy;
     use crate::engine::answered::Answered;
     use crate::engine::command::{Carried, NewJob, Notice, Parked, Settled};
-    use crate::engine::reply::Reply;
     use crate::engine::status::Status;
     use crate::engine::{Counters, EnginePolicy};
 

@@ -120,6 +120,9 @@ pub trait Watcher<D>: Send {
     /// A request leaves. `jobs` are those with pairs in the batch; to walk them costs time that the batch does not
     /// need.
     fn sent(&mut self, call: &BatchCall, jobs: &mut dyn Iterator<Item = &D>);
+    /// Called before [`Watcher::answered`], while it is known whom the answer is for: `jobs` are as in
+    /// [`Watcher::sent`].
+    fn returned(&mut self, _call: &BatchCall, _reply: &Reply, _jobs: &mut dyn Iterator<Item = &D>) {}
     /// A request has its answer; `answered` says what became of the request and of each of its pairs.
     fn answered(&mut self, call: &BatchCall, reply: &Reply, answered: &Answered, took: Duration, now: Now);
     /// Called beside [`Watcher::answered`] for a request with one pair. `job` is one that waits for the pair.

@@ -214,7 +214,7 @@ async fn an_interrupt_before_the_proof_says_what_was_sent_and_how_to_go_on() -> 
     };
     let unanswered = counted("jobs that were read and not answered");
     let sent = counted("sent to HubSpot, which may have done them, but not answered or not proven yet");
-    assert_eq!(unanswered, sent + counted("never sent"), "{said}");
+    assert_eq!(unanswered, sent + counted("not done, since never sent, or turned away"), "{said}");
     let answered = std::fs::read_to_string(path("outcomes.ndjson"))?.lines().count() as u64;
     assert_eq!(answered + unanswered, COUNT, "{said}");
     let gone = number(&simulator.state().await?, "/pairsArchivedTotal");
@@ -250,6 +250,42 @@ async fn an_interrupt_counts_the_repeated_pairs_of_what_is_answered() -> Result<
     let told = said.lines().find_map(|line| line.trim_start().split_once(" of all these repeated"));
     assert_eq!(told.map(|(count, _)| count.replace(',', "")), Some(again.to_string()), "{said}");
     assert!(said.contains("so failed.csv is not made") && !path("failed.csv").exists(), "{said}");
+    Ok(())
+}
+
+/// What was turned away before HubSpot could do it is not told as if it might be done.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_found_no_connection_was_surely_not_done() -> Result<()> {
+    let mut command = Worker::command()?;
+    command.arg("archive").env("ARCHIVER__HUBSPOT__BASE_URL", "http://127.0.0.1:1");
+    command.env("ARCHIVER__HUBSPOT__ACCESS_TOKEN", "pat-of-the-lines");
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let mut stdin = child.stdin.take().context("no stdin")?;
+    stdin.write_all(lines(36).as_bytes()).await?;
+    drop(stdin);
+    let mut said = BufReader::new(child.stderr.take().context("no stderr")?);
+    let mut text = String::new();
+    while !text.contains("did not do what a batch asked for") {
+        assert_ne!(tokio::time::timeout(LIMIT, said.read_line(&mut text)).await??, 0, "{text}");
+    }
+    interrupt(&child)?;
+    while tokio::time::timeout(LIMIT, said.read_line(&mut text)).await?? > 0 {}
+    tokio::time::timeout(LIMIT, child.wait()).await??;
+    assert!(text.contains("  not done, since never sent, or turned away: 36\n"), "{text}");
+    assert!(!text.contains("may have done them"), "{text}");
+    Ok(())
+}
+
+/// A limit that others use too is everyday: it is told as a wait, and not as a failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_429_reads_as_a_wait() -> Result<()> {
+    let simulator = SimulatorProcess::start(&["--secondly", "1", "--no-headers"]).await?;
+    let output = fed(archive(&simulator)?, &lines(400)).await?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("HubSpot asks to wait (429)"), "{said}");
+    assert!(!said.contains("WARN") && !said.contains("did not do") && !said.contains("waiting for 0 s"), "{said}");
     Ok(())
 }
 

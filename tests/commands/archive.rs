@@ -49,6 +49,26 @@ async fn the_question_counts_what_can_go_and_says_why_the_rest_cannot() {
     assert!(shown.contains("ARCHIVED              1            1            1"), "{shown}");
 }
 
+/// The line before anything is sent, the table and the outcome are of the same words, which are those of the file.
+#[tokio::test]
+async fn a_row_without_its_portal_is_told_in_the_words_of_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (config, csv, ndjson) = (path("two.toml"), path("pairs.csv"), path("jobs.ndjson"));
+    let account = |portal: u32| format!("[[hubspot.accounts]]\nportal_id = {portal}\naccess_token = \"{portal}\"\n");
+    std::fs::write(&config, [1, 2].map(account).concat()).unwrap();
+    std::fs::write(&csv, format!("{HEADER}contacts,1,companies,2,all,\n")).unwrap();
+    std::fs::write(&ndjson, format!("{}\n", harness::job("a").pair(1, 2).to_json())).unwrap();
+    let settings = [("hubspot.base_url", "http://127.0.0.1:1")];
+    for (file, field) in [(&csv, "portal_id"), (&ndjson, "portalId")] {
+        let ran = run_with(&["archive", file, "--yes", "--config", &config], &settings, "").await;
+        let words =
+            format!("{field} is missing: it is required where several accounts are configured; or give --portal");
+        assert!(ran.code == 3 && ran.stdout.contains(&words), "{words}: {ran:?}");
+        assert_eq!(ran.stderr.matches(&words).count(), 2, "{words}: {ran:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_counted_adds_up_where_rows_are_repeated() {
     let simulator = SimulatorProcess::start(&[]).await.unwrap();

@@ -195,6 +195,14 @@ async fn a_wrong_call_is_one_line_and_publishes_nothing() {
         let ran = run(arguments, &settings).await;
         assert!(ran.code == 2 && ran.stderr.contains(words), "{ran:?}");
     }
+    // No broker is there.
+    let nowhere = [("amqp.uri", "amqp://127.0.0.1:1"), settings[1], settings[2]];
+    let ran = run(&["undo", "--group", "spring", "--plan"], &nowhere).await;
+    let words = "cannot be reached";
+    assert!(
+        ran.code == 1 && ran.stderr.contains(words) && ran.stderr.contains("--print | association-archiver archive -"),
+        "{ran:?}"
+    );
     // The queue is not there yet.
     let ran = run(&["undo", "--group", "spring"], &settings).await;
     let error = ran.stderr.lines().last().unwrap();

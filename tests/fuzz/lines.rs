@@ -23,15 +23,18 @@ fn every_line_is_a_job_or_is_answered() {
         for (line, number) in expected.iter().zip(1..) {
             let cut = line.len() > LIMITS.max_bytes;
             let outcome = match parse(line, JobProperties::default(), &LIMITS) {
-                Ok(job) => match take(job, line.len(), &portals, Timestamp::UNIX_EPOCH) {
-                    Ok((job, of_line)) => {
-                        assert!(!job.asks.is_empty() && of_line.portal.is_none());
-                        assert!(!cut, "the start of a line is taken for the whole");
-                        taken = Taken::Accepted;
-                        continue;
+                Ok(job) => {
+                    let account = portals.resolve(job.portal);
+                    match take(job, line.len(), account, Timestamp::UNIX_EPOCH) {
+                        Ok((job, of_line)) => {
+                            assert!(!job.asks.is_empty() && of_line.portal.is_none());
+                            assert!(!cut, "the start of a line is taken for the whole");
+                            taken = Taken::Accepted;
+                            continue;
+                        }
+                        Err(outcome) => *outcome,
                     }
-                    Err(outcome) => *outcome,
-                },
+                }
                 Err(malformed) => {
                     reject(malformed, number, Timestamp::UNIX_EPOCH).expect("a line that is no job is answered")
                 }

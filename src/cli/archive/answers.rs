@@ -34,7 +34,7 @@ pub struct Rejected {
 struct Answer {
     outcome: Outcome,
     origin: Origin,
-    /// HubSpot was asked to change something for it.
+    /// HubSpot may have changed something for it.
     was_sent: bool,
 }
 
@@ -129,7 +129,7 @@ fn unwritable_report(error: &io::Error) -> Failure {
 fn answer(departure: Departure<HeldLine>) -> Option<Answer> {
     match departure {
         Departure::Settled { delivery, settled, completed } => {
-            let was_sent = delivery.is_sent();
+            let was_sent = delivery.may_be_changed();
             let HeldLine { head, origin, .. } = delivery;
             Some(Answer { outcome: settled.outcome(head, completed).0, origin, was_sent })
         }

@@ -16,7 +16,9 @@ use crate::cli::jobs_file::rows::{LeftOut, RowFault, RowJob, Rows, RowsFault};
 use crate::cli::jobs_file::source::Input;
 use crate::cli::jobs_file::survey::{REPEATED, Repeats};
 use crate::cli::output::remark;
+use crate::contract::ids::AccountIndex;
 use crate::contract::job::{Job, Malformed};
+use crate::contract::refusal::Refusal;
 use crate::engine::command::NewJob;
 use crate::shards::Generation;
 use crate::telemetry::progress;
@@ -123,7 +125,10 @@ impl Reading {
             read.jobs += 1;
             self.tally.read(row.line);
             let goes_on = match row.job {
-                Ok(RowJob { body, job }) => self.admit(job, body.len(), (row.line, repeated), &mut bundle).await,
+                Ok(RowJob { body, job }) => {
+                    let account = rows.account_of(&job, &self.portals);
+                    self.admit((job, account), body.len(), (row.line, repeated), &mut bundle).await
+                }
                 Err(fault) => self.reject(fault, row.line, row.cells).await,
             };
             if !goes_on || (bundle.len() >= BUNDLE && !self.hand_over(&mut bundle).await) {
@@ -138,15 +143,14 @@ impl Reading {
 
     async fn admit(
         &self,
-        job: Job,
+        (job, account): (Job, Result<AccountIndex, Refusal>),
         bytes: usize,
         (line, repeated): (u64, u64),
         bundle: &mut Vec<(NewJob, HeldLine)>,
     ) -> bool {
-        let is_rejected = self.portals.resolve(job.portal).is_err();
-        let rejected = if is_rejected { job.asks.clone() } else { SmallVec::new() };
+        let rejected = if account.is_err() { job.asks.clone() } else { SmallVec::new() };
         let origin = Origin { line, repeated, rejected, not_after: job.not_after, cells: None };
-        match lines::take(job, bytes, &self.portals, Timestamp::now()) {
+        match lines::take(job, bytes, account, Timestamp::now()) {
             Ok((job, head)) => {
                 let Some((of_job, of_bytes)) = self.room(job.weight, bundle).await else { return false };
                 bundle.push((job, HeldLine::new(head, origin, [of_job, of_bytes])));

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use indicatif::HumanCount;
 
@@ -20,11 +21,9 @@ pub struct Tally {
     answered: AtomicU64,
     /// Jobs that were done for all their pairs.
     done: AtomicU64,
-    /// Not answered, and HubSpot was asked to change something for them.
+    /// Not answered, and HubSpot may have changed something for them.
     sent: AtomicU64,
-    /// Pairs that HubSpot says are removed; and those of them that were read back and are gone.
-    removed: AtomicU64,
-    proven: AtomicU64,
+    pairs: Mutex<Pairs>,
     last_line: AtomicU64,
     read_to_end: AtomicBool,
 }
@@ -35,11 +34,7 @@ impl fmt::Display for Tally {
         let Counts { answered, done, unanswered, sent: _ } = self.counts();
         let others = HumanCount(answered.saturating_sub(done));
         write!(f, "{} done, {others} not, {} in hand", HumanCount(done), HumanCount(unanswered))?;
-        if self.removed.load(Ordering::Relaxed) == 0 {
-            return Ok(());
-        }
-        let of = |count: &AtomicU64| HumanCount(count.load(Ordering::Relaxed));
-        write!(f, "; pairs removed: {}, of them proven: {}", of(&self.removed), of(&self.proven))
+        write!(f, "{}", self.pairs())
     }
 }
 
@@ -53,9 +48,14 @@ impl Tally {
         self.read_to_end.store(true, Ordering::Relaxed);
     }
 
-    /// For this many lines the first request that may change something has left.
+    /// For this many lines more a request is on the wire that may change something.
     pub fn sent(&self, lines: u64) {
         self.sent.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// For this many of them it came back before HubSpot had done anything.
+    pub fn turned_away(&self, lines: u64) {
+        self.sent.fetch_sub(lines, Ordering::Relaxed);
     }
 
     pub fn answered(&self, is_done: bool, was_sent: bool) {
@@ -64,10 +64,12 @@ impl Tally {
         self.sent.fetch_sub(u64::from(was_sent), Ordering::Relaxed);
     }
 
-    /// Pairs so far, in an account at least where what is removed is read back.
-    pub fn proving(&self, removed: u64, proven: u64) {
-        self.removed.store(removed, Ordering::Relaxed);
-        self.proven.store(proven, Ordering::Relaxed);
+    pub fn pairs_so_far(&self, pairs: Pairs) {
+        *self.pairs.lock().unwrap_or_else(PoisonError::into_inner) = pairs;
+    }
+
+    fn pairs(&self) -> Pairs {
+        *self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether every job of the input is done. A pipe that was not read to its end had no more to give.
@@ -80,6 +82,33 @@ impl Tally {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let (read, answered, done) = (of(&self.read), of(&self.answered), of(&self.done));
         Counts { answered, done, unanswered: read.saturating_sub(answered), sent: of(&self.sent) }
+    }
+}
+
+/// What HubSpot says of pairs.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Pairs {
+    pub looked_at: u64,
+    pub restored: u64,
+    pub removed: u64,
+    /// Of the removed ones, those that were read back and are gone; `None` where nothing is read back.
+    pub proven: Option<u64>,
+}
+
+/// As the end of the line of progress. Looks are told until something is changed, as in a plan.
+impl fmt::Display for Pairs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { looked_at, restored, removed, proven } = *self;
+        if let (Some(proven), 1..) = (proven, removed) {
+            write!(f, "; pairs removed: {}, of them proven: {}", HumanCount(removed), HumanCount(proven))?;
+        }
+        if restored > 0 {
+            write!(f, "; pairs restored: {}", HumanCount(restored))?;
+        }
+        if looked_at > 0 && restored + removed == 0 {
+            write!(f, "; pairs looked at: {}", HumanCount(looked_at))?;
+        }
+        Ok(())
     }
 }
 
@@ -139,7 +168,7 @@ impl WayOn {
             ));
         }
         if unanswered > sent {
-            remark(&format!("  never sent: {}", HumanCount(unanswered - sent)));
+            remark(&format!("  not done, since never sent, or turned away: {}", HumanCount(unanswered - sent)));
         }
         if is_left_unread {
             remark(&format!("what stands below line {} was not read", tally.last_line.load(Ordering::Relaxed)));
@@ -224,6 +253,21 @@ mod tests {
     #![expect(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn progress_speaks_of_what_is_done_with_the_pairs() {
+        let told = |looked_at, restored, removed, proven| {
+            let tally = Tally::default();
+            tally.pairs_so_far(Pairs { looked_at, restored, removed, proven });
+            tally.to_string().strip_prefix("0 done, 0 not, 0 in hand").unwrap().to_owned()
+        };
+        assert_eq!(told(0, 0, 0, Some(0)), "");
+        assert_eq!(told(1_200, 0, 0, Some(0)), "; pairs looked at: 1,200");
+        assert_eq!(told(1_200, 36, 0, Some(0)), "; pairs restored: 36");
+        assert_eq!(told(1_200, 0, 1_100, Some(4)), "; pairs removed: 1,100, of them proven: 4");
+        assert_eq!(told(0, 2, 3, Some(1)), "; pairs removed: 3, of them proven: 1; pairs restored: 2");
+        assert_eq!(told(9, 0, 3, None), "");
+    }
 
     #[test]
     fn the_command_is_right_as_it_stands() {

@@ -8,7 +8,7 @@ use indicatif::HumanCount;
 
 use super::GIVE_UP_AFTER;
 use super::held::HeldLine;
-use super::unanswered::Tally;
+use super::unanswered::{Pairs, Tally};
 use crate::cli::output::remark;
 use crate::cli::paint::harmless;
 use crate::contract::ids::AccountIndex;
@@ -23,6 +23,9 @@ use crate::telemetry::repetition::Repetition;
 use crate::worker::accounts::Portals;
 use crate::worker::seams::{Question, Watcher};
 use crate::worker::watching::{self, REPEAT_AFTER};
+
+/// A shorter wait is not worth a line.
+const SAY_AFTER: Duration = Duration::from_secs(1);
 
 /// A wait that goes on is told again after this time.
 const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -54,7 +57,7 @@ impl LineWatcher {
         if self.portals.len() == 1 { "the only account".to_owned() } else { format!("account {index}") }
     }
 
-    /// Of everything that stands still now: at once, and then every minute.
+    /// Of everything that stands still now: after a second, and then every minute.
     fn say_waits(&mut self, status: &Status, now: Now) {
         let accounts = status.accounts.iter().filter_map(|account| {
             let name = account.portal_id.map_or_else(|| self.nameless(account.index), |id| format!("portal {id}"));
@@ -67,17 +70,20 @@ impl LineWatcher {
         let waits: Vec<_> = accounts.chain(lanes).collect();
         self.said.retain(|said, _| waits.iter().any(|(wait, _, _)| wait == said));
         for (wait, name, pause) in waits {
+            let lasted = Duration::try_from(now.wall.duration_since(pause.since)).unwrap_or_default();
+            if lasted < SAY_AFTER {
+                continue;
+            }
             let is_due = self.said.get(&wait).is_none_or(|said| now.tick.since(*said) >= SAY_AGAIN_AFTER);
             if is_due {
                 self.said.insert(wait, now.tick);
-                remark(&in_words(&name, pause, status.held.jobs, now));
+                remark(&in_words(&name, pause, status.held.jobs, lasted));
             }
         }
     }
 }
 
-fn in_words(name: &str, pause: &PauseStatus, jobs: usize, now: Now) -> String {
-    let lasted = Duration::try_from(now.wall.duration_since(pause.since)).unwrap_or_default().as_secs();
+fn in_words(name: &str, pause: &PauseStatus, jobs: usize, lasted: Duration) -> String {
     let until = match pause.resume_at {
         Some(until) => format!("it goes on at {until:.0}"),
         None if pause.kind.needs_a_person() => {
@@ -86,7 +92,8 @@ fn in_words(name: &str, pause: &PauseStatus, jobs: usize, now: Now) -> String {
         None => "it is tried again and again".to_owned(),
     };
     let line = format!(
-        "{name} has been waiting for {lasted} s ({}: {}); {until}; {} jobs in hand; Ctrl-C ends the command",
+        "{name} has been waiting for {} s ({}: {}); {until}; {} jobs in hand; Ctrl-C ends the command",
+        lasted.as_secs(),
         pause.kind.as_str(),
         pause.detail,
         HumanCount(jobs as u64),
@@ -97,11 +104,25 @@ fn in_words(name: &str, pause: &PauseStatus, jobs: usize, now: Now) -> String {
 impl Watcher<HeldLine> for LineWatcher {
     fn sent(&mut self, call: &BatchCall, jobs: &mut dyn Iterator<Item = &HeldLine>) {
         if call.lane.step().changes() {
-            self.tally.sent(jobs.filter(|line| line.is_first_sent()).count() as u64);
+            self.tally.sent(jobs.filter(|line| line.sends(call.call)).count() as u64);
+        }
+    }
+
+    fn returned(&mut self, call: &BatchCall, reply: &Reply, jobs: &mut dyn Iterator<Item = &HeldLine>) {
+        if call.lane.step().changes() {
+            self.tally.turned_away(jobs.filter(|line| line.returns(call.call, reply)).count() as u64);
         }
     }
 
     fn answered(&mut self, call: &BatchCall, reply: &Reply, answered: &Answered, took: Duration, now: Now) {
+        if answered.result == CallResult::Throttled {
+            // Everyday, and nothing failed: the batch goes again.
+            if let Some(repeated) = self.troubles.admit((call.lane.account, answered.result), now.tick) {
+                let portal_id = self.portals.portal(call.lane.account).map(|portal| portal.0.get());
+                tracing::info!(portal_id, repeated, "HubSpot asks to wait (429); the same batch is sent again later");
+            }
+            return;
+        }
         watching::log_answer(&self.portals, &mut self.troubles, call, reply, answered.result, took, now);
     }
 
@@ -116,9 +137,13 @@ impl Watcher<HeldLine> for LineWatcher {
     }
 
     fn counted(&mut self, counters: Counters, status: Status, draining: bool, now: Now) {
-        if status.accounts.iter().any(|account| account.safety.verify) {
-            self.tally.proving(counters.pairs_archived, counters.pairs_gone);
-        }
+        let verifies = status.accounts.iter().any(|account| account.safety.verify);
+        self.tally.pairs_so_far(Pairs {
+            looked_at: counters.pairs_looked_up,
+            restored: counters.pairs_restored,
+            removed: counters.pairs_archived,
+            proven: verifies.then_some(counters.pairs_gone),
+        });
         if !draining {
             self.say_waits(&status, now);
         }

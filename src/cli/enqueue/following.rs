@@ -116,12 +116,7 @@ impl Followed {
         let taken = loop {
             let total = *expected.borrow_and_update();
             if let Some(total) = total {
-                let begin = || {
-                    // Pace and rest are reckoned from here on.
-                    let bar = bar(total, "answered").with_position(self.answered());
-                    bar.reset_eta();
-                    bar
-                };
+                let begin = || bar(total, self.answered(), "answered");
                 shown.get_or_insert_with(begin).set_position(self.answered());
                 if self.answered() >= total {
                     break Ok(());

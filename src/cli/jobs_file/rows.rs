@@ -11,9 +11,11 @@ use super::fields::{Separator, is_open};
 use super::hints::Hints;
 use super::text::{TextFault, TextLines, invisible, utf8};
 use crate::cli::outcome_record::OutcomeRecord;
-use crate::contract::ids::PortalId;
+use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::{self, Job, JobLimits, JobProperties, Malformed};
+use crate::contract::refusal::Refusal;
 use crate::contract::text::without_mark;
+use crate::worker::accounts::Portals;
 
 /// How the file is to be read.
 #[derive(Clone, Debug)]
@@ -130,6 +132,16 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
             Form::Csv(_) => true,
             Form::Unknown | Form::Declared(_) | Form::Ndjson => false,
         }
+    }
+
+    /// The account of a job from here, or why it has none, in the words of this input.
+    pub fn account_of(&self, job: &Job, portals: &Portals) -> Result<AccountIndex, Refusal> {
+        portals.resolve(job.portal).map_err(|mut refusal| {
+            let mend = if job.portal.is_none() { "; or give --portal" } else { "" };
+            let message = if self.is_csv() { in_columns(&refusal.message) } else { refusal.message.into() };
+            refusal.message = format!("{message}{mend}").into();
+            refusal
+        })
     }
 
     pub fn left_out(&self) -> LeftOut {

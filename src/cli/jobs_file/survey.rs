@@ -8,7 +8,6 @@ use std::time::Duration;
 use hashbrown::HashSet;
 use indicatif::HumanCount;
 
-use super::columns::in_columns;
 use super::rows::{LeftOut, RowFault, RowJob};
 use super::source::Source;
 use crate::cli::exit::Failure;
@@ -170,12 +169,8 @@ impl Survey {
                 Ok(RowJob { job, .. }) if !wanted(&job) => survey.unwanted += 1,
                 Ok(RowJob { job, .. }) => {
                     survey.rows += 1;
-                    match portals.map(|portals| portals.resolve(job.portal)) {
-                        Some(Err(Refusal { message, .. })) => {
-                            let message = if rows.is_csv() { in_columns(&message) } else { message.into() };
-                            let mend = if job.portal.is_none() { "; or give --portal" } else { "" };
-                            survey.rejected.note(row.line, format!("{message}{mend}"));
-                        }
+                    match portals.map(|portals| rows.account_of(&job, portals)) {
+                        Some(Err(Refusal { message, .. })) => survey.rejected.note(row.line, message.into()),
                         Some(Ok(_)) | None => survey.count(&job, &mut known),
                     }
                 }
