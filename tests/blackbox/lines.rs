@@ -49,6 +49,18 @@ fn statuses(outcomes: &[Outcome], wanted: Status) -> Vec<&str> {
     outcomes.iter().filter(|outcome| outcome.status == wanted).map(|outcome| outcome.job_id.as_str()).collect()
 }
 
+/// All that it says on stderr, of which `what` is the sign to interrupt it.
+async fn interrupt_once_it_says(child: &mut Child, what: &str) -> Result<String> {
+    let mut said = BufReader::new(child.stderr.take().context("no stderr")?);
+    let mut text = String::new();
+    while !text.contains(what) {
+        assert_ne!(tokio::time::timeout(LIMIT, said.read_line(&mut text)).await??, 0, "{text}");
+    }
+    interrupt(child)?;
+    while tokio::time::timeout(LIMIT, said.read_line(&mut text)).await?? > 0 {}
+    Ok(text)
+}
+
 fn interrupt(child: &Child) -> Result<()> {
     signal(child, Signal::INT)
 }
@@ -264,13 +276,7 @@ async fn what_found_no_connection_was_surely_not_done() -> Result<()> {
     let mut stdin = child.stdin.take().context("no stdin")?;
     stdin.write_all(lines(36).as_bytes()).await?;
     drop(stdin);
-    let mut said = BufReader::new(child.stderr.take().context("no stderr")?);
-    let mut text = String::new();
-    while !text.contains("did not do what a batch asked for") {
-        assert_ne!(tokio::time::timeout(LIMIT, said.read_line(&mut text)).await??, 0, "{text}");
-    }
-    interrupt(&child)?;
-    while tokio::time::timeout(LIMIT, said.read_line(&mut text)).await?? > 0 {}
+    let text = interrupt_once_it_says(&mut child, "did not do what a batch asked for").await?;
     tokio::time::timeout(LIMIT, child.wait()).await??;
     assert!(text.contains("  not done, since never sent, or turned away: 36\n"), "{text}");
     assert!(!text.contains("may have done them"), "{text}");
@@ -388,13 +394,7 @@ async fn a_second_interrupt_ends_it_at_once_and_counts_the_rest() -> Result<()> 
     let feeding = feed_on(child.stdin.take().context("no stdin")?, 100);
     requests(&simulator, 1).await?;
     interrupt(&child)?;
-    let mut said = BufReader::new(child.stderr.take().context("no stderr")?);
-    let mut text = String::new();
-    while !text.contains("stopping") {
-        assert_ne!(tokio::time::timeout(LIMIT, said.read_line(&mut text)).await??, 0, "{text}");
-    }
-    interrupt(&child)?;
-    while tokio::time::timeout(LIMIT, said.read_line(&mut text)).await?? > 0 {}
+    let text = interrupt_once_it_says(&mut child, "stopping").await?;
     let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await??;
     feeding.abort();
     assert_eq!(output.status.code(), Some(1), "{text}");

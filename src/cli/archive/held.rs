@@ -70,8 +70,8 @@ impl Requests {
 
     fn returns(&mut self, call: CallKey, reply: &Reply) -> bool {
         // A line that came while its pair was on the wire for another one knows nothing of that request.
-        let Some(place) = self.on_the_wire.iter().position(|sent| *sent == call) else { return false };
-        self.on_the_wire.swap_remove(place);
+        let Some(index) = self.on_the_wire.iter().position(|sent| *sent == call) else { return false };
+        self.on_the_wire.swap_remove(index);
         self.one_got_through |= !was_turned_away(reply);
         !self.may_have_changed()
     }

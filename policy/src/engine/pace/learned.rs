@@ -12,7 +12,7 @@ pub struct Learned {
     rises_at: Tick,
     /// Rises since it fell: each is twice as steep, so that a fall that went too far does not last.
     rises: u32,
-    /// First rises in a row that HubSpot refused.
+    /// Falls in a row that each came after a rise. Two rises without a fall between them begin the count anew.
     failed_rises: u32,
 }
 
@@ -51,7 +51,7 @@ impl Learned {
             return;
         }
         if self.rises > 0 {
-            // The rise before this one was not refused.
+            // HubSpot has let the rise before this one stand.
             self.failed_rises = 0;
         }
         let step = (self.ceiling.requests.get() / RISE_DIVISOR).max(1) << self.rises.min(STEEPEST_RISE);
