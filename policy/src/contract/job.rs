@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::action::Action;
 use super::association::{Extent, Pair, RecordId};
+use super::grouped::Grouped;
 use super::ids::{Group, JobId, PortalId};
 use super::message;
 use super::object_type::{ObjectType, TypeText};
@@ -170,7 +171,8 @@ fn read(body: &[u8], properties: JobProperties<'_>, limits: &JobLimits) -> Resul
         ));
     }
     if body.len() > limits.max_bytes {
-        return Err(format!("body: has {} bytes; jobs.max_bytes allows {}", body.len(), limits.max_bytes));
+        let [bytes, max_bytes] = [body.len(), limits.max_bytes].map(|bytes| Grouped(bytes as u64));
+        return Err(format!("body: has {bytes} bytes; jobs.max_bytes allows {max_bytes}"));
     }
     let draft = reader::read(text::without_mark(body), limits.max_pairs)?;
     let id = match (draft.id, properties.message_id) {

@@ -19,6 +19,7 @@ use super::reply::Reply;
 use super::search::{self, Circumstances, Failed, Findings, Halves};
 use super::step::Step;
 use super::verdict::{Again, Judgement, LanePause, LanePauseKind, PairVerdict, Policy, Throttled, Transient};
+use crate::contract::grouped::Grouped;
 
 /// Jobs of an account that is told to come back later than this wait in the broker, and `/status` says until when.
 const LONGEST_THROTTLE_IN_HAND: Duration = Duration::from_secs(60);
@@ -311,7 +312,9 @@ impl Engine {
         // Whether the token is still refused is not known after a failure that may have come before it was looked at.
         if in_a_row.is_some() || was_refused {
             let detail = match in_a_row {
-                Some(failures) => format!("{failures} failures in a row, the last: {}", again.refusal.message),
+                Some(failures) => {
+                    format!("{} failures in a row, the last: {}", Grouped(failures.into()), again.refusal.message)
+                }
                 None => again.refusal.message.to_string(),
             };
             self.pause_account(call.account, PauseKind::Outage, None, detail, now);

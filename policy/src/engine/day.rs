@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::clock::{Now, Tick};
+use crate::contract::grouped::Grouped;
 use crate::lease::memory::DayMemory;
 
 /// Requests of one calendar day in the account's time zone.
@@ -141,11 +142,12 @@ impl Day {
 
     /// Why the day is spent, with its figures: who set the limit, and who used it.
     pub fn spent_words(&self) -> String {
-        let used = self.used;
-        match (self.budget.filter(|&budget| used >= budget), self.limit, self.used_by_all()) {
-            (Some(budget), _, _) => format!("the {budget} requests of rate_limit.daily are sent"),
+        let used = Grouped(self.used);
+        match (self.budget.filter(|&budget| self.used >= budget), self.limit, self.used_by_all()) {
+            (Some(budget), _, _) => format!("the {} requests of rate_limit.daily are sent", Grouped(budget)),
             (None, Some(limit), Some(all)) => {
                 // Apart, since HubSpot may count otherwise: its day, or its limit, may have begun later.
+                let (all, limit) = (Grouped(all), Grouped(limit));
                 format!("HubSpot's limit of the day is used: {all} of {limit}; this service has sent {used}")
             }
             (None, _, _) => format!("HubSpot says that the day's requests are spent; this service has sent {used}"),

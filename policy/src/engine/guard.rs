@@ -10,6 +10,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::clock::{Now, Tick};
+use crate::contract::grouped::Grouped;
 use crate::contract::refusal::{Refusal, WorkerCategory};
 use crate::lease::memory::{GuardMemory, GuardStand};
 
@@ -194,11 +195,11 @@ impl Guard {
     /// Why the account stands still.
     pub fn detail(&self, now: Tick) -> String {
         let GuardPolicy { max_pairs, window } = self.policy;
-        let (used, window) = (self.sent.total(now), words(window));
+        let (used, window, max_pairs) = (self.sent.total(now), words(window), Grouped(max_pairs.get()));
         match used {
             // The window has passed since, or another worker reached the limit.
             0 => format!("safety.max_pairs, {max_pairs} in {window}, was reached"),
-            _ => format!("{used} pairs in the last {window}; safety.max_pairs is {max_pairs}"),
+            _ => format!("{} pairs in the last {window}; safety.max_pairs is {max_pairs}", Grouped(used)),
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::backlog::LaneKey;
 use super::batch::BatchKey;
-use super::calls::Purpose;
+use super::calls::{Call, Purpose};
 use super::clock::Now;
 use super::command::{CallKey, Command, RecordCall, Recordable, Sealed};
 use super::engine::Engine;
@@ -95,7 +95,7 @@ impl Engine {
             Ok(()) => {
                 self.counters.pairs_journaled += nodes.len() as u64;
                 self.holdings.note_recorded(&nodes);
-                self.journal_works(call.account, lane, now);
+                self.journal_works(&call, lane, now);
                 self.give_back(batch, now.tick, now);
             }
             Err(detail) => {
@@ -115,12 +115,19 @@ impl Engine {
         self.pump(now);
     }
 
-    /// Ends a pause for the journal's sake. Recording took the turn of a probe, so the probe itself may go at once.
-    fn journal_works(&mut self, account: AccountIndex, lane: LaneKey, now: Now) {
-        if self.pauses.account_is_paused_for(account, PauseKind::Journal) {
-            self.resume_account(account, now);
+    /// Ends a pause for the journal's sake, if it began before the record was given out: one that was on its way when
+    /// another one failed says nothing of those that follow. On a full disk a small one may still find room.
+    fn journal_works(&mut self, call: &Call, lane: LaneKey, now: Now) {
+        let account = call.account;
+        match self.pauses.of_account(account) {
+            Some(pause) if pause.kind == PauseKind::Journal => {
+                if call.sent > pause.since {
+                    self.resume_account(account, now);
+                }
+            }
+            // Recording took the turn of a probe, so the probe itself may go at once.
+            Some(_) | None => self.pauses.probe_account_now(account, now.tick),
         }
-        self.pauses.probe_account_now(account, now.tick);
         self.pauses.probe_lane_now(lane, now.tick);
     }
 

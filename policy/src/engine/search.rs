@@ -26,6 +26,7 @@ use super::batch::Batch;
 use super::clock::Tick;
 use super::command::CallResult;
 use super::verdict::{Again, PairVerdict};
+use crate::contract::grouped::Grouped;
 use crate::contract::refusal::{Refusal, WorkerCategory};
 
 mod failing;
@@ -167,8 +168,9 @@ pub fn deserted(batch: Batch) -> Option<Next> {
 /// The refusal of a pair that may be good, since no request was left to try it by itself.
 pub fn unattributed(cause: &Refusal, requests: u32) -> Refusal {
     let message = format!(
-        "HubSpot refused requests that carried this pair and others without saying which is at fault, and {requests} \
+        "HubSpot refused requests that carried this pair and others without saying which is at fault, and {} \
          further requests (isolation.max_requests) did not find out; it may be good. HubSpot's words: {}",
+        Grouped(requests.into()),
         cause.message
     );
     Refusal {

@@ -107,6 +107,7 @@ impl End {
 }
 
 type Script = Box<dyn FnMut(&BatchCall, Tick) -> Reply>;
+type Disk = Box<dyn FnMut(&RecordCall, Tick) -> Result<(), String>>;
 
 struct Bench {
     engine: Engine,
@@ -123,8 +124,8 @@ struct Bench {
     notices: Vec<Notice>,
     identity: IdentityReply,
     refresh: Vec<RefreshReply>,
-    /// Whether the journal can be written at a time.
-    journal: Box<dyn FnMut(Tick) -> Result<(), String>>,
+    /// Whether a record can be written at a time.
+    journal: Disk,
     to_journal: BTreeMap<(Tick, u64), (RecordCall, Result<(), String>)>,
     recorded: Vec<(Tick, RecordCall)>,
     completions: Vec<Completion>,
@@ -153,7 +154,7 @@ impl Bench {
             notices: Vec::new(),
             identity: IdentityReply::WillNotTell { detail: String::new() },
             refresh: Vec::new(),
-            journal: Box::new(|_| Ok(())),
+            journal: Box::new(|_, _| Ok(())),
             to_journal: BTreeMap::new(),
             recorded: Vec::new(),
             completions: Vec::new(),
@@ -208,7 +209,7 @@ impl Bench {
                 }
                 Command::Record(call) => {
                     self.next += 1;
-                    let result = (self.journal)(self.now.tick);
+                    let result = (self.journal)(&call, self.now.tick);
                     self.to_journal.insert((self.now.tick + RECORDING, self.next), (call, result));
                 }
                 Command::Complete { completion, .. } => self.completions.push((*completion).clone()),

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use super::Ask;
 use crate::contract::association::{Extent, Label, Pair, RecordId};
+use crate::contract::grouped::Grouped;
 
 /// Most labels of one pair, and most entries of one `types`.
 pub const MAX_LABELS: usize = 100;
@@ -46,7 +47,8 @@ impl std::fmt::Display for Named {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(super) enum AskFault {
     #[error(
-        "has more than {max} distinct pairs and records with `to` \"all\", the most that jobs.max_pairs allows; split the job"
+        "has more than {} distinct pairs and records with `to` \"all\", the most that jobs.max_pairs allows; split the job",
+        Grouped(*max as u64)
     )]
     TooManyPairs { max: usize },
     #[error("contradicts itself: {0} is there both with and without `types`")]
@@ -58,7 +60,9 @@ pub(super) enum AskFault {
     #[error("has more than {MAX_LABELS} `types` for {0}")]
     TooManyLabels(Named),
     #[error(
-        "has more than {MAX_LABELS_OF_ALL_PAIRS} `types`, each counted for every pair, and for {max_pairs} pairs (jobs.max_pairs) where `to` is \"all\"; split the job"
+        "has more than {} `types`, each counted for every pair, and for {} pairs (jobs.max_pairs) where `to` is \"all\"; split the job",
+        Grouped(MAX_LABELS_OF_ALL_PAIRS as u64),
+        Grouped(*max_pairs as u64)
     )]
     TooManyLabelsOfAllPairs { max_pairs: usize },
 }

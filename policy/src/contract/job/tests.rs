@@ -215,7 +215,7 @@ fn what_is_no_json_document_is_refused() {
     told(&format!("{EXAMPLE}\0"), "body: ", "trailing characters");
     told(&"[".repeat(4000), "body: must be a JSON object, is an array", "");
     told(&job_with(&"[".repeat(3000)), "inputs[0]: must be an object such as", "is an array");
-    told(&" ".repeat(4097), "body: has 4097 bytes; jobs.max_bytes allows 4096", "");
+    told(&" ".repeat(4097), "body: has 4,097 bytes; jobs.max_bytes allows 4,096", "");
 }
 
 #[test]
@@ -523,7 +523,7 @@ fn records_with_all_count_as_pairs_do() {
         parse(job_with(&inputs).as_bytes(), WITH_ID, &limits)
     };
     assert!(typed(4).is_ok());
-    assert!(typed(5).unwrap_err().message.contains("for 10000 pairs (jobs.max_pairs) where `to` is \"all\""));
+    assert!(typed(5).unwrap_err().message.contains("for 10,000 pairs (jobs.max_pairs) where `to` is \"all\""));
 }
 
 #[test]
@@ -542,7 +542,7 @@ fn labels_of_all_pairs_together_are_bounded_since_an_outcome_may_name_them_all()
     let told = message(10_000, 5).unwrap_err();
     assert_eq!(
         told,
-        "inputs: has more than 40000 `types`, each counted for every pair, and for 10000 pairs (jobs.max_pairs) where `to` is \"all\"; split the job"
+        "inputs: has more than 40,000 `types`, each counted for every pair, and for 10,000 pairs (jobs.max_pairs) where `to` is \"all\"; split the job"
     );
 }
 

@@ -118,9 +118,9 @@ fn what_is_spent_is_told_with_its_figures_and_a_person_may_doubt_it() {
     let noon = at("2026-12-01T12:00:00Z");
     let mut day = utc("2026-12-01T11:00:00Z");
     day.sent(noon);
-    day.told(0, Some(200), noon);
-    assert_eq!((day.used(), day.used_by_all(), day.limit()), (1, Some(200), Some(200)));
-    assert_eq!(day.spent_words(), "HubSpot's limit of the day is used: 200 of 200; this service has sent 1");
+    day.told(0, Some(250_000), noon);
+    assert_eq!((day.used(), day.used_by_all(), day.limit()), (1, Some(250_000), Some(250_000)));
+    assert_eq!(day.spent_words(), "HubSpot's limit of the day is used: 250,000 of 250,000; this service has sent 1");
     assert!(day.spent_until(noon).is_some());
     day.doubt();
     assert_eq!((day.spent_until(noon), day.used_by_all()), (None, None));

@@ -37,6 +37,14 @@ fn a_request_is_cut_to_what_is_left_and_then_a_person_must_say() {
 }
 
 #[test]
+fn large_numbers_are_told_with_their_thousands_apart() {
+    let mut guard = guard(100_000);
+    assert_eq!(send(&mut guard, 100_001, 0), 100_000);
+    assert_eq!(guard.detail(at(1).tick), "100,000 pairs in the last 30m; safety.max_pairs is 100,000");
+    assert_eq!(guard.detail(at(100_000).tick), "safety.max_pairs, 100,000 in 30m, was reached");
+}
+
+#[test]
 fn pairs_that_were_counted_go_again_at_the_limit() {
     let mut guard = guard(10);
     assert_eq!(send(&mut guard, 10, 0), 10);

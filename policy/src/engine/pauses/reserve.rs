@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Pauses;
+use crate::contract::grouped::Grouped;
 use crate::contract::ids::AccountIndex;
 use crate::contract::refusal::{Refusal, WorkerCategory};
 use crate::engine::backlog::LaneKey;
@@ -78,7 +79,7 @@ impl Pauses {
         let is_given_up =
             |pause: &&Pause| pause.given_up_after(after).is_some_and(|after| now.tick.since(pause.since) >= after);
         let pause = self.of_account(account).filter(is_given_up).or_else(|| self.of_lane(lane).filter(is_given_up))?;
-        let (seconds, kind) = (now.tick.since(pause.since).as_secs(), pause.kind.as_str());
+        let (seconds, kind) = (Grouped(now.tick.since(pause.since).as_secs()), pause.kind.as_str());
         let message = format!("nothing could be archived for {seconds} s ({kind}): {}", pause.detail);
         let category = match pause.kind {
             PauseKind::Guard => WorkerCategory::GuardRejected,

@@ -8,7 +8,7 @@ use crate::engine::clock::{Now, Tick};
 use crate::engine::command::Sealed;
 use crate::engine::engine::Engine;
 use crate::engine::expected::expected;
-use crate::engine::lane::Repeat;
+use crate::engine::lane::{Lane, Repeat};
 use crate::engine::pack::Caps;
 use crate::engine::pause::PauseKind;
 use crate::engine::turns::PATIENCE;
@@ -240,18 +240,24 @@ impl Engine {
         }
     }
 
-    /// While the journal cannot be written, whatever can be recorded finds out whether that is over.
+    /// While the journal cannot be written, the largest batch that could not be recorded finds out whether that is over:
+    /// on a full disk a smaller one may find room, and the next one not. Where there is none, something new does.
     pub(super) fn offer_to_journal(&self, index: AccountIndex) -> Option<(LaneKey, Offer)> {
         if !self.pauses.account_is_paused_for(index, PauseKind::Journal) {
             return None;
         }
         let lanes = self.holdings.lanes().of(index).iter().copied();
-        lanes.filter(|&key| self.journals(key) && self.pauses.of_lane(key).is_none()).find_map(|key| {
-            let lane = self.holdings.lane(key)?;
-            let unrecorded = lane.repeats().find(|&batch| !self.is_recorded(batch)).map(Offer::Repeat);
-            let fresh = (!lane.queue.is_empty()).then_some(Offer::Fresh(Sealed::Probe, None));
-            Some((key, unrecorded.or(fresh)?))
-        })
+        let lanes: Vec<LaneKey> =
+            lanes.filter(|&key| self.journals(key) && self.pauses.of_lane(key).is_none()).collect();
+        let unrecorded = |key: LaneKey| {
+            let repeats = self.holdings.lane(key).into_iter().flat_map(Lane::repeats);
+            repeats.filter(|&batch| !self.is_recorded(batch)).map(move |batch| (key, batch))
+        };
+        let pairs = |&(_, batch): &(LaneKey, BatchKey)| self.holdings.batch(batch).map_or(0, |batch| batch.nodes.len());
+        let largest = lanes.iter().copied().flat_map(unrecorded).max_by_key(pairs);
+        let has_fresh = |key: &LaneKey| self.holdings.lane(*key).is_some_and(|lane| !lane.queue.is_empty());
+        let fresh = || Some((lanes.iter().copied().find(has_fresh)?, Offer::Fresh(Sealed::Probe, None)));
+        largest.map(|(key, batch)| (key, Offer::Repeat(batch))).or_else(fresh)
     }
 
     fn take_repeat(&mut self, index: AccountIndex, key: LaneKey, batch: BatchKey, now: Tick) -> Sealed {

@@ -143,7 +143,7 @@ fn while_it_cannot_be_recorded_nothing_is_archived_and_nothing_is_lost() {
     let tries = Rc::new(Cell::new(0));
     let counted = Rc::clone(&tries);
     let mended = Tick::ZERO + Duration::from_secs(9);
-    bench.journal = Box::new(move |now| {
+    bench.journal = Box::new(move |_, now| {
         counted.set(counted.get() + 1);
         if now < mended { Err("the disk is full".to_owned()) } else { Ok(()) }
     });
@@ -158,6 +158,43 @@ fn while_it_cannot_be_recorded_nothing_is_archived_and_nothing_is_lost() {
     assert!(bench.journaled[&job] && bench.settled(Status::Archived) == 2);
     bench.assert_recorded_before();
     assert!(bench.notices.iter().any(|notice| matches!(notice, Notice::Resumed { kind: PauseKind::Journal, .. })));
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+/// A disk with little room takes small records and refuses large ones. The pause is over when what could not be recorded
+/// is, so there is one standstill, and not one for each small record.
+#[test]
+fn a_small_record_that_finds_room_does_not_end_the_pause() {
+    let large: Vec<Pair> = (1..=900).map(|n| pair(n, n)).collect();
+    let all: Vec<(u64, u64)> = (1..=2_000).map(|n| (n, n)).collect();
+    let mut bench = bench_of(shelf(&all), JOURNAL);
+    let mended = Tick::ZERO + Duration::from_secs(30);
+    bench.journal = Box::new(move |call, now| {
+        let pairs: usize = call.entries.iter().map(|entry| entry.pairs.len()).sum();
+        if now < mended && pairs > 10 { Err("the disk is full".to_owned()) } else { Ok(()) }
+    });
+    // The lane of labels comes first.
+    for n in 0..10 {
+        bench.admit_asks(Action::Archive, false, &[(labels(&[279]), &[pair(1_000 + n, 1_000 + n)])]);
+        if n == 0 {
+            bench.admit_asks(Action::Archive, false, &[(Extent::Whole, &large)]);
+        }
+        bench.run(Duration::from_millis(600));
+    }
+    bench.run(Duration::from_secs(20));
+    let news = |bench: &Bench| {
+        let of_journal = |notice: &&Notice| {
+            matches!(
+                notice,
+                Notice::Paused { kind: PauseKind::Journal, .. } | Notice::Resumed { kind: PauseKind::Journal, .. }
+            )
+        };
+        bench.notices.iter().filter(of_journal).count()
+    };
+    assert_eq!(news(&bench), 1, "{:?}", bench.notices);
+    bench.run(Duration::from_secs(120));
+    assert_eq!((news(&bench), bench.settled(Status::Archived)), (2, 11), "{:?}", bench.notices);
+    bench.assert_recorded_before();
     assert_eq!(bench.engine.remains(), Remains::default());
 }
 
@@ -324,7 +361,7 @@ fn what_comes_back_is_recorded_with_what_was_there() {
 fn while_it_cannot_be_recorded_nothing_is_restored() {
     let (mut bench, shelf) = restoring(shelf(&[(1, 1)]), |_, _| None);
     let mended = bench.now.tick + Duration::from_secs(60);
-    bench.journal = Box::new(move |now| if now < mended { Err("the disk is full".to_owned()) } else { Ok(()) });
+    bench.journal = Box::new(move |_, now| if now < mended { Err("the disk is full".to_owned()) } else { Ok(()) });
     let pairs = [pair(1, 1), pair(2, 1)];
     let job = bench.admit_asks(RESTORE, false, &[(labels(&[8]), &pairs), (Extent::Whole, &[pair(3, 1)])]);
     bench.run(Duration::from_secs(50));
