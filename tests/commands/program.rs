@@ -103,9 +103,8 @@ pub async fn on_a_terminal_of(kind: &str, arguments: &[&str], settings: Settings
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--echo", "never", "--command", &quoted.join(" "), "/dev/null"]);
     script.env_clear().current_dir(std::env::temp_dir());
-    for (name, value) in plain.as_std().get_envs() {
-        script.env(name, value.unwrap_or_default());
-    }
+    // What is named without a value is left out on purpose.
+    script.envs(plain.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
     script.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TERM", kind).env("NO_COLOR", "1");
     script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = script.spawn().unwrap();
