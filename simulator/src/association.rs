@@ -17,7 +17,8 @@ use crate::other_app::{Link, OtherApp, Returning};
 #[derive(Debug)]
 pub struct Associations {
     pub existing: Existing,
-    /// Keep a count for each archived pair. Off, an account that has everything costs no memory a pair.
+    /// Keeps a count for each archived pair. Where it is off, an account in which everything exists takes no memory for
+    /// its pairs.
     pub recording: bool,
     /// Whatever is done from A to B is done from B to A as well. HubSpot says so; one portal was seen where it is not.
     pub mirrored: bool,

@@ -13,7 +13,7 @@ use crate::refusal::{About, BadMode, Complaint, INVALID_IDENTIFIER, Types};
 use crate::reply::{Answer, Voice};
 use crate::wire::ReadInput;
 
-/// Where everything exists nothing can be listed: then no record has associations.
+/// Answers a `batch/read`. Where everything exists nothing can be listed: then no record has associations.
 pub(crate) fn read(
     account: &Account,
     behaviour: &Behaviour,

@@ -238,7 +238,7 @@ async fn work_through(
     }
 }
 
-/// Of the first reading, before anything is sent.
+/// Says what the first reading of the rows has found, before anything is sent.
 fn say_what_is_there(survey: &Survey, name: &str, is_resumed: bool) {
     if is_resumed {
         remark(&format!("jobs left out because they were done before: {}", HumanCount(survey.unwanted)));

@@ -1,4 +1,5 @@
-//! `enqueue [FILE]`: jobs from a file onto the jobs queue, all of them or none unless the broker fails half-way.
+//! `enqueue [FILE]`: jobs from a file onto the jobs queue, or onto the background queue. If a row is wrong, none of
+//! them; else all, unless the command is interrupted or the broker fails half-way.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,8 +45,8 @@ pub struct Arguments {
     /// Waits for the outcomes and ends with a table of them; exit code 3 where not every job is done
     #[arg(long)]
     follow: bool,
-    /// Writes the outcomes to this new file as they come, as NDJSON; with a name that ends with .csv at the end, as CSV,
-    /// one row a pair with the input's line number
+    /// Writes the outcomes to this new file as they come, as NDJSON. A file whose name ends with .csv is written when
+    /// the last one has come, as CSV: one row a pair with the input's line number
     #[arg(long, value_name = "FILE", requires = "follow")]
     outcomes: Option<PathBuf>,
     /// Puts the jobs on the background queue: they only use what live jobs leave, and a small share
@@ -74,16 +75,16 @@ columns Record ID and Associated ... IDs, and needs --from; --map says which col
 --outcomes keeps the column dry_run, so that it can be sent again without harm; take that column out to do what it says.
 
 All rows are checked before the first is published; where one is no job, the bad lines are listed, nothing is published,
-and the exit code is 2. A row for a portal that is not in the settings here is published all the same, since those of the
-worker count; --dry-run fails then. What a pipe gives is kept until it has ended and is checked. Where stdin is a terminal
-it then shows what the file asks for, and asks.
+and the exit code is 2. A row for a portal that is not in the settings here is published all the same, since the worker's
+settings decide; --dry-run fails then. What comes through a pipe is kept until the pipe has ended and all rows are
+checked. At a terminal the command then shows what the file asks for, and asks whether to go on.
 
 A row without a job id gets one that follows from its content, so that the same row is the same job whenever and from
 whichever file it is sent; each message has an id of its own all the same. After an interruption the same file can be
 sent again, whole or with --from-line: archiving a pair again does no harm.
 
---follow reads copies of the outcomes through a queue of its own, which is deleted at the end. Interrupted, it waits no
-longer; the jobs are worked on, and their outcomes are in the results queue, where `outcomes` shows them.
+--follow reads copies of the outcomes through a queue of its own, which is deleted at the end. If it is interrupted, it
+waits no longer; the jobs are still worked on, and `outcomes` shows their outcomes, which are in the results queue.
 
 Examples:
   association-archiver enqueue pairs.csv --dry-run
@@ -136,7 +137,7 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
     send(settings, arguments, target, source, &survey, begun).await
 }
 
-/// A file that is not to be sent as it is.
+/// Fails where the file must not be sent as it is.
 fn check(survey: &Survey, name: &str, arguments: &Arguments) -> Result<(), Failure> {
     let from_line = arguments.from_line;
     if from_line > 1 && from_line > survey.last_line {
@@ -157,7 +158,7 @@ fn check(survey: &Survey, name: &str, arguments: &Arguments) -> Result<(), Failu
 /// Shows what the file asks for, and asks whether that is meant.
 async fn agrees(survey: &Survey, settings: &Settings, name: &str, queue: &QueueName) -> Result<bool, Failure> {
     if survey.acceptable() == 0 {
-        // The worker's settings count, which may be others.
+        // The settings of the worker decide, and these may differ from the settings here.
         return confirm::agrees(&format!("Put the jobs of {name} on {queue}?")).await;
     }
     let introductions = Introductions::of(survey.portals(), settings).await;
@@ -214,7 +215,7 @@ async fn send(
     let mut followed = following.wait_for(enqueued, &stop).await?;
     followed.write_rows(&mut source, arguments.from_line).await?;
     if followed.unanswered(survey.rows) == 0 {
-        // Of a part of the file nobody has counted them.
+        // Repeated pairs were counted for all rows together, so their number says nothing of a part of the rows.
         followed.repeated(survey.repeated);
     }
     let code = summarise(arguments, &queue, survey, enqueued, begun.elapsed(), Some(&followed))?;
@@ -224,7 +225,7 @@ async fn send(
     match followed.unanswered(enqueued) {
         0 => Ok(code),
         unanswered => Err(Failure::Running(format!(
-            "stopped by a signal; jobs without an answer: {}; they are worked on, and `association-archiver outcomes` shows what becomes of them",
+            "stopped by a signal; jobs without an answer: {}; they are still worked on, and `association-archiver outcomes` shows what becomes of them",
             HumanCount(unanswered)
         ))),
     }

@@ -60,7 +60,7 @@ Examples:
   association-archiver outcomes --failed --since 1day --csv > failed.csv
   association-archiver enqueue failed.csv --follow";
 
-/// Outcomes are put in order up to so many bytes at once.
+/// At most this many bytes of outcomes are put in order at once.
 const MOST_BYTES_IN_ORDER: usize = 256 * 1024 * 1024;
 
 /// A table, NDJSON or CSV on stdout; a summary on stderr.
@@ -106,10 +106,10 @@ async fn look(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fa
 #[derive(Default)]
 struct Shown {
     outcomes: u64,
-    /// How often so many were read that they were put in order and shown.
+    /// In how many parts the outcomes were put in order and shown.
     parts: u64,
     others: u64,
-    /// Of outcomes that are not meant.
+    /// The groups of outcomes that are not meant.
     groups: LatestNames,
     of_unknown_labels: u64,
     summary: Summary,
@@ -125,7 +125,7 @@ enum Target {
 /// An outcome that is meant.
 struct Kept {
     completed_at: Timestamp,
-    /// By the message that the job came in, where `enqueue` has sent it: the run, and the line in its file.
+    /// Where `enqueue` has sent the job: which run of it, and from which line of the file.
     origin: Option<(String, u64)>,
     body: Vec<u8>,
 }

@@ -37,7 +37,7 @@ pub fn print(text: &[u8]) -> Result<ExitCode, Failure> {
     reader(stdout.write_all(text).and_then(|()| stdout.flush())).map(|_| ExitCode::SUCCESS)
 }
 
-/// Says something on stderr. One who does not listen misses it.
+/// Says something on stderr. Where nobody reads that, nothing else happens.
 pub fn remark(text: &str) {
     let line = format!("{text}\n");
     let _ = progress::beside(|| io::stderr().write_all(line.as_bytes()));

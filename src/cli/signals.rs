@@ -49,8 +49,8 @@ pub fn stop_on_signals(stop: CancellationToken, last_words: impl FnOnce() + Send
     Ok(())
 }
 
-/// Each of these would end the process in the middle of its work. Once the runtime listens to a signal it does nothing
-/// else; that nobody takes what it heard is no matter. The standard library has seen to SIGPIPE.
+/// Each of these would end the process in the middle of its work. Once the runtime listens to a signal, the signal has
+/// no other effect; nobody need take what the runtime has heard. The standard library has seen to SIGPIPE.
 fn ignore_what_asks_for_nothing() -> io::Result<()> {
     for kind in [SignalKind::user_defined1(), SignalKind::user_defined2(), SignalKind::alarm(), SignalKind::io()] {
         signal(kind).map(drop)?;

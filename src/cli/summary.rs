@@ -27,7 +27,7 @@ pub struct Summary {
     /// Pairs of causes beyond those told apart.
     other_pairs: u64,
     jobs_done: u64,
-    /// Of the pairs that are counted, those that a row before asks for too.
+    /// How many of the counted pairs an earlier row asks for, too.
     repeated: u64,
     planned: Planned,
 }
@@ -134,7 +134,8 @@ impl Summary {
         self.causes.entry(name).or_insert_with(first).pairs += 1;
     }
 
-    /// Of the pairs that are counted so many more are asked for by a row before, too: each row has an answer of its own.
+    /// Adds a number of pairs that an earlier row asks for, too. They are counted with each of these rows, since each
+    /// row has an answer of its own.
     pub fn repeated(&mut self, pairs: u64) {
         self.repeated += pairs;
     }

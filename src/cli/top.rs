@@ -34,7 +34,7 @@ mod theme;
 mod view;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Of a frame that nobody's terminal measures.
+/// The width of a frame where there is no terminal to tell one.
 const WIDTH_WITHOUT_TERMINAL: u16 = 100;
 const LEAST_WIDTH: u16 = 20;
 

@@ -30,7 +30,7 @@ impl Journal {
     }
 }
 
-/// What follows "Archive what is in pairs.csv?": the settings here are those that count.
+/// What follows "Archive what is in pairs.csv?": the settings here decide.
 pub fn of_archive(survey: &Survey, settings: &Settings) -> String {
     match Journal::of(survey, settings) {
         Journal::Everywhere => format!("The journal records it first: {} brings it back.", undo(survey)),
@@ -39,7 +39,8 @@ pub fn of_archive(survey: &Survey, settings: &Settings) -> String {
     }
 }
 
-/// What follows "Put the jobs of pairs.csv on the queue?": the worker's settings count, which may be others.
+/// What follows "Put the jobs of pairs.csv on the queue?": the settings of the worker decide, and these may differ from
+/// the settings here.
 pub fn of_enqueue(survey: &Survey, settings: &Settings) -> String {
     match Journal::of(survey, settings) {
         Journal::Everywhere => {

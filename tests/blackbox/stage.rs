@@ -148,8 +148,8 @@ impl Stage {
         Ok(waiting)
     }
 
-    /// Waits until so many jobs wait at the broker. What a worker that has ended held is there again only when the broker
-    /// has noticed that end, and what is parked moves from queue to queue meanwhile.
+    /// Waits until this many jobs wait at the broker. What a worker that has ended held is there again only when the
+    /// broker has noticed that end, and what is parked moves from queue to queue meanwhile.
     pub async fn jobs_wait(&self, wanted: u64) -> Result<()> {
         eventually(BACK_LIMIT, &format!("{wanted} jobs to wait"), async || {
             let waiting = self.jobs_waiting().await?;
@@ -159,8 +159,8 @@ impl Stage {
         .await
     }
 
-    /// Takes all that waits at the broker, and gives the ids: so many as are expected, as soon as the broker has them back
-    /// from a worker that has ended, and whatever lies there beyond them.
+    /// Takes all that waits at the broker, and gives the ids: as many as are expected, as soon as the broker has them
+    /// back from a worker that has ended, and whatever lies there beyond them.
     pub async fn take_waiting(&self, expected: usize) -> Result<Vec<String>> {
         let end = Instant::now() + BACK_LIMIT;
         let mut ids = Vec::new();

@@ -24,8 +24,8 @@ const QUEUE_SETTLED: Duration = Duration::from_secs(2);
 pub struct Quota {
     pub requests: u32,
     pub interval: Duration,
-    /// So many more HubSpot lets through, since requests arrive unevenly on a busy machine. Two workers that send at once
-    /// would be as many more as the quota has.
+    /// HubSpot lets through this many requests more, since requests arrive unevenly on a busy machine. Two workers that
+    /// send at the same time would send twice the quota, which is far more.
     pub slack: u32,
 }
 
@@ -88,7 +88,7 @@ impl Fault {
 }
 
 impl Crew {
-    /// A worker for each place to connect to. So many jobs as `backlog` says are kept waiting.
+    /// A worker for each place to connect to. As many jobs as `backlog` says are kept waiting.
     pub async fn muster(places: &[Place], quota: Quota, backlog: u64) -> Result<Self> {
         let limit = format!("{}/{}ms", quota.requests + quota.slack, quota.interval.as_millis());
         let simulator = SimulatorProcess::start(&["--limit", &limit, "--latency", "100ms"]).await?;

@@ -15,9 +15,9 @@ use crate::traffic;
 
 /// Jobs published together.
 const WAVE: u64 = 2_000;
-/// The publisher waits so long where enough jobs wait.
+/// How long the publisher waits where enough jobs wait.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
-/// One reading of the results queue lasts so long at most, so that the account is never far behind.
+/// The longest that one reading of the results queue lasts, so that the account is never far behind.
 const READING: Duration = Duration::from_secs(1);
 /// Numbers named in a report.
 const NAMED: usize = 5;

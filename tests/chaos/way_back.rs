@@ -27,7 +27,7 @@ const JOBS_ELSEWHERE: u64 = 40;
 /// Long enough that the command is killed before it has published everything.
 const SLOW_LINE: Duration = Duration::from_millis(200);
 
-/// What dies when so many of the jobs are answered.
+/// What dies when a certain number of the jobs is answered.
 #[derive(Clone, Copy, Debug)]
 enum Strike {
     Worker,
@@ -41,7 +41,7 @@ enum Strike {
 struct Form {
     /// Jobs of each kind.
     of_kind: u64,
-    /// Slow enough for the work to last until the last strike: so many requests a second.
+    /// Requests a second, few enough for the work to last until the last strike.
     pace_of_removal: u64,
     pace_of_return: u64,
     /// Pairs that a job of the undo may have: they are so many that the undo can be killed amid them.

@@ -138,7 +138,7 @@ fn answer(departure: Departure<HeldLine>) -> Option<Answer> {
     }
 }
 
-/// A row for each pair for which the job was not done; for what is no job, one without a pair.
+/// Writes a row for each pair for which the job was not done. A line that is no job gets one row without a pair.
 fn report_failed(report: &mut Report<NewFile>, outcome: &OutcomeRecord, origin: &Origin) -> io::Result<()> {
     let status = outcome.status_of_errors();
     for error in &outcome.errors {
@@ -176,7 +176,7 @@ fn report_failed(report: &mut Report<NewFile>, outcome: &OutcomeRecord, origin: 
     Ok(())
 }
 
-/// Each time it is drawn it shows the tally as it is then.
+/// The line of progress. Each time it is drawn it shows the tally as it is at that moment.
 fn bar(tally: Arc<Tally>) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -96,7 +96,7 @@ fn was_turned_away(reply: &Reply) -> bool {
 pub struct Origin {
     /// Of the input, counted from 1.
     pub line: u64,
-    /// Of its pairs, those that a row before asks for too.
+    /// How many of its pairs an earlier row asks for, too.
     pub repeated: u64,
     /// What was asked for by a job that no account may do; empty for all others, whose errors tell it.
     pub rejected: SmallVec<[Ask; 1]>,

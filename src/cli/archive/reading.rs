@@ -65,7 +65,7 @@ pub struct Reading {
 pub struct Read {
     jobs: u64,
     done_before: u64,
-    /// Pairs that a row before asks for too.
+    /// Pairs that an earlier row asks for, too.
     repeated: u64,
     left_out: LeftOut,
 }

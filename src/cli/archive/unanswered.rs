@@ -95,7 +95,7 @@ pub struct Pairs {
     pub proven: Option<u64>,
 }
 
-/// As the end of the line of progress. Looks are told until something is changed, as in a plan.
+/// The end of the line of progress. Until something is changed it tells of looks; for a plan it tells of nothing else.
 impl fmt::Display for Pairs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { looked_at, restored, removed, proven } = *self;

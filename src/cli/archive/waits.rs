@@ -57,7 +57,7 @@ impl LineWatcher {
         if self.portals.len() == 1 { "the only account".to_owned() } else { format!("account {index}") }
     }
 
-    /// Of everything that stands still now: after a second, and then every minute.
+    /// Says on stderr what stands still now: after a second, and then every minute.
     fn say_waits(&mut self, status: &Status, now: Now) {
         let accounts = status.accounts.iter().filter_map(|account| {
             let name = account.portal_id.map_or_else(|| self.nameless(account.index), |id| format!("portal {id}"));
@@ -116,7 +116,7 @@ impl Watcher<HeldLine> for LineWatcher {
 
     fn answered(&mut self, call: &BatchCall, reply: &Reply, answered: &Answered, took: Duration, now: Now) {
         if answered.result == CallResult::Throttled {
-            // Everyday, and nothing failed: the batch goes again.
+            // A 429 is an everyday thing. Nothing has failed, and the batch goes again.
             if let Some(repeated) = self.troubles.admit((call.lane.account, answered.result), now.tick) {
                 let portal_id = self.portals.portal(call.lane.account).map(|portal| portal.0.get());
                 tracing::info!(portal_id, repeated, "HubSpot asks to wait (429); the same batch is sent again later");

@@ -96,7 +96,7 @@ async fn open(settings: &Settings) -> Result<Browser, Failure> {
     opened.map_err(|fault| Failure::Running(fault.to_string()))
 }
 
-/// Counts what is selected, gives it back, and asks; nothing to move needs no answer.
+/// Counts the messages that are selected, gives them back, and asks. Where there is nothing to move it does not ask.
 async fn agrees(settings: &Settings, selection: &Selection) -> Result<bool, Failure> {
     let (limits, mut sieve, mut selected) = (service::limits(&settings.jobs), selection.begin(settings).await?, 0_u64);
     let mut browser = open(settings).await?;
@@ -213,7 +213,8 @@ impl<'a> Moving<'a> {
     }
 }
 
-/// As it came once, but for the count and for what the worker wrote on it.
+/// The message as it first came, with the number of times that it was redriven, and without the headers that the worker
+/// added.
 fn redrivable(found: Found, route: Route) -> (Outgoing, Hold) {
     let (body, properties, hold) = found.into_parts();
     let count = i64::try_from(redriven(&properties)).unwrap_or(i64::MAX).saturating_add(1);

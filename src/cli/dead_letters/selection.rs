@@ -67,9 +67,9 @@ pub struct Sieve<'a> {
 /// Where a limit ends, since the broker gives messages in no order that can be relied on.
 #[derive(Clone, Copy, Debug)]
 struct Oldest {
-    /// What was rejected before is meant.
+    /// Letters that were rejected before this moment are meant.
     before: Moment,
-    /// And as many of those that were rejected at that very time.
+    /// Of the letters that were rejected at this very moment, this many are meant.
     at_last: u64,
 }
 
@@ -81,7 +81,7 @@ pub fn moment(letter: &Letter) -> Moment {
 }
 
 impl Selection {
-    /// With a limit the queue is looked through once before: the oldest are meant, wherever they lie.
+    /// With a limit the queue is looked through once more before: the oldest letters are meant, wherever they lie.
     pub async fn begin(&self, settings: &Settings) -> Result<Sieve<'_>, Failure> {
         let mut sieve = self.without_limit();
         let Some(limit) = self.limit else { return Ok(sieve) };

@@ -33,7 +33,7 @@ const DONE: [Status; 2] = [Status::Archived, Status::Restored];
 pub const ALL: &str = "all";
 /// Stands in the column `types` for all that associates two records.
 pub const WHOLE_ASSOCIATION: &str = "all";
-/// Stands there where an outcome does not tell which.
+/// Stands in the column `types` where an outcome does not tell which types were meant.
 pub const UNKNOWN_TYPES: &str = "?";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -42,14 +42,14 @@ pub struct Survey {
     pub bad: Faults,
     /// Rows whose jobs are not wanted, and not counted either.
     pub unwanted: u64,
-    /// Pairs that a row before asks for too.
+    /// Pairs that an earlier row asks for, too.
     pub repeated: u64,
     /// Rows that the configured accounts must reject; they do not count in what is asked for.
     pub rejected: Faults,
     pub left_out: LeftOut,
     pub last_line: u64,
     lanes: BTreeMap<LaneName, Amount>,
-    /// Of the jobs that archive. Two are enough to know that it is not one.
+    /// The groups of the jobs that archive. No more than two are kept: then it is known that there is more than one.
     groups: BTreeSet<Option<Group>>,
 }
 

@@ -1,5 +1,5 @@
-//! Reads the journal once: what is meant is kept until it is known what became of it; and what became of the same pairs
-//! later, for whoever brings them back.
+//! Reads the journal once, and keeps the changes that are meant, with what became of them. For an undo it also keeps
+//! every later change of the same pairs.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -49,7 +49,8 @@ pub struct Gathered {
     meant: Meant,
     pub entries: Vec<Chosen>,
     by_id: HashMap<EntryId, Vec<usize>>,
-    /// The pairs that are to be taken back, by a hash: one that is here by chance does no harm.
+    /// The hashes of the pairs that are to be taken back. A pair that has the hash of another one is kept as well,
+    /// which does no harm.
     taken_back: HashSet<u64>,
     hashing: RandomState,
     pub pairs: usize,
@@ -58,12 +59,12 @@ pub struct Gathered {
     unmet: Unmet,
 }
 
-/// An entry, or a part of one, of which at least one pair is meant, or was meant in an earlier one.
+/// An entry, or a part of one. At least one of its pairs is meant, or was changed by an earlier entry that is meant.
 #[derive(Debug)]
 pub struct Chosen {
     /// The entry without its pairs.
     pub entry: Entry,
-    /// These pairs are meant; else they were changed later than such ones.
+    /// These pairs are meant. Where it is false, they are kept since an earlier change of them is meant.
     pub is_meant: bool,
     /// With their places in the entry.
     pub pairs: Vec<(u32, EntryPair)>,
@@ -197,8 +198,8 @@ impl Gathered {
         self.keep(entry, true, meant)
     }
 
-    /// A pair that is to be taken back was changed again. Of a pair of very many jobs a change has several records, of which
-    /// only one names the job that is meant.
+    /// Whether this is a later change of a pair that is to be taken back. It may also be the same change: where very
+    /// many jobs asked for a pair, the change has several records, and only one of them names the job that is meant.
     fn is_later(&self, entry: &Entry, place: u32, pair: &EntryPair) -> bool {
         let mut parts = self.by_id.get(&entry.id).into_iter().flatten().filter_map(|index| self.entries.get(*index));
         let is_the_same = |part: &Chosen| part.is_meant && part.pairs.iter().any(|(known, _)| *known == place);
@@ -218,7 +219,7 @@ impl Gathered {
             return Ok(());
         }
         let parts = self.by_id.entry(entry.id).or_default();
-        // What was written again, because it was not known to be there, counts once.
+        // A record that was written twice, because nobody knew whether the first one was there, counts once.
         let again = parts.iter().filter_map(|index| self.entries.get(*index));
         if again.clone().any(|known| known.entry == entry && known.pairs == pairs) {
             return Ok(());

@@ -63,7 +63,8 @@ impl Experiment<'_> {
         Ok(types)
     }
 
-    /// What HubSpot does not take while it is there will not be taken when it is gone.
+    /// Creates the types that the pair has already. If HubSpot refuses them now, it would refuse them after the
+    /// removal, too, and they could not be put back.
     async fn rehearse(&mut self, direction: Direction, labels: &[Label]) -> Result<(), Broken> {
         if let Took::Refused(refusal) = self.wire.change(self.between, direction, Change::Create(labels)).await? {
             return Err(Broken::Failed(format!(

@@ -234,7 +234,7 @@ pub fn is_primary(one: &AssociationType) -> bool {
         && one.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case("primary"))
 }
 
-/// What is put in the place of `types` to add `more`, or of nothing.
+/// The types that a creation must name to add `more` to `types`, which may be empty.
 pub fn with(types: &[Label], more: Label) -> Vec<Label> {
     let mut all = types.to_vec();
     all.push(more);

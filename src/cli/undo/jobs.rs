@@ -1,5 +1,5 @@
-//! Jobs that restore, or that take a restoration back: the same ones whenever the same is to be done, so that a command that was interrupted can be
-//! given again.
+//! Jobs that restore, or that take a restoration back. For the same task they are the same jobs, so that a command that
+//! was interrupted can be given again.
 
 use std::collections::BTreeMap;
 

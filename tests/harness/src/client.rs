@@ -124,8 +124,8 @@ impl Client {
         .await
     }
 
-    /// Waits until so many messages are ready in the queue, and no more come for some looks. What a client held when it
-    /// ended is there again only when the broker has noticed that end.
+    /// Waits until this many messages are ready in the queue, and no more come for some looks. What a client held when
+    /// it ended is there again only when the broker has noticed that end.
     pub async fn count_becomes(&self, queue: &str, wanted: u32) -> Result<()> {
         eventually(COUNT_LIMIT, &format!("{wanted} messages in {queue}"), async || {
             let count = self.count(queue).await?;

@@ -101,7 +101,7 @@ struct Delivery {
     carried: Option<Carried>,
 }
 
-/// HubSpot counts the requests of so long.
+/// HubSpot counts requests over this time.
 const ROLLING: Duration = Duration::from_secs(10);
 /// From here on nothing goes wrong any more.
 const CALM_FROM: Duration = Duration::from_secs(300);

@@ -309,8 +309,8 @@ fn a_restoration_is_taken_back_as_far_as_it_made_anything() {
     assert_eq!((wanted.pairs(), wanted.changed), (2, 2));
 }
 
-/// So many jobs asked for a pair that its entry is two records, of which one names the jobs that are meant; and the record
-/// was written twice, since the first time was not known to have succeeded.
+/// Very many jobs asked for a pair, so its entry is two records, and only one of them names the jobs that are meant.
+/// That record was written twice, since it was not known whether the first time had succeeded.
 #[test]
 fn the_other_records_of_a_restoration_are_no_later_change() {
     let made = restoration(1, &[(1, 7, &[], &[])]);
