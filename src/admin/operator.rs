@@ -36,7 +36,7 @@ pub(super) struct Done {
     note: Cow<'static, str>,
 }
 
-/// The loop comes round within a second; past this the order's fate is unknown.
+/// The loop comes round within a second. After this time nobody knows what became of the order.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 pub(super) async fn pause_account(
@@ -162,7 +162,7 @@ fn account_of(state: &AdminState, AccountIndex(index): AccountIndex) -> Option<A
     state.snapshots.borrow().status.accounts.iter().find(|account| account.index == index).cloned()
 }
 
-/// What has become of an account that was to be resumed. `now` is a snapshot of after that.
+/// What has become of an account that was to be resumed. `now` is a snapshot that was taken after the order.
 fn resumed(before: &AccountStatus, after: &AccountStatus, now: &Snapshot) -> String {
     let name = after.portal_id.unwrap_or_else(|| after.index.into());
     let nobody = after.held_jobs == 0;

@@ -237,7 +237,8 @@ impl AmqpSettings {
         Ok(())
     }
 
-    /// Outcomes that came back as jobs would go round for ever.
+    /// Refuses names under which messages would come into a queue where they do not belong. Outcomes that came back as
+    /// jobs, for example, would go round for ever.
     fn names_apart(&self) -> Result<(), SettingsError> {
         let jobs = self.jobs_queue.as_str();
         if RESERVED_KEYS.contains(&jobs) {
@@ -245,31 +246,12 @@ impl AmqpSettings {
                 "is \"{jobs}\", which is also a routing key of the worker's exchange: choose another name"
             )));
         }
-        // What is put into one comes back to the jobs queue by itself.
-        let delays = format!("{jobs}.delay.");
         let background = match &self.background_queue {
             BackgroundQueue::Named(name) => Some(name.clone()),
             BackgroundQueue::Derived => derived_background(&self.jobs_queue),
             BackgroundQueue::None => None,
         };
-        let named = [
-            ("amqp.results_queue", Some(&self.results_queue)),
-            ("amqp.dead_letter_queue", Some(&self.dead_letter_queue)),
-            ("amqp.background_queue", background.as_ref()),
-        ];
-        for (key, name) in named.into_iter().filter_map(|(key, name)| Some((key, name?))) {
-            let of_background = background.as_ref().map(|name| format!("{name}.delay."));
-            if let Some(delays) = of_background.filter(|delays| name.as_str().starts_with(delays.as_str())) {
-                return Err(SettingKey::new(key).refused(format!(
-                    "begins with \"{delays}\", as the delay queues of the background do: choose another name"
-                )));
-            }
-            if name.as_str().starts_with(&delays) {
-                return Err(SettingKey::new(key).refused(format!(
-                    "begins with \"{delays}\", as the worker's delay queues do: choose another name"
-                )));
-            }
-        }
+        self.apart_from_delays(background.as_ref())?;
         let lease = lease_queue(jobs);
         for (key, name) in
             [("amqp.results_queue", &self.results_queue), ("amqp.dead_letter_queue", &self.dead_letter_queue)]
@@ -280,22 +262,7 @@ impl AmqpSettings {
             }
         }
         if let Some(background) = &background {
-            let others = [
-                ("amqp.jobs_queue", jobs),
-                ("amqp.results_queue", self.results_queue.as_str()),
-                ("amqp.dead_letter_queue", self.dead_letter_queue.as_str()),
-                ("amqp.lease", &lease),
-            ];
-            if let Some((key, _)) = others.iter().find(|(_, name)| *name == background.as_str()) {
-                return Err(SettingKey::new("amqp.background_queue").refused(format!(
-                    "is \"{background}\", which is the queue of {key}: name another one in amqp.background_queue"
-                )));
-            }
-            if KEYS_OF_OTHERS.contains(&background.as_str()) {
-                return Err(SettingKey::new("amqp.background_queue").refused(format!(
-                    "is \"{background}\", which is also a routing key of the worker's exchange: choose another name"
-                )));
-            }
+            self.background_apart(background, &lease)?;
         }
         for (key, name, other_key, other) in [
             ("amqp.results_queue", &self.results_queue, "amqp.jobs_queue", &self.jobs_queue),
@@ -307,6 +274,51 @@ impl AmqpSettings {
                     SettingKey::new(key).refused(format!("names the same queue as {other_key}: choose another name"))
                 );
             }
+        }
+        Ok(())
+    }
+
+    /// No queue may have the name of a delay queue: what is put into one of these comes back to the jobs queue by itself.
+    fn apart_from_delays(&self, background: Option<&QueueName>) -> Result<(), SettingsError> {
+        let delays = format!("{}.delay.", self.jobs_queue);
+        let named = [
+            ("amqp.results_queue", Some(&self.results_queue)),
+            ("amqp.dead_letter_queue", Some(&self.dead_letter_queue)),
+            ("amqp.background_queue", background),
+        ];
+        for (key, name) in named.into_iter().filter_map(|(key, name)| Some((key, name?))) {
+            let of_background = background.map(|name| format!("{name}.delay."));
+            if let Some(delays) = of_background.filter(|delays| name.as_str().starts_with(delays.as_str())) {
+                return Err(SettingKey::new(key).refused(format!(
+                    "begins with \"{delays}\", as the delay queues of the background do: choose another name"
+                )));
+            }
+            if name.as_str().starts_with(&delays) {
+                return Err(SettingKey::new(key).refused(format!(
+                    "begins with \"{delays}\", as the worker's delay queues do: choose another name"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The background queue may not be any other queue, nor have the name of a key that leads to another.
+    fn background_apart(&self, background: &QueueName, lease: &str) -> Result<(), SettingsError> {
+        let others = [
+            ("amqp.jobs_queue", self.jobs_queue.as_str()),
+            ("amqp.results_queue", self.results_queue.as_str()),
+            ("amqp.dead_letter_queue", self.dead_letter_queue.as_str()),
+            ("amqp.lease", lease),
+        ];
+        if let Some((key, _)) = others.iter().find(|(_, name)| *name == background.as_str()) {
+            return Err(SettingKey::new("amqp.background_queue").refused(format!(
+                "is \"{background}\", which is the queue of {key}: name another one in amqp.background_queue"
+            )));
+        }
+        if KEYS_OF_OTHERS.contains(&background.as_str()) {
+            return Err(SettingKey::new("amqp.background_queue").refused(format!(
+                "is \"{background}\", which is also a routing key of the worker's exchange: choose another name"
+            )));
         }
         Ok(())
     }

@@ -94,7 +94,8 @@ impl ReadFiles {
 /// Relative to the working directory.
 const DEFAULT_FILE: &str = "config/default.toml";
 
-/// What is merged was read before, so nothing is expected here; what the crate has to say could quote a value.
+/// Everything that is merged was read before, so no error is expected here. What the crate says of one is not passed
+/// on: it could quote a value.
 fn unmergeable(_: ConfigError) -> SettingsError {
     SettingKey::new("the settings").refused("of the files and of the environment do not fit together")
 }

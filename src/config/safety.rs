@@ -1,4 +1,5 @@
-//! `[safety]`: what is recorded before it is removed, what is read back afterwards, and how much goes without a word.
+//! `[safety]`: what is recorded before it is removed, what is read back afterwards, and how much may be removed before
+//! a person is asked.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Reads one section of the settings key by key; what nobody has asked for by then is unknown.
+//! Reads one section of the settings key by key. A key that nobody has asked for by the end is unknown.
 
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;

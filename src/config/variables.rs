@@ -16,8 +16,8 @@ const MEANT: &str = "ARCHIVER";
 /// Most of them named in a warning.
 const MAX_NAMED: usize = 10;
 
-/// A warning about variables that look like settings and are not read: with `ARCHIVER_HUBSPOT__...` for
-/// `ARCHIVER__HUBSPOT__...`, what was to be paused would archive.
+/// A warning about variables that look like settings and are not read. Where somebody has written
+/// `ARCHIVER_HUBSPOT__...` for `ARCHIVER__HUBSPOT__...`, an account that was to be paused would archive.
 pub(super) fn unread(environment: &[(OsString, OsString)]) -> Option<String> {
     let names = environment.iter().map(|(name, _)| name.to_string_lossy());
     let meant = |name: &str| name.get(..MEANT.len()).is_some_and(|start| start.eq_ignore_ascii_case(MEANT));

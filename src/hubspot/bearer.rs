@@ -21,7 +21,7 @@ impl BearerToken {
         self.header.clone()
     }
 
-    /// The token itself, to be found in what HubSpot says.
+    /// The token itself, so that it can be found, and replaced, in what HubSpot says.
     pub(super) fn secret(&self) -> &[u8] {
         self.header.as_bytes().get(SCHEME.len()..).unwrap_or_default()
     }

@@ -214,8 +214,8 @@ async fn read_body(mut response: Response) -> Body {
     }
 }
 
-/// A shorter one is made up, as for a simulator: HubSpot's have more than 30 bytes. Its letters stand in every answer,
-/// which nobody would understand without them (`x` is part of `context`).
+/// Shorter secrets are not replaced in answers. HubSpot's have more than 30 bytes; a shorter one is made up, as for a
+/// simulator, and its letters may stand in any word (`x` is part of `context`), which nobody could read without them.
 const SHORTEST_SECRET_BYTES: usize = 8;
 
 /// The reply with stars in place of a secret that HubSpot repeats; as long as before, so that JSON stays JSON.
@@ -283,7 +283,7 @@ fn invalid(key: &str, problem: String) -> SettingsError {
     SettingsError::Invalid { key: SettingKey::new(key), origin: None, problem }
 }
 
-/// The error at the bottom: those above it only say that there was one.
+/// The innermost error: those around it only say that there was one.
 fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

@@ -99,7 +99,7 @@ impl GrantRequest {
     }
 }
 
-/// What HubSpot documents for an access token; taken where an answer does not say.
+/// How long an access token lives where the answer does not say it: what HubSpot documents.
 const USUAL_LIFE: Duration = Duration::from_secs(30 * 60);
 /// The shortest life that is believed of a token: an answer that says 0 would lead to one refresh after the other.
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);

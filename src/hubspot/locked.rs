@@ -2,7 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A thread that panicked leaves secrets as they were: each is replaced whole.
+/// Locks a secret, also where a thread has panicked while it held the lock: a secret is replaced as a whole, so it is
+/// never half written.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -40,7 +40,7 @@ struct Current {
 struct Files {
     client_secret: SecretFile,
     refresh_token: SecretFile,
-    /// The newest refresh token is not in its file, which was said.
+    /// The newest refresh token is not in its file, and the operator was told so.
     unwritten: bool,
 }
 
@@ -49,7 +49,8 @@ struct Files {
 pub struct Refreshed {
     /// For the engine.
     pub reply: RefreshReply,
-    /// For the operator: a new refresh token could not be kept where the old one came from. Said once an account.
+    /// For the operator: a new refresh token could not be written to the file that the old one came from. It is said
+    /// once for each account.
     pub warning: Option<String>,
 }
 

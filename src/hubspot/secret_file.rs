@@ -88,7 +88,8 @@ impl SecretFile {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is read-only").into());
         }
         OpenOptions::new().write(true).open(&path)?;
-        // All that a file may hold beside its secret is the line break at its end.
+        // A file may hold nothing but its secret and a line break at the end. So if it is longer than the secret, it
+        // has the line break.
         let ended = meant.len() > self.seen.expose_secret().len() as u64;
         let line_break = if ended { "\n" } else { "" };
         let text = SecretString::from(format!("{}{line_break}", secret.expose_secret()));

@@ -89,7 +89,7 @@ impl FileWriter {
             // After a failed fsync nobody knows what is on the disk: the file is read anew the next time.
             self.open = None;
         }
-        // It would go with the file, but not before a fault was told.
+        // The lock would end with the file, but only after a fault was told.
         let _ = lock.unlock();
         appended
     }
@@ -115,7 +115,8 @@ impl FileWriter {
         }
         let written = open.file.write_all(&lines);
         if written.is_err() {
-            // What is there of it would be cut away later, but readers come sooner, and a full disk wants the room.
+            // What was written of the record would be cut away later. But readers may come before that, and a full disk
+            // needs the room.
             let _ = open.file.set_len(open.bytes);
         }
         written.map_err(fault("written"))?;
@@ -168,7 +169,7 @@ impl Opened {
         // The name, too, must survive a crash.
         File::open(segments::directory(path))?.sync_all()?;
         let begun = if found.len() == 0 { now } else { first_time(&file)?.unwrap_or(now) };
-        // What was there is looked through for a torn end first.
+        // The file counts as empty here. What is in it is first looked through for a record that was cut off.
         Ok(Self { file, identity: (found.dev(), found.ino()), bytes: 0, begun })
     }
 

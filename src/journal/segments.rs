@@ -17,7 +17,7 @@ const STAMP_BYTES: usize = "20261128T190700.123Z".len();
 /// A file that was put aside; nothing is written to it any more.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Segment {
-    /// After its last record was written.
+    /// When it was put aside, which was after its last record was written.
     pub put_aside: Timestamp,
     pub path: PathBuf,
 }

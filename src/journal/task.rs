@@ -1,7 +1,7 @@
-//! Takes what is to be recorded and says of each whether it is durable.
+//! Takes records that are to be written, and says of each recording whether it is durable.
 //!
-//! Whatever waits is written together. A write that fails is reported at once, with its reason: when to try again is
-//! for the engine to say, whose account pauses meanwhile.
+//! Whatever waits is written together. A write that fails is reported at once, with its reason. The engine decides when
+//! to try again, and pauses the account until then.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -15,18 +15,20 @@ use crate::contract::ids::AccountIndex;
 use crate::contract::journal::{Completion, Entry};
 use crate::engine::command::CallKey;
 
-/// Orders written together at most. A request has 1,000 pairs as a rule, some 60 kB.
+/// At most this many writings are written together. One of 1,000 pairs, as many as a request has as a rule, takes some
+/// 60 kB.
 const MAX_TOGETHER: usize = 256;
-/// Completions that could not be written, and are written with the next records. Those beyond are lost: their pairs
-/// count as archived, and to restore what is there changes nothing.
+/// At most this many completions are kept that could not be written, to be written with the next records. Further ones
+/// are lost. Then an undo takes their pairs for archived, which does no harm: to restore a pair that is there changes
+/// nothing.
 const MAX_LATE_COMPLETIONS: usize = 10_000;
 
 /// What is to be written.
 #[derive(Debug)]
 pub enum Writing {
-    /// Answered with [`Recorded`].
+    /// What a request is about to change. It is answered with [`Recorded`].
     Record(Box<Recording>),
-    /// There is no answer to it.
+    /// What became of recorded pairs. It is not answered.
     Complete { account: AccountIndex, completion: Completion },
 }
 
@@ -35,11 +37,11 @@ pub enum Writing {
 pub struct Recording {
     pub call: CallKey,
     pub account: AccountIndex,
-    /// For each side that the batch's pairs were read from.
+    /// One entry for each side from which the batch's pairs were read.
     pub entries: Vec<Entry>,
 }
 
-/// Whether it is durable.
+/// Whether a recording is durable.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recorded {
     pub call: CallKey,
@@ -49,7 +51,7 @@ pub struct Recorded {
     pub took: Duration,
 }
 
-/// The journals of all accounts. Accounts with the same one share it.
+/// The journals of all accounts. Accounts whose settings name the same journal share it.
 #[derive(Debug)]
 pub struct Journals {
     stores: Vec<Store>,
@@ -58,7 +60,7 @@ pub struct Journals {
 }
 
 impl Journals {
-    /// `None` where no account has one.
+    /// `None` where no account has a journal.
     pub fn new(accounts: &[AccountSettings], amqp: &AmqpSettings) -> Option<Self> {
         let (mut stores, mut known) = (Vec::new(), HashMap::<&JournalStore, usize>::new());
         let mut of_accounts = Vec::with_capacity(accounts.len());
@@ -74,9 +76,9 @@ impl Journals {
         (!stores.is_empty()).then_some(Self { stores, of_accounts })
     }
 
-    /// Ends when no more orders can come and all of them are written or have failed. What waits in the channels is
-    /// bounded by the requests in flight: each has one entry and its completions.
-    pub async fn run(self, mut orders: mpsc::UnboundedReceiver<Writing>, recorded: mpsc::UnboundedSender<Recorded>) {
+    /// Ends when no more writings can come and all of them are written or have failed. What waits in the channels is
+    /// bounded by the requests in flight: each has one recording and its completions.
+    pub async fn run(self, mut writings: mpsc::UnboundedReceiver<Writing>, recorded: mpsc::UnboundedSender<Recorded>) {
         let Self { stores, of_accounts } = self;
         let mut tasks = JoinSet::new();
         let mut inboxes = Vec::with_capacity(stores.len());
@@ -85,20 +87,22 @@ impl Journals {
             tasks.spawn(Keeper { store, recorded: recorded.clone(), late: Vec::new(), lost: 0 }.run(inbox));
             inboxes.push(inbox_in);
         }
-        while let Some(order) = orders.recv().await {
-            let account = match &order {
+        while let Some(writing) = writings.recv().await {
+            let account = match &writing {
                 Writing::Record(recording) => recording.account,
                 Writing::Complete { account, .. } => *account,
             };
             let store = of_accounts.get(account.0 as usize).copied().flatten();
-            match (store.and_then(|store| inboxes.get(store)), order) {
-                // It ends after its inbox, or with a panic, after which the channel is closed.
-                (Some(inbox), order) => drop(inbox.send(order)),
+            match (store.and_then(|store| inboxes.get(store)), writing) {
+                // The keeper takes writings until its inbox is closed, which happens below. It ends sooner only with a
+                // panic; then nobody can take this one.
+                (Some(inbox), writing) => drop(inbox.send(writing)),
                 (None, Writing::Record(recording)) => {
                     let Recording { call, account, .. } = *recording;
                     let result = Err("the account has no journal, which is a fault of this program".to_owned());
                     let _ = recorded.send(Recorded { call, account, result, took: Duration::ZERO });
                 }
+                // Nothing of the account was recorded, so there is nothing to complete.
                 (None, Writing::Complete { .. }) => {}
             }
         }
@@ -111,24 +115,26 @@ impl Journals {
 struct Keeper {
     store: Store,
     recorded: mpsc::UnboundedSender<Recorded>,
+    /// Completions that could not be written, and wait for the next records.
     late: Vec<Vec<u8>>,
+    /// Completions that were given up, since too many had to wait.
     lost: u64,
 }
 
 impl Keeper {
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Writing>) {
-        let mut orders = Vec::with_capacity(MAX_TOGETHER);
-        while inbox.recv_many(&mut orders, MAX_TOGETHER).await > 0 {
-            self.write(orders.drain(..)).await;
+        let mut writings = Vec::with_capacity(MAX_TOGETHER);
+        while inbox.recv_many(&mut writings, MAX_TOGETHER).await > 0 {
+            self.write(writings.drain(..)).await;
         }
         self.store.close().await;
     }
 
-    async fn write(&mut self, orders: impl Iterator<Item = Writing>) {
+    async fn write(&mut self, writings: impl Iterator<Item = Writing>) {
         let begun = Instant::now();
         let (mut records, mut calls, mut completions) = (Vec::new(), Vec::new(), std::mem::take(&mut self.late));
-        for order in orders {
-            match order {
+        for writing in writings {
+            match writing {
                 Writing::Record(recording) => {
                     records.extend(recording.entries.iter().flat_map(Entry::encode));
                     calls.push((recording.call, recording.account));
@@ -143,7 +149,7 @@ impl Keeper {
         }
         let took = begun.elapsed();
         for (call, account) in calls {
-            // The loop outlives its calls, unless both are about to be dropped.
+            // The loop outlives its recordings, unless both are about to be dropped.
             let _ = self.recorded.send(Recorded { call, account, result: result.clone(), took });
         }
     }

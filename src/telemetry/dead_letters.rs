@@ -59,7 +59,8 @@ impl DeadLetterCauses {
     /// ones would be counted with the last.
     const MAX_CAUSES: usize = 20;
 
-    /// One more. `Some` where a log line is due: then with the number of those that were not told since the last line.
+    /// Counts one more dead letter. `Some` where a log line is due; it has the number of dead letters that were not
+    /// told since the last line.
     pub fn note(&self, category: &str, message: &str, id: Option<&str>, at: Timestamp, now: Instant) -> Option<u64> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = entries.iter().position(|entry| entry.cause.category == category);

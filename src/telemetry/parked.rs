@@ -1,7 +1,8 @@
 //! How many jobs wait in the delay queues right now.
 //!
 //! The broker is asked every few seconds. What was confirmed there since the last look is added, so that no job is out
-//! of sight between leaving the worker and the next look. A job may be counted twice for those seconds, never not at all.
+//! of sight between leaving the worker and the next look. For those seconds a job may be counted twice, but it is never
+//! left out.
 
 use jiff::Timestamp;
 
@@ -23,8 +24,9 @@ pub struct ParkedJobs {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct OfTier {
-    /// Jobs confirmed in the queue since the start, when the last look was noticed, or a reading before it: a
-    /// confirmation that is counted between a look and its reading must not be missed.
+    /// How many jobs had been confirmed in the queue since the start, at the reading before the last look was noticed.
+    /// It is not the reading at which that was noticed, because a job that was confirmed between the look and this
+    /// reading must not be missed.
     before: u64,
     /// The count at the last reading.
     latest: u64,

@@ -1,4 +1,5 @@
-//! A gate for log lines: the same kind of trouble is told once in a while, with how often it was not.
+//! A gate for log lines: the same kind of trouble is told once in each period, with the number of times that it was not
+//! told since.
 
 use std::hash::Hash;
 use std::time::Duration;
@@ -28,7 +29,8 @@ impl<Kind: Copy + Eq + Hash> Repetition<Kind> {
         Self { period, told: HashMap::new() }
     }
 
-    /// Whether a line of this kind may be written now: then with the number of those that were not since the last.
+    /// Whether a line of this kind may be written now. `Some` has the number of lines that were not written since the
+    /// last one.
     pub fn admit(&mut self, kind: Kind, now: Tick) -> Option<u64> {
         if let Some(told) = self.told.get_mut(&kind) {
             if now.since(told.at) < self.period {

@@ -81,7 +81,7 @@ impl Reporter {
         self.due
     }
 
-    /// Pairs of one job that its outcome calls not archived, for one cause.
+    /// Some pairs of a job have failed for one cause, as its outcome says.
     pub fn failed(&mut self, job: FailedJob, now: Now) {
         self.metrics.pair_errors.of(super::label::ErrorLabel::of(&job.refusal.source)).add(job.pairs);
         self.failures.note(job, now);

@@ -141,10 +141,11 @@ impl Snapshot {
         self.broker.parked.iter().copied().sum()
     }
 
-    /// Seconds that the work of every job takes, wherever it is now, if nothing else gets in the way. Never less than
-    /// the ceilings in force allow, and than what was done lately while there was enough to do. For how long parked
-    /// jobs still wait is not in it: of that only the most is known ([`BrokerState::back_by`]), and a few of them would
-    /// decide it for all others. Nor is what waits in the background queue.
+    /// How many seconds it takes to do every job, wherever the job is now, if nothing else gets in the way. It is never
+    /// less than the ceilings in force allow, nor less than it takes at the best pace of late, while there was always
+    /// enough to do. The time that parked jobs still wait is not in it: only the longest possible wait is known
+    /// ([`BrokerState::back_by`]), and a few such jobs would decide the figure for all others. Nor is the time for what
+    /// waits in the background queue.
     ///
     /// `Err` says why nobody can tell.
     pub fn drain_seconds(&self) -> Result<f64, String> {
@@ -183,8 +184,8 @@ impl Snapshot {
         Ok(at_ceilings.max(lately))
     }
 
-    /// Jobs `elsewhere` are taken to need as many requests as those in hand, where these are enough to tell; else as
-    /// few as can be.
+    /// Jobs `elsewhere` are taken to need as many requests as the jobs in hand do, where enough of these are there to
+    /// tell; else as few requests as possible.
     fn seconds_at_ceilings(&self, elsewhere: f64) -> f64 {
         let InHand { jobs, drain_seconds, .. } = self.status.held;
         let of_request =

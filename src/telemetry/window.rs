@@ -27,7 +27,7 @@ impl Window {
         }
     }
 
-    /// For a number that rises and falls: what it is now stands for the open interval.
+    /// For a number that rises and falls: the open interval has the number that was set last.
     pub fn set(&mut self, level: u64, now: Tick) {
         self.advance(now);
         if let Some(open) = self.counts.back_mut() {

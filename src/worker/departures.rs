@@ -110,7 +110,7 @@ fn log_dead_letter(category: &str, detail: &str, message_id: Option<&str>, repea
     tracing::warn!(category, detail, message_id, repeated, "a message went to the dead letters");
 }
 
-/// One line for each cause in a while: a producer with a fault may send a thousand a second.
+/// For each cause one line within some seconds: a producer with a fault may send a thousand a second.
 fn tell_dead_letter(properties: &Properties, metrics: &Metrics) {
     let category = properties.text_header(REJECT_CATEGORY).unwrap_or_default();
     let message = properties.text_header(REJECT_MESSAGE).unwrap_or_default();

@@ -105,7 +105,7 @@ impl Reader {
             }
             redelivered += u64::from(again);
         }
-        // What is only passed on is counted where it is worked on.
+        // Jobs that are only moved to another queue are counted by the worker that works on them.
         self.metrics.jobs_received.add(received - passed_on);
         self.metrics.jobs_redelivered.add(redelivered);
         (jobs, answered)

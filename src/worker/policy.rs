@@ -12,8 +12,8 @@ use crate::engine::pack::Caps;
 use crate::engine::retry::RetryPolicy;
 use crate::engine::{EnginePolicy, Waiting};
 
-/// An alarm may ring this much too late: the runtime's timers and the system's wait both count in milliseconds, and
-/// both round up.
+/// A timer may wake the loop too late by this much: the runtime's timers and the system's wait both count in
+/// milliseconds, and both round up.
 const LATEST_ALARM: Duration = Duration::from_millis(2);
 
 /// What the engine works by. `waiting`: whether there is a broker to wait in.

@@ -15,7 +15,7 @@ use crate::journal::task::{Recorded, Recording, Writing};
 
 /// The loop's ends of the channels to the journal. `D` is a delivery.
 pub struct JournalEnds<D> {
-    /// Unbounded in type. It never holds more than the batches that are recorded, of which each counts as a
+    /// Unbounded in type. It never holds more than the batches that are being recorded, each of which counts as a
     /// request in flight, and what became of the pairs of requests that were answered.
     pub orders: mpsc::UnboundedSender<Writing>,
     /// What the journal answers to these orders.

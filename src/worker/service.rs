@@ -87,13 +87,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let publisher = Arc::new(publisher);
     let of_broker = Arc::clone(&health);
 
-    let reader = Reader {
-        portals: assembly.portals.clone(),
-        layout: settings.amqp.shards.clone(),
-        metrics: Arc::clone(&metrics),
-        limits: limits(&settings.jobs),
-        keep_bytes: usize::try_from(settings.amqp.max_held_bytes / 2).unwrap_or(usize::MAX),
-    };
+    let reader = reader(settings, &assembly, &metrics);
     let Incoming { taking_in, arrivals, ready } = take_in(intakes, reader, &stop);
     let (departures_in, departures) = mpsc::unbounded_channel();
     let departing = tokio::spawn(departures::run(departures, ready, Arc::clone(&publisher), settler));
@@ -110,18 +104,36 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let handed_back_before = of_broker.handed_back.get();
     let unfinished = parts.end(settings.shutdown.grace).await;
     endpoints.close().await;
-    Ok(match (told, unfinished.is_nothing()) {
+    Ok(ended(told, unfinished, of_broker.handed_back.get() - handed_back_before))
+}
+
+/// `told`: the loop ended because it was told to.
+fn ended(told: bool, unfinished: Unfinished, handed_back: u64) -> Ended {
+    match (told, unfinished.is_nothing()) {
         (false, _) => Ended::LoopFailed,
         (true, false) => Ended::GraceExpired(unfinished),
         (true, true) => {
-            let handed_back = of_broker.handed_back.get() - handed_back_before;
             tracing::info!(
                 handed_back,
                 "stopped in good order: every request is answered and every outcome is published"
             );
             Ended::Drained
         }
-    })
+    }
+}
+
+/// When the jobs in hand take too much memory, they are handed back until this share (a half) of the most is held.
+const KEPT_DIVISOR: u64 = 2;
+
+/// What deliveries are read with.
+fn reader(settings: &Settings, assembly: &Assembly, metrics: &Arc<Metrics>) -> Reader {
+    Reader {
+        portals: assembly.portals.clone(),
+        layout: settings.amqp.shards.clone(),
+        metrics: Arc::clone(metrics),
+        limits: limits(&settings.jobs),
+        keep_bytes: usize::try_from(settings.amqp.max_held_bytes / KEPT_DIVISOR).unwrap_or(usize::MAX),
+    }
 }
 
 /// What comes in from the broker.

@@ -14,7 +14,7 @@ use crate::amqp::edges::Closer;
 use crate::amqp::publisher::Publisher;
 use crate::telemetry::snapshot::Snapshot;
 
-/// Where `shutdown.grace` is used up by requests, the last answers still get this time to be published...
+/// Where requests have used up all of `shutdown.grace`, the last answers still get this time to be published...
 const LEAST_TO_PUBLISH: Duration = Duration::from_secs(5);
 
 /// ...and their acknowledgements this time to be sent. Both are quick where the broker is well.

@@ -139,7 +139,7 @@ impl Tenants {
         tenant.unwritten.push(Unwritten { portal, wanted, applied, reply, since: Instant::now() });
     }
 
-    /// Passes on what the engine counts. It is written at once where requests wait for that.
+    /// Passes on what the engine counts. The keeper writes it at once where requests wait for that.
     pub fn speak(&mut self, engine: &Engine, now: Now) {
         for tenant in &mut self.tenants {
             tenant.speak(engine, now);

@@ -51,7 +51,8 @@ pub struct ServiceWatcher {
     lane_news: LaneNews,
     /// When the log last told what a stop waits for.
     waiting_told: Option<Tick>,
-    /// Nothing was counted yet, so the log is still to tell of pauses that the settings demand.
+    /// True until [`Watcher::counted`] is called for the first time. Then the log tells of the pauses that there are
+    /// from the start, because the settings demand them.
     fresh: bool,
 }
 
@@ -148,7 +149,7 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         }
     }
 
-    /// Counted when the broker has taken it.
+    /// There is nothing to do here: a parked job is counted when the broker has confirmed its copy.
     fn parked(&mut self, _: &Parked) {}
 
     fn notice(&mut self, notice: &Notice) {
@@ -179,7 +180,7 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
 }
 
 impl ServiceWatcher {
-    /// The engine gives notice of changes only.
+    /// Tells of the pauses that there are from the start: the engine gives notice of changes only.
     fn tell_pauses(&self, status: &Status) {
         for account in &status.accounts {
             if let Some(PauseStatus { kind, detail, resume_at, .. }) = account.own_pause().cloned() {
@@ -250,8 +251,8 @@ fn broker_state(health: &Health, parked: ByTier, back_by: BackBy) -> BrokerState
     }
 }
 
-/// A lane as logs name it: `contacts/companies`, with `/labels` where only labels are removed, or with what else it
-/// asks of HubSpot.
+/// A lane as logs name it: `contacts/companies`, with `/labels` where only labels are removed, `/look` where records
+/// are read, and `/restore` where associations are created.
 fn lane_name(lane: &LaneId) -> String {
     let step = match lane.step() {
         Step::Archive => "",
@@ -262,7 +263,8 @@ fn lane_name(lane: &LaneId) -> String {
     format!("{}/{}{step}", lane.from_type.path_segment(), lane.to_type.path_segment())
 }
 
-/// One line a request: quiet where all went well, and where the same goes wrong again and again.
+/// One line for each request: at the level debug where all went well. Where the same goes wrong again and again, there
+/// is one line for each [`REPEAT_AFTER`].
 pub fn log_answer(
     portals: &Portals,
     troubles: &mut Repetition<(AccountIndex, CallResult)>,
@@ -280,7 +282,7 @@ pub fn log_answer(
         }
         Reply::Silence(_) => (None, None, None),
     };
-    // Of a request with one pair, which one it is.
+    // A request with one pair is logged with that pair.
     let alone = call.pairs.first().filter(|_| call.pairs.len() == 1);
     let (from, to) = alone.map(|pair| (pair.from.to_string(), pair.to.to_string())).unzip();
     let batch = slotmap::Key::data(&call.call).as_ffi();
@@ -323,7 +325,7 @@ pub fn log_answer(
     }
 }
 
-/// Lanes besides the one that was told of by itself.
+/// How many more lanes have paused, or go on, after the first one, which had a line of its own.
 fn log_lanes(portals: &Portals, News { account, kind, change }: News, lanes: u64) {
     let (portal_id, kind) = (portals.portal(account).map(|portal| portal.0.get()), kind.as_str());
     match change {
@@ -389,7 +391,7 @@ pub fn log_notice(portals: &Portals, mends: &Mends, notice: &Notice) {
                 lane = lane_name(lane),
                 pairs,
                 detail,
-                "these types are not folded any more until the worker starts anew, and what was not proven is archived once more from its own side: take them out of batch.fold, or run `probe`"
+                "pairs of these two object types are not folded any more until the worker starts again, for the reason in `detail`; those that wait to be proven are archived once more from their own side. Run `probe` to see whether folding suits this account, or take the two types out of batch.fold"
             );
         }
     }
