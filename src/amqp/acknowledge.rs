@@ -15,21 +15,22 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::ack_window::{AckWindow, Frame};
-use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT};
+use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT, REPLY_SUCCESS};
 use super::health::Health;
 use super::pipeline::all_in_order;
 use super::receipt::{Generation, Settlement, Settling};
 use crate::shards::QueueIndex;
 
-/// Lists of settlements waiting for the task; whoever has more waits.
+/// At most this many lists of settlements wait for the task. Whoever sends one more waits until there is room.
 const MAX_WAITING_LISTS: usize = 64;
-/// RabbitMQ's quorum queues lose acknowledgements that arrive just before the channel closes.
+/// Wait between the last acknowledgement and the end of the channel: RabbitMQ's quorum queues lose acknowledgements
+/// that arrive just before their channel is closed.
 const BEFORE_CLOSE: Duration = Duration::from_millis(250);
 
-/// Takes receipts that are to be settled. To clone it costs little.
+/// Passes on to the task what is to be settled. To clone it costs little.
 #[derive(Clone, Debug)]
 pub struct Settler {
-    orders: mpsc::Sender<Demand>,
+    demands: mpsc::Sender<Demand>,
 }
 
 #[derive(Debug)]
@@ -40,7 +41,7 @@ enum Demand {
         channel: Channel,
         prefetch: u16,
     },
-    /// The deliveries that may be outstanding have become more or fewer.
+    /// From now on another number of deliveries may be outstanding.
     Resize {
         generation: Generation,
         prefetch: u16,
@@ -52,34 +53,34 @@ enum Demand {
 impl Settler {
     /// Starts the task; it ends when the last clone is dropped, or by [`Settler::finish`].
     pub fn start(health: &Arc<Health>) -> Self {
-        let (orders, inbox) = mpsc::channel(MAX_WAITING_LISTS);
+        let (demands, inbox) = mpsc::channel(MAX_WAITING_LISTS);
         let acknowledger = Acknowledger { inbox, health: Arc::clone(health), current: BTreeMap::new() };
         tokio::spawn(acknowledger.run());
-        Self { orders }
+        Self { demands }
     }
 
     /// Waits only while the broker does not take acknowledgements as fast as they are made.
     pub async fn settle(&self, settlements: Vec<Settlement>) {
         if !settlements.is_empty() {
             // Refused only after `finish`, when the deliveries go back to the queue by themselves.
-            let _ = self.orders.send(Demand::Settle(settlements)).await;
+            let _ = self.demands.send(Demand::Settle(settlements)).await;
         }
     }
 
-    /// Sends what is still owed, waits until the broker has surely taken it, and closes the channel.
+    /// Sends the acknowledgements that are left, gives the broker time to take them, and closes the channels.
     pub async fn finish(&self) {
         let (done, finished) = oneshot::channel();
-        if self.orders.send(Demand::Finish(done)).await.is_ok() {
+        if self.demands.send(Demand::Finish(done)).await.is_ok() {
             let _ = finished.await;
         }
     }
 
     pub(super) async fn begin(&self, generation: Generation, channel: Channel, prefetch: u16) {
-        let _ = self.orders.send(Demand::Begin { generation, channel, prefetch }).await;
+        let _ = self.demands.send(Demand::Begin { generation, channel, prefetch }).await;
     }
 
     pub(super) async fn resize(&self, generation: Generation, prefetch: u16) {
-        let _ = self.orders.send(Demand::Resize { generation, prefetch }).await;
+        let _ = self.demands.send(Demand::Resize { generation, prefetch }).await;
     }
 }
 
@@ -99,14 +100,14 @@ impl Acknowledger {
     async fn run(mut self) {
         loop {
             let due = self.current.values().filter_map(|current| current.window.next_due()).min();
-            let order = tokio::select! {
-                order = self.inbox.recv() => order,
+            let demand = tokio::select! {
+                demand = self.inbox.recv() => demand,
                 () = until(due) => {
                     self.send(AckWindow::due).await;
                     continue;
                 }
             };
-            match order {
+            match demand {
                 Some(Demand::Begin { generation, channel, prefetch }) => {
                     let window = AckWindow::new(prefetch);
                     self.current.insert(generation.queue, Subscription { generation, channel, window });
@@ -166,7 +167,9 @@ impl Acknowledger {
         for queue in lost {
             if let Some(current) = self.current.remove(&queue) {
                 // Where the channel still lives, its consumer must learn that nothing settles its deliveries any more.
-                tokio::spawn(async move { timeout(CLOSE_TIMEOUT, current.channel.close(200, "OK".into())).await });
+                tokio::spawn(
+                    async move { timeout(CLOSE_TIMEOUT, current.channel.close(REPLY_SUCCESS, "OK".into())).await },
+                );
             }
         }
     }
@@ -178,13 +181,14 @@ impl Acknowledger {
         }
         let channels = std::mem::take(&mut self.current).into_values().map(|current| current.channel);
         // An error means that the channel was lost already.
-        let closing = channels.map(|channel| async move { channel.close(200, "OK".into()).await });
+        let closing = channels.map(|channel| async move { channel.close(REPLY_SUCCESS, "OK".into()).await });
         let _ = timeout(CLOSE_TIMEOUT, join_all(closing)).await;
     }
 }
 
 impl Subscription {
-    /// False where the channel fails. It is closed then, so that its consumer sees it end and begins anew.
+    /// Returns false where the channel fails. The caller then closes it, so that its consumer sees it end and begins
+    /// anew.
     async fn send(&self, frames: &[Frame], health: &Health) -> bool {
         let fault = match timeout(CALL_TIMEOUT, write(&self.channel, frames)).await {
             Ok(Ok(())) => return true,
@@ -192,7 +196,11 @@ impl Subscription {
             Err(_elapsed) => "the broker takes no more acknowledgements".to_owned(),
         };
         let (generation, frames) = (self.generation.number, frames.len());
-        tracing::warn!(generation, frames, "deliveries will come again: {fault}");
+        tracing::warn!(
+            generation,
+            frames,
+            "acknowledgements could not be sent, so the broker will deliver their jobs again: {fault}"
+        );
         health.failed_acknowledgements.add(frames);
         false
     }

@@ -6,10 +6,13 @@ use std::time::Duration;
 const BASE: Duration = Duration::from_millis(200);
 /// No wait is longer, however long the broker has been away.
 const MAX: Duration = Duration::from_secs(30);
-/// Never a wait so short that failing at once turns into a busy loop.
+/// Doublings after which the ceiling has reached its highest.
+const MOST_DOUBLINGS: u32 = 16;
+/// No wait is shorter. Without this, tries that fail at once would follow each other in a busy loop.
 const MIN: Duration = Duration::from_millis(20);
 
-/// Counts tries since the last success; full jitter, without end.
+/// Counts the tries since the last success. Each wait is drawn at random between nothing and its ceiling (full jitter);
+/// the tries never end.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Backoff {
     tries: u32,
@@ -33,7 +36,7 @@ impl Backoff {
 
 /// `attempt` counts from 1; `jitter` from 0 to 1.
 pub fn wait(attempt: u32, jitter: f64) -> Duration {
-    let doublings = attempt.saturating_sub(1).min(16);
+    let doublings = attempt.saturating_sub(1).min(MOST_DOUBLINGS);
     let ceiling = BASE.saturating_mul(1 << doublings).min(MAX);
     ceiling.mul_f64(jitter.clamp(0.0, 1.0)).max(MIN)
 }

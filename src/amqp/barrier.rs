@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-/// Proof that the broker has a message, without which nothing is acknowledged that it answers. Made here alone.
+/// Proof that the broker has a message. Without it the delivery that the message answers is not acknowledged. It is
+/// made in this file only.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Published(());
 

@@ -1,7 +1,7 @@
 //! Answers whose queue takes nothing just now: full, at fault, or not there.
 //!
-//! All of them would be refused like the first. So one is tried, later and later; where it is taken, twice as many are
-//! tried next, until none is left. Answers for other queues go on meanwhile.
+//! All of them would be refused like the first. So one of them is tried, after waits that grow. Where it is taken,
+//! twice as many are tried next, until none is left. Answers for other queues go on meanwhile.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::backoff;
 use super::route::Route;
 
-/// Shortest wait where no queue is bound: someone has to create it.
+/// Shortest wait where no queue is bound: somebody has to bind one first.
 const UNROUTED_DELAY: Duration = Duration::from_secs(1);
 
 /// Longest wait: whoever has made room wants to see it used.

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::barrier::Published;
 use super::connection::{
-    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, reply_code, reply_text,
+    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, REPLY_SUCCESS, reply_code, reply_text,
 };
 use super::message::Properties;
 use super::pipeline::all_in_order;
@@ -24,11 +24,12 @@ use crate::config::AmqpSettings;
 const ROUND: u16 = 64;
 /// When no message has come for this long, the broker is asked whether one is left.
 const LULL: Duration = Duration::from_millis(500);
-/// Messages given back before it is awaited that they are on their way.
+/// This many messages are given back before the worker waits until all of these are sent.
 const GIVEN_BACK_AT_ONCE: usize = 1_000;
-/// What has not been given back by then goes back with the connection, in whatever order.
+/// Messages that were not given back within this time go back when the connection ends, in whatever order.
 const LONGEST_GIVING_BACK: Duration = Duration::from_secs(60);
-/// Acknowledgements sent just before the end can get lost on quorum queues.
+/// Wait between the last acknowledgement and the end of the connection: quorum queues can lose acknowledgements that
+/// arrive just before it.
 const LAST_ACKS: Duration = Duration::from_millis(250);
 
 /// A queue that can be looked through.
@@ -197,7 +198,7 @@ impl Browser {
         };
         // Where this fails, the broker itself gives the messages back when the connection ends.
         let _ = timeout(LONGEST_GIVING_BACK, give_back).await;
-        let _ = timeout(CLOSE_TIMEOUT, self.connection.close(200, "OK".into())).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.connection.close(REPLY_SUCCESS, "OK".into())).await;
     }
 
     /// The messages are given back explicitly, since from RabbitMQ 4.3 on only the end of a channel counts as a

@@ -30,12 +30,14 @@ const HEARTBEAT_SECONDS: u16 = 15;
 /// Bytes; RabbitMQ's own default. The library is told before the handshake: then its buffers, of 32 frames each, take
 /// memory only as they fill. If they were enlarged after the handshake, they would take all of it at once.
 const MAX_FRAME_BYTES: u32 = 128 * 1024;
-/// Waiting for the answer to one request on a channel or connection.
+/// Longest wait for the answer to one request on a channel or connection.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Closing is a courtesy, and on a blocked connection it would wait for the end of the alarm.
+/// Longest wait for a channel or connection to close. To close it is a courtesy, and on a blocked connection that would
+/// wait for the end of the alarm.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Reply codes of AMQP 0-9-1.
+/// Reply codes of AMQP 0-9-1. The first is for a close without any fault.
+pub const REPLY_SUCCESS: u16 = 200;
 pub const CONNECTION_FORCED: u16 = 320;
 pub const ACCESS_REFUSED: u16 = 403;
 pub const NOT_FOUND: u16 = 404;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::acknowledge::Settler;
 use super::backoff::Backoff;
-use super::connection::CLOSE_TIMEOUT;
+use super::connection::{CLOSE_TIMEOUT, REPLY_SUCCESS};
 use super::echo::Echo;
 use super::health::{Health, QueueHealth};
 use super::lease::gate::Gate;
@@ -291,7 +291,7 @@ impl Subscriber {
         }
     }
 
-    /// Jobs have come: asks for as many as there is room for now.
+    /// Jobs have come, so their size is known better: asks the broker for as many as there is room for.
     async fn fit(
         &mut self,
         channel: &Channel,
@@ -527,7 +527,7 @@ impl Subscriber {
             "the subscription was lost, its jobs come again: {why}"
         );
         // While the channel lives, the broker keeps what it delivered there.
-        let _ = timeout(CLOSE_TIMEOUT, channel.close(200, "OK".into())).await;
+        let _ = timeout(CLOSE_TIMEOUT, channel.close(REPLY_SUCCESS, "OK".into())).await;
         self.topology_doubted = true;
         self.tell(IntakeEvent::Lost(self.generation)).await;
     }
@@ -538,7 +538,7 @@ impl Subscriber {
             let queue = self.wiring.name.as_str();
             tracing::warn!(queue, tries = tries + 1, "no jobs can be taken in: {fault}");
         }
-        let _ = timeout(CLOSE_TIMEOUT, channel.close(200, "OK".into())).await;
+        let _ = timeout(CLOSE_TIMEOUT, channel.close(REPLY_SUCCESS, "OK".into())).await;
         match fault {
             SubscribeFault::Consume(ConsumeFault::Silent) => self.wiring.link.break_off(epoch).await,
             SubscribeFault::Consume(ConsumeFault::Broker(_)) | SubscribeFault::Topology(_) => {}

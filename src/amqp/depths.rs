@@ -84,8 +84,9 @@ async fn looked(look: impl Future<Output = Vec<Option<Depth>>>, queues: usize, h
     }
 }
 
-/// `depths` are those of the delay queues, of the delay queues of the background where there is one, of the jobs
-/// queues, the results queue, the dead-letter queue, and the background queue.
+/// Keeps what a look has shown. `depths` has, in this order, the delay queues, the delay queues of the background where
+/// there are any, the jobs queues, the results queue, the dead-letter queue and, where there is one, the background
+/// queue.
 fn note(health: &Health, depths: &[Option<Depth>]) {
     let without_background = Tier::ALL.len() + health.queues().len() + 2;
     let has_background = depths.len() > without_background;

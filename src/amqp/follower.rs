@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::backoff::Backoff;
 use super::connection::{
-    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, reply_code, reply_text,
+    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, REPLY_SUCCESS, reply_code, reply_text,
 };
 use super::message::{Properties, short};
 use super::route::RESULTS_KEY;
@@ -174,7 +174,7 @@ impl Follower {
         let delete = channel.queue_delete(self.queue, QueueDeleteOptions::default());
         // What cannot be deleted expires.
         let _ = timeout(CLOSE_TIMEOUT, delete).await;
-        let _ = timeout(CLOSE_TIMEOUT, connection.close(200, "OK".into())).await;
+        let _ = timeout(CLOSE_TIMEOUT, connection.close(REPLY_SUCCESS, "OK".into())).await;
     }
 }
 

@@ -8,7 +8,7 @@ use lapin::{Connection, ExchangeKind};
 use tokio::time::timeout;
 
 use super::connection::{
-    ACCESS_REFUSED, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, PRECONDITION_FAILED, reply_text,
+    ACCESS_REFUSED, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, PRECONDITION_FAILED, REPLY_SUCCESS, reply_text,
 };
 use super::greeting::Greeting;
 use super::journal::JournalStream;
@@ -26,8 +26,8 @@ const MAX_DIFFERENCES: usize = 16;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Inspection {
     pub greeting: Greeting,
-    /// The exchange unless it is the default one, then the queues: jobs, results, dead letters, delays, the lease where `amqp.lease` is on, and the
-    /// journal's streams.
+    /// The exchange unless it is the default one, then the queues: jobs, results, dead letters, delays, the lease where
+    /// `amqp.lease` is on, and the journal's streams.
     pub items: Vec<Inspected>,
     /// Where there must be no background queue: that queue.
     pub deserted: Option<Inspected>,
@@ -62,7 +62,7 @@ pub enum State {
 pub enum Arguments {
     Same,
     Other(Vec<Difference>),
-    /// The broker's user has no right to declare it, without which nobody can ask.
+    /// Not known, since the broker tells it only to a user that may declare it, and this user may not.
     NoRight,
     Unknown {
         cause: String,
@@ -109,7 +109,7 @@ pub async fn inspect(settings: &AmqpSettings, journals: &[JournalStream]) -> Res
         None => None,
     };
     // An error means that the connection was lost after its last answer.
-    let _ = timeout(CLOSE_TIMEOUT, connection.close(200, "OK".into())).await;
+    let _ = timeout(CLOSE_TIMEOUT, connection.close(REPLY_SUCCESS, "OK".into())).await;
     Ok(Inspection { greeting, items, deserted, permissions })
 }
 

@@ -17,8 +17,8 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::connection::{
-    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, PRECONDITION_FAILED, reply_code,
-    reply_text,
+    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, PRECONDITION_FAILED, REPLY_SUCCESS,
+    reply_code, reply_text,
 };
 use super::message::short;
 use super::pipeline::all_in_order;
@@ -33,7 +33,8 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest wait for the confirms of records. After that nobody knows whether the stream has them, and they count as not
 /// written.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(20);
-/// An alarm of the broker that is over sooner than this is waited out.
+/// An alarm of the broker stops what is published. One that ends within this time is waited for; after that the records
+/// count as not written.
 const BLOCKED_PATIENCE: Duration = Duration::from_secs(1);
 /// Records on their way to a reader, each of at most a mebibyte.
 const PREFETCH: u16 = 64;
@@ -45,7 +46,7 @@ const CLOCKS_DIFFER: Duration = Duration::from_secs(60 * 60);
 
 /// Property `type` of the records, for people who look into the stream.
 const MESSAGE_TYPE: &str = "association-archive.journal.v1";
-/// The kind of queue; a queue of another kind of the same name cannot be the journal.
+/// The argument that names the kind of a queue. A queue of the journal's name that is no stream cannot be the journal.
 pub const QUEUE_TYPE: &str = "x-queue-type";
 
 /// The stream's name, and how it is declared.
@@ -134,7 +135,8 @@ impl StreamWriter {
     pub async fn close(&mut self) {
         if let Some(Open { connection, .. }) = self.open.take() {
             // In a task of its own, because a connection that does not answer would not answer the goodbye either.
-            let goodbye = tokio::spawn(async move { timeout(CLOSE_TIMEOUT, connection.close(200, "OK".into())).await });
+            let goodbye =
+                tokio::spawn(async move { timeout(CLOSE_TIMEOUT, connection.close(REPLY_SUCCESS, "OK".into())).await });
             let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
         }
     }
@@ -354,7 +356,7 @@ impl StreamReader {
 
     /// Ends within 3 s whatever the broker does.
     pub async fn close(self) {
-        let _ = timeout(CLOSE_TIMEOUT, self.connection.close(200, "OK".into())).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.connection.close(REPLY_SUCCESS, "OK".into())).await;
     }
 }
 

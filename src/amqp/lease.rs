@@ -29,7 +29,7 @@ use self::gate::GateKeeper;
 pub use self::queue::{LeaseFault, LeaseFound, LeaseQueue, SINGLE_ACTIVE_CONSUMER};
 use self::scribe::{ORDER_TYPE, Scribe, Written};
 use super::backoff::Backoff;
-use super::connection::CLOSE_TIMEOUT;
+use super::connection::{CLOSE_TIMEOUT, REPLY_SUCCESS};
 use super::health::{Health, QueueHealth};
 use super::link::{Depth, Link};
 use crate::contract::ids::AccountIndex;
@@ -224,9 +224,9 @@ struct Keeper {
     begun: u64,
     /// The loop's last word, if it has come.
     ending: Ending,
-    /// Whether jobs were in hand then.
+    /// Whether jobs were in hand when the loop said its last word.
     unsettled: bool,
-    /// Watches for others that consume the jobs queue while this worker holds the lease.
+    /// The task that watches for others that consume the jobs queue while this worker holds the lease.
     company: Option<JoinHandle<()>>,
     /// Consumers of the jobs queue whose workers take nothing any more; the company's task lowers it.
     left: Arc<AtomicU64>,
@@ -439,7 +439,7 @@ impl Keeper {
         }
     }
 
-    /// Does it, to the end: what the lease says comes once.
+    /// Does what was heard, to its end: what the lease says is said only once.
     async fn mind(&mut self, heard: Heard) -> Onward {
         self.count_consumers();
         match heard {
@@ -670,7 +670,7 @@ impl Keeper {
         self.gate.set(false);
         if let Some(channel) = self.channel.take() {
             // What is not acknowledged goes to the next worker as soon as the channel is closed.
-            let _ = timeout(CLOSE_TIMEOUT, channel.close(200, "OK".into())).await;
+            let _ = timeout(CLOSE_TIMEOUT, channel.close(REPLY_SUCCESS, "OK".into())).await;
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial};
+use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, REPLY_SUCCESS};
 use super::health::{Health, Trouble};
 use super::topology::{Channels, Topology, TopologyFault, TopologyReport};
 use super::valve::Valve;
@@ -194,7 +194,7 @@ impl Link {
             }
             if let Some(channel) = channel {
                 // Dropping it would close it too, but without waiting.
-                let _ = channel.close(200, "OK".into()).await;
+                let _ = channel.close(REPLY_SUCCESS, "OK".into()).await;
             }
         };
         let _ = timeout(CALL_TIMEOUT, looks).await;
@@ -232,7 +232,7 @@ impl Link {
         let goodbye = async {
             if let Some(connection) = self.connection.lock().await.connection.take() {
                 // An error means that the connection was lost already.
-                let _ = connection.close(200, "OK".into()).await;
+                let _ = connection.close(REPLY_SUCCESS, "OK".into()).await;
             }
         };
         let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
@@ -281,7 +281,7 @@ impl Link {
         if self.purpose == Purpose::Publish {
             self.health.publishing.set(false);
         }
-        tokio::spawn(async move { timeout(CLOSE_TIMEOUT, lost.close(200, "OK".into())).await });
+        tokio::spawn(async move { timeout(CLOSE_TIMEOUT, lost.close(REPLY_SUCCESS, "OK".into())).await });
     }
 
     fn trouble(&self) -> &Trouble {

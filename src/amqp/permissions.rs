@@ -16,9 +16,9 @@ use super::topology::{CallFault, DURABLE, Kind, QueuePlan, call, declare};
 
 /// Questions that are asked at the same time.
 const AT_ONCE: usize = 16;
-/// Of another type than the broker takes, wherever it stands.
+/// A value of a type that the broker takes nowhere.
 const IMPOSSIBLE: &str = "impossible";
-/// Leads nowhere, should a broker take the message all the same.
+/// A routing key that leads nowhere, in case a broker takes the message all the same.
 const NOWHERE: &str = "association-archiver.check.leads-nowhere";
 
 /// A right that the service needs, and whether the user has it.
@@ -44,7 +44,7 @@ pub enum Answer {
     Granted,
     /// In the broker's words.
     Refused(String),
-    /// It answered otherwise than it does to either.
+    /// Another answer than those two, in the broker's words.
     Unclear(String),
 }
 

@@ -10,9 +10,9 @@ const WINDOW: usize = 256;
 
 /// Starts the futures in order, up to 256 at once, then awaits each; outputs in the order of the futures.
 ///
-/// The library queues a frame when its future is first polled, so the frames keep their order. Awaiting one before
-/// starting the next would cost a switch to the library's thread and back for each; a general join would wake and poll
-/// each on its own. The slots of one window are used again for the next.
+/// The library queues a frame when its future is first polled, so the frames keep their order. To await one before the
+/// next is started would cost a switch to the library's thread and back for each of them. A general join would wake and
+/// poll each of them on its own. The slots of one window are used again for the next.
 pub async fn all_in_order<F: Future>(mut futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut outputs = Vec::with_capacity(futures.size_hint().0);
     let mut slots: Vec<Slot<F>> = Vec::with_capacity(futures.size_hint().0.min(WINDOW));

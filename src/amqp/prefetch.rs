@@ -117,7 +117,7 @@ impl Prefetch {
         self.current
     }
 
-    /// The queue's share has become this. True where fewer must be asked for than are asked for now.
+    /// From now on this is the queue's share. Returns true where fewer jobs must be asked for than are asked for now.
     pub fn limit(&mut self, (jobs, bytes): (u16, u64)) -> bool {
         (self.ceiling, self.share_bytes) = (jobs.max(1), bytes);
         let is_less = self.current > self.ceiling;

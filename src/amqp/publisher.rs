@@ -49,8 +49,8 @@ impl Publisher {
         Self { inboxes, next: AtomicUsize::new(0), reports, tasks, dropping }
     }
 
-    /// Takes the answers to publish them; one list of many costs less than many lists. Waits only while 131,070 answers
-    /// are not reported.
+    /// Takes the answers to publish them; one list of many costs less than many lists. Waits only while too many
+    /// answers are not reported yet (131,070).
     pub async fn publish(&self, answers: Vec<Deposit>) {
         self.publish_on(self.next.fetch_add(1, Ordering::Relaxed) % TASKS, answers).await;
     }

@@ -21,7 +21,7 @@ use super::backoff::{self, Backoff};
 use super::barrier::{Confirm, Fate, Identity, Published, judge};
 use super::blocked::{Blocked, Unpublished};
 use super::complaints::Said;
-use super::connection::CALL_TIMEOUT;
+use super::connection::{CALL_TIMEOUT, REPLY_SUCCESS};
 use super::health::Health;
 use super::link::{Epoch, Link};
 use super::message::{Deposit, Outgoing};
@@ -101,7 +101,7 @@ impl PublishingTask {
             match self.work(&channel, epoch).await {
                 Left::Nothing => {
                     // An error means that the channel was lost after its last confirm.
-                    let _ = timeout(CALL_TIMEOUT, channel.close(200, "OK".into())).await;
+                    let _ = timeout(CALL_TIMEOUT, channel.close(REPLY_SUCCESS, "OK".into())).await;
                     return;
                 }
                 Left::Channel => sleep(self.backoff.next_wait()).await,
@@ -129,7 +129,7 @@ impl PublishingTask {
         loop {
             if self.needs_another_channel(opened) {
                 // An error means that it was lost already.
-                let _ = timeout(CALL_TIMEOUT, channel.close(200, "OK".into())).await;
+                let _ = timeout(CALL_TIMEOUT, channel.close(REPLY_SUCCESS, "OK".into())).await;
                 return Left::Channel;
             }
             let round = match self.next_round(channel).await {

@@ -1,4 +1,4 @@
-//! What the tasks report of answers, collected for whoever gave them.
+//! What the publishing tasks report of answers, collected for whoever gave the answers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::barrier::{Fate, Published};
 use super::connection::{
-    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, reply_code, reply_text,
+    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, REPLY_SUCCESS, reply_code, reply_text,
 };
 use super::message::Outgoing;
 use super::publishing_task::publish_once;
@@ -20,7 +20,7 @@ use crate::config::{AmqpSettings, Exchange};
 /// Longest wait for the confirms of one call.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Confirms that are on their way when the command is told to stop get this long.
+/// When the command is told to stop, it waits for this long for confirms that are on their way.
 const LAST_CONFIRMS: Duration = Duration::from_secs(2);
 /// How often it is then checked whether an alarm of the broker makes waiting pointless.
 const BLOCKED_CHECK: Duration = Duration::from_millis(100);
@@ -135,7 +135,7 @@ impl Sender {
     /// Ends within 3 s whatever the broker does.
     pub async fn close(self) {
         // An error means that the connection was lost already.
-        let _ = timeout(CLOSE_TIMEOUT, self.connection.close(200, "OK".into())).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.connection.close(REPLY_SUCCESS, "OK".into())).await;
     }
 
     fn explain(&self, fate: Fate, message: &Outgoing) -> SendFault {

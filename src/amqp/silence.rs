@@ -2,8 +2,8 @@
 
 /// Looks in a row that must agree before a subscription is taken for dead.
 const FIRST_PATIENCE: u32 = 2;
-/// Where another consumer rightly gets all the jobs, as with a single active consumer, subscribing again helps nothing;
-/// so each time in vain doubles the patience, up to this.
+/// Where another consumer rightly gets all the jobs, as with a single active consumer, it does not help to subscribe
+/// again. So each time that it was in vain doubles the patience, up to this.
 const MAX_PATIENCE: u32 = 64;
 
 /// One look at a subscription.

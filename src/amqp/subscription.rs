@@ -238,7 +238,8 @@ impl Inlet {
         let properties = Properties::new(properties);
         let origin = Origin { exchange: exchange.as_str(), routing_key: routing_key.as_str() };
         let echo = self.echo.heard(&properties, origin);
-        // This much memory is counted for it until it is read. Then its receipt learns the real weight.
+        // This much memory is counted for the delivery until it is read as a job. Then its receipt is told how much it
+        // is.
         let bytes = expected_weight(data.len()) as u64;
         let receipt = Receipt::new(self.generation, delivery_tag, bytes, &self.held);
         (Delivered { body: data, properties, redelivered, receipt }, echo)

@@ -14,7 +14,7 @@ use lapin::{Connection, ExchangeKind};
 use tokio::time::timeout;
 
 use super::connection::{
-    ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, is_passing, reply_code, reply_text,
+    ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, REPLY_SUCCESS, is_passing, reply_code, reply_text,
 };
 use super::route::{BACKGROUND_KEY, DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY, Route, delay_queue, is_of, key_to};
 use crate::config::{AmqpSettings, Exchange, workers_queue};
@@ -337,7 +337,8 @@ impl Topology {
         Some(Ok(()))
     }
 
-    /// Asks the broker, by declaring the jobs queue again as the worker would, whether an existing one differs.
+    /// Finds out whether a jobs queue that is there differs from what the worker would declare, by declaring it again:
+    /// the broker then refuses and says what differs.
     ///
     /// A warning, never a fault: a policy of the broker may set what the queue's own arguments lack.
     pub async fn compare_jobs_queue(&self, connection: &Connection) -> Option<String> {
@@ -430,7 +431,7 @@ impl Topology {
         }
     }
 
-    /// A warning where the binding cannot be made.
+    /// Binds a queue to these keys. Returns a warning where that cannot be done.
     async fn bind(
         &self,
         connection: &Connection,
@@ -526,7 +527,7 @@ async fn link_call<T>(
     let channel = link.channel().await?;
     let work = async {
         let answer = request(channel.clone()).await?;
-        channel.close(200, "OK".into()).await?;
+        channel.close(REPLY_SUCCESS, "OK".into()).await?;
         Ok(answer)
     };
     Some(match timeout(CALL_TIMEOUT, work).await {
@@ -543,7 +544,7 @@ pub(super) async fn call<T>(
     let work = async {
         let channel = connection.create_channel().await?;
         let answer = request(channel.clone()).await?;
-        channel.close(200, "OK".into()).await?;
+        channel.close(REPLY_SUCCESS, "OK".into()).await?;
         Ok(answer)
     };
     match timeout(CALL_TIMEOUT, work).await {

@@ -16,7 +16,7 @@ use lapin::tcp::AsyncTcpStream;
 use super::legible::Legible;
 use super::valve::Valve;
 
-/// TCP, or TLS over it, before anything is mended.
+/// The stream as it comes: TCP, or TLS over it.
 pub(super) type Wire = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
 
 /// The runtime for a connection whose stream is a [`LegibleWire`].

@@ -11,8 +11,8 @@ use futures_util::task::AtomicWaker;
 /// Bytes of whole bodies that the library may hold. A message is counted when it is complete, so that a larger one passes.
 const MAX_UNTAKEN_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Between the socket of a connection, which is held up, and its consumers, which must go on reading whatever they wait
-/// for: answers of the broker come behind its deliveries.
+/// Stands between the socket of a connection and its consumers. The socket is held up. The consumers must go on taking
+/// deliveries whatever else they wait for, since answers of the broker come behind its deliveries.
 #[derive(Debug, Default)]
 pub struct Valve {
     /// Consumers that take what comes. Without one nobody would open the valve again.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::super::backoff::Backoff;
-use super::super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT};
+use super::super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT, REPLY_SUCCESS};
 use super::super::health::Health;
 use super::super::link::Link;
 use super::LeaseNews;
@@ -41,13 +41,14 @@ pub(in crate::amqp) struct Balance {
 /// it by then.
 const LOOKED_FOR_AFTER: usize = 3;
 
-/// A lease queue that cannot be reached keeps the worker from the others for this many looks.
+/// Where a lease queue cannot be reached, the worker does not let the others count it yet, but no longer than for this
+/// many looks.
 const MOST_LOOKS_BEFORE: u32 = 30;
 
 impl Balance {
     /// Ends with the loop.
     pub async fn run(self) {
-        // Both go on at any time: one may hold what the other waits for.
+        // Both are polled all the time: one may hold what the other waits for.
         tokio::select! {
             () = self.keep_even() => {}
             () = self.be_present() => {}
@@ -116,7 +117,7 @@ impl Balance {
                 }
                 Ok(Err(_)) | Err(_) => {}
             }
-            let _ = timeout(CLOSE_TIMEOUT, channel.close(200, "OK".into())).await;
+            let _ = timeout(CLOSE_TIMEOUT, channel.close(REPLY_SUCCESS, "OK".into())).await;
             sleep(backoff.next_wait()).await;
         }
     }

@@ -1,4 +1,5 @@
-//! Whether jobs are taken in: only while this worker holds the lease.
+//! Whether jobs of a queue are taken in: while this worker holds the lease, if there is one; and jobs of the background
+//! only within their hours.
 
 use tokio::sync::watch;
 

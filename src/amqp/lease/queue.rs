@@ -10,7 +10,7 @@ use lapin::{Channel, Consumer, ExchangeKind};
 use tokio::time::timeout;
 
 use super::super::connection::{
-    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, reply_code, reply_text,
+    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, REPLY_SUCCESS, reply_code, reply_text,
 };
 use super::super::link::Link;
 use super::super::message::short;
@@ -109,7 +109,7 @@ impl LeaseQueue {
         let (channel, _) = link.channel().await?;
         let work = async {
             let queue = channel.queue_declare(self.name.clone(), options, self.arguments()).await?;
-            channel.close(200, "OK".into()).await?;
+            channel.close(REPLY_SUCCESS, "OK".into()).await?;
             Ok((queue.message_count(), queue.consumer_count()))
         };
         Some(match timeout(CALL_TIMEOUT, work).await {
@@ -134,7 +134,7 @@ impl LeaseQueue {
         let declared = timeout(CALL_TIMEOUT, channel.exchange_declare(exchange, kind, options, table)).await;
         if matches!(declared, Ok(Ok(()))) {
             // An error means that it was lost already.
-            let _ = timeout(CLOSE_TIMEOUT, channel.close(200, "OK".into())).await;
+            let _ = timeout(CLOSE_TIMEOUT, channel.close(REPLY_SUCCESS, "OK".into())).await;
         }
         if let Some(Err(fault)) = self.bind(link).await {
             tracing::debug!("{fault}");
@@ -150,7 +150,7 @@ impl LeaseQueue {
         let work = async {
             let (name, exchange, key) = (self.name.clone(), short(named.as_str()), self.name.clone());
             channel.queue_bind(name, exchange, key, QueueBindOptions::default(), FieldTable::default()).await?;
-            channel.close(200, "OK".into()).await
+            channel.close(REPLY_SUCCESS, "OK".into()).await
         };
         Some(match timeout(CALL_TIMEOUT, work).await {
             Ok(Ok(())) => Ok(()),

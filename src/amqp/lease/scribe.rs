@@ -8,7 +8,7 @@ use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::super::connection::CLOSE_TIMEOUT;
+use super::super::connection::{CLOSE_TIMEOUT, REPLY_SUCCESS};
 use super::super::link::Link;
 use super::super::message::short;
 use super::super::route::no_route;
@@ -141,5 +141,5 @@ fn fault(error: lapin::Error) -> WriteFault {
 
 async fn close(channel: Channel) {
     // An error means that it was lost already.
-    let _ = timeout(CLOSE_TIMEOUT, channel.close(200, "OK".into())).await;
+    let _ = timeout(CLOSE_TIMEOUT, channel.close(REPLY_SUCCESS, "OK".into())).await;
 }
