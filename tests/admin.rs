@@ -176,7 +176,8 @@ async fn the_status_has_accounts_lanes_backlog_and_what_was_done() {
     engine.admit(job(1, "contacts", "deals", 1), now());
     worker.metrics.jobs_received.add(3);
     worker.metrics.outcomes.of(outcome::Status::Archived).add(2);
-    let broker = BrokerState { consuming: true, publishing: true, jobs_ready: Some(9), ..BrokerState::default() };
+    let broker = BrokerState { jobs_ready: Some(9), own_jobs_ready: Some(9), ..BrokerState::default() };
+    let broker = BrokerState { consuming: true, publishing: true, ..broker };
     worker.show(&engine, BrokerState { parked: [Some(0), None, Some(0), Some(0)], ..broker.clone() }, false);
     let (_, body) = worker.get_json("/status").await;
     assert_eq!((&body["backlog"]["jobsParked"], &body["backlog"]["drainSeconds"]), (&Value::Null, &Value::Null));

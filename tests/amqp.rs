@@ -1034,6 +1034,7 @@ fn outcome(job: Delivered) -> Deposit {
         correlation_id: job_id.as_str().to_owned(),
         status: Status::Archived,
         timestamp: 1_800_000_000,
+        of_background: false,
         trace,
     };
     let message = Outgoing { route: Route::Results, body: job.body.into(), envelope: Envelope::Outcome(envelope) };

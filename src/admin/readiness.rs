@@ -24,7 +24,7 @@ pub struct Readiness {
     /// What an operator should know although it is.
     pub warnings: Vec<String>,
     /// Ready to take over from another worker, and in which way.
-    pub standby: Option<&'static str>,
+    pub standby: Option<String>,
     /// Accounts, then lanes that stand still; at most [`Readiness::MAX_PAUSED`].
     pub paused: Vec<Paused>,
     pub paused_left_out: usize,
@@ -68,7 +68,7 @@ pub fn readiness(snapshot: &Snapshot, mends: &Mends, silence: Duration) -> Readi
         ready: reasons.is_empty(),
         reasons,
         warnings: warnings(snapshot),
-        standby: standby(&snapshot.broker),
+        standby: standby(&snapshot.broker, mends),
         paused_left_out: all.saturating_sub(paused.len()),
         paused,
     }
@@ -88,7 +88,7 @@ fn reasons(snapshot: &Snapshot, silence: Duration) -> Vec<String> {
     if snapshot.draining {
         reasons.push(draining(snapshot));
     }
-    if !broker.consuming && !broker.overfull && !snapshot.draining && standby(broker).is_none() {
+    if !broker.consuming && !broker.overfull && !snapshot.draining && !is_ready_to_take_over(broker) {
         let cause = broker.consuming_trouble.as_deref().or(broker.lease_trouble.as_deref());
         reasons.push(with_cause("no jobs come in from the broker", cause));
     }
@@ -123,19 +123,29 @@ fn draining(snapshot: &Snapshot) -> String {
 }
 
 /// What a worker that is ready to take over says of itself.
-fn standby(broker: &BrokerState) -> Option<&'static str> {
+fn standby(broker: &BrokerState, mends: &Mends) -> Option<String> {
+    let leases = &broker.leases;
+    if !is_ready_to_take_over(broker) {
+        None
+    } else if leases.iter().any(|lease| lease.standing == LeaseStanding::Waiting) {
+        Some("about to work: whoever worked before must have stopped first".to_owned())
+    } else {
+        let who = mends.who_holds(leases);
+        Some(format!(
+            "standing by: another worker holds the lease (`{who}` names it, as single_active), and what stands still \
+             shows there"
+        ))
+    }
+}
+
+/// It works on nothing, and another worker does, or has until now.
+fn is_ready_to_take_over(broker: &BrokerState) -> bool {
     let is_of = |wanted: LeaseStanding| move |lease: &LeaseView| lease.standing == wanted;
     let leases = &broker.leases;
     let is_at_work = broker.consuming || broker.overfull || leases.iter().any(is_of(LeaseStanding::Held));
-    if is_at_work || broker.lease_trouble.is_some() {
-        None
-    } else if leases.iter().any(is_of(LeaseStanding::Waiting)) {
-        Some("about to work: whoever worked before must have stopped first")
-    } else if leases.iter().any(is_of(LeaseStanding::StandingBy)) {
-        Some("standing by: another worker holds the lease, and what stands still shows there")
-    } else {
-        None
-    }
+    let stands_by =
+        leases.iter().any(is_of(LeaseStanding::Waiting)) || leases.iter().any(is_of(LeaseStanding::StandingBy));
+    !is_at_work && broker.lease_trouble.is_none() && stands_by
 }
 
 fn warnings(snapshot: &Snapshot) -> Vec<String> {

@@ -9,6 +9,7 @@ use super::readiness::{Paused, Readiness};
 use crate::contract::outcome;
 use crate::engine::status::{AccountStatus, InHand, LaneStatus, Status, Totals, write_time};
 use crate::lease::view::LeaseView;
+use crate::telemetry::background::BackgroundProgress;
 use crate::telemetry::dead_letters::DeadLetterCause;
 use crate::telemetry::failing_alone::FailingPair;
 use crate::telemetry::failures::FailureCount;
@@ -30,10 +31,13 @@ pub(super) struct StatusBody<'a> {
     ready: bool,
     reasons: &'a [String],
     warnings: &'a [String],
+    standby: Option<&'a str>,
     draining: bool,
     /// Address of the runbook.
     runbook: &'static str,
     backlog: Backlog,
+    /// `None` where no job of the background is there, nor was.
+    background: Option<BackgroundProgress>,
     requests: Requests,
     jobs: Jobs,
     totals: Totals,
@@ -139,9 +143,11 @@ impl<'a> StatusBody<'a> {
             ready: readiness.ready,
             reasons: &readiness.reasons,
             warnings: &readiness.warnings,
+            standby: readiness.standby.as_deref(),
             draining: *draining,
             runbook: RUNBOOK,
             backlog,
+            background: snapshot.background(),
             requests: Requests { in_flight, max_in_flight },
             jobs: Jobs { received: counts.received, outcomes: outcomes.collect() },
             totals: *totals,

@@ -18,7 +18,7 @@ const UNROUTED_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 /// Why an answer must be tried again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Unpublished {
     /// It came back, since no queue is bound to its route.
     Returned,

@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::blocked::Unpublished;
 use super::route::Route;
 
 /// Between two lines about the same trouble.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
-pub(super) struct Complaints(Mutex<HashMap<Route, Trouble>>);
+pub(super) struct Complaints(Mutex<HashMap<Route, ByCause>>);
+
+/// A queue that is gone is other news than one that was full a moment ago.
+type ByCause = HashMap<Unpublished, Trouble>;
 
 #[derive(Debug)]
 struct Trouble {
@@ -33,9 +37,10 @@ pub(super) struct Said {
 
 impl Complaints {
     /// This many messages could not be published. `Some`: a log line is due.
-    pub(super) fn failed(&self, route: Route, messages: usize, now: Instant) -> Option<Said> {
+    pub(super) fn failed(&self, route: Route, why: Unpublished, messages: usize, now: Instant) -> Option<Said> {
         let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let trouble = troubles.entry(route).or_insert(Trouble { since: now, told: None, in_vain: 0, over: false });
+        let of_route = troubles.entry(route).or_default();
+        let trouble = of_route.entry(why).or_insert(Trouble { since: now, told: None, in_vain: 0, over: false });
         if std::mem::take(&mut trouble.over) {
             (trouble.since, trouble.in_vain) = (now, 0);
         }
@@ -50,9 +55,13 @@ impl Complaints {
     /// Nothing waits for this route any more. `Some`: a log line is due, since one has told of the trouble.
     pub(super) fn mended(&self, route: Route, now: Instant) -> Option<Said> {
         let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let trouble = troubles.get_mut(&route).filter(|trouble| !trouble.over)?;
-        trouble.over = true;
-        trouble.told.is_some_and(|told| told >= trouble.since).then(|| trouble.said(now))
+        let lasted = troubles.get_mut(&route)?.values_mut().filter(|trouble| !trouble.over);
+        let ended = lasted.filter_map(|trouble| {
+            trouble.over = true;
+            trouble.told.is_some_and(|told| told >= trouble.since).then(|| trouble.said(now))
+        });
+        // One after the other they kept messages back: together, since the first began.
+        ended.reduce(|a, b| Said { in_vain: a.in_vain + b.in_vain, lasting: a.lasting.max(b.lasting) })
     }
 }
 
@@ -72,16 +81,42 @@ mod tests {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let said = |in_vain, seconds| Some(Said { in_vain, lasting: Duration::from_secs(seconds) });
-        assert_eq!(complaints.failed(Route::Results, 1_000, start), said(1_000, 0));
-        assert_eq!(complaints.failed(Route::DeadLetters, 2, after(1)), said(2, 0), "each route by itself");
+        assert_eq!(complaints.failed(Route::Results, Unpublished::Refused, 1_000, start), said(1_000, 0));
+        assert_eq!(
+            complaints.failed(Route::DeadLetters, Unpublished::Refused, 2, after(1)),
+            said(2, 0),
+            "each route by itself"
+        );
         for second in 1..60 {
-            assert_eq!(complaints.failed(Route::Results, 1, after(second)), None);
+            assert_eq!(complaints.failed(Route::Results, Unpublished::Refused, 1, after(second)), None);
         }
-        assert_eq!(complaints.failed(Route::Results, 1, after(60)), said(1_060, 60));
+        assert_eq!(complaints.failed(Route::Results, Unpublished::Refused, 1, after(60)), said(1_060, 60));
         assert_eq!(complaints.mended(Route::Results, after(90)), said(1_060, 90));
         assert_eq!(complaints.mended(Route::Results, after(91)), None);
-        assert_eq!(complaints.failed(Route::Results, 5, after(92)), None, "a queue at its limit is full every moment");
+        assert_eq!(
+            complaints.failed(Route::Results, Unpublished::Refused, 5, after(92)),
+            None,
+            "a queue at its limit is full every moment"
+        );
         assert_eq!(complaints.mended(Route::Results, after(93)), None);
-        assert_eq!(complaints.failed(Route::Results, 5, after(120)), said(5, 0), "it begins anew");
+        assert_eq!(
+            complaints.failed(Route::Results, Unpublished::Refused, 5, after(120)),
+            said(5, 0),
+            "it begins anew"
+        );
+    }
+    /// The results queue was full, and a moment later it was deleted.
+    #[test]
+    fn another_cause_is_told_at_once() {
+        let complaints = Complaints::default();
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let said = |in_vain, seconds| Some(Said { in_vain, lasting: Duration::from_secs(seconds) });
+        assert_eq!(complaints.failed(Route::Results, Unpublished::Refused, 3, start), said(3, 0));
+        assert_eq!(complaints.mended(Route::Results, after(2)), said(3, 2));
+        assert_eq!(complaints.failed(Route::Results, Unpublished::Returned, 100, after(5)), said(100, 0));
+        assert_eq!(complaints.failed(Route::Results, Unpublished::Refused, 7, after(6)), None, "told a moment ago");
+        assert_eq!(complaints.mended(Route::Results, after(8)), said(100, 3));
+        assert_eq!(complaints.mended(Route::Results, after(9)), None);
     }
 }

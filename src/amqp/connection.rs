@@ -98,6 +98,12 @@ struct Target {
     uri: AMQPUri,
 }
 
+/// The virtual host of `amqp.uri`, for commands that people are told to type.
+pub fn virtual_host(settings: &AmqpSettings) -> Option<String> {
+    let uri: AMQPUri = settings.broker().ok()?.uri.expose().parse().ok()?;
+    Some(uri.vhost)
+}
+
 impl Dial {
     /// `purpose` shows in the broker's list of connections, beside the product's name.
     pub fn new(settings: &AmqpSettings, purpose: &str) -> Self {

@@ -101,6 +101,8 @@ fn note(health: &Health, depths: &[Option<Depth>]) {
         };
         learned.learn(parked);
     }
+    let of_background = of_background.iter().map(ready).sum::<Option<u64>>().filter(|_| has_background);
+    health.depths.background_parked.learn(of_background);
     for (queue, depth) in health.queues().iter().zip(jobs) {
         queue.ready.learn(depth.map(|depth| depth.ready));
     }
@@ -141,6 +143,8 @@ mod tests {
         note(&beside, &[1, 2, 3, 4, 10, 20, 30, 40, 5, 6, 7, 8].map(depth));
         assert_eq!(beside.depths.parked.each_ref().map(|parked| parked.get()), [11, 22, 33, 44].map(Some));
         assert_eq!((beside.jobs_ready(), beside.background().ready.get()), (Some(5), Some(8)));
+        let parked_of_background = |health: &Health| health.depths.background_parked.get();
+        assert_eq!((parked_of_background(&beside), parked_of_background(&sharded)), (Some(100), None));
         assert_eq!((beside.depths.results.get(), beside.depths.dead_letters.get()), (Some(6), Some(7)));
     }
 
@@ -172,6 +176,19 @@ mod tests {
         assert_eq!(standstill(&mut standstills), Some(9));
         health.queues()[1].lease.set(lease(LeaseStanding::StandingBy));
         assert_eq!(standstill(&mut standstills), Some(0), "it is somebody else's by now");
+    }
+
+    #[test]
+    fn of_shards_those_that_others_work_on_are_told_apart() {
+        let health = Health::of(3);
+        note(&health, &[0, 0, 0, 0, 5, 600, 70_000, 0, 0].map(|ready| Some(Depth { ready, consumers: 1 })));
+        assert_eq!((health.jobs_ready(), health.own_jobs_ready()), (Some(70_605), Some(70_605)), "without leases");
+        let lease =
+            |standing| LeaseView { jobs_queue: String::new(), standing, since: Timestamp::UNIX_EPOCH, holder: None };
+        health.queues()[0].lease.set(lease(LeaseStanding::Held));
+        health.queues()[1].lease.set(lease(LeaseStanding::Waiting));
+        health.queues()[2].lease.set(lease(LeaseStanding::StandingBy));
+        assert_eq!((health.jobs_ready(), health.own_jobs_ready()), (Some(70_605), Some(605)));
     }
 
     #[tokio::test(start_paused = true)]

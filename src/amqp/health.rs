@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::pause::Tier;
-use crate::lease::view::{LeaseView, SharedView};
+use crate::lease::view::{LeaseStanding, LeaseView, SharedView};
 use crate::shards::QueueIndex;
 
 /// Shared by all parts of the edges; reading it never waits for the broker.
@@ -145,6 +145,15 @@ impl Health {
         self.queues.iter().map(|queue| queue.ready.get()).sum()
     }
 
+    /// Of these, the messages in the jobs queues that this worker works on, or is about to: all of them while
+    /// `amqp.lease` is off.
+    pub fn own_jobs_ready(&self) -> Option<u64> {
+        let is_own = |queue: &&Arc<QueueHealth>| {
+            queue.lease.get().is_none_or(|lease| matches!(lease.standing, LeaseStanding::Held | LeaseStanding::Waiting))
+        };
+        self.queues.iter().filter(is_own).map(|queue| queue.ready.get()).sum()
+    }
+
     /// Empty while `amqp.lease` is off.
     pub fn leases(&self) -> Vec<LeaseView> {
         self.queues.iter().filter_map(|queue| queue.lease.get()).collect()
@@ -162,6 +171,8 @@ pub struct Depths {
     pub looks: Count,
     /// Jobs in the delay queues of each wait, in the order of [`Tier::ALL`].
     pub parked: [LastSeen; Tier::ALL.len()],
+    /// Of these, jobs of the background; unknown also where there is no background queue.
+    pub background_parked: LastSeen,
     pub results: LastSeen,
     /// Consumers of the results queue.
     pub results_consumers: LastSeen,

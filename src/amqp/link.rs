@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, REPLY_SUCCESS};
 use super::health::{Health, Trouble};
-use super::topology::{Channels, Topology, TopologyFault, TopologyReport};
+use super::topology::{Channels, Found, Kind, Topology, TopologyFault, TopologyItem, TopologyReport};
 use super::valve::Valve;
 use crate::shards::QueueIndex;
 
@@ -34,6 +34,19 @@ pub struct Depth {
     /// Messages that no consumer holds.
     pub ready: u64,
     pub consumers: u64,
+}
+
+/// What has to be declared while the worker runs was deleted by somebody.
+fn tell_what_was_gone(report: &TopologyReport) {
+    for TopologyItem { kind, name, found } in &report.items {
+        match (found, kind) {
+            (Found::Existing { .. }, _) => {}
+            (Found::Declared, Kind::Queue) => {
+                tracing::warn!(name, "the queue was gone and is declared again; the messages that were in it are lost");
+            }
+            (Found::Declared, Kind::Exchange) => tracing::warn!(name, "the exchange was gone and is declared again"),
+        }
+    }
 }
 
 /// One connection at a time, shared by the channels on it.
@@ -86,7 +99,7 @@ impl Link {
             if fault.is_refusal() || Instant::now() + wait >= deadline {
                 return Err(fault);
             }
-            if backoff.tries().is_power_of_two() {
+            if backoff.is_told() {
                 tracing::warn!(purpose = ?self.purpose, tries = backoff.tries(), "trying again: {fault}");
             }
             earlier = Some(fault);
@@ -120,7 +133,8 @@ impl Link {
                 match self.reconnect(&mut backoff).await {
                     Ok(connection) => current.connection = Some(connection),
                     Err((fault, wait)) => {
-                        self.complain(&mut current, fault);
+                        let most = Backoff::LONGEST_WAIT.as_secs();
+                        self.complain(&mut current, format!("{fault}; tried again every {most} s or sooner"));
                         sleep(wait).await;
                     }
                 }
@@ -149,6 +163,11 @@ impl Link {
         Some(ensured)
     }
 
+    /// The same while the worker runs: what is missing now was there before, and the log says that it is gone.
+    pub async fn mend(&self, topology: &Topology) -> Option<Result<(), TopologyFault>> {
+        Some(self.ensure(topology).await?.map(|report| tell_what_was_gone(&report)))
+    }
+
     /// Checks all that is needed to take jobs from this queue, the other shards apart, and declares what is missing.
     /// What all queues have in common is left out where it was found whole on the connection of this `epoch`. `None`
     /// while there is no connection.
@@ -165,7 +184,10 @@ impl Link {
                 let ensured = topology.ensure_all_but_shards(connection).await;
                 current.ensured = ensured.is_ok().then_some(current.epoch);
                 match ensured {
-                    Ok(report) => report.warnings.iter().for_each(|warning| tracing::debug!("{warning}")),
+                    Ok(report) => {
+                        report.warnings.iter().for_each(|warning| tracing::debug!("{warning}"));
+                        tell_what_was_gone(&report);
+                    }
                     Err(fault) => return Some(Err(fault)),
                 }
             }
@@ -248,7 +270,7 @@ impl Link {
             }
             Err(fault) => {
                 let wait = backoff.next_wait();
-                if backoff.tries().is_power_of_two() {
+                if backoff.is_told() {
                     tracing::warn!(purpose = ?self.purpose, tries = backoff.tries(), "{fault}");
                 }
                 Err((fault, wait))

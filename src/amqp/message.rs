@@ -298,6 +298,8 @@ pub struct OutcomeEnvelope {
     pub status: Status,
     /// Seconds since 1970.
     pub timestamp: u64,
+    /// The job came through the background queue. The message itself does not tell.
+    pub of_background: bool,
     /// The job's W3C trace context, where it had one: header and value.
     pub trace: SmallVec<[(&'static str, String); 0]>,
 }

@@ -377,7 +377,7 @@ impl PublishingTask {
         }
         self.blocked.refused(route, answers, why, now);
         let sentence = self.sentence(route, why);
-        if let Some(Said { in_vain, lasting }) = self.reports.complaints.failed(route, failed, now) {
+        if let Some(Said { in_vain, lasting }) = self.reports.complaints.failed(route, why, failed, now) {
             let (waiting, seconds) = (self.blocked.len(), lasting.as_secs());
             tracing::warn!(waiting, in_vain, seconds, "not published, trying again: {sentence}");
         }
@@ -426,8 +426,8 @@ impl PublishingTask {
 
     /// Checks exchange, queues and bindings again: somebody may have deleted one while the worker ran.
     async fn mend_topology(&mut self) {
-        match self.wiring.link.ensure(&self.wiring.topology).await {
-            Some(Ok(_)) | None => {}
+        match self.wiring.link.mend(&self.wiring.topology).await {
+            Some(Ok(())) | None => {}
             Some(Err(fault)) => {
                 self.complain(&fault);
                 tracing::warn!("{fault}");

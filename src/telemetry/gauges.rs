@@ -54,7 +54,7 @@ fn write_held(snapshot: &Snapshot, page: &mut Exposition) {
         page,
         Kind::Gauge,
         "association_archiver_drain_seconds",
-        "Estimate of the time that the work of every job takes, wherever it is now, except in the background queue: no less than the ceilings allow. For how long parked jobs still wait is not in it; absent while nobody can tell.",
+        "Estimate of the time that the work of every live job takes, wherever it is now, except in jobs queues that other workers work on: no less than the ceilings allow. For how long parked jobs still wait is not in it; absent while nobody can tell.",
         snapshot.drain_seconds().ok(),
     );
 }

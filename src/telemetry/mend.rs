@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::{AccountSettings, Credentials};
 use crate::contract::ids::AccountIndex;
 use crate::engine::pause::PauseKind;
+use crate::lease::view::LeaseView;
 
 /// The runbook's page. Its sections are [`Mend::section`]; a test holds them against the document.
 pub const RUNBOOK: &str = "https://github.com/association-archiver/association-archiver/blob/main/docs/operating.md";
@@ -24,10 +25,13 @@ impl Mend {
     }
 }
 
-/// Knows of each account where its token comes from; cheap to clone. By default it knows of none, and names the
-/// settings in general.
+/// Knows of each account where its token comes from, and the broker's virtual host; cheap to clone. By default it knows
+/// of none, and names the settings in general.
 #[derive(Clone, Default, Debug)]
-pub struct Mends(Arc<[Origin]>);
+pub struct Mends {
+    accounts: Arc<[Origin]>,
+    virtual_host: Option<Arc<str>>,
+}
 
 /// Where an account's credentials come from. It holds no secret.
 #[derive(Clone, Debug)]
@@ -51,13 +55,33 @@ enum TokenSource {
 impl Mends {
     /// `accounts` in the order of the settings.
     pub fn new(accounts: &[AccountSettings]) -> Self {
-        Self(accounts.iter().zip(0..).map(|(account, index)| Origin::of(account, index)).collect())
+        let accounts = accounts.iter().zip(0..).map(|(account, index)| Origin::of(account, index)).collect();
+        Self { accounts, virtual_host: None }
+    }
+
+    #[must_use]
+    pub fn with_virtual_host(self, virtual_host: Option<String>) -> Self {
+        Self { virtual_host: virtual_host.map(Arc::from), ..self }
+    }
+
+    /// The command that tells who holds these leases: the broker gives them to the holder alone, so no other worker
+    /// knows. In the list the holder's consumer is `single_active`.
+    pub fn who_holds(&self, leases: &[LeaseView]) -> String {
+        let queues = match leases {
+            [only] => format!("{}.lease", only.jobs_queue),
+            [] | [_, ..] => ".lease".to_owned(),
+        };
+        format!(
+            "rabbitmqctl --vhost {} list_consumers queue_name consumer_tag activity_status | grep -F {}",
+            as_one_word(self.virtual_host.as_deref().unwrap_or("VHOST")),
+            as_one_word(&queues)
+        )
     }
 
     /// The mend for a pause of this account, or of one of its lanes.
     pub fn of(&self, kind: PauseKind, account: AccountIndex) -> Mend {
         let general = Origin { name: account.0.to_string(), token: TokenSource::Unknown };
-        let place = self.0.get(account.0 as usize).unwrap_or(&general);
+        let place = self.accounts.get(account.0 as usize).unwrap_or(&general);
         Mend { what: place.what(kind), section: section(kind) }
     }
 }
@@ -102,8 +126,9 @@ impl Origin {
             PauseKind::Outage => "Nothing, if HubSpot is down (status.hubspot.com): the worker tries again by itself. Is \
                                   it only here? Check name lookup, proxy and firewall, and hubspot.ca_file."
                 .to_owned(),
-            PauseKind::Journal => "Mend what is said there of the journal (safety.journal): nothing is archived or restored \
-                                   that cannot be recorded. The worker tries again by itself."
+            PauseKind::Journal => "Nothing is archived or restored while it cannot be recorded (safety.journal). Mend what keeps \
+                                   the worker from writing the journal: the reason is given with this pause. The worker \
+                                   tries again by itself."
                 .to_owned(),
             PauseKind::DaySpent => format!(
                 "Nothing: it goes on at the account's midnight. Was HubSpot's limit raised, or is it wrong? \
@@ -153,6 +178,15 @@ impl Origin {
     }
 }
 
+/// As a shell reads it.
+fn as_one_word(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 fn lower_first(sentence: &str) -> String {
     let mut characters = sentence.chars();
     characters.next().map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
@@ -181,8 +215,29 @@ fn section(kind: PauseKind) -> &'static str {
 mod tests {
     #![expect(clippy::unwrap_used)]
 
+    use jiff::Timestamp;
+
     use super::*;
     use crate::config::Settings;
+    use crate::lease::view::LeaseStanding;
+
+    #[test]
+    fn the_command_that_names_the_holder_can_be_typed_as_it_stands() {
+        let lease = |jobs_queue: &str| LeaseView {
+            jobs_queue: jobs_queue.to_owned(),
+            standing: LeaseStanding::StandingBy,
+            since: Timestamp::UNIX_EPOCH,
+            holder: None,
+        };
+        let of = |host: Option<&str>, leases: &[LeaseView]| {
+            Mends::default().with_virtual_host(host.map(str::to_owned)).who_holds(leases)
+        };
+        let list = "list_consumers queue_name consumer_tag activity_status | grep -F";
+        assert_eq!(of(Some("/"), &[lease("jobs")]), format!("rabbitmqctl --vhost / {list} jobs.lease"));
+        let two = [lease("jobs"), lease("jobs.4711")];
+        assert_eq!(of(Some("it's"), &two), format!(r"rabbitmqctl --vhost 'it'\''s' {list} .lease"));
+        assert_eq!(of(None, &[lease("a b")]), format!("rabbitmqctl --vhost VHOST {list} 'a b.lease'"));
+    }
 
     #[test]
     fn the_mend_names_the_place_of_the_token_and_never_the_token() {

@@ -63,6 +63,10 @@ metrics! {
         "association_archiver_outcomes_total",
         "Outcomes published and confirmed by the broker, by status."
     );
+    pub background_outcomes: Counter = (
+        "association_archiver_background_outcomes_total",
+        "Of the outcomes published and confirmed, those of jobs that came through the background queue."
+    );
     pub pair_errors: CounterOf<ErrorLabel> = (
         "association_archiver_pair_errors_total",
         "Pairs not archived that outcomes told of: refused by HubSpot, or by the worker for the cause named."
@@ -250,7 +254,8 @@ impl Metrics {
 
     pub fn jobs(&self) -> JobCounts {
         let outcomes = Status::ALL.map(|status| self.outcomes.of(status).read());
-        JobCounts { received: self.jobs_received.read(), outcomes }
+        let of_background = self.background_outcomes.read();
+        JobCounts { received: self.jobs_received.read(), outcomes, of_background }
     }
 
     pub fn started(&self) -> Timestamp {

@@ -18,6 +18,7 @@ mod process;
 pub mod traces;
 
 // The snapshot, and what is counted and remembered for it.
+pub mod background;
 pub mod dead_letters;
 pub mod failing_alone;
 pub mod failures;

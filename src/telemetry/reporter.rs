@@ -96,6 +96,7 @@ impl Reporter {
     pub fn publish(&mut self, status: Status, broker: BrokerState, draining: bool, now: Now) {
         let done = Done {
             jobs: self.metrics.outcomes.sum(),
+            background_jobs: self.metrics.background_outcomes.read(),
             pairs_archived: status.totals.pairs_archived,
             pairs_failed: self.metrics.pair_errors.sum(),
             requests: status.totals.requests,
@@ -105,6 +106,8 @@ impl Reporter {
             held: status.held.jobs as u64,
             parked: broker.parked.iter().flatten().sum(),
             unpublished: broker.unpublished,
+            background: broker.background_ready.unwrap_or_default() + status.held.background_jobs as u64,
+            own_live: broker.own_jobs_ready.unwrap_or_default() + status.held.live_jobs() as u64,
         };
         self.throughput.note(done, unanswered, now.tick);
         self.history.note(done, unanswered, now.tick);

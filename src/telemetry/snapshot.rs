@@ -9,9 +9,10 @@ use super::failures::FailureCount;
 use super::parked::{BackBy, ByTier};
 use super::pause_history::PauseSpan;
 use super::throughput::ThroughputSeries;
+use crate::contract::grouped::Grouped;
 use crate::contract::outcome;
 use crate::engine::pause::Tier;
-use crate::engine::status::{AccountStatus, InHand, Status, write_time_or_null};
+use crate::engine::status::{AccountStatus, Status, write_time_or_null};
 use crate::lease::view::LeaseView;
 
 /// The worker at one moment. The default is the moment before the first: nothing held, no broker.
@@ -42,6 +43,8 @@ pub struct JobCounts {
     pub received: u64,
     /// In the order of [`outcome::Status::ALL`].
     pub outcomes: [u64; outcome::Status::ALL.len()],
+    /// Of the outcomes, those of jobs of the background.
+    pub of_background: u64,
 }
 
 /// How the broker's edges are doing.
@@ -64,8 +67,12 @@ pub struct BrokerState {
     pub publishing_trouble: Option<String>,
     /// Ready messages in all jobs queues together when last looked, without the background queue.
     pub jobs_ready: Option<u64>,
+    /// Of these, the messages in the jobs queues that this worker works on: all of them while `amqp.lease` is off.
+    pub own_jobs_ready: Option<u64>,
     /// Ready messages in the background queue when last looked; `None` also where there is no such queue.
     pub background_ready: Option<u64>,
+    /// Of the parked jobs, those of the background when last looked; `None` as above.
+    pub background_parked: Option<u64>,
     /// A consumer is subscribed to the background queue.
     pub background_consuming: bool,
     /// Jobs in each delay queue.
@@ -141,60 +148,81 @@ impl Snapshot {
         self.broker.parked.iter().copied().sum()
     }
 
-    /// How many seconds it takes to do every job, wherever the job is now, if nothing else gets in the way. It is never
-    /// less than the ceilings in force allow, nor less than it takes at the best pace of late, while there was always
-    /// enough to do. The time that parked jobs still wait is not in it: only the longest possible wait is known
-    /// ([`BrokerState::back_by`]), and a few such jobs would decide the figure for all others. Nor is the time for what
-    /// waits in the background queue.
+    /// How many seconds the live jobs take that this worker is to do, wherever they are now, if nothing else gets in the
+    /// way. Of several jobs queues these are the jobs of the queues that it works on, and all jobs that are parked, since
+    /// nobody can say whose they are. The figure is never less than the ceilings in force allow, nor less than it takes
+    /// at the best pace of late, while there was always enough to do. The time that parked jobs still wait is not in it:
+    /// only the longest possible wait is known ([`BrokerState::back_by`]), and a few such jobs would decide the figure for
+    /// all others. Nor are jobs of the background in it, which have an estimate of their own: they take what is left over.
     ///
     /// `Err` says why nobody can tell.
     pub fn drain_seconds(&self) -> Result<f64, String> {
         let unknown = |why: &str| Err(why.to_owned());
         let status = &self.status;
-        if self.draining {
-            return unknown("this worker stops");
-        }
-        if !status.accounts.is_empty() && status.accounts.iter().all(|account| account.stands_by) {
-            return unknown("this worker does not work now");
-        }
-        let (Some(ready), Some(parked)) = (self.broker.jobs_ready, self.parked()) else {
-            return unknown("the broker does not say what waits");
+        self.works()?;
+        let (Some(ready), Some(parked)) = (self.broker.own_jobs_ready, self.parked()) else {
+            return unknown(UNCOUNTED);
         };
-        // Nobody can say how long an account stands still, nor whose the parked jobs are.
-        let stands = |account: &&AccountStatus| {
-            account.own_pause().is_some() && (account.held_jobs > 0 || parked > 0) && !account.stands_by
-        };
-        if let Some(account) = status.accounts.iter().find(stands) {
-            let name =
-                account.portal_id.map_or_else(|| format!("account {}", account.index), |id| format!("portal {id}"));
-            return Err(format!("{name} stands still"));
-        }
-        let stops = |account: &AccountStatus| {
-            account.drain_seconds.is_none() && (account.held_jobs > 0 || parked > 0) && !account.stands_by
-        };
-        if status.accounts.iter().any(stops) {
-            return unknown("a day has too few requests left, or lanes stand still");
-        }
+        let parked = parked.saturating_sub(self.broker.background_parked.unwrap_or_default());
+        self.goes_on(parked)?;
         if self.broker.unpublished > 0 && !self.broker.takes_answers() {
             return unknown("outcomes cannot be published");
         }
-        let all = status.held.jobs as f64 + (ready + parked) as f64 + self.broker.unpublished as f64;
+        let all = status.held.live_jobs() as f64 + (ready + parked) as f64 + self.broker.unpublished as f64;
         let at_ceilings = self.seconds_at_ceilings((ready + parked) as f64);
         let lately = self.throughput.best_lately().map(|rate| all / rate).unwrap_or_default();
         Ok(at_ceilings.max(lately))
     }
 
+    /// Whether every account with something to do goes on: nobody can say how long one stands still, nor whose the parked
+    /// jobs are. `Err` says which does not, and why.
+    fn goes_on(&self, parked: u64) -> Result<(), String> {
+        let has_work = |account: &&AccountStatus| (account.held_jobs > 0 || parked > 0) && !account.stands_by;
+        let accounts: Vec<&AccountStatus> = self.status.accounts.iter().filter(has_work).collect();
+        let named = |is_meant: fn(&AccountStatus) -> bool| {
+            let mut meant = accounts.iter().filter(|account| is_meant(account));
+            let AccountStatus { index, portal_id, .. } = meant.next()?;
+            let name = portal_id.map_or_else(|| format!("account {index}"), |id| format!("portal {id}"));
+            Some(match meant.count() {
+                0 => name,
+                more => format!("{name} (and {} more)", Grouped(more as u64)),
+            })
+        };
+        if let Some(name) = named(|account| account.own_pause().is_some()) {
+            return Err(format!("{name} stands still"));
+        }
+        if let Some(name) = named(|account| account.pause.is_some()) {
+            return Err(format!("all lanes in hand of {name} stand still"));
+        }
+        match named(|account| account.live_drain_seconds.is_none()) {
+            Some(name) => Err(format!("the day of {name} has too few requests left")),
+            None => Ok(()),
+        }
+    }
+
+    /// `Err` says why this worker does nothing now, whatever waits.
+    pub(super) fn works(&self) -> Result<(), String> {
+        let accounts = &self.status.accounts;
+        if self.draining {
+            Err("this worker stops".to_owned())
+        } else if !accounts.is_empty() && accounts.iter().all(|account| account.stands_by) {
+            Err("this worker does not work now".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+
     /// Jobs `elsewhere` are taken to need as many requests as the jobs in hand do, where enough of these are there to
     /// tell; else as few requests as possible.
     fn seconds_at_ceilings(&self, elsewhere: f64) -> f64 {
-        let InHand { jobs, drain_seconds, .. } = self.status.held;
+        let jobs = self.status.held.live_jobs();
         let of_request =
             |account: &AccountStatus| account.rate.interval_seconds / f64::from(account.rate.requests.max(1));
         let of_account = |account: &AccountStatus| {
-            account.drain_seconds.unwrap_or_default() + account.in_flight as f64 * of_request(account)
+            account.live_drain_seconds.unwrap_or_default() + account.in_flight as f64 * of_request(account)
         };
         let own = || self.status.accounts.iter().filter(|account| !account.stands_by);
-        let of_held = own().map(of_account).fold(drain_seconds.unwrap_or_default(), f64::max);
+        let of_held = own().map(of_account).fold(0.0, f64::max);
         if jobs >= ENOUGH_TO_TELL {
             return of_held * (1.0 + elsewhere / jobs as f64);
         }
@@ -202,6 +230,9 @@ impl Snapshot {
         of_held + (elsewhere / MOST_JOBS_A_REQUEST).ceil() * fastest
     }
 }
+
+/// Why nobody can tell how long it takes.
+pub(super) const UNCOUNTED: &str = "the broker does not say what waits";
 
 /// Fewer jobs in hand do not show how many requests those elsewhere need.
 const ENOUGH_TO_TELL: usize = 200;
@@ -250,19 +281,24 @@ pub(super) mod tests {
             lanes: 0,
             paused_lanes: 0,
             drain_seconds: Some(0.0),
+            live_drain_seconds: Some(0.0),
         }
     }
 
     fn snapshot(jobs: usize, drain_seconds: Option<f64>, jobs_ready: Option<u64>) -> Snapshot {
         let mut snapshot = Snapshot::default();
-        (snapshot.status.held.jobs, snapshot.status.held.drain_seconds) = (jobs, drain_seconds);
-        snapshot.broker = BrokerState { publishing: true, jobs_ready, parked: [Some(0); 4], ..BrokerState::default() };
+        snapshot.status.held.jobs = jobs;
+        snapshot.status.accounts = vec![working(drain_seconds, jobs)];
+        let own_jobs_ready = jobs_ready;
+        let parked = [Some(0); 4];
+        snapshot.broker =
+            BrokerState { publishing: true, jobs_ready, own_jobs_ready, parked, ..BrokerState::default() };
         snapshot
     }
 
     /// One that works.
-    fn working(drain_seconds: Option<f64>, held_jobs: usize) -> AccountStatus {
-        AccountStatus { drain_seconds, held_jobs, ..account(0, Some(4711)) }
+    fn working(live_drain_seconds: Option<f64>, held_jobs: usize) -> AccountStatus {
+        AccountStatus { live_drain_seconds, held_jobs, ..account(0, Some(4711)) }
     }
 
     fn told(snapshot: &Snapshot) -> Result<f64, &str> {
@@ -294,14 +330,37 @@ pub(super) mod tests {
         slow.throughput = ThroughputSeries {
             interval_seconds: 5.0,
             jobs: vec![0, 900, 500, 700, 60],
-            jobs_ready: vec![0, 9_000, 9_000, 9_000, 9_000],
-            jobs_held: vec![0, 1_000, 1_000, 1_000, 1_000],
+            own_live_jobs: vec![0, 10_000, 10_000, 10_000, 10_000],
             ..ThroughputSeries::default()
         };
         assert_eq!(told(&slow), Ok(71.429), "the 900 were begun with nothing to do");
-        slow.throughput.jobs_ready[2] = 0;
-        slow.throughput.jobs_held[2] = 0;
+        slow.throughput.own_live_jobs[2] = 0;
         assert_eq!(told(&slow), Ok(10.0));
+    }
+
+    /// Of twelve shards this worker has one, with 9,000 of the 120,000 jobs that wait.
+    #[test]
+    fn what_other_workers_are_to_do_is_not_in_the_estimate() {
+        let mut sharded = snapshot(1_000, Some(5.0), Some(120_000));
+        sharded.broker.own_jobs_ready = Some(9_000);
+        assert_eq!(told(&sharded), Ok(50.0));
+    }
+
+    /// A backfill takes what is left over: it must not make the estimate for the live jobs longer.
+    #[test]
+    fn jobs_of_the_background_are_not_in_the_estimate() {
+        let mut beside = snapshot(3_500, Some(5.0), Some(9_000));
+        beside.status.held.background_jobs = 2_500;
+        beside.status.accounts[0].drain_seconds = Some(80.0);
+        (beside.broker.parked[1], beside.broker.background_parked) = (Some(700), Some(700));
+        beside.throughput = ThroughputSeries {
+            interval_seconds: 5.0,
+            jobs: vec![0, 0, 1_200, 1_200, 0],
+            background_jobs: vec![0, 0, 200, 200, 0],
+            own_live_jobs: vec![0, 10_000, 10_000, 10_000, 10_000],
+            ..ThroughputSeries::default()
+        };
+        assert_eq!(told(&beside), Ok(50.0));
     }
 
     #[test]
@@ -327,10 +386,18 @@ pub(super) mod tests {
             resume_at: None,
             probe_at: None,
         };
-        (paused.status.accounts[1].drain_seconds, paused.status.accounts[1].pause) = (None, Some(pause));
+        (paused.status.accounts[1].live_drain_seconds, paused.status.accounts[1].pause) = (None, Some(pause));
         assert_eq!(paused.drain_seconds(), Ok(0.0), "there is nothing to do");
         paused.broker.parked[1] = Some(1);
         assert_eq!(paused.drain_seconds(), Err("portal 2 stands still".to_owned()));
+        paused.status.accounts[0].pause = paused.status.accounts[1].pause.clone();
+        assert_eq!(paused.drain_seconds(), Err("portal 1 (and 1 more) stands still".to_owned()));
+        for account in &mut paused.status.accounts {
+            account.pause.iter_mut().for_each(|pause| pause.scope = PauseScope::AllLanes);
+        }
+        assert_eq!(paused.drain_seconds(), Err("all lanes in hand of portal 1 (and 1 more) stand still".to_owned()));
+        paused.status.accounts.iter_mut().for_each(|account| account.pause = None);
+        assert_eq!(paused.drain_seconds(), Err("the day of portal 2 has too few requests left".to_owned()));
 
         let mut blocked = snapshot(0, Some(0.0), Some(0));
         blocked.broker.unpublished = 3_800;

@@ -12,6 +12,8 @@ use crate::engine::clock::Tick;
 pub struct Done {
     /// Jobs with an outcome.
     pub jobs: u64,
+    /// Of these, jobs of the background.
+    pub background_jobs: u64,
     pub pairs_archived: u64,
     /// Pairs that outcomes called not archived.
     pub pairs_failed: u64,
@@ -25,6 +27,10 @@ pub struct Unanswered {
     pub held: u64,
     pub parked: u64,
     pub unpublished: u64,
+    /// Of the background, in its queue and in hand.
+    pub background: u64,
+    /// Live ones that this worker is to do, in its jobs queues and in hand.
+    pub own_live: u64,
 }
 
 /// Fed with what was done so far and what waits, asked for what was when.
@@ -33,6 +39,7 @@ pub struct Throughput {
     interval: Duration,
     before: Done,
     jobs: Window,
+    background_jobs: Window,
     pairs_archived: Window,
     pairs_failed: Window,
     requests: Window,
@@ -40,6 +47,8 @@ pub struct Throughput {
     held: Window,
     parked: Window,
     unpublished: Window,
+    background: Window,
+    own_live: Window,
 }
 
 /// Work done in each interval, and jobs without an outcome at its end; oldest first, and the last is still open.
@@ -48,6 +57,8 @@ pub struct Throughput {
 pub struct ThroughputSeries {
     pub interval_seconds: f64,
     pub jobs: Vec<u64>,
+    /// Of these, jobs of the background.
+    pub background_jobs: Vec<u64>,
     pub pairs_archived: Vec<u64>,
     pub pairs_failed: Vec<u64>,
     pub requests: Vec<u64>,
@@ -55,6 +66,11 @@ pub struct ThroughputSeries {
     pub jobs_held: Vec<u64>,
     pub jobs_parked: Vec<u64>,
     pub jobs_unpublished: Vec<u64>,
+    /// Jobs of the background, in their queue and in hand.
+    pub jobs_background: Vec<u64>,
+    /// Live jobs that this worker is to do, in its jobs queues and in hand.
+    #[serde(skip)]
+    pub own_live_jobs: Vec<u64>,
 }
 
 const INTERVALS: usize = 120;
@@ -62,21 +78,37 @@ const INTERVALS: usize = 120;
 /// What was done this many intervals ago says nothing of now.
 const LATELY: usize = 12;
 
+/// Fewer intervals than this are too few for a mean.
+const LEAST_FOR_A_MEAN: usize = 6;
+
 impl ThroughputSeries {
-    /// The most jobs a second of late, of the intervals in which there was always something to do; `None` where there
-    /// was none.
+    /// The most live jobs a second of late, of the intervals in which there was always something to do for them; `None`
+    /// where there was none.
     pub fn best_lately(&self) -> Option<f64> {
         let of = |series: &[u64], index: usize| series.get(index).copied().unwrap_or_default();
-        let waiting = |index: usize| of(&self.jobs_ready, index) + of(&self.jobs_held, index);
+        let waiting = |index: usize| of(&self.own_live_jobs, index);
+        let live = |index: usize| of(&self.jobs, index).saturating_sub(of(&self.background_jobs, index));
         // The last interval is still open.
         let closed = self.jobs.len().saturating_sub(1);
         let was_busy = |&index: &usize| {
-            let done = self.jobs[index];
+            let done = live(index);
             done > 0 && index > 0 && waiting(index - 1) >= done && waiting(index) > 0
         };
         let busy = (closed.saturating_sub(LATELY)..closed).filter(was_busy);
-        let most = busy.map(|index| self.jobs[index]).max()?;
+        let most = busy.map(live).max()?;
         (self.interval_seconds > 0.0).then(|| most as f64 / self.interval_seconds)
+    }
+
+    /// Jobs of the background a second, since there has been something to do for it without a break. They take what the
+    /// live ones leave, now more and now less: the mean says more than the most. `None` while there has been nothing to
+    /// do, or for too short a time.
+    pub fn background_rate(&self) -> Option<f64> {
+        let waits = |index: usize| self.jobs_background.get(index).is_some_and(|jobs| *jobs > 0);
+        // The last interval is still open.
+        let closed = self.background_jobs.len().saturating_sub(1);
+        let busy = (1..closed).rev().take_while(|&index| waits(index - 1) && waits(index));
+        let (intervals, jobs) = busy.fold((0_usize, 0), |(n, jobs), index| (n + 1, jobs + self.background_jobs[index]));
+        (intervals >= LEAST_FOR_A_MEAN).then(|| jobs as f64 / (intervals as f64 * self.interval_seconds))
     }
 }
 
@@ -93,6 +125,7 @@ impl Throughput {
             interval,
             before: Done::default(),
             jobs: window(),
+            background_jobs: window(),
             pairs_archived: window(),
             pairs_failed: window(),
             requests: window(),
@@ -100,27 +133,33 @@ impl Throughput {
             held: window(),
             parked: window(),
             unpublished: window(),
+            background: window(),
+            own_live: window(),
         }
     }
 
     pub fn note(&mut self, done: Done, unanswered: Unanswered, now: Tick) {
-        let Done { jobs, pairs_archived, pairs_failed, requests } = self.before;
+        let Done { jobs, background_jobs, pairs_archived, pairs_failed, requests } = self.before;
         self.jobs.add(done.jobs.saturating_sub(jobs), now);
+        self.background_jobs.add(done.background_jobs.saturating_sub(background_jobs), now);
         self.pairs_archived.add(done.pairs_archived.saturating_sub(pairs_archived), now);
         self.pairs_failed.add(done.pairs_failed.saturating_sub(pairs_failed), now);
         self.requests.add(done.requests.saturating_sub(requests), now);
         self.before = done;
-        let Unanswered { ready, held, parked, unpublished } = unanswered;
+        let Unanswered { ready, held, parked, unpublished, background, own_live } = unanswered;
         self.ready.set(ready, now);
         self.held.set(held, now);
         self.parked.set(parked, now);
         self.unpublished.set(unpublished, now);
+        self.background.set(background, now);
+        self.own_live.set(own_live, now);
     }
 
     pub fn series(&mut self, now: Tick) -> ThroughputSeries {
         ThroughputSeries {
             interval_seconds: self.interval.as_secs_f64(),
             jobs: self.jobs.series(now),
+            background_jobs: self.background_jobs.series(now),
             pairs_archived: self.pairs_archived.series(now),
             pairs_failed: self.pairs_failed.series(now),
             requests: self.requests.series(now),
@@ -128,6 +167,8 @@ impl Throughput {
             jobs_held: self.held.series(now),
             jobs_parked: self.parked.series(now),
             jobs_unpublished: self.unpublished.series(now),
+            jobs_background: self.background.series(now),
+            own_live_jobs: self.own_live.series(now),
         }
     }
 }
@@ -139,7 +180,13 @@ mod tests {
     #[test]
     fn each_interval_has_what_was_done_in_it_and_what_waited_at_its_end() {
         let mut throughput = Throughput::new(Throughput::SHORT);
-        let done = |jobs, pairs_archived, pairs_failed, requests| Done { jobs, pairs_archived, pairs_failed, requests };
+        let done = |jobs, pairs_archived, pairs_failed, requests| Done {
+            jobs,
+            pairs_archived,
+            pairs_failed,
+            requests,
+            ..Done::default()
+        };
         let unanswered = |ready, parked| Unanswered { ready, parked, ..Unanswered::default() };
         throughput.note(done(10, 100, 3, 1), unanswered(500, 0), Tick::from_micros(1_000_000));
         throughput.note(done(12, 120, 3, 1), unanswered(400, 7), Tick::from_micros(4_000_000));
@@ -150,5 +197,27 @@ mod tests {
         assert_eq!((last(&series.jobs), last(&series.pairs_archived)), ([12, 3], [120, 30]));
         assert_eq!((last(&series.pairs_failed), last(&series.requests)), ([3, 1], [1, 1]));
         assert_eq!((last(&series.jobs_ready), last(&series.jobs_parked)), ([400, 300], [7, 9]));
+    }
+
+    #[test]
+    fn the_background_has_a_mean_since_it_has_had_something_to_do() {
+        let mut throughput = Throughput::new(Throughput::SHORT);
+        let mut note = |seconds: u64, background_jobs, background| {
+            let now = Tick::from_micros(seconds * 1_000_000);
+            let done = Done { background_jobs, ..Done::default() };
+            throughput.note(done, Unanswered { background, ..Unanswered::default() }, now);
+            throughput.series(now).background_rate()
+        };
+        assert_eq!(note(2, 900, 0), None, "those were done long before");
+        for interval in 1..=7 {
+            assert_eq!(note(interval * 5, 900 + 20 * (interval - 1), 5_000), None, "too short");
+        }
+        let rate = |rate: Option<f64>| rate.map(|rate| (rate * 1_000.0).round() / 1_000.0);
+        assert_eq!(rate(note(40, 1_040, 5_000)), Some(4.0));
+        // Live jobs need everything for a while.
+        assert_eq!(rate(note(45, 1_040, 5_000)), Some(4.0));
+        assert_eq!(rate(note(50, 1_040, 5_000)), Some(3.5));
+        note(55, 1_040, 0);
+        assert_eq!(note(60, 1_040, 0), None, "nothing is left of it");
     }
 }

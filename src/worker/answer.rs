@@ -44,10 +44,10 @@ impl OutcomeWriter {
     pub fn settled(&mut self, delivery: Delivery, settled: Settled, completed: Timestamp, answers: &mut Vec<Deposit>) {
         let Delivery { receipt, body, properties, head, message_id, deadline: _ } = delivery;
         let (outcome, dead_letter) = settled.outcome(head, completed);
-        let envelope = envelope(message_id, &properties, &outcome, completed);
+        let queue = receipt.generation().queue;
+        let envelope = envelope(message_id, &properties, queue, &outcome, completed);
         log_job(&outcome, &envelope.correlation_id);
         outcome.encode(&mut self.buffer);
-        let queue = receipt.generation().queue;
         let dead_letter =
             dead_letter.map(|refusal| dead_letter_of(body.into(), &properties, queue, &refusal, completed));
         self.pending.push(Pending { end: self.buffer.len(), receipt, envelope, dead_letter });
@@ -90,7 +90,13 @@ fn log_job(outcome: &Outcome, job_correlation_id: &str) {
     );
 }
 
-fn envelope(message_id: MessageId, job: &Properties, outcome: &Outcome, now: Timestamp) -> OutcomeEnvelope {
+fn envelope(
+    message_id: MessageId,
+    job: &Properties,
+    queue: QueueIndex,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> OutcomeEnvelope {
     let text = |name: &'static str| {
         let value = job.text_header(name).filter(|value| value.len() <= TRACE_MAX_BYTES)?;
         Some((name, value.into_owned()))
@@ -101,6 +107,7 @@ fn envelope(message_id: MessageId, job: &Properties, outcome: &Outcome, now: Tim
         correlation_id: correlation_id(job.correlation_id(), job.message_id(), &outcome.head.job_id).to_owned(),
         status: outcome.status(),
         timestamp: u64::try_from(now.as_second()).unwrap_or(0),
+        of_background: queue == QueueIndex::BACKGROUND,
         trace,
     }
 }
@@ -114,11 +121,12 @@ pub fn rejected(
     refusal: Refusal,
     now: Timestamp,
 ) -> Deposit {
-    let dead_letter = dead_letter_of(body.into(), &properties, receipt.generation().queue, &refusal, now);
+    let queue = receipt.generation().queue;
+    let dead_letter = dead_letter_of(body.into(), &properties, queue, &refusal, now);
     let Some(head) = head else { return Deposit::new(0, Some(receipt), dead_letter) };
     let message_id = delivery::message_id(&head, &dead_letter.body, &properties);
     let outcome = Outcome::rejected(head, refusal, now);
-    let envelope = envelope(message_id, &properties, &outcome, now);
+    let envelope = envelope(message_id, &properties, queue, &outcome, now);
     log_job(&outcome, &envelope.correlation_id);
     let mut body = Vec::new();
     outcome.encode(&mut body);

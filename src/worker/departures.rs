@@ -85,7 +85,12 @@ pub async fn count_published(publisher: Arc<Publisher>, metrics: Arc<Metrics>) {
 fn count(published: &[Deposit], metrics: &Metrics) {
     for message in published.iter().flat_map(Deposit::messages) {
         match (&message.envelope, message.route) {
-            (Envelope::Outcome(outcome), _) => metrics.outcomes.of(outcome.status).increment(),
+            (Envelope::Outcome(outcome), _) => {
+                metrics.outcomes.of(outcome.status).increment();
+                if outcome.of_background {
+                    metrics.background_outcomes.increment();
+                }
+            }
             (Envelope::Copy(properties), Route::DeadLetters) => {
                 metrics.dead_letters.increment();
                 tell_dead_letter(properties, metrics);

@@ -16,6 +16,7 @@ use super::seams::{self, Arrival};
 use super::stopping::{Parts, Unfinished};
 use super::watching::ServiceWatcher;
 use crate::admin::{AdminState, Endpoints, ListenFault};
+use crate::amqp::connection::virtual_host;
 use crate::amqp::consumer::Intake;
 use crate::amqp::edges::{Edges, StartFault};
 use crate::amqp::message::Deposit;
@@ -61,7 +62,7 @@ const MAX_ARRIVALS: usize = 16;
 pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, StartError> {
     warn_of_version(settings.hubspot.api_version);
     let assembly = Assembly::new(settings, policy::in_broker(settings))?;
-    let mends = Mends::new(settings.hubspot.accounts()?);
+    let mends = Mends::new(settings.hubspot.accounts()?).with_virtual_host(virtual_host(&settings.amqp));
     let metrics = Arc::new(Metrics::new(Timestamp::now()));
     let reporter = Reporter::new(Arc::clone(&metrics)).with_grace(settings.shutdown.grace);
     let (traces, exporter) = Traces::open(settings, &metrics)?.unzip();

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::assembly::Running;
 use crate::amqp::edges::Closer;
 use crate::amqp::publisher::Publisher;
+use crate::contract::grouped::Grouped;
 use crate::telemetry::snapshot::Snapshot;
 
 /// Where requests have used up all of `shutdown.grace`, the last answers still get this time to be published...
@@ -69,9 +70,10 @@ impl fmt::Display for Unfinished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { requests, subscription, answers, acknowledgements } = *self;
         let parts = [
-            (requests > 0).then(|| format!("requests that HubSpot has not answered: {requests}")),
+            (requests > 0).then(|| format!("requests that HubSpot has not answered: {}", Grouped(requests as u64))),
             subscription.then(|| "the broker has not ended the subscription to the jobs queue".to_owned()),
-            (answers > 0).then(|| format!("answers to jobs that the broker has not confirmed: {answers}")),
+            (answers > 0)
+                .then(|| format!("answers to jobs that the broker has not confirmed: {}", Grouped(answers as u64))),
             acknowledgements.then(|| "the broker has not taken the last acknowledgements".to_owned()),
         ];
         f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join("; "))

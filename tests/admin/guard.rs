@@ -133,7 +133,7 @@ async fn the_page_shows_the_stop_and_takes_the_answer() -> Result<()> {
     let approve =
         "[...document.querySelectorAll('.account button')].find((button) => button.textContent === 'Approve')";
     browser.run(&format!("{approve}.click(); document.getElementById('order').click()")).await?;
-    browser.until(LIMIT, "document.querySelector('main').innerText.includes('approved until')").await?;
+    browser.until(LIMIT, "document.querySelector('main').innerText.includes('everything passes until')").await?;
     ensure!(browser.complaints().is_empty(), "{:?}", browser.complaints());
     Ok(())
 }
@@ -143,7 +143,9 @@ async fn the_page_of_a_worker_that_stands_by_says_where_the_order_went() -> Resu
     let mut worker = Worker::start(Some(TOKEN)).await;
     let mut engine = engine();
     engine.stand_by(&[AccountIndex(0), AccountIndex(1)], now());
-    worker.show(&engine, up(), false);
+    let jobs_queue = "association-archiver.jobs".to_owned();
+    let lease = LeaseView { jobs_queue, standing: LeaseStanding::StandingBy, since: now().wall, holder: None };
+    worker.show(&engine, BrokerState { consuming: false, leases: vec![lease], ..up() }, false);
     let mut orders = worker.orders.take().unwrap();
     tokio::spawn(async move {
         while let Some(order) = orders.recv().await {
@@ -156,6 +158,9 @@ async fn the_page_of_a_worker_that_stands_by_says_where_the_order_went() -> Resu
     let card = browser.run("document.querySelector('.account').innerText").await?;
     let card = card.as_str().unwrap_or_default();
     ensure!(card.contains("another worker works on it") && !card.contains("Requests"), "{card}");
+    let note = browser.run("document.getElementById('trouble').innerText").await?;
+    let who = "list_consumers queue_name consumer_tag activity_status | grep -F association-archiver.jobs.lease";
+    ensure!(note.as_str().is_some_and(|note| note.contains(who)), "who works is not told: {note}");
     browser.run("document.querySelector('.account button').click()").await?;
     let submit =
         format!("document.getElementById('token').value = {TOKEN:?}; document.getElementById('order').click()");

@@ -70,7 +70,7 @@ async fn the_page_shows_trouble_and_takes_nothing_for_html() -> Result<()> {
     for expected in [
         "portal 815 stands still: by hand",
         "until an operator resumes it",
-        "What to do: Resume it here, or with `association-archiver resume",
+        "What to do: Resume it here, or with association-archiver resume",
         "contacts → companies",
         "<img src=x onerror=alert(1)>",
     ] {
@@ -178,6 +178,11 @@ async fn no_word_is_broken_and_nothing_overflows_on_any_screen() -> Result<()> {
         "back within 27 min at the latest",
         "of the jobs are of the background",
         "and 2,208 in the background queue",
+        "about 14 min 40 s",
+        "until the background is done, at the 4/s of the last minutes; 12,450 answered since the start",
+        "1,300 of the jobs are of the background",
+        "until the 4 of 16 jobs queues of this worker are answered, at best: unknown",
+        "1,204,778",
         "There was a problem with the request. Job ",
         "since amqp.shards is set.",
     ] {
@@ -256,9 +261,11 @@ fn everything_at_once() -> Snapshot {
         publishing: true,
         publishing_trouble: Some("the broker refuses messages with key \"results\": their queue is full".to_owned()),
         jobs_ready: Some(1_204_778),
+        own_jobs_ready: Some(1_204_778),
         parked: [Some(12), Some(0), Some(48_774), Some(3_000)],
         unpublished: 3_800,
         background_ready: Some(2_208),
+        background_parked: Some(1_300),
         deserted: Some("4,550 jobs wait in queue \"q\", from which nobody takes, since amqp.shards is set.".to_owned()),
         back_by: [None, None, None, Some(now().wall + SignedDuration::from_mins(27))],
         results_ready: Some(250_000),
@@ -271,6 +278,9 @@ fn everything_at_once() -> Snapshot {
     let series = |interval_seconds| ThroughputSeries {
         interval_seconds,
         jobs: level(900),
+        background_jobs: vec![20; 120],
+        jobs_background: vec![2_208; 120],
+        own_live_jobs: level(1_204_778).into_iter().rev().collect(),
         pairs_archived: level(90_000),
         pairs_failed: (0..120).map(|i| u64::from(i % 7 == 0) * i).collect(),
         requests: level(1_000),
@@ -321,7 +331,7 @@ fn everything_at_once() -> Snapshot {
     Snapshot {
         at: now().wall,
         status,
-        jobs: JobCounts::default(),
+        jobs: JobCounts { of_background: 12_450, ..JobCounts::default() },
         broker,
         draining: false,
         grace_until: None,

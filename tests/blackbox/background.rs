@@ -193,7 +193,18 @@ async fn jobs_reach_the_background_queue_by_key_and_by_command() -> Result<()> {
     ensure!(told["queue"] == BACKGROUND && told["enqueued"] == 1, "{told} {}", String::from_utf8_lossy(&ran.stderr));
     ensure!(stage.client.count(BACKGROUND).await? == 1 && stage.client.count(JOBS).await? == 0);
     let worker = stage.start(&stage.worker()).await?;
-    stage.outcomes_waiting(1, LONG).await?;
+    stage.client.publish(JOBS, [job("a-live-one").pair(2, 9).to_message()?]).await?;
+    stage.outcomes_waiting(2, LONG).await?;
+    let done = eventually(LONG, "one job of the background to be told as answered", async || {
+        let status = worker.status().await?;
+        let told = &status["background"];
+        let all = status["jobs"]["outcomes"]["ARCHIVED"] == 2 && told["ready"] == 0 && told["parked"] == 0;
+        Ok((all && told["held"] == 0).then(|| told.clone()))
+    })
+    .await?;
+    ensure!(done["answered"] == 1 && done["drainSeconds"] == 0.0, "{done}");
+    let counted = worker.metrics().await?.value("association_archiver_background_outcomes_total", &[]);
+    ensure!(counted == Some(1.0), "{counted:?}");
     stop(&worker).await?;
 
     let mut refused = Worker::command()?;

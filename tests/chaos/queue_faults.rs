@@ -26,6 +26,7 @@ async fn a_deleted_results_queue_is_made_again() -> Result<()> {
     .await?;
     let outcomes = client.collect(RESULTS, Until::Count(2_000), RECOVERY).await?;
     worker.ready(SOON).await?;
+    worker.says(&["the queue was gone and is declared again", RESULTS]).await?;
     stop(&worker).await?;
     Tally::of_published((0..2_000).map(traffic::id)).outcomes(&outcomes)?.report().exactly_once()
 }

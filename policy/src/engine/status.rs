@@ -44,6 +44,12 @@ pub struct InHand {
     pub drain_seconds: Option<f64>,
 }
 
+impl InHand {
+    pub fn live_jobs(&self) -> usize {
+        self.jobs.saturating_sub(self.background_jobs)
+    }
+}
+
 /// Counted since the start, over all accounts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -90,6 +96,8 @@ pub struct AccountStatus {
     /// Lanes that are paused are left out. `None` while the account is paused, or where the day has fewer requests left
     /// than are needed.
     pub drain_seconds: Option<f64>,
+    /// The same without what is of the background.
+    pub live_drain_seconds: Option<f64>,
 }
 
 impl AccountStatus {

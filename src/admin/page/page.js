@@ -4,7 +4,7 @@ const byId = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const known = (value) => value !== null && value !== undefined;
-const count = (value) => (!known(value) ? "–" : value < 1e6 ? number.format(value) : short.format(value));
+const count = (value) => (known(value) ? number.format(value) : "–");
 const bytes = (value) => number.format(value / 1048576) + " MiB";
 const between = (from, to) => (Date.parse(to) - Date.parse(from)) / 1000;
 /* What is told may end in a full stop or not. */
@@ -27,6 +27,11 @@ function make(tag, kind, ...children) {
   if (kind) node.className = kind;
   node.append(...children.filter(known).map((child) => (child instanceof Node ? child : String(child))));
   return node;
+}
+
+/* What stands between backticks is to be typed as it is. */
+function told(kind, text) {
+  return make("p", kind, ...text.split("`").map((part, i) => (i % 2 ? make("code", null, part) : part)));
 }
 
 function draw(tag, attributes, text) {
@@ -100,6 +105,12 @@ function until(pause, now) {
   return pause.kind === "guard" ? "until it is approved or rejected" : "until an operator resumes it";
 }
 
+function mend(text) {
+  const node = told("text", text);
+  node.prepend(make("strong", null, "What to do: "));
+  return node;
+}
+
 function pauseCard(pause, now) {
   const name = accountName(pause.portalId, pause.account), [from, to] = (pause.lane ?? "").split("/");
   const subject = pause.lane ? name + ", " + from + " → " + to : name;
@@ -110,38 +121,42 @@ function pauseCard(pause, now) {
     make("div", "bar", make("h3", null, make("strong", null, subject), " stands still: ", make("span", "warn", kindWords(pause.kind))),
       make("span", "soft small", "for " + span(between(pause.since, now)) + ", " + until(pause, now))),
     pause.detail ? make("p", "text", pause.detail) : null,
-    make("p", "text", make("strong", null, "What to do: "), pause.mend),
+    mend(pause.mend),
     make("div", "foot", ...buttons, link("Runbook", pause.runbook)));
 }
 
 const SECTIONS = [
   [/the broker refuses messages/, "the-broker-refuses-messages"], [/no queue is bound/, "a-message-has-nowhere-to-go"],
-  [/^draining/, "a-stop-takes-long"], [/^every account is paused/, "an-account-or-lane-stands-still"],
+  [/^draining/, "a-stop-takes-long"],
   [/^the worker hangs/, "the-worker-is-down"], [/^no jobs come in|^the jobs of a queue/, "no-jobs-are-taken"],
   [/^a queue is not worked on/, "no-worker-holds-the-lease"], [/^no outcomes can go out|alarm/, "outcomes-cannot-be-published"], [/^messages wait/, "the-broker-refuses-messages"],
   [/^every removal/, "the-guard-has-stopped-an-account"], [/occupy too much memory/, "no-jobs-are-taken"],
   [/from which nobody takes/, "jobs-wait-in-a-background-queue-that-nobody-takes-from"],
 ];
 
-function sentenceCard(words, kind, runbook) {
+const spoken = (words) => sentence(words.charAt(0).toUpperCase() + words.slice(1));
+
+/* Why all accounts stand still is a matter of each pause: the first has the section. */
+function sentenceCard(words, kind, s) {
   const found = SECTIONS.find(([pattern]) => pattern.test(words));
-  const told = sentence(words.charAt(0).toUpperCase() + words.slice(1));
-  return make("article", "card " + kind, make("p", "text", told), found ? make("div", "foot", link("Runbook", runbook + "#" + found[1])) : null);
+  const address = found ? s.runbook + "#" + found[1] : /^every account is paused/.test(words) && s.paused.length > 0 ? s.paused[0].runbook : null;
+  return make("article", "card " + kind, told("text", spoken(words)), address ? make("div", "foot", link("Runbook", address)) : null);
 }
 
 function trouble(s) {
-  const elsewhere = s.leases.length > 0 && s.leases.every((l) => l.standing === "standingBy");
-  const cards = elsewhere ? [make("article", "card note", make("p", "text", "This worker stands by: another one holds the lease and works; the broker's list of consumers has its name (rabbitmqctl list_consumers). What waits and what was done is on that one's page; here only the queues are counted. Orders given here are handed on to it."))] : [];
-  cards.push(...s.reasons.map((reason) => sentenceCard(reason, "bad", s.runbook)));
-  cards.push(...s.warnings.map((warning) => sentenceCard(warning, "warning", s.runbook)));
+  const cards = s.standby ? [make("article", "card note", told("text", spoken(s.standby)),
+    make("p", "text soft", "Here only the queues are counted; orders given here are handed on to the worker that holds the lease."))] : [];
+  cards.push(...s.reasons.map((reason) => sentenceCard(reason, "bad", s)));
   const [shown, more] = shortened("trouble", s.paused, s.paused.length);
   cards.push(...shown.map((pause) => pauseCard(pause, s.at)));
   if (more) cards.push(make("div", null, more));
   if (s.pausedLeftOut > 0) cards.push(make("p", "soft small", "and " + count(s.pausedLeftOut) + " more that stand still"));
+  /* What only wants to be known comes after what stands still. */
+  cards.push(...s.warnings.map((warning) => sentenceCard(warning, "warning", s)));
   for (const f of s.failingAlone.slice(0, 5)) {
     const [from, to] = f.lane.split("/"), said = (f.httpStatus ? "HubSpot says " + f.httpStatus : "no answer") + (f.message ? ": " + f.message : "");
     cards.push(make("article", "card note", make("p", "text", "One pair fails by itself while others go on: " + accountName(f.portalId, 0) + ", " + from + " ", id(f.from), " → " + to + " ", id(f.to),
-      ", tried " + count(f.tries) + " times in " + span(between(f.since, s.at)) + "; " + sentence(said) + " Job ", id(f.jobId), "."),
+      ", tried by itself " + count(f.tries) + " times in " + span(between(f.since, s.at)) + "; " + sentence(said) + " Job ", id(f.jobId), "."),
     make("div", "foot", link("Runbook", s.runbook + "#one-pair-fails-by-itself"))));
   }
   if (s.failingAlone.length > 5) cards.push(make("p", "soft small", "and " + count(s.failingAlone.length - 5) + " more pairs, in /status"));
@@ -162,24 +177,42 @@ function places(s) {
     return tier + "\u00a0" + count(jobs) + (by ? ", back within " + span(Math.max(0, between(s.at, by))) + " at the latest" : "");
   });
   const others = [[o.RESTORED, " restored"], [o.PLANNED, " only looked at"]].filter(([jobs]) => jobs > 0).map(([jobs, words]) => count(jobs) + words);
+  const ofBackground = (jobs) => (jobs > 0 ? "; " + count(jobs) + " of the jobs are of the background" : "");
   return [
     ["archived", o.ARCHIVED, "archived", others.length ? "and " + others.join(", ") : "since the start"],
     ["failed", o.PARTIAL + o.FAILED, "failed", count(o.PARTIAL) + " of them in part"],
     ["ended", o.EXPIRED + o.REJECTED, "not tried", count(o.EXPIRED) + " expired, " + count(o.REJECTED) + " rejected"],
     ["unpublished", b.jobsUnpublished, "unpublished", "on their way out"],
-    ["held", b.jobsHeld, "in hand", count(b.pairsHeld) + " pairs, " + bytes(b.bytesHeld) + (b.backgroundHeld > 0 ? "; " + count(b.backgroundHeld) + " of the jobs are of the background" : "")],
+    ["held", b.jobsHeld, "in hand", count(b.pairsHeld) + " pairs, " + bytes(b.bytesHeld) + ofBackground(b.backgroundHeld)],
     ["ready", b.jobsReady, "waiting", "in the jobs queue"],
-    ...(b.backgroundReady > 0 ? [["background", b.backgroundReady, "background", "uses what the others leave"]] : []),
-    ["parked", b.jobsParked, "parked", tiers.length ? tiers.join(" · ") : "in delay queues"],
+    ...(s.background ? [["background", s.background.ready, "background", "in a queue of its own"]] : []),
+    ["parked", b.jobsParked, "parked", (tiers.length ? tiers.join(" · ") : "in delay queues") + ofBackground(s.background?.parked)],
   ];
 }
 
-/* What the estimate leaves out: for how long parked jobs still wait, and the background queue. */
+/* The background takes what the live jobs leave: only what it did lately says how long the rest takes. */
+function background(g) {
+  const done = count(g.answered) + " answered since the start";
+  if (g.drainSeconds === 0) return ["0 s", "the background is done; " + done];
+  const until = known(g.drainSeconds) ? ", at the " + count(g.jobsPerSecond) + "/s of the last minutes" : ": unknown, since " + g.drainUnknown;
+  return [known(g.drainSeconds) ? "about " + span(g.drainSeconds) : "–", "until the background is done" + until + "; " + done];
+}
+
+/* Several workers may share the jobs queues, and one without a lease knows of no other. */
+function whoseWork(s) {
+  const held = s.leases.filter((l) => l.standing === "held").length;
+  if (s.leases.length === 0) return "until all is answered, at best, by this worker alone";
+  return held < s.leases.length && s.leases.length > 1
+    ? "until the " + count(held) + " of " + count(s.leases.length) + " jobs queues of this worker are answered, at best" : "until all is answered, at best";
+}
+
+/* What the estimate leaves out: for how long parked jobs still wait, and the background. */
 function leftOut(s) {
-  const b = s.backlog, last = Object.values(s.broker.backBy).filter(known).sort().at(-1), parts = [];
+  const b = s.backlog, g = s.background, last = Object.values(s.broker.backBy).filter(known).sort().at(-1), parts = [];
   const most = last ? " (" + span(Math.max(0, between(s.at, last))) + " at most)" : "";
+  const background = g ? sum([g.ready, g.held, g.parked].filter(known)) : 0;
   if (b.jobsParked > 0) parts.push("without the wait of " + count(b.jobsParked) + " parked jobs" + most);
-  if (b.backgroundReady > 0) parts.push("without " + count(b.backgroundReady) + " jobs of the background queue");
+  if (background > 0) parts.push("without " + count(background) + " jobs of the background");
   return parts;
 }
 
@@ -195,8 +228,9 @@ function jobs(s) {
     return make("div", "tile", make("b", null, count(value)), make("span", "name f-" + name, words), make("span", null, more));
   }));
   const figures = [
-    [span(s.backlog.drainSeconds), s.backlog.drainUnknown ? "until all is answered, at best: unknown, since " + s.backlog.drainUnknown
-      : ["until all is answered, at best", ...leftOut(s)].join(", ")],
+    [span(s.backlog.drainSeconds), s.backlog.drainUnknown ? whoseWork(s) + ": unknown, since " + s.backlog.drainUnknown
+      : [whoseWork(s), ...leftOut(s)].join(", ")],
+    ...(s.background ? [background(s.background)] : []),
     [count(s.totals.pairsArchived), "pairs archived"],
     [count(s.totals.requests), "requests, " + count(s.totals.throttled) + " throttled (429)"],
     [count(s.requests.inFlight) + " / " + count(s.requests.maxInFlight), "requests in flight"],
@@ -216,14 +250,15 @@ function nice(value) {
 }
 
 const clocks = ["numeric", undefined].map((second) => new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", second, hourCycle: "h23" }));
-const STEPS = [15, 30, 60, 120, 300, 600, 1800, 3600], LEAST_SPAN = 120;
+const STEPS = [15, 30, 60, 120, 300, 600, 1800, 3600], LEAST_SPAN = 120, LABEL = 64;
 
 /* Where a moment lies on the x axis, and the moments that are worth a label. A young worker's axis begins with it. */
 function axis(s, series, width) {
   const end = Date.parse(s.at), interval = series.intervalSeconds * 1000, count = series.jobs.length;
   const begin = Math.max(end - count * interval, Math.min(Date.parse(s.startedAt), end - LEAST_SPAN * 1000));
   const x = (time) => LEFT + ((width - LEFT - RIGHT) * (time - begin)) / (end - begin);
-  const step = 1000 * (STEPS.find((seconds) => (end - begin) / 1000 / seconds <= 5) ?? 7200), ticks = [];
+  const most = Math.min(5, Math.floor((width - LEFT - RIGHT) / LABEL));
+  const step = 1000 * (STEPS.find((seconds) => (end - begin) / 1000 / seconds <= most) ?? 7200), ticks = [];
   for (let time = Math.ceil(begin / step) * step; time <= end; time += step) {
     if (x(time) > LEFT + 20 && x(time) < width - RIGHT - 20) ticks.push([time, clocks[step < 60000 ? 0 : 1].format(time)]);
   }
@@ -349,12 +384,19 @@ function workedOnBy(s) {
 function accountState(a) {
   if (a.standsBy) return [workedOnBy(latest) + (a.inFlight > 0 ? ", " + count(a.inFlight) + " requests in flight" : ""), a.inFlight > 0 ? "warn" : "soft"];
   if (ownPause(a)) return ["paused: " + kindWords(a.pause.kind), "warn"];
-  if (a.pausedLanes > 0) return [a.pausedLanes === 1 ? "1 lane paused" : a.pausedLanes + " lanes paused", "warn"];
+  if (a.pausedLanes > 0) return [a.pausedLanes === 1 ? "1 lane paused" : count(a.pausedLanes) + " lanes paused", "warn"];
   return a.heldJobs > 0 ? ["working", "good"] : ["nothing in hand", "soft"];
 }
 
-const guardWords = (g) => count(g.used) + " of " + count(g.maxPairs)
-  + (g.state === "approved" ? ", approved until " + clocks[1].format(Date.parse(g.approvedUntil)) : g.state === "open" ? "" : ", " + g.state);
+/* Once approved, the limit holds nothing up: a full bar would say that it stops soon. */
+function guardMeasure(g) {
+  const words = "Pairs sent in " + span(g.windowSeconds) + " (guard)";
+  if (g.state === "approved") {
+    const told = "approved: everything passes until " + clocks[1].format(Date.parse(g.approvedUntil)) + "; " + count(g.used) + " so far";
+    return make("div", "measure", make("span", "soft", words), make("span", null, told));
+  }
+  return measure(words, count(g.used) + " of " + count(g.maxPairs) + (g.state === "open" ? "" : ", " + g.state), g.used, g.maxPairs, true);
+}
 
 /* HubSpot's limit is that of all apps of the account together; the setting's budget is this service's own. */
 const dayLimit = (d) => (known(d.usedByAll) ? d.limit : known(d.budget) ? d.budget : d.used + d.left);
@@ -365,7 +407,7 @@ function accountCard(a) {
   const name = accountName(a.portalId, a.index), [words, kind] = accountState(a), pause = ownPause(a);
   const path = accountPath(a.portalId, a.index), guard = a.guard, stopped = guard && ["waiting", "rejected"].includes(guard.state);
   const actions = [...(stopped ? ["approve"] : []), ...(stopped && guard.state === "waiting" ? ["reject"] : []), pause && pause.kind === "operator" ? "resume" : "pause"];
-  const r = a.rate, ceiling = r.used + " of " + r.requests + (r.requests < r.configuredRequests ? " (set: " + r.configuredRequests + ")" : "");
+  const r = a.rate, ceiling = count(r.used) + " of " + count(r.requests) + (r.requests < r.configuredRequests ? " (set: " + count(r.configuredRequests) + ")" : "");
   const facts = [
     ["jobs in hand", count(a.heldJobs)], ["pairs in hand", count(a.heldPairs)], ["in flight", count(a.inFlight) + " / " + count(a.maxInFlight)],
     ["archived", count(a.totals.pairsArchived)], ["429s", count(a.totals.throttled)], ["in hand done in", a.heldJobs > 0 ? span(a.drainSeconds) : "–"],
@@ -381,7 +423,7 @@ function accountCard(a) {
     known(a.day.left)
       ? measure("Requests today", dayWords(a.day), known(a.day.usedByAll) ? a.day.usedByAll : a.day.used, dayLimit(a.day), true)
       : make("div", "measure", make("span", "soft", "Requests today"), make("span", null, count(a.day.used))),
-    guard ? measure("Pairs sent in " + span(guard.windowSeconds) + " (guard)", guardWords(guard), guard.used, guard.maxPairs, guard.state !== "approved") : null,
+    guard ? guardMeasure(guard) : null,
     make("dl", null, ...facts.map(([term, value]) => make("div", null, make("dt", null, term), make("dd", null, value)))));
 }
 
@@ -405,7 +447,7 @@ function failures(s) {
     ["In\u00a0all", (f) => count(f.pairsSinceStart), "number"],
     ["Latest", (f) => span(between(f.lastAt, s.at)) + " ago", "number"],
     ["Jobs", (f) => listed(f.jobIds)],
-  ], s.failures, "None since the start.", 0);
+  ], s.failures, "None since this worker began.", 0);
   byId("failures").querySelector("a").hidden = s.failures.length === 0;
 }
 
@@ -417,7 +459,7 @@ function letters(s) {
     ["Messages", (d) => count(d.messages), "number"],
     ["Latest", (d) => span(between(d.lastAt, s.at)) + " ago", "number"],
     ["Ids", (d) => listed(d.ids)],
-  ], s.deadLetters, "None since the start.", 0);
+  ], s.deadLetters, "None since this worker began." + (waiting > 0 ? " Those in the queue are listed by: association-archiver dead-letters list" : ""), 0);
 }
 
 function lanes(s) {
@@ -431,12 +473,13 @@ function lanes(s) {
   };
   table("lanes", [
     ["Lane", (l) => make("div", null, make("strong", null, l.fromObjectType + " → " + l.toObjectType),
+      l.background ? make("div", "soft small", "background") : null,
       l.kind === "labels" ? make("div", "soft small text", "labels " + l.labels.join(", ")) : null), "lead"],
     ["Account", (l) => accountName(l.portalId, l.account), "short"],
     ["State", (l) => make("span", state(l) === "open" ? "good" : "warn", state(l)), "short"],
     ["Pairs waiting", (l) => count(l.waitingPairs), "number"],
-    ["In flight", (l) => count(l.inFlight), "number"],
-    ["To go again", (l) => count(l.returnedBatches), "number"],
+    ["Requests in flight", (l) => count(l.inFlight), "number"],
+    ["Batches to go again", (l) => count(l.returnedBatches), "number"],
     ["Oldest", (l) => span(l.oldestSeconds), "number"],
     ["", button, "number"],
   ], s.lanes, "Nothing is under way.", s.lanesLeftOut);
@@ -455,7 +498,7 @@ function leaseSummary(leases) {
   }
   const of = (standing) => leases.filter((l) => l.standing === standing).length;
   const others = [[of("waiting"), "about to hold "], [of("away"), "cannot reach "]].filter(([number]) => number > 0);
-  return ["holds " + of("held") + " of " + leases.length + " jobs queues", ...others.map(([number, words]) => words + number)];
+  return ["holds " + count(of("held")) + " of " + count(leases.length) + " jobs queues", ...others.map(([number, words]) => words + count(number))];
 }
 
 function queues(s) {
@@ -539,7 +582,8 @@ function show(s) {
   latest = s;
   byId("page").classList.remove("stale");
   const well = s.warnings.length === 0 && s.paused.length === 0;
-  state(s.draining ? "draining" : s.ready ? "ready" : "not ready", s.ready ? (well ? "good" : "warn") : "bad");
+  const ready = s.standby ? "ready, stands by" : well ? "ready" : "ready, with trouble";
+  state(s.draining ? "draining" : s.ready ? ready : "not ready", s.ready ? (well ? "good" : "warn") : "bad");
   byId("about").textContent = ["version " + s.version, "up " + span(between(s.startedAt, s.at)), ...leaseSummary(s.leases)].join(", ");
   const active = document.activeElement, section = active && active.closest("section");
   const buttons = () => (section ? [...section.querySelectorAll("button, a")] : []), place = buttons().indexOf(active);

@@ -12,6 +12,7 @@ use crate::amqp::permissions::Permission;
 use crate::amqp::route::{DEAD_LETTERS_KEY, key_to};
 use crate::amqp::topology::Kind;
 use crate::config::{AmqpSettings, Exchange, lease_queue};
+use crate::contract::grouped::Grouped;
 use crate::shards::QueueIndex;
 
 /// Quorum queues with a time to live, on which the delays stand.
@@ -180,7 +181,11 @@ fn unread(items: &[Inspected], settings: &AmqpSettings) -> Option<Finding> {
     match results.state {
         State::Existing { ready, consumers: 0, .. } if ready > 0 => Some(Finding::warning(
             "results",
-            format!("{ready} outcomes wait in queue {}, and nobody is subscribed to it", results.name),
+            format!(
+                "{} outcomes wait in queue {}, and nobody is subscribed to it",
+                Grouped(ready.into()),
+                results.name
+            ),
             "start what reads the outcomes; if nobody wants them, give the queue a limit by policy with the overflow drop-head, since a full queue of any other kind stops the worker",
         )),
         State::Existing { .. } | State::Missing | State::Unseen { .. } => None,
@@ -198,7 +203,7 @@ fn answered_by_nobody(queue: &Inspected, settings: &AmqpSettings) -> Option<Find
         )),
         State::Existing { ready, consumers: 0, .. } => Some(Finding::wrong(
             subject,
-            format!("{ready} messages wait in it, and nobody takes from it, since {cause}"),
+            format!("{} messages wait in it, and nobody takes from it, since {cause}", Grouped(ready.into())),
             deserted::MEND,
         )),
         State::Existing { .. } | State::Missing | State::Unseen { .. } => None,

@@ -8,6 +8,7 @@ use humantime::format_duration;
 use super::finding::Finding;
 use crate::amqp::journal::JournalStream;
 use crate::config::{JournalStore, Settings};
+use crate::contract::grouped::Grouped;
 use crate::journal::probe::{Probed, probe};
 
 /// Those that are streams, each once.
@@ -36,7 +37,8 @@ fn file(path: &Path, max_age: Duration) -> Finding {
     let subject = format!("journal {}", path.display());
     match probe(path) {
         Ok(Probed { bytes, earlier }) => {
-            let size = bytes.map_or("is not there yet".to_owned(), |bytes| format!("has {bytes} bytes"));
+            let size = bytes.map_or("is not there yet".to_owned(), |bytes| format!("has {} bytes", Grouped(bytes)));
+            let earlier = Grouped(earlier as u64);
             let kept = format_duration(max_age);
             Finding::right(subject, format!("{size}, can be written; {earlier} earlier files, kept for {kept}"))
         }

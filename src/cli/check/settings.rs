@@ -6,6 +6,7 @@ use humantime::format_duration;
 
 use super::finding::Finding;
 use crate::config::{ApiVersion, Settings};
+use crate::contract::grouped::Grouped;
 use crate::telemetry::log;
 
 /// RabbitMQ's own, unless its operator has set another.
@@ -43,7 +44,9 @@ fn log_filter(settings: &Settings) -> Finding {
 fn prefetch(settings: &Settings) -> Finding {
     const SUBJECT: &str = "amqp.prefetch";
     let (prefetch, batch) = (u32::from(settings.amqp.prefetch.get()), settings.batch.max_pairs.get());
-    if prefetch < batch {
+    let (is_less, lanes) = (prefetch < batch, prefetch / batch);
+    let [prefetch, batch] = [prefetch, batch].map(|number| Grouped(number.into()));
+    if is_less {
         return Finding::warning(
             SUBJECT,
             format!(
@@ -54,7 +57,6 @@ fn prefetch(settings: &Settings) -> Finding {
             ),
         );
     }
-    let lanes = prefetch / batch;
     let lanes = if lanes == 1 { "1 lane".to_owned() } else { format!("{lanes} lanes") };
     Finding::right(SUBJECT, format!("{prefetch} jobs: full batches of one-pair jobs for {lanes} at a time"))
 }

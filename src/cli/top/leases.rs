@@ -45,6 +45,18 @@ pub fn worked_on_by(status: &Status) -> &'static str {
     }
 }
 
+/// Whose jobs the estimate is about: several workers may share the jobs queues, and one without a lease knows of no other.
+pub fn whose_work(leases: &[Lease]) -> String {
+    let held = leases.iter().filter(|lease| lease.standing == "held").count();
+    match leases {
+        [] => "by this worker alone all is".to_owned(),
+        [_, _, ..] if held < leases.len() => {
+            format!("{} of {} jobs queues, those of this worker, are", count(held as u64), count(leases.len() as u64))
+        }
+        [_, ..] => "all is".to_owned(),
+    }
+}
+
 /// One line; nothing while `amqp.lease` is off.
 pub fn summary(leases: &[Lease]) -> Option<String> {
     let only = match leases {

@@ -15,11 +15,10 @@ const MOST_ROWS: usize = 200;
 const MOST_PAUSED: usize = 10;
 const MARGIN: usize = 2;
 /// What a sentence of `/readyz` has in it, and the section of the runbook about it: the first that is found.
-const SECTIONS: [(&str, &str); 14] = [
+const SECTIONS: [(&str, &str); 13] = [
     ("the broker refuses messages", "the-broker-refuses-messages"),
     ("no queue is bound", "a-message-has-nowhere-to-go"),
     ("draining:", "a-stop-takes-long"),
-    ("every account is paused", "an-account-or-lane-stands-still"),
     ("the worker hangs", "the-worker-is-down"),
     ("no jobs come in", "no-jobs-are-taken"),
     ("the jobs of a queue do not come in", "no-jobs-are-taken"),
@@ -49,7 +48,8 @@ pub fn linked_sections() -> impl Iterator<Item = &'static str> {
 /// All rows, none wider than `width`.
 pub fn rows(status: &Status, theme: Theme, width: usize) -> Vec<Row> {
     let page = Page { status, theme, width };
-    [page.trouble(), page.accounts(), page.lanes(), page.failures(), page.dead_letters(), page.leases()].concat()
+    [page.standby(), page.trouble(), page.accounts(), page.lanes(), page.failures(), page.dead_letters(), page.leases()]
+        .concat()
 }
 
 struct Page<'a> {
@@ -76,6 +76,13 @@ fn day_words(day: &Day, left: u64, bars: usize) -> String {
 }
 
 impl Page<'_> {
+    fn standby(&self) -> Vec<Row> {
+        let said = self.status.standby.iter();
+        let lines = said.map(|words| self.wrapped(&sentence(words), MARGIN, self.theme.quiet()));
+        let rows = lines.map(|lines| Row { lines, key: None, orders: Vec::new() });
+        self.section("This worker", rows.collect(), "", 0)
+    }
+
     fn trouble(&self) -> Vec<Row> {
         let Status { reasons, warnings, paused, paused_left_out, broker, .. } = self.status;
         let mut rows = Vec::new();
@@ -101,8 +108,8 @@ impl Page<'_> {
         let said = http_status.map_or_else(|| "no answer".to_owned(), |status| format!("HubSpot says {status}"));
         let said = message.as_ref().map_or_else(|| said.clone(), |message| format!("{said}: {message}"));
         let words = format!(
-            "one pair fails by itself while others go on: {}, {from_type} {from} → {to_type} {to}, tried {} times in {}; \
-             {} Job {job_id}",
+            "one pair fails by itself while others go on: {}, {from_type} {from} → {to_type} {to}, tried by itself \
+             {} times in {}; {} Job {job_id}",
             account_name(0, *portal_id),
             count(*tries),
             span(self.status.ago(*since)),
@@ -117,6 +124,9 @@ impl Page<'_> {
         let mut lines = self.wrapped(words, MARGIN, self.theme.warning());
         if let Some((_, section)) = SECTIONS.iter().find(|(part, _)| words.contains(part)) {
             lines.extend(self.runbook(section));
+        } else if let Some(first) = self.status.paused.first().filter(|_| words.contains("every account is paused")) {
+            // Why they stand still is a matter of each pause.
+            lines.extend(self.linked(&first.runbook));
         }
         self.row(format!("trouble {words}"), Vec::new(), lines)
     }
@@ -246,6 +256,10 @@ impl Page<'_> {
             ("approved", Some(until)) => format!(" approved for another {}", span(self.status.ahead(*until))),
             (other, _) => format!(" {other}"),
         };
+        // Once approved, the limit holds nothing up: a full bar would say that it stops soon.
+        if state == "approved" {
+            return format!("guard{standing}: everything passes, {} pairs so far", count(*used));
+        }
         let window = span(*window_seconds);
         let figures = format!("{} of {} pairs in {window}", count(*used), count(*max_pairs));
         format!("{} guard{standing}: {figures}", bar(*used, *max_pairs, bars))
@@ -283,7 +297,7 @@ impl Page<'_> {
         let more = self.status.lanes.len().saturating_sub(MOST_ROWS) + self.status.lanes_left_out;
         let mut section = self.section("Lanes", rows, "nothing is under way", more);
         if !self.status.lanes.is_empty() {
-            let names = self.columns("Lanes", ["account", "state", "waiting", "flight", "again", "oldest"]);
+            let names = self.columns("Lanes", ["account", "state", "pairs", "sent", "again", "oldest"]);
             section[0].lines = vec![Line::styled(names, self.theme.heading())];
         }
         section
@@ -294,18 +308,23 @@ impl Page<'_> {
         let kind = lane.pause.as_ref().map(|pause| pause.kind.as_str());
         let target = Target::lane(lane.account, lane.portal_id, types);
         let labels = if lane.kind == "labels" { " (labels)" } else { "" };
+        let background = if lane.background { " (background)" } else { "" };
         let (state, style) = match (&lane.pause, account_stands) {
             (Some(_), _) => ("PAUSED", self.theme.warning()),
             (None, true) => ("ACCOUNT", self.theme.warning()),
             (None, false) => ("open", Style::new()),
         };
         let account = account_name(lane.account, lane.portal_id);
-        let name = format!("  {} → {}{labels}", types.0, types.1);
+        let name = format!("  {} → {}{labels}{background}", types.0, types.1);
         let numbers = [lane.waiting_pairs, lane.in_flight, lane.returned_batches].map(count);
         let [waiting, in_flight, again] = numbers.each_ref().map(String::as_str);
         let oldest = span_or_dash(lane.oldest_seconds);
         let text = self.columns(&name, [&account, state, waiting, in_flight, again, &oldest]);
-        self.row(format!("lane {labels} {}", target.path), target.orders(kind), vec![Line::styled(text, style)])
+        self.row(
+            format!("lane {labels}{background} {}", target.path),
+            target.orders(kind),
+            vec![Line::styled(text, style)],
+        )
     }
 
     /// The name of a lane has what the numbers leave; where that is too little, the account gives way.
@@ -318,7 +337,7 @@ impl Page<'_> {
 
     fn failures(&self) -> Vec<Row> {
         let rows = self.status.failures.iter().take(MOST_ROWS).map(|failure| self.failure(failure)).collect();
-        self.section("Pairs not archived", rows, "none since the start", 0)
+        self.section("Pairs not archived", rows, "none since this worker began", 0)
     }
 
     fn failure(&self, failure: &Failure) -> Row {
@@ -344,7 +363,11 @@ impl Page<'_> {
             let what = format!("{category}: {} messages, the latest {latest} ago", count(*messages));
             self.cause(format!("letters {category}"), &what, message, "ids", ids)
         });
-        self.section(&format!("Dead letters{waiting}"), rows.collect(), "none since the start", 0)
+        let none = match waiting.is_empty() {
+            true => "none since this worker began",
+            false => "none since this worker began; those in the queue: `association-archiver dead-letters list`",
+        };
+        self.section(&format!("Dead letters{waiting}"), rows.collect(), none, 0)
     }
 
     fn cause(&self, key: String, what: &str, message: &str, of: &str, ids: &[String]) -> Row {
@@ -392,7 +415,7 @@ impl Page<'_> {
     }
 }
 
-/// The parts one after another, each on one line as a whole.
+/// The parts one after another, each on one line as a whole if it fits.
 pub fn flow(parts: &[String], between: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for part in parts {
@@ -401,7 +424,7 @@ pub fn flow(parts: &[String], between: &str, width: usize) -> Vec<String> {
                 line.push_str(between);
                 line.push_str(part);
             }
-            _ => lines.push(cut(part, width)),
+            _ => lines.extend(wrapped(part, width)),
         }
     }
     lines

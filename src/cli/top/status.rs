@@ -17,7 +17,10 @@ pub struct Status {
     pub runbook: String,
     pub reasons: Vec<String>,
     pub warnings: Vec<String>,
+    /// What a worker that stands by says of itself.
+    pub standby: Option<String>,
     pub backlog: Backlog,
+    pub background: Option<Background>,
     pub requests: Requests,
     pub jobs: Jobs,
     pub totals: Totals,
@@ -49,6 +52,18 @@ pub struct Backlog {
     pub jobs_unpublished: u64,
     pub drain_seconds: Option<f64>,
     /// Why nobody can tell.
+    pub drain_unknown: Option<String>,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Background {
+    pub ready: Option<u64>,
+    pub parked: Option<u64>,
+    pub held: u64,
+    pub answered: u64,
+    pub jobs_per_second: Option<f64>,
+    pub drain_seconds: Option<f64>,
     pub drain_unknown: Option<String>,
 }
 
@@ -232,6 +247,8 @@ pub struct Lane {
     pub to_object_type: String,
     /// `association`, `labels`.
     pub kind: String,
+    /// Only pairs of background jobs wait in it.
+    pub background: bool,
     pub waiting_pairs: u64,
     pub in_flight: u64,
     pub returned_batches: u64,

@@ -15,7 +15,7 @@ use super::figures::{
 use super::leases;
 use super::order::Order;
 use super::rows::{Row, flow, rows};
-use super::status::{Status, Throughput};
+use super::status::{Background, Status, Throughput};
 use super::theme::Theme;
 
 /// Lower screens have no lines of throughput, and none of jobs.
@@ -238,14 +238,16 @@ impl View {
         let told = places.iter().filter(|(letter, _, jobs, _)| !['R', 'b'].contains(letter) || jobs.is_some());
         let legend: Vec<String> =
             told.map(|(letter, name, jobs, more)| format!("{letter} {name} {}{more}", count_or_dash(*jobs))).collect();
+        let whose = leases::whose_work(&status.leases);
         let mut figures = match &backlog.drain_unknown {
-            Some(why) => vec![format!("until all is answered: unknown, since {why}")],
+            Some(why) => vec![format!("until {whose} answered: unknown, since {why}")],
             None => {
-                let all = format!("all answered in {} at best", span_or_dash(backlog.drain_seconds));
+                let all = format!("{whose} answered in {} at best", span_or_dash(backlog.drain_seconds));
                 let left_out = backlog.drain_seconds.map(|_| left_out(status)).unwrap_or_default();
                 [vec![all], left_out].concat()
             }
         };
+        figures.extend(status.background.as_ref().map(of_background));
         figures.extend([
             format!("{} pairs archived", count(status.totals.pairs_archived)),
             format!("{} requests, {} throttled", count(status.totals.requests), count(status.totals.throttled)),
@@ -345,15 +347,37 @@ impl View {
     }
 }
 
-/// What the estimate leaves out: for how long parked jobs still wait, and the background queue.
+/// What the estimate leaves out: for how long parked jobs still wait, and the background.
 fn left_out(status: &Status) -> Vec<String> {
     let last = status.broker.back_by.values().flatten().max();
     let most = last.map_or_else(String::new, |by| format!(" ({} at most)", span(status.ahead(*by))));
     let parked = status.backlog.jobs_parked.filter(|jobs| *jobs > 0);
-    let background = status.backlog.background_ready.filter(|jobs| *jobs > 0);
+    let background = status.background.as_ref().map(|Background { ready, parked, held, .. }| {
+        [*ready, *parked, Some(*held)].into_iter().flatten().sum::<u64>()
+    });
+    let background = background.filter(|jobs| *jobs > 0);
     let parked = parked.map(|jobs| format!("without the wait of {} parked jobs{most}", count(jobs)));
-    let background = background.map(|jobs| format!("without {} jobs of the background queue", count(jobs)));
+    let background = background.map(|jobs| format!("without {} jobs of the background", count(jobs)));
     parked.into_iter().chain(background).collect()
+}
+
+/// How far the background is: it takes what the live jobs leave, so only what it did lately says how long the rest takes.
+fn of_background(background: &Background) -> String {
+    let Background { ready, parked, held, answered, jobs_per_second, drain_seconds, drain_unknown } = background;
+    let some = |jobs: Option<u64>, word: &str| {
+        jobs.filter(|jobs| *jobs > 0).map(|jobs| format!(", {} {word}", count(jobs))).unwrap_or_default()
+    };
+    let (held, parked) = (some(Some(*held), "in hand"), some(*parked, "parked"));
+    let lately = jobs_per_second.map(|jobs| format!(", {} lately", rate(jobs))).unwrap_or_default();
+    let waiting = format!("background: {} waiting{held}{parked}", count_or_dash(*ready));
+    let done = format!("{} answered since the start{lately}", count(*answered));
+    let rest = match (drain_seconds, drain_unknown) {
+        (Some(seconds), _) if *seconds > 0.0 => format!("its rest in about {}", span(*seconds)),
+        (Some(_), _) => "all of it done".to_owned(),
+        (None, Some(why)) => format!("no estimate of it: {why}"),
+        (None, None) => "no estimate of it".to_owned(),
+    };
+    [waiting, done, rest].join("; ")
 }
 
 fn silence(lost: &Lost) -> f64 {

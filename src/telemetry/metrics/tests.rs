@@ -84,8 +84,7 @@ fn what_happens_is_counted() {
 fn a_snapshot_shows_in_gauges() {
     let mut snapshot = Snapshot::default();
     snapshot.status.held.jobs = 12;
-    snapshot.status.held.drain_seconds = Some(2.5);
-    snapshot.broker.jobs_ready = Some(12);
+    (snapshot.broker.jobs_ready, snapshot.broker.own_jobs_ready) = (Some(12), Some(12));
     snapshot.broker.parked = [Some(0), Some(0), Some(24), Some(0)];
     snapshot.broker.unpublished = 7;
     (snapshot.broker.results_ready, snapshot.broker.results_consumers) = (Some(3), Some(1));
@@ -94,6 +93,7 @@ fn a_snapshot_shows_in_gauges() {
     snapshot.broker.counts.returned = 4;
     snapshot.status.paused_lanes.insert(PauseKind::MissingScopes, 2);
     snapshot.status.accounts = vec![account(0, Some(4711)), account(1, None)];
+    snapshot.status.accounts[0].live_drain_seconds = Some(2.5);
 
     let page = Metrics::new(Timestamp::UNIX_EPOCH).render(&snapshot);
 

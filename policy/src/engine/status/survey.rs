@@ -116,6 +116,7 @@ impl Engine {
         let pause = self.account_pause(index, now);
         let beyond_the_day = day.left.is_some_and(|left| left < load.requests as u64);
         let drains = pause.is_none() && !beyond_the_day;
+        let seconds = |requests: usize| requests as f64 * rate.interval_seconds / f64::from(rate.requests);
         AccountStatus {
             index: index.0,
             portal_id: account.policy.portal.map(number),
@@ -136,7 +137,8 @@ impl Engine {
             held_pairs: load.pairs,
             lanes,
             paused_lanes: self.pauses.paused_lanes(index).len(),
-            drain_seconds: drains.then(|| load.requests as f64 * rate.interval_seconds / f64::from(rate.requests)),
+            drain_seconds: drains.then(|| seconds(load.requests)),
+            live_drain_seconds: drains.then(|| seconds(load.live_requests)),
         }
     }
 
@@ -200,6 +202,8 @@ struct Load {
     pairs: usize,
     /// Requests that its lanes need, each full, leaving out what is on the wire and lanes that are paused.
     requests: usize,
+    /// Of these, those of live lanes.
+    live_requests: usize,
 }
 
 impl Load {
@@ -208,7 +212,11 @@ impl Load {
         if !paused {
             let caps = lane.caps(of_settings);
             let fresh = lane.queue.groups().div_ceil(caps.from).max(lane.queue.pairs().div_ceil(caps.pairs));
-            self.requests += fresh + lane.repeats_waiting();
+            let requests = fresh + lane.repeats_waiting();
+            self.requests += requests;
+            if lane.urgency == Urgency::Live {
+                self.live_requests += requests;
+            }
         }
     }
 }

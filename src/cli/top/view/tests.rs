@@ -56,7 +56,7 @@ fn everything_is_told_somewhere() {
     for part in [
         "z parked 5,722 (10s 5,722)",
         "▓ unpublished 7,334",
-        "all answered in – at best",
+        "all is answered in – at best",
         "portal 815  PAUSED: unauthorized",
         "52 today, 1,148 left",
         "1 lane PAUSED",
@@ -80,6 +80,7 @@ fn what_the_estimate_leaves_out_stands_beside_it() {
     (status.backlog.drain_seconds, status.backlog.jobs_held) = (Some(9.0), 2_575);
     (status.backlog.jobs_parked, status.backlog.background_ready) = (Some(50), Some(2_208));
     status.backlog.background_held = 2_500;
+    status.background = Some(Background { ready: Some(2_208), held: 2_500, ..Background::default() });
     status.broker.parked = [("1h".to_owned(), Some(50))].into();
     status.broker.back_by =
         [("1h".to_owned(), status.at.checked_add(std::time::Duration::from_secs(1_620)).ok())].into();
@@ -90,8 +91,8 @@ fn what_the_estimate_leaves_out_stands_beside_it() {
     };
     let known = told(status.clone());
     for part in [
-        "all answered in 9 s at best · without the wait of 50 parked jobs (27 min at most)",
-        "without 2,208 jobs of the background queue",
+        "all is answered in 9 s at best · without the wait of 50 parked jobs (27 min at most)",
+        "without 4,708 jobs of the background",
         "z parked 50 (1h 50, back within 27 min at the latest)",
         "in hand 2,575 (2,500 of the background)",
     ] {
@@ -101,6 +102,57 @@ fn what_the_estimate_leaves_out_stands_beside_it() {
     let unknown = told(status);
     assert!(unknown.contains("without the wait of 50 parked jobs") && !unknown.contains(" at most)"), "{unknown}");
     assert!(unknown.contains("z parked 50 (1h 50)"), "{unknown}");
+}
+
+#[test]
+fn the_estimate_says_whose_jobs_it_is_about_and_how_far_the_background_is() {
+    let told = |status: Status| {
+        let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
+        view.answered(status);
+        whole(&mut view).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let lease = |shard: u64, standing: &str| Lease {
+        jobs_queue: format!("jobs.{shard}"),
+        standing: standing.to_owned(),
+        ..Lease::default()
+    };
+    let mut status = trouble();
+    (status.backlog.drain_unknown, status.backlog.drain_seconds) = (None, Some(9.0));
+    status.leases = vec![lease(1, "held"), lease(2, "standingBy"), lease(3, "standingBy")];
+    let background = Background {
+        ready: Some(2_208),
+        parked: Some(100),
+        answered: 12_450,
+        jobs_per_second: Some(1_300.4),
+        drain_seconds: Some(7_800.0),
+        ..Background::default()
+    };
+    status.background = Some(background.clone());
+    let sharded = told(status.clone());
+    for part in [
+        "1 of 3 jobs queues, those of this worker, are answered in 9 s at best",
+        "background: 2,208 waiting, 100 parked",
+        "12,450 answered since the start, 1,300/s lately",
+        "its rest in about 2 h 10 min",
+    ] {
+        assert!(sharded.contains(part), "{part} is not in\n{sharded}");
+    }
+    status.leases.clear();
+    let why = Some("background.window is closed".to_owned());
+    status.background = Some(Background { drain_seconds: None, drain_unknown: why, ..background });
+    let alone = told(status);
+    assert!(alone.contains("by this worker alone all is answered in 9 s at best"), "{alone}");
+    assert!(alone.contains("no estimate of it: background.window is closed"), "{alone}");
+}
+
+#[test]
+fn a_worker_that_stands_by_says_how_to_find_the_one_that_works() {
+    let mut status = trouble();
+    status.standby = Some("standing by: this tells: rabbitmqctl list_consumers | grep -F jobs.lease".to_owned());
+    let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
+    view.answered(status);
+    let told = whole(&mut view);
+    assert!(told.contains("This worker\n  standing by: this tells: rabbitmqctl list_consumers | grep"), "{told}");
 }
 
 #[test]
