@@ -1,4 +1,4 @@
-//! What a job wants to become of its pairs.
+//! What a job wants to be done with its pairs.
 
 /// `action` of a job and of its outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]

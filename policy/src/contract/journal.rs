@@ -128,9 +128,11 @@ pub struct JobName {
 pub struct EntryPair {
     /// As in the request.
     pub pair: Pair,
-    /// What was there: of a removal, as far as it is about to go. Empty: nothing was there.
+    /// What was there before the request. In the entry of a removal: only the types that are about to be removed.
+    /// Empty: nothing was there.
     pub types: Arc<[AssociationType]>,
-    /// Of a restoration: the types that are about to come. Empty, of a restoration: the plain association.
+    /// In the entry of a restoration: the types that are about to be created; where this is empty, the plain
+    /// association. In the entry of a removal it is always empty.
     pub creates: Arc<[AssociationType]>,
     /// Indices into [`Entry::jobs`].
     pub jobs: SmallVec<[u32; 1]>,

@@ -82,19 +82,21 @@ pub fn warnings(action: Action, prospect: &Prospect<'_>) -> Warnings {
     .fold(Warnings::default(), set)
 }
 
-/// By the table, and by name where the table may be behind.
+/// Whether a type is Primary: by the table, or by its name, since HubSpot may have such types that the table does not
+/// have yet.
 fn is_called_primary(from: &ObjectType, to: &ObjectType, one: &AssociationType) -> bool {
     let named = || one.name.as_deref().is_some_and(|name| name.to_ascii_lowercase().contains("primary"));
     is_primary(from, to, one.label) || (one.label.category == LabelCategory::HubspotDefined && named())
 }
 
-/// Anything but the plain association, which is HubSpot's and has no name, and Primary.
+/// Whether a type is a label other than Primary. The plain association, which is HubSpot's and has no name, is no
+/// label.
 fn is_label(from: &ObjectType, to: &ObjectType, one: &AssociationType) -> bool {
     let plain = one.label.category == LabelCategory::HubspotDefined && one.name.is_none();
     !plain && !is_called_primary(from, to, one)
 }
 
-/// Types that belong to another program or to a part of HubSpot: whether this one may create them is not known.
+/// Whether a type belongs to another program or to a part of HubSpot: nobody knows whether this program may create it.
 fn is_of_others(one: &AssociationType) -> bool {
     match one.label.category {
         LabelCategory::IntegratorDefined | LabelCategory::Work => true,
@@ -130,8 +132,8 @@ impl Warnings {
     }
 }
 
-/// Most types that all entries of a plan list, for each of them on average. Together with what a plan has beside them
-/// this keeps an outcome of the most pairs that a job may have within a message of the broker.
+/// The entries of a plan list at most this many types on average. So the outcome of a job with as many pairs as are
+/// allowed still fits into a message of the broker.
 pub const MAX_TYPES_OF_A_PAIR: usize = 5;
 
 /// Types that a plan may list however few its entries are.

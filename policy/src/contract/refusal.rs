@@ -1,8 +1,8 @@
-//! Why a job was not done for a pair, in the words an outcome gives to its producer.
+//! Why a job was not done for a pair, in the words in which the outcome tells it to the job's producer.
 
 use super::text::{MESSAGE_MAX_BYTES, TEXT_MAX_BYTES, cut};
 
-/// Why a pair was not archived, in HubSpot's words or ours; shared by all pairs it holds for.
+/// Why a job was not done for a pair, in HubSpot's words or ours; shared by all pairs for which this is the reason.
 ///
 /// Texts are cut at a character boundary when the refusal is made: the message at
 /// [`MESSAGE_MAX_BYTES`], every other text at [`TEXT_MAX_BYTES`].
@@ -12,7 +12,7 @@ pub struct Refusal {
     /// HubSpot's `subCategory`.
     pub sub_category: Option<Box<str>>,
     pub message: Box<str>,
-    /// Status of the HTTP answer that said so; `None` where no answer did.
+    /// Status of the HTTP answer that gave the reason; `None` where no answer did.
     pub http_status: Option<u16>,
     /// HubSpot's name for the request, for its support.
     pub correlation_id: Option<Box<str>>,
@@ -162,13 +162,13 @@ impl WorkerCategory {
     /// Whether the same job, sent again later, may succeed.
     pub fn retryable(self) -> bool {
         match self {
-            // Sent again, a pair that something else creates anew would only be removed once more.
             Self::MalformedJob
             | Self::UnknownPortal
             | Self::Expired
             | Self::TooManyPairs
-            | Self::Reappeared
             | Self::NotRestorable
+            // Something else creates the pair anew: if it were sent again, it would only be removed once more.
+            | Self::Reappeared
             // A person has said no. A program that sends it again would remove after all what was rejected, as soon as
             // the guard is open again.
             | Self::GuardRejected => false,

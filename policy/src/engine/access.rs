@@ -83,6 +83,8 @@ impl Access {
     const BASE_WAIT: Duration = Duration::from_secs(1);
     /// The longest wait after a failure.
     const LONGEST_WAIT: Duration = Duration::from_secs(15);
+    /// Doublings after which the wait has reached its longest.
+    const MOST_DOUBLINGS: u32 = 5;
     /// A token is renewed when this share of its life is over: 4/5.
     const RENEWED_AFTER: (u32, u32) = (4, 5);
 
@@ -129,7 +131,7 @@ impl Access {
         }
     }
 
-    /// Nothing is archived before HubSpot was asked whose token it is.
+    /// Whether HubSpot is to be asked whose token it is before anything is archived.
     pub fn asks_identity(&self) -> bool {
         self.portal_check == PortalCheck::Due
     }
@@ -175,7 +177,8 @@ impl Access {
         }
     }
 
-    /// The account's time zone is wanted, which HubSpot tells with whose token it is. It is asked once.
+    /// The account's time zone must be learned. HubSpot tells it in the answer to the question whose token it is, so
+    /// this question is asked, once.
     pub fn ask_time_zone(&mut self) {
         if self.portal_check != PortalCheck::Due {
             self.portal_check = PortalCheck::Due;
@@ -190,7 +193,7 @@ impl Access {
         self.portal_check = PortalCheck::Due;
     }
 
-    /// HubSpot could not say whose token it is for now. Returns whether to go on without knowing it.
+    /// For the moment HubSpot cannot say whose token it is. Returns whether to go on without knowing it.
     pub fn identity_failed(&mut self, wait: Option<Duration>, now: Tick) -> bool {
         self.identifying = false;
         self.back_off(wait, now);
@@ -202,7 +205,7 @@ impl Access {
     }
 
     fn back_off(&mut self, wait: Option<Duration>, now: Tick) {
-        let doublings = self.failures_in_a_row.min(5);
+        let doublings = self.failures_in_a_row.min(Self::MOST_DOUBLINGS);
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         let own = Self::BASE_WAIT.saturating_mul(1 << doublings).min(Self::LONGEST_WAIT);
         self.not_before = now + wait.unwrap_or(own);

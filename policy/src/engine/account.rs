@@ -60,7 +60,7 @@ pub struct Account {
     pub access: Access,
     pub guard: Option<Guard>,
     pub tenancy: Tenancy,
-    /// Orders of operators to pause or to resume it, those included of which the lease tells.
+    /// How many orders to pause or to resume it operators have given, those included of which the lease tells.
     pub pause_orders: u64,
     retries: RetryBudget,
     errors: ErrorShare,
@@ -85,7 +85,8 @@ pub enum NoPermit {
     DaySpent(Timestamp),
     /// The pace allows the next request then.
     TooFast(Tick),
-    /// The request's count is not written down where the next worker would find it; to be asked again then.
+    /// The request's count is not written down yet where the next worker would find it; a permit may be asked for again
+    /// at this time.
     Unwritten(Tick),
 }
 
@@ -98,7 +99,7 @@ pub const KEPT_FREE_DIVISOR: usize = 4;
 
 impl Account {
     pub fn new(policy: AccountPolicy, now: Now) -> Self {
-        // The zone matters only where a day's budget is known to be kept.
+        // The time zone matters only where the settings give a day's budget.
         let ask_identity = policy.portal.is_some() || (policy.daily.is_some() && policy.time_zone.is_none());
         Self {
             pace: Pace::new(policy.ceiling, now.tick),
@@ -115,7 +116,7 @@ impl Account {
         }
     }
 
-    /// Another worker may be sending for it.
+    /// Whether this worker stands by for the account, since another worker may be sending for it.
     pub fn stands_by(&self) -> bool {
         self.tenancy == Tenancy::StandingBy
     }
@@ -139,7 +140,7 @@ impl Account {
         }
     }
 
-    /// The time zone is not known, and HubSpot is asked before anything is sent.
+    /// Whether the time zone is not known and HubSpot is to be asked for it before anything is sent.
     pub fn learns_zone(&self) -> bool {
         !self.day.zone_is_known() && self.access.asks_identity()
     }
@@ -161,7 +162,7 @@ impl Account {
         self.pace.permit(now.tick).map_err(NoPermit::TooFast)
     }
 
-    /// Whether a batch may be sent again, or from when on. Retries and trials are kept a fraction of the load.
+    /// Whether a batch may be sent again, or from when on. So retries and trials stay a small part of the load.
     pub fn may_repeat(&mut self, batch: &Batch, now: Tick) -> Result<(), Tick> {
         if batch.trial.is_some() && self.errors.trial_from() > now {
             return Err(self.errors.trial_from());

@@ -1,7 +1,7 @@
 //! A record of which all associations are asked for, as an item of a lane.
 //!
-//! Lanes hold pairs. In a lane whose look is at all associations, such a record stands as the pair of itself with
-//! itself: only here is one made of the other.
+//! Lanes hold pairs. In a lane that looks at all associations of its records, each record is kept as the pair of the
+//! record with itself: this is its *item*. Only this file makes items of records and records of items.
 
 use super::verdict::Found;
 use crate::contract::association::{Extent, Pair, RecordId};
@@ -16,9 +16,9 @@ pub fn record(item: Pair) -> RecordId {
     item.from
 }
 
-/// Whether an association that was found is one that is asked for: where only labels are to go, one that carries any of
-/// them. Of one whose types are told in unknown words this is not known, and to take a label away that is not there is
-/// harmless.
+/// Whether an association that was found is one that is asked for. Where only labels are to be removed, it must have
+/// one of them. Where HubSpot describes its types in words that are not known here, it counts as asked for: to remove a
+/// label that is not there is harmless.
 pub fn is_asked_for(extent: &Extent, found: &Found) -> bool {
     match (extent, &found.types) {
         (Extent::Whole, _) | (Extent::Labels(_), None) => true,

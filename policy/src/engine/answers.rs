@@ -49,11 +49,12 @@ impl Engine {
             _ => self.conclude(&call, batch, step, &judgement, now),
         };
         self.holdings.note_quality(key, result);
-        // Only now: until here the lane must stay open, though all its jobs may have left.
+        // The request is counted as ended only here: until now the lane had to stay open, even if all its jobs have
+        // left.
         if let Some(lane) = expected(self.holdings.lane_mut(key), "a lane with a request on the wire is open") {
             lane.request_ended();
         }
-        // Behind a batch that was waited for, others may have been deserted long ago.
+        // Other batches of the lane may have lost all their jobs long ago, while they waited behind this one.
         self.drop_deserted(key, now);
         self.place(key, now.tick);
         self.tidy(key);
@@ -164,7 +165,8 @@ impl Engine {
         }
     }
 
-    /// Takes pairs out of a batch of proofs that HubSpot will not show at all, and that count only when they are seen.
+    /// HubSpot refuses to show the records of a batch of proofs. Takes out those of its pairs that count as archived
+    /// only once they were seen to be gone.
     fn without_unprovable(&mut self, mut batch: Batch, judgement: &Judgement, now: Now) -> Batch {
         let refusal = match judgement {
             Judgement::PauseLane(pause) => &pause.refusal,

@@ -34,7 +34,8 @@ pub struct Batch {
     /// It is a single pair that fails though others are served. It is sent by itself, and its failures say nothing of
     /// the account.
     pub stuck: bool,
-    /// How often all quick tries of the batch had failed, and it stayed in hand.
+    /// How many times all quick tries of the batch have failed and it stayed in hand all the same, instead of being
+    /// parked with its jobs.
     pub rounds: u32,
     /// Present if the batch is sent to find out which pair is at fault, or whether the account is served at all.
     pub trial: Option<Trial>,
@@ -51,7 +52,7 @@ pub struct Batch {
 /// See [`Batch::turned`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Turned {
-    /// How many answers have named some of its pairs, which it has lost since.
+    /// How many answers have named some of its pairs. The batch goes on without those.
     pub refusals: u32,
 }
 
@@ -73,7 +74,7 @@ impl Prospect {
 pub enum Worth {
     /// One pair of a batch that failed as a whole.
     Sample,
-    /// Of which these single pairs have been tried.
+    /// A whole batch. `samples`: how many of its pairs were tried by themselves.
     Whole { samples: u32 },
     /// Some pairs of a batch that failed while others were served; they may be the good ones.
     Suspect,

@@ -53,7 +53,7 @@ impl NewJob {
     }
 }
 
-/// What a job remembers of earlier stays in the process: it travels with a parked job.
+/// What is remembered of a job from the times when it was in hand before. It travels with the job while it is parked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Carried {
     /// When the job was received for the first time.

@@ -77,7 +77,7 @@ impl Engine {
         }
     }
 
-    /// Says the last word on jobs that are finished.
+    /// Gives out the commands for jobs that are finished: each of them ends with an outcome, or leaves without one.
     pub(super) fn finish(&mut self, now: Now) {
         self.expand(now);
         self.complete(now);
@@ -124,7 +124,8 @@ impl Engine {
         key
     }
 
-    /// Pairs may have gone from a lane to its other one, or the other way round: both have their places, or are closed.
+    /// Pairs may have moved between a lane and its other one, which has the same name and the other urgency. This finds
+    /// the right place for the other one too, or closes it.
     pub(super) fn place_other(&mut self, key: LaneKey, now: Tick) {
         let Some(other) = self.holdings.lane(key).and_then(|lane| lane.other) else { return };
         self.place(other, now);

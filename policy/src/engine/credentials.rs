@@ -71,7 +71,7 @@ impl Engine {
         self.pump(now);
     }
 
-    /// The account's time zone is known now: if its day is spent, that ends at another time.
+    /// The account's time zone is known now. If the day's requests are spent, this now lasts until another time.
     fn day_has_moved(&mut self, index: AccountIndex, now: Now) {
         if !self.pauses.account_is_paused_for(index, PauseKind::DaySpent) {
             return;

@@ -28,16 +28,17 @@ pub struct Day {
     /// Requests of a whole day, as HubSpot says.
     limit: Option<u64>,
     refusal: Option<Refused>,
-    /// Refusals since the day began, of which each came after the wait for the one before.
+    /// How many times the account was refused since the day began. Refusals that came during the wait for an earlier
+    /// one do not count.
     refusals: u32,
     ends: Timestamp,
-    /// With several workers: up to this count is written down where the next one finds it, and no more of a budget may
-    /// be used. `None`: nobody else would look.
+    /// Where several workers share the account: the count that is written down, where the worker that takes over will
+    /// find it. No more requests of a budget than this may be sent. `None`: there is no other worker.
     written: Option<u64>,
 }
 
-/// A request may have to wait until its count is written. It is looked at again after this time, unless the count is
-/// said to be written before.
+/// A request may have to wait until its count is written. It asks again after this time, unless the news that the count
+/// is written comes earlier.
 const LOOK_FOR_WRITTEN: Duration = Duration::from_secs(1);
 
 /// How long a day is as a rule.
@@ -78,8 +79,11 @@ const LONGEST_WAIT_WITHOUT_ZONE: Duration = Duration::from_secs(15 * 60);
 /// Where HubSpot keeps asking for short waits, they are lengthened up to this.
 const LONGEST_WAIT_INSTEAD_OF_ASKED: Duration = Duration::from_secs(60 * 60);
 
+/// Doublings after which every such wait has reached its longest.
+const MOST_DOUBLINGS: u32 = 10;
+
 impl Day {
-    /// `zone` is `None` until it is known, and then taken for UTC.
+    /// `zone` is `None` where the account's time zone is not known yet: until it is, the day is that of UTC.
     pub fn new(zone: Option<TimeZone>, budget: Option<u64>, now: Timestamp) -> Self {
         let zone_is_known = zone.is_some();
         let zone = zone.unwrap_or(TimeZone::UTC);
@@ -135,7 +139,7 @@ impl Day {
         self.limit
     }
 
-    /// How many of these requests are used, by all apps together.
+    /// How many of the day's requests all apps of the account have used together, as HubSpot said last.
     pub fn used_by_all(&self) -> Option<u64> {
         self.limit.zip(self.left).map(|(limit, left)| limit.saturating_sub(left.requests))
     }
@@ -146,7 +150,8 @@ impl Day {
         match (self.budget.filter(|&budget| self.used >= budget), self.limit, self.used_by_all()) {
             (Some(budget), _, _) => format!("the {} requests of rate_limit.daily are sent", Grouped(budget)),
             (None, Some(limit), Some(all)) => {
-                // Apart, since HubSpot may count otherwise: its day, or its limit, may have begun later.
+                // HubSpot's count and ours are told separately, since they may differ: HubSpot's day, or its limit, may
+                // have begun later.
                 let (all, limit) = (Grouped(all), Grouped(limit));
                 format!("HubSpot's limit of the day is used: {all} of {limit}; this service has sent {used}")
             }
@@ -160,12 +165,14 @@ impl Day {
         (self.left, self.limit, self.refusal) = (None, None, None);
     }
 
-    /// Requests of a whole day, as far as anything is known.
+    /// How many requests this service may send on a whole day: the setting, or else what HubSpot says is left and what
+    /// was sent already. `None` where neither is known.
     pub fn requests(&self) -> Option<u64> {
         self.budget.or(self.left.map(|left| left.requests.saturating_add(self.used)))
     }
 
-    /// Requests left of today, as far as anything is known.
+    /// How many requests this service may still send today, by the setting and by what HubSpot says. `None` where
+    /// neither is known.
     pub fn left(&self) -> Option<u64> {
         let of_budget = self.budget.map(|budget| budget.saturating_sub(self.used));
         match (of_budget, self.left.map(|left| left.requests)) {
@@ -231,7 +238,7 @@ impl Day {
     }
 
     fn refused_until(&self, now: Timestamp, asked: Option<Duration>) -> Timestamp {
-        let doubled = FIRST_WAIT.saturating_mul(1 << self.refusals.saturating_sub(1).min(10));
+        let doubled = FIRST_WAIT.saturating_mul(1 << self.refusals.saturating_sub(1).min(MOST_DOUBLINGS));
         let wait = match asked {
             Some(asked) => asked.max(doubled.min(LONGEST_WAIT_INSTEAD_OF_ASKED)),
             None if self.is_near_midnight(now) => doubled.min(LONGEST_WAIT_AFTER_MIDNIGHT),
@@ -257,12 +264,13 @@ impl Day {
         *written = written.map(|_| 0);
     }
 
-    /// From now on a request of the budget leaves only when its count is written down.
+    /// From now on, where there is a budget, a request leaves only when its count is written down.
     pub fn keep_to_what_is_written(&mut self) {
         self.written = Some(0);
     }
 
-    /// What the next worker must know. Where there is a budget, the count has this many requests more than were sent.
+    /// What the next worker must know. Where there is a budget, the count is by `ahead` requests higher than what was
+    /// sent, so that these may be sent once it is written.
     pub fn memory(&self, ahead: u64, now: Timestamp) -> Option<DayMemory> {
         let today = if now < self.ends { self.used } else { 0 };
         let used = self.budget.map_or(today, |budget| today.max((today + ahead).min(budget)));
@@ -270,7 +278,7 @@ impl Day {
         (used > 0).then_some(DayMemory { ends, used })
     }
 
-    /// A memory with this count is safe at the broker. True where requests may leave that could not before.
+    /// A memory with this count is safe at the broker. Returns true where requests may leave that could not before.
     pub fn written(&mut self, day: DayMemory, now: Timestamp) -> bool {
         self.roll_over(now);
         let Some(written) = self.written.filter(|&written| day.ends == self.ends && day.used > written) else {
@@ -280,8 +288,9 @@ impl Day {
         self.budget.is_some() && self.used >= written
     }
 
-    /// Whether at most half of the requests that were counted ahead is left to be sent.
-    pub fn is_nearly_written_off(&self, ahead: u64, now: Timestamp) -> bool {
+    /// Whether the count must be written again soon: at most half of the requests that were counted ahead are still to
+    /// be sent.
+    pub fn lacks_written(&self, ahead: u64, now: Timestamp) -> bool {
         let today = if now < self.ends { self.used } else { 0 };
         let is_short = |budget, written: u64| written < budget && written <= today + ahead / 2;
         self.budget.zip(self.written).is_some_and(|(budget, written)| is_short(budget, written))
@@ -309,7 +318,7 @@ impl Day {
 
 /// The next midnight of the zone: on a day that skips it, the first moment that exists.
 pub fn next_midnight(zone: &TimeZone, now: Timestamp) -> Timestamp {
-    let in_a_day = || now + jiff::SignedDuration::from_hours(24);
+    let in_a_day = || now + DAY;
     let today = now.to_zoned_datetime(zone.clone());
     today.tomorrow().and_then(|tomorrow| tomorrow.start_of_day()).map_or_else(|_| in_a_day(), |start| start.timestamp())
 }

@@ -118,7 +118,7 @@ impl Engine {
         let turns = Turns::new(policy.linger, min_share, accounts.len());
         let mut accounts = PerAccount::new(accounts.into_iter().map(|account| Account::new(account, now)));
         if window.is_some() {
-            // The day whose hours are meant is the account's own.
+            // The window's hours are hours of the account's own day.
             accounts.iter_mut().for_each(Account::ask_time_zone);
         }
         Self {

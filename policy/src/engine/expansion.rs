@@ -1,4 +1,5 @@
-//! What a job waits to ask for until all its records are read of which every association is asked for.
+//! A job that asks for every association of some records asks for nothing before all these records are read. What it
+//! will ask for then is gathered here.
 
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@ use super::batch::Batch;
 use super::clock::Now;
 use super::command::{Command, Notice};
 use super::engine::Engine;
+use super::expected::expected;
 use super::ledger::Leaving;
 use super::pause::Tier;
 use super::search::{self, Failed};
@@ -102,7 +103,9 @@ impl Engine {
     pub(super) fn age_jobs(&mut self, batch: &Batch, now: Now) {
         for &node in &batch.nodes {
             for waiter in self.holdings.waiters(node) {
-                let Some(job) = self.holdings.job(waiter) else { continue };
+                let Some(job) = expected(self.holdings.job(waiter), "who waits for a pair is in hand") else {
+                    continue;
+                };
                 let uncounted = self.pauses.uncounted(job.account, job.lane, now.tick);
                 self.holdings.failed(waiter, now.tick, uncounted);
             }
@@ -153,7 +156,9 @@ impl Engine {
     fn park_failed(&mut self, batch: &Batch, delay: Duration, now: Now) {
         for &node in &batch.nodes {
             for waiter in self.holdings.waiters(node) {
-                let Some(job) = self.holdings.job(waiter) else { continue };
+                let Some(job) = expected(self.holdings.job(waiter), "who waits for a pair is in hand") else {
+                    continue;
+                };
                 if self.is_kept_by_others(batch, waiter) {
                     continue;
                 }

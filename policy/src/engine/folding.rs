@@ -19,7 +19,7 @@ use crate::contract::association::{Pair, RecordId};
 /// How many waiting pairs are looked at for one request.
 pub const MOST_IN_SIGHT: usize = 20_000;
 
-/// How many fuller requests from the other side may go before the oldest pair.
+/// How many requests may be sent before the oldest pair, because they are fuller and go from the other side.
 const MOST_PASSES: u32 = 8;
 
 /// The next request of a lane may go from either side.
@@ -98,8 +98,8 @@ impl Groups {
     }
 }
 
-/// The side whose request is fuller; but when [`MOST_PASSES`] requests in a row have left the oldest pair behind, its
-/// side.
+/// The side whose request is fuller. But when [`MOST_PASSES`] requests in a row have left the oldest pair behind, it is
+/// the side from which this pair goes.
 fn side(graph: &Graph, straight: &Groups, turned: &Groups, caps: Caps, passes: &mut u32) -> Side {
     let of_oldest = graph.owners.first().copied().flatten().map(|owner| graph.side(owner));
     let fuller = match straight.fill(caps).cmp(&turned.fill(caps)) {
@@ -227,7 +227,7 @@ impl Graph {
             };
             match self.degrees[record] {
                 degree if degree == largest => self.take(record, &mut single),
-                // Some of its edges were covered since it was put there.
+                // Some edges of this record were covered since the record was put into the list.
                 degree => by_degree[degree].push(record),
             }
         }

@@ -44,7 +44,7 @@ pub struct Folds {
 /// What is known of an account and a pair of types.
 #[derive(Debug, Default)]
 struct Fold {
-    /// Folding has ended: nothing is sent from its other side any more.
+    /// Folding has ended: no pair of these types is sent from its other side any more.
     off: bool,
     /// What was archived from its other side and is not proven, request by request.
     waiting: Vec<Unproven>,
@@ -81,14 +81,15 @@ impl Folds {
         self.folds.get(&key).is_some_and(|fold| fold.off)
     }
 
-    /// Whether a request may go from its other side now. `is_there`: the pair is still in hand.
+    /// Whether a request of these types may go from the other side now. `is_there` says whether a pair is still in
+    /// hand.
     pub fn may_turn(&mut self, key: FoldKey, is_there: impl Fn(NodeKey) -> bool) -> bool {
         let Some(fold) = self.folds.get_mut(&key) else { return true };
         fold.doubts.retain(|&node| is_there(node));
         !fold.off && fold.doubts.is_empty()
     }
 
-    /// Whether pairs wait to be proven already, so that a reading is sent in any case.
+    /// Whether pairs of these types wait to be proven already, so that a reading will be sent for them in any case.
     pub fn is_waiting(&self, key: FoldKey) -> bool {
         self.folds.get(&key).is_some_and(|fold| !fold.waiting.is_empty())
     }

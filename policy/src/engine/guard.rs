@@ -95,8 +95,8 @@ const SPANS: u32 = 12;
 /// pairs may count that were never sent.
 const WRITTEN_AHEAD: u64 = 20;
 
-/// A request may have to wait until its count is written. It is looked at again after this time, unless the count is
-/// said to be written before.
+/// A request may have to wait until its count is written. It asks again after this time, unless the news that the count
+/// is written comes earlier.
 const LOOK_FOR_WRITTEN: Duration = Duration::from_secs(1);
 
 impl Guard {
@@ -222,7 +222,7 @@ impl Guard {
         self.written = self.written.take().map(|_| Counts::default());
     }
 
-    /// When a pair that is sent now no longer counts.
+    /// From when on a pair that is sent now no longer counts.
     fn leave_at(&self, now: Tick) -> Tick {
         let span = u64::try_from((self.policy.window / SPANS).as_micros()).unwrap_or(u64::MAX).max(1);
         let leave = (now + self.policy.window).as_micros();
@@ -280,7 +280,7 @@ impl Guard {
         self.pass_time(now.tick);
     }
 
-    /// This memory is safe at the broker. True where a request has waited for that.
+    /// This memory is safe at the broker. Returns true where a request has waited for that.
     pub fn written(&mut self, memory: Option<&GuardMemory>, now: Now) -> bool {
         let Some(written) = &mut self.written else { return false };
         let mut counts = Counts::default();

@@ -225,7 +225,8 @@ impl Holdings {
         let Some(node) = self.backlog.node(key) else { return };
         let (pair, lane_key, on_wire) = (node.pair, node.lane, node.place == Place::OnWire);
         let proof = self.backlog.proof(key);
-        let Some(account) = self.lanes.get(lane_key).map(|lane| lane.id.account) else { return };
+        let account = self.lanes.get(lane_key).map(|lane| lane.id.account);
+        let Some(account) = expected(account, "a pair keeps its lane open") else { return };
         let recorded = self.note_fate(key, account, word);
         let recorded = match (word, proof) {
             (LastWord::Unchanged { journals }, _) => *journals,

@@ -17,8 +17,8 @@ use super::proof::WAITS;
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
 
-/// Reads are believed to lag no longer: a proof waits as long before it takes a pair that is still shown for one that
-/// stays.
+/// Reads are believed to lag behind removals by no more than this time. A proof also waits for this long before a pair
+/// that is still shown counts as one that stays.
 const LONGEST: Duration = Duration::from_secs(WAITS[0].as_secs() + WAITS[1].as_secs() + WAITS[2].as_secs());
 
 /// See the module.

@@ -25,8 +25,8 @@ use crate::contract::ids::AccountIndex;
 /// there are many, later than their jobs may be held.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Repeat {
-    /// The batch may go from this time on, by which repeats are ordered. So a batch that may go at once has not the
-    /// present here, but the time at which its search began: of searches, the oldest goes first.
+    /// The batch may go from this time on. Repeats are ordered by it. For a batch that may go at once it is not the
+    /// present time, but the time at which the batch's search began, so that the oldest search goes first.
     from: Tick,
     begun: Tick,
     batch: BatchKey,

@@ -56,7 +56,8 @@ impl Engine {
         }
     }
 
-    /// It is not known whether these pairs were created. They must be looked at before they are created again.
+    /// After an answer that does not say whether these pairs were created, they must be looked at before they are
+    /// created again.
     fn forget_sights(&mut self, batch: &Batch, judgement: &Judgement) {
         let all = matches!(judgement, Judgement::Again(_));
         let is_again = |index: usize| match judgement {

@@ -89,12 +89,13 @@ const BURST_DIVISOR: u32 = 10;
 /// The interval of a limit that HubSpot's headers give without one: the usual one.
 const USUAL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How much later than others a request may have left and still be counted with them: what the way there may vary by,
-/// and this share (a twentieth) of the interval.
+/// Requests that arrive at HubSpot within one interval may have left further apart. They may have by this time, since
+/// the way there takes now more time, now less, and by this share (a twentieth) of the interval.
 const WAY_THERE: Duration = Duration::from_millis(500);
 const WAY_THERE_DIVISOR: u32 = 20;
 
-/// What was sent shortly before the interval may have arrived within it.
+/// How far apart two requests may have left that HubSpot counts in the same `interval`: what was sent shortly before
+/// the interval may have arrived within it.
 fn arrives_within(interval: Duration) -> Duration {
     interval + interval / WAY_THERE_DIVISOR + WAY_THERE
 }
@@ -110,7 +111,8 @@ const FEW_OF_OTHERS: u32 = 2;
 /// Whatever others use, this share (a tenth) of the limit remains.
 const LEAST_LEFT_DIVISOR: u32 = 10;
 
-/// Whoever hands over names its requests of the last interval in at most this many steps.
+/// A worker that hands over tells what it sent in the last interval. It puts requests that left shortly one after the
+/// other into one entry, so that the list has at most this many entries.
 const RECENT_STEPS: u32 = 100;
 
 impl Pace {
@@ -177,8 +179,8 @@ impl Pace {
         self.rolling.map(|learned| learned.ceiling)
     }
 
-    /// What was sent within the last interval, youngest first. The steps are so short that the next worker waits no
-    /// longer than a hundredth of the interval more than it must.
+    /// What was sent within the last interval, youngest first. Requests that left within a hundredth of the interval
+    /// are one entry; so the next worker waits at most that much longer than it must.
     pub fn recent(&self, now: Tick) -> Vec<Recent> {
         let step = (self.setting.hold() / RECENT_STEPS).max(Duration::from_millis(1));
         let mut recent: Vec<Recent> = Vec::new();
@@ -329,7 +331,8 @@ impl Pace {
         self.closed_until
     }
 
-    /// A limit just under what was accepted in its interval, and under what it was.
+    /// A limit that lies just under the number of requests that were accepted in the last interval, and also under the
+    /// limit in force until now.
     fn lowered(&self, before: Option<Learned>, unlearned: Ceiling, fresh: bool, now: Tick) -> Learned {
         let ceiling = before.map_or(unlearned, |learned| learned.ceiling);
         let recent = self.log.iter().rev().take_while(|sent| now.since(sent.at) < ceiling.interval);

@@ -38,7 +38,7 @@ struct OfAccount {
     /// The request on the wire that is to find out whether the pause is over.
     probe: Option<CallKey>,
     failures_in_a_row: u32,
-    /// Of trials of searches, which are expected to fail.
+    /// The same for trials of searches, which are expected to fail more often.
     failed_trials_in_a_row: u32,
     /// The pair that was alone in the request that failed last.
     failed_alone: Option<NodeKey>,

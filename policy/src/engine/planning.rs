@@ -31,7 +31,8 @@ fn would_go(extent: &Extent, present: &Present) -> Arc<[AssociationType]> {
     }
 }
 
-/// The number of the plain association is not known before it is there, so it is not listed.
+/// What a restoration would create. The plain association is not listed, since its type id is not known before it is
+/// there.
 fn would_come(extent: &Extent, present: &Present) -> Arc<[AssociationType]> {
     let is_there = |label: &Label| match present {
         Present::No | Present::ByUnknown => false,

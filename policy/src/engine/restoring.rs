@@ -78,8 +78,8 @@ pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight) -> Wanted 
     }
 }
 
-/// Whether a first look shows some of what is wanted, and nothing but Primary is missing: then what it shows is not part
-/// of a creation.
+/// Whether a first look shows some of what is wanted, and nothing but Primary is missing. Then the restoration relies
+/// on what the look shows, since no request will create that part.
 pub fn rests_on_what_is_shown(lane: &LaneId, sight: &Sight) -> bool {
     let Course::Restore(Restoration { at: Restoring::Look, .. }) = lane.course else { return false };
     match (sight.present(), &lane.extent) {
@@ -93,8 +93,8 @@ pub fn rests_on_what_is_shown(lane: &LaneId, sight: &Sight) -> bool {
     }
 }
 
-/// HubSpot refused a creation. If that was to give Primary beside other types, these may be possible by themselves: what
-/// is to be created then.
+/// HubSpot refused a creation. If the creation was to give Primary beside other types, those may be possible without
+/// it: then this is what is to be created instead.
 pub fn without_primary(lane: &LaneId, creation: &ToCreate, refusal: &Refusal) -> Option<ToCreate> {
     let is_there = |label: &Label| creation.present.iter().any(|one| one.label == *label);
     let absent = creation.labels.iter().copied().filter(|label| !is_there(label));

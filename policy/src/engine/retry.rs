@@ -26,19 +26,22 @@ impl Default for RetryPolicy {
     }
 }
 
+/// Doublings that are reckoned with: the most that a factor of 32 bits can hold. `max_delay` is reached long before.
+const MOST_DOUBLINGS: u32 = 31;
+
 impl RetryPolicy {
     /// Full jitter: anything between nothing and `base_delay * 2^(failures - 1)`, capped; never under `least`.
     ///
     /// `failures` counts from 1; `drawn` lies in 0.0..1.0.
     pub fn delay(&self, failures: u32, drawn: f64, least: Duration) -> Duration {
-        let doublings = failures.saturating_sub(1).min(31);
+        let doublings = failures.saturating_sub(1).min(MOST_DOUBLINGS);
         let bound = self.base_delay.saturating_mul(1 << doublings).min(self.max_delay);
         let share = if drawn.is_finite() { drawn.clamp(0.0, 1.0) } else { 1.0 };
         bound.mul_f64(share).max(least)
     }
 }
 
-/// Keeps retries a fraction of the load: an outage must not multiply it.
+/// Keeps retries to a small part of the load: an outage must not multiply it.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryBudget {
     tokens: f64,

@@ -77,7 +77,7 @@ pub struct Findings {
     pub next: Vec<Next>,
 }
 
-/// Answers that name one bad pair after the other, before the rest is halved.
+/// After this many answers that each name one bad pair, the rest is halved.
 const NAMING_ROUNDS: u32 = 5;
 
 impl Attempt {
@@ -95,8 +95,8 @@ impl Attempt {
     }
 }
 
-/// Sorts a batch, whose request was `sent`, by the verdicts on its pairs and says what follows. `requests`: the allowance
-/// of a search that begins with this answer.
+/// Sorts a batch by the verdicts on its pairs and says what follows. `sent`: when its request left. `requests`: the
+/// allowance of a search that begins with this answer.
 pub fn conclude(batch: Batch, verdicts: &[PairVerdict], requests: u32, sent: Tick, now: Tick) -> Findings {
     let is_suspect = batch.is_suspect();
     let Batch { lane, nodes, failures, failing_since, rounds: rounds_in_hand, trial, stuck: was_stuck, .. } = batch;

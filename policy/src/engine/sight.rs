@@ -50,7 +50,7 @@ pub struct Sight {
     pub others: Vec<Found>,
     /// When the look was sent that showed the first of this.
     pub began: Tick,
-    /// What was to be created by an earlier look, where it must be looked again.
+    /// What was to be created by what an earlier look has shown, where the pair must be looked at again.
     pub was: Option<Box<ToCreate>>,
     /// The record is the pair's `to`.
     pub reversed: bool,
@@ -121,7 +121,7 @@ pub struct ToCreate {
 }
 
 impl Note {
-    /// Whether the journal has it, for what is about to change.
+    /// Whether the journal has a record of the pair; `None` where nothing of the pair is about to be changed.
     pub fn journaled(&self) -> Option<Journaled> {
         match self {
             Self::Seen(seen) => Some(seen.journaled),
@@ -140,14 +140,15 @@ impl Note {
 }
 
 impl ToCreate {
-    /// The same as an earlier look wanted, which the journal may have.
+    /// If it is the same as what an earlier look found was to be created (`was`), keeps the note of whether the journal
+    /// has that already.
     pub fn or_as_it_was(self, was: Option<&Self>) -> Self {
         let same = was.filter(|was| was.labels == self.labels && was.present == self.present);
         let journaled = same.map_or(Journaled::No, |was| was.journaled);
         Self { journaled, ..self }
     }
 
-    /// What is about to come.
+    /// The types that the request will add: those that the pair does not have yet.
     pub fn created(&self) -> Arc<[AssociationType]> {
         let is_there = |label: &Label| self.present.iter().any(|one| one.label == *label);
         let absent = self.labels.iter().filter(|label| !is_there(label));

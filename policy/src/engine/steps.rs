@@ -1,6 +1,7 @@
-//! The conductor, for pairs whose step is done: they go on to the next step of their course, or have their last word.
+//! The conductor, for pairs whose step is done: they go on to the next step of their course, or their jobs are told how
+//! it ended for them.
 //!
-//! A course is followed here and nowhere else. From the look of a plan nothing leads on.
+//! A course is followed here and nowhere else. The look of a plan is its only step: nothing follows it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ use crate::contract::association::Pair;
 /// Wait before a look at pairs that another request is creating.
 const OTHERS_CREATE: Duration = Duration::from_secs(1);
 
+/// A pair waits for a second look for at most this share (a quarter) of the time for which its job may be held.
+const SHARE_OF_HOLD: u32 = 4;
+
 /// What follows for a pair from what a look has shown.
 enum Follows {
     Last(LastWord),
@@ -38,20 +42,22 @@ enum Follows {
     Expanded,
 }
 
-/// What is to be done with pairs of which a page was shown.
+/// What is to be done with pairs, after a look has shown a page of their records.
 #[derive(Default)]
 struct Looked {
     /// Their records have further pages.
     unfinished: Vec<NodeKey>,
-    /// They were not seen from their other side, which proves nothing: they are read from their own.
+    /// The look was made from their other side and did not show them, which proves nothing: they are looked at again,
+    /// from their own side.
     unseen: Vec<NodeKey>,
     /// They were shown, but so soon after a removal that they are looked at once more, at this time.
     doubtful: Option<(Tick, Vec<NodeKey>)>,
+    /// They go on to this step, with what it must know.
     onward: BTreeMap<Course, Vec<(NodeKey, Note)>>,
 }
 
 impl Engine {
-    /// A request did for these pairs of a lane what it was to do.
+    /// A request has done for these pairs of a lane what it was sent for.
     pub(super) fn step_done(&mut self, key: LaneKey, nodes: &[NodeKey], now: Now) {
         if nodes.is_empty() {
             return;
@@ -96,18 +102,19 @@ impl Engine {
         let account = lane.account;
         let verifies = self.accounts[account].policy.safety.verify;
         let proves = verifies || turned;
-        // Where folding has ended, a pair may be archived for the second time.
-        let fresh = match proves || self.folds.key(lane).is_some() {
+        // Where folding has ended, pairs that were archived from their other side are archived once more from their
+        // own. These were counted then, and are not counted again.
+        let counted = match proves || self.folds.key(lane).is_some() {
             true => {
-                let proven = |&node: &NodeKey| proves || self.holdings.was_removed(node);
-                let (known, fresh): (Vec<NodeKey>, Vec<NodeKey>) = nodes.iter().copied().partition(proven);
-                let known = known.into_iter().filter(|&node| self.holdings.removed(node, account, turned)).count();
-                fresh.len() + known
+                let is_noted = |&node: &NodeKey| proves || self.holdings.was_removed(node);
+                let (noted, others): (Vec<NodeKey>, Vec<NodeKey>) = nodes.iter().copied().partition(is_noted);
+                let first_time = noted.into_iter().filter(|&node| self.holdings.removed(node, account, turned)).count();
+                others.len() + first_time
             }
             false => nodes.len(),
         };
-        self.counters.pairs_archived += fresh as u64;
-        self.accounts[account].pairs_archived(fresh);
+        self.counters.pairs_archived += counted as u64;
+        self.accounts[account].pairs_archived(counted);
         if proves {
             return self.begin_proof(lane, urgency, nodes, verifies, now);
         }
@@ -116,7 +123,7 @@ impl Engine {
         }
     }
 
-    /// These pairs are associated again, by all or by some of what was asked for.
+    /// These pairs are associated again, by all of the types that were asked for or by some of them.
     fn restored(&mut self, nodes: &[NodeKey]) {
         for &node in nodes {
             let missing = self.holdings.missing(node);
@@ -125,7 +132,8 @@ impl Engine {
         }
     }
 
-    /// A page of each of these pairs' records was shown.
+    /// A look has shown a page of the record of each of these pairs. Sorts the pairs by what follows, and settles those
+    /// for which that is all.
     fn looked(&mut self, id: &LaneId, nodes: &[NodeKey], now: Tick) -> Looked {
         let mut looked = Looked::default();
         let believed_from = self.lag.believed_from(id);
@@ -139,14 +147,16 @@ impl Engine {
                 looked.unfinished.push(node);
                 continue;
             }
-            if sight.reversed && sight.pair.is_none() && id.course == Course::Remove(Removal::Look(Look::Pairs)) {
+            let is_removal = id.course == Course::Remove(Removal::Look(Look::Pairs));
+            if is_removal && sight.reversed && sight.pair.is_none() {
                 self.holdings.set_note(node, Note::Sight(Sight::default()));
                 looked.unseen.push(node);
                 continue;
             }
             self.counters.pairs_looked_up += 1;
-            let Some((_, pair)) = self.holdings.name(node) else { continue };
-            if sight.began < believed_from && !sight.confirms && restoring::rests_on_what_is_shown(id, &sight) {
+            let Some((_, pair)) = expected(self.holdings.name(node), "a pair on the wire is in hand") else { continue };
+            let is_too_early = sight.began < believed_from && !sight.confirms;
+            if is_too_early && restoring::rests_on_what_is_shown(id, &sight) {
                 let confirms = Sight { confirms: true, ..Sight::default() };
                 self.holdings.set_note(node, Note::Sight(confirms));
                 let due = self.in_time(believed_from, now);
@@ -155,6 +165,7 @@ impl Engine {
             }
             match follows(id, pair, &sight, journals) {
                 Follows::Last(word) => {
+                    // The journal may have a record of what was to be created, and is told now what became of it.
                     if let Some(was) = sight.was {
                         self.holdings.set_note(node, Note::Creation(*was));
                     }
@@ -170,16 +181,16 @@ impl Engine {
         looked
     }
 
-    /// The time `at`, or an earlier one where a job may not be held until then.
+    /// The time `at`, or an earlier one where that would use up too much of the time for which a job may be held.
     fn in_time(&self, at: Tick, now: Tick) -> Tick {
         match self.policy.waiting {
-            Waiting::Outside { longest_hold, .. } => at.min(now + longest_hold / 4),
+            Waiting::Outside { longest_hold, .. } => at.min(now + longest_hold / SHARE_OF_HOLD),
             Waiting::InHand { .. } => at,
         }
     }
 
-    /// A batch that was to create types had to look again before. What is still to be created goes on as the batch that
-    /// it was.
+    /// The answer to a batch that is to create types, and has looked at its pairs once more before that. The pairs that
+    /// still have something to be created stay together in the batch.
     pub(super) fn looked_again(
         &mut self,
         call: &Call,
@@ -209,9 +220,11 @@ impl Engine {
                 PairVerdict::Archived => shown.push(node),
                 PairVerdict::Refused(refusal) => self.holdings.settle(node, &LastWord::Refused(refusal)),
                 PairVerdict::Again(again) => failed = Some(again),
+                // It stays in the batch, and goes again with it. (None is suspect: that was told apart above.)
                 PairVerdict::Suspect(_) | PairVerdict::Untouched => {}
             }
         }
+        // Only the look of a removal leaves pairs unseen, and only the first look of a restoration leaves doubts.
         let Looked { unfinished, unseen: _, doubtful: _, onward } = self.looked(&id, &shown, now.tick);
         for (course, nodes) in onward {
             match course == id.course {
@@ -222,7 +235,8 @@ impl Engine {
         batch.nodes.retain(|&node| self.holdings.is_in(node, batch.lane) && !unfinished.contains(&node));
         self.finish(now);
         if !unfinished.is_empty() {
-            // They read on by themselves, so that what the others have seen does not grow old meanwhile.
+            // Pairs whose records have more pages go on by themselves, so that what the look has shown of the others
+            // does not grow old meanwhile.
             let (failures, failing_since) = (batch.failures, batch.failing_since);
             let rest = Batch { failures, failing_since, looked_again: true, ..Batch::new(batch.lane, unfinished) };
             self.give_back(rest, now.tick, now);
@@ -240,7 +254,7 @@ impl Engine {
         }
     }
 
-    /// Pairs leave the lane of a request that was answered for another one.
+    /// Pairs whose request was answered go on from its lane to the lane `to`.
     pub(super) fn advance(&mut self, to: LaneId, urgency: Urgency, nodes: Vec<(NodeKey, Note)>, now: Now) {
         let account = to.account;
         let key = self.lane(to, urgency);

@@ -29,7 +29,7 @@ const MOST: usize = 10_000;
 /// be held for an hour before their stuck pairs have their turn.
 const KEPT: Duration = Duration::from_secs(3 * 60 * 60);
 
-/// So many stuck pairs of one record are taken for a fault of the record.
+/// Where a record has at least this many stuck pairs, the record is taken to be at fault.
 const SEVERAL: u32 = 2;
 
 impl Stuck {

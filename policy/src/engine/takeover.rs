@@ -159,7 +159,7 @@ impl Account {
     }
 
     fn lacks_written(&self, now: Now) -> bool {
-        let of_day = self.policy.daily.is_some() && self.day.is_nearly_written_off(self.written_ahead(), now.wall);
+        let of_day = self.policy.daily.is_some() && self.day.lacks_written(self.written_ahead(), now.wall);
         of_day || self.guard.as_ref().is_some_and(|guard| guard.lacks_written(now.tick))
     }
 

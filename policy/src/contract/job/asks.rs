@@ -156,7 +156,8 @@ impl Gathered {
         Ok(asks)
     }
 
-    /// What has `types` here is asked for, or may turn out to be asked for, as a whole association too.
+    /// Whether the job also asks for the whole association of `named`, of which it asks here to remove labels; or may
+    /// turn out to ask for it, where one of the two is a record with all its associations.
     fn is_there_without_types(&self, named: Named) -> bool {
         let record = Named::all_of(named.from);
         match (self.whole.binary_search(&record), named.to) {

@@ -1,4 +1,4 @@
-//! The fields of one object: each may come once, and no other.
+//! The fields of one object: each may come once, and a field that is not known may not come at all.
 
 use std::fmt;
 use std::marker::PhantomData;

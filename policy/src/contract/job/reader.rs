@@ -18,7 +18,7 @@ use crate::contract::ids::{Group, JobId, PortalId};
 use crate::contract::object_type::ObjectType;
 use crate::contract::text::cut;
 
-/// A job as its body has it: whether it has an id is not only the body's business.
+/// A job as its body has it. The body may lack the job's id: then a property of the message may give it.
 pub(super) struct Draft {
     pub(super) id: Option<JobId>,
     pub(super) portal: Option<PortalId>,

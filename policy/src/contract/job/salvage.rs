@@ -1,4 +1,5 @@
-//! What can still be read of a message that is no valid job, so that its outcome finds its way home.
+//! What can still be read of a message that is no valid job, so that its producer can tell which message the outcome is
+//! about.
 
 use std::borrow::Cow;
 use std::fmt;

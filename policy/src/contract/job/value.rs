@@ -40,8 +40,8 @@ pub(super) trait Value: Sized {
     }
 }
 
-/// 2^53. In many languages a JSON number is a double, whose next value is 2 more: a larger integer may have become
-/// another record's id before it was sent.
+/// 2^53. In many languages a JSON number is a double, and above 2^53 a double cannot hold every integer. So a larger
+/// integer may have become another record's id before it was sent.
 pub const LARGEST_EXACT: u64 = 1 << 53;
 
 /// Reads a [`Value`].

@@ -5,13 +5,13 @@
 pub struct Places(Vec<(u32, u32)>);
 
 impl Places {
-    /// In any order, and more than once.
+    /// The places may come in any order, and more than once.
     pub fn of(mut places: Vec<u32>) -> Self {
         places.sort_unstable();
         Self::of_ranges(places.into_iter().map(|place| (place, place)).collect())
     }
 
-    /// In any order, and overlapping; a range that ends before it begins is empty.
+    /// The ranges may come in any order, and may overlap; a range that ends before it begins is empty.
     pub fn of_ranges(mut ranges: Vec<(u32, u32)>) -> Self {
         ranges.retain(|(first, last)| first <= last);
         ranges.sort_unstable();
@@ -38,7 +38,7 @@ impl Places {
         after.checked_sub(1).is_some_and(|index| place <= self.0[index].1)
     }
 
-    /// Those of both.
+    /// The places that are in both.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         Self::of_ranges(self.0.iter().chain(&other.0).copied().collect())

@@ -1,4 +1,4 @@
-//! Which waiting pairs leave together.
+//! Which waiting pairs are sent together.
 
 use hashbrown::HashSet;
 
@@ -23,7 +23,8 @@ impl Backlog {
         gathered
     }
 
-    /// As [`Backlog::gather`], but with those of `first` that wait in the lane before all others.
+    /// As [`Backlog::gather`], but takes the pairs of `first` that wait in the lane before it takes any other. In
+    /// `first` the pairs of one record must stand together.
     pub fn gather_with(&mut self, lane: LaneKey, queue: &mut Queue, caps: Caps, first: &[NodeKey]) -> Vec<NodeKey> {
         let mut gathered = Vec::with_capacity(caps.pairs.min(queue.pairs));
         let (mut records, mut last) = (0, None);
@@ -48,7 +49,8 @@ impl Backlog {
         gathered
     }
 
-    /// As [`Backlog::gather_with`], from whichever side requests are fewest; also returns whether that is the other side.
+    /// As [`Backlog::gather_with`], from the side that needs fewer requests; also returns whether that is the other
+    /// side. For `passes` see [`folding::choose`].
     pub fn gather_folded(
         &mut self,
         lane: LaneKey,
@@ -79,8 +81,8 @@ impl Backlog {
         (gathered, turned)
     }
 
-    /// Fills up what was `gathered` in a lane with pairs that wait in another lane, which are pairs of this one from now
-    /// on. `caps` are those of the whole.
+    /// Adds pairs that wait in another lane to the pairs that were `gathered` in `lane`, until all of them together
+    /// reach the `caps`. From now on the added pairs are pairs of `lane`.
     pub fn fill_up(&mut self, gathered: &mut Vec<NodeKey>, lane: LaneKey, other: &mut Queue, caps: Caps) {
         let from = |backlog: &Self, key: NodeKey| backlog.nodes.get(key).map(|node| node.pair.from);
         let mut records: Vec<_> = gathered.iter().map(|&key| from(self, key)).collect();
@@ -133,10 +135,14 @@ impl Backlog {
         }
     }
 
-    /// Takes a waiting pair out of its queue, as if it had left with a request.
+    /// Takes a waiting pair out of its queue, as if it were sent.
     pub(super) fn take(&mut self, queue: &mut Queue, key: NodeKey) {
-        let Some(node) = self.nodes.get_mut(key) else { return };
-        let Place::Queued { group, position } = node.place else { return };
+        let Some(node) = expected(self.nodes.get_mut(key), "a pair that waits is in hand") else { return };
+        let queued = match node.place {
+            Place::Queued { group, position } => Some((group, position)),
+            Place::Returned | Place::Cooling | Place::OnWire => None,
+        };
+        let Some((group, position)) = expected(queued, "a pair that is taken waits in a queue") else { return };
         node.place = Place::OnWire;
         let (lane, pair) = (node.lane, node.pair);
         if self.leave_group(queue, group, position) {

@@ -161,7 +161,7 @@ fn no_more_of_a_budget_is_used_than_is_written() {
     let mut day = Day::new(Some(TimeZone::UTC), Some(10), wall);
     assert_eq!(day.unwritten_until(now), None, "alone");
     day.keep_to_what_is_written();
-    assert!(day.unwritten_until(now).is_some() && day.is_nearly_written_off(4, wall));
+    assert!(day.unwritten_until(now).is_some() && day.lacks_written(4, wall));
     let first = day.memory(4, wall).unwrap();
     assert!(day.written(first, wall));
     for _ in 0..4 {

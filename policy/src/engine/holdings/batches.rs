@@ -62,7 +62,7 @@ impl Holdings {
         for &node in &job.nodes {
             if waits(backlog, node).is_some_and(|pair| apart(&lane.id, pair)) {
                 let nodes = backlog.gather_with(key, &mut lane.queue, alone, &[node]);
-                // It was never sent, and waits as if it had come back.
+                // The pair was never sent, but it waits outside of its queue as if it had come back.
                 backlog.take_off_wire(&mut lane.queue, node);
                 batches.push(Batch::new(key, nodes));
             }
@@ -70,7 +70,8 @@ impl Holdings {
         batches
     }
 
-    /// The first pair that waits in a lane and is none of these records', as a batch of its own that may go at once.
+    /// The first pair that waits in a lane and has none of these records at its ends, as a batch of its own that may go
+    /// at once.
     pub fn single_out(&mut self, key: LaneKey, beside: &StuckRecords, now: Tick) -> Option<BatchKey> {
         let lane = self.lanes.get(key)?;
         let waits = |&node: &NodeKey| self.backlog.node(node).is_some_and(|node| !beside.have(&lane.id, node.pair));

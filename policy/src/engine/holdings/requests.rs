@@ -32,7 +32,8 @@ impl Holdings {
                     self.creating.left(&lane.id, &batch.wire, now);
                     (Request::Create { labels }, None)
                 }
-                // What is there is not known, or no more: the batch looks before it goes on.
+                // What the pairs are associated by is not known, or is known no longer: the batch looks before it
+                // creates.
                 None => self.look(&lane.id, batch),
             },
         };
@@ -49,13 +50,13 @@ impl Holdings {
         }
     }
 
-    /// Another request that creates one of the pairs of a batch is on the wire.
+    /// Whether another request that creates one of the pairs of a batch is on the wire.
     pub fn is_being_created(&self, batch: &Batch) -> bool {
         let lane = self.lanes.get(batch.lane);
         lane.is_some_and(|lane| self.creating.is_on_wire(&lane.id, &batch.wire))
     }
 
-    /// The batch is to create, but some of its pairs must be looked at to the end before that.
+    /// Whether the batch is to create, but some of its pairs have records of which more pages must be read before that.
     pub fn looks_on(&self, batch: &Batch) -> bool {
         let lane = self.lanes.get(batch.lane);
         let is_looked_at = |&node: &NodeKey| matches!(self.backlog.note(node), Some(Note::Sight(_)));
@@ -67,8 +68,8 @@ impl Holdings {
         nodes.map(|(&node, &pair)| self.labels(lane, node, pair, now, batch.looked_again)).collect()
     }
 
-    /// What a pair is to be associated by, if it is known well enough. A batch that has just looked `again` goes on,
-    /// however slow that was.
+    /// What a pair is to be associated by; `None` where it must be looked at before. `again`: the batch has just looked
+    /// at it again. Then it goes on, however long that look took.
     fn labels(&self, lane: &LaneId, node: NodeKey, pair: Pair, now: Tick, again: bool) -> Option<Arc<[Label]>> {
         let creation = match self.backlog.note(node) {
             Some(Note::Creation(creation)) => creation,
@@ -110,13 +111,15 @@ impl Holdings {
     }
 }
 
-/// The types that a job names, or that it is told, are those of its own direction. A proof reads the direction that was
-/// archived: in a portal whose associations are not two-way, the other one says nothing.
+/// Whether a look may read the `to` records in place of the `from` records. It may not where types matter: those that a
+/// job names, or is told in its plan, are the types of its own direction. Nor may a proof: it reads the direction that
+/// was archived, since in a portal whose associations are not two-way the other direction proves nothing.
 fn may_be_reversed(lane: &LaneId) -> bool {
     lane.course == Course::Remove(Removal::Look(Look::Pairs)) && lane.extent == Extent::Whole
 }
 
-/// The side with more records has the shorter pages.
+/// Whether the pages are shorter if the `to` records are read: they are where there are more of these, since then each
+/// of them has fewer associations.
 fn is_shorter_reversed(batch: &Batch) -> bool {
     let distinct = |record: fn(&Pair) -> RecordId| {
         let mut records: Vec<RecordId> = batch.wire.iter().map(record).collect();

@@ -194,7 +194,7 @@ fn slow_answers_are_not_taken_for_others_requests() {
 enum Takeover {
     Told,
     Unknown,
-    /// And so many milliseconds later it finds that somebody may have sent until then.
+    /// And this many milliseconds later it finds that somebody may have sent until then.
     ToldThenUnknown {
         later: u64,
     },

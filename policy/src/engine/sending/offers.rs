@@ -18,7 +18,7 @@ use crate::engine::turns::PATIENCE;
 pub enum Offer {
     /// A batch that waits in the lane as a repeat.
     Repeat(BatchKey),
-    /// A new batch, in which the pairs of one job come first.
+    /// A new batch. If a job is given, its pairs come first.
     Fresh(Sealed, Option<JobKey>),
 }
 
@@ -48,9 +48,9 @@ impl Engine {
         (oldest + self.policy.linger <= now.tick).then_some((key, Offer::Fresh(Sealed::Linger, Some(job))))
     }
 
-    /// In an outage, what is most likely to succeed finds out whether that is over: one pair of a batch at best, else a
-    /// small batch, or something new. What is known to be stuck would find out nothing, nor would other pairs of its
-    /// records, and there may be so much of these that their turns take hours.
+    /// In an outage only a success shows that it is over, so what is most likely to succeed is offered: one pair of a
+    /// batch at best, else a small batch, or something new. Pairs that are known to be stuck would find out nothing,
+    /// nor would other pairs of their records; and where there are many of these, their turns would take hours.
     pub(super) fn offer_in_outage(&mut self, index: AccountIndex, now: Now) -> Option<(LaneKey, Offer)> {
         if !self.pauses.account_is_paused_for(index, PauseKind::Outage) {
             return None;
@@ -160,7 +160,8 @@ impl Engine {
             let stuck = lane.next_repeat(Prospect::Stuck);
             let fresh = (!lane.queue.is_empty()).then_some(Offer::Fresh(Sealed::Probe, None));
             let repeat = |repeat: Repeat| Offer::Repeat(repeat.batch());
-            // A batch that fails for a reason of its own would never find out that the pause is over.
+            // New pairs go before a stuck one: what fails for a reason of its own would never find out that the pause
+            // is over.
             return promising.map(repeat).or(fresh).or(next.or(stuck).map(repeat)).filter(|_| may);
         }
         let stuck = match stuck_are_due {
@@ -240,8 +241,9 @@ impl Engine {
         }
     }
 
-    /// While the journal cannot be written, the largest batch that could not be recorded finds out whether that is over:
-    /// on a full disk a smaller one may find room, and the next one not. Where there is none, something new does.
+    /// While the journal cannot be written, offers the largest batch that could not be recorded: the attempt to record it
+    /// shows whether the trouble is over. On a full disk a smaller batch may find room though the next one would not.
+    /// Where there is no such batch, something new is offered.
     pub(super) fn offer_to_journal(&self, index: AccountIndex) -> Option<(LaneKey, Offer)> {
         if !self.pauses.account_is_paused_for(index, PauseKind::Journal) {
             return None;

@@ -196,7 +196,7 @@ struct Survey {
     foremost: Foremost,
 }
 
-/// What an account has before it.
+/// The work that waits for an account.
 #[derive(Clone, Default)]
 struct Load {
     pairs: usize,

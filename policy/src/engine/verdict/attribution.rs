@@ -78,7 +78,8 @@ pub(super) fn judge_partial(
     }
 }
 
-/// `meant` is the verdict of what an error may mean that names nothing.
+/// Judges each pair by what the results show of it. `meant` is the verdict on a pair that they do not mention, where an
+/// error names nothing and may mean any pair.
 fn judge_shown(
     mut docket: Docket<'_>,
     shown: &Shown,
@@ -104,7 +105,7 @@ fn judge_shown(
     each(verdicts)
 }
 
-/// A success that does not say what was asked for: nobody knows what is so, and asking again does no harm.
+/// A success that does not answer what was asked. Nobody knows what HubSpot has done, and to ask again does no harm.
 pub(super) fn says_nothing(asked: Asked<'_>, wording: &Wording<'_>, cause: Transient) -> Again {
     let message = format!("the answer says nothing of it that can be read, so {}", asked.unknown());
     Again { cause, retry_after: None, refusal: wording.exhausted(Some(&message)) }
@@ -249,7 +250,7 @@ impl<'a> Docket<'a> {
         Placement { met, charge }
     }
 
-    /// Whether the charge names any pair of the request.
+    /// Notes one charge with each pair that it can mean. Returns whether it can mean any.
     fn lay(&mut self, charge: &Charge<'_>) -> bool {
         let aims = self.meant(charge);
         let Some(_) = aims.first() else { return false };

@@ -22,9 +22,9 @@ pub enum Creation {
 /// Judges the reply to a request that was to create `pairs`, which are distinct and at least one; what is `Archived` in
 /// the judgement is created.
 ///
-/// Total, by the same table as [`super::judge`]. Only what HubSpot reports as created is: of a body that was not as it
-/// wants them it says `COMPLETE`, and does nothing. A pair that the reply does not mention goes again, which is harmless
-/// once it has been looked at anew.
+/// Total, by the same table as [`super::judge`]. A pair counts as created only where HubSpot reports it: to a body in a
+/// form that it does not want, HubSpot answers `COMPLETE` and does nothing. A pair that the reply does not mention goes
+/// again, which is harmless once it has been looked at anew.
 pub fn judge_creation(reply: &Reply, pairs: &[Pair], creation: Creation) -> Judgement {
     judge_asked(reply, Asked::Create(pairs), |envelope| shown(envelope, pairs, creation))
 }

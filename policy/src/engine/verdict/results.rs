@@ -133,7 +133,8 @@ impl SharedTypes {
     }
 }
 
-/// Where the next page begins, if there is one; the outer `None` is a page that says so and not where.
+/// Where the next page begins; the inner `None` where there is no next page, the outer `None` where the answer says
+/// that there is one and does not say where.
 #[expect(clippy::option_option, reason = "no next page is not the same as one that cannot be asked for")]
 fn cursor(paging: &Value) -> Option<Option<Arc<str>>> {
     let next = match paging {
