@@ -55,7 +55,7 @@ pub fn is_plain(content_encoding: &str) -> bool {
     content_encoding.is_empty() || PLAIN_ENCODINGS.iter().any(|plain| plain.eq_ignore_ascii_case(content_encoding))
 }
 
-/// In any case; empty counts as absent.
+/// The values of `content_encoding` that are taken, in whatever case they are written. An empty one counts as absent.
 pub const PLAIN_ENCODINGS: [&str; 6] = ["identity", "none", "utf-8", "utf8", "us-ascii", "ascii"];
 
 /// On a republished message: the `expiration` it came with.
@@ -135,8 +135,9 @@ impl MessageId {
         let Request { portal, job_id, body, redriven, message_id, timestamp } = *request;
         let message_id = message_id.filter(|id| !id.is_empty());
         let mut name: SmallVec<[u8; 192]> = SmallVec::new();
-        // 0 stands for no portal, which no portal has. No job id holds a NUL, so that the NUL ends it; of what follows
-        // only the end varies in length. So no two requests write the same name.
+        // 0 stands for a job without a portal, since no portal has this number. No job id holds a NUL, so a NUL ends
+        // the job id. Of what follows it only the last part varies in length. So no two different requests have the
+        // same name.
         name.extend_from_slice(&portal.map_or(0, |portal| portal.0.get()).to_be_bytes());
         name.extend_from_slice(&body.0);
         name.extend_from_slice(&redriven.to_be_bytes());

@@ -13,8 +13,8 @@ use super::clock::Tick;
 use super::keys::NodeKey;
 use crate::contract::refusal::{Refusal, WorkerCategory};
 
-/// How long a pair waits before it is read: after its removal, after it was first seen to be still there, and after the
-/// second time.
+/// How long a pair waits before it is read: after its removal, after it was seen to be still there for the first time,
+/// and after it was seen so for the second time.
 pub const WAITS: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15)];
 
 /// How much longer a lane of proofs waits for company while more of its pairs are about to be due: one reading can
@@ -57,7 +57,7 @@ pub enum Shown {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AfterReading {
     Proven,
-    /// After one of [`WAITS`].
+    /// The pair is read once more, after the wait in [`WAITS`] that has this index.
     ReadAgain(usize),
     ArchiveAgain,
     /// It stays: `NOT_GONE`.
@@ -144,7 +144,7 @@ pub fn not_gone() -> Refusal {
     )
 }
 
-/// Why a pair counts as not done that was gone.
+/// Why a pair counts as not done that was gone and is there again.
 pub fn reappeared() -> Refusal {
     Refusal::worker(
         WorkerCategory::Reappeared,
@@ -168,8 +168,8 @@ impl Cooling {
         due
     }
 
-    /// A pair whose time has come, and the time that was set for it. If the pair has another time by now, this one says
-    /// nothing.
+    /// A pair whose time has come, and the time that was set for it. If another time was set for the pair since, this
+    /// one is out of date.
     pub fn take_due(&mut self, now: Tick) -> Option<(NodeKey, Tick)> {
         let waiting = self.of_wait.iter_mut().find(|waiting| waiting.front().is_some_and(|&(due, _)| due <= now))?;
         waiting.pop_front().map(|(due, node)| (node, due))

@@ -31,7 +31,7 @@ const PASSING: [&str; 7] = [
 /// An archived pair is one that no error can mean. Where results tell what was done, a pair that neither results nor
 /// errors mention is sent again: silence is no proof.
 pub(super) fn judge_partial(
-    envelope: &ReplyObject<'_>,
+    object: &ReplyObject<'_>,
     asked: Asked<'_>,
     shown: &Shown,
     wording: &Wording<'_>,
@@ -40,7 +40,7 @@ pub(super) fn judge_partial(
     let mut explained: u64 = 0;
     let mut doubt = None;
     let mut delay = None;
-    for fault in envelope.errors() {
+    for fault in object.errors() {
         let Placement { met, charge } = docket.place(fault);
         if met {
             explained += 1;
@@ -61,8 +61,8 @@ pub(super) fn judge_partial(
             doubt.get_or_insert_with(|| wording.refused(&charge));
         }
     }
-    if envelope.num_errors() > explained {
-        doubt.get_or_insert_with(|| wording.refused_without_account());
+    if object.num_errors() > explained {
+        doubt.get_or_insert_with(|| wording.refused_without_description());
     }
     let meant = match (doubt, delay) {
         (Some(refusal), _) => Some(PairVerdict::Suspect(refusal)),

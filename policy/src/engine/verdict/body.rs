@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::contract::association::RecordId;
 use crate::engine::reply::Body;
 
-/// Most accusations that are read from one body; what lies beyond counts as an error that names nothing.
+/// Most charges that are read from one body. An error with further ones counts as an error that names nothing.
 pub(super) const MAX_CHARGES: usize = 10_000;
 
 /// Says that no association exists between the records, which is what an archive is to achieve.
@@ -30,7 +30,7 @@ pub(super) enum Content<'a> {
     Unreadable,
 }
 
-/// A JSON object that HubSpot sent: the account of a batch, or an error.
+/// A JSON object that HubSpot sent: what it has done with a batch, or an error.
 pub(super) struct ReplyObject<'a> {
     /// All fields but the results.
     fields: Value,
@@ -38,7 +38,7 @@ pub(super) struct ReplyObject<'a> {
     results: Option<&'a RawValue>,
 }
 
-/// What the `status` of an envelope says of the batch.
+/// What the `status` of such an object says of the batch.
 pub(super) enum State {
     /// `COMPLETE`, or no status at all.
     Done,
@@ -85,7 +85,7 @@ impl<'a> Content<'a> {
             return Self::Nothing;
         }
         match serde_json::from_slice(bytes) {
-            Ok(envelope) => Self::Object(envelope),
+            Ok(object) => Self::Object(object),
             Err(_) => Self::Unreadable,
         }
     }
@@ -193,7 +193,8 @@ impl<'a> Fault<'a> {
         limit(self.category()) || limit(self.text("errorType")) || self.policy_name().is_some()
     }
 
-    /// Whether a "not found" means records of the request rather than its path, whose parts are no record ids.
+    /// Whether a "not found" is about records of the request. Else it is about the request's path, which has no record
+    /// ids in it.
     pub(super) fn is_about_records(self) -> bool {
         let (whole, details) = self.charges(MAX_CHARGES);
         let named = !whole.named.is_empty() || !details.is_empty();
@@ -297,7 +298,8 @@ impl Named {
         self.from.is_empty() && self.to.is_empty() && self.either.is_empty()
     }
 
-    /// A detail that names one side only means the other side that the error around it names.
+    /// Where a detail names records of one side only, those of the other side are the ones that the error around it
+    /// names.
     fn with_sides_of(mut self, whole: &Self) -> Self {
         match (self.from.is_empty(), self.to.is_empty()) {
             (true, false) => self.from.clone_from(&whole.from),

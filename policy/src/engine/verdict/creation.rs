@@ -26,11 +26,11 @@ pub enum Creation {
 /// form that it does not want, HubSpot answers `COMPLETE` and does nothing. A pair that the reply does not mention goes
 /// again, which is harmless once it has been looked at anew.
 pub fn judge_creation(reply: &Reply, pairs: &[Pair], creation: Creation) -> Judgement {
-    judge_asked(reply, Asked::Create(pairs), |envelope| shown(envelope, pairs, creation))
+    judge_asked(reply, Asked::Create(pairs), |object| shown(object, pairs, creation))
 }
 
-fn shown(envelope: &ReplyObject<'_>, pairs: &[Pair], creation: Creation) -> Shown {
-    let Some(results) = envelope.results() else { return Shown::Unreadable };
+fn shown(object: &ReplyObject<'_>, pairs: &[Pair], creation: Creation) -> Shown {
+    let Some(results) = object.results() else { return Shown::Unreadable };
     let mut reports: HashMap<Pair, usize> = pairs.iter().map(|pair| (*pair, 0)).collect();
     for pair in results.into_iter().filter_map(created) {
         if let Some(count) = reports.get_mut(&pair) {

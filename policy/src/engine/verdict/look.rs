@@ -23,8 +23,8 @@ use crate::engine::verdict::{Judgement, PairVerdict};
 /// Total, by the same table as [`super::judge`].
 pub fn judge_look(reply: &Reply, asked: &[LookAsked]) -> Result<Vec<RecordVerdict>, Judgement> {
     let mut views = HashMap::new();
-    let judgement = judge_asked(reply, Asked::Look(asked), |envelope| {
-        let Some(read) = read(envelope, asked) else { return Shown::Unreadable };
+    let judgement = judge_asked(reply, Asked::Look(asked), |object| {
+        let Some(read) = read(object, asked) else { return Shown::Unreadable };
         views = read;
         Shown::Each(asked.iter().map(|record| showing(views.get(&record.from))).collect())
     });
@@ -63,12 +63,12 @@ type Views = HashMap<RecordId, Option<RecordView>>;
 
 /// `None` where the results answer another question, or where one does not say what it is about: it might be about any of
 /// the records.
-fn read(envelope: &ReplyObject<'_>, asked: &[LookAsked]) -> Option<Views> {
+fn read(object: &ReplyObject<'_>, asked: &[LookAsked]) -> Option<Views> {
     let began: HashMap<RecordId, Option<&str>> =
         asked.iter().map(|record| (record.from, record.after.as_deref())).collect();
     let mut shared = SharedTypes::default();
     let mut views = Views::new();
-    for result in envelope.results()? {
+    for result in object.results()? {
         let Page { from, told } = Page::read(result, &mut shared)?;
         let after = began.get(&from)?;
         // A page that leads back to itself would be read for ever.

@@ -37,7 +37,7 @@ pub(super) fn judge_asked(reply: &Reply, asked: Asked<'_>, shown: impl FnOnce(&R
         Reply::Answer(answer) => {
             let content = Content::read(&answer.body);
             let fault = match &content {
-                Content::Object(envelope) => Some(envelope.fault()),
+                Content::Object(object) => Some(object.fault()),
                 Content::Nothing | Content::TooLarge | Content::Unreadable => None,
             };
             let wording = Wording::of(answer, fault);
@@ -101,28 +101,28 @@ impl Case<'_> {
             },
             Content::TooLarge => self.again(Transient::AnswerTooLarge),
             Content::Unreadable => self.again(Transient::Garbage),
-            Content::Object(envelope) => match envelope.state() {
-                State::Done => match shown(envelope) {
+            Content::Object(object) => match object.state() {
+                State::Done => match shown(object) {
                     Shown::Unreadable => self.says_nothing(),
                     shown @ (Shown::Unsaid | Shown::Each(_)) => {
-                        judge_partial(envelope, self.asked, &shown, &self.wording)
+                        judge_partial(object, self.asked, &shown, &self.wording)
                     }
                 },
                 State::Canceled => match self.asked {
                     Asked::Archive(_) | Asked::Look(_) => self.again(Transient::Unfinished),
-                    Asked::Create(_) => self.creation_canceled(envelope),
+                    Asked::Create(_) => self.creation_canceled(object),
                 },
                 State::Unfinished => self.again(Transient::Unfinished),
                 State::Unknown => self.again(Transient::Garbage),
-                State::Failed => self.failed_success(envelope),
+                State::Failed => self.failed_success(object),
             },
         }
     }
 
     /// HubSpot answers a creation in this way where it does not know one of the association types.
-    fn creation_canceled(&self, envelope: &ReplyObject<'_>) -> Judgement {
-        match envelope.errors().next() {
-            Some(_) => judge_refused(envelope.fault(), self.asked, &self.wording),
+    fn creation_canceled(&self, object: &ReplyObject<'_>) -> Judgement {
+        match object.errors().next() {
+            Some(_) => judge_refused(object.fault(), self.asked, &self.wording),
             None => refuse_request(self.asked, self.wording.creation_canceled()),
         }
     }
@@ -132,8 +132,8 @@ impl Case<'_> {
     }
 
     /// An error's body with the status of a success: its category stands for the status it ought to have.
-    fn failed_success(&self, envelope: &ReplyObject<'_>) -> Judgement {
-        match envelope.fault().category() {
+    fn failed_success(&self, object: &ReplyObject<'_>) -> Judgement {
+        match object.fault().category() {
             Some("CONFLICT") => self.again(Transient::NotNow),
             Some("INTERNAL_ERROR") => self.again(Transient::ServerError),
             Some(_) | None => self.refused(),

@@ -41,7 +41,7 @@ impl<'a> Wording<'a> {
     }
 
     /// HubSpot reports more errors than it describes.
-    pub(super) fn refused_without_account(&self) -> Arc<Refusal> {
+    pub(super) fn refused_without_description(&self) -> Arc<Refusal> {
         let message = "HubSpot counted more errors in the batch than it described.";
         let refusal = Refusal::hubspot(Refusal::NO_CATEGORY, message, self.http_status);
         Arc::new(refusal.with_correlation_id(self.correlation_id))

@@ -27,7 +27,7 @@ proptest! {
     fn json_of_hubspots_fields_is_judged(
         status in any_status(),
         headers in any_headers(),
-        body in any_envelope(),
+        body in any_reply_object(),
         cut_off in prop::bool::weighted(0.05),
         pairs in any_pairs(),
     ) {
@@ -38,7 +38,7 @@ proptest! {
     fn damaged_json_is_judged(
         status in any_status(),
         headers in any_headers(),
-        body in any_envelope(),
+        body in any_reply_object(),
         damage in vec(any_damage(), 1..4),
         pairs in any_pairs(),
     ) {
@@ -234,7 +234,7 @@ fn any_pairs() -> impl Strategy<Value = Vec<Pair>> {
         .prop_map(|set| set.into_iter().map(|(from, to)| Pair { from: id(from), to: id(to) }).collect())
 }
 
-pub(super) fn any_envelope() -> impl Strategy<Value = Value> {
+pub(super) fn any_reply_object() -> impl Strategy<Value = Value> {
     let status = select(["COMPLETE", "PENDING", "CANCELED", "error", "odd"].as_slice()).prop_map(Value::from);
     let count = prop_oneof![(0u64..5).prop_map(Value::from), any_scalar()];
     (any_error(any_detail()), prop::option::of(prop_oneof![5 => status, 1 => any_scalar()]), prop::option::of(count))

@@ -7,7 +7,7 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::properties::{any_damage, any_envelope, any_headers, any_scalar, any_status, check_texts};
+use super::properties::{any_damage, any_headers, any_reply_object, any_scalar, any_status, check_texts};
 use super::*;
 use crate::contract::association::{AssociationType, Label, LabelCategory};
 use crate::contract::text::TEXT_MAX_BYTES;
@@ -150,7 +150,7 @@ fn pairs_between(records: &BTreeSet<u64>) -> Vec<Pair> {
 /// HubSpot's fields with results of reads and of creations, mostly as they should be.
 fn any_answer() -> impl Strategy<Value = Value> {
     let results = prop_oneof![9 => vec(any_result(), 0..5).prop_map(Value::from), 1 => any_scalar()];
-    (any_envelope(), results).prop_map(|(mut body, results)| {
+    (any_reply_object(), results).prop_map(|(mut body, results)| {
         body["results"] = results;
         body
     })
