@@ -160,7 +160,7 @@ async fn exchange(connection: &mut Connection, shared: &Shared) -> Result<After,
     Ok(after)
 }
 
-/// Takes a request out of flight when it is dropped, be it with the task of a connection that is stopped.
+/// Takes a request out of flight when it is dropped, also where the task of its connection is stopped.
 struct InFlight<'a> {
     answer: &'a Answer,
     origin: Origin,

@@ -12,45 +12,45 @@ const WINDOW: usize = 256;
 ///
 /// The library queues a frame when its future is first polled, so the frames keep their order. To await one before the
 /// next is started would cost a switch to the library's thread and back for each of them. A general join would wake and
-/// poll each of them on its own. The slots of one window are used again for the next.
+/// poll each of them on its own. The boxes of one window are used again for the next.
 pub async fn all_in_order<F: Future>(mut futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut outputs = Vec::with_capacity(futures.size_hint().0);
-    let mut slots: Vec<Slot<F>> = Vec::with_capacity(futures.size_hint().0.min(WINDOW));
+    let mut window: Vec<Started<F>> = Vec::with_capacity(futures.size_hint().0.min(WINDOW));
     loop {
         let mut taken = 0;
-        for slot in &mut slots {
+        for started in &mut window {
             let Some(future) = futures.next() else { break };
-            slot.future.set(future);
+            started.future.set(future);
             taken += 1;
         }
-        if taken == slots.len() {
-            let room = WINDOW - slots.len();
-            slots.extend(futures.by_ref().take(room).map(|future| Slot { future: Box::pin(future), output: None }));
-            taken = slots.len();
+        if taken == window.len() {
+            let room = WINDOW - window.len();
+            window.extend(futures.by_ref().take(room).map(|future| Started { future: Box::pin(future), output: None }));
+            taken = window.len();
         }
-        slots.truncate(taken);
-        if slots.is_empty() {
+        window.truncate(taken);
+        if window.is_empty() {
             return outputs;
         }
         poll_fn(|context| {
-            for slot in &mut slots {
-                if let Poll::Ready(output) = slot.future.as_mut().poll(context) {
-                    slot.output = Some(output);
+            for started in &mut window {
+                if let Poll::Ready(output) = started.future.as_mut().poll(context) {
+                    started.output = Some(output);
                 }
             }
             Poll::Ready(())
         })
         .await;
-        for slot in &mut slots {
-            outputs.push(match slot.output.take() {
+        for started in &mut window {
+            outputs.push(match started.output.take() {
                 Some(output) => output,
-                None => slot.future.as_mut().await,
+                None => started.future.as_mut().await,
             });
         }
     }
 }
 
-struct Slot<F: Future> {
+struct Started<F: Future> {
     future: Pin<Box<F>>,
     output: Option<F::Output>,
 }

@@ -19,8 +19,9 @@ use crate::engine::command::{Parked, Settled};
 use crate::engine::pause::Tier;
 use crate::shards::QueueIndex;
 
-/// About as many bytes of outcomes share a buffer. A buffer that grew to a whole crowd's size would be copied at each
-/// doubling, and the kernel would have to clear new pages for it; one of this size is taken from what was freed just now.
+/// About this many bytes of outcomes share a buffer. A buffer that grew to a whole crowd's size would be copied at each
+/// doubling, and the kernel would have to clear new pages for it; one of this size is taken from what was freed just
+/// now.
 const BUFFER_BYTES: usize = 32 * 1024;
 
 /// Writes outcomes one behind the other into buffers, which their messages then share.
@@ -77,7 +78,8 @@ impl OutcomeWriter {
     }
 }
 
-/// For people who follow single jobs. There may be a thousand a second, so the level is one that is off by default.
+/// Logs the job, for people who follow single jobs. There may be a thousand a second, so the level is one that is off
+/// by default.
 fn log_job(outcome: &Outcome, job_correlation_id: &str) {
     tracing::debug!(
         job_id = outcome.head.job_id.as_str(),

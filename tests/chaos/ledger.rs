@@ -1,4 +1,4 @@
-//! A backlog that is kept up, and an account of each job's answers that stays small however many jobs there are.
+//! A backlog that is kept up, and a record of each job's answers that stays small however many jobs there are.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use crate::traffic;
 const WAVE: u64 = 2_000;
 /// How long the publisher waits where enough jobs wait.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
-/// The longest that one reading of the results queue lasts, so that the account is never far behind.
+/// The longest that one reading of the results queue lasts, so that the record is never far behind.
 const READING: Duration = Duration::from_secs(1);
 /// Numbers named in a report.
 const NAMED: usize = 5;
@@ -71,7 +71,7 @@ impl Ledger {
         self.shared.answered.load(Ordering::Relaxed)
     }
 
-    /// Publishes no more, waits until every job is answered, and gives account.
+    /// Publishes no more, waits until every job is answered, and says what came of them.
     pub async fn close(self, patience: Duration) -> Result<Balance> {
         let Self { shared, publishing, reading } = self;
         shared.enough.store(true, Ordering::Relaxed);

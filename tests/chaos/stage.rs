@@ -1,4 +1,4 @@
-//! A worker between a broker and a simulated HubSpot, with jobs coming in, and the account of it all at the end.
+//! A worker between a broker and a simulated HubSpot, with jobs coming in, and what came of them at the end.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -137,7 +137,8 @@ impl Stage {
         gather(&self.client, &mut self.gathered).await
     }
 
-    /// Lets the number of jobs grow to `at_least`, waits for all answers, stops the worker and gives account.
+    /// Lets the number of jobs grow to `at_least`, waits for all answers, stops the worker and says what came of the
+    /// jobs.
     pub async fn conclude(mut self, at_least: u64) -> Result<Ending> {
         let published = self.traffic.finish(at_least).await?;
         // Where the results queue is full, the worker is not ready before somebody reads it.
@@ -220,7 +221,7 @@ pub struct Ending {
     /// Jobs that were published together.
     wave: u64,
     pub report: Report,
-    /// The simulator's own account.
+    /// What the simulator has seen.
     pub state: Value,
     /// Jobs still in the broker.
     pub left: u32,

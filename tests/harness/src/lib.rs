@@ -6,7 +6,7 @@
 //! - [`browser`]: a page in a real browser, at any size
 //! - [`raw`]: messages that no AMQP library would write
 //! - [`relay`]: a TCP line that can be slowed, cut and silenced
-//! - [`job`], [`outcome`], [`tally`]: jobs written, outcomes read, and the account of a whole run
+//! - [`job`], [`outcome`], [`tally`]: jobs written, outcomes read, and the tally of a whole run
 //! - [`deadline`]: waiting for a condition instead of for a time
 //! - [`keeper`]: why nothing stays behind, however a test ends
 

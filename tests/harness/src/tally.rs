@@ -1,4 +1,4 @@
-//! The account of a whole run, as Jepsen's total-queue check keeps it: every job that went in must come out.
+//! The tally of a whole run, as Jepsen's total-queue check keeps it: every job that went in must come out.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
