@@ -93,7 +93,7 @@ pub enum BrowseFault {
     )]
     NoQueue { queue: String, shelf: Shelf },
     #[error(
-        "the broker's user may not read queue {queue:?}: {cause}; grant it the right, or use another user in amqp.uri"
+        "the broker's user may not read queue {queue:?}: {cause}; give it the right `read` on this queue, or use another user in amqp.uri"
     )]
     NoRight { queue: String, cause: String },
     #[error("the broker does not deliver the messages that it says are in queue {queue:?}: look at the queue there")]
@@ -122,6 +122,9 @@ impl Browser {
         let open = async {
             let channel = connection.create_channel().await?;
             let there = ready(&channel, &queue).await?;
+            if there == 0 {
+                try_to_read(&channel, &queue).await?;
+            }
             Ok((channel, there))
         };
         let (channel, there) = match timeout(CALL_TIMEOUT, open).await {
@@ -261,6 +264,17 @@ impl Browser {
             patience = patience.checked_sub(LULL).ok_or_else(silent)?;
         }
     }
+}
+
+/// Finds out whether the user may read a queue in which nothing is, since how many messages it has is told to everybody:
+/// without this, a right that is missing would show with the first message.
+async fn try_to_read(channel: &Channel, queue: &ShortString) -> lapin::Result<()> {
+    channel.basic_qos(1, BasicQosOptions { global: false }).await?;
+    let options = BasicConsumeOptions::default();
+    let consumer = channel.basic_consume(queue.clone(), "".into(), options, FieldTable::default()).await?;
+    channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
+    // All that may have come meanwhile.
+    channel.basic_nack(0, BasicNackOptions { multiple: true, requeue: true }).await
 }
 
 /// Messages in the queue that nobody holds.

@@ -73,6 +73,23 @@ pub enum SendFault {
     Lost { cause: String },
 }
 
+impl SendFault {
+    /// Whether the broker has refused a message, and all that came after it on the channel: of a single one it is then sure
+    /// that it is not there.
+    pub fn refuses(&self) -> bool {
+        match self {
+            Self::NoExchange { .. } | Self::NoRight { .. } => true,
+            Self::Connect(_)
+            | Self::NoQueue { .. }
+            | Self::Refused { .. }
+            | Self::Blocked
+            | Self::Silent
+            | Self::Stopped
+            | Self::Lost { .. } => false,
+        }
+    }
+}
+
 impl Sender {
     /// Tries once. `stop` ends it, and each later call, within seconds.
     pub async fn open(settings: &AmqpSettings, stop: &CancellationToken) -> Result<Self, SendFault> {

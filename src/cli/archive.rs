@@ -156,7 +156,8 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
         .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
 
     let mends = Mends::new(settings.hubspot.accounts()?);
-    let (written, read) = work_through(assembly, mends, source.rows()?, resume, answers, tally, &stop).await?;
+    let (written, read) =
+        work_through(assembly, mends, (source.rows()?, is_file), resume, answers, tally, &stop).await?;
     written.summary.show();
     if let Some(path) = &arguments.failed {
         let path = path.display();
@@ -181,7 +182,7 @@ type HowFar = Result<Option<Read>, RowsFault>;
 async fn work_through(
     assembly: Assembly,
     mends: Mends,
-    rows: Rows<Input>,
+    (rows, is_surveyed): (Rows<Input>, bool),
     resume: Resume,
     answers: Answers,
     tally: &Arc<Tally>,
@@ -202,6 +203,7 @@ async fn work_through(
         output: output.clone(),
         arrivals: arrivals_in,
         room: Room::default(),
+        is_surveyed,
     };
     let writer = std::thread::spawn(move || answers.write(written));
     let reading = {

@@ -4,6 +4,7 @@ pub mod columns;
 mod fields;
 pub mod hints;
 pub mod job_field;
+mod record_types;
 pub mod rows;
 pub mod source;
 pub mod survey;

@@ -221,10 +221,13 @@ impl PlanRecord {
         self.warnings.iter().any(|word| word == warning.as_str())
     }
 
-    /// The types with their names: `HUBSPOT_DEFINED 279; USER_DEFINED 37 (Billing contact)`.
-    pub fn types_in_words(&self) -> String {
+    /// The types with their names: `HUBSPOT_DEFINED 279; USER_DEFINED 37 (Billing contact)`. A job with another action lists
+    /// labels that the pair does not have, and HubSpot tells the names only of those that it has; without a name it is the
+    /// plain association elsewhere.
+    pub fn types_in_words(&self, action: &str) -> String {
+        let unnamed = if action == Action::Archive.as_str() { "" } else { " (name not known)" };
         let word = |PlanTypeRecord { id: LabelRecord { association_category, association_type_id }, label }: &_| {
-            let name = label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
+            let name = label.as_ref().map_or_else(|| unnamed.to_owned(), |label| format!(" ({label})"));
             format!("{association_category} {association_type_id}{name}")
         };
         let mut words: Vec<String> = self.types.iter().map(word).collect();
@@ -265,6 +268,17 @@ mod tests {
     #![expect(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn a_plan_says_where_the_name_of_a_label_is_not_known() {
+        let plan = r#"{"from":{"id":"1"},"to":{"id":"2"},"present":true,"moreTypes":0,"warnings":[],"types":[
+            {"associationCategory":"HUBSPOT_DEFINED","associationTypeId":279,"label":null},
+            {"associationCategory":"USER_DEFINED","associationTypeId":37,"label":"Manager"}]}"#;
+        let plan: PlanRecord = serde_json::from_str(plan).unwrap();
+        assert_eq!(plan.types_in_words("archive"), "HUBSPOT_DEFINED 279; USER_DEFINED 37 (Manager)");
+        let of_restore = "HUBSPOT_DEFINED 279 (name not known); USER_DEFINED 37 (Manager)";
+        assert_eq!(plan.types_in_words("restore"), of_restore);
+    }
 
     #[test]
     fn whether_an_outcome_tells_of_labels_is_known() {

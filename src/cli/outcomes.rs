@@ -8,6 +8,7 @@ use indicatif::HumanCount;
 use jiff::Timestamp;
 
 use super::enqueue::message_id::origin;
+use super::enqueue::publishing::bar;
 use super::exit::Failure;
 use super::jobs_file::columns::UNKNOWN_TYPES;
 use super::latest_names::LatestNames;
@@ -19,6 +20,7 @@ use super::summary::Summary;
 use super::{age, runtime};
 use crate::amqp::browser::{Browser, Shelf};
 use crate::config::Settings;
+use crate::telemetry::progress;
 
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = LONG_HELP)]
@@ -63,6 +65,9 @@ Examples:
 /// At most this many bytes of outcomes are put in order at once.
 const MOST_BYTES_IN_ORDER: usize = 256 * 1024 * 1024;
 
+/// What the line of progress counts while nothing can be shown yet.
+const LOOKED_AT: &str = "messages looked at";
+
 /// A table, NDJSON or CSV on stdout; a summary on stderr.
 pub fn outcomes(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
@@ -74,6 +79,7 @@ async fn look(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fa
     let opened = Browser::open(&settings.amqp, Shelf::Results).await;
     let mut browser = opened.map_err(|fault| Failure::Running(fault.to_string()))?;
     let shown = show(&mut browser, arguments).await;
+    progress::end();
     let there = browser.there();
     browser.close().await;
     let Shown { outcomes, parts, others, groups, of_unknown_labels, summary } = shown?;
@@ -134,9 +140,13 @@ async fn show(browser: &mut Browser, arguments: &Arguments) -> Result<Shown, Fai
     let mut target = Target::of(arguments)?;
     let mut shown = Shown::default();
     let (mut kept, mut bytes) = (Vec::new(), 0);
+    let (there, mut seen) = (browser.there().into(), 0);
+    let mut looking = bar(there, seen, LOOKED_AT);
     while arguments.limit.is_none_or(|limit| shown.outcomes + (kept.len() as u64) < limit)
         && let Some(found) = browser.next().await.map_err(|fault| Failure::Running(fault.to_string()))?
     {
+        seen += 1;
+        looking.set_position(seen);
         let Some(outcome) = OutcomeRecord::parse(&found.body) else {
             shown.others += 1;
             continue;
@@ -150,11 +160,14 @@ async fn show(browser: &mut Browser, arguments: &Arguments) -> Result<Shown, Fai
         kept.push(Kept { completed_at: outcome.completed_at, origin, body });
         if bytes > MOST_BYTES_IN_ORDER {
             bytes = 0;
+            progress::end();
             if target.write_all(&mut kept, &mut shown)? == Reader::Gone {
                 break;
             }
+            looking = bar(there, seen, LOOKED_AT);
         }
     }
+    progress::end();
     target.write_all(&mut kept, &mut shown)?;
     target.finish()?;
     Ok(shown)

@@ -173,7 +173,7 @@ impl<W: Write> Report<W> {
             outcome.dry_run.to_string(),
             text(outcome.group.as_deref()),
             plan.map(|plan| plan.present.to_string()).unwrap_or_default(),
-            plan.map(|plan| harmless(&plan.types_in_words())).unwrap_or_default(),
+            plan.map(|plan| harmless(&plan.types_in_words(&outcome.action))).unwrap_or_default(),
             plan.map(|plan| harmless(&plan.warnings.join("; "))).unwrap_or_default(),
         ])?;
         Ok(())

@@ -16,6 +16,7 @@ use super::journal::counted;
 use super::journal::gathering::{Meant, gather};
 use super::journal::selection::{Place, Selection};
 use super::output::{Output, Reader, remark};
+use super::paint::harmless;
 use super::{confirm, output, runtime, signals};
 use crate::amqp::connection::ConnectFault;
 use crate::amqp::route::Route;
@@ -182,9 +183,13 @@ fn print(jobs: &[UndoJob]) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Labels of a lane that are told by name.
+const MAX_LABELS_SHOWN: usize = 10;
+
 /// What the operator is asked about.
 fn show(wanted: &Wanted, manner: &Manner, jobs: usize) {
-    for (LaneName { portal, from, to }, pairs) in &wanted.lanes {
+    for (lane, pairs) in &wanted.lanes {
+        let LaneName { portal, from, to } = lane;
         let of_types = pairs.values().filter(|what| matches!(what, What::Types(_))).count();
         let portal = portal.map_or(String::new(), |portal| format!("portal {portal}, "));
         let (pairs, of_types) = (counted(pairs.len(), "pair", "pairs"), HumanCount(of_types as u64));
@@ -194,6 +199,13 @@ fn show(wanted: &Wanted, manner: &Manner, jobs: usize) {
                 remark(&format!("{portal}{from} to {to}: {pairs}, of {of_types} of them only labels that were added"));
             }
         }
+        let labels = wanted.labels_in_words(lane);
+        for (label, pairs) in labels.iter().take(MAX_LABELS_SHOWN) {
+            remark(&harmless(&format!("  {label}: {}", HumanCount(*pairs))));
+        }
+        if labels.len() > MAX_LABELS_SHOWN {
+            remark(&format!("  … and {} more labels", labels.len() - MAX_LABELS_SHOWN));
+        }
     }
     let is_turned = |lane: &LaneName| {
         wanted.lanes.keys().any(|other| lane.from != lane.to && (&other.from, &other.to) == (&lane.to, &lane.from))
@@ -201,7 +213,7 @@ fn show(wanted: &Wanted, manner: &Manner, jobs: usize) {
     if wanted.lanes.keys().any(is_turned) {
         remark("(some were read from the other side, to save requests; what is done is the same from both)");
     }
-    let Wanted { lanes: _, refused, absent, changed, unknown } = *wanted;
+    let Wanted { refused, absent, changed, unknown, .. } = *wanted;
     let (verb, refusal, change) = match manner.kind {
         ChangeKind::Removal => (
             "restore",

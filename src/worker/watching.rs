@@ -86,8 +86,19 @@ impl ServiceWatcher {
 impl Watcher<Box<Delivery>> for ServiceWatcher {
     fn sent(&mut self, call: &BatchCall, jobs: &mut dyn Iterator<Item = &Box<Delivery>>) {
         self.metrics.sent(call);
+        let logs = tracing::enabled!(tracing::Level::DEBUG);
+        let portal_id = self.portals.portal(call.lane.account).map(|portal| portal.0.get());
+        let mut jobs = jobs.inspect(|delivery| {
+            if logs {
+                log_sent(call, portal_id, delivery);
+            }
+        });
         if let Some(traces) = &mut self.traces {
-            traces.departs(call, jobs.map(|delivery| traced(delivery)));
+            traces.departs(call, jobs.by_ref().map(|delivery| traced(delivery)));
+        }
+        if logs {
+            // Those beyond what a trace names.
+            jobs.for_each(drop);
         }
     }
 
@@ -251,6 +262,14 @@ fn broker_state(health: &Health, parked: ByTier, back_by: BackBy) -> BrokerState
             settled_too_late: health.settled_too_late.get(),
         },
     }
+}
+
+/// For people who look for the requests of one job: the line about the answer has the same batch. The level is off by default,
+/// as for all that is told of single jobs.
+fn log_sent(call: &BatchCall, portal_id: Option<u64>, delivery: &Delivery) {
+    let batch = slotmap::Key::data(&call.call).as_ffi();
+    let (job_id, lane) = (delivery.head.job_id.as_str(), lane_name(&call.lane));
+    tracing::debug!(job_id, batch, portal_id, lane, "goes out with this request");
 }
 
 /// A lane as logs name it: `contacts/companies`, with `/labels` where only labels are removed, `/look` where records

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use harness::lapin::types::{AMQPValue, FieldArray, FieldTable};
 use harness::outcome::Source;
 use harness::{Broker, Message, Outcome, Status, Tally, Until, eventually, job, raw};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -476,4 +476,28 @@ fn malformed() -> Result<Vec<Kind>> {
     message.properties = message.properties.with_content_encoding("gzip".into());
     kinds.push(Kind { message, id, field: "content_encoding", rule: "gzip" });
     Ok(kinds)
+}
+
+/// One `grep` by a job's id leads to its requests, and from there to what HubSpot answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_leads_from_a_job_to_its_requests() -> Result<()> {
+    let stage = Stage::set("log-of-a-job", &["--limit", "off"]).await?;
+    let builder = stage.worker().set("log.filter", "info,association_archiver::worker=debug");
+    let worker = stage.start(&builder).await?;
+    let jobs = ["mine", "of-another-lane"].into_iter().zip(["companies", "deals"]);
+    let jobs = jobs.map(|(id, to)| job(id).types("contacts", to).pair(1, 9001).to_message());
+    stage.client.publish(JOBS, jobs.collect::<Result<Vec<_>>>()?).await?;
+    stage.client.collect(RESULTS, Until::Count(2), LIMIT).await?;
+    stop(&worker).await?;
+    let log = worker.stderr();
+    let log: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let mine: Vec<&Value> = log.iter().filter(|line| line["job_id"] == "mine").collect();
+    let [sent, answered] = mine[..] else { bail!("not two lines about the job: {mine:?}") };
+    assert_eq!((&sent["message"], &answered["message"]), (&json!("goes out with this request"), &json!("job answered")));
+    assert_eq!(sent["lane"], "contacts/companies");
+    let of_request = log.iter().filter(|line| line["batch"] == sent["batch"] && line["message"] == "answered");
+    let of_request: Vec<&Value> = of_request.collect();
+    let [request] = of_request[..] else { bail!("not one answer to its request: {of_request:?}") };
+    assert!(request["correlation_id"].is_string() && request["lane"] == "contacts/companies", "{request}");
+    Ok(())
 }

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use harness::lapin::options::{BasicGetOptions, BasicRejectOptions};
 use harness::lapin::types::AMQPValue;
-use harness::{Message, Until, eventually, job};
+use harness::{Broker, Message, Rights, Until, eventually, job};
 use serde_json::{Value, json};
 
-use super::program::{BACKGROUND, DEAD_LETTERS, JOBS, bare_ground, command, ground, on_a_terminal, run};
+use super::program::{
+    BACKGROUND, DEAD_LETTERS, JOBS, bare_ground, command, ground, on_a_terminal, on_a_terminal_of, run,
+};
+
+const RESULTS: &str = "association-archiver.results";
 
 const SOON: Duration = Duration::from_secs(30);
 const LATER: Duration = Duration::from_secs(90);
@@ -42,6 +46,50 @@ async fn a_list_shows_all_and_leaves_them_there() {
     again.sort_unstable();
     listed.sort_unstable();
     assert_eq!(again, listed);
+}
+
+/// How many messages a queue has is told to everybody: a right that is missing must not show with the first message only.
+#[tokio::test]
+async fn an_empty_queue_that_may_not_be_read_is_no_empty_answer() {
+    let (client, _) = ground("letters-unread").await;
+    let broker = Broker::shared().await.unwrap();
+    let rights = Rights { read: "^$", ..Rights::ALL };
+    broker.add_user("blind", "hush", "letters-unread", rights).await.unwrap();
+    let uri = broker.uri_as("blind", "hush", "letters-unread");
+    let settings = [("amqp.uri", uri.as_str())];
+    for (arguments, queue) in [
+        (&["outcomes"][..], "association-archiver.results"),
+        (&["dead-letters", "list"], DEAD_LETTERS),
+        (&["dead-letters", "export"], DEAD_LETTERS),
+        (&["dead-letters", "redrive", "--yes"], DEAD_LETTERS),
+    ] {
+        let ran = run(arguments, &settings).await;
+        let error = ran.error(1);
+        let (names, mend) = (format!("may not read queue {queue:?}: ACCESS_REFUSED"), "give it the right `read`");
+        assert!(error.contains(&names) && error.contains(mend), "{error}");
+    }
+    broker.set_rights("blind", "letters-unread", Rights::ALL).await.unwrap();
+    let table = run(&["dead-letters", "list"], &settings).await;
+    assert!(table.fine().is_empty() && table.stderr.starts_with("0 of 0 dead letters"), "{table:?}");
+    assert_eq!(client.count(DEAD_LETTERS).await.unwrap(), 0);
+}
+
+/// Nothing can be shown before all was read.
+#[tokio::test]
+async fn on_a_terminal_it_says_how_far_it_has_looked() {
+    let (client, uri) = ground("letters-progress").await;
+    let settings = [("amqp.uri", uri.as_str())];
+    client.publish(DEAD_LETTERS, (0..300).map(|number| letter(number, "MALFORMED_JOB"))).await.unwrap();
+    client.publish(RESULTS, (0..300).map(|_| Message::new("no outcome"))).await.unwrap();
+    let shown = on_a_terminal_of("xterm", &["dead-letters", "list", "--limit", "2"], &settings, "").await;
+    assert!(shown.contains("of 300 dead letters looked at"), "{shown}");
+    assert!(
+        shown.trim_end().ends_with("2 of 300 dead letters in association-archiver.dead-letters: MALFORMED_JOB 2"),
+        "{shown}"
+    );
+    let shown = on_a_terminal_of("xterm", &["outcomes"], &settings, "").await;
+    assert!(shown.contains("of 300 messages looked at"), "{shown}");
+    assert!(shown.trim_end().ends_with("300 messages are no outcomes"), "{shown}");
 }
 
 #[tokio::test]

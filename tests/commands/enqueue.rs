@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use harness::{Broker, Client, Message, Options, Relay, SimulatorProcess, Way, eventually, job};
+use harness::{Broker, Client, Message, Options, Relay, Rights, SimulatorProcess, Way, eventually, job};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -252,7 +252,23 @@ async fn without_queue_or_exchange_the_error_says_what_to_do() {
     let ran = run_with(&["enqueue"], &[("amqp.uri", &uri)], &line).await;
     let error = ran.error(1);
     assert!(error.starts_with("no queue is bound to exchange \"association-archiver\" with key \"jobs\""), "{error}");
-    assert!(error.ends_with("0 jobs are enqueued, go on with --from-line 1"), "{error}");
+    assert!(error.ends_with("; nothing is enqueued: give the same command again"), "{error}");
+}
+
+/// Whoever may not publish must not have to look whether some of it is there.
+#[tokio::test]
+async fn what_is_refused_for_want_of_a_right_is_not_on_the_queue() {
+    let (client, _) = ground("enqueue-rights").await;
+    let broker = Broker::shared().await.unwrap();
+    let rights = Rights { write: "^$", ..Rights::ALL };
+    broker.add_user("onlooker", "hush", "enqueue-rights", rights).await.unwrap();
+    let uri = broker.uri_as("onlooker", "hush", "enqueue-rights");
+    let many: String = (1..=2_000).map(|id| format!("{}\n", job(&format!("j{id}")).pair(id, 2).to_json())).collect();
+    let ran = run_with(&["enqueue"], &[("amqp.uri", &uri)], &many).await;
+    let error = ran.error(1);
+    assert!(error.contains("may not publish to exchange \"association-archiver\": ACCESS_REFUSED"), "{error}");
+    assert!(error.ends_with("; nothing is enqueued: give the same command again"), "{error}");
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
 }
 
 /// A signal while the broker confirms nothing, as in a memory alarm or behind a dead line.
@@ -303,7 +319,7 @@ async fn a_second_signal_says_how_many_jobs_are_enqueued() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert_eq!(
         said,
-        "error: a second signal; 0 jobs are enqueued, up to 1,000 more may be, which the broker has not confirmed, go on \
+        "error: a second signal; 0 jobs are enqueued, up to 1 more may be, which the broker has not confirmed, go on \
          with --from-line 1\n"
     );
 }

@@ -5,6 +5,7 @@
 //! Where it is neither here nor to be had, the test says so and stops.
 
 use std::fs;
+use std::io::Write as _;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -144,6 +145,25 @@ async fn the_program_that_sends_again_asks_for_what_failed_and_for_nothing_more(
     })
     .await
     .with_context(|| running.last_words())?;
+
+    // It runs for long: jobs come later, one of them not yet written to its end, and what was sent again fails again.
+    let [late, later] =
+        ["late", "later"].map(|id| job(id, json!({"inputs": [{"from": record(1), "to": [record(2)]}]})));
+    let mut file = fs::OpenOptions::new().append(true).open(&jobs)?;
+    let later = later.to_string();
+    write!(file, "{late}\n{}", &later[..20])?;
+    let fails = |id: &str, again: &str| {
+        let message = outcome(id, vec![passing(Some(id(2)), Extent::Whole)]);
+        message.id(&format!("outcome-of-{id}{again}"))
+    };
+    stage.client.publish(RESULTS, [fails("late", "")?, fails("restored", "-again")?]).await?;
+    let published = stage.client.collect(JOBS, Until::Count(2), ANSWER_LIMIT).await?;
+    let ids: Vec<&str> = published.iter().filter_map(Message::message_id).collect();
+    assert_eq!(ids, ["again-outcome-of-late", "again-outcome-of-restored-again"]);
+    writeln!(file, "{}", &later[20..])?;
+    stage.client.publish(RESULTS, [fails("later", "")?]).await?;
+    let published = stage.client.collect(JOBS, Until::Count(1), ANSWER_LIMIT).await?;
+    assert_eq!(published[0].message_id(), Some("again-outcome-of-later"));
     running.kill9().await
 }
 

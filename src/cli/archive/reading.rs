@@ -58,6 +58,8 @@ pub struct Reading {
     pub bar: ProgressBar,
     pub arrivals: mpsc::Sender<Arrival<HeldLine>>,
     pub room: Room,
+    /// Whether the rows were read before, so that what there was to say of them was said.
+    pub is_surveyed: bool,
 }
 
 /// What was read to its end, but for the jobs.
@@ -107,6 +109,9 @@ impl Reading {
                     return Err(fault);
                 }
             };
+            if !std::mem::replace(&mut self.is_surveyed, true) {
+                rows.doubts().iter().for_each(|doubt| remark(doubt));
+            }
             let mut repeated = 0;
             if let Ok(RowJob { job, .. }) = &row.job {
                 if self.resume.is_done(job) {

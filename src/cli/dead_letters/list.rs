@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::letter::Letter;
-use super::selection::{Selection, Sieve, moment};
+use super::selection::{LOOKED_AT, Selection, Sieve, moment};
 use crate::amqp::browser::{Browser, Shelf};
+use crate::cli::enqueue::publishing::bar;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Output, Reader, remark};
 use crate::cli::paint::{Paint, Tone, harmless};
 use crate::config::Settings;
+use crate::telemetry::progress;
 use crate::worker::service;
 
 #[derive(clap::Args, Debug)]
@@ -32,6 +34,7 @@ pub async fn list(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
     let mut browser =
         Browser::open(&settings.amqp, Shelf::DeadLetters).await.map_err(|fault| Failure::Running(fault.to_string()))?;
     let listed = show(&mut browser, settings, sieve, arguments.json).await;
+    progress::end();
     let there = browser.there();
     browser.close().await;
     let reasons = listed?;
@@ -69,9 +72,12 @@ async fn show(
     let limits = service::limits(&settings.jobs);
     let in_order = browser.there() <= MOST_IN_ORDER;
     let (mut table, mut kept) = (Table { output: Output::stdout(), json, shown: Reasons::new() }, Vec::new());
+    // What is shown while it is read needs no line of progress.
+    let looking = in_order.then(|| bar(browser.there().into(), 0, LOOKED_AT));
     while sieve.is_open()
         && let Some(found) = browser.next().await.map_err(|fault| Failure::Running(fault.to_string()))?
     {
+        looking.iter().for_each(|bar| bar.inc(1));
         let letter = Letter::of(&found, &limits);
         if !sieve.takes(&letter) {
             continue;
@@ -82,6 +88,7 @@ async fn show(
             break;
         }
     }
+    progress::end();
     kept.sort_by_key(moment);
     for letter in &kept {
         if table.show(letter)? == Reader::Gone {

@@ -12,17 +12,19 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::letter::{Letter, redriven};
-use super::selection::{Selection, Sieve};
+use super::selection::{LOOKED_AT, Selection, Sieve};
 use crate::amqp::browser::{Browser, Found, Hold, Shelf};
 use crate::amqp::message::{Envelope, HeaderValue, Outgoing, Properties};
 use crate::amqp::route::{self, Route};
 use crate::amqp::sender::Sender;
+use crate::cli::enqueue::publishing::bar;
 use crate::cli::exit::Failure;
 use crate::cli::output::remark;
 use crate::cli::{confirm, output, runtime, signals};
 use crate::config::{QueueName, Settings};
 use crate::contract::job::JobLimits;
 use crate::contract::message::{OF_BACKGROUND, REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT};
+use crate::telemetry::progress;
 use crate::worker::delivery::carried_headers;
 use crate::worker::service;
 
@@ -101,16 +103,21 @@ async fn agrees(settings: &Settings, selection: &Selection) -> Result<bool, Fail
     let (limits, mut sieve, mut selected) = (service::limits(&settings.jobs), selection.begin(settings).await?, 0_u64);
     let mut browser = open(settings).await?;
     let there = browser.there();
+    let looking = bar(there.into(), 0, LOOKED_AT);
     let counted = loop {
         if !sieve.is_open() {
             break Ok(());
         }
         match browser.next().await {
-            Ok(Some(found)) => selected += u64::from(sieve.takes(&Letter::of(&found, &limits))),
+            Ok(Some(found)) => {
+                looking.inc(1);
+                selected += u64::from(sieve.takes(&Letter::of(&found, &limits)));
+            }
             Ok(None) => break Ok(()),
             Err(fault) => break Err(Failure::Running(fault.to_string())),
         }
     };
+    progress::end();
     browser.close().await;
     counted?;
     if selected == 0 {

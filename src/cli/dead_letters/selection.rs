@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::letter::Letter;
 use crate::amqp::browser::{BrowseFault, Browser, Shelf};
 use crate::cli::age;
+use crate::cli::enqueue::publishing::bar;
 use crate::cli::exit::Failure;
 use crate::cli::lane::LanePattern;
 use crate::config::Settings;
@@ -17,6 +18,7 @@ use crate::contract::ids::PortalId;
 use crate::contract::job::JobLimits;
 use crate::contract::object_type::{ObjectType, TypeText};
 use crate::contract::refusal::WorkerCategory;
+use crate::telemetry::progress;
 use crate::worker::service;
 
 /// All that are given must hold.
@@ -41,6 +43,9 @@ pub struct Selection {
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
 }
+
+/// What the line of progress counts while letters are only looked at.
+pub const LOOKED_AT: &str = "dead letters looked at";
 
 /// The broker's words for why it gives a message up.
 const BROKERS_REASONS: [&str; 4] = ["delivery_limit", "expired", "maxlen", "rejected"];
@@ -87,6 +92,7 @@ impl Selection {
         let Some(limit) = self.limit else { return Ok(sieve) };
         let mut browser = Browser::open(&settings.amqp, Shelf::DeadLetters).await.map_err(running)?;
         let counted = oldest(&mut browser, &sieve, &service::limits(&settings.jobs), limit).await;
+        progress::end();
         browser.close().await;
         sieve.oldest = Some(counted.map_err(running)?);
         Ok(sieve)
@@ -109,7 +115,9 @@ async fn oldest(
     limit: u64,
 ) -> Result<Oldest, BrowseFault> {
     let mut moments = BinaryHeap::new();
+    let looking = bar(browser.there().into(), 0, LOOKED_AT);
     while let Some(found) = browser.next().await? {
+        looking.inc(1);
         let letter = Letter::of(&found, limits);
         if sieve.fits(&letter) {
             moments.push(moment(&letter));

@@ -19,6 +19,9 @@ use crate::cli::jobs_file::source::{Input, Source};
 use crate::config::Settings;
 use crate::telemetry::progress;
 
+/// The first message goes alone. Where the user lacks a right, or the exchange is missing, the broker refuses it, and then it
+/// is sure that nothing is on the queue.
+const FIRST_ROUND: usize = 1;
 /// Messages published before their confirms are awaited.
 const MAX_ROUND: usize = 1_000;
 /// Bytes of bodies published before their confirms are awaited; a larger one goes alone.
@@ -60,6 +63,9 @@ impl fmt::Display for Reached {
         if enqueued == total {
             return write!(f, "all {} jobs are enqueued", HumanCount(total));
         }
+        if enqueued + unconfirmed == 0 {
+            return f.write_str("nothing is enqueued: give the same command again");
+        }
         write!(f, "{} jobs are enqueued, ", HumanCount(enqueued))?;
         if unconfirmed > 0 {
             write!(f, "up to {} more may be, which the broker has not confirmed, ", HumanCount(unconfirmed))?;
@@ -82,12 +88,14 @@ pub async fn publish(
     let bar = bar(total, 0, "jobs");
     let name = source.name.clone();
     let mut rows = source.rows()?;
+    let mut most = FIRST_ROUND;
     let done = loop {
-        let round = match next_round(&mut rows, from_line, &name).await {
+        let round = match next_round(&mut rows, (from_line, most), &name).await {
             Ok(round) if round.is_empty() => break Ok(reached.counts().enqueued),
             Ok(round) => round,
             Err(failure) => break Err(failure),
         };
+        most = MAX_ROUND;
         let sent = send(&sender, run, route, round, reached).await;
         let enqueued = reached.counts().enqueued;
         bar.set_position(enqueued);
@@ -105,9 +113,9 @@ pub async fn publish(
 
 type Round = Vec<(u64, RowJob)>;
 
-async fn next_round(rows: &mut Rows<Input>, from_line: u64, name: &str) -> Result<Round, Failure> {
+async fn next_round(rows: &mut Rows<Input>, (from_line, most): (u64, usize), name: &str) -> Result<Round, Failure> {
     let (mut round, mut bytes) = (Round::new(), 0);
-    while round.len() < MAX_ROUND && bytes < MAX_ROUND_BYTES {
+    while round.len() < most && bytes < MAX_ROUND_BYTES {
         let Some(row) = rows.next().await.map_err(|fault| Failure::Usage(format!("{name} {fault}")))? else { break };
         if row.line < from_line {
             continue;
@@ -129,7 +137,12 @@ async fn send(sender: &Sender, run: &Run, route: Route, round: Round, reached: &
     let lines: Vec<u64> = round.iter().map(|(line, _)| *line).collect();
     let jobs = round.into_iter().map(|(line, RowJob { body, job: _ })| (run.message_id(line), body));
     reached.note(|counts| counts.unconfirmed = lines.len() as u64);
-    let (safe, fault) = send_jobs(sender, route, jobs).await.map_err(|fault| fault.to_string())?;
+    let (safe, fault) = send_jobs(sender, route, jobs).await.map_err(|fault| {
+        if lines.len() == 1 && fault.refuses() {
+            reached.note(|counts| counts.unconfirmed = 0);
+        }
+        fault.to_string()
+    })?;
     reached.note(|counts| {
         counts.unconfirmed = 0;
         counts.enqueued += safe as u64;

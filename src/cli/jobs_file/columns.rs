@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::fields::{Separator, fields};
 use super::hints::Hints;
 use super::job_field::Field;
+use super::record_types::{contradict, doubt, doubt_by_columns, is_record_id, of_associated, of_ids};
 use super::text::invisible;
 use crate::contract::action::Action;
 use crate::contract::association::LabelCategory;
@@ -53,13 +54,54 @@ pub struct Columns {
     columns: Vec<Column>,
     separator: Separator,
     header: Vec<String>,
-    from_type: Option<String>,
-    to_type: Option<String>,
+    from_type: Option<Given>,
+    to_type: Option<Given>,
     portal: Option<u64>,
     group: Option<String>,
     plan: bool,
     /// An export has a row for a record whether or not it is associated with any other.
     may_lack_associations: bool,
+    doubts: Vec<String>,
+}
+
+/// A type that holds for all rows.
+#[derive(Clone, Debug)]
+struct Given {
+    object_type: ObjectType,
+    by: By,
+}
+
+#[derive(Clone, Debug)]
+enum By {
+    CommandLine,
+    /// Of the ids, which HubSpot has named by it.
+    Column(String),
+}
+
+impl Given {
+    fn text(&self) -> &str {
+        self.object_type.as_written()
+    }
+
+    /// What the command line says, or else the name of the column of ids; and a doubt where the two may not agree.
+    fn of(
+        (option, given): (&str, Option<&ObjectType>),
+        column: Option<&String>,
+        doubts: &mut Vec<String>,
+    ) -> Result<Option<Self>, String> {
+        match (given, column) {
+            (Some(object_type), column) => {
+                if let Some(column) = column {
+                    doubts.extend(doubt(option, object_type, column)?);
+                }
+                Ok(Some(Self { object_type: object_type.clone(), by: By::CommandLine }))
+            }
+            (None, column) => {
+                Ok(column
+                    .and_then(|column| Some(Self { object_type: of_ids(column)?, by: By::Column(column.clone()) })))
+            }
+        }
+    }
 }
 
 /// What stands in a row.
@@ -87,6 +129,7 @@ impl Cells {
     }
 }
 
+/// With which a header names the ids of its records, in whatever case.
 const RECORD_ID: &str = "record id";
 
 impl Columns {
@@ -134,19 +177,26 @@ impl Columns {
             }
             columns.push(column);
         }
-        let to_type = export.as_ref().map(|export| export.to_type.clone());
         let may_lack_associations = hints.map.is_some() || export.is_some();
-        let written = |object_type: &Option<ObjectType>| object_type.as_ref().map(|it| it.as_written().to_owned());
+        let mut doubts = Vec::new();
+        let name_of = |field| Some(&header[columns.iter().position(|column| *column == Column::Field(field))?]);
+        let (from_column, to_column) = (name_of(Field::FromId), name_of(Field::ToId));
+        let from_type = Given::of(("--from", hints.from.as_ref()), from_column, &mut doubts)?;
+        let to_type = Given::of(("--to", hints.to.as_ref()), to_column, &mut doubts)?;
+        if let (Some(from), true) = (&hints.from, from_column.is_some_and(|column| of_ids(column).is_none())) {
+            doubts.extend(doubt_by_columns(from, &header));
+        }
         let read = Self {
             columns,
             separator,
             header,
-            from_type: written(&hints.from),
-            to_type: written(&hints.to).or(to_type),
+            from_type,
+            to_type,
             portal: hints.portal.map(|portal| portal.0.get()),
             group: hints.group.as_ref().map(|group| group.as_str().to_owned()),
             plan: hints.plan,
             may_lack_associations,
+            doubts,
         };
         read.complete(hints)
     }
@@ -172,6 +222,11 @@ impl Columns {
         Err(format!("the header lacks {}; {how}", missing.join(", ")))
     }
 
+    /// Sentences for people, about types that may be wrong.
+    pub fn doubts(&self) -> &[String] {
+        &self.doubts
+    }
+
     /// Whether a field may go on in the next line: not where each column is read, since no field of a job has line breaks,
     /// and so a quote left open spoils one row only.
     pub fn may_span_lines(&self) -> bool {
@@ -190,8 +245,8 @@ impl Columns {
         // Where the row could have said it, an empty cell may be what is wrong with it.
         let unless_said = |field: Field, usual: &str| if row.has(field) { written(field) } else { usual.to_owned() };
         Some(Cells(Field::ALL.map(|field| match field {
-            Field::FromType => or(field, self.from_type.as_deref()),
-            Field::ToType => or(field, self.to_type.as_deref()),
+            Field::FromType => or(field, self.from_type.as_ref().map(Given::text)),
+            Field::ToType => or(field, self.to_type.as_ref().map(Given::text)),
             Field::PortalId => or(field, self.portal.map(|portal| portal.to_string()).as_deref()),
             Field::Group => or(field, self.group.as_deref()),
             Field::Types => unless_said(field, WHOLE_ASSOCIATION),
@@ -236,8 +291,8 @@ impl Columns {
     }
 
     fn body(&self, row: &Row<'_>) -> Result<Vec<u8>, String> {
-        let from_type = agreed(Field::FromType, row.text(Field::FromType)?, self.from_type.as_deref())?;
-        let to_type = agreed(Field::ToType, row.text(Field::ToType)?, self.to_type.as_deref())?;
+        let from_type = agreed(Field::FromType, row.text(Field::FromType)?, self.from_type.as_ref())?;
+        let to_type = agreed(Field::ToType, row.text(Field::ToType)?, self.to_type.as_ref())?;
         let portal = self.portal(row)?;
         let from_id = one_id(Field::FromId, row.text(Field::FromId)?, ONE_ID)?;
         let to_ids = row.text(Field::ToId)?;
@@ -351,26 +406,40 @@ impl<'a> Row<'a> {
 struct Export {
     record: usize,
     associated: usize,
-    to_type: String,
 }
 
 impl Export {
     /// `None`: the header is not one of these.
     fn of_header(header: &[String], hints: &Hints) -> Result<Option<Self>, String> {
-        let Some(record) = header.iter().position(|name| name.eq_ignore_ascii_case(RECORD_ID)) else { return Ok(None) };
-        let associated = header.iter().enumerate().filter_map(|(index, name)| Some((index, associated_type(name)?)));
-        let associated: Vec<(usize, ObjectType)> = associated.collect();
+        let typed = |of: fn(&str) -> Option<ObjectType>| {
+            header.iter().enumerate().filter_map(move |(index, name)| Some((index, of(name)?)))
+        };
+        let associated: Vec<(usize, ObjectType)> = typed(of_associated).collect();
+        if associated.is_empty() {
+            return Ok(None);
+        }
+        let records = header.iter().enumerate().filter(|(_, name)| is_record_id(name)).map(|(index, _)| index);
+        let records: Vec<usize> = records.collect();
+        let listed = |indices: &mut dyn Iterator<Item = usize>| {
+            indices.map(|index| format!("{:?}", header[index])).collect::<Vec<_>>().join(", ")
+        };
+        let record = match records.as_slice() {
+            [] => return Ok(None),
+            [record] => *record,
+            _ => {
+                return Err(format!(
+                    "the header has several columns of record ids, {}; say with --map which of them is from_id",
+                    listed(&mut records.iter().copied())
+                ));
+            }
+        };
         let wanted: Vec<&(usize, ObjectType)> = match &hints.to {
             Some(to) => associated.iter().filter(|(_, object_type)| object_type == to).collect(),
             None => associated.iter().collect(),
         };
-        let known =
-            || associated.iter().map(|(index, _)| format!("{:?}", header[*index])).collect::<Vec<_>>().join(", ");
+        let known = || listed(&mut associated.iter().map(|(index, _)| *index));
         match wanted.as_slice() {
-            [(associated, to_type)] => {
-                Ok(Some(Self { record, associated: *associated, to_type: to_type.path_segment().to_owned() }))
-            }
-            [] if associated.is_empty() => Ok(None),
+            [(associated, _)] => Ok(Some(Self { record, associated: *associated })),
             [] => Err(format!("the header has no associated records of the type in --to; it has {}", known())),
             _ => Err(format!(
                 "the header has several columns of associated records, {}; choose one with --to TYPE",
@@ -386,16 +455,6 @@ impl Export {
             _ => None,
         }
     }
-}
-
-/// `companies` of `Associated Company IDs`.
-fn associated_type(name: &str) -> Option<ObjectType> {
-    let lower = name.to_lowercase();
-    let singular = lower
-        .strip_prefix("associated ")?
-        .strip_suffix(" ids")
-        .or(lower.strip_prefix("associated ")?.strip_suffix(" id"))?;
-    ObjectType::parse(&singular.replace(' ', "_")).ok()
 }
 
 /// The columns that a file must have, beside the types that are given.
@@ -422,10 +481,14 @@ fn nothing_known(header: &[String], hints: &Hints) -> String {
             "its first line must name the columns, and is a row, {shown}: put from_object_type,from_id,to_object_type,to_id above"
         );
     }
-    let is_export = header.iter().any(|name| {
-        let lower = name.to_lowercase();
-        lower == RECORD_ID || lower.starts_with("associated ")
-    });
+    let records: Vec<&String> = header.iter().filter(|name| is_record_id(name)).collect();
+    if let [from, to] = records[..] {
+        return format!(
+            "the header has two columns of record ids; say with --map {:?} which of them is which",
+            format!("{from}=from_id,{to}=to_id")
+        );
+    }
+    let is_export = !records.is_empty() || header.iter().any(|name| name.to_lowercase().starts_with("associated "));
     let needed = match is_export {
         true => "an export needs the column \"Record ID\" and one of associated ids, such as \"Associated Company IDs\", since names alone do not tell which records are meant: export again with the ids of associated records".to_owned(),
         false => {
@@ -490,15 +553,27 @@ fn unknown(name: &str) -> String {
     }
 }
 
-/// What a row says, or the command line where it says nothing; both may say the same.
-fn agreed<'a>(field: Field, row: &'a str, given: Option<&'a str>) -> Result<&'a str, String> {
-    let same = |given: &str| matches!((ObjectType::parse(row), ObjectType::parse(given)), (Ok(a), Ok(b)) if a == b);
-    match given {
-        Some(given) if row.is_empty() => Ok(given),
-        Some(given) if !same(given) => {
-            Err(format!("{}: is {row:?}, while the command line says {given}", field.name()))
+/// What a row says, or what holds for all where it says nothing; both may say the same.
+fn agreed<'a>(field: Field, row: &'a str, given: Option<&'a Given>) -> Result<&'a str, String> {
+    let Some(given) = given else { return Ok(row) };
+    if row.is_empty() {
+        return Ok(given.text());
+    }
+    let differs = match (&given.by, ObjectType::parse(row)) {
+        (By::CommandLine, Ok(of_row)) => of_row != given.object_type,
+        (By::CommandLine, Err(_)) => true,
+        (By::Column(_), Ok(of_row)) => contradict(&of_row, &given.object_type),
+        // The row is refused as it is.
+        (By::Column(_), Err(_)) => false,
+    };
+    match &given.by {
+        By::CommandLine if differs => {
+            Err(format!("{}: is {row:?}, while the command line says {}", field.name(), given.text()))
         }
-        Some(_) | None => Ok(row),
+        By::Column(name) if differs => {
+            Err(format!("{}: is {row:?}, while the column {name:?} has the ids of another type", field.name()))
+        }
+        By::CommandLine | By::Column(_) => Ok(row),
     }
 }
 

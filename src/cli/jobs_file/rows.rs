@@ -144,6 +144,14 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
         })
     }
 
+    /// Sentences for people, about types that may be wrong. They are known with the first row.
+    pub fn doubts(&self) -> &[String] {
+        match &self.form {
+            Form::Csv(columns) => columns.doubts(),
+            Form::Unknown | Form::Declared(_) | Form::Ndjson => &[],
+        }
+    }
+
     pub fn left_out(&self) -> LeftOut {
         self.left_out
     }

@@ -48,6 +48,8 @@ pub struct Survey {
     pub rejected: Faults,
     pub left_out: LeftOut,
     pub last_line: u64,
+    /// See [`super::rows::Rows::doubts`].
+    doubts: Vec<String>,
     lanes: BTreeMap<LaneName, Amount>,
     /// The groups of the jobs that archive. No more than two are kept: then it is known that there is more than one.
     groups: BTreeSet<Option<Group>>,
@@ -181,6 +183,7 @@ impl Survey {
             }
         }
         survey.left_out = rows.left_out();
+        survey.doubts = rows.doubts().to_vec();
         survey.last_line = rows.last_line();
         Ok(survey)
     }
@@ -233,10 +236,10 @@ impl Survey {
         self.lanes.keys().any(|lane| lane.does == Does::Archive)
     }
 
-    /// Says what is worth knowing beside the number of jobs, one line each.
+    /// Says what is worth knowing beside the number of jobs, one line each, what may be wrong first.
     pub fn remarks(&self) -> Vec<String> {
-        let Self { repeated, left_out: LeftOut { not_associated, done_before }, .. } = self;
-        let mut remarks = Vec::new();
+        let Self { repeated, left_out: LeftOut { not_associated, done_before }, doubts, .. } = self;
+        let mut remarks = doubts.clone();
         let mut say = |count: &u64, what: &str| {
             if *count > 0 {
                 remarks.push(format!("{what}: {}", HumanCount(*count)));

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cli::journal::gathering::{Chosen, Gathered, State};
-use crate::contract::association::{AssociationType, Extent, Label, Pair};
+use crate::contract::association::{AssociationType, Extent, Label, LabelCategory, Pair};
 use crate::contract::ids::PortalId;
 use crate::contract::journal::{ChangeKind, EntryPair, ReadFrom};
 
@@ -27,6 +27,8 @@ pub struct Wanted {
     pub changed: u64,
     /// It is not known whether they were restored, or what their restoration created.
     pub unknown: u64,
+    /// What people call the types that the journal has, so that an operator sees what a job only numbers.
+    names: BTreeMap<LaneName, BTreeMap<Label, Arc<str>>>,
 }
 
 pub type Lanes = BTreeMap<LaneName, BTreeMap<Pair, What>>;
@@ -69,7 +71,7 @@ impl Wanted {
     /// What went and is to come back. Pairs whose fate is not known are restored, too: to restore what is there changes
     /// nothing.
     pub fn of_removals(gathered: &Gathered) -> Self {
-        let mut wanted = Self::default();
+        let mut wanted = Self { names: names(gathered), ..Self::default() };
         let mut gone = AllGone::new();
         let (mut refused, mut absent, mut changed) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for (chosen, place, pair) in changes(gathered) {
@@ -105,7 +107,7 @@ impl Wanted {
     /// What was restored and is to go again. Pairs whose fate is not known stay, and so do those that were changed since: a
     /// removal by mistake cannot always be taken back.
     pub fn of_restorations(gathered: &Gathered) -> Self {
-        let mut wanted = Self::default();
+        let mut wanted = Self { names: names(gathered), ..Self::default() };
         let (mut refused, mut changed, mut unknown) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for (chosen, place, pair) in changes(gathered) {
             let (lane, pair_of_lane) = side(chosen, pair);
@@ -146,6 +148,43 @@ impl Wanted {
     pub fn pairs(&self) -> usize {
         self.lanes.values().map(BTreeMap::len).sum()
     }
+
+    /// The labels of a lane's pairs as people know them, `USER_DEFINED 37 (Billing contact)`, each with the number of pairs,
+    /// the most frequent first. The plain association is none.
+    pub fn labels_in_words(&self, lane: &LaneName) -> Vec<(String, u64)> {
+        let mut counts: BTreeMap<Label, u64> = BTreeMap::new();
+        for what in self.lanes.get(lane).into_iter().flat_map(BTreeMap::values) {
+            match what {
+                What::Whole => {}
+                What::Types(types) => types.iter().for_each(|label| *counts.entry(*label).or_default() += 1),
+            }
+        }
+        let name_of = |label: &Label| self.names.get(lane).and_then(|names| names.get(label));
+        let in_words = |(label, pairs): (Label, u64)| {
+            let name = name_of(&label).map(|name| &**name);
+            // Without a name it may be the plain association, which HubSpot defines.
+            let is_plain = name.is_none() && label.category == LabelCategory::HubspotDefined;
+            let words = format!("{} {} ({})", label.category.as_str(), label.type_id, name.unwrap_or("name not known"));
+            (!is_plain).then_some((words, pairs))
+        };
+        let mut labels: Vec<(String, u64)> = counts.into_iter().filter_map(in_words).collect();
+        labels.sort_by_key(|(_, pairs)| std::cmp::Reverse(*pairs));
+        labels
+    }
+}
+
+/// Of all types that the journal names, in the direction in which they have a meaning.
+fn names(gathered: &Gathered) -> BTreeMap<LaneName, BTreeMap<Label, Arc<str>>> {
+    let mut names: BTreeMap<LaneName, BTreeMap<Label, Arc<str>>> = BTreeMap::new();
+    for (chosen, _, pair) in changes(gathered) {
+        let named = pair.types.iter().chain(pair.creates.iter()).filter_map(|of| Some((of.label, of.name.as_ref()?)));
+        let mut named = named.peekable();
+        if named.peek().is_some() {
+            let of_lane = names.entry(side(chosen, pair).0).or_default();
+            of_lane.extend(named.map(|(label, name)| (label, Arc::clone(name))));
+        }
+    }
+    names
 }
 
 /// How many of these pairs the jobs do not have, whichever side they were seen from.

@@ -146,6 +146,68 @@ fn hubspots_export_is_known_by_its_header() {
     assert!(job_with(two, "1,2,3", &tickets).unwrap_err().contains("no associated records"));
 }
 
+/// Ids of another type than is said would remove associations of records that nobody has named.
+#[test]
+fn the_type_that_the_header_names_is_not_overruled() {
+    let types = |text: &str| ObjectType::parse(text).ok();
+    let hints = |from: &str, to: &str, map: &str| Hints {
+        map: (!map.is_empty()).then(|| Mapping::parse(map).unwrap()),
+        from: types(from),
+        to: types(to),
+        ..Hints::default()
+    };
+    let typed = "Record ID - Contact,First Name,Associated Company IDs";
+    let read = job_with(typed, "101,Ann,9001", &Hints::default()).unwrap();
+    assert_eq!((&read["fromObjectType"], &read["toObjectType"]), (&json!("contacts"), &json!("companies")));
+    job_with(typed, "101,Ann,9001", &hints("0-1", "", "")).unwrap();
+    let both = "Record ID - Contact,Record ID - Company";
+    let map = "Record ID - Contact=from_id,Record ID - Company=to_id";
+    assert!(job(both, "1,2").unwrap_err().contains(&format!("--map {map:?}")));
+    let read = job_with(both, "1,2", &hints("", "", map)).unwrap();
+    assert_eq!((&read["fromObjectType"], &read["toObjectType"]), (&json!("contacts"), &json!("companies")));
+    for (header, hints, refused) in [
+        (
+            typed,
+            hints("companies", "", ""),
+            "\"Record ID - Contact\" has the ids of contacts, while --from says companies",
+        ),
+        (
+            both,
+            hints("companies", "contacts", map),
+            "\"Record ID - Contact\" has the ids of contacts, while --from says",
+        ),
+        (
+            both,
+            hints("contacts", "deals", map),
+            "\"Record ID - Company\" has the ids of companies, while --to says deals",
+        ),
+        (
+            "Record ID,Associated Company IDs",
+            hints("contacts", "deals", "Record ID=from_id,Associated Company IDs=to_id"),
+            "\"Associated Company IDs\" has the ids of companies, while --to says deals",
+        ),
+    ] {
+        let fault = Columns::of_header(header, None, &hints).unwrap_err();
+        assert!(fault.contains(refused), "{fault}");
+    }
+    let with_types = "Record ID - Contact,Company,from_object_type,to_object_type";
+    let mapped = hints("", "", "Record ID - Contact=from_id,Company=to_id");
+    job_with(with_types, "1,2,contacts,companies", &mapped).unwrap();
+    let fault = job_with(with_types, "1,2,companies,contacts", &mapped).unwrap_err();
+    assert!(
+        fault.starts_with("from_object_type: is \"companies\", while the column \"Record ID - Contact\""),
+        "{fault}"
+    );
+
+    let doubts = |header: &str, hints: &Hints| Columns::of_header(header, None, hints).unwrap().doubts().to_vec();
+    let plain = "Record ID,First Name,Associated Company IDs";
+    assert!(doubts(plain, &hints("companies", "", ""))[0].contains("\"First Name\" is one of an export of contacts"));
+    assert_eq!(doubts(plain, &hints("contacts", "", "")), [""; 0]);
+    let mapped = hints("companies", "deals", "Contact ID=from_id,Deal ID=to_id");
+    let said = doubts("Contact ID,Deal ID", &mapped);
+    assert!(said.len() == 1 && said[0].contains("\"Contact ID\" has the ids of companies"), "{said:?}");
+}
+
 #[test]
 fn a_mapping_names_columns_and_passes_over_the_others() {
     let types = |text: &str| ObjectType::parse(text).ok();
