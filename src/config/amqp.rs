@@ -1,13 +1,12 @@
 //! `[amqp]`: the broker, how much is held, and the names of what is declared there.
 
 use std::num::NonZeroU16;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::section::Section;
-use super::{AmqpUri, Exchange, QueueName, SecretSource, SettingKey, SettingsError, secret};
+use super::{AmqpUri, Exchange, NamedFile, QueueName, SecretSource, SettingKey, SettingsError, secret};
 use crate::contract::ids::PortalId;
 use crate::shards::{Layout, MAX_SHARDS, Sharding};
 
@@ -15,10 +14,10 @@ use crate::shards::{Layout, MAX_SHARDS, Sharding};
 pub struct AmqpSettings {
     /// The broker's address with its password; [`Self::broker`] reads it.
     pub uri: SecretSource,
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<NamedFile>,
     /// Set together with `client_key_file` or not at all.
-    pub client_cert_file: Option<PathBuf>,
-    pub client_key_file: Option<PathBuf>,
+    pub client_cert_file: Option<NamedFile>,
+    pub client_key_file: Option<NamedFile>,
     /// Unacknowledged jobs held at most.
     pub prefetch: NonZeroU16,
     /// Bytes of job bodies held at most, before the consumer is cancelled.
@@ -120,23 +119,16 @@ impl AmqpSettings {
     pub fn broker(&self) -> Result<Broker, SettingsError> {
         let uri = self.uri.read()?;
         let uri = AmqpUri::parse(uri.expose_secret()).map_err(|rule| self.uri.key().refused(rule))?;
-        let tls_files = [
-            ("amqp.ca_file", &self.ca_file),
-            ("amqp.client_cert_file", &self.client_cert_file),
-            ("amqp.client_key_file", &self.client_key_file),
-        ];
+        let tls_files = [&self.ca_file, &self.client_cert_file, &self.client_key_file];
         if !uri.is_tls()
-            && let Some((key, _)) = tls_files.iter().find(|(_, file)| file.is_some())
+            && let Some(file) = tls_files.into_iter().flatten().next()
         {
-            return Err(SettingKey::new(key).refused("has no effect on an amqp:// address: use amqps://, or drop it"));
+            let useless = file.key().refused("has no effect on an amqp:// address: use amqps://, or drop it");
+            return Err(useless.beside_written(self.uri.key().clone()));
         }
-        let certificates = |key, file: &Option<PathBuf>| {
-            file.as_deref().map(|path| secret::read_certificates(&SettingKey::new(key), path)).transpose()
-        };
-        let ca_pem = certificates("amqp.ca_file", &self.ca_file)?;
-        let cert_pem = certificates("amqp.client_cert_file", &self.client_cert_file)?;
-        let private_key = |path: &PathBuf| secret::read_private_key(&SettingKey::new("amqp.client_key_file"), path);
-        let key_pem = self.client_key_file.as_ref().map(private_key).transpose()?;
+        let ca_pem = self.ca_file.as_ref().map(secret::read_certificates).transpose()?;
+        let cert_pem = self.client_cert_file.as_ref().map(secret::read_certificates).transpose()?;
+        let key_pem = self.client_key_file.as_ref().map(secret::read_private_key).transpose()?;
         let client = cert_pem.zip(key_pem).map(|(cert_pem, key_pem)| ClientIdentity { cert_pem, key_pem });
         Ok(Broker { uri, ca_pem, client })
     }
@@ -147,9 +139,9 @@ impl AmqpSettings {
         let connects = SHORTEST_WAIT..=LONGEST_CONNECT;
         let settings = Self {
             uri: section.secret("uri")?.unwrap_or(default.uri),
-            ca_file: section.path("ca_file")?,
-            client_cert_file: section.path("client_cert_file")?,
-            client_key_file: section.path("client_key_file")?,
+            ca_file: section.file("ca_file")?,
+            client_cert_file: section.file("client_cert_file")?,
+            client_key_file: section.file("client_key_file")?,
             prefetch: section.integer("prefetch", NonZeroU16::MIN..=NonZeroU16::MAX)?.unwrap_or(default.prefetch),
             max_held_bytes: section
                 .bytes("max_held_bytes", LEAST_HELD_BYTES..=MOST_HELD_BYTES)?
@@ -204,25 +196,27 @@ impl AmqpSettings {
         if !self.lease {
             return Err(key.refused(
                 "needs amqp.lease = true: a shard is worked on by one worker at a time; set it, or drop amqp.shards",
-            ));
+            ).beside("amqp.lease"));
         }
         if let BackgroundQueue::Named(name) = &self.background_queue {
             return Err(SettingKey::new("amqp.background_queue").refused(format!(
                 "is \"{name}\", but with amqp.shards no worker would take jobs from it, since each shard would need one of its own: drop one of the two"
-            )));
+            )).beside("amqp.shards"));
         }
         if self.jobs_queue.as_str() == "jobs" {
             return Err(SettingKey::new("amqp.jobs_queue").refused(
                 "is \"jobs\", with which the names of shards would be routing keys of accounts: choose another name",
-            ));
+            ).beside("amqp.shards"));
         }
         for queue in self.shards.queues() {
             let name = self.shards.name(queue, self.jobs_queue.as_str());
             let lease = lease_queue(&name);
             if lease.len() > LONGEST_NAME {
-                return Err(SettingKey::new("amqp.jobs_queue").refused(format!(
-                    "is too long for amqp.shards: the queue \"{lease}\" would have more than {LONGEST_NAME} bytes"
-                )));
+                return Err(SettingKey::new("amqp.jobs_queue")
+                    .refused(format!(
+                        "is too long for amqp.shards: the queue \"{lease}\" would have more than {LONGEST_NAME} bytes"
+                    ))
+                    .beside("amqp.shards"));
             }
             for (key, other) in
                 [("amqp.results_queue", &self.results_queue), ("amqp.dead_letter_queue", &self.dead_letter_queue)]
@@ -230,7 +224,8 @@ impl AmqpSettings {
                 let other = other.as_str();
                 if other == name || other == lease || other == workers_queue(self.jobs_queue.as_str()) {
                     return Err(SettingKey::new(key)
-                        .refused(format!("is \"{other}\", which amqp.shards makes a queue of: choose another name")));
+                        .refused(format!("is \"{other}\", which amqp.shards makes a queue of: choose another name"))
+                        .beside("amqp.shards"));
                 }
             }
         }
@@ -258,7 +253,8 @@ impl AmqpSettings {
         {
             if self.lease && name.as_str() == lease {
                 return Err(SettingKey::new(key)
-                    .refused(format!("is \"{lease}\", in which the worker keeps its lease: choose another name")));
+                    .refused(format!("is \"{lease}\", in which the worker keeps its lease: choose another name"))
+                    .beside("amqp.jobs_queue"));
             }
         }
         if let Some(background) = &background {
@@ -270,9 +266,9 @@ impl AmqpSettings {
             ("amqp.dead_letter_queue", &self.dead_letter_queue, "amqp.results_queue", &self.results_queue),
         ] {
             if name == other {
-                return Err(
-                    SettingKey::new(key).refused(format!("names the same queue as {other_key}: choose another name"))
-                );
+                return Err(SettingKey::new(key)
+                    .refused(format!("names the same queue as {other_key}: choose another name"))
+                    .beside(other_key));
             }
         }
         Ok(())
@@ -294,9 +290,9 @@ impl AmqpSettings {
                 )));
             }
             if name.as_str().starts_with(&delays) {
-                return Err(SettingKey::new(key).refused(format!(
-                    "begins with \"{delays}\", as the worker's delay queues do: choose another name"
-                )));
+                return Err(SettingKey::new(key)
+                    .refused(format!("begins with \"{delays}\", as the worker's delay queues do: choose another name"))
+                    .beside("amqp.jobs_queue"));
             }
         }
         Ok(())
@@ -311,9 +307,11 @@ impl AmqpSettings {
             ("amqp.lease", lease),
         ];
         if let Some((key, _)) = others.iter().find(|(_, name)| *name == background.as_str()) {
-            return Err(SettingKey::new("amqp.background_queue").refused(format!(
-                "is \"{background}\", which is the queue of {key}: name another one in amqp.background_queue"
-            )));
+            return Err(SettingKey::new("amqp.background_queue")
+                .refused(format!(
+                    "is \"{background}\", which is the queue of {key}: name another one in amqp.background_queue"
+                ))
+                .beside(key));
         }
         if KEYS_OF_OTHERS.contains(&background.as_str()) {
             return Err(SettingKey::new("amqp.background_queue").refused(format!(
@@ -325,12 +323,8 @@ impl AmqpSettings {
 
     fn identity_whole(&self) -> Result<(), SettingsError> {
         match (&self.client_cert_file, &self.client_key_file) {
-            (Some(_), None) => {
-                Err(SettingKey::new("amqp.client_cert_file").refused("needs amqp.client_key_file beside it"))
-            }
-            (None, Some(_)) => {
-                Err(SettingKey::new("amqp.client_key_file").refused("needs amqp.client_cert_file beside it"))
-            }
+            (Some(file), None) => Err(file.key().refused("needs amqp.client_key_file beside it")),
+            (None, Some(file)) => Err(file.key().refused("needs amqp.client_cert_file beside it")),
             (Some(_), Some(_)) | (None, None) => Ok(()),
         }
     }

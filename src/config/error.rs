@@ -14,11 +14,37 @@ pub enum SettingsError {
     #[error("{origin} is not valid TOML: {cause}")]
     Toml { origin: Origin, cause: String },
     /// A key that nothing reads. `known` are those that could stand in its place, written as in the file.
-    #[error("unknown setting {key}{}{}", Origin::suffix(.origin.as_ref()), hint(.key, .known))]
-    Unknown { key: SettingKey, origin: Option<Origin>, known: Vec<String> },
-    /// A value that breaks a rule; `problem` continues a sentence that begins with the key.
-    #[error("{key} {problem}{}", Origin::suffix(.origin.as_ref()))]
-    Invalid { key: SettingKey, origin: Option<Origin>, problem: String },
+    #[error("unknown setting {key}{}{}", places(.key, &[]), hint(.key, .known))]
+    Unknown { key: SettingKey, known: Vec<String> },
+    /// A value that breaks a rule; `problem` continues a sentence that begins with the key. `beside` are other settings that
+    /// the rule is about.
+    #[error("{key} {problem}{}", places(.key, .beside))]
+    Invalid { key: SettingKey, problem: String, beside: Vec<SettingKey> },
+}
+
+impl SettingsError {
+    /// The same, about another setting, too.
+    #[must_use]
+    pub(super) fn beside(self, dotted: &str) -> Self {
+        self.beside_written(SettingKey::new(dotted))
+    }
+
+    #[must_use]
+    pub(super) fn beside_written(mut self, key: SettingKey) -> Self {
+        if let Self::Invalid { beside, .. } = &mut self {
+            beside.push(key);
+        }
+        self
+    }
+}
+
+/// Where the settings are written, the others by their names: ` (in worker.toml line 3; amqp.lease in the
+/// environment)`. What is nowhere is as by default.
+fn places(first: &SettingKey, others: &[SettingKey]) -> String {
+    let first = first.origin().map(|origin| format!("in {origin}"));
+    let others = others.iter().filter_map(|key| Some(format!("{} in {}", key.dotted(), key.origin()?)));
+    let written: Vec<String> = first.into_iter().chain(others).collect();
+    if written.is_empty() { String::new() } else { format!(" ({})", written.join("; ")) }
 }
 
 /// Names the nearest known key, or all of them where none is near.

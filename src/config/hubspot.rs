@@ -1,15 +1,14 @@
 //! `[hubspot]`: where the API is, and the accounts to work for.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use url::{Host, Url};
 
 use super::section::Section;
-use super::{AccountSettings, RateLimit, SafetySettings, SettingKey, SettingsError, secret};
+use super::{AccountSettings, NamedFile, RateLimit, SafetySettings, SettingKey, SettingsError, secret};
 use crate::contract::ids::PortalId;
 
 #[derive(Clone, Debug)]
@@ -17,7 +16,7 @@ pub struct HubspotSettings {
     /// Scheme, host and perhaps a prefix; the path ends with a slash, so that [`Url::join`] keeps the prefix.
     pub base_url: Url,
     /// A private certificate authority, in PEM; see [`Self::ca_pem`].
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<NamedFile>,
     pub api_version: ApiVersion,
     pub request_timeout: Duration,
     /// Concurrent requests of one account.
@@ -98,8 +97,7 @@ impl HubspotSettings {
 
     /// The private certificate authority, read anew.
     pub fn ca_pem(&self) -> Result<Option<String>, SettingsError> {
-        let key = SettingKey::new("hubspot.ca_file");
-        self.ca_file.as_deref().map(|path| secret::read_certificates(&key, path)).transpose()
+        self.ca_file.as_ref().map(secret::read_certificates).transpose()
     }
 
     pub(super) fn read(
@@ -114,7 +112,7 @@ impl HubspotSettings {
         let allow_http = section.flag("allow_http")?.unwrap_or(false);
         let settings = Self {
             base_url: base_url(&mut section, allow_http)?.unwrap_or(default.base_url),
-            ca_file: section.path("ca_file")?,
+            ca_file: section.file("ca_file")?,
             api_version: section.choice("api_version", &versions)?.unwrap_or(default.api_version),
             request_timeout: section.duration("request_timeout", timeouts)?.unwrap_or(default.request_timeout),
             max_in_flight: section.integer("max_in_flight", in_flight.clone())?.unwrap_or(default.max_in_flight),
@@ -174,25 +172,28 @@ fn accounts(
         if !listed.is_empty() {
             return Err(section
                 .key_of("access_token")
-                .refused("is given beside [[hubspot.accounts]]: move the token into the list, or drop the list"));
+                .refused("is given beside [[hubspot.accounts]]: move the token into the list, or drop the list")
+                .beside("hubspot.accounts"));
         }
         let safety = default_safety.clone();
         return Ok(vec![AccountSettings { safety, ..AccountSettings::with_token(token, *default_limit) }]);
     }
     let several = listed.len() > 1;
-    let mut portals = BTreeSet::new();
+    let mut portals = BTreeMap::new();
     let mut accounts = Vec::with_capacity(listed.len());
     for account in listed {
         let portal_key = account.key_of("portal_id");
         let account = AccountSettings::read(account, default_limit, default_safety)?;
-        match account.portal_id {
-            Some(portal) if !portals.insert(portal) => {
-                return Err(portal_key.refused(format!("is {portal}, as in an account before it: each portal once")));
+        let before = account.portal_id.and_then(|portal| portals.insert(portal, portal_key.clone()));
+        match (account.portal_id, before) {
+            (Some(portal), Some(before)) => {
+                let twice = portal_key.refused(format!("is {portal}, as in an account before it: each portal once"));
+                return Err(twice.beside_written(before));
             }
-            None if several => {
+            (None, _) if several => {
                 return Err(portal_key.refused("is missing: every account needs it where there is more than one"));
             }
-            Some(_) | None => accounts.push(account),
+            (Some(_) | None, _) => accounts.push(account),
         }
     }
     Ok(accounts)

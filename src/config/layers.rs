@@ -25,13 +25,21 @@ pub struct Layers {
 /// What the layers say together.
 pub(super) struct Merged {
     pub(super) settings: Table,
-    pub(super) files: ReadFiles,
+    pub(super) written: Written,
     /// See [`variables::unread`].
     pub(super) unread_variables: Option<String>,
 }
 
 /// The files that were there, lowest first.
+#[derive(Default)]
 pub(super) struct ReadFiles(Vec<SettingsFile>);
+
+/// Where each setting is written.
+pub(super) struct Written {
+    files: ReadFiles,
+    /// The paths of those variables that say something.
+    variables: Vec<String>,
+}
 
 impl Layers {
     /// The layers of a real run.
@@ -51,11 +59,13 @@ impl Layers {
             builder = builder.add_source(file.parse()?);
         }
         let mut lower = builder.build().map_err(unmergeable)?;
+        let said = variables.paths();
         let upper = variables.over(&mut lower.cache);
         let whole = Config::builder().add_source(lower).add_source(upper).build().map_err(unmergeable)?;
-        let settings = node::from_config(whole.cache.into_table().map_err(unmergeable)?);
+        let files = ReadFiles(files);
+        let settings = node::from_config(whole.cache.into_table().map_err(unmergeable)?, &files);
         let unread_variables = variables::unread(&self.environment);
-        Ok(Merged { settings, files: ReadFiles(files), unread_variables })
+        Ok(Merged { settings, written: Written { files, variables: said }, unread_variables })
     }
 
     fn read_files(&self) -> Result<Vec<SettingsFile>, SettingsError> {
@@ -66,28 +76,50 @@ impl Layers {
 }
 
 impl ReadFiles {
-    /// Adds the line to an error about something written in one of the files.
+    /// The latest file that says something about the key to which `path` leads.
+    pub(super) fn latest_with(&self, path: &str) -> Option<Origin> {
+        self.0.iter().rev().find_map(|file| file.origin_of(path))
+    }
+
+    /// Adds the line to what is written in one of the files.
+    pub(super) fn with_line(&self, origin: Origin, path: &str) -> Origin {
+        let file = self.0.iter().find(|file| file.holds(&origin));
+        file.and_then(|file| file.origin_of(path)).unwrap_or(origin)
+    }
+}
+
+impl Written {
+    /// Adds to an error where the settings that it names are written. A rule that holds between sections names them without.
     pub(super) fn placed(&self, error: SettingsError) -> SettingsError {
         match error {
-            SettingsError::Unknown { key, origin: None, known } => {
-                let origin = self.0.iter().rev().find_map(|file| file.origin_of(&key));
-                SettingsError::Unknown { key, origin, known }
+            SettingsError::Invalid { key, problem, beside } => {
+                let beside = beside.into_iter().map(|key| self.key(key)).collect();
+                SettingsError::Invalid { key: self.key(key), problem, beside }
             }
-            SettingsError::Unknown { key, origin, known } => {
-                let origin = origin.map(|origin| self.with_line(origin, &key));
-                SettingsError::Unknown { key, origin, known }
-            }
-            SettingsError::Invalid { key, origin, problem } => {
-                let origin = origin.map(|origin| self.with_line(origin, &key));
-                SettingsError::Invalid { key, origin, problem }
-            }
-            other @ (SettingsError::File { .. } | SettingsError::Toml { .. }) => other,
+            other @ (SettingsError::File { .. } | SettingsError::Toml { .. } | SettingsError::Unknown { .. }) => other,
         }
     }
 
-    fn with_line(&self, origin: Origin, key: &SettingKey) -> Origin {
-        let file = self.0.iter().find(|file| file.holds(&origin));
-        file.and_then(|file| file.origin_of(key)).unwrap_or(origin)
+    fn key(&self, key: SettingKey) -> SettingKey {
+        if key.origin().is_some() {
+            return key;
+        }
+        let path = key.dotted().replace('[', ".").replace(']', "");
+        let mut origin = self.origin_of(&path);
+        // Of what an entry of a list lacks, the entry is shown.
+        if origin.is_none()
+            && let Some((entry, _)) = key.dotted().rsplit_once("].")
+        {
+            origin = self.origin_of(&entry.replace('[', ".").replace(']', ""));
+        }
+        key.written(origin)
+    }
+
+    fn origin_of(&self, path: &str) -> Option<Origin> {
+        let says = |variable: &String| {
+            variable.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if self.variables.iter().any(says) { Some(Origin::Environment) } else { self.files.latest_with(path) }
     }
 }
 

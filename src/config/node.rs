@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use ::config::{Map, Value, ValueKind};
 
+use super::layers::ReadFiles;
+
 pub(super) type Table = BTreeMap<String, Node>;
 
 pub(super) struct Node {
     pub(super) kind: Kind,
-    /// `None` for an empty section.
+    /// `None` only where no file has it and no variable.
     pub(super) origin: Option<Origin>,
 }
 
@@ -28,7 +30,7 @@ pub(super) enum Kind {
 /// Where a setting was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// The line counts from 1; it is looked for once there is something to say about it.
+    /// The line counts from 1.
     File {
         path: Arc<Path>,
         line: Option<usize>,
@@ -42,10 +44,6 @@ const ENVIRONMENT: &str = "the environment";
 impl Origin {
     fn named(name: &str) -> Self {
         if name == ENVIRONMENT { Self::Environment } else { Self::File { path: Path::new(name).into(), line: None } }
-    }
-
-    pub(super) fn suffix(origin: Option<&Self>) -> String {
-        origin.map(|origin| format!(" (in {origin})")).unwrap_or_default()
     }
 }
 
@@ -82,11 +80,17 @@ impl Node {
 }
 
 /// What the layers say, read into our own form.
-pub(super) fn from_config(settings: Map<String, Value>) -> Table {
-    settings.into_iter().map(|(key, value)| (key, node(value))).collect()
+pub(super) fn from_config(settings: Map<String, Value>, files: &ReadFiles) -> Table {
+    table(settings, "", files)
 }
 
-fn node(value: Value) -> Node {
+fn table(entries: Map<String, Value>, path: &str, files: &ReadFiles) -> Table {
+    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    entries.into_iter().map(|(key, value)| (key.clone(), node(value, &below(&key), files))).collect()
+}
+
+/// `path`: the levels that lead to it, with dots between them; the number of a list's entry is a level.
+fn node(value: Value, path: &str, files: &ReadFiles) -> Node {
     let origin = value.origin().map(Origin::named);
     let kind = match value.kind {
         ValueKind::Nil => Kind::Unset,
@@ -99,11 +103,14 @@ fn node(value: Value) -> Node {
         ValueKind::U128(number) => Kind::Scalar(number.to_string()),
         // 1.0 is no whole number and must not look like one.
         ValueKind::Float(number) => Kind::Scalar(format!("{number:?}")),
-        ValueKind::Array(items) => Kind::List(items.into_iter().map(node).collect()),
-        ValueKind::Table(entries) => Kind::Table(from_config(entries)),
+        ValueKind::Array(items) => {
+            let items = items.into_iter().enumerate();
+            Kind::List(items.map(|(index, item)| node(item, &format!("{path}.{index}"), files)).collect())
+        }
+        ValueKind::Table(entries) => Kind::Table(table(entries, path, files)),
     };
-    let origin = origin.or_else(|| kind.first_origin());
-    Node { kind, origin }
+    let origin = origin.or_else(|| kind.first_origin()).map(|origin| files.with_line(origin, path));
+    Node { kind, origin: origin.or_else(|| files.latest_with(path)) }
 }
 
 impl Kind {

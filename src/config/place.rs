@@ -1,5 +1,6 @@
-//! Where something stands in a TOML text. Values come without their lines, so the text is looked through again for
-//! them, but only once there is something to complain about.
+//! Where something stands in a TOML text. Values come without their lines, so the text is looked through again for them.
+
+use std::collections::HashMap;
 
 use toml::de::{DeTable, DeValue};
 
@@ -22,28 +23,42 @@ pub(super) fn fault(text: &str) -> Fault {
     }
 }
 
-/// The line, counted from 1, of the key at the end of `levels`; the number of a list's entry, from 0, is a level.
-pub(super) fn line_of_key<'k>(text: &str, levels: impl IntoIterator<Item = &'k str>) -> Option<usize> {
-    let root = DeValue::Table(DeTable::parse(text).ok()?.into_inner());
-    let (mut here, mut start) = (&root, 0);
-    for level in levels {
-        (here, start) = match here {
-            DeValue::Table(table) => {
-                let (key, value) = table.get_key_value(level)?;
-                (value.get_ref(), key.span().start)
-            }
-            DeValue::Array(items) => {
-                let item = items.get(level.parse::<usize>().ok()?)?;
-                (item.get_ref(), item.span().start)
-            }
-            DeValue::String(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_) => return None,
-        };
+/// The line, counted from 1, of each key, by the levels that lead to it with dots between them; the number of a list's entry,
+/// from 0, is a level.
+pub(super) fn lines_of_keys(text: &str) -> HashMap<String, usize> {
+    let mut starts = Vec::new();
+    if let Ok(root) = DeTable::parse(text) {
+        note_starts(&DeValue::Table(root.into_inner()), "", &mut starts);
     }
-    Some(place_of(text, start).0)
+    starts.sort_unstable();
+    let (mut line, mut from) = (1, 0);
+    let lines = starts.into_iter().map(|(start, path)| {
+        line += text.as_bytes().get(from..start).unwrap_or_default().iter().filter(|b| **b == b'\n').count();
+        from = start;
+        (path, line)
+    });
+    lines.collect()
+}
+
+fn note_starts(value: &DeValue<'_>, path: &str, starts: &mut Vec<(usize, String)>) {
+    let below = |level: &str| if path.is_empty() { level.to_owned() } else { format!("{path}.{level}") };
+    match value {
+        DeValue::Table(table) => {
+            for (key, value) in table {
+                let path = below(key.get_ref());
+                note_starts(value.get_ref(), &path, starts);
+                starts.push((key.span().start, path));
+            }
+        }
+        DeValue::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                let path = below(&index.to_string());
+                note_starts(item.get_ref(), &path, starts);
+                starts.push((item.span().start, path));
+            }
+        }
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
+    }
 }
 
 /// The byte at which a number begins that `config` cannot hold.

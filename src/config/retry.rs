@@ -50,11 +50,13 @@ impl RetrySettings {
         };
         section.finish()?;
         if settings.max_delay < settings.base_delay {
-            return Err(SettingKey::new("retry.max_delay").refused(format!(
-                "is {}, but must not be shorter than retry.base_delay ({})",
-                humantime::format_duration(settings.max_delay),
-                humantime::format_duration(settings.base_delay)
-            )));
+            return Err(SettingKey::new("retry.max_delay")
+                .refused(format!(
+                    "is {}, but must not be shorter than retry.base_delay ({})",
+                    humantime::format_duration(settings.max_delay),
+                    humantime::format_duration(settings.base_delay)
+                ))
+                .beside("retry.base_delay"));
         }
         Ok(settings)
     }

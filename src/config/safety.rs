@@ -107,12 +107,12 @@ impl SafetySettings {
     }
 
     /// The stream is bound to the worker's exchange by its own name, which must lead nowhere else.
-    pub(super) fn agree(&self, amqp: &AmqpSettings) -> Result<(), SettingsError> {
+    pub(super) fn agree(&self, section: &str, amqp: &AmqpSettings) -> Result<(), SettingsError> {
         let (name, jobs) = (self.written.stream.as_str(), amqp.jobs_queue.as_str());
         let others = [jobs, amqp.results_queue.as_str(), amqp.dead_letter_queue.as_str()];
         let is_taken = others.contains(&name) || RESERVED_KEYS.contains(&name) || name.starts_with(&format!("{jobs}."));
         if is_taken {
-            return Err(SettingKey::new("safety.journal_stream").refused(format!(
+            return Err(SettingKey::new(&format!("{section}.journal_stream")).refused(format!(
                 "is \"{name}\", which is the name of another queue of the worker, or a routing key of its exchange: choose another name"
             )));
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::{SettingKey, SettingsError, text_file};
+use super::{NamedFile, SettingKey, SettingsError, text_file};
 
 /// Where a secret comes from. Its `Debug` shows the place, never the secret.
 #[derive(Clone, Debug)]
@@ -76,7 +76,8 @@ pub(super) fn checked(key: &SettingKey, text: &str) -> Result<SecretString, Sett
 }
 
 /// A file of certificates, in PEM.
-pub(super) fn read_certificates(key: &SettingKey, path: &Path) -> Result<String, SettingsError> {
+pub(super) fn read_certificates(file: &NamedFile) -> Result<String, SettingsError> {
+    let (key, path) = (file.key(), file.path());
     let text = read_pem(key, path)?;
     if text.contains("-----BEGIN CERTIFICATE-----") {
         return Ok(text);
@@ -85,7 +86,8 @@ pub(super) fn read_certificates(key: &SettingKey, path: &Path) -> Result<String,
 }
 
 /// A file with a private key, in PEM.
-pub(super) fn read_private_key(key: &SettingKey, path: &Path) -> Result<SecretString, SettingsError> {
+pub(super) fn read_private_key(file: &NamedFile) -> Result<SecretString, SettingsError> {
+    let (key, path) = (file.key(), file.path());
     let text = read_pem(key, path)?;
     if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(key.refused(format!(

@@ -1,5 +1,6 @@
 //! Reads one section of the settings key by key. A key that nobody has asked for by the end is unknown.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -7,31 +8,56 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::node::{Kind, Node, Origin, Table};
-use super::{SecretSource, SettingsError, quantity, secret};
+use super::{NamedFile, SecretSource, SettingsError, quantity, secret};
 
-/// The full name of a setting. `Display` gives both of its spellings: `amqp.prefetch (ARCHIVER__AMQP__PREFETCH)`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SettingKey(String);
+/// The full name of a setting, and where it is written. `Display` gives both of its spellings: `amqp.prefetch
+/// (ARCHIVER__AMQP__PREFETCH)`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SettingKey {
+    dotted: String,
+    /// `None` where it is not known, or written nowhere.
+    origin: Option<Origin>,
+}
 
 impl SettingKey {
     /// `dotted` as in the file: `amqp.prefetch`, `hubspot.accounts[0].portal_id`.
     pub fn new(dotted: &str) -> Self {
-        Self(dotted.to_owned())
+        Self { dotted: dotted.to_owned(), origin: None }
+    }
+
+    pub(super) fn written(self, origin: Option<Origin>) -> Self {
+        Self { origin, ..self }
     }
 
     pub fn dotted(&self) -> &str {
-        &self.0
+        &self.dotted
+    }
+
+    pub(super) fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    /// The entry of a list.
+    fn entry(&self, index: usize) -> Self {
+        Self::new(&format!("{}[{index}]", self.dotted))
     }
 
     /// An error about the setting; `problem` continues a sentence that begins with its name.
-    pub(super) fn refused(&self, problem: impl Into<String>) -> SettingsError {
-        SettingsError::Invalid { key: self.clone(), origin: None, problem: problem.into() }
+    pub fn refused(&self, problem: impl Into<String>) -> SettingsError {
+        SettingsError::Invalid { key: self.clone(), problem: problem.into(), beside: Vec::new() }
+    }
+}
+
+/// Without the place, which is no part of what is set.
+impl fmt::Debug for SettingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SettingKey").field(&self.dotted).finish()
     }
 }
 
 impl Display for SettingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(dotted) = self;
+        let Self { dotted, origin: _ } = self;
         let plain = dotted.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-[]".contains(&b));
         if !plain || dotted.len() > LONGEST_SHOWN_KEY {
             let cut: String = dotted.chars().take(LONGEST_SHOWN_KEY).collect();
@@ -46,57 +72,59 @@ impl Display for SettingKey {
 const LONGEST_SHOWN_KEY: usize = 100;
 
 pub(super) struct Section {
-    path: String,
+    key: SettingKey,
     entries: Table,
     known: Vec<String>,
+    /// Where the keys are written that were asked for.
+    origins: BTreeMap<String, Origin>,
 }
 
 impl Section {
     pub(super) fn root(entries: Table) -> Self {
-        Self { path: String::new(), entries, known: Vec::new() }
+        Self::of(SettingKey::new(""), entries)
+    }
+
+    fn of(key: SettingKey, entries: Table) -> Self {
+        Self { key, entries, known: Vec::new(), origins: BTreeMap::new() }
     }
 
     /// The section's own name.
     pub(super) fn key(&self) -> SettingKey {
-        SettingKey(self.path.clone())
+        self.key.clone()
     }
 
-    /// The full name of `key` in this section.
+    /// The full name of `key` in this section, and where it is written if it was asked for.
     pub(super) fn key_of(&self, key: &str) -> SettingKey {
-        if self.path.is_empty() { SettingKey::new(key) } else { SettingKey(format!("{}.{key}", self.path)) }
+        let section = self.key.dotted();
+        let name = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
+        SettingKey::new(&name).written(self.origins.get(key).cloned())
     }
 
     /// A section in this one; empty where it is not set.
     pub(super) fn section(&mut self, key: &'static str) -> Result<Self, SettingsError> {
+        let node = self.take(key);
         let path = self.key_of(key);
-        let entries = match self.take(key) {
-            None => Table::new(),
-            Some(Node { kind: Kind::Table(entries), origin: _ }) => entries,
-            Some(other) => return Err(invalid(&path, other.origin, "must be a section")),
-        };
-        Ok(Self { path: path.0, entries, known: Vec::new() })
+        match node {
+            None => Ok(Self::of(path, Table::new())),
+            Some(Node { kind: Kind::Table(entries), origin: _ }) => Ok(Self::of(path, entries)),
+            Some(_) => Err(path.refused("must be a section")),
+        }
     }
 
     /// Sections in a list, from the file or numbered from 0 in the environment; empty where it is not set.
     pub(super) fn list(&mut self, key: &'static str, most: usize) -> Result<Vec<Self>, SettingsError> {
-        let path = self.key_of(key);
-        let Some(node) = self.take(key) else { return Ok(Vec::new()) };
-        let origin = node.origin.clone();
+        let Some((path, node)) = self.asked(key) else { return Ok(Vec::new()) };
         let Some(items) = node.into_list() else {
-            return Err(invalid(
-                &path,
-                origin,
-                "must be a list of sections, numbered from 0 without a gap in the environment",
-            ));
+            return Err(path.refused("must be a list of sections, numbered from 0 without a gap in the environment"));
         };
         if items.len() > most {
-            return Err(invalid(&path, origin, format!("must not have more than {most} entries")));
+            return Err(path.refused(format!("must not have more than {most} entries")));
         }
         let sections = items.into_iter().enumerate().map(|(index, item)| {
-            let path = SettingKey(format!("{}[{index}]", path.dotted()));
-            match item {
-                Node { kind: Kind::Table(entries), origin: _ } => Ok(Self { path: path.0, entries, known: Vec::new() }),
-                other => Err(invalid(&path, other.origin, "must be a section")),
+            let path = path.entry(index).written(item.origin);
+            match item.kind {
+                Kind::Table(entries) => Ok(Self::of(path, entries)),
+                Kind::Text(_) | Kind::Scalar(_) | Kind::List(_) | Kind::Unset => Err(path.refused("must be a section")),
             }
         });
         sections.collect()
@@ -169,13 +197,12 @@ impl Section {
         rule: &str,
         convert: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, SettingsError> {
-        let path = self.key_of(key);
-        let Some(node) = self.take(key) else { return Ok(None) };
+        let Some((path, node)) = self.asked(key) else { return Ok(None) };
         let converted = match &node.kind {
             Kind::Text(text) => convert(text),
             Kind::Scalar(_) | Kind::List(_) | Kind::Table(_) | Kind::Unset => None,
         };
-        converted.map(Some).ok_or_else(|| invalid(&path, node.origin, rule))
+        converted.map(Some).ok_or_else(|| path.refused(rule))
     }
 
     pub(super) fn checked_text(
@@ -196,22 +223,24 @@ impl Section {
         most: usize,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<Vec<T>>, SettingsError> {
-        let path = self.key_of(key);
-        let Some(node) = self.take(key) else { return Ok(None) };
-        let origin = node.origin.clone();
+        let Some((path, node)) = self.asked(key) else { return Ok(None) };
         let Some(items) = node.into_list() else {
-            let problem = "must be a list, numbered from 0 without a gap in the environment";
-            return Err(invalid(&path, origin, problem));
+            return Err(path.refused("must be a list, numbered from 0 without a gap in the environment"));
         };
         if items.len() > most {
-            return Err(invalid(&path, origin, format!("must not have more than {most} entries")));
+            return Err(path.refused(format!("must not have more than {most} entries")));
         }
         let items = items.into_iter().enumerate().map(|(index, item)| {
-            let path = SettingKey(format!("{}[{index}]", path.dotted()));
-            let Some(text) = item.as_scalar() else { return Err(invalid(&path, item.origin, rule)) };
-            parse(text).ok_or_else(|| invalid(&path, item.origin.clone(), format!("{rule}, not {}", shown(text))))
+            let path = path.entry(index).written(item.origin.clone());
+            let Some(text) = item.as_scalar() else { return Err(path.refused(rule)) };
+            parse(text).ok_or_else(|| path.refused(format!("{rule}, not {}", shown(text))))
         });
         items.collect::<Result<Vec<T>, SettingsError>>().map(Some)
+    }
+
+    /// A file that is read later, when it is needed.
+    pub(super) fn file(&mut self, key: &'static str) -> Result<Option<NamedFile>, SettingsError> {
+        Ok(self.path(key)?.map(|path| NamedFile::new(self.key_of(key), path)))
     }
 
     pub(super) fn path(&mut self, key: &'static str) -> Result<Option<PathBuf>, SettingsError> {
@@ -220,18 +249,20 @@ impl Section {
 
     /// A secret given as `key` or, in a file of its own, as `key_file`.
     pub(super) fn secret(&mut self, key: &'static str) -> Result<Option<SecretSource>, SettingsError> {
-        let inline_key = self.key_of(key);
         let inline = self.converted(key, "must be text in quotes", |text| Some(text.to_owned()))?;
+        let inline_key = self.key_of(key);
         let twin = format!("{key}_file");
+        let file = self.take(&twin);
         let file_key = self.key_of(&twin);
-        let file = match self.take(&twin) {
+        let file = match file {
             None => None,
             Some(Node { kind: Kind::Text(path), origin: _ }) if !path.is_empty() => Some(PathBuf::from(path)),
-            Some(other) => return Err(invalid(&file_key, other.origin, "must be the path of a file")),
+            Some(_) => return Err(file_key.refused("must be the path of a file")),
         };
         match (inline, file) {
             (Some(_), Some(_)) => {
-                Err(inline_key.refused(format!("and {} are both set: keep one of them", file_key.dotted())))
+                let both = format!("and {} are both set: keep one of them", file_key.dotted());
+                Err(inline_key.refused(both).beside_written(file_key))
             }
             (Some(text), None) => {
                 Ok(Some(SecretSource::inline(inline_key.clone(), secret::checked(&inline_key, &text)?)))
@@ -250,16 +281,24 @@ impl Section {
         while let (Some(Origin::Environment), Kind::Table(below)) = (&node.origin, &node.kind)
             && let Some((key, next)) = below.iter().next()
         {
-            path = SettingKey(format!("{}.{key}", path.dotted()));
+            path = SettingKey::new(&format!("{}.{key}", path.dotted()));
             node = next;
         }
-        let known = self.known.iter().map(|key| self.key_of(key).0).collect();
-        Err(SettingsError::Unknown { key: path, origin: node.origin.clone(), known })
+        let known = self.known.iter().map(|key| self.key_of(key).dotted).collect();
+        Err(SettingsError::Unknown { key: path.written(node.origin.clone()), known })
+    }
+
+    /// What is set as `key`, and its full name.
+    fn asked(&mut self, key: &str) -> Option<(SettingKey, Node)> {
+        let node = self.take(key)?;
+        Some((self.key_of(key), node))
     }
 
     fn take(&mut self, key: &str) -> Option<Node> {
         self.known.push(key.to_owned());
-        self.entries.remove(key).filter(|node| !matches!(node.kind, Kind::Unset))
+        let node = self.entries.remove(key).filter(|node| !matches!(node.kind, Kind::Unset))?;
+        self.origins.extend(node.origin.clone().map(|origin| (key.to_owned(), origin)));
+        Some(node)
     }
 
     fn measured<T: PartialOrd>(
@@ -269,13 +308,12 @@ impl Section {
         range: &RangeInclusive<T>,
         rule: &str,
     ) -> Result<Option<T>, SettingsError> {
-        let path = self.key_of(key);
-        let Some(node) = self.take(key) else { return Ok(None) };
-        let Some(text) = node.as_scalar() else { return Err(invalid(&path, node.origin, rule)) };
+        let Some((path, node)) = self.asked(key) else { return Ok(None) };
+        let Some(text) = node.as_scalar() else { return Err(path.refused(rule)) };
         match parse(text) {
             Ok(value) if range.contains(&value) => Ok(Some(value)),
-            Ok(_) => Err(invalid(&path, node.origin.clone(), format!("{rule}, not {}", shown(text)))),
-            Err(form) => Err(invalid(&path, node.origin.clone(), format!("{form}, not {}", shown(text)))),
+            Ok(_) => Err(path.refused(format!("{rule}, not {}", shown(text)))),
+            Err(form) => Err(path.refused(format!("{form}, not {}", shown(text)))),
         }
     }
 
@@ -286,18 +324,13 @@ impl Section {
         rule: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, SettingsError> {
-        let path = self.key_of(key);
-        let Some(node) = self.take(key) else { return Ok(None) };
-        let Some(text) = node.as_scalar() else { return Err(invalid(&path, node.origin, rule)) };
+        let Some((path, node)) = self.asked(key) else { return Ok(None) };
+        let Some(text) = node.as_scalar() else { return Err(path.refused(rule)) };
         match parse(text) {
             Some(value) => Ok(Some(value)),
-            None => Err(invalid(&path, node.origin.clone(), format!("{rule}, not {}", shown(text)))),
+            None => Err(path.refused(format!("{rule}, not {}", shown(text)))),
         }
     }
-}
-
-fn invalid(key: &SettingKey, origin: Option<Origin>, problem: impl Into<String>) -> SettingsError {
-    SettingsError::Invalid { key: key.clone(), origin, problem: problem.into() }
 }
 
 /// What was written, unless it is so long that it could be a secret in the wrong place.

@@ -45,8 +45,8 @@ impl Settings {
 
     /// Reads the settings from layers that the caller gives.
     pub fn from_layers(layers: &Layers) -> Result<Self, SettingsError> {
-        let Merged { settings, files, unread_variables } = layers.merged()?;
-        let settings = Self::read(Section::root(settings)).map_err(|error| files.placed(error))?;
+        let Merged { settings, written, unread_variables } = layers.merged()?;
+        let settings = Self::read(Section::root(settings)).map_err(|error| written.placed(error))?;
         Ok(Self { unread_variables, ..settings })
     }
 
@@ -97,22 +97,29 @@ impl Settings {
                 "is {}, but must be longer than hubspot.request_timeout ({}): a job is held at least while its request runs; raise the one or lower the other",
                 humantime::format_duration(self.amqp.max_hold),
                 humantime::format_duration(self.hubspot.request_timeout)
-            )));
+            )).beside("hubspot.request_timeout"));
         }
         if self.amqp.max_hold <= self.batch.linger {
-            return Err(SettingKey::new("batch.linger").refused(format!(
-                "is {}, but must be shorter than amqp.max_hold ({})",
-                humantime::format_duration(self.batch.linger),
-                humantime::format_duration(self.amqp.max_hold)
-            )));
+            return Err(SettingKey::new("batch.linger")
+                .refused(format!(
+                    "is {}, but must be shorter than amqp.max_hold ({})",
+                    humantime::format_duration(self.batch.linger),
+                    humantime::format_duration(self.amqp.max_hold)
+                ))
+                .beside("amqp.max_hold"));
         }
         if self.amqp.max_held_bytes < self.jobs.max_bytes {
-            return Err(SettingKey::new("amqp.max_held_bytes").refused(format!(
-                "is {} bytes, but must be at least jobs.max_bytes ({} bytes), else one job could not be held",
-                self.amqp.max_held_bytes, self.jobs.max_bytes
-            )));
+            return Err(SettingKey::new("amqp.max_held_bytes")
+                .refused(format!(
+                    "is {} bytes, but must be at least jobs.max_bytes ({} bytes), else one job could not be held",
+                    self.amqp.max_held_bytes, self.jobs.max_bytes
+                ))
+                .beside("jobs.max_bytes"));
         }
-        let of_accounts = self.hubspot.listed().iter().map(|account| &account.safety);
-        of_accounts.chain([&self.safety]).try_for_each(|safety| safety.agree(&self.amqp))
+        self.safety.agree("safety", &self.amqp)?;
+        let mut of_accounts = self.hubspot.listed().iter().enumerate();
+        of_accounts.try_for_each(|(index, account)| {
+            account.safety.agree(&format!("hubspot.accounts[{index}].safety"), &self.amqp)
+        })
     }
 }

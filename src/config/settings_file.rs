@@ -1,5 +1,6 @@
 //! One settings file.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
@@ -16,6 +17,8 @@ pub(super) struct SettingsFile {
     /// As the user named it.
     name: String,
     text: String,
+    /// See [`place::lines_of_keys`].
+    lines: HashMap<String, usize>,
 }
 
 impl SettingsFile {
@@ -25,7 +28,10 @@ impl SettingsFile {
 
     pub(super) fn read_if_there(path: &Path) -> Result<Option<Self>, SettingsError> {
         match text_file::read(path, MAX_FILE_BYTES) {
-            Ok(text) => Ok(Some(Self { name: path.to_string_lossy().into_owned(), text })),
+            Ok(text) => {
+                let lines = place::lines_of_keys(&text);
+                Ok(Some(Self { name: path.to_string_lossy().into_owned(), text, lines }))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(unreadable(path, error.to_string())),
         }
@@ -35,11 +41,8 @@ impl SettingsFile {
     pub(super) fn parse(&self) -> Result<Config, SettingsError> {
         let settings = FileFormat::Toml.parse(Some(&self.name), &self.text).map_err(|_| self.fault())?;
         if let Some(key) = settings.keys().find(|key| !is_plain(key)) {
-            return Err(SettingsError::Invalid {
-                key: SettingKey::new(key),
-                origin: Some(self.origin(place::line_of_key(&self.text, [key.as_str()]))),
-                problem: "is a key in quotes, which no setting needs: write sections and keys without".to_owned(),
-            });
+            let written = SettingKey::new(key).written(Some(self.origin(self.line_of(key))));
+            return Err(written.refused("is a key in quotes, which no setting needs: write sections and keys without"));
         }
         let mut layer = Config::default();
         layer.cache = settings.into();
@@ -54,10 +57,13 @@ impl SettingsFile {
         }
     }
 
-    /// Where the file says something about `key`, if it does.
-    pub(super) fn origin_of(&self, key: &SettingKey) -> Option<Origin> {
-        let levels = key.dotted().split(['.', '[']).map(|level| level.trim_end_matches(']'));
-        place::line_of_key(&self.text, levels).map(|line| self.origin(Some(line)))
+    /// Where the file says something about the key to which `path` leads, if it does.
+    pub(super) fn origin_of(&self, path: &str) -> Option<Origin> {
+        self.line_of(path).map(|line| self.origin(Some(line)))
+    }
+
+    fn line_of(&self, path: &str) -> Option<usize> {
+        self.lines.get(path).copied()
     }
 
     /// The parser's own report quotes the line, which may hold a secret: only its place is passed on.

@@ -212,6 +212,62 @@ fn a_wrong_value_is_named_with_its_rule() {
     }
 }
 
+/// Whatever is wrong, whoever must mend it is told where: also of a rule that holds between settings, and of a file that is
+/// read later.
+#[test]
+fn a_refused_setting_is_named_with_the_place_where_it_is_written() {
+    let account = "[[hubspot.accounts]]\nportal_id = 1\naccess_token = \"t\"\n";
+    for (text, place) in [
+        ("[amqp]\nprefetch = 0", " (in worker.toml line 2)"),
+        ("\n[amqp]\nprefetch = []", " (in worker.toml line 3)"),
+        ("amqp = 1", " (in worker.toml line 1)"),
+        ("[hubspot]\n\n# A comment.\naccess_token = \"\"", " (in worker.toml line 4)"),
+        (
+            "[retry]\nbase_delay = \"2s\"\nmax_delay = \"1s\"",
+            " (in worker.toml line 3; retry.base_delay in worker.toml line 2)",
+        ),
+        ("[retry]\nbase_delay = \"1m\"", " (retry.base_delay in worker.toml line 2)"),
+        ("[hubspot]\nrequest_timeout = \"20m\"", " (hubspot.request_timeout in worker.toml line 2)"),
+        (
+            "[hubspot]\naccess_token = \"a\"\naccess_token_file = \"b\"",
+            " (in worker.toml line 2; hubspot.access_token_file in worker.toml line 3)",
+        ),
+        ("[amqp]\nlease = true\nresults_queue = \"association-archiver.jobs\"", " (in worker.toml line 3)"),
+        ("[amqp]\nshards = 2\nlease = false", " (in worker.toml line 2; amqp.lease in worker.toml line 3)"),
+        ("[amqp]\nclient_cert_file = \"cert.pem\"", " (in worker.toml line 2)"),
+        (
+            &format!("{account}\n{account}"),
+            " (in worker.toml line 6; hubspot.accounts[0].portal_id in worker.toml line 2)",
+        ),
+        (&format!("{account}\n[[hubspot.accounts]]\naccess_token = \"t\""), " (in worker.toml line 5)"),
+        ("[amqp]\n[[hubspot.accounts]]\nportal_id = 1", " (in worker.toml line 2)"),
+        ("[[hubspot.accounts]]\noauth.client_id = \"c\"", " (in worker.toml line 2)"),
+        (&format!("{account}safety.journal_stream = \"jobs\""), " (in worker.toml line 4)"),
+        (&format!("[hubspot]\naccess_token = \"t\"\n{account}"), "hubspot.accounts in worker.toml line 3)"),
+        ("[amqp]\nshards = 2\n\n[background]\nmin_share = 5", " (in worker.toml line 5)"),
+    ] {
+        let error = complaint_about(text);
+        assert!(error.ends_with(place), "{text}: {error}");
+    }
+    assert!(complaint_about(&format!("{account}safety.journal_stream = \"jobs\"")).starts_with("hubspot.accounts[0]."));
+
+    let files = TempDir::new().unwrap();
+    let path = file(&files, "worker.toml", "[jobs]\nmax_bytes = \"3MiB\"");
+    let environment = variables(&[("ARCHIVER__AMQP__MAX_HELD_BYTES", "2MiB")]);
+    let layers = Layers { file: Some(path.clone()), environment, ..Layers::default() };
+    let error = Settings::from_layers(&layers).unwrap_err().to_string();
+    let place = format!(" (in the environment; jobs.max_bytes in {} line 2)", path.display());
+    assert!(error.ends_with(&place), "{error}");
+
+    let text = "[amqp]\nuri = \"amqps://broker\"\nca_file = \"/nowhere/ca\"\n[hubspot]\naccess_token_file = \"/nowhere/token\"";
+    let path = file(&files, "later.toml", text);
+    let settings = Settings::from_layers(&Layers { file: Some(path.clone()), ..Layers::default() }).unwrap();
+    for (error, line) in [(settings.amqp.broker().unwrap_err(), 3), (settings.hubspot.accounts().unwrap_err(), 5)] {
+        let error = error.to_string();
+        assert!(error.ends_with(&format!(" (in {} line {line})", path.display())), "{error}");
+    }
+}
+
 /// An empty variable sets nothing, so there the default exchange has a name.
 #[test]
 fn the_default_exchange_is_empty_in_a_file_and_named_in_a_variable() {
@@ -629,7 +685,7 @@ fn the_documented_file_is_valid_before_and_after_uncommenting() {
     let commented = include_str!("../../config/default.toml");
     assert_eq!(format!("{:?}", from_text(commented).unwrap()), format!("{:?}", from_text("").unwrap()));
     let uncommented: String = commented.lines().map(|line| format!("{}\n", uncomment(line))).collect();
-    let table = node::from_config(FileFormat::Toml.parse(None, &uncommented).unwrap());
+    let table = node::from_config(FileFormat::Toml.parse(None, &uncommented).unwrap(), &layers::ReadFiles::default());
     let mut written = Vec::new();
     leaves(table, "", &mut written);
     written.sort();

@@ -67,6 +67,11 @@ impl Variables {
         Ok(Self(variables))
     }
 
+    /// The levels of those that say something, with dots between them.
+    pub(super) fn paths(&self) -> Vec<String> {
+        self.0.iter().filter(|variable| !variable.value.is_empty()).map(|variable| variable.levels.join(".")).collect()
+    }
+
     /// The layer to lie over `lower`, where the lists that a variable reaches into become tables with numbers for
     /// keys: so the variable meets the entry of its number.
     ///
@@ -88,16 +93,16 @@ impl Variables {
 impl Variable {
     fn new(name: &str, key: &str, value: &OsString) -> Result<Self, SettingsError> {
         let levels: Vec<String> = key.split(SEPARATOR).map(str::to_ascii_lowercase).collect();
-        let path = SettingKey::new(&levels.join("."));
+        let path = SettingKey::new(&levels.join(".")).written(Some(Origin::Environment));
         if levels.len() > MOST_LEVELS || !levels.iter().all(|level| is_plain(level)) {
-            return Err(SettingsError::Unknown { key: path, origin: Some(Origin::Environment), known: Vec::new() });
+            return Err(SettingsError::Unknown { key: path, known: Vec::new() });
         }
         let value = value.to_str().ok_or_else(|| path.refused("is not UTF-8 text"))?;
         Ok(Self { name: name.to_owned(), levels, value: value.to_owned() })
     }
 
     fn key(&self) -> SettingKey {
-        SettingKey::new(&self.levels.join("."))
+        SettingKey::new(&self.levels.join(".")).written(Some(Origin::Environment))
     }
 }
 

@@ -260,12 +260,12 @@ fn find(text: &[u8], word: &[u8]) -> Option<usize> {
 }
 
 fn private_authorities(settings: &HubspotSettings) -> Result<Vec<Certificate>, SettingsError> {
-    let Some(pem) = settings.ca_pem()? else { return Ok(Vec::new()) };
+    let (Some(file), Some(pem)) = (&settings.ca_file, settings.ca_pem()?) else { return Ok(Vec::new()) };
     let mend = "it must hold certificates in PEM, of authorities that the platform does not know";
     let authorities = Certificate::from_pem_bundle(pem.as_bytes())
-        .map_err(|error| invalid("hubspot.ca_file", format!("cannot be read: {}; {mend}", innermost(&error))))?;
+        .map_err(|error| file.key().refused(format!("cannot be read: {}; {mend}", innermost(&error))))?;
     if authorities.is_empty() {
-        return Err(invalid("hubspot.ca_file", format!("holds no certificate; {mend}")));
+        return Err(file.key().refused(format!("holds no certificate; {mend}")));
     }
     Ok(authorities)
 }
@@ -280,7 +280,7 @@ pub fn is_loopback(url: &Url) -> bool {
 }
 
 fn invalid(key: &str, problem: String) -> SettingsError {
-    SettingsError::Invalid { key: SettingKey::new(key), origin: None, problem }
+    SettingKey::new(key).refused(problem)
 }
 
 /// The innermost error: those around it only say that there was one.

@@ -49,9 +49,6 @@ impl StaticAccount {
 }
 
 fn bearer(file: &SecretFile) -> Result<BearerToken, SettingsError> {
-    BearerToken::new(file.secret()).ok_or_else(|| SettingsError::Invalid {
-        key: file.source().key().clone(),
-        origin: None,
-        problem: "holds a character that no HTTP header can carry: put the token there and nothing else".to_owned(),
-    })
+    let problem = "holds a character that no HTTP header can carry: put the token there and nothing else";
+    BearerToken::new(file.secret()).ok_or_else(|| file.source().key().refused(problem))
 }

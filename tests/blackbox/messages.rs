@@ -493,7 +493,10 @@ async fn the_log_leads_from_a_job_to_its_requests() -> Result<()> {
     let log: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let mine: Vec<&Value> = log.iter().filter(|line| line["job_id"] == "mine").collect();
     let [sent, answered] = mine[..] else { bail!("not two lines about the job: {mine:?}") };
-    assert_eq!((&sent["message"], &answered["message"]), (&json!("goes out with this request"), &json!("job answered")));
+    assert_eq!(
+        (&sent["message"], &answered["message"]),
+        (&json!("goes out with this request"), &json!("job answered"))
+    );
     assert_eq!(sent["lane"], "contacts/companies");
     let of_request = log.iter().filter(|line| line["batch"] == sent["batch"] && line["message"] == "answered");
     let of_request: Vec<&Value> = of_request.collect();

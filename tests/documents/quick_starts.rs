@@ -152,9 +152,9 @@ async fn the_program_that_sends_again_asks_for_what_failed_and_for_nothing_more(
     let mut file = fs::OpenOptions::new().append(true).open(&jobs)?;
     let later = later.to_string();
     write!(file, "{late}\n{}", &later[..20])?;
-    let fails = |id: &str, again: &str| {
-        let message = outcome(id, vec![passing(Some(id(2)), Extent::Whole)]);
-        message.id(&format!("outcome-of-{id}{again}"))
+    let fails = |job_id: &str, again: &str| {
+        let message = outcome(job_id, vec![passing(Some(id(2)), Extent::Whole)]);
+        message.id(&format!("outcome-of-{job_id}{again}"))
     };
     stage.client.publish(RESULTS, [fails("late", "")?, fails("restored", "-again")?]).await?;
     let published = stage.client.collect(JOBS, Until::Count(2), ANSWER_LIMIT).await?;

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use association_archiver::config::{NamedFile, SettingKey};
 use association_archiver::engine::reply::{Reply, Silence};
 use association_archiver::hubspot::client::HubspotClient;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
@@ -107,7 +108,7 @@ async fn an_authority_file_that_is_none_is_named() {
         let ca_file = folder.path().join("ca.pem");
         fs::write(&ca_file, text).unwrap();
         let mut settings = settings("https://localhost", Duration::from_secs(1));
-        settings.ca_file = Some(ca_file);
+        settings.ca_file = Some(NamedFile::new(SettingKey::new("hubspot.ca_file"), ca_file));
         let error = HubspotClient::new(&settings).unwrap_err().to_string();
         assert!(error.contains("hubspot.ca_file") && error.contains(problem), "{error}");
     }
@@ -152,7 +153,8 @@ impl Authority {
     /// The reply to one batch sent by a client that trusts this authority.
     async fn archive(&self, url: &str) -> Reply {
         let mut settings = settings(url, Duration::from_secs(10));
-        settings.ca_file = Some(self.folder.path().join("ca.pem"));
+        let ca_file = self.folder.path().join("ca.pem");
+        settings.ca_file = Some(NamedFile::new(SettingKey::new("hubspot.ca_file"), ca_file));
         archive(&HubspotClient::new(&settings).unwrap()).await
     }
 }

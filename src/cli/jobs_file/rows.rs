@@ -61,7 +61,7 @@ enum Form {
     /// A line `sep=;` has come.
     Declared(Separator),
     Ndjson,
-    Csv(Columns),
+    Csv(Box<Columns>),
 }
 
 /// Rows that are no jobs and no faults either.
@@ -232,7 +232,7 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
         let text =
             utf8(&self.line).map_err(|fault| RowsFault::Text(format!("{fault} (the header, line {})", self.number)))?;
         let columns = Columns::of_header(text.trim_end_matches(['\r', '\n']), declared, &self.format.hints);
-        self.form = Form::Csv(columns.map_err(no_csv)?);
+        self.form = Form::Csv(Box::new(columns.map_err(no_csv)?));
         Ok(true)
     }
 
