@@ -90,7 +90,7 @@ impl Follower {
         let dial = Dial::new(settings, "follow");
         let queue = ShortString::from(format!("{exchange}.follow.{run}"));
         let connection = dial.connect(settings.connect_timeout).await?;
-        let declare = async {
+        let opened = async {
             let channel = connection.create_channel().await?;
             let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
             let mut arguments = FieldTable::default();
@@ -98,7 +98,8 @@ impl Follower {
             channel.queue_declare(queue.clone(), options, arguments).await?;
             let (key, options) = (RESULTS_KEY.into(), QueueBindOptions::default());
             channel.queue_bind(queue.clone(), exchange.clone(), key, options, FieldTable::default()).await?;
-            Ok(channel)
+            let consumer = subscribe(&channel, &queue).await?;
+            Ok((channel, consumer))
         };
         let fault = |error: &lapin::Error| match reply_code(error) {
             Some(NOT_FOUND) => FollowFault::NoExchange { exchange: exchange.to_string() },
@@ -109,11 +110,18 @@ impl Follower {
             },
             Some(_) | None => FollowFault::Lost { cause: error.to_string() },
         };
-        let channel = timeout(CALL_TIMEOUT, declare).await.map_err(|_elapsed| FollowFault::Silent)?;
-        let channel = channel.map_err(|error| fault(&error))?;
-        let subscribed =
-            timeout(CALL_TIMEOUT, subscribe(&channel, &queue)).await.map_err(|_elapsed| FollowFault::Silent)?;
-        let consumer = subscribed.map_err(|error| fault(&error))?;
+        let opened = match timeout(CALL_TIMEOUT, opened).await {
+            Ok(Ok(opened)) => Ok(opened),
+            Ok(Err(error)) => Err(fault(&error)),
+            Err(_elapsed) => Err(FollowFault::Silent),
+        };
+        let (channel, consumer) = match opened {
+            Ok(opened) => opened,
+            Err(fault) => {
+                give_up(&connection, &queue).await;
+                return Err(fault);
+            }
+        };
         let subscription = Some(Subscription { connection, channel, consumer, unacknowledged: 0, last: None });
         Ok(Self { dial, patience: settings.connect_timeout, queue, subscription })
     }
@@ -192,6 +200,17 @@ impl Subscription {
         self.last = Some(delivery.delivery_tag);
         Some(Followed { body: delivery.data, properties: Properties::new(delivery.properties) })
     }
+}
+
+/// Takes away a queue that was declared for nothing, on a channel of its own: the other one may be closed by the fault. What
+/// cannot be deleted expires.
+async fn give_up(connection: &Connection, queue: &ShortString) {
+    let delete = async {
+        let channel = connection.create_channel().await?;
+        channel.queue_delete(queue.clone(), QueueDeleteOptions::default()).await
+    };
+    let _ = timeout(CLOSE_TIMEOUT, delete).await;
+    let _ = timeout(CLOSE_TIMEOUT, connection.close(200, "OK".into())).await;
 }
 
 async fn subscribe(channel: &Channel, queue: &ShortString) -> lapin::Result<Consumer> {

@@ -68,7 +68,8 @@ header; `enqueue --help` names the columns, which are the same.
 
 A file is read to its end before anything is sent. What is no text, or no CSV of jobs, is refused as a whole, with exit
 code 2. A row that is no job, or not one for the accounts in the settings, is answered REJECTED, and the others go ahead.
-(`enqueue` publishes nothing where a row is no job.) On a terminal it then shows what the file asks for, and asks; it does
+(`enqueue` publishes nothing where a row is no job.) --failed has the pairs
+in the order of the answers; its column line names the row in the file that was given. On a terminal it then shows what the file asks for, and asks; it does
 not ask where nothing can be changed, as with --plan. What comes through a pipe is archived as it comes, and nothing is
 asked.
 
@@ -272,6 +273,7 @@ async fn agrees(survey: &Survey, settings: &Settings, name: &str) -> Result<bool
     }
     let introductions = Introductions::of(survey.portals(), settings).await;
     remark(&survey.amount(settings, &introductions));
+    introductions.troubles().iter().for_each(|trouble| remark(trouble));
     if survey.only_looks() {
         remark("nothing will be changed");
         return Ok(true);

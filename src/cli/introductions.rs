@@ -11,16 +11,21 @@ use crate::config::{AccountSettings, Credentials, Settings};
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::hubspot::client::HubspotClient;
 use crate::hubspot::credentials::CredentialStore;
-use crate::hubspot::identity::{Introduction, introduce};
+use crate::hubspot::identity::{Introduced, Introduction, introduce};
 
 /// Somebody waits for the question.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// More are not named in the question either.
 const MOST_ASKED: usize = 3;
 
-/// `portal 4711 (sandbox)`, by the portal that jobs name.
+/// By the portal that jobs name.
 #[derive(Default, Debug)]
-pub struct Introductions(BTreeMap<Option<u64>, String>);
+pub struct Introductions {
+    /// `portal 4711 (sandbox)`
+    names: BTreeMap<Option<u64>, String>,
+    /// What will go wrong, one sentence each.
+    troubles: Vec<String>,
+}
 
 impl Introductions {
     /// Asks HubSpot about these portals (`None`: jobs that name none). What it does not say in time is left out, and so
@@ -41,19 +46,46 @@ impl Introductions {
         };
         let told = (0..).map(AccountIndex).zip(meant).map(|(index, (portal, account))| {
             let (client, token) = (&client, store.token(index));
-            async move {
-                let introduction = introduce(client, &token?).await?;
-                Some((portal, words(account.portal_id, &introduction)))
-            }
+            async move { Some((portal, account, introduce(client, &token?).await)) }
         });
         let told = futures_util::stream::iter(told).buffered(MOST_ASKED).collect::<Vec<_>>();
         let told = timeout(LONGEST_WAIT, told).await.unwrap_or_default();
-        Self(told.into_iter().flatten().collect())
+        let mut introductions = Self::default();
+        for (portal, account, introduced) in told.into_iter().flatten() {
+            introductions.note(portal, account, &introduced, settings);
+        }
+        introductions
+    }
+
+    fn note(&mut self, portal: Option<u64>, account: &AccountSettings, introduced: &Introduced, settings: &Settings) {
+        match introduced {
+            Introduced::Told(introduction) => {
+                self.names.insert(portal, words(account.portal_id, introduction));
+            }
+            Introduced::TokenRefused(detail) => {
+                let place = match &account.credentials {
+                    Credentials::AccessToken(token) => token.place(),
+                    Credentials::OAuth(oauth) => oauth.refresh_token.place(),
+                };
+                let name = self.name(portal, settings);
+                self.troubles.push(format!("{name}: HubSpot does not take the token in {place}: {}", harmless(detail)));
+            }
+            Introduced::Silent(detail) => {
+                let name = self.name(portal, settings);
+                self.troubles.push(format!("{name}: HubSpot cannot be asked now: {}", harmless(detail)));
+            }
+            Introduced::Untold => {}
+        }
+    }
+
+    /// What stands in the way of the jobs, by what HubSpot says now.
+    pub fn troubles(&self) -> &[String] {
+        &self.troubles
     }
 
     /// As HubSpot introduced it, else as the settings know it.
     pub fn name(&self, portal: Option<u64>, settings: &Settings) -> String {
-        if let Some(name) = self.0.get(&portal) {
+        if let Some(name) = self.names.get(&portal) {
             return name.clone();
         }
         let account = settings.hubspot.accounts().ok().and_then(|accounts| account_of(portal, accounts));

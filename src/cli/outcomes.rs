@@ -52,7 +52,7 @@ messages seen are held, and then given back in their order; the broker counts ea
 worker declares it allows 1,000,000).
 
 The oldest comes first; of those that were completed in the same millisecond, rows that were enqueued from one file come in
-its order.
+its order. In the CSV the column line says in which line of that file a row stood.
 
 An outcome says what became of one message: what was mended and sent again since has another one, and the old one is still
 listed. Name the time of the last attempt with --since before you send anything again.
@@ -201,9 +201,10 @@ impl Target {
     fn write_all(&mut self, kept: &mut Vec<Kept>, shown: &mut Shown) -> Result<Reader, Failure> {
         shown.parts += u64::from(!kept.is_empty());
         kept.sort_by(|a, b| (a.completed_at, &a.origin).cmp(&(b.completed_at, &b.origin)));
-        for Kept { body, .. } in kept.drain(..) {
+        for Kept { body, origin, .. } in kept.drain(..) {
             let Some(outcome) = OutcomeRecord::parse(&body) else { continue };
-            if self.write(&outcome, &body, shown)? == Reader::Gone {
+            let line = origin.map(|(_, line)| line);
+            if self.write(&outcome, (line, &body), shown)? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
             shown.outcomes += 1;
@@ -212,7 +213,12 @@ impl Target {
         Ok(Reader::Listens)
     }
 
-    fn write(&mut self, outcome: &OutcomeRecord, body: &[u8], shown: &mut Shown) -> Result<Reader, Failure> {
+    fn write(
+        &mut self,
+        outcome: &OutcomeRecord,
+        (line, body): (Option<u64>, &[u8]),
+        shown: &mut Shown,
+    ) -> Result<Reader, Failure> {
         match self {
             Self::Table(output, paint) => {
                 if shown.outcomes == 0 {
@@ -221,7 +227,7 @@ impl Target {
                 output.line(&table_line(outcome))
             }
             Self::Json(output) => output.line(&String::from_utf8_lossy(body)),
-            Self::Csv(report) => match write_rows(report, outcome, shown) {
+            Self::Csv(report) => match write_rows(report, outcome, line, shown) {
                 Ok(()) => Ok(Reader::Listens),
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
                 Err(error) => Err(unwritable(&error)),
@@ -245,13 +251,18 @@ fn unwritable(error: &io::Error) -> Failure {
 }
 
 /// A row for each pair for which the job was not done. What was no job has none, since there is nothing to send again.
-fn write_rows(report: &mut Report<impl Write>, outcome: &OutcomeRecord, shown: &mut Shown) -> io::Result<()> {
+fn write_rows(
+    report: &mut Report<impl Write>,
+    outcome: &OutcomeRecord,
+    line: Option<u64>,
+    shown: &mut Shown,
+) -> io::Result<()> {
     for error in &outcome.errors {
         let Some((from_id, to_id)) = error.ends() else { continue };
         let types = error.types_in_words();
         shown.of_unknown_labels += u64::from(types == UNKNOWN_TYPES);
         report.row(&PairRow {
-            line: None,
+            line,
             outcome,
             from_id,
             to_id,

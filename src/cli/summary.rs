@@ -170,7 +170,8 @@ impl Summary {
         if self.causes.is_empty() {
             return;
         }
-        remark(&format!("{:<10} {:>12} CAUSE", "", "NOT DONE"));
+        // Below the pairs of the table: of a job that is done in part, some of them failed.
+        remark(&format!("{:<10} {:>12} {:>12} CAUSE", "", "", "NOT DONE"));
         let mut causes: Vec<_> = self.causes.iter().collect();
         causes.sort_by_key(|(_, cause)| std::cmp::Reverse(cause.pairs));
         for (name, cause) in causes.iter().take(MAX_SHOWN) {
@@ -179,14 +180,20 @@ impl Summary {
             let such_as = if cause.pairs > 1 { "such as " } else { "" };
             let example = cause.example.in_words().map(|place| format!(" ({such_as}{place})")).unwrap_or_default();
             let line = format!(
-                "{:<10} {pairs:>12} {} {}{status}: {}{example}",
-                name.status, name.source, name.category, cause.message
+                "{:<10} {:>12} {pairs:>12} {} {}{status}: {}{example}",
+                "", "", name.source, name.category, cause.message
             );
             remark(&harmless(&line));
         }
         let more = causes.len().saturating_sub(MAX_SHOWN);
         if more > 0 || self.other_pairs > 0 {
-            remark(&format!("{:<10} {:>12} and {} causes more", "", "", more + usize::from(self.other_pairs > 0)));
+            remark(&format!(
+                "{:<10} {:>12} {:>12} and {} causes more",
+                "",
+                "",
+                "",
+                more + usize::from(self.other_pairs > 0)
+            ));
         }
     }
 
@@ -195,9 +202,10 @@ impl Summary {
         if pairs == 0 {
             return;
         }
-        remark(&format!("{:<10} {:>12} PLAN", "", "PAIRS"));
-        let line =
-            |count: u64, words: &str| remark(&format!("{:<10} {:>12} {words}", "", HumanCount(count).to_string()));
+        remark(&format!("{:<10} {:>12} {:>12} PLAN", "", "", "PAIRS"));
+        let line = |count: u64, words: &str| {
+            remark(&format!("{:<10} {:>12} {:>12} {words}", "", "", HumanCount(count).to_string()))
+        };
         line(present, "associated now");
         line(pairs - present, "not associated now");
         if unlabelled > 0 {

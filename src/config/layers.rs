@@ -31,8 +31,7 @@ pub(super) struct Merged {
 }
 
 /// The files that were there, lowest first.
-#[derive(Default)]
-pub(super) struct ReadFiles(Vec<SettingsFile>);
+struct ReadFiles(Vec<SettingsFile>);
 
 /// Where each setting is written.
 pub(super) struct Written {
@@ -63,7 +62,11 @@ impl Layers {
         let upper = variables.over(&mut lower.cache);
         let whole = Config::builder().add_source(lower).add_source(upper).build().map_err(unmergeable)?;
         let files = ReadFiles(files);
-        let settings = node::from_config(whole.cache.into_table().map_err(unmergeable)?, &files);
+        let placing = |origin: Option<Origin>, path: &str| match origin {
+            Some(origin) => Some(files.with_line(origin, path)),
+            None => files.latest_with(path),
+        };
+        let settings = node::from_config(whole.cache.into_table().map_err(unmergeable)?, &placing);
         let unread_variables = variables::unread(&self.environment);
         Ok(Merged { settings, written: Written { files, variables: said }, unread_variables })
     }
@@ -77,12 +80,12 @@ impl Layers {
 
 impl ReadFiles {
     /// The latest file that says something about the key to which `path` leads.
-    pub(super) fn latest_with(&self, path: &str) -> Option<Origin> {
+    fn latest_with(&self, path: &str) -> Option<Origin> {
         self.0.iter().rev().find_map(|file| file.origin_of(path))
     }
 
     /// Adds the line to what is written in one of the files.
-    pub(super) fn with_line(&self, origin: Origin, path: &str) -> Origin {
+    fn with_line(&self, origin: Origin, path: &str) -> Origin {
         let file = self.0.iter().find(|file| file.holds(&origin));
         file.and_then(|file| file.origin_of(path)).unwrap_or(origin)
     }

@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use ::config::{Map, Value, ValueKind};
 
-use super::layers::ReadFiles;
-
 pub(super) type Table = BTreeMap<String, Node>;
 
 pub(super) struct Node {
@@ -79,18 +77,21 @@ impl Node {
     }
 }
 
+/// Where the key is written to which a path leads, of which it may be known in which file.
+type Placing<'a> = &'a dyn Fn(Option<Origin>, &str) -> Option<Origin>;
+
 /// What the layers say, read into our own form.
-pub(super) fn from_config(settings: Map<String, Value>, files: &ReadFiles) -> Table {
-    table(settings, "", files)
+pub(super) fn from_config(settings: Map<String, Value>, placing: Placing<'_>) -> Table {
+    table(settings, "", placing)
 }
 
-fn table(entries: Map<String, Value>, path: &str, files: &ReadFiles) -> Table {
+fn table(entries: Map<String, Value>, path: &str, placing: Placing<'_>) -> Table {
     let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    entries.into_iter().map(|(key, value)| (key.clone(), node(value, &below(&key), files))).collect()
+    entries.into_iter().map(|(key, value)| (key.clone(), node(value, &below(&key), placing))).collect()
 }
 
 /// `path`: the levels that lead to it, with dots between them; the number of a list's entry is a level.
-fn node(value: Value, path: &str, files: &ReadFiles) -> Node {
+fn node(value: Value, path: &str, placing: Placing<'_>) -> Node {
     let origin = value.origin().map(Origin::named);
     let kind = match value.kind {
         ValueKind::Nil => Kind::Unset,
@@ -105,12 +106,12 @@ fn node(value: Value, path: &str, files: &ReadFiles) -> Node {
         ValueKind::Float(number) => Kind::Scalar(format!("{number:?}")),
         ValueKind::Array(items) => {
             let items = items.into_iter().enumerate();
-            Kind::List(items.map(|(index, item)| node(item, &format!("{path}.{index}"), files)).collect())
+            Kind::List(items.map(|(index, item)| node(item, &format!("{path}.{index}"), placing)).collect())
         }
-        ValueKind::Table(entries) => Kind::Table(table(entries, path, files)),
+        ValueKind::Table(entries) => Kind::Table(table(entries, path, placing)),
     };
-    let origin = origin.or_else(|| kind.first_origin()).map(|origin| files.with_line(origin, path));
-    Node { kind, origin: origin.or_else(|| files.latest_with(path)) }
+    let origin = placing(origin.or_else(|| kind.first_origin()), path);
+    Node { kind, origin }
 }
 
 impl Kind {

@@ -685,7 +685,7 @@ fn the_documented_file_is_valid_before_and_after_uncommenting() {
     let commented = include_str!("../../config/default.toml");
     assert_eq!(format!("{:?}", from_text(commented).unwrap()), format!("{:?}", from_text("").unwrap()));
     let uncommented: String = commented.lines().map(|line| format!("{}\n", uncomment(line))).collect();
-    let table = node::from_config(FileFormat::Toml.parse(None, &uncommented).unwrap(), &layers::ReadFiles::default());
+    let table = node::from_config(FileFormat::Toml.parse(None, &uncommented).unwrap(), &|origin, _| origin);
     let mut written = Vec::new();
     leaves(table, "", &mut written);
     written.sort();

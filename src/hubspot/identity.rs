@@ -48,11 +48,24 @@ pub struct Introduction {
     pub account_type: Option<String>,
 }
 
-/// For whoever is about to confirm something; `None` wherever HubSpot does not say.
-pub async fn introduce(client: &HubspotClient, token: &BearerToken) -> Option<Introduction> {
+/// What became of the question whose token it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Introduced {
+    Told(Introduction),
+    /// HubSpot does not take the token. In its words, as the end of a sentence.
+    TokenRefused(String),
+    /// Nothing came back, and why.
+    Silent(String),
+    /// It does not say, which means nothing: a token need not have the right to ask.
+    Untold,
+}
+
+/// For whoever is about to confirm something.
+pub async fn introduce(client: &HubspotClient, token: &BearerToken) -> Introduced {
     match client.get(ACCOUNT_INFO, token).await {
-        Reply::Silence(_) => None,
-        Reply::Answer(answer) => introduction_in(&answer),
+        Reply::Silence(silence) => Introduced::Silent(silent(&silence)),
+        Reply::Answer(answer) if answer.status == 401 => Introduced::TokenRefused(answered(&answer)),
+        Reply::Answer(answer) => introduction_in(&answer).map_or(Introduced::Untold, Introduced::Told),
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) fn silent(silence: &Silence) -> String {
 }
 
 /// What a reply says of why a batch was not archived.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Said {
     /// HubSpot's `category`.
     pub category: Option<String>,

@@ -345,7 +345,7 @@ fn write_accounts(accounts: &[AccountStatus], page: &mut Exposition) {
     each(
         Kind::Counter,
         "association_archiver_account_pairs_archived_total",
-        "Distinct pairs archived for the account.",
+        "Pairs archived for the account, each once a request.",
         |account| Some(account.totals.pairs_archived as f64),
     );
 }

@@ -117,7 +117,7 @@ metrics! {
     );
     pairs_archived: Counter = (
         "association_archiver_pairs_archived_total",
-        "Distinct pairs that HubSpot archived."
+        "Pairs that HubSpot archived. A pair counts once a request, and so again where a later request archives it again."
     );
     pairs_looked_up: Counter = (
         "association_archiver_pairs_looked_up_total",

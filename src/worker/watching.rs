@@ -269,7 +269,8 @@ fn broker_state(health: &Health, parked: ByTier, back_by: BackBy) -> BrokerState
 fn log_sent(call: &BatchCall, portal_id: Option<u64>, delivery: &Delivery) {
     let batch = slotmap::Key::data(&call.call).as_ffi();
     let (job_id, lane) = (delivery.head.job_id.as_str(), lane_name(&call.lane));
-    tracing::debug!(job_id, batch, portal_id, lane, "goes out with this request");
+    let message_id = delivery.properties.message_id();
+    tracing::debug!(job_id, message_id, batch, portal_id, lane, "goes out with this request");
 }
 
 /// A lane as logs name it: `contacts/companies`, with `/labels` where only labels are removed, `/look` where records
@@ -309,7 +310,10 @@ pub fn log_answer(
     let batch = slotmap::Key::data(&call.call).as_ffi();
     let (lane, pairs, attempt) = (lane_name(&call.lane), call.pairs.len(), call.failures + 1);
     let (result_word, millis) = (HttpResult::Batch(result).word(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-    if !result.went_wrong() {
+    let repeated = if result.went_wrong() { troubles.admit((call.lane.account, result), now.tick) } else { None };
+    let Said { category, detail } = if result.went_wrong() { wording::said(reply) } else { Said::default() };
+    // Also where the same trouble was told just before: whoever follows a job needs the answer to each of its requests.
+    let Some(repeated) = repeated else {
         tracing::debug!(
             portal_id,
             lane,
@@ -321,29 +325,30 @@ pub fn log_answer(
             millis,
             correlation_id,
             cf_ray,
-            "answered"
-        );
-    } else if let Some(repeated) = troubles.admit((call.lane.account, result), now.tick) {
-        let Said { category, detail } = wording::said(reply);
-        tracing::warn!(
-            portal_id,
-            lane,
-            batch,
-            pairs,
-            from,
-            to,
-            attempt,
-            status,
-            result = result_word,
-            millis,
-            correlation_id,
-            cf_ray,
             category,
             detail,
-            repeated,
-            "HubSpot did not do what a batch asked for"
+            "answered"
         );
-    }
+        return;
+    };
+    tracing::warn!(
+        portal_id,
+        lane,
+        batch,
+        pairs,
+        from,
+        to,
+        attempt,
+        status,
+        result = result_word,
+        millis,
+        correlation_id,
+        cf_ray,
+        category,
+        detail,
+        repeated,
+        "HubSpot did not do what a batch asked for"
+    );
 }
 
 /// How many more lanes have paused, or go on, after the first one, which had a line of its own.

@@ -481,13 +481,20 @@ fn malformed() -> Result<Vec<Kind>> {
 /// One `grep` by a job's id leads to its requests, and from there to what HubSpot answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_leads_from_a_job_to_its_requests() -> Result<()> {
-    let stage = Stage::set("log-of-a-job", &["--limit", "off"]).await?;
+    let stage = Stage::set("log-of-a-job", &["--limit", "off", "--bad-id", "7"]).await?;
+    let mut refused = Vec::new();
     let builder = stage.worker().set("log.filter", "info,association_archiver::worker=debug");
     let worker = stage.start(&builder).await?;
     let jobs = ["mine", "of-another-lane"].into_iter().zip(["companies", "deals"]);
     let jobs = jobs.map(|(id, to)| job(id).types("contacts", to).pair(1, 9001).to_message());
     stage.client.publish(JOBS, jobs.collect::<Result<Vec<_>>>()?).await?;
     stage.client.collect(RESULTS, Until::Count(2), LIMIT).await?;
+    // The same trouble again and again: it is told once in a while, but each answer can be found.
+    let bad = (0..3).map(|number| job(&format!("bad-{number}")).pair(7, 10 + number).to_message());
+    for message in bad.collect::<Result<Vec<_>>>()? {
+        stage.client.publish(JOBS, [message]).await?;
+        refused.extend(stage.outcomes(1, LIMIT).await?);
+    }
     stop(&worker).await?;
     let log = worker.stderr();
     let log: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -502,5 +509,15 @@ async fn the_log_leads_from_a_job_to_its_requests() -> Result<()> {
     let of_request: Vec<&Value> = of_request.collect();
     let [request] = of_request[..] else { bail!("not one answer to its request: {of_request:?}") };
     assert!(request["correlation_id"].is_string() && request["lane"] == "contacts/companies", "{request}");
+    for outcome in &refused {
+        let correlation_id = outcome.errors[0].correlation_id.as_deref().context("HubSpot's correlation id")?;
+        let of_error = log.iter().filter(|line| line["correlation_id"] == correlation_id);
+        let of_error: Vec<&Value> = of_error.collect();
+        let [request] = of_error[..] else { bail!("not one line of {correlation_id}: {of_error:?}") };
+        let sent =
+            log.iter().find(|line| line["job_id"] == outcome.job_id.as_str() && line["batch"] == request["batch"]);
+        assert!(sent.is_some() && request["category"] == "VALIDATION_ERROR", "{request}");
+    }
+    assert_eq!(log.iter().filter(|line| line["level"] == "WARN" && line["batch"].is_u64()).count(), 1);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `archive` on a terminal: what is shown before it is asked.
 
 use harness::SimulatorProcess;
+use serde_json::json;
 
 use super::program::{on_a_terminal, on_a_terminal_of, run_with};
 
@@ -67,6 +68,38 @@ async fn a_row_without_its_portal_is_told_in_the_words_of_the_file() {
         assert!(ran.code == 3 && ran.stdout.contains(&words), "{words}: {ran:?}");
         assert_eq!(ran.stderr.matches(&words).count(), 2, "{words}: {ran:?}");
     }
+}
+
+/// Whoever is asked is told what HubSpot says by then, and not half a minute after the answer.
+#[tokio::test]
+async fn the_question_says_that_hubspot_takes_no_token_or_cannot_be_asked() {
+    let simulator = SimulatorProcess::start(&["--token", "4711=good"]).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pairs.csv");
+    std::fs::write(&file, format!("{HEADER}contacts,1,companies,2,all,\n")).unwrap();
+    let shown =
+        async |settings: &[(&str, &str)]| on_a_terminal(&["archive", file.to_str().unwrap()], settings, "n\n").await;
+    let good = shown(&[("hubspot.base_url", simulator.uri()), ("hubspot.access_token", "good")]).await;
+    assert!(good.contains("portal 4711") && !good.contains("token in") && good.contains("[y/N]"), "{good}");
+    let refused = shown(&[("hubspot.base_url", simulator.uri()), ("hubspot.access_token", "bad")]).await;
+    let words = "the only account: HubSpot does not take the token in hubspot.access_token: HubSpot answered 401";
+    assert!(refused.contains(words) && refused.contains("[y/N]"), "{refused}");
+    let away = shown(&[("hubspot.base_url", "http://127.0.0.1:1"), ("hubspot.access_token", "good")]).await;
+    let words = "the only account: HubSpot cannot be asked now: no connection to HubSpot could be made";
+    assert!(away.contains(words) && away.contains("[y/N]"), "{away}");
+}
+
+/// What is wrong with a pair is told in its outcome. A line of the log about its request reads as if all of it had failed.
+#[tokio::test]
+async fn a_request_that_is_refused_for_one_pair_is_no_alarm() {
+    let simulator = SimulatorProcess::start(&["--bad-id", "7"]).await.unwrap();
+    let rows: String = (1..=20).map(|id| format!("contacts,{id},companies,9,all,\n")).collect();
+    let settings = [("hubspot.base_url", simulator.uri()), ("hubspot.access_token", "x")];
+    let ran = run_with(&["archive", "--yes"], &settings, &format!("{HEADER}{rows}")).await;
+    assert_eq!((ran.code, ran.stdout.lines().count()), (3, 20), "{ran:?}");
+    assert!(!ran.stderr.contains("WARN"), "{ran:?}");
+    let cause = format!("{:<10} {:>12} {:>12} CAUSE\n{:<10} {:>12} {:>12} HUBSPOT ", "", "", "NOT DONE", "", "", 1);
+    assert!(ran.stderr.contains(&cause), "{cause}: {}", ran.stderr);
 }
 
 #[tokio::test]
@@ -141,6 +174,8 @@ async fn the_question_counts_looks_and_proofs_and_is_not_asked_where_a_file_is_i
 #[tokio::test]
 async fn lines_stand_above_the_line_of_progress() {
     let simulator = SimulatorProcess::start(&["--bad-id", "7", "--latency", "500ms"]).await.unwrap();
+    let passing = json!([{"when": {"kind": "archive", "requests": [1, 1]}, "then": {"answer": {"status": 503}}}]);
+    simulator.put_faults(&passing).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("pairs.csv");
     std::fs::write(&file, format!("{HEADER}contacts,1,companies,2,all,\ndeals,7,companies,2,all,\n")).unwrap();

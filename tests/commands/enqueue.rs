@@ -140,7 +140,7 @@ async fn hubspots_export_becomes_jobs_as_a_spreadsheet_saves_it() {
     let flags = ["--from", "contacts", "--to", "companies", "--portal", "4711"];
     let known = run(&[&["enqueue", &file][..], &flags].concat(), &settings).await;
     known.fine();
-    assert!(known.stderr.contains("rows left out because no record is associated: 1"), "{known:?}");
+    assert!(known.stderr.contains("rows left out because no associated record (to_id) stands in them: 1"), "{known:?}");
     let map = ["--map", "Record ID=from_id,Associated Company IDs=to_id"];
     run(&[&["enqueue", &file][..], &flags, &map].concat(), &settings).await.fine();
     let jobs = take(&client).await;

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use harness::{Message, SimulatorProcess, Worker, eventually, job};
+use harness::{Broker, Message, SimulatorProcess, Worker, eventually, job};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::program::{JOBS, command, ground, run};
+use super::program::{JOBS, bare_ground, command, ground, run};
 
 const SOON: Duration = Duration::from_secs(60);
 const RESULTS: &str = "association-archiver.results";
@@ -77,10 +77,46 @@ async fn all_done_some_failed_and_here_they_are() {
     assert_eq!(listed.len(), 2 + 3);
     let none = run(&["outcomes", "--since", "2999-01-01T00:00:00Z", "--json"], &settings).await;
     assert_eq!(none.fine(), "");
+    let csv = run(&["outcomes", "--csv"], &settings).await;
+    std::fs::write(path("failed.csv"), csv.fine()).unwrap();
+    let failed = records(path("failed.csv"));
+    let first: Vec<&str> = failed.iter().take(3).map(|row| row["line"].as_str().unwrap()).collect();
+    assert_eq!(first, ["8", "8", "303"], "the lines of the file that was enqueued first");
     let table = run(&["outcomes", "--failed"], &settings).await;
     assert!(table.fine().starts_with("COMPLETED AT"), "{table:?}");
     assert!(table.stderr.contains("5 of 305 messages in association-archiver.results"), "{table:?}");
     assert_eq!(client.count(RESULTS).await.unwrap(), 305, "looking takes nothing away");
+}
+
+/// The same command again must not be refused because of what the first one left.
+#[tokio::test]
+async fn a_run_that_cannot_begin_leaves_no_file_and_no_queue() {
+    let (client, uri) = bare_ground("follow-nowhere").await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("jobs.ndjson"), format!("{}\n", job("a").pair(1, 2).to_json())).unwrap();
+    let queues = async || {
+        let broker = Broker::shared().await.unwrap();
+        broker
+            .ctl(&["list_queues", "--vhost", "follow-nowhere", "--quiet", "--no-table-headers", "name"])
+            .await
+            .unwrap()
+    };
+    let follows = async |outcomes: &str, words: &str| {
+        let jobs = path("jobs.ndjson");
+        let ran = run(&["enqueue", &jobs, "--follow", "--outcomes", outcomes], &[("amqp.uri", &uri)]).await;
+        assert!(ran.error(1).contains(words), "{ran:?}");
+        assert!(!Path::new(outcomes).exists(), "{outcomes} is left");
+        let left = queues().await;
+        assert!(left.trim().is_empty(), "{left}");
+    };
+    for outcomes in [path("outcomes.csv"), path("outcomes.ndjson")] {
+        follows(&outcomes, "exchange \"association-archiver\" does not exist").await;
+    }
+    client.declare_exchange("association-archiver").await.unwrap();
+    for outcomes in [path("outcomes.csv"), path("outcomes.ndjson")] {
+        follows(&outcomes, "no queue is bound to exchange").await;
+    }
 }
 
 #[tokio::test]

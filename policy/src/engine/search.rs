@@ -167,9 +167,10 @@ pub fn deserted(batch: Batch) -> Option<Next> {
 
 /// The refusal of a pair that may be good, since no request was left to try it by itself.
 pub fn unattributed(cause: &Refusal, requests: u32) -> Refusal {
+    let further = if requests == 1 { "request" } else { "requests" };
     let message = format!(
         "HubSpot refused requests that carried this pair and others without saying which is at fault, and {} \
-         further requests (isolation.max_requests) did not find out; it may be good. HubSpot's words: {}",
+         further {further} (isolation.max_requests) did not find out; it may be good. HubSpot's words: {}",
         Grouped(requests.into()),
         cause.message
     );

@@ -82,12 +82,13 @@ impl Requests {
 }
 
 /// Whether the request ended before HubSpot worked on it: nothing was sent, or it was over the limit, or its token was
-/// not taken.
+/// not taken, or something in it was wrong (400), which HubSpot sees before it begins: what it does in part it answers with
+/// 207.
 fn was_turned_away(reply: &Reply) -> bool {
     match reply {
         Reply::Silence(Silence::Refused(_) | Silence::Tls(_)) => true,
         Reply::Silence(Silence::TimedOut | Silence::Reset) => false,
-        Reply::Answer(answer) => matches!(answer.status, 401 | 429),
+        Reply::Answer(answer) => matches!(answer.status, 400 | 401 | 429),
     }
 }
 
@@ -129,6 +130,7 @@ mod tests {
         assert!(line.sends(first) && !line.sends(second));
         assert!(!line.returns(second, &refused()) && line.may_have_changed());
         assert!(line.returns(first, &answer(401)));
+        assert!(line.sends(first) && line.returns(first, &answer(400)));
         // The answer to what never left for it, since its pair was on the wire for another line already.
         assert!(!line.returns(second, &refused()) && !line.may_have_changed());
         // What may have been done once stays so, whatever becomes of the next request.

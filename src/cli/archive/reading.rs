@@ -80,7 +80,7 @@ impl Read {
         for (count, what) in [
             (done_before, "jobs left out because they were done before"),
             (repeated, REPEATED),
-            (not_associated, "rows left out because no record is associated"),
+            (not_associated, "rows left out because no associated record (to_id) stands in them"),
             (of_status, "rows left out because their status is ARCHIVED or RESTORED"),
         ] {
             if count > 0 {

@@ -123,6 +123,10 @@ impl Watcher<HeldLine> for LineWatcher {
             }
             return;
         }
+        if answered.result == CallResult::Refused {
+            // Its pairs are told in their outcomes: those at fault failed, and the others are sent again.
+            return;
+        }
         watching::log_answer(&self.portals, &mut self.troubles, call, reply, answered.result, took, now);
     }
 

@@ -66,6 +66,9 @@ enum Target {
 impl Following {
     /// From here on no outcome is missed.
     pub async fn begin(settings: &Settings, run: &Run, outcomes: Option<&Path>) -> Result<Self, Failure> {
+        let follower = Follower::open(&settings.amqp, run.as_str()).await;
+        let follower = follower.map_err(|fault| Failure::Running(fault.to_string()))?;
+        // Not before: a run that could not begin leaves no file, by which the next one would be refused.
         let target = match outcomes {
             None => Target::Nothing,
             Some(path) if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) => {
@@ -73,8 +76,6 @@ impl Following {
             }
             Some(path) => Target::Ndjson(NewFile::create(path)?),
         };
-        let follower = Follower::open(&settings.amqp, run.as_str()).await;
-        let follower = follower.map_err(|fault| Failure::Running(fault.to_string()))?;
         let followed = Followed { summary: Summary::default(), target, answers: HashMap::new(), messages_kept: 0 };
         let (expected, told) = watch::channel(None);
         let stop = CancellationToken::new();
@@ -96,10 +97,17 @@ impl Following {
         taken.map_err(|error| Failure::Running(format!("the outcomes could not be taken: {error}")))?
     }
 
-    /// Nobody waits for them any more.
+    /// Nobody waits for them any more. A file in which nothing stands is taken away.
     pub async fn abandon(self) {
         self.stop.cancel();
-        let _ = self.taking.await;
+        let Ok(Ok(Followed { target, .. })) = self.taking.await else { return };
+        let discarded = match target {
+            Target::Ndjson(file) | Target::Csv(_, Some(file)) => file.discard(),
+            Target::Nothing | Target::Csv(_, None) => Ok(()),
+        };
+        if let Err(failure) = discarded {
+            remark(&failure.into_message());
+        }
     }
 }
 
@@ -142,11 +150,11 @@ impl Followed {
         follower.close().await;
         taken?;
         self.target = match self.target {
-            Target::Ndjson(file) => {
+            Target::Ndjson(file) if !self.answers.is_empty() => {
                 file.finish()?;
                 Target::Nothing
             }
-            target @ (Target::Nothing | Target::Csv(..)) => target,
+            target @ (Target::Nothing | Target::Ndjson(_) | Target::Csv(..)) => target,
         };
         Ok(self)
     }

@@ -59,8 +59,6 @@ pub struct Columns {
     portal: Option<u64>,
     group: Option<String>,
     plan: bool,
-    /// An export has a row for a record whether or not it is associated with any other.
-    may_lack_associations: bool,
     doubts: Vec<String>,
 }
 
@@ -111,7 +109,7 @@ pub enum Content {
     Job(Vec<u8>),
     /// Nothing but separators, or the header of a file that was joined to the first.
     Nothing,
-    /// A record of an export that is associated with none.
+    /// The row of a record that is associated with none, as exports have them: no `to_id` stands in it.
     NotAssociated,
     /// A pair for which an earlier run has done the job.
     DoneBefore,
@@ -177,7 +175,6 @@ impl Columns {
             }
             columns.push(column);
         }
-        let may_lack_associations = hints.map.is_some() || export.is_some();
         let mut doubts = Vec::new();
         let name_of = |field| Some(&header[columns.iter().position(|column| *column == Column::Field(field))?]);
         let (from_column, to_column) = (name_of(Field::FromId), name_of(Field::ToId));
@@ -195,20 +192,19 @@ impl Columns {
             portal: hints.portal.map(|portal| portal.0.get()),
             group: hints.group.as_ref().map(|group| group.as_str().to_owned()),
             plan: hints.plan,
-            may_lack_associations,
             doubts,
         };
-        read.complete(hints)
+        read.complete(hints, export.is_some())
     }
 
-    fn complete(self, hints: &Hints) -> Result<Self, String> {
+    fn complete(self, hints: &Hints, is_export: bool) -> Result<Self, String> {
         let has = |field: Field| self.columns.contains(&Column::Field(field));
         let needed = needed(self.from_type.is_some(), self.to_type.is_some());
         let missing: Vec<&str> = needed.filter(|(field, _)| !has(*field)).map(|(_, name)| name).collect();
         if missing.is_empty() {
             return Ok(self);
         }
-        if self.may_lack_associations && hints.map.is_none() {
+        if is_export {
             return Err(
                 "it is HubSpot's own export, and needs the type of its records: --from TYPE, as in --from contacts"
                     .to_owned(),
@@ -279,7 +275,7 @@ impl Columns {
         if row.status().is_some_and(|text| DONE.iter().any(|done| text.eq_ignore_ascii_case(done.as_str()))) {
             return Ok(Content::DoneBefore);
         }
-        if self.may_lack_associations && row.text(Field::ToId)?.is_empty() {
+        if row.text(Field::ToId)?.is_empty() {
             return Ok(Content::NotAssociated);
         }
         self.body(&row).map(Content::Job)

@@ -246,7 +246,7 @@ impl Survey {
             }
         };
         say(repeated, REPEATED);
-        say(not_associated, "rows left out because no record is associated");
+        say(not_associated, "rows left out because no associated record (to_id) stands in them");
         say(done_before, "rows left out because their status is ARCHIVED or RESTORED");
         remarks
     }

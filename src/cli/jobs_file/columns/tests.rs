@@ -246,6 +246,8 @@ fn blank_rows_and_columns_and_repeated_headers_are_passed_over() {
         assert_eq!(content(&header, nothing, &Hints::default()), Ok(Content::Nothing), "{nothing:?}");
     }
     assert!(job(&header, "contacts,1,companies,2,,").is_ok());
+    assert_eq!(content(HEADER, "contacts,1,companies,", &Hints::default()), Ok(Content::NotAssociated));
+    assert!(job(HEADER, "contacts,1,companies,;").unwrap_err().starts_with("to_id: is empty"));
     assert!(job(HEADER, "contacts,1,companies,2,,,").is_ok());
     assert!(job(HEADER, "contacts,1,companies,2,,x").unwrap_err().contains("\"x\" in column 6"));
     let report = format!("line,{HEADER},status,message");
