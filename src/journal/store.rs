@@ -19,7 +19,7 @@ pub(super) enum Store {
 pub(super) enum StoreFault {
     #[error("the journal cannot be written: {0}")]
     Stream(#[from] StreamFault),
-    #[error("the journal cannot be written: {0}")]
+    #[error("the journal: {0}")]
     File(#[from] FileFault),
     #[error("the journal's writer has failed, which is a fault of this program: {0}")]
     Failed(#[from] JoinError),

@@ -57,6 +57,11 @@ impl Snapshot {
         if windows.len() > 0 && windows.all(|window| window.is_some_and(|window| !window.open)) {
             return Err("background.window is closed".to_owned());
         }
+        // Where some go on, what is done of the background already tells that the others do not.
+        let mut own = self.status.accounts.iter().filter(|account| !account.stands_by).peekable();
+        if own.peek().is_some() && own.all(|account| account.own_pause().is_some()) {
+            return Err("every account stands still".to_owned());
+        }
         match jobs_per_second {
             Some(rate) if rate > 0.0 => Ok(waiting as f64 / rate),
             Some(_) => Err("none of them was answered in the last minutes".to_owned()),
@@ -67,8 +72,11 @@ impl Snapshot {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
-    use crate::engine::status::{AccountStatus, WindowStatus};
+    use crate::engine::pause::PauseKind;
+    use crate::engine::status::{AccountStatus, PauseScope, PauseStatus, WindowStatus};
     use crate::telemetry::snapshot::tests::account;
     use crate::telemetry::throughput::ThroughputSeries;
 
@@ -112,6 +120,19 @@ mod tests {
         let mut away = busy();
         away.broker.background_parked = None;
         assert_eq!(unknown(&away), UNCOUNTED);
+        let mut stopped = busy();
+        let pause = PauseStatus {
+            scope: PauseScope::Account,
+            kind: PauseKind::Journal,
+            detail: String::new(),
+            since: Timestamp::UNIX_EPOCH,
+            resume_at: None,
+            probe_at: None,
+        };
+        stopped.status.accounts = vec![AccountStatus { pause: Some(pause), ..account(0, Some(4711)) }];
+        assert_eq!(unknown(&stopped), "every account stands still");
+        stopped.status.accounts.push(account(1, Some(815)));
+        assert_eq!(unknown(&stopped), "", "one of them goes on");
         let mut standby = busy();
         standby.status.accounts = vec![AccountStatus { stands_by: true, ..account(0, None) }];
         assert_eq!(unknown(&standby), "this worker does not work now");

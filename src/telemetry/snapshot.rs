@@ -174,8 +174,8 @@ impl Snapshot {
         Ok(at_ceilings.max(lately))
     }
 
-    /// Whether every account with something to do goes on: nobody can say how long one stands still, nor whose the parked
-    /// jobs are. `Err` says which does not, and why.
+    /// Whether every account with something to do goes on: nobody can say how long one stands still, nor whose the
+    /// parked jobs are. `Err` says which does not, and why.
     fn goes_on(&self, parked: u64) -> Result<(), String> {
         let has_work = |account: &&AccountStatus| (account.held_jobs > 0 || parked > 0) && !account.stands_by;
         let accounts: Vec<&AccountStatus> = self.status.accounts.iter().filter(has_work).collect();

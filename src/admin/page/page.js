@@ -5,6 +5,7 @@ const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const known = (value) => value !== null && value !== undefined;
 const count = (value) => (known(value) ? number.format(value) : "–");
+const rate = (value) => count(value < 10 ? value : Math.round(value)) + "/s";
 const bytes = (value) => number.format(value / 1048576) + " MiB";
 const between = (from, to) => (Date.parse(to) - Date.parse(from)) / 1000;
 /* What is told may end in a full stop or not. */
@@ -194,7 +195,7 @@ function places(s) {
 function background(g) {
   const done = count(g.answered) + " answered since the start";
   if (g.drainSeconds === 0) return ["0 s", "the background is done; " + done];
-  const until = known(g.drainSeconds) ? ", at the " + count(g.jobsPerSecond) + "/s of the last minutes" : ": unknown, since " + g.drainUnknown;
+  const until = known(g.drainSeconds) ? ", at the " + rate(g.jobsPerSecond) + " of the last minutes" : ": unknown, since " + g.drainUnknown;
   return [known(g.drainSeconds) ? "about " + span(g.drainSeconds) : "–", "until the background is done" + until + "; " + done];
 }
 
@@ -303,7 +304,7 @@ function chart(name, s, title, now, layers, unit, bars) {
 }
 
 function overTime(s) {
-  const series = s[RANGES[range][1]], rate = (values) => values.map((value) => value / series.intervalSeconds);
+  const series = s[RANGES[range][1]], rates = (values) => values.map((value) => value / series.intervalSeconds);
   byId("ranges").replaceChildren(...RANGES.map(([words], i) => {
     const button = make("button", null, words);
     button.setAttribute("aria-pressed", String(i === range));
@@ -316,9 +317,9 @@ function overTime(s) {
   chart("backlog", s, "Jobs without an outcome", count(unanswered) + " now" + (b.backgroundReady > 0 ? ", and " + count(b.backgroundReady) + " in the background queue" : ""), [
     ["f-held", series.jobsHeld], ["f-unpublished", series.jobsUnpublished], ["f-ready", series.jobsReady], ["f-parked", series.jobsParked],
   ], "", false);
-  const lately = (values) => rate(values).slice(0, -1).at(-1) ?? 0;
-  chart("archived", s, "Pairs archived a second", count(lately(series.pairsArchived)) + "/s lately",
-    [["f-archived", settled(rate(series.pairsArchived))]], "/s", false);
+  const lately = (values) => rates(values).slice(0, -1).at(-1) ?? 0;
+  chart("archived", s, "Pairs archived a second", rate(lately(series.pairsArchived)) + " lately",
+    [["f-archived", settled(rates(series.pairsArchived))]], "/s", false);
   chart("failed", s, "Pairs not archived", count(sum(series.pairsFailed)) + " in " + RANGES[range][0],
     [["f-failed", series.pairsFailed]], "", true);
   pauses(s, series);
