@@ -126,6 +126,20 @@ async fn an_operator_pauses_and_resumes_from_the_page() -> Result<()> {
     Ok(())
 }
 
+/// Times below a chart, and ids beside each other, that touch the next one on their line.
+const CROWDED: &str = "(() => {
+    const crowded = [], rows = [...document.querySelectorAll('svg')].map((svg) => [...svg.querySelectorAll('[text-anchor=middle]')]);
+    rows.push(...[...document.querySelectorAll('td')].map((cell) => [...cell.querySelectorAll('.id')]));
+    for (const row of rows) {
+        row.map((node) => [node.textContent, node.getBoundingClientRect()]).reduce((before, next) => {
+            const [words, a] = before, [, b] = next;
+            if (Math.abs(a.top - b.top) < 2 && b.left - a.right < 4) crowded.push(words);
+            return next;
+        }, ['', { top: -9, right: 0 }]);
+    }
+    return crowded.join(' ');
+})()";
+
 /// Words that a line broke inside, leaving out ids and what is longer than a phone's line.
 const BROKEN_WORDS: &str = "(() => {
     const broken = [], walker = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
@@ -169,6 +183,8 @@ async fn no_word_is_broken_and_nothing_overflows_on_any_screen() -> Result<()> {
         let (broken, wide) = (browser.run(BROKEN_WORDS).await?, browser.run(OVERFLOWING).await?);
         ensure!(broken == "", "broken at {width}: {broken}");
         ensure!(wide == "", "too wide at {width}: {wide}");
+        let crowded = browser.run(CROWDED).await?;
+        ensure!(crowded == "", "run into each other at {width}: {crowded}");
         let flow = "[...document.querySelectorAll('#flow i')].every((part) => part.clientWidth >= 3)";
         ensure!(browser.run(flow).await? == true, "a part of the jobs cannot be seen at {width}");
     }
