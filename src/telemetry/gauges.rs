@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::exposition::{Description, Exposition, Kind};
 use super::label::Label;
 use super::parked::ByTier;
@@ -17,7 +19,7 @@ pub(super) const MAX_ACCOUNTS: usize = 50;
 pub(super) fn write(snapshot: &Snapshot, page: &mut Exposition) {
     write_held(snapshot, page);
     write_broker(&snapshot.broker, page);
-    write_pauses(&snapshot.status, page);
+    write_pauses(&snapshot.status, snapshot.at, page);
     write_guards(&snapshot.status.accounts, page);
     write_accounts(&snapshot.status.accounts, page);
 }
@@ -237,7 +239,7 @@ fn write_broker_counts(counts: &BrokerCounts, page: &mut Exposition) {
     );
 }
 
-fn write_pauses(status: &Status, page: &mut Exposition) {
+fn write_pauses(status: &Status, at: Timestamp, page: &mut Exposition) {
     single(
         page,
         Kind::Gauge,
@@ -255,6 +257,15 @@ fn write_pauses(status: &Status, page: &mut Exposition) {
         for kind in PauseKind::ALL {
             family.sample(&[kind.as_str()], counts.get(&kind).copied().unwrap_or_default());
         }
+    }
+    let (name, labels) = ("association_archiver_longest_pause_seconds", PauseKind::NAMES);
+    let help = "For how long the account has stood still as a whole that has stood longest, by reason. A pause by hand and a \
+                guard's stop go on counting with another worker.";
+    let mut family = page.family(Description { name, kind: Kind::Gauge, help, labels });
+    let stand = |kind| status.accounts.iter().filter_map(AccountStatus::own_pause).filter(move |one| one.kind == kind);
+    for kind in PauseKind::ALL {
+        let longest = stand(kind).map(|pause| at.duration_since(pause.since).as_secs_f64()).fold(0.0, f64::max);
+        family.sample(&[kind.as_str()], longest);
     }
 }
 

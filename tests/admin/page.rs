@@ -247,6 +247,7 @@ fn everything_at_once() -> Snapshot {
         window_seconds: 1_800.0,
         used: 999_876,
         state,
+        since: Some(now().wall - SignedDuration::from_mins(76)),
         approved_until,
     };
     status.accounts[0].guard = Some(guard(GuardState::Approved, Some(now().wall)));

@@ -236,8 +236,11 @@ impl Engine {
     pub(super) fn pause_if_guarded(&mut self, account: AccountIndex, now: Now) {
         let Some(guard) = &self.accounts[account].guard else { return };
         if guard.state(now.tick) == GuardState::Waiting {
-            let detail = guard.detail(now.tick);
+            let (detail, since) = (guard.detail(now.tick), guard.since(now.tick));
             self.pause_account(account, PauseKind::Guard, None, detail, now);
+            if let Some(since) = since.filter(|_| self.pauses.account_is_paused_for(account, PauseKind::Guard)) {
+                self.pauses.account_stands_since(account, since);
+            }
         }
     }
 

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::clock::{Now, Tick};
 use crate::contract::grouped::Grouped;
 use crate::contract::refusal::{Refusal, WorkerCategory};
@@ -28,6 +30,8 @@ pub struct GuardPolicy {
 pub struct Guard {
     policy: GuardPolicy,
     stand: Stand,
+    /// When it came to stand so, by which worker soever. `None` while it is open, and where nobody wrote it down.
+    since: Option<Timestamp>,
     /// How often `stand` has changed. Of two memories, the one with more changes is the later.
     changes: u64,
     sent: Counts,
@@ -104,6 +108,7 @@ impl Guard {
         Self {
             policy,
             stand: Stand::Open,
+            since: None,
             changes: 0,
             sent: Counts::default(),
             written: None,
@@ -118,7 +123,8 @@ impl Guard {
 
     /// May a request leave that carries `least` to `most` pairs that were not sent before? Where fewer than `least` are
     /// left, the guard closes.
-    pub fn ask(&mut self, least: u64, most: u64, now: Tick) -> Passage {
+    pub fn ask(&mut self, least: u64, most: u64, now: Now) -> Passage {
+        let Now { tick: now, wall } = now;
         self.pass_time(now);
         match self.stand {
             Stand::Approved { until: _ } => return Passage::Pairs(most),
@@ -131,7 +137,7 @@ impl Guard {
         let (used, max) = (self.sent.total(now), self.policy.max_pairs.get());
         let left = max.saturating_sub(used);
         if left < least {
-            self.change(Stand::Waiting);
+            self.change(Stand::Waiting, Some(wall));
             return Passage::Closed;
         }
         let pairs = most.min(left);
@@ -152,18 +158,18 @@ impl Guard {
     }
 
     /// Everything is let through for one window from now on; then counting begins anew.
-    pub fn approve(&mut self, now: Tick) {
-        self.change(Stand::Approved { until: now + self.policy.window });
+    pub fn approve(&mut self, now: Now) {
+        self.change(Stand::Approved { until: now.tick + self.policy.window }, Some(now.wall));
         self.count_anew();
     }
 
     /// Nothing is let through until [`Guard::approve`].
-    pub fn reject(&mut self) {
-        self.change(Stand::Rejected);
+    pub fn reject(&mut self, now: Now) {
+        self.change(Stand::Rejected, Some(now.wall));
     }
 
-    fn change(&mut self, stand: Stand) {
-        self.stand = stand;
+    fn change(&mut self, stand: Stand, since: Option<Timestamp>) {
+        (self.stand, self.since) = (stand, since);
         self.changes = self.changes.saturating_add(1);
     }
 
@@ -175,6 +181,11 @@ impl Guard {
             Stand::Approved { until: _ } => GuardState::Approved,
             Stand::Rejected => GuardState::Rejected,
         }
+    }
+
+    /// Since when it is in that state; `None` while it is open, and where nobody wrote it down.
+    pub fn since(&self, now: Tick) -> Option<Timestamp> {
+        self.since.filter(|_| self.state(now) != GuardState::Open)
     }
 
     /// Distinct pairs sent within the window, or since it was approved.
@@ -211,7 +222,7 @@ impl Guard {
         if let Stand::Approved { until } = self.stand
             && until <= now
         {
-            self.change(Stand::Open);
+            self.change(Stand::Open, None);
             self.count_anew();
         }
     }
@@ -249,7 +260,7 @@ impl Guard {
             (GuardState::Rejected, _) => GuardStand::Rejected,
         };
         let counted = counts.0.into_iter().map(|(leave, pairs)| (now.wall_at(leave), pairs)).collect();
-        let memory = GuardMemory { stand, changes: self.changes, counted };
+        let memory = GuardMemory { stand, since: self.since(now.tick), changes: self.changes, counted };
         (!memory.is_empty()).then_some(memory)
     }
 
@@ -262,9 +273,11 @@ impl Guard {
     pub fn recall(&mut self, memory: Option<&GuardMemory>, now: Now) {
         let window = self.policy.window;
         let empty = GuardMemory::default();
-        let GuardMemory { stand, changes, counted } = memory.unwrap_or(&empty);
+        let GuardMemory { stand, since, changes, counted } = memory.unwrap_or(&empty);
+        // The other worker's clock may be ahead of this one's.
+        self.since = since.map(|since| since.min(now.wall));
         self.changes = self.changes.max(*changes);
-        // The other worker's clock may be ahead of this one's. No pair counts for longer than if it were sent now.
+        // For the same reason: no pair counts for longer than if it were sent now.
         let latest = self.leave_at(now.tick);
         self.sent = Counts::default();
         for &(leave, pairs) in counted {

@@ -59,7 +59,7 @@ impl Engine {
         let Some(guard) = self.accounts.get_mut(account).and_then(|account| account.guard.as_mut()) else {
             return false;
         };
-        guard.approve(now.tick);
+        guard.approve(now);
         self.guard_was_answered(account, now);
         true
     }
@@ -70,7 +70,7 @@ impl Engine {
         let Some(guard) = self.accounts.get_mut(account).and_then(|account| account.guard.as_mut()) else {
             return false;
         };
-        guard.reject();
+        guard.reject(now);
         let jobs = self.holdings.jobs().filter(|(_, job)| job.account == account && job.removes);
         let jobs: Vec<JobKey> = jobs.map(|(key, _)| key).collect();
         for job in jobs {

@@ -174,7 +174,9 @@ pub enum Disproof {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pause {
     pub kind: PauseKind,
+    /// Since when this worker knows of it: what follows from the pause is counted from then on.
     pub since: Tick,
+    /// When it began, which may be with another worker: what people are told.
     pub since_wall: Timestamp,
     /// When it ends by itself; `None` where only a probe or an operator can tell.
     pub until: Option<Timestamp>,
@@ -199,6 +201,11 @@ impl Pause {
             None => kind.longest_probe_interval().map(|_| now.tick + FIRST_PROBE),
         };
         Self { kind, since: now.tick, since_wall: now.wall, until, detail, is_distrust: false, probe_at }
+    }
+
+    /// For how long nothing was sent, as people are told: as far as this worker knows, or another one wrote.
+    pub fn lasted(&self, now: Now) -> Duration {
+        now.tick.since(self.since).max(Duration::try_from(now.wall.duration_since(self.since_wall)).unwrap_or_default())
     }
 
     /// Whether it stays as it is though there is another reason to pause: a person must end it, and the other reason shows

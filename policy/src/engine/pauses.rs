@@ -127,6 +127,13 @@ impl Pauses {
         Some(Notice::Paused { account: index, lane: None, kind, detail, until })
     }
 
+    /// The account's pause began at that time, which may be before this worker saw it.
+    pub fn account_stands_since(&mut self, account: AccountIndex, since: Timestamp) {
+        if let Some(pause) = &mut self.accounts[account].pause {
+            pause.since_wall = since;
+        }
+    }
+
     /// Pauses a lane; `None` if nothing is new about it.
     pub fn pause_lane(
         &mut self,
@@ -155,8 +162,7 @@ impl Pauses {
         account.probe = None;
         account.begin_anew();
         account.uncounted.halt(now.tick);
-        let lasted = now.tick.since(pause.since);
-        Some(Notice::Resumed { account: index, lane: None, kind: pause.kind, lasted })
+        Some(Notice::Resumed { account: index, lane: None, kind: pause.kind, lasted: pause.lasted(now) })
     }
 
     /// Ends the pause of a lane; `None` if there is none.
@@ -167,7 +173,7 @@ impl Pauses {
         lane.probing = false;
         lane.uncounted.halt(now.tick);
         self.accounts[id.account].paused_lanes.remove(&key);
-        let lasted = now.tick.since(pause.since);
+        let lasted = pause.lasted(now);
         Some(Notice::Resumed { account: id.account, lane: Some(id.clone()), kind: pause.kind, lasted })
     }
 

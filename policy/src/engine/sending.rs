@@ -176,7 +176,7 @@ impl Engine {
                 (1, (lane.queue.pairs() + filling).min(lane.caps(self.policy.caps).pairs))
             }
         };
-        match guard.ask(least as u64, most as u64, now.tick) {
+        match guard.ask(least as u64, most as u64, now) {
             Passage::Pairs(pairs) => Ok(usize::try_from(pairs).unwrap_or(usize::MAX)),
             Passage::Unwritten(until) => Err(Some(until)),
             Passage::Closed => {

@@ -75,7 +75,8 @@ pub struct AccountStatus {
     pub portal_id: Option<u64>,
     /// Another worker works on it, so what is said here of its quota and its guard may be out of date.
     pub stands_by: bool,
-    /// Why nothing is sent for it.
+    /// Why nothing is sent for it. Of an account that another worker works on only a pause by the settings is told:
+    /// what else stands still is known there.
     pub pause: Option<PauseStatus>,
     pub rate: RateStatus,
     pub in_flight: usize,
@@ -168,6 +169,9 @@ pub struct GuardStatus {
     /// Distinct pairs sent within the window, or since the approval.
     pub used: u64,
     pub state: GuardState,
+    /// Since when it is in this state, also where another worker came to it; `None` while it is open.
+    #[serde(serialize_with = "write_time_or_null")]
+    pub since: Option<Timestamp>,
     /// `None` in every state but `approved`.
     #[serde(serialize_with = "write_time_or_null")]
     pub approved_until: Option<Timestamp>,

@@ -74,12 +74,20 @@ impl Engine {
             let by_settings = account.policy.paused;
             // This worker may have had later orders for the account, which were never written into the lease. Then they
             // stand.
-            let is_told = known.pause.orders >= account.pause_orders;
-            account.pause_orders = account.pause_orders.max(known.pause.orders);
-            if is_told && known.pause.paused {
+            let PauseMemory { paused, since, orders } = known.pause;
+            let (is_told, is_news) = (orders >= account.pause_orders, orders > account.pause_orders);
+            account.pause_orders = account.pause_orders.max(orders);
+            // The other worker's clock may be ahead of this one's. Where it did not say, the pause is told from now on.
+            let since = since.map(|since| since.min(now.wall)).or(is_news.then_some(now.wall));
+            if is_told && paused {
                 self.pause_account(index, PauseKind::Operator, None, PAUSED_BY_OPERATOR.to_owned(), now);
             } else if is_told && !by_settings && self.pauses.account_is_paused_for(index, PauseKind::Operator) {
                 self.resume_account(index, now);
+            }
+            if let Some(since) =
+                since.filter(|_| is_told && self.pauses.account_is_paused_for(index, PauseKind::Operator))
+            {
+                self.pauses.account_stands_since(index, since);
             }
             if self.pauses.account_is_paused_for(index, PauseKind::Guard) {
                 self.resume_account(index, now);
@@ -101,9 +109,14 @@ impl Engine {
         let mut memory = Memory::default();
         for &index in accounts {
             let Some(account) = self.accounts.get(index) else { continue };
-            // A pause by the settings goes when they change.
-            let paused = !account.policy.paused && self.pauses.account_is_paused_for(index, PauseKind::Operator);
-            memory.set(account.policy.portal, account.memory(occasion, paused, now));
+            let pause = self.pauses.of_account(index).filter(|pause| pause.kind == PauseKind::Operator);
+            let pause = PauseMemory {
+                // A pause by the settings goes when they change.
+                paused: !account.policy.paused && pause.is_some(),
+                since: pause.map(|pause| pause.since_wall),
+                orders: account.pause_orders,
+            };
+            memory.set(account.policy.portal, account.memory(occasion, pause, now));
         }
         memory
     }
@@ -148,13 +161,12 @@ impl Account {
         }
     }
 
-    fn memory(&self, occasion: Occasion, paused: bool, now: Now) -> AccountMemory {
+    fn memory(&self, occasion: Occasion, pause: PauseMemory, now: Now) -> AccountMemory {
         let (ahead, recent) = match occasion {
             Occasion::Renewal => (self.written_ahead(), Vec::new()),
             Occasion::Release => (0, self.pace.recent(now.tick)),
         };
         let guard = self.guard.as_ref().and_then(|guard| guard.memory(occasion == Occasion::Renewal, now));
-        let pause = PauseMemory { paused, orders: self.pause_orders };
         AccountMemory::new(self.day.memory(ahead, now.wall), self.pace.learned(), pause, recent).with_guard(guard)
     }
 
@@ -173,9 +185,13 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::contract::association::Extent;
-    use crate::engine::command::Command;
+    use crate::engine::EnginePolicy;
+    use crate::engine::account::AccountPolicy;
+    use crate::engine::command::{Command, Notice};
     use crate::engine::status::tests::{at, engine, job};
 
     const ALL: &[AccountIndex] = &[AccountIndex(0)];
@@ -228,6 +244,89 @@ mod tests {
         second.pause(AccountIndex(0), at(3));
         second.inherit(ALL, &Inheritance::Unknown(Memory::default()), at(4));
         assert!(paused(&second), "the last order counts");
+    }
+
+    /// What the engine tells people of the account.
+    fn pause_since(engine: &Engine, now: Now) -> Option<(PauseKind, Timestamp)> {
+        let status = engine.status(now);
+        status.accounts[0].pause.as_ref().map(|pause| (pause.kind, pause.since))
+    }
+
+    fn taken_over(memory: &Memory, paused_by_settings: bool, now: Now) -> Engine {
+        let account = AccountPolicy { paused: paused_by_settings, ..AccountPolicy::default() };
+        let mut engine = Engine::new(EnginePolicy::default(), vec![account], 1, now);
+        engine.stand_by(ALL, now);
+        engine.inherit(ALL, &Inheritance::Unknown(memory.clone()), now);
+        engine.hold(ALL, Reach::new(now, Duration::from_secs(1_000_000)), now);
+        engine
+    }
+
+    #[test]
+    fn a_pause_by_hand_has_lasted_since_it_was_ordered_whoever_holds_the_lease() {
+        let mut first = engine(&[None]);
+        first.pause(AccountIndex(0), at(0));
+        let memory = first.memory(ALL, Occasion::Renewal, at(3_600));
+        let mut second = taken_over(&memory, false, at(3_600));
+        assert_eq!(pause_since(&second, at(3_600)), Some((PauseKind::Operator, at(0).wall)));
+
+        let third = second.memory(ALL, Occasion::Release, at(90_000));
+        let mut third = taken_over(&third, false, at(90_000));
+        assert_eq!(pause_since(&third, at(90_001)), Some((PauseKind::Operator, at(0).wall)));
+        second.stand_by(ALL, at(90_000));
+        assert_eq!(pause_since(&second, at(90_001)), None, "of what another worker does it cannot tell");
+        while third.next_command().is_some() {}
+        third.resume(AccountIndex(0), at(90_002));
+        let resumed: Vec<Command> = std::iter::from_fn(|| third.next_command()).collect();
+        let whole = Duration::from_secs(90_002);
+        assert!(
+            matches!(resumed[..], [Command::Notice(Notice::Resumed { lasted, .. })] if lasted == whole),
+            "{resumed:?}"
+        );
+
+        // It is paused once more, and comes back to a worker that remembers the first time.
+        third.pause(AccountIndex(0), at(90_010));
+        second.inherit(ALL, &Inheritance::Told(third.memory(ALL, Occasion::Release, at(90_020))), at(90_020));
+        second.hold(ALL, Reach::new(at(90_020), Duration::from_secs(100)), at(90_020));
+        assert_eq!(pause_since(&second, at(90_021)), Some((PauseKind::Operator, at(90_010).wall)));
+    }
+
+    #[test]
+    fn a_pause_by_the_settings_has_lasted_since_they_were_first_read() {
+        let paused = taken_over(&Memory::default(), true, at(0));
+        let memory = paused.memory(ALL, Occasion::Release, at(100));
+        assert_eq!(pause_since(&taken_over(&memory, true, at(100)), at(100)), Some((PauseKind::Operator, at(0).wall)));
+        let without = taken_over(&memory, false, at(200));
+        assert_eq!(pause_since(&without, at(200)), None, "the setting is gone");
+        let memory = without.memory(ALL, Occasion::Release, at(300));
+        assert_eq!(
+            pause_since(&taken_over(&memory, true, at(300)), at(300)),
+            Some((PauseKind::Operator, at(300).wall))
+        );
+    }
+
+    /// As a version wrote it that knew of no such time, and as another worker's fast clock tells it.
+    #[test]
+    fn where_nobody_wrote_since_when_it_is_paused_it_is_told_from_now_on() {
+        let memory = |since, orders| {
+            let mut memory = Memory::default();
+            let pause = PauseMemory { paused: true, since, orders };
+            memory.set(None, AccountMemory::new(None, None, pause, Vec::new()));
+            memory
+        };
+        let now = Some((PauseKind::Operator, at(500).wall));
+        for (since, orders) in [(None, 0), (None, 7), (Some(at(501).wall), 7)] {
+            assert_eq!(pause_since(&taken_over(&memory(since, orders), false, at(500)), at(500)), now);
+        }
+        let mut own = engine(&[None]);
+        own.pause(AccountIndex(0), at(0));
+        own.inherit(ALL, &Inheritance::Told(memory(None, 1)), at(500));
+        assert_eq!(
+            pause_since(&own, at(500)),
+            Some((PauseKind::Operator, at(0).wall)),
+            "it knows of that order itself"
+        );
+        own.inherit(ALL, &Inheritance::Told(memory(None, 3)), at(500));
+        assert_eq!(pause_since(&own, at(500)), now, "that was another order");
     }
 
     #[test]

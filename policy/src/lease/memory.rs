@@ -34,6 +34,9 @@ pub struct AccountMemory {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct PauseMemory {
     pub paused: bool,
+    /// Since when it is paused by hand, by an order or by the settings. `None` also where a version wrote it that did
+    /// not say.
+    pub since: Option<Timestamp>,
     /// How many orders to pause or to resume it has had.
     pub orders: u64,
 }
@@ -49,6 +52,8 @@ pub struct DayMemory {
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct GuardMemory {
     pub stand: GuardStand,
+    /// Since when, for a guard that is not open. `None` also where a version wrote it that did not say.
+    pub since: Option<Timestamp>,
     /// How often that has changed.
     pub changes: u64,
     /// Numbers of pairs, and when each no longer counts.
@@ -163,6 +168,7 @@ impl AccountMemory {
                     Some(Value::Bool(paused)) => paused,
                     Some(_) => return Err("paused is neither true nor false".to_owned()),
                 },
+                since: others.remove("pausedSince").as_ref().and_then(read_time),
                 orders: others.remove("pauseOrders").and_then(|orders| orders.as_u64()).unwrap_or_default(),
             },
             recent: others.remove("recent").map(read_recent).transpose()?.unwrap_or_default(),
@@ -183,6 +189,9 @@ impl AccountMemory {
         }
         if pause.paused {
             put("paused", Value::Bool(true));
+        }
+        if let Some(since) = pause.since {
+            put("pausedSince", Value::String(since.to_string()));
         }
         if pause.orders > 0 {
             put("pauseOrders", pause.orders.into());
@@ -209,7 +218,7 @@ impl GuardMemory {
     }
 
     fn read(value: Value) -> Result<Self, String> {
-        let until = value.get("approvedUntil").and_then(Value::as_str).and_then(|text| text.parse().ok());
+        let until = value.get("approvedUntil").and_then(read_time);
         let stand = match (value.get("state").and_then(Value::as_str), until) {
             (Some("open"), _) => GuardStand::Open,
             (Some("approved"), Some(until)) => GuardStand::Approved { until },
@@ -226,7 +235,9 @@ impl GuardMemory {
             Some((leave, entry.get(1)?.as_u64()?))
         };
         let changes = value.get("changes").and_then(Value::as_u64).unwrap_or_default();
-        Ok(Self { stand, changes, counted: entries.iter().map(read).collect::<Option<_>>().ok_or_else(fault)? })
+        let since = value.get("since").and_then(read_time);
+        let counted = entries.iter().map(read).collect::<Option<_>>().ok_or_else(fault)?;
+        Ok(Self { stand, since, changes, counted })
     }
 
     fn write(&self) -> Value {
@@ -244,12 +255,19 @@ impl GuardMemory {
         if let Some(until) = until {
             object["approvedUntil"] = Value::String(until.to_string());
         }
+        if let Some(since) = self.since {
+            object["since"] = Value::String(since.to_string());
+        }
         object
     }
 }
 
+fn read_time(value: &Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
+}
+
 fn read_day(value: Value) -> Result<DayMemory, String> {
-    let ends = value.get("ends").and_then(Value::as_str).and_then(|text| text.parse().ok());
+    let ends = value.get("ends").and_then(read_time);
     let used = value.get("used").and_then(Value::as_u64);
     let (ends, used) = ends.zip(used).ok_or("day has no time in ends, or no number in used")?;
     Ok(DayMemory { ends, used })

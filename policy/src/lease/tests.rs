@@ -338,7 +338,7 @@ fn consumers_that_dead_holders_left_are_told_from_holder_to_holder() {
 fn the_last_order_to_pause_counts_whatever_message_is_newer() {
     let said = |paused, orders| {
         let mut memory = Memory::default();
-        memory.set(None, AccountMemory::new(None, None, PauseMemory { paused, orders }, Vec::new()));
+        memory.set(None, AccountMemory::new(None, None, PauseMemory { paused, since: None, orders }, Vec::new()));
         memory
     };
     let message = |tenure, number, memory| {
@@ -378,6 +378,27 @@ fn what_a_later_version_adds_is_kept() {
     assert_eq!(written["accounts"]["only"]["day"]["used"], 5);
 }
 
+/// What an earlier version writes is read, and what this one writes is read by an earlier one: it keeps what it does not
+/// know, and of a guard it drops that.
+#[test]
+fn since_when_it_is_paused_is_no_condition() {
+    let read = |account: &str| {
+        let body = format!(
+            r#"{{"version":1,"tenure":"abc","number":3,"sequence":4,"holder":"h","claim":"held","accounts":{{"only":{account}}}}}"#
+        );
+        LeaseMessage::parse(body.as_bytes()).unwrap().memory.of(None).cloned().unwrap()
+    };
+    let before = read(r#"{"paused":true,"pauseOrders":2,"guard":{"state":"waiting","changes":1,"counted":[]}}"#);
+    assert_eq!(before.pause, PauseMemory { paused: true, since: None, orders: 2 });
+    assert_eq!(before.guard.unwrap().since, None);
+    let now = read(
+        r#"{"paused":true,"pausedSince":"2026-11-28T10:00:00Z","guard":{"state":"waiting","since":"2026-11-28T11:00:00Z","changes":1,"counted":[]}}"#,
+    );
+    assert_eq!(now.pause.since, "2026-11-28T10:00:00Z".parse().ok());
+    assert_eq!(now.guard.unwrap().since, "2026-11-28T11:00:00Z".parse().ok());
+    assert_eq!(read(r#"{"paused":true,"pausedSince":7}"#).pause.since, None);
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
@@ -389,7 +410,7 @@ proptest! {
         let mut memory = counted(used);
         let recent = vec![Recent { age: Duration::from_millis(millis), count }];
         let portal = crate::contract::ids::PortalId(4711.try_into().unwrap());
-        memory.set(Some(portal), AccountMemory::new(None, None, PauseMemory { paused, orders }, recent));
+        memory.set(Some(portal), AccountMemory::new(None, None, PauseMemory { paused, since: Some(at(1.0).wall), orders }, recent));
         let message = LeaseMessage::new(TenureId::new(3), used, 9, "h".to_owned(), Claim::Released, memory);
         prop_assert_eq!(LeaseMessage::parse(&message.encode()).unwrap(), message);
     }

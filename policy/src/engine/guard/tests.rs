@@ -15,7 +15,7 @@ fn guard(max_pairs: u64) -> Guard {
 
 /// Asks for up to `most` pairs and sends what is allowed.
 fn send(guard: &mut Guard, most: u64, seconds: u64) -> u64 {
-    match guard.ask(1, most, at(seconds).tick) {
+    match guard.ask(1, most, at(seconds)) {
         Passage::Pairs(pairs) => {
             guard.count(pairs, at(seconds).tick);
             pairs
@@ -48,8 +48,8 @@ fn large_numbers_are_told_with_their_thousands_apart() {
 fn pairs_that_were_counted_go_again_at_the_limit() {
     let mut guard = guard(10);
     assert_eq!(send(&mut guard, 10, 0), 10);
-    assert_eq!(guard.ask(0, 0, at(1).tick), Passage::Pairs(0));
-    assert_eq!(guard.ask(3, 3, at(1).tick), Passage::Closed, "what cannot be cut must not leave in part");
+    assert_eq!(guard.ask(0, 0, at(1)), Passage::Pairs(0));
+    assert_eq!(guard.ask(3, 3, at(1)), Passage::Closed, "what cannot be cut must not leave in part");
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn an_approval_opens_one_window_and_then_counting_begins_anew() {
     let mut guard = guard(10);
     send(&mut guard, 11, 0);
     assert_eq!(send(&mut guard, 1, 0), 0);
-    guard.approve(at(10).tick);
+    guard.approve(at(10));
     assert_eq!(guard.approved_until(at(10).tick), Some(at(1_810).tick));
     assert_eq!(send(&mut guard, 1_000, 1_809), 1_000);
     assert_eq!((guard.state(at(1_809).tick), guard.used(at(1_809).tick)), (GuardState::Approved, 1_000));
@@ -68,10 +68,10 @@ fn an_approval_opens_one_window_and_then_counting_begins_anew() {
 #[test]
 fn what_was_rejected_stays_so_until_it_is_approved() {
     let mut guard = guard(10);
-    guard.reject();
+    guard.reject(at(0));
     assert_eq!(send(&mut guard, 1, 100_000), 0);
     assert_eq!(guard.state(at(100_000).tick), GuardState::Rejected);
-    guard.approve(at(100_000).tick);
+    guard.approve(at(100_000));
     assert_eq!(send(&mut guard, 11, 100_000), 11);
 }
 
@@ -80,13 +80,13 @@ fn with_several_workers_a_count_is_written_before_its_pairs_leave() {
     let mut guard = guard(1_000);
     guard.keep_to_what_is_written();
     assert_eq!(guard.memory(true, at(0)), None, "nothing is asked for, so nothing is counted");
-    assert!(matches!(guard.ask(1, 100, at(0).tick), Passage::Unwritten(_)));
+    assert!(matches!(guard.ask(1, 100, at(0)), Passage::Unwritten(_)));
     assert!(guard.lacks_written(at(0).tick));
     let memory = guard.memory(true, at(0));
     assert!(guard.written(memory.as_ref(), at(0)));
-    assert_eq!(guard.ask(1, 100, at(0).tick), Passage::Pairs(100));
+    assert_eq!(guard.ask(1, 100, at(0)), Passage::Pairs(100));
     guard.count(100, at(0).tick);
-    assert!(matches!(guard.ask(1, 100, at(0).tick), Passage::Unwritten(_)));
+    assert!(matches!(guard.ask(1, 100, at(0)), Passage::Unwritten(_)));
 
     let ahead: u64 = guard.memory(true, at(0)).unwrap().counted.iter().map(|&(_, pairs)| pairs).sum();
     assert_eq!(ahead, 200, "what waits, since it is more than a twentieth of the limit");
@@ -108,17 +108,17 @@ fn another_worker_goes_on_where_this_one_stood() {
     let later = Now { tick: Tick::from_micros(5), ..at(900) };
     let mut second = recalled(memory.as_ref(), later);
     assert_eq!(second.used(later.tick), 300);
-    assert!(matches!(second.ask(1, 1_000, later.tick), Passage::Pairs(200)));
+    assert!(matches!(second.ask(1, 1_000, later), Passage::Pairs(200)));
     assert_eq!(second.used(later.tick + WINDOW), 0);
 
     send(&mut first, 200, 601);
     send(&mut first, 1, 602);
     let second = recalled(first.memory(false, at(603)).as_ref(), at(700));
     assert_eq!(second.state(at(700).tick), GuardState::Waiting);
-    first.approve(at(700).tick);
+    first.approve(at(700));
     let second = recalled(first.memory(false, at(701)).as_ref(), at(800));
     assert_eq!(second.approved_until(at(800).tick), Some(at(2_500).tick));
-    first.reject();
+    first.reject(at(702));
     let second = recalled(first.memory(false, at(702)).as_ref(), at(800));
     assert_eq!(second.state(at(800).tick), GuardState::Rejected);
 }

@@ -65,7 +65,7 @@ impl Engine {
         let loads = PerAccount::new(self.accounts.iter().map(|_| Load::default()));
         let mut survey = Survey { loads, paused: BTreeMap::new(), foremost: Foremost::default() };
         for (key, lane) in self.holdings.lanes().iter() {
-            let pause = self.pauses.of_lane(key);
+            let pause = self.lane_pause(key, lane);
             if let Some(pause) = pause {
                 *survey.paused.entry(pause.kind).or_default() += 1;
             }
@@ -144,6 +144,10 @@ impl Engine {
 
     /// Why nothing is sent for an account: it is paused itself, or each of its lanes is.
     fn account_pause(&self, account: AccountIndex, now: Now) -> Option<PauseStatus> {
+        let of_account = &self.accounts[account];
+        if of_account.stands_by() && !of_account.policy.paused {
+            return None;
+        }
         if let Some(pause) = self.pauses.of_account(account) {
             return Some(pause_status(PauseScope::Account, pause, now));
         }
@@ -153,6 +157,11 @@ impl Engine {
         }
         let pauses = lanes.iter().filter_map(|&key| self.pauses.of_lane(key));
         pauses.min_by_key(|pause| pause.since).map(|pause| pause_status(PauseScope::AllLanes, pause, now))
+    }
+
+    /// Why nothing is sent for a lane. Where another worker works on its account, that one knows.
+    fn lane_pause(&self, key: LaneKey, lane: &Lane) -> Option<&Pause> {
+        self.pauses.of_lane(key).filter(|_| !self.accounts[lane.id.account].stands_by())
     }
 
     fn lane_status(&self, key: LaneKey, lane: &Lane, now: Now) -> Option<LaneStatus> {
@@ -183,7 +192,7 @@ impl Engine {
             waiting_from: lane.queue.groups(),
             in_flight: lane.in_flight(),
             returned_batches: lane.repeats_waiting(),
-            pause: self.pauses.of_lane(key).map(|pause| pause_status(PauseScope::Lane, pause, now)),
+            pause: self.lane_pause(key, lane).map(|pause| pause_status(PauseScope::Lane, pause, now)),
             oldest_seconds: oldest.map(|arrived| now.tick.since(arrived)).as_ref().map(Duration::as_secs_f64),
         })
     }
@@ -258,6 +267,7 @@ fn guard_status(guard: &Guard, now: Now) -> GuardStatus {
         window_seconds: window.as_secs_f64(),
         used: guard.used(now.tick),
         state: guard.state(now.tick),
+        since: guard.since(now.tick),
         approved_until: guard.approved_until(now.tick).map(|until| now.wall_at(until)),
     }
 }

@@ -196,6 +196,13 @@ fn another_worker_takes_over_the_count_and_the_word() {
         (pause.kind, pause.detail.as_str()),
         (PauseKind::Guard, "50 pairs in the last 30m; safety.max_pairs is 50")
     );
+    let stopped = second.engine.status(second.now).accounts[0].pause.clone().unwrap().since;
+    let mut later = second.now;
+    later.wall += Duration::from_secs(90_000);
+    let third = take_over(second.engine.memory(ALL, Occasion::Release, second.now), later);
+    let account = third.engine.status(later).accounts[0].clone();
+    assert_eq!(account.pause.unwrap().since, stopped, "it was stopped then, and not when it was taken over");
+    assert_eq!(account.guard.unwrap().since, Some(stopped));
     second.engine.reject(AccountIndex(0), second.now);
     let mut third = take_over(second.engine.memory(ALL, Occasion::Release, second.now), second.now);
     third.admit(CONTACTS, &[pair(500, 7)]);
