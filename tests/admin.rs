@@ -258,6 +258,21 @@ async fn an_order_that_cannot_be_carried_out_says_so() {
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
 
+/// The loop that obeys does not run yet: an order that waited for it would be carried out when nobody expects it.
+#[tokio::test]
+async fn before_the_broker_is_reached_no_order_is_taken() {
+    let mut worker = Worker::start(Some(TOKEN)).await;
+    let trouble = Some("Connection refused".to_owned());
+    worker.show(&engine(), BrokerState { consuming_trouble: trouble, ..BrokerState::default() }, false);
+    worker.snapshots.send_modify(|snapshot| Arc::make_mut(snapshot).starting = true);
+    let answer = worker.post("/accounts/815/pause", Some(TOKEN)).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let error = answer.text().await.unwrap();
+    assert!(error.contains("has not started yet") && error.contains("Connection refused"), "{error}");
+    assert_eq!(worker.post("/accounts/4/pause", Some(TOKEN)).await.status(), StatusCode::NOT_FOUND);
+    assert!(worker.orders.take().unwrap().try_recv().is_err(), "nothing waits for the loop");
+}
+
 #[tokio::test]
 async fn only_the_token_may_change_state() {
     let worker = Worker::start(Some(TOKEN)).await;

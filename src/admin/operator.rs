@@ -166,7 +166,7 @@ fn account_of(state: &AdminState, AccountIndex(index): AccountIndex) -> Option<A
 fn resumed(before: &AccountStatus, after: &AccountStatus, now: &Snapshot) -> String {
     let name = after.portal_id.unwrap_or_else(|| after.index.into());
     let nobody = after.held_jobs == 0;
-    let back = now.broker.back_by.iter().flatten().max().map(|by| by.duration_since(now.at).as_secs().max(0));
+    let back = now.broker.last_back().map(|by| by.duration_since(now.at).as_secs().max(0));
     let parked = match (back, now.parked()) {
         (Some(seconds), _) => {
             let span = humantime::format_duration(Duration::from_secs(seconds.unsigned_abs()));
@@ -215,8 +215,22 @@ fn object_type(text: &str) -> Result<ObjectType, HttpRefusal> {
     })
 }
 
+/// Why no order can be taken yet.
+fn not_started(snapshot: &Snapshot) -> Option<String> {
+    let why = snapshot.broker.consuming_trouble.as_deref().unwrap_or("it is being connected to");
+    snapshot.starting.then(|| {
+        format!(
+            "the worker has not started yet, since the broker is not reached ({why}): nothing is sent to HubSpot, and \
+             orders are taken once it is. To start with an account paused, set `paused = true` for it"
+        )
+    })
+}
+
 async fn order(state: &AdminState, target: Target, instruction: Instruction) -> Result<Obeyed, HttpRefusal> {
     let unavailable = |error: &str| HttpRefusal::new(StatusCode::SERVICE_UNAVAILABLE, error);
+    if let Some(why) = not_started(&state.snapshots.borrow()) {
+        return Err(unavailable(&why));
+    }
     let (reply, done) = oneshot::channel();
     let order = Order { target, instruction, reply };
     state.orders.try_send(order).map_err(|_| unavailable("the worker takes no orders now: try again"))?;

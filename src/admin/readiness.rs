@@ -11,6 +11,7 @@ use crate::engine::guard::GuardState;
 use crate::engine::pause::PauseKind;
 use crate::engine::status::{AccountStatus, LaneStatus, PauseStatus, Status, write_time, write_time_or_null};
 use crate::lease::view::{LeaseStanding, LeaseView};
+use crate::telemetry::behind_guards::JobsBehind;
 use crate::telemetry::mend::Mends;
 use crate::telemetry::snapshot::{BrokerState, Snapshot};
 
@@ -52,6 +53,8 @@ pub struct Paused {
     pub mend: String,
     /// Where the runbook says more.
     pub runbook: String,
+    /// The jobs that a guard holds up; `None` for every other pause.
+    pub behind: Option<JobsBehind>,
 }
 
 /// The loop comes round at least once a second; past this it hangs.
@@ -60,7 +63,7 @@ pub(super) const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 /// `silence` is the time since the worker's loop last came round.
 pub fn readiness(snapshot: &Snapshot, mends: &Mends, silence: Duration) -> Readiness {
     let reasons = reasons(snapshot, silence);
-    let paused = paused(&snapshot.status, mends);
+    let paused = paused(snapshot, mends);
     let standing = &snapshot.status;
     let accounts = standing.accounts.iter().filter(|account| account.own_pause().is_some()).count();
     let all = accounts + standing.paused_lanes.values().sum::<usize>();
@@ -188,11 +191,14 @@ fn with_cause(what: &str, cause: Option<&str>) -> String {
     cause.map_or_else(|| what.to_owned(), |cause| format!("{what}: {cause}"))
 }
 
-fn paused(status: &Status, mends: &Mends) -> Vec<Paused> {
-    let accounts = status
-        .accounts
-        .iter()
-        .filter_map(|account| Some(entry(account.index, account.portal_id, None, account.own_pause()?, mends)));
+fn paused(snapshot: &Snapshot, mends: &Mends) -> Vec<Paused> {
+    let Snapshot { status, behind_guards, .. } = snapshot;
+    let accounts = status.accounts.iter().filter_map(|account| {
+        let pause = account.own_pause()?;
+        let behind = behind_guards.get(&AccountIndex(account.index)).filter(|_| pause.kind == PauseKind::Guard);
+        let standstill = entry(account.index, account.portal_id, None, pause, mends);
+        Some(Paused { behind: behind.cloned(), ..standstill })
+    });
     let lanes = status.lanes.iter().filter_map(|lane| {
         let LaneStatus { from_object_type, to_object_type, .. } = lane;
         let name = format!("{from_object_type}/{to_object_type}");
@@ -215,5 +221,6 @@ fn entry(account: u32, portal_id: Option<u64>, lane: Option<String>, pause: &Pau
         probe_at: *probe_at,
         runbook: mend.runbook(),
         mend: mend.what,
+        behind: None,
     }
 }

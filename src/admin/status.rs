@@ -98,6 +98,7 @@ impl<'a> StatusBody<'a> {
     pub fn new(snapshot: &'a Snapshot, readiness: &'a Readiness, metrics: &Metrics) -> Self {
         let Snapshot {
             at,
+            starting: _,
             status,
             jobs: counts,
             broker,
@@ -108,6 +109,7 @@ impl<'a> StatusBody<'a> {
             pauses,
             failures,
             failing_alone,
+            behind_guards: _,
             dead_letters,
         } = snapshot;
         let Status { held, totals, paused_accounts: _, paused_lanes: _, accounts, lanes, lanes_left_out } = status;

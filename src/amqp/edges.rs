@@ -89,9 +89,18 @@ impl Edges {
         Self::start_on(settings, Source::Jobs).await
     }
 
+    /// The same, for whoever wants to know meanwhile why it takes long.
+    pub async fn start_seen(settings: &AmqpSettings, health: Arc<Health>) -> Result<Self, StartFault> {
+        Self::start_with(settings, Source::Jobs, health).await
+    }
+
     /// Starts the edges with a subscription to a queue that the caller chooses.
     pub async fn start_on(settings: &AmqpSettings, source: Source) -> Result<Self, StartFault> {
-        let ground = Ground::new(settings);
+        Self::start_with(settings, source, health(settings)).await
+    }
+
+    async fn start_with(settings: &AmqpSettings, source: Source, health: Arc<Health>) -> Result<Self, StartFault> {
+        let ground = Ground::new(settings, health);
         let (consume, publish) = (ground.link(Purpose::Consume), ground.link(Purpose::Publish));
         consume.connect_first(ground.patience()).await?;
         publish.connect_first(ground.patience()).await?;
@@ -146,6 +155,11 @@ impl Edges {
     }
 }
 
+/// The health of edges that are not started yet.
+pub fn health(settings: &AmqpSettings) -> Arc<Health> {
+    Arc::new(Health::of(settings.shards.queues().len()))
+}
+
 /// What the intakes have in common.
 struct Inlets {
     held: Arc<Held>,
@@ -183,7 +197,7 @@ impl Inlets {
 impl Outlet {
     /// Connects, within `amqp.connect_timeout`, and checks or declares the topology.
     pub async fn start(settings: &AmqpSettings) -> Result<Self, StartFault> {
-        let ground = Ground::new(settings);
+        let ground = Ground::new(settings, health(settings));
         let publish = ground.link(Purpose::Publish);
         publish.connect_first(ground.patience()).await?;
         let topology = ground.prepare(&publish).await?;
@@ -238,11 +252,11 @@ struct Ground<'a> {
 }
 
 impl<'a> Ground<'a> {
-    fn new(settings: &'a AmqpSettings) -> Self {
+    fn new(settings: &'a AmqpSettings, health: Arc<Health>) -> Self {
         Self {
             settings,
             topology: Arc::new(Topology::new(settings)),
-            health: Arc::new(Health::of(settings.shards.queues().len())),
+            health,
             current: CurrentGeneration::new(settings.shards.queues().len()),
             closing: CancellationToken::new(),
             deadline: Instant::now() + settings.connect_timeout,

@@ -87,10 +87,12 @@ impl Link {
             let fault = match self.dial.connect(deadline.saturating_duration_since(Instant::now())).await {
                 Ok(connection) => {
                     self.connection.lock().await.connection = Some(self.adopt(connection));
+                    self.trouble().clear();
                     return Ok(());
                 }
                 Err(fault) => fault,
             };
+            self.trouble().set(&fault);
             let wait = backoff.next_wait();
             if Instant::now() >= deadline {
                 // An attempt that was cut short says less than a whole one before it.

@@ -19,6 +19,7 @@ pub mod traces;
 
 // The snapshot, and what is counted and remembered for it.
 pub mod background;
+pub mod behind_guards;
 pub mod dead_letters;
 pub mod failing_alone;
 pub mod failures;

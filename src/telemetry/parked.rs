@@ -56,9 +56,9 @@ impl ParkedJobs {
         counted
     }
 
-    /// When the jobs that were counted last are back at the latest. Jobs of the holder before are taken to have been
-    /// parked just before it lost the lease: since when they wait nobody knows, and they may be back sooner. Where
-    /// another worker may be parking jobs at this moment, no time can be named.
+    /// When the jobs that were counted last are back at the latest. It is known where this worker has parked the last of
+    /// them: those that others parked before wait no longer than these. Where only jobs of another worker are there, or
+    /// one may be parking jobs at this moment, nobody knows since when they wait.
     pub fn back_by(&self, leases: &[LeaseView]) -> BackBy {
         let is_alone = leases.iter().all(|lease| lease.standing == LeaseStanding::Held);
         let Some(alone_since) = leases.iter().map(|lease| lease.since).max().filter(|_| is_alone) else {
@@ -66,8 +66,8 @@ impl ParkedJobs {
         };
         let mut back_by = BackBy::default();
         for ((by, tier), of_tier) in back_by.iter_mut().zip(Tier::ALL).zip(&self.tiers) {
-            let last = of_tier.parked_at.map_or(alone_since, |at| at.max(alone_since));
-            *by = Some(last).filter(|_| of_tier.occupied).and_then(|last| last.checked_add(tier.wait()).ok());
+            let last = of_tier.parked_at.filter(|&at| of_tier.occupied && at >= alone_since);
+            *by = last.and_then(|last| last.checked_add(tier.wait()).ok());
         }
         back_by
     }
@@ -103,16 +103,19 @@ mod tests {
         let mut parked = ParkedJobs::default();
         let back = |parked: &ParkedJobs, leases: &[LeaseView]| parked.back_by(leases)[3];
         parked.count(1, [Some(0), Some(0), Some(0), Some(7)], [0; 4], at(2_000));
-        assert_eq!(back(&parked, &held), Some(at(1_000 + 3_600)), "parked by the holder before");
+        assert_eq!(back(&parked, &held), None, "nobody knows when the holder before has parked them");
+        parked.count(1, [Some(0), Some(0), Some(0), Some(7)], [0, 0, 0, 1], at(2_001));
+        assert_eq!(back(&parked, &held), Some(at(2_001 + 3_600)), "all others were parked before this one");
         let others = [LeaseStanding::StandingBy, LeaseStanding::Waiting, LeaseStanding::Away, LeaseStanding::Left];
         for standing in others {
             assert_eq!(back(&parked, &[lease(standing)]), None, "{standing:?}: another worker parks jobs");
             assert_eq!(back(&parked, &[lease(LeaseStanding::Held), lease(standing)]), None, "of another shard");
         }
         assert_eq!(back(&parked, &[]), None, "without leases anybody may");
-        let later = LeaseView { since: at(1_500), ..lease(LeaseStanding::Held) };
-        assert_eq!(back(&parked, &[lease(LeaseStanding::Held), later]), Some(at(1_500 + 3_600)), "it holds all shards");
-        parked.count(1, [Some(0), Some(0), Some(0), Some(7)], [0, 0, 0, 1], at(2_001));
+        let since = |seconds| LeaseView { since: at(seconds), ..lease(LeaseStanding::Held) };
+        let all = |last| back(&parked, &[lease(LeaseStanding::Held), since(last)]);
+        assert_eq!(all(1_500), Some(at(2_001 + 3_600)), "it holds all shards");
+        assert_eq!(all(2_002), None, "another worker may have parked one after that");
         parked.count(2, [Some(0), Some(0), Some(0), Some(8)], [0, 0, 0, 1], at(2_004));
         assert_eq!(back(&parked, &held), Some(at(2_001 + 3_600)));
         parked.count(3, [Some(0); 4], [0, 0, 0, 1], at(5_000));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::behind_guards::BehindGuards;
 use super::failing_alone::FailingAlone;
 use super::failures::{FailedJob, Failures};
 use super::heartbeat::Heartbeat;
@@ -27,6 +28,7 @@ pub struct Reporter {
     pauses: PauseHistory,
     failures: Failures,
     failing_alone: FailingAlone,
+    behind_guards: BehindGuards,
     /// How long a stop waits for what is in flight.
     grace: Option<Duration>,
     grace_until: Option<Timestamp>,
@@ -47,6 +49,7 @@ impl Reporter {
             pauses: PauseHistory::default(),
             failures: Failures::default(),
             failing_alone: FailingAlone::default(),
+            behind_guards: BehindGuards::default(),
             grace: None,
             grace_until: None,
             due: Tick::ZERO,
@@ -92,8 +95,25 @@ impl Reporter {
         &mut self.failing_alone
     }
 
+    /// Jobs that wait for a person's word to a guard.
+    pub fn behind_guards(&mut self) -> &mut BehindGuards {
+        &mut self.behind_guards
+    }
+
     /// Hands out a snapshot: when [`Reporter::due`] has come, and after a command that changed something.
     pub fn publish(&mut self, status: Status, broker: BrokerState, draining: bool, now: Now) {
+        let snapshot = self.snapshot(status, broker, draining, now);
+        self.out.send_replace(Arc::new(snapshot));
+        self.due = now.tick + Self::PERIOD;
+    }
+
+    /// Hands out a snapshot of a worker that has not reached the broker yet.
+    pub fn publish_start(&mut self, status: Status, broker: BrokerState, now: Now) {
+        let snapshot = Snapshot { starting: true, ..self.snapshot(status, broker, false, now) };
+        self.out.send_replace(Arc::new(snapshot));
+    }
+
+    fn snapshot(&mut self, status: Status, broker: BrokerState, draining: bool, now: Now) -> Snapshot {
         let done = Done {
             jobs: self.metrics.outcomes.sum(),
             background_jobs: self.metrics.background_outcomes.read(),
@@ -115,10 +135,11 @@ impl Reporter {
         if draining && self.grace_until.is_none() {
             self.grace_until = self.grace.and_then(|grace| now.wall.checked_add(grace).ok());
         }
-        let failing_alone = self.failing_alone.read(&status.accounts, now.wall);
-        self.out.send_replace(Arc::new(Snapshot {
+        Snapshot {
             at: now.wall,
-            failing_alone,
+            starting: false,
+            failing_alone: self.failing_alone.read(&status.accounts, now.wall),
+            behind_guards: self.behind_guards.read(&status.accounts),
             status,
             jobs: self.metrics.jobs(),
             broker,
@@ -129,8 +150,7 @@ impl Reporter {
             pauses: self.pauses.read(),
             failures: self.failures.read(now),
             dead_letters: self.metrics.dead_letter_causes.read(),
-        }));
-        self.due = now.tick + Self::PERIOD;
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! What the worker's loop tells the outside about itself, about once a second.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::behind_guards::JobsBehind;
 use super::dead_letters::DeadLetterCause;
 use super::failing_alone::FailingPair;
 use super::failures::FailureCount;
@@ -10,6 +13,7 @@ use super::parked::{BackBy, ByTier};
 use super::pause_history::PauseSpan;
 use super::throughput::ThroughputSeries;
 use crate::contract::grouped::Grouped;
+use crate::contract::ids::AccountIndex;
 use crate::contract::outcome;
 use crate::engine::pause::Tier;
 use crate::engine::status::{AccountStatus, Status, write_time_or_null};
@@ -19,6 +23,8 @@ use crate::lease::view::LeaseView;
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Snapshot {
     pub at: Timestamp,
+    /// The broker was not reached yet, so nothing has begun.
+    pub starting: bool,
     pub status: Status,
     pub jobs: JobCounts,
     pub broker: BrokerState,
@@ -33,6 +39,8 @@ pub struct Snapshot {
     pub pauses: Vec<PauseSpan>,
     pub failures: Vec<FailureCount>,
     pub failing_alone: Vec<FailingPair>,
+    /// Of each account whose guard waits for a person.
+    pub behind_guards: BTreeMap<AccountIndex, JobsBehind>,
     pub dead_letters: Vec<DeadLetterCause>,
 }
 
@@ -241,6 +249,12 @@ const ENOUGH_TO_TELL: usize = 200;
 const MOST_JOBS_A_REQUEST: f64 = 100.0;
 
 impl BrokerState {
+    /// When the last of all parked jobs is back at the latest; `None` where nobody can say of one of the delay queues.
+    pub fn last_back(&self) -> Option<Timestamp> {
+        let occupied = self.parked.iter().zip(&self.back_by).filter(|(jobs, _)| **jobs != Some(0));
+        occupied.map(|(_, by)| *by).collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
     /// Whether answers that wait to be published go out.
     fn takes_answers(&self) -> bool {
         self.publishing && !self.publishing_stalled && !self.blocked && self.publishing_trouble.is_none()

@@ -21,6 +21,8 @@ use crate::amqp::lease::LeaseEnds;
 use crate::amqp::lease::fence::Fences;
 use crate::config::{Settings, SettingsError};
 use crate::contract::journal::JobName;
+use crate::engine::clock::Now;
+use crate::engine::status::Status;
 use crate::engine::{Engine, Waiting};
 use crate::hubspot::client::HubspotClient;
 use crate::hubspot::credentials::CredentialStore;
@@ -79,6 +81,12 @@ impl Assembly {
             credentials: CredentialStore::new(accounts)?,
             journals: Journals::new(accounts, &settings.amqp),
         })
+    }
+
+    /// What there is to tell before anything runs.
+    pub fn status(&self) -> (Status, Now) {
+        let now = self.clock.now();
+        (self.engine.status(now), now)
     }
 
     /// Starts the loop, which runs until the arrivals have ended and every job has departed, and the tasks around it.

@@ -20,7 +20,9 @@ use crate::engine::background::Urgency;
 use crate::engine::backlog::JobKey;
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::{BatchCall, Command, RecordCall};
+use crate::engine::guard::GuardState;
 use crate::engine::reply::Reply;
+use crate::engine::status::GuardStatus;
 use crate::journal::task::Recorded;
 use crate::lease::order::HandedOn;
 use crate::shards::{Generation, QueueIndex};
@@ -347,7 +349,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
                 }
                 Command::Park(parked) => {
                     if let Some((_, delivery)) = self.held.remove(&parked.job) {
-                        self.watcher.parked(&parked);
+                        self.watcher.parked(&delivery, &parked);
                         self.outbox.push(Departure::Parked { delivery, parked });
                     }
                 }
@@ -395,7 +397,16 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
     }
 
     fn publish_status(&mut self, now: Now) {
-        self.watcher.counted(self.engine.counters(), self.engine.status(now), self.engine.is_draining(), now);
+        let Self { engine, held, watcher, .. } = self;
+        let status = engine.status(now);
+        let waits = |guard: GuardStatus| guard.state == GuardState::Waiting;
+        if status.accounts.iter().any(|account| account.guard.is_some_and(waits)) {
+            let delivery = |job| held.get(&job).map(|(_, delivery)| delivery);
+            watcher.behind_guards(
+                &mut engine.behind_guards(now).filter_map(|(account, job)| Some((account, delivery(job)?))),
+            );
+        }
+        watcher.counted(engine.counters(), status, engine.is_draining(), now);
     }
 }
 
@@ -493,7 +504,7 @@ mod tests {
         fn answered(&mut self, _: &BatchCall, _: &Reply, _: &Answered, _: Duration, _: Now) {}
         fn asked(&mut self, _: Question, _: Duration) {}
         fn settled(&mut self, _: &u32, _: &Settled, _: Now) {}
-        fn parked(&mut self, _: &Parked) {}
+        fn parked(&mut self, _: &u32, _: &Parked) {}
         fn notice(&mut self, _: &Notice) {}
         fn counted(&mut self, _: Counters, _: Status, _: bool, _: Now) {}
     }

@@ -14,16 +14,18 @@ use super::intake::Reader;
 use super::policy;
 use super::seams::{self, Arrival};
 use super::stopping::{Parts, Unfinished};
-use super::watching::ServiceWatcher;
+use super::watching::{ServiceWatcher, broker_state};
 use crate::admin::{AdminState, Endpoints, ListenFault};
 use crate::amqp::connection::virtual_host;
 use crate::amqp::consumer::Intake;
-use crate::amqp::edges::{Edges, StartFault};
+use crate::amqp::edges::{self, Edges, StartFault};
+use crate::amqp::health::Health;
 use crate::amqp::message::Deposit;
 use crate::config::{ApiVersion, JobsSettings, Settings, SettingsError};
 use crate::contract::job::JobLimits;
 use crate::telemetry::mend::Mends;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::parked::{BackBy, ByTier};
 use crate::telemetry::reporter::Reporter;
 use crate::telemetry::traces::Traces;
 use crate::telemetry::traces::exporter::ExporterFault;
@@ -64,10 +66,12 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     let assembly = Assembly::new(settings, policy::in_broker(settings))?;
     let mends = Mends::new(settings.hubspot.accounts()?).with_virtual_host(virtual_host(&settings.amqp));
     let metrics = Arc::new(Metrics::new(Timestamp::now()));
-    let reporter = Reporter::new(Arc::clone(&metrics)).with_grace(settings.shutdown.grace);
+    let mut reporter = Reporter::new(Arc::clone(&metrics)).with_grace(settings.shutdown.grace);
     let (traces, exporter) = Traces::open(settings, &metrics)?.unzip();
     let (orders_in, orders) = seams::orders();
     let snapshots = reporter.snapshots();
+    let health = edges::health(&settings.amqp);
+    tell_start(&mut reporter, &assembly, &health);
     let state = AdminState {
         snapshots: snapshots.clone(),
         metrics: Arc::clone(&metrics),
@@ -78,7 +82,8 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
     };
     let endpoints = Endpoints::open(settings.admin.listen, state).await?;
 
-    let starting = Box::pin(alive_while(&reporter, Edges::start(&settings.amqp)));
+    let tell = || tell_start(&mut reporter, &assembly, &health);
+    let starting = Box::pin(meanwhile(tell, Edges::start_seen(&settings.amqp, Arc::clone(&health))));
     // Nothing is in hand yet: whoever stops the worker now need not wait for the broker.
     let Some(edges) = stop.run_until_cancelled(starting).await else {
         endpoints.close().await;
@@ -172,14 +177,21 @@ fn warn_of_version(version: ApiVersion) {
     }
 }
 
-/// Waits for the broker, which may take minutes, with the sign of life that the loop gives later.
-async fn alive_while<T>(reporter: &Reporter, waiting: impl Future<Output = T>) -> T {
+/// The sign of life that the loop gives later, and what is known before it runs: above all why the broker is not reached.
+fn tell_start(reporter: &mut Reporter, assembly: &Assembly, health: &Health) {
+    reporter.beat();
+    let (status, now) = assembly.status();
+    reporter.publish_start(status, broker_state(health, ByTier::default(), BackBy::default()), now);
+}
+
+/// Waits for the broker, which may take minutes, and says so again and again.
+async fn meanwhile<T>(mut tell: impl FnMut(), waiting: impl Future<Output = T>) -> T {
     let mut beats = tokio::time::interval(Reporter::PERIOD);
     let mut waiting = std::pin::pin!(waiting);
     loop {
         tokio::select! {
             done = &mut waiting => return done,
-            _ = beats.tick() => reporter.beat(),
+            _ = beats.tick() => tell(),
         }
     }
 }

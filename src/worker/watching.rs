@@ -9,8 +9,9 @@ use super::delivery::Delivery;
 use super::lane_news::{LaneChange, LaneNews, News};
 use super::seams::{Question, Watcher};
 use crate::amqp::health::{Depths, Health};
+use crate::contract::action::Action;
 use crate::contract::association::Pair;
-use crate::contract::ids::AccountIndex;
+use crate::contract::ids::{AccountIndex, Group};
 use crate::contract::message::TRACE_CONTEXT;
 use crate::contract::outcome::{Ending, Head};
 use crate::contract::refusal::Refusal;
@@ -23,6 +24,7 @@ use crate::engine::reply::{Headers, Reply};
 use crate::engine::status::{PauseStatus, Status};
 use crate::engine::step::Step;
 use crate::hubspot::wording::{self, Said};
+use crate::telemetry::behind_guards::JobsBehind;
 use crate::telemetry::failing_alone::FailingPair;
 use crate::telemetry::failures::FailedJob;
 use crate::telemetry::label::{HttpResult, Label};
@@ -144,6 +146,7 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
 
     fn settled(&mut self, delivery: &Box<Delivery>, settled: &Settled, now: Now) {
         self.reporter.failing_alone().settled(delivery.head.job_id.as_str());
+        self.reporter.behind_guards().settled(delivery.message_id, delivery.head.job_id.as_str());
         let waited = now.wall.duration_since(settled.carried.received);
         self.metrics.job_duration.observe(Duration::try_from(waited).unwrap_or_default());
         match &settled.ending {
@@ -160,11 +163,28 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         }
     }
 
-    /// There is nothing to do here: a parked job is counted when the broker has confirmed its copy.
-    fn parked(&mut self, _: &Parked) {}
+    /// A parked job is counted when the broker has confirmed its copy. What is noted here is whether a guard parks it.
+    fn parked(&mut self, job: &Box<Delivery>, _: &Parked) {
+        if !self.reporter.behind_guards().is_empty()
+            && job.head.action == Action::Archive
+            && !job.head.dry_run
+            && let Ok(account) = self.portals.resolve(job.head.portal)
+        {
+            self.note_behind_guard(account, job);
+        }
+    }
+
+    fn behind_guards(&mut self, jobs: &mut dyn Iterator<Item = (AccountIndex, &Box<Delivery>)>) {
+        for (account, job) in jobs {
+            self.note_behind_guard(account, job);
+        }
+    }
 
     fn notice(&mut self, notice: &Notice) {
         self.metrics.noticed(notice);
+        if let Notice::Paused { account, kind: PauseKind::Guard, .. } = notice {
+            self.reporter.behind_guards().stopped(*account);
+        }
         if self.lane_news.admit(notice) {
             log_notice(&self.portals, &self.mends, notice);
         }
@@ -178,6 +198,7 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         if std::mem::take(&mut self.fresh) {
             self.tell_pauses(&status);
         }
+        self.tell_behind_guards();
         if draining {
             self.tell_what_a_stop_waits_for(&status, now);
         }
@@ -199,6 +220,24 @@ impl ServiceWatcher {
                 let notice = Notice::Paused { account, lane: None, kind, detail, until: resume_at };
                 log_notice(&self.portals, &self.mends, &notice);
             }
+        }
+    }
+
+    fn note_behind_guard(&mut self, account: AccountIndex, job: &Delivery) {
+        let Head { job_id, group, .. } = &job.head;
+        let group = group.as_ref().map(Group::as_str);
+        self.reporter.behind_guards().note(account, job.message_id, group, job_id.as_str());
+    }
+
+    /// Whoever reads of the stop in the log reads there what is behind it, too.
+    fn tell_behind_guards(&mut self) {
+        for (account, JobsBehind { jobs, groups, .. }) in self.reporter.behind_guards().news() {
+            let portal_id = self.portals.portal(account).map(|portal| portal.0.get());
+            let ids: Vec<&str> = groups.iter().flat_map(|of| &of.job_ids).map(String::as_str).collect();
+            let job_ids = ids.join(", ");
+            let groups: Vec<&str> = groups.iter().filter_map(|of| of.group.as_deref()).collect();
+            let groups = (!groups.is_empty()).then(|| groups.join(", "));
+            tracing::warn!(portal_id, jobs, groups, job_ids, "jobs wait behind the guard; these so far");
         }
     }
 
@@ -224,7 +263,7 @@ fn traced(delivery: &Delivery) -> TracedJob<'_> {
     TracedJob { job_id: head.job_id.as_str(), message_id: properties.message_id(), traceparent, tracestate }
 }
 
-fn broker_state(health: &Health, parked: ByTier, back_by: BackBy) -> BrokerState {
+pub(super) fn broker_state(health: &Health, parked: ByTier, back_by: BackBy) -> BrokerState {
     BrokerState {
         consuming: health.consuming(),
         publishing: health.publishing.get(),

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use association_archiver::engine::command::{Command as EngineCommand, IdentityReply};
 use association_archiver::lease::view::{LeaseStanding, LeaseView};
+use association_archiver::telemetry::behind_guards::{GroupBehind, JobsBehind};
 use harness::Browser;
 
 use super::*;
@@ -43,7 +44,7 @@ async fn the_stop_is_told_and_answered() {
     assert!(paused["mend"].as_str().unwrap().contains("association-archiver approve"), "{paused}");
     let (_, body) = worker.get_json("/status").await;
     let guard = serde_json::json!(
-        {"maxPairs": 2, "windowSeconds": 1_800.0, "used": 2, "state": "waiting", "approvedUntil": null}
+        {"maxPairs": 2, "windowSeconds": 1_800.0, "used": 2, "state": "waiting", "since": paused["since"], "approvedUntil": null}
     );
     assert_eq!((&body["accounts"][0]["guard"], &body["accounts"][1]["guard"]), (&Value::Null, &guard));
     let metrics = parse(&worker.get("/metrics").await.text().await.unwrap());
@@ -106,6 +107,18 @@ async fn the_page_shows_the_stop_and_takes_the_answer() -> Result<()> {
         holder: Some("host/7".to_owned()),
     };
     worker.show(&stopped(), BrokerState { leases: vec![lease], ..up() }, false);
+    let of_group = |group: Option<&str>, jobs, ids: [&str; 2]| GroupBehind {
+        group: group.map(str::to_owned),
+        jobs,
+        job_ids: ids.map(str::to_owned).to_vec(),
+    };
+    let groups =
+        vec![of_group(Some("<b>import-7</b>"), 2_800, ["crm-1", "crm-2"]), of_group(None, 100, ["x-1", "x-2"])];
+    let behind = JobsBehind { jobs: 2_903, at_least: false, groups, groups_left_out: 3 };
+    worker.snapshots.send_modify(|snapshot| Arc::make_mut(snapshot).behind_guards = [(AccountIndex(1), behind)].into());
+    let (_, ready) = worker.get_json("/readyz").await;
+    let told = &ready["paused"][0]["behind"];
+    ensure!(told["jobs"] == 2_903 && told["groups"][0]["jobIds"][1] == "crm-2", "{told}");
     worker.carry_out_orders(stopped());
     let mut browser = Browser::start().await?;
     browser.open(&worker.url("/")).await?;
@@ -114,7 +127,12 @@ async fn the_page_shows_the_stop_and_takes_the_answer() -> Result<()> {
         .await?;
     let text = browser.run("document.querySelector('main').innerText").await?;
     let text = text.as_str().unwrap_or_default();
-    for expected in ["holds the lease as host/7", "until it is approved or rejected", "2 of 2, waiting"] {
+    for expected in [
+        "holds the lease as host/7",
+        "until it is approved or rejected",
+        "2 of 2, waiting",
+        "Behind it 2,903 jobs: group <b>import-7</b> 2,800 (such as crm-1, crm-2); without a group 100 (such as x-1, x-2); and 3 more groups",
+    ] {
         ensure!(text.contains(expected), "{expected:?} is not in\n{text}");
     }
     let buttons = "[...document.querySelectorAll('#trouble button')].map((button) => button.textContent).join()";

@@ -192,6 +192,7 @@ async fn no_word_is_broken_and_nothing_overflows_on_any_screen() -> Result<()> {
     let told = told.as_str().unwrap_or_default();
     for part in [
         "back within 27 min at the latest",
+        "48,774, each waits 10m in all",
         "of the jobs are of the background",
         "and 2,208 in the background queue",
         "about 14 min 40 s",
@@ -373,5 +374,6 @@ fn everything_at_once() -> Snapshot {
         ],
         failures: vec![failure("VALIDATION_ERROR", "HUBSPOT", 120), failure("RETRIES_EXHAUSTED", "WORKER", 0)],
         dead_letters: vec![letter],
+        ..Snapshot::default()
     }
 }

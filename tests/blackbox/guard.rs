@@ -27,10 +27,18 @@ async fn the_limit_holds_over_kills_until_any_worker_is_told_to_go_on() -> Resul
     assert_eq!(number(&stage.simulator.state().await?, "/pairsArchivedDistinct"), 50, "the last request was cut");
     let detail = first.status().await?["accounts"][0]["pause"]["detail"].to_string();
     assert!(detail.contains("50 pairs in the last 1h; safety.max_pairs is 50"), "{detail}");
+    let since = behind(&first, 70).await?;
+    first.says(&["jobs wait behind the guard; these so far", "more-"]).await?;
 
+    // The answers say that all there is to know of the account is written where the next worker finds it.
+    for what in ["pause", "resume"] {
+        assert_eq!(order(&first, 0, what, TOKEN).await?.0, 200, "{what}");
+    }
+    assert_eq!(behind(&first, 70).await?, since, "it stands as long as before");
     first.kill9().await?;
     let second = stage.start(&settings).await?;
     paused_for(&second, "guard").await?;
+    assert_eq!(behind(&second, 70).await?, since, "the stop is as old as before");
     let third = stage.start(&settings).await?;
     eventually(START_LIMIT, "the third one to stand by", async || {
         Ok((third.status().await?["leases"][0]["standing"] == "standingBy").then_some(()))
@@ -97,6 +105,21 @@ async fn what_is_rejected_ends_in_the_dead_letters_also_after_a_restart() -> Res
 
 fn is_rejected(outcome: &Outcome) -> bool {
     outcome.status == Status::Failed && outcome.errors.iter().all(|error| error.category == "GUARD_REJECTED")
+}
+
+/// Waits until the worker has seen so many jobs behind its guard; returns since when the account stands.
+async fn behind(worker: &Worker, jobs: u64) -> Result<Value> {
+    eventually(LONG, "the jobs behind the guard", async || {
+        let paused = worker.readiness().await?.1["paused"][0].clone();
+        let behind = &paused["behind"];
+        ensure!(behind["jobs"] == jobs, "{paused}");
+        let ids = behind["groups"][0]["jobIds"].as_array().context("ids")?;
+        ensure!(ids.len() == 3 && ids.iter().all(|id| id.as_str().is_some_and(|id| id.starts_with("more-"))));
+        ensure!(behind["groups"][0]["group"].is_null());
+        Ok(Some(paused["since"].clone()))
+    })
+    .await
+    .with_context(|| worker.last_words())
 }
 
 async fn pause(worker: &Worker) -> Result<Value> {

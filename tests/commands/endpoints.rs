@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{SimulatorProcess, Worker};
+use harness::{SimulatorProcess, Worker, eventually};
 
 use super::program::{bare_ground, run};
 
@@ -41,6 +41,36 @@ async fn an_account_is_paused_and_resumed_in_the_running_service() {
     assert!(approved.error(1).contains("safety.max_pairs is not set"), "{approved:?}");
     let stranger = run(&["pause", "0"], &[("admin.listen", listen), ("admin.token", "guessed-secret")]).await;
     assert!(stranger.error(1).contains("(401)") && !stranger.stderr.contains("guessed"), "{stranger:?}");
+}
+
+#[tokio::test]
+async fn a_service_that_has_not_reached_its_broker_says_why() {
+    let worker = Worker::builder()
+        .set("amqp.uri", "amqp://guest:guest@127.0.0.1:1/%2f")
+        .config("[[hubspot.accounts]]\nportal_id = 4711\naccess_token = \"pat\"\n")
+        .set("admin.token", TOKEN)
+        .start()
+        .unwrap();
+    let reasons = eventually(SOON, "the cause on /readyz", async || {
+        let (code, body) = worker.readiness().await?;
+        assert_eq!(code, 503);
+        let reasons = body["reasons"].to_string();
+        Ok(reasons.contains("no jobs come in from the broker: the broker at").then_some(reasons))
+    })
+    .await
+    .unwrap();
+    assert!(reasons.contains("refused") && reasons.contains("amqp.uri"), "{reasons}");
+    let status = worker.status().await.unwrap();
+    assert!(status["at"].as_str() >= status["startedAt"].as_str(), "{status}");
+    assert_eq!(status["accounts"][0]["portalId"], 4711);
+    assert!(status["broker"]["consumingTrouble"].is_string(), "{status}");
+
+    let settings = [("admin.listen", worker.admin().strip_prefix("http://").unwrap()), ("admin.token", TOKEN)];
+    let paused = run(&["pause", "4711"], &settings).await;
+    let error = paused.error(1);
+    assert!(error.contains("(503)") && error.contains("has not started yet"), "{error}");
+    let unknown = run(&["pause", "4712"], &settings).await;
+    assert!(unknown.error(1).contains("no such account"), "{unknown:?}");
 }
 
 #[tokio::test]

@@ -348,6 +348,13 @@ impl Engine {
         self.accounts[account].guard.as_ref().map(|guard| guard.state(now.tick))
     }
 
+    /// Jobs in hand that a guard holds up: they are to remove something, and wait for a person's word.
+    pub fn behind_guards(&self, now: Now) -> impl Iterator<Item = (AccountIndex, JobKey)> {
+        let waits = move |account| self.guard_state(account, now) == Some(GuardState::Waiting);
+        let jobs = self.holdings.jobs().filter(move |(_, job)| job.removes && waits(job.account));
+        jobs.map(|(key, job)| (job.account, key))
+    }
+
     /// The account of that portal, or the only one where that is configured without.
     pub fn account_of(&self, portal: Option<PortalId>) -> Option<AccountIndex> {
         self.accounts.indices().find(|&index| self.accounts[index].policy.portal == portal)

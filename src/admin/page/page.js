@@ -112,6 +112,14 @@ function mend(text) {
   return node;
 }
 
+/* Whoever is to approve or reject must know what. */
+function behind(b) {
+  if (b.jobs === 0) return "Behind it: no job was seen yet. Those that are parked come back within ten minutes.";
+  const groups = b.groups.map((g) => (g.group === null ? "without a group " : "group " + g.group + " ") + count(g.jobs) + " (such as " + g.jobIds.join(", ") + ")");
+  if (b.groupsLeftOut > 0) groups.push("and " + count(b.groupsLeftOut) + " more groups");
+  return "Behind it" + (b.atLeast ? " at least " : " ") + count(b.jobs) + " jobs: " + groups.join("; ");
+}
+
 function pauseCard(pause, now) {
   const name = accountName(pause.portalId, pause.account), [from, to] = (pause.lane ?? "").split("/");
   const subject = pause.lane ? name + ", " + from + " → " + to : name;
@@ -122,6 +130,7 @@ function pauseCard(pause, now) {
     make("div", "bar", make("h3", null, make("strong", null, subject), " stands still: ", make("span", "warn", kindWords(pause.kind))),
       make("span", "soft small", "for " + span(between(pause.since, now)) + ", " + until(pause, now))),
     pause.detail ? make("p", "text", pause.detail) : null,
+    pause.behind ? make("p", "text", behind(pause.behind)) : null,
     mend(pause.mend),
     make("div", "foot", ...buttons, link("Runbook", pause.runbook)));
 }
@@ -175,7 +184,7 @@ function places(s) {
   const o = s.jobs.outcomes, b = s.backlog;
   const tiers = Object.entries(s.broker.parked).filter(([, jobs]) => jobs > 0).map(([tier, jobs]) => {
     const by = s.broker.backBy[tier];
-    return tier + "\u00a0" + count(jobs) + (by ? ", back within " + span(Math.max(0, between(s.at, by))) + " at the latest" : "");
+    return tier + "\u00a0" + count(jobs) + (by ? ", back within " + span(Math.max(0, between(s.at, by))) + " at the latest" : ", each waits " + tier + " in all");
   });
   const others = [[o.RESTORED, " restored"], [o.PLANNED, " only looked at"]].filter(([jobs]) => jobs > 0).map(([jobs, words]) => count(jobs) + words);
   const ofBackground = (jobs) => (jobs > 0 ? "; " + count(jobs) + " of the jobs are of the background" : "");
@@ -209,7 +218,9 @@ function whoseWork(s) {
 
 /* What the estimate leaves out: for how long parked jobs still wait, and the background. */
 function leftOut(s) {
-  const b = s.backlog, g = s.background, last = Object.values(s.broker.backBy).filter(known).sort().at(-1), parts = [];
+  const b = s.backlog, g = s.background, parts = [];
+  const times = Object.entries(s.broker.parked).filter(([, jobs]) => jobs > 0).map(([tier]) => s.broker.backBy[tier]);
+  const last = times.every(known) ? times.sort().at(-1) : null;
   const most = last ? " (" + span(Math.max(0, between(s.at, last))) + " at most)" : "";
   const background = g ? sum([g.ready, g.held, g.parked].filter(known)) : 0;
   if (b.jobsParked > 0) parts.push("without the wait of " + count(b.jobsParked) + " parked jobs" + most);

@@ -134,7 +134,7 @@ impl Watcher<HeldLine> for LineWatcher {
 
     fn settled(&mut self, _delivery: &HeldLine, _settled: &Settled, _now: Now) {}
 
-    fn parked(&mut self, _parked: &Parked) {}
+    fn parked(&mut self, _job: &HeldLine, _parked: &Parked) {}
 
     fn notice(&mut self, notice: &Notice) {
         watching::log_notice(&self.portals, &self.mends, notice);

@@ -6,7 +6,9 @@ use ratatui::text::{Line, Span};
 use super::figures::{bar, cells_of, count, count_or_dash, cut, fitted, sentence, span, span_or_dash, wrapped};
 use super::leases::{rank, short_name, standing_words, worked_on_by};
 use super::order::{Order, Target, account_name, orders_of};
-use super::status::{Account, Day, DeadLetters, FailingPair, Failure, Guard, Lane, Lease, Paused, Status};
+use super::status::{
+    Account, Behind, Day, DeadLetters, FailingPair, Failure, GroupBehind, Guard, Lane, Lease, Paused, Status,
+};
 use super::theme::Theme;
 
 /// Most rows of each kind. With a limit a frame is soon made, whatever the service holds.
@@ -73,6 +75,22 @@ fn day_words(day: &Day, left: u64, bars: usize) -> String {
         (None, Some(budget)) => format!("{} {} of {} today", bar(used, budget, bars), count(used), count(budget)),
         (None, None) => format!("{} today, {} left", count(used), count(left)),
     }
+}
+
+/// Whoever is to approve or reject must know what.
+fn behind_words(behind: &Behind) -> String {
+    let Behind { jobs, at_least, groups, groups_left_out } = behind;
+    if *jobs == 0 {
+        return "Behind it: no job was seen yet. Those that are parked come back within ten minutes.".to_owned();
+    }
+    let of_group = |GroupBehind { group, jobs, job_ids }: &GroupBehind| {
+        let name = group.as_ref().map_or_else(|| "without a group".to_owned(), |group| format!("group {group}"));
+        format!("{name} {} (such as {})", count(*jobs), job_ids.join(", "))
+    };
+    let mut told: Vec<String> = groups.iter().map(of_group).collect();
+    told.extend((*groups_left_out > 0).then(|| format!("and {} more groups", count(*groups_left_out))));
+    let at_least = if *at_least { "at least " } else { "" };
+    format!("Behind it {at_least}{} jobs: {}", count(*jobs), told.join("; "))
 }
 
 impl Page<'_> {
@@ -143,7 +161,8 @@ impl Page<'_> {
     }
 
     fn paused(&self, paused: &Paused) -> Row {
-        let Paused { account, portal_id, lane, kind, detail, since, resume_at, probe_at, mend, runbook } = paused;
+        let Paused { account, portal_id, lane, kind, detail, since, resume_at, probe_at, mend, runbook, behind } =
+            paused;
         let lane = lane.as_ref().and_then(|lane| lane.split_once('/'));
         let target = match lane {
             None => Target::account(*account, *portal_id),
@@ -160,6 +179,9 @@ impl Page<'_> {
         let mut lines = self.wrapped(&what, MARGIN, self.theme.warning());
         if !detail.is_empty() {
             lines.extend(self.wrapped(detail, MARGIN + 2, Style::new()));
+        }
+        if let Some(behind) = behind {
+            lines.extend(self.wrapped(&behind_words(behind), MARGIN + 2, Style::new()));
         }
         lines.extend(self.wrapped(&format!("What to do: {mend}"), MARGIN + 2, self.theme.strong()));
         lines.extend(self.linked(runbook));

@@ -135,6 +135,25 @@ pub struct Paused {
     pub probe_at: Option<Timestamp>,
     pub mend: String,
     pub runbook: String,
+    /// The jobs that a guard holds up.
+    pub behind: Option<Behind>,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Behind {
+    pub jobs: u64,
+    pub at_least: bool,
+    pub groups: Vec<GroupBehind>,
+    pub groups_left_out: u64,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GroupBehind {
+    pub group: Option<String>,
+    pub jobs: u64,
+    pub job_ids: Vec<String>,
 }
 
 #[derive(Clone, Default, Debug, Deserialize)]

@@ -209,7 +209,11 @@ impl View {
         let tiers = status.broker.parked.iter().filter_map(|(tier, jobs)| Some((tier, (*jobs)?)));
         let back = |tier: &String| {
             let by = status.broker.back_by.get(tier).copied().flatten();
-            by.map_or_else(String::new, |by| format!(", back within {} at the latest", span(status.ahead(by))))
+            // Since when the others wait is not known.
+            by.map_or_else(
+                || format!(", each waits {tier} in all"),
+                |by| format!(", back within {} at the latest", span(status.ahead(by))),
+            )
         };
         let tiers = tiers.filter(|(_, jobs)| *jobs > 0);
         let tiers: Vec<String> = tiers.map(|(tier, jobs)| format!("{tier} {}{}", count(jobs), back(tier))).collect();
@@ -349,8 +353,10 @@ impl View {
 
 /// What the estimate leaves out: for how long parked jobs still wait, and the background.
 fn left_out(status: &Status) -> Vec<String> {
-    let last = status.broker.back_by.values().flatten().max();
-    let most = last.map_or_else(String::new, |by| format!(" ({} at most)", span(status.ahead(*by))));
+    let occupied = status.broker.parked.iter().filter(|(_, jobs)| jobs.is_some_and(|jobs| jobs > 0));
+    let times = occupied.map(|(tier, _)| status.broker.back_by.get(tier).copied().flatten());
+    let last = times.collect::<Option<Vec<_>>>().and_then(|times| times.into_iter().max());
+    let most = last.map_or_else(String::new, |by| format!(" ({} at most)", span(status.ahead(by))));
     let parked = status.backlog.jobs_parked.filter(|jobs| *jobs > 0);
     let background = status.background.as_ref().map(|Background { ready, parked, held, .. }| {
         [*ready, *parked, Some(*held)].into_iter().flatten().sum::<u64>()

@@ -39,12 +39,16 @@ fn the_account_pauses_before_one_pair_too_many_leaves_and_goes_on_when_that_is_a
     assert!(bench.paused(PauseKind::Guard));
     assert_eq!(guard_detail(&bench), "50 pairs in the last 30m; safety.max_pairs is 50");
     assert_eq!(bench.settled(Status::Archived), 50);
+    let behind: Vec<JobKey> = bench.engine.behind_guards(bench.now).map(|(_, job)| job).collect();
+    assert_eq!(behind.len(), bench.engine.held_jobs());
+    assert!(behind.iter().all(|job| jobs[50..].contains(job)), "those whose pairs have not left");
 
     bench.run(Duration::from_secs(4_000));
     assert_eq!(sent_pairs(&bench), 50, "time alone does not open it");
     let parked = std::mem::take(&mut bench.parked);
     assert_eq!(bench.settled(Status::Archived) + parked.len() + bench.engine.held_jobs(), jobs.len());
     assert!(bench.engine.approve(AccountIndex(0), bench.now));
+    assert_eq!(bench.engine.behind_guards(bench.now).count(), 0);
     bench.run(Duration::from_secs(5));
     assert_eq!(bench.settled(Status::Archived) + parked.len(), jobs.len());
 

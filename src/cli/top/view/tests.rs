@@ -5,7 +5,7 @@ use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 
 use super::super::order::Target;
-use super::super::status::{Account, FailingPair, Guard, Lease, Pause, Paused};
+use super::super::status::{Account, Behind, FailingPair, GroupBehind, Guard, Lease, Pause, Paused};
 use super::*;
 use crate::lease::order::Instruction;
 
@@ -54,7 +54,7 @@ fn trouble_is_first_and_says_what_to_do() {
 fn everything_is_told_somewhere() {
     let told = whole(&mut view());
     for part in [
-        "z parked 5,722 (10s 5,722)",
+        "z parked 5,722 (10s 5,722, each waits 10s in all)",
         "▓ unpublished 7,334",
         "all is answered in – at best",
         "portal 815  PAUSED: unauthorized",
@@ -101,7 +101,33 @@ fn what_the_estimate_leaves_out_stands_beside_it() {
     status.broker.back_by.clear();
     let unknown = told(status);
     assert!(unknown.contains("without the wait of 50 parked jobs") && !unknown.contains(" at most)"), "{unknown}");
-    assert!(unknown.contains("z parked 50 (1h 50)"), "{unknown}");
+    assert!(unknown.contains("z parked 50 (1h 50, each waits 1h in all)"), "{unknown}");
+}
+
+#[test]
+fn a_guard_that_has_stopped_names_what_waits_behind_it() {
+    let mut status = trouble();
+    let group = |group: Option<&str>, jobs, ids: &[&str]| GroupBehind {
+        group: group.map(str::to_owned),
+        jobs,
+        job_ids: ids.iter().map(|&id| id.to_owned()).collect(),
+    };
+    let groups = vec![group(Some("import-7"), 2_800, &["crm-1", "crm-2"]), group(None, 100, &["by-hand"])];
+    let behind = Behind { jobs: 20_000, at_least: true, groups, groups_left_out: 3 };
+    status.paused =
+        vec![Paused { kind: "guard".to_owned(), behind: Some(behind), since: status.at, ..Paused::default() }];
+    let told = |status: Status| {
+        let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
+        view.answered(status);
+        whole(&mut view).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let some = told(status.clone());
+    let words = "Behind it at least 20,000 jobs: group import-7 2,800 (such as crm-1, crm-2); without a group 100 (such \
+                 as by-hand); and 3 more groups";
+    assert!(some.contains(words), "{some}");
+    status.paused[0].behind = Some(Behind::default());
+    let none = told(status);
+    assert!(none.contains("Behind it: no job was seen yet."), "{none}");
 }
 
 #[test]
