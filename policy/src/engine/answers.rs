@@ -34,15 +34,8 @@ impl Engine {
         let Some(judgement) = self.judge(&batch, call.sent, reply) else { return Answered::unknown() };
         self.pauses.lane_answered(call.account, key);
         let Some(step) = self.step_of(key) else { return Answered::unknown() };
-        if step.removes()
-            && let Some(lane) = self.holdings.lane(key)
-        {
-            self.lag.removed(&lane.id, now.tick);
-        }
+        self.holdings.change_answered(&batch, now.tick);
         let is_look = batch.reading.is_some();
-        if step == Step::Create && !is_look {
-            self.holdings.creation_answered(&batch, now.tick);
-        }
         self.note_answer(&call, key, reply, &judgement, now);
         let result = match (step, &batch.reading) {
             (Step::Create, Some(_)) => self.looked_again(&call, batch, &judgement, now),

@@ -25,7 +25,6 @@ use super::expected::expected;
 use super::folds::Folds;
 use super::guard::GuardState;
 use super::holdings::Holdings;
-use super::lag::Lag;
 use super::ledger::{Job, Leaving};
 use super::pauses::Pauses;
 use super::per_account::PerAccount;
@@ -85,7 +84,6 @@ pub struct Engine {
     pub(super) stuck: Stuck,
     pub(super) cooling: Cooling,
     pub(super) windows: Windows,
-    pub(super) lag: Lag,
     pub(super) folds: Folds,
     commands: VecDeque<Command>,
     pub(super) counters: Counters,
@@ -114,7 +112,7 @@ impl Engine {
     ) -> Self {
         let BackgroundPolicy { min_share, window } = background;
         let pauses = Pauses::new(policy.waiting, accounts.iter().map(|account| account.paused), now);
-        let holdings = Holdings::new(accounts.len());
+        let holdings = Holdings::new(accounts.len(), now.tick);
         let turns = Turns::new(policy.linger, min_share, accounts.len());
         let mut accounts = PerAccount::new(accounts.into_iter().map(|account| Account::new(account, now)));
         if window.is_some() {
@@ -123,7 +121,6 @@ impl Engine {
         }
         Self {
             holdings,
-            lag: Lag::new(accounts.iter().count(), now.tick),
             turns,
             pauses,
             windows: Windows::new(window, &accounts, now),

@@ -17,6 +17,7 @@ use super::command::LaneId;
 use super::creating::Creating;
 use super::deadlines::{Deadline, Deadlines};
 use super::expected::expected;
+use super::lag::Lag;
 use super::lane::{Lane, Lanes};
 use super::ledger::{End, Job, Ledger};
 use super::per_account::PerAccount;
@@ -52,6 +53,7 @@ pub struct Holdings {
     lanes: Lanes,
     batches: SlotMap<BatchKey, Batch>,
     creating: Creating,
+    lag: Lag,
     /// Jobs that are in hand no longer, until [`Holdings::next_finished`] is asked for them.
     finished: VecDeque<(AccountIndex, End)>,
     /// Jobs whose records are all read, until [`Holdings::next_expanded`] is asked for them; with a lane of records.
@@ -84,7 +86,7 @@ pub enum LastWord {
 pub type LanesOfJob = SmallVec<[LaneKey; 1]>;
 
 impl Holdings {
-    pub fn new(accounts: usize) -> Self {
+    pub fn new(accounts: usize, now: Tick) -> Self {
         Self {
             jobs: Ledger::with_key(),
             bytes: 0,
@@ -95,6 +97,7 @@ impl Holdings {
             lanes: Lanes::new(accounts),
             batches: SlotMap::with_key(),
             creating: Creating::default(),
+            lag: Lag::new(accounts, now),
             finished: VecDeque::new(),
             expanded: VecDeque::new(),
             fates: VecDeque::new(),

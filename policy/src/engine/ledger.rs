@@ -40,6 +40,8 @@ pub struct Job {
     pub carried: Carried,
     /// It is to take associations away from HubSpot.
     pub removes: bool,
+    /// A request has left that was to take away some of what it asks for.
+    pub has_removed: bool,
     pub leaving: Option<Leaving>,
     total: u32,
     open: u32,
@@ -129,6 +131,7 @@ impl Job {
             weight,
             carried,
             removes: true,
+            has_removed: false,
             leaving: None,
             total: pairs,
             open: pairs,

@@ -116,8 +116,8 @@ impl Engine {
         let mut sight = match self.holdings.take_note(node) {
             Some(Note::Sight(sight)) if !is_first => sight,
             // A look back from the other record keeps what the look before it has shown.
-            Some(Note::Sight(Sight { before: Some(before), began, .. })) => {
-                Sight { before: Some(before), began, ..fresh }
+            Some(Note::Sight(Sight { before: Some(before), began, was, .. })) => {
+                Sight { before: Some(before), began, was, ..fresh }
             }
             Some(Note::Sight(Sight { before: None, was, confirms, .. })) => Sight { was, confirms, ..fresh },
             Some(Note::Creation(creation)) => Sight { was: Some(Box::new(creation)), ..fresh },

@@ -67,6 +67,7 @@ pub mod verdict;
 // What looks have seen, and what follows from it.
 pub mod all;
 mod creating;
+mod either_side;
 mod expansion;
 mod lag;
 mod planning;

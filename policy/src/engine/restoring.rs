@@ -13,7 +13,7 @@ use super::course::{Course, Restoration, Restoring};
 use super::sight::{Journaled, Present, Sight, ToCreate};
 use super::verdict::Found;
 use crate::contract::action::Action;
-use crate::contract::association::{Extent, Label};
+use crate::contract::association::{AssociationType, Extent, Label};
 use crate::contract::object_type::ObjectType;
 use crate::contract::primary::{OnlyOne, is_primary, only_one};
 use crate::contract::refusal::{Refusal, WorkerCategory};
@@ -37,8 +37,8 @@ pub enum Wanted {
 pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight) -> Wanted {
     let present = sight.present();
     let create = |labels: Arc<[Label]>, present, missing| {
-        let (looked, journaled) = (Some(sight.began), Journaled::No);
-        ToCreate { labels, present, looked, missing, journaled }.or_as_it_was(sight.was.as_deref())
+        let (looked, again, journaled) = (Some(sight.began), sight.was.is_some(), Journaled::No);
+        ToCreate { labels, present, looked, again, missing, journaled }.or_as_it_was(sight.was.as_deref())
     };
     let Extent::Labels(labels) = &lane.extent else {
         return match present {
@@ -58,7 +58,7 @@ pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight) -> Wanted 
     let (primary, mut others): (Vec<Label>, Vec<Label>) =
         absent.partition(|&label| asks_first && is_primary(&lane.from_type, &lane.to_type, label));
     let of_to = |&label: &Label| only_one(&lane.from_type, &lane.to_type, label) == Some(OnlyOne::To);
-    if restoration.at == Restoring::Look && primary.iter().any(of_to) {
+    if restoration.at != Restoring::LookBack && barred.is_none() && primary.iter().any(of_to) {
         return Wanted::OtherSide(present);
     }
     let is_free = sight.others.is_empty() && barred.is_none();
@@ -78,18 +78,35 @@ pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight) -> Wanted 
     }
 }
 
-/// Whether a first look shows some of what is wanted, and nothing but Primary is missing. Then the restoration relies
-/// on what the look shows, since no request will create that part.
+/// Whether a restoration relies on what a look shows of the pair. It does where the look shows some of what is wanted,
+/// and nothing but Primary is missing, since no request will create that part; and where a creation would repeat what
+/// the look shows beside that.
 pub fn rests_on_what_is_shown(lane: &LaneId, sight: &Sight) -> bool {
-    let Course::Restore(Restoration { at: Restoring::Look, .. }) = lane.course else { return false };
+    match lane.course {
+        Course::Restore(Restoration { at: Restoring::Look | Restoring::Types, .. }) => {}
+        Course::Restore(Restoration { at: Restoring::LookBack | Restoring::Plain, .. })
+        | Course::Plan { .. }
+        | Course::Remove(_) => return false,
+    }
     match (sight.present(), &lane.extent) {
         (Present::No, _) => false,
         (Present::By(_) | Present::ByUnknown, Extent::Whole) | (Present::ByUnknown, Extent::Labels(_)) => true,
         (Present::By(types), Extent::Labels(labels)) => {
             let is_there = |label: &Label| types.iter().any(|one| one.label == *label);
             let may_lack = |label: &Label| is_primary(&lane.from_type, &lane.to_type, *label);
-            labels.iter().any(is_there) && labels.iter().all(|label| is_there(label) || may_lack(label))
+            let is_enough =
+                labels.iter().any(is_there) && labels.iter().all(|label| is_there(label) || may_lack(label));
+            is_enough || repeats(&lane.extent, &types)
         }
+    }
+}
+
+/// Whether a creation of what is wanted would also name what is there beside that, which would then come back if it was
+/// removed meanwhile. The plain association does not count: it comes with whatever is created.
+pub fn repeats(extent: &Extent, there: &[AssociationType]) -> bool {
+    match extent {
+        Extent::Whole => false,
+        Extent::Labels(labels) => there.iter().any(|one| !one.is_plain() && !labels.contains(&one.label)),
     }
 }
 
@@ -116,7 +133,8 @@ pub fn without_primary(lane: &LaneId, creation: &ToCreate, refusal: &Refusal) ->
     };
     let labels = creation.labels.iter().copied().filter(|label| !primary.contains(label)).collect();
     let present = Arc::clone(&creation.present);
-    Some(ToCreate { labels, present, looked: None, missing: Some(Arc::new(missing)), journaled: Journaled::No })
+    let missing = Some(Arc::new(missing));
+    Some(ToCreate { labels, present, looked: None, again: false, missing, journaled: Journaled::No })
 }
 
 fn type_ids(labels: &[Label]) -> String {

@@ -33,7 +33,7 @@ const SIGHT_KEPT: Duration = Duration::from_secs(30);
 
 impl ToCreate {
     pub fn is_fresh(&self, now: Tick) -> bool {
-        self.looked.is_some_and(|looked| now.since(looked) <= SIGHT_KEPT)
+        self.again || self.looked.is_some_and(|looked| now.since(looked) <= SIGHT_KEPT)
     }
 }
 
@@ -56,7 +56,7 @@ pub struct Sight {
     pub reversed: bool,
     /// There is nothing more to learn.
     pub ended: bool,
-    /// An earlier look showed all that is wanted, but too soon after a removal; see [`super::lag`].
+    /// An earlier look was sent too soon after a removal; see [`super::lag`].
     pub confirms: bool,
 }
 
@@ -115,6 +115,9 @@ pub struct ToCreate {
     pub present: Arc<[AssociationType]>,
     /// When the look was sent that told what is there; `None` where it must be looked at again.
     pub looked: Option<Tick>,
+    /// That was not the first look. It is believed however slow it was: else a pair of which looks take long would be
+    /// looked at for ever.
+    pub again: bool,
     /// Why something that was asked for cannot be created: said once the rest is there.
     pub missing: Option<Arc<Refusal>>,
     pub journaled: Journaled,

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashMap;
+
 use super::background::Urgency;
 use super::backlog::{LaneKey, NodeKey};
 use super::batch::Batch;
@@ -20,13 +22,13 @@ use super::holdings::LastWord;
 use super::planning;
 use super::restoring::{self, Wanted};
 use super::settings::Waiting;
-use super::sight::{Note, Seen, Sight};
+use super::sight::{Note, Present, Seen, Sight};
 use super::step::Step;
 use super::verdict::{Again, Judgement, PairVerdict};
-use crate::contract::association::Pair;
+use crate::contract::association::{Extent, Pair};
 
 /// Wait before a look at pairs that another request is creating.
-const OTHERS_CREATE: Duration = Duration::from_secs(1);
+pub(super) const OTHERS_CREATE: Duration = Duration::from_secs(1);
 
 /// A pair waits for a second look for at most this share (a quarter) of the time for which its job may be held.
 const SHARE_OF_HOLD: u32 = 4;
@@ -136,7 +138,7 @@ impl Engine {
     /// for which that is all.
     fn looked(&mut self, id: &LaneId, nodes: &[NodeKey], now: Tick) -> Looked {
         let mut looked = Looked::default();
-        let believed_from = self.lag.believed_from(id);
+        let removed = self.removed_late(id, nodes, now);
         let journals = self.accounts[id.account].policy.safety.journal;
         for &node in nodes {
             let Some(Note::Sight(sight)) = expected(self.holdings.take_note(node), "a look leaves a note") else {
@@ -155,12 +157,13 @@ impl Engine {
             }
             self.counters.pairs_looked_up += 1;
             let Some((_, pair)) = expected(self.holdings.name(node), "a pair on the wire is in hand") else { continue };
-            let is_too_early = sight.began < believed_from && !sight.confirms;
-            if is_too_early && restoring::rests_on_what_is_shown(id, &sight) {
-                let confirms = Sight { confirms: true, ..Sight::default() };
+            if let Some(from) = self.believed_from(id, pair, &sight, &removed, now) {
+                let confirms = Sight { confirms: true, was: sight.was, ..Sight::default() };
                 self.holdings.set_note(node, Note::Sight(confirms));
-                let due = self.in_time(believed_from, now);
-                looked.doubtful.get_or_insert_with(|| (due, Vec::new())).1.push(node);
+                let due = self.in_time(from, now);
+                let (latest, nodes) = looked.doubtful.get_or_insert_with(|| (due, Vec::new()));
+                *latest = due.max(*latest);
+                nodes.push(node);
                 continue;
             }
             match follows(id, pair, &sight, journals) {
@@ -173,12 +176,45 @@ impl Engine {
                 }
                 Follows::Look(course, note) => looked.onward.entry(course).or_default().push((node, note)),
                 Follows::Change(change, note) => {
+                    if let Some(was) = sight.was {
+                        self.holdings.supersede(node, *was, &note);
+                    }
                     looked.onward.entry(change.course()).or_default().push((node, note));
                 }
                 Follows::Expanded => self.holdings.record_read(node, sight.others),
             }
         }
         looked
+    }
+
+    /// Of a restoration: which of these pairs were removed so late that their looks may show them all the same.
+    fn removed_late(&self, id: &LaneId, nodes: &[NodeKey], now: Tick) -> HashMap<Pair, Tick> {
+        if !matches!(id.course, Course::Restore(_)) {
+            return HashMap::new();
+        }
+        let began = nodes.iter().filter_map(|&node| self.holdings.look_began(node)).min();
+        began.map_or_else(HashMap::new, |began| self.holdings.removed_late(id, nodes, began, now))
+    }
+
+    /// From when on a look at the pair is believed, if this one is not.
+    fn believed_from(
+        &self,
+        id: &LaneId,
+        pair: Pair,
+        sight: &Sight,
+        removed: &HashMap<Pair, Tick>,
+        now: Tick,
+    ) -> Option<Tick> {
+        if !restoring::rests_on_what_is_shown(id, sight) {
+            return None;
+        }
+        let of_unknown = (!sight.confirms).then(|| self.holdings.believed_from(id.account));
+        let of_primary = match (&id.extent, sight.present()) {
+            (Extent::Labels(_), Present::By(types)) => self.holdings.primary_moved(id, pair, &types, now),
+            (Extent::Whole, _) | (Extent::Labels(_), Present::No | Present::ByUnknown) => None,
+        };
+        let from = [of_unknown, removed.get(&pair).copied(), of_primary].into_iter().flatten().max()?;
+        (sight.began < from).then_some(from)
     }
 
     /// The time `at`, or an earlier one where that would use up too much of the time for which a job may be held.
@@ -224,22 +260,27 @@ impl Engine {
                 PairVerdict::Suspect(_) | PairVerdict::Untouched => {}
             }
         }
-        // Only the look of a removal leaves pairs unseen, and only the first look of a restoration leaves doubts.
-        let Looked { unfinished, unseen: _, doubtful: _, onward } = self.looked(&id, &shown, now.tick);
+        // Only the look of a removal leaves pairs unseen.
+        let Looked { unfinished, unseen: _, doubtful, onward } = self.looked(&id, &shown, now.tick);
         for (course, nodes) in onward {
             match course == id.course {
                 true => nodes.into_iter().for_each(|(node, note)| self.holdings.set_note(node, note)),
                 false => self.advance(id.at(course), urgency, nodes, now),
             }
         }
-        batch.nodes.retain(|&node| self.holdings.is_in(node, batch.lane) && !unfinished.contains(&node));
+        let (later, doubtful) = doubtful.unwrap_or_default();
+        let goes_on = |node| !unfinished.contains(&node) && !doubtful.contains(&node);
+        batch.nodes.retain(|&node| self.holdings.is_in(node, batch.lane) && goes_on(node));
         self.finish(now);
-        if !unfinished.is_empty() {
-            // Pairs whose records have more pages go on by themselves, so that what the look has shown of the others
-            // does not grow old meanwhile.
-            let (failures, failing_since) = (batch.failures, batch.failing_since);
-            let rest = Batch { failures, failing_since, looked_again: true, ..Batch::new(batch.lane, unfinished) };
-            self.give_back(rest, now.tick, now);
+        let rivals = self.holdings.rivals(&batch);
+        batch.nodes.retain(|node| !rivals.contains(node));
+        // Each of these goes on by itself, so that what the look has shown of the others does not grow old meanwhile.
+        for (nodes, due) in [(unfinished, now.tick), (doubtful, later), (rivals, now.tick + OTHERS_CREATE)] {
+            if !nodes.is_empty() {
+                let (failures, failing_since) = (batch.failures, batch.failing_since);
+                let rest = Batch { failures, failing_since, looked_again: true, ..Batch::new(batch.lane, nodes) };
+                self.give_back(rest, due, now);
+            }
         }
         match failed {
             Some(again) => {
@@ -290,7 +331,8 @@ fn follows(lane: &LaneId, pair: Pair, sight: &Sight, journals: bool) -> Follows 
             Wanted::Plain(creation) => Follows::Change(restoration.plain(), Note::Creation(creation)),
             Wanted::Types(creation) => Follows::Change(restoration.types(), Note::Creation(creation)),
             Wanted::OtherSide(present) => {
-                let sight = Sight { before: Some(present), began: sight.began, reversed: true, ..Sight::default() };
+                let (began, was) = (sight.began, sight.was.clone());
+                let sight = Sight { before: Some(present), began, was, reversed: true, ..Sight::default() };
                 Follows::Look(restoration.look_back(), Note::Sight(sight))
             }
         },

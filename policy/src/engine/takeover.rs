@@ -63,7 +63,7 @@ impl Engine {
         };
         for &index in accounts {
             let Some(account) = self.accounts.get_mut(index) else { continue };
-            self.lag.takes_over(index, now.tick);
+            self.holdings.takes_over(index, now.tick);
             let known = memory.of(account.policy.portal).cloned().unwrap_or_default();
             if told {
                 account.pace.follow(&known.recent, now.tick);

@@ -532,7 +532,9 @@ impl Run {
         let disturbed = self.scene.trouble > 0.0 || !account.associations.read_lag.is_zero();
         let makes_again = |record| self.scene.makes_again(record);
         let forgets = self.scene.forgets > 0.0;
-        truth::Truth { before, after: &after, jobs: &jobs, disturbed, makes_again: &makes_again, forgets }.holds()
+        let lags_long = account.associations.read_lag >= LONG_LAG;
+        let makes_again = &makes_again;
+        truth::Truth { before, after: &after, jobs: &jobs, disturbed, makes_again, forgets, lags_long }.holds()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use association_archiver::contract::action::Action;
-use association_archiver::contract::association::{Extent, Label, Pair, RecordId};
+use association_archiver::contract::association::{Extent, Label, LabelCategory, Pair, RecordId};
 use association_archiver::contract::outcome::{Ending, PairError};
 use association_archiver::contract::plan::PlanEntry;
 use association_archiver::contract::refusal::Source;
@@ -92,6 +92,8 @@ pub struct Truth<'a> {
     pub makes_again: &'a dyn Fn(RecordId) -> bool,
     /// HubSpot says of removals that it makes them, and does not.
     pub forgets: bool,
+    /// Reads show removed pairs for longer than is waited for.
+    pub lags_long: bool,
 }
 
 impl Truth<'_> {
@@ -106,7 +108,55 @@ impl Truth<'_> {
                 }
             }
         }
+        if !self.lags_long {
+            self.nothing_comes_back()?;
+            self.primary_is_where_it_was_told()?;
+        }
         self.nothing_else_changed()
+    }
+
+    /// Jobs of any kind meet at these records. A label that one of them removed is not there again, unless a job asks for
+    /// it: no restore of another label may bring it back.
+    fn nothing_comes_back(&self) -> Kept {
+        for (&(lane, pair), labels) in
+            self.after.iter().filter(|((_, pair), _)| theme(pair.from.0.get()) == Theme::Mixed)
+        {
+            let jobs = self.jobs.iter().filter(|(errand, _)| errand.lane == lane && !errand.dry_run);
+            let asks = jobs.flat_map(|(errand, said)| errand.asks.iter().map(move |ask| (errand.action, said, ask)));
+            let asks: Vec<_> = asks.filter(|(_, _, ask)| ask.pairs.contains(&pair)).collect();
+            for label in labels.iter().filter(|label| label.category == LabelCategory::UserDefined) {
+                let is_asked_for = |extent: &Extent| matches!(extent, Extent::Labels(labels) if labels.contains(label));
+                let restored =
+                    asks.iter().any(|(action, _, ask)| *action != Action::Archive && is_asked_for(&ask.extent));
+                let removed = asks.iter().any(|(action, said, ask)| {
+                    let done = !said.failed(pair) && (!self.forgets || said.verified);
+                    *action == Action::Archive && done && (ask.extent == Extent::Whole || is_asked_for(&ask.extent))
+                });
+                promise!(restored || !removed, "{label:?} of {pair:?} in lane {lane} was removed, and is there again");
+            }
+        }
+        Ok(())
+    }
+
+    /// Where no job may take Primary from another record, whoever was told that it has it keeps it.
+    fn primary_is_where_it_was_told(&self) -> Kept {
+        let takes = |errand: &Errand| errand.action == Action::Restore { include_primary: true } && !errand.dry_run;
+        let restores = |errand: &Errand| errand.action == Action::Restore { include_primary: false } && !errand.dry_run;
+        for (errand, said) in self.jobs.iter().filter(|(errand, _)| restores(errand)) {
+            if self.jobs.iter().any(|(other, _)| other.lane == errand.lane && takes(other)) {
+                continue;
+            }
+            for ask in &errand.asks {
+                let names_primary = matches!(&ask.extent, Extent::Labels(labels) if labels.iter().any(|&of| is_primary(errand.lane, of)));
+                let told = |pair: &&Pair| theme(pair.from.0.get()) == Theme::Restore && !said.failed(**pair);
+                for pair in ask.pairs.iter().filter(told).filter(|_| names_primary) {
+                    let after = Self::labels(self.after, errand.lane, *pair);
+                    let has = after.iter().any(|&label| is_primary(errand.lane, label));
+                    promise!(has, "{pair:?} was told to have Primary, and has {after:?}");
+                }
+            }
+        }
+        Ok(())
     }
 
     fn labels(links: &Links, lane: usize, pair: Pair) -> &[Label] {

@@ -9,12 +9,20 @@ use crate::engine::backlog::{JobKey, LaneKey, NodeKey};
 use crate::engine::clock::Tick;
 use crate::engine::expected::expected;
 use crate::engine::restoring;
-use crate::engine::sight::{Note, ToCreate};
+use crate::engine::sight::{Journaled, Note, ToCreate};
 
 impl Holdings {
     /// What is known of a pair besides its name.
     pub fn take_note(&mut self, node: NodeKey) -> Option<Note> {
         self.backlog.take_note(node)
+    }
+
+    /// When the look at a pair was sent, of which something is known by now.
+    pub fn look_began(&self, node: NodeKey) -> Option<Tick> {
+        match self.backlog.note(node)? {
+            Note::Sight(sight) => Some(sight.began),
+            Note::Seen(_) | Note::Creation(_) => None,
+        }
     }
 
     pub fn set_note(&mut self, node: NodeKey, note: Note) {
@@ -25,6 +33,17 @@ impl Holdings {
     pub fn outdate(&mut self, node: NodeKey) {
         if let Some(Note::Creation(creation)) = self.backlog.take_note(node) {
             self.set_note(node, Note::Creation(ToCreate { looked: None, ..creation }));
+        }
+    }
+
+    /// What an earlier look wanted of a pair gives way to what is to be created now. Where the journal has the one and not
+    /// the other, it is told that the one was not created.
+    pub fn supersede(&mut self, node: NodeKey, was: ToCreate, by: &Note) {
+        let Some((lane, _)) = self.name(node) else { return };
+        let account = lane.account;
+        if !by.journaled().is_some_and(Journaled::is_yes) {
+            self.set_note(node, Note::Creation(was));
+            self.note_fate(node, account, &LastWord::Unchanged { journals: true });
         }
     }
 

@@ -48,6 +48,23 @@ impl Holdings {
         Some(self.batches.insert(Batch { turned, ..Batch::new(lane_key, nodes) }))
     }
 
+    /// Takes out of a new batch the pairs that are to get the Primary of a record which an earlier one of them is to get.
+    /// They wait until `due` as a batch of their own, and are then looked at: so one of them is created at a time.
+    pub fn set_rivals_apart(&mut self, key: BatchKey, due: Tick, now: Tick) {
+        let rivals = self.batches.get(key).map(|batch| self.rivals(batch)).unwrap_or_default();
+        let Some(batch) = self.batches.get_mut(key).filter(|_| !rivals.is_empty()) else { return };
+        batch.nodes.retain(|node| !rivals.contains(node));
+        let Some(lane) = expected(self.lanes.get_mut(batch.lane), "a batch keeps its lane open") else { return };
+        for &node in &rivals {
+            // It was never sent, and waits as if it had come back.
+            self.backlog.take_off_wire(&mut lane.queue, node);
+        }
+        let batch = Batch::new(batch.lane, rivals);
+        let prospect = batch.prospect();
+        let key = self.batches.insert(batch);
+        lane.add_repeat(Repeat::new(key, &self.batches[key], due, now), prospect);
+    }
+
     /// Takes those of a job's waiting pairs out of their lane that are to leave by themselves.
     pub fn set_apart(&mut self, job: JobKey, key: LaneKey, apart: impl Fn(&LaneId, Pair) -> bool) -> Vec<Batch> {
         let Some(job) = expected(self.jobs.get(job), "the job was just admitted") else { return Vec::new() };
@@ -105,7 +122,12 @@ impl Holdings {
 
     /// Puts a batch on the wire, without the pairs whose jobs have left while it waited.
     pub fn put_on_wire(&mut self, key: BatchKey, call: CallKey, now: Timestamp) -> Option<&Batch> {
-        self.hold(key, |job| job.pair_sent(call, now))?;
+        let lane = self.lanes.get(self.batches.get(key)?.lane)?;
+        let removes = lane.id.step().removes();
+        self.hold(key, |job| {
+            job.pair_sent(call, now);
+            job.has_removed |= removes;
+        })?;
         let batch = self.batches.get_mut(key)?;
         let pair = |node: &NodeKey| self.backlog.node(*node).map(|node| node.pair);
         if batch.turned.is_some() {

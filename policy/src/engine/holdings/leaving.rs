@@ -85,7 +85,8 @@ impl Holdings {
         self.backlog.withdraw(&mut lane.queue, node_key, key);
         if let Some(refusal) = job.last_word(in_doubt) {
             match proof {
-                Some(proof) if !turned => job.pair_unproven(pair, &lane.id, proof),
+                // What was removed for other jobs says nothing to one that came later and for which nothing has left.
+                Some(proof) if !turned && job.has_removed => job.pair_unproven(pair, &lane.id, proof),
                 Some(_) | None => job.pair_failed(pair, &lane.id, refusal),
             }
         }

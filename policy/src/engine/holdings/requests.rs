@@ -3,15 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::Holdings;
-use crate::contract::association::{Extent, Label, Pair, RecordId};
+use crate::contract::association::{AssociationType, Extent, Label, Pair, RecordId};
+use crate::contract::ids::AccountIndex;
 use crate::engine::backlog::NodeKey;
 use crate::engine::batch::{Batch, BatchKey, Reading};
 use crate::engine::clock::Tick;
 use crate::engine::command::{LaneId, Request};
 use crate::engine::course::{Course, Look, Removal, Restoration, Restoring};
+use crate::engine::creating::Claims;
 use crate::engine::expected::expected;
-use crate::engine::sight::Note;
+use crate::engine::lag;
+use crate::engine::restoring;
+use crate::engine::sight::{Note, ToCreate};
 use crate::engine::step::{MAX_RECORDS, Step};
 use crate::engine::verdict::LookAsked;
 
@@ -22,14 +28,15 @@ impl Holdings {
         let lane = expected(self.lanes.get(batch.lane), "a batch keeps its lane open")?;
         let lane_creates = lane.id.step() == Step::Create;
         let (request, reading) = match lane.id.step() {
-            Step::Archive if batch.turned.is_some() => (Request::ArchiveTurned, None),
-            Step::Archive => (Request::Archive, None),
-            Step::ArchiveLabels => (Request::ArchiveLabels, None),
+            Step::Archive | Step::ArchiveLabels => {
+                self.lag.left(&lane.id, &batch.wire);
+                (removal(&lane.id, batch), None)
+            }
             Step::Look(_) => self.look(&lane.id, batch),
             Step::Associate => (Request::Associate, None),
             Step::Create => match self.all_labels(&lane.id, batch, now) {
                 Some(labels) => {
-                    self.creating.left(&lane.id, &batch.wire, now);
+                    self.creating.left(&lane.id, &batch.wire, &labels);
                     (Request::Create { labels }, None)
                 }
                 // What the pairs are associated by is not known, or is known no longer: the batch looks before it
@@ -43,17 +50,65 @@ impl Holdings {
         Some(request)
     }
 
-    /// A request that created the pairs of a batch is answered.
-    pub fn creation_answered(&mut self, batch: &Batch, now: Tick) {
-        if let Some(lane) = expected(self.lanes.get(batch.lane), "a batch keeps its lane open") {
-            self.creating.answered(&lane.id, &batch.wire, now);
+    /// A request for a batch is answered. If it was to change the pairs, it may have done so.
+    pub fn change_answered(&mut self, batch: &Batch, now: Tick) {
+        let Some(lane) = expected(self.lanes.get(batch.lane), "a batch keeps its lane open") else { return };
+        match lane.id.step() {
+            Step::Archive | Step::ArchiveLabels => self.lag.answered(&batch.wire, now),
+            Step::Create if batch.reading.is_none() => self.creating.answered(&batch.wire, now),
+            Step::Create | Step::Associate | Step::Look(_) => {}
         }
     }
 
-    /// Whether another request that creates one of the pairs of a batch is on the wire.
+    /// Whether another request is on the wire that creates one of the pairs of a batch, or that gives Primary to a record
+    /// for which one of them claims it.
     pub fn is_being_created(&self, batch: &Batch) -> bool {
-        let lane = self.lanes.get(batch.lane);
-        lane.is_some_and(|lane| self.creating.is_on_wire(&lane.id, &batch.wire))
+        let Some(lane) = self.lanes.get(batch.lane) else { return false };
+        self.creations(batch).any(|(pair, creation)| self.creating.is_on_wire(&lane.id, pair, &creation.labels))
+    }
+
+    /// What is to be created of a batch.
+    fn creations<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = (Pair, &'a ToCreate)> {
+        batch.nodes.iter().filter_map(|&node| match self.backlog.note(node)? {
+            Note::Creation(creation) => Some((self.backlog.node(node)?.pair, creation)),
+            Note::Sight(_) | Note::Seen(_) => None,
+        })
+    }
+
+    /// Which pairs of a batch are to get the Primary of a record that an earlier one of them is to get.
+    pub fn rivals(&self, batch: &Batch) -> Vec<NodeKey> {
+        let lane = self.lanes.get(batch.lane).filter(|lane| lane.id.step() == Step::Create);
+        let Some(lane) = lane else { return Vec::new() };
+        let mut claims = Claims::default();
+        let is_rival = |node: &NodeKey| match (self.backlog.node(*node), self.backlog.note(*node)) {
+            (Some(of), Some(Note::Creation(creation))) => !claims.admit(&lane.id, of.pair, &creation.labels),
+            (Some(_), Some(Note::Sight(_) | Note::Seen(_)) | None) | (None, _) => false,
+        };
+        batch.nodes.iter().copied().filter(is_rival).collect()
+    }
+
+    /// Another process may have removed something of the account until now.
+    pub fn takes_over(&mut self, account: AccountIndex, now: Tick) {
+        self.lag.takes_over(account, now);
+    }
+
+    /// From when on a look is believed as far as it is not known which pairs of the account were removed.
+    pub fn believed_from(&self, account: AccountIndex) -> Tick {
+        lag::believed_after(self.lag.known_from(account))
+    }
+
+    /// Which of these pairs of the lane were removed so late that a look that was sent at `looked` or later may show
+    /// them all the same, and from when on a look is believed.
+    pub fn removed_late(&self, lane: &LaneId, nodes: &[NodeKey], looked: Tick, now: Tick) -> HashMap<Pair, Tick> {
+        let pairs = nodes.iter().filter_map(|&node| self.backlog.node(node)).map(|node| node.pair);
+        self.lag.of_pairs(lane, pairs, looked, now)
+    }
+
+    /// From when on a look is believed that shows the pair with these types, if Primary is among them and was given to
+    /// another pair of the record.
+    pub fn primary_moved(&self, lane: &LaneId, pair: Pair, types: &[AssociationType], now: Tick) -> Option<Tick> {
+        let labels = types.iter().map(|one| one.label);
+        self.creating.primary_taken(lane, pair, labels, now).map(lag::believed_after)
     }
 
     /// Whether the batch is to create, but some of its pairs have records of which more pages must be read before that.
@@ -63,20 +118,38 @@ impl Holdings {
         lane.is_some_and(|lane| lane.id.step() == Step::Create) && batch.nodes.iter().any(is_looked_at)
     }
 
+    /// What each pair of a batch is to be associated by, if that is known well enough of all of them.
     fn all_labels(&self, lane: &LaneId, batch: &Batch, now: Tick) -> Option<Arc<[Arc<[Label]>]>> {
-        let nodes = batch.nodes.iter().zip(batch.wire.iter());
-        nodes.map(|(&node, &pair)| self.labels(lane, node, pair, now, batch.looked_again)).collect()
+        let mut oldest = now;
+        let mut repeating = Vec::new();
+        let mut claims = Claims::default();
+        let mut all = Vec::with_capacity(batch.nodes.len());
+        for (&node, &pair) in batch.nodes.iter().zip(batch.wire.iter()) {
+            let Some(Note::Creation(creation)) = self.backlog.note(node) else { return None };
+            let looked = self.believed(lane, pair, creation, now, batch.looked_again)?;
+            if !claims.admit(lane, pair, &creation.labels) {
+                return None;
+            }
+            if restoring::repeats(&lane.extent, &creation.present) {
+                oldest = oldest.min(looked);
+                repeating.push((pair, looked));
+            }
+            all.push(Arc::clone(&creation.labels));
+        }
+        let removed = match repeating.is_empty() {
+            true => HashMap::new(),
+            false => self.lag.of_pairs(lane, repeating.iter().map(|(pair, _)| *pair), oldest, now),
+        };
+        let is_late = |(pair, looked): &(Pair, Tick)| removed.get(pair).is_some_and(|believed| believed > looked);
+        (!repeating.iter().any(is_late)).then(|| all.into())
     }
 
-    /// What a pair is to be associated by; `None` where it must be looked at before. `again`: the batch has just looked
-    /// at it again. Then it goes on, however long that look took.
-    fn labels(&self, lane: &LaneId, node: NodeKey, pair: Pair, now: Tick, again: bool) -> Option<Arc<[Label]>> {
-        let creation = match self.backlog.note(node) {
-            Some(Note::Creation(creation)) => creation,
-            Some(Note::Sight(_) | Note::Seen(_)) | None => return None,
-        };
-        let is_known = creation.looked.is_some_and(|looked| !self.creating.may_be_missed(lane, pair, looked));
-        (is_known && (again || creation.is_fresh(now))).then(|| Arc::clone(&creation.labels))
+    /// When the look was sent that a creation rests on; `None` where the pair must be looked at before. `again`: the batch
+    /// has just looked at it again. Then it goes on, however long that look took.
+    fn believed(&self, lane: &LaneId, pair: Pair, creation: &ToCreate, now: Tick, again: bool) -> Option<Tick> {
+        let looked = creation.looked.filter(|_| again || creation.is_fresh(now))?;
+        let missed = self.creating.may_be_missed(lane, pair, &creation.labels, looked);
+        (!missed && looked >= self.lag.known_from(lane.account)).then_some(looked)
     }
 
     fn look(&self, lane: &LaneId, batch: &Batch) -> (Request, Option<Reading>) {
@@ -108,6 +181,14 @@ impl Holdings {
         }
         let records = records.into_iter().map(|(from, after)| LookAsked { from, after }).collect();
         Reading { reversed, records }
+    }
+}
+
+fn removal(lane: &LaneId, batch: &Batch) -> Request {
+    match lane.extent {
+        Extent::Whole if batch.turned.is_some() => Request::ArchiveTurned,
+        Extent::Whole => Request::Archive,
+        Extent::Labels(_) => Request::ArchiveLabels,
     }
 }
 

@@ -11,6 +11,7 @@ use crate::engine::expected::expected;
 use crate::engine::lane::{Lane, Repeat};
 use crate::engine::pack::Caps;
 use crate::engine::pause::PauseKind;
+use crate::engine::steps::OTHERS_CREATE;
 use crate::engine::turns::PATIENCE;
 
 /// What a lane offers at its turn.
@@ -229,7 +230,9 @@ impl Engine {
             Offer::Fresh(sealed, first) => {
                 let caps = Caps { pairs: self.policy.caps.pairs.min(most), ..self.policy.caps };
                 let turning = self.turning(key);
-                self.holdings.form(key, caps, first, turning).map(|batch| (batch, sealed))
+                let batch = self.holdings.form(key, caps, first, turning)?;
+                self.holdings.set_rivals_apart(batch, now.tick + OTHERS_CREATE, now.tick);
+                Some((batch, sealed))
             }
         }
     }

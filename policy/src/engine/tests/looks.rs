@@ -26,7 +26,13 @@ pub(super) fn obey(shelf: &mut Shelf, call: &BatchCall) -> Reply {
         Request::Archive | Request::ArchiveTurned => {
             shelf.retain(|pair, _| !call.pairs.iter().any(|gone| key(gone) == *pair))
         }
-        Request::ArchiveLabels => panic!("no test here takes labels away"),
+        Request::ArchiveLabels => {
+            let Extent::Labels(gone) = &call.lane.extent else { panic!("{call:?}") };
+            for pair in call.pairs.iter() {
+                let is_gone = |id: &u64| gone.iter().any(|label| label.type_id.get() == *id);
+                shelf.entry(key(pair)).or_default().retain(|id| !is_gone(id));
+            }
+        }
         Request::Associate => {
             for pair in call.pairs.iter() {
                 shelf.entry(key(pair)).or_insert_with(|| vec![279]);

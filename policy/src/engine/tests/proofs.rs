@@ -186,3 +186,25 @@ fn a_drained_job_goes_back_and_equal_jobs_share_a_proof() {
     assert_eq!(bench.ends[&third].1, End::HandedBack);
     assert_eq!(bench.engine.remains(), Remains::default());
 }
+
+/// What was removed, and is still shown, was removed for a job that came before.
+#[test]
+fn a_job_for_which_nothing_has_left_is_not_told_that_its_pair_is_not_gone() {
+    let far_side = FarSide { shelf: shelf(&[(1, 1)]), lag: Duration::from_secs(3_600), ..FarSide::default() };
+    let (mut bench, _) = bench_of(far_side, verified());
+    let first = bench.admit(TYPES, &[pair(1, 1)]);
+    while bench.words().iter().filter(|word| **word == "look").count() < 3 {
+        bench.run(Duration::from_millis(10));
+    }
+    // The answer comes: the pair waits to be archived once more.
+    bench.run(Duration::from_millis(90));
+    bench.engine.pause(AccountIndex(0), bench.now);
+    let not_after = bench.now.wall + Duration::from_secs(10);
+    let second = bench.admit_to(AccountIndex(0), TYPES, &[pair(1, 1)], Some(not_after));
+    bench.run(Duration::from_secs(11));
+    assert!(matches!(bench.endings[&second], Ending::Expired { .. }), "{:?}", bench.endings[&second]);
+    bench.engine.resume(AccountIndex(0), bench.now);
+    bench.run(Duration::from_secs(60));
+    assert_eq!(categories(&bench.endings[&first]), [(Some(pair(1, 1)), "NOT_GONE")]);
+    assert_eq!(bench.engine.remains(), Remains::default());
+}

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::looks::{Shelf, labels, obey, planned, shelf};
 use super::*;
 use crate::contract::association::Label;
+use crate::engine::command::Request;
 
 const RESTORE: Action = Action::Restore { include_primary: false };
 const INCLUDE_PRIMARY: Action = Action::Restore { include_primary: true };
@@ -82,7 +83,7 @@ fn what_may_have_been_created_is_looked_at_before_it_is_created_again() {
     let mut creations = 0;
     let mut bench = Bench::new(policy(), vec![account()], move |call, _| {
         let mut shelf = far_side.borrow_mut();
-        if matches!(call.request, crate::engine::command::Request::Create { .. }) {
+        if matches!(call.request, Request::Create { .. }) {
             creations += 1;
             if creations == 1 {
                 // Somebody else adds a label before the repeat.
@@ -94,6 +95,7 @@ fn what_may_have_been_created_is_looked_at_before_it_is_created_again() {
         }
         obey(&mut shelf, call)
     });
+    bench.advance(Tick::ZERO + Duration::from_secs(30));
     let job = bench.admit_asks(RESTORE, false, &[(labels(&[8]), &[pair(1, 1), pair(2, 1)])]);
     bench.run(Duration::from_secs(60));
     assert!(errors(&bench.endings[&job]).is_empty());
@@ -130,7 +132,7 @@ fn what_was_removed_a_moment_ago_is_restored_though_reads_still_show_it() {
             let mut shelf = far_side.borrow_mut();
             let mut seen = shelf.clone();
             match (&call.request, *removed.borrow()) {
-                (crate::engine::command::Request::Look { .. }, Some(at)) if now < at + Duration::from_secs(12) => {
+                (Request::Look { .. }, Some(at)) if now < at + Duration::from_secs(12) => {
                     seen.insert((1, 1), vec![279]);
                     obey(&mut seen, call)
                 }
@@ -173,7 +175,7 @@ fn what_was_removed_a_moment_ago_is_restored_though_primary_cannot_be() {
     let lags_until = Tick::ZERO + Duration::from_secs(12);
     let mut bench = Bench::new(policy(), vec![account()], move |call, now| {
         let mut shelf = far_side.borrow_mut();
-        let is_look = matches!(call.request, crate::engine::command::Request::Look { .. });
+        let is_look = matches!(call.request, Request::Look { .. });
         if !is_look || now >= lags_until {
             return obey(&mut shelf, call);
         }
@@ -208,7 +210,7 @@ fn where_hubspot_refuses_primary_the_rest_is_restored() {
         let far_side = Rc::clone(&shelf);
         let mut bench = Bench::new(policy(), vec![account()], move |call, _| {
             let mut shelf = far_side.borrow_mut();
-            if let crate::engine::command::Request::Create { labels } = &call.request {
+            if let Request::Create { labels } = &call.request {
                 shelf.insert((1, 2), vec![1, 279]);
                 let is_primary = |label: &Label| label.type_id.get() == 1;
                 let first = |index: usize| call.pairs[index].from.0.get() == 1 && labels[index].iter().any(is_primary);
@@ -230,4 +232,154 @@ fn where_hubspot_refuses_primary_the_rest_is_restored() {
         assert_eq!(errors(&bench.endings[&only]), [(Some(pair(1, 1)), "VALIDATION_ERROR")]);
         assert_eq!(bench.engine.remains(), Remains::default());
     }
+}
+
+/// HubSpot's reads lag: for some seconds they show the labels that were just removed. A creation of another label, which
+/// names what is there, does not bring them back.
+#[test]
+fn a_label_that_was_removed_a_moment_ago_does_not_come_back_with_another_one() {
+    for whole in [false, true] {
+        let mut there = shelf(&[(1, 1), (2, 1)]);
+        for labels in there.values_mut() {
+            labels.insert(0, 7);
+        }
+        let shelf = Rc::new(RefCell::new(there));
+        let far_side = Rc::clone(&shelf);
+        let mut removed = None;
+        let mut bench = Bench::new(policy(), vec![account()], move |call, now| {
+            let mut shelf = far_side.borrow_mut();
+            match (&call.request, removed) {
+                (Request::Look { .. }, Some(at)) if now < at + Duration::from_secs(12) => {
+                    let mut seen = shelf.clone();
+                    seen.insert((1, 1), vec![7, 279]);
+                    obey(&mut seen, call)
+                }
+                (Request::ArchiveLabels | Request::Archive, _) => {
+                    removed = Some(now);
+                    obey(&mut shelf, call)
+                }
+                _ => obey(&mut shelf, call),
+            }
+        });
+        bench.advance(Tick::ZERO + Duration::from_secs(3_600));
+        let gone = if whole { Extent::Whole } else { labels(&[7]) };
+        let removal = bench.admit_asks(Action::Archive, false, &[(gone, &[pair(1, 1)])]);
+        bench.run(Duration::from_secs(1));
+        assert!(bench.ends.contains_key(&removal));
+        let began = bench.now.tick;
+        let job = bench.admit_asks(RESTORE, false, &[(labels(&[8]), &[pair(1, 1), pair(2, 1)])]);
+        let same = bench.admit_asks(RESTORE, false, &[(labels(&[7, 9]), &[pair(2, 1)])]);
+        bench.run(Duration::from_secs(60));
+        assert!(errors(&bench.endings[&job]).is_empty() && errors(&bench.endings[&same]).is_empty());
+        let rest: &[u64] = if whole { &[8] } else { &[8, 279] };
+        assert_eq!(shelf.borrow()[&(1, 1)], rest);
+        assert_eq!(shelf.borrow()[&(2, 1)], [7, 8, 9, 279], "of what was not removed everything stays");
+        assert!(
+            bench.ends[&same].0.since(began) <= Duration::from_secs(5),
+            "a pair that was not removed waits for nothing"
+        );
+        assert!(bench.ends[&job].0.since(began) <= Duration::from_secs(25), "only a lag is waited for");
+        assert_eq!(bench.engine.remains(), Remains::default());
+    }
+}
+
+/// A removal leaves between a look and the creation that names what it showed.
+#[test]
+fn what_is_being_removed_does_not_come_back_with_another_label() {
+    let mut there = shelf(&[]);
+    there.insert((1, 1), vec![7, 279]);
+    let (mut bench, shelf) = bench_of(there);
+    // The removal leaves just after the look, and its answer takes longer than the creation would.
+    bench.latency =
+        |call| if call.request == Request::ArchiveLabels { Duration::from_secs(3) } else { Duration::from_millis(80) };
+    let job = bench.admit_asks(RESTORE, false, &[(labels(&[8]), &[pair(1, 1)])]);
+    bench.run(Duration::from_millis(100));
+    let removal = bench.admit_asks(Action::Archive, false, &[(labels(&[7]), &[pair(1, 1)])]);
+    bench.run(Duration::from_secs(90));
+    assert_eq!(bench.words()[..2], ["look", "archive labels"]);
+    assert!(errors(&bench.endings[&job]).is_empty() && errors(&bench.endings[&removal]).is_empty());
+    assert_eq!(shelf.borrow()[&(1, 1)], [8, 279]);
+    assert_eq!(bench.engine.remains(), Remains::default());
+}
+
+/// Answers as HubSpot does that moves Primary, of which a contact has one.
+fn obey_and_move(shelf: &mut Shelf, call: &BatchCall) -> Reply {
+    if let Request::Create { labels } = &call.request {
+        for (pair, labels) in call.pairs.iter().zip(labels.iter()) {
+            if labels.iter().any(|label| label.type_id.get() == 1) {
+                let of_record =
+                    shelf.iter_mut().filter(|((from, to), _)| *from == pair.from.0.get() && *to != pair.to.0.get());
+                of_record.for_each(|(_, labels)| labels.retain(|id| *id != 1));
+            }
+            let types = labels.iter().map(|label| label.type_id.get()).collect();
+            shelf.insert((pair.from.0.get(), pair.to.0.get()), types);
+        }
+    }
+    obey(shelf, call)
+}
+
+/// Neither of two restores sees that the other one gives Primary to the same record: only one of them does, and the other
+/// one says so.
+#[test]
+fn of_two_restores_that_meet_at_one_record_one_gives_primary_and_the_other_says_that_it_does_not() {
+    // In one request; in two that leave together; in two of which the second one's look was sent before the first one
+    // was answered.
+    let pairs = [pair(1, 1), pair(1, 2), pair(3, 1)];
+    let together: &[&[(Extent, &[Pair])]] = &[&[(labels(&[1]), pairs.as_slice())]];
+    let apart: &[&[(Extent, &[Pair])]] = &[&[(labels(&[1]), &pairs[..1])], &[(labels(&[1, 9]), &pairs[1..])]];
+    for (jobs, gap) in [(together, 0), (apart, 0), (apart, 150), (apart, 350)] {
+        let shelf = Rc::new(RefCell::new(shelf(&[(1, 1), (1, 2), (3, 1)])));
+        let far_side = Rc::clone(&shelf);
+        let mut bench =
+            Bench::new(policy(), vec![account()], move |call, _| obey_and_move(&mut far_side.borrow_mut(), call));
+        bench.advance(Tick::ZERO + Duration::from_secs(30));
+        let mut ids = Vec::new();
+        for asks in jobs {
+            ids.push(bench.admit_asks(RESTORE, false, asks));
+            bench.run(Duration::from_millis(gap));
+        }
+        bench.run(Duration::from_secs(60));
+        let failed: Vec<_> = ids.iter().flat_map(|job| errors(&bench.endings[job])).collect();
+        let holder = [pairs[0], pairs[1]].into_iter().find(|pair| shelf.borrow()[&(1, pair.to.0.get())].contains(&1));
+        let [(Some(other), "NOT_RESTORABLE")] = failed[..] else { panic!("{failed:?}") };
+        assert!(holder.is_some_and(|holder| holder != other), "{other:?} is told not to have it: {shelf:?}");
+        assert!(shelf.borrow()[&(3, 1)].contains(&1));
+        assert!(bench.sent.len() <= 8, "{:?}", bench.words());
+        assert_eq!(bench.engine.remains(), Remains::default());
+    }
+}
+
+/// A restore that may take Primary gives it to another record; a look that lags still shows it at the one before.
+#[test]
+fn a_label_beside_primary_does_not_take_primary_back_to_where_it_was() {
+    let mut there = shelf(&[(1, 2)]);
+    there.insert((1, 1), vec![1, 279]);
+    let shelf = Rc::new(RefCell::new(there));
+    let far_side = Rc::clone(&shelf);
+    let mut moved = None;
+    let mut bench = Bench::new(policy(), vec![account()], move |call, now| {
+        let mut shelf = far_side.borrow_mut();
+        let is_look = matches!(call.request, Request::Look { .. });
+        match moved {
+            Some(at) if is_look && now < at + Duration::from_secs(12) => {
+                let mut seen = shelf.clone();
+                seen.insert((1, 1), vec![1, 279]);
+                obey(&mut seen, call)
+            }
+            _ => {
+                moved = moved.or((!is_look).then_some(now));
+                obey_and_move(&mut shelf, call)
+            }
+        }
+    });
+    bench.advance(Tick::ZERO + Duration::from_secs(30));
+    bench.admit_asks(INCLUDE_PRIMARY, false, &[(labels(&[1]), &[pair(1, 2)])]);
+    bench.run(Duration::from_secs(1));
+    let beside = bench.admit_asks(RESTORE, false, &[(labels(&[9]), &[pair(1, 1)])]);
+    let again = bench.admit_asks(RESTORE, false, &[(labels(&[1]), &[pair(1, 1)])]);
+    bench.run(Duration::from_secs(60));
+    assert!(errors(&bench.endings[&beside]).is_empty());
+    assert_eq!(errors(&bench.endings[&again]), [(Some(pair(1, 1)), "NOT_RESTORABLE")]);
+    assert_eq!(shelf.borrow()[&(1, 2)], [1, 279]);
+    assert_eq!(shelf.borrow()[&(1, 1)], [9, 279]);
 }
