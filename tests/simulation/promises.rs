@@ -73,6 +73,8 @@ pub struct Promises<'s> {
     draining: bool,
     /// Requests that may be needed to find the bad pairs among those that left with a pair, at most.
     search: HashMap<(u32, Pair), usize>,
+    /// By lane, what searches may have cost and what they have cost.
+    searches: HashMap<u32, Searches>,
     /// Lanes that a job left before all its pairs had their verdict.
     deserted: HashSet<u32>,
     /// Lanes in which trials failed: what they were a part of may have had its tries before a job joined it.
@@ -102,6 +104,16 @@ struct Quota {
     troubled: bool,
 }
 
+/// The requests of the searches in a lane, and how many are allowed.
+#[derive(Clone, Copy, Default, Debug)]
+struct Searches {
+    allowed: usize,
+    trials: usize,
+}
+
+/// Halves and a sibling of a trial that was too large, which are no steps of a search.
+const OF_TOO_LARGE: usize = 3;
+
 /// What a virtual process may take to notice that a time has come.
 const NOTICING: Duration = Duration::from_millis(2);
 
@@ -116,6 +128,7 @@ impl<'s> Promises<'s> {
             flights: HashMap::new(),
             draining: false,
             search: HashMap::new(),
+            searches: HashMap::new(),
             deserted: HashSet::new(),
             searched: HashSet::new(),
             lone: None,
@@ -225,6 +238,7 @@ impl<'s> Promises<'s> {
         promise!(call.pairs.len() <= most, "{} pairs in a batch, {most} allowed", call.pairs.len());
         self.each_pair_is_wanted(lane, call, now)?;
         self.note_search(lane, call);
+        self.search_is_allowed(lane, call)?;
         let batch = Some((lane, call.clone()));
         self.departs(call.call, Flight { account: call.lane.account, sent: now, batch })
     }
@@ -243,6 +257,37 @@ impl<'s> Promises<'s> {
             let known = self.search.entry((lane, pair)).or_default();
             *known = most.max(*known);
         }
+    }
+
+    /// No search passes its allowance. A trial that goes again after it failed is not counted.
+    fn search_is_allowed(&mut self, lane: u32, call: &BatchCall) -> Kept {
+        let searches = self.searches.entry(lane).or_default();
+        searches.trials += usize::from(call.sealed == Sealed::Trial && call.failures == 0);
+        let Searches { allowed, trials } = *searches;
+        promise!(trials <= allowed, "{trials} trials in lane {lane}, {allowed} allowed");
+        Ok(())
+    }
+
+    /// Each request that did not succeed may begin a search, but for the trials of one. (A trial with failures may have been
+    /// a sample, and what it was taken from may be searched after it.)
+    fn search_may_begin(&mut self, lane: u32, call: &BatchCall, result: CallResult) {
+        let is_trial = call.sealed == Sealed::Trial && call.failures == 0;
+        let allowed = match result {
+            CallResult::Archived | CallResult::LookedUp | CallResult::Restored => 0,
+            CallResult::Transient(cause) if is_trial && cause.wants_smaller() => OF_TOO_LARGE,
+            // In hand, the failures of a batch are counted anew when all its quick tries have failed.
+            CallResult::Transient(_) if is_trial => usize::from(self.scenario.in_hand()),
+            CallResult::Partial | CallResult::Refused if is_trial => usize::from(self.scenario.in_hand()),
+            // The rest of a batch of which some pairs are named may always go again.
+            CallResult::Partial | CallResult::Refused | CallResult::Transient(_) => {
+                self.scenario.policy.isolation_requests.max(1) as usize
+            }
+            // It goes again as it was.
+            CallResult::Throttled | CallResult::LanePaused | CallResult::AccountPaused | CallResult::Unknown => {
+                usize::from(is_trial)
+            }
+        };
+        self.searches.entry(lane).or_default().allowed += allowed;
     }
 
     /// Somebody in hand wants each pair, and its time has not passed.
@@ -311,6 +356,7 @@ impl<'s> Promises<'s> {
             Reply::Answer(answer) => answer.status,
             Reply::Silence(_) => 0,
         };
+        self.search_may_begin(lane, &batch, result);
         let success = (200..300).contains(&status);
         let transient = matches!(result, CallResult::Transient(_));
         match result {

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashSet;
+
 use super::answered::Answered;
 use super::backlog::{LaneKey, NodeKey};
 use super::batch::Batch;
@@ -20,6 +22,7 @@ use super::search::{self, Circumstances, Failed, Findings, Halves};
 use super::step::Step;
 use super::verdict::{Again, Judgement, LanePause, LanePauseKind, PairVerdict, Policy, Throttled, Transient};
 use crate::contract::grouped::Grouped;
+use crate::contract::ids::AccountIndex;
 
 /// Jobs of an account that is told to come back later than this wait in the broker, and `/status` says until when.
 const LONGEST_THROTTLE_IN_HAND: Duration = Duration::from_secs(60);
@@ -42,6 +45,7 @@ impl Engine {
             _ => self.conclude(&call, batch, step, &judgement, now),
         };
         self.holdings.note_quality(key, result);
+        self.pauses.note_result(call.account, result, now.tick);
         // The request is counted as ended only here: until now the lane had to stay open, even if all its jobs have
         // left.
         if let Some(lane) = expected(self.holdings.lane_mut(key), "a lane with a request on the wire is open") {
@@ -248,27 +252,30 @@ impl Engine {
         let is_part = batch.is_suspect() || (others_served && batch.failures > 0);
         let is_last = self.is_last_try(&batch, now);
         let too_slow = again.cause.wants_smaller() && !in_outage && !is_part && !is_last;
-        let may_be_size = again.cause.is_of_size() || too_slow;
-        if !may_be_size || batch.nodes.len() < 2 {
+        let is_of_size = again.cause.is_of_size();
+        let may_be_size = batch.nodes.len() > 1 && (is_of_size || too_slow);
+        if may_be_size && let Some(lane) = expected(self.holdings.lane_mut(batch.lane), "a batch keeps its lane open") {
+            lane.shrink(batch.nodes.len());
+        }
+        let tries = self.policy.retry.max_attempts;
+        // Halves that have no quick try left would be parked, and come back as the same batch.
+        let may_halve = is_of_size || batch.failures + 1 < tries;
+        if !may_be_size || !may_halve {
             let known = Circumstances {
                 others_served,
                 stuck_are_many: self.holdings.stuck_are_many(batch.lane),
-                tries: self.policy.retry.max_attempts,
+                tries,
                 requests: self.policy.isolation_requests,
                 in_outage,
                 is_last,
                 wait: least,
-                drawn: self.draw(),
             };
             return self.failed(call, batch, again, known, now);
-        }
-        if let Some(lane) = expected(self.holdings.lane_mut(batch.lane), "a batch keeps its lane open") {
-            lane.shrink(batch.nodes.len());
         }
         let Halves { halves, sibling } = search::halve(batch);
         for half in halves {
             // Where the size was the fault nothing has failed yet: halving must reach the size that fits.
-            match again.cause.is_of_size() {
+            match is_of_size {
                 true => self.give_back(half, now.tick + least, now),
                 false => self.repeat(half, least, &again.refusal, now),
             }
@@ -289,6 +296,11 @@ impl Engine {
             }
             false => None,
         };
+        if again.cause.may_be_of_a_record()
+            && let Some(lane) = self.holdings.lane(batch.lane)
+        {
+            self.pauses.blame(call.account, &lane.id, &batch.wire);
+        }
         let refused = self.pauses.of_account(call.account).filter(|pause| pause.kind == PauseKind::Unauthorized);
         let was_refused = refused.is_some_and(|pause| call.sent >= pause.since);
         if was_refused && (!is_failure || of_pair) {
@@ -321,13 +333,15 @@ impl Engine {
         let again = Arc::new(again.clone());
         let (lane, pairs, begins, was_stuck) = (batch.lane, batch.nodes.len(), batch.trial.is_none(), batch.stuck);
         self.age_jobs(&batch, now);
-        match search::failed(batch, &again, known, now.tick) {
+        let drawn = self.draw();
+        let choose = |nodes: &[NodeKey]| self.choose_sample(call.account, nodes, drawn);
+        match search::failed(batch, &again, known, choose, now.tick) {
             Failed::Whole(batch, released) => {
                 if batch.stuck && !was_stuck {
                     if let Some(lane) = self.holdings.lane_mut(batch.lane).filter(|_| known.others_served) {
                         lane.stuck_share.found();
                     }
-                    if self.pauses.account_is_paused_for(call.account, PauseKind::Outage) {
+                    if known.others_served && self.pauses.account_is_paused_for(call.account, PauseKind::Outage) {
                         // It was not HubSpot that failed.
                         self.resume_account(call.account, now);
                     }
@@ -347,6 +361,24 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Which of these pairs, of which some may be stuck, is most likely to be archived: one of a record that no failure is
+    /// blamed on. Each record counts once, since the stuck ones may be those with most of the pairs. `drawn` in 0.0..1.0.
+    fn choose_sample(&self, account: AccountIndex, nodes: &[NodeKey], drawn: f64) -> usize {
+        let blamed = self.pauses.blamed(account);
+        let mut seen = HashSet::new();
+        let is_good = |&index: &usize| {
+            let named = self.holdings.name(nodes[index]);
+            named.is_some_and(|(lane, pair)| !blamed.has_one_of(lane, pair) && seen.insert(pair.from))
+        };
+        let good: Vec<usize> = (0..nodes.len()).filter(is_good).collect();
+        let draw = |among: usize| {
+            #[expect(clippy::cast_possible_truncation, reason = "a share of a batch's length")]
+            let drawn = (among as f64 * drawn) as usize;
+            drawn.min(among.saturating_sub(1))
+        };
+        good.get(draw(good.len())).copied().unwrap_or_else(|| draw(nodes.len()))
     }
 
     fn throttled(&mut self, call: &Call, throttled: &Throttled, now: Now) {

@@ -245,13 +245,24 @@ impl Engine {
                 let (jobs, others) = (self.holdings.jobs_of(account), || self.holdings.pairs_of_others(job));
                 let tier = self.pauses.no_room(account, jobs, lane, others, now);
                 self.holdings.set_hold(key, now.tick + longest_hold);
-                tier.map(|tier| Leaving::Park { tier, for_failures: false })
+                let tier = tier.filter(|_| !self.may_disprove_outage(key))?;
+                Some(Leaving::Park { tier, for_failures: false })
             }
             Waiting::InHand { give_up_after } => {
                 let refusal = self.pauses.given_up(give_up_after, account, lane, now)?;
                 Some(Leaving::Fail { refusal })
             }
         }
+    }
+
+    /// Whether a new job may show that what looks like an outage is due to a few records: it is kept, in the place of an
+    /// older one.
+    fn may_disprove_outage(&self, key: JobKey) -> bool {
+        let Some(job) = self.holdings.job(key).filter(|job| self.pauses.of_lane(job.lane).is_none()) else {
+            return false;
+        };
+        let blamed = self.pauses.blamed_for_outage(job.account);
+        blamed.is_some_and(|blamed| self.holdings.has_pairs_beside(key, &blamed))
     }
 
     /// Time has passed, or a bundle of jobs was admitted: does what is due.

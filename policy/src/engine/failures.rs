@@ -84,8 +84,10 @@ impl Engine {
             }
             Waiting::InHand { .. } if tries_are_over => {
                 batch.failures = if batch.stuck { self.policy.retry.max_attempts.saturating_sub(1) } else { 0 };
-                let alone = batch.nodes.len() == 1;
-                let tier = if alone { Tier::after_parks(batch.rounds) } else { Tier::TenSeconds };
+                // A pair that fails by itself may go on failing for as long as its jobs may wait, and so may pairs that each
+                // have an error of their own in the answers.
+                let by_themselves = batch.nodes.len() == 1 || batch.named;
+                let tier = if by_themselves { Tier::after_parks(batch.rounds) } else { Tier::TenSeconds };
                 batch.rounds = batch.rounds.saturating_add(1);
                 batch.samples = 0;
                 self.give_back(batch, now.tick + delay.max(tier.wait()), now);
@@ -142,9 +144,6 @@ impl Engine {
 
     /// These pairs fail by themselves, and are tried by themselves when their jobs come back.
     fn note_stuck(&mut self, nodes: &[NodeKey], now: Now) {
-        if matches!(self.policy.waiting, Waiting::InHand { .. }) {
-            return;
-        }
         for &node in nodes {
             if let Some((lane, pair)) = self.holdings.name(node) {
                 self.stuck.note(lane, pair, now.tick);

@@ -76,6 +76,8 @@ mod restoring;
 mod sight;
 
 // Which pairs are at fault, and when to try again.
+mod blame;
+mod record_set;
 pub mod retry;
 mod search;
 mod stuck;

@@ -8,11 +8,13 @@ use hashbrown::HashMap;
 use jiff::Timestamp;
 
 use super::backlog::{LaneKey, NodeKey};
+use super::blame::Blame;
 use super::clock::{Now, Stopwatch, Tick};
 use super::command::{CallKey, LaneId, Notice};
 use super::lane_probes::{LaneProbes, ProbeQuota};
 use super::pause::{Pause, PauseKind};
 use super::per_account::PerAccount;
+use super::retry::BREAKER_FAILURES;
 use super::settings::Waiting;
 use crate::contract::ids::AccountIndex;
 
@@ -42,9 +44,12 @@ struct OfAccount {
     failed_trials_in_a_row: u32,
     /// The pair that was alone in the request that failed last.
     failed_alone: Option<NodeKey>,
+    blame: Blame,
     /// When the latest request was sent that was served.
     served: Option<Tick>,
-    /// Time paused or waiting for quota.
+    /// Requests that failed since the latest one that did something, whatever they failed for.
+    in_vain: u32,
+    /// Time paused, or waiting for quota that was of use.
     uncounted: Stopwatch,
     paused_lanes: BTreeSet<LaneKey>,
     lane_probes: LaneProbes,
@@ -66,6 +71,7 @@ const MAX_EMPTY_PAUSED: usize = 1_000;
 impl OfAccount {
     fn begin_anew(&mut self) {
         (self.failures_in_a_row, self.failed_trials_in_a_row, self.failed_alone) = (0, 0, None);
+        self.blame = Blame::default();
     }
 }
 
@@ -286,9 +292,13 @@ impl Pauses {
         }
     }
 
-    /// The account waits for quota.
+    /// The account waits for quota. Where its latest requests have all failed, nothing but these has used the quota, and the
+    /// time counts: else what fails would never be given up.
     pub fn waits_for_quota(&mut self, account: AccountIndex, now: Tick) {
-        self.accounts[account].uncounted.run(now);
+        let account = &mut self.accounts[account];
+        if account.in_vain < BREAKER_FAILURES {
+            account.uncounted.run(now);
+        }
     }
 
     /// Time, counted from some moment in the past, that is no part of the age of the lane's jobs: the account or lane

@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use super::clock::Tick;
 use super::command::LaneId;
+use super::record_set::RecordSet;
 use crate::contract::association::{Pair, RecordId};
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
@@ -69,8 +70,11 @@ impl Stuck {
         was_known
     }
 
-    /// The records that several stuck pairs of an account share.
-    pub fn records(&self, account: AccountIndex, now: Tick) -> StuckRecords {
+    /// The records that several stuck pairs of an account share: their other pairs will most likely fail too.
+    pub fn records(&self, account: AccountIndex, now: Tick) -> RecordSet {
+        if self.is_empty() {
+            return RecordSet::default();
+        }
         let mut pairs_of: HashMap<(ObjectType, RecordId), u32> = HashMap::new();
         for (lane, pairs) in self.lanes.iter().filter(|(lane, _)| lane.account == account) {
             for (pair, _) in pairs.iter().filter(|(_, failed)| now.since(**failed) < KEPT) {
@@ -79,7 +83,7 @@ impl Stuck {
             }
         }
         pairs_of.retain(|_, pairs| *pairs >= SEVERAL);
-        StuckRecords(pairs_of.into_keys().collect())
+        pairs_of.into_keys().collect()
     }
 
     fn sweep(&mut self, now: Tick) {
@@ -88,21 +92,6 @@ impl Stuck {
             !pairs.is_empty()
         });
         self.pairs = self.lanes.values().map(HashMap::len).sum();
-    }
-}
-
-/// Records whose other pairs will most likely fail too.
-#[derive(Debug, Default)]
-pub struct StuckRecords(HashSet<(ObjectType, RecordId)>);
-
-impl StuckRecords {
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub fn have(&self, lane: &LaneId, pair: Pair) -> bool {
-        let has = |object_type: &ObjectType, record| self.0.contains(&(object_type.clone(), record));
-        !self.is_empty() && (has(&lane.from_type, pair.from) || has(&lane.to_type, pair.to))
     }
 }
 

@@ -156,4 +156,11 @@ impl Backlog {
             .filter_map(|key| self.groups.get(key))
             .flat_map(|group| group.members.iter().map(|member| member.node))
     }
+
+    /// The same, newest group first.
+    pub fn newest_waiting(&self, queue: &Queue) -> impl Iterator<Item = NodeKey> + '_ {
+        std::iter::successors(queue.newest, |&key| self.groups.get(key).and_then(|group| group.older))
+            .filter_map(|key| self.groups.get(key))
+            .flat_map(|group| group.members.iter().rev().map(|member| member.node))
+    }
 }

@@ -14,7 +14,7 @@ use crate::engine::folding::Turning;
 use crate::engine::lane::{Lane, Repeat};
 use crate::engine::ledger::Job;
 use crate::engine::pack::Caps;
-use crate::engine::stuck::StuckRecords;
+use crate::engine::record_set::RecordSet;
 
 impl Holdings {
     /// Forms a batch of what waits in a lane, with the pairs of one job first if need be. What the batch has room for is
@@ -87,12 +87,13 @@ impl Holdings {
         batches
     }
 
-    /// The first pair that waits in a lane and has none of these records at its ends, as a batch of its own that may go
-    /// at once.
-    pub fn single_out(&mut self, key: LaneKey, beside: &StuckRecords, now: Tick) -> Option<BatchKey> {
+    /// A pair that waits in a lane and is none of these records', as a batch of its own that may go at once. It is the
+    /// newest: those that came first may all be of other such records, which are not known yet.
+    pub fn single_out(&mut self, key: LaneKey, beside: &RecordSet, now: Tick) -> Option<BatchKey> {
         let lane = self.lanes.get(key)?;
-        let waits = |&node: &NodeKey| self.backlog.node(node).is_some_and(|node| !beside.have(&lane.id, node.pair));
-        let chosen = self.backlog.waiting(&lane.queue).find(waits)?;
+        let waits =
+            |&node: &NodeKey| self.backlog.node(node).is_some_and(|node| !beside.has_one_of(&lane.id, node.pair));
+        let chosen = self.backlog.newest_waiting(&lane.queue).find(waits)?;
         let lane = self.lanes.get_mut(key)?;
         let nodes = self.backlog.gather_with(key, &mut lane.queue, Caps { from: 1, pairs: 1 }, &[chosen]);
         self.backlog.take_off_wire(&mut lane.queue, chosen);

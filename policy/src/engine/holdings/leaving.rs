@@ -7,6 +7,7 @@ use crate::engine::background::Urgency;
 use crate::engine::backlog::{JobKey, LaneKey, NodeKey, Place};
 use crate::engine::expected::expected;
 use crate::engine::ledger::{Job, Leaving};
+use crate::engine::record_set::RecordSet;
 
 impl Holdings {
     /// Jobs of which nothing is on the wire and which do not leave already, oldest first, and those of the background after
@@ -23,10 +24,20 @@ impl Holdings {
         live
     }
 
-    /// The jobs that wait in these lanes, without the `reserve` that would be served first.
-    pub fn beyond_reserve(&self, lanes: &[LaneKey], reserve: usize) -> Vec<JobKey> {
-        let (mut kept, mut beyond) = (HashSet::new(), Vec::new());
-        for lane in lanes.iter().filter_map(|&key| self.lanes.get(key)) {
+    /// The jobs that wait in these lanes, without the `reserve` that stays in hand: those that would be served first. Half of
+    /// that is for the newest jobs with pairs that were not sent yet and are of other records than those that are `blamed`,
+    /// as far as there are such jobs.
+    pub fn beyond_reserve(&self, lanes: &[LaneKey], reserve: usize, blamed: Option<&RecordSet>) -> Vec<JobKey> {
+        let in_lanes = || lanes.iter().filter_map(|&key| self.lanes.get(key));
+        let newest_beside = blamed.into_iter().flat_map(|blamed| {
+            in_lanes().flat_map(|lane| {
+                let nodes = self.backlog.newest_waiting(&lane.queue).filter_map(|node| self.backlog.node(node));
+                nodes.filter(|node| !blamed.has_one_of(&lane.id, node.pair)).flat_map(|node| &node.waiters)
+            })
+        });
+        let mut kept: HashSet<JobKey> = newest_beside.take(reserve.div_ceil(2)).copied().collect();
+        let mut beyond = Vec::new();
+        for lane in in_lanes() {
             let repeats = lane.repeats().filter_map(|batch| self.batches.get(batch));
             let repeats = repeats.flat_map(|batch| batch.nodes.iter().copied());
             let nodes = repeats.chain(self.backlog.waiting(&lane.queue)).filter_map(|node| self.backlog.node(node));
@@ -42,6 +53,12 @@ impl Holdings {
             }
         }
         beyond
+    }
+
+    /// Whether a job waits for a pair of other records than these.
+    pub fn has_pairs_beside(&self, key: JobKey, records: &RecordSet) -> bool {
+        let is_beside = |&node: &NodeKey| self.name(node).is_some_and(|(lane, pair)| !records.has_one_of(lane, pair));
+        self.jobs.get(key).is_some_and(|job| job.nodes.iter().any(is_beside))
     }
 
     /// Takes a job off its pairs: at once off those that are not on the wire, off the others when they are answered.

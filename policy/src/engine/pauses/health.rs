@@ -1,11 +1,14 @@
 //! What the answers to an account's requests say of it: that it is served, or that HubSpot is in trouble.
 
 use super::Pauses;
+use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
 use crate::engine::backlog::LaneKey;
 use crate::engine::batch::Batch;
 use crate::engine::clock::Tick;
-use crate::engine::pause::Disproof;
+use crate::engine::command::{CallResult, LaneId};
+use crate::engine::pause::{Disproof, PauseKind};
+use crate::engine::record_set::RecordSet;
 use crate::engine::retry::{BREAKER_FAILURES, BREAKER_TRIALS};
 use crate::engine::verdict::Transient;
 
@@ -57,6 +60,41 @@ impl Pauses {
         account.failures_in_a_row = account.failures_in_a_row.saturating_add(1);
         let failures = account.failures_in_a_row;
         (failures >= BREAKER_FAILURES && account.pause.is_none()).then_some(failures)
+    }
+
+    /// A request of the account with these pairs failed, which may be for a record.
+    pub fn blame(&mut self, account: AccountIndex, lane: &LaneId, pairs: &[Pair]) {
+        self.accounts[account].blame.failed(lane, pairs);
+    }
+
+    /// Records for which the account's requests may have failed since one was served.
+    pub fn blamed(&self, account: AccountIndex) -> RecordSet {
+        self.accounts[account].blame.records()
+    }
+
+    /// The same in an outage, which may then be none; `None` if it cannot be due to a few records.
+    pub fn blamed_for_outage(&self, account: AccountIndex) -> Option<RecordSet> {
+        let in_outage = self.account_is_paused_for(account, PauseKind::Outage);
+        in_outage.then(|| self.blamed(account)).filter(|blamed| !blamed.is_empty())
+    }
+
+    /// What the answer to a request of the account came to.
+    pub fn note_result(&mut self, account: AccountIndex, result: CallResult, now: Tick) {
+        let account = &mut self.accounts[account];
+        match result {
+            CallResult::Transient(_) => {
+                account.in_vain = account.in_vain.saturating_add(1);
+                if account.in_vain >= BREAKER_FAILURES && account.pause.is_none() {
+                    account.uncounted.halt(now);
+                }
+            }
+            CallResult::Archived
+            | CallResult::LookedUp
+            | CallResult::Restored
+            | CallResult::Partial
+            | CallResult::Refused => account.in_vain = 0,
+            CallResult::Throttled | CallResult::LanePaused | CallResult::AccountPaused | CallResult::Unknown => {}
+        }
     }
 
     /// Whether the connection is not trusted, as far as the latest failure tells; kept with the account's pause.

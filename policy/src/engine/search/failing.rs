@@ -7,17 +7,15 @@ use super::halves::in_two;
 use super::{Allowance, Attempt, Cause, Next, Search, Suspected, Suspects, Trial};
 use crate::engine::batch::Batch;
 use crate::engine::clock::Tick;
+use crate::engine::keys::NodeKey;
 use crate::engine::verdict::Again;
 
 /// A batch that fails for a transient reason is sent this often as a whole before it is halved.
 const WHOLE_TRIES: u32 = 3;
 
 /// At most this many single pairs of a batch are sent by themselves to find out whether the account is served. One is
-/// not enough: it may be the stuck one.
-const MOST_SAMPLES: u32 = 2;
-
-/// The same on the last try, after which a job ends if that is not found out.
-const MOST_LAST_SAMPLES: u32 = 5;
+/// not enough: it may be a stuck one.
+const MOST_SAMPLES: u32 = 5;
 
 /// What is known when a batch fails for a transient reason.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +36,6 @@ pub struct Circumstances {
     pub is_last: bool,
     /// HubSpot asked for this wait.
     pub wait: Duration,
-    /// Drawn at random in 0.0..1.0: it chooses the pair that is sent by itself.
-    pub drawn: f64,
 }
 
 /// What follows when a whole batch has failed for a transient reason.
@@ -52,8 +48,15 @@ pub enum Failed {
     InParts(Vec<Next>),
 }
 
-/// A batch has failed as a whole for a reason that passes. This failure is not yet counted in its `failures`.
-pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: Tick) -> Failed {
+/// A batch has failed as a whole for a reason that passes. This failure is not yet counted in its `failures`. `choose`: which
+/// of these pairs is best tried by itself to find out whether the account is served.
+pub fn failed(
+    mut batch: Batch,
+    again: &Arc<Again>,
+    known: Circumstances,
+    choose: impl Fn(&[NodeKey]) -> usize,
+    now: Tick,
+) -> Failed {
     // That the sample failed says nothing of the other pairs: they are one batch again.
     if let Some(Trial { sibling, of: Suspected::Nothing, .. }) = batch.trial.as_mut() {
         let others = sibling.take().map(|sibling| sibling.nodes).unwrap_or_default();
@@ -89,11 +92,10 @@ pub fn failed(mut batch: Batch, again: &Arc<Again>, known: Circumstances, now: T
     if known.others_served {
         return Failed::InParts(take_apart(batch, again, known.requests, known.wait, now));
     }
-    let most = if known.is_last { MOST_LAST_SAMPLES } else { MOST_SAMPLES };
-    if batch.samples >= most || batch.trial.is_some() {
+    if batch.samples >= MOST_SAMPLES || batch.trial.is_some() {
         return Failed::Whole(batch, None);
     }
-    Failed::InParts(vec![sample(batch, again, known, now)])
+    Failed::InParts(vec![sample(batch, again, known, choose, now)])
 }
 
 /// The sibling is tried without the answer to `batch`, for which it waited.
@@ -134,14 +136,17 @@ fn take_apart(batch: Batch, again: &Arc<Again>, requests: u32, wait: Duration, n
 }
 
 /// One pair of the batch is tried by itself. If it is archived, the account is served, and the others are tried.
-fn sample(batch: Batch, again: &Arc<Again>, known: Circumstances, now: Tick) -> Next {
+fn sample(
+    batch: Batch,
+    again: &Arc<Again>,
+    known: Circumstances,
+    choose: impl Fn(&[NodeKey]) -> usize,
+    now: Tick,
+) -> Next {
     let Batch { lane, mut nodes, failures, failing_since, samples, named, rounds, .. } = batch;
     // After a sample that failed, that pair stands first.
     let first = usize::from(samples > 0);
-    let among = nodes.len() - first;
-    #[expect(clippy::cast_possible_truncation, reason = "a share of a batch's length")]
-    let drawn = (among as f64 * known.drawn) as usize;
-    let chosen = nodes.remove(first + drawn.min(among - 1));
+    let chosen = nodes.remove(first + choose(&nodes[first..]).min(nodes.len() - first - 1));
     let cause = Cause::Failing(Arc::clone(again));
     let search = Search { lane, allowance: Allowance::new(known.requests, now), rounds: 0, failing_since };
     let trial = search.trial(Suspected::Nothing, Some(Suspects { nodes, cause: cause.clone() }));

@@ -11,6 +11,7 @@ use crate::engine::expected::expected;
 use crate::engine::lane::{Lane, Repeat};
 use crate::engine::pack::Caps;
 use crate::engine::pause::PauseKind;
+use crate::engine::record_set::RecordSet;
 use crate::engine::steps::OTHERS_CREATE;
 use crate::engine::turns::PATIENCE;
 
@@ -49,9 +50,18 @@ impl Engine {
         (oldest + self.policy.linger <= now.tick).then_some((key, Offer::Fresh(Sealed::Linger, Some(job))))
     }
 
-    /// In an outage only a success shows that it is over, so what is most likely to succeed is offered: one pair of a
-    /// batch at best, else a small batch, or something new. Pairs that are known to be stuck would find out nothing,
-    /// nor would other pairs of their records; and where there are many of these, their turns would take hours.
+    /// In an outage, one request at a time finds out whether that is over. It is the one that is most likely to succeed, in
+    /// this order:
+    ///
+    /// 1. a single pair of a batch that failed as a whole;
+    /// 2. a batch that failed as a whole, the smallest first;
+    /// 3. a single pair that was not sent yet, where 1 and 2 have pairs of known records only;
+    /// 4. a new batch;
+    /// 5. any other batch: a part of one that failed while others were served, or one with pairs of known records.
+    ///
+    /// Known records are those of which several pairs are stuck: requests with them would find out nothing, and there may
+    /// be so many that their turns take hours. At first 1 to 3 are looked for beside records that are only blamed, too: all
+    /// that failed may have failed for a few records that came first, and then it is no outage.
     pub(super) fn offer_in_outage(&mut self, index: AccountIndex, now: Now) -> Option<(LaneKey, Offer)> {
         if !self.pauses.account_is_paused_for(index, PauseKind::Outage) {
             return None;
@@ -64,11 +74,45 @@ impl Engine {
         };
         let lanes: Vec<LaneKey> = lanes.filter(may).collect();
         let stuck = self.stuck.records(index, now.tick);
-        let is_of_stuck = |&node: &NodeKey| self.holdings.name(node).is_some_and(|(lane, pair)| stuck.have(lane, pair));
+        let mut last = None;
+        let blamed = self.pauses.blamed_for_outage(index).map(|mut blamed| {
+            blamed.add(&stuck);
+            blamed
+        });
+        for beside in blamed.iter().chain([&stuck]) {
+            match self.most_telling(index, &lanes, beside, now) {
+                Some((Worth::Sample | Worth::Whole { .. }, key, batch)) => return Some((key, Offer::Repeat(batch))),
+                Some((Worth::Suspect, key, batch)) => last = Some((key, Offer::Repeat(batch))),
+                None => {}
+            }
+            if beside.is_empty() {
+                continue;
+            }
+            let single = lanes.iter().find_map(|&key| Some((key, self.holdings.single_out(key, beside, now.tick)?)));
+            if let Some((key, batch)) = single {
+                return Some((key, Offer::Repeat(batch)));
+            }
+        }
+        let has_fresh = |key: &LaneKey| self.holdings.lane(*key).is_some_and(|lane| !lane.queue.is_empty());
+        let fresh = lanes.into_iter().find(has_fresh).map(|key| (key, Offer::Fresh(Sealed::Probe, None)));
+        fresh.or(last)
+    }
+
+    /// Of the batches of these lanes that may go again, the one whose answer would say most of an outage. One with a pair of
+    /// a record that others are to be `beside` would say least.
+    fn most_telling(
+        &mut self,
+        index: AccountIndex,
+        lanes: &[LaneKey],
+        beside: &RecordSet,
+        now: Now,
+    ) -> Option<(Worth, LaneKey, BatchKey)> {
+        let is_beside =
+            |&node: &NodeKey| self.holdings.name(node).is_some_and(|(lane, pair)| !beside.has_one_of(lane, pair));
         let worth = |key: BatchKey| {
             let batch = self.holdings.batch(key).filter(|batch| self.holdings.is_waited_for(batch))?;
             let worth = batch.worth_in_outage()?;
-            let worth = if batch.nodes.iter().any(is_of_stuck) { Worth::Suspect } else { worth };
+            let worth = if batch.nodes.iter().all(is_beside) { worth } else { Worth::Suspect };
             Some((worth, batch.nodes.len()))
         };
         let of_lane = |key: LaneKey| {
@@ -77,26 +121,13 @@ impl Engine {
         };
         let mut repeats: Vec<((Worth, usize), LaneKey, BatchKey)> = lanes.iter().copied().flat_map(of_lane).collect();
         repeats.sort_by_key(|(worth, ..)| *worth);
-        let mut last = None;
         for ((worth, _), key, batch) in repeats {
             let batch_in_hand = expected(self.holdings.batch(batch), "a batch that waits is in hand")?;
-            let may = self.accounts[index].may_repeat(batch_in_hand, now.tick).is_ok();
-            match worth {
-                Worth::Sample | Worth::Whole { .. } if may => return Some((key, Offer::Repeat(batch))),
-                Worth::Suspect if may && last.is_none() => last = Some((key, Offer::Repeat(batch))),
-                Worth::Sample | Worth::Whole { .. } | Worth::Suspect => {}
+            if self.accounts[index].may_repeat(batch_in_hand, now.tick).is_ok() {
+                return Some((worth, key, batch));
             }
         }
-        if !stuck.is_empty() {
-            let mut lanes = lanes.iter();
-            let single = lanes.find_map(|&key| Some((key, self.holdings.single_out(key, &stuck, now.tick)?)));
-            if let Some((key, batch)) = single {
-                return Some((key, Offer::Repeat(batch)));
-            }
-        }
-        let has_fresh = |key: &LaneKey| self.holdings.lane(*key).is_some_and(|lane| !lane.queue.is_empty());
-        let fresh = lanes.into_iter().find(has_fresh).map(|key| (key, Offer::Fresh(Sealed::Probe, None)));
-        fresh.or(last)
+        None
     }
 
     /// The lane whose turn it is, left at the front of the ring, and what it offers; else one that has waited for

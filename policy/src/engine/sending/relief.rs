@@ -10,6 +10,7 @@ use crate::engine::engine::Engine;
 use crate::engine::expected::expected;
 use crate::engine::ledger::Leaving;
 use crate::engine::pauses::Surplus;
+use crate::engine::record_set::RecordSet;
 use crate::engine::settings::Waiting;
 
 impl Engine {
@@ -25,7 +26,8 @@ impl Engine {
         }
         if let Some(surplus) = self.pauses.surplus_of_account(index, self.holdings.jobs_of(index), now) {
             let lanes = self.holdings.lanes().of(index).to_vec();
-            self.park_surplus(&lanes, surplus, now);
+            let blamed = self.pauses.blamed_for_outage(index);
+            self.park_surplus(&lanes, surplus, blamed.as_ref(), now);
         }
         self.pauses.may_send(index, now)
     }
@@ -37,14 +39,14 @@ impl Engine {
             let Some(lane) = expected(self.holdings.lane(key), "only open lanes are paused") else { continue };
             let waiting = lane.queue.pairs() + lane.repeats_waiting();
             if let Some(surplus) = self.pauses.surplus_of_lane(key, waiting, now) {
-                self.park_surplus(&[key], surplus, now);
+                self.park_surplus(&[key], surplus, None, now);
             }
         }
     }
 
-    fn park_surplus(&mut self, lanes: &[LaneKey], surplus: Surplus, now: Now) {
+    fn park_surplus(&mut self, lanes: &[LaneKey], surplus: Surplus, blamed: Option<&RecordSet>, now: Now) {
         let Surplus { reserve, tier } = surplus;
-        for job in self.holdings.beyond_reserve(lanes, reserve) {
+        for job in self.holdings.beyond_reserve(lanes, reserve, blamed) {
             self.leave(job, Leaving::Park { tier, for_failures: false }, now);
         }
     }

@@ -1,6 +1,9 @@
 //! Records that are stuck: every request with one of them fails as if HubSpot were in trouble.
 
+use std::num::NonZeroU32;
+
 use super::*;
+use crate::engine::pace::Ceiling;
 use crate::engine::pack::Caps;
 
 /// What HubSpot makes of a request with a stuck record.
@@ -573,4 +576,225 @@ fn requests_that_fail_at_random_are_not_taken_for_stuck_pairs() {
         let sent = requests_in_a_brownout(percent);
         assert!(sent <= most, "{percent} % fail: {sent} requests");
     }
+}
+
+/// A bench whose parked jobs come back after the time for which they were parked, as the broker would have it.
+struct WithBroker {
+    bench: Bench,
+    jobs: BTreeMap<JobKey, Vec<Pair>>,
+    outside: Vec<(Tick, Vec<Pair>, Carried)>,
+}
+
+impl WithBroker {
+    fn new(bench: Bench) -> Self {
+        Self { bench, jobs: BTreeMap::new(), outside: Vec::new() }
+    }
+
+    fn admit(&mut self, pairs: Vec<Pair>, carried: Carried) {
+        let job = new_job(("contacts", "companies"), [whole(&pairs)], carried);
+        self.jobs.insert(self.bench.engine.admit(job, self.bench.now), pairs);
+    }
+
+    fn admit_fresh(&mut self, pairs: Vec<Pair>) {
+        self.admit(pairs, Carried::fresh(self.bench.now.wall));
+    }
+
+    fn run(&mut self, span: Duration) {
+        let end = self.bench.now.tick + span;
+        while self.bench.now.tick < end {
+            self.bench.run(Duration::from_secs(1));
+            for parked in std::mem::take(&mut self.bench.parked) {
+                let pairs = self.jobs.remove(&parked.job).unwrap();
+                self.outside.push((self.bench.now.tick + parked.tier.wait(), pairs, parked.carried));
+            }
+            let now = self.bench.now.tick;
+            for (_, pairs, carried) in self.outside.extract_if(.., |(due, ..)| *due <= now).collect::<Vec<_>>() {
+                self.admit(pairs, carried);
+            }
+        }
+    }
+}
+
+/// How a stuck record's pairs stand before all others: nobody was served yet, so their failures look like an outage.
+struct ComesFirst {
+    /// Its 600 pairs.
+    of_stuck: fn(u64) -> Pair,
+    pairs_a_job: usize,
+    caps: Caps,
+    max_in_flight: usize,
+    waiting: Waiting,
+    /// When the others come.
+    come_later: Duration,
+}
+
+/// Those of the tests below: records 1 to 12 are stuck, and nothing else has so low a number.
+fn is_of_stuck(pair: &Pair) -> bool {
+    pair.from.0.get() <= 12 || pair.to.0.get() <= 12
+}
+
+impl ComesFirst {
+    const NEIGHBOURS: u16 = 61;
+
+    /// How long the last neighbour waits.
+    fn longest_wait(&self) -> Duration {
+        let slow = AccountPolicy { max_in_flight: self.max_in_flight, ..account() };
+        let policy = EnginePolicy { caps: self.caps, waiting: self.waiting, ..policy() };
+        let mut broker = WithBroker::new(Bench::new(policy, vec![slow], |call, _| {
+            if call.pairs.iter().any(is_of_stuck) { answer(500, "") } else { answer(204, "") }
+        }));
+        let stuck: Vec<Pair> = (0..600).map(self.of_stuck).collect();
+        stuck.chunks(self.pairs_a_job).for_each(|pairs| broker.admit_fresh(pairs.to_vec()));
+        broker.run(self.come_later);
+        let came = broker.bench.now.tick;
+        (1..=Self::NEIGHBOURS.into()).for_each(|n| broker.admit_fresh(vec![pair(20_000 + n, 10_000)]));
+        while broker.bench.settled(Status::Archived) < usize::from(Self::NEIGHBOURS) {
+            broker.run(Duration::from_secs(1));
+            assert!(broker.bench.now.tick.since(came) < Duration::from_secs(1_200), "{}", self.described());
+        }
+        assert_eq!(broker.bench.settled(Status::Failed), 0, "{}", self.described());
+        broker.bench.now.tick.since(came)
+    }
+
+    fn described(&self) -> String {
+        let Self { of_stuck, pairs_a_job, caps, max_in_flight, waiting, come_later } = self;
+        let (first, last) = (of_stuck(0), of_stuck(599));
+        format!(
+            "{first:?} to {last:?}, {pairs_a_job} pairs a job, {caps:?}, {max_in_flight} in flight, {waiting:?}, others \
+             after {come_later:?}"
+        )
+    }
+}
+
+#[test]
+fn whoever_comes_behind_a_stuck_record_does_not_wait_ten_minutes() {
+    let in_hand = Waiting::InHand { give_up_after: Duration::from_secs(30) };
+    let by_records: [fn(u64) -> Pair; 4] = [
+        |n| pair(1, 10_000 + n),
+        |n| pair(10_000 + n, 1),
+        |n| pair(1 + n / 200, 10_000 + n),
+        |n| pair(1 + n / 50, 10_000 + n),
+    ];
+    for of_stuck in by_records {
+        for (pairs, max_in_flight) in [(5, 2), (1_000, 2), (1_000, 30)] {
+            for (come_later, pairs_a_job) in [(0, 600), (0, 1), (60, 100)] {
+                for waiting in [in_hand, policy().waiting] {
+                    let caps = Caps { pairs, ..policy().caps };
+                    let come_later = Duration::from_secs(come_later);
+                    let first = ComesFirst { of_stuck, pairs_a_job, caps, max_in_flight, waiting, come_later };
+                    let waited = first.longest_wait();
+                    assert!(waited < Duration::from_secs(600), "{waited:?}: {}", first.described());
+                }
+            }
+        }
+    }
+}
+
+/// What fails has no record in common, so each probe of the outage is drawn beside those before it. It is still one at a
+/// time, nothing is searched, and what follows costs little more than without the outage.
+#[test]
+fn an_outage_for_pairs_of_many_records_is_one_probe_at_a_time() {
+    let end = Tick::ZERO + Duration::from_secs(600);
+    for waiting in [Waiting::InHand { give_up_after: Duration::from_secs(30) }, policy().waiting] {
+        let engine = EnginePolicy { waiting, ..policy() };
+        let mut broker = WithBroker::new(Bench::new(engine, vec![account()], move |_, now| {
+            if now < end { answer(500, "") } else { answer(204, "") }
+        }));
+        (1..=2_000).for_each(|n| broker.admit_fresh(vec![pair(n, 10_000 + n)]));
+        while broker.bench.now.tick < end {
+            broker.run(Duration::from_secs(1));
+            broker.bench.run(Duration::from_millis(1));
+            let held = broker.bench.engine.held_jobs();
+            let is_early = broker.bench.now.tick < Tick::ZERO + Duration::from_secs(20);
+            assert!(is_early || held <= 200 || waiting != policy().waiting, "{held} jobs in hand");
+        }
+        let bench = &broker.bench;
+        let during: Vec<Tick> = bench.sent.iter().map(|(at, _)| *at).filter(|at| *at < end).collect();
+        let paused = Tick::ZERO + Duration::from_secs(10);
+        let probes: Vec<Tick> = during.iter().copied().filter(|at| *at > paused).collect();
+        assert!(during.len() <= 100, "{} requests in ten minutes, {waiting:?}", during.len());
+        assert!(probes.windows(2).all(|two| two[1].since(two[0]) >= Duration::from_secs(1)), "{waiting:?}: {probes:?}");
+        assert!(!bench.notices.iter().any(|notice| matches!(notice, Notice::Isolating { .. })), "{waiting:?}");
+        let requests = during.len();
+        while broker.bench.settled(Status::Archived) < 2_000 {
+            broker.run(Duration::from_secs(10));
+            assert!(broker.bench.now.tick < end + Duration::from_secs(900), "{waiting:?}");
+        }
+        let after = broker.bench.sent.len() - requests;
+        assert!(after <= 20 + requests, "{after} requests after {requests} during the outage, {waiting:?}");
+    }
+}
+
+/// All that is left of an account in hand is stuck, and HubSpot names each pair of a request. Such requests must not use up the
+/// quota for ever, nor may the wait for it keep their jobs from ageing.
+#[test]
+fn pairs_that_are_each_named_are_tried_ever_more_rarely_and_given_up() {
+    let waiting = Waiting::InHand { give_up_after: Duration::from_secs(30) };
+    let retry = RetryPolicy { max_age: Duration::from_secs(3_600), ..policy().retry };
+    let slow = AccountPolicy { max_in_flight: 1, ceiling: per_interval(20), ..account() };
+    let mut bench = Bench::new(EnginePolicy { waiting, retry, ..policy() }, vec![slow], |call, _| {
+        let of_pair = |Pair { from, to }: &Pair| {
+            format!(r#"{{"status":"error","context":{{"fromObjectId":["{from}"],"toObjectId":["{to}"]}}}}"#)
+        };
+        let errors: Vec<String> = call.pairs.iter().map(of_pair).collect();
+        answer(503, &format!(r#"{{"status":"error","message":"busy","errors":[{}]}}"#, errors.join(",")))
+    });
+    for lane in 1..=40 {
+        bench.admit((&format!("2-{lane}"), "companies"), &[pair(1, 7), pair(2, 7)]);
+    }
+    bench.run(Duration::from_secs(3_600 + 1_200));
+    assert_eq!(bench.settled(Status::Failed), 40);
+    assert!(bench.sent.len() <= 40 * 5 * 10, "{} requests", bench.sent.len());
+}
+
+/// This many requests in ten seconds.
+fn per_interval(requests: u32) -> Ceiling {
+    Ceiling { requests: NonZeroU32::new(requests).unwrap(), interval: Duration::from_secs(10) }
+}
+
+/// So many pairs are stuck that their tries, few as they are, use up all of the quota.
+#[test]
+fn waiting_for_quota_that_stuck_pairs_use_up_counts_towards_their_age() {
+    const STUCK: u64 = 100;
+    let waiting = Waiting::InHand { give_up_after: Duration::from_secs(30) };
+    let retry = RetryPolicy { max_age: Duration::from_secs(7_200), ..policy().retry };
+    let slow = AccountPolicy { ceiling: per_interval(1), ..account() };
+    let mut bench = Bench::new(EnginePolicy { waiting, retry, ..policy() }, vec![slow], |call, _| {
+        match call.pairs.iter().any(|pair| pair.from.0.get() <= STUCK) {
+            true => answer(500, ""),
+            false => answer(204, ""),
+        }
+    });
+    for n in 1..=STUCK + 20 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(7_200 + 3_600));
+    assert_eq!((bench.settled(Status::Archived), bench.settled(Status::Failed)), (20, 100));
+}
+
+#[test]
+fn a_stuck_record_is_taken_out_though_there_is_one_quick_try_and_the_answer_is_504() {
+    let retry = RetryPolicy { max_attempts: 1, ..policy().retry };
+    let mut bench = bench_with_stuck(EnginePolicy { retry, ..policy() }, vec![17], 6);
+    for n in 1..=40u64 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(30));
+    assert_eq!((bench.settled(Status::Archived), bench.parked.len()), (39, 1));
+}
+
+/// Nothing but one record's pairs is there, so nothing tells this from an outage. It costs no more than one.
+#[test]
+fn where_all_is_of_one_stuck_record_it_costs_what_an_outage_costs() {
+    let waiting = Waiting::InHand { give_up_after: Duration::from_secs(30) };
+    let retry = RetryPolicy { max_age: Duration::from_secs(3_600), ..policy().retry };
+    let caps = Caps { pairs: 5, ..policy().caps };
+    let mut bench = bench_with_stuck(EnginePolicy { waiting, retry, caps, ..policy() }, vec![1], 3);
+    for to in 1..=300 {
+        bench.admit(("contacts", "companies"), &[pair(1, to)]);
+    }
+    bench.run(Duration::from_secs(3_600));
+    assert!(bench.sent.len() <= 300, "{} requests in an hour", bench.sent.len());
+    bench.run(Duration::from_secs(3 * 3_600));
+    assert_eq!(bench.settled(Status::Failed), 300);
+    assert!(bench.sent.len() <= 1_000, "{} requests", bench.sent.len());
 }
