@@ -68,10 +68,9 @@ header; `enqueue --help` names the columns, which are the same.
 
 A file is read to its end before anything is sent. What is no text, or no CSV of jobs, is refused as a whole, with exit
 code 2. A row that is no job, or not one for the accounts in the settings, is answered REJECTED, and the others go ahead.
-(`enqueue` publishes nothing where a row is no job.) --failed has the pairs
-in the order of the answers; its column line names the row in the file that was given. On a terminal it then shows what the file asks for, and asks; it does
+(`enqueue` publishes nothing where a row is no job.) On a terminal it then shows what the file asks for, and asks; it does
 not ask where nothing can be changed, as with --plan. What comes through a pipe is archived as it comes, and nothing is
-asked.
+asked. --failed has the pairs in the order of the answers; its column line names the row in the file that was given.
 
 Interrupted, it finishes what is on its way to HubSpot, and says how many jobs are not answered and with which command to
 go on.
@@ -139,7 +138,7 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
     let is_file = source.is_repeatable();
     if is_file {
         let survey = Survey::of(&mut source, 1, Some(&assembly.portals), |job| !resume.is_done(job)).await?;
-        say_what_is_there(&survey, &source.name, !arguments.resume.is_empty());
+        say_what_is_there(&survey, &source.name, (!arguments.resume.is_empty(), resume.sent_again()));
         if !arguments.yes && confirm::has_terminal() && !agrees(&survey, settings, &source.name).await? {
             return Ok(Went::Refused);
         }
@@ -242,9 +241,15 @@ async fn work_through(
 }
 
 /// Says what the first reading of the rows has found, before anything is sent.
-fn say_what_is_there(survey: &Survey, name: &str, is_resumed: bool) {
+fn say_what_is_there(survey: &Survey, name: &str, (is_resumed, again): (bool, u64)) {
     if is_resumed {
         remark(&format!("jobs left out because they were done before: {}", HumanCount(survey.unwanted)));
+        if again > 0 {
+            remark(&format!(
+                "jobs done before that are sent again, since an equal row was not answered: {}",
+                HumanCount(again)
+            ));
+        }
     }
     survey.remarks().iter().for_each(|line| remark(line));
     let mut faults: Vec<_> = survey.bad.listed.iter().chain(&survey.rejected.listed).collect();

@@ -66,12 +66,13 @@ CSV is known by a name that ends with .csv or by its header line:
   from_object_type,from_id,to_object_type,to_id
 
 with the optional columns job_id, portal_id, types (labels to remove, as \"USER_DEFINED 37; USER_DEFINED 38\", or all for
-the whole association), not_after, action (archive or restore), dry_run (true: looks and changes nothing) and group. to_id
-may hold several ids, separated by semicolons, or all: whatever the record is associated with when its turn comes. A row
-whose to_id is empty asks for nothing: it is left out and counted.
-Fields are separated by commas, semicolons or tabs; the text is UTF-8 or UTF-16. HubSpot's own export is known by its
-columns Record ID and Associated ... IDs, and needs --from; --map says which column is which in any other file. Where the
-header names the type of the ids, as Record ID - Contact does, --from and --to need not, and may not say another one.
+the whole association; a HUBSPOT_DEFINED type without a name is the association itself, with which all goes), not_after,
+action (archive or restore), dry_run (true: looks and changes nothing) and group. to_id may hold several ids, separated
+by semicolons, or all: whatever the record is associated with when its turn comes. A row whose to_id is empty asks for
+nothing: it is left out and counted. Fields are separated by commas, semicolons or tabs; the text is UTF-8 or UTF-16.
+HubSpot's own export is known by its columns Record ID and Associated ... IDs, and needs --from; --map says which column
+is which in any other file. Where the header names the type of the ids, as Record ID - Contact does, --from and --to need
+not, and may not say another one.
 
 --plan only looks: with --follow the table says how many pairs are associated now, and what would go with them. The CSV of
 --outcomes keeps the column dry_run, so that it can be sent again without harm; take that column out to do what it says.
@@ -307,6 +308,8 @@ fn summarise(
             let jobs = if *rows == 1 { "job is" } else { "jobs are" };
             remark(&format!("{} {jobs} valid; nothing was published", HumanCount(*rows)));
         }
+        // That there are none is said by then.
+        None if *rows == 0 => {}
         None => say_enqueued(queue, enqueued, took),
     }
     Ok(code)

@@ -202,7 +202,8 @@ impl Summary {
         if pairs == 0 {
             return;
         }
-        remark(&format!("{:<10} {:>12} {:>12} PLAN", "", "", "PAIRS"));
+        let repeated = if self.repeated > 0 { ", repeated pairs as often as they are asked for" } else { "" };
+        remark(&format!("{:<10} {:>12} {:>12} PLAN{repeated}", "", "", "PAIRS"));
         let line = |count: u64, words: &str| {
             remark(&format!("{:<10} {:>12} {:>12} {words}", "", "", HumanCount(count).to_string()))
         };

@@ -26,7 +26,7 @@ pub struct Layers {
 pub(super) struct Merged {
     pub(super) settings: Table,
     pub(super) written: Written,
-    /// See [`variables::unread`].
+    /// See [`variables::unread`] and [`variables::empty_address`].
     pub(super) unread_variables: Option<String>,
 }
 
@@ -67,7 +67,9 @@ impl Layers {
             None => files.latest_with(path),
         };
         let settings = node::from_config(whole.cache.into_table().map_err(unmergeable)?, &placing);
-        let unread_variables = variables::unread(&self.environment);
+        let warnings = [variables::unread(&self.environment), variables::empty_address(&self.environment)];
+        let warnings: Vec<String> = warnings.into_iter().flatten().collect();
+        let unread_variables = (!warnings.is_empty()).then(|| warnings.join("; "));
         Ok(Merged { settings, written: Written { files, variables: said }, unread_variables })
     }
 

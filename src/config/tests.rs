@@ -632,6 +632,10 @@ fn variables_that_look_like_settings_and_are_not_read_are_named() {
         ("Archiver", "hunter2"),
     ];
     let settings = from_env(&misspelt).unwrap();
+    let empty = from_env(&[("ARCHIVER__HUBSPOT__BASE_URL", "")]).unwrap();
+    assert_eq!(empty.hubspot.base_url.as_str(), "https://api.hubapi.com/");
+    let warning = empty.unread_variables.unwrap();
+    assert!(warning.contains("ARCHIVER__HUBSPOT__BASE_URL is empty, which sets nothing"), "{warning}");
     let warning = settings.unread_variables.unwrap();
     assert!(warning.contains("ARCHIVER_HUBSPOT__PAUSED, Archiver, archiver__amqp__prefetch;"), "{warning}");
     assert!(!warning.contains("hunter2"), "{warning}");

@@ -39,6 +39,20 @@ pub(super) fn unread(environment: &[(OsString, OsString)]) -> Option<String> {
     })
 }
 
+/// A warning about an empty address of HubSpot. Empty variables set nothing, as compose files pass them; but where a simulator
+/// was to be named and was not, this is the one by which a real portal loses associations.
+pub(super) fn empty_address(environment: &[(OsString, OsString)]) -> Option<String> {
+    let is_empty = |(name, value): &(OsString, OsString)| name == BASE_URL && value.is_empty();
+    environment.iter().any(is_empty).then(|| {
+        format!(
+            "the environment variable {BASE_URL} is empty, which sets nothing: requests go where the settings file says, \
+             or else to HubSpot itself; name the address there, or unset it"
+        )
+    })
+}
+
+const BASE_URL: &str = "ARCHIVER__HUBSPOT__BASE_URL";
+
 /// Checked one by one and against each other, so that their order does not matter.
 pub(super) struct Variables(Vec<Variable>);
 

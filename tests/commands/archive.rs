@@ -39,6 +39,21 @@ async fn the_question_counts_what_can_go_and_says_why_the_rest_cannot() {
     let shown = on_a_terminal(&["archive", &none], &settings, "").await;
     assert!(!shown.contains("[y/N]") && shown.contains("REJECTED              1"), "{shown}");
 
+    // With the type of the plain association all labels go, and Primary is none of these.
+    let plain = write(
+        "plain.csv",
+        "contacts,1,companies,2,HUBSPOT_DEFINED 279;USER_DEFINED 37,\ncontacts,1,companies,3,HUBSPOT_DEFINED 1,\n",
+    );
+    let shown = on_a_terminal(&["archive", &plain], &settings, "n\n").await;
+    for words in [
+        "pairs whose types name HUBSPOT_DEFINED 279: 1; if that is the plain association",
+        "everything between the two records goes",
+        "(the labels HUBSPOT_DEFINED 279, USER_DEFINED 37, and with it perhaps everything)",
+        "(only the label HUBSPOT_DEFINED 1)",
+    ] {
+        assert!(shown.contains(words), "{words:?}: {shown}");
+    }
+
     // A label that nobody carries does not look as if it could go.
     let label = write("label.csv", "contacts,1,companies,2,USER_DEFINED 999,\n");
     let pair = ["--associate", "contacts:1=companies:2"];

@@ -111,6 +111,13 @@ impl Resume {
         }
     }
 
+    /// Jobs that were done, and are sent again all the same: one with the same id was not answered, and which of the two that
+    /// was nobody knows.
+    pub fn sent_again(&self) -> u64 {
+        let in_part = |seen: &&Seen| !seen.is_doubtful && seen.done < seen.in_file;
+        self.by_job.values().filter(in_part).map(|seen| seen.done).sum()
+    }
+
     /// Whether each job of this id in the file was done, and they are the same as then by all that is known. Of a job
     /// that asks for all associations of a record that is never known.
     pub fn is_done(&self, job: &Job) -> bool {
@@ -183,6 +190,7 @@ mod tests {
         ] {
             let resume = resume(outcomes, &jobs);
             assert!(jobs.iter().all(|job| !resume.is_done(job)), "{why}");
+            assert_eq!(resume.sent_again(), u64::from(why == "one of two is not known"), "{why}");
         }
     }
 }

@@ -33,7 +33,7 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { answered, done, unanswered, sent: _ } = self.counts();
         let others = HumanCount(answered.saturating_sub(done));
-        write!(f, "{} done, {others} not, {} in hand", HumanCount(done), HumanCount(unanswered))?;
+        write!(f, "jobs: {} done, {others} not, {} in hand", HumanCount(done), HumanCount(unanswered))?;
         write!(f, "{}", self.pairs())
     }
 }
@@ -259,7 +259,7 @@ mod tests {
         let told = |looked_at, restored, removed, proven| {
             let tally = Tally::default();
             tally.pairs_so_far(Pairs { looked_at, restored, removed, proven });
-            tally.to_string().strip_prefix("0 done, 0 not, 0 in hand").unwrap().to_owned()
+            tally.to_string().strip_prefix("jobs: 0 done, 0 not, 0 in hand").unwrap().to_owned()
         };
         assert_eq!(told(0, 0, 0, Some(0)), "");
         assert_eq!(told(1_200, 0, 0, Some(0)), "; pairs looked at: 1,200");

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::fields::{Separator, fields};
 use super::hints::Hints;
 use super::job_field::Field;
-use super::record_types::{contradict, doubt, doubt_by_columns, is_record_id, of_associated, of_ids};
+use super::record_types::{RECORD_ID, contradict, doubt, doubt_by_columns, is_record_id, of_associated, of_ids};
 use super::text::invisible;
 use crate::contract::action::Action;
 use crate::contract::association::LabelCategory;
@@ -126,9 +126,6 @@ impl Cells {
         texts.filter(|(known, _)| **known == field).map(|(_, text)| text.as_str()).next().unwrap_or_default()
     }
 }
-
-/// With which a header names the ids of its records, in whatever case.
-const RECORD_ID: &str = "record id";
 
 impl Columns {
     /// Whether a first line is meant as a header, right or wrong.
@@ -595,13 +592,16 @@ fn types(text: &str) -> Result<Option<Vec<(&'static str, u64)>>, String> {
     // As a plan shows them, with what people call them. It is the number that counts, and so the name is not read.
     let named = |text: &str| {
         let (category, id) = one(text.strip_suffix(')')?.split_once(" (")?.0)?;
-        Some(format!("types: {text:?} has a name behind the number; write {category} {id}"))
+        Some(format!(
+            "types: {text:?} has a name behind the number; write {category} {id}, and leave out what has no name there, such as \
+             HUBSPOT_DEFINED 279: it is the association itself, with which everything goes"
+        ))
     };
     let read = |text: &str| {
         let text = text.trim();
         one(text).ok_or_else(|| {
             named(text).unwrap_or_else(|| {
-                format!("types: {text:?} is no label; write category and id, such as USER_DEFINED 37, as `enqueue --plan --outcomes` has them in the column types_present")
+                format!("types: {text:?} is no label; write category and id, such as USER_DEFINED 37, as a plan has them (the types of `archive --plan`, or the column types_present of `enqueue --plan --outcomes`)")
             })
         })
     };
@@ -624,13 +624,14 @@ fn flag(field: Field, text: &str) -> Result<bool, String> {
 
 /// What is wrong with a job, in the words of a CSV file.
 pub fn in_columns(message: &str) -> String {
+    let message = message.replace("leave portalId out of the job", "leave portal_id out of the row");
     for field in Field::ALL {
         if let Some(rest) = message.strip_prefix(field.place()) {
             let rest = rest.trim_start_matches(|c: char| c == '[' || c == ']' || c == '.' || c.is_ascii_alphanumeric());
             return format!("{}{rest}", field.name());
         }
     }
-    message.to_owned()
+    message
 }
 
 /// Made once at random for rows. Changing it gives every row another id.

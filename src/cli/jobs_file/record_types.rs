@@ -2,8 +2,8 @@
 
 use crate::contract::object_type::ObjectType;
 
-/// HubSpot's name for the column with the ids of an export's own records.
-const RECORD_ID: &str = "record id";
+/// HubSpot's name for the column with the ids of an export's own records, in lower case.
+pub const RECORD_ID: &str = "record id";
 /// With the type behind it, as in `Record ID - Contact`.
 const TYPED_RECORD_ID: &str = "record id - ";
 

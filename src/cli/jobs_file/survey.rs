@@ -14,9 +14,10 @@ use crate::cli::exit::Failure;
 use crate::cli::introductions::{Introductions, account_of};
 use crate::config::{BatchSettings, RateLimit, Settings};
 use crate::contract::action::Action;
-use crate::contract::association::Extent;
+use crate::contract::association::{Extent, Label, LabelCategory};
 use crate::contract::ids::Group;
 use crate::contract::job::{Ask, Job};
+use crate::contract::primary::is_primary;
 use crate::contract::refusal::Refusal;
 use crate::engine::pack::Caps;
 use crate::engine::proof::WAITS;
@@ -50,6 +51,8 @@ pub struct Survey {
     pub last_line: u64,
     /// See [`super::rows::Rows::doubts`].
     doubts: Vec<String>,
+    /// Types that may be the plain association, of category `HUBSPOT_DEFINED`, and how many pairs name them.
+    plain: BTreeMap<u64, u64>,
     lanes: BTreeMap<LaneName, Amount>,
     /// The groups of the jobs that archive. No more than two are kept: then it is known that there is more than one.
     groups: BTreeSet<Option<Group>>,
@@ -79,6 +82,8 @@ struct LaneName {
     from: String,
     to: String,
     labels: Vec<(&'static str, u64)>,
+    /// One of the labels may be the type of the plain association, with which everything goes.
+    perhaps_whole: bool,
 }
 
 /// What becomes of the pairs of a job.
@@ -204,10 +209,12 @@ impl Survey {
             };
             let (from, to) = (job.from_type.path_segment().to_owned(), job.to_type.path_segment().to_owned());
             let does = Does::of(job);
-            let mut lane = LaneName { does, portal: job.portal.map(|portal| portal.0.get()), from, to, labels };
+            let portal = job.portal.map(|portal| portal.0.get());
+            let perhaps_whole = self.note_plain(job, extent, pairs.len() as u64);
+            let mut lane = LaneName { does, portal, from, to, labels, perhaps_whole };
             if self.lanes.len() >= MAX_LANES && !self.lanes.contains_key(&lane) {
                 let other = || "other".to_owned();
-                lane = LaneName { does, portal: None, from: other(), to: other(), labels: Vec::new() };
+                lane = LaneName { does, portal: None, from: other(), to: other(), labels: Vec::new(), perhaps_whole };
             }
             let new_records = pairs.iter().map(|pair| pair.from).collect::<BTreeSet<_>>();
             let mut is_new = |from, all: bool| !known.records.is_seen(&(&lane, from, all));
@@ -219,6 +226,22 @@ impl Survey {
             amount.from_records += new_records;
             amount.all_of += new_all_of;
         }
+    }
+
+    /// Whether one of the labels that are to be removed may be the plain association. HubSpot defines that one and Primary, and
+    /// which types are Primary is known.
+    fn note_plain(&mut self, job: &Job, extent: &Extent, pairs: u64) -> bool {
+        let (Action::Archive, Extent::Labels(labels)) = (job.action, extent) else { return false };
+        let may_be_plain = |label: &&Label| {
+            label.category == LabelCategory::HubspotDefined && !is_primary(&job.from_type, &job.to_type, **label)
+        };
+        let plain: Vec<&Label> = labels.iter().filter(may_be_plain).collect();
+        for label in &plain {
+            if self.plain.len() < MAX_NAMED || self.plain.contains_key(&label.type_id.get()) {
+                *self.plain.entry(label.type_id.get()).or_default() += pairs;
+            }
+        }
+        !plain.is_empty()
     }
 
     /// Rows that stand for jobs which the accounts in the settings take.
@@ -238,8 +261,15 @@ impl Survey {
 
     /// Says what is worth knowing beside the number of jobs, one line each, what may be wrong first.
     pub fn remarks(&self) -> Vec<String> {
-        let Self { repeated, left_out: LeftOut { not_associated, done_before }, doubts, .. } = self;
+        let Self { repeated, left_out: LeftOut { not_associated, done_before }, doubts, plain, .. } = self;
         let mut remarks = doubts.clone();
+        remarks.extend(plain.iter().map(|(type_id, pairs)| {
+            format!(
+                "pairs whose types name HUBSPOT_DEFINED {type_id}: {}; if that is the plain association, which a plan shows \
+                 without a name, everything between the two records goes, all labels with it",
+                HumanCount(*pairs)
+            )
+        }));
         let mut say = |count: &u64, what: &str| {
             if *count > 0 {
                 remarks.push(format!("{what}: {}", HumanCount(*count)));
@@ -322,10 +352,11 @@ impl Survey {
 impl LaneName {
     /// From where to where, and what becomes of the pairs where that is not their removal as a whole.
     fn route(&self) -> String {
-        let Self { does, portal: _, from, to, labels } = self;
+        let Self { does, portal: _, from, to, labels, perhaps_whole } = self;
         let labels = if labels.is_empty() { String::new() } else { labels_in_words(labels) };
         let how = match (does, labels.is_empty()) {
             (Does::Archive, true) => String::new(),
+            (Does::Archive, false) if *perhaps_whole => format!(" ({labels}, and with it perhaps everything)"),
             (Does::Archive, false) => format!(" (only {labels})"),
             (Does::Restore, true) => " (restored)".to_owned(),
             (Does::Restore, false) => format!(" (restored: {labels})"),

@@ -72,7 +72,7 @@ fn labels_and_deadlines_have_columns() {
         ("LABEL 37", "is no label"),
         ("USER_DEFINED 37 (Manager)", "write USER_DEFINED 37"),
         ("user_defined 38; hubspot_defined 1 (Primary (old))", "write HUBSPOT_DEFINED 1"),
-        ("Manager", "has them in the column types_present"),
+        ("Manager", "as a plan has them"),
         ("HUBSPOT_DEFINED 279; and 2 more", "\"and 2 more\" is no label"),
     ] {
         let fault = job(&header, &format!("contacts,1,companies,2,{types},")).unwrap_err();
@@ -298,4 +298,6 @@ fn faults_are_named_by_column() {
     assert_eq!(in_columns("inputs[0].to[0].id: is missing"), "to_id: is missing");
     assert_eq!(in_columns("fromObjectType: is empty"), "from_object_type: is empty");
     assert_eq!(in_columns("body: has too many bytes"), "body: has too many bytes");
+    let of_account = "portalId 7 is named, but …, or leave portalId out of the job";
+    assert_eq!(in_columns(of_account), "portal_id 7 is named, but …, or leave portal_id out of the row");
 }

@@ -128,6 +128,18 @@ fn of_labels_only_those_that_were_removed_come_back() {
     );
 }
 
+#[test]
+fn the_labels_that_come_back_are_told_by_the_names_that_the_journal_has() {
+    let [labelled, unnamed] = [[plain(), named(37)], [plain(), AssociationType { name: None, ..named(38) }]];
+    let pairs: [(u64, u64, &[AssociationType]); 4] =
+        [(1, 7, &labelled), (2, 7, &labelled), (3, 7, &unnamed), (4, 7, &labelled[..1])];
+    let wanted = wanted(vec![Record::Entry(entry(1, &pairs))]);
+    let lanes: Vec<&LaneName> = wanted.lanes.keys().collect();
+    let told = |words: &str, pairs: u64| (words.to_owned(), pairs);
+    let expected = [told("USER_DEFINED 37 (a label)", 2), told("USER_DEFINED 38 (name not known)", 1)];
+    assert_eq!(wanted.labels_in_words(lanes[0]), expected);
+}
+
 /// HubSpot keeps no label without the plain association, so all labels went with its type.
 #[test]
 fn with_the_type_of_the_plain_association_all_labels_come_back() {
