@@ -469,7 +469,7 @@ impl Subscriber {
     ) -> Result<Subscription, End> {
         let health = Arc::clone(&self.wiring.of_queue);
         health.consuming.set(false);
-        health.trouble.set("the broker cancelled the consumer, as it does when the queue is deleted");
+        health.trouble.set("the broker cancelled the consumer: the queue is deleted, or an acknowledgement was late");
         let queue = self.wiring.name.as_str();
         tracing::warn!(
             generation = self.generation.number,

@@ -365,7 +365,7 @@ impl Keeper {
                 delivery = consumer.next() => match delivery {
                     Some(Ok(delivery)) => self.take(&delivery).await,
                     Some(Err(error)) => return Err(error.to_string()),
-                    None => return Err("the broker cancelled the consumer, as it does when the queue is deleted".to_owned()),
+                    None => return Err("the broker cancelled the consumer: the queue is deleted, or an acknowledgement was late".to_owned()),
                 },
                 heard = self.hear() => self.mind(heard).await,
                 // Nothing has come for so long that the message must be lost.

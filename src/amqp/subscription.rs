@@ -46,7 +46,8 @@ pub(super) enum Read {
         jobs: u64,
         bytes: u64,
     },
-    /// The broker ended a consumer, as it does when the queue is deleted. The channel may live.
+    /// The broker ended a consumer, as it does when the queue is deleted, or from 4.3 on when an acknowledgement is late.
+    /// The channel may live.
     Cancelled,
     /// The last delivery is one of the worker's own messages.
     Echo(String),
@@ -75,6 +76,9 @@ pub(super) struct Subscription {
     channel: Channel,
     queue: ShortString,
     consumers: Vec<Consumer>,
+    /// Tags of consumers that the broker has ended. RabbitMQ 4.3 keeps one whose acknowledgement was late, and gives it
+    /// jobs again when that has come; nobody would see those jobs. So these are cancelled like the others.
+    ended: Vec<ShortString>,
     /// The consumer that is read first, so that none is read last all the time.
     first: usize,
     /// What reading came to while the broker was asked something.
@@ -102,7 +106,8 @@ impl Subscription {
     ) -> Result<Self, ConsumeFault> {
         inlet.valve.watch();
         let (channel, queue) = (channel.clone(), queue.clone());
-        let mut subscription = Self { channel, queue, consumers: Vec::new(), first: 0, untold: None, inlet };
+        let mut subscription =
+            Self { channel, queue, consumers: Vec::new(), ended: Vec::new(), first: 0, untold: None, inlet };
         let consumer = consume(&subscription.channel, &subscription.queue, prefetch).await?;
         subscription.add(consumer);
         Ok(subscription)
@@ -143,7 +148,7 @@ impl Subscription {
 
     /// Ends all consumers, and takes what they still had: the broker has it on its way.
     pub(super) async fn cancel(&mut self, unseen: &mut Unseen, rest: Rest<'_>) -> Result<(), String> {
-        let tags: Vec<ShortString> = self.consumers.iter().map(Consumer::tag).collect();
+        let tags: Vec<ShortString> = self.ended.drain(..).chain(self.consumers.iter().map(Consumer::tag)).collect();
         let channel = self.channel.clone();
         let work = async {
             let mut cancelling = pin!(async {
@@ -207,6 +212,7 @@ impl Subscription {
                     return Poll::Ready(Read::Failed(error.to_string()));
                 }
                 Poll::Ready(None) => {
+                    self.ended.push(self.consumers[index].tag());
                     self.remove(index);
                     return Poll::Ready(Read::Cancelled);
                 }

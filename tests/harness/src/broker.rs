@@ -22,6 +22,16 @@ const LEADER_LIMIT: Duration = Duration::from_secs(15);
 const LEADERLESS_QUEUES: &str = "[Name || Q <- rabbit_amqqueue:list(), amqqueue:is_quorum(Q), \
      Name <- [amqqueue:get_pid(Q)], element(1, ra:members(Name, 1000)) =/= ok].";
 
+/// Erlang: the `Tag` of each consumer of a channel process `C`.
+const CONSUMERS: &str =
+    "{_, Channel, Tag} <- [element(1, Row) || Row <- ets:tab2list(consumer_created)], Channel =:= C";
+/// Erlang: the client is told that the broker has cancelled the consumer `Tag` of `C`, unless the channel has ended. From
+/// 4.3 on its state lacks the protocol, which stood before its number and its writer.
+const TOLD_CANCELLED: &str = "State <- [catch sys:get_state(C)], tuple_size(State) > 4, \
+     Conf <- [element(2, element(4, State))], \
+     Writer <- [element(case is_integer(element(4, Conf)) of true -> 6; false -> 5 end, Conf)], \
+     ok =:= rabbit_writer:send_command(Writer, {'basic.cancel', Tag, true})";
+
 /// What a node is started with besides the harness's own settings.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -252,15 +262,22 @@ impl Broker {
     }
 
     /// The broker cancels this user's consumers, tells them so, and takes back what they have in hand, as RabbitMQ 4.3
-    /// does when an acknowledgement is late. Returns how many consuming channels there were.
+    /// does when an acknowledgement is late. Returns how many consumers there were.
     ///
     /// 4.3 passes over acknowledgements that come after that; earlier versions close the channel.
     pub async fn take_jobs_back(&self, user: &str) -> Result<usize> {
-        let steps = "Ch <- [element(4, sys:get_state(C))], Tag <- maps:keys(element(8, Ch)), \
-             ok =:= gen_server2:cast(C, {method, {'basic.cancel', Tag, true}, none, noflow}), \
-             ok =:= gen_server2:cast(C, {method, {'basic.recover_async', true}, none, noflow}), \
-             ok =:= rabbit_writer:send_command(element(6, element(2, Ch)), {'basic.cancel', Tag, true})";
-        self.with_channels(user, ChannelUse::Consuming, steps).await
+        let steps = format!(
+            "{CONSUMERS}, ok =:= gen_server2:cast(C, {{method, {{'basic.cancel', Tag, true}}, none, noflow}}), \
+             ok =:= gen_server2:cast(C, {{method, {{'basic.recover_async', true}}, none, noflow}}), {TOLD_CANCELLED}"
+        );
+        self.with_channels(user, ChannelUse::Consuming, &steps).await
+    }
+
+    /// The broker tells this user's consumers that they are cancelled, and keeps them all the same, as RabbitMQ 4.3 does
+    /// with a consumer whose acknowledgement is late. Returns how many there were.
+    pub async fn call_consumers_cancelled(&self, user: &str) -> Result<usize> {
+        let steps = format!("{CONSUMERS}, {TOLD_CANCELLED}");
+        self.with_channels(user, ChannelUse::Consuming, &steps).await
     }
 
     /// Does something to each channel `C` of a user; `steps` are qualifiers of an Erlang list comprehension.
