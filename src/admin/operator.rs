@@ -275,7 +275,8 @@ fn answer(
 }
 
 const LASTS: &str = "The pause holds until it is resumed, also after a restart or with another worker. With \
-                     `amqp.lease = false` it ends with this process; `paused = true` in the account's settings outlives that.";
+                     `amqp.lease = false` it ends with this process, and a change of amqp.shards ends it; `paused = true` in \
+                     the account's settings outlives both.";
 
 const ENDS_WITH_PROCESS: &str =
     "A lane's pause ends with this process. To keep an account paused, set `paused = true` in its settings.";

@@ -405,7 +405,7 @@ impl PublishingTask {
             Unpublished::Refused => {
                 let key = key.as_str();
                 format!(
-                    "the broker refuses messages with key {key:?}: their queue is full or at fault; tried again every few seconds"
+                    "the broker refuses messages with key {key:?}: their queue is full or at fault, and somebody must read it or raise its limit; tried again every few seconds"
                 )
             }
         }

@@ -16,7 +16,7 @@ use crate::contract::grouped::Grouped;
 use crate::contract::ids::AccountIndex;
 use crate::contract::outcome;
 use crate::engine::pause::Tier;
-use crate::engine::status::{AccountStatus, Status, write_time_or_null};
+use crate::engine::status::{AccountStatus, LaneStatus, Status, write_time_or_null};
 use crate::lease::view::LeaseView;
 
 /// The worker at one moment. The default is the moment before the first: nothing held, no broker.
@@ -199,13 +199,31 @@ impl Snapshot {
         if let Some(name) = named(|account| account.own_pause().is_some()) {
             return Err(format!("{name} stands still"));
         }
+        if let Some(name) = self.lane_that_stands() {
+            return Err(format!("{name} stands still"));
+        }
         if let Some(name) = named(|account| account.pause.is_some()) {
-            return Err(format!("all lanes in hand of {name} stand still"));
+            return Err(format!("all lanes of {name} stand still"));
         }
         match named(|account| account.live_drain_seconds.is_none()) {
             Some(name) => Err(format!("the day of {name} has too few requests left")),
             None => Ok(()),
         }
+    }
+
+    /// A lane that is paused while jobs wait in it: whoever mends it decides how long they wait.
+    fn lane_that_stands(&self) -> Option<String> {
+        let is_own = |lane: &&LaneStatus| {
+            self.status.accounts.iter().any(|account| account.index == lane.account && !account.stands_by)
+        };
+        let waits = |lane: &&LaneStatus| lane.waiting_pairs > 0 || lane.returned_batches > 0 || lane.in_flight > 0;
+        let mut stand = self.status.lanes.iter().filter(|lane| lane.pause.is_some()).filter(waits).filter(is_own);
+        let LaneStatus { account, portal_id, from_object_type, to_object_type, .. } = stand.next()?;
+        let of = portal_id.map_or_else(|| format!("account {account}"), |id| format!("portal {id}"));
+        Some(match stand.count() {
+            0 => format!("{from_object_type}/{to_object_type} of {of}"),
+            more => format!("{from_object_type}/{to_object_type} of {of} (and {} more)", Grouped(more as u64)),
+        })
     }
 
     /// `Err` says why this worker does nothing now, whatever waits.
@@ -267,7 +285,9 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use crate::engine::pause::PauseKind;
-    use crate::engine::status::{AccountTotalsStatus, DayStatus, PauseScope, PauseStatus, RateStatus, SafetyStatus};
+    use crate::engine::status::{
+        AccountTotalsStatus, DayStatus, LaneKind, PauseScope, PauseStatus, RateStatus, SafetyStatus,
+    };
 
     /// An account that does nothing.
     pub fn account(index: u32, portal_id: Option<u64>) -> AccountStatus {
@@ -400,7 +420,7 @@ pub(super) mod tests {
             resume_at: None,
             probe_at: None,
         };
-        (paused.status.accounts[1].live_drain_seconds, paused.status.accounts[1].pause) = (None, Some(pause));
+        (paused.status.accounts[1].live_drain_seconds, paused.status.accounts[1].pause) = (None, Some(pause.clone()));
         assert_eq!(paused.drain_seconds(), Ok(0.0), "there is nothing to do");
         paused.broker.parked[1] = Some(1);
         assert_eq!(paused.drain_seconds(), Err("portal 2 stands still".to_owned()));
@@ -409,9 +429,31 @@ pub(super) mod tests {
         for account in &mut paused.status.accounts {
             account.pause.iter_mut().for_each(|pause| pause.scope = PauseScope::AllLanes);
         }
-        assert_eq!(paused.drain_seconds(), Err("all lanes in hand of portal 1 (and 1 more) stand still".to_owned()));
+        assert_eq!(paused.drain_seconds(), Err("all lanes of portal 1 (and 1 more) stand still".to_owned()));
         paused.status.accounts.iter_mut().for_each(|account| account.pause = None);
         assert_eq!(paused.drain_seconds(), Err("the day of portal 2 has too few requests left".to_owned()));
+
+        // Another lane of the account goes on: the jobs of this one are not answered before a person mends it.
+        let mut partly = snapshot(10, Some(0.1), Some(0));
+        let lane = |waiting_pairs| LaneStatus {
+            account: 0,
+            portal_id: Some(4711),
+            from_object_type: "deals".to_owned(),
+            to_object_type: "tickets".to_owned(),
+            kind: LaneKind::Association,
+            background: false,
+            labels: Vec::new(),
+            waiting_pairs,
+            waiting_from: waiting_pairs,
+            in_flight: 0,
+            returned_batches: 0,
+            pause: Some(pause.clone()),
+            oldest_seconds: None,
+        };
+        partly.status.lanes = vec![lane(1)];
+        assert_eq!(partly.drain_seconds(), Err("deals/tickets of portal 4711 stands still".to_owned()));
+        partly.status.lanes = vec![lane(0)];
+        assert!(partly.drain_seconds().is_ok(), "nobody waits for it");
 
         let mut blocked = snapshot(0, Some(0.0), Some(0));
         blocked.broker.unpublished = 3_800;

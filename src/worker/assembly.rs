@@ -95,7 +95,7 @@ impl Assembly {
         D: Send + 'static,
         W: Watcher<D> + 'static,
     {
-        let Self { portals: _, engine, clock, client, credentials, journals } = self;
+        let Self { portals, engine, clock, client, credentials, journals } = self;
         let Outside { arrivals, departures, orders, lease, background, name } = outside;
         let (errands_in, errands) = mpsc::unbounded_channel();
         let (returns_in, returns) = mpsc::unbounded_channel();
@@ -115,7 +115,7 @@ impl Assembly {
             around: [
                 tokio::spawn(calls.run(errands, returns_in.clone())),
                 tokio::spawn(watch::watch(credentials, news_in)),
-                tokio::spawn(calls::watch(news, returns_in)),
+                tokio::spawn(calls::watch(news, returns_in, portals)),
             ],
             looping: tokio::spawn(policy_loop.run(stop)),
             refreshing,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
+use super::accounts::Portals;
 use super::seams::{BatchReply, Errand, Return};
 use crate::amqp::lease::fence::Fences;
 use crate::engine::command::IdentityReply;
@@ -85,16 +86,23 @@ impl Calls {
 }
 
 /// Passes on which accounts' secrets have changed, for as long as the loop lives.
-pub async fn watch(mut news: mpsc::Receiver<CredentialNews>, returns: mpsc::UnboundedSender<Return>) {
+pub async fn watch(mut news: mpsc::Receiver<CredentialNews>, returns: mpsc::UnboundedSender<Return>, portals: Portals) {
+    let portal_id = |account| portals.portal(account).map(|portal| portal.0.get());
     while let Some(item) = news.recv().await {
         match item {
             CredentialNews::Changed(account) => {
-                tracing::info!(account = account.0, "the account's credentials have changed");
+                tracing::info!(
+                    portal_id = portal_id(account),
+                    account = account.0,
+                    "the account's credentials have changed"
+                );
                 if returns.send(Return::CredentialsChanged { account }).is_err() {
                     return;
                 }
             }
-            CredentialNews::Unreadable { account, fault } => tracing::warn!(account = account.0, "{fault}"),
+            CredentialNews::Unreadable { account, fault } => {
+                tracing::warn!(portal_id = portal_id(account), account = account.0, "{fault}")
+            }
         }
     }
 }

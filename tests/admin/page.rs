@@ -198,7 +198,7 @@ async fn no_word_is_broken_and_nothing_overflows_on_any_screen() -> Result<()> {
         "about 14 min 40 s",
         "until the background is done, at the 4/s of the last minutes; 12,450 answered since the start",
         "1,300 of the jobs are of the background",
-        "until the 4 of 16 jobs queues of this worker are answered, at best: unknown",
+        "until the 4 of 16 jobs queues of this worker are answered: unknown",
         "1,204,778",
         "There was a problem with the request. Job ",
         "since amqp.shards is set.",

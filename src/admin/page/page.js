@@ -166,7 +166,7 @@ function trouble(s) {
   for (const f of s.failingAlone.slice(0, 5)) {
     const [from, to] = f.lane.split("/"), said = (f.httpStatus ? "HubSpot says " + f.httpStatus : "no answer") + (f.message ? ": " + f.message : "");
     cards.push(make("article", "card note", make("p", "text", "One pair fails by itself while others go on: " + accountName(f.portalId, 0) + ", " + from + " ", id(f.from), " → " + to + " ", id(f.to),
-      ", tried by itself " + count(f.tries) + " times in " + span(between(f.since, s.at)) + "; " + sentence(said) + " Job ", id(f.jobId), "."),
+      ", tried by itself " + count(f.tries) + " times, the latest " + span(between(f.lastAt, s.at)) + " ago; " + sentence(said) + " Job ", id(f.jobId), "."),
     make("div", "foot", link("Runbook", s.runbook + "#one-pair-fails-by-itself"))));
   }
   if (s.failingAlone.length > 5) cards.push(make("p", "soft small", "and " + count(s.failingAlone.length - 5) + " more pairs, in /status"));
@@ -211,21 +211,25 @@ function background(g) {
 /* Several workers may share the jobs queues, and one without a lease knows of no other. */
 function whoseWork(s) {
   const held = s.leases.filter((l) => l.standing === "held").length;
-  if (s.leases.length === 0) return "until all is answered, at best, by this worker alone";
+  if (s.leases.length === 0) return "until all is answered by this worker alone";
   return held < s.leases.length && s.leases.length > 1
-    ? "until the " + count(held) + " of " + count(s.leases.length) + " jobs queues of this worker are answered, at best" : "until all is answered, at best";
+    ? "until the " + count(held) + " of " + count(s.leases.length) + " jobs queues of this worker are answered" : "until all is answered";
 }
 
-/* What the estimate leaves out: for how long parked jobs still wait, and the background. */
-function leftOut(s) {
-  const b = s.backlog, g = s.background, parts = [];
+/* What the work takes, and up to how long with the wait of parked jobs. The background is not in it. */
+function estimate(s) {
+  const b = s.backlog, g = s.background, words = [whoseWork(s)];
+  if (b.drainUnknown) return ["–", words + ": unknown, since " + b.drainUnknown];
   const times = Object.entries(s.broker.parked).filter(([, jobs]) => jobs > 0).map(([tier]) => s.broker.backBy[tier]);
-  const last = times.every(known) ? times.sort().at(-1) : null;
-  const most = last ? " (" + span(Math.max(0, between(s.at, last))) + " at most)" : "";
+  const wait = times.length > 0 && times.every(known) ? Math.max(0, between(s.at, times.sort().at(-1))) : null;
+  let value = (b.drainSeconds > 0 ? "about " : "") + span(b.drainSeconds);
+  if (b.jobsParked > 0) {
+    value = "about " + span(b.drainSeconds) + (known(wait) ? " to " + span(b.drainSeconds + wait) : " or more");
+    words.push(count(b.jobsParked) + " parked jobs come back" + (known(wait) ? " within " + span(wait) + " at the latest" : ", nobody can say when"));
+  }
   const background = g ? sum([g.ready, g.held, g.parked].filter(known)) : 0;
-  if (b.jobsParked > 0) parts.push("without the wait of " + count(b.jobsParked) + " parked jobs" + most);
-  if (background > 0) parts.push("without " + count(background) + " jobs of the background");
-  return parts;
+  if (background > 0) words.push("without " + count(background) + " jobs of the background");
+  return [value, words.join("; ")];
 }
 
 function jobs(s) {
@@ -240,8 +244,7 @@ function jobs(s) {
     return make("div", "tile", make("b", null, count(value)), make("span", "name f-" + name, words), make("span", null, more));
   }));
   const figures = [
-    [span(s.backlog.drainSeconds), s.backlog.drainUnknown ? whoseWork(s) + ": unknown, since " + s.backlog.drainUnknown
-      : [whoseWork(s), ...leftOut(s)].join(", ")],
+    estimate(s),
     ...(s.background ? [background(s.background)] : []),
     [count(s.totals.pairsArchived), "pairs archived"],
     [count(s.totals.requests), "requests, " + count(s.totals.throttled) + " throttled (429)"],

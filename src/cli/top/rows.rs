@@ -121,16 +121,16 @@ impl Page<'_> {
     }
 
     fn failing_alone(&self, pair: &FailingPair) -> Row {
-        let FailingPair { portal_id, lane, from, to, job_id, tries, since, http_status, message } = pair;
+        let FailingPair { portal_id, lane, from, to, job_id, tries, last_at, http_status, message } = pair;
         let (from_type, to_type) = lane.split_once('/').unwrap_or((lane, ""));
         let said = http_status.map_or_else(|| "no answer".to_owned(), |status| format!("HubSpot says {status}"));
         let said = message.as_ref().map_or_else(|| said.clone(), |message| format!("{said}: {message}"));
         let words = format!(
             "one pair fails by itself while others go on: {}, {from_type} {from} → {to_type} {to}, tried by itself \
-             {} times in {}; {} Job {job_id}",
+             {} times, the latest {} ago; {} Job {job_id}",
             account_name(0, *portal_id),
             count(*tries),
-            span(self.status.ago(*since)),
+            span(self.status.ago(*last_at)),
             sentence(&said),
         );
         let mut lines = self.wrapped(&words, MARGIN, Style::new());

@@ -178,7 +178,7 @@ pub struct FailingPair {
     pub to: String,
     pub job_id: String,
     pub tries: u64,
-    pub since: Timestamp,
+    pub last_at: Timestamp,
     pub http_status: Option<u16>,
     pub message: Option<String>,
 }

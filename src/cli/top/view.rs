@@ -9,9 +9,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Sparkline};
 
-use super::figures::{
-    cells, cells_of, count, count_or_dash, cut, fitted, rate, sentence, span, span_or_dash, squeezed, wrapped,
-};
+use super::figures::{cells, cells_of, count, count_or_dash, cut, fitted, rate, sentence, span, squeezed, wrapped};
 use super::leases;
 use super::order::Order;
 use super::rows::{Row, flow, rows};
@@ -246,7 +244,8 @@ impl View {
         let mut figures = match &backlog.drain_unknown {
             Some(why) => vec![format!("until {whose} answered: unknown, since {why}")],
             None => {
-                let all = format!("{whose} answered in {} at best", span_or_dash(backlog.drain_seconds));
+                let wait = wait_of_parked(status);
+                let all = format!("{whose} answered in {}", range(backlog.drain_seconds, wait));
                 let left_out = backlog.drain_seconds.map(|_| left_out(status)).unwrap_or_default();
                 [vec![all], left_out].concat()
             }
@@ -351,18 +350,49 @@ impl View {
     }
 }
 
-/// What the estimate leaves out: for how long parked jobs still wait, and the background.
-fn left_out(status: &Status) -> Vec<String> {
+/// For how long parked jobs still wait.
+#[derive(Clone, Copy)]
+enum Wait {
+    Nobody,
+    /// So many seconds at most.
+    AtMost(f64),
+    Unknown,
+}
+
+fn wait_of_parked(status: &Status) -> Wait {
     let occupied = status.broker.parked.iter().filter(|(_, jobs)| jobs.is_some_and(|jobs| jobs > 0));
     let times = occupied.map(|(tier, _)| status.broker.back_by.get(tier).copied().flatten());
     let last = times.collect::<Option<Vec<_>>>().and_then(|times| times.into_iter().max());
-    let most = last.map_or_else(String::new, |by| format!(" ({} at most)", span(status.ahead(by))));
-    let parked = status.backlog.jobs_parked.filter(|jobs| *jobs > 0);
+    match (status.backlog.jobs_parked, last) {
+        (Some(0) | None, _) => Wait::Nobody,
+        (Some(_), Some(by)) => Wait::AtMost(status.ahead(by)),
+        (Some(_), None) => Wait::Unknown,
+    }
+}
+
+/// What the work takes, and up to how long with the wait of parked jobs.
+fn range(seconds: Option<f64>, wait: Wait) -> String {
+    let Some(seconds) = seconds else { return "–".to_owned() };
+    match wait {
+        Wait::Nobody if seconds > 0.0 => format!("about {}", span(seconds)),
+        Wait::Nobody => span(seconds),
+        Wait::AtMost(wait) => format!("about {} to {}", span(seconds), span(seconds + wait)),
+        Wait::Unknown => format!("about {} or more", span(seconds)),
+    }
+}
+
+/// What stands beside the estimate: the wait of parked jobs, and the background, which is not in it.
+fn left_out(status: &Status) -> Vec<String> {
+    let parked = count_or_dash(status.backlog.jobs_parked);
+    let parked = match wait_of_parked(status) {
+        Wait::Nobody => None,
+        Wait::AtMost(wait) => Some(format!("{parked} parked jobs come back within {} at the latest", span(wait))),
+        Wait::Unknown => Some(format!("{parked} parked jobs come back, nobody can say when")),
+    };
     let background = status.background.as_ref().map(|Background { ready, parked, held, .. }| {
         [*ready, *parked, Some(*held)].into_iter().flatten().sum::<u64>()
     });
     let background = background.filter(|jobs| *jobs > 0);
-    let parked = parked.map(|jobs| format!("without the wait of {} parked jobs{most}", count(jobs)));
     let background = background.map(|jobs| format!("without {} jobs of the background", count(jobs)));
     parked.into_iter().chain(background).collect()
 }

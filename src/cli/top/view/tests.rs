@@ -56,7 +56,7 @@ fn everything_is_told_somewhere() {
     for part in [
         "z parked 5,722 (10s 5,722, each waits 10s in all)",
         "▓ unpublished 7,334",
-        "all is answered in – at best",
+        "all is answered in –",
         "portal 815  PAUSED: unauthorized",
         "52 today, 1,148 left",
         "1 lane PAUSED",
@@ -91,7 +91,7 @@ fn what_the_estimate_leaves_out_stands_beside_it() {
     };
     let known = told(status.clone());
     for part in [
-        "all is answered in 9 s at best · without the wait of 50 parked jobs (27 min at most)",
+        "all is answered in about 9 s to 27 min 9 s · 50 parked jobs come back within 27 min at the latest",
         "without 4,708 jobs of the background",
         "z parked 50 (1h 50, back within 27 min at the latest)",
         "in hand 2,575 (2,500 of the background)",
@@ -100,7 +100,8 @@ fn what_the_estimate_leaves_out_stands_beside_it() {
     }
     status.broker.back_by.clear();
     let unknown = told(status);
-    assert!(unknown.contains("without the wait of 50 parked jobs") && !unknown.contains(" at most)"), "{unknown}");
+    let words = "answered in about 9 s or more · 50 parked jobs come back, nobody can say when";
+    assert!(unknown.contains(words), "{unknown}");
     assert!(unknown.contains("z parked 50 (1h 50, each waits 1h in all)"), "{unknown}");
 }
 
@@ -156,7 +157,7 @@ fn the_estimate_says_whose_jobs_it_is_about_and_how_far_the_background_is() {
     status.background = Some(background.clone());
     let sharded = told(status.clone());
     for part in [
-        "1 of 3 jobs queues, those of this worker, are answered in 9 s at best",
+        "1 of 3 jobs queues, those of this worker, are answered in about 9 s",
         "background: 2,208 waiting, 100 parked",
         "12,450 answered since the start, 1,300/s lately",
         "its rest in about 2 h 10 min",
@@ -167,7 +168,7 @@ fn the_estimate_says_whose_jobs_it_is_about_and_how_far_the_background_is() {
     let why = Some("background.window is closed".to_owned());
     status.background = Some(Background { drain_seconds: None, drain_unknown: why, ..background });
     let alone = told(status);
-    assert!(alone.contains("by this worker alone all is answered in 9 s at best"), "{alone}");
+    assert!(alone.contains("by this worker alone all is answered in about 9 s"), "{alone}");
     assert!(alone.contains("no estimate of it: background.window is closed"), "{alone}");
 }
 
