@@ -14,6 +14,8 @@ help: ## this list
 demo: ## 20,000 jobs through a throwaway broker, the worker and a simulated HubSpot (KEEP=1: goes on until Enter, with the page open)
 	@KEEP=$(KEEP) deploy/demo.sh
 
+# Most tests wait for a broker or a program, so more of them run at once than there are cores.
+test: export RUST_TEST_THREADS ?= 3
 test: tools ## everything: unit, property, simulation, a real RabbitMQ, the built programs
 	cargo build --workspace --bins --locked
 	cargo test --workspace --locked

@@ -22,9 +22,9 @@ pub struct Readiness {
     pub ready: bool,
     /// Why it is not.
     pub reasons: Vec<String>,
-    /// What an operator should know although it is.
+    /// What an operator should know even if it is ready.
     pub warnings: Vec<String>,
-    /// Ready to take over from another worker, and in which way.
+    /// Set where the worker is ready to take over from another one: whether it stands by, or is about to work.
     pub standby: Option<String>,
     /// Accounts, then lanes that stand still; at most [`Readiness::MAX_PAUSED`].
     pub paused: Vec<Paused>,
@@ -49,7 +49,7 @@ pub struct Paused {
     /// When a request may find out whether it is over; `None` where none may.
     #[serde(serialize_with = "write_time_or_null")]
     pub probe_at: Option<Timestamp>,
-    /// What to do, in a sentence.
+    /// What to do, in a few sentences.
     pub mend: String,
     /// Where the runbook says more.
     pub runbook: String,
@@ -57,7 +57,7 @@ pub struct Paused {
     pub behind: Option<JobsBehind>,
 }
 
-/// The loop comes round at least once a second; past this it hangs.
+/// The loop comes round at least once a second; if it has not done so for longer than this, it hangs.
 pub(super) const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
 /// `silence` is the time since the worker's loop last came round.
@@ -78,7 +78,7 @@ pub fn readiness(snapshot: &Snapshot, mends: &Mends, silence: Duration) -> Readi
 }
 
 impl Readiness {
-    /// Most standstills listed.
+    /// At most this many standstills are listed.
     pub const MAX_PAUSED: usize = 100;
 }
 
@@ -135,13 +135,13 @@ fn standby(broker: &BrokerState, mends: &Mends) -> Option<String> {
     } else {
         let who = mends.who_holds(leases);
         Some(format!(
-            "standing by: another worker holds the lease (`{who}` names it, as single_active), and what stands still \
-             shows there"
+            "standing by: another worker holds the lease (`{who}` names it, as single_active), and shows what stands \
+             still"
         ))
     }
 }
 
-/// It works on nothing, and another worker does, or has until now.
+/// This worker works on no queue, and another one works, or has worked until now.
 fn is_ready_to_take_over(broker: &BrokerState) -> bool {
     let is_of = |wanted: LeaseStanding| move |lease: &LeaseView| lease.standing == wanted;
     let leases = &broker.leases;
@@ -182,9 +182,13 @@ fn rejecting(status: &Status) -> Option<String> {
     let name = portal_id.unwrap_or((*index).into());
     let others = match accounts.count() {
         0 => String::new(),
-        others => format!(", and of {} more accounts,", HumanCount(others as u64)),
+        1 => "; removals of 1 other account are rejected too, until it is approved itself".to_owned(),
+        others => format!(
+            "; removals of {} other accounts are rejected too, each until it is approved itself",
+            HumanCount(others as u64)
+        ),
     };
-    Some(format!("every removal of account {name}{others} is rejected until `association-archiver approve {name}`"))
+    Some(format!("every removal of account {name} is rejected until `association-archiver approve {name}`{others}"))
 }
 
 fn with_cause(what: &str, cause: Option<&str>) -> String {

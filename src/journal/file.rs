@@ -25,7 +25,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_CHECK: Duration = Duration::from_millis(5);
 /// How often files that are too old are looked for.
 const DELETE_EVERY: Duration = Duration::from_secs(60 * 60);
-/// Read at once in search of the last line's beginning.
+/// How much is read in one go in search of the last line's end.
 const BLOCK_BYTES: u64 = 64 * 1024;
 /// For the owner to write, for the group to read.
 const MODE: u32 = 0o640;
@@ -36,7 +36,7 @@ pub(super) enum FileFault {
     #[error("{} cannot be {action}: {cause}; {}", path.display(), mend(cause))]
     Io { action: &'static str, path: PathBuf, cause: io::Error },
     #[error(
-        "another process has held {} for {} s: end what has hung there",
+        "another process has held {} for {} s: end that process, if it hangs",
         path.display(),
         LOCK_PATIENCE.as_secs()
     )]
@@ -76,7 +76,7 @@ struct Opened {
 }
 
 impl FileWriter {
-    /// Opens the file when there is something to write.
+    /// The file is not opened before there is something to write.
     pub(super) fn new(path: PathBuf, max_age: Duration) -> Self {
         Self { path, max_age, open: None, deleted_last: None }
     }
@@ -89,7 +89,7 @@ impl FileWriter {
             // After a failed fsync nobody knows what is on the disk: the file is read anew the next time.
             self.open = None;
         }
-        // The lock would end with the file, but only after a fault was told.
+        // Closing the lock's file, which happens on return, ends the lock as well: an error here does no harm.
         let _ = lock.unlock();
         appended
     }
@@ -115,8 +115,8 @@ impl FileWriter {
         }
         let written = open.file.write_all(&lines);
         if written.is_err() {
-            // What was written of the record would be cut away later. But readers may come before that, and a full disk
-            // needs the room.
+            // A record that was written in part would be cut away later. But readers may come before that, and a full
+            // disk needs the room.
             let _ = open.file.set_len(open.bytes);
         }
         written.map_err(fault("written"))?;
@@ -194,7 +194,7 @@ impl Opened {
             self.file.set_len(whole)?;
             self.file.sync_all()?;
             let bytes = length - whole;
-            tracing::warn!(file = %path.display(), bytes, "journal: cut off the last record, which a crash had left unfinished; nothing was archived on its strength");
+            tracing::warn!(file = %path.display(), bytes, "journal: the last record, which a crash had left unfinished, was cut off; nothing was archived because of it");
         }
         self.bytes = whole;
         Ok(())
@@ -217,7 +217,7 @@ fn end_of_last_line(file: &mut File, length: u64) -> io::Result<u64> {
     Ok(0)
 }
 
-/// When the first record was written that can be read.
+/// When the first record was written that can be read and has a time.
 fn first_time(file: &File) -> io::Result<Option<Timestamp>> {
     let mut reader = BufReader::new(file.try_clone()?);
     reader.seek(SeekFrom::Start(0))?;

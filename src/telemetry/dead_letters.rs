@@ -21,7 +21,7 @@ pub struct DeadLetterCause {
     pub category: String,
     /// Since the start.
     pub messages: u64,
-    /// The latest message.
+    /// The reason given for the latest, as in the header `x-reject-message`.
     pub message: String,
     /// `message_id` or `correlation_id` of the latest, at most [`DeadLetterCauses::MAX_IDS`]; the newest last.
     pub ids: Vec<String>,
@@ -38,7 +38,7 @@ struct Entry {
     latest_id: Option<String>,
 }
 
-/// A log line about the latest dead letter of a cause, which had none of its own when it came.
+/// The late log line about the latest dead letter of a cause. No line was written about that one when it came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Overdue {
     pub category: String,
@@ -52,7 +52,7 @@ pub struct Overdue {
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 impl DeadLetterCauses {
-    /// Most ids kept for each cause.
+    /// At most this many ids are kept for each cause, those of its latest dead letters.
     pub const MAX_IDS: usize = 5;
 
     /// Causes are the worker's own words, a dozen at most. Were there more than this, further
@@ -88,7 +88,8 @@ impl DeadLetterCauses {
         Some(std::mem::take(untold))
     }
 
-    /// The lines that are due although nothing new came: no dead letter stays untold for longer than [`TELL_EVERY`].
+    /// The lines that are due although nothing new came. Called once a second, it leaves no dead letter untold for much
+    /// longer than [`TELL_EVERY`].
     pub fn overdue(&self, now: Instant) -> Vec<Overdue> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let due = entries.iter_mut().filter_map(|Entry { cause, told, untold, latest_id }| {
@@ -157,7 +158,7 @@ mod tests {
         assert_eq!(causes.overdue(at(9)), []);
         let (category, message) = ("MALFORMED_JOB".to_owned(), "jobId is missing".to_owned());
         let line = Overdue { category, message, id: None, repeated: 1 };
-        assert_eq!(causes.overdue(at(10)), [line], "the other cause is told");
+        assert_eq!(causes.overdue(at(10)), [line], "the other cause was told when it came");
         assert_eq!(causes.overdue(at(30)), []);
     }
 

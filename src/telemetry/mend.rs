@@ -1,4 +1,4 @@
-//! What to do about a standstill: one sentence that names the file, the setting or the right, and where the runbook has
+//! What to do about a standstill: a few sentences that name the file, the setting or the right, and where the runbook has
 //! more. The same words stand on the page, in `/status` and `/readyz`, and in the log.
 
 use std::sync::Arc;

@@ -71,7 +71,8 @@ impl Engine {
         self.pump(now);
     }
 
-    /// The account's time zone is known now. If the day's requests are spent, this now lasts until another time.
+    /// The account's time zone is known now. If the account is paused because the day's requests are spent, the pause
+    /// now ends at another time, or at once.
     fn day_has_moved(&mut self, index: AccountIndex, now: Now) {
         if !self.pauses.account_is_paused_for(index, PauseKind::DaySpent) {
             return;
@@ -95,7 +96,8 @@ impl Engine {
             if paused_for(PauseKind::PortalMismatch) || paused_for(PauseKind::RefreshRefused) {
                 self.resume_account(index, now);
             } else if paused_for(PauseKind::Unauthorized) {
-                // This question was the probe, and HubSpot has accepted the token: a batch need not wait for the next one.
+                // This question was the probe, and HubSpot has accepted the token: a batch need not wait for another
+                // probe.
                 self.pauses.probe_account_now(index, now.tick);
             }
             return;
@@ -119,7 +121,7 @@ impl Engine {
         self.pump(now);
     }
 
-    /// HubSpot will not serve the account with this token, or not now.
+    /// HubSpot, or a proxy on the way to it, will not serve the account with these credentials, or not now.
     pub(super) fn account_refused(&mut self, call: &Call, pause: &AccountPause, now: Now) {
         let index = call.account;
         let detail = pause.refusal.message.to_string();

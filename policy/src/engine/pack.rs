@@ -7,7 +7,7 @@
 //! harder to pack than what has left.
 //!
 //! A group that is split counts as a record in two requests. So a group that does not fit is passed over rather than
-//! split, unless it is the oldest.
+//! split, unless it is the oldest, or the request would have too few pairs without it.
 
 /// How large a request may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +21,7 @@ pub struct Caps {
 /// How many of the oldest groups there are to choose from, as a multiple of what a request of average groups holds.
 const OLDEST_IN_SIGHT: usize = 6;
 
-/// How many of the newest groups there are to choose from, as the same multiple: they may be of other sizes.
+/// How many of the newest groups there are to choose from, as a multiple of the same number: they may differ in size.
 const NEWEST_IN_SIGHT: usize = 2;
 
 /// Where a request holds fewer groups than this, the multiples are of this number, so that there is a choice.
@@ -62,7 +62,7 @@ pub struct Pick {
 
 /// Chooses from groups of the given sizes (pairs each, oldest first, none empty).
 ///
-/// The result is never empty for a non-empty list, stays within both caps, names each group once and always has
+/// The result is never empty for a non-empty list, stays within both caps, names no group twice and always has
 /// the oldest; three quarters of it are the oldest groups that fit, so none waits for ever.
 pub fn choose(sizes: &[usize], supply: Supply, caps: Caps) -> Vec<Pick> {
     let everything: usize = sizes.iter().sum();
@@ -149,8 +149,9 @@ impl<'a> Request<'a> {
         self.picks.push(Pick { index, pairs });
     }
 
-    /// Which of the groups, sorted by size, brings the request nearest to what it should have: one that fits unsplit,
-    /// unless the last of them would leave it short by more than a whole group.
+    /// Which of the groups, sorted by size, brings the request nearest to what it should have. This is one that fits
+    /// unsplit, unless none does, or unless the group in the last slot would leave the request short by more than an
+    /// average group and splitting pays (`would_be_short`).
     fn next_rank(&self, by_size: &[usize]) -> usize {
         let fitting = by_size.partition_point(|&index| self.sizes[index] <= self.room());
         let Some(largest) = fitting.checked_sub(1) else { return 0 };
@@ -170,7 +171,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether splitting a larger group is worth its slot when the last one has `size` pairs instead of `wanted`.
+    /// Whether it is worth a slot more to split a larger group, where the one for the last slot has `size` pairs
+    /// instead of `wanted`.
     fn would_be_short(&self, size: usize, wanted: usize) -> bool {
         let average = self.pairs / self.slots;
         wanted.saturating_sub(size) > average && (self.may_split || self.taken + size < self.least)

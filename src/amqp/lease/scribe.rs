@@ -53,12 +53,12 @@ pub(super) enum WriteFault {
 pub(super) struct Scribe {
     pub link: Arc<Link>,
     pub queue: LeaseQueue,
-    /// Longest wait for a confirm; what is not known by then is published again.
+    /// Longest wait for a confirm. A lease message that is not confirmed by then is published again.
     pub patience: Duration,
 }
 
 impl Scribe {
-    /// Ends when the channel of orders is closed. At most one order waits in it.
+    /// Ends when the channel of lease messages is closed. At most one of them waits in it.
     pub async fn run(self, mut orders: mpsc::Receiver<(PublicationKey, Vec<u8>)>, results: mpsc::Sender<Written>) {
         let mut open = None;
         while let Some((key, body)) = orders.recv().await {
@@ -67,7 +67,7 @@ impl Scribe {
                 Err(_elapsed) => Err(WriteFault::Silent),
             };
             match &result {
-                // Somebody has deleted the exchange, and with it the bindings, or the binding alone.
+                // Perhaps somebody has deleted the exchange, and with it the bindings, or the binding alone.
                 Err(WriteFault::Returned(_) | WriteFault::Channel(_)) => self.queue.mend_route(&self.link).await,
                 Ok(()) | Err(WriteFault::Blocked | WriteFault::Silent | WriteFault::Refused) => {}
             }
