@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use association_archiver::contract::action::Action;
-use association_archiver::contract::association::{Extent, Label, LabelCategory, Pair};
+use association_archiver::contract::association::{Extent, Label, LabelCategory, Pair, RecordId};
 use association_archiver::contract::ids::JobId;
 use association_archiver::contract::job::Ask;
 use association_archiver::contract::journal::{
@@ -226,8 +226,9 @@ impl Journal {
     }
 }
 
-/// After an undo all is as it was before, where only archives came.
-pub fn all_is_as_before(before: &Links, after: &Links) -> Kept {
+/// After an undo all is as it was before, where only archives came. What another app makes again between the look of a
+/// restore and its creation is taken away by the creation, but for the association itself.
+pub fn all_is_as_before(before: &Links, after: &Links, makes_again: impl Fn(RecordId) -> bool) -> Kept {
     let archived = |links: &Links| -> Links {
         let only =
             |&((_, pair), _): &(&(usize, Pair), _)| matches!(theme(pair.from.0.get()), Theme::Archive | Theme::All);
@@ -238,7 +239,11 @@ pub fn all_is_as_before(before: &Links, after: &Links) -> Kept {
         links.iter().filter(only).map(without).collect()
     };
     let (before, after) = (archived(before), archived(after));
-    let lost = before.iter().find(|(key, labels)| after.get(*key) != Some(*labels));
+    let is_lost = |(key, labels): &(&(usize, Pair), &Vec<Label>)| match after.get(*key) {
+        Some(_) if makes_again(key.1.from) => false,
+        there => there != Some(*labels),
+    };
+    let lost = before.iter().find(is_lost);
     promise!(lost.is_none(), "{lost:?} is not as it was after an undo: {:?}", lost.map(|(key, _)| after.get(key)));
     let made = after.keys().find(|key| !before.contains_key(*key));
     promise!(made.is_none(), "{made:?} has come by an undo");

@@ -194,7 +194,8 @@ impl Run {
         }
         self.to_the_end()?;
         if self.scene.world.accounts[0].associations.read_lag < LONG_LAG {
-            journal::all_is_as_before(before, &links(&self.scene.world.accounts[0].associations))?;
+            let after = links(&self.scene.world.accounts[0].associations);
+            journal::all_is_as_before(before, &after, |record| self.scene.makes_again(record))?;
         }
         Ok(())
     }
@@ -534,7 +535,9 @@ impl Run {
         let forgets = self.scene.forgets > 0.0;
         let lags_long = account.associations.read_lag >= LONG_LAG;
         let makes_again = &makes_again;
-        truth::Truth { before, after: &after, jobs: &jobs, disturbed, makes_again, forgets, lags_long }.holds()
+        let another_app = account.associations.other_app.is_some();
+        truth::Truth { before, after: &after, jobs: &jobs, disturbed, makes_again, another_app, forgets, lags_long }
+            .holds()
     }
 }
 
