@@ -194,7 +194,7 @@ impl Opened {
             self.file.set_len(whole)?;
             self.file.sync_all()?;
             let bytes = length - whole;
-            tracing::warn!(file = %path.display(), bytes, "journal: the last record, which a crash had left unfinished, was cut off; nothing was archived because of it");
+            tracing::warn!(file = %path.display(), bytes, "journal: the last record, which a crash had left unfinished, was cut off; no request had relied on that record");
         }
         self.bytes = whole;
         Ok(())

@@ -52,7 +52,7 @@ struct Unwritten {
     since: Instant,
 }
 
-/// Whoever gave an order hears after this long at the latest that it is not written down.
+/// Whoever gave an order hears that it is not written down once it has waited for this long, within a second.
 const LONGEST_UNWRITTEN: Duration = Duration::from_secs(3);
 const MAX_UNWRITTEN: usize = 16;
 
@@ -65,8 +65,8 @@ impl Tenants {
         Self { news, tenants: leases.into_iter().map(tenant).collect(), epoch }
     }
 
-    /// The next news. Waits without end where the keepers have ended: then the engine's reach ends by itself.
-    /// Cancel-safe.
+    /// The next news. Waits without end where the keepers have ended: then the time for which the engine may send runs
+    /// out by itself. Cancel-safe.
     async fn news(&mut self) -> (QueueIndex, LeaseNews) {
         match self.news.recv().await {
             Some(news) => news,

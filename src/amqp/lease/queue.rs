@@ -18,8 +18,8 @@ use super::super::topology::{DURABLE, PASSIVE, QueuePlan};
 use crate::config::{AmqpSettings, Exchange, lease_queue};
 use crate::shards::QueueIndex;
 
-/// Each change of holder counts as a delivery; without a limit of its own a queue of RabbitMQ 4 has 20, and 3.10 would
-/// put what comes back at the end.
+/// Each change of holder counts as a delivery. A queue that is declared without a limit has one of 20 in RabbitMQ 4; in
+/// 3.10 it has none, and then a message that comes back goes to the end of the queue.
 const DELIVERY_LIMIT: i32 = 1_000_000;
 
 /// The queue's message and its copies, which must all be seen.

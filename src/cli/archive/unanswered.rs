@@ -72,7 +72,8 @@ impl Tally {
         *self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether every job of the input is done. A pipe that was not read to its end had no more to give.
+    /// Whether every job of the input is done. Of a pipe, only what was read counts: nobody knows whether more would have
+    /// come.
     pub fn is_all_done(&self, is_file: bool) -> bool {
         self.done.load(Ordering::Relaxed) == self.read.load(Ordering::Relaxed)
             && (!is_file || self.read_to_end.load(Ordering::Relaxed))
@@ -131,7 +132,7 @@ pub struct WayOn {
     failed: Option<PathBuf>,
     /// Where the outcomes are.
     outcomes: Option<PathBuf>,
-    /// The command that restores, where all is recorded that is removed.
+    /// The command that restores; `None` unless everything that is removed is recorded.
     undo: Option<String>,
 }
 
@@ -199,7 +200,7 @@ impl WayOn {
     }
 }
 
-/// A file that may not be written over is given once.
+/// The words without `--failed` and its file: the flag may be given only once, and that file may not be written over.
 fn without_failed(words: impl Iterator<Item = String>) -> Vec<String> {
     let mut left = Vec::new();
     let mut words = words;

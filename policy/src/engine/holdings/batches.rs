@@ -17,8 +17,9 @@ use crate::engine::pack::Caps;
 use crate::engine::record_set::RecordSet;
 
 impl Holdings {
-    /// Forms a batch of what waits in a lane, with the pairs of one job first if need be. What the batch has room for is
-    /// filled up with pairs of the background. `turning`: it may go from either side.
+    /// Forms a batch of what waits in a lane, with the pairs of one job first if need be. If the lane is a live one and the
+    /// batch is not turned, the room that is left is filled up with pairs of the background, where these may fill others.
+    /// `turning`: it may go from either side.
     pub fn form(
         &mut self,
         lane_key: LaneKey,
@@ -48,8 +49,9 @@ impl Holdings {
         Some(self.batches.insert(Batch { turned, ..Batch::new(lane_key, nodes) }))
     }
 
-    /// Takes out of a new batch the pairs that are to get the Primary of a record which an earlier one of them is to get.
-    /// They wait until `due` as a batch of their own, and are then looked at: so one of them is created at a time.
+    /// Where several pairs of a new batch are to get the Primary of the same record, leaves the first of them in it and
+    /// takes out the others. They wait until `due` as a batch of their own, and are then looked at: so one of them is
+    /// created at a time.
     pub fn set_rivals_apart(&mut self, key: BatchKey, due: Tick, now: Tick) {
         let rivals = self.batches.get(key).map(|batch| self.rivals(batch)).unwrap_or_default();
         let Some(batch) = self.batches.get_mut(key).filter(|_| !rivals.is_empty()) else { return };
@@ -87,8 +89,8 @@ impl Holdings {
         batches
     }
 
-    /// A pair that waits in a lane and is none of these records', as a batch of its own that may go at once. It is the
-    /// newest: those that came first may all be of other such records, which are not known yet.
+    /// A pair that waits in a lane and has none of the records `beside`, as a batch of its own that may go at once. It is
+    /// the newest such pair: those that came first may all have another record that is to blame and is not known yet.
     pub fn single_out(&mut self, key: LaneKey, beside: &RecordSet, now: Tick) -> Option<BatchKey> {
         let lane = self.lanes.get(key)?;
         let waits =
@@ -192,8 +194,8 @@ impl Holdings {
         nodes.flat_map(|node| node.waiters.iter().copied()).filter(move |&job| seen.insert(job))
     }
 
-    /// Takes an answered batch back into its lane, to go again from `due` on. `Err` is a batch for whose own pairs nobody
-    /// waits any more.
+    /// Takes a batch back into its lane, to go from `due` on: one that was answered, or one that was set apart before it
+    /// was ever sent. `Err` is a batch for whose own pairs nobody waits any more.
     #[expect(clippy::result_large_err, reason = "it is moved once, and rarely; a box would be an allocation a batch")]
     pub fn give_back(&mut self, mut batch: Batch, due: Tick, now: Tick) -> Result<(), Batch> {
         let nodes: Vec<NodeKey> = batch.all_nodes().collect();

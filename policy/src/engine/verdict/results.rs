@@ -17,7 +17,7 @@ use crate::engine::verdict::record::Found;
 /// Longest cursor that is sent back to HubSpot, in bytes.
 const CURSOR_MAX_BYTES: usize = 1_024;
 
-/// Most different lists of types of one answer that are shared: hardly ever are there more.
+/// At most so many different lists of types of one answer are shared: hardly ever are there more.
 const MOST_SHARED: usize = 64;
 
 /// One result of a read: a page of what one record is associated with.
@@ -94,7 +94,7 @@ struct Created {
     to_object_id: Value,
 }
 
-/// Sorted by label, distinct; `None` where one of them has no name in this program.
+/// Sorted by label, distinct; `None` where this is no list, or where the category or the id of one is not known here.
 fn types(value: &Value, shared: &mut SharedTypes) -> Option<Arc<[AssociationType]>> {
     let mut types = Vec::new();
     for value in value.as_array()? {
