@@ -22,7 +22,7 @@ use crate::seeds::{number, try_all};
 const SEEDS: u64 = 100;
 
 /// Seeds far behind these that broke a promise once, one of each kind. They are always tried.
-const FOUND: [u64; 9] = [12_668, 16_564, 59_623, 66_250, 67_889, 75_926, 78_980, 85_128, 87_728];
+const FOUND: [u64; 11] = [8_624, 12_668, 15_341, 16_564, 59_623, 66_250, 67_889, 75_926, 78_980, 85_128, 87_728];
 
 #[test]
 fn jobs_of_all_courses_do_what_they_say_and_nothing_else() {
