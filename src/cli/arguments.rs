@@ -85,7 +85,7 @@ enum Command {
     /// Lets an account that its guard has stopped (safety.max_pairs) go on for another window
     Approve(pause::GuardArguments),
     #[command(after_long_help = REJECT_EXAMPLES)]
-    /// Ends what the guard of an account has stopped, and what comes, with GUARD_REJECTED
+    /// Fails the removals that an account's guard has stopped, and later ones until approve, with GUARD_REJECTED
     Reject(pause::GuardArguments),
     /// Shows the running service live on a terminal
     Top(top::Arguments),

@@ -53,7 +53,7 @@ pub fn approve(config: Option<&Path>, arguments: &GuardArguments) -> Result<Exit
     answer_guard(config, arguments, Instruction::Approve)
 }
 
-/// Ends what the guard of an account has stopped, and what comes, until it is approved.
+/// Fails the removals that an account's guard has stopped, and those that come until it is approved.
 pub fn reject(config: Option<&Path>, arguments: &GuardArguments) -> Result<ExitCode, Failure> {
     answer_guard(config, arguments, Instruction::Reject)
 }

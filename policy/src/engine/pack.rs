@@ -101,7 +101,8 @@ struct Request<'a> {
     slots: usize,
     pairs: usize,
     /// How many pairs the n smallest groups in sight have. This much is kept free for the n slots that are still to be
-    /// filled, so that one huge group does not take all pairs. Empty where records are not what is scarce.
+    /// filled, so that one huge group does not take all pairs. Empty where `slots` is less than half of `caps.from`:
+    /// there records are far from scarce.
     smallest: Vec<usize>,
     /// If this request had fewer pairs, the rest would need one request more.
     least: usize,

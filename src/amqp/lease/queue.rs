@@ -73,8 +73,8 @@ impl LeaseQueue {
         }
     }
 
-    /// Checks that it is there as it must be, and declares what is missing where that is allowed. `None`: the link is
-    /// closed.
+    /// Checks that it is there. Where the worker may declare, it also checks that the queue is as it must be, and declares
+    /// what is missing. `None`: the link is closed.
     pub async fn ensure(&self, link: &Link) -> Option<Result<LeaseFound, LeaseFault>> {
         let is_empty = match self.declare(link, PASSIVE).await? {
             Ok((ready, consumers)) if self.may_declare => {
@@ -125,7 +125,7 @@ impl LeaseQueue {
     pub(super) async fn mend_route(&self, link: &Link) {
         let named = match &self.exchange {
             Exchange::Named(name) if self.may_declare => name,
-            // There is no binding to mend.
+            // There is no binding to mend, or the worker may not mend it.
             Exchange::Default | Exchange::Named(_) => return,
         };
         let Some((channel, _)) = link.channel().await else { return };

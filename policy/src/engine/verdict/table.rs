@@ -155,7 +155,7 @@ impl Case<'_> {
         }
     }
 
-    /// Whether the body says that the request has more inputs than are taken, in a number that this one is above.
+    /// Whether the body says that the request has more inputs than are taken, and names a limit that it is above.
     /// HubSpot has no category for it, publishes no limit for some requests, and has lowered others.
     fn has_too_many_inputs(&self) -> bool {
         let message = self.message().unwrap_or_default().to_ascii_lowercase();
