@@ -38,6 +38,9 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Reply codes of AMQP 0-9-1. The first is for a close without any fault.
 pub const REPLY_SUCCESS: u16 = 200;
+
+/// Why a consumer ended while its channel lives. From RabbitMQ 4.3 on a late acknowledgement ends it too.
+pub const CANCELLED: &str = "the broker cancelled the consumer: the queue is deleted, or an acknowledgement was late";
 pub const CONNECTION_FORCED: u16 = 320;
 pub const ACCESS_REFUSED: u16 = 403;
 pub const NOT_FOUND: u16 = 404;

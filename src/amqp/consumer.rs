@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::acknowledge::Settler;
 use super::backoff::Backoff;
-use super::connection::{CLOSE_TIMEOUT, REPLY_SUCCESS};
+use super::connection::{CANCELLED, CLOSE_TIMEOUT, REPLY_SUCCESS};
 use super::echo::Echo;
 use super::health::{Health, QueueHealth};
 use super::lease::gate::Gate;
@@ -469,7 +469,7 @@ impl Subscriber {
     ) -> Result<Subscription, End> {
         let health = Arc::clone(&self.wiring.of_queue);
         health.consuming.set(false);
-        health.trouble.set("the broker cancelled the consumer: the queue is deleted, or an acknowledgement was late");
+        health.trouble.set(CANCELLED);
         let queue = self.wiring.name.as_str();
         tracing::warn!(
             generation = self.generation.number,

@@ -210,7 +210,7 @@ async fn give_up(connection: &Connection, queue: &ShortString) {
         channel.queue_delete(queue.clone(), QueueDeleteOptions::default()).await
     };
     let _ = timeout(CLOSE_TIMEOUT, delete).await;
-    let _ = timeout(CLOSE_TIMEOUT, connection.close(200, "OK".into())).await;
+    let _ = timeout(CLOSE_TIMEOUT, connection.close(REPLY_SUCCESS, "OK".into())).await;
 }
 
 async fn subscribe(channel: &Channel, queue: &ShortString) -> lapin::Result<Consumer> {

@@ -29,7 +29,7 @@ use self::gate::GateKeeper;
 pub use self::queue::{LeaseFault, LeaseFound, LeaseQueue, SINGLE_ACTIVE_CONSUMER};
 use self::scribe::{ORDER_TYPE, Scribe, Written};
 use super::backoff::Backoff;
-use super::connection::{CLOSE_TIMEOUT, REPLY_SUCCESS};
+use super::connection::{CANCELLED, CLOSE_TIMEOUT, REPLY_SUCCESS};
 use super::health::{Health, QueueHealth};
 use super::link::{Depth, Link};
 use crate::contract::ids::AccountIndex;
@@ -365,7 +365,7 @@ impl Keeper {
                 delivery = consumer.next() => match delivery {
                     Some(Ok(delivery)) => self.take(&delivery).await,
                     Some(Err(error)) => return Err(error.to_string()),
-                    None => return Err("the broker cancelled the consumer: the queue is deleted, or an acknowledgement was late".to_owned()),
+                    None => return Err(CANCELLED.to_owned()),
                 },
                 heard = self.hear() => self.mind(heard).await,
                 // Nothing has come for so long that the message must be lost.
