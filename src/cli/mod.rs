@@ -20,6 +20,7 @@ mod undo;
 mod admin_call;
 mod age;
 mod arguments;
+mod bar;
 mod confirm;
 mod exit;
 mod introductions;

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use indicatif::HumanCount;
 use jiff::Timestamp;
 
+use super::bar::bar;
 use super::enqueue::message_id::origin;
-use super::enqueue::publishing::bar;
 use super::exit::Failure;
 use super::jobs_file::columns::UNKNOWN_TYPES;
 use super::latest_names::LatestNames;

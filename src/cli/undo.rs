@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::jobs::{Manner, UndoJob, jobs};
 use self::wanted::{LaneName, Wanted, What};
+use super::bar::bar;
 use super::enqueue::message_id::Run;
-use super::enqueue::publishing::{bar, send_jobs};
+use super::enqueue::publishing::send_jobs;
 use super::exit::Failure;
 use super::journal::counted;
 use super::journal::gathering::{Meant, gather};

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::letter::Letter;
 use super::selection::{LOOKED_AT, Selection, Sieve, moment};
 use crate::amqp::browser::{Browser, Shelf};
-use crate::cli::enqueue::publishing::bar;
+use crate::cli::bar::bar;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Output, Reader, remark};
 use crate::cli::paint::{Paint, Tone, harmless};

@@ -17,7 +17,7 @@ use crate::amqp::browser::{Browser, Found, Hold, Shelf};
 use crate::amqp::message::{Envelope, HeaderValue, Outgoing, Properties};
 use crate::amqp::route::{self, Route};
 use crate::amqp::sender::Sender;
-use crate::cli::enqueue::publishing::bar;
+use crate::cli::bar::bar;
 use crate::cli::exit::Failure;
 use crate::cli::output::remark;
 use crate::cli::{confirm, output, runtime, signals};

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::letter::Letter;
 use crate::amqp::browser::{BrowseFault, Browser, Shelf};
 use crate::cli::age;
-use crate::cli::enqueue::publishing::bar;
+use crate::cli::bar::bar;
 use crate::cli::exit::Failure;
 use crate::cli::lane::LanePattern;
 use crate::config::Settings;

@@ -14,8 +14,8 @@ use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::message_id::Run;
-use super::publishing::bar;
 use crate::amqp::follower::Follower;
+use crate::cli::bar::bar;
 use crate::cli::exit::Failure;
 use crate::cli::jobs_file::columns::ALL;
 use crate::cli::jobs_file::rows::RowJob;
