@@ -20,7 +20,7 @@ use association_archiver::amqp::message::{
 use association_archiver::amqp::publisher::Report;
 use association_archiver::amqp::receipt::Generation;
 use association_archiver::amqp::route::Route;
-use association_archiver::amqp::topology::{Found, Kind, TopologyFault};
+use association_archiver::amqp::topology::{Found, Kind, Topology, TopologyFault};
 use association_archiver::config::{AmqpSettings, QueueName, SecretSource, SettingKey};
 use association_archiver::contract::ids::JobId;
 use association_archiver::contract::message::{BodyDigest, MessageId, Request};
@@ -496,6 +496,7 @@ async fn what_comes_back_to_one_task_is_not_taken_for_anothers() {
     })
     .await
     .unwrap();
+    assert_eq!(edges.health.unknown.get(), 0, "the queues that are missing cost no channel");
     for (_, delay) in &delays {
         client.declare_quorum(delay, &[]).await.unwrap();
         client.bind(delay, "association-archiver", delay).await.unwrap();
@@ -507,6 +508,27 @@ async fn what_comes_back_to_one_task_is_not_taken_for_anothers() {
         assert_eq!(client.count(delay).await.unwrap() as usize, LIST, "{delay}");
     }
     assert_eq!(client.count(JOBS).await.unwrap(), 0);
+}
+
+/// The broker answers each of these looks by closing a channel, some of them just when the library closes it too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looks_that_are_given_up_cost_no_connection() {
+    const GIVEN_UP: u32 = 400;
+    let (_client, mut settings) = own_vhost("given-up").await;
+    stop(Edges::start(&settings).await.unwrap()).await;
+    settings.declare_topology = false;
+    settings.results_queue = QueueName::new("nobody-made-this").unwrap();
+    settings.dead_letter_queue = QueueName::new("nor-this").unwrap();
+    let topology = Topology::new(&settings);
+    let connection = Dial::new(&settings, "test").connect(SOON).await.unwrap();
+    for i in 0..GIVEN_UP {
+        // Some are given up by their caller, the others by the first fault.
+        let patience = if i % 2 == 0 { Duration::from_micros(u64::from(i) * 25) } else { SOON };
+        if let Ok(found) = tokio::time::timeout(patience, topology.ensure(&connection)).await {
+            assert!(matches!(found, Err(TopologyFault::Missing { .. })), "{found:?}");
+        }
+    }
+    assert!(connection.status().connected());
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ use super::greeting::Greeting;
 use super::journal::JournalStream;
 use super::lease::LeaseQueue;
 use super::permissions::{self, Permission};
-use super::topology::{CallFault, DURABLE, Kind, PASSIVE, QueuePlan, Topology, call, declare};
+use super::request::{CallFault, call};
+use super::topology::{DURABLE, Kind, PASSIVE, QueuePlan, Topology, declare};
 use crate::config::{AmqpSettings, Exchange};
 
 /// Longest wait for a connection: an operator is looking on.
@@ -144,8 +145,11 @@ async fn permissions_for(
 async fn exchange(connection: &Connection, name: &ShortString) -> Inspected {
     let declare = async |options: ExchangeDeclareOptions| {
         let (name, kind) = (name.clone(), ExchangeKind::Direct);
-        call(connection, async |channel| channel.exchange_declare(name, kind, options, FieldTable::default()).await)
-            .await
+        call(
+            connection,
+            |channel| async move { channel.exchange_declare(name, kind, options, FieldTable::default()).await },
+        )
+        .await
     };
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let state = match declare(ExchangeDeclareOptions { passive: true, ..durable }).await {
@@ -165,7 +169,7 @@ async fn exchange(connection: &Connection, name: &ShortString) -> Inspected {
 }
 
 async fn queue(connection: &Connection, plan: &QueuePlan) -> Inspected {
-    let state = match call(connection, async |channel| declare(&channel, plan, PASSIVE).await).await {
+    let state = match call(connection, |channel| declare(channel, plan.clone(), PASSIVE)).await {
         Ok(found) => State::Existing {
             ready: found.message_count(),
             consumers: found.consumer_count(),
@@ -186,7 +190,7 @@ async fn arguments(connection: &Connection, plan: &QueuePlan) -> Arguments {
     let mut asked = plan.clone();
     let mut differences: Vec<Difference> = Vec::new();
     for _ in 0..MAX_DIFFERENCES {
-        let fault = match call(connection, async |channel| declare(&channel, &asked, DURABLE).await).await {
+        let fault = match call(connection, |channel| declare(channel, asked.clone(), DURABLE)).await {
             Ok(_) if differences.is_empty() => return Arguments::Same,
             Ok(_) => return Arguments::Other(differences),
             Err(fault) => fault,

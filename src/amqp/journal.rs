@@ -22,8 +22,9 @@ use super::connection::{
 };
 use super::message::short;
 use super::pipeline::all_in_order;
+use super::request::{CallFault, call};
 use super::route::no_route;
-use super::topology::{CallFault, DURABLE, PASSIVE, QueuePlan, call, declare};
+use super::topology::{DURABLE, PASSIVE, QueuePlan, declare};
 use crate::config::{AmqpSettings, Exchange, QueueName};
 use crate::contract::journal::{Record, Unreadable, mark, parse};
 use crate::contract::message::{APP_ID, CONTENT_TYPE, DELIVERY_MODE};
@@ -193,7 +194,7 @@ impl StreamWriter {
 
     /// Checks that the stream is there, and declares what is missing where that is allowed.
     async fn ensure(&self, connection: &Connection) -> Result<(), StreamFault> {
-        match call(connection, async |channel| declare(&channel, &self.plan, PASSIVE).await).await {
+        match call(connection, |channel| declare(channel, self.plan.clone(), PASSIVE)).await {
             Ok(_) => {}
             Err(fault) if fault.is(NOT_FOUND) && self.may_declare => {}
             // RabbitMQ 4.3 wants a right on the stream itself from whoever looks, which writing through the exchange
@@ -205,7 +206,7 @@ impl StreamWriter {
             return Ok(());
         }
         // Only a second declaration shows whether it is a stream. It changes nothing about a queue that is there.
-        match call(connection, async |channel| declare(&channel, &self.plan, DURABLE).await).await {
+        match call(connection, |channel| declare(channel, self.plan.clone(), DURABLE)).await {
             Ok(_) => {}
             // Who may not declare uses what is there.
             Err(fault) if fault.is(ACCESS_REFUSED) => {}
@@ -222,8 +223,8 @@ impl StreamWriter {
             Exchange::Default => return Ok(()),
             Exchange::Named(name) => name,
         };
-        let bound = call(connection, async |channel| {
-            let (name, exchange, key) = (self.plan.name.clone(), short(named.as_str()), self.plan.name.clone());
+        let (name, exchange, key) = (self.plan.name.clone(), short(named.as_str()), self.plan.name.clone());
+        let bound = call(connection, |channel| async move {
             let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
             channel.exchange_declare(exchange.clone(), ExchangeKind::Direct, durable, FieldTable::default()).await?;
             channel.queue_bind(name, exchange, key, QueueBindOptions::default(), FieldTable::default()).await

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, REPLY_SUCCESS};
 use super::health::{Health, Trouble};
-use super::topology::{Channels, Found, Kind, Topology, TopologyFault, TopologyItem, TopologyReport};
+use super::request::{Channels, ask};
+use super::topology::{Found, Kind, Topology, TopologyFault, TopologyItem, TopologyReport};
 use super::valve::Valve;
 use crate::shards::QueueIndex;
 
@@ -217,7 +218,7 @@ impl Link {
                 found.push(depth);
             }
             if let Some(channel) = channel {
-                // Dropping it would close it too, but without waiting.
+                // An error means that it was lost already.
                 let _ = channel.close(REPLY_SUCCESS, "OK".into()).await;
             }
         };
@@ -235,7 +236,9 @@ impl Link {
             }
         };
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let found = open.queue_declare(queue.clone(), passive, FieldTable::default()).await.ok()?;
+        let (looking, queue) = (open.clone(), queue.clone());
+        let look = async move { looking.queue_declare(queue, passive, FieldTable::default()).await };
+        let found = ask(look, Instant::now() + CALL_TIMEOUT).await.ok()?;
         *channel = Some(open);
         Some(Depth { ready: found.message_count().into(), consumers: found.consumer_count().into() })
     }

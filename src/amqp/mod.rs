@@ -10,6 +10,7 @@ pub mod greeting;
 mod legible;
 pub mod link;
 pub mod pipeline;
+mod request;
 pub mod topology;
 mod transport;
 mod valve;

@@ -12,7 +12,8 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Connection, ExchangeKind};
 
 use super::connection::{ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, reply_text};
-use super::topology::{CallFault, DURABLE, Kind, QueuePlan, call, declare};
+use super::request::{CallFault, call};
+use super::topology::{DURABLE, Kind, QueuePlan, declare};
 
 /// Questions that are asked at the same time.
 const AT_ONCE: usize = 16;
@@ -51,33 +52,36 @@ pub enum Answer {
 /// Whether the user may consume each of these queues.
 pub(super) async fn to_read(connection: &Connection, queues: Vec<ShortString>) -> Vec<Permission> {
     let questions = queues.into_iter().map(|queue| async move {
-        let asked = call(connection, async |channel| {
+        let name = queue.to_string();
+        let asked = call(connection, |channel| async move {
             channel.basic_qos(1, BasicQosOptions::default()).await?;
             let arguments = table("x-priority", AMQPValue::LongString(IMPOSSIBLE.into()));
-            channel.basic_consume(queue.clone(), "".into(), BasicConsumeOptions::default(), arguments).await
+            channel.basic_consume(queue, "".into(), BasicConsumeOptions::default(), arguments).await
         });
-        Permission { to: Deed::Read, kind: Kind::Queue, name: queue.to_string(), answer: answer(asked.await) }
+        Permission { to: Deed::Read, kind: Kind::Queue, name, answer: answer(asked.await) }
     });
     stream::iter(questions.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await
 }
 
 /// Whether the user may publish through the exchange.
 pub(super) async fn to_write(connection: &Connection, exchange: &ShortString) -> Permission {
-    let asked = call(connection, async |channel| {
+    let name = exchange.clone();
+    let asked = call(connection, |channel| async move {
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         let options = BasicPublishOptions { mandatory: true, immediate: false };
         let properties = BasicProperties::default().with_expiration(IMPOSSIBLE.into());
-        channel.basic_publish(exchange.clone(), NOWHERE.into(), options, &[], properties).await?.await
+        channel.basic_publish(name, NOWHERE.into(), options, &[], properties).await?.await
     });
     Permission { to: Deed::Write, kind: Kind::Exchange, name: exchange.to_string(), answer: answer(asked.await) }
 }
 
 /// Whether the user may declare an exchange that is missing.
 pub(super) async fn to_declare_exchange(connection: &Connection, exchange: &ShortString) -> Permission {
-    let asked = call(connection, async |channel| {
+    let name = exchange.clone();
+    let asked = call(connection, |channel| async move {
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let arguments = table("alternate-exchange", AMQPValue::Boolean(true));
-        channel.exchange_declare(exchange.clone(), ExchangeKind::Direct, options, arguments).await
+        channel.exchange_declare(name, ExchangeKind::Direct, options, arguments).await
     });
     Permission { to: Deed::Declare, kind: Kind::Exchange, name: exchange.to_string(), answer: answer(asked.await) }
 }
@@ -86,13 +90,13 @@ pub(super) async fn to_declare_exchange(connection: &Connection, exchange: &Shor
 pub(super) async fn to_declare(connection: &Connection, plan: &QueuePlan, exchange: &ShortString) -> Permission {
     let mut impossible = plan.clone();
     impossible.arguments.insert("x-expires".into(), AMQPValue::LongString(IMPOSSIBLE.into()));
-    let asked = call(connection, async |channel| declare(&channel, &impossible, DURABLE).await);
+    let asked = call(connection, |channel| declare(channel, impossible, DURABLE));
     let mut answered = answer(asked.await);
     if answered == Answer::Granted && plan.is_bound() && !exchange.as_str().is_empty() {
         // The queue is not there, so this binds nothing.
-        let asked = call(connection, async |channel| {
-            let (name, key) = (plan.name.clone(), plan.name.clone());
-            channel.queue_bind(name, exchange.clone(), key, QueueBindOptions::default(), FieldTable::default()).await
+        let (name, key, exchange) = (plan.name.clone(), plan.name.clone(), exchange.clone());
+        let asked = call(connection, |channel| async move {
+            channel.queue_bind(name, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
         });
         answered = answer(asked.await);
     }

@@ -11,11 +11,9 @@ use futures_util::{StreamExt, stream};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Connection, ExchangeKind};
-use tokio::time::timeout;
 
-use super::connection::{
-    ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, REPLY_SUCCESS, is_passing, reply_code, reply_text,
-};
+use super::connection::{ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, is_passing, reply_code, reply_text};
+use super::request::{CallFault, Channels, call, link_call};
 use super::route::{BACKGROUND_KEY, DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY, Route, delay_queue, is_of, key_to};
 use crate::config::{AmqpSettings, Exchange, workers_queue};
 use crate::engine::pause::Tier;
@@ -315,17 +313,17 @@ impl Topology {
     ) -> Option<Result<(), TopologyFault>> {
         let Some(plan) = self.shard(queue) else { return Some(Ok(())) };
         let subject = Subject { kind: Kind::Queue, name: &plan.name };
-        match link_call(link, async |channel| declare(&channel, plan, PASSIVE).await).await? {
+        match link_call(link, |channel| declare(channel, plan.clone(), PASSIVE)).await? {
             Ok(_) => return Some(Ok(())),
             Err(fault) if fault.is(NOT_FOUND) && self.may_declare => {}
             Err(fault) => return Some(Err(subject.fault(fault))),
         }
-        if let Err(fault) = link_call(link, async |channel| declare(&channel, plan, DURABLE).await).await? {
+        if let Err(fault) = link_call(link, |channel| declare(channel, plan.clone(), DURABLE)).await? {
             return Some(Err(subject.fault(fault)));
         }
         for key in self.bindings(plan) {
             let (name, exchange, key) = (plan.name.clone(), self.exchange_name.clone(), key.clone());
-            let bound = link_call(link, async |channel| {
+            let bound = link_call(link, |channel| async move {
                 channel.queue_bind(name, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
             });
             match bound.await? {
@@ -343,7 +341,7 @@ impl Topology {
     /// A warning, never a fault: a policy of the broker may set what the queue's own arguments lack.
     pub async fn compare_jobs_queue(&self, connection: &Connection) -> Option<String> {
         let plan = self.queues.iter().find(|plan| plan.name == self.jobs_queue)?;
-        let error = match call(connection, async |channel| declare(&channel, plan, DURABLE).await).await {
+        let error = match call(connection, |channel| declare(channel, plan.clone(), DURABLE)).await {
             Ok(_) => return None,
             Err(CallFault::Broker(error)) if reply_code(&error) == Some(PRECONDITION_FAILED) => error,
             // No right to declare is no reason to warn, and a lost connection shows elsewhere.
@@ -366,8 +364,10 @@ impl Topology {
         let subject = Subject { kind: Kind::Exchange, name: &self.exchange_name };
         let declare = async |options: ExchangeDeclareOptions| {
             let (name, kind) = (self.exchange_name.clone(), ExchangeKind::Direct);
-            call(connection, async |channel| channel.exchange_declare(name, kind, options, FieldTable::default()).await)
-                .await
+            call(connection, |channel| async move {
+                channel.exchange_declare(name, kind, options, FieldTable::default()).await
+            })
+            .await
         };
         let existing = Found::Existing { ready: 0, consumers: 0 };
         let passive = ExchangeDeclareOptions { passive: true, durable: true, ..ExchangeDeclareOptions::default() };
@@ -404,10 +404,10 @@ impl Topology {
     async fn ensure_queue(&self, connection: &Connection, plan: &QueuePlan) -> Result<TopologyReport, TopologyFault> {
         let subject = Subject { kind: Kind::Queue, name: &plan.name };
         let mut report = TopologyReport::default();
-        let found = match call(connection, async |channel| declare(&channel, plan, PASSIVE).await).await {
+        let found = match call(connection, |channel| declare(channel, plan.clone(), PASSIVE)).await {
             Ok(queue) => Found::Existing { ready: queue.message_count(), consumers: queue.consumer_count() },
             Err(fault) if fault.is(NOT_FOUND) && self.may_declare => {
-                call(connection, async |channel| declare(&channel, plan, DURABLE).await)
+                call(connection, |channel| declare(channel, plan.clone(), DURABLE))
                     .await
                     .map_err(|fault| subject.fault(fault))?;
                 Found::Declared
@@ -438,12 +438,11 @@ impl Topology {
         plan: &QueuePlan,
         key: &ShortString,
     ) -> Result<Option<String>, TopologyFault> {
-        let bound = call(connection, async |channel| {
-            let (queue, exchange, key) = (plan.name.clone(), self.exchange_name.clone(), key.clone());
-            channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
-        })
-        .await;
-        match bound {
+        let (queue, exchange, route) = (plan.name.clone(), self.exchange_name.clone(), key.clone());
+        let bound = call(connection, |channel| async move {
+            channel.queue_bind(queue, exchange, route, QueueBindOptions::default(), FieldTable::default()).await
+        });
+        match bound.await {
             Ok(()) => Ok(None),
             Err(fault) if fault.is(ACCESS_REFUSED) => Ok(Some(format!(
                 "no right to bind queue {:?} to {} with key {:?}; it is taken to be bound already",
@@ -487,79 +486,12 @@ impl Subject<'_> {
     }
 }
 
-pub(super) enum CallFault {
-    Broker(lapin::Error),
-    Silent,
-}
-
-impl CallFault {
-    /// The exchange that was declared exists, with another type than the one declared.
-    fn is_of_another_kind(&self) -> bool {
-        self.is(PRECONDITION_FAILED) && self.words().contains("inequivalent arg 'type'")
-    }
-
-    fn words(&self) -> String {
-        match self {
-            Self::Broker(error) => reply_text(error).unwrap_or_default(),
-            Self::Silent => String::new(),
-        }
-    }
-
-    pub(super) fn is(&self, code: u16) -> bool {
-        match self {
-            Self::Broker(error) => reply_code(error) == Some(code),
-            Self::Silent => false,
-        }
-    }
-}
-
-/// Opens channels for callers that need not know the connection.
-pub(super) trait Channels: Sync {
-    /// A new channel, as soon as there is a connection; `None`: the link is closed.
-    fn channel(&self) -> impl Future<Output = Option<lapin::Channel>> + Send;
-}
-
-/// One request on a channel of its own, of a link, which waits for its connection. `None`: the link is closed.
-async fn link_call<T>(
-    link: &impl Channels,
-    request: impl AsyncFnOnce(lapin::Channel) -> lapin::Result<T>,
-) -> Option<Result<T, CallFault>> {
-    let channel = link.channel().await?;
-    let work = async {
-        let answer = request(channel.clone()).await?;
-        channel.close(REPLY_SUCCESS, "OK".into()).await?;
-        Ok(answer)
-    };
-    Some(match timeout(CALL_TIMEOUT, work).await {
-        Ok(answer) => answer.map_err(CallFault::Broker),
-        Err(_elapsed) => Err(CallFault::Silent),
-    })
-}
-
-/// One request on a channel of its own.
-pub(super) async fn call<T>(
-    connection: &Connection,
-    request: impl AsyncFnOnce(lapin::Channel) -> lapin::Result<T>,
-) -> Result<T, CallFault> {
-    let work = async {
-        let channel = connection.create_channel().await?;
-        let answer = request(channel.clone()).await?;
-        channel.close(REPLY_SUCCESS, "OK".into()).await?;
-        Ok(answer)
-    };
-    match timeout(CALL_TIMEOUT, work).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(CallFault::Broker(error)),
-        Err(_elapsed) => Err(CallFault::Silent),
-    }
-}
-
 pub(super) async fn declare(
-    channel: &lapin::Channel,
-    plan: &QueuePlan,
+    channel: lapin::Channel,
+    plan: QueuePlan,
     options: QueueDeclareOptions,
 ) -> lapin::Result<lapin::Queue> {
-    channel.queue_declare(plan.name.clone(), options, plan.arguments.clone()).await
+    channel.queue_declare(plan.name, options, plan.arguments).await
 }
 
 fn portal_keys(layout: &Layout, queue: QueueIndex) -> impl Iterator<Item = ShortString> {

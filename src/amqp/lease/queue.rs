@@ -9,11 +9,10 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Consumer, ExchangeKind};
 use tokio::time::timeout;
 
-use super::super::connection::{
-    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, REPLY_SUCCESS, reply_code, reply_text,
-};
+use super::super::connection::{ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, reply_code, reply_text};
 use super::super::link::Link;
 use super::super::message::short;
+use super::super::request::{CallFault, link_call};
 use super::super::topology::{DURABLE, PASSIVE, QueuePlan};
 use crate::config::{AmqpSettings, Exchange, lease_queue};
 use crate::shards::QueueIndex;
@@ -106,17 +105,11 @@ impl LeaseQueue {
 
     /// Ready messages and consumers.
     async fn declare(&self, link: &Link, options: QueueDeclareOptions) -> Option<Result<(u32, u32), LeaseFault>> {
-        let (channel, _) = link.channel().await?;
-        let work = async {
-            let queue = channel.queue_declare(self.name.clone(), options, self.arguments()).await?;
-            channel.close(REPLY_SUCCESS, "OK".into()).await?;
-            Ok((queue.message_count(), queue.consumer_count()))
-        };
-        Some(match timeout(CALL_TIMEOUT, work).await {
-            Ok(declared) => {
-                declared.map_err(|error| self.fault(if options.passive { "look at" } else { "declare" }, &error))
-            }
-            Err(_elapsed) => Err(LeaseFault::Lost),
+        let (name, arguments) = (self.name.clone(), self.arguments());
+        let declared = link_call(link, |channel| async move { channel.queue_declare(name, options, arguments).await });
+        Some(match declared.await? {
+            Ok(queue) => Ok((queue.message_count(), queue.consumer_count())),
+            Err(fault) => Err(self.call_fault(if options.passive { "look at" } else { "declare" }, fault)),
         })
     }
 
@@ -128,13 +121,13 @@ impl LeaseQueue {
             // There is no binding to mend, or the worker may not mend it.
             Exchange::Default | Exchange::Named(_) => return,
         };
-        let Some((channel, _)) = link.channel().await else { return };
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let (exchange, kind, table) = (short(named.as_str()), ExchangeKind::Direct, FieldTable::default());
-        let declared = timeout(CALL_TIMEOUT, channel.exchange_declare(exchange, kind, options, table)).await;
-        if matches!(declared, Ok(Ok(()))) {
-            // An error means that it was lost already.
-            let _ = timeout(CLOSE_TIMEOUT, channel.close(REPLY_SUCCESS, "OK".into())).await;
+        let (exchange, kind) = (short(named.as_str()), ExchangeKind::Direct);
+        let declared = link_call(link, |channel| async move {
+            channel.exchange_declare(exchange, kind, options, FieldTable::default()).await
+        });
+        if let Some(Err(fault)) = declared.await {
+            tracing::debug!("{}", self.call_fault("declare the exchange of", fault));
         }
         if let Some(Err(fault)) = self.bind(link).await {
             tracing::debug!("{fault}");
@@ -146,18 +139,15 @@ impl LeaseQueue {
             Exchange::Default => return Some(Ok(())),
             Exchange::Named(name) => name,
         };
-        let (channel, _) = link.channel().await?;
-        let work = async {
-            let (name, exchange, key) = (self.name.clone(), short(named.as_str()), self.name.clone());
-            channel.queue_bind(name, exchange, key, QueueBindOptions::default(), FieldTable::default()).await?;
-            channel.close(REPLY_SUCCESS, "OK".into()).await
-        };
-        Some(match timeout(CALL_TIMEOUT, work).await {
-            Ok(Ok(())) => Ok(()),
+        let (name, exchange, key) = (self.name.clone(), short(named.as_str()), self.name.clone());
+        let bound = link_call(link, |channel| async move {
+            channel.queue_bind(name, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
+        });
+        Some(match bound.await? {
+            Ok(()) => Ok(()),
             // Whoever made the queue is taken to have bound it. If it is not bound, the first message comes back.
-            Ok(Err(error)) if reply_code(&error) == Some(ACCESS_REFUSED) => Ok(()),
-            Ok(Err(error)) => Err(self.fault("bind", &error)),
-            Err(_elapsed) => Err(LeaseFault::Lost),
+            Err(fault) if fault.is(ACCESS_REFUSED) => Ok(()),
+            Err(fault) => Err(self.call_fault("bind", fault)),
         })
     }
 
@@ -188,6 +178,13 @@ impl LeaseQueue {
         ];
         let table: BTreeMap<_, _> = arguments.map(|(name, value)| (ShortString::from(name), value)).into();
         FieldTable::from(table)
+    }
+
+    fn call_fault(&self, action: &'static str, fault: CallFault) -> LeaseFault {
+        match fault {
+            CallFault::Broker(error) => self.fault(action, &error),
+            CallFault::Silent => LeaseFault::Lost,
+        }
     }
 
     fn fault(&self, action: &'static str, error: &lapin::Error) -> LeaseFault {
