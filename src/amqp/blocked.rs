@@ -116,7 +116,7 @@ impl<T> Blocked<T> {
         self.routes.values().filter_map(|line| line.next).min()
     }
 
-    /// Since when the longest of them has waited.
+    /// Since when that route is blocked which was blocked first. The answers that wait for it may have come later.
     pub(super) fn since(&self) -> Option<Instant> {
         self.routes.values().map(|line| line.since).min()
     }

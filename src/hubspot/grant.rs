@@ -85,7 +85,7 @@ impl GrantRequest {
         let secret = |name: &str| grant.get(name).and_then(Value::as_str).filter(|text| is_one_word(text));
         let access_token = secret("access_token").and_then(|token| BearerToken::new(&token.into()));
         let Some(access_token) = access_token else {
-            // Nothing of the body is quoted: it may hold half of what it should.
+            // Nothing of the body is quoted: secrets that belong in it may be there.
             let detail = format!("HubSpot answered {} without an access token that can be used", answer.status);
             return GrantReply::Failed { detail, wait: None };
         };

@@ -6,10 +6,11 @@
 //! the pairs, and a small one costs few requests.
 //!
 //! The cover is found by two rules. A record with one pair left is not needed: the record at the pair's other end is at
-//! least as good. Where there is no such record, the one with the most pairs left is taken. A pair that neither of its
-//! records shares with another one may go with either side, and fills up the request.
+//! least as good. Where there is no such record, the one with the most pairs left is taken. A pair of which neither
+//! record has another pair left may go with either side, and fills up the request.
 //!
-//! Nothing is kept from one request to the next: the oldest pairs in sight are looked at anew each time.
+//! One count is kept from one request to the next (`passes` of [`choose`]). The oldest pairs in sight are looked at anew
+//! each time.
 
 use hashbrown::HashMap;
 
@@ -42,7 +43,8 @@ pub enum Choice {
 
 /// Chooses from distinct pairs, the oldest first, of which at least one is given.
 ///
-/// `passes`: how many requests of the lane in a row have left the oldest pair behind; it is kept for the lane here.
+/// `passes`: how many requests of the lane in a row have left the oldest pair behind. The lane keeps this number, and it
+/// is brought up to date here.
 pub fn choose(pairs: &[Pair], caps: Caps, turning: Turning, passes: &mut u32) -> Choice {
     let mut graph = Graph::new(pairs);
     let plain = requests(graph.froms, pairs.len(), caps);

@@ -78,9 +78,10 @@ pub fn wanted(lane: &LaneId, restoration: Restoration, sight: &Sight) -> Wanted 
     }
 }
 
-/// Whether a restoration relies on what a look shows of the pair. It does where the look shows some of what is wanted,
-/// and nothing but Primary is missing, since no request will create that part; and where a creation would repeat what
-/// the look shows beside that.
+/// Whether a restoration relies on what a look shows of the pair. It does in three cases. The look shows some of what is
+/// wanted, and at most Primary is missing: then perhaps no request creates what the look has shown. Or a creation would
+/// repeat what the look shows beside what is wanted. Or the look shows types that are not known here, while the job names
+/// types: the pair is then refused.
 pub fn rests_on_what_is_shown(lane: &LaneId, sight: &Sight) -> bool {
     match lane.course {
         Course::Restore(Restoration { at: Restoring::Look | Restoring::Types, .. }) => {}
