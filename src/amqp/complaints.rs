@@ -1,5 +1,5 @@
 //! What is said in the log of messages that cannot be published: a line when it begins, one a minute while it lasts,
-//! and one at its end. The tasks say it together.
+//! and one at its end. The publishing tasks share this, so one line counts the messages of all of them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

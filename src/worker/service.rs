@@ -54,7 +54,8 @@ pub enum StartError {
     Listen(#[from] ListenFault),
 }
 
-/// Bundles of answers that the intake gives itself (to messages that are no jobs) and that wait to be published.
+/// Bundles of answers that the intake gives without the loop (to messages that are no jobs, and to jobs that belong in
+/// another queue) and that wait to be published.
 const MAX_READY_BUNDLES: usize = 16;
 
 /// Bundles of jobs on their way to the loop, each of at most 256.

@@ -67,7 +67,7 @@ async fn it_sees_what_is_so_and_puts_back_labels_and_primary() {
         ("plain_is_listed", "confirmed", "plain (279)"),
         ("ids_are_directional", "confirmed", "plain (280)"),
         ("ids_are_numbers", "confirmed", "numbers"),
-        ("nothing_is_named", "not_seen", "always had other associations"),
+        ("nothing_is_named", "not_seen", "no record without associations"),
         ("page_size", "not_seen", "3 associations on a page"),
         ("unfinished", "confirmed", "COMPLETE"),
         ("limits", "measured", ""),

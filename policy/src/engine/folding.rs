@@ -35,7 +35,7 @@ pub struct Turning {
 pub enum Choice {
     /// From the job's own side, as if nothing were folded.
     Plain,
-    /// These of the pairs in sight, from the job's own side. The others cost fewer requests from the other side.
+    /// These of the pairs in sight, from the job's own side. Some others cost fewer requests from the other side.
     Straight(Vec<usize>),
     /// These of the pairs in sight, from their `to` records.
     Turned(Vec<usize>),
@@ -76,7 +76,7 @@ enum Side {
     Turned,
 }
 
-/// What can go from one side only.
+/// What the cover gives to one side. Pairs that may go with either side are not counted.
 struct Groups {
     groups: usize,
     pairs: usize,

@@ -137,7 +137,7 @@ impl Facts {
         self.0.insert(fact, (verdict, seen.into()));
     }
 
-    /// `holds`: it is as documented.
+    /// `holds`: it is as [`Fact::documented`] has it, whether HubSpot's documents say that or not.
     pub fn check(&mut self, fact: Fact, holds: bool, seen: impl Into<String>) {
         self.note(fact, if holds { Evidence::Confirmed } else { Evidence::Refuted }, seen);
     }
@@ -180,7 +180,7 @@ impl Facts {
             (_, true) => self.check(Fact::NothingIsNamed, false, "nothing is said of it"),
             (true, false) => self.check(Fact::NothingIsNamed, true, "named in errors"),
             (false, false) => {
-                self.note(Fact::NothingIsNamed, Evidence::NotSeen, "both records always had other associations");
+                self.note(Fact::NothingIsNamed, Evidence::NotSeen, "no record without associations was read");
             }
         }
         if *largest_page > 0 {
