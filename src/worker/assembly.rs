@@ -133,11 +133,11 @@ fn start_journal<D>(journals: Journals, name: fn(&D) -> JobName) -> (JournalEnds
 /// The loop, and what runs around it.
 #[derive(Debug)]
 pub struct Running {
-    /// Ends by itself only when the arrivals have ended or the loop was told to stop.
+    /// Ends by itself only when the arrivals have ended and every job has departed, also after a stop.
     pub looping: JoinHandle<()>,
     around: [JoinHandle<()>; 3],
     refreshing: TaskTracker,
-    /// Ends when the loop has ended and all that it gave out is written.
+    /// Ends when the loop has ended and all that it gave out is written, or could not be.
     recording: Option<JoinHandle<()>>,
 }
 

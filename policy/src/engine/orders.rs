@@ -20,8 +20,8 @@ impl Engine {
         true
     }
 
-    /// Ends an operator's pause of an account, and tries at once whether any other pause of it or of its lanes is over;
-    /// `false` if there is no such account.
+    /// Ends an operator's pause of an account. Another pause of it ends too, is tried at once, or stays, as [`OnOrder`]
+    /// says of its kind. Other pauses of its lanes are tried at once. `false` if there is no such account.
     pub fn resume(&mut self, account: AccountIndex, now: Now) -> bool {
         let Some(of_account) = self.accounts.get_mut(account) else { return false };
         of_account.pause_orders = of_account.pause_orders.saturating_add(1);

@@ -37,7 +37,7 @@ pub struct InHand {
     /// Distinct pairs.
     pub pairs: usize,
     pub lanes: usize,
-    /// Requests on the wire, those about tokens included.
+    /// Requests on the wire, those about tokens included, and records on their way to the journal.
     pub in_flight: usize,
     pub max_in_flight: usize,
     /// The longest of the accounts' [`AccountStatus::drain_seconds`]; `None` where none of them is known.
@@ -73,7 +73,7 @@ pub struct AccountStatus {
     pub index: u32,
     /// `None` where the settings name no portal.
     pub portal_id: Option<u64>,
-    /// Another worker works on it, so what is said here of its quota and its guard may be out of date.
+    /// Another worker works on it, or nobody does, so what is said here of its quota and its guard may be out of date.
     pub stands_by: bool,
     /// Why nothing is sent for it. Of an account that another worker works on only a pause by the settings is told:
     /// what else stands still is known there.
@@ -102,8 +102,8 @@ pub struct AccountStatus {
 }
 
 impl AccountStatus {
-    /// Why the account stands still as a whole. `None` also where each of its lanes in hand stands for a reason of its
-    /// own: that may be a single one, and the next job may open another.
+    /// Why the account stands still as a whole. `None` also where each of its lanes in hand is paused for a reason of
+    /// its own: there may be only one such lane, and the next job may open another.
     pub fn own_pause(&self) -> Option<&PauseStatus> {
         self.pause.as_ref().filter(|pause| match pause.scope {
             PauseScope::Account => true,

@@ -43,7 +43,7 @@ impl Experiment<'_> {
         self.create(&base, &types).await
     }
 
-    /// By what the pair is associated, after it was made where it was not there.
+    /// The types by which the pair is associated. A pair that is not associated yet is associated first.
     async fn associated(&mut self) -> Result<Vec<AssociationType>, Broken> {
         for direction in Direction::BOTH {
             if let Some(labels) = self.before.labels(self.between, direction) {
@@ -97,7 +97,7 @@ impl Experiment<'_> {
         let absent = known.into_iter().flatten().find(|one| !base.contains(&one.label));
         let Some(absent) = absent else {
             for fact in [Fact::AbsentLabel, Fact::CreateReplaces] {
-                let seen = "HubSpot names no label of users that the pair does not have: make one to see this";
+                let seen = "HubSpot names no user-defined label that the pair does not have: make one to see this";
                 self.facts.note(fact, Evidence::NotSeen, seen);
             }
             return Ok(());
@@ -131,7 +131,7 @@ impl Experiment<'_> {
         let has = |types: Option<&[AssociationType]>| types.into_iter().flatten().any(|one| one.label == label);
         let shown = self.watch_there(has).await?;
         if shown.there.is_none() {
-            let seen = format!("the label {name} was taken and is not shown after {:?}", self.wait);
+            let seen = format!("HubSpot accepted the label {name}, but does not show it after {:?}", self.wait);
             self.facts.note(Fact::CreateReplaces, Evidence::NotSeen, seen);
             return Ok(());
         }
@@ -153,7 +153,7 @@ impl Experiment<'_> {
         let shown = self.watch(|types| types.is_none()).await?;
         let seen = match shown.there {
             Some(after) => format!("after {}", seconds(after)),
-            None => format!("not after {:?}", self.wait),
+            None => format!("not within {:?}", self.wait),
         };
         self.facts.check(Fact::RemovalShows, shown.there.is_some_and(|after| after <= KNOWN_LAG), seen);
         self.facts.check(Fact::RemovalIsTwoWay, shown.back.is_some(), both(&shown, self.wait));
@@ -264,9 +264,9 @@ fn both(shown: &Shown, wait: Duration) -> String {
     match (shown.there, shown.back) {
         (Some(there), Some(back)) => format!("in both, after {} and {}", seconds(there), seconds(back)),
         (Some(there), None) => {
-            format!("in its own direction after {}, in the other not after {wait:?}", seconds(there))
+            format!("in its own direction after {}, in the other not within {wait:?}", seconds(there))
         }
-        (None, Some(back)) => format!("in its own direction not after {wait:?}, in the other after {}", seconds(back)),
+        (None, Some(back)) => format!("in its own direction not within {wait:?}, in the other after {}", seconds(back)),
         (None, None) => format!("in neither direction after {wait:?}"),
     }
 }
