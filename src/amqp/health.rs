@@ -23,9 +23,10 @@ pub struct Health {
     pub publishing_stalled: Flag,
     /// Why messages do not go out.
     pub publishing_trouble: Trouble,
-    /// Times that this worker has taken a lease or lost it.
+    /// Times that this worker has taken a lease, lost it or given it back.
     pub lease_changes: Count,
-    /// What lies in the queues other than those of jobs, when last looked (every 3 s).
+    /// What lies in the queues other than the jobs queues, and how long jobs have stood still in the jobs queues, when
+    /// last looked (every 3 s).
     pub depths: Depths,
     /// Jobs lie in a queue that nobody takes from.
     pub deserted: Trouble,
@@ -164,10 +165,11 @@ impl Health {
     }
 }
 
-/// Messages in the queues that the worker fills; unknown where nobody can say.
+/// Messages in the queues that the worker fills, and the standstill of the jobs queues; unknown where nobody can say.
 #[derive(Debug, Default)]
 pub struct Depths {
-    /// Looks so far: whoever counts what went into a queue since the last look can tell when that was.
+    /// Looks so far: whoever counts what went into a queue since the last look notices by this number that there was a
+    /// new one.
     pub looks: Count,
     /// Jobs in the delay queues of each wait, in the order of [`Tier::ALL`].
     pub parked: [LastSeen; Tier::ALL.len()],

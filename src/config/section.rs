@@ -338,6 +338,6 @@ fn shown(text: &str) -> String {
     if text.chars().count() > LONGEST_SHOWN_VALUE { "what is written there".to_owned() } else { format!("{text:?}") }
 }
 
-/// Most characters of a value that a message shows. Nearly every valid number, duration, size or word is shorter, and
-/// every token is longer.
+/// Most characters of a value that a message shows. A number, duration, size or word as people usually write it is
+/// shorter, and every token is longer.
 const LONGEST_SHOWN_VALUE: usize = 24;

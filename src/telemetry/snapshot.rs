@@ -125,7 +125,7 @@ pub struct BrokerCounts {
     pub refused: u64,
     /// Messages published again because nobody knows what became of them.
     pub unknown: u64,
-    /// Times that this worker has taken a lease or lost it.
+    /// Times that this worker has taken a lease, lost it or given it back.
     #[serde(skip)]
     pub lease_changes: u64,
     /// Deliveries acknowledged.

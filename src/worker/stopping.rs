@@ -1,5 +1,6 @@
-//! The end of the service: its parts end one after the other, all of them by one deadline. What has not ended by then
-//! is named.
+//! The end of the service: first the loop, by the end of `shutdown.grace`; then, one after the other, what is left to
+//! publish and to acknowledge, for which a least time is kept even beyond it. A token refresh and the last traces are
+//! waited for beside these, each for a time of its own. What has not ended in its time is named.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ const LEAST_TO_PUBLISH: Duration = Duration::from_secs(5);
 const LEAST_TO_ACKNOWLEDGE: Duration = Duration::from_secs(2);
 
 /// How long a token refresh on the wire is waited for. This wait begins when the loop has ended, and goes on beside the
-/// waits for the broker. It is no longer than these take together.
+/// waits for the broker. It is no longer than the most that these may take together beyond `shutdown.grace`.
 pub const LAST_REFRESH: Duration = Duration::from_secs(10);
 
 /// How long the last traces are waited for, beside them too.
@@ -30,7 +31,7 @@ const LAST_EXPORT: Duration = Duration::from_secs(3);
 
 /// How long the end takes beyond `shutdown.grace` at most: to publish (5 s), to acknowledge (2 s), and to close the
 /// broker's connections (3 s), the endpoints (1 s) and the runtime (1 s). The chart, the systemd unit and the compose
-/// file kill after 15 s.
+/// file kill 15 s after the grace, the latter two for its default of 30 s.
 pub const LONGEST_AFTER_GRACE: Duration = Duration::from_secs(12);
 
 /// What has to end.

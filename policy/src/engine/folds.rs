@@ -2,8 +2,9 @@
 //!
 //! HubSpot answers a removal from the wrong side as if it had been done: where a portal's associations can be removed
 //! from one side only, nothing would tell. So whatever was archived from its other side stays in hand until some pairs
-//! of its request, the *witnesses*, were read in the job's own direction and are gone. If a witness is still there,
-//! folding ends for the account and these types, and whatever waits is archived once more, from its own side.
+//! of its request, the *witnesses*, were read in the job's own direction and are gone. A witness that is still there is
+//! read again, since HubSpot's readings lag. If it is still there at its last reading, folding ends for the account and
+//! these types, and whatever waits is archived once more, from its own side.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -107,7 +107,7 @@ fn running(fault: BrowseFault) -> Failure {
     Failure::Running(fault.to_string())
 }
 
-/// Looks at all that fit, and keeps the moments of the oldest.
+/// Looks at all letters, and keeps the moments of the oldest of those that fit.
 async fn oldest(
     browser: &mut Browser,
     sieve: &Sieve<'_>,

@@ -94,7 +94,8 @@ struct Created {
     to_object_id: Value,
 }
 
-/// Sorted by label, distinct; `None` where this is no list, or where the category or the id of one is not known here.
+/// Sorted by label, distinct; `None` where this is no list, or where the category of one is not known here or its id
+/// cannot be read.
 fn types(value: &Value, shared: &mut SharedTypes) -> Option<Arc<[AssociationType]>> {
     let mut types = Vec::new();
     for value in value.as_array()? {
@@ -133,8 +134,8 @@ impl SharedTypes {
     }
 }
 
-/// Where the next page begins; the inner `None` where there is no next page, the outer `None` where the answer says
-/// that there is one and does not say where.
+/// Where the next page begins; the inner `None` where there is no next page, the outer `None` where this cannot be read,
+/// or where the cursor is empty or longer than [`CURSOR_MAX_BYTES`].
 #[expect(clippy::option_option, reason = "no next page is not the same as one that cannot be asked for")]
 fn cursor(paging: &Value) -> Option<Option<Arc<str>>> {
     let next = match paging {
