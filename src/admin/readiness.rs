@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use indicatif::HumanCount;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::contract::grouped::Grouped;
 use crate::contract::ids::AccountIndex;
 use crate::engine::guard::GuardState;
 use crate::engine::pause::PauseKind;
@@ -110,10 +110,10 @@ fn draining(snapshot: &Snapshot) -> String {
     let Snapshot { status, broker, grace_until, at, .. } = snapshot;
     let mut waits = Vec::new();
     if status.held.in_flight > 0 {
-        waits.push(format!("requests that HubSpot has not answered: {}", HumanCount(status.held.in_flight as u64)));
+        waits.push(format!("requests that HubSpot has not answered: {}", Grouped(status.held.in_flight as u64)));
     }
     if broker.unpublished > 0 {
-        waits.push(format!("outcomes that the broker has not confirmed: {}", HumanCount(broker.unpublished)));
+        waits.push(format!("outcomes that the broker has not confirmed: {}", Grouped(broker.unpublished)));
     }
     let stops = "draining: the worker stops and takes no new jobs";
     if waits.is_empty() {
@@ -185,7 +185,7 @@ fn rejecting(status: &Status) -> Option<String> {
         1 => "; removals of 1 other account are rejected too, until it is approved itself".to_owned(),
         others => format!(
             "; removals of {} other accounts are rejected too, each until it is approved itself",
-            HumanCount(others as u64)
+            Grouped(others as u64)
         ),
     };
     Some(format!("every removal of account {name} is rejected until `association-archiver approve {name}`{others}"))

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::HumanCount;
 use lapin::types::ShortString;
 use tokio::time::{Instant, sleep};
 
 use super::health::Health;
 use super::link::{Depth, Link};
 use crate::config::AmqpSettings;
+use crate::contract::grouped::Grouped;
 
 /// How often the queue is looked at while it is there.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -49,7 +49,7 @@ pub(super) async fn watch(link: Arc<Link>, settings: &AmqpSettings, health: Arc<
 /// settings, who will answer.
 fn sentence(queue: &str, cause: &str, depth: Depth) -> Option<String> {
     (depth.ready > 0 && depth.consumers == 0).then(|| {
-        let count = HumanCount(depth.ready);
+        let count = Grouped(depth.ready);
         let jobs = if depth.ready == 1 { "1 job waits".to_owned() } else { format!("{count} jobs wait") };
         format!("{jobs} in queue {queue:?}, from which nobody takes, since {cause}: {MEND}")
     })

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::HumanCount;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +27,7 @@ use super::paint::harmless;
 use super::report::{NewFile, Report};
 use super::{signals, way_back};
 use crate::config::Settings;
+use crate::contract::grouped::Grouped;
 use crate::engine::Waiting;
 use crate::telemetry::mend::Mends;
 use crate::telemetry::progress;
@@ -243,11 +243,11 @@ async fn work_through(
 /// Says what the first reading of the rows has found, before anything is sent.
 fn say_what_is_there(survey: &Survey, name: &str, (is_resumed, again): (bool, u64)) {
     if is_resumed {
-        remark(&format!("jobs left out because they were done before: {}", HumanCount(survey.unwanted)));
+        remark(&format!("jobs left out because they were done before: {}", Grouped(survey.unwanted)));
         if again > 0 {
             remark(&format!(
                 "jobs done before that are sent again, since an equal row was not answered: {}",
-                HumanCount(again)
+                Grouped(again)
             ));
         }
     }
@@ -256,13 +256,13 @@ fn say_what_is_there(survey: &Survey, name: &str, (is_resumed, again): (bool, u6
     faults.sort_unstable();
     let count = survey.bad.count + survey.rejected.count;
     if count > 0 {
-        remark(&format!("rows that will be answered REJECTED: {}", HumanCount(count)));
+        remark(&format!("rows that will be answered REJECTED: {}", Grouped(count)));
     }
     for (line, fault) in faults.iter().take(MAX_FAULTS_SHOWN) {
         remark(&harmless(&format!("  line {line}: {fault}")));
     }
     if count > MAX_FAULTS_SHOWN as u64 {
-        remark(&format!("  … and {} more", HumanCount(count - MAX_FAULTS_SHOWN as u64)));
+        remark(&format!("  … and {} more", Grouped(count - MAX_FAULTS_SHOWN as u64)));
     }
     if survey.rows + survey.unwanted + survey.left_out.not_associated + survey.left_out.done_before + survey.bad.count
         == 0

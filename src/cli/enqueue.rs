@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use indicatif::HumanCount;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +22,7 @@ use super::report::NewFile;
 use super::{output, runtime, signals, way_back};
 use crate::amqp::route::Route;
 use crate::config::{QueueName, Settings};
+use crate::contract::grouped::Grouped;
 use crate::worker::service;
 
 mod following;
@@ -128,7 +128,7 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
         return summarise(arguments, &target.queue, &survey, 0, begun.elapsed(), None);
     }
     if let Some((line, why)) = survey.rejected.listed.first() {
-        let count = HumanCount(survey.rejected.count);
+        let count = Grouped(survey.rejected.count);
         remark(&format!(
             "rows that a worker with the settings here will reject: {count}, the first in line {line}: {why}"
         ));
@@ -151,7 +151,7 @@ fn check(survey: &Survey, name: &str, arguments: &Arguments) -> Result<(), Failu
     }
     match survey.rejected.listed.first() {
         Some((line, why)) if arguments.dry_run => {
-            let count = HumanCount(survey.rejected.count);
+            let count = Grouped(survey.rejected.count);
             Err(Failure::Usage(format!("rows that would be rejected: {count}, the first in line {line}: {why}")))
         }
         Some(_) | None => Ok(()),
@@ -230,7 +230,7 @@ async fn send(
         0 => Ok(code),
         unanswered => Err(Failure::Running(format!(
             "stopped by a signal; jobs without an answer: {}; they are still worked on, and `association-archiver outcomes` shows what becomes of them",
-            HumanCount(unanswered)
+            Grouped(unanswered)
         ))),
     }
 }
@@ -306,7 +306,7 @@ fn summarise(
         Some(summary) => summary.show(),
         None if arguments.dry_run => {
             let jobs = if *rows == 1 { "job is" } else { "jobs are" };
-            remark(&format!("{} {jobs} valid; nothing was published", HumanCount(*rows)));
+            remark(&format!("{} {jobs} valid; nothing was published", Grouped(*rows)));
         }
         // That there are none is said by then.
         None if *rows == 0 => {}
@@ -317,5 +317,5 @@ fn summarise(
 
 fn say_enqueued(queue: &QueueName, enqueued: u64, took: Duration) {
     let jobs = if enqueued == 1 { "job" } else { "jobs" };
-    remark(&format!("{} {jobs} enqueued on {queue} in {:.1} s", HumanCount(enqueued), took.as_secs_f64()));
+    remark(&format!("{} {jobs} enqueued on {queue} in {:.1} s", Grouped(enqueued), took.as_secs_f64()));
 }

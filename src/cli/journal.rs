@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use indicatif::HumanCount;
-
 use super::exit::Failure;
 use super::runtime;
 use crate::config::Settings;
+use crate::contract::grouped::Grouped;
 
 mod export;
 pub(super) mod gathering;
@@ -51,5 +50,5 @@ pub fn journal(config: Option<&Path>, command: &Command) -> Result<ExitCode, Fai
 
 /// `1 pair`, `1,250 pairs`.
 pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{} {}", HumanCount(count as u64), if count == 1 { one } else { many })
+    format!("{} {}", Grouped(count as u64), if count == 1 { one } else { many })
 }

@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use indicatif::HumanCount;
 use jiff::Timestamp;
 
 use super::bar::bar;
@@ -20,6 +19,7 @@ use super::summary::Summary;
 use super::{age, runtime};
 use crate::amqp::browser::{Browser, Shelf};
 use crate::config::Settings;
+use crate::contract::grouped::Grouped;
 use crate::telemetry::progress;
 
 #[derive(clap::Args, Debug)]
@@ -90,20 +90,20 @@ async fn look(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fa
             1 => ", the oldest first",
             _ => ", too many to put them in order as a whole: in parts, each with the oldest first",
         };
-        remark(&format!("{} of {} messages in {queue}{order}", HumanCount(outcomes), HumanCount(there.into())));
+        remark(&format!("{} of {} messages in {queue}{order}", Grouped(outcomes), Grouped(there.into())));
         summary.show();
     }
     if let (Some(group), 0, false) = (&arguments.group, outcomes, groups.is_empty()) {
         remark(&format!("none of these is of the group {group:?}; the latest groups there are: {}", groups.in_words()));
     }
     if others > 0 {
-        remark(&format!("{} messages are no outcomes", HumanCount(others)));
+        remark(&format!("{} messages are no outcomes", Grouped(others)));
     }
     if of_unknown_labels > 0 {
         remark(&format!(
             "{} rows have {UNKNOWN_TYPES} in the column types, since their outcomes do not tell whether only labels were to be \
              removed; write there the labels, or all for the whole association, before you send them again",
-            HumanCount(of_unknown_labels)
+            Grouped(of_unknown_labels)
         ));
     }
     Ok(ExitCode::SUCCESS)
@@ -288,7 +288,7 @@ fn table_line(outcome: &OutcomeRecord) -> String {
         Some(plan) => plan.len() as u64,
         None => outcome.num_archived + outcome.num_restored,
     };
-    let done = format!("{} of {}", HumanCount(done), HumanCount(outcome.num_pairs));
+    let done = format!("{} of {}", Grouped(done), Grouped(outcome.num_pairs));
     let cause = outcome.errors.first().map(|error| {
         let ends = error.ends().map(|(from, to)| format!("{from} → {to} ")).unwrap_or_default();
         harmless(&format!("{ends}{}: {}", error.category, error.message))

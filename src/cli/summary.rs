@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use indicatif::HumanCount;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -10,6 +9,7 @@ use super::outcome_record::{ErrorRecord, OutcomeRecord};
 use super::output::remark;
 use super::paint::harmless;
 use crate::contract::action::Action;
+use crate::contract::grouped::Grouped;
 use crate::contract::outcome::Status;
 use crate::contract::plan::Warning;
 
@@ -156,11 +156,11 @@ impl Summary {
         }
         remark(&format!("{:<10} {:>12} {:>12} {:>12}", "STATUS", "JOBS", "PAIRS", "DONE"));
         for (status, Count { jobs, pairs, done }) in &self.by_status {
-            let [jobs, pairs, done] = [jobs, pairs, done].map(|count| HumanCount(*count).to_string());
+            let [jobs, pairs, done] = [jobs, pairs, done].map(|count| Grouped(*count).to_string());
             remark(&format!("{:<10} {jobs:>12} {pairs:>12} {done:>12}", harmless(status)));
         }
         if self.repeated > 0 {
-            let repeated = HumanCount(self.repeated).to_string();
+            let repeated = Grouped(self.repeated).to_string();
             remark(&format!(
                 "{:<10} {:>12} {repeated:>12} of all these repeated: a row before asks for the same pair",
                 "", ""
@@ -176,7 +176,7 @@ impl Summary {
         causes.sort_by_key(|(_, cause)| std::cmp::Reverse(cause.pairs));
         for (name, cause) in causes.iter().take(MAX_SHOWN) {
             let status = name.http_status.map(|status| format!(" {status}")).unwrap_or_default();
-            let pairs = HumanCount(cause.pairs).to_string();
+            let pairs = Grouped(cause.pairs).to_string();
             let such_as = if cause.pairs > 1 { "such as " } else { "" };
             let example = cause.example.in_words().map(|place| format!(" ({such_as}{place})")).unwrap_or_default();
             let line = format!(
@@ -205,7 +205,7 @@ impl Summary {
         let repeated = if self.repeated > 0 { ", repeated pairs as often as they are asked for" } else { "" };
         remark(&format!("{:<10} {:>12} {:>12} PLAN{repeated}", "", "", "PAIRS"));
         let line = |count: u64, words: &str| {
-            remark(&format!("{:<10} {:>12} {:>12} {words}", "", "", HumanCount(count).to_string()))
+            remark(&format!("{:<10} {:>12} {:>12} {words}", "", "", Grouped(count).to_string()))
         };
         line(present, "associated now");
         line(pairs - present, "not associated now");

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use indicatif::HumanCount;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +22,7 @@ use crate::amqp::connection::ConnectFault;
 use crate::amqp::route::Route;
 use crate::amqp::sender::{SendFault, Sender};
 use crate::config::Settings;
+use crate::contract::grouped::Grouped;
 use crate::contract::ids::Group;
 use crate::contract::journal::ChangeKind;
 use crate::contract::text::cut;
@@ -193,7 +193,7 @@ fn show(wanted: &Wanted, manner: &Manner, jobs: usize) {
         let LaneName { portal, from, to } = lane;
         let of_types = pairs.values().filter(|what| matches!(what, What::Types(_))).count();
         let portal = portal.map_or(String::new(), |portal| format!("portal {portal}, "));
-        let (pairs, of_types) = (counted(pairs.len(), "pair", "pairs"), HumanCount(of_types as u64));
+        let (pairs, of_types) = (counted(pairs.len(), "pair", "pairs"), Grouped(of_types as u64));
         match manner.kind {
             ChangeKind::Removal => remark(&format!("{portal}{from} to {to}: {pairs}, {of_types} of them with labels")),
             ChangeKind::Restoration => {
@@ -202,7 +202,7 @@ fn show(wanted: &Wanted, manner: &Manner, jobs: usize) {
         }
         let labels = wanted.labels_in_words(lane);
         for (label, pairs) in labels.iter().take(MAX_LABELS_SHOWN) {
-            remark(&harmless(&format!("  {label}: {}", HumanCount(*pairs))));
+            remark(&harmless(&format!("  {label}: {}", Grouped(*pairs))));
         }
         if labels.len() > MAX_LABELS_SHOWN {
             remark(&format!("  … and {} more labels", labels.len() - MAX_LABELS_SHOWN));
@@ -230,7 +230,7 @@ fn show(wanted: &Wanted, manner: &Manner, jobs: usize) {
         (unknown, "it is not known whether they were restored"),
     ] {
         if pairs > 0 {
-            remark(&format!("left out, since {reason}: {}", HumanCount(pairs)));
+            remark(&format!("left out, since {reason}: {}", Grouped(pairs)));
         }
     }
     match (wanted.pairs(), refused + absent + changed + unknown) {
@@ -304,8 +304,7 @@ fn summarise(
         return output::print(format!("{summary}\n").as_bytes());
     }
     if published > 0 {
-        let published =
-            if published == 1 { "1 job is".to_owned() } else { format!("{} jobs are", HumanCount(published)) };
+        let published = if published == 1 { "1 job is".to_owned() } else { format!("{} jobs are", Grouped(published)) };
         let group = &manner.group;
         remark(&format!("{published} on {queue}; `outcomes --group` shows what becomes of the group {group}"));
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use indicatif::{HumanCount, ProgressBar};
+use indicatif::ProgressBar;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -16,6 +16,7 @@ use crate::cli::jobs_file::rows::{LeftOut, RowFault, RowJob, Rows, RowsFault};
 use crate::cli::jobs_file::source::Input;
 use crate::cli::jobs_file::survey::{REPEATED, Repeats};
 use crate::cli::output::remark;
+use crate::contract::grouped::Grouped;
 use crate::contract::ids::AccountIndex;
 use crate::contract::job::{Job, Malformed};
 use crate::contract::refusal::Refusal;
@@ -84,7 +85,7 @@ impl Read {
             (of_status, "rows left out because their status is ARCHIVED or RESTORED"),
         ] {
             if count > 0 {
-                remark(&format!("{what}: {}", HumanCount(count)));
+                remark(&format!("{what}: {}", Grouped(count)));
             }
         }
         if jobs + done_before + not_associated + of_status == 0 {

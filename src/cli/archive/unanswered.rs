@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use indicatif::HumanCount;
-
 use super::Arguments;
 use crate::cli::output::remark;
 use crate::config::Settings;
+use crate::contract::grouped::Grouped;
 
 /// Lines that stand for jobs, and what became of them.
 #[derive(Debug, Default)]
@@ -32,8 +31,8 @@ pub struct Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { answered, done, unanswered, sent: _ } = self.counts();
-        let others = HumanCount(answered.saturating_sub(done));
-        write!(f, "jobs: {} done, {others} not, {} in hand", HumanCount(done), HumanCount(unanswered))?;
+        let others = Grouped(answered.saturating_sub(done));
+        write!(f, "jobs: {} done, {others} not, {} in hand", Grouped(done), Grouped(unanswered))?;
         write!(f, "{}", self.pairs())
     }
 }
@@ -101,13 +100,13 @@ impl fmt::Display for Pairs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { looked_at, restored, removed, proven } = *self;
         if let (Some(proven), 1..) = (proven, removed) {
-            write!(f, "; pairs removed: {}, of them proven: {}", HumanCount(removed), HumanCount(proven))?;
+            write!(f, "; pairs removed: {}, of them proven: {}", Grouped(removed), Grouped(proven))?;
         }
         if restored > 0 {
-            write!(f, "; pairs restored: {}", HumanCount(restored))?;
+            write!(f, "; pairs restored: {}", Grouped(restored))?;
         }
         if looked_at > 0 && restored + removed == 0 {
-            write!(f, "; pairs looked at: {}", HumanCount(looked_at))?;
+            write!(f, "; pairs looked at: {}", Grouped(looked_at))?;
         }
         Ok(())
     }
@@ -159,17 +158,17 @@ impl WayOn {
             return;
         }
         let sent = sent.min(unanswered);
-        remark(&format!("jobs that were read and not answered: {}", HumanCount(unanswered)));
+        remark(&format!("jobs that were read and not answered: {}", Grouped(unanswered)));
         if sent > 0 {
             let undo = self.undo.as_ref().map(|undo| format!("; `{undo}` brings back what they removed"));
             remark(&format!(
                 "  sent to HubSpot, which may have done them, but not answered or not proven yet: {}{}",
-                HumanCount(sent),
+                Grouped(sent),
                 undo.unwrap_or_default()
             ));
         }
         if unanswered > sent {
-            remark(&format!("  not done, since never sent, or turned away: {}", HumanCount(unanswered - sent)));
+            remark(&format!("  not done, since never sent, or turned away: {}", Grouped(unanswered - sent)));
         }
         if is_left_unread {
             remark(&format!("what stands below line {} was not read", tally.last_line.load(Ordering::Relaxed)));

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use indicatif::HumanCount;
 
 use super::GIVE_UP_AFTER;
 use super::held::HeldLine;
 use super::unanswered::{Pairs, Tally};
 use crate::cli::output::remark;
 use crate::cli::paint::harmless;
+use crate::contract::grouped::Grouped;
 use crate::contract::ids::AccountIndex;
 use crate::engine::Counters;
 use crate::engine::answered::Answered;
@@ -96,7 +96,7 @@ fn in_words(name: &str, pause: &PauseStatus, jobs: usize, lasted: Duration) -> S
         lasted.as_secs(),
         pause.kind.as_str(),
         pause.detail,
-        HumanCount(jobs as u64),
+        Grouped(jobs as u64),
     );
     harmless(&line)
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use indicatif::HumanCount;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +21,7 @@ use crate::cli::exit::Failure;
 use crate::cli::output::remark;
 use crate::cli::{confirm, output, runtime, signals};
 use crate::config::{QueueName, Settings};
+use crate::contract::grouped::Grouped;
 use crate::contract::job::JobLimits;
 use crate::contract::message::{OF_BACKGROUND, REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT};
 use crate::telemetry::progress;
@@ -124,7 +124,7 @@ async fn agrees(settings: &Settings, selection: &Selection) -> Result<bool, Fail
         return Ok(true);
     }
     let (dead, jobs) = (&settings.amqp.dead_letter_queue, &settings.amqp.jobs_queue);
-    let (selected, there) = (HumanCount(selected), HumanCount(there.into()));
+    let (selected, there) = (Grouped(selected), Grouped(there.into()));
     confirm::agrees(&format!("Put {selected} of {there} dead letters in {dead} back on {jobs}?")).await
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use indicatif::{HumanCount, ProgressBar};
+use indicatif::ProgressBar;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at};
@@ -26,6 +26,7 @@ use crate::cli::report::{NewFile, PairRow, Report, unwritable};
 use crate::cli::summary::Summary;
 use crate::config::Settings;
 use crate::contract::association::RecordId;
+use crate::contract::grouped::Grouped;
 use crate::contract::job::{Ask, Job};
 use crate::telemetry::progress;
 
@@ -197,7 +198,7 @@ impl Followed {
 
     fn say(&self, total: Option<u64>) {
         if let Some(total) = total {
-            remark(&format!("{} of {} jobs are answered", HumanCount(self.answered()), HumanCount(total)));
+            remark(&format!("{} of {} jobs are answered", Grouped(self.answered()), Grouped(total)));
         }
     }
 

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use indicatif::HumanCount;
 use tokio_util::sync::CancellationToken;
 
 use super::message_id::Run;
@@ -16,6 +15,7 @@ use crate::cli::exit::Failure;
 use crate::cli::jobs_file::rows::{RowFault, RowJob, Rows};
 use crate::cli::jobs_file::source::{Input, Source};
 use crate::config::Settings;
+use crate::contract::grouped::Grouped;
 use crate::telemetry::progress;
 
 /// The first message goes alone. Where the user lacks a right, or the exchange is missing, the broker refuses it, and then it
@@ -60,14 +60,14 @@ impl fmt::Display for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { total, enqueued, unconfirmed, last_line } = self.counts();
         if enqueued == total {
-            return write!(f, "all {} jobs are enqueued", HumanCount(total));
+            return write!(f, "all {} jobs are enqueued", Grouped(total));
         }
         if enqueued + unconfirmed == 0 {
             return f.write_str("nothing is enqueued: give the same command again");
         }
-        write!(f, "{} jobs are enqueued, ", HumanCount(enqueued))?;
+        write!(f, "{} jobs are enqueued, ", Grouped(enqueued))?;
         if unconfirmed > 0 {
-            write!(f, "up to {} more may be, which the broker has not confirmed, ", HumanCount(unconfirmed))?;
+            write!(f, "up to {} more may be, which the broker has not confirmed, ", Grouped(unconfirmed))?;
         }
         write!(f, "go on with --from-line {}", last_line + 1)
     }

@@ -6,7 +6,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use hashbrown::HashSet;
-use indicatif::HumanCount;
 
 use super::rows::{LeftOut, RowFault, RowJob};
 use super::source::Source;
@@ -15,6 +14,7 @@ use crate::cli::introductions::{Introductions, account_of};
 use crate::config::{BatchSettings, RateLimit, Settings};
 use crate::contract::action::Action;
 use crate::contract::association::{Extent, Label, LabelCategory};
+use crate::contract::grouped::Grouped;
 use crate::contract::ids::Group;
 use crate::contract::job::{Ask, Job};
 use crate::contract::primary::is_primary;
@@ -267,12 +267,12 @@ impl Survey {
             format!(
                 "pairs whose types name HUBSPOT_DEFINED {type_id}: {}; if that is the plain association, which a plan shows \
                  without a name, everything between the two records goes, all labels with it",
-                HumanCount(*pairs)
+                Grouped(*pairs)
             )
         }));
         let mut say = |count: &u64, what: &str| {
             if *count > 0 {
-                remarks.push(format!("{what}: {}", HumanCount(*count)));
+                remarks.push(format!("{what}: {}", Grouped(*count)));
             }
         };
         say(repeated, REPEATED);
@@ -328,19 +328,19 @@ impl Survey {
         }
         let of_repeated = match pairs - different {
             0 => String::new(),
-            repeated => format!(", of them repeated: {}", HumanCount(repeated)),
+            repeated => format!(", of them repeated: {}", Grouped(repeated)),
         };
         let of_all = match all_of {
             0 => String::new(),
             1 => " and all associations of 1 record".to_owned(),
-            _ => format!(" and all associations of {} records", HumanCount(all_of)),
+            _ => format!(" and all associations of {} records", Grouped(all_of)),
         };
         let about = if all_of > 0 { "at least" } else { "about" };
         let what_for =
-            if different < pairs { format!(" for {} different ones", HumanCount(different)) } else { String::new() };
+            if different < pairs { format!(" for {} different ones", Grouped(different)) } else { String::new() };
         format!(
             "{} {}{of_repeated}{of_all}, {}, {}, {about} {requests}{what_for}, {}",
-            HumanCount(pairs),
+            Grouped(pairs),
             if pairs == 1 { "pair" } else { "pairs" },
             named(&routes),
             named(&portals),
@@ -425,10 +425,10 @@ impl Requests {
 impl fmt::Display for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sum = self.sum();
-        write!(f, "{} {}", HumanCount(sum), if sum == 1 { "request" } else { "requests" })?;
+        write!(f, "{} {}", Grouped(sum), if sum == 1 { "request" } else { "requests" })?;
         let parts = [(self.looks, "to look before"), (self.proofs, "to read back")];
         let parts = parts.into_iter().filter(|(count, _)| *count > 0 && self.changes > 0);
-        let parts: Vec<String> = parts.map(|(count, what)| format!("{} {what}", HumanCount(count))).collect();
+        let parts: Vec<String> = parts.map(|(count, what)| format!("{} {what}", Grouped(count))).collect();
         if parts.is_empty() { Ok(()) } else { write!(f, " ({})", parts.join(", ")) }
     }
 }

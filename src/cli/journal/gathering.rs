@@ -5,13 +5,12 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
-use indicatif::HumanCount;
-
 use super::selection::{Place, Selection};
 use super::unmet::Unmet;
 use crate::cli::exit::Failure;
 use crate::cli::output::remark;
 use crate::config::{JournalStore, Settings};
+use crate::contract::grouped::Grouped;
 use crate::contract::journal::{ChangeKind, Completion, Entry, EntryId, EntryPair, Places, Record};
 use crate::journal::reading::{ReadFault, Reader};
 
@@ -228,7 +227,7 @@ impl Gathered {
         if self.pairs > MAX_PAIRS {
             return Err(Failure::Usage(format!(
                 "more than {} pairs of the journal are meant, too many for once: narrow them down, as by --since and --until",
-                HumanCount(MAX_PAIRS as u64)
+                Grouped(MAX_PAIRS as u64)
             )));
         }
         parts.push(self.entries.len());
@@ -251,10 +250,10 @@ impl Gathered {
     /// Nobody should believe that all was read where it was not.
     fn say_what_was_passed_over(&self) {
         if self.unreadable > 0 {
-            remark(&format!("records that cannot be read, and were passed over: {}", HumanCount(self.unreadable)));
+            remark(&format!("records that cannot be read, and were passed over: {}", Grouped(self.unreadable)));
         }
         if self.unknown > 0 {
-            let count = HumanCount(self.unknown);
+            let count = Grouped(self.unknown);
             remark(&format!("records of a later version, which this one does not know, were passed over: {count}"));
         }
     }

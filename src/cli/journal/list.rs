@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use indicatif::HumanCount;
 use serde_json::{Value, json};
 
 use super::counted;
@@ -12,6 +11,7 @@ use crate::cli::exit::Failure;
 use crate::cli::output::{Output, Reader, remark};
 use crate::cli::paint::{Paint, Tone, harmless};
 use crate::config::Settings;
+use crate::contract::grouped::Grouped;
 use crate::contract::ids::Group;
 
 #[derive(clap::Args, Debug)]
@@ -62,7 +62,7 @@ fn cells(chosen: &Chosen) -> [String; 9] {
     let done = count(chosen, State::Archived) + count(chosen, State::Restored);
     let mut jobs: Vec<String> = entry.jobs.iter().take(NAMED_JOBS).map(|job| harmless(job.id.as_str())).collect();
     if entry.jobs.len() > NAMED_JOBS {
-        jobs.push(format!("and {} more", HumanCount((entry.jobs.len() - NAMED_JOBS) as u64)));
+        jobs.push(format!("and {} more", Grouped((entry.jobs.len() - NAMED_JOBS) as u64)));
     }
     [
         format!("{:.0}", entry.at),

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use indicatif::HumanCount;
-
 use super::selection::Selection;
 use crate::cli::latest_names::LatestNames;
+use crate::contract::grouped::Grouped;
 use crate::contract::ids::PortalId;
 use crate::contract::journal::{ChangeKind, Entry};
 
@@ -88,7 +87,7 @@ impl Unmet {
             text.push_str(&format!(
                 "; entries without a portal, since their account has no portal_id in the settings: {}, which are meant \
                  where --portal is left out",
-                HumanCount(self.without_portal)
+                Grouped(self.without_portal)
             ));
         }
         text

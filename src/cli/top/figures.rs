@@ -1,10 +1,11 @@
 //! Numbers, spans of time and bars as they are read at a glance.
 
-use indicatif::HumanCount;
 use ratatui::text::Span;
 
+use crate::contract::grouped::Grouped;
+
 pub fn count(number: u64) -> String {
-    HumanCount(number).to_string()
+    Grouped(number).to_string()
 }
 
 /// A dash where nobody can say.
