@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use self::answers::{Answers, Output, Written};
+use self::answers::{Answers, FailedRows, Output, Written};
 use self::held::HeldLine;
 use self::reading::{Read, Reading, Room};
 use self::resume::Resume;
@@ -20,12 +20,13 @@ use super::exit::Failure;
 use super::introductions::Introductions;
 use super::jobs_file::hints::Hints;
 use super::jobs_file::rows::{Naming, Rows, RowsFault};
-use super::jobs_file::source::{Input, Source};
+use super::jobs_file::source::{Input, Source, no_jobs};
 use super::jobs_file::survey::{Repeats, Survey};
 use super::output::remark;
 use super::paint::harmless;
 use super::report::{NewFile, Report};
-use super::{signals, way_back};
+use super::signals::{self, FirstWords};
+use super::way_back;
 use crate::config::Settings;
 use crate::contract::grouped::Grouped;
 use crate::engine::Waiting;
@@ -67,13 +68,14 @@ is done; 3: some are not; 1: the question was answered with no. CSV is known by 
 header; `enqueue --help` names the columns, which are the same.
 
 A file is read to its end before anything is sent. What is no text, or no CSV of jobs, is refused as a whole, with exit
-code 2. A row that is no job, or not one for the accounts in the settings, is answered REJECTED, and the others go ahead.
+code 2, and so is what has no row at all. A row that is no job, or not one for the accounts in the settings, is answered REJECTED, and the others go ahead.
 (`enqueue` publishes nothing where a row is no job.) On a terminal it then shows what the file asks for, and asks; it does
 not ask where nothing can be changed, as with --plan. What comes through a pipe is archived as it comes, and nothing is
-asked. --failed has the pairs in the order of the answers; its column line names the row in the file that was given.
+asked. --failed has the pairs in the order of the input, and its column line names the row there; a file of more than 256 MiB
+has them in the order of the answers.
 
 Interrupted, it finishes what is on its way to HubSpot, and says how many jobs are not answered and with which command to
-go on.
+go on. On a terminal the log shows warnings only, as sentences, unless log.format or log.filter is set.
 
 Where only a person can help (a token refused, `paused = true`, an untrusted certificate), it waits for 30 s and then
 ends: what is left is FAILED and retryable. Other waits are said every minute.
@@ -87,6 +89,9 @@ Examples:
   association-archiver archive pairs.csv --resume outcomes.ndjson --resume rest.ndjson > rest-2.ndjson
   association-archiver archive export.csv --from contacts --to companies            # HubSpot's own export";
 
+/// Told to whoever interrupts it.
+const FINISHED_FIRST: FirstWords = FirstWords::Said("what is on its way to HubSpot is finished first");
+
 /// How long the command waits for what only a person can end.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 
@@ -99,7 +104,7 @@ const MAX_BUNDLES: usize = 16;
 /// Outcomes on stdout, one a line.
 pub fn archive(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
-    super::start_logging(&settings)?;
+    super::start_logging_for_a_person(&settings)?;
     let runtime = Runtime::new().map_err(|error| Failure::Running(format!("no runtime: {error}")))?;
     let tally = Arc::new(Tally::default());
     let done = runtime.block_on(run(&settings, arguments, &tally));
@@ -138,7 +143,10 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
     let is_file = source.is_repeatable();
     if is_file {
         let survey = Survey::of(&mut source, 1, Some(&assembly.portals), |job| !resume.is_done(job)).await?;
-        say_what_is_there(&survey, &source.name, (!arguments.resume.is_empty(), resume.sent_again()));
+        if survey.is_empty() {
+            return Err(no_jobs(&source.name));
+        }
+        say_what_is_there(&survey, (!arguments.resume.is_empty(), resume.sent_again()));
         if !arguments.yes && confirm::has_terminal() && !agrees(&survey, settings, &source.name).await? {
             return Ok(Went::Refused);
         }
@@ -152,22 +160,30 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
         let (way_on, tally) = (way_on.clone(), Arc::clone(tally));
         move || way_on.say(&tally)
     };
-    signals::stop_on_signals(stop.clone(), last_words)
+    signals::stop_on_signals(stop.clone(), FINISHED_FIRST, last_words)
         .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
 
     let mends = Mends::new(settings.hubspot.accounts()?);
     let (written, read) =
         work_through(assembly, mends, (source.rows()?, is_file), resume, answers, tally, &stop).await?;
-    written.summary.show();
+    if let Ok(Some(done)) = &read
+        && done.is_empty()
+    {
+        return Err(no_jobs(&source.name));
+    }
+    written.summary.lines().iter().for_each(|line| remark(line));
     if let Some(path) = &arguments.failed {
         let path = path.display();
-        match written.any_failed {
-            true => remark(&format!("the pairs that failed or were rejected are in {path}")),
-            false => remark(&format!("no pair failed or was rejected, so {path} is not made")),
-        }
+        remark(&match written.failed {
+            FailedRows::None => format!("no pair failed or was rejected, so {path} is not made"),
+            FailedRows::InOrder => format!("the pairs that failed or were rejected are in {path}"),
+            FailedRows::AsAnswered => {
+                format!("the pairs that failed or were rejected are in {path}, in the order of the answers")
+            }
+        });
     }
     match read {
-        Ok(Some(done)) if !is_file => done.say(&source.name),
+        Ok(Some(done)) if !is_file => done.say(),
         Ok(_) => {}
         Err(fault) => return Err(Failure::Usage(format!("{} {fault}", source.name))),
     }
@@ -241,7 +257,7 @@ async fn work_through(
 }
 
 /// Says what the first reading of the rows has found, before anything is sent.
-fn say_what_is_there(survey: &Survey, name: &str, (is_resumed, again): (bool, u64)) {
+fn say_what_is_there(survey: &Survey, (is_resumed, again): (bool, u64)) {
     if is_resumed {
         remark(&format!("jobs left out because they were done before: {}", Grouped(survey.unwanted)));
         if again > 0 {
@@ -263,11 +279,6 @@ fn say_what_is_there(survey: &Survey, name: &str, (is_resumed, again): (bool, u6
     }
     if count > MAX_FAULTS_SHOWN as u64 {
         remark(&format!("  … and {} more", Grouped(count - MAX_FAULTS_SHOWN as u64)));
-    }
-    if survey.rows + survey.unwanted + survey.left_out.not_associated + survey.left_out.done_before + survey.bad.count
-        == 0
-    {
-        remark(&format!("{name} has no jobs in it"));
     }
 }
 

@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::exit::Failure;
+use super::jobs_file::job_field::Field;
 use super::output::remark;
 use super::{
     archive, check, completions, dead_letters, enqueue, journal, manual, outcomes, pause, probe, run, schema, top, undo,
 };
+use crate::config::is_typo;
 
 /// Archives HubSpot CRM associations in bulk.
 #[derive(Parser, Debug)]
@@ -136,7 +138,8 @@ impl Arguments {
     }
 }
 
-/// Help and version as clap has them; a usage error in one line, as every other error, and a tip in another.
+/// Help and version as clap has them; a usage error in one line, as every other error, and a tip in another, where it
+/// can be trusted.
 fn misunderstood(error: &clap::Error) -> ExitCode {
     if matches!(
         error.kind(),
@@ -153,8 +156,52 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
     let (tips, cause): (Vec<&str>, Vec<&str>) = cause.lines().partition(|line| line.trim_start().starts_with("tip:"));
     let cause = cause.join(" ");
     let code = Failure::Usage(format!("{}; --help lists what is understood", cause.trim())).report();
-    tips.iter().for_each(|tip| remark(tip.trim()));
+    let typed = typed_wrongly(error);
+    let mut tips: Vec<String> =
+        tips.iter().map(|tip| tip.trim().to_owned()).filter(|tip| is_near(typed, tip)).collect();
+    if tips.is_empty() && error.kind() == ErrorKind::UnknownArgument {
+        let command = text.split("Usage: ").nth(1).and_then(|usage| usage.split_whitespace().nth(1));
+        tips.extend(tip_of_column(typed, command.unwrap_or_default()));
+    }
+    tips.iter().for_each(|tip| remark(tip));
     code
+}
+
+/// The word that is not understood.
+fn typed_wrongly(error: &clap::Error) -> &str {
+    let kinds = [ContextKind::InvalidSubcommand, ContextKind::InvalidValue, ContextKind::InvalidArg];
+    let word = kinds.into_iter().find_map(|kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.as_str()),
+        Some(_) | None => None,
+    });
+    word.unwrap_or_default()
+}
+
+/// Whether one of the words that a tip names in quotes is what was meant: clap names what is not near at all, such as
+/// `--config` to whoever typed `--no-confirm`, and it would have an option it does not know taken for a file's name.
+fn is_near(typed: &str, tip: &str) -> bool {
+    let typed = typed.trim_start_matches('-');
+    let named = tip.split('\'').skip(1).step_by(2).map(|word| word.trim_start_matches('-'));
+    !tip.contains("as a value")
+        && typed.len() > 1
+        && named.into_iter().any(|word| is_typo(typed, word) || word.starts_with(typed) || typed.starts_with(word))
+}
+
+/// Where the word is no option of `archive` and `enqueue`, but names what stands in a column of their files.
+fn tip_of_column(typed: &str, command: &str) -> Option<String> {
+    if !matches!(command, "archive" | "enqueue") {
+        return None;
+    }
+    let name = typed.trim_start_matches('-').replace('-', "_");
+    let field = match name.as_str() {
+        "type" | "label" | "labels" => Field::Types,
+        name => Field::of_name(name)?,
+    };
+    Some(format!(
+        "tip: {} is no option but a column of the CSV, with a cell for each row, such as {:?}",
+        field.name(),
+        field.example()
+    ))
 }
 
 #[cfg(test)]
@@ -166,16 +213,66 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
-    #[test]
-    fn every_command_has_examples_and_they_are_understood() {
+    /// Every command, without those that only have commands below them.
+    fn commands() -> Vec<clap::Command> {
         let mut command = Arguments::command();
         command.build();
-        let mut below: Vec<&clap::Command> = command.get_subcommands().filter(|it| it.get_name() != "help").collect();
+        let (mut below, mut commands) = (vec![command], Vec::new());
         while let Some(command) = below.pop() {
             if command.has_subcommands() {
-                below.extend(command.get_subcommands().filter(|it| it.get_name() != "help"));
-                continue;
+                below.extend(command.get_subcommands().filter(|it| it.get_name() != "help").cloned());
+            } else {
+                commands.push(command);
             }
+        }
+        commands
+    }
+
+    #[test]
+    fn a_wrong_value_is_answered_with_an_example() {
+        let mut refused = 0;
+        for command in commands() {
+            let name = command.get_bin_name().unwrap_or_default();
+            for argument in command.get_arguments().filter(|argument| argument.get_action().takes_values()) {
+                let option = argument.get_long().map(|long| format!("--{long}"));
+                let typed = name.split(' ').map(str::to_owned).chain(option).chain(["?!".to_owned()]);
+                let Err(error) = Arguments::command().try_get_matches_from(typed) else { continue };
+                let told = error.to_string();
+                // Else it takes any text, and something else is missing.
+                if matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
+                    assert!(told.contains("such as") || told.contains("possible values"), "{name}: {told}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 30, "{refused}");
+    }
+
+    #[test]
+    fn a_tip_names_what_may_be_meant_or_is_not_given() {
+        for (typed, tip, is_given) in [
+            ("--failes", "tip: a similar argument exists: '--failed'", true),
+            ("--out", "tip: a similar argument exists: '--outcomes'", true),
+            ("--from-object-type", "tip: a similar argument exists: '--from'", true),
+            ("enqeue", "tip: a similar subcommand exists: 'enqueue'", true),
+            ("rejects", "tip: some similar subcommands exist: 'resume', 'reject'", true),
+            ("--no-confirm", "tip: a similar argument exists: '--config'", false),
+            ("--format", "tip: a similar argument exists: '--from'", false),
+            ("status", "tip: a similar subcommand exists: 'pause'", false),
+            ("--types", "tip: to pass '--types' as a value, use '-- --types'", false),
+        ] {
+            assert_eq!(is_near(typed, tip), is_given, "{typed}: {tip}");
+        }
+        let tip = tip_of_column("--types", "archive").unwrap_or_default();
+        assert!(tip.contains("types is no option but a column") && tip.contains("USER_DEFINED 37"), "{tip}");
+        assert_eq!(tip_of_column("--label", "enqueue"), Some(tip));
+        assert_eq!(tip_of_column("--force", "archive"), None);
+        assert_eq!(tip_of_column("--types", "undo"), None);
+    }
+
+    #[test]
+    fn every_command_has_examples_and_they_are_understood() {
+        for command in commands() {
             let name = command.get_bin_name().unwrap_or_default();
             let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
             let examples = help.lines().map(str::trim).filter(|line| line.starts_with(name));

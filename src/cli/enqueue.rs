@@ -15,11 +15,12 @@ use super::exit::Failure;
 use super::introductions::Introductions;
 use super::jobs_file::hints::Hints;
 use super::jobs_file::rows::Naming;
-use super::jobs_file::source::Source;
+use super::jobs_file::source::{Source, no_jobs};
 use super::jobs_file::survey::{self, Survey};
 use super::output::remark;
 use super::report::NewFile;
-use super::{output, runtime, signals, way_back};
+use super::signals::{self, FirstWords};
+use super::{output, runtime, way_back};
 use crate::amqp::route::Route;
 use crate::config::{QueueName, Settings};
 use crate::contract::grouped::Grouped;
@@ -78,7 +79,7 @@ not, and may not say another one.
 --outcomes keeps the column dry_run, so that it can be sent again without harm; take that column out to do what it says.
 
 All rows are checked before the first is published; where one is no job, the bad lines are listed, nothing is published,
-and the exit code is 2. A row for a portal that is not in the settings here is published all the same, since the worker's
+and the exit code is 2, as it is where the file has no row at all. A row for a portal that is not in the settings here is published all the same, since the worker's
 settings decide; --dry-run fails then. What comes through a pipe is kept until the pipe has ended and all rows are
 checked. At a terminal the command then shows what the file asks for, and asks whether to go on.
 
@@ -97,6 +98,9 @@ Examples:
   association-archiver enqueue export.csv --from contacts --to companies --portal 4711
   association-archiver enqueue backfill.csv --background
   association-archiver enqueue list.csv --map \"Contact=from_id,Company=to_id\" --from contacts --to companies";
+
+/// Told to whoever interrupts it.
+const FINISHED_FIRST: FirstWords = FirstWords::Said("what is on its way to the broker is finished first");
 
 /// Publishes every row, confirmed; exit code 2 and nothing published where a row is bad.
 pub fn enqueue(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -117,9 +121,6 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
     let portals = survey::portals(settings);
     let survey = Survey::of(&mut source, arguments.from_line, portals.as_ref(), |_| true).await?;
     check(&survey, &source.name, arguments)?;
-    if survey.rows == 0 {
-        remark(&format!("{} has no jobs in it", source.name));
-    }
     survey.remarks().iter().for_each(|line| remark(line));
     if arguments.dry_run && portals.is_none() {
         remark("the settings here have no account, so whether one takes the jobs is not checked");
@@ -148,6 +149,10 @@ fn check(survey: &Survey, name: &str, arguments: &Arguments) -> Result<(), Failu
     }
     if survey.bad.count > 0 {
         return Err(report_bad(survey, arguments.json));
+    }
+    if survey.is_empty() {
+        print_nothing_enqueued(survey, arguments.json);
+        return Err(no_jobs(name));
     }
     match survey.rejected.listed.first() {
         Some((line, why)) if arguments.dry_run => {
@@ -193,7 +198,7 @@ async fn send(
         let reached = reached.clone();
         move || remark(&format!("error: a second signal; {reached}"))
     };
-    signals::stop_on_signals(stop.clone(), last_words)
+    signals::stop_on_signals(stop.clone(), FINISHED_FIRST, last_words)
         .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
     let run = message_id::Run::new();
     let following = match arguments.follow {
@@ -214,7 +219,7 @@ async fn send(
         return summarise(arguments, &queue, survey, enqueued, begun.elapsed(), None);
     };
     if !arguments.json {
-        say_enqueued(&queue, enqueued, begun.elapsed());
+        remark(&told_enqueued(&queue, enqueued, begun.elapsed()));
     }
     let mut followed = following.wait_for(enqueued, &stop).await?;
     followed.write_rows(&mut source, arguments.from_line).await?;
@@ -255,20 +260,15 @@ impl Target {
 
 fn line_number(text: &str) -> Result<u64, String> {
     match text.parse() {
-        Ok(0) => Err("lines are counted from 1".to_owned()),
+        Ok(0) => Err("lines are counted from 1, such as 5001".to_owned()),
         Ok(number) => Ok(number),
-        Err(_) => Err("write the number of a line, counted from 1".to_owned()),
+        Err(_) => Err("write the number of a line, counted from 1, such as 5001".to_owned()),
     }
 }
 
 /// Lists the bad lines, and says how many they are.
 fn report_bad(survey: &Survey, as_json: bool) -> Failure {
-    if as_json {
-        let bad: Vec<_> = survey.bad.listed.iter().map(|(line, fault)| json!({"line": line, "fault": fault})).collect();
-        let summary = json!({"rows": survey.rows, "bad": survey.bad.count, "badLines": bad, "enqueued": 0});
-        // Whoever does not read it sees the exit code.
-        let _ = output::print(format!("{summary}\n").as_bytes());
-    }
+    print_nothing_enqueued(survey, as_json);
     for (line, fault) in &survey.bad.listed {
         remark(&format!("line {line}: {fault}"));
     }
@@ -278,6 +278,16 @@ fn report_bad(survey: &Survey, as_json: bool) -> Failure {
     }
     let lines = if survey.bad.count == 1 { "line is no job" } else { "lines are no jobs" };
     Failure::Usage(format!("{} {lines}, nothing was published: mend or remove them", survey.bad.count))
+}
+
+/// With --json, where the exit code says that something is wrong with the file.
+fn print_nothing_enqueued(survey: &Survey, as_json: bool) {
+    if as_json {
+        let bad: Vec<_> = survey.bad.listed.iter().map(|(line, fault)| json!({"line": line, "fault": fault})).collect();
+        let summary = json!({"rows": survey.rows, "bad": survey.bad.count, "badLines": bad, "enqueued": 0});
+        // Whoever does not read it sees the exit code.
+        let _ = output::result(&summary.to_string());
+    }
 }
 
 fn summarise(
@@ -300,22 +310,21 @@ fn summarise(
         if let (Some(summary), Value::Object(told)) = (summary, &mut told) {
             told.insert("outcomes".to_owned(), summary.to_json());
         }
-        return output::print(format!("{told}\n").as_bytes()).map(|_| code);
+        return output::result(&told.to_string()).map(|_| code);
     }
-    match summary {
-        Some(summary) => summary.show(),
+    let told = match summary {
+        Some(summary) => summary.lines().join("\n"),
+        None if *rows == 0 => "no row asks for anything; nothing was published".to_owned(),
         None if arguments.dry_run => {
             let jobs = if *rows == 1 { "job is" } else { "jobs are" };
-            remark(&format!("{} {jobs} valid; nothing was published", Grouped(*rows)));
+            format!("{} {jobs} valid; nothing was published", Grouped(*rows))
         }
-        // That there are none is said by then.
-        None if *rows == 0 => {}
-        None => say_enqueued(queue, enqueued, took),
-    }
-    Ok(code)
+        None => told_enqueued(queue, enqueued, took),
+    };
+    output::result(&told).map(|_| code)
 }
 
-fn say_enqueued(queue: &QueueName, enqueued: u64, took: Duration) {
+fn told_enqueued(queue: &QueueName, enqueued: u64, took: Duration) -> String {
     let jobs = if enqueued == 1 { "job" } else { "jobs" };
-    remark(&format!("{} {jobs} enqueued on {queue} in {:.1} s", Grouped(enqueued), took.as_secs_f64()));
+    format!("{} {jobs} enqueued on {queue} in {:.1} s", Grouped(enqueued), took.as_secs_f64())
 }

@@ -1,5 +1,6 @@
 //! A lane as an operator writes it.
 
+use super::option_values::object_type;
 use crate::contract::object_type::ObjectType;
 
 /// Two object types; neither needs escaping in a path.
@@ -15,7 +16,6 @@ impl LanePattern {
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.strip_suffix("/labels").unwrap_or(text);
         let (from, to) = text.split_once('/').ok_or("write it as FROM/TO, such as contacts/companies")?;
-        let object_type = |text| ObjectType::parse(text).map_err(|fault| fault.to_string());
         Ok(Self { from: object_type(from)?, to: object_type(to)? })
     }
 }

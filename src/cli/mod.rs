@@ -28,6 +28,7 @@ pub mod jobs_file;
 mod lane;
 mod latest_names;
 mod logging;
+mod option_values;
 mod outcome_record;
 mod output;
 mod paint;
@@ -39,4 +40,4 @@ mod target;
 mod way_back;
 
 pub use arguments::{command_line, main};
-use logging::{remark_on_settings, start_logging};
+use logging::{remark_on_settings, start_logging, start_logging_for_a_person};

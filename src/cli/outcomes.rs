@@ -16,7 +16,7 @@ use super::output::{Output, Reader, remark};
 use super::paint::{Paint, Tone, harmless};
 use super::report::{PairRow, Report};
 use super::summary::Summary;
-use super::{age, runtime};
+use super::{age, option_values, runtime};
 use crate::amqp::browser::{Browser, Shelf};
 use crate::config::Settings;
 use crate::contract::grouped::Grouped;
@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
     /// At most this many, of those that lie first in the queue
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = option_values::limit)]
     limit: Option<u64>,
     /// The pairs for which the job was not done, as a CSV that can be given to `enqueue` or `archive`
     #[arg(long, conflicts_with = "json")]
@@ -91,7 +91,7 @@ async fn look(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fa
             _ => ", too many to put them in order as a whole: in parts, each with the oldest first",
         };
         remark(&format!("{} of {} messages in {queue}{order}", Grouped(outcomes), Grouped(there.into())));
-        summary.show();
+        summary.lines().iter().for_each(|line| remark(line));
     }
     if let (Some(group), 0, false) = (&arguments.group, outcomes, groups.is_empty()) {
         remark(&format!("none of these is of the group {group:?}; the latest groups there are: {}", groups.in_words()));

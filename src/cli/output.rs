@@ -37,6 +37,11 @@ pub fn print(text: &[u8]) -> Result<ExitCode, Failure> {
     reader(stdout.write_all(text).and_then(|()| stdout.flush())).map(|_| ExitCode::SUCCESS)
 }
 
+/// What the command was asked for, in one line or a few, on stdout: what it says beside that is a [`remark`].
+pub fn result(text: &str) -> Result<ExitCode, Failure> {
+    print(format!("{text}\n").as_bytes())
+}
+
 /// Says something on stderr. Where nobody reads that, nothing else happens.
 pub fn remark(text: &str) {
     let line = format!("{text}\n");

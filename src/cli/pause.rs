@@ -92,19 +92,19 @@ fn order(config: Option<&Path>, arguments: &Arguments, order: Instruction) -> Re
         )));
     }
     if *json {
-        return output::print(format!("{}\n", answer.body).as_bytes());
+        return output::result(&answer.body.to_string());
     }
-    match answer.status {
-        202 => output::remark(&format!(
+    let told = match answer.status {
+        202 => format!(
             "{subject}: the worker that was asked stands by, and has handed the order to {verb} on to the one that holds the lease."
-        )),
+        ),
         _ => match (order, answer.body.get("note").and_then(serde_json::Value::as_str)) {
             // Whether it goes on depends on why it stands, which the service knows.
-            (Instruction::Resume, Some(note)) => output::remark(&format!("{subject}: {}", harmless(note))),
-            (_, _) => output::remark(&format!("{subject} {}", consequence(order, lane.is_some()))),
+            (Instruction::Resume, Some(note)) => format!("{subject}: {}", harmless(note)),
+            (_, _) => format!("{subject} {}", consequence(order, lane.is_some())),
         },
-    }
-    Ok(ExitCode::SUCCESS)
+    };
+    output::result(&told)
 }
 
 /// What follows from an order, as a sentence whose subject is the account or the lane.

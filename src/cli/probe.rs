@@ -17,7 +17,8 @@ use self::wire::{Broken, Wire};
 use super::age::parse_duration;
 use super::exit::Failure;
 use super::output::remark;
-use super::{confirm, output, runtime, signals};
+use super::signals::{self, FirstWords};
+use super::{confirm, option_values, output, runtime};
 use crate::config::Settings;
 use crate::contract::association::RecordId;
 use crate::contract::ids::PortalId;
@@ -35,19 +36,19 @@ mod wire;
 #[command(after_long_help = LONG_HELP)]
 pub struct Arguments {
     /// The portal id of the test account
-    #[arg(long, value_name = "PORTAL", value_parser = portal)]
+    #[arg(long, value_name = "PORTAL", value_parser = option_values::portal)]
     account: PortalId,
     /// Object type of the one record
-    #[arg(long, value_name = "TYPE", value_parser = object_type)]
+    #[arg(long, value_name = "TYPE", value_parser = option_values::object_type)]
     from_type: ObjectType,
     /// Id of the one record
-    #[arg(long, value_name = "ID", value_parser = record)]
+    #[arg(long, value_name = "ID", value_parser = option_values::record)]
     from_id: RecordId,
     /// Object type of the other record
-    #[arg(long, value_name = "TYPE", value_parser = object_type)]
+    #[arg(long, value_name = "TYPE", value_parser = option_values::object_type)]
     to_type: ObjectType,
     /// Id of the other record
-    #[arg(long, value_name = "ID", value_parser = record)]
+    #[arg(long, value_name = "ID", value_parser = option_values::record)]
     to_id: RecordId,
     /// Longest wait until a read shows a change
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "15s")]
@@ -76,17 +77,8 @@ Examples:
   association-archiver probe --account 4711 --from-type contacts --from-id 101 --to-type companies --to-id 9001
   association-archiver probe --account 4711 --from-type contacts --from-id 101 --to-type companies --to-id 9001 --yes --json";
 
-fn portal(text: &str) -> Result<PortalId, String> {
-    text.parse().map(PortalId).map_err(|_| "write the portal id, such as 4711".to_owned())
-}
-
-fn object_type(text: &str) -> Result<ObjectType, String> {
-    ObjectType::parse(text).map_err(|fault| fault.to_string())
-}
-
-fn record(text: &str) -> Result<RecordId, String> {
-    RecordId::parse(text).ok_or_else(|| "write the record's id, in digits".to_owned())
-}
+/// Told to whoever interrupts it.
+const FINISHED_FIRST: FirstWords = FirstWords::Said("what was there before is put back first");
 
 /// See [`LONG_HELP`].
 pub fn probe(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -105,7 +97,7 @@ pub fn probe(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, F
         let stop = CancellationToken::new();
         let last_words = Arc::new(Mutex::new("nothing was changed".to_owned()));
         let words = Arc::clone(&last_words);
-        signals::stop_on_signals(stop.clone(), move || {
+        signals::stop_on_signals(stop.clone(), FINISHED_FIRST, move || {
             remark(&words.lock().map(|words| words.clone()).unwrap_or_default());
         })
         .map_err(|error| Failure::Running(format!("no signals: {error}")))?;

@@ -224,3 +224,73 @@ impl<W: Write> Report<W> {
         self.writer.into_inner().map_err(|error| io::Error::other(error.error().to_string()))
     }
 }
+
+/// Most bytes of a report that are put in order, since that happens in memory.
+const MOST_BYTES_IN_ORDER: u64 = 256 * 1024 * 1024;
+
+/// Puts the rows of a report in the order of the input's lines; those of one line stay as they are. The file is there as a
+/// whole at every moment. `false`: it is too large for that.
+pub fn in_order_of_lines(path: &Path) -> io::Result<bool> {
+    if std::fs::metadata(path)?.len() > MOST_BYTES_IN_ORDER {
+        return Ok(false);
+    }
+    let text = std::fs::read(path)?;
+    let (header, mut rows) = rows_by_line(&text)?;
+    if rows.is_sorted_by_key(|(line, _)| *line) {
+        return Ok(true);
+    }
+    rows.sort_by_key(|(line, _)| *line);
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut ordered = tempfile::NamedTempFile::new_in(directory)?;
+    ordered.as_file().set_permissions(std::fs::metadata(path)?.permissions())?;
+    let mut writer = BufWriter::new(&mut ordered);
+    writer.write_all(header)?;
+    rows.iter().try_for_each(|(_, row)| writer.write_all(row))?;
+    writer.flush()?;
+    drop(writer);
+    ordered.as_file().sync_all()?;
+    ordered.persist(path)?;
+    Ok(true)
+}
+
+/// The line that a row names, and the row.
+type RowOfLine<'a> = (u64, &'a [u8]);
+
+/// The header of a report, and its rows.
+fn rows_by_line(text: &[u8]) -> io::Result<(&[u8], Vec<RowOfLine<'_>>)> {
+    let at = |reader: &csv::Reader<&[u8]>| usize::try_from(reader.position().byte()).unwrap_or(usize::MAX);
+    let mut reader = csv::Reader::from_reader(text);
+    reader.byte_headers()?;
+    let head = at(&reader);
+    let (mut start, mut rows, mut row) = (head, Vec::new(), csv::ByteRecord::new());
+    while reader.read_byte_record(&mut row)? {
+        let line = row.get(0).and_then(|line| std::str::from_utf8(line).ok()?.parse().ok()).unwrap_or_default();
+        let end = at(&reader);
+        rows.push((line, &text[start..end]));
+        start = end;
+    }
+    Ok((&text[..head], rows))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn rows_stand_in_the_order_of_their_lines_and_stay_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("failed.csv");
+        let ordered = |rows: &[&str]| {
+            std::fs::write(&path, [&["line,from_id,message\n"], rows].concat().concat()).unwrap();
+            assert!(in_order_of_lines(&path).unwrap());
+            std::fs::read_to_string(&path).unwrap()
+        };
+        let (two, first, second, ten) = ("2,1,\"a\nb, c\"\n", "7,3,x\n", "7,2,y\n", "10,9,\"\"\"z\"\"\"\n");
+        let expected = ["line,from_id,message\n", two, first, second, ten].concat();
+        assert_eq!(ordered(&[ten, first, two, second]), expected);
+        assert_eq!(ordered(&[two, first, second, ten]), expected);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left");
+    }
+}

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admin_call::reachable;
 use super::exit::Failure;
-use super::signals;
+use super::signals::{self, FirstWords};
 use crate::amqp::connection::ConnectFault;
 use crate::amqp::edges::StartFault;
 use crate::config::{AccountSettings, Settings};
@@ -24,7 +24,7 @@ pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
         let stop = CancellationToken::new();
         let last_words =
             || tracing::warn!("second signal: stopping at once; what is not answered will be delivered again");
-        signals::stop_on_signals(stop.clone(), last_words)
+        signals::stop_on_signals(stop.clone(), FirstWords::Logged, last_words)
             .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
         Box::pin(service::run(&settings, stop)).await.map_err(|error| match error {
             StartError::Settings(error) => Failure::from(error),

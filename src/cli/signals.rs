@@ -11,14 +11,40 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::output::remark;
 use crate::telemetry::progress;
 
 /// The file in which Linux says which signals whoever started the process told it to ignore.
 const PROCESS_STATUS: &str = "/proc/self/status";
 
+/// What is said at the first signal that asks for an end.
+#[derive(Clone, Copy, Debug)]
+pub enum FirstWords {
+    /// By the service: in its log.
+    Logged,
+    /// By a command, to whoever has interrupted it: what it finishes before it ends.
+    Said(&'static str),
+    /// By one that ends at once: nothing.
+    None,
+}
+
+impl FirstWords {
+    fn say(self, signal: &str) {
+        match self {
+            Self::Logged => tracing::info!(signal, "stopping: finishing what is in flight"),
+            Self::Said(first) => remark(&format!("stopping ({signal}): {first}; a second signal ends it at once")),
+            Self::None => {}
+        }
+    }
+}
+
 /// Cancels `stop` at the first signal that asks for an end; at the second the process has its last words and exits
 /// with 1.
-pub fn stop_on_signals(stop: CancellationToken, last_words: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub fn stop_on_signals(
+    stop: CancellationToken,
+    first_words: FirstWords,
+    last_words: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
     ignore_what_asks_for_nothing()?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut quit = signal(SignalKind::quit())?;
@@ -41,7 +67,7 @@ pub fn stop_on_signals(stop: CancellationToken, last_words: impl FnOnce() + Send
             }
             impatient |= !asks_politely;
             if !stop.is_cancelled() {
-                tracing::info!(signal = name, "stopping: finishing what is in flight");
+                first_words.say(name);
                 stop.cancel();
             }
         }

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::outcome_record::{ErrorRecord, OutcomeRecord};
-use super::output::remark;
 use super::paint::harmless;
 use crate::contract::action::Action;
 use crate::contract::grouped::Grouped;
@@ -149,29 +148,30 @@ impl Summary {
         self.jobs_done
     }
 
-    /// The table, on stderr.
-    pub fn show(&self) {
+    /// The table, a string a line.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
         if self.by_status.is_empty() {
-            return;
+            return lines;
         }
-        remark(&format!("{:<10} {:>12} {:>12} {:>12}", "STATUS", "JOBS", "PAIRS", "DONE"));
+        lines.push(format!("{:<10} {:>12} {:>12} {:>12}", "STATUS", "JOBS", "PAIRS", "DONE"));
         for (status, Count { jobs, pairs, done }) in &self.by_status {
             let [jobs, pairs, done] = [jobs, pairs, done].map(|count| Grouped(*count).to_string());
-            remark(&format!("{:<10} {jobs:>12} {pairs:>12} {done:>12}", harmless(status)));
+            lines.push(format!("{:<10} {jobs:>12} {pairs:>12} {done:>12}", harmless(status)));
         }
         if self.repeated > 0 {
             let repeated = Grouped(self.repeated).to_string();
-            remark(&format!(
+            lines.push(format!(
                 "{:<10} {:>12} {repeated:>12} of all these repeated: a row before asks for the same pair",
                 "", ""
             ));
         }
-        self.show_planned();
+        self.add_planned(&mut lines);
         if self.causes.is_empty() {
-            return;
+            return lines;
         }
         // Below the pairs of the table: of a job that is done in part, some of them failed.
-        remark(&format!("{:<10} {:>12} {:>12} CAUSE", "", "", "NOT DONE"));
+        lines.push(format!("{:<10} {:>12} {:>12} CAUSE", "", "", "NOT DONE"));
         let mut causes: Vec<_> = self.causes.iter().collect();
         causes.sort_by_key(|(_, cause)| std::cmp::Reverse(cause.pairs));
         for (name, cause) in causes.iter().take(MAX_SHOWN) {
@@ -183,11 +183,11 @@ impl Summary {
                 "{:<10} {:>12} {pairs:>12} {} {}{status}: {}{example}",
                 "", "", name.source, name.category, cause.message
             );
-            remark(&harmless(&line));
+            lines.push(harmless(&line));
         }
         let more = causes.len().saturating_sub(MAX_SHOWN);
         if more > 0 || self.other_pairs > 0 {
-            remark(&format!(
+            lines.push(format!(
                 "{:<10} {:>12} {:>12} and {} causes more",
                 "",
                 "",
@@ -195,17 +195,18 @@ impl Summary {
                 more + usize::from(self.other_pairs > 0)
             ));
         }
+        lines
     }
 
-    fn show_planned(&self) {
+    fn add_planned(&self, lines: &mut Vec<String>) {
         let Planned { pairs, present, unlabelled, warned } = self.planned;
         if pairs == 0 {
             return;
         }
         let repeated = if self.repeated > 0 { ", repeated pairs as often as they are asked for" } else { "" };
-        remark(&format!("{:<10} {:>12} {:>12} PLAN{repeated}", "", "", "PAIRS"));
-        let line = |count: u64, words: &str| {
-            remark(&format!("{:<10} {:>12} {:>12} {words}", "", "", Grouped(count).to_string()))
+        lines.push(format!("{:<10} {:>12} {:>12} PLAN{repeated}", "", "", "PAIRS"));
+        let mut line = |count: u64, words: &str| {
+            lines.push(format!("{:<10} {:>12} {:>12} {words}", "", "", Grouped(count).to_string()))
         };
         line(present, "associated now");
         line(pairs - present, "not associated now");

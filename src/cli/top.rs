@@ -20,7 +20,7 @@ use self::view::{Footer, Move, View};
 use super::admin_call::{self, ServiceAddress};
 use super::exit::Failure;
 use super::paint::harmless;
-use super::signals::stop_on_signals;
+use super::signals::{FirstWords, stop_on_signals};
 use super::{output, runtime};
 use crate::config::Settings;
 
@@ -120,7 +120,7 @@ async fn ask(address: &ServiceAddress) -> Result<Status, Failure> {
 async fn watch(address: ServiceAddress, token: Option<SecretString>) -> Result<ExitCode, Failure> {
     let broken = |error: std::io::Error| Failure::Running(format!("the terminal cannot be used: {error}"));
     let stop = CancellationToken::new();
-    stop_on_signals(stop.clone(), Screen::give_back).map_err(broken)?;
+    stop_on_signals(stop.clone(), FirstWords::None, Screen::give_back).map_err(broken)?;
     let mut screen = Screen::open().map_err(broken)?;
     let mut keys = happenings();
     let mut answers = asked_for_ever(address.clone());

@@ -17,7 +17,8 @@ use super::journal::gathering::{Meant, gather};
 use super::journal::selection::{Place, Selection};
 use super::output::{Output, Reader, remark};
 use super::paint::harmless;
-use super::{confirm, output, runtime, signals};
+use super::signals::{self, FirstWords};
+use super::{confirm, option_values, output, runtime};
 use crate::amqp::connection::ConnectFault;
 use crate::amqp::route::Route;
 use crate::amqp::sender::{SendFault, Sender};
@@ -49,7 +50,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "restores")]
     include_primary: bool,
     /// The group of the jobs; else `undo-` and the group or job that is undone
-    #[arg(long, value_name = "NAME", value_parser = group)]
+    #[arg(long, value_name = "NAME", value_parser = option_values::group)]
     as_group: Option<Group>,
     /// Prints the jobs as NDJSON and publishes nothing
     #[arg(long)]
@@ -87,6 +88,9 @@ Examples:
   association-archiver undo --portal 4711 --since 2026-11-28T09:00:00Z --until 2026-11-28T10:00:00Z --yes
   association-archiver undo --file journal.ndjson --job-id crm-sync-81f2 --print
   association-archiver undo --restores --group undo-import-2026-11 --plan";
+
+/// Told to whoever interrupts it.
+const FINISHED_FIRST: FirstWords = FirstWords::Said("what is on its way to the broker is finished first");
 
 /// Publishes jobs that restore what the journal covers; the same ones each time.
 pub fn undo(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -154,10 +158,6 @@ fn question(settings: &Settings, manner: &Manner, jobs: usize) -> String {
     };
     let queue = &settings.amqp.jobs_queue;
     format!("Put {} on {queue} that {what}?", counted(jobs, "job", "jobs"))
-}
-
-fn group(text: &str) -> Result<Group, String> {
-    Group::new(text).ok_or_else(|| "write 1 to 128 bytes without control characters".to_owned())
 }
 
 /// The group where none is given: equal conditions give it the same name, so an undo that is repeated is one group.
@@ -257,7 +257,8 @@ const MAX_BATCH: usize = 200;
 
 async fn publish(settings: &Settings, jobs: Vec<UndoJob>) -> Result<u64, Failure> {
     let stop = CancellationToken::new();
-    signals::stop_on_signals(stop.clone(), || {}).map_err(|error| Failure::Running(format!("no signals: {error}")))?;
+    signals::stop_on_signals(stop.clone(), FINISHED_FIRST, || {})
+        .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
     let sender = Sender::open(&settings.amqp, &stop).await.map_err(|fault| Failure::Running(without_broker(&fault)))?;
     let (run, total) = (Run::new(), jobs.len() as u64);
     let bar = bar(total, 0, "jobs");
@@ -301,12 +302,14 @@ fn summarise(
             "changed": wanted.changed, "unknown": wanted.unknown,
             "jobs": published, "group": manner.group.as_str(), "queue": queue,
         });
-        return output::print(format!("{summary}\n").as_bytes());
+        return output::result(&summary.to_string());
     }
     if published > 0 {
         let published = if published == 1 { "1 job is".to_owned() } else { format!("{} jobs are", Grouped(published)) };
         let group = &manner.group;
-        remark(&format!("{published} on {queue}; `outcomes --group` shows what becomes of the group {group}"));
+        return output::result(&format!(
+            "{published} on {queue}; `outcomes --group` shows what becomes of the group {group}"
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -47,6 +47,11 @@ fn places(first: &SettingKey, others: &[SettingKey]) -> String {
     if written.is_empty() { String::new() } else { format!(" ({})", written.join("; ")) }
 }
 
+/// Whether somebody may well have meant `known` who wrote `typed`.
+pub fn is_typo(typed: &str, known: &str) -> bool {
+    typed.len() <= LONGEST_TYPO && edits(typed, known) * TYPO_SHARE <= known.len()
+}
+
 /// Names the nearest known key, or all of them where none is near.
 fn hint(key: &SettingKey, known: &[String]) -> String {
     let comparable = known.iter().filter(|_| key.dotted().len() <= LONGEST_TYPO);

@@ -39,7 +39,7 @@ pub use amqp_uri::AmqpUri;
 pub use background::BackgroundSettings;
 pub use batch::BatchSettings;
 pub use documented::{SettingDoc, documented_settings};
-pub use error::SettingsError;
+pub use error::{SettingsError, is_typo};
 pub use hubspot::{ApiVersion, HubspotSettings};
 pub use isolation::IsolationSettings;
 pub use jobs::JobsSettings;

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::progress;
+use super::sentence::Sentence;
 use crate::config::{LogFormat, LogSettings};
 
 /// Logs go to stderr from here on, for the rest of the process.
@@ -22,6 +23,18 @@ pub fn start(settings: &LogSettings) -> Result<(), LogFault> {
         LogFormat::Json => tracing::subscriber::set_global_default(json(filter, Stderr)),
         LogFormat::Pretty => tracing::subscriber::set_global_default(pretty(filter, Stderr, wants_colours())),
     };
+    begun.map_err(|_| LogFault::AlreadyStarted)
+}
+
+/// As [`start`], for a command at which somebody sits: where nothing else is set, a terminal shows warnings only, each
+/// as a sentence, since the command says itself what it does.
+pub fn start_for_a_person(settings: &LogSettings) -> Result<(), LogFault> {
+    if settings.format.is_some() || !io::stderr().is_terminal() {
+        return start(settings);
+    }
+    let is_set = settings.filter != LogSettings::default().filter;
+    let filter = if is_set { filter(settings)? } else { EnvFilter::new("lapin=off,warn") };
+    let begun = tracing::subscriber::set_global_default(sentences(filter, Stderr));
     begun.map_err(|_| LogFault::AlreadyStarted)
 }
 
@@ -72,6 +85,18 @@ where
     tracing_subscriber::fmt()
         .with_ansi(colours)
         .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_writer(out)
+        .finish()
+}
+
+fn sentences<W>(filter: EnvFilter, out: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .event_format(Sentence)
         .with_env_filter(filter)
         .with_writer(out)
         .finish()
@@ -173,6 +198,28 @@ mod tests {
             assert_eq!(lines.text().contains('\x1b'), colours);
             assert!(lines.text().contains("again"));
         }
+    }
+
+    #[test]
+    fn a_sentence_has_what_a_person_needs() {
+        let lines = Lines::default();
+        tracing::subscriber::with_default(sentences(EnvFilter::new("warn"), lines.clone()), || {
+            let (lane, detail, mend) = ("contacts/companies", "HubSpot answered 401: no\u{1b}[2J", "Set a token.");
+            tracing::warn!(
+                portal_id = 4711,
+                lane,
+                kind = "unauthorized",
+                detail,
+                mend,
+                runbook = "https://x",
+                "paused"
+            );
+            tracing::warn!(file = %"a.ndjson", bytes = 3, "it was cut off");
+            tracing::info!("not wanted");
+        });
+        let expected = "warning: portal 4711, lane contacts/companies: paused: HubSpot answered 401: no [2J. Set a token.\n\
+                        warning: file a.ndjson: it was cut off\n";
+        assert_eq!(lines.text(), expected);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 pub mod log;
 pub mod progress;
 pub mod repetition;
+mod sentence;
 
 // Metrics.
 pub mod exposition;

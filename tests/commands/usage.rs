@@ -30,14 +30,17 @@ async fn every_command_explains_itself_and_its_version() {
 
 #[tokio::test]
 async fn wrong_usage_and_settings_end_with_2_and_one_line() {
-    let cases: [(&[&str], &[(&str, &str)], &str); 11] = [
+    let cases: [(&[&str], &[(&str, &str)], &str); 14] = [
         (&["schema"], &[], "required arguments were not provided"),
         (&["schema", "all"], &[], "possible values: job, outcome, journal, asyncapi"),
         (&["pause", "4711", "--lane", "contacts"], &[], "FROM/TO"),
         (&["pause", "zero"], &[], "write the portal id, such as 4711, or the place in the settings, 0 for the first"),
         (&["dead-letters", "list", "--older-than", "yesterday"], &[], "write a time span, such as 90s"),
         (&["outcomes", "--since", "soon"], &[], "write a time, such as 2026-"),
-        (&["archive", "--from", "cars"], &[], "no standard name"),
+        (&["archive", "--from", "cars"], &[], "\"cars\" is no standard name"),
+        (&["pause", "4711", "--lane", "contacts/cars"], &[], "\"cars\" is no standard name"),
+        (&["undo", "--portal", "sandbox"], &[], "write the portal id in digits, such as 4711"),
+        (&["outcomes", "--limit", "1,000"], &[], "write a number without separators, such as 1000"),
         (&["enqueue", "no-such-file"], &[], "no-such-file cannot be read"),
         (&["check"], &[("amqp.prefetsch", "1")], "did you mean amqp.prefetch?"),
         (&["check", "--config", "no-such.toml"], &[], "no-such.toml"),
@@ -61,6 +64,27 @@ async fn a_tip_has_a_line_of_its_own() {
         lines[0].starts_with("error: unrecognized subcommand 'enqeue';") && lines[1].starts_with("tip: "),
         "{ran:?}"
     );
+}
+
+/// Whoever gives a column as an option is told where it goes, and not how to name a file like that.
+#[tokio::test]
+async fn a_tip_does_not_mislead() {
+    for (arguments, tip) in [
+        (&["archive", "--types", "USER_DEFINED 37"][..], Some("tip: types is no option but a column of the CSV")),
+        (&["enqueue", "--not-after", "2026-12-31"], Some("tip: not_after is no option but a column of the CSV")),
+        (&["archive", "--failes", "x.csv"], Some("tip: a similar argument exists: '--failed'")),
+        (&["archive", "--no-confirm"], None),
+        (&["archive", "--follow"], None),
+    ] {
+        let ran = run(arguments, &[]).await;
+        let mut lines = ran.stderr.lines();
+        let cause = format!("error: unexpected argument '{}' found;", arguments[1]);
+        assert!(ran.code == 2 && lines.next().is_some_and(|line| line.starts_with(&cause)), "{ran:?}");
+        match tip {
+            Some(tip) => assert!(lines.next().is_some_and(|line| line.starts_with(tip)), "{tip}: {ran:?}"),
+            None => assert_eq!(lines.next(), None, "{ran:?}"),
+        }
+    }
 }
 
 #[tokio::test]
@@ -135,7 +159,7 @@ async fn run_on_a_terminal_is_for_people_and_says_first_what_it_is_about() {
 async fn a_variable_that_is_no_setting_is_named_by_every_command() {
     const MISSPELT: &str = "ARCHIVER_HUBSPOT__ACCOUNTS__0__PAUSED";
     let cases: [(&[&str], i32, &str); 3] = [
-        (&["enqueue", "--dry-run", "-"], 0, "warning: these environment variables"),
+        (&["enqueue", "--dry-run", "-"], 2, "warning: these environment variables"),
         (&["dead-letters", "list"], 1, "warning: these environment variables"),
         (&["run"], 2, "\"level\":\"WARN\",\"message\":\"these environment variables"),
     ];

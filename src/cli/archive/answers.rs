@@ -12,7 +12,7 @@ use super::unanswered::Tally;
 use crate::cli::exit::Failure;
 use crate::cli::jobs_file::columns::ALL;
 use crate::cli::outcome_record::{OutcomeRecord, extent_in_words};
-use crate::cli::report::{NewFile, PairRow, Report};
+use crate::cli::report::{NewFile, PairRow, Report, in_order_of_lines};
 use crate::cli::summary::Summary;
 use crate::contract::outcome::{Ending, Outcome, Status};
 use crate::telemetry::progress;
@@ -41,8 +41,17 @@ struct Answer {
 /// What has been written.
 pub struct Written {
     pub summary: Summary,
-    /// The report of what failed has rows; otherwise there is no such file.
-    pub any_failed: bool,
+    pub failed: FailedRows,
+}
+
+/// The report of what failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FailedRows {
+    /// There is no such file.
+    None,
+    InOrder,
+    /// It is too large to be put in order, or there was no room for that.
+    AsAnswered,
 }
 
 /// See the module.
@@ -94,13 +103,8 @@ impl Answers {
             }
         }
         out.flush().map_err(unwritable)?;
-        let mut any_failed = false;
-        if let Some(failed) = self.failed {
-            any_failed = failed.has_rows();
-            let file = failed.into_inner().map_err(|error| unwritable_report(&error))?;
-            if any_failed { file.finish()? } else { file.discard()? }
-        }
-        Ok(Written { summary: self.summary, any_failed })
+        let failed = self.failed.map_or(Ok(FailedRows::None), finished)?;
+        Ok(Written { summary: self.summary, failed })
     }
 
     fn count(&mut self, outcome: &Outcome, origin: &Origin, was_sent: bool) -> Result<(), Failure> {
@@ -120,6 +124,20 @@ impl Answers {
         }
         Ok(())
     }
+}
+
+fn finished(report: Report<NewFile>) -> Result<FailedRows, Failure> {
+    let has_rows = report.has_rows();
+    let file = report.into_inner().map_err(|error| unwritable_report(&error))?;
+    if !has_rows {
+        file.discard()?;
+        return Ok(FailedRows::None);
+    }
+    let path = file.path().to_owned();
+    file.finish()?;
+    // Whatever stands in the way of the order, all rows are in the file.
+    let in_order = in_order_of_lines(&path).unwrap_or(false);
+    Ok(if in_order { FailedRows::InOrder } else { FailedRows::AsAnswered })
 }
 
 fn unwritable_report(error: &io::Error) -> Failure {

@@ -75,8 +75,8 @@ pub struct Read {
 
 impl Read {
     /// Says what is worth knowing, on stderr.
-    pub fn say(self, name: &str) {
-        let Self { jobs, done_before, repeated, left_out } = self;
+    pub fn say(self) {
+        let Self { jobs: _, done_before, repeated, left_out } = self;
         let LeftOut { not_associated, done_before: of_status } = left_out;
         for (count, what) in [
             (done_before, "jobs left out because they were done before"),
@@ -88,9 +88,12 @@ impl Read {
                 remark(&format!("{what}: {}", Grouped(count)));
             }
         }
-        if jobs + done_before + not_associated + of_status == 0 {
-            remark(&format!("{name} has no jobs in it"));
-        }
+    }
+
+    /// Whether there was no row at all, but for blank ones.
+    pub fn is_empty(self) -> bool {
+        let LeftOut { not_associated, done_before: of_status } = self.left_out;
+        self.jobs + self.done_before + not_associated + of_status == 0
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::{File, Metadata};
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -126,26 +127,52 @@ struct Counts {
 #[derive(Clone, Debug)]
 pub struct WayOn {
     is_file: bool,
-    /// As typed, without `--failed`; `None` where the input is a stream, which must be given again.
-    command: Option<Vec<String>>,
+    /// `None` where the input is a stream, which must be given again.
+    command: Option<Command>,
+    /// Outcomes of the runs before this one.
+    resumed: Vec<PathBuf>,
     failed: Option<PathBuf>,
-    /// Where the outcomes are.
-    outcomes: Option<PathBuf>,
+    outcomes: Outcomes,
     /// The command that restores; `None` unless everything that is removed is recorded.
     undo: Option<String>,
+}
+
+/// The command as it was typed, without what differs from run to run: `--resume` and `--failed`.
+#[derive(Clone, Debug)]
+struct Command {
+    words: Vec<String>,
+    /// What a shell has opened for stdin.
+    stdin: Option<PathBuf>,
+}
+
+/// Where the outcomes are.
+#[derive(Clone, Debug)]
+enum Outcomes {
+    File(PathBuf),
+    /// On a terminal: no command can read them again.
+    Shown,
+    /// In a pipe, whose end has them.
+    Elsewhere,
 }
 
 impl WayOn {
     pub fn new(arguments: &Arguments, settings: &Settings, is_file: bool) -> Self {
         let is_named = arguments.file.as_deref().is_some_and(|file| file != Path::new("-"));
-        let typed = || without_failed(std::env::args_os().map(|word| word.to_string_lossy().into_owned()));
+        let stdin = if is_named { None } else { opened_file(std::io::stdin(), "0") };
+        let typed = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+        let command = Command { words: without(typed, &["--resume", "--failed"]), stdin };
         let records = settings.hubspot.listed().iter().all(|account| account.safety.journal.is_on());
         let group = arguments.hints.group.as_ref().map(|group| format!(" --group {}", quoted(group.as_str())));
         Self {
             is_file,
-            command: is_named.then(typed),
+            command: (is_named || command.stdin.is_some()).then_some(command),
+            resumed: arguments.resume.clone(),
             failed: arguments.failed.clone(),
-            outcomes: stdout_file(),
+            outcomes: match opened_file(std::io::stdout(), "1") {
+                Some(path) => Outcomes::File(path),
+                None if std::io::stdout().is_terminal() => Outcomes::Shown,
+                None => Outcomes::Elsewhere,
+            },
             undo: records.then(|| format!("undo{}", group.unwrap_or_default())),
         }
     }
@@ -173,41 +200,54 @@ impl WayOn {
         if is_left_unread {
             remark(&format!("what stands below line {} was not read", tally.last_line.load(Ordering::Relaxed)));
         }
+        if let (Outcomes::Shown, 1..) = (&self.outcomes, answered) {
+            remark("the outcomes so far are in no file, so all jobs are sent again, which does no harm");
+        }
         remark(&format!("to go on: {}", self.command(answered > 0)));
     }
 
     /// A command that is right as it stands, as far as that can be known.
     fn command(&self, any_outcomes: bool) -> String {
-        let mut words = self.command.clone().unwrap_or_default();
-        if let (Some(failed), false) = (&self.failed, words.is_empty()) {
-            words.extend(["--failed".to_owned(), new_name(failed).to_string_lossy().into_owned()]);
+        let mut added: Vec<String> = Vec::new();
+        let mut add =
+            |option: &str, path: &Path| added.extend([option.to_owned(), path.to_string_lossy().into_owned()]);
+        self.resumed.iter().for_each(|path| add("--resume", path));
+        match &self.outcomes {
+            Outcomes::File(path) if any_outcomes => add("--resume", path),
+            Outcomes::Elsewhere if any_outcomes => add("--resume", Path::new("OUTCOMES-SO-FAR")),
+            Outcomes::File(_) | Outcomes::Shown | Outcomes::Elsewhere => {}
         }
-        let mut words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-        if any_outcomes {
-            let outcomes = self.outcomes.as_ref().map(|path| quoted(&path.to_string_lossy()));
-            words.push(format!("--resume {}", outcomes.as_deref().unwrap_or("OUTCOMES-SO-FAR")));
+        if let Some(failed) = &self.failed {
+            add("--failed", &new_name(failed));
         }
-        let rest = self.outcomes.as_deref().map(|outcomes| new_name(&outcomes.with_file_name("rest.ndjson")));
-        words.push(format!(
-            "> {}",
-            rest.map_or_else(|| "rest.ndjson".to_owned(), |path| quoted(&path.to_string_lossy()))
-        ));
-        match self.command {
-            Some(_) => words.join(" "),
-            None => format!("the same input and command again, with {}", words.join(" ")),
-        }
+        let rest = match &self.outcomes {
+            Outcomes::File(outcomes) => new_name(&outcomes.with_file_name("rest.ndjson")),
+            Outcomes::Shown | Outcomes::Elsewhere => new_name(Path::new("rest.ndjson")),
+        };
+        let to_rest = format!("> {}", quoted(&rest.to_string_lossy()));
+        let Some(Command { words, stdin }) = &self.command else {
+            let added = added.iter().map(|word| quoted(word)).chain([to_rest]).collect::<Vec<_>>();
+            return format!("the same input and command again, with {}", added.join(" "));
+        };
+        // Behind `--` a word is a file, whatever it looks like.
+        let (before, behind) = words.split_at(words.iter().position(|word| word == "--").unwrap_or(words.len()));
+        let words = [before, &added, behind].concat();
+        let words = words.iter().map(|word| quoted(word));
+        let from = stdin.iter().map(|path| format!("< {}", quoted(&path.to_string_lossy())));
+        words.chain(from).chain([to_rest]).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// The words without `--failed` and its file: the flag may be given only once, and that file may not be written over.
-fn without_failed(words: impl Iterator<Item = String>) -> Vec<String> {
-    let mut left = Vec::new();
-    let mut words = words;
+/// The words without these options and their values.
+fn without(mut words: impl Iterator<Item = String>, options: &[&str]) -> Vec<String> {
+    let mut left: Vec<String> = Vec::new();
     while let Some(word) = words.next() {
-        if word == "--failed" {
-            words.next();
-        } else if !word.starts_with("--failed=") {
-            left.push(word);
+        let is_whole = options.contains(&word.as_str());
+        let has_value = word.split_once('=').is_some_and(|(option, _)| options.contains(&option));
+        match (left.iter().any(|word| word == "--"), is_whole, has_value) {
+            (false, true, _) => drop(words.next()),
+            (false, false, true) => {}
+            (true, _, _) | (false, false, false) => left.push(word),
         }
     }
     left
@@ -231,10 +271,10 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// The file that stdout goes to, from the working directory.
-fn stdout_file() -> Option<PathBuf> {
-    let path = std::fs::read_link("/proc/self/fd/1").ok()?;
-    if !is_stdout(&std::fs::metadata(&path).ok()?) {
+/// The file that a shell has opened for stdin or stdout, as seen from the working directory.
+fn opened_file(stream: impl AsFd, number: &str) -> Option<PathBuf> {
+    let path = std::fs::read_link(Path::new("/proc/self/fd").join(number)).ok()?;
+    if !is_open_as(stream, &std::fs::metadata(&path).ok()?) {
         return None;
     }
     let here = std::env::current_dir().ok();
@@ -244,8 +284,12 @@ fn stdout_file() -> Option<PathBuf> {
 
 /// Whether this is the file that stdout goes to.
 pub fn is_stdout(file: &Metadata) -> bool {
-    let stdout = std::io::stdout().as_fd().try_clone_to_owned().map(File::from).and_then(|stdout| stdout.metadata());
-    file.is_file() && stdout.is_ok_and(|stdout| (stdout.dev(), stdout.ino()) == (file.dev(), file.ino()))
+    is_open_as(std::io::stdout(), file)
+}
+
+fn is_open_as(stream: impl AsFd, file: &Metadata) -> bool {
+    let open = stream.as_fd().try_clone_to_owned().map(File::from).and_then(|open| open.metadata());
+    file.is_file() && open.is_ok_and(|open| (open.dev(), open.ino()) == (file.dev(), file.ino()))
 }
 
 #[cfg(test)]
@@ -274,22 +318,38 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         std::fs::write(path("failed.csv"), "").unwrap();
-        let typed = ["archiver", "archive", "my pairs.csv", "--failed", "failed.csv", "--group=it's", "--failed=x"];
+        let typed =
+            "archiver archive --resume=first pairs.csv --map A=from_id --failed failed.csv --resume second --yes";
+        let words = typed.split(' ').map(|word| word.replace("pairs", "my pairs").replace("A=", "it's="));
         let way_on = WayOn {
             is_file: true,
-            command: Some(without_failed(typed.map(str::to_owned).into_iter())),
+            command: Some(Command { words: without(words, &["--resume", "--failed"]), stdin: None }),
+            resumed: vec!["first".into(), "second".into()],
             failed: Some(path("failed.csv")),
-            outcomes: Some(path("outcomes.ndjson")),
+            outcomes: Outcomes::File(path("outcomes.ndjson")),
             undo: None,
         };
         let here = directory.path().display();
-        let again = format!(r"archiver archive 'my pairs.csv' '--group=it'\''s' --failed {here}/failed-2.csv");
-        let resumed = format!("{again} --resume {here}/outcomes.ndjson > {here}/rest.ndjson");
+        let again = r"archiver archive 'my pairs.csv' --map 'it'\''s=from_id' --yes --resume first --resume second";
+        let failed = format!("--failed {here}/failed-2.csv");
+        let resumed = format!("{again} --resume {here}/outcomes.ndjson {failed} > {here}/rest.ndjson");
         assert_eq!(way_on.command(true), resumed);
         std::fs::write(path("rest.ndjson"), "").unwrap();
         // An empty file has nothing to go on from.
-        assert_eq!(way_on.command(false), format!("{again} > {here}/rest-2.ndjson"));
-        let streamed = WayOn { command: None, outcomes: None, ..way_on };
+        assert_eq!(way_on.command(false), format!("{again} {failed} > {here}/rest-2.ndjson"));
+
+        let words = ["archiver", "archive", "--", "--failed"].map(str::to_owned);
+        let words = without(words.into_iter(), &["--resume", "--failed"]);
+        let (failed, resumed) = (None, Vec::new());
+        let behind = WayOn { command: Some(Command { words, stdin: None }), failed, resumed, ..way_on };
+        let shown = WayOn { outcomes: Outcomes::Shown, ..behind.clone() };
+        assert_eq!(shown.command(true), "archiver archive -- --failed > rest.ndjson");
+        let piped = WayOn { outcomes: Outcomes::Elsewhere, ..behind };
+        assert_eq!(piped.command(true), "archiver archive --resume OUTCOMES-SO-FAR -- --failed > rest.ndjson");
+        let words = ["archiver", "archive"].map(str::to_owned).to_vec();
+        let read = WayOn { command: Some(Command { words, stdin: Some("my jobs".into()) }), ..shown };
+        assert_eq!(read.command(true), "archiver archive < 'my jobs' > rest.ndjson");
+        let streamed = WayOn { command: None, ..piped };
         let words = "the same input and command again, with --resume OUTCOMES-SO-FAR > rest.ndjson";
         assert_eq!(streamed.command(true), words);
     }

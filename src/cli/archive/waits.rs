@@ -123,8 +123,9 @@ impl Watcher<HeldLine> for LineWatcher {
             }
             return;
         }
-        if answered.result == CallResult::Refused {
-            // Its pairs are told in their outcomes: those at fault failed, and the others are sent again.
+        if matches!(answered.result, CallResult::Refused | CallResult::LanePaused | CallResult::AccountPaused) {
+            // What is refused is told in the outcomes: those at fault failed, and the others are sent again. A pause has a
+            // line of its own, with the same cause and what to do.
             return;
         }
         watching::log_answer(&self.portals, &mut self.troubles, call, reply, answered.result, took, now);

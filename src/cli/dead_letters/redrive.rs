@@ -19,7 +19,8 @@ use crate::amqp::sender::Sender;
 use crate::cli::bar::bar;
 use crate::cli::exit::Failure;
 use crate::cli::output::remark;
-use crate::cli::{confirm, output, runtime, signals};
+use crate::cli::signals::{self, FirstWords};
+use crate::cli::{confirm, output, runtime};
 use crate::config::{QueueName, Settings};
 use crate::contract::grouped::Grouped;
 use crate::contract::job::JobLimits;
@@ -50,6 +51,9 @@ Examples:
   association-archiver dead-letters redrive --reason RETRIES_EXHAUSTED
   association-archiver dead-letters redrive --portal 4711 --lane contacts/companies --older-than 1h --yes";
 
+/// Told to whoever interrupts it.
+const FINISHED_FIRST: FirstWords = FirstWords::Said("what is on its way to the broker is finished first");
+
 /// Messages published before their confirms are awaited.
 const MAX_ROUND: usize = 256;
 /// Bytes of bodies published before their confirms are awaited; a larger one goes alone.
@@ -73,7 +77,7 @@ pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, F
                 ));
             }
         };
-        signals::stop_on_signals(stop.clone(), last_words)
+        signals::stop_on_signals(stop.clone(), FINISHED_FIRST, last_words)
             .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
         if !arguments.yes && !agrees(settings, &arguments.selection).await? {
             remark("nothing was redriven");
@@ -242,13 +246,12 @@ fn summarise(
     if arguments.json {
         let summary =
             json!({"redriven": redriven, "deadLetters": there, "queue": queue, "toBackgroundQueue": of_background});
-        return output::print(format!("{summary}\n").as_bytes());
+        return output::result(&summary.to_string());
     }
     let apart = match (of_background, settings.amqp.background()) {
         (1.., Ok(background)) => format!(", {of_background} of them on {background}"),
         (0, _) | (_, Err(_)) => String::new(),
     };
     let are = if redriven == 1 { "is" } else { "are" };
-    remark(&format!("{redriven} of {there} dead letters {are} back on {queue}{apart}"));
-    Ok(ExitCode::SUCCESS)
+    output::result(&format!("{redriven} of {there} dead letters {are} back on {queue}{apart}"))
 }

@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
-use std::num::NonZeroU64;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,6 +12,7 @@ use crate::cli::age;
 use crate::cli::bar::bar;
 use crate::cli::exit::Failure;
 use crate::cli::lane::LanePattern;
+use crate::cli::option_values;
 use crate::config::Settings;
 use crate::contract::ids::PortalId;
 use crate::contract::job::JobLimits;
@@ -28,8 +28,8 @@ pub struct Selection {
     #[arg(long, value_name = "CATEGORY", value_parser = reason)]
     reason: Option<String>,
     /// Jobs of this portal
-    #[arg(long, value_name = "ID")]
-    portal: Option<NonZeroU64>,
+    #[arg(long, value_name = "ID", value_parser = option_values::portal)]
+    portal: Option<PortalId>,
     /// Jobs of this lane, as FROM/TO: contacts/companies
     #[arg(long, value_name = "FROM/TO", value_parser = LanePattern::parse)]
     lane: Option<LanePattern>,
@@ -40,7 +40,7 @@ pub struct Selection {
     #[arg(long, value_name = "TIME", value_parser = age::parse_duration)]
     newer_than: Option<Duration>,
     /// At most this many, those that were rejected first
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = option_values::limit)]
     limit: Option<u64>,
 }
 
@@ -56,7 +56,9 @@ fn reason(text: &str) -> Result<String, String> {
     let known = ours.map(WorkerCategory::as_str).chain(BROKERS_REASONS);
     match known.clone().find(|known| known.eq_ignore_ascii_case(text)) {
         Some(known) => Ok(known.to_owned()),
-        None => Err(format!("no dead letter has this reason; name one of {}", known.collect::<Vec<_>>().join(", "))),
+        None => {
+            Err(format!("no dead letter has this reason; name one such as {}", known.collect::<Vec<_>>().join(", ")))
+        }
     }
 }
 
@@ -167,7 +169,7 @@ impl Sieve<'_> {
         let reason_fits = reason
             .as_deref()
             .is_none_or(|wanted| letter.reason.as_deref().is_some_and(|reason| reason.eq_ignore_ascii_case(wanted)));
-        let portal_fits = portal.is_none_or(|wanted| letter.portal == Some(PortalId(wanted)));
+        let portal_fits = portal.is_none_or(|wanted| letter.portal == Some(wanted));
         let lane_fits = lane.as_ref().is_none_or(|wanted| is_of(wanted, letter));
         let age = letter.rejected_at.map(|at| Duration::try_from(self.now.duration_since(at)).unwrap_or_default());
         let old_enough = older_than.is_none_or(|least| age.is_some_and(|age| age > least));
@@ -187,6 +189,8 @@ fn is_of(wanted: &LanePattern, letter: &Letter) -> bool {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used)]
+
+    use std::num::NonZeroU64;
 
     use super::*;
 
@@ -216,15 +220,15 @@ mod tests {
         assert!(takes(&ANY));
         assert!(takes(&Selection { reason: Some("retries_exhausted".to_owned()), ..ANY }));
         assert!(!takes(&Selection { reason: Some("UNATTRIBUTED".to_owned()), ..ANY }));
-        assert!(takes(&Selection { portal: NonZeroU64::new(7), ..ANY }));
-        assert!(!takes(&Selection { portal: NonZeroU64::new(8), ..ANY }));
+        assert!(takes(&Selection { portal: NonZeroU64::new(7).map(PortalId), ..ANY }));
+        assert!(!takes(&Selection { portal: NonZeroU64::new(8).map(PortalId), ..ANY }));
         assert!(takes(&Selection { lane: LanePattern::parse("contacts/companies").ok(), ..ANY }));
         assert!(!takes(&Selection { lane: LanePattern::parse("companies/contacts").ok(), ..ANY }));
         let half = Some(Duration::from_secs(1_800));
         assert!(takes(&Selection { older_than: half, newer_than: hours(2), ..ANY }));
         assert!(!takes(&Selection { older_than: hours(2), ..ANY }));
         assert!(!takes(&Selection { newer_than: half, ..ANY }));
-        assert!(!takes(&Selection { portal: NonZeroU64::new(7), newer_than: half, ..ANY }));
+        assert!(!takes(&Selection { portal: NonZeroU64::new(7).map(PortalId), newer_than: half, ..ANY }));
     }
 
     #[test]

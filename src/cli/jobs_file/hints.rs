@@ -1,8 +1,7 @@
 //! What the command line says of a file of jobs.
 
-use std::num::NonZeroU64;
-
 use super::job_field::Field;
+use crate::cli::option_values;
 use crate::contract::ids::{Group, PortalId};
 use crate::contract::object_type::ObjectType;
 
@@ -14,16 +13,16 @@ pub struct Hints {
     #[arg(long, value_name = "COLUMN=FIELD,…", value_parser = Mapping::parse)]
     pub map: Option<Mapping>,
     /// Object type of the from records, where the CSV has no column of it
-    #[arg(long, value_name = "TYPE", value_parser = object_type)]
+    #[arg(long, value_name = "TYPE", value_parser = option_values::object_type)]
     pub from: Option<ObjectType>,
     /// Object type of the to records, where the CSV has no column of it
-    #[arg(long, value_name = "TYPE", value_parser = object_type)]
+    #[arg(long, value_name = "TYPE", value_parser = option_values::object_type)]
     pub to: Option<ObjectType>,
     /// Portal of the jobs that name none; one that names another is refused
-    #[arg(long, value_name = "ID", value_parser = portal)]
+    #[arg(long, value_name = "ID", value_parser = option_values::portal)]
     pub portal: Option<PortalId>,
     /// Group of the jobs that name none: what belongs together, such as this import; it comes back in the outcomes
-    #[arg(long, value_name = "NAME", value_parser = group)]
+    #[arg(long, value_name = "NAME", value_parser = option_values::group)]
     pub group: Option<Group>,
     /// Only looks, and changes nothing: sets dryRun in every job; the outcomes say what would become of each pair
     #[arg(long)]
@@ -42,6 +41,8 @@ impl Hints {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mapping(Vec<(String, Field)>);
 
+const EXAMPLE: &str = "write it such as \"Record ID=from_id,Associated Company IDs=to_id\"";
+
 impl Mapping {
     /// Reads `COLUMN=FIELD,COLUMN=FIELD`; the error is for the command line. A column's name may have commas in it.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -52,15 +53,14 @@ impl Mapping {
                 name.push(',');
                 continue;
             };
-            let field = Field::of_name(field.trim())
-                .ok_or_else(|| format!("{:?} is no field; the fields are {}", field.trim(), Field::names()))?;
+            let field = Field::of_name(field.trim()).ok_or_else(|| {
+                format!("{:?} is no field; the fields are {}; {EXAMPLE}", field.trim(), Field::names())
+            })?;
             pairs.push((column.trim().to_owned(), field));
             name.clear();
         }
         if !name.is_empty() {
-            return Err(format!(
-                "{name:?} has no =FIELD behind it; write \"Record ID=from_id,Associated Company IDs=to_id\""
-            ));
+            return Err(format!("{:?} has no =FIELD behind it; {EXAMPLE}", name.trim_end_matches(',')));
         }
         Ok(Self(pairs))
     }
@@ -68,18 +68,6 @@ impl Mapping {
     pub fn pairs(&self) -> impl Iterator<Item = (&str, Field)> {
         self.0.iter().map(|(column, field)| (column.as_str(), *field))
     }
-}
-
-fn object_type(text: &str) -> Result<ObjectType, String> {
-    ObjectType::parse(text).map_err(|fault| fault.to_string())
-}
-
-fn portal(text: &str) -> Result<PortalId, String> {
-    text.parse::<NonZeroU64>().map(PortalId).map_err(|_| "a portal id is a positive integer, such as 4711".to_owned())
-}
-
-fn group(text: &str) -> Result<Group, String> {
-    Group::new(text).ok_or_else(|| "a group has 1 to 128 bytes and no control characters".to_owned())
 }
 
 #[cfg(test)]

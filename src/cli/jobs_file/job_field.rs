@@ -48,6 +48,23 @@ impl Field {
         }
     }
 
+    /// What a cell may hold.
+    pub fn example(self) -> &'static str {
+        match self {
+            Self::FromType => "contacts",
+            Self::FromId => "101",
+            Self::ToType => "companies",
+            Self::ToId => "9001; 9002",
+            Self::JobId => "import-7-row-1",
+            Self::PortalId => "4711",
+            Self::Types => "USER_DEFINED 37; USER_DEFINED 38",
+            Self::NotAfter => "2026-12-31T18:00:00Z",
+            Self::Action => "restore",
+            Self::DryRun => "true",
+            Self::Group => "import-7",
+        }
+    }
+
     /// The place in a job that the column fills, as a refusal names it.
     pub fn place(self) -> &'static str {
         match self {

@@ -117,6 +117,13 @@ impl Source {
     }
 }
 
+/// A file without a single row is more likely a mistake before this command than a task that is done.
+pub fn no_jobs(name: &str) -> Failure {
+    Failure::Usage(format!(
+        "{name} has no jobs in it: nothing was done; check what has written it (a CSV has a row for each job below its header)"
+    ))
+}
+
 /// A file that stdin was opened from is read in place.
 fn stdin() -> Content {
     let place = || {

@@ -244,6 +244,12 @@ impl Survey {
         !plain.is_empty()
     }
 
+    /// Whether there is no row at all, but for blank ones.
+    pub fn is_empty(&self) -> bool {
+        let LeftOut { not_associated, done_before } = self.left_out;
+        self.rows + self.bad.count + self.unwanted + not_associated + done_before == 0
+    }
+
     /// Rows that stand for jobs which the accounts in the settings take.
     pub fn acceptable(&self) -> u64 {
         self.rows - self.rejected.count

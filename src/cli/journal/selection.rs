@@ -1,11 +1,10 @@
 //! Which of the journal's pairs are meant.
 
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use crate::cli::age;
+use crate::cli::{age, option_values};
 use crate::contract::ids::PortalId;
 use crate::contract::journal::{Entry, EntryPair, JobName};
 use crate::contract::object_type::ObjectType;
@@ -20,13 +19,13 @@ pub struct Selection {
     #[arg(long, value_name = "NAME")]
     pub group: Option<String>,
     /// In this portal
-    #[arg(long, value_name = "ID")]
-    pub portal: Option<NonZeroU64>,
+    #[arg(long, value_name = "ID", value_parser = option_values::portal)]
+    pub portal: Option<PortalId>,
     /// Removed from records of this type, as the jobs wrote it or by another name
-    #[arg(long, value_name = "TYPE", value_parser = object_type)]
+    #[arg(long, value_name = "TYPE", value_parser = option_values::object_type)]
     pub from_type: Option<ObjectType>,
     /// To records of this type
-    #[arg(long, value_name = "TYPE", value_parser = object_type)]
+    #[arg(long, value_name = "TYPE", value_parser = option_values::object_type)]
     pub to_type: Option<ObjectType>,
     /// Recorded then or later: a time, or how long ago, such as 1h or 2days
     #[arg(long, value_name = "TIME", value_parser = age::parse_since)]
@@ -44,10 +43,6 @@ pub struct Place {
     pub file: Option<PathBuf>,
 }
 
-fn object_type(text: &str) -> Result<ObjectType, String> {
-    ObjectType::parse(text).map_err(|fault| fault.to_string())
-}
-
 impl Selection {
     /// Everything is meant.
     pub fn is_empty(&self) -> bool {
@@ -59,7 +54,7 @@ impl Selection {
     /// Whether any pair of the entry may be meant.
     pub fn takes(&self, entry: &Entry) -> bool {
         let Self { job_id: _, group: _, portal, from_type, to_type, since, until } = self;
-        portal.is_none_or(|portal| entry.portal == Some(PortalId(portal)))
+        portal.is_none_or(|portal| entry.portal == Some(portal))
             && from_type.as_ref().is_none_or(|wanted| *wanted == entry.from_type)
             && to_type.as_ref().is_none_or(|wanted| *wanted == entry.to_type)
             && since.is_none_or(|since| entry.at >= since)

@@ -28,7 +28,7 @@ impl Unmet {
         self.entries += 1;
         match entry.portal {
             None => self.without_portal += 1,
-            Some(portal) if self.portals.len() < MOST_PORTALS || selection.portal == Some(portal.0) => {
+            Some(portal) if self.portals.len() < MOST_PORTALS || selection.portal == Some(portal) => {
                 self.portals.insert(portal);
             }
             Some(_) => {}
@@ -51,7 +51,7 @@ impl Unmet {
             return vec![format!("nothing is recorded in the journal{since}")];
         }
         let group = selection.group.as_ref().and_then(|group| self.of_group(group, kind, &since));
-        let portal = selection.portal.map(PortalId).filter(|portal| !self.portals.contains(portal));
+        let portal = selection.portal.filter(|portal| !self.portals.contains(portal));
         group.into_iter().chain(portal.map(|portal| self.of_portal(portal, &since))).collect()
     }
 
