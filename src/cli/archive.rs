@@ -68,7 +68,8 @@ is done; 3: some are not; 1: the question was answered with no. CSV is known by 
 header; `enqueue --help` names the columns, which are the same.
 
 A file is read to its end before anything is sent. What is no text, or no CSV of jobs, is refused as a whole, with exit
-code 2, and so is what has no row at all. A row that is no job, or not one for the accounts in the settings, is answered REJECTED, and the others go ahead.
+code 2, and so is a FILE without a single row. A row that is no job, or not one for the accounts in the settings, is
+answered REJECTED, and the others go ahead.
 (`enqueue` publishes nothing where a row is no job.) On a terminal it then shows what the file asks for, and asks; it does
 not ask where nothing can be changed, as with --plan. What comes through a pipe is archived as it comes, and nothing is
 asked. --failed has the pairs in the order of the input, and its column line names the row there; a file of more than 256 MiB
@@ -144,7 +145,8 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
     if is_file {
         let survey = Survey::of(&mut source, 1, Some(&assembly.portals), |job| !resume.is_done(job)).await?;
         if survey.is_empty() {
-            return Err(no_jobs(&source.name));
+            no_jobs(&source.name)?;
+            return Ok(Went::Through { is_all_done: true });
         }
         say_what_is_there(&survey, (!arguments.resume.is_empty(), resume.sent_again()));
         if !arguments.yes && confirm::has_terminal() && !agrees(&survey, settings, &source.name).await? {
@@ -169,7 +171,8 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
     if let Ok(Some(done)) = &read
         && done.is_empty()
     {
-        return Err(no_jobs(&source.name));
+        no_jobs(&source.name)?;
+        return Ok(Went::Through { is_all_done: true });
     }
     written.summary.lines().iter().for_each(|line| remark(line));
     if let Some(path) = &arguments.failed {

@@ -79,9 +79,9 @@ not, and may not say another one.
 --outcomes keeps the column dry_run, so that it can be sent again without harm; take that column out to do what it says.
 
 All rows are checked before the first is published; where one is no job, the bad lines are listed, nothing is published,
-and the exit code is 2, as it is where the file has no row at all. A row for a portal that is not in the settings here is published all the same, since the worker's
-settings decide; --dry-run fails then. What comes through a pipe is kept until the pipe has ended and all rows are
-checked. At a terminal the command then shows what the file asks for, and asks whether to go on.
+and the exit code is 2, as it is where a FILE has no row at all. A row for a portal that is not in the settings here is
+published all the same, since the worker's settings decide; --dry-run fails then. What comes through a pipe is kept
+until the pipe has ended and all rows are checked. At a terminal the command then shows what the file asks for, and asks whether to go on.
 
 A row without a job id gets one that follows from its content, so that the same row is the same job whenever and from
 whichever file it is sent; each message has an id of its own all the same. After an interruption the same file can be
@@ -150,9 +150,11 @@ fn check(survey: &Survey, name: &str, arguments: &Arguments) -> Result<(), Failu
     if survey.bad.count > 0 {
         return Err(report_bad(survey, arguments.json));
     }
-    if survey.is_empty() {
+    if survey.is_empty()
+        && let Err(failure) = no_jobs(name)
+    {
         print_nothing_enqueued(survey, arguments.json);
-        return Err(no_jobs(name));
+        return Err(failure);
     }
     match survey.rejected.listed.first() {
         Some((line, why)) if arguments.dry_run => {

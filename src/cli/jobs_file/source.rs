@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader}
 use super::hints::Hints;
 use super::rows::{Expected, Format, Naming, Rows};
 use crate::cli::exit::Failure;
+use crate::cli::output::remark;
 use crate::contract::job::JobLimits;
 
 /// Most bytes taken from a pipe that must be read more than once.
@@ -49,12 +50,15 @@ enum Content {
     Pipe(Box<dyn AsyncRead + Unpin + Send>),
 }
 
+/// Names stdin in messages.
+const STDIN: &str = "stdin";
+
 impl Source {
     /// `path`: `None` or `-` is stdin.
     pub async fn open(path: Option<&Path>, naming: Naming, limits: JobLimits, hints: &Hints) -> Result<Self, Failure> {
         let format = |expected| Format { expected, naming, limits, hints: hints.clone() };
         let Some(path) = path.filter(|path| *path != Path::new("-")) else {
-            return Ok(Self { name: "stdin".to_owned(), content: stdin(), format: format(Expected::Either) });
+            return Ok(Self { name: STDIN.to_owned(), content: stdin(), format: format(Expected::Either) });
         };
         let name = path.display().to_string();
         let unreadable = |error: std::io::Error| Failure::Usage(format!("{name} cannot be read: {error}"));
@@ -117,11 +121,16 @@ impl Source {
     }
 }
 
-/// A file without a single row is more likely a mistake before this command than a task that is done.
-pub fn no_jobs(name: &str) -> Failure {
-    Failure::Usage(format!(
-        "{name} has no jobs in it: nothing was done; check what has written it (a CSV has a row for each job below its header)"
-    ))
+/// Says that a source has not a single row. A file like that is more likely a mistake before this command than a task
+/// that is done, so it is a failure. Through stdin may come what another command has let pass, and that may be nothing.
+pub fn no_jobs(name: &str) -> Result<(), Failure> {
+    let said = format!("{name} has no jobs in it: nothing was done");
+    if name == STDIN {
+        remark(&said);
+        return Ok(());
+    }
+    let mend = "check what has written it (a CSV has a row for each job below its header)";
+    Err(Failure::Usage(format!("{said}; {mend}")))
 }
 
 /// A file that stdin was opened from is read in place.
