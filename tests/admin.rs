@@ -551,7 +551,7 @@ fn job(account: u32, from_type: &str, to_type: &str, from: u64) -> NewJob {
             pairs: smallvec![Pair { from: id(from), to: id(9) }],
             all_of: Vec::new()
         }],
-        not_after: None,
+        expiry: None,
         weight: 100,
         carried: Carried::fresh(now().wall),
     }

@@ -188,7 +188,7 @@ impl Steady {
             from_type,
             to_type,
             asks: smallvec![Ask { extent: Extent::Whole, pairs, all_of: Vec::new() }],
-            not_after: None,
+            expiry: None,
             weight: 256,
             carried: Carried::fresh(self.now.wall),
         }

@@ -965,7 +965,7 @@ fn job(shard: usize, number: u64, now: Now) -> NewJob {
         from_type: object_type.clone(),
         to_type: object_type,
         asks: [Ask { extent: Extent::Whole, pairs, all_of: Vec::new() }].into_iter().collect(),
-        not_after: None,
+        expiry: None,
         weight: 100,
         carried: Carried::fresh(now.wall),
     }

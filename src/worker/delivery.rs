@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use crate::amqp::message::Properties;
 use crate::amqp::receipt::Receipt;
+use crate::contract::expiry::{Expiry, GivenBy};
 use crate::contract::journal::JobName;
-use crate::contract::message::{BodyDigest, MessageId, REDRIVEN, Request, correlation_id};
+use crate::contract::message::{BodyDigest, MessageId, ORIGINAL_EXPIRATION, REDRIVEN, Request, correlation_id};
 use crate::contract::outcome::Head;
 use crate::engine::command::Carried;
 
@@ -96,10 +97,13 @@ pub fn carried(properties: &Properties, now: Timestamp) -> Carried {
 
 /// When the message's time to live is over. `expiration` counts from now. A message that was parked also has the
 /// worker's own header, which says when the time to live is over that began with the first receipt.
-pub fn deadline(properties: &Properties, now: Timestamp) -> Option<Timestamp> {
+pub fn expiry(properties: &Properties, now: Timestamp) -> Option<Expiry> {
     let parked = properties.integer_header(carried_headers::DEADLINE);
     let parked = parked.and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    let given = || properties.integer_header(ORIGINAL_EXPIRATION).and_then(|millis| u64::try_from(millis).ok());
+    let parked = parked.map(|at| (at, given().map(Duration::from_millis)));
     // A time that no calendar has is never over.
-    let fresh = properties.expiration().and_then(|left| now.checked_add(left).ok());
-    parked.into_iter().chain(fresh).min()
+    let fresh = properties.expiration().and_then(|span| Some((now.checked_add(span).ok()?, Some(span))));
+    let (at, span) = parked.into_iter().chain(fresh).min_by_key(|(at, _)| *at)?;
+    Some(Expiry { at, given_by: GivenBy::Expiration(span) })
 }

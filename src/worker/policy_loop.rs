@@ -418,6 +418,7 @@ mod tests {
     use super::*;
     use crate::contract::action::Action;
     use crate::contract::association::{Extent, Pair, RecordId};
+    use crate::contract::expiry::Expiry;
     use crate::contract::ids::AccountIndex;
     use crate::contract::job::Ask;
     use crate::contract::object_type::ObjectType;
@@ -483,7 +484,7 @@ mod tests {
             from_type: object_type.clone(),
             to_type: object_type,
             asks: [Ask { extent: Extent::Whole, pairs, all_of: Vec::new() }].into_iter().collect(),
-            not_after: Some(Timestamp::UNIX_EPOCH),
+            expiry: Some(Expiry::not_after(Timestamp::UNIX_EPOCH)),
             weight: 100,
             carried: Carried::fresh(Timestamp::UNIX_EPOCH),
         }

@@ -42,8 +42,9 @@ pub fn receive(delivered: Delivered, portals: &Portals, limits: &JobLimits, now:
     match portals.resolve(job.portal).map(|account| NewJob::of(job, account, weight, carried)) {
         Ok(mut new) => {
             receipt.weighs(weight);
-            let deadline = delivery::deadline(&properties, now);
-            new.not_after = new.not_after.into_iter().chain(deadline).min();
+            let expiry = delivery::expiry(&properties, now);
+            new.expiry = new.expiry.into_iter().chain(expiry).min_by_key(|expiry| expiry.at);
+            let deadline = expiry.map(|expiry| expiry.at);
             let message_id = delivery::message_id(&head, &body, &properties);
             let delivery = Delivery { receipt, body, properties, head, message_id, deadline };
             Received::Job(new, Box::new(delivery))

@@ -1,6 +1,6 @@
 //! What goes in wrong, and how everything that comes out is labelled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -259,10 +259,12 @@ async fn a_time_to_live_is_a_deadline_that_travels() -> Result<()> {
         Ok((!parked.is_empty()).then_some(parked))
     })
     .await?;
+    let mut deadlines = HashMap::new();
     for copy in &parked {
         let deadline: i64 = copy.header("x-archiver-deadline").context("no deadline")?.parse()?;
         let received: i64 = copy.header("x-archiver-received").context("no receipt")?.parse()?;
         assert_eq!((deadline - received, copy.properties.expiration()), (4_000, &None));
+        deadlines.insert(copy.message_id().context("no id")?.to_owned(), jiff::Timestamp::from_millisecond(deadline)?);
     }
     // They come back after their time, when HubSpot would take them.
     let late = eventually(LIMIT, "the end of their time", async || {
@@ -271,10 +273,14 @@ async fn a_time_to_live_is_a_deadline_that_travels() -> Result<()> {
     late.await?;
     stage.simulator.configure(&scopes(json!({}))).await?;
     stage.client.publish(JOBS, parked.clone()).await?;
-    let ids: Vec<&str> = parked.iter().filter_map(Message::message_id).collect();
     let outcomes = stage.outcomes(300, LIMIT).await?;
-    for outcome in outcomes.iter().filter(|outcome| ids.contains(&outcome.job_id.as_str())) {
+    for outcome in &outcomes {
+        let Some(deadline) = deadlines.get(&outcome.job_id) else { continue };
         assert_eq!(outcome.errors[0].category, "EXPIRED", "{outcome:?}");
+        // The job has no `notAfter`.
+        let given =
+            format!("the property expiration (4000 ms from the first receipt, until {deadline:.3}) has passed; ");
+        assert!(outcome.errors[0].message.starts_with(&given), "{outcome:?}");
     }
     assert_eq!(outcomes.iter().filter(|outcome| outcome.status != Status::Archived).count(), outcomes.len());
     stop(&worker).await

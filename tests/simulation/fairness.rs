@@ -162,7 +162,7 @@ impl Stage {
                 from_type: ObjectType::parse("contacts").unwrap(),
                 to_type: ObjectType::parse("companies").unwrap(),
                 asks: smallvec![Ask { extent: Extent::Whole, pairs, all_of: Vec::new() }],
-                not_after: None,
+                expiry: None,
                 weight: 500,
                 carried: Carried::fresh(now.wall),
             };

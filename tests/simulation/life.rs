@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use association_archiver::contract::action::Action;
+use association_archiver::contract::expiry::Expiry;
 use association_archiver::contract::ids::AccountIndex;
 use association_archiver::engine::Engine;
 use association_archiver::engine::backlog::JobKey;
@@ -160,7 +161,7 @@ impl<'s> Life<'s> {
                 from_type: spec.from_type.clone(),
                 to_type: spec.to_type.clone(),
                 asks: spec.asks.clone(),
-                not_after: spec.not_after,
+                expiry: spec.not_after.map(Expiry::not_after),
                 weight: WEIGHT,
                 carried,
             };

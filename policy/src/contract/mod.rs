@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod association;
+pub mod expiry;
 pub mod grouped;
 pub mod ids;
 pub mod job;

@@ -52,7 +52,7 @@ pub enum Ending {
     Settled { num_pairs: usize, errors: Vec<PairError> },
     /// A dry run: nothing was changed. `errors` are pairs that could not be looked at.
     Planned { plan: Vec<PlanEntry>, errors: Vec<PairError> },
-    /// `notAfter` passed before anything was sent: one error a pair.
+    /// `notAfter` or the property `expiration` passed before anything was sent: one error a pair.
     Expired { errors: Vec<PairError> },
     /// It is no valid job, or not one for this worker.
     Rejected(Arc<Refusal>),

@@ -41,7 +41,7 @@ pub enum WorkerCategory {
     RetriesExhausted,
     /// HubSpot refused a batch without saying which pair, and the requests allowed for finding it were spent.
     Unattributed,
-    /// `notAfter` passed.
+    /// `notAfter` or the property `expiration` passed.
     Expired,
     /// HubSpot refuses the account or the lane until its operator mends something: a token, scopes, the API version.
     AccountRefused,

@@ -16,6 +16,7 @@ use super::step::Step;
 use super::verdict::{LookAsked, Policy, Transient};
 use crate::contract::action::Action;
 use crate::contract::association::{AssociationType, Extent, Label, Pair};
+use crate::contract::expiry::Expiry;
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::{Ask, Job};
 use crate::contract::journal::{ChangeKind, Completion, EntryId, ReadFrom};
@@ -39,7 +40,7 @@ pub struct NewJob {
     pub dry_run: bool,
     /// Of distinct extents, each with distinct pairs; never empty.
     pub asks: SmallVec<[Ask; 1]>,
-    pub not_after: Option<Timestamp>,
+    pub expiry: Option<Expiry>,
     /// Bytes the job occupies while it is held.
     pub weight: usize,
     pub carried: Carried,
@@ -49,7 +50,8 @@ impl NewJob {
     /// A job of an account; `weight` is the bytes it occupies.
     pub fn of(job: Job, account: AccountIndex, weight: usize, carried: Carried) -> Self {
         let Job { id: _, portal: _, from_type, to_type, action, dry_run, group: _, asks, not_after } = job;
-        Self { account, from_type, to_type, action, dry_run, asks, not_after, weight, carried }
+        let expiry = not_after.map(Expiry::not_after);
+        Self { account, from_type, to_type, action, dry_run, asks, expiry, weight, carried }
     }
 }
 

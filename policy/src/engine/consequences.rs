@@ -51,7 +51,7 @@ impl Engine {
     pub(super) fn let_go(&mut self, now: Now) {
         while let Some((job, deadline)) = self.holdings.take_due(now) {
             let leaving = match deadline {
-                Deadline::NotAfter => Leaving::Expire,
+                Deadline::Expiry => Leaving::Expire,
                 Deadline::Hold => Leaving::Park { tier: Tier::TenSeconds, for_failures: false },
             };
             self.leave(job, leaving, now);

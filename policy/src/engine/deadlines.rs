@@ -1,7 +1,7 @@
-//! The times by which jobs must have left: `notAfter`, and the longest time that a job may stay in hand.
+//! The times by which jobs must have left: their expiry, and the longest time that a job may stay in hand.
 //!
 //! The time of a job that has left is not looked for. It is passed over when its turn comes, and swept out when such
-//! times outnumber the others, so that a far `notAfter` does not stay for months.
+//! times outnumber the others, so that a far expiry does not stay for months.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -14,7 +14,7 @@ use super::clock::{Now, Tick};
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Deadlines {
-    not_after: BinaryHeap<Reverse<(Timestamp, JobKey)>>,
+    expiries: BinaryHeap<Reverse<(Timestamp, JobKey)>>,
     /// In the order of admission, and so of the times: every job may stay equally long.
     holds: VecDeque<(Tick, JobKey)>,
 }
@@ -22,8 +22,8 @@ pub struct Deadlines {
 /// What a job has reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Deadline {
-    /// Its `notAfter`: it expires.
-    NotAfter,
+    /// It expires: `notAfter` or the property `expiration` says so.
+    Expiry,
     /// The longest time in hand: it goes on outside.
     Hold,
 }
@@ -32,8 +32,8 @@ pub enum Deadline {
 const STALE: usize = 64;
 
 impl Deadlines {
-    pub fn add_not_after(&mut self, job: JobKey, not_after: Timestamp) {
-        self.not_after.push(Reverse((not_after, job)));
+    pub fn add_expiry(&mut self, job: JobKey, at: Timestamp) {
+        self.expiries.push(Reverse((at, job)));
     }
 
     pub fn add_hold(&mut self, job: JobKey, until: Tick) {
@@ -42,12 +42,12 @@ impl Deadlines {
 
     /// Takes out a job whose time is up; `in_hand` says whether a job is still there.
     pub fn take_due(&mut self, now: Now, in_hand: impl Fn(JobKey) -> bool) -> Option<(JobKey, Deadline)> {
-        while let Some(&Reverse((at, job))) = self.not_after.peek()
+        while let Some(&Reverse((at, job))) = self.expiries.peek()
             && at <= now.wall
         {
-            self.not_after.pop();
+            self.expiries.pop();
             if in_hand(job) {
-                return Some((job, Deadline::NotAfter));
+                return Some((job, Deadline::Expiry));
             }
         }
         while let Some(&(at, job)) = self.holds.front()
@@ -64,8 +64,8 @@ impl Deadlines {
     /// When a job must leave next.
     pub fn next(&self, now: Now) -> Option<Tick> {
         let hold = self.holds.front().map(|&(at, _)| at);
-        let not_after = self.not_after.peek().map(|&Reverse((at, _))| now.tick_of(at));
-        hold.into_iter().chain(not_after).min()
+        let expiry = self.expiries.peek().map(|&Reverse((at, _))| now.tick_of(at));
+        hold.into_iter().chain(expiry).min()
     }
 
     /// Sweeps out the times of jobs that have left, where they outnumber those of the `jobs` in hand.
@@ -74,8 +74,8 @@ impl Deadlines {
         if self.holds.len() > most {
             self.holds.retain(|&(_, job)| in_hand(job));
         }
-        if self.not_after.len() > most {
-            self.not_after.retain(|&Reverse((_, job))| in_hand(job));
+        if self.expiries.len() > most {
+            self.expiries.retain(|&Reverse((_, job))| in_hand(job));
         }
     }
 
@@ -86,6 +86,6 @@ impl Deadlines {
 
     /// Times of jobs that have left, beyond those that are not worth a sweep, provided that no job is in hand.
     pub fn stale(&self) -> usize {
-        self.holds.len().max(self.not_after.len()).saturating_sub(STALE)
+        self.holds.len().max(self.expiries.len()).saturating_sub(STALE)
     }
 }

@@ -9,8 +9,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::account::{Account, AccountPolicy};
 use super::all;
 use super::background::{BackgroundPolicy, Urgency, Windows};
@@ -34,6 +32,7 @@ use super::stuck::Stuck;
 use super::turns::Turns;
 use crate::contract::action::Action;
 use crate::contract::association::Pair;
+use crate::contract::expiry::Expiry;
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::journal::EntryId;
 
@@ -149,11 +148,11 @@ impl Engine {
 
     /// The same for a job that came through a queue of that urgency.
     pub fn admit_as(&mut self, urgency: Urgency, job: NewJob, now: Now) -> JobKey {
-        let NewJob { account, from_type, to_type, action, dry_run, asks, not_after, weight, carried } = job;
+        let NewJob { account, from_type, to_type, action, dry_run, asks, expiry, weight, carried } = job;
         let pairs = asks.iter().map(|ask| ask.pairs.len()).sum::<usize>();
         let records = asks.iter().map(|ask| ask.all_of.len()).sum::<usize>();
         let items = u32::try_from(pairs + records).unwrap_or(u32::MAX);
-        let mut job = Job::new(account, items, not_after, weight, carried);
+        let mut job = Job::new(account, items, expiry, weight, carried);
         job.removes = action == Action::Archive && !dry_run;
         job.urgency = urgency;
         if dry_run {
@@ -187,7 +186,7 @@ impl Engine {
                 }
             }
         }
-        if let Some(leaving) = self.receive(key, not_after, now) {
+        if let Some(leaving) = self.receive(key, expiry, now) {
             self.leave(key, leaving, now);
         }
         self.turns.mark_ready(account);
@@ -220,16 +219,16 @@ impl Engine {
     }
 
     /// Notes by when a new job must leave, or says why it cannot stay at all.
-    fn receive(&mut self, key: JobKey, not_after: Option<Timestamp>, now: Now) -> Option<Leaving> {
+    fn receive(&mut self, key: JobKey, expiry: Option<Expiry>, now: Now) -> Option<Leaving> {
         let account = self.holdings.job(key)?.account;
         if self.draining || self.accounts[account].stands_by() {
             return Some(Leaving::HandBack);
         }
-        if let Some(not_after) = not_after {
-            if not_after <= now.wall {
+        if let Some(Expiry { at, given_by: _ }) = expiry {
+            if at <= now.wall {
                 return Some(Leaving::Expire);
             }
-            self.holdings.set_not_after(key, not_after);
+            self.holdings.set_expiry(key, at);
         }
         let job = expected(self.holdings.job(key), "the job was just admitted")?;
         let (account, lane) = (job.account, job.lane);

@@ -139,9 +139,9 @@ impl Holdings {
         self.bytes
     }
 
-    /// The job must leave at its `notAfter`.
-    pub fn set_not_after(&mut self, key: JobKey, not_after: Timestamp) {
-        self.deadlines.add_not_after(key, not_after);
+    /// The job must have been sent by then.
+    pub fn set_expiry(&mut self, key: JobKey, at: Timestamp) {
+        self.deadlines.add_expiry(key, at);
     }
 
     /// The job must leave when it has been held until then.

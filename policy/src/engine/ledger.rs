@@ -17,6 +17,7 @@ use super::guard;
 use super::pause::Tier;
 use super::proof::Proof;
 use crate::contract::association::{Extent, Pair};
+use crate::contract::expiry::Expiry;
 use crate::contract::ids::AccountIndex;
 use crate::contract::job::Ask;
 use crate::contract::outcome::{Ending, PairError};
@@ -35,7 +36,7 @@ pub struct Job {
     pub lane: LaneKey,
     /// The pairs it has asked for; those that have a verdict are gone from the backlog.
     pub nodes: SmallVec<[NodeKey; 1]>,
-    pub not_after: Option<Timestamp>,
+    pub expiry: Option<Expiry>,
     pub weight: usize,
     pub carried: Carried,
     /// It is to take associations away from HubSpot.
@@ -89,7 +90,7 @@ pub enum Leaving {
     HandBack,
     /// Its delivery is void: nothing can be answered.
     Forget,
-    /// Its `notAfter` has passed.
+    /// Its [`Job::expiry`] has passed.
     Expire,
     /// The operator rejects what the guard has stopped.
     Reject,
@@ -115,19 +116,13 @@ impl Leaving {
 }
 
 impl Job {
-    pub fn new(
-        account: AccountIndex,
-        pairs: u32,
-        not_after: Option<Timestamp>,
-        weight: usize,
-        carried: Carried,
-    ) -> Self {
+    pub fn new(account: AccountIndex, pairs: u32, expiry: Option<Expiry>, weight: usize, carried: Carried) -> Self {
         Self {
             account,
             urgency: Urgency::Live,
             lane: LaneKey::default(),
             nodes: SmallVec::new(),
-            not_after,
+            expiry,
             weight,
             carried,
             removes: true,
@@ -193,7 +188,7 @@ impl Job {
     /// The error of each pair that has no verdict when the job leaves; `None` where the job goes on elsewhere.
     pub fn last_word(&self, in_doubt: bool) -> Option<Arc<Refusal>> {
         match self.leaving.as_ref()? {
-            Leaving::Expire => Some(Arc::new(expired(self.not_after, in_doubt))),
+            Leaving::Expire => Some(Arc::new(expired(self.expiry, in_doubt))),
             Leaving::Reject => Some(Arc::new(guard::rejected_pair(in_doubt))),
             Leaving::Fail { refusal } => Some(Arc::clone(refusal)),
             Leaving::Park { .. } | Leaving::HandBack | Leaving::Forget => None,
@@ -355,12 +350,12 @@ pub enum End {
     Unsettled(JobKey, Box<Job>),
 }
 
-/// The error of a pair without a verdict when its job's `notAfter` has passed.
-fn expired(not_after: Option<Timestamp>, in_doubt: bool) -> Refusal {
-    let when = not_after.map(|time| format!(" ({time})")).unwrap_or_default();
+/// The error of a pair without a verdict when its job's time has passed.
+fn expired(expiry: Option<Expiry>, in_doubt: bool) -> Refusal {
+    let what = expiry.map_or_else(|| "its time".to_owned(), |expiry| expiry.to_string());
     let carried = match in_doubt {
         true => "a request that was never answered carried the pair, so it may have been archived",
         false => "no request without an answer carried the pair, so it was not archived by this job",
     };
-    Refusal::worker(WorkerCategory::Expired, &format!("notAfter{when} has passed; {carried}"))
+    Refusal::worker(WorkerCategory::Expired, &format!("{what} has passed; {carried}"))
 }

@@ -23,6 +23,7 @@ use super::retry::RetryPolicy;
 use super::{Engine, EnginePolicy, Remains, Waiting};
 use crate::contract::action::Action;
 use crate::contract::association::{Extent, Pair, RecordId};
+use crate::contract::expiry::Expiry;
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::Ask;
 use crate::contract::journal::Completion;
@@ -78,7 +79,7 @@ fn new_job(types: (&str, &str), asks: impl IntoIterator<Item = Ask>, carried: Ca
         from_type: ObjectType::parse(types.0).unwrap(),
         to_type: ObjectType::parse(types.1).unwrap(),
         asks: asks.into_iter().collect(),
-        not_after: None,
+        expiry: None,
         weight: 100,
         carried,
     }
@@ -175,7 +176,8 @@ impl Bench {
         not_after: Option<Timestamp>,
     ) -> JobKey {
         let job = new_job(types, [whole(pairs)], Carried::fresh(self.now.wall));
-        self.engine.admit(NewJob { account, not_after, ..job }, self.now)
+        let expiry = not_after.map(Expiry::not_after);
+        self.engine.admit(NewJob { account, expiry, ..job }, self.now)
     }
 
     /// Jobs of a thousand pairs each, and so of ten requests, in a lane each; again as they were parked.
@@ -562,6 +564,9 @@ fn a_job_past_its_time_expires_and_one_in_doubt_says_so() {
     let sent = bench.admit_to(AccountIndex(0), ("contacts", "companies"), &[pair(3, 4)], Some(later));
     bench.run(Duration::from_secs(20));
     assert_eq!(bench.ends[&unsent].1, End::Settled { status: Status::Expired, failed: 1, attempts: 0 });
+    let Ending::Expired { errors } = &bench.endings[&unsent] else { panic!("{:?}", bench.endings[&unsent]) };
+    let told = &errors[0].refusal.message;
+    assert!(told.starts_with(&format!("notAfter ({soon:.3}) has passed; ")), "{told}");
     assert!(
         matches!(bench.ends[&sent].1, End::Settled { status: Status::Failed, failed: 1, attempts } if attempts > 0)
     );

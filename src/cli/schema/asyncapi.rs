@@ -26,7 +26,7 @@ pub fn document() -> Value {
         "info": {
             "title": "association-archiver",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Jobs in, one outcome for each back. Names are those of the default settings; queues and exchange are durable, and what they are declared with beyond that is AMQP arguments, for which these bindings have no field.",
+            "description": "Jobs in, one outcome for each back. A message without an id that can be used, or with the type of an outcome, is a dead letter and has none. Names are those of the default settings; queues and exchange are durable, and what they are declared with beyond that is AMQP arguments, for which these bindings have no field.",
         },
         "defaultContentType": CONTENT_TYPE,
         "channels": {

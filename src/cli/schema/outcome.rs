@@ -124,7 +124,7 @@ pub fn example() -> Value {
     })
 }
 
-const STATUSES: &str = "ARCHIVED: every pair is archived. RESTORED: every pair has the types asked for. PARTIAL: some are or have, the others are in errors. FAILED: none is or has. PLANNED: nothing was changed, plan has an entry for each pair. EXPIRED: notAfter passed before anything was sent. REJECTED: no valid job; errors[0].message names the field and the rule, and a copy of the message is in the dead-letter queue.";
+const STATUSES: &str = "ARCHIVED: every pair is archived. RESTORED: every pair has the types asked for. PARTIAL: some are or have, the others are in errors. FAILED: none is or has. PLANNED: nothing was changed, plan has an entry for each pair. EXPIRED: notAfter, or the property expiration of the job's message, passed before anything was sent. REJECTED: no valid job; errors[0].message names the field and the rule, and a copy of the message is in the dead-letter queue.";
 
 fn echoed_type() -> Value {
     json!({

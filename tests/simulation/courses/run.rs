@@ -274,7 +274,7 @@ impl Run {
             action: errand.action,
             dry_run: errand.dry_run,
             asks: errand.asks.clone(),
-            not_after: None,
+            expiry: None,
             weight: 100,
             carried: delivery.carried.unwrap_or_else(|| Carried::fresh(self.scene.epoch + self.now)),
         };

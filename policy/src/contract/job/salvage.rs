@@ -8,6 +8,8 @@ use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::reading::Seed;
+use super::value::{Scalar, Value};
 use crate::contract::action::Action;
 use crate::contract::ids::{Group, JobId, PortalId};
 use crate::contract::object_type::TypeText;
@@ -55,12 +57,12 @@ impl<'de> Visitor<'de> for TopLevel<'_> {
             }
             let value = map.next_value::<&RawValue>()?.get();
             match &*key {
-                b"jobId" => keep(&mut found.job_id, || JobId::new(&text(value)?)),
-                b"portalId" => keep(&mut found.portal, || serde_json::from_str(value).ok().map(PortalId)),
+                b"jobId" => keep(&mut found.job_id, || usable(value)),
+                b"portalId" => keep(&mut found.portal, || usable(value)),
                 b"fromObjectType" => keep(&mut found.from_type, || text(value).as_deref().map(TypeText::new)),
-                b"action" => keep(&mut found.action, || Action::of_word(&text(value)?)),
-                b"dryRun" => keep(&mut found.dry_run, || serde_json::from_str(value).ok()),
-                b"group" => keep(&mut found.group, || Group::new(&text(value)?)),
+                b"action" => keep(&mut found.action, || usable(value)),
+                b"dryRun" => keep(&mut found.dry_run, || usable(value)),
+                b"group" => keep(&mut found.group, || usable(value)),
                 _ => keep(&mut found.to_type, || text(value).as_deref().map(TypeText::new)),
             }
         }
@@ -72,6 +74,11 @@ fn keep<T>(slot: &mut Option<T>, read: impl FnOnce() -> Option<T>) {
     if slot.is_none() {
         *slot = read();
     }
+}
+
+/// What a valid job may have there, by the same rule.
+fn usable<V: Value>(json: &str) -> Option<V> {
+    Seed(Scalar::new()).deserialize(&mut serde_json::Deserializer::from_str(json)).ok()
 }
 
 fn text(json: &str) -> Option<String> {

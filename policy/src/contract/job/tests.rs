@@ -632,6 +632,45 @@ fn what_can_be_read_of_a_malformed_job_is_kept() {
     insta::assert_snapshot!(salvaged(nested.as_bytes(), Some("m")), @r#"Some("m") None None None archive false None"#);
 }
 
+/// Whoever reads the answer must know which of two values it was answered under.
+#[test]
+fn of_a_field_that_comes_twice_the_first_usable_value_is_answered() {
+    let head = |body: String| {
+        let properties = JobProperties { message_id: Some("m"), content_encoding: None };
+        let refused = parse(body.as_bytes(), properties, &LIMITS).unwrap_err();
+        let text = |text: Option<TypeText>| json!(text.map(|text| text.as_str().to_owned()));
+        json!({
+            "jobId": refused.job_id.as_ref().map(JobId::as_str),
+            "portalId": refused.portal.map(|portal| portal.0.get()),
+            "fromObjectType": text(refused.from_type),
+            "toObjectType": text(refused.to_type),
+            "action": refused.action.as_str(),
+            "dryRun": refused.dry_run,
+            "group": refused.group.as_ref().map(Group::as_str),
+        })
+    };
+    for (field, first, second, unusable) in [
+        ("jobId", r#""a""#, r#""b""#, r#""""#),
+        ("portalId", "7.0", "8", r#""7""#),
+        ("fromObjectType", r#""a""#, r#""b""#, "1"),
+        ("toObjectType", r#""a""#, r#""b""#, "null"),
+        ("action", r#""restore""#, r#""archive""#, r#""delete""#),
+        ("dryRun", "true", "false", "1"),
+        ("group", r#""a""#, r#""b""#, r#""\n""#),
+    ] {
+        let expected = match field {
+            "portalId" => json!(7),
+            _ => serde_json::from_str(first).unwrap(),
+        };
+        let answered = |values: [&str; 2]| {
+            let [one, other] = values;
+            head(format!(r#"{{"{field}":{one},"x":1,"{field}":{other}}}"#))[field].clone()
+        };
+        assert_eq!(answered([first, second]), expected, "{field}");
+        assert_eq!(answered([unusable, first]), expected, "{field}");
+    }
+}
+
 fn any_id() -> impl Strategy<Value = u64> {
     prop_oneof![1..30_u64, 1..=u64::MAX]
 }

@@ -184,7 +184,7 @@ pub fn job(account: u32, from_type: &str, to_type: &str, extent: Extent, from: u
         from_type: ObjectType::parse(from_type).unwrap(),
         to_type: ObjectType::parse(to_type).unwrap(),
         asks: smallvec![Ask { extent, pairs: smallvec![Pair { from: id(from), to: id(9) }], all_of: Vec::new() }],
-        not_after: None,
+        expiry: None,
         weight: 100,
         carried: Carried::fresh(at(0).wall),
     }
