@@ -432,6 +432,14 @@ impl Lease {
         self.subscription.as_ref().and_then(|subscription| subscription.predecessor.as_deref())
     }
 
+    /// Until when this worker waits though the broker has given it the queue, since the holder before may still be
+    /// sending. `None` where nobody can be.
+    pub fn waits_until(&self) -> Option<Tick> {
+        let subscription = self.subscription.as_ref().filter(|_| self.standing() == Standing::Waiting)?;
+        let ready = subscription.ready_from(self.policy.time, self.own_word_is_sure);
+        ready.filter(|_| ready != subscription.first)
+    }
+
     fn lapse(&mut self, now: Now) {
         if self.reach.is_some_and(|reach| !reach.covers(now)) {
             self.reach = None;

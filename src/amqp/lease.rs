@@ -652,11 +652,19 @@ impl Keeper {
             return;
         }
         let (jobs_queue, since) = (self.queue.jobs_queue.to_string(), Timestamp::now());
+        let worker = self.holder.as_str();
         if standing == LeaseStanding::StandingBy {
+            tracing::info!(worker, queue = jobs_queue, "asks for the lease, and stands by until the broker gives it");
+        }
+        if let Some(until) = self.lease.waits_until().filter(|_| standing == LeaseStanding::Waiting) {
+            let after = holder.as_deref().unwrap_or("a worker that left no name");
+            let seconds = until.since(self.now().tick).as_millis().div_ceil(1_000);
             tracing::info!(
-                worker = self.holder,
+                worker,
                 queue = jobs_queue,
-                "asks for the lease, and stands by while another worker holds it"
+                after,
+                seconds,
+                "about to work: whoever worked before must have stopped first, as it must within amqp.lease_time"
             );
         }
         self.of_queue.lease.set(LeaseView { jobs_queue, standing, since, holder });

@@ -108,7 +108,11 @@ async fn a_killed_worker_is_replaced_and_the_ceiling_is_kept() -> Result<()> {
         let next = stage.start(&settings).await?;
         next.ready(START_LIMIT).await?;
         stage.outcomes_waiting(answered, LONG).await?;
+        assert!(!next.stderr().contains("about to work"), "{}", next.last_words());
+        let left = leases(&holder).await?[0]["holder"].as_str().context("the holder does not know itself")?.to_owned();
         holder.kill9().await?;
+        // Why nothing goes on for that long though nobody works.
+        next.says(&["about to work: whoever worked before must have stopped first", &left]).await?;
         holds(&next).await?;
         holder = next;
     }

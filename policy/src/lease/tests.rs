@@ -125,8 +125,9 @@ fn a_machine_that_was_suspended_has_lost_its_lease() {
 fn another_workers_message_is_waited_out_and_its_memory_taken_over() {
     let mut lease = lease();
     lease.subscribed(at(0.0));
+    assert_eq!(lease.waits_until(), None);
     lease.delivered(1, Ok(foreign(9, 3, 8, Claim::Held)), at(100.0));
-    assert_eq!(lease.standing(), Standing::Waiting);
+    assert_eq!((lease.standing(), lease.waits_until()), (Standing::Waiting, Some(at(112.0).tick)));
     let (key, first) = publication(&mut lease);
     assert_eq!((first.number, used(&first.memory)), (4, 40));
     lease.delivered(2, Ok(first), at(100.1));
@@ -157,6 +158,7 @@ fn a_released_lease_is_taken_over_at_once() {
     lease.delivered(1, Ok(foreign(9, 3, 8, Claim::Held)), at(100.0));
     let (_, first) = publication(&mut lease);
     lease.delivered(2, Ok(foreign(9, 3, 9, Claim::Released)), at(100.0));
+    assert_eq!((lease.standing(), lease.waits_until()), (Standing::Waiting, None));
     lease.delivered(3, Ok(first), at(100.1));
     let commands = commands(&mut lease);
     assert!(matches!(commands[0], LeaseCommand::Begin { inheritance: Inheritance::Told(_), .. }), "{commands:?}");
