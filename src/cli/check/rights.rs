@@ -9,6 +9,9 @@ use crate::config::{AmqpSettings, Exchange, workers_queue};
 /// Names in one line: with many shards a missing right can concern hundreds of queues.
 const MOST_NAMED: usize = 4;
 
+/// Where to look up what to grant.
+const PATTERNS: &str = "deploy/rabbitmq/definitions.json has the pattern of each right, and README.md beside it that of the default exchange";
+
 pub fn findings(permissions: &[Permission], items: &[Inspected], settings: &AmqpSettings) -> Vec<Finding> {
     let tried = permissions.iter().filter(|permission| match permission.to {
         Deed::Read | Deed::Write => true,
@@ -26,11 +29,13 @@ pub fn findings(permissions: &[Permission], items: &[Inspected], settings: &Amqp
     }
     let mut findings = Vec::new();
     if let Some(deeds) = deeds(&refused, settings) {
-        let mend = "grant it that right: the service needs it to take and answer jobs";
+        let mend = format!("grant it that right: the service needs it to take and answer jobs; {PATTERNS}");
         findings.push(Finding::wrong("rights", format!("the broker's user may not {deeds}"), mend));
     }
     if let Some(deeds) = deeds(&spared, settings) {
-        let mend = "grant it that right, or set amqp.background_queue = \"none\" if it is about the background queue";
+        let mend = format!(
+            "grant it that right, or set amqp.background_queue = \"none\" if it is about the background queue; {PATTERNS}"
+        );
         findings.push(Finding::warning("rights", format!("the broker's user may not {deeds}"), mend));
     }
     if let Some(deeds) = deeds(&unclear, settings) {
@@ -38,14 +43,14 @@ pub fn findings(permissions: &[Permission], items: &[Inspected], settings: &Amqp
         findings.push(Finding::not_verified(
             "rights",
             detail,
-            "see that it may; else the service says so at its start",
+            format!("see that it may; else the service says so at its start; {PATTERNS}"),
         ));
     }
     match (permissions, findings.is_empty()) {
         ([], _) => findings.push(Finding::not_verified(
             "rights",
             "only RabbitMQ is known to tell what a user may do: whether this one may read the jobs and publish shows when the service starts",
-            format!("grant it read on the jobs queue and write on {}", settings.exchange),
+            format!("grant it read on the jobs queue and write on {}; {PATTERNS}", settings.exchange),
         )),
         (_, true) => {
             let detail = format!("the broker's user may read the jobs queues and publish to {}", settings.exchange);
@@ -63,7 +68,9 @@ pub fn undeclarable(item: &Inspected, settings: &AmqpSettings, permissions: &[Pe
     let Inspected { kind, name, state: _ } = item;
     let is_it = |asked: &&Permission| asked.to == Deed::Declare && asked.kind == *kind && asked.name == *name;
     let subject = format!("{kind} {name}");
-    let mend = format!("grant the right that is named, or create the {kind} with its bindings");
+    let mend = format!(
+        "grant the right that is named, or create the {kind} with its bindings, as deploy/rabbitmq/definitions.json has them"
+    );
     match &permissions.iter().find(is_it)?.answer {
         Answer::Granted => None,
         Answer::Refused(cause) => {
