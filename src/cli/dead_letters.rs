@@ -21,6 +21,14 @@ allows 1,000,000."
     };
 }
 
+macro_rules! form {
+    () => {
+        "Each line is one message: {\"properties\": {\"messageId\": \"…\", …, \"headers\": {…}}, \"body\": …}. The body is a string, the
+message's text as it came, so a program reads the job out of it with a JSON parser of its own. Where the bytes are no
+UTF-8 the body is an object instead, {\"base64\": \"…\"}; so is a header whose bytes are no UTF-8."
+    };
+}
+
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {
     /// Shows the dead letters, the oldest first; they stay where they are
@@ -29,7 +37,7 @@ pub enum Command {
   association-archiver dead-letters list --reason MALFORMED_JOB --newer-than 1h"))]
     List(list::Arguments),
     /// Writes dead letters as NDJSON, with bodies, properties and headers; they stay where they are
-    #[command(after_long_help = concat!(counts!(), "\n\nExamples:
+    #[command(after_long_help = concat!(form!(), "\n\n", counts!(), "\n\nExamples:
   association-archiver dead-letters export > dead-letters.ndjson
   association-archiver dead-letters export --portal 4711 --output dead-letters.ndjson"))]
     Export(export::Arguments),

@@ -21,13 +21,14 @@ use association_archiver::contract::outcome::{Ending, Head, Outcome, PairError};
 use association_archiver::contract::refusal::{Refusal, WorkerCategory};
 use harness::keeper::Keeper;
 use harness::process::Process;
+use harness::worker::Worker;
 use harness::{Message, Until, eventually};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::corpus::Document;
 use crate::node;
-use crate::stage::{JOBS, RESULTS, Stage, stop};
+use crate::stage::{BACKGROUND, DEAD_LETTERS, JOBS, RESULTS, Stage, stop};
 
 /// A job to its outcome, and an interpreter that starts on a busy machine.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -109,18 +110,24 @@ async fn the_program_that_sends_again_asks_for_what_failed_and_for_nothing_more(
         extent: Extent::Whole,
         refusal: Arc::new(failed.clone()),
     };
+    let of_background = job("of-background", json!({"group": "backfill-7", "inputs": refused["inputs"]}));
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let mut traced = outcome("restored", vec![passing(Some(id(3)), labels()), of_refused(4, 5)]);
+    traced.properties = traced.properties.with_correlation_id("their-own".into());
+    let traced = traced.with_header("traceparent", trace)?.with_header("tracestate", "a=b")?;
     let outcomes = [
-        outcome("restored", vec![passing(Some(id(3)), labels()), of_refused(4, 5)]),
+        traced.with_header("x-job-status", "PARTIAL")?,
         outcome("cleared", vec![PairError { from: id(7), ..passing(None, labels()) }]),
         outcome("refused", vec![of_refused(8, 9)]),
         outcome("nameless", vec![passing(Some(id(2)), Extent::Whole)]),
+        outcome("of-background", vec![PairError { from: id(8), ..passing(Some(id(9)), Extent::Whole) }]),
     ];
     stage.client.publish(RESULTS, outcomes).await?;
 
     let [program, jobs] = ["again.py", "jobs.ndjson"].map(|name| keeper.directory().join(name));
     let [text] = programs("Sending again", "python");
     fs::write(&program, text)?;
-    fs::write(&jobs, format!("{restored}\n{nameless}\n{cleared}\n{refused}\n"))?;
+    fs::write(&jobs, format!("{restored}\n{nameless}\n{cleared}\n{refused}\n{of_background}\n"))?;
     let mut command = Command::new(&python);
     command.arg(&program).env("AMQP_URI", &stage.uri).env("JOBS", &jobs);
     let running = Process::start("sends again", command, keeper)?;
@@ -136,6 +143,13 @@ async fn the_program_that_sends_again_asks_for_what_failed_and_for_nothing_more(
     assert_eq!(again, [restored, cleared]);
     let ids: Vec<&str> = published.iter().filter_map(Message::message_id).collect();
     assert_eq!(ids, ["again-outcome-of-restored", "again-outcome-of-cleared"]);
+    // Whoever waits for the answer finds it by the same `correlation_id`, and in the same trace.
+    let [first, second] = [&published[0], &published[1]];
+    assert_eq!((first.correlation_id(), first.header("traceparent").as_deref()), (Some("their-own"), Some(trace)));
+    assert_eq!((first.header("tracestate").as_deref(), first.header("x-job-status")), (Some("a=b"), None));
+    assert_eq!((second.correlation_id(), second.header("traceparent")), (None, None));
+    let background = stage.client.collect(BACKGROUND, Until::Count(1), ANSWER_LIMIT).await?;
+    assert_eq!(serde_json::from_slice::<Value>(&background[0].body)?, of_background);
     eventually(ANSWER_LIMIT, "what a person must look at", async || {
         let (restored, refused) = ("restored FAILED [{'from': {'id': '4'}", "\nrefused FAILED [{'from': {'id': '8'}");
         let told = running.stdout();
@@ -165,6 +179,29 @@ async fn the_program_that_sends_again_asks_for_what_failed_and_for_nothing_more(
     let published = stage.client.collect(JOBS, Until::Count(1), ANSWER_LIMIT).await?;
     assert_eq!(published[0].message_id(), Some("again-outcome-of-later"));
     running.kill9().await
+}
+
+/// The command's own lines: a body that is text, and one that is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_that_reads_dead_letters_gets_each_body_as_it_came() -> Result<()> {
+    let keeper = Keeper::start("quick-start-letters")?;
+    let stage = Stage::set("documents-letters", &[]).await?;
+    stage.declare().await?;
+    let letter = |body: &[u8]| Message::new(body).with_header("x-reject-category", "MALFORMED_JOB");
+    stage.client.publish(DEAD_LETTERS, [letter("{\"jobId\": \"ü\"}".as_bytes())?, letter(b"\xff{")?]).await?;
+    let mut export = Worker::command()?;
+    let export = export.args(["dead-letters", "export"]).env("ARCHIVER__AMQP__URI", &stage.uri).output().await?;
+    ensure!(export.status.success(), "{}", String::from_utf8_lossy(&export.stderr));
+    let [program, letters] = ["letters.py", "letters.ndjson"].map(|name| keeper.directory().join(name));
+    let [text] = programs("Dead letters", "python");
+    fs::write(&program, text)?;
+    fs::write(&letters, export.stdout)?;
+    let Ok(read) = Command::new("python3").arg(&program).stdin(fs::File::open(&letters)?).output() else {
+        return not_run("Python", "python3");
+    };
+    let printed = "MALFORMED_JOB b'{\"jobId\": \"\\xc3\\xbc\"}'\nMALFORMED_JOB b'\\xff{'\n";
+    assert_eq!(String::from_utf8_lossy(&read.stdout), printed, "{}", String::from_utf8_lossy(&read.stderr));
+    Ok(())
 }
 
 fn id(number: u64) -> RecordId {
