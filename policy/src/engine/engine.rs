@@ -13,7 +13,7 @@ use super::account::{Account, AccountPolicy};
 use super::all;
 use super::background::{BackgroundPolicy, Urgency, Windows};
 use super::backlog::{JobKey, LaneKey};
-use super::batch::Batch;
+use super::batch::{Batch, BatchKey};
 use super::calls::{Calls, Purpose};
 use super::clock::{Now, Tick};
 use super::command::{CallKey, Command, LaneId, NewJob};
@@ -399,6 +399,18 @@ impl Engine {
             Purpose::Record(_) | Purpose::Refresh | Purpose::Identify => None,
         });
         self.holdings.jobs_in(batch)
+    }
+
+    /// From when on a pair goes again that was alone in a request of this lane and failed; `None` where its jobs have left.
+    pub fn next_try(&self, id: &LaneId, pair: Pair) -> Option<Tick> {
+        let lanes = self.holdings.lanes().of(id.account).iter();
+        let lane = lanes.filter_map(|&key| self.holdings.lane(key)).find(|lane| lane.id == *id)?;
+        let is_meant = |key: &BatchKey| match self.holdings.batch(*key).map(|batch| batch.nodes.as_slice()) {
+            Some(&[node]) => self.holdings.name(node).is_some_and(|(_, of_node)| of_node == pair),
+            Some(_) | None => false,
+        };
+        let batch = lane.repeats().find(is_meant)?;
+        lane.repeat_of(batch)
     }
 
     pub fn counters(&self) -> Counters {

@@ -192,6 +192,11 @@ impl Lane {
         self.repeats.iter().chain(&self.stuck).map(|repeat| repeat.batch)
     }
 
+    /// From when on a batch goes again, if it is among those.
+    pub fn repeat_of(&self, batch: BatchKey) -> Option<Tick> {
+        self.repeats.iter().chain(&self.stuck).find(|repeat| repeat.batch == batch).map(|repeat| repeat.from())
+    }
+
     /// How many batches wait to go again.
     pub fn repeats_waiting(&self) -> usize {
         self.repeats.len() + self.stuck.len()

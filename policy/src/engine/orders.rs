@@ -8,14 +8,22 @@ use super::pause::{OnOrder, PauseKind};
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
 
-pub(super) const PAUSED_BY_OPERATOR: &str = "paused by the operator";
+/// The detail of such a pause. `by` says where the order came from; another worker that takes over does not know.
+pub(super) fn paused_by_operator(by: Option<&str>) -> String {
+    by.map_or_else(|| "paused by the operator".to_owned(), |by| format!("paused by the operator, {by}"))
+}
 
 impl Engine {
     /// Pauses an account on the operator's order; `false` if there is no such account.
     pub fn pause(&mut self, account: AccountIndex, now: Now) -> bool {
+        self.pause_by(account, None, now)
+    }
+
+    /// The same, with where the order came from, for people.
+    pub fn pause_by(&mut self, account: AccountIndex, by: Option<&str>, now: Now) -> bool {
         let Some(of_account) = self.accounts.get_mut(account) else { return false };
         of_account.pause_orders = of_account.pause_orders.saturating_add(1);
-        self.pause_account(account, PauseKind::Operator, None, PAUSED_BY_OPERATOR.to_owned(), now);
+        self.pause_account(account, PauseKind::Operator, None, paused_by_operator(by), now);
         self.pump(now);
         true
     }
@@ -90,9 +98,20 @@ impl Engine {
 
     /// Pauses every lane in hand between the two types, on the operator's order; returns how many there are.
     pub fn pause_lanes(&mut self, account: AccountIndex, from: &ObjectType, to: &ObjectType, now: Now) -> usize {
+        self.pause_lanes_by(account, (from, to), None, now)
+    }
+
+    /// The same, with where the order came from, for people.
+    pub fn pause_lanes_by(
+        &mut self,
+        account: AccountIndex,
+        (from, to): (&ObjectType, &ObjectType),
+        by: Option<&str>,
+        now: Now,
+    ) -> usize {
         let lanes = self.lanes_between(account, from, to);
         for &lane in &lanes {
-            self.pause_lane(lane, PauseKind::Operator, PAUSED_BY_OPERATOR.to_owned(), now);
+            self.pause_lane(lane, PauseKind::Operator, paused_by_operator(by), now);
         }
         self.pump(now);
         lanes.len()

@@ -9,7 +9,7 @@ use super::account::Account;
 use super::clock::Now;
 use super::engine::Engine;
 use super::guard::Guard;
-use super::orders::PAUSED_BY_OPERATOR;
+use super::orders::paused_by_operator;
 use super::pace::Ceiling;
 use super::pause::PauseKind;
 use super::tenancy::Tenancy;
@@ -80,7 +80,7 @@ impl Engine {
             // The other worker's clock may be ahead of this one's. Where it did not say, the pause is told from now on.
             let since = since.map(|since| since.min(now.wall)).or(is_news.then_some(now.wall));
             if is_told && paused {
-                self.pause_account(index, PauseKind::Operator, None, PAUSED_BY_OPERATOR.to_owned(), now);
+                self.pause_account(index, PauseKind::Operator, None, paused_by_operator(None), now);
             } else if is_told && !by_settings && self.pauses.account_is_paused_for(index, PauseKind::Operator) {
                 self.resume_account(index, now);
             }

@@ -32,6 +32,17 @@ fn a_paused_lane_sends_nothing_and_its_neighbour_goes_on() {
     assert_eq!(engine.pause_lanes(AccountIndex(7), &contacts, &companies, at(102)), 0);
 }
 
+#[test]
+fn a_pause_by_hand_says_where_the_order_came_from() {
+    let mut engine = engine(&[None]);
+    let detail = |engine: &Engine| engine.status(at(1)).accounts[0].pause.clone().map(|pause| pause.detail);
+    engine.pause_by(ACCOUNT, Some("from 10.0.0.7"), at(0));
+    assert_eq!(detail(&engine).as_deref(), Some("paused by the operator, from 10.0.0.7"));
+    engine.resume(ACCOUNT, at(1));
+    engine.pause(ACCOUNT, at(1));
+    assert_eq!(detail(&engine).as_deref(), Some("paused by the operator"));
+}
+
 /// All its jobs wait in the broker, so nobody is there to be a probe: the pause ends, and the next job finds out.
 #[test]
 fn a_day_that_is_spent_is_tried_again_on_order_also_where_no_job_is_in_hand() {

@@ -74,6 +74,30 @@ fn a_job_that_is_all_there_is_and_stuck_is_no_outage() {
     assert_eq!((bench.sent.len(), bench.parked.len()), (5, 1));
 }
 
+/// Whoever looks at a pair that fails by itself sees when it goes again.
+#[test]
+fn the_next_try_of_a_pair_that_was_alone_is_told() {
+    let mut bench = bench_with_stuck(policy(), vec![1], 3);
+    bench.admit(("contacts", "companies"), &[pair(1, 7)]);
+    let step = Duration::from_millis(10);
+    for tries in 1..=4 {
+        while bench.sent.len() < tries || !bench.on_wire.is_empty() {
+            bench.run(step);
+        }
+        let lane = bench.sent[0].1.lane.clone();
+        let next = bench.engine.next_try(&lane, pair(1, 7)).unwrap();
+        assert_eq!(bench.engine.next_try(&lane, pair(2, 7)), None);
+        while bench.sent.len() == tries {
+            bench.run(step);
+        }
+        let went = bench.sent[tries].0;
+        assert!(went >= next && went.since(next) <= Duration::from_secs(1), "{next:?}, {went:?}");
+    }
+    bench.run(Duration::from_secs(60));
+    assert_eq!(bench.parked.len(), 1);
+    assert_eq!(bench.engine.next_try(&bench.sent[0].1.lane, pair(1, 7)), None, "it comes back from the broker");
+}
+
 #[test]
 fn what_comes_back_from_the_delay_queue_does_not_sink_fresh_neighbours() {
     let stuck = vec![11, 12, 13];
