@@ -14,13 +14,28 @@ pub(super) struct Fault {
 /// The first fault in `text`, which is known to have one.
 pub(super) fn fault(text: &str) -> Fault {
     let (offset, cause) = match DeTable::parse(text) {
-        Err(error) => (error.span().map(|span| span.start), "is a quote or a bracket missing, or a key given twice?"),
+        Err(error) => {
+            let offset = error.span().map(|span| span.start);
+            let is_bare = offset.is_some_and(|offset| is_bare_word(text, offset));
+            (offset, if is_bare { BARE_WORD } else { "is a quote or a bracket missing, or a key given twice?" })
+        }
         Ok(root) => (too_large(&DeValue::Table(root.into_inner()), 0), "a number does not fit into 64 bits"),
     };
     match offset.map(|offset| place_of(text, offset)) {
         Some((line, column)) => Fault { line: Some(line), cause: format!("see column {column} ({cause})") },
         None => Fault { line: None, cause: cause.to_owned() },
     }
+}
+
+const BARE_WORD: &str =
+    "a bare word stands where a value belongs: text needs quotes, a number digits, and true and false small letters";
+
+/// Whether a word without quotes stands at `offset` as a value.
+fn is_bare_word(text: &str, offset: usize) -> bool {
+    let (Some(before), Some(after)) = (text.get(..offset), text.get(offset..)) else { return false };
+    let is_value = before.trim_end_matches([' ', '\t']).ends_with(['=', '[', ',']);
+    let word: &str = after.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')).next().unwrap_or_default();
+    is_value && word.starts_with(char::is_alphabetic)
 }
 
 /// The line, counted from 1, of each key, by the levels that lead to it with dots between them; the number of a list's entry,

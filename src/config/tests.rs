@@ -378,6 +378,24 @@ fn a_number_too_large_to_hold_is_placed() {
 }
 
 #[test]
+fn a_bare_word_in_place_of_a_value_is_called_one() {
+    let lists = "[[hubspot.accounts]]\nportal_id = 1\n";
+    for (text, place) in [
+        ("rate_limit.requests = ninety", "line 1 is not valid TOML: see column 23"),
+        ("hubspot.base_url=api.hubapi.com", "line 1 is not valid TOML: see column 18"),
+        ("amqp.lease = True", "line 1 is not valid TOML: see column 14"),
+        (&format!("{lists}labels = [Primary]"), "line 3 is not valid TOML: see column 11"),
+    ] {
+        let error = complaint_about(text);
+        assert!(error.contains(place) && error.contains("text needs quotes, a number digits"), "{text}: {error}");
+    }
+    for other in ["amqp.uri = \"amqp://", "[amqp", "amqp.lease = true\namqp.lease = true", "amqp.prefetch = 1 2"] {
+        let error = complaint_about(other);
+        assert!(error.contains("is a quote or a bracket missing"), "{other}: {error}");
+    }
+}
+
+#[test]
 fn a_list_is_replaced_whole_by_a_later_file() {
     let files = TempDir::new().unwrap();
     let account = |portal: u32| format!("[[hubspot.accounts]]\nportal_id = {portal}\naccess_token = \"t{portal}\"\n");
