@@ -14,6 +14,7 @@ use association_archiver::amqp::connection::{ConnectFault, Dial};
 use association_archiver::amqp::consumer::IntakeEvent;
 use association_archiver::amqp::edges::{Edges, Outlet, Source, StartFault};
 use association_archiver::amqp::lease::LeaseNews;
+use association_archiver::amqp::link::{Depth, Link, Purpose};
 use association_archiver::amqp::message::{
     Delivered, Deposit, Envelope, HeaderValue, OutcomeEnvelope, Outgoing, Properties,
 };
@@ -26,8 +27,12 @@ use association_archiver::contract::ids::JobId;
 use association_archiver::contract::message::{BodyDigest, MessageId, Request};
 use association_archiver::contract::outcome::Status;
 use association_archiver::engine::pause::Tier;
+use futures_util::StreamExt;
 use harness::{Broker, Client, Message, Options, Relay, Rights, Until, Way, eventually};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions};
+use lapin::types::{FieldTable, ShortString};
 use smallvec::SmallVec;
+use tokio_util::sync::CancellationToken;
 
 const SOON: Duration = Duration::from_secs(30);
 /// Far less than `SOON`, so that a test does not last for long where it is waited out.
@@ -529,6 +534,67 @@ async fn looks_that_are_given_up_cost_no_connection() {
         }
     }
     assert!(connection.status().connected());
+}
+
+/// A number whose channel the broker has closed, as after a look at a missing queue, can never be used again on that
+/// connection.
+#[tokio::test]
+async fn a_connection_out_of_channel_numbers_is_replaced_and_what_works_on_it_goes_on() {
+    let broker = Broker::shared().await.unwrap();
+    let vhost = broker.vhost("numbers").await.unwrap();
+    let client = Client::new(&vhost.uri);
+    // A broker gives 2,047.
+    let mut settings = settings(&format!("{}?channel_max=40", vhost.uri));
+    stop(Edges::start(&settings).await.unwrap()).await;
+    client.publish(JOBS, jobs(0..1)).await.unwrap();
+    let topology = Topology::new(&settings);
+    settings.declare_topology = false;
+    settings.results_queue = QueueName::new("nobody-made-this").unwrap();
+    let lacking = Topology::new(&settings);
+    let link = Link::new(Dial::new(&settings, "test"), Purpose::Consume, &Arc::default(), CancellationToken::new());
+    link.connect_first(SOON).await.unwrap();
+    let (working, first) = link.channel().await.unwrap();
+    let (queue, options) = (ShortString::from(JOBS), BasicConsumeOptions::default());
+    let mut consumer = working.basic_consume(queue, "".into(), options, FieldTable::default()).await.unwrap();
+    let delivery = consumer.next().await.unwrap().unwrap();
+
+    let missing = vec![ShortString::from("nobody-made-this"); 25];
+    assert_eq!(link.depths(&missing).await, vec![None; 25]);
+    // Numbers are given out a second time, and then there are none left.
+    link.ensure(&topology).await.unwrap().unwrap();
+    let mut lost = 0;
+    for _ in 0..100 {
+        match link.ensure(&lacking).await {
+            Some(Err(TopologyFault::Missing { name, .. })) => assert_eq!(name, "nobody-made-this"),
+            Some(Err(TopologyFault::Lost(_))) => lost += 1,
+            None => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(lost, 1);
+    let (another, second) = link.channel().await.unwrap();
+    assert_ne!(first, second);
+    for _ in 0..3 {
+        assert_eq!(link.depths(&missing).await, vec![None; 25]);
+        assert_eq!(link.depths(&[ShortString::from(JOBS)]).await, [Some(Depth { ready: 0, consumers: 1 })]);
+    }
+    assert!(working.status().connected());
+    working.basic_ack(delivery.delivery_tag, BasicAckOptions::default()).await.unwrap();
+    working.close(200, "OK".into()).await.unwrap();
+    assert_eq!(client.count(JOBS).await.unwrap(), 0);
+
+    // The connections on which nothing works any more are closed.
+    another.close(200, "OK".into()).await.unwrap();
+    link.channel().await.unwrap();
+    eventually(SOON, "the end of earlier connections", async || {
+        let all = broker.ctl(&["list_connections", "vhost", "client_properties"]).await?;
+        let of_link =
+            all.lines().filter(|line| line.starts_with("numbers") && line.contains("association-archiver test"));
+        Ok((of_link.count() == 1).then_some(()))
+    })
+    .await
+    .unwrap();
+    link.close().await;
 }
 
 #[tokio::test]

@@ -3,16 +3,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{FieldTable, ShortString};
-use lapin::{Channel, Connection, ConnectionStatus};
+use lapin::{Channel, ChannelStatus, Connection, ConnectionStatus};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, REPLY_SUCCESS};
 use super::health::{Health, Trouble};
-use super::request::{Channels, ask};
+use super::request::{Channels, ask, is_out_of_numbers, open_channel};
 use super::topology::{Found, Kind, Topology, TopologyFault, TopologyItem, TopologyReport};
 use super::valve::Valve;
 use crate::shards::QueueIndex;
@@ -66,11 +67,50 @@ pub struct Link {
 #[derive(Debug, Default)]
 struct Current {
     connection: Option<Connection>,
+    /// The channels that were opened on it, and may be in use.
+    channels: Vec<ChannelStatus>,
+    /// Earlier connections that are out of channel numbers, as long as one of their channels is in use.
+    used_up: Vec<UsedUp>,
     epoch: u64,
     /// The epoch in which the topology was last found whole.
     ensured: Option<u64>,
     /// The trouble that health shows is this link's, and not of those who work on it.
     complained: bool,
+}
+
+#[derive(Debug)]
+struct UsedUp {
+    connection: Connection,
+    channels: Vec<ChannelStatus>,
+}
+
+impl Current {
+    fn opened(&mut self, channel: &Channel) {
+        self.channels.retain(ChannelStatus::connected);
+        self.channels.push(channel.status().clone());
+    }
+
+    /// [`Self::leave_used_up`], where a request may have failed for that reason.
+    async fn leave_where_used_up(&mut self) {
+        let Some(connection) = self.connection.as_ref() else { return };
+        if let Ok(Err(error)) = timeout(CLOSE_TIMEOUT, open_channel(connection)).await
+            && is_out_of_numbers(&error)
+        {
+            self.leave_used_up();
+        }
+    }
+
+    /// The connection has no number for another channel. What works on it goes on; others get a new one.
+    fn leave_used_up(&mut self) {
+        let channels = std::mem::take(&mut self.channels);
+        if let Some(connection) = self.connection.take() {
+            tracing::info!(
+                channels = channels.len(),
+                "all channel numbers of a connection to the broker are used up; another connection is made"
+            );
+            self.used_up.push(UsedUp { connection, channels });
+        }
+    }
 }
 
 impl Link {
@@ -119,16 +159,24 @@ impl Link {
                 if let Some(open) = &current.connection
                     && open.status().connected()
                 {
-                    let trouble = match timeout(CALL_TIMEOUT, open.create_channel()).await {
+                    let trouble = match timeout(CALL_TIMEOUT, open_channel(open)).await {
                         Ok(Ok(channel)) => {
                             self.calm_down(&mut current);
+                            current.opened(&channel);
+                            Self::close_unused(&mut current);
                             return (channel, Epoch(current.epoch));
                         }
-                        Ok(Err(error)) => format!("the broker opens no channel: {error}"),
-                        Err(_elapsed) => "the broker does not answer".to_owned(),
+                        Ok(Err(error)) if is_out_of_numbers(&error) => {
+                            current.leave_used_up();
+                            None
+                        }
+                        Ok(Err(error)) => Some(format!("the broker opens no channel: {error}")),
+                        Err(_elapsed) => Some("the broker does not answer".to_owned()),
                     };
-                    self.complain(&mut current, trouble);
-                    sleep(backoff.next_wait()).await;
+                    if let Some(trouble) = trouble {
+                        self.complain(&mut current, trouble);
+                        sleep(backoff.next_wait()).await;
+                    }
                 }
                 if let Some(lost) = current.connection.take() {
                     self.forget(lost);
@@ -163,6 +211,9 @@ impl Link {
         let connection = current.connection.as_ref().filter(|connection| connection.status().connected())?;
         let ensured = topology.ensure(connection).await;
         current.ensured = ensured.is_ok().then_some(current.epoch);
+        if let Err(TopologyFault::Lost(_)) = &ensured {
+            current.leave_where_used_up().await;
+        }
         Some(ensured)
     }
 
@@ -191,7 +242,12 @@ impl Link {
                         report.warnings.iter().for_each(|warning| tracing::debug!("{warning}"));
                         tell_what_was_gone(&report);
                     }
-                    Err(fault) => return Some(Err(fault)),
+                    Err(fault) => {
+                        if let TopologyFault::Lost(_) = &fault {
+                            current.leave_where_used_up().await;
+                        }
+                        return Some(Err(fault));
+                    }
                 }
             }
         }
@@ -230,10 +286,7 @@ impl Link {
     async fn depth(&self, channel: &mut Option<Channel>, queue: &ShortString) -> Option<Depth> {
         let open = match channel.take() {
             Some(open) => open,
-            None => {
-                let current = self.connection.lock().await;
-                current.connection.as_ref()?.create_channel().await.ok()?
-            }
+            None => self.channel_at_once().await?,
         };
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let (looking, queue) = (open.clone(), queue.clone());
@@ -241,6 +294,15 @@ impl Link {
         let found = ask(look, Instant::now() + CALL_TIMEOUT).await.ok()?;
         *channel = Some(open);
         Some(Depth { ready: found.message_count().into(), consumers: found.consumer_count().into() })
+    }
+
+    /// A new channel, if there is a connection.
+    async fn channel_at_once(&self) -> Option<Channel> {
+        let is_connected = |connection: &Connection| connection.status().connected();
+        if !self.connection.lock().await.connection.as_ref().is_some_and(is_connected) {
+            return None;
+        }
+        Some(self.channel().await?.0)
     }
 
     /// Drops a connection that no longer answers, so that the next channel gets a new one; nothing if that happened
@@ -257,10 +319,11 @@ impl Link {
     /// Says goodbye to the broker; ends within 3 s whatever the broker does.
     pub async fn close(&self) {
         let goodbye = async {
-            if let Some(connection) = self.connection.lock().await.connection.take() {
-                // An error means that the connection was lost already.
-                let _ = connection.close(REPLY_SUCCESS, "OK".into()).await;
-            }
+            let mut current = self.connection.lock().await;
+            let used_up = std::mem::take(&mut current.used_up).into_iter().map(|earlier| earlier.connection);
+            let all: Vec<Connection> = used_up.chain(current.connection.take()).collect();
+            // An error means that the connection was lost already.
+            join_all(all.iter().map(|connection| connection.close(REPLY_SUCCESS, "OK".into()))).await;
         };
         let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
     }
@@ -308,7 +371,15 @@ impl Link {
         if self.purpose == Purpose::Publish {
             self.health.publishing.set(false);
         }
-        tokio::spawn(async move { timeout(CLOSE_TIMEOUT, lost.close(REPLY_SUCCESS, "OK".into())).await });
+        say_goodbye(lost);
+    }
+
+    /// Closes those used-up connections of which no channel is in use any more.
+    fn close_unused(current: &mut Current) {
+        let is_unused = |earlier: &mut UsedUp| !earlier.channels.iter().any(ChannelStatus::connected);
+        for unused in current.used_up.extract_if(.., is_unused) {
+            say_goodbye(unused.connection);
+        }
     }
 
     fn trouble(&self) -> &Trouble {
@@ -317,6 +388,10 @@ impl Link {
             Purpose::Publish => &self.health.publishing_trouble,
         }
     }
+}
+
+fn say_goodbye(connection: Connection) {
+    tokio::spawn(async move { timeout(CLOSE_TIMEOUT, connection.close(REPLY_SUCCESS, "OK".into())).await });
 }
 
 impl Channels for Link {

@@ -3,14 +3,18 @@
 
 use std::time::Duration;
 
-use lapin::{Channel, Connection};
-use tokio::time::{Instant, timeout, timeout_at};
+use lapin::{Channel, Connection, ErrorKind};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::connection::{CALL_TIMEOUT, PRECONDITION_FAILED, REPLY_SUCCESS, reply_code, reply_text};
 
 /// How long a request that its caller has given up is still waited for. A request to a queue without a majority of its
 /// nodes may take minutes.
 const LATE_ANSWER: Duration = Duration::from_secs(600);
+/// How long a request waits for a channel number where all are taken, and how often it looks for one: requests beside it
+/// may end soon.
+const NUMBER_PATIENCE: Duration = Duration::from_secs(2);
+const NUMBER_CHECK: Duration = Duration::from_millis(20);
 
 /// Why a request has no answer.
 #[derive(Debug)]
@@ -65,12 +69,44 @@ where
     T: Send + 'static,
     R: Future<Output = lapin::Result<T>> + Send + 'static,
 {
-    let deadline = Instant::now() + CALL_TIMEOUT;
-    match timeout_at(deadline, connection.create_channel()).await {
+    let begun = Instant::now();
+    let deadline = begun + CALL_TIMEOUT;
+    let opening = async {
+        loop {
+            match open_channel(connection).await {
+                Err(error) if is_out_of_numbers(&error) && begun.elapsed() < NUMBER_PATIENCE => {
+                    sleep(NUMBER_CHECK).await;
+                }
+                opened => return opened,
+            }
+        }
+    };
+    match timeout_at(deadline, opening).await {
         Ok(Ok(channel)) => ask_and_close(channel, request, deadline).await,
         Ok(Err(error)) => Err(CallFault::Broker(error)),
         Err(_elapsed) => Err(CallFault::Silent),
     }
+}
+
+/// Opens a channel.
+///
+/// A number whose channel the broker has closed can never be used again on the connection: the library (lapin 4.12)
+/// answers the next one who is given it with the error of the channel before, once, and then passes it over. A
+/// connection has 2,047 numbers as a rule, which are given out in turns.
+pub(super) async fn open_channel(connection: &Connection) -> lapin::Result<Channel> {
+    loop {
+        match connection.create_channel().await {
+            Err(error) if connection.status().connected() && !is_out_of_numbers(&error) => {
+                tracing::debug!("a channel number that cannot be used again: {error}");
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Whether the connection has no number for another channel.
+pub(super) fn is_out_of_numbers(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ChannelsLimitReached)
 }
 
 async fn ask_and_close<T, R>(

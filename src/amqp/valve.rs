@@ -4,27 +4,29 @@
 //! messages, which says nothing of their bytes. What is not read stays with the broker.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
-
-use futures_util::task::AtomicWaker;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 /// Bytes of whole bodies that the library may hold. A message is counted when it is complete, so that a larger one passes.
 const MAX_UNTAKEN_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Stands between the socket of a connection and its consumers. The socket is held up. The consumers must go on taking
+/// Stands between the socket of a connection and its consumers. The socket is held up. (For a while there are two
+/// connections, where the channel numbers of the first are used up.) The consumers must go on taking
 /// deliveries whatever else they wait for, since answers of the broker come behind its deliveries.
 #[derive(Debug, Default)]
 pub struct Valve {
     /// Consumers that take what comes. Without one nobody would open the valve again.
     watchers: AtomicUsize,
     untaken: AtomicU64,
-    reader: AtomicWaker,
+    /// The sockets that wait to be read.
+    readers: Mutex<Vec<Waker>>,
 }
 
 impl Valve {
-    /// A connection begins: what an earlier one brought is gone with it.
+    /// A connection begins: what an earlier one brought is gone with it, or as good as taken.
     pub(super) fn begin(&self) {
         self.untaken.store(0, Ordering::Release);
+        self.wake_readers();
     }
 
     /// A consumer is about to take deliveries.
@@ -37,7 +39,7 @@ impl Valve {
     /// A consumer takes no more.
     pub(super) fn leave(&self) {
         self.watchers.fetch_sub(1, Ordering::AcqRel);
-        self.reader.wake();
+        self.wake_readers();
     }
 
     /// A consumer took this many bytes. Whoever consumes on the connection must say so, or the valve shuts for good.
@@ -45,7 +47,7 @@ impl Valve {
         let take = |untaken: u64| Some(untaken.saturating_sub(bytes));
         let before = self.untaken.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).unwrap_or(0);
         if before > MAX_UNTAKEN_BYTES {
-            self.reader.wake();
+            self.wake_readers();
         }
     }
 
@@ -59,9 +61,19 @@ impl Valve {
         if self.is_open() {
             return Poll::Ready(());
         }
-        self.reader.register(context.waker());
+        {
+            let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            if !readers.iter().any(|reader| reader.will_wake(context.waker())) {
+                readers.push(context.waker().clone());
+            }
+        }
         // What was taken before the waker was there woke nobody.
         if self.is_open() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn wake_readers(&self) {
+        let readers = std::mem::take(&mut *self.readers.lock().unwrap_or_else(PoisonError::into_inner));
+        readers.into_iter().for_each(Waker::wake);
     }
 
     fn is_open(&self) -> bool {
@@ -71,7 +83,8 @@ impl Valve {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::sync::Arc;
+    use std::task::Wake;
 
     use super::*;
 
@@ -102,5 +115,36 @@ mod tests {
         assert!(!is_open(&valve), "one of two consumers is left");
         valve.begin();
         assert!(is_open(&valve), "a new connection");
+    }
+
+    #[derive(Default)]
+    struct Reader(AtomicU64);
+
+    impl Wake for Reader {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn whoever_waits_is_woken_when_it_opens() {
+        let (valve, readers) = (Valve::default(), [Arc::<Reader>::default(), Arc::default()]);
+        let wait = || {
+            for reader in &readers {
+                let waker = Waker::from(Arc::clone(reader));
+                assert!(valve.poll_open(&Context::from_waker(&waker)).is_pending());
+            }
+        };
+        let woken = || readers.each_ref().map(|reader| reader.0.load(Ordering::Relaxed));
+        valve.watch();
+        valve.gave(MAX_UNTAKEN_BYTES + 1);
+        wait();
+        wait();
+        valve.took(1);
+        assert_eq!(woken(), [1, 1]);
+        valve.gave(1);
+        wait();
+        valve.begin();
+        assert_eq!(woken(), [2, 2]);
     }
 }
