@@ -143,12 +143,13 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
     // What is no stream is read to its end before anything is sent.
     let is_file = source.is_repeatable();
     if is_file {
-        let survey = Survey::of(&mut source, 1, Some(&assembly.portals), |job| !resume.is_done(job)).await?;
+        let survey = Survey::of(&mut source, 1, Some(&assembly.portals), |job| !resume.leaves_out(job)).await?;
         if survey.is_empty() {
             no_jobs(&source.name)?;
             return Ok(Went::Through { is_all_done: true });
         }
-        say_what_is_there(&survey, (!arguments.resume.is_empty(), resume.sent_again()));
+        resume.rewind();
+        say_what_is_there(&survey, (!arguments.resume.is_empty(), resume.in_doubt()));
         if !arguments.yes && confirm::has_terminal() && !agrees(&survey, settings, &source.name).await? {
             return Ok(Went::Refused);
         }
@@ -260,13 +261,13 @@ async fn work_through(
 }
 
 /// Says what the first reading of the rows has found, before anything is sent.
-fn say_what_is_there(survey: &Survey, (is_resumed, again): (bool, u64)) {
+fn say_what_is_there(survey: &Survey, (is_resumed, in_doubt): (bool, u64)) {
     if is_resumed {
         remark(&format!("jobs left out because they were done before: {}", Grouped(survey.unwanted)));
-        if again > 0 {
+        if in_doubt > 0 {
             remark(&format!(
-                "jobs done before that are sent again, since an equal row was not answered: {}",
-                Grouped(again)
+                "jobs sent again although some of them were done, since they share their id and nothing tells which: {}",
+                Grouped(in_doubt)
             ));
         }
     }

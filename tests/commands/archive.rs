@@ -185,6 +185,36 @@ async fn the_question_counts_looks_and_proofs_and_is_not_asked_where_a_file_is_i
     assert_eq!(std::fs::read_to_string(&failed).unwrap(), "kept");
 }
 
+/// What failed in one run and was done in the next needs no third one, in whichever order the files are given.
+#[tokio::test]
+async fn what_was_done_in_the_second_run_is_left_out_of_the_third() {
+    let simulator = SimulatorProcess::start(&["--bad-id", "7"]).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (pairs, [first, second]) = (path("pairs.csv"), ["first", "second"].map(path));
+    // Equal rows too, and a job that is done in part.
+    let rows = "contacts,1,companies,2,all,\ncontacts,7,companies,2,all,\ncontacts,7,companies,2,all,\n\
+                contacts,1,companies,3;7,all,\n";
+    std::fs::write(&pairs, format!("{HEADER}{rows}")).unwrap();
+    let settings = [("hubspot.base_url", simulator.uri()), ("hubspot.access_token", "x")];
+    let resumed = async |outcomes: &[&str]| {
+        let resume = outcomes.iter().flat_map(|file| ["--resume", file]);
+        run_with(&["archive", &pairs, "--yes"].into_iter().chain(resume).collect::<Vec<_>>(), &settings, "").await
+    };
+    let ran = resumed(&[]).await;
+    assert!(ran.code == 3 && ran.stdout.matches("\"status\":\"ARCHIVED\"").count() == 1, "{ran:?}");
+    std::fs::write(&first, ran.stdout).unwrap();
+    simulator.configure(&json!({"everyAccount": {"badIds": []}})).await.unwrap();
+    let ran = resumed(&[&first]).await;
+    assert!(ran.stderr.contains("left out because they were done before: 1\n"), "{ran:?}");
+    std::fs::write(&second, ran.fine()).unwrap();
+    for files in [[&first, &second], [&second, &first]] {
+        let ran = resumed(&files.map(String::as_str)).await;
+        assert!(ran.stderr.contains("left out because they were done before: 4\n"), "{ran:?}");
+        assert_eq!(ran.fine(), "", "nothing is sent");
+    }
+}
+
 /// A log line is not glued to the line of progress, and that says how far the proofs are.
 #[tokio::test]
 async fn lines_stand_above_the_line_of_progress() {

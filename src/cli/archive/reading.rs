@@ -118,7 +118,7 @@ impl Reading {
             }
             let mut repeated = 0;
             if let Ok(RowJob { job, .. }) = &row.job {
-                if self.resume.is_done(job) {
+                if self.resume.leaves_out(job) {
                     read.done_before += 1;
                     continue;
                 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hashbrown::HashMap;
+use jiff::Timestamp;
 use tokio::fs::File;
 use tokio::io::BufReader;
 use uuid::Uuid;
@@ -18,179 +19,206 @@ use crate::worker::lines::next_line;
 /// Longest outcome, in bytes: as many errors as a job may have pairs.
 const MAX_OUTCOME_BYTES: usize = 16 * 1024 * 1024;
 
-/// Jobs are left out only where nothing speaks against it. Sending a job again does no harm; leaving one out would.
+/// Jobs are left out only where it is certain that they were done. Sending a job again does no harm; leaving one out would.
+///
+/// An outcome tells the id of its job and little of what the job was: its portal, types, action and number of pairs. That is
+/// its key here. It is taken for granted that each run was given this file, or one that has no other jobs under these keys.
 #[derive(Default, Debug)]
 pub struct Resume {
-    by_job: HashMap<Uuid, Seen>,
+    by_key: HashMap<Uuid, Seen>,
 }
 
-/// What is known of a job id.
+/// What one run answered to the jobs of a key.
+#[derive(Clone, Copy, Default, Debug)]
+struct Answered {
+    done: u32,
+    not_done: u32,
+}
+
+/// What one file tells.
 #[derive(Debug)]
+struct Run {
+    by_key: HashMap<Uuid, Answered>,
+    /// Of the last outcome, by which the runs are put in order.
+    ended: Timestamp,
+}
+
+/// What all runs together tell of the jobs of a key.
+#[derive(Default, Debug)]
 struct Seen {
-    /// What the job was, beside its id.
-    shape: Uuid,
-    /// Outcomes that say it is done.
-    done: u64,
-    /// An outcome says something else, or the id was given to different jobs.
-    is_doubtful: bool,
-    /// Jobs of this id in the file.
-    in_file: u64,
+    /// How often a run says that such a job is done.
+    done: u32,
+    /// Jobs that a run could not do, and that no later run has done.
+    open: u32,
+    /// The most that one run has done, where neither it nor a later one could not do such a job.
+    done_at_once: u32,
+    /// The most that one run has answered.
+    most_answered: u32,
+    /// Such jobs in the file.
+    in_file: u32,
+    /// What the first of them is, as a whole.
+    first: Option<Uuid>,
+    /// Another one is something else, under the same id.
+    differ: bool,
+    /// How many were left out in this reading of the file.
+    left_out: u32,
+}
+
+impl Seen {
+    /// The runs come in the order of time, so that the last word counts.
+    fn run(&mut self, Answered { done, not_done }: Answered) {
+        self.done = self.done.saturating_add(done);
+        self.open = self.open.saturating_sub(done).max(not_done);
+        self.done_at_once = if not_done > 0 { 0 } else { self.done_at_once.max(done) };
+        self.most_answered = self.most_answered.max(done.saturating_add(not_done));
+    }
+
+    fn note(&mut self, body: &[u8]) {
+        let content = Uuid::new_v5(&NAMESPACE, body);
+        self.differ |= *self.first.get_or_insert(content) != content;
+        self.in_file = self.in_file.saturating_add(1);
+    }
+
+    /// Whether they are all the same, so that each answer counts for one of them, whichever.
+    fn are_equal(&self) -> bool {
+        !self.differ && self.most_answered <= self.in_file
+    }
+
+    /// How many of them need not be sent.
+    fn surely_done(&self) -> u32 {
+        if self.are_equal() {
+            return self.done.min(self.in_file.saturating_sub(self.open));
+        }
+        // Which of them were done nobody can tell, unless one run has done them all.
+        if self.done_at_once >= self.in_file.max(self.most_answered) { self.in_file } else { 0 }
+    }
+
+    /// How many are sent because nobody can tell which of them were done.
+    fn in_doubt(&self) -> u32 {
+        if self.are_equal() || self.done == 0 { 0 } else { self.in_file - self.surely_done() }
+    }
 }
 
 /// Made once at random for digests of ids.
 const NAMESPACE: Uuid = Uuid::from_u128(0x93f4_0d52_6f0b_4c1d_a7ce_51b9_08e2_4d67);
 
 impl Resume {
-    /// Reads the outcomes, then the jobs to count those of equal ids.
+    /// Reads the outcomes, in whatever order their files are given, then the jobs to count those of equal ids.
     pub async fn of(outcomes: &[PathBuf], source: &mut Source) -> Result<Self, Failure> {
-        let mut resume = Self::default();
+        let mut runs = Vec::new();
         for path in outcomes {
-            resume.read(path).await?;
+            runs.push(read(path).await?);
         }
+        let mut resume = Self::of_runs(runs);
         let name = source.name.clone();
         let mut rows = source.rows()?;
         while let Some(row) = rows.next().await.map_err(|fault| Failure::Usage(format!("{name} {fault}")))? {
-            if let Ok(RowJob { job, .. }) = row.job {
-                resume.note(&job);
+            if let Ok(RowJob { job, body }) = row.job {
+                resume.note(&job, &body);
             }
         }
         Ok(resume)
     }
 
-    async fn read(&mut self, path: &Path) -> Result<(), Failure> {
-        let unreadable = |why: String| Failure::Usage(format!("--resume {}: {why}", path.display()));
-        let file = File::open(path).await.map_err(|error| unreadable(format!("cannot be read: {error}")))?;
-        if file.metadata().await.is_ok_and(|metadata| is_stdout(&metadata)) {
-            return Err(unreadable(
-                "stdout goes to the same file, which a shell's `>` empties before it is read: write to another one, as in `> rest.ndjson`".to_owned(),
-            ));
+    fn of_runs(mut runs: Vec<Run>) -> Self {
+        runs.sort_by_key(|run| run.ended);
+        let mut by_key: HashMap<Uuid, Seen> = HashMap::new();
+        for (key, answered) in runs.into_iter().flat_map(|run| run.by_key) {
+            by_key.entry(key).or_default().run(answered);
         }
-        let (mut input, mut line) = (BufReader::new(file), Vec::new());
-        let (mut broken, mut outcomes) = (None, 0_u64);
-        for number in 1_u64.. {
-            let more = next_line(&mut input, &mut line, MAX_OUTCOME_BYTES).await;
-            if !more.map_err(|error| unreadable(format!("cannot be read to the end: {error}")))? {
-                break;
-            }
-            // The last line may be cut off, where the run before was killed.
-            if let Some(number) = broken {
-                return Err(unreadable(format!("line {number} is no outcome; give what `archive` wrote to stdout")));
-            }
-            match OutcomeRecord::parse(line.trim_ascii()) {
-                Some(outcome) => {
-                    outcomes += 1;
-                    self.outcome(&outcome);
-                }
-                None if line.trim_ascii().is_empty() => {}
-                None => broken = Some(number),
-            }
-        }
-        if outcomes == 0 {
-            return Err(unreadable(
-                "has no outcomes in it; give what `archive` wrote to stdout, or leave --resume out if nothing was answered"
-                    .to_owned(),
-            ));
-        }
-        Ok(())
+        Self { by_key }
     }
 
+    fn note(&mut self, job: &Job, body: &[u8]) {
+        if let Some(seen) = self.by_key.get_mut(&key_of(job)) {
+            seen.note(body);
+        }
+    }
+
+    /// Whether the next job of the file need not be sent. Of equal jobs the first ones are left out, as many as were done. A
+    /// job that asks for all associations of a record is always sent: there may be new ones.
+    pub fn leaves_out(&mut self, job: &Job) -> bool {
+        let Some(seen) = self.by_key.get_mut(&key_of(job)).filter(|_| job.num_all_of() == 0) else { return false };
+        let is_left_out = seen.left_out < seen.surely_done();
+        seen.left_out += u32::from(is_left_out);
+        is_left_out
+    }
+
+    /// From here on the file is read once more.
+    pub fn rewind(&mut self) {
+        self.by_key.values_mut().for_each(|seen| seen.left_out = 0);
+    }
+
+    /// Jobs that are sent although some of them were done: their id is that of others, and nobody can tell which were.
+    pub fn in_doubt(&self) -> u64 {
+        self.by_key.values().map(|seen| u64::from(seen.in_doubt())).sum()
+    }
+}
+
+async fn read(path: &Path) -> Result<Run, Failure> {
+    let unreadable = |why: String| Failure::Usage(format!("--resume {}: {why}", path.display()));
+    let file = File::open(path).await.map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+    if file.metadata().await.is_ok_and(|metadata| is_stdout(&metadata)) {
+        return Err(unreadable(
+            "stdout goes to the same file, which a shell's `>` empties before it is read: write to another one, as in `> rest.ndjson`".to_owned(),
+        ));
+    }
+    let (mut input, mut line) = (BufReader::new(file), Vec::new());
+    let mut run = Run { by_key: HashMap::new(), ended: Timestamp::MIN };
+    let mut broken = None;
+    for number in 1_u64.. {
+        let more = next_line(&mut input, &mut line, MAX_OUTCOME_BYTES).await;
+        if !more.map_err(|error| unreadable(format!("cannot be read to the end: {error}")))? {
+            break;
+        }
+        // The last line may be cut off, where the run before was killed.
+        if let Some(number) = broken {
+            return Err(unreadable(format!("line {number} is no outcome; give what `archive` wrote to stdout")));
+        }
+        match OutcomeRecord::parse(line.trim_ascii()) {
+            Some(outcome) => run.outcome(&outcome),
+            None if line.trim_ascii().is_empty() => {}
+            None => broken = Some(number),
+        }
+    }
+    if run.by_key.is_empty() {
+        return Err(unreadable(
+            "has no outcomes in it; give what `archive` wrote to stdout, or leave --resume out if nothing was answered"
+                .to_owned(),
+        ));
+    }
+    Ok(run)
+}
+
+impl Run {
     fn outcome(&mut self, outcome: &OutcomeRecord) {
         let OutcomeRecord { job_id, portal_id, from_object_type, to_object_type, action, dry_run, num_pairs, .. } =
             outcome;
         let types = [from_object_type.as_deref(), to_object_type.as_deref()];
-        let shape = shape(*portal_id, types, action, *dry_run, *num_pairs);
-        let seen = self.by_job.entry(digest(job_id)).or_insert(Seen { shape, done: 0, is_doubtful: false, in_file: 0 });
-        seen.done += u64::from(outcome.is_done());
-        seen.is_doubtful |= !outcome.is_done() || seen.shape != shape;
-    }
-
-    fn note(&mut self, job: &Job) {
-        if let Some(seen) = self.by_job.get_mut(&digest(job.id.as_str())) {
-            seen.in_file += 1;
-            seen.is_doubtful |= seen.shape != shape_of(job);
-        }
-    }
-
-    /// Jobs that were done, and are sent again all the same: one with the same id was not answered, and which of the two that
-    /// was nobody knows.
-    pub fn sent_again(&self) -> u64 {
-        let in_part = |seen: &&Seen| !seen.is_doubtful && seen.done < seen.in_file;
-        self.by_job.values().filter(in_part).map(|seen| seen.done).sum()
-    }
-
-    /// Whether each job of this id in the file was done, and they are the same as then by all that is known. Of a job
-    /// that asks for all associations of a record that is never known.
-    pub fn is_done(&self, job: &Job) -> bool {
-        let seen = self.by_job.get(&digest(job.id.as_str()));
-        job.num_all_of() == 0 && seen.is_some_and(|seen| !seen.is_doubtful && seen.done >= seen.in_file)
+        let answered = self.by_key.entry(key(job_id, *portal_id, types, action, *dry_run, *num_pairs)).or_default();
+        let count = if outcome.is_done() { &mut answered.done } else { &mut answered.not_done };
+        *count = count.saturating_add(1);
+        self.ended = self.ended.max(outcome.completed_at);
     }
 }
 
-fn shape_of(job: &Job) -> Uuid {
+fn key_of(job: &Job) -> Uuid {
     let portal = job.portal.map(|portal| portal.0.get());
     let types = [Some(job.from_type.as_written()), Some(job.to_type.as_written())];
-    shape(portal, types, job.action.as_str(), job.dry_run, job.num_pairs() as u64)
+    key(job.id.as_str(), portal, types, job.action.as_str(), job.dry_run, job.num_pairs() as u64)
 }
 
-fn shape(portal: Option<u64>, types: [Option<&str>; 2], action: &str, dry_run: bool, num_pairs: u64) -> Uuid {
-    digest(&format!("{portal:?} {types:?} {action} {dry_run} {num_pairs}"))
-}
-
-fn digest(text: &str) -> Uuid {
+fn key(
+    job_id: &str,
+    portal: Option<u64>,
+    types: [Option<&str>; 2],
+    action: &str,
+    dry_run: bool,
+    num_pairs: u64,
+) -> Uuid {
+    let text = format!("{job_id:?} {portal:?} {types:?} {action} {dry_run} {num_pairs}");
     Uuid::new_v5(&NAMESPACE, text.as_bytes())
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used)]
-
-    use super::*;
-    use crate::contract::job::{JobLimits, JobProperties, parse};
-
-    fn job(id: &str, to: &str) -> Job {
-        let limits = JobLimits { max_bytes: 1_000, max_pairs: 10 };
-        let body = format!(
-            r#"{{"jobId":"{id}","fromObjectType":"contacts","toObjectType":"{to}","inputs":[{{"from":{{"id":"1"}},"to":[{{"id":"2"}}]}}]}}"#
-        );
-        parse(body.as_bytes(), JobProperties::default(), &limits).unwrap()
-    }
-
-    /// `of`: the status, and fields that earlier versions did not have.
-    fn outcome(id: &str, of: &str) -> OutcomeRecord {
-        let (status, fields) = of.split_once(' ').unwrap_or((of, ""));
-        let json = format!(
-            r#"{{"jobId":"{id}","portalId":null,"fromObjectType":"contacts","toObjectType":"companies",{fields}"status":"{status}","numPairs":1,"numArchived":1,"errors":[],"completedAt":"2026-01-01T00:00:00.000Z"}}"#
-        );
-        OutcomeRecord::parse(json.as_bytes()).unwrap()
-    }
-
-    fn resume(outcomes: &[(&str, &str)], jobs: &[Job]) -> Resume {
-        let mut resume = Resume::default();
-        outcomes.iter().for_each(|(id, status)| resume.outcome(&outcome(id, status)));
-        jobs.iter().for_each(|job| resume.note(job));
-        resume
-    }
-
-    #[test]
-    fn only_what_is_surely_done_is_left_out() {
-        let same = job("a", "companies");
-        assert!(resume(&[("a", "ARCHIVED")], std::slice::from_ref(&same)).is_done(&same));
-        assert!(resume(&[("a", "ARCHIVED"); 2], &[same.clone(), same.clone()]).is_done(&same));
-        let plan = Job { dry_run: true, ..same.clone() };
-        let planned = resume(&[("a", "PLANNED \"dryRun\":true,")], std::slice::from_ref(&plan));
-        assert!(planned.is_done(&plan));
-        for (outcomes, jobs, why) in [
-            (&[("b", "ARCHIVED")][..], vec![same.clone()], "another id"),
-            (&[("a", "FAILED")], vec![same.clone()], "it failed"),
-            (&[("a", "PLANNED \"dryRun\":true,")], vec![same.clone()], "it was only looked at"),
-            (&[("a", "RESTORED \"action\":\"restore\",")], vec![same.clone()], "it was another action"),
-            (&[("a", "FAILED"), ("a", "ARCHIVED")], vec![same.clone()], "one of that id failed"),
-            (&[("a", "ARCHIVED")], vec![same.clone(), same.clone()], "one of two is not known"),
-            (&[("a", "ARCHIVED")], vec![job("a", "deals")], "the id was given to another job"),
-        ] {
-            let resume = resume(outcomes, &jobs);
-            assert!(jobs.iter().all(|job| !resume.is_done(job)), "{why}");
-            assert_eq!(resume.sent_again(), u64::from(why == "one of two is not known"), "{why}");
-        }
-    }
-}
+mod tests;

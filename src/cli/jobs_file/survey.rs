@@ -161,7 +161,7 @@ impl Survey {
         source: &mut Source,
         from_line: u64,
         portals: Option<&Portals>,
-        wanted: impl Fn(&Job) -> bool,
+        mut wanted: impl FnMut(&Job) -> bool,
     ) -> Result<Self, Failure> {
         let mut survey = Self::default();
         let mut known = Known::default();
