@@ -657,7 +657,7 @@ impl Keeper {
             tracing::info!(worker, queue = jobs_queue, "asks for the lease, and stands by until the broker gives it");
         }
         if let Some(until) = self.lease.waits_until().filter(|_| standing == LeaseStanding::Waiting) {
-            let after = holder.as_deref().unwrap_or("a worker that left no name");
+            let after = holder.as_deref().unwrap_or("unknown");
             let seconds = until.since(self.now().tick).as_millis().div_ceil(1_000);
             tracing::info!(
                 worker,

@@ -283,7 +283,15 @@ async fn a_time_to_live_is_a_deadline_that_travels() -> Result<()> {
         assert!(outcome.errors[0].message.starts_with(&given), "{outcome:?}");
     }
     assert_eq!(outcomes.iter().filter(|outcome| outcome.status != Status::Archived).count(), outcomes.len());
-    stop(&worker).await
+    stop(&worker).await?;
+    // In the queue the broker counts it as well. Nobody has read the job then, so nobody answers it.
+    let mut unread = job("unread").pair(1, 1).to_message()?;
+    unread.properties = unread.properties.with_expiration("100".into());
+    stage.client.publish(JOBS, [unread.clone()]).await?;
+    let dead = stage.client.collect(DEAD_LETTERS, Until::Count(1), LIMIT).await?;
+    assert_eq!((&dead[0].body, dead[0].header("x-reject-category")), (&unread.body, None));
+    assert_eq!(stage.client.count_now(RESULTS).await?, 0);
+    Ok(())
 }
 
 fn adorn(message: &mut Message) {
