@@ -9,7 +9,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use self::answers::{Answers, FailedRows, Output, Written};
+use self::answers::{Answers, Output, Written};
+use self::failed_file::FailedFile;
 use self::held::HeldLine;
 use self::reading::{Read, Reading, Room};
 use self::resume::Resume;
@@ -24,7 +25,7 @@ use super::jobs_file::source::{Input, Source, no_jobs};
 use super::jobs_file::survey::{Repeats, Survey};
 use super::output::remark;
 use super::paint::harmless;
-use super::report::{NewFile, Report};
+use super::report::NewFile;
 use super::signals::{self, FirstWords};
 use super::way_back;
 use crate::config::Settings;
@@ -37,6 +38,7 @@ use crate::worker::service;
 use crate::worker::stopping::LAST_REFRESH;
 
 mod answers;
+mod failed_file;
 mod held;
 mod reading;
 mod resume;
@@ -76,7 +78,8 @@ asked. --failed has the pairs in the order of the input, and its column line nam
 has them in the order of the answers.
 
 Interrupted, it finishes what is on its way to HubSpot, and says how many jobs are not answered and with which command to
-go on. On a terminal the log shows warnings only, as sentences, unless log.format or log.filter is set.
+go on. A second signal ends it at once, and --failed has what is known by then. On a terminal the log shows warnings only,
+as sentences, unless log.format or log.filter is set.
 
 Where only a person can help (a token refused, `paused = true`, an untrusted certificate), it waits for 30 s and then
 ends: what is left is FAILED and retryable. Other waits are said every minute.
@@ -154,21 +157,25 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
             return Ok(Went::Refused);
         }
     }
-    let failed = arguments.failed.as_deref().map(NewFile::create).transpose()?.map(Report::new).transpose();
-    let failed = failed.map_err(|error| Failure::Running(format!("--failed cannot be written: {error}")))?;
-    let answers = Answers::new(Arc::clone(tally), failed);
+    let failed = arguments.failed.as_deref().map(FailedFile::create).transpose()?;
+    let answers = Answers::new(Arc::clone(tally), failed.clone());
 
     let (stop, way_on) = (CancellationToken::new(), WayOn::new(arguments, settings, is_file));
     let last_words = {
-        let (way_on, tally) = (way_on.clone(), Arc::clone(tally));
-        move || way_on.say(&tally)
+        let (way_on, tally, failed) = (way_on.clone(), Arc::clone(tally), failed.clone());
+        move || {
+            failed.and_then(|failed| failed.cut_short()).iter().for_each(|line| remark(line));
+            way_on.say(&tally);
+        }
     };
     signals::stop_on_signals(stop.clone(), FINISHED_FIRST, last_words)
         .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
 
     let mends = Mends::new(settings.hubspot.accounts()?);
-    let (written, read) =
-        work_through(assembly, mends, (source.rows()?, is_file), resume, answers, tally, &stop).await?;
+    let worked = work_through(assembly, mends, (source.rows()?, is_file), resume, answers, tally, &stop).await;
+    let (written, read) = worked.inspect_err(|_| {
+        failed.and_then(|failed| failed.cut_short()).iter().for_each(|line| remark(line));
+    })?;
     if let Ok(Some(done)) = &read
         && done.is_empty()
     {
@@ -176,16 +183,7 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
         return Ok(Went::Through { is_all_done: true });
     }
     written.summary.lines().iter().for_each(|line| remark(line));
-    if let Some(path) = &arguments.failed {
-        let path = path.display();
-        remark(&match written.failed {
-            FailedRows::None => format!("no pair failed or was rejected, so {path} is not made"),
-            FailedRows::InOrder => format!("the pairs that failed or were rejected are in {path}"),
-            FailedRows::AsAnswered => {
-                format!("the pairs that failed or were rejected are in {path}, in the order of the answers")
-            }
-        });
-    }
+    written.failed.iter().for_each(|failed| remark(&failed.to_string()));
     match read {
         Ok(Some(done)) if !is_file => done.say(),
         Ok(_) => {}

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use self::following::{Followed, Following};
+use self::outcomes_file::OutcomesFile;
 use self::publishing::{Reached, publish};
 use super::confirm;
 use super::exit::Failure;
@@ -28,6 +29,7 @@ use crate::worker::service;
 
 mod following;
 pub(super) mod message_id;
+mod outcomes_file;
 pub(super) mod publishing;
 
 #[derive(clap::Args, Debug)]
@@ -196,15 +198,19 @@ async fn send(
 ) -> Result<ExitCode, Failure> {
     let Target { route, queue } = target;
     let (stop, reached) = (CancellationToken::new(), Reached::new(survey.rows, arguments.from_line));
+    let outcomes = OutcomesFile::default();
     let last_words = {
-        let reached = reached.clone();
-        move || remark(&format!("error: a second signal; {reached}"))
+        let (reached, outcomes) = (reached.clone(), outcomes.clone());
+        move || {
+            outcomes.cut_short().iter().for_each(|line| remark(line));
+            remark(&format!("error: a second signal; {reached}"));
+        }
     };
     signals::stop_on_signals(stop.clone(), FINISHED_FIRST, last_words)
         .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
     let run = message_id::Run::new();
     let following = match arguments.follow {
-        true => Some(Following::begin(settings, &run, arguments.outcomes.as_deref()).await?),
+        true => Some(Following::begin(settings, &run, arguments.outcomes.as_deref(), &outcomes).await?),
         false => None,
     };
     let published = publish(settings, &mut source, &run, (route, arguments.from_line), &reached, &stop).await;
@@ -223,15 +229,21 @@ async fn send(
     if !arguments.json {
         remark(&told_enqueued(&queue, enqueued, begun.elapsed()));
     }
-    let mut followed = following.wait_for(enqueued, &stop).await?;
-    followed.write_rows(&mut source, arguments.from_line).await?;
+    let followed = following.wait_for(enqueued, &stop).await;
+    let say_what_became_of_the_file = |_: &Failure| outcomes.cut_short().iter().for_each(|line| remark(line));
+    let mut followed = followed.inspect_err(say_what_became_of_the_file)?;
+    let made = followed.finish(&mut source, arguments.from_line).await;
+    let is_made = made.inspect_err(say_what_became_of_the_file)?;
     if followed.unanswered(survey.rows) == 0 {
         // Repeated pairs were counted for all rows together, so their number says nothing of a part of the rows.
         followed.repeated(survey.repeated);
     }
     let code = summarise(arguments, &queue, survey, enqueued, begun.elapsed(), Some(&followed))?;
     if let Some(path) = arguments.outcomes.as_ref().map(|path| path.display()).filter(|_| !arguments.json) {
-        remark(&format!("the outcomes are in {path}"));
+        match is_made {
+            true => remark(&format!("the outcomes are in {path}")),
+            false => remark(&format!("no outcome came, so {path} is not made")),
+        }
     }
     match followed.unanswered(enqueued) {
         0 => Ok(code),

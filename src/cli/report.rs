@@ -135,7 +135,22 @@ pub struct PairRow<'a> {
 #[derive(Debug)]
 pub struct Report<W: Write> {
     writer: csv::Writer<W>,
-    has_rows: bool,
+    rows: ReportRows,
+}
+
+/// What stands in a report.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ReportRows {
+    /// One for each pair.
+    pub of_pairs: u64,
+    /// Rows of the input that are no jobs.
+    pub of_no_jobs: u64,
+}
+
+impl ReportRows {
+    pub fn count(self) -> u64 {
+        self.of_pairs + self.of_no_jobs
+    }
 }
 
 impl<W: Write> Report<W> {
@@ -143,14 +158,17 @@ impl<W: Write> Report<W> {
     pub fn new(target: W) -> io::Result<Self> {
         let mut writer = csv::Writer::from_writer(target);
         writer.write_record(HEADER)?;
-        Ok(Self { writer, has_rows: false })
+        Ok(Self { writer, rows: ReportRows::default() })
     }
 
     pub fn row(&mut self, row: &PairRow<'_>) -> io::Result<()> {
         let PairRow { line, outcome, from_id, to_id, types, not_after, status, error, plan } = row;
         let text = |text: Option<&str>| harmless(text.unwrap_or_default());
         let of_error = |read: fn(&ErrorRecord) -> Option<&str>| text(error.and_then(read));
-        self.has_rows = true;
+        match from_id.is_empty() {
+            true => self.rows.of_no_jobs += 1,
+            false => self.rows.of_pairs += 1,
+        }
         self.writer.write_record([
             line.map(|line| line.to_string()).unwrap_or_default(),
             harmless(&outcome.job_id),
@@ -186,7 +204,7 @@ impl<W: Write> Report<W> {
         let message = harmless(&error.message);
         let text = |text: &Option<String>| harmless(text.as_deref().unwrap_or_default());
         let (sub_category, correlation_id) = (text(&error.sub_category), text(&error.correlation_id));
-        self.has_rows = true;
+        self.rows.of_no_jobs += 1;
         self.writer.write_record([
             &line,
             cells.text(Field::JobId),
@@ -215,9 +233,9 @@ impl<W: Write> Report<W> {
         Ok(())
     }
 
-    /// Whether there is more than the header.
-    pub fn has_rows(&self) -> bool {
-        self.has_rows
+    /// What there is beside the header.
+    pub fn rows(&self) -> ReportRows {
+        self.rows
     }
 
     pub fn into_inner(self) -> io::Result<W> {

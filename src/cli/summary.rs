@@ -23,9 +23,11 @@ pub struct Summary {
     /// By the word on the wire, since a newer service may have more of them.
     by_status: BTreeMap<String, Count>,
     causes: BTreeMap<CauseName, Cause>,
-    /// Pairs of causes beyond those told apart.
+    /// There are causes beyond those told apart, of this many pairs.
+    other_causes: bool,
     other_pairs: u64,
     jobs_done: u64,
+    jobs_added: u64,
     /// How many of the counted pairs an earlier row asks for, too.
     repeated: u64,
     planned: Planned,
@@ -62,7 +64,11 @@ struct CauseName {
 
 #[derive(Clone, Debug)]
 struct Cause {
+    jobs: u64,
+    /// Of a message that is no job, or not one for these accounts, no pairs are told.
     pairs: u64,
+    /// The job it was counted for last, by its number among all that were added.
+    last_job: u64,
     /// The first of them.
     example: Example,
     message: String,
@@ -88,6 +94,7 @@ impl Summary {
     /// `line`: of the job in the input, where that is known.
     pub fn add(&mut self, outcome: &OutcomeRecord, line: Option<u64>) {
         self.jobs_done += u64::from(outcome.is_done());
+        self.jobs_added += 1;
         let planned = outcome.plan.as_ref().map_or(0, |plan| plan.len() as u64);
         self.count(&outcome.status, outcome.num_pairs, outcome.num_archived + outcome.num_restored + planned);
         let archives = outcome.action == Action::Archive.as_str();
@@ -125,12 +132,23 @@ impl Summary {
             http_status: error.http_status,
             gist: gist(&error.message),
         };
+        let pairs = u64::from(error.ends().is_some());
         if self.causes.len() >= MAX_CAUSES && !self.causes.contains_key(&name) {
-            self.other_pairs += 1;
+            self.other_causes = true;
+            self.other_pairs += pairs;
             return;
         }
-        let first = || Cause { pairs: 0, example: Example::of(outcome, error, line), message: error.message.clone() };
-        self.causes.entry(name).or_insert_with(first).pairs += 1;
+        let first = || Cause {
+            jobs: 0,
+            pairs: 0,
+            last_job: 0,
+            example: Example::of(outcome, error, line),
+            message: error.message.clone(),
+        };
+        let cause = self.causes.entry(name).or_insert_with(first);
+        cause.pairs += pairs;
+        cause.jobs += u64::from(cause.last_job != self.jobs_added);
+        cause.last_job = self.jobs_added;
     }
 
     /// Adds a number of pairs that an earlier row asks for, too. They are counted with each of these rows, since each
@@ -156,7 +174,10 @@ impl Summary {
         }
         lines.push(format!("{:<10} {:>12} {:>12} {:>12}", "STATUS", "JOBS", "PAIRS", "DONE"));
         for (status, Count { jobs, pairs, done }) in &self.by_status {
-            let [jobs, pairs, done] = [jobs, pairs, done].map(|count| Grouped(*count).to_string());
+            let jobs = Grouped(*jobs).to_string();
+            // What is rejected as a whole has no pairs that anybody has counted.
+            let is_counted = status != Status::Rejected.as_str() || *pairs > 0;
+            let [pairs, done] = [pairs, done].map(|count| in_column(*count, is_counted));
             lines.push(format!("{:<10} {jobs:>12} {pairs:>12} {done:>12}", harmless(status)));
         }
         if self.repeated > 0 {
@@ -170,29 +191,29 @@ impl Summary {
         if self.causes.is_empty() {
             return lines;
         }
-        // Below the pairs of the table: of a job that is done in part, some of them failed.
-        lines.push(format!("{:<10} {:>12} {:>12} CAUSE", "", "", "NOT DONE"));
+        // A job may have several causes, and of one that is done in part only some pairs have any.
+        lines.push(format!("{:<10} {:>12} {:>12} CAUSE", "NOT DONE", "JOBS", "PAIRS"));
         let mut causes: Vec<_> = self.causes.iter().collect();
-        causes.sort_by_key(|(_, cause)| std::cmp::Reverse(cause.pairs));
+        causes.sort_by_key(|(_, cause)| std::cmp::Reverse(cause.pairs.max(cause.jobs)));
         for (name, cause) in causes.iter().take(MAX_SHOWN) {
             let status = name.http_status.map(|status| format!(" {status}")).unwrap_or_default();
-            let pairs = Grouped(cause.pairs).to_string();
-            let such_as = if cause.pairs > 1 { "such as " } else { "" };
+            let (jobs, pairs) = (Grouped(cause.jobs).to_string(), in_column(cause.pairs, cause.pairs > 0));
+            let such_as = if cause.pairs.max(cause.jobs) > 1 { "such as " } else { "" };
             let example = cause.example.in_words().map(|place| format!(" ({such_as}{place})")).unwrap_or_default();
             let line = format!(
-                "{:<10} {:>12} {pairs:>12} {} {}{status}: {}{example}",
-                "", "", name.source, name.category, cause.message
+                "{:<10} {jobs:>12} {pairs:>12} {} {}{status}: {}{example}",
+                "", name.source, name.category, cause.message
             );
             lines.push(harmless(&line));
         }
         let more = causes.len().saturating_sub(MAX_SHOWN);
-        if more > 0 || self.other_pairs > 0 {
+        if more > 0 || self.other_causes {
             lines.push(format!(
                 "{:<10} {:>12} {:>12} and {} causes more",
                 "",
                 "",
                 "",
-                more + usize::from(self.other_pairs > 0)
+                more + usize::from(self.other_causes)
             ));
         }
         lines
@@ -234,7 +255,7 @@ impl Summary {
         let causes = self.causes.iter().map(|(name, cause)| {
             json!({
                 "status": name.status, "source": name.source, "category": name.category,
-                "httpStatus": name.http_status, "pairs": cause.pairs, "message": cause.message,
+                "httpStatus": name.http_status, "jobs": cause.jobs, "pairs": cause.pairs, "message": cause.message,
             })
         });
         let warned = Warning::ALL.into_iter().zip(self.planned.warned);
@@ -251,6 +272,11 @@ impl Summary {
             "pairsOfOtherCauses": self.other_pairs,
         })
     }
+}
+
+/// A number, or a dash where there is nothing to count.
+fn in_column(count: u64, is_counted: bool) -> String {
+    if is_counted { Grouped(count).to_string() } else { "-".to_owned() }
 }
 
 impl Example {
@@ -346,6 +372,34 @@ mod tests {
         let expected =
             [words(1, "line 6, 1 → 901, job crm-8"), words(2, "line 2, 1 → 901"), words(2, "line 4, 1 → 901")];
         assert_eq!(causes, expected);
+    }
+
+    #[test]
+    fn jobs_and_pairs_that_are_not_done_are_counted_apart() {
+        let error = |to: Option<&str>, message: &str| {
+            json!({
+                "from": to.map(|_| json!({"id": "1"})), "to": to.map(|to| json!({"id": to})), "types": null,
+                "source": "WORKER", "category": "X", "subCategory": null, "message": message, "httpStatus": null,
+                "correlationId": null, "retryable": false,
+            })
+        };
+        let mut summary = Summary::default();
+        for (status, errors) in [
+            ("PARTIAL", vec![error(Some("2"), "bad"), error(Some("3"), "bad"), error(Some("4"), "odd")]),
+            ("FAILED", vec![error(Some("5"), "bad")]),
+            ("REJECTED", vec![error(None, "no job")]),
+            ("REJECTED", vec![error(None, "no job")]),
+        ] {
+            let num_pairs = if status == "REJECTED" { 0 } else { errors.len() };
+            summary.add(&outcome(&json!({"status": status, "numPairs": num_pairs, "errors": errors})), None);
+        }
+        let told = summary.to_json();
+        let causes = told["causes"].as_array().unwrap();
+        let counts = |message: &str| {
+            let cause = causes.iter().find(|cause| cause["message"] == message).unwrap();
+            (cause["jobs"].as_u64().unwrap(), cause["pairs"].as_u64().unwrap())
+        };
+        assert_eq!([counts("bad"), counts("odd"), counts("no job")], [(2, 3), (1, 1), (2, 0)]);
     }
 
     fn outcome(fields: &Value) -> OutcomeRecord {

@@ -435,6 +435,42 @@ async fn a_second_interrupt_ends_it_at_once_and_counts_the_rest() -> Result<()> 
     Ok(())
 }
 
+/// A file of what failed that ends in the middle, or has nothing in it, would be taken for all that failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_interrupt_leaves_no_half_file_of_what_failed() -> Result<()> {
+    let simulator = SimulatorProcess::start(&["--latency", "60s"]).await?;
+    for (number, no_jobs) in [900, 0].into_iter().enumerate() {
+        let directory = tempfile::tempdir()?;
+        let path = |name: &str| directory.path().join(name);
+        let rows = "contacts,1,companies,x\n".repeat(no_jobs) + "contacts,1,companies,2\n";
+        std::fs::write(path("pairs.csv"), format!("from_object_type,from_id,to_object_type,to_id\n{rows}"))?;
+        let mut command = archive(&simulator)?;
+        command.args(["pairs.csv", "--failed", "failed.csv"]).current_dir(directory.path());
+        command.stdout(std::fs::File::create(path("outcomes.ndjson"))?);
+        let mut child = command.spawn()?;
+        requests(&simulator, number as u64 + 1).await?;
+        let answered = || std::fs::read_to_string(path("outcomes.ndjson")).map(|text| text.lines().count());
+        eventually(LIMIT, "the answers", async || Ok((answered()? == no_jobs).then_some(()))).await?;
+        interrupt(&child)?;
+        let text = interrupt_once_it_says(&mut child, "stopping").await?;
+        tokio::time::timeout(LIMIT, child.wait()).await??;
+        if no_jobs == 0 {
+            assert!(text.contains("so far, so failed.csv is not made") && !path("failed.csv").exists(), "{text}");
+            continue;
+        }
+        let failed = std::fs::read_to_string(path("failed.csv"))?;
+        let mut reader = csv::Reader::from_reader(failed.as_bytes());
+        let rows = reader.records().collect::<Result<Vec<_>, _>>()?.len();
+        // The last answer may have been written a moment before its row.
+        assert!((no_jobs - 1..=no_jobs).contains(&rows) && failed.ends_with('\n'), "{rows}: {text}");
+        let words = format!(
+            "failed.csv has {rows} rows, one for each that stands for no job; they stand in the order of the answers; what is not answered is not"
+        );
+        assert!(text.contains(&words), "{words}: {text}");
+    }
+    Ok(())
+}
+
 /// The one test that waits out the 30 seconds, for two causes at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_a_person_can_end_for_30_seconds_ends_it_with_3() -> Result<()> {
@@ -484,7 +520,7 @@ async fn a_csv_ends_with_a_table_and_a_file_of_what_failed_which_goes_back_in() 
     let said = String::from_utf8(first.stderr.clone())?;
     assert_eq!(first.status.code(), Some(3), "{said}");
     for words in
-        ["ARCHIVED              1", "FAILED                2", "REJECTED              2", "were rejected are in"]
+        ["ARCHIVED              1", "FAILED                2", "REJECTED              2", "rejected, 1 that stand"]
     {
         assert!(said.contains(words), "{words:?}: {said}");
     }

@@ -113,8 +113,38 @@ async fn a_request_that_is_refused_for_one_pair_is_no_alarm() {
     let ran = run_with(&["archive", "--yes"], &settings, &format!("{HEADER}{rows}")).await;
     assert_eq!((ran.code, ran.stdout.lines().count()), (3, 20), "{ran:?}");
     assert!(!ran.stderr.contains("WARN"), "{ran:?}");
-    let cause = format!("{:<10} {:>12} {:>12} CAUSE\n{:<10} {:>12} {:>12} HUBSPOT ", "", "", "NOT DONE", "", "", 1);
+    let [head, row] = [("NOT DONE", "JOBS", "PAIRS"), ("", "1", "1")]
+        .map(|(first, jobs, pairs)| format!("{first:<10} {jobs:>12} {pairs:>12} "));
+    let cause = format!("{head}CAUSE\n{row}HUBSPOT ");
     assert!(ran.stderr.contains(&cause), "{cause}: {}", ran.stderr);
+}
+
+/// A row of the file of what failed is for a pair, or for a row that is no job; the table counts jobs and pairs apart.
+#[tokio::test]
+async fn jobs_and_pairs_that_are_not_done_are_counted_apart() {
+    let simulator = SimulatorProcess::start(&["--bad-id", "7"]).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let failed = directory.path().join("failed.csv");
+    let rows = "contacts,1,companies,7;2,all,\ncontacts,1,companies,3;4,all,4799\ncontacts,1,companies,x,all,\n";
+    let settings = [("hubspot.base_url", simulator.uri()), ("hubspot.access_token", "x")];
+    let arguments = ["archive", "--failed", failed.to_str().unwrap()];
+    let ran = run_with(&arguments, &settings, &format!("{HEADER}{rows}")).await;
+    assert_eq!(ran.code, 3, "{ran:?}");
+    let row = |first: &str, jobs: &str, pairs: &str| format!("{first:<10} {jobs:>12} {pairs:>12} ");
+    let rejected = format!("{}{:>12}\n", row("REJECTED", "2", "-"), "-");
+    let [head, of_pair, of_job] = [("NOT DONE", "JOBS", "PAIRS"), ("", "1", "1"), ("", "1", "-")]
+        .map(|(first, jobs, pairs)| row(first, jobs, pairs));
+    for words in [
+        rejected,
+        format!("{head}CAUSE\n"),
+        format!("{of_pair}HUBSPOT VALIDATION_ERROR"),
+        format!("{of_job}WORKER UNKNOWN_PORTAL"),
+        format!("{of_job}WORKER MALFORMED_JOB"),
+        "failed.csv has 4 rows: 3 for pairs that failed or were rejected, 1 that stand for no job\n".to_owned(),
+    ] {
+        assert!(ran.stderr.contains(&words), "{words:?}: {}", ran.stderr);
+    }
+    assert_eq!(std::fs::read_to_string(failed).unwrap().lines().count(), 1 + 4);
 }
 
 #[tokio::test]

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use tokio::sync::mpsc;
 
+use super::failed_file::{Ended, FailedFile};
 use super::held::{HeldLine, Origin};
 use super::unanswered::Tally;
 use crate::cli::exit::Failure;
 use crate::cli::jobs_file::columns::ALL;
 use crate::cli::outcome_record::{OutcomeRecord, extent_in_words};
-use crate::cli::report::{NewFile, PairRow, Report, in_order_of_lines};
+use crate::cli::report::{NewFile, PairRow, Report};
 use crate::cli::summary::Summary;
 use crate::contract::outcome::{Ending, Outcome, Status};
 use crate::telemetry::progress;
@@ -41,29 +42,20 @@ struct Answer {
 /// What has been written.
 pub struct Written {
     pub summary: Summary,
-    pub failed: FailedRows,
-}
-
-/// The report of what failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FailedRows {
-    /// There is no such file.
-    None,
-    InOrder,
-    /// It is too large to be put in order, or there was no room for that.
-    AsAnswered,
+    /// The report of what failed, if there was to be one.
+    pub failed: Option<Ended>,
 }
 
 /// See the module.
 pub struct Answers {
     tally: Arc<Tally>,
-    failed: Option<Report<NewFile>>,
+    failed: Option<FailedFile>,
     summary: Summary,
     bar: ProgressBar,
 }
 
 impl Answers {
-    pub fn new(tally: Arc<Tally>, failed: Option<Report<NewFile>>) -> Self {
+    pub fn new(tally: Arc<Tally>, failed: Option<FailedFile>) -> Self {
         let bar = bar(Arc::clone(&tally));
         Self { tally, failed, summary: Summary::default(), bar }
     }
@@ -87,7 +79,7 @@ impl Answers {
                 }
                 Output::Departed(bundle) => bundle.into_iter().filter_map(answer).collect(),
             };
-            for Answer { outcome, origin, was_sent } in outcomes {
+            for Answer { outcome, .. } in &outcomes {
                 buffer.clear();
                 outcome.encode(&mut buffer);
                 buffer.push(b'\n');
@@ -96,14 +88,14 @@ impl Answers {
                     false => out.write_all(&buffer),
                 };
                 written.map_err(unwritable)?;
+            }
+            // What is counted as answered can be read, also if the command is ended at once.
+            out.flush().map_err(unwritable)?;
+            for Answer { outcome, origin, was_sent } in outcomes {
                 self.count(&outcome, &origin, was_sent)?;
             }
-            if outputs.is_empty() {
-                out.flush().map_err(unwritable)?;
-            }
         }
-        out.flush().map_err(unwritable)?;
-        let failed = self.failed.map_or(Ok(FailedRows::None), finished)?;
+        let failed = self.failed.map_or(Ok(None), |failed| failed.end())?;
         Ok(Written { summary: self.summary, failed })
     }
 
@@ -119,29 +111,11 @@ impl Answers {
         let outcome = OutcomeRecord::of(outcome);
         self.tally.answered(outcome.is_done(), was_sent);
         self.summary.add(&outcome, Some(origin.line));
-        if let Some(report) = &mut self.failed {
-            report_failed(report, &outcome, origin).map_err(|error| unwritable_report(&error))?;
+        if let Some(failed) = &self.failed {
+            failed.write(|report| report_failed(report, &outcome, origin))?;
         }
         Ok(())
     }
-}
-
-fn finished(report: Report<NewFile>) -> Result<FailedRows, Failure> {
-    let has_rows = report.has_rows();
-    let file = report.into_inner().map_err(|error| unwritable_report(&error))?;
-    if !has_rows {
-        file.discard()?;
-        return Ok(FailedRows::None);
-    }
-    let path = file.path().to_owned();
-    file.finish()?;
-    // Whatever stands in the way of the order, all rows are in the file.
-    let in_order = in_order_of_lines(&path).unwrap_or(false);
-    Ok(if in_order { FailedRows::InOrder } else { FailedRows::AsAnswered })
-}
-
-fn unwritable_report(error: &io::Error) -> Failure {
-    Failure::Running(format!("--failed cannot be written: {error}"))
 }
 
 fn answer(departure: Departure<HeldLine>) -> Option<Answer> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::message_id::Run;
+use super::outcomes_file::OutcomesFile;
 use crate::amqp::follower::Follower;
 use crate::cli::bar::bar;
 use crate::cli::exit::Failure;
@@ -22,7 +23,7 @@ use crate::cli::jobs_file::rows::RowJob;
 use crate::cli::jobs_file::source::Source;
 use crate::cli::outcome_record::{ErrorRecord, OutcomeRecord, PlanRecord, extent_in_words};
 use crate::cli::output::remark;
-use crate::cli::report::{NewFile, PairRow, Report, unwritable};
+use crate::cli::report::{PairRow, Report, unwritable};
 use crate::cli::summary::Summary;
 use crate::config::Settings;
 use crate::contract::association::RecordId;
@@ -43,50 +44,46 @@ pub struct Following {
     /// How many outcomes are to come, once that is known.
     expected: watch::Sender<Option<u64>>,
     stop: CancellationToken,
+    outcomes: OutcomesFile,
 }
 
 /// The outcomes that came.
 #[derive(Debug)]
 pub struct Followed {
     summary: Summary,
-    target: Target,
+    outcomes: OutcomesFile,
     /// By the line of the job. `None`: it is done for all its pairs, and there is nothing more to tell.
     answers: HashMap<u64, Option<Box<OutcomeRecord>>>,
     messages_kept: usize,
 }
 
-#[derive(Debug)]
-enum Target {
-    Nothing,
-    /// Written as they come.
-    Ndjson(NewFile),
-    /// Written at the end, when the pairs are read from the input again.
-    Csv(PathBuf, Option<NewFile>),
-}
-
 impl Following {
-    /// From here on no outcome is missed.
-    pub async fn begin(settings: &Settings, run: &Run, outcomes: Option<&Path>) -> Result<Self, Failure> {
+    /// From here on no outcome is missed. `path`: of the file that gets them, as `outcomes`.
+    pub async fn begin(
+        settings: &Settings,
+        run: &Run,
+        path: Option<&Path>,
+        outcomes: &OutcomesFile,
+    ) -> Result<Self, Failure> {
         let follower = Follower::open(&settings.amqp, run.as_str()).await;
         let follower = follower.map_err(|fault| Failure::Running(fault.to_string()))?;
         // Not before: a run that could not begin leaves no file, by which the next one would be refused.
-        let target = match outcomes {
-            None => Target::Nothing,
-            Some(path) if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) => {
-                Target::Csv(path.to_owned(), Some(NewFile::create(path)?))
-            }
-            Some(path) => Target::Ndjson(NewFile::create(path)?),
+        path.map_or(Ok(()), |path| outcomes.create(path))?;
+        let followed = Followed {
+            summary: Summary::default(),
+            outcomes: outcomes.clone(),
+            answers: HashMap::new(),
+            messages_kept: 0,
         };
-        let followed = Followed { summary: Summary::default(), target, answers: HashMap::new(), messages_kept: 0 };
         let (expected, told) = watch::channel(None);
         let stop = CancellationToken::new();
         let taking = tokio::spawn(followed.take(follower, run.clone(), told, stop.clone()));
-        Ok(Self { taking, expected, stop })
+        Ok(Self { taking, expected, stop, outcomes: outcomes.clone() })
     }
 
     /// Waits for this many outcomes, or until `stop`.
     pub async fn wait_for(self, expected: u64, stop: &CancellationToken) -> Result<Followed, Failure> {
-        let Self { mut taking, expected: tell, stop: stop_taking } = self;
+        let Self { mut taking, expected: tell, stop: stop_taking, outcomes: _ } = self;
         tell.send_replace(Some(expected));
         let taken = tokio::select! {
             taken = &mut taking => taken,
@@ -101,14 +98,13 @@ impl Following {
     /// Nobody waits for them any more. A file in which nothing stands is taken away.
     pub async fn abandon(self) {
         self.stop.cancel();
-        let Ok(Ok(Followed { target, .. })) = self.taking.await else { return };
-        let discarded = match target {
-            Target::Ndjson(file) | Target::Csv(_, Some(file)) => file.discard(),
-            Target::Nothing | Target::Csv(_, None) => Ok(()),
+        // Whatever went wrong there, the command fails for what went wrong before.
+        let _ = self.taking.await;
+        let told = match self.outcomes.has_lines() {
+            true => self.outcomes.cut_short(),
+            false => self.outcomes.discard().err().map(Failure::into_message),
         };
-        if let Err(failure) = discarded {
-            remark(&failure.into_message());
-        }
+        told.iter().for_each(|line| remark(line));
     }
 }
 
@@ -150,13 +146,6 @@ impl Followed {
         progress::end();
         follower.close().await;
         taken?;
-        self.target = match self.target {
-            Target::Ndjson(file) if !self.answers.is_empty() => {
-                file.finish()?;
-                Target::Nothing
-            }
-            target @ (Target::Nothing | Target::Ndjson(_) | Target::Csv(..)) => target,
-        };
         Ok(self)
     }
 
@@ -172,22 +161,17 @@ impl Followed {
             )));
         };
         self.summary.add(&outcome, Some(line));
-        match &mut self.target {
-            Target::Nothing => {}
-            Target::Ndjson(file) => {
-                let written = file.write_all(body).and_then(|()| file.write_all(b"\n"));
-                written.map_err(|error| unwritable(file.path(), &error))?;
-            }
-            Target::Csv(..) => {
-                for error in &mut outcome.errors {
-                    self.messages_kept += 1;
-                    if self.messages_kept > MAX_MESSAGES_KEPT {
-                        error.message = String::new();
-                    }
+        self.outcomes.outcome(body)?;
+        let is_csv = self.outcomes.is_csv();
+        if is_csv {
+            for error in &mut outcome.errors {
+                self.messages_kept += 1;
+                if self.messages_kept > MAX_MESSAGES_KEPT {
+                    error.message = String::new();
                 }
             }
         }
-        let is_kept = matches!(self.target, Target::Csv(..)) && (outcome.plan.is_some() || !outcome.is_done());
+        let is_kept = is_csv && (outcome.plan.is_some() || !outcome.is_done());
         self.answers.insert(line, is_kept.then(|| Box::new(outcome)));
         Ok(())
     }
@@ -214,10 +198,10 @@ impl Followed {
         enqueued.saturating_sub(self.answered())
     }
 
-    /// Writes the CSV, for which the input is read once more.
-    pub async fn write_rows(&mut self, source: &mut Source, from_line: u64) -> Result<(), Failure> {
-        let Target::Csv(path, file) = &mut self.target else { return Ok(()) };
-        let (path, Some(file)) = (path.clone(), file.take()) else { return Ok(()) };
+    /// Ends the file. For a CSV the input is read once more. `false`: nothing came that could stand in it.
+    pub async fn finish(&mut self, source: &mut Source, from_line: u64) -> Result<bool, Failure> {
+        let Some(file) = self.outcomes.take_csv() else { return self.outcomes.end_lines() };
+        let path = file.path().to_owned();
         let failure = |error: std::io::Error| unwritable(&path, &error);
         let mut report = Report::new(file).map_err(failure)?;
         let name = source.name.clone();
@@ -231,7 +215,9 @@ impl Followed {
                 write_job(&mut report, row.line, &job, answer).map_err(failure)?;
             }
         }
-        report.into_inner().map_err(failure)?.finish()
+        report.into_inner().map_err(failure)?.finish()?;
+        self.outcomes.written();
+        Ok(true)
     }
 }
 
