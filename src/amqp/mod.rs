@@ -58,3 +58,4 @@ pub mod follower;
 pub mod inspection;
 pub mod permissions;
 pub mod sender;
+pub mod takers;

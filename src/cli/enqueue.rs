@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use self::following::{Followed, Following};
 use self::outcomes_file::OutcomesFile;
 use self::publishing::{Reached, publish};
+use self::takers::Watch;
 use super::confirm;
 use super::exit::Failure;
 use super::introductions::Introductions;
@@ -31,6 +32,7 @@ mod following;
 pub(super) mod message_id;
 mod outcomes_file;
 pub(super) mod publishing;
+mod takers;
 
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = LONG_HELP)]
@@ -90,7 +92,8 @@ whichever file it is sent; each message has an id of its own all the same. After
 sent again, whole or with --from-line: archiving a pair again does no harm.
 
 --follow reads copies of the outcomes through a queue of its own, which is deleted at the end. If it is interrupted, it
-waits no longer; the jobs are still worked on, and `outcomes` shows their outcomes, which are in the results queue.
+waits no longer; the jobs stay where they are, and `outcomes` shows their outcomes, which are in the results queue. Where
+nobody takes jobs from the queue, it says so.
 
 Examples:
   association-archiver enqueue pairs.csv --dry-run
@@ -229,7 +232,9 @@ async fn send(
     if !arguments.json {
         remark(&told_enqueued(&queue, enqueued, begun.elapsed()));
     }
+    let watch = Watch::begin(&settings.amqp, queue.clone());
     let followed = following.wait_for(enqueued, &stop).await;
+    let taken = watch.end(stop.is_cancelled()).await;
     let say_what_became_of_the_file = |_: &Failure| outcomes.cut_short().iter().for_each(|line| remark(line));
     let mut followed = followed.inspect_err(say_what_became_of_the_file)?;
     let made = followed.finish(&mut source, arguments.from_line).await;
@@ -248,8 +253,9 @@ async fn send(
     match followed.unanswered(enqueued) {
         0 => Ok(code),
         unanswered => Err(Failure::Running(format!(
-            "stopped by a signal; jobs without an answer: {}; they are still worked on, and `association-archiver outcomes` shows what becomes of them",
-            Grouped(unanswered)
+            "stopped by a signal; jobs without an answer: {}; {}, and `association-archiver outcomes` shows what becomes of them",
+            Grouped(unanswered),
+            taken.of_the_rest(&queue)
         ))),
     }
 }

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use harness::{Broker, Message, SimulatorProcess, Worker, eventually, job};
+use harness::{Broker, Message, SimulatorProcess, Worker, job};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::ChildStderr;
 
 use super::program::{JOBS, bare_ground, command, ground, run};
 
@@ -116,22 +118,36 @@ async fn a_run_that_cannot_begin_leaves_no_file_and_no_queue() {
     }
 }
 
+/// Where nobody takes the jobs it says so while it waits, and does not say in the end that they are worked on.
 #[tokio::test]
-async fn who_waits_no_longer_is_told_how_many_are_open() {
+async fn who_waits_no_longer_is_told_how_many_are_open_and_whether_anybody_works_on_them() {
     let (client, uri) = ground("follow-stopped").await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("jobs.ndjson");
     std::fs::write(&file, format!("{}\n", job("a").pair(1, 2).to_json())).unwrap();
-    // Nobody works on it.
     let mut follow = command(&["enqueue", file.to_str().unwrap(), "--follow"], &[("amqp.uri", &uri)]);
-    let child = follow.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    eventually(SOON, "the job", async || Ok((client.count_now(JOBS).await? == 1).then_some(()))).await.unwrap();
+    let mut child = follow.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let said = async |lines: &mut Lines<BufReader<ChildStderr>>, words: &str| {
+        let mut said = String::new();
+        while let Some(line) = tokio::time::timeout(SOON, lines.next_line()).await.expect(words).unwrap() {
+            said += &line;
+            if line.contains(words) {
+                break;
+            }
+        }
+        said
+    };
+    let told = said(&mut lines, "nobody takes jobs").await;
+    assert!(told.ends_with("nobody takes jobs from association-archiver.jobs now: start the service, `association-archiver run`; the jobs wait for it there"), "{told}");
+    assert_eq!(client.count(JOBS).await.unwrap(), 1);
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).unwrap();
     kill_process(pid, Signal::INT).unwrap();
-    let output = tokio::time::timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("jobs without an answer: 1"), "{said}");
+    let told = said(&mut lines, "without an answer").await;
+    let status = tokio::time::timeout(SOON, child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(1), "{told}");
+    let words = "jobs without an answer: 1; they wait in association-archiver.jobs until a service takes them (`association-archiver run`), and";
+    assert!(told.contains(words), "{told}");
 }
 
 /// Whoever sends a label's removal again must not remove the whole.
