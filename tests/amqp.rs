@@ -28,8 +28,9 @@ use association_archiver::contract::message::{BodyDigest, MessageId, Request};
 use association_archiver::contract::outcome::Status;
 use association_archiver::engine::pause::Tier;
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use harness::{Broker, Client, Message, Options, Relay, Rights, Until, Way, eventually};
-use lapin::options::{BasicAckOptions, BasicConsumeOptions};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use smallvec::SmallVec;
 use tokio_util::sync::CancellationToken;
@@ -595,6 +596,34 @@ async fn a_connection_out_of_channel_numbers_is_replaced_and_what_works_on_it_go
     .await
     .unwrap();
     link.close().await;
+}
+
+/// The broker goes on delivering on a channel that it has closed, until it hears that the library knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_channel_that_the_broker_closes_costs_no_connection() {
+    const BUSY: &str = "busy";
+    const IN_HAND: u16 = 1_000;
+    let (client, settings) = own_vhost("busy-channel").await;
+    client.declare_classic(BUSY).await.unwrap();
+    client.publish(BUSY, jobs(0..8_000)).await.unwrap();
+    let connection = Dial::new(&settings, "test").connect(SOON).await.unwrap();
+    for round in 0..8 {
+        let channel = connection.create_channel().await.unwrap();
+        channel.basic_qos(IN_HAND, BasicQosOptions::default()).await.unwrap();
+        let (queue, options) = (ShortString::from(BUSY), BasicConsumeOptions::default());
+        let consumer = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await.unwrap();
+        let mut deliveries = consumer.take_while(|delivery| std::future::ready(delivery.is_ok()));
+        assert_eq!(deliveries.by_ref().take(IN_HAND.into()).count().await, usize::from(IN_HAND));
+        // The last is acknowledged already, and the broker closes the channel for that.
+        let tags = (1..=200).chain([1]);
+        join_all(tags.map(|tag| channel.basic_ack(tag, BasicAckOptions::default()))).await;
+        tokio::time::timeout(SOON, deliveries.count()).await.unwrap();
+        for _ in 0..3 {
+            let another = connection.create_channel().await.unwrap();
+            another.close(200, "OK".into()).await.unwrap();
+        }
+        assert!(connection.status().connected(), "round {round}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,12 @@
 //! UTF-8, and overflows its stack over headers nested some thousand deep: one such message would come again and again,
 //! until the broker had dead-lettered every job delivered with it. Only the offending bytes are replaced, one by one,
 //! so that no length changes; bodies are not looked at.
+//!
+//! And the broker goes on sending on a channel that it has closed, deliveries above all, until it hears that the library
+//! knows. The library has forgotten the channel by then, and ends the connection over the first such frame. So nothing
+//! is passed on that comes for a closed channel.
+
+use hashbrown::HashSet;
 
 /// Stands for each byte that is not UTF-8: the control character "substitute", which no job id may hold.
 const SUBSTITUTE: u8 = 0x1a;
@@ -26,6 +32,9 @@ const BODY_FRAME: u8 = 3;
 /// Class and method of what brings a message.
 const DELIVER: [u8; 4] = [0, 60, 0, 60];
 const GET_OK: [u8; 4] = [0, 60, 0, 71];
+/// Those of the broker's word that a channel is closed, and of its word that one is open.
+const CHANNEL_CLOSE: [u8; 4] = [0, 20, 0, 40];
+const CHANNEL_OPEN_OK: [u8; 4] = [0, 20, 0, 11];
 
 /// Bytes between the socket and the library. Frames that hold properties wait here until they are whole.
 #[derive(Debug, Default)]
@@ -39,6 +48,10 @@ pub(super) struct Legible {
     filled: usize,
     /// Bytes still to come of a frame that is handed on unread.
     passing: usize,
+    /// Bytes still to come of a frame that is not handed on.
+    dropping: usize,
+    /// Channels that the broker has closed.
+    closed: HashSet<u16>,
     /// Bytes of the body that is coming in, and how many of them are still to come.
     body: u64,
     body_left: u64,
@@ -68,10 +81,19 @@ impl Legible {
             let pass = self.passing.min(self.filled - self.ready);
             self.ready += pass;
             self.passing -= pass;
+            self.drop_what_came();
             let rest = &mut self.buffer[self.ready..self.filled];
-            let Some(&[kind, _, _, length @ ..]) = rest.first_chunk::<FRAME_HEADER_BYTES>() else { return };
-            let payload = u32::from_be_bytes(length) as usize;
+            let Some(&[kind, channel @ .., a, b, c, d]) = rest.first_chunk::<FRAME_HEADER_BYTES>() else { return };
+            let (channel, payload) = (u16::from_be_bytes(channel), u32::from_be_bytes([a, b, c, d]) as usize);
             let whole = FRAME_HEADER_BYTES + payload + 1;
+            if !self.closed.is_empty() && self.closed.contains(&channel) {
+                match rest.get(FRAME_HEADER_BYTES..).and_then(|payload| payload.first_chunk()) {
+                    Some(&CHANNEL_OPEN_OK) if kind == METHOD_FRAME => drop(self.closed.remove(&channel)),
+                    None if payload >= CHANNEL_OPEN_OK.len() => return,
+                    Some(_) | None => self.dropping = whole,
+                }
+                continue;
+            }
             if !matches!(kind, METHOD_FRAME | HEADER_FRAME) || whole > MAX_FRAME_BYTES {
                 self.passing = whole;
                 if kind == BODY_FRAME {
@@ -87,11 +109,23 @@ impl Legible {
                     self.body = u64::from_be_bytes(*size);
                     self.body_left = self.body;
                 }
+                if kind == METHOD_FRAME && payload.first_chunk() == Some(&CHANNEL_CLOSE) {
+                    self.closed.insert(channel);
+                }
                 let mut payload = Part(payload);
                 // What cannot be followed is left to the library to complain of.
                 let _followed = if kind == METHOD_FRAME { payload.method() } else { payload.content_header() };
                 self.ready += whole;
             }
+        }
+    }
+
+    fn drop_what_came(&mut self) {
+        let count = self.dropping.min(self.filled - self.ready);
+        if count > 0 {
+            self.buffer.copy_within(self.ready + count..self.filled, self.ready);
+            self.filled -= count;
+            self.dropping -= count;
         }
     }
 
@@ -227,6 +261,27 @@ mod tests {
     fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         [&[kind, 0, 1], &length[..], payload, &[0xce]].concat()
+    }
+
+    fn on(channel: u8, mut frame: Vec<u8>) -> Vec<u8> {
+        frame[2] = channel;
+        frame
+    }
+
+    #[test]
+    fn nothing_comes_out_for_a_channel_that_the_broker_has_closed() {
+        let close = || frame(METHOD_FRAME, &[&CHANNEL_CLOSE[..], &[1, 150], &short(b"late"), &[0; 4]].concat());
+        let (close_ok, open_ok) = (frame(METHOD_FRAME, &[0, 20, 0, 41]), frame(METHOD_FRAME, &CHANNEL_OPEN_OK));
+        let message = || [deliver(b"key"), frame(HEADER_FRAME, &[0; 14]), body()].concat();
+        let of_two = || [on(2, deliver(b"key")), on(2, body())].concat();
+        let sent = [message(), close(), message(), of_two(), close_ok, body(), of_two()].concat();
+        let again = [open_ok.clone(), message(), of_two()].concat();
+        let expected = [message(), close(), of_two(), of_two(), open_ok, message(), of_two()].concat();
+        for piece in [1, 3, 7, 11, 100, usize::MAX] {
+            let mut sent = sent.clone();
+            sent.extend(&again);
+            assert_eq!(passed(&sent, piece.min(sent.len())), expected, "in pieces of {piece}");
+        }
     }
 
     fn short(text: &[u8]) -> Vec<u8> {
