@@ -82,7 +82,8 @@ go on. A second signal ends it at once, and --failed has what is known by then. 
 as sentences, unless log.format or log.filter is set.
 
 Where only a person can help (a token refused, `paused = true`, an untrusted certificate), it waits for 30 s and then
-ends: what is left is FAILED and retryable. Other waits are said every minute.
+ends: what is left is FAILED and retryable (in a plan it is
+PLANNED, with an error for each pair that nobody could look at, and not done). Other waits are said every minute.
 
 Examples:
   association-archiver archive pairs.csv --plan > plan.ndjson

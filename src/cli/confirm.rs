@@ -3,13 +3,14 @@
 use std::io::{IsTerminal, Write};
 
 use super::exit::Failure;
+use super::output::remark;
 
 /// Whether somebody can be asked.
 pub fn has_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Asks on stderr and reads the answer from stdin; only a clear yes is one.
+/// Asks on stderr and reads the answer from stdin; only a clear yes is one, and Ctrl-C is a no.
 pub async fn agrees(question: &str) -> Result<bool, Failure> {
     let question = format!("{question} [y/N] ");
     let asked = tokio::task::spawn_blocking(move || {
@@ -18,7 +19,15 @@ pub async fn agrees(question: &str) -> Result<bool, Failure> {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map(|_| answer)
     });
-    match asked.await {
+    let asked = tokio::select! {
+        asked = asked => asked,
+        // What is read from a terminal cannot be called off, and need not be: the command ends.
+        Ok(()) = tokio::signal::ctrl_c() => {
+            remark("");
+            return Ok(false);
+        }
+    };
+    match asked {
         Ok(Ok(answer)) => Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")),
         Ok(Err(error)) => Err(Failure::Usage(format!("no answer could be read: {error}; give --yes to go ahead"))),
         Err(error) => Err(Failure::Running(error.to_string())),

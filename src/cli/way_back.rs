@@ -3,6 +3,7 @@
 use super::introductions::account_of;
 use super::jobs_file::survey::Survey;
 use crate::config::Settings;
+use crate::contract::ids::Group;
 
 /// What the settings here say of the accounts in which something is to be removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,7 +34,9 @@ impl Journal {
 /// What follows "Archive what is in pairs.csv?": the settings here decide.
 pub fn of_archive(survey: &Survey, settings: &Settings) -> String {
     match Journal::of(survey, settings) {
-        Journal::Everywhere => format!("The journal records it first: {} brings it back.", undo(survey)),
+        Journal::Everywhere => {
+            format!("The journal records it first: {} brings it back.", undo_without_broker(survey.group()))
+        }
         Journal::InPlaces => "In the accounts without a journal (safety.journal) it cannot be undone.".to_owned(),
         Journal::Nowhere => "It cannot be undone, since safety.journal is off.".to_owned(),
     }
@@ -53,9 +56,23 @@ pub fn of_enqueue(survey: &Survey, settings: &Settings) -> String {
 }
 
 fn undo(survey: &Survey) -> String {
-    let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    match survey.group().map(|group| group.as_str()) {
-        Some(group) if is_plain(group) => format!("`undo --group {group}`"),
-        Some(_) | None => "`undo`".to_owned(),
+    match survey.group().filter(|group| is_plain(group)) {
+        Some(group) => format!("`undo --group {}`", group.as_str()),
+        None => "`undo`".to_owned(),
     }
+}
+
+/// The way that needs no broker, which `archive` does without.
+pub fn undo_without_broker(group: Option<&Group>) -> String {
+    match group.filter(|group| is_plain(group)) {
+        Some(group) => {
+            format!("`association-archiver undo --group {} --print | association-archiver archive -`", group.as_str())
+        }
+        None => "`undo` with --print, whose stdout `archive -` takes,".to_owned(),
+    }
+}
+
+/// It needs no quotes in a shell.
+fn is_plain(group: &Group) -> bool {
+    group.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }

@@ -170,10 +170,9 @@ fn accounts(
     let listed = section.list("accounts", MOST_ACCOUNTS)?;
     if let Some(token) = shorthand {
         if !listed.is_empty() {
-            return Err(section
-                .key_of("access_token")
-                .refused("is given beside [[hubspot.accounts]]: move the token into the list, or drop the list")
-                .beside("hubspot.accounts"));
+            let two = "is given beside [[hubspot.accounts]]: move it into the list and drop it here (unset the variable, or \
+                       set it to nothing), or drop the list";
+            return Err(token.key().refused(two).beside("hubspot.accounts"));
         }
         let safety = default_safety.clone();
         return Ok(vec![AccountSettings { safety, ..AccountSettings::with_token(token, *default_limit) }]);

@@ -555,7 +555,12 @@ fn accounts_must_be_whole_and_apart() {
         ),
         (
             "[hubspot]\naccess_token = \"t\"\n[[hubspot.accounts]]\nportal_id = 1\naccess_token = \"t\"",
-            "beside [[hubspot.accounts]]",
+            "hubspot.access_token (ARCHIVER__HUBSPOT__ACCESS_TOKEN) is given beside [[hubspot.accounts]]",
+        ),
+        // The one that is set, and not its twin.
+        (
+            "[hubspot]\naccess_token_file = \"/t\"\n[[hubspot.accounts]]\nportal_id = 1\naccess_token = \"t\"",
+            "hubspot.access_token_file (ARCHIVER__HUBSPOT__ACCESS_TOKEN_FILE) is given beside [[hubspot.accounts]]",
         ),
     ] {
         let error = complaint_about(text);

@@ -1,9 +1,12 @@
 //! `archive` on a terminal: what is shown before it is asked.
 
-use harness::SimulatorProcess;
+use std::time::Duration;
+
+use harness::{SimulatorProcess, eventually};
 use serde_json::json;
 
 use super::program::{on_a_terminal, on_a_terminal_of, run_with};
+use super::terminal::Terminal;
 
 const HEADER: &str = "from_object_type,from_id,to_object_type,to_id,types,portal_id\n";
 
@@ -192,16 +195,28 @@ async fn the_question_counts_looks_and_proofs_and_is_not_asked_where_a_file_is_i
     let asked = async |settings: &[(&str, &str)], more: &[&str]| {
         on_a_terminal(&[&["archive", &pairs][..], more].concat(), settings, "n\n").await
     };
-    for (settings, words) in
-        [(&plain[..], "about 13 requests, 13s"), (&safe, "about 17 requests (2 to look before, 2 to read back), 19s")]
-    {
+    for (settings, words) in [
+        (&plain[..], "about 13 requests, 13s"),
+        (&safe, "at least 17 requests (2 to look before, 2 to read back), 19s"),
+    ] {
         let shown = asked(settings, &["--failed", &failed]).await;
         assert!(shown.contains(words) && shown.contains("nothing was changed"), "{shown}");
         assert!(!std::path::Path::new(&failed).exists(), "nothing failed");
     }
     let planned = asked(&safe, &["--plan"]).await;
-    let words = "contacts → companies (only looked at, and only the label USER_DEFINED 37), portal 4711 (standard), about 2 requests";
+    let words = "contacts → companies (only looked at, and only the label USER_DEFINED 37), portal 4711 (standard), at least 2 requests";
     assert!(planned.contains(words), "{planned}");
+
+    // From which side pairs are sent is found out on the way; labels go from their own side.
+    let folding = path("folding.toml");
+    std::fs::write(&folding, "[batch]\nfold = [\"companies/contacts\"]\n").unwrap();
+    let labels = asked(&plain, &["--config", &folding]).await;
+    assert!(labels.contains("about 13 requests, 13s"), "{labels}");
+    std::fs::write(&pairs, format!("{HEADER}{}", rows.replace("USER_DEFINED 37", "all"))).unwrap();
+    let folded = asked(&plain, &["--config", &folding]).await;
+    assert!(folded.contains(", 2 to 13 requests, 2s to 13s"), "{folded}");
+    let proven = asked(&safe, &["--config", &folding]).await;
+    assert!(proven.contains("at least 4 requests (1 to look before, 1 to read back), 6s"), "{proven}");
 
     std::fs::write(&failed, "kept").unwrap();
     let nowhere = path("nowhere/failed.csv");
@@ -242,6 +257,24 @@ async fn what_was_done_in_the_second_run_is_left_out_of_the_third() {
         let ran = resumed(&files.map(String::as_str)).await;
         assert!(ran.stderr.contains("left out because they were done before: 4\n"), "{ran:?}");
         assert_eq!(ran.fine(), "", "nothing is sent");
+    }
+}
+
+/// Whoever is asked and goes away is told that nothing was changed, as whoever says no.
+#[tokio::test]
+async fn an_interrupt_at_the_question_is_a_no() {
+    let simulator = SimulatorProcess::start(&[]).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pairs.csv");
+    std::fs::write(&file, format!("{HEADER}contacts,1,companies,2,all,\n")).unwrap();
+    let settings = [("hubspot.base_url", simulator.uri()), ("hubspot.access_token", "x")];
+    for (command, words) in [("archive", "nothing was changed"), ("enqueue", "nothing was published")] {
+        let mut terminal = Terminal::start(&[command, file.to_str().unwrap()], &settings, (120, 40));
+        for (said, key) in [("[y/N] ", "\u{3}"), (words, "")] {
+            let shown = async || Ok(terminal.raw().contains(said).then_some(()));
+            eventually(Duration::from_secs(60), said, shown).await.unwrap_or_else(|_| panic!("{}", terminal.raw()));
+            terminal.press(key);
+        }
     }
 }
 

@@ -229,7 +229,7 @@ async fn on_a_terminal_it_shows_what_is_asked_for_and_asks() {
     let settings =
         [&settings[..2], &[("hubspot.base_url", "http://127.0.0.1:1"), ("hubspot.access_token", "x")]].concat();
     let shown = on_a_terminal(&["enqueue", &file, "--plan", "--group", "import 7"], &settings, "").await;
-    let extent = "1,250 pairs, contacts → companies (only looked at), the only account, about 2 requests, 2s";
+    let extent = "1,250 pairs, contacts → companies (only looked at), the only account, at least 2 requests, 2s";
     assert!(shown.contains(extent) && shown.contains("nothing will be changed"), "{shown}");
     assert!(!shown.contains("[y/N]"), "{shown}");
     let jobs = take(&client).await;

@@ -250,10 +250,14 @@ async fn the_question_before_a_removal_tells_whether_it_can_be_undone() {
     );
     assert_eq!(asked("enqueue", &[]).await, unless);
     accounts("stream", "stream");
-    assert_eq!(asked("archive", &[]).await, "The journal records it first: `undo` brings it back.");
+    assert_eq!(
+        asked("archive", &[]).await,
+        "The journal records it first: `undo` with --print, whose stdout `archive -` takes, brings it back."
+    );
     assert_eq!(
         asked("archive", &["--group", "clean-up"]).await,
-        "The journal records it first: `undo --group clean-up` brings it back."
+        "The journal records it first: `association-archiver undo --group clean-up --print | association-archiver archive -` \
+         brings it back."
     );
     assert_eq!(
         asked("enqueue", &["--group", "clean-up"]).await,

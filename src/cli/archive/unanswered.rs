@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Arguments;
 use crate::cli::output::remark;
+use crate::cli::way_back::undo_without_broker;
 use crate::config::Settings;
 use crate::contract::grouped::Grouped;
 
@@ -162,7 +163,6 @@ impl WayOn {
         let typed = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
         let command = Command { words: without(typed, &["--resume", "--failed"]), stdin };
         let records = settings.hubspot.listed().iter().all(|account| account.safety.journal.is_on());
-        let group = arguments.hints.group.as_ref().map(|group| format!(" --group {}", quoted(group.as_str())));
         Self {
             is_file,
             command: (is_named || command.stdin.is_some()).then_some(command),
@@ -173,7 +173,7 @@ impl WayOn {
                 None if std::io::stdout().is_terminal() => Outcomes::Shown,
                 None => Outcomes::Elsewhere,
             },
-            undo: records.then(|| format!("undo{}", group.unwrap_or_default())),
+            undo: records.then(|| undo_without_broker(arguments.hints.group.as_ref())),
         }
     }
 
@@ -187,7 +187,7 @@ impl WayOn {
         let sent = sent.min(unanswered);
         remark(&format!("jobs that were read and not answered: {}", Grouped(unanswered)));
         if sent > 0 {
-            let undo = self.undo.as_ref().map(|undo| format!("; `{undo}` brings back what they removed"));
+            let undo = self.undo.as_ref().map(|undo| format!("; {undo} brings back what they removed"));
             remark(&format!(
                 "  sent to HubSpot, which may have done them, but not answered or not proven yet: {}{}",
                 Grouped(sent),
@@ -253,11 +253,17 @@ fn without(mut words: impl Iterator<Item = String>, options: &[&str]) -> Vec<Str
     left
 }
 
-/// The name itself, or one like it that no file has.
+/// The name itself, or one like it that no file has: behind `failed.csv` and `failed-2.csv` comes `failed-3.csv`.
 fn new_name(path: &Path) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
-    let numbered = (2_u64..).map(|number| path.with_file_name(format!("{stem}-{number}{extension}")));
+    let named = |stem: &str| path.with_file_name(format!("{stem}{extension}"));
+    // Where the file without the number is not there, the number is a part of the name, such as a year.
+    let numbered = stem
+        .rsplit_once('-')
+        .filter(|(before, number)| number.bytes().all(|byte| byte.is_ascii_digit()) && named(before).exists());
+    let stem = numbered.map_or(&*stem, |(before, _)| before);
+    let numbered = (2_u64..).map(|number| named(&format!("{stem}-{number}")));
     std::iter::once(path.to_owned()).chain(numbered).find(|name| !name.exists()).unwrap_or_else(|| path.to_owned())
 }
 
@@ -335,6 +341,11 @@ mod tests {
         let resumed = format!("{again} --resume {here}/outcomes.ndjson {failed} > {here}/rest.ndjson");
         assert_eq!(way_on.command(true), resumed);
         std::fs::write(path("rest.ndjson"), "").unwrap();
+        for (taken, next) in [("failed-2.csv", "failed-3.csv"), ("export-2026.csv", "export-2026-2.csv")] {
+            std::fs::write(path(taken), "").unwrap();
+            assert_eq!(new_name(&path(taken)), path(next));
+        }
+        let failed = format!("--failed {here}/failed-3.csv");
         // An empty file has nothing to go on from.
         assert_eq!(way_on.command(false), format!("{again} {failed} > {here}/rest-2.ndjson"));
 

@@ -470,9 +470,7 @@ fn nothing_known(header: &[String], hints: &Hints) -> String {
     let shown: Vec<String> = header.iter().map(|name| format!("{name:?}")).collect();
     let shown = named(&shown);
     if header.iter().any(|value| is_number(value)) {
-        return format!(
-            "its first line must name the columns, and is a row, {shown}: put from_object_type,from_id,to_object_type,to_id above"
-        );
+        return format!("its first line must name the columns, and is a row, {shown}: {}", header_for(header, hints));
     }
     let records: Vec<&String> = header.iter().filter(|name| is_record_id(name)).collect();
     if let [from, to] = records[..] {
@@ -491,6 +489,31 @@ fn nothing_known(header: &[String], hints: &Hints) -> String {
     };
     format!(
         "the header has the columns {shown}; {needed}, or say with --map \"YOUR COLUMN=from_id,…\" which columns have ids"
+    )
+}
+
+/// How to put a header above a row that has none, so that the file is read.
+fn header_for(row: &[String], hints: &Hints) -> String {
+    let numbers: Vec<usize> = (0..row.len()).filter(|place| is_number(&row[*place])).collect();
+    if row.len() == 4 && numbers == [1, 3] {
+        return "put from_object_type,from_id,to_object_type,to_id above".to_owned();
+    }
+    let names: Vec<String> = (1..=row.len().min(MAX_NAMED)).map(|number| format!("column{number}")).collect();
+    let [from, to] = match numbers[..] {
+        [from, to, ..] => [from + 1, to + 1],
+        _ => [1, 2],
+    };
+    let types = match (hints.from.is_some(), hints.to.is_some()) {
+        (true, true) => "",
+        (false, true) => " and the type with --from",
+        (true, false) => " and the type with --to",
+        (false, false) => " and the types with --from and --to",
+    };
+    format!(
+        "put a line with a name for each of its {} columns above, such as {}, separated as the row is, and say with --map \
+         which have ids, such as \"column{from}=from_id,column{to}=to_id\"{types}",
+        row.len(),
+        names.join(",")
     )
 }
 
@@ -618,7 +641,10 @@ fn flag(field: Field, text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(format!("{}: {text:?} is neither true nor false", field.name())),
+        _ => Err(format!(
+            "{}: {text:?} is neither true nor false: write one of these words, or leave the column out",
+            field.name()
+        )),
     }
 }
 

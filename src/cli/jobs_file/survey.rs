@@ -17,6 +17,7 @@ use crate::contract::association::{Extent, Label, LabelCategory};
 use crate::contract::grouped::Grouped;
 use crate::contract::ids::Group;
 use crate::contract::job::{Ask, Job};
+use crate::contract::object_type::{ObjectType, TypePair};
 use crate::contract::primary::is_primary;
 use crate::contract::refusal::Refusal;
 use crate::engine::pack::Caps;
@@ -313,8 +314,8 @@ impl Survey {
         let all_of = sum(|amount| amount.all_of);
         let mut routes: Vec<String> = Vec::new();
         let mut portals: Vec<String> = Vec::new();
-        let (mut requests, mut longest) = (Requests::default(), Duration::ZERO);
-        let mut of_account: BTreeMap<Option<u64>, Requests> = BTreeMap::new();
+        let mut requests = Span::default();
+        let mut of_account: BTreeMap<Option<u64>, Span> = BTreeMap::new();
         for (lane, amount) in &self.lanes {
             let route = lane.route();
             let portal = introductions.name(lane.portal, settings);
@@ -324,14 +325,16 @@ impl Survey {
             if !portals.contains(&portal) {
                 portals.push(portal);
             }
-            let of_lane = Requests::of(lane, *amount, settings);
+            let of_lane = Span::of(lane, *amount, settings);
             requests = requests.and(of_lane);
             let account = of_account.entry(lane.portal).or_default();
             *account = account.and(of_lane);
         }
-        for (portal, requests) in of_account {
-            longest = longest.max(time_of(portal, requests, settings));
-        }
+        let longest = |of: fn(&Span) -> Requests| {
+            let times = of_account.iter().map(|(portal, span)| time_of(*portal, of(span), settings));
+            humantime::format_duration(times.max().unwrap_or_default())
+        };
+        let (least, most) = (longest(|span| span.least), longest(|span| span.most));
         let of_repeated = match pairs - different {
             0 => String::new(),
             repeated => format!(", of them repeated: {}", Grouped(repeated)),
@@ -341,16 +344,20 @@ impl Survey {
             1 => " and all associations of 1 record".to_owned(),
             _ => format!(" and all associations of {} records", Grouped(all_of)),
         };
-        let about = if all_of > 0 { "at least" } else { "about" };
+        // How many are found nobody knows.
+        requests.is_open |= all_of > 0;
+        let time = match requests.is_open || requests.least.sum() == requests.most.sum() {
+            true => least.to_string(),
+            false => format!("{least} to {most}"),
+        };
         let what_for =
             if different < pairs { format!(" for {} different ones", Grouped(different)) } else { String::new() };
         format!(
-            "{} {}{of_repeated}{of_all}, {}, {}, {about} {requests}{what_for}, {}",
+            "{} {}{of_repeated}{of_all}, {}, {}, {requests}{what_for}, {time}",
             Grouped(pairs),
             if pairs == 1 { "pair" } else { "pairs" },
             named(&routes),
             named(&portals),
-            humantime::format_duration(longest),
         )
     }
 }
@@ -370,6 +377,55 @@ impl LaneName {
             (Does::Plan, false) => format!(" (only looked at, and only {labels})"),
         };
         format!("{from} → {to}{how}")
+    }
+}
+
+/// How many requests are needed, as far as that can be known before: what goes wrong comes on top.
+#[derive(Clone, Copy, Default, Debug)]
+struct Span {
+    least: Requests,
+    /// More than the least where pairs may be sent from either side: from which one is found out on the way.
+    most: Requests,
+    /// It may be more: a record with many associations is shown page by page, what is still shown is read back again, and
+    /// looks do not wait until they are full.
+    is_open: bool,
+}
+
+impl Span {
+    fn of(lane: &LaneName, amount: Amount, settings: &Settings) -> Self {
+        let most = Requests::of(lane, amount, settings);
+        let of_name = |name: &str| ObjectType::parse(name).ok();
+        let is_between = |types: &TypePair| {
+            of_name(&lane.from).zip(of_name(&lane.to)).is_some_and(|(from, to)| types.is_between(&from, &to))
+        };
+        let is_folded = settings.batch.fold.iter().any(is_between);
+        // A label's type is that of one direction, so labels are removed from their own side.
+        let of_labels = lane.does == Does::Archive && !lane.labels.is_empty();
+        let least = match is_folded && !of_labels {
+            true => Requests::of(lane, Amount { from_records: 1.min(amount.from_records), ..amount }, settings),
+            false => most,
+        };
+        Self { least, most, is_open: most.looks + most.proofs > 0 }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            least: self.least.and(other.least),
+            most: self.most.and(other.most),
+            is_open: self.is_open || other.is_open,
+        }
+    }
+}
+
+/// `about 13 requests`, `at least 16 requests (2 to look before, 1 to read back)`, `2 to 13 requests`.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { least, most, is_open } = *self;
+        match least.sum() == most.sum() {
+            _ if is_open => write!(f, "at least {least}"),
+            true => write!(f, "about {least}"),
+            false => write!(f, "{} to {most}", Grouped(least.sum())),
+        }
     }
 }
 

@@ -220,6 +220,22 @@ fn a_mapping_names_columns_and_passes_over_the_others() {
     assert!(job_with("Contact,Company,company", "1,2,3", &hints).unwrap_err().contains("twice"));
 }
 
+/// What is advised for a file without a header works for that very file.
+#[test]
+fn the_header_that_is_advised_fits_the_row() {
+    let row = "Ann,101,Acme,9001,x";
+    let types = |text: &str| ObjectType::parse(text).ok();
+    let hints = Hints { from: types("contacts"), to: types("companies"), ..Hints::default() };
+    let advice = job_with(row, row, &hints).unwrap_err();
+    let header = advice.split_once("such as ").unwrap().1.split_once(", separated").unwrap().0;
+    let map = Mapping::parse(advice.rsplit('"').nth(1).unwrap()).ok();
+    let read = job_with(header, row, &Hints { map, ..hints }).unwrap();
+    assert_eq!(read["inputs"], json!([{"from": {"id": "101"}, "to": [{"id": "9001"}]}]), "{advice}");
+    assert!(job(row, row).unwrap_err().ends_with(" and the types with --from and --to"));
+    let plain = job("contacts,1,companies,2", "contacts,1,companies,2").unwrap_err();
+    assert!(plain.ends_with("put from_object_type,from_id,to_object_type,to_id above"), "{plain}");
+}
+
 #[test]
 fn the_command_line_fills_what_a_row_lacks_and_contradicts_none() {
     let header = "from_object_type,from_id,to_id,portal_id";
