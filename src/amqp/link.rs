@@ -113,6 +113,11 @@ impl Current {
     }
 }
 
+/// Said with each trouble of a connection, so that nobody waits for longer than that to see whether it is over.
+fn tried_again() -> String {
+    format!("tried again every {} s or sooner", Backoff::LONGEST_WAIT.as_secs())
+}
+
 impl Link {
     pub fn new(dial: Dial, purpose: Purpose, health: &Arc<Health>, closing: CancellationToken) -> Self {
         let (connection, status) = (tokio::sync::Mutex::default(), Mutex::default());
@@ -133,7 +138,7 @@ impl Link {
                 }
                 Err(fault) => fault,
             };
-            self.trouble().set(&fault);
+            self.trouble().set(format!("{fault}; {}, until amqp.connect_timeout is over", tried_again()));
             let wait = backoff.next_wait();
             if Instant::now() >= deadline {
                 // An attempt that was cut short says less than a whole one before it.
@@ -184,8 +189,7 @@ impl Link {
                 match self.reconnect(&mut backoff).await {
                     Ok(connection) => current.connection = Some(connection),
                     Err((fault, wait)) => {
-                        let most = Backoff::LONGEST_WAIT.as_secs();
-                        self.complain(&mut current, format!("{fault}; tried again every {most} s or sooner"));
+                        self.complain(&mut current, fault.to_string());
                         sleep(wait).await;
                     }
                 }
@@ -346,9 +350,9 @@ impl Link {
         }
     }
 
-    fn complain(&self, current: &mut Current, sentence: impl ToString) {
+    fn complain(&self, current: &mut Current, sentence: String) {
         current.complained = true;
-        self.trouble().set(sentence);
+        self.trouble().set(format!("{sentence}; {}", tried_again()));
     }
 
     fn calm_down(&self, current: &mut Current) {

@@ -60,6 +60,7 @@ async fn a_service_that_has_not_reached_its_broker_says_why() {
     .await
     .unwrap();
     assert!(reasons.contains("refused") && reasons.contains("amqp.uri"), "{reasons}");
+    assert!(reasons.contains("tried again every 30 s or sooner, until amqp.connect_timeout is over"), "{reasons}");
     let status = worker.status().await.unwrap();
     assert!(status["at"].as_str() >= status["startedAt"].as_str(), "{status}");
     assert_eq!(status["accounts"][0]["portalId"], 4711);
