@@ -464,7 +464,7 @@ async fn a_second_interrupt_leaves_no_half_file_of_what_failed() -> Result<()> {
         // The last answer may have been written a moment before its row.
         assert!((no_jobs - 1..=no_jobs).contains(&rows) && failed.ends_with('\n'), "{rows}: {text}");
         let words = format!(
-            "failed.csv has {rows} rows, one for each that stands for no job; they stand in the order of the answers; what is not answered is not"
+            "failed.csv has {rows} rows, one for each row that is no job; they stand in the order of the answers; what is not answered is not"
         );
         assert!(text.contains(&words), "{words}: {text}");
     }
@@ -519,9 +519,12 @@ async fn a_csv_ends_with_a_table_and_a_file_of_what_failed_which_goes_back_in() 
     let first = fed(command, "").await?;
     let said = String::from_utf8(first.stderr.clone())?;
     assert_eq!(first.status.code(), Some(3), "{said}");
-    for words in
-        ["ARCHIVED              1", "FAILED                2", "REJECTED              2", "rejected, 1 that stand"]
-    {
+    for words in [
+        "ARCHIVED              1",
+        "FAILED                2",
+        "REJECTED              2",
+        "rejected, 1 for what is no job",
+    ] {
         assert!(said.contains(words), "{words:?}: {said}");
     }
     // In the order of the input, although what needs no request is answered first.

@@ -143,7 +143,7 @@ async fn jobs_and_pairs_that_are_not_done_are_counted_apart() {
         format!("{of_pair}HUBSPOT VALIDATION_ERROR"),
         format!("{of_job}WORKER UNKNOWN_PORTAL"),
         format!("{of_job}WORKER MALFORMED_JOB"),
-        "failed.csv has 4 rows: 3 for pairs that failed or were rejected, 1 that stand for no job\n".to_owned(),
+        "failed.csv has 4 rows: 3 for pairs that failed or were rejected, 1 for what is no job\n".to_owned(),
     ] {
         assert!(ran.stderr.contains(&words), "{words:?}: {}", ran.stderr);
     }

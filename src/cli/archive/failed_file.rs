@@ -95,7 +95,7 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::Running(format!("{path} (--failed) cannot be written: {error}; what stands in it is not all"))
 }
 
-/// `failed.csv has 18 rows: 15 for pairs that failed or were rejected, 3 that stand for no job`.
+/// `failed.csv has 18 rows: 15 for pairs that failed or were rejected, 3 for what is no job`.
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, rows) = (self.path.display(), self.rows.count());
@@ -106,9 +106,9 @@ impl fmt::Display for Ended {
         write!(f, "{path} has {all} {}", if rows == 1 { "row" } else { "rows" })?;
         match self.rows {
             ReportRows { of_no_jobs: 0, .. } => write!(f, ", one for each pair that failed or was rejected"),
-            ReportRows { of_pairs: 0, .. } => write!(f, ", one for each that stands for no job"),
+            ReportRows { of_pairs: 0, .. } => write!(f, ", one for each row that is no job"),
             ReportRows { .. } => {
-                write!(f, ": {of_pairs} for pairs that failed or were rejected, {of_no_jobs} that stand for no job")
+                write!(f, ": {of_pairs} for pairs that failed or were rejected, {of_no_jobs} for what is no job")
             }
         }?;
         match self.order {
@@ -129,8 +129,8 @@ mod tests {
         };
         assert_eq!(told(0, 0), "no pair failed or was rejected, so f.csv is not made");
         assert_eq!(told(1, 0), "f.csv has 1 row, one for each pair that failed or was rejected");
-        assert_eq!(told(0, 3), "f.csv has 3 rows, one for each that stands for no job");
-        let words = "f.csv has 1,018 rows: 1,015 for pairs that failed or were rejected, 3 that stand for no job";
+        assert_eq!(told(0, 3), "f.csv has 3 rows, one for each row that is no job");
+        let words = "f.csv has 1,018 rows: 1,015 for pairs that failed or were rejected, 3 for what is no job";
         assert_eq!(told(1_015, 3), words);
     }
 }
