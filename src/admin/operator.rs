@@ -18,6 +18,7 @@ use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
 use crate::engine::pause::PauseKind;
 use crate::engine::status::{AccountStatus, PauseStatus};
+use crate::telemetry::duration_words::span;
 use crate::telemetry::snapshot::Snapshot;
 use crate::worker::seams::{Instruction, Obeyed, Order, Target};
 
@@ -166,15 +167,10 @@ fn account_of(state: &AdminState, AccountIndex(index): AccountIndex) -> Option<A
 fn resumed(before: &AccountStatus, after: &AccountStatus, now: &Snapshot) -> String {
     let name = after.portal_id.unwrap_or_else(|| after.index.into());
     let nobody = after.held_jobs == 0;
-    let back = now.broker.last_back().map(|by| by.duration_since(now.at).as_secs().max(0));
-    let parked = match (back, now.parked()) {
-        (Some(seconds), _) => {
-            let span = humantime::format_duration(Duration::from_secs(seconds.unsigned_abs()));
-            format!(" Parked jobs come back by themselves, the last of them within {span} at the latest.")
-        }
-        (None, Some(1..)) => " Parked jobs come back by themselves after the time of their delay queue.".to_owned(),
-        (None, Some(0) | None) => String::new(),
-    };
+    let back = now.broker.last_back().map(|by| span(by.duration_since(now.at).as_secs_f64()));
+    let parked = back.map_or_else(String::new, |span| {
+        format!(" Parked jobs come back by themselves, the last of them within {span} at the latest.")
+    });
     let next = format!("No job of it is in hand: the first one that comes is tried at once.{parked}");
     match (before.own_pause().map(|pause| pause.kind), after.own_pause()) {
         (None, None) => "It does not stand still as a whole. Its lanes that stand still are tried at once.".to_owned(),

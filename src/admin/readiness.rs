@@ -12,6 +12,7 @@ use crate::engine::pause::PauseKind;
 use crate::engine::status::{AccountStatus, LaneStatus, PauseStatus, Status, write_time, write_time_or_null};
 use crate::lease::view::{LeaseStanding, LeaseView};
 use crate::telemetry::behind_guards::JobsBehind;
+use crate::telemetry::duration_words::span;
 use crate::telemetry::mend::Mends;
 use crate::telemetry::snapshot::{BrokerState, Snapshot};
 
@@ -86,7 +87,7 @@ fn reasons(snapshot: &Snapshot, silence: Duration) -> Vec<String> {
     let broker = &snapshot.broker;
     let mut reasons = Vec::new();
     if silence > LONGEST_SILENCE {
-        reasons.push(format!("the worker hangs: no sign of life for {} s", silence.as_secs()));
+        reasons.push(format!("the worker hangs: no sign of life for {}", span(silence.as_secs_f64())));
     }
     if snapshot.draining {
         reasons.push(draining(snapshot));
@@ -120,7 +121,7 @@ fn draining(snapshot: &Snapshot) -> String {
         return stops.to_owned();
     }
     let left = grace_until.map_or_else(String::new, |until| {
-        format!(", for {} s at most (shutdown.grace)", until.duration_since(*at).as_secs().max(0))
+        format!(", for {} at most (shutdown.grace)", span(until.duration_since(*at).as_secs_f64()))
     });
     format!("{stops}; it waits{left} for {}", waits.join(", and for "))
 }

@@ -17,6 +17,7 @@ use super::readiness::{LONGEST_SILENCE, readiness};
 use super::refusal::HttpRefusal;
 use super::state::AdminState;
 use super::status::StatusBody;
+use crate::telemetry::duration_words::span;
 use crate::telemetry::exposition;
 
 /// No request needs a body.
@@ -49,7 +50,7 @@ async fn livez(State(state): State<AdminState>) -> Result<&'static str, HttpRefu
     if silence <= LONGEST_SILENCE {
         return Ok("ok\n");
     }
-    let error = format!("the worker hangs: no sign of life for {} s", silence.as_secs());
+    let error = format!("the worker hangs: no sign of life for {}", span(silence.as_secs_f64()));
     Err(HttpRefusal::new(StatusCode::SERVICE_UNAVAILABLE, error))
 }
 

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
+
 use crate::engine::pause::Tier;
 use crate::lease::view::{LeaseStanding, LeaseView, SharedView};
 use crate::shards::QueueIndex;
@@ -70,6 +72,9 @@ pub struct QueueHealth {
     pub lease: SharedView,
     /// Why its lease cannot be taken or renewed.
     pub lease_trouble: Trouble,
+    /// Since when nobody else has held the lease, or worked without one, if this worker holds it now. Where it was lost
+    /// for a while and nobody else took it meanwhile, this goes on.
+    pub taken_over: Moment,
     /// Ready messages, when last looked (every 3 s).
     pub ready: LastSeen,
     /// Times that messages came in, one or many at once.
@@ -160,6 +165,16 @@ impl Health {
         self.queues.iter().filter_map(|queue| queue.lease.get()).collect()
     }
 
+    /// Since when no other worker works on any jobs queue: this one holds all leases. `None` while another one may, and
+    /// while `amqp.lease` is off.
+    pub fn alone_since(&self) -> Option<Timestamp> {
+        let since = self.queues.iter().map(|queue| {
+            let is_held = queue.lease.get()?.standing == LeaseStanding::Held;
+            queue.taken_over.get().filter(|_| is_held)
+        });
+        since.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
     pub fn lease_trouble(&self) -> Option<String> {
         self.queues.iter().find_map(|queue| queue.lease_trouble.get())
     }
@@ -244,6 +259,25 @@ impl Level {
     }
 }
 
+/// When something happened, if it has.
+#[derive(Debug, Default)]
+pub struct Moment(Mutex<Option<Timestamp>>);
+
+impl Moment {
+    pub fn get(&self) -> Option<Timestamp> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Only the first time counts.
+    pub(super) fn begin(&self, at: Timestamp) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(at);
+    }
+
+    pub(super) fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 /// One sentence for people, while there is something to say.
 #[derive(Debug, Default)]
 pub struct Trouble(Mutex<Option<String>>);
@@ -259,5 +293,30 @@ impl Trouble {
 
     pub(super) fn clear(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_alone_while_it_holds_all_leases() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap_or_default();
+        let lease = |standing| LeaseView { jobs_queue: String::new(), standing, since: at(9_000), holder: None };
+        let health = Health::of(2);
+        assert_eq!(health.alone_since(), None, "without leases anybody may work");
+        for (queue, seconds) in health.queues().iter().zip([1_000, 1_500]) {
+            queue.lease.set(lease(LeaseStanding::Held));
+            queue.taken_over.begin(at(seconds));
+            // Lost, and held again by the same worker.
+            queue.taken_over.begin(at(9_000));
+        }
+        assert_eq!(health.alone_since(), Some(at(1_500)));
+        let others = [LeaseStanding::StandingBy, LeaseStanding::Waiting, LeaseStanding::Away, LeaseStanding::Left];
+        for standing in others {
+            health.queues()[0].lease.set(lease(standing));
+            assert_eq!(health.alone_since(), None, "{standing:?}: another worker may work");
+        }
     }
 }

@@ -563,6 +563,9 @@ impl Keeper {
         self.health.lease_changes.add(1);
         let (holder, queue) = (self.holder.as_str(), self.queue.jobs_queue.as_str());
         let after = predecessor.as_deref().unwrap_or("nobody");
+        if inheritance != Inheritance::Own {
+            self.of_queue.taken_over.clear();
+        }
         // The loop must know before the first job comes.
         let own = match &inheritance {
             Inheritance::Own => {
@@ -652,6 +655,9 @@ impl Keeper {
             return;
         }
         let (jobs_queue, since) = (self.queue.jobs_queue.to_string(), Timestamp::now());
+        if standing == LeaseStanding::Held {
+            self.of_queue.taken_over.begin(since);
+        }
         let worker = self.holder.as_str();
         if standing == LeaseStanding::StandingBy {
             tracing::info!(worker, queue = jobs_queue, "asks for the lease, and stands by until the broker gives it");

@@ -8,6 +8,7 @@ pub mod repetition;
 mod sentence;
 
 // Metrics.
+pub mod duration_words;
 pub mod exposition;
 mod gauges;
 pub mod instrument;

@@ -7,7 +7,6 @@
 use jiff::Timestamp;
 
 use crate::engine::pause::Tier;
-use crate::lease::view::{LeaseStanding, LeaseView};
 
 /// A number for each delay queue, in the order of [`Tier::ALL`]; `None` where nobody can say.
 pub type ByTier = [Option<u64>; Tier::ALL.len()];
@@ -56,18 +55,14 @@ impl ParkedJobs {
         counted
     }
 
-    /// When the jobs that were counted last are back at the latest. It is known where this worker has parked the last of
-    /// them: those that others parked before wait no longer than these. Where only jobs of another worker are there, or
-    /// one may be parking jobs at this moment, nobody knows since when they wait.
-    pub fn back_by(&self, leases: &[LeaseView]) -> BackBy {
-        let is_alone = leases.iter().all(|lease| lease.standing == LeaseStanding::Held);
-        let Some(alone_since) = leases.iter().map(|lease| lease.since).max().filter(|_| is_alone) else {
-            return BackBy::default();
-        };
+    /// When the jobs that were counted last are back at the latest. While this worker is alone, since `alone_since`, the
+    /// last of them was parked by itself, or before that. Else another one may be parking jobs at this moment, and
+    /// they wait for the whole time of their queue from now on.
+    pub fn back_by(&self, alone_since: Option<Timestamp>, now: Timestamp) -> BackBy {
         let mut back_by = BackBy::default();
         for ((by, tier), of_tier) in back_by.iter_mut().zip(Tier::ALL).zip(&self.tiers) {
-            let last = of_tier.parked_at.filter(|&at| of_tier.occupied && at >= alone_since);
-            *by = last.and_then(|last| last.checked_add(tier.wait()).ok());
+            let parked_last = alone_since.map_or(now, |alone| of_tier.parked_at.map_or(alone, |at| at.max(alone)));
+            *by = parked_last.checked_add(tier.wait()).ok().filter(|_| of_tier.occupied);
         }
         back_by
     }
@@ -96,29 +91,22 @@ mod tests {
     }
 
     #[test]
-    fn the_one_holder_knows_when_parked_jobs_are_back() {
+    fn parked_jobs_are_back_after_the_time_of_their_queue_at_the_latest() {
         let at = |seconds| Timestamp::from_second(seconds).unwrap_or_default();
-        let lease = |standing| LeaseView { jobs_queue: "jobs".to_owned(), standing, since: at(1_000), holder: None };
-        let held = [lease(LeaseStanding::Held)];
+        let alone = Some(at(1_000));
         let mut parked = ParkedJobs::default();
-        let back = |parked: &ParkedJobs, leases: &[LeaseView]| parked.back_by(leases)[3];
+        let back = |parked: &ParkedJobs, alone, now| parked.back_by(alone, at(now))[3];
         parked.count(1, [Some(0), Some(0), Some(0), Some(7)], [0; 4], at(2_000));
-        assert_eq!(back(&parked, &held), None, "nobody knows when the holder before has parked them");
+        assert_eq!(back(&parked, alone, 2_000), Some(at(1_000 + 3_600)), "the holder before parks nothing any more");
         parked.count(1, [Some(0), Some(0), Some(0), Some(7)], [0, 0, 0, 1], at(2_001));
-        assert_eq!(back(&parked, &held), Some(at(2_001 + 3_600)), "all others were parked before this one");
-        let others = [LeaseStanding::StandingBy, LeaseStanding::Waiting, LeaseStanding::Away, LeaseStanding::Left];
-        for standing in others {
-            assert_eq!(back(&parked, &[lease(standing)]), None, "{standing:?}: another worker parks jobs");
-            assert_eq!(back(&parked, &[lease(LeaseStanding::Held), lease(standing)]), None, "of another shard");
-        }
-        assert_eq!(back(&parked, &[]), None, "without leases anybody may");
-        let since = |seconds| LeaseView { since: at(seconds), ..lease(LeaseStanding::Held) };
-        let all = |last| back(&parked, &[lease(LeaseStanding::Held), since(last)]);
-        assert_eq!(all(1_500), Some(at(2_001 + 3_600)), "it holds all shards");
-        assert_eq!(all(2_002), None, "another worker may have parked one after that");
-        parked.count(2, [Some(0), Some(0), Some(0), Some(8)], [0, 0, 0, 1], at(2_004));
-        assert_eq!(back(&parked, &held), Some(at(2_001 + 3_600)));
-        parked.count(3, [Some(0); 4], [0, 0, 0, 1], at(5_000));
-        assert_eq!(parked.back_by(&held), BackBy::default());
+        assert_eq!(back(&parked, alone, 2_001), Some(at(2_001 + 3_600)), "all others were parked before this one");
+        assert_eq!(back(&parked, None, 2_500), Some(at(2_500 + 3_600)), "another worker may park one right now");
+        assert_eq!(back(&parked, Some(at(2_400)), 2_500), Some(at(2_400 + 3_600)), "it may have until then");
+        parked.count(2, [None; 4], [0, 0, 0, 1], at(2_600));
+        assert_eq!(parked.back_by(alone, at(2_600)), BackBy::default(), "while the broker is away nobody can say");
+        parked.count(3, [Some(0), Some(0), Some(0), Some(7)], [0, 0, 0, 1], at(2_700));
+        assert_eq!(back(&parked, alone, 2_700), Some(at(2_001 + 3_600)), "they have waited on in the broker");
+        parked.count(4, [Some(0); 4], [0, 0, 0, 1], at(6_000));
+        assert_eq!(parked.back_by(alone, at(6_000)), BackBy::default());
     }
 }

@@ -86,7 +86,8 @@ pub struct BrokerState {
     /// Jobs in each delay queue.
     #[serde(serialize_with = "write_tiers")]
     pub parked: ByTier,
-    /// When the last of them are back in the jobs queue at the latest; `None` where there are none, or nobody can say.
+    /// When the last of them are back in the jobs queue at the latest; `None` where there are none, or nobody can say how
+    /// many.
     #[serde(serialize_with = "write_times")]
     pub back_by: BackBy,
     /// Of the jobs queues that this worker works on, the longest time for which jobs have waited and none was taken.

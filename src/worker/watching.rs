@@ -206,7 +206,7 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         let confirmed = Tier::ALL.map(|tier| self.metrics.jobs_parked.of(tier).read());
         let Depths { looks, parked, .. } = &self.health.depths;
         let parked = self.parked.count(looks.get(), parked.each_ref().map(|seen| seen.get()), confirmed, now.wall);
-        let back_by = self.parked.back_by(&self.health.leases());
+        let back_by = self.parked.back_by(self.health.alone_since(), now.wall);
         self.reporter.publish(status, broker_state(&self.health, parked, back_by), draining, now);
     }
 }

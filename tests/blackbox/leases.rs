@@ -8,7 +8,7 @@ use harness::worker::Worker;
 use harness::{Broker, Relay, Until, Way, eventually};
 use serde_json::Value;
 
-use crate::stage::{JOBS, START_LIMIT, Stage, archived_once, clean, ids, number, order, single_pairs, stop};
+use crate::stage::{JOBS, START_LIMIT, Stage, archived_once, clean, delay_queue, ids, number, order, single_pairs, stop};
 
 const LONG: Duration = Duration::from_secs(90);
 const TOKEN: &str = "open-sesame";
@@ -271,6 +271,28 @@ async fn an_order_that_cannot_be_written_down_is_not_confirmed() -> Result<()> {
     assert_eq!(worker.status().await?["accounts"][0]["pause"]["kind"], "operator", "it is obeyed all the same");
     relay.resume();
     eventually(LONG, "the order to be written down", async || Ok((pause().await?.0 == 200).then_some(()))).await?;
+    stop(&worker).await
+}
+
+/// What is parked waits on in the broker while the worker has lost it, and so does the time by which it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn parked_jobs_are_back_by_the_same_time_after_a_lost_connection() -> Result<()> {
+    let stage = Stage::set("lease-parked", &[]).await?;
+    let relay = Relay::start(Broker::shared().await?.address()).await?;
+    let worker = stage.start(&stage.worker().set("amqp.uri", relay.through(&stage.uri))).await?;
+    holds(&worker).await?;
+    stage.client.publish(&delay_queue("1h"), single_pairs("parked", 1..=1)?).await?;
+    let told = async || {
+        let status = worker.status().await?;
+        let (lease, back_by) = (&status["leases"][0], &status["broker"]["backBy"]["1h"]);
+        let since = lease["since"].as_str().filter(|_| lease["standing"] == "held");
+        anyhow::Ok(since.map(str::to_owned).zip(back_by.as_str().map(str::to_owned)))
+    };
+    let (since, back_by) = eventually(LONG, "the parked job to be seen", &told).await?;
+    relay.cut();
+    let again = async || Ok(told().await?.filter(|(again, _)| *again != since));
+    let (_, after) = eventually(LONG, "the lease to be held again", again).await?;
+    assert_eq!(after, back_by);
     stop(&worker).await
 }
 

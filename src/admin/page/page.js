@@ -16,10 +16,11 @@ function span(seconds) {
   if (!known(seconds)) return "–";
   if (seconds < 10) return number.format(Math.max(0, seconds)) + " s";
   const s = Math.round(seconds);
+  const two = (large, unit, small, smallUnit) => Math.floor(large) + unit + (small >= 1 ? " " + Math.floor(small) + smallUnit : "");
   if (s < 60) return s + " s";
-  if (s < 3600) return Math.floor(s / 60) + " min" + (s % 60 ? " " + (s % 60) + " s" : "");
-  if (s < 86400) return Math.floor(s / 3600) + " h " + Math.floor((s % 3600) / 60) + " min";
-  return Math.floor(s / 86400) + " d " + Math.floor((s % 86400) / 3600) + " h";
+  if (s < 3600) return two(s / 60, " min", s % 60, " s");
+  if (s < 86400) return two(s / 3600, " h", (s % 3600) / 60, " min");
+  return two(s / 86400, " d", (s % 86400) / 3600, " h");
 }
 
 /* Text goes in as text only: nothing from outside is ever taken for HTML. */
@@ -182,10 +183,8 @@ function trouble(s) {
 
 function places(s) {
   const o = s.jobs.outcomes, b = s.backlog;
-  const tiers = Object.entries(s.broker.parked).filter(([, jobs]) => jobs > 0).map(([tier, jobs]) => {
-    const by = s.broker.backBy[tier];
-    return tier + "\u00a0" + count(jobs) + (by ? ", back within " + span(Math.max(0, between(s.at, by))) + " at the latest" : ", each waits " + tier + " in all");
-  });
+  const tiers = Object.entries(s.broker.parked).filter(([, jobs]) => jobs > 0).map(([tier, jobs]) => tier + "\u00a0" + count(jobs)
+    + ", back within " + span(Math.max(0, between(s.at, s.broker.backBy[tier]))) + " at the latest");
   const others = [[o.RESTORED, " restored"], [o.PLANNED, " only looked at"]].filter(([jobs]) => jobs > 0).map(([jobs, words]) => count(jobs) + words);
   const ofBackground = (jobs) => (jobs > 0 ? "; " + count(jobs) + " of the jobs are of the background" : "");
   return [
@@ -220,12 +219,12 @@ function whoseWork(s) {
 function estimate(s) {
   const b = s.backlog, g = s.background, words = [whoseWork(s)];
   if (b.drainUnknown) return ["–", words + ": unknown, since " + b.drainUnknown];
-  const times = Object.entries(s.broker.parked).filter(([, jobs]) => jobs > 0).map(([tier]) => s.broker.backBy[tier]);
-  const wait = times.length > 0 && times.every(known) ? Math.max(0, between(s.at, times.sort().at(-1))) : null;
+  const waits = Object.entries(s.broker.parked).filter(([, jobs]) => jobs > 0).map(([tier]) => between(s.at, s.broker.backBy[tier]));
   let value = (b.drainSeconds > 0 ? "about " : "") + span(b.drainSeconds);
   if (b.jobsParked > 0) {
-    value = "about " + span(b.drainSeconds) + (known(wait) ? " to " + span(b.drainSeconds + wait) : " or more");
-    words.push(count(b.jobsParked) + " parked jobs come back" + (known(wait) ? " within " + span(wait) + " at the latest" : ", nobody can say when"));
+    const wait = Math.max(0, ...waits);
+    value = "about " + span(b.drainSeconds) + " to " + span(b.drainSeconds + wait);
+    words.push(count(b.jobsParked) + " parked jobs come back within " + span(wait) + " at the latest");
   }
   const background = g ? sum([g.ready, g.held, g.parked].filter(known)) : 0;
   if (background > 0) words.push("without " + count(background) + " jobs of the background");

@@ -3,6 +3,7 @@
 use ratatui::text::Span;
 
 use crate::contract::grouped::Grouped;
+pub use crate::telemetry::duration_words::span;
 
 pub fn count(number: u64) -> String {
     Grouped(number).to_string()
@@ -24,24 +25,6 @@ pub fn rate(per_second: f64) -> String {
         return format!("{per_second:.1}/s");
     }
     format!("{}/s", count(whole(per_second)))
-}
-
-/// `12 s`, `3 min 20 s`, `5 h 10 min`, `2 d 4 h`.
-pub fn span(seconds: f64) -> String {
-    if seconds < 9.95 {
-        return format!("{:.1} s", seconds.max(0.0)).replace(".0", "");
-    }
-    let seconds = whole(seconds);
-    let two = |large: u64, unit, small: u64, small_unit| match small {
-        0 => format!("{large} {unit}"),
-        _ => format!("{large} {unit} {small} {small_unit}"),
-    };
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => two(seconds / 60, "min", seconds % 60, "s"),
-        3_600..86_400 => two(seconds / 3_600, "h", seconds % 3_600 / 60, "min"),
-        86_400.. => two(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
-    }
 }
 
 pub fn span_or_dash(seconds: Option<f64>) -> String {
@@ -167,11 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_and_rates_are_short() {
-        let spans = [(0.0, "0 s"), (2.44, "2.4 s"), (9.96, "10 s"), (59.6, "1 min"), (200.0, "3 min 20 s")];
-        for (seconds, told) in spans.into_iter().chain([(18_600.0, "5 h 10 min"), (187_200.0, "2 d 4 h")]) {
-            assert_eq!(span(seconds), told);
-        }
+    fn rates_are_short() {
         for (per_second, told) in [(0.0, "0/s"), (0.42, "0.4/s"), (2_455.2, "2,455/s")] {
             assert_eq!(rate(per_second), told);
         }

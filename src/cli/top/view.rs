@@ -205,16 +205,10 @@ impl View {
         let backlog = &status.backlog;
         let ended = |names: &[&str]| names.iter().filter_map(|name| status.jobs.outcomes.get(*name)).sum::<u64>();
         let tiers = status.broker.parked.iter().filter_map(|(tier, jobs)| Some((tier, (*jobs)?)));
-        let back = |tier: &String| {
-            let by = status.broker.back_by.get(tier).copied().flatten();
-            // Since when the others wait is not known.
-            by.map_or_else(
-                || format!(", each waits {tier} in all"),
-                |by| format!(", back within {} at the latest", span(status.ahead(by))),
-            )
-        };
-        let tiers = tiers.filter(|(_, jobs)| *jobs > 0);
-        let tiers: Vec<String> = tiers.map(|(tier, jobs)| format!("{tier} {}{}", count(jobs), back(tier))).collect();
+        let tiers = tiers.filter(|(_, jobs)| *jobs > 0).map(|(tier, jobs)| {
+            format!("{tier} {}, back within {} at the latest", count(jobs), span(longest_wait(status, tier)))
+        });
+        let tiers: Vec<String> = tiers.collect();
         let tiers = if tiers.is_empty() { String::new() } else { format!(" ({})", tiers.join(", ")) };
         let background = match backlog.background_held {
             0 => String::new(),
@@ -350,45 +344,34 @@ impl View {
     }
 }
 
-/// For how long parked jobs still wait.
-#[derive(Clone, Copy)]
-enum Wait {
-    Nobody,
-    /// So many seconds at most.
-    AtMost(f64),
-    Unknown,
+/// For how many seconds the jobs of a delay queue still wait at the latest. A service of an older version may not tell:
+/// then it is the time of the queue.
+fn longest_wait(status: &Status, tier: &str) -> f64 {
+    let by = status.broker.back_by.get(tier).copied().flatten();
+    by.map(|by| status.ahead(by)).unwrap_or_else(|| humantime::parse_duration(tier).unwrap_or_default().as_secs_f64())
 }
 
-fn wait_of_parked(status: &Status) -> Wait {
+/// The same of all parked jobs; `None` where there are none.
+fn wait_of_parked(status: &Status) -> Option<f64> {
     let occupied = status.broker.parked.iter().filter(|(_, jobs)| jobs.is_some_and(|jobs| jobs > 0));
-    let times = occupied.map(|(tier, _)| status.broker.back_by.get(tier).copied().flatten());
-    let last = times.collect::<Option<Vec<_>>>().and_then(|times| times.into_iter().max());
-    match (status.backlog.jobs_parked, last) {
-        (Some(0) | None, _) => Wait::Nobody,
-        (Some(_), Some(by)) => Wait::AtMost(status.ahead(by)),
-        (Some(_), None) => Wait::Unknown,
-    }
+    occupied.map(|(tier, _)| longest_wait(status, tier)).reduce(f64::max)
 }
 
 /// What the work takes, and up to how long with the wait of parked jobs.
-fn range(seconds: Option<f64>, wait: Wait) -> String {
+fn range(seconds: Option<f64>, wait: Option<f64>) -> String {
     let Some(seconds) = seconds else { return "–".to_owned() };
     match wait {
-        Wait::Nobody if seconds > 0.0 => format!("about {}", span(seconds)),
-        Wait::Nobody => span(seconds),
-        Wait::AtMost(wait) => format!("about {} to {}", span(seconds), span(seconds + wait)),
-        Wait::Unknown => format!("about {} or more", span(seconds)),
+        None if seconds > 0.0 => format!("about {}", span(seconds)),
+        None => span(seconds),
+        Some(wait) => format!("about {} to {}", span(seconds), span(seconds + wait)),
     }
 }
 
 /// What stands beside the estimate: the wait of parked jobs, and the background, which is not in it.
 fn left_out(status: &Status) -> Vec<String> {
     let parked = count_or_dash(status.backlog.jobs_parked);
-    let parked = match wait_of_parked(status) {
-        Wait::Nobody => None,
-        Wait::AtMost(wait) => Some(format!("{parked} parked jobs come back within {} at the latest", span(wait))),
-        Wait::Unknown => Some(format!("{parked} parked jobs come back, nobody can say when")),
-    };
+    let parked = wait_of_parked(status)
+        .map(|wait| format!("{parked} parked jobs come back within {} at the latest", span(wait)));
     let background = status.background.as_ref().map(|Background { ready, parked, held, .. }| {
         [*ready, *parked, Some(*held)].into_iter().flatten().sum::<u64>()
     });

@@ -54,7 +54,7 @@ fn trouble_is_first_and_says_what_to_do() {
 fn everything_is_told_somewhere() {
     let told = whole(&mut view());
     for part in [
-        "z parked 5,722 (10s 5,722, each waits 10s in all)",
+        "z parked 5,722 (10s 5,722, back within 10 s at the latest)",
         "▓ unpublished 7,334",
         "all is answered in –",
         "portal 815  PAUSED: unauthorized",
@@ -100,9 +100,9 @@ fn what_the_estimate_leaves_out_stands_beside_it() {
     }
     status.broker.back_by.clear();
     let unknown = told(status);
-    let words = "answered in about 9 s or more · 50 parked jobs come back, nobody can say when";
+    let words = "answered in about 9 s to 1 h · 50 parked jobs come back within 1 h at the latest";
     assert!(unknown.contains(words), "{unknown}");
-    assert!(unknown.contains("z parked 50 (1h 50, each waits 1h in all)"), "{unknown}");
+    assert!(unknown.contains("z parked 50 (1h 50, back within 1 h at the latest)"), "{unknown}");
 }
 
 #[test]
