@@ -21,7 +21,10 @@ use association_archiver::engine::clock::{Now, Tick};
 use association_archiver::engine::command::{Carried, NewJob};
 use association_archiver::engine::guard::GuardPolicy;
 use association_archiver::engine::{Engine, EnginePolicy, Waiting};
+use association_archiver::lease::view::{LeaseStanding, LeaseView};
+use association_archiver::telemetry::failing_alone::FailingPair;
 use association_archiver::telemetry::heartbeat::Heartbeat;
+use association_archiver::telemetry::lost_queue::LostQueue;
 use association_archiver::telemetry::mend::Mends;
 use association_archiver::telemetry::metrics::{Metrics, documented_metrics};
 use association_archiver::telemetry::snapshot::{BrokerState, Snapshot};
@@ -226,6 +229,8 @@ async fn an_operator_pauses_and_resumes_accounts_and_lanes() {
     );
     assert!(body["note"].as_str().unwrap().contains("also after a restart"));
     assert_eq!(paused(&worker).await, (1, false), "the answer comes after the snapshot");
+    let (_, told) = worker.get_json("/readyz").await;
+    assert_eq!(told["paused"][0]["detail"], "paused by the operator, from 127.0.0.1");
     let resume = async || {
         let answer = worker.post("/accounts/1/resume", Some(TOKEN)).await;
         assert_eq!(answer.status(), StatusCode::OK, "by its index too");
@@ -256,6 +261,78 @@ async fn an_order_that_cannot_be_carried_out_says_so() {
     worker.orders.take();
     let answer = worker.post("/accounts/815/pause", Some(TOKEN)).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn an_order_that_nobody_can_take_names_the_broker_as_the_cause() {
+    let mut worker = Worker::start(Some(TOKEN)).await;
+    let mut orders = worker.orders.take().unwrap();
+    tokio::spawn(async move {
+        while let Some(Order { reply, .. }) = orders.recv().await {
+            reply.send(Obeyed::NotHandedOn("the broker does not confirm in time".to_owned())).unwrap();
+        }
+    });
+    let lease = |standing| LeaseView { jobs_queue: "jobs".to_owned(), standing, since: now().wall, holder: None };
+    let refused = async |standing, publishing, trouble: Option<&str>| {
+        let broker = BrokerState { publishing, leases: vec![lease(standing)], ..BrokerState::default() };
+        let broker = BrokerState { publishing_trouble: trouble.map(str::to_owned), ..broker };
+        worker.show(&engine(), broker, false);
+        let answer = worker.post("/accounts/815/pause", Some(TOKEN)).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        answer.text().await.unwrap()
+    };
+    for standing in [LeaseStanding::Away, LeaseStanding::StandingBy] {
+        let alone = refused(standing, false, Some("Connection refused")).await;
+        assert!(alone.contains("Connection refused") && !alone.contains("stands by"), "{alone}");
+    }
+    let standby = refused(LeaseStanding::StandingBy, true, None).await;
+    assert!(standby.contains("stands by") && standby.contains("does not confirm in time"), "{standby}");
+}
+
+/// A record that HubSpot cannot handle, and a queue that was deleted.
+#[tokio::test]
+async fn what_fails_by_itself_and_what_is_lost_is_warned_of() {
+    let worker = Worker::start(None).await;
+    let broker = |minutes| BrokerState {
+        consuming: true,
+        publishing: true,
+        lost_queues: vec![LostQueue {
+            queue: "results".to_owned(),
+            times: 1,
+            messages: Some(12_900),
+            loss: "about 12,900 messages that were in it when last looked at are lost".to_owned(),
+            last_at: now().wall - jiff::SignedDuration::from_mins(minutes),
+        }],
+        ..BrokerState::default()
+    };
+    let pair = FailingPair {
+        portal_id: Some(4711),
+        lane: "contacts/companies".to_owned(),
+        from: "7".to_owned(),
+        to: "9".to_owned(),
+        job_id: "job".to_owned(),
+        tries: 4,
+        since: now().wall,
+        last_at: now().wall,
+        next_try_at: None,
+        http_status: Some(500),
+        message: None,
+    };
+    let warnings = async |minutes, pairs: usize| {
+        worker.show(&engine(), broker(minutes), false);
+        let failing = vec![pair.clone(); pairs];
+        worker.snapshots.send_modify(|snapshot| Arc::make_mut(snapshot).failing_alone = failing);
+        let (status, body) = worker.get_json("/readyz").await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        let warnings = body["warnings"].as_array().unwrap().iter();
+        warnings.map(|warning| warning.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let [pair, queue] = &warnings(5, 1).await[..] else { panic!("two warnings") };
+    assert_eq!(pair, "one pair fails by itself while others go on: 7 and 9 in contacts/companies of portal 4711");
+    assert!(queue.starts_with("queue \"results\" was gone at ") && queue.contains("about 12,900 messages"), "{queue}");
+    let later = warnings(60, 3).await;
+    assert_eq!(later.len(), 1, "the loss is no news any more: {later:?}");
+    assert!(later[0].starts_with("3 pairs fail by themselves while others go on, such as 7 and 9"), "{later:?}");
 }
 
 /// The loop that obeys does not run yet: an order that waited for it would be carried out when nobody expects it.
@@ -467,10 +544,11 @@ impl Worker {
     fn carry_out_orders(&mut self, mut engine: Engine) {
         let (snapshots, mut orders) = (self.snapshots.clone(), self.orders.take().unwrap());
         tokio::spawn(async move {
-            while let Some(Order { target, instruction, reply }) = orders.recv().await {
+            while let Some(Order { target, instruction, from, reply }) = orders.recv().await {
+                let by = format!("from {from}");
                 let applied = match (target, instruction) {
                     (Target::Account(account), Instruction::Pause) => {
-                        engine.pause(account, now());
+                        engine.pause_by(account, Some(&by), now());
                         1
                     }
                     (Target::Account(account), Instruction::Resume) => {

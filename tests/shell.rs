@@ -288,7 +288,8 @@ impl Bench {
 
     async fn order(&self, instruction: Instruction) -> Obeyed {
         let (reply, answered) = oneshot::channel();
-        let order = Order { target: Target::Account(AccountIndex(0)), instruction, reply };
+        let from = std::net::Ipv4Addr::LOCALHOST.into();
+        let order = Order { target: Target::Account(AccountIndex(0)), instruction, from, reply };
         self.orders.send(order).await.unwrap();
         timeout(END, answered).await.expect("an order without an answer").unwrap()
     }

@@ -1,12 +1,13 @@
 //! `POST /accounts/{account}/pause` and its like: checks who asks for what, and hands the order to the loop.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::{Extension, Json};
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -18,8 +19,9 @@ use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
 use crate::engine::pause::PauseKind;
 use crate::engine::status::{AccountStatus, PauseStatus};
+use crate::lease::view::LeaseStanding;
 use crate::telemetry::duration_words::span;
-use crate::telemetry::snapshot::Snapshot;
+use crate::telemetry::snapshot::{BrokerState, Snapshot};
 use crate::worker::seams::{Instruction, Obeyed, Order, Target};
 
 /// What was done.
@@ -42,63 +44,68 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 pub(super) async fn pause_account(
     State(state): State<AdminState>,
+    Extension(peer): Extension<Peer>,
     Path(account): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<OrderAnswer, HttpRefusal> {
-    order_account(&state, &account, &headers, &body, Instruction::Pause).await
+    order_account(&state, &account, (&headers, &body, peer), Instruction::Pause).await
 }
 
 pub(super) async fn resume_account(
     State(state): State<AdminState>,
+    Extension(peer): Extension<Peer>,
     Path(account): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<OrderAnswer, HttpRefusal> {
-    order_account(&state, &account, &headers, &body, Instruction::Resume).await
+    order_account(&state, &account, (&headers, &body, peer), Instruction::Resume).await
 }
 
 pub(super) async fn approve(
     State(state): State<AdminState>,
+    Extension(peer): Extension<Peer>,
     Path(account): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<OrderAnswer, HttpRefusal> {
-    order_account(&state, &account, &headers, &body, Instruction::Approve).await
+    order_account(&state, &account, (&headers, &body, peer), Instruction::Approve).await
 }
 
 pub(super) async fn reject(
     State(state): State<AdminState>,
+    Extension(peer): Extension<Peer>,
     Path(account): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<OrderAnswer, HttpRefusal> {
-    order_account(&state, &account, &headers, &body, Instruction::Reject).await
+    order_account(&state, &account, (&headers, &body, peer), Instruction::Reject).await
 }
 
 pub(super) async fn pause_lane(
     State(state): State<AdminState>,
+    Extension(peer): Extension<Peer>,
     Path(path): Path<(String, String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<OrderAnswer, HttpRefusal> {
-    order_lane(&state, &path, &headers, &body, Instruction::Pause).await
+    order_lane(&state, &path, (&headers, &body, peer), Instruction::Pause).await
 }
 
 pub(super) async fn resume_lane(
     State(state): State<AdminState>,
+    Extension(peer): Extension<Peer>,
     Path(path): Path<(String, String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<OrderAnswer, HttpRefusal> {
-    order_lane(&state, &path, &headers, &body, Instruction::Resume).await
+    order_lane(&state, &path, (&headers, &body, peer), Instruction::Resume).await
 }
 
 async fn order_account(
     state: &AdminState,
     account: &str,
-    headers: &HeaderMap,
-    body: &[u8],
+    (headers, body, peer): (&HeaderMap, &[u8], Peer),
     instruction: Instruction,
 ) -> Result<OrderAnswer, HttpRefusal> {
     token::check(state.token.as_ref(), headers)?;
@@ -109,7 +116,7 @@ async fn order_account(
         return Err(HttpRefusal::new(StatusCode::CONFLICT, error));
     }
     let before = account_of(state, index);
-    let obeyed = order(state, Target::Account(index), instruction).await?;
+    let obeyed = order(state, Target::Account(index), instruction, peer).await?;
     let resumed = match (instruction, before, account_of(state, index)) {
         (Instruction::Resume, Some(before), Some(after)) => Some(resumed(&before, &after, &state.snapshots.borrow())),
         _ => None,
@@ -120,8 +127,7 @@ async fn order_account(
 async fn order_lane(
     state: &AdminState,
     (account, from, to): &(String, String, String),
-    headers: &HeaderMap,
-    body: &[u8],
+    (headers, body, peer): (&HeaderMap, &[u8], Peer),
     instruction: Instruction,
 ) -> Result<OrderAnswer, HttpRefusal> {
     token::check(state.token.as_ref(), headers)?;
@@ -129,7 +135,7 @@ async fn order_lane(
     let (index, portal_id) = find(state, account)?;
     let (from_type, to_type) = (object_type(from)?, object_type(to)?);
     let lane = format!("{}/{}", from_type.path_segment(), to_type.path_segment());
-    let obeyed = order(state, Target::Lanes { account: index, from_type, to_type }, instruction).await?;
+    let obeyed = order(state, Target::Lanes { account: index, from_type, to_type }, instruction, peer).await?;
     if obeyed == Obeyed::Done(0) {
         let error = format!("no jobs of the lane {lane} are in hand: a lane can be paused while it has some");
         return Err(HttpRefusal::new(StatusCode::NOT_FOUND, error));
@@ -222,24 +228,46 @@ fn not_started(snapshot: &Snapshot) -> Option<String> {
     })
 }
 
-async fn order(state: &AdminState, target: Target, instruction: Instruction) -> Result<Obeyed, HttpRefusal> {
+async fn order(
+    state: &AdminState,
+    target: Target,
+    instruction: Instruction,
+    Peer(from): Peer,
+) -> Result<Obeyed, HttpRefusal> {
     let unavailable = |error: &str| HttpRefusal::new(StatusCode::SERVICE_UNAVAILABLE, error);
     if let Some(why) = not_started(&state.snapshots.borrow()) {
         return Err(unavailable(&why));
     }
     let (reply, done) = oneshot::channel();
-    let order = Order { target, instruction, reply };
+    let order = Order { target, instruction, from, reply };
     state.orders.try_send(order).map_err(|_| unavailable("the worker takes no orders now: try again"))?;
     match timeout(LONGEST_WAIT, done).await {
-        Ok(Ok(Obeyed::NotHandedOn(why))) => Err(unavailable(&format!(
-            "this worker stands by and could not hand the order on to the one that works ({why}): try again, or ask that one"
-        ))),
+        Ok(Ok(Obeyed::NotHandedOn(why))) => Err(unavailable(&not_handed_on(&why, &state.snapshots.borrow().broker))),
         Ok(Ok(Obeyed::Unwritten)) => Err(unavailable(UNWRITTEN)),
         Ok(Ok(obeyed @ (Obeyed::Done(_) | Obeyed::HandedOn))) => Ok(obeyed),
         Ok(Err(_)) => Err(unavailable("the worker stops and did not carry out the order")),
         Err(_) => Err(unavailable("the worker did not answer in time; /status tells whether it was done")),
     }
 }
+
+/// Why an order came to nothing: this worker does not hold the account's lease. Where the broker is away, that is why.
+fn not_handed_on(why: &str, broker: &BrokerState) -> String {
+    let stands_by = broker.leases.iter().any(|lease| lease.standing == LeaseStanding::StandingBy);
+    let cause = broker.publishing_trouble.as_deref().or(broker.consuming_trouble.as_deref());
+    match cause.or(broker.lease_trouble.as_deref()).filter(|_| !stands_by || !broker.publishing) {
+        Some(cause) => format!(
+            "this worker does not hold the lease while it has no broker, and carries out no order: {cause}. Nothing new is \
+             sent to HubSpot meanwhile; give the order again once the broker is back"
+        ),
+        None => format!(
+            "this worker stands by and could not hand the order on to the one that works ({why}): try again, or ask that one"
+        ),
+    }
+}
+
+/// The address that asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub IpAddr);
 
 /// What an operator is told.
 type OrderAnswer = (StatusCode, Json<Done>);

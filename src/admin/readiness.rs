@@ -13,6 +13,8 @@ use crate::engine::status::{AccountStatus, LaneStatus, PauseStatus, Status, writ
 use crate::lease::view::{LeaseStanding, LeaseView};
 use crate::telemetry::behind_guards::JobsBehind;
 use crate::telemetry::duration_words::span;
+use crate::telemetry::failing_alone::FailingPair;
+use crate::telemetry::lost_queue::LostQueue;
 use crate::telemetry::mend::Mends;
 use crate::telemetry::snapshot::{BrokerState, Snapshot};
 
@@ -170,8 +172,35 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
         .chain(not_taken.map(|cause| with_cause("the jobs of a queue do not come in", Some(cause))))
         .chain(not_held.map(|cause| with_cause("a queue is not worked on", Some(cause))))
         .chain(broker.deserted.clone())
+        .chain(failing_alone(&snapshot.failing_alone))
+        .chain(lost_queues(&broker.lost_queues, snapshot.at))
         .chain(rejecting(&snapshot.status))
         .collect()
+}
+
+/// Pairs that fail though others are served.
+fn failing_alone(pairs: &[FailingPair]) -> Option<String> {
+    let FailingPair { portal_id, lane, from, to, .. } = pairs.first()?;
+    let of = portal_id.map(|portal| format!(" of portal {portal}")).unwrap_or_default();
+    Some(match pairs.len() {
+        1 => format!("one pair fails by itself while others go on: {from} and {to} in {lane}{of}"),
+        more => format!(
+            "{} pairs fail by themselves while others go on, such as {from} and {to} in {lane}{of}",
+            Grouped(more as u64)
+        ),
+    })
+}
+
+/// For how long a queue that was deleted is warned of. Afterwards `/status` still has it.
+const LOSS_IS_NEWS_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// Queues whose messages were lost lately.
+fn lost_queues(queues: &[LostQueue], now: Timestamp) -> impl Iterator<Item = String> {
+    let is_news = move |lost: &&LostQueue| now.duration_since(lost.last_at).unsigned_abs() < LOSS_IS_NEWS_FOR;
+    queues.iter().filter(is_news).map(|LostQueue { queue, loss, last_at, .. }| {
+        let at = last_at.strftime("%H:%M:%SZ");
+        format!("queue {queue:?} was gone at {at} and is declared again; {loss}")
+    })
 }
 
 /// Accounts whose jobs end because a person rejected what their guard had stopped.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -12,6 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::operator::Peer;
 use super::routes::router;
 use super::state::AdminState;
 
@@ -45,7 +46,7 @@ pub async fn serve(listener: TcpListener, state: AdminState, stop: CancellationT
         let mut by_age: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     while connections.try_join_next().is_some() {}
                     by_age.retain(|connection| !connection.is_finished());
                     if by_age.len() >= MAX_CONNECTIONS
@@ -53,7 +54,9 @@ pub async fn serve(listener: TcpListener, state: AdminState, stop: CancellationT
                     {
                         oldest.abort();
                     }
-                    by_age.push_back(connections.spawn(converse(stream, router.clone())));
+                    by_age.push_back(
+                        connections.spawn(converse(stream, router.clone().layer(Extension(Peer(peer.ip()))))),
+                    );
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a connection to the endpoints was not accepted");

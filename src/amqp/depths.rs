@@ -34,6 +34,11 @@ pub(super) async fn watch(link: Arc<Link>, topology: Arc<Topology>, jobs: Vec<Sh
         sleep(LOOK_EVERY).await;
         let depths = looked(link.depths(&queues), queues.len(), &health).await;
         note(&health, &depths);
+        for (queue, depth) in queues.iter().zip(&depths) {
+            if let Some(Depth { ready, .. }) = depth {
+                health.lost_queues.seen(queue.as_str(), *ready, Instant::now().into_std());
+            }
+        }
         standstills.look(&health);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
+use super::lost_queues::LostQueues;
 use crate::engine::pause::Tier;
 use crate::lease::view::{LeaseStanding, LeaseView, SharedView};
 use crate::shards::QueueIndex;
@@ -32,6 +33,8 @@ pub struct Health {
     pub depths: Depths,
     /// Jobs lie in a queue that nobody takes from.
     pub deserted: Trouble,
+    /// Queues that were deleted and are declared again.
+    pub lost_queues: LostQueues,
     /// Answers that were handed over to be published and are not yet confirmed by the broker.
     pub unpublished: Level,
 
@@ -101,6 +104,7 @@ impl Health {
             lease_changes: Count::default(),
             depths: Depths::default(),
             deserted: Trouble::default(),
+            lost_queues: LostQueues::default(),
             unpublished: Level::default(),
             reconnects: Count::default(),
             resubscriptions: Count::default(),

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, ChannelStatus, Connection, ConnectionStatus};
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::connection::{CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, REPLY_SUCCESS};
 use super::health::{Health, Trouble};
+use super::lost_queues::loss;
 use super::request::{Channels, ask, is_out_of_numbers, open_channel};
 use super::topology::{Found, Kind, Topology, TopologyFault, TopologyItem, TopologyReport};
 use super::valve::Valve;
@@ -38,13 +40,14 @@ pub struct Depth {
     pub consumers: u64,
 }
 
-/// What has to be declared while the worker runs was deleted by somebody.
-fn tell_what_was_gone(report: &TopologyReport) {
+/// What has to be declared while the worker runs, which began at `begun`, was deleted by somebody.
+fn tell_what_was_gone(health: &Health, begun: Instant, report: &TopologyReport) {
     for TopologyItem { kind, name, found } in &report.items {
         match (found, kind) {
             (Found::Existing { .. }, _) => {}
             (Found::Declared, Kind::Queue) => {
-                tracing::warn!(name, "the queue was gone and is declared again; the messages that were in it are lost");
+                let messages = health.lost_queues.declared_again(name, begun.into_std(), Timestamp::now());
+                tracing::warn!(name, messages, "the queue was gone and is declared again; {}", loss(messages));
             }
             (Found::Declared, Kind::Exchange) => tracing::warn!(name, "the exchange was gone and is declared again"),
         }
@@ -223,7 +226,8 @@ impl Link {
 
     /// The same while the worker runs: what is missing now was there before, and the log says that it is gone.
     pub async fn mend(&self, topology: &Topology) -> Option<Result<(), TopologyFault>> {
-        Some(self.ensure(topology).await?.map(|report| tell_what_was_gone(&report)))
+        let begun = Instant::now();
+        Some(self.ensure(topology).await?.map(|report| tell_what_was_gone(&self.health, begun, &report)))
     }
 
     /// Checks all that is needed to take jobs from this queue, the other shards apart, and declares what is missing.
@@ -235,6 +239,7 @@ impl Link {
         queue: QueueIndex,
         epoch: Option<Epoch>,
     ) -> Option<Result<(), TopologyFault>> {
+        let begun = Instant::now();
         {
             let mut current = self.connection.lock().await;
             if epoch.is_none_or(|epoch| current.ensured != Some(epoch.0)) {
@@ -244,7 +249,7 @@ impl Link {
                 match ensured {
                     Ok(report) => {
                         report.warnings.iter().for_each(|warning| tracing::debug!("{warning}"));
-                        tell_what_was_gone(&report);
+                        tell_what_was_gone(&self.health, begun, &report);
                     }
                     Err(fault) => {
                         if let TopologyFault::Lost(_) = &fault {
@@ -255,7 +260,7 @@ impl Link {
                 }
             }
         }
-        topology.ensure_shard(self, queue).await
+        Some(topology.ensure_shard(self, queue).await?.map(|report| tell_what_was_gone(&self.health, begun, &report)))
     }
 
     /// What is worth a warning about a jobs queue that was there before.

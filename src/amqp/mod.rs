@@ -9,6 +9,7 @@ pub mod connection;
 pub mod greeting;
 mod legible;
 pub mod link;
+pub mod lost_queues;
 pub mod pipeline;
 mod request;
 pub mod topology;

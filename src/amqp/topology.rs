@@ -310,11 +310,11 @@ impl Topology {
         &self,
         link: &impl Channels,
         queue: QueueIndex,
-    ) -> Option<Result<(), TopologyFault>> {
-        let Some(plan) = self.shard(queue) else { return Some(Ok(())) };
+    ) -> Option<Result<TopologyReport, TopologyFault>> {
+        let Some(plan) = self.shard(queue) else { return Some(Ok(TopologyReport::default())) };
         let subject = Subject { kind: Kind::Queue, name: &plan.name };
         match link_call(link, |channel| declare(channel, plan.clone(), PASSIVE)).await? {
-            Ok(_) => return Some(Ok(())),
+            Ok(_) => return Some(Ok(TopologyReport::default())),
             Err(fault) if fault.is(NOT_FOUND) && self.may_declare => {}
             Err(fault) => return Some(Err(subject.fault(fault))),
         }
@@ -332,7 +332,9 @@ impl Topology {
                 Err(fault) => return Some(Err(subject.fault(fault))),
             }
         }
-        Some(Ok(()))
+        let mut report = TopologyReport::default();
+        report.items.push(TopologyItem { kind: Kind::Queue, name: plan.name.to_string(), found: Found::Declared });
+        Some(Ok(report))
     }
 
     /// Finds out whether a jobs queue that is there differs from what the worker would declare, by declaring it again:

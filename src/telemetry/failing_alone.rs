@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
-use crate::engine::status::{AccountStatus, write_time};
+use crate::engine::pause::Tier;
+use crate::engine::status::{AccountStatus, write_time, write_time_or_null};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -38,6 +39,9 @@ pub struct FailingPair {
     pub since: Timestamp,
     #[serde(serialize_with = "write_time")]
     pub last_at: Timestamp,
+    /// When it goes again: in hand after its back-off, parked after the time of its delay queue; `null` where nobody knows.
+    #[serde(serialize_with = "write_time_or_null")]
+    pub next_try_at: Option<Timestamp>,
     /// `null` where no answer came.
     pub http_status: Option<u16>,
     /// HubSpot's latest words.
@@ -64,6 +68,13 @@ impl FailingAlone {
             self.0.swap_remove(oldest);
         }
         self.0.push(Entry { account, pair, told: FailingPair { tries: tries + 1, since, ..latest } });
+    }
+
+    /// A job goes on in a delay queue.
+    pub fn parked(&mut self, job_id: &str, tier: Tier) {
+        for Entry { told, .. } in self.0.iter_mut().filter(|entry| entry.told.job_id == job_id) {
+            told.next_try_at = told.last_at.checked_add(tier.wait()).ok();
+        }
     }
 
     /// A job has its outcome.
@@ -109,6 +120,7 @@ mod tests {
             tries: 1,
             since: at(seconds),
             last_at: at(seconds),
+            next_try_at: Some(at(seconds + 2)),
             http_status: Some(500),
             message: None,
         };
@@ -123,6 +135,10 @@ mod tests {
         fails(&mut list, 7, 60);
         let told = list.read(&[], at(61));
         assert_eq!((told[0].tries, told[0].since, told[0].last_at), (2, at(0), at(60)));
+        assert_eq!(told[0].next_try_at, Some(at(62)), "in hand");
+        list.parked("another", Tier::OneHour);
+        list.parked("job-7", Tier::TenMinutes);
+        assert_eq!(list.read(&[], at(61))[0].next_try_at, Some(at(660)), "in a delay queue");
         list.settled("another");
         assert_eq!(list.read(&[], at(61)).len(), 1);
         list.settled("job-7");

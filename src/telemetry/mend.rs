@@ -140,8 +140,8 @@ impl Origin {
                 "Nothing: it goes on by itself at the time that HubSpot named.".to_owned()
             }
             PauseKind::Guard => format!(
-                "Is it meant to be removed? The groups and ids of its jobs tell who produced it; the page, `top` and \
-                 /status name them. The jobs wait in the jobs queue and in the delay queues (…delay.10s to …delay.10m), \
+                "Is it meant to be removed? The groups and ids of the jobs behind the guard (`behind` in /status) tell \
+                 who produced it. They wait in the jobs queue and in the delay queues (…delay.10s to …delay.10m), \
                  from where they come back by themselves. `association-archiver approve {0}` lets everything through \
                  for one window; `association-archiver reject {0}` ends it with GUARD_REJECTED, and copies in the dead \
                  letters.",

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::engine::pause::PauseKind;
-use crate::engine::status::{PauseStatus, Status, write_time, write_time_or_null};
+use crate::engine::status::{PauseScope, PauseStatus, Status, write_time, write_time_or_null};
 
 /// Follows the pauses that the snapshots show.
 #[derive(Debug, Default)]
@@ -37,8 +37,11 @@ impl PauseHistory {
     /// Most standstills kept; those that ended longest ago go first.
     pub const MAX_SPANS: usize = 200;
 
-    /// Takes over what stands still now.
-    pub fn note(&mut self, status: &Status, at: Timestamp) {
+    /// A standstill that comes again within this time is the same one.
+    pub const RELAPSE: Duration = Duration::from_secs(5);
+
+    /// Takes over what stands still now. An account that stands again for the same reason stands since the first time.
+    pub fn note(&mut self, status: &mut Status, at: Timestamp) {
         let standing = standing(status);
         for span in self.0.iter_mut().filter(|span| span.ended.is_none()) {
             if !standing.iter().any(|now| now.is_the_same(span)) {
@@ -46,10 +49,18 @@ impl PauseHistory {
             }
         }
         for now in standing {
-            if !self.0.iter().any(|span| span.ended.is_none() && now.is_the_same(span)) {
-                self.0.push_back(now);
+            let relapsed = |span: &PauseSpan| {
+                let ended = span.ended.and_then(|ended| Duration::try_from(now.since.duration_since(ended)).ok());
+                comes_again(span.kind) && ended.is_some_and(|age| age <= Self::RELAPSE)
+            };
+            let same =
+                self.0.iter_mut().rfind(|span| now.is_the_same(span) && (span.ended.is_none() || relapsed(span)));
+            match same {
+                Some(span) => span.ended = None,
+                None => self.0.push_back(now),
             }
         }
+        self.begin_with_the_first(status);
         let old = |span: &PauseSpan| {
             span.ended
                 .is_some_and(|ended| Duration::try_from(at.duration_since(ended)).is_ok_and(|age| age > Self::SPAN))
@@ -61,10 +72,27 @@ impl PauseHistory {
         }
     }
 
+    fn begin_with_the_first(&self, status: &mut Status) {
+        for account in &mut status.accounts {
+            let of_account = |span: &&PauseSpan| span.account == account.index && span.lane.is_none();
+            let mut standing = self.0.iter().filter(|span| span.ended.is_none()).filter(of_account);
+            if let Some(pause) = account.pause.as_mut().filter(|pause| pause.scope == PauseScope::Account)
+                && let Some(span) = standing.find(|span| span.kind == pause.kind && comes_again(span.kind))
+            {
+                pause.since = pause.since.min(span.since);
+            }
+        }
+    }
+
     /// In the order in which they began to be seen.
     pub fn read(&self) -> Vec<PauseSpan> {
         self.0.iter().cloned().collect()
     }
+}
+
+/// Whether a pause may be over and come again by itself: it is no person's word.
+pub fn comes_again(kind: PauseKind) -> bool {
+    kind != PauseKind::Operator && kind != PauseKind::Guard
 }
 
 impl PauseSpan {
@@ -97,7 +125,6 @@ fn standing(status: &Status) -> Vec<PauseSpan> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::status::PauseScope;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(seconds)
@@ -120,28 +147,49 @@ mod tests {
     fn a_standstill_is_kept_until_it_is_old() {
         let mut history = PauseHistory::default();
         let outage = |since| status(Some((PauseKind::Outage, PauseScope::Account, since)));
-        history.note(&status(None), at(0));
-        history.note(&outage(10), at(10));
-        history.note(&outage(10), at(40));
+        history.note(&mut status(None), at(0));
+        history.note(&mut outage(10), at(10));
+        history.note(&mut outage(10), at(40));
         assert_eq!(history.read().iter().map(|span| (span.since, span.ended)).collect::<Vec<_>>(), [(at(10), None)]);
-        history.note(&status(None), at(70));
-        history.note(&outage(100), at(100));
+        history.note(&mut status(None), at(70));
+        history.note(&mut outage(100), at(100));
         let spans: Vec<_> = history.read().iter().map(|span| (span.since, span.ended)).collect();
         assert_eq!(spans, [(at(10), Some(at(70))), (at(100), None)]);
 
         let six_hours_later = at(71 + 6 * 3_600);
-        history.note(&outage(100), six_hours_later);
+        history.note(&mut outage(100), six_hours_later);
         assert_eq!(history.read().len(), 1, "only what is over becomes old");
+    }
+
+    #[test]
+    fn a_standstill_that_comes_again_within_seconds_is_the_same_one() {
+        let mut history = PauseHistory::default();
+        let stands = |history: &mut PauseHistory, kind, since| {
+            let mut status = status(Some((kind, PauseScope::Account, since)));
+            history.note(&mut status, at(since));
+            status.accounts[0].pause.as_ref().map(|pause| pause.since)
+        };
+        assert_eq!(stands(&mut history, PauseKind::Journal, 10), Some(at(10)));
+        assert_eq!(stands(&mut history, PauseKind::Journal, 12), Some(at(10)), "it was over in between for a moment");
+        history.note(&mut status(None), at(20));
+        assert_eq!(stands(&mut history, PauseKind::Journal, 24), Some(at(10)));
+        assert_eq!(history.read().len(), 1);
+        history.note(&mut status(None), at(30));
+        assert_eq!(stands(&mut history, PauseKind::Journal, 36), Some(at(36)), "another one");
+        history.note(&mut status(None), at(40));
+        assert_eq!(stands(&mut history, PauseKind::Operator, 41), Some(at(41)));
+        history.note(&mut status(None), at(42));
+        assert_eq!(stands(&mut history, PauseKind::Operator, 43), Some(at(43)), "a person has paused it again");
     }
 
     #[test]
     fn another_reason_is_another_standstill() {
         let mut history = PauseHistory::default();
-        history.note(&status(Some((PauseKind::Outage, PauseScope::Account, 10))), at(10));
-        history.note(&status(Some((PauseKind::Unauthorized, PauseScope::Account, 10))), at(20));
+        history.note(&mut status(Some((PauseKind::Outage, PauseScope::Account, 10))), at(10));
+        history.note(&mut status(Some((PauseKind::Unauthorized, PauseScope::Account, 10))), at(20));
         let spans: Vec<_> = history.read().iter().map(|span| (span.kind, span.ended)).collect();
         assert_eq!(spans, [(PauseKind::Outage, Some(at(20))), (PauseKind::Unauthorized, None)]);
-        history.note(&status(Some((PauseKind::Forbidden, PauseScope::AllLanes, 30))), at(30));
+        history.note(&mut status(Some((PauseKind::Forbidden, PauseScope::AllLanes, 30))), at(30));
         assert_eq!(history.read().len(), 2, "the lanes stand, not the account");
     }
 
@@ -150,7 +198,7 @@ mod tests {
         let mut history = PauseHistory::default();
         for second in 0..1_000 {
             let kind = if second % 2 == 0 { PauseKind::Outage } else { PauseKind::Throttled };
-            history.note(&status(Some((kind, PauseScope::Account, second))), at(second));
+            history.note(&mut status(Some((kind, PauseScope::Account, 10 * second))), at(10 * second));
         }
         assert_eq!(history.read().len(), PauseHistory::MAX_SPANS);
     }

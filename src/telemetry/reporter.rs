@@ -113,7 +113,7 @@ impl Reporter {
         self.out.send_replace(Arc::new(snapshot));
     }
 
-    fn snapshot(&mut self, status: Status, broker: BrokerState, draining: bool, now: Now) -> Snapshot {
+    fn snapshot(&mut self, mut status: Status, broker: BrokerState, draining: bool, now: Now) -> Snapshot {
         let done = Done {
             jobs: self.metrics.outcomes.sum(),
             background_jobs: self.metrics.background_outcomes.read(),
@@ -131,7 +131,7 @@ impl Reporter {
         };
         self.throughput.note(done, unanswered, now.tick);
         self.history.note(done, unanswered, now.tick);
-        self.pauses.note(&status, now.wall);
+        self.pauses.note(&mut status, now.wall);
         if draining && self.grace_until.is_none() {
             self.grace_until = self.grace.and_then(|grace| now.wall.checked_add(grace).ok());
         }

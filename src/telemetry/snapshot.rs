@@ -9,6 +9,7 @@ use super::behind_guards::JobsBehind;
 use super::dead_letters::DeadLetterCause;
 use super::failing_alone::FailingPair;
 use super::failures::FailureCount;
+use super::lost_queue::LostQueue;
 use super::parked::{BackBy, ByTier};
 use super::pause_history::PauseSpan;
 use super::throughput::ThroughputSeries;
@@ -107,6 +108,14 @@ pub struct BrokerState {
     /// Jobs lie in a queue that nobody takes from.
     #[serde(skip)]
     pub deserted: Option<String>,
+    /// Queues that were deleted and are declared again, since the start.
+    pub lost_queues: Vec<LostQueue>,
+    /// When the queues were counted last; `None` where nobody has, or nobody can say.
+    #[serde(serialize_with = "write_time_or_null")]
+    pub counted_at: Option<Timestamp>,
+    /// Since when outcomes have waited in the results queue without a consumer.
+    #[serde(serialize_with = "write_time_or_null")]
+    pub results_unread_since: Option<Timestamp>,
     pub counts: BrokerCounts,
 }
 

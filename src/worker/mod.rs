@@ -22,6 +22,7 @@ mod lane_news;
 pub mod policy_loop;
 pub mod receive;
 pub mod recorder;
+mod relapses;
 pub mod watching;
 
 // The loop and what stands around it, as one: for the service, and for lines of text.

@@ -193,7 +193,9 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
                 let answered = self.engine.answered(call.call, &reply, now);
                 self.watcher.answered(&call, &reply, &answered, took, now);
                 if let Some((_, job)) = alone.and_then(|job| self.held.get(&job)) {
-                    self.watcher.answered_alone(&call, &reply, answered.result, job, now);
+                    let next_try = call.pairs.first().and_then(|&pair| self.engine.next_try(&call.lane, pair));
+                    let next_try = next_try.map(|next| now.wall_at(next));
+                    self.watcher.answered_alone(&call, &reply, answered.result, (job, next_try), now);
                 }
             }
             Return::Refreshed { call, reply, took } => {
@@ -219,12 +221,16 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         if let Some(tenants) = self.tenants.as_ref().filter(|_| self.engine.is_standing_by(account)) {
             return tenants.hand_on(order, &self.engine, now);
         }
-        let Order { target, instruction, reply } = order;
+        let Order { target, instruction, from, reply } = order;
+        let (portal_id, order) =
+            (self.engine.portal_of(account).flatten().map(|portal| portal.0.get()), instruction.as_str());
+        tracing::info!(portal_id, order, %from, "an order through the endpoints");
+        let by = format!("from {from}");
         let portal_id = self.engine.portal_of(account).flatten().map(|portal| portal.0.get());
         tracing::info!(portal_id, order = instruction.as_str(), "an order given to this worker's endpoints");
         // A lane's pause ends with the process.
         let is_lasting = matches!(target, Target::Account(_));
-        let applied = self.carry_out(target, instruction, now);
+        let applied = self.carry_out(target, instruction, &by, now);
         match self.tenants.as_mut().filter(|_| is_lasting && applied > 0) {
             Some(tenants) => tenants.reply_when_written(account, applied, reply, &self.engine, now),
             // Whoever gave the order may have gone away meanwhile.
@@ -234,15 +240,16 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
         }
     }
 
-    fn carry_out(&mut self, target: Target, instruction: Instruction, now: Now) -> usize {
+    /// `by`: where the order came from, for people.
+    fn carry_out(&mut self, target: Target, instruction: Instruction, by: &str, now: Now) -> usize {
         let engine = &mut self.engine;
         let applied = match (target, instruction) {
-            (Target::Account(account), Instruction::Pause) => usize::from(engine.pause(account, now)),
+            (Target::Account(account), Instruction::Pause) => usize::from(engine.pause_by(account, Some(by), now)),
             (Target::Account(account), Instruction::Resume) => usize::from(engine.resume(account, now)),
             (Target::Account(account), Instruction::Approve) => usize::from(engine.approve(account, now)),
             (Target::Account(account), Instruction::Reject) => usize::from(engine.reject(account, now)),
             (Target::Lanes { account, from_type, to_type }, Instruction::Pause) => {
-                engine.pause_lanes(account, &from_type, &to_type, now)
+                engine.pause_lanes_by(account, (&from_type, &to_type), Some(by), now)
             }
             (Target::Lanes { account, from_type, to_type }, Instruction::Resume) => {
                 engine.resume_lanes(account, &from_type, &to_type, now)
@@ -273,7 +280,8 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
             None => Target::Account(index),
             Some((from_type, to_type)) => Target::Lanes { account: index, from_type, to_type },
         };
-        self.carry_out(target, instruction, self.clock.now());
+        let by = format!("through the worker {by}, which stood by");
+        self.carry_out(target, instruction, &by, self.clock.now());
     }
 
     fn take_arrivals(&mut self, first: Option<Arrival<D>>) {

@@ -3,6 +3,7 @@
 //! `D` is a delivery: what is needed to answer a job. The loop keeps it, gives it back with the job's answer, and never
 //! looks into it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -84,6 +85,8 @@ pub struct BatchReply {
 pub struct Order {
     pub target: Target,
     pub instruction: Instruction,
+    /// The address that asked for it.
+    pub from: IpAddr,
     pub reply: oneshot::Sender<Obeyed>,
 }
 
@@ -125,8 +128,17 @@ pub trait Watcher<D>: Send {
     fn returned(&mut self, _call: &BatchCall, _reply: &Reply, _jobs: &mut dyn Iterator<Item = &D>) {}
     /// A request has its answer; `answered` says what became of the request and of each of its pairs.
     fn answered(&mut self, call: &BatchCall, reply: &Reply, answered: &Answered, took: Duration, now: Now);
-    /// Called beside [`Watcher::answered`] for a request with one pair. `job` is one that waits for the pair.
-    fn answered_alone(&mut self, _call: &BatchCall, _reply: &Reply, _result: CallResult, _job: &D, _now: Now) {}
+    /// Called beside [`Watcher::answered`] for a request with one pair: with a job that waits for the pair, and when the
+    /// pair goes again if it stays in hand.
+    fn answered_alone(
+        &mut self,
+        _call: &BatchCall,
+        _reply: &Reply,
+        _result: CallResult,
+        _job: (&D, Option<Timestamp>),
+        _now: Now,
+    ) {
+    }
     /// A request about an account's credentials has its answer.
     fn asked(&mut self, question: Question, took: Duration);
     /// A job has its outcome.

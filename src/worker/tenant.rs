@@ -83,7 +83,7 @@ impl Tenants {
 
     /// This worker stands by for the account: whoever holds its lease is to obey.
     pub fn hand_on(&self, order: Order, engine: &Engine, now: Now) {
-        let Order { target, instruction, reply } = order;
+        let Order { target, instruction, from: _, reply } = order;
         let index = target.account();
         let lane = match target {
             Target::Account(_) => None,

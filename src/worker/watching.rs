@@ -4,11 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashSet;
+use jiff::Timestamp;
+
 use super::accounts::Portals;
 use super::delivery::Delivery;
 use super::lane_news::{LaneChange, LaneNews, News};
+use super::relapses::Relapses;
 use super::seams::{Question, Watcher};
 use crate::amqp::health::{Depths, Health};
+use crate::amqp::lost_queues;
 use crate::contract::action::Action;
 use crate::contract::association::Pair;
 use crate::contract::ids::{AccountIndex, Group};
@@ -28,6 +33,8 @@ use crate::telemetry::behind_guards::JobsBehind;
 use crate::telemetry::failing_alone::FailingPair;
 use crate::telemetry::failures::FailedJob;
 use crate::telemetry::label::{HttpResult, Label};
+use crate::telemetry::latest_count::LatestCount;
+use crate::telemetry::lost_queue::LostQueue;
 use crate::telemetry::mend::Mends;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::parked::{BackBy, ByTier, ParkedJobs};
@@ -35,6 +42,7 @@ use crate::telemetry::repetition::Repetition;
 use crate::telemetry::reporter::Reporter;
 use crate::telemetry::snapshot::{BrokerCounts, BrokerState};
 use crate::telemetry::traces::{TracedJob, Traces};
+use crate::telemetry::unread_results::UnreadResults;
 
 /// The same kind of trouble is logged once in this time.
 pub const REPEAT_AFTER: Duration = Duration::from_secs(10);
@@ -48,9 +56,12 @@ pub struct ServiceWatcher {
     reporter: Reporter,
     health: Arc<Health>,
     parked: ParkedJobs,
+    counts: LatestCount,
+    unread: UnreadResults,
     traces: Option<Traces>,
     troubles: Repetition<(AccountIndex, CallResult)>,
     lane_news: LaneNews,
+    relapses: Relapses,
     /// When the log last told what a stop waits for.
     waiting_told: Option<Tick>,
     /// True until [`Watcher::counted`] is called for the first time. Then the log tells of the pauses that there are
@@ -68,7 +79,7 @@ impl ServiceWatcher {
         traces: Option<Traces>,
     ) -> Self {
         let (parked, troubles) = (ParkedJobs::default(), Repetition::new(REPEAT_AFTER));
-        let lane_news = LaneNews::default();
+        let (lane_news, relapses) = (LaneNews::default(), Relapses::default());
         Self {
             portals,
             mends,
@@ -76,9 +87,12 @@ impl ServiceWatcher {
             reporter,
             health,
             parked,
+            counts: LatestCount::default(),
+            unread: UnreadResults::default(),
             traces,
             troubles,
             lane_news,
+            relapses,
             waiting_told: None,
             fresh: true,
         }
@@ -114,7 +128,14 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         log_answer(&self.portals, &mut self.troubles, call, reply, result, took, now);
     }
 
-    fn answered_alone(&mut self, call: &BatchCall, reply: &Reply, result: CallResult, job: &Box<Delivery>, now: Now) {
+    fn answered_alone(
+        &mut self,
+        call: &BatchCall,
+        reply: &Reply,
+        result: CallResult,
+        (job, next_try): (&Box<Delivery>, Option<Timestamp>),
+        now: Now,
+    ) {
         let (CallResult::Transient(_), Some(&pair)) = (result, call.pairs.first()) else { return };
         let account = call.lane.account;
         let (http_status, message) = match reply {
@@ -130,6 +151,7 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
             tries: 1,
             since: now.wall,
             last_at: now.wall,
+            next_try_at: next_try,
             http_status,
             message,
         };
@@ -164,7 +186,8 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
     }
 
     /// A parked job is counted when the broker has confirmed its copy. What is noted here is whether a guard parks it.
-    fn parked(&mut self, job: &Box<Delivery>, _: &Parked) {
+    fn parked(&mut self, job: &Box<Delivery>, parked: &Parked) {
+        self.reporter.failing_alone().parked(job.head.job_id.as_str(), parked.tier);
         if !self.reporter.behind_guards().is_empty()
             && job.head.action == Action::Archive
             && !job.head.dry_run
@@ -186,14 +209,18 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
             self.reporter.behind_guards().stopped(*account);
         }
         if self.lane_news.admit(notice) {
-            log_notice(&self.portals, &self.mends, notice);
+            let told = self.relapses.admit(notice.clone());
+            told.iter().for_each(|notice| log_notice(&self.portals, &self.mends, notice));
         }
     }
 
     fn counted(&mut self, counters: Counters, status: Status, draining: bool, now: Now) {
         self.metrics.follow(counters);
         for (news, lanes) in self.lane_news.due(now.tick) {
-            log_lanes(&self.portals, news, lanes);
+            log_lanes(&self.portals, news, &lanes);
+        }
+        for notice in self.relapses.due(now.tick, draining) {
+            log_notice(&self.portals, &self.mends, &notice);
         }
         if std::mem::take(&mut self.fresh) {
             self.tell_pauses(&status);
@@ -207,7 +234,10 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         let Depths { looks, parked, .. } = &self.health.depths;
         let parked = self.parked.count(looks.get(), parked.each_ref().map(|seen| seen.get()), confirmed, now.wall);
         let back_by = self.parked.back_by(self.health.alone_since(), now.wall);
-        self.reporter.publish(status, broker_state(&self.health, parked, back_by), draining, now);
+        let mut broker = broker_state(&self.health, parked, back_by);
+        broker.counted_at = self.counts.note(looks.get(), broker.jobs_ready.is_some(), now.wall);
+        broker.results_unread_since = self.unread.note(broker.results_ready, broker.results_consumers, now.wall);
+        self.reporter.publish(status, broker, draining, now);
     }
 }
 
@@ -287,6 +317,9 @@ pub(super) fn broker_state(health: &Health, parked: ByTier, back_by: BackBy) -> 
         leases: health.leases(),
         lease_trouble: health.lease_trouble(),
         deserted: health.deserted.get(),
+        lost_queues: health.lost_queues.read().into_iter().map(lost_queue).collect(),
+        counted_at: None,
+        results_unread_since: None,
         counts: BrokerCounts {
             reconnects: health.reconnects.get(),
             resubscriptions: health.resubscriptions.get(),
@@ -301,6 +334,11 @@ pub(super) fn broker_state(health: &Health, parked: ByTier, back_by: BackBy) -> 
             settled_too_late: health.settled_too_late.get(),
         },
     }
+}
+
+fn lost_queue(lost: lost_queues::LostQueue) -> LostQueue {
+    let lost_queues::LostQueue { queue, times, messages, last_at } = lost;
+    LostQueue { queue, times, messages, loss: lost_queues::loss(messages), last_at }
 }
 
 /// For people who look for the requests of one job: the line about the answer has the same batch. The level is off by default,
@@ -390,12 +428,22 @@ pub fn log_answer(
     );
 }
 
-/// How many more lanes have paused, or go on, after the first one, which had a line of its own.
-fn log_lanes(portals: &Portals, News { account, kind, change }: News, lanes: u64) {
+/// Lanes that a line about several names.
+const MOST_NAMED_LANES: usize = 3;
+
+/// What has become of more lanes after the first one, which had a line of its own.
+fn log_lanes(portals: &Portals, News { account, kind, change }: News, lanes: &HashSet<LaneId>) {
     let (portal_id, kind) = (portals.portal(account).map(|portal| portal.0.get()), kind.as_str());
+    let mut names: Vec<String> = lanes.iter().map(lane_name).collect();
+    names.sort_unstable();
+    names.truncate(MOST_NAMED_LANES);
+    let (lane, lanes) = (names.join(", "), lanes.len());
     match change {
-        LaneChange::Paused => tracing::warn!(portal_id, kind, lanes, "more lanes paused for the same reason"),
-        LaneChange::GoesOn => tracing::info!(portal_id, kind, lanes, "more lanes go on"),
+        LaneChange::Paused => tracing::warn!(portal_id, kind, lanes, lane, "more lanes paused for the same reason"),
+        LaneChange::GoesOn => tracing::info!(portal_id, kind, lanes, lane, "more lanes go on"),
+        LaneChange::StoodForAMoment => {
+            tracing::info!(portal_id, kind, lanes, lane, "more lanes paused for the same reason, and go on already");
+        }
     }
 }
 

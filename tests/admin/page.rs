@@ -12,6 +12,7 @@ use association_archiver::lease::view::{LeaseStanding, LeaseView};
 use association_archiver::telemetry::dead_letters::DeadLetterCause;
 use association_archiver::telemetry::failing_alone::FailingPair;
 use association_archiver::telemetry::failures::{FailedJob, FailureCount};
+use association_archiver::telemetry::lost_queue::LostQueue;
 use association_archiver::telemetry::pause_history::PauseSpan;
 use association_archiver::telemetry::snapshot::JobCounts;
 use association_archiver::telemetry::throughput::ThroughputSeries;
@@ -202,9 +203,17 @@ async fn no_word_is_broken_and_nothing_overflows_on_any_screen() -> Result<()> {
         "1,204,778",
         "There was a problem with the request. Job ",
         "since amqp.shards is set.",
+        "in the jobs queue, 2 s ago",
+        "the next one in 10 min",
+        "is declared again; about 12,900 messages are lost.",
+        "was gone 1 h 30 min ago and is declared again",
+        "Nobody is subscribed to the results queue, for 0 s; 250,000 outcomes wait there.",
+        "Dead letters since the start; 17 in the queue now",
     ] {
         ensure!(told.contains(part) && !told.contains(".."), "{part:?} is not in\n{told}");
     }
+    let place = "document.querySelector('#hints').innerText.includes('Nobody is subscribed')";
+    ensure!(browser.run(place).await? == true, "what may be fetched at any moment is no trouble yet");
     let linked = "[...document.querySelectorAll('.card.warning')].filter((card) => !card.querySelector('a')).length";
     ensure!(browser.run(linked).await? == 0, "a warning does not say where to read on");
     let about = browser.run("document.getElementById('about').textContent").await?;
@@ -216,6 +225,18 @@ async fn no_word_is_broken_and_nothing_overflows_on_any_screen() -> Result<()> {
     browser.until(LIMIT, "document.querySelectorAll('#lanes tbody tr').length === 16").await?;
     ensure!(browser.complaints().is_empty(), "{:?}", browser.complaints());
     Ok(())
+}
+
+/// A queue that was gone some minutes ago.
+fn lost_queue((minutes, loss): (i64, &str)) -> LostQueue {
+    let queue = format!("association-archiver.of-a-company-with-a-long-name.results.{minutes}");
+    LostQueue {
+        queue,
+        times: 1,
+        messages: None,
+        loss: loss.to_owned(),
+        last_at: now().wall - SignedDuration::from_mins(minutes),
+    }
 }
 
 /// A worker with every kind of trouble, long names and large numbers.
@@ -288,6 +309,10 @@ fn everything_at_once() -> Snapshot {
         back_by: [1, 0, 10, 27].map(|minutes| now().wall.checked_add(SignedDuration::from_mins(minutes)).ok()),
         results_ready: Some(250_000),
         results_consumers: Some(0),
+        counted_at: Some(now().wall - SignedDuration::from_secs(2)),
+        lost_queues: [(5, "about 12,900 messages are lost"), (90, "it was empty when last looked at")]
+            .map(lost_queue)
+            .to_vec(),
         dead_letters_ready: Some(17),
         leases,
         ..BrokerState::default()
@@ -362,6 +387,7 @@ fn everything_at_once() -> Snapshot {
             tries: 12,
             since: now().wall - SignedDuration::from_mins(76),
             last_at: now().wall,
+            next_try_at: Some(now().wall + SignedDuration::from_mins(10)),
             http_status: Some(500),
             message: Some("There was a problem with the request.".to_owned()),
         }],

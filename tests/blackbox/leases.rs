@@ -8,7 +8,9 @@ use harness::worker::Worker;
 use harness::{Broker, Relay, Until, Way, eventually};
 use serde_json::Value;
 
-use crate::stage::{JOBS, START_LIMIT, Stage, archived_once, clean, delay_queue, ids, number, order, single_pairs, stop};
+use crate::stage::{
+    JOBS, START_LIMIT, Stage, archived_once, clean, delay_queue, ids, number, order, single_pairs, stop,
+};
 
 const LONG: Duration = Duration::from_secs(90);
 const TOKEN: &str = "open-sesame";
@@ -258,20 +260,44 @@ async fn an_order_that_cannot_be_written_down_is_not_confirmed() -> Result<()> {
     let settings = stage.worker().set("amqp.uri", relay.through(&stage.uri)).set("admin.token", TOKEN);
     let worker = stage.start(&settings.set("amqp.lease_time", "20s")).await?;
     holds(&worker).await?;
-    let pause = async || {
-        let client = reqwest::Client::builder().no_proxy().build()?;
-        let request = client.post(format!("{}/accounts/0/pause", worker.admin())).bearer_auth(TOKEN);
-        let response = request.send().await?;
-        anyhow::Ok((response.status().as_u16(), response.json::<Value>().await?))
-    };
     relay.black_hole(Way::ToServer);
-    let (status, answer) = pause().await?;
+    let (status, answer) = pause_once(&worker).await?;
     assert_eq!(status, 503, "{answer}");
     assert!(answer["error"].to_string().contains("not written down"), "{answer}");
     assert_eq!(worker.status().await?["accounts"][0]["pause"]["kind"], "operator", "it is obeyed all the same");
     relay.resume();
-    eventually(LONG, "the order to be written down", async || Ok((pause().await?.0 == 200).then_some(()))).await?;
+    eventually(LONG, "the order to be written down", async || Ok((pause_once(&worker).await?.0 == 200).then_some(())))
+        .await?;
     stop(&worker).await
+}
+
+async fn pause_once(worker: &Worker) -> Result<(u16, Value)> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let response = client.post(format!("{}/accounts/0/pause", worker.admin())).bearer_auth(TOKEN).send().await?;
+    Ok((response.status().as_u16(), response.json().await?))
+}
+
+/// The only worker there is has no broker: it says so, and sends nobody to ask another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_without_a_broker_is_refused_with_the_cause() -> Result<()> {
+    let stage = Stage::set("lease-no-broker", &[]).await?;
+    let relay = Relay::start(Broker::shared().await?.address()).await?;
+    let settings = stage.worker().set("amqp.uri", relay.through(&stage.uri)).set("admin.token", TOKEN);
+    let worker = stage.start(&settings.set("amqp.lease_time", LEASE_TIME)).await?;
+    holds(&worker).await?;
+    relay.refuse().await;
+    relay.cut();
+    standing(&worker, "away").await?;
+    let error = eventually(LONG, "an order to be refused", async || {
+        let (status, answer) = pause_once(&worker).await?;
+        let error = answer["error"].as_str().unwrap_or_default().to_owned();
+        Ok((status == 503 && !error.contains("not written down")).then_some(error))
+    })
+    .await?;
+    assert!(error.contains("Connection refused") && error.contains("once the broker is back"), "{error}");
+    assert!(!error.contains("stands by") && !error.contains("ask that one"), "{error}");
+    drop(worker);
+    Ok(())
 }
 
 /// What is parked waits on in the broker while the worker has lost it, and so does the time by which it is back.
@@ -279,7 +305,8 @@ async fn an_order_that_cannot_be_written_down_is_not_confirmed() -> Result<()> {
 async fn parked_jobs_are_back_by_the_same_time_after_a_lost_connection() -> Result<()> {
     let stage = Stage::set("lease-parked", &[]).await?;
     let relay = Relay::start(Broker::shared().await?.address()).await?;
-    let worker = stage.start(&stage.worker().set("amqp.uri", relay.through(&stage.uri))).await?;
+    let settings = stage.worker().set("amqp.uri", relay.through(&stage.uri)).set("amqp.lease_time", "1s");
+    let worker = stage.start(&settings).await?;
     holds(&worker).await?;
     stage.client.publish(&delay_queue("1h"), single_pairs("parked", 1..=1)?).await?;
     let told = async || {
@@ -289,7 +316,11 @@ async fn parked_jobs_are_back_by_the_same_time_after_a_lost_connection() -> Resu
         anyhow::Ok(since.map(str::to_owned).zip(back_by.as_str().map(str::to_owned)))
     };
     let (since, back_by) = eventually(LONG, "the parked job to be seen", &told).await?;
+    relay.refuse().await;
     relay.cut();
+    let is_lost = async || Ok((leases(&worker).await?[0]["standing"] != "held").then_some(()));
+    eventually(LONG, "the lease to be lost", is_lost).await?;
+    relay.resume();
     let again = async || Ok(told().await?.filter(|(again, _)| *again != since));
     let (_, after) = eventually(LONG, "the lease to be held again", again).await?;
     assert_eq!(after, back_by);

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::stage::{DEAD_LETTERS, JOBS, RESULTS, Stage, archived_once, delay_queue, ids, single_pairs, stop};
+use crate::stage::{
+    DEAD_LETTERS, JOBS, RESULTS, START_LIMIT, Stage, archived_once, delay_queue, ids, single_pairs, stop,
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -490,6 +492,33 @@ fn malformed() -> Result<Vec<Kind>> {
     message.properties = message.properties.with_content_encoding("gzip".into());
     kinds.push(Kind { message, id, field: "content_encoding", rule: "gzip" });
     Ok(kinds)
+}
+
+/// Whoever comes later sees that outcomes are lost, how many, and since when.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_was_deleted_is_told_of_with_what_was_in_it() -> Result<()> {
+    let stage = Stage::set("queue-deleted", &["--limit", "off"]).await?;
+    let worker = stage.start(&stage.worker()).await?;
+    worker.ready(START_LIMIT).await?;
+    stage.client.publish(JOBS, single_pairs("job", 1..=300)?).await?;
+    let counted = async || Ok((worker.status().await?["broker"]["resultsReady"] == 300).then_some(()));
+    eventually(LIMIT, "the outcomes to be counted", counted).await?;
+    stage.client.delete(RESULTS).await?;
+    stage.client.publish(JOBS, [job("later").pair(1, 9001).to_message()?]).await?;
+    stage.outcomes_waiting(1, LIMIT).await?;
+    let lost = eventually(LIMIT, "the loss to be told", async || {
+        Ok(Some(worker.status().await?["broker"]["lostQueues"][0].clone()).filter(|lost| lost.is_object()))
+    })
+    .await?;
+    assert_eq!((&lost["queue"], &lost["times"], &lost["messages"]), (&json!(RESULTS), &json!(1), &json!(300)));
+    let words = "is declared again; about 300 messages that were in it when last looked at are lost";
+    let warned = async || {
+        let (status, readiness) = worker.readiness().await?;
+        Ok((status == 200 && readiness["warnings"].to_string().contains(words)).then_some(()))
+    };
+    eventually(LIMIT, "a warning", warned).await?;
+    worker.says(&[words, RESULTS]).await?;
+    stop(&worker).await
 }
 
 /// One `grep` by a job's id leads to its requests, and from there to what HubSpot answered.

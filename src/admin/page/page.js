@@ -10,6 +10,8 @@ const bytes = (value) => number.format(value / 1048576) + " MiB";
 const between = (from, to) => (Date.parse(to) - Date.parse(from)) / 1000;
 /* What is told may end in a full stop or not. */
 const sentence = (text) => (/[.!?…]$/.test(text) ? text : text + ".");
+/* 1 job, 2,455 jobs */
+const of = (value, one) => count(value) + " " + one + (value === 1 ? "" : "s");
 const sum = (values) => values.reduce((all, value) => all + value, 0);
 
 function span(seconds) {
@@ -107,8 +109,13 @@ function until(pause, now) {
   return pause.kind === "guard" ? "until it is approved or rejected" : "until an operator resumes it";
 }
 
-function mend(text) {
-  const node = told("text", text);
+/* What to do is told once where it is the same but for the account. `above`: those that are told before it. */
+const inCommands = (pause) => (known(pause.portalId) ? pause.portalId : pause.account);
+const commonMend = (pause) => pause.kind + pause.mend.replaceAll(" " + inCommands(pause) + "`", " …`");
+function mend(pause, above) {
+  const other = above.find((before) => commonMend(before) === commonMend(pause));
+  const node = told("text", !other ? pause.mend : "as for " + accountName(other.portalId, other.account) + " above"
+    + (other.account === pause.account ? "." : ", with " + inCommands(pause) + " in place of " + inCommands(other) + "."));
   node.prepend(make("strong", null, "What to do: "));
   return node;
 }
@@ -118,10 +125,10 @@ function behind(b) {
   if (b.jobs === 0) return "Behind it: no job was seen yet. Those that are parked come back within ten minutes.";
   const groups = b.groups.map((g) => (g.group === null ? "without a group " : "group " + g.group + " ") + count(g.jobs) + " (such as " + g.jobIds.join(", ") + ")");
   if (b.groupsLeftOut > 0) groups.push("and " + count(b.groupsLeftOut) + " more groups");
-  return "Behind it" + (b.atLeast ? " at least " : " ") + count(b.jobs) + " jobs: " + groups.join("; ");
+  return "Behind it" + (b.atLeast ? " at least " : " ") + of(b.jobs, "job") + ": " + groups.join("; ");
 }
 
-function pauseCard(pause, now) {
+function pauseCard(pause, now, above) {
   const name = accountName(pause.portalId, pause.account), [from, to] = (pause.lane ?? "").split("/");
   const subject = pause.lane ? name + ", " + from + " → " + to : name;
   const path = accountPath(pause.portalId, pause.account) + (pause.lane ? "/lanes/" + from + "/" + to : "");
@@ -132,7 +139,7 @@ function pauseCard(pause, now) {
       make("span", "soft small", "for " + span(between(pause.since, now)) + ", " + until(pause, now))),
     pause.detail ? make("p", "text", pause.detail) : null,
     pause.behind ? make("p", "text", behind(pause.behind)) : null,
-    mend(pause.mend),
+    mend(pause, above),
     make("div", "foot", ...buttons, link("Runbook", pause.runbook)));
 }
 
@@ -143,6 +150,7 @@ const SECTIONS = [
   [/^a queue is not worked on/, "no-worker-holds-the-lease"], [/^no outcomes can go out|alarm/, "outcomes-cannot-be-published"], [/^messages wait/, "the-broker-refuses-messages"],
   [/^every removal/, "the-guard-has-stopped-an-account"], [/occupy too much memory/, "no-jobs-are-taken"],
   [/from which nobody takes/, "jobs-wait-in-a-background-queue-that-nobody-takes-from"],
+  [/while others go on/, "one-pair-fails-by-itself"], [/was gone at/, "a-queue-was-deleted"],
 ];
 
 const spoken = (words) => sentence(words.charAt(0).toUpperCase() + words.slice(1));
@@ -159,24 +167,50 @@ function trouble(s) {
     make("p", "text soft", "Here only the queues are counted; orders given here are handed on to the worker that holds the lease."))] : [];
   cards.push(...s.reasons.map((reason) => sentenceCard(reason, "bad", s)));
   const [shown, more] = shortened("trouble", s.paused, s.paused.length);
-  cards.push(...shown.map((pause) => pauseCard(pause, s.at)));
+  cards.push(...shown.map((pause, i) => pauseCard(pause, s.at, shown.slice(0, i))));
   if (more) cards.push(make("div", null, more));
   if (s.pausedLeftOut > 0) cards.push(make("p", "soft small", "and " + count(s.pausedLeftOut) + " more that stand still"));
   /* What only wants to be known comes after what stands still. */
-  cards.push(...s.warnings.map((warning) => sentenceCard(warning, "warning", s)));
+  /* Pairs that fail by themselves have cards of their own. */
+  const warnings = s.warnings.filter((warning) => s.failingAlone.length === 0 || !/while others go on/.test(warning));
+  cards.push(...warnings.map((warning) => sentenceCard(warning, "warning", s)));
   for (const f of s.failingAlone.slice(0, 5)) {
     const [from, to] = f.lane.split("/"), said = (f.httpStatus ? "HubSpot says " + f.httpStatus : "no answer") + (f.message ? ": " + f.message : "");
     cards.push(make("article", "card note", make("p", "text", "One pair fails by itself while others go on: " + accountName(f.portalId, 0) + ", " + from + " ", id(f.from), " → " + to + " ", id(f.to),
-      ", tried by itself " + count(f.tries) + " times, the latest " + span(between(f.lastAt, s.at)) + " ago; " + sentence(said) + " Job ", id(f.jobId), "."),
+      ", tried by itself " + count(f.tries) + " times, the latest " + span(between(f.lastAt, s.at)) + " ago" + nextTry(f, s.at) + "; " + sentence(said) + " Job ", id(f.jobId), "."),
     make("div", "foot", link("Runbook", s.runbook + "#one-pair-fails-by-itself"))));
   }
   if (s.failingAlone.length > 5) cards.push(make("p", "soft small", "and " + count(s.failingAlone.length - 5) + " more pairs, in /status"));
-  if (s.broker.resultsConsumers === 0 && s.broker.resultsReady > 0) {
-    const words = "Nobody is subscribed to the results queue; " + count(s.broker.resultsReady) + " outcomes wait there.";
-    cards.push(make("article", "card note", make("p", "text", words), make("div", "foot", link("Runbook", s.runbook + "#nobody-reads-the-results"))));
-  }
+  cards.push(...unreadResults(s, true));
   byId("trouble").hidden = cards.length === 0;
   byId("trouble").replaceChildren(...cards);
+}
+
+function nextTry(f, now) {
+  if (!known(f.nextTryAt)) return "";
+  const ahead = between(now, f.nextTryAt);
+  return ahead > 0 ? ", the next one in " + span(ahead) : ", the next one is due";
+}
+
+/* Outcomes that nobody fetches are trouble once that has lasted for as long as the alert waits; a queue that was deleted
+   is a warning for as long. */
+const LASTS = 3600;
+
+function unreadResults(s, asTrouble) {
+  const b = s.broker, seconds = known(b.resultsUnreadSince) ? between(b.resultsUnreadSince, s.at) : 0;
+  if (b.resultsConsumers !== 0 || !(b.resultsReady > 0) || asTrouble !== (seconds >= LASTS)) return [];
+  const words = "Nobody is subscribed to the results queue, for " + span(seconds) + "; " + of(b.resultsReady, "outcome") + (b.resultsReady === 1 ? " waits" : " wait") + " there.";
+  return [make("article", "card " + (asTrouble ? "warning" : "note"), make("p", "text", words), make("div", "foot", link("Runbook", s.runbook + "#nobody-reads-the-results")))];
+}
+
+/* What is no trouble, or no longer. */
+function hints(s) {
+  const lost = s.broker.lostQueues.filter((q) => between(q.lastAt, s.at) >= LASTS).map((q) => make("article", "card note",
+    make("p", "text", "Queue ", id(q.queue), " was gone " + span(between(q.lastAt, s.at)) + " ago and is declared again" + (q.times > 1 ? ", " + count(q.times) + " times by now" : "") + "; " + q.loss + "."),
+    make("div", "foot", link("Runbook", s.runbook + "#a-queue-was-deleted"))));
+  const cards = [...lost, ...unreadResults(s, false)];
+  byId("hints").hidden = cards.length === 0;
+  byId("hints").querySelector("div").replaceChildren(...cards);
 }
 
 /* Where all jobs are: what is done on the left, what is to come on the right. */
@@ -193,7 +227,7 @@ function places(s) {
     ["ended", o.EXPIRED + o.REJECTED, "not tried", count(o.EXPIRED) + " expired, " + count(o.REJECTED) + " rejected"],
     ["unpublished", b.jobsUnpublished, "unpublished", "on their way out"],
     ["held", b.jobsHeld, "in hand", count(b.pairsHeld) + " pairs, " + bytes(b.bytesHeld) + ofBackground(b.backgroundHeld)],
-    ["ready", b.jobsReady, "waiting", "in the jobs queue"],
+    ["ready", b.jobsReady, "waiting", "in the jobs queue" + (known(s.broker.countedAt) ? ", " + span(Math.round(between(s.broker.countedAt, s.at))) + " ago" : "")],
     ...(s.background ? [["background", s.background.ready, "background", "in a queue of its own"]] : []),
     ["parked", b.jobsParked, "parked", (tiers.length ? tiers.join(" · ") : "in delay queues") + ofBackground(s.background?.parked)],
   ];
@@ -224,10 +258,10 @@ function estimate(s) {
   if (b.jobsParked > 0) {
     const wait = Math.max(0, ...waits);
     value = "about " + span(b.drainSeconds) + " to " + span(b.drainSeconds + wait);
-    words.push(count(b.jobsParked) + " parked jobs come back within " + span(wait) + " at the latest");
+    words.push(of(b.jobsParked, "parked job") + (b.jobsParked === 1 ? " comes" : " come") + " back within " + span(wait) + " at the latest");
   }
   const background = g ? sum([g.ready, g.held, g.parked].filter(known)) : 0;
-  if (background > 0) words.push("without " + count(background) + " jobs of the background");
+  if (background > 0) words.push("without " + of(background, "job") + " of the background");
   return [value, words.join("; ")];
 }
 
@@ -396,7 +430,7 @@ function workedOnBy(s) {
 }
 
 function accountState(a) {
-  if (a.standsBy) return [workedOnBy(latest) + (a.inFlight > 0 ? ", " + count(a.inFlight) + " requests in flight" : ""), a.inFlight > 0 ? "warn" : "soft"];
+  if (a.standsBy) return [workedOnBy(latest) + (a.inFlight > 0 ? ", " + of(a.inFlight, "request") + " in flight" : ""), a.inFlight > 0 ? "warn" : "soft"];
   if (ownPause(a)) return ["paused: " + kindWords(a.pause.kind), "warn"];
   if (a.pausedLanes > 0) return [a.pausedLanes === 1 ? "1 lane paused" : count(a.pausedLanes) + " lanes paused", "warn"];
   return a.heldJobs > 0 ? ["working", "good"] : ["nothing in hand", "soft"];
@@ -467,7 +501,7 @@ function failures(s) {
 
 function letters(s) {
   const waiting = s.broker.deadLettersReady;
-  byId("letters").querySelector("h2").textContent = "Dead letters" + (waiting > 0 ? ", " + count(waiting) + " in the queue" : "");
+  byId("letters").querySelector("h2").textContent = "Dead letters since the start" + (waiting > 0 ? "; " + count(waiting) + " in the queue now" : "");
   table("letters", [
     ["Cause", (d) => make("div", "text", make("strong", null, d.category || "without a category"), " ", d.message), "lead"],
     ["Messages", (d) => count(d.messages), "number"],
@@ -601,7 +635,7 @@ function show(s) {
   byId("about").textContent = ["version " + s.version, "up " + span(between(s.startedAt, s.at)), ...leaseSummary(s.leases)].join(", ");
   const active = document.activeElement, section = active && active.closest("section");
   const buttons = () => (section ? [...section.querySelectorAll("button, a")] : []), place = buttons().indexOf(active);
-  for (const part of [trouble, jobs, overTime, accounts, failures, letters, lanes, queues]) part(s);
+  for (const part of [trouble, jobs, overTime, accounts, failures, letters, lanes, queues, hints]) part(s);
   if (place >= 0 && !active.isConnected && buttons()[place]) buttons()[place].focus({ preventScroll: true });
   drawn = Date.now();
 }

@@ -9,6 +9,11 @@ pub fn count(number: u64) -> String {
     Grouped(number).to_string()
 }
 
+/// `1 job`, `2,455 jobs`: `one` is the word for one.
+pub fn of(number: u64, one: &str) -> String {
+    format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// A dash where nobody can say.
 pub fn count_or_dash(number: Option<u64>) -> String {
     number.map_or_else(|| "–".to_owned(), count)
@@ -150,7 +155,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_short() {
+    fn rates_are_short_and_one_is_no_more_than_one() {
+        assert_eq!((of(1, "message"), of(1_300, "message")), ("1 message".to_owned(), "1,300 messages".to_owned()));
         for (per_second, told) in [(0.0, "0/s"), (0.42, "0.4/s"), (2_455.2, "2,455/s")] {
             assert_eq!(rate(per_second), told);
         }

@@ -1,23 +1,32 @@
 //! What can be scrolled: trouble first, then accounts, lanes, and what was not archived.
 
+use jiff::Timestamp;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::figures::{bar, cells_of, count, count_or_dash, cut, fitted, sentence, span, span_or_dash, wrapped};
+use super::figures::{self, bar, cells_of, count, cut, fitted, sentence, span, span_or_dash, wrapped};
 use super::leases::{rank, short_name, standing_words, worked_on_by};
 use super::order::{Order, Target, account_name, orders_of};
 use super::status::{
-    Account, Behind, Day, DeadLetters, FailingPair, Failure, GroupBehind, Guard, Lane, Lease, Paused, Status,
+    Account, Behind, Day, DeadLetters, FailingPair, Failure, GroupBehind, Guard, Lane, Lease, LostQueue, Paused, Status,
 };
 use super::theme::Theme;
+use crate::telemetry::unread_results::UnreadResults;
 
 /// Most rows of each kind. With a limit a frame is soon made, whatever the service holds.
 const MOST_ROWS: usize = 200;
 /// Standstills; each lane that stands is found again among the lanes.
 const MOST_PAUSED: usize = 10;
 const MARGIN: usize = 2;
+/// Until then a queue that was deleted is a warning of `/readyz`.
+const LOSS_IS_NEWS_FOR: f64 = 3_600.0;
+/// What the warning about pairs that fail by themselves has in it.
+const ALONE_WORDS: &str = "while others go on";
+const ALONE: &str = "one-pair-fails-by-itself";
+const DELETED: &str = "a-queue-was-deleted";
+const UNREAD: &str = "nobody-reads-the-results";
 /// What a sentence of `/readyz` has in it, and the section of the runbook about it: the first that is found.
-const SECTIONS: [(&str, &str); 13] = [
+const SECTIONS: [(&str, &str); 15] = [
     ("the broker refuses messages", "the-broker-refuses-messages"),
     ("no queue is bound", "a-message-has-nowhere-to-go"),
     ("draining:", "a-stop-takes-long"),
@@ -31,6 +40,8 @@ const SECTIONS: [(&str, &str); 13] = [
     ("every removal", "the-guard-has-stopped-an-account"),
     ("occupy too much memory", "no-jobs-are-taken"),
     ("from which nobody takes", "jobs-wait-in-a-background-queue-that-nobody-takes-from"),
+    (ALONE_WORDS, ALONE),
+    ("was gone at", DELETED),
 ];
 
 #[derive(Clone, Debug)]
@@ -44,14 +55,14 @@ pub struct Row {
 
 #[cfg(test)]
 pub fn linked_sections() -> impl Iterator<Item = &'static str> {
-    SECTIONS.iter().map(|(_, section)| *section).chain(["nobody-reads-the-results", "one-pair-fails-by-itself"])
+    SECTIONS.iter().map(|(_, section)| *section).chain([UNREAD])
 }
 
 /// All rows, none wider than `width`.
 pub fn rows(status: &Status, theme: Theme, width: usize) -> Vec<Row> {
     let page = Page { status, theme, width };
-    [page.standby(), page.trouble(), page.accounts(), page.lanes(), page.failures(), page.dead_letters(), page.leases()]
-        .concat()
+    let parts = [page.standby(), page.trouble(), page.accounts(), page.lanes(), page.failures(), page.dead_letters()];
+    parts.into_iter().chain([page.leases(), page.hints()]).flatten().collect()
 }
 
 struct Page<'a> {
@@ -77,6 +88,16 @@ fn day_words(day: &Day, left: u64, bars: usize) -> String {
     }
 }
 
+/// How the commands name the account of a pause.
+fn name_in_commands(Paused { account, portal_id, .. }: &Paused) -> String {
+    portal_id.unwrap_or(*account).to_string()
+}
+
+/// What to do, whatever the account.
+fn common_mend(paused: &Paused) -> (&str, String) {
+    (&paused.kind, paused.mend.replace(&format!(" {}`", name_in_commands(paused)), " …`"))
+}
+
 /// Whoever is to approve or reject must know what.
 fn behind_words(behind: &Behind) -> String {
     let Behind { jobs, at_least, groups, groups_left_out } = behind;
@@ -90,7 +111,7 @@ fn behind_words(behind: &Behind) -> String {
     let mut told: Vec<String> = groups.iter().map(of_group).collect();
     told.extend((*groups_left_out > 0).then(|| format!("and {} more groups", count(*groups_left_out))));
     let at_least = if *at_least { "at least " } else { "" };
-    format!("Behind it {at_least}{} jobs: {}", count(*jobs), told.join("; "))
+    format!("Behind it {at_least}{}: {}", figures::of(*jobs, "job"), told.join("; "))
 }
 
 impl Page<'_> {
@@ -102,40 +123,79 @@ impl Page<'_> {
     }
 
     fn trouble(&self) -> Vec<Row> {
-        let Status { reasons, warnings, paused, paused_left_out, broker, .. } = self.status;
+        let Status { reasons, warnings, paused, paused_left_out, failing_alone, .. } = self.status;
         let mut rows = Vec::new();
         // What only wants to be known comes after what stands still.
         rows.extend(reasons.iter().take(MOST_ROWS).map(|words| self.sentence(words)));
-        rows.extend(paused.iter().take(MOST_PAUSED).map(|paused| self.paused(paused)));
-        rows.extend(warnings.iter().take(MOST_ROWS).map(|words| self.sentence(words)));
-        rows.extend(self.status.failing_alone.iter().take(MOST_PAUSED).map(|pair| self.failing_alone(pair)));
-        if let (Some(1..), Some(0)) = (broker.results_ready, broker.results_consumers) {
-            let waiting = count_or_dash(broker.results_ready);
-            let words = format!("nobody is subscribed to the results queue; {waiting} outcomes wait there");
-            let mut lines = self.wrapped(&words, MARGIN, Style::new());
-            lines.extend(self.runbook("nobody-reads-the-results"));
-            rows.push(self.row("trouble results".to_owned(), Vec::new(), lines));
-        }
+        let shown = &paused[..paused.len().min(MOST_PAUSED)];
+        rows.extend(shown.iter().enumerate().map(|(place, paused)| self.paused(paused, &shown[..place])));
+        // The pairs that fail by themselves have rows of their own.
+        let is_told_below = |words: &&String| words.contains(ALONE_WORDS) && !failing_alone.is_empty();
+        let warnings = warnings.iter().filter(|words| !is_told_below(words));
+        rows.extend(warnings.take(MOST_ROWS).map(|words| self.sentence(words)));
+        rows.extend(failing_alone.iter().take(MOST_PAUSED).map(|pair| self.failing_alone(pair)));
+        rows.extend(self.unread_results(true));
         let more = paused.len().saturating_sub(MOST_PAUSED) + paused_left_out;
         self.section("Trouble", rows, "", more)
     }
 
+    /// What is no trouble, or no longer.
+    fn hints(&self) -> Vec<Row> {
+        let is_old = |lost: &&LostQueue| self.status.ago(lost.last_at) >= LOSS_IS_NEWS_FOR;
+        let lost = self.status.broker.lost_queues.iter().filter(is_old).map(|lost| self.lost_queue(lost));
+        self.section("Worth knowing", lost.chain(self.unread_results(false)).collect(), "", 0)
+    }
+
+    /// Outcomes that nobody fetches are trouble once that has lasted for as long as the alert waits.
+    fn unread_results(&self, as_trouble: bool) -> Option<Row> {
+        let broker = &self.status.broker;
+        let (Some(ready @ 1..), Some(0)) = (broker.results_ready, broker.results_consumers) else { return None };
+        let seconds = broker.results_unread_since.map(|since| self.status.ago(since)).unwrap_or_default();
+        if as_trouble != (seconds >= UnreadResults::LASTS.as_secs_f64()) {
+            return None;
+        }
+        let waiting = format!("{} {} there", figures::of(ready, "outcome"), if ready == 1 { "waits" } else { "wait" });
+        let words = format!("nobody is subscribed to the results queue, for {}; {waiting}", span(seconds));
+        let style = if as_trouble { self.theme.warning() } else { self.theme.quiet() };
+        let mut lines = self.wrapped(&words, MARGIN, style);
+        lines.extend(self.runbook(UNREAD));
+        Some(self.row("trouble results".to_owned(), Vec::new(), lines))
+    }
+
+    fn lost_queue(&self, lost: &LostQueue) -> Row {
+        let LostQueue { queue, times, loss, last_at } = lost;
+        let times = if *times > 1 { format!(", {} times by now", count(*times)) } else { String::new() };
+        let ago = span(self.status.ago(*last_at));
+        let words = format!("queue {queue:?} was gone {ago} ago and is declared again{times}; {loss}");
+        let mut lines = self.wrapped(&words, MARGIN, self.theme.quiet());
+        lines.extend(self.runbook(DELETED));
+        self.row(format!("lost {queue}"), Vec::new(), lines)
+    }
+
     fn failing_alone(&self, pair: &FailingPair) -> Row {
-        let FailingPair { portal_id, lane, from, to, job_id, tries, last_at, http_status, message } = pair;
+        let FailingPair { portal_id, lane, from, to, job_id, tries, last_at, next_try_at, http_status, message } = pair;
         let (from_type, to_type) = lane.split_once('/').unwrap_or((lane, ""));
         let said = http_status.map_or_else(|| "no answer".to_owned(), |status| format!("HubSpot says {status}"));
         let said = message.as_ref().map_or_else(|| said.clone(), |message| format!("{said}: {message}"));
         let words = format!(
             "one pair fails by itself while others go on: {}, {from_type} {from} → {to_type} {to}, tried by itself \
-             {} times, the latest {} ago; {} Job {job_id}",
+             {} times, the latest {} ago{}; {} Job {job_id}",
             account_name(0, *portal_id),
             count(*tries),
             span(self.status.ago(*last_at)),
+            next_try_at.map(|at| self.next_try(at)).unwrap_or_default(),
             sentence(&said),
         );
         let mut lines = self.wrapped(&words, MARGIN, Style::new());
         lines.extend(self.runbook("one-pair-fails-by-itself"));
         self.row(format!("alone {lane} {from} {to}"), Vec::new(), lines)
+    }
+
+    fn next_try(&self, at: Timestamp) -> String {
+        match self.status.ahead(at) {
+            seconds if seconds > 0.0 => format!(", the next one in {}", span(seconds)),
+            _ => ", the next one is due".to_owned(),
+        }
     }
 
     fn sentence(&self, words: &str) -> Row {
@@ -160,7 +220,8 @@ impl Page<'_> {
         self.wrapped(&format!("Runbook: {place}"), MARGIN + 2, self.theme.quiet())
     }
 
-    fn paused(&self, paused: &Paused) -> Row {
+    /// `above`: those that are told before it. What to do is told once where it is the same but for the account.
+    fn paused(&self, paused: &Paused, above: &[Paused]) -> Row {
         let Paused { account, portal_id, lane, kind, detail, since, resume_at, probe_at, mend, runbook, behind } =
             paused;
         let lane = lane.as_ref().and_then(|lane| lane.split_once('/'));
@@ -183,7 +244,19 @@ impl Page<'_> {
         if let Some(behind) = behind {
             lines.extend(self.wrapped(&behind_words(behind), MARGIN + 2, Style::new()));
         }
-        lines.extend(self.wrapped(&format!("What to do: {mend}"), MARGIN + 2, self.theme.strong()));
+        let what = match above.iter().find(|other| common_mend(other) == common_mend(paused)) {
+            Some(other) if other.portal_id == *portal_id => {
+                format!("as for {} above", account_name(*account, *portal_id))
+            }
+            Some(other) => format!(
+                "as for {} above, with {} in place of {}",
+                account_name(other.account, other.portal_id),
+                name_in_commands(paused),
+                name_in_commands(other)
+            ),
+            None => mend.clone(),
+        };
+        lines.extend(self.wrapped(&format!("What to do: {what}"), MARGIN + 2, self.theme.strong()));
         lines.extend(self.linked(runbook));
         self.row(format!("paused {}", target.path), target.orders(Some(kind)), lines)
     }
@@ -205,8 +278,8 @@ impl Page<'_> {
         let (state, style) = match pause {
             // Neither its quota nor its guard is known here.
             _ if account.stands_by && account.in_flight > 0 => {
-                let requests = count(account.in_flight);
-                (format!("{}, {requests} requests in flight", worked_on_by(self.status)), self.theme.warning())
+                let requests = figures::of(account.in_flight, "request");
+                (format!("{}, {requests} in flight", worked_on_by(self.status)), self.theme.warning())
             }
             _ if account.stands_by => (worked_on_by(self.status).to_owned(), self.theme.quiet()),
             Some(pause) => (format!("PAUSED: {}", words_of(&pause.kind)), self.theme.warning()),
@@ -253,7 +326,7 @@ impl Page<'_> {
             (false, false) => None,
         };
         let mut facts = vec![
-            format!("{} jobs, {} pairs in hand", count(account.held_jobs), count(account.held_pairs)),
+            format!("{}, {} in hand", figures::of(account.held_jobs, "job"), figures::of(account.held_pairs, "pair")),
             format!("{} of {} in flight", count(account.in_flight), count(account.max_in_flight)),
             format!("{} archived", count(account.totals.pairs_archived)),
             format!("{} throttled", count(account.totals.throttled)),
@@ -377,19 +450,19 @@ impl Page<'_> {
 
     fn dead_letters(&self) -> Vec<Row> {
         let waiting = self.status.broker.dead_letters_ready.filter(|waiting| *waiting > 0);
-        let waiting = waiting.map(|waiting| format!(", {} in the queue", count(waiting))).unwrap_or_default();
+        let waiting = waiting.map(|waiting| format!("; {} in the queue now", count(waiting))).unwrap_or_default();
         let rows = self.status.dead_letters.iter().take(MOST_ROWS).map(|cause| {
             let DeadLetters { category, messages, message, last_at, ids } = cause;
             let category = if category.is_empty() { "without a category" } else { category };
             let latest = span(self.status.ago(*last_at));
-            let what = format!("{category}: {} messages, the latest {latest} ago", count(*messages));
+            let what = format!("{category}: {}, the latest {latest} ago", figures::of(*messages, "message"));
             self.cause(format!("letters {category}"), &what, message, "ids", ids)
         });
         let none = match waiting.is_empty() {
             true => "none since this worker began",
             false => "none since this worker began; those in the queue: `association-archiver dead-letters list`",
         };
-        self.section(&format!("Dead letters{waiting}"), rows.collect(), none, 0)
+        self.section(&format!("Dead letters since the start{waiting}"), rows.collect(), none, 0)
     }
 
     fn cause(&self, key: String, what: &str, message: &str, of: &str, ids: &[String]) -> Row {

@@ -98,6 +98,19 @@ pub struct Broker {
     pub results_ready: Option<u64>,
     pub results_consumers: Option<u64>,
     pub dead_letters_ready: Option<u64>,
+    /// When the queues were counted last.
+    pub counted_at: Option<Timestamp>,
+    pub results_unread_since: Option<Timestamp>,
+    pub lost_queues: Vec<LostQueue>,
+}
+
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LostQueue {
+    pub queue: String,
+    pub times: u64,
+    pub loss: String,
+    pub last_at: Timestamp,
 }
 
 #[derive(Clone, Default, Debug, Deserialize)]
@@ -179,6 +192,7 @@ pub struct FailingPair {
     pub job_id: String,
     pub tries: u64,
     pub last_at: Timestamp,
+    pub next_try_at: Option<Timestamp>,
     pub http_status: Option<u16>,
     pub message: Option<String>,
 }

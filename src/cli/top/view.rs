@@ -9,7 +9,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Sparkline};
 
-use super::figures::{cells, cells_of, count, count_or_dash, cut, fitted, rate, sentence, span, squeezed, wrapped};
+use super::figures::{cells, cells_of, count, count_or_dash, cut, fitted, of, rate, sentence, span, squeezed, wrapped};
 use super::leases;
 use super::order::Order;
 use super::rows::{Row, flow, rows};
@@ -210,6 +210,8 @@ impl View {
         });
         let tiers: Vec<String> = tiers.collect();
         let tiers = if tiers.is_empty() { String::new() } else { format!(" ({})", tiers.join(", ")) };
+        let counted = status.broker.counted_at.map(|at| format!(" ({} ago)", span(status.ago(at).round())));
+        let counted = counted.filter(|_| backlog.jobs_ready.is_some()).unwrap_or_default();
         let background = match backlog.background_held {
             0 => String::new(),
             jobs => format!(" ({} of the background)", count(jobs)),
@@ -221,7 +223,7 @@ impl View {
             ('-', "not tried", Some(ended(&["EXPIRED", "REJECTED"])), ""),
             ('▓', "unpublished", Some(backlog.jobs_unpublished), ""),
             ('▒', "in hand", Some(backlog.jobs_held), &background),
-            ('░', "waiting", backlog.jobs_ready, ""),
+            ('░', "waiting", backlog.jobs_ready, &counted),
             ('b', "background", backlog.background_ready.filter(|jobs| *jobs > 0), ""),
             ('z', "parked", backlog.jobs_parked, &tiers),
         ];
@@ -369,14 +371,14 @@ fn range(seconds: Option<f64>, wait: Option<f64>) -> String {
 
 /// What stands beside the estimate: the wait of parked jobs, and the background, which is not in it.
 fn left_out(status: &Status) -> Vec<String> {
-    let parked = count_or_dash(status.backlog.jobs_parked);
-    let parked = wait_of_parked(status)
-        .map(|wait| format!("{parked} parked jobs come back within {} at the latest", span(wait)));
+    let parked = status.backlog.jobs_parked.map_or_else(|| "the parked jobs".to_owned(), |jobs| of(jobs, "parked job"));
+    let come = if status.backlog.jobs_parked == Some(1) { "comes" } else { "come" };
+    let parked = wait_of_parked(status).map(|wait| format!("{parked} {come} back within {} at the latest", span(wait)));
     let background = status.background.as_ref().map(|Background { ready, parked, held, .. }| {
         [*ready, *parked, Some(*held)].into_iter().flatten().sum::<u64>()
     });
     let background = background.filter(|jobs| *jobs > 0);
-    let background = background.map(|jobs| format!("without {} jobs of the background", count(jobs)));
+    let background = background.map(|jobs| format!("without {} of the background", of(jobs, "job")));
     parked.into_iter().chain(background).collect()
 }
 

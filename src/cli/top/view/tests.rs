@@ -5,7 +5,7 @@ use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 
 use super::super::order::Target;
-use super::super::status::{Account, Behind, FailingPair, GroupBehind, Guard, Lease, Pause, Paused};
+use super::super::status::{Account, Behind, FailingPair, GroupBehind, Guard, Lease, LostQueue, Pause, Paused};
 use super::*;
 use crate::lease::order::Instruction;
 
@@ -45,8 +45,8 @@ fn whole(view: &mut View) -> String {
 fn trouble_is_first_and_says_what_to_do() {
     let lines = lines(&mut view(), 80, 24);
     let expected = ["Trouble", "▶ portal 815 STANDS STILL: unauthorized for 46 s, next try in 7.8 s"];
-    assert_eq!(lines[9..11], expected, "{}", lines.join("\n"));
-    assert!(lines[11..].iter().any(|line| line.starts_with("    What to do: Set hubspot.accounts[1]")), "{lines:?}");
+    assert_eq!(lines[10..12], expected, "{}", lines.join("\n"));
+    assert!(lines[12..].iter().any(|line| line.starts_with("    What to do: Set hubspot.accounts[1]")), "{lines:?}");
     assert!(lines[0].starts_with("association-archiver  ready, with TROUBLE  0.1.0, up 1 min 10 s"), "{}", lines[0]);
 }
 
@@ -193,6 +193,74 @@ fn a_warning_links_its_section_and_a_sentence_has_one_full_stop() {
     let told = whole(&mut view).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(told.contains("#jobs-wait-in-a-background-queue-that-nobody-takes-from"), "{told}");
     assert!(told.contains("not valid. Job nightly"), "{told}");
+}
+
+#[test]
+fn a_pair_that_fails_by_itself_is_told_once_and_when_it_goes_again() {
+    let mut status = trouble();
+    status.warnings = vec!["one pair fails by itself while others go on: 7 and 9 in contacts/companies".to_owned()];
+    let next_try_at = status.at.checked_add(Duration::from_secs(600)).ok();
+    status.failing_alone = vec![FailingPair { next_try_at, last_at: status.at, tries: 4, ..FailingPair::default() }];
+    let told = |status: Status| {
+        let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
+        view.answered(status);
+        whole(&mut view).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let some = told(status.clone());
+    assert!(some.contains("4 times, the latest 0 s ago, the next one in 10 min; no answer."), "{some}");
+    assert_eq!(some.matches("while others go on").count(), 1, "{some}");
+    status.failing_alone.clear();
+    assert!(told(status).contains("while others go on"));
+}
+
+#[test]
+fn what_is_no_trouble_yet_or_no_longer_comes_last() {
+    let mut status = trouble();
+    let ago = |seconds| status.at.checked_sub(Duration::from_secs(seconds)).unwrap();
+    let (lately, long_ago) = (ago(11), ago(3_600));
+    let loss = "about 12,900 messages that were in it when last looked at are lost".to_owned();
+    let lost = LostQueue { queue: "results".to_owned(), times: 2, loss, last_at: long_ago };
+    status.broker.lost_queues = vec![lost];
+    (status.broker.results_ready, status.broker.results_consumers) = (Some(1), Some(0));
+    status.broker.results_unread_since = Some(lately);
+    let told = |status: Status| {
+        let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
+        view.answered(status);
+        whole(&mut view).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let early = told(status.clone());
+    let (_, hints) = early.split_once("Worth knowing").unwrap();
+    for part in [
+        "nobody is subscribed to the results queue, for 11 s; 1 outcome waits there",
+        "queue \"results\" was gone 1 h ago and is declared again, 2 times by now; about 12,900 messages that were in \
+         it when last looked at are lost",
+        "#a-queue-was-deleted",
+    ] {
+        assert!(hints.contains(part), "{part} is not in\n{hints}");
+    }
+    status.broker.results_unread_since = Some(long_ago);
+    let late = told(status);
+    let (trouble, _) = late.split_once("Accounts").unwrap();
+    assert!(trouble.contains("the results queue, for 1 h; 1 outcome waits there"), "{trouble}");
+}
+
+#[test]
+fn what_to_do_is_told_once_for_accounts_that_stand_for_the_same_reason() {
+    let mut status = trouble();
+    let stands = |account: u64, portal: u64| Paused {
+        account,
+        portal_id: Some(portal),
+        kind: "guard".to_owned(),
+        since: status.at,
+        mend: format!("Is it meant? `association-archiver approve {portal}` lets it through."),
+        ..Paused::default()
+    };
+    status.paused = vec![stands(0, 4_711), stands(1, 815)];
+    let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
+    view.answered(status);
+    let told = whole(&mut view).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(told.matches("Is it meant?").count(), 1, "{told}");
+    assert!(told.contains("What to do: as for portal 4711 above, with 815 in place of 4711"), "{told}");
 }
 
 #[test]
