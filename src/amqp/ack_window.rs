@@ -6,9 +6,11 @@
 //! up no other. For example: of the tags 1 to 5 all are finished but 3. The mark is 2; one frame acknowledges 1 and 2,
 //! and the stragglers 4 and 5 wait for 3.
 //!
-//! Where thousands of stragglers are acknowledged one by one, this costs a quorum queue more than the jobs themselves,
-//! since each frame is an entry in its log. So a *crowd* of stragglers waits longer while the mark moves, which then
-//! passes most of them. This happens when the rounds of several tasks come back one after the other.
+//! Where thousands of stragglers are acknowledged one by one, this costs the broker more than the jobs themselves: each
+//! frame is an entry in the queue's log, and the broker finds the delivery by a walk over all outstanding ones below it.
+//! So stragglers of a *crowd* wait longer while the mark moves, which then passes most of them. This happens when the
+//! rounds of several tasks come back one after the other. Those that cannot wait are named from the lowest tag upwards,
+//! so that none is on the way to another.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -19,10 +21,11 @@ use super::receipt::Settling;
 const MARK_DELAY: Duration = Duration::from_millis(20);
 /// A straggler is acknowledged alone after this time.
 const STRAGGLER_DELAY: Duration = Duration::from_millis(50);
-/// More stragglers than this are a crowd.
+/// A span of more deliveries than this, from the mark to the highest tag settled, is a crowd.
 const CROWD: usize = 256;
-/// Each straggler of a crowd waits for this long, if the mark has moved within this time.
-const CROWD_DELAY: Duration = Duration::from_millis(500);
+/// Each straggler of a crowd waits for this long, if the mark has moved within this time. A lane with less than a full
+/// request may wait behind full ones for two seconds, and the mark with it.
+const CROWD_DELAY: Duration = Duration::from_secs(3);
 /// The largest chunk. A chunk is a quarter of the prefetch: the broker is told at once of a mark that moved that far.
 const MAX_CHUNK: u64 = 256;
 
@@ -52,6 +55,8 @@ pub struct AckWindow {
     chunk: u64,
     /// Most stragglers that may wait: each counts in the prefetch, so that the broker delivers one job less.
     most_waiting: usize,
+    /// How many of `above` are finished: the stragglers that wait.
+    waiting: usize,
     /// Every tag up to here is settled.
     mark: u64,
     /// When the mark has last moved.
@@ -61,7 +66,7 @@ pub struct AckWindow {
     /// What the broker must still be told of the mark. Its tag is the highest one up to the mark that an `AckUpTo` may
     /// name: if the frame named a tag that was told before, the broker would close the channel.
     untold: Option<Untold>,
-    /// The stragglers, in the order in which they finished.
+    /// The stragglers, in the order in which they finished. Some may wait no longer; the first does.
     stragglers: VecDeque<(Instant, u64)>,
     frames: Vec<Frame>,
 }
@@ -80,6 +85,7 @@ impl AckWindow {
         Self {
             chunk: chunk(prefetch),
             most_waiting: most_waiting(prefetch),
+            waiting: 0,
             mark: 0,
             moved: None,
             above: VecDeque::new(),
@@ -97,18 +103,17 @@ impl AckWindow {
 
     /// Records that a delivery is settled. Tags begin at 1. A tag that was settled before changes nothing.
     pub fn settle(&mut self, tag: u64, settling: Settling, now: Instant) {
-        let Some(offset) = tag.checked_sub(self.mark + 1).and_then(|offset| usize::try_from(offset).ok()) else {
-            return;
-        };
-        if self.above.len() <= offset {
-            self.above.resize(offset + 1, State::Open);
+        let Some(place) = self.place(tag) else { return };
+        if self.above.len() <= place {
+            self.above.resize(place + 1, State::Open);
         }
-        if self.above.get(offset) != Some(&State::Open) {
+        if self.above.get(place) != Some(&State::Open) {
             return;
         }
-        self.above[offset] = match settling {
+        self.above[place] = match settling {
             Settling::Ack => {
-                if offset > 0 {
+                self.waiting += 1;
+                if place > 0 {
                     self.stragglers.push_back((now, tag));
                 }
                 State::Finished
@@ -157,7 +162,7 @@ impl AckWindow {
     }
 
     fn is_crowded(&self) -> bool {
-        self.stragglers.len() > CROWD
+        self.above.len() > CROWD
     }
 
     /// How long a straggler waits for the mark.
@@ -172,6 +177,7 @@ impl AckWindow {
             match state {
                 State::Open => break,
                 State::Finished => {
+                    self.waiting -= 1;
                     let from = self.untold.map_or(before, |untold| untold.from);
                     let since = self.untold.map_or(now, |untold| untold.since);
                     self.untold = Some(Untold { tag: self.mark + 1, from, since });
@@ -184,23 +190,54 @@ impl AckWindow {
         if self.mark > before {
             self.moved = Some(now);
         }
-        while self.stragglers.front().is_some_and(|(_, tag)| *tag <= self.mark) {
+        self.drop_those_that_wait_no_longer();
+    }
+
+    /// Names the stragglers that have waited for `delay`, and as many others as there are too many.
+    fn release_stragglers(&mut self, now: Instant, delay: Duration) {
+        let mut overdue = Vec::new();
+        while let Some((finished, tag)) = self.stragglers.front().copied()
+            && now >= finished + delay
+        {
+            self.stragglers.pop_front();
+            overdue.extend(self.waits(tag).then_some(tag));
+        }
+        overdue.sort_unstable();
+        overdue.into_iter().for_each(|tag| self.tell(tag));
+        for tag in self.mark + 1..=self.mark + self.above.len() as u64 {
+            if self.waiting <= self.most_waiting {
+                break;
+            }
+            if self.waits(tag) {
+                self.tell(tag);
+            }
+        }
+        self.drop_those_that_wait_no_longer();
+    }
+
+    fn drop_those_that_wait_no_longer(&mut self) {
+        while let Some((_, tag)) = self.stragglers.front()
+            && !self.waits(*tag)
+        {
             self.stragglers.pop_front();
         }
     }
 
-    fn release_stragglers(&mut self, now: Instant, delay: Duration) {
-        while let Some((finished, tag)) = self.stragglers.front().copied() {
-            if tag > self.mark && now < finished + delay && self.stragglers.len() <= self.most_waiting {
-                break;
-            }
-            self.stragglers.pop_front();
-            let state = tag.checked_sub(self.mark + 1).and_then(|offset| usize::try_from(offset).ok());
-            if let Some(state) = state.and_then(|offset| self.above.get_mut(offset)) {
-                *state = State::Told;
-                self.frames.push(Frame::AckOne(tag));
-            }
+    fn waits(&self, tag: u64) -> bool {
+        self.place(tag).and_then(|place| self.above.get(place)) == Some(&State::Finished)
+    }
+
+    fn tell(&mut self, tag: u64) {
+        if let Some(state) = self.place(tag).and_then(|place| self.above.get_mut(place)) {
+            *state = State::Told;
+            self.waiting -= 1;
+            self.frames.push(Frame::AckOne(tag));
         }
+    }
+
+    /// Where the tag's state is in `above`.
+    fn place(&self, tag: u64) -> Option<usize> {
+        tag.checked_sub(self.mark + 1).and_then(|place| usize::try_from(place).ok())
     }
 }
 
@@ -300,6 +337,33 @@ mod tests {
         assert_eq!(window.due(start + MARK_DELAY), []);
         window.settle(503, Settling::Ack, start + MARK_DELAY);
         assert_eq!(window.due(start + MARK_DELAY), [Frame::AckOne(3)]);
+    }
+
+    #[test]
+    fn those_that_cannot_wait_are_named_from_the_lowest_upwards() {
+        let start = Instant::now();
+        let mut window = AckWindow::new(1_000);
+        (3..=502).rev().for_each(|tag| window.settle(tag, Settling::Ack, start));
+        assert_eq!(window.due(start), []);
+        window.settle(600, Settling::Ack, start);
+        assert_eq!(window.due(start), [Frame::AckOne(3)]);
+        let rest: Vec<Frame> = (4..=502).chain([600]).map(Frame::AckOne).collect();
+        assert_eq!(window.due(start + STRAGGLER_DELAY), rest);
+        assert_eq!(window.next_due(), None);
+    }
+
+    #[test]
+    fn stragglers_that_the_mark_has_passed_leave_room_for_others() {
+        let start = Instant::now();
+        let mut window = AckWindow::new(1_000);
+        window.settle(1_000, Settling::Ack, start);
+        (2..=400).for_each(|tag| window.settle(tag, Settling::Ack, start));
+        window.settle(1, Settling::Ack, start);
+        assert_eq!(window.due(start), [Frame::AckUpTo(400)]);
+        (402..=900).for_each(|tag| window.settle(tag, Settling::Ack, start));
+        assert_eq!(window.due(start), []);
+        window.settle(901, Settling::Ack, start);
+        assert_eq!(window.due(start), [Frame::AckOne(402)]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -252,11 +253,19 @@ impl Inlet {
     }
 }
 
+/// A tag that no other consumer of this process has. The broker writes it before each delivery, and one of its own making
+/// would be 31 bytes.
+fn next_tag() -> ShortString {
+    static CONSUMERS: AtomicU64 = AtomicU64::new(0);
+    let number = CONSUMERS.fetch_add(1, Ordering::Relaxed) + 1;
+    format!("c{number}").into()
+}
+
 /// The prefetch must be set first: the library buffers without limit what the broker sends.
 async fn consume(channel: &Channel, queue: &ShortString, prefetch: u16) -> Result<Consumer, ConsumeFault> {
     let work = async {
         channel.basic_qos(prefetch, BasicQosOptions { global: false }).await?;
-        channel.basic_consume(queue.clone(), "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
+        channel.basic_consume(queue.clone(), next_tag(), BasicConsumeOptions::default(), FieldTable::default()).await
     };
     match timeout(CALL_TIMEOUT, work).await {
         Ok(consumer) => consumer.map_err(ConsumeFault::Broker),
