@@ -23,9 +23,9 @@ const MARK_DELAY: Duration = Duration::from_millis(20);
 const STRAGGLER_DELAY: Duration = Duration::from_millis(50);
 /// A span of more deliveries than this, from the mark to the highest tag settled, is a crowd.
 const CROWD: usize = 256;
-/// Each straggler of a crowd waits for this long, if the mark has moved within this time. A lane with less than a full
-/// request may wait behind full ones for two seconds, and the mark with it.
-const CROWD_DELAY: Duration = Duration::from_secs(3);
+/// Each straggler of a crowd waits for this long, if the mark has moved within this time. Longer waits would save little
+/// more, and what waits when the worker is killed is sent again.
+const CROWD_DELAY: Duration = Duration::from_millis(500);
 /// The largest chunk. A chunk is a quarter of the prefetch: the broker is told at once of a mark that moved that far.
 const MAX_CHUNK: u64 = 256;
 
