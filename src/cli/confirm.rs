@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::exit::Failure;
 use super::output::remark;
 
@@ -12,6 +14,9 @@ pub fn has_terminal() -> bool {
 
 /// Asks on stderr and reads the answer from stdin; only a clear yes is one, and Ctrl-C is a no.
 pub async fn agrees(question: &str) -> Result<bool, Failure> {
+    // From before the question is shown, so that Ctrl-C is heard as soon as somebody can have read it.
+    let mut interrupts =
+        signal(SignalKind::interrupt()).map_err(|error| Failure::Running(format!("no signals: {error}")))?;
     let question = format!("{question} [y/N] ");
     let asked = tokio::task::spawn_blocking(move || {
         let mut stderr = std::io::stderr();
@@ -22,7 +27,7 @@ pub async fn agrees(question: &str) -> Result<bool, Failure> {
     let asked = tokio::select! {
         asked = asked => asked,
         // What is read from a terminal cannot be called off, and need not be: the command ends.
-        Ok(()) = tokio::signal::ctrl_c() => {
+        Some(()) = interrupts.recv() => {
             remark("");
             return Ok(false);
         }

@@ -159,7 +159,7 @@ async fn run_on_a_terminal_is_for_people_and_says_first_what_it_is_about() {
 async fn a_variable_that_is_no_setting_is_named_by_every_command() {
     const MISSPELT: &str = "ARCHIVER_HUBSPOT__ACCOUNTS__0__PAUSED";
     let cases: [(&[&str], i32, &str); 3] = [
-        (&["enqueue", "--dry-run", "-"], 2, "warning: these environment variables"),
+        (&["enqueue", "--dry-run", "-"], 0, "warning: these environment variables"),
         (&["dead-letters", "list"], 1, "warning: these environment variables"),
         (&["run"], 2, "\"level\":\"WARN\",\"message\":\"these environment variables"),
     ];

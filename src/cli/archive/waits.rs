@@ -123,7 +123,8 @@ impl Watcher<HeldLine> for LineWatcher {
             }
             return;
         }
-        if matches!(answered.result, CallResult::Refused | CallResult::LanePaused | CallResult::AccountPaused) {
+        let is_told = matches!(answered.result, CallResult::Refused | CallResult::LanePaused | CallResult::AccountPaused);
+        if is_told && !tracing::enabled!(tracing::Level::DEBUG) {
             // What is refused is told in the outcomes: those at fault failed, and the others are sent again. A pause has a
             // line of its own, with the same cause and what to do.
             return;
