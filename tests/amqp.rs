@@ -563,16 +563,12 @@ async fn a_connection_out_of_channel_numbers_is_replaced_and_what_works_on_it_go
     assert_eq!(link.depths(&missing).await, vec![None; 25]);
     // Numbers are given out a second time, and then there are none left.
     link.ensure(&topology).await.unwrap().unwrap();
-    let mut lost = 0;
     for _ in 0..100 {
         match link.ensure(&lacking).await {
             Some(Err(TopologyFault::Missing { name, .. })) => assert_eq!(name, "nobody-made-this"),
-            Some(Err(TopologyFault::Lost(_))) => lost += 1,
-            None => break,
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(lost, 1);
     let (another, second) = link.channel().await.unwrap();
     assert_ne!(first, second);
     for _ in 0..3 {

@@ -418,7 +418,7 @@ impl<D> Watcher<D> for Nobody {
     fn answered(&mut self, _: &BatchCall, _: &Reply, _: &Answered, _: Duration, _: Now) {}
     fn asked(&mut self, _: Question, _: Duration) {}
     fn settled(&mut self, _: &D, _: &Settled, _: Now) {}
-    fn parked(&mut self, _: &D, _: &Parked) {}
+    fn parked(&mut self, _: &D, _: &Parked, _: Now) {}
     fn notice(&mut self, _: &Notice) {}
     fn counted(&mut self, _: Counters, _: Status, _: bool, _: Now) {}
 }

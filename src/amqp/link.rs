@@ -214,6 +214,27 @@ impl Link {
 
     /// Checks the topology, and declares what is missing of it; `None` while there is no connection.
     pub async fn ensure(&self, topology: &Topology) -> Option<Result<TopologyReport, TopologyFault>> {
+        let ensured = self.ensure_once(topology).await;
+        match ensured {
+            None | Some(Err(TopologyFault::Lost(_))) if self.replaces_used_up().await => {
+                self.ensure_once(topology).await
+            }
+            ensured => ensured,
+        }
+    }
+
+    /// Makes another connection where the last one had to be left, because it was out of channel numbers; false where
+    /// that is not so, or where the broker is away.
+    async fn replaces_used_up(&self) -> bool {
+        let is_left = {
+            let current = self.connection.lock().await;
+            current.connection.is_none() && !current.used_up.is_empty()
+        };
+        // Nothing is asked on the channel, so it may be dropped.
+        is_left && matches!(timeout(CALL_TIMEOUT, self.channel()).await, Ok(Some(_)))
+    }
+
+    async fn ensure_once(&self, topology: &Topology) -> Option<Result<TopologyReport, TopologyFault>> {
         let mut current = self.connection.lock().await;
         let connection = current.connection.as_ref().filter(|connection| connection.status().connected())?;
         let ensured = topology.ensure(connection).await;
@@ -240,6 +261,7 @@ impl Link {
         epoch: Option<Epoch>,
     ) -> Option<Result<(), TopologyFault>> {
         let begun = Instant::now();
+        self.replaces_used_up().await;
         {
             let mut current = self.connection.lock().await;
             if epoch.is_none_or(|epoch| current.ensured != Some(epoch.0)) {

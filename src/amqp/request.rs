@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use lapin::{Channel, Connection, ErrorKind};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::connection::{CALL_TIMEOUT, PRECONDITION_FAILED, REPLY_SUCCESS, reply_code, reply_text};
@@ -94,14 +95,17 @@ where
 /// answers the next one who is given it with the error of the channel before, once, and then passes it over. A
 /// connection has 2,047 numbers as a rule, which are given out in turns.
 pub(super) async fn open_channel(connection: &Connection) -> lapin::Result<Channel> {
-    loop {
+    for _ in 0..u16::MAX {
         match connection.create_channel().await {
             Err(error) if connection.status().connected() && !is_out_of_numbers(&error) => {
                 tracing::debug!("a channel number that cannot be used again: {error}");
+                // So that a limit of time holds also where the library answers at once.
+                yield_now().await;
             }
             opened => return opened,
         }
     }
+    Err(ErrorKind::ChannelsLimitReached.into())
 }
 
 /// Whether the connection has no number for another channel.

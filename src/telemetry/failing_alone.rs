@@ -70,10 +70,10 @@ impl FailingAlone {
         self.0.push(Entry { account, pair, told: FailingPair { tries: tries + 1, since, ..latest } });
     }
 
-    /// A job goes on in a delay queue.
-    pub fn parked(&mut self, job_id: &str, tier: Tier) {
+    /// A job goes on in a delay queue, from now on.
+    pub fn parked(&mut self, job_id: &str, tier: Tier, now: Timestamp) {
         for Entry { told, .. } in self.0.iter_mut().filter(|entry| entry.told.job_id == job_id) {
-            told.next_try_at = told.last_at.checked_add(tier.wait()).ok();
+            told.next_try_at = now.checked_add(tier.wait()).ok();
         }
     }
 
@@ -136,9 +136,9 @@ mod tests {
         let told = list.read(&[], at(61));
         assert_eq!((told[0].tries, told[0].since, told[0].last_at), (2, at(0), at(60)));
         assert_eq!(told[0].next_try_at, Some(at(62)), "in hand");
-        list.parked("another", Tier::OneHour);
-        list.parked("job-7", Tier::TenMinutes);
-        assert_eq!(list.read(&[], at(61))[0].next_try_at, Some(at(660)), "in a delay queue");
+        list.parked("another", Tier::OneHour, at(61));
+        list.parked("job-7", Tier::TenMinutes, at(90));
+        assert_eq!(list.read(&[], at(91))[0].next_try_at, Some(at(690)), "in a delay queue");
         list.settled("another");
         assert_eq!(list.read(&[], at(61)).len(), 1);
         list.settled("job-7");

@@ -90,9 +90,11 @@ impl PauseHistory {
     }
 }
 
-/// Whether a pause may be over and come again by itself: it is no person's word.
+/// Whether a pause that comes again within seconds is the same trouble. It is not where a person has spoken, nor where
+/// HubSpot asks each time for a wait of its own and serves the account in between.
 pub fn comes_again(kind: PauseKind) -> bool {
-    kind != PauseKind::Operator && kind != PauseKind::Guard
+    use PauseKind::{Guard, Operator, PortalMoving, Throttled};
+    !matches!(kind, Operator | Guard | Throttled | PortalMoving)
 }
 
 impl PauseSpan {

@@ -226,8 +226,6 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
             (self.engine.portal_of(account).flatten().map(|portal| portal.0.get()), instruction.as_str());
         tracing::info!(portal_id, order, %from, "an order through the endpoints");
         let by = format!("from {from}");
-        let portal_id = self.engine.portal_of(account).flatten().map(|portal| portal.0.get());
-        tracing::info!(portal_id, order = instruction.as_str(), "an order given to this worker's endpoints");
         // A lane's pause ends with the process.
         let is_lasting = matches!(target, Target::Account(_));
         let applied = self.carry_out(target, instruction, &by, now);
@@ -357,7 +355,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
                 }
                 Command::Park(parked) => {
                     if let Some((_, delivery)) = self.held.remove(&parked.job) {
-                        self.watcher.parked(&delivery, &parked);
+                        self.watcher.parked(&delivery, &parked, now);
                         self.outbox.push(Departure::Parked { delivery, parked });
                     }
                 }
@@ -513,7 +511,7 @@ mod tests {
         fn answered(&mut self, _: &BatchCall, _: &Reply, _: &Answered, _: Duration, _: Now) {}
         fn asked(&mut self, _: Question, _: Duration) {}
         fn settled(&mut self, _: &u32, _: &Settled, _: Now) {}
-        fn parked(&mut self, _: &u32, _: &Parked) {}
+        fn parked(&mut self, _: &u32, _: &Parked, _: Now) {}
         fn notice(&mut self, _: &Notice) {}
         fn counted(&mut self, _: Counters, _: Status, _: bool, _: Now) {}
     }

@@ -44,7 +44,9 @@ impl Relapses {
                     *lasted += self.now.since(at);
                     return Vec::new();
                 }
-                // It stands for another reason: what is over is told first.
+                // It stands for another reason: what stood again until now is over without a word, and what is over is
+                // told first.
+                self.ended.retain(|(of_account, _), ended| *of_account != account || ended.at.is_some());
                 let mut told = self.over(|(of_account, _), _| *of_account == account);
                 told.push(notice);
                 told

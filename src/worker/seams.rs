@@ -144,7 +144,7 @@ pub trait Watcher<D>: Send {
     /// A job has its outcome.
     fn settled(&mut self, delivery: &D, settled: &Settled, now: Now);
     /// A job goes on in a delay queue of the broker.
-    fn parked(&mut self, job: &D, parked: &Parked);
+    fn parked(&mut self, job: &D, parked: &Parked, now: Now);
     /// Called before [`Watcher::counted`]: jobs in hand that wait for a person's word to the guard of their account.
     fn behind_guards(&mut self, _jobs: &mut dyn Iterator<Item = (AccountIndex, &D)>) {}
     fn notice(&mut self, notice: &Notice);

@@ -186,8 +186,8 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
     }
 
     /// A parked job is counted when the broker has confirmed its copy. What is noted here is whether a guard parks it.
-    fn parked(&mut self, job: &Box<Delivery>, parked: &Parked) {
-        self.reporter.failing_alone().parked(job.head.job_id.as_str(), parked.tier);
+    fn parked(&mut self, job: &Box<Delivery>, parked: &Parked, now: Now) {
+        self.reporter.failing_alone().parked(job.head.job_id.as_str(), parked.tier, now.wall);
         if !self.reporter.behind_guards().is_empty()
             && job.head.action == Action::Archive
             && !job.head.dry_run

@@ -97,7 +97,6 @@ async fn a_guard_is_answered_from_the_terminal_through_a_worker_that_stands_by()
     beside.shows(&stands_by).await;
     // It knows nothing of the guard; what is ordered here is the holder's to do.
     beside.shows(&["nobody is subscribed to the results queue"]).await;
-    beside.press(DOWN);
     beside.press("p");
     beside.shows(&["Pause portal 4711? y/n"]).await;
     beside.press("y");

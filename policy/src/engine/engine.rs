@@ -404,13 +404,13 @@ impl Engine {
     /// From when on a pair goes again that was alone in a request of this lane and failed; `None` where its jobs have left.
     pub fn next_try(&self, id: &LaneId, pair: Pair) -> Option<Tick> {
         let lanes = self.holdings.lanes().of(id.account).iter();
-        let lane = lanes.filter_map(|&key| self.holdings.lane(key)).find(|lane| lane.id == *id)?;
+        // A live lane and one of the background may have the same name.
+        let mut lanes = lanes.filter_map(|&key| self.holdings.lane(key)).filter(|lane| lane.id == *id);
         let is_meant = |key: &BatchKey| match self.holdings.batch(*key).map(|batch| batch.nodes.as_slice()) {
             Some(&[node]) => self.holdings.name(node).is_some_and(|(_, of_node)| of_node == pair),
             Some(_) | None => false,
         };
-        let batch = lane.repeats().find(is_meant)?;
-        lane.repeat_of(batch)
+        lanes.find_map(|lane| lane.repeat_of(lane.repeats().find(is_meant)?))
     }
 
     pub fn counters(&self) -> Counters {

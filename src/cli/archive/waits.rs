@@ -123,7 +123,8 @@ impl Watcher<HeldLine> for LineWatcher {
             }
             return;
         }
-        let is_told = matches!(answered.result, CallResult::Refused | CallResult::LanePaused | CallResult::AccountPaused);
+        let is_told =
+            matches!(answered.result, CallResult::Refused | CallResult::LanePaused | CallResult::AccountPaused);
         if is_told && !tracing::enabled!(tracing::Level::DEBUG) {
             // What is refused is told in the outcomes: those at fault failed, and the others are sent again. A pause has a
             // line of its own, with the same cause and what to do.
@@ -136,7 +137,7 @@ impl Watcher<HeldLine> for LineWatcher {
 
     fn settled(&mut self, _delivery: &HeldLine, _settled: &Settled, _now: Now) {}
 
-    fn parked(&mut self, _job: &HeldLine, _parked: &Parked) {}
+    fn parked(&mut self, _job: &HeldLine, _parked: &Parked, _now: Now) {}
 
     fn notice(&mut self, notice: &Notice) {
         watching::log_notice(&self.portals, &self.mends, notice);
