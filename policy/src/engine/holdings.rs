@@ -135,6 +135,12 @@ impl Holdings {
         self.of_background
     }
 
+    /// Only jobs of the background wait for this pair.
+    pub fn is_of_background(&self, node: NodeKey) -> bool {
+        let is_of_background = |job: &JobKey| self.jobs.get(*job).is_some_and(|job| job.urgency == Urgency::Background);
+        self.backlog.node(node).is_some_and(|node| node.waiters.iter().all(is_of_background))
+    }
+
     pub fn bytes(&self) -> usize {
         self.bytes
     }

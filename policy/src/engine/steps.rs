@@ -295,8 +295,24 @@ impl Engine {
         }
     }
 
-    /// Pairs whose request was answered go on from its lane to the lane `to`.
+    /// Pairs whose request was answered go on from its lane to the lane `to`. Pairs of the background that a live request
+    /// has taken along go on in the background, or live jobs would wait behind them at the next step.
     pub(super) fn advance(&mut self, to: LaneId, urgency: Urgency, nodes: Vec<(NodeKey, Note)>, now: Now) {
+        let is_of_background = |(node, _): &(NodeKey, Note)| self.holdings.is_of_background(*node);
+        match urgency {
+            Urgency::Live if self.holdings.jobs_of_background() > 0 => {
+                let (background, live): (Vec<_>, Vec<_>) = nodes.into_iter().partition(is_of_background);
+                for (urgency, nodes) in [(Urgency::Live, live), (Urgency::Background, background)] {
+                    if !nodes.is_empty() {
+                        self.advance_together(to.clone(), urgency, nodes, now);
+                    }
+                }
+            }
+            Urgency::Live | Urgency::Background => self.advance_together(to, urgency, nodes, now),
+        }
+    }
+
+    fn advance_together(&mut self, to: LaneId, urgency: Urgency, nodes: Vec<(NodeKey, Note)>, now: Now) {
         let account = to.account;
         let key = self.lane(to, urgency);
         let pauses = &self.pauses;

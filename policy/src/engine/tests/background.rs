@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use super::super::background::{BackgroundPolicy, Share, Urgency};
+use super::looks::{Shelf, serve};
 use super::*;
 use crate::background::window::Window;
 use crate::engine::pace::Ceiling;
@@ -83,6 +84,28 @@ fn a_live_job_beside_a_backlog_waits_for_one_request_more_at_most() {
         }
         assert_eq!(beside.engine.held_jobs(), 60_000 - (beside.ends.len() - 30), "nothing is lost");
     }
+}
+
+/// Where there is a journal, a look comes before each removal. One that a live job asks for takes pairs of the background
+/// along, whose removals must not go before those of the next live job.
+#[test]
+fn a_live_job_waits_for_no_removals_of_the_background_that_its_look_took_along() {
+    let backlog = (0..8_000).map(|n| (1_000_000 + n, 7));
+    let shelf: Shelf = backlog.chain((1..=10).map(|n| (n, 9))).map(|pair| (pair, vec![279])).collect();
+    let safety = Safety { journal: true, verify: false };
+    let ceiling = Ceiling { requests: NonZeroU32::new(20).unwrap(), interval: Duration::from_secs(10) };
+    let twice_a_second = AccountPolicy { safety, ceiling, ..account() };
+    let mut bench = bench(percent(10), twice_a_second, move |call, _| serve(&shelf, call));
+    bench.backfill(TYPES, 8_000);
+    for n in 1..=10 {
+        let at = seconds(3 * n);
+        bench.run_until(at);
+        let job = bench.admit_as(Urgency::Live, TYPES, &[pair(n, 9)]);
+        bench.run_until(seconds(3 * n + 3));
+        let took = bench.took(job, at);
+        assert!(took < Duration::from_millis(2_500), "job {n}: {took:?}");
+    }
+    assert!(bench.settled(Status::Archived) > 1_000, "the background goes on");
 }
 
 #[test]
