@@ -143,7 +143,8 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
         remark("nothing was published");
         return Ok(ExitCode::FAILURE);
     }
-    send(settings, arguments, target, source, &survey, begun).await
+    // The time that somebody took to answer does not count.
+    send(settings, arguments, target, source, &survey, Instant::now()).await
 }
 
 /// Fails where the file must not be sent as it is.
