@@ -22,15 +22,20 @@ const MAX_OUTCOME_BYTES: usize = 16 * 1024 * 1024;
 /// Jobs are left out only where it is certain that they were done. Sending a job again does no harm; leaving one out would.
 ///
 /// An outcome tells the id of its job and little of what the job was: its portal, types, action and number of pairs. That is
-/// its key here. It is taken for granted that each run was given this file, or one that has no other jobs under these keys.
+/// its key here. An id that several jobs of different keys have tells nothing: a row of `--failed` has the id of its job and
+/// one pair of it, so its outcome is under the key of another job. It is taken for granted that each run was given this
+/// file, or what `--failed` wrote in a run of it, or one that has no other jobs under these keys.
 #[derive(Default, Debug)]
 pub struct Resume {
     by_key: HashMap<Uuid, Seen>,
 }
 
 /// What one run answered to the jobs of a key.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Answered {
+    /// Digest of the jobs' id.
+    id: Uuid,
+    has_more_pairs: bool,
     done: u32,
     not_done: u32,
 }
@@ -43,15 +48,51 @@ struct Run {
     ended: Timestamp,
 }
 
+/// Keys that were seen for an id.
+#[derive(Clone, Copy, Default, Debug)]
+enum Keys {
+    #[default]
+    None,
+    One(Uuid),
+    Several,
+}
+
+impl Keys {
+    fn note(&mut self, key: Uuid) {
+        *self = match *self {
+            Self::None => Self::One(key),
+            Self::One(first) if first == key => Self::One(first),
+            Self::One(_) | Self::Several => Self::Several,
+        };
+    }
+
+    fn has_other_than(self, key: Uuid) -> bool {
+        match self {
+            Self::None => false,
+            Self::One(only) => only != key,
+            Self::Several => true,
+        }
+    }
+}
+
+/// The keys of an id that was answered.
+#[derive(Clone, Copy, Default, Debug)]
+struct OfId {
+    in_file: Keys,
+    /// Those answered for more than one pair: no rows of `--failed`. One that is not in the file shows that the file is not
+    /// the one that the run was given, but perhaps what `--failed` wrote there.
+    of_more_pairs: Keys,
+}
+
 /// What all runs together tell of the jobs of a key.
 #[derive(Default, Debug)]
 struct Seen {
+    /// Digest of their id.
+    id: Uuid,
     /// How often a run says that such a job is done.
     done: u32,
     /// Jobs that a run could not do, and that no later run has done.
     open: u32,
-    /// The most that one run has done, where neither it nor a later one could not do such a job.
-    done_at_once: u32,
     /// The most that one run has answered.
     most_answered: u32,
     /// Such jobs in the file.
@@ -60,16 +101,18 @@ struct Seen {
     first: Option<Uuid>,
     /// Another one is something else, under the same id.
     differ: bool,
+    /// Outcomes under this key may be of jobs with another key.
+    is_mixed: bool,
     /// How many were left out in this reading of the file.
     left_out: u32,
 }
 
 impl Seen {
     /// The runs come in the order of time, so that the last word counts.
-    fn run(&mut self, Answered { done, not_done }: Answered) {
+    fn run(&mut self, Answered { id, has_more_pairs: _, done, not_done }: Answered) {
+        self.id = id;
         self.done = self.done.saturating_add(done);
         self.open = self.open.saturating_sub(done).max(not_done);
-        self.done_at_once = if not_done > 0 { 0 } else { self.done_at_once.max(done) };
         self.most_answered = self.most_answered.max(done.saturating_add(not_done));
     }
 
@@ -79,23 +122,20 @@ impl Seen {
         self.in_file = self.in_file.saturating_add(1);
     }
 
-    /// Whether they are all the same, so that each answer counts for one of them, whichever.
+    /// Whether they are all the same, so that each answer counts for one of them, whichever. Of different ones nobody can
+    /// tell which were done, not even by their number: one file may have the outcomes of several runs.
     fn are_equal(&self) -> bool {
-        !self.differ && self.most_answered <= self.in_file
+        !self.differ && !self.is_mixed && self.most_answered <= self.in_file
     }
 
     /// How many of them need not be sent.
     fn surely_done(&self) -> u32 {
-        if self.are_equal() {
-            return self.done.min(self.in_file.saturating_sub(self.open));
-        }
-        // Which of them were done nobody can tell, unless one run has done them all.
-        if self.done_at_once >= self.in_file.max(self.most_answered) { self.in_file } else { 0 }
+        if self.are_equal() { self.done.min(self.in_file.saturating_sub(self.open)) } else { 0 }
     }
 
     /// How many are sent because nobody can tell which of them were done.
     fn in_doubt(&self) -> u32 {
-        if self.are_equal() || self.done == 0 { 0 } else { self.in_file - self.surely_done() }
+        if self.are_equal() || self.done == 0 { 0 } else { self.in_file }
     }
 }
 
@@ -109,30 +149,39 @@ impl Resume {
         for path in outcomes {
             runs.push(read(path).await?);
         }
-        let mut resume = Self::of_runs(runs);
+        let (mut resume, mut by_id) = Self::of_runs(runs);
         let name = source.name.clone();
         let mut rows = source.rows()?;
         while let Some(row) = rows.next().await.map_err(|fault| Failure::Usage(format!("{name} {fault}")))? {
             if let Ok(RowJob { job, body }) = row.job {
-                resume.note(&job, &body);
+                let key = key_of(&job);
+                if let Some(of_id) = by_id.get_mut(&digest_of(job.id.as_str())) {
+                    of_id.in_file.note(key);
+                }
+                if let Some(seen) = resume.by_key.get_mut(&key) {
+                    seen.note(&body);
+                }
             }
+        }
+        for (key, seen) in &mut resume.by_key {
+            let others = |of_id: &OfId| of_id.in_file.has_other_than(*key) || of_id.of_more_pairs.has_other_than(*key);
+            seen.is_mixed = by_id.get(&seen.id).is_some_and(others);
         }
         Ok(resume)
     }
 
-    fn of_runs(mut runs: Vec<Run>) -> Self {
+    /// And the ids of what was answered.
+    fn of_runs(mut runs: Vec<Run>) -> (Self, HashMap<Uuid, OfId>) {
         runs.sort_by_key(|run| run.ended);
-        let mut by_key: HashMap<Uuid, Seen> = HashMap::new();
+        let (mut by_key, mut by_id): (HashMap<Uuid, Seen>, HashMap<Uuid, OfId>) = Default::default();
         for (key, answered) in runs.into_iter().flat_map(|run| run.by_key) {
             by_key.entry(key).or_default().run(answered);
+            let of_id = by_id.entry(answered.id).or_default();
+            if answered.has_more_pairs {
+                of_id.of_more_pairs.note(key);
+            }
         }
-        Self { by_key }
-    }
-
-    fn note(&mut self, job: &Job, body: &[u8]) {
-        if let Some(seen) = self.by_key.get_mut(&key_of(job)) {
-            seen.note(body);
-        }
+        (Self { by_key }, by_id)
     }
 
     /// Whether the next job of the file need not be sent. Of equal jobs the first ones are left out, as many as were done. A
@@ -195,11 +244,17 @@ impl Run {
         let OutcomeRecord { job_id, portal_id, from_object_type, to_object_type, action, dry_run, num_pairs, .. } =
             outcome;
         let types = [from_object_type.as_deref(), to_object_type.as_deref()];
-        let answered = self.by_key.entry(key(job_id, *portal_id, types, action, *dry_run, *num_pairs)).or_default();
+        let answered = self.by_key.entry(key(job_id, *portal_id, types, action, *dry_run, *num_pairs));
+        let none = || Answered { id: digest_of(job_id), has_more_pairs: *num_pairs > 1, done: 0, not_done: 0 };
+        let answered = answered.or_insert_with(none);
         let count = if outcome.is_done() { &mut answered.done } else { &mut answered.not_done };
         *count = count.saturating_add(1);
         self.ended = self.ended.max(outcome.completed_at);
     }
+}
+
+fn digest_of(job_id: &str) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, job_id.as_bytes())
 }
 
 fn key_of(job: &Job) -> Uuid {
