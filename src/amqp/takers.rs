@@ -1,44 +1,38 @@
-//! Whether anybody takes jobs from the jobs queue, for a command that waits for their answers.
+//! Whether anybody takes jobs from a queue, for a command that waits for their answers.
 
 use std::time::Duration;
 
 use lapin::Connection;
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::FieldTable;
 use tokio::time::timeout;
 
 use super::connection::{CLOSE_TIMEOUT, Dial, REPLY_SUCCESS};
 use super::message::short;
 use super::request::call;
 use super::topology::PASSIVE;
-use crate::config::AmqpSettings;
+use crate::config::{AmqpSettings, QueueName};
 
-/// Looks at the jobs queue. Each service that works takes from it, also one for which the background queue has to wait.
+/// Looks at queues.
 #[derive(Debug)]
 pub struct Takers {
     dial: Dial,
     patience: Duration,
-    queue: ShortString,
     /// `None` until it is needed, and after it was lost.
     connection: Option<Connection>,
 }
 
 impl Takers {
     pub fn new(settings: &AmqpSettings) -> Self {
-        Self {
-            dial: Dial::new(settings, "look"),
-            patience: settings.connect_timeout,
-            queue: short(settings.jobs_queue.as_str()),
-            connection: None,
-        }
+        Self { dial: Dial::new(settings, "look"), patience: settings.connect_timeout, connection: None }
     }
 
-    /// How many take from it now. `None`: the broker does not say.
-    pub async fn count(&mut self) -> Option<u32> {
+    /// How many take from this queue now. `None`: the broker does not say.
+    pub async fn count(&mut self, queue: &QueueName) -> Option<u32> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.dial.connect(self.patience).await.ok()?,
         };
-        let queue = self.queue.clone();
+        let queue = short(queue.as_str());
         let look = move |channel: lapin::Channel| async move {
             channel.queue_declare(queue, PASSIVE, FieldTable::default()).await
         };

@@ -126,7 +126,7 @@ async fn who_waits_no_longer_is_told_how_many_are_open_and_whether_anybody_works
     let file = directory.path().join("jobs.ndjson");
     std::fs::write(&file, format!("{}\n", job("a").pair(1, 2).to_json())).unwrap();
     let mut follow = command(&["enqueue", file.to_str().unwrap(), "--follow"], &[("amqp.uri", &uri)]);
-    let mut child = follow.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = follow.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let said = async |lines: &mut Lines<BufReader<ChildStderr>>, words: &str| {
         let mut said = String::new();
@@ -138,15 +138,17 @@ async fn who_waits_no_longer_is_told_how_many_are_open_and_whether_anybody_works
         }
         said
     };
-    let told = said(&mut lines, "nobody takes jobs").await;
-    assert!(told.ends_with("nobody takes jobs from association-archiver.jobs now: start the service, `association-archiver run`; the jobs wait for it there"), "{told}");
+    let told = said(&mut lines, "no service is taking jobs").await;
+    let words = "no service is taking jobs from association-archiver.jobs right now; if none runs, start it: `association-archiver run`";
+    assert!(told.ends_with(words), "{told}");
     assert_eq!(client.count(JOBS).await.unwrap(), 1);
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).unwrap();
     kill_process(pid, Signal::INT).unwrap();
     let told = said(&mut lines, "without an answer").await;
-    let status = tokio::time::timeout(SOON, child.wait()).await.unwrap().unwrap();
-    assert_eq!(status.code(), Some(1), "{told}");
-    let words = "jobs without an answer: 1; they wait in association-archiver.jobs until a service takes them (`association-archiver run`), and";
+    let ended = tokio::time::timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    assert_eq!(ended.stdout, b"", "no outcome, so no table");
+    let words = "jobs without an answer: 1; those that are still in association-archiver.jobs wait there, and";
     assert!(told.contains(words), "{told}");
 }
 
