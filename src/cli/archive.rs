@@ -112,7 +112,7 @@ pub fn archive(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode,
     super::start_logging_for_a_person(&settings)?;
     let runtime = Runtime::new().map_err(|error| Failure::Running(format!("no runtime: {error}")))?;
     let tally = Arc::new(Tally::default());
-    let done = runtime.block_on(run(&settings, arguments, &tally));
+    let done = runtime.block_on(run(&settings, config, arguments, &tally));
     // A read of a terminal cannot be called off: the runtime must not wait for it.
     runtime.shutdown_background();
     Ok(match done? {
@@ -132,7 +132,12 @@ enum Went {
     Refused,
 }
 
-async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> Result<Went, Failure> {
+async fn run(
+    settings: &Settings,
+    config: Option<&Path>,
+    arguments: &Arguments,
+    tally: &Arc<Tally>,
+) -> Result<Went, Failure> {
     if let Some(failed) = &arguments.failed {
         NewFile::check(failed)?;
     }
@@ -154,14 +159,14 @@ async fn run(settings: &Settings, arguments: &Arguments, tally: &Arc<Tally>) -> 
         }
         resume.rewind();
         say_what_is_there(&survey, (!arguments.resume.is_empty(), resume.in_doubt()));
-        if !arguments.yes && confirm::has_terminal() && !agrees(&survey, settings, &source.name).await? {
+        if !arguments.yes && confirm::has_terminal() && !agrees(&survey, (settings, config), &source.name).await? {
             return Ok(Went::Refused);
         }
     }
     let failed = arguments.failed.as_deref().map(FailedFile::create).transpose()?;
     let answers = Answers::new(Arc::clone(tally), failed.clone());
 
-    let (stop, way_on) = (CancellationToken::new(), WayOn::new(arguments, settings, is_file));
+    let (stop, way_on) = (CancellationToken::new(), WayOn::new(arguments, (settings, config), is_file));
     let last_words = {
         let (way_on, tally, failed) = (way_on.clone(), Arc::clone(tally), failed.clone());
         move || {
@@ -286,7 +291,7 @@ fn say_what_is_there(survey: &Survey, (is_resumed, in_doubt): (bool, u64)) {
 }
 
 /// Shows what the file asks for, and asks whether that is meant.
-async fn agrees(survey: &Survey, settings: &Settings, name: &str) -> Result<bool, Failure> {
+async fn agrees(survey: &Survey, (settings, config): (&Settings, Option<&Path>), name: &str) -> Result<bool, Failure> {
     if survey.acceptable() == 0 {
         return Ok(true);
     }
@@ -298,7 +303,7 @@ async fn agrees(survey: &Survey, settings: &Settings, name: &str) -> Result<bool
         return Ok(true);
     }
     let question = match survey.archives() {
-        true => format!("Archive what is in {name}? {}", way_back::of_archive(survey, settings)),
+        true => format!("Archive what is in {name}? {}", way_back::of_archive(survey, settings, config)),
         false => format!("Restore what is in {name}?"),
     };
     if confirm::agrees(&question).await? {

@@ -111,10 +111,10 @@ const FINISHED_FIRST: FirstWords = FirstWords::Said("what is on its way to the b
 pub fn enqueue(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
     super::remark_on_settings(&settings);
-    runtime::block_on(run(&settings, arguments))
+    runtime::block_on(run(&settings, config, arguments))
 }
 
-async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+async fn run(settings: &Settings, config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
     if let (Some(outcomes), false) = (&arguments.outcomes, arguments.dry_run) {
         NewFile::check(outcomes)?;
@@ -139,7 +139,10 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
             "rows that a worker with the settings here will reject: {count}, the first in line {line}: {why}"
         ));
     }
-    if !arguments.yes && confirm::has_terminal() && !agrees(&survey, settings, &source.name, &target.queue).await? {
+    if !arguments.yes
+        && confirm::has_terminal()
+        && !agrees(&survey, (settings, config), &source.name, &target.queue).await?
+    {
         remark("nothing was published");
         return Ok(ExitCode::FAILURE);
     }
@@ -155,6 +158,10 @@ fn check(survey: &Survey, name: &str, arguments: &Arguments) -> Result<(), Failu
     }
     if survey.bad.count > 0 {
         return Err(report_bad(survey, arguments.json));
+    }
+    if survey.is_empty() && from_line > 1 {
+        print_nothing_enqueued(survey, arguments.json);
+        return Err(Failure::Usage(format!("--from-line {from_line}: {name} has no row from that line on")));
     }
     if survey.is_empty()
         && let Err(failure) = no_jobs(name)
@@ -172,7 +179,12 @@ fn check(survey: &Survey, name: &str, arguments: &Arguments) -> Result<(), Failu
 }
 
 /// Shows what the file asks for, and asks whether that is meant.
-async fn agrees(survey: &Survey, settings: &Settings, name: &str, queue: &QueueName) -> Result<bool, Failure> {
+async fn agrees(
+    survey: &Survey,
+    (settings, config): (&Settings, Option<&Path>),
+    name: &str,
+    queue: &QueueName,
+) -> Result<bool, Failure> {
     if survey.acceptable() == 0 {
         // The settings of the worker decide, and these may differ from the settings here.
         return confirm::agrees(&format!("Put the jobs of {name} on {queue}?")).await;
@@ -186,7 +198,7 @@ async fn agrees(survey: &Survey, settings: &Settings, name: &str, queue: &QueueN
     }
     let question = format!("Put the jobs of {name} on {queue}?");
     match survey.archives() {
-        true => confirm::agrees(&format!("{question} {}", way_back::of_enqueue(survey, settings))).await,
+        true => confirm::agrees(&format!("{question} {}", way_back::of_enqueue(survey, settings, config))).await,
         false => confirm::agrees(&question).await,
     }
 }
@@ -334,6 +346,8 @@ fn summarise(
         return output::result(&told.to_string()).map(|_| code);
     }
     let told = match summary {
+        // Interrupted before any outcome.
+        Some(summary) if summary.lines().is_empty() => return Ok(code),
         Some(summary) => summary.lines().join("\n"),
         None if *rows == 0 => "no row asks for anything; nothing was published".to_owned(),
         None if arguments.dry_run => {

@@ -3,7 +3,6 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -95,13 +94,7 @@ pub fn probe(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, F
     super::remark_on_settings(&settings);
     runtime::block_on(async {
         let stop = CancellationToken::new();
-        let last_words = Arc::new(Mutex::new("nothing was changed".to_owned()));
-        let words = Arc::clone(&last_words);
-        signals::stop_on_signals(stop.clone(), FINISHED_FIRST, move || {
-            remark(&words.lock().map(|words| words.clone()).unwrap_or_default());
-        })
-        .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
-        let mut wire = Wire::open(&settings, *account, stop).await?;
+        let mut wire = Wire::open(&settings, *account, stop.clone()).await?;
         let (from, to) = ((from_type.clone(), *from_id), (to_type.clone(), *to_id));
         let between = Between::new(*account, wire.portal_in_settings(), from, to);
         let before = look(&mut wire, &between).await?;
@@ -115,9 +108,10 @@ pub fn probe(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, F
             remark("nothing was changed");
             return Ok(ExitCode::FAILURE);
         }
-        if let Ok(mut words) = last_words.lock() {
-            *words = format!("ended in the middle: what was there is not put back; {record}");
-        }
+        // Not before: until then there is nothing to put back.
+        let last_words = format!("ended in the middle: what was there is not put back; {record}");
+        signals::stop_on_signals(stop, FINISHED_FIRST, move || remark(&last_words))
+            .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
         let mut facts = Facts::default();
         let went = Experiment { wire: &mut wire, between: &between, before: &before, facts: &mut facts, wait: *wait }
             .run()

@@ -247,8 +247,8 @@ impl<W: Write> Report<W> {
 const MOST_BYTES_IN_ORDER: u64 = 256 * 1024 * 1024;
 
 /// Puts the rows of a report in the order of the input's lines; those of one line stay as they are. The file is there as a
-/// whole at every moment. `false`: it is too large for that.
-pub fn in_order_of_lines(path: &Path) -> io::Result<bool> {
+/// whole at every moment. `false`: it is too large for that. `begun` is told which file is made beside it meanwhile.
+pub fn in_order_of_lines(path: &Path, begun: impl FnOnce(&Path)) -> io::Result<bool> {
     if std::fs::metadata(path)?.len() > MOST_BYTES_IN_ORDER {
         return Ok(false);
     }
@@ -260,6 +260,7 @@ pub fn in_order_of_lines(path: &Path) -> io::Result<bool> {
     rows.sort_by_key(|(line, _)| *line);
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut ordered = tempfile::NamedTempFile::new_in(directory)?;
+    begun(ordered.path());
     ordered.as_file().set_permissions(std::fs::metadata(path)?.permissions())?;
     let mut writer = BufWriter::new(&mut ordered);
     writer.write_all(header)?;
@@ -302,7 +303,7 @@ mod tests {
         let path = directory.path().join("failed.csv");
         let ordered = |rows: &[&str]| {
             std::fs::write(&path, [&["line,from_id,message\n"], rows].concat().concat()).unwrap();
-            assert!(in_order_of_lines(&path).unwrap());
+            assert!(in_order_of_lines(&path, |_| {}).unwrap());
             std::fs::read_to_string(&path).unwrap()
         };
         let (two, first, second, ten) = ("2,1,\"a\nb, c\"\n", "7,3,x\n", "7,2,y\n", "10,9,\"\"\"z\"\"\"\n");

@@ -1,5 +1,7 @@
 //! Whether what is about to be removed can be brought back: said to whoever is asked whether it is to go.
 
+use std::path::Path;
+
 use super::introductions::account_of;
 use super::jobs_file::survey::Survey;
 use crate::config::Settings;
@@ -32,10 +34,10 @@ impl Journal {
 }
 
 /// What follows "Archive what is in pairs.csv?": the settings here decide.
-pub fn of_archive(survey: &Survey, settings: &Settings) -> String {
+pub fn of_archive(survey: &Survey, settings: &Settings, config: Option<&Path>) -> String {
     match Journal::of(survey, settings) {
         Journal::Everywhere => {
-            format!("The journal records it first: {} brings it back.", undo_without_broker(survey.group()))
+            format!("The journal records it first: {} brings it back.", undo_without_broker(survey.group(), config))
         }
         Journal::InPlaces => "In the accounts without a journal (safety.journal) it cannot be undone.".to_owned(),
         Journal::Nowhere => "It cannot be undone, since safety.journal is off.".to_owned(),
@@ -44,10 +46,13 @@ pub fn of_archive(survey: &Survey, settings: &Settings) -> String {
 
 /// What follows "Put the jobs of pairs.csv on the queue?": the settings of the worker decide, and these may differ from
 /// the settings here.
-pub fn of_enqueue(survey: &Survey, settings: &Settings) -> String {
+pub fn of_enqueue(survey: &Survey, settings: &Settings, config: Option<&Path>) -> String {
     match Journal::of(survey, settings) {
         Journal::Everywhere => {
-            format!("If the worker keeps a journal as the settings here say, {} brings back what goes.", undo(survey))
+            format!(
+                "If the worker keeps a journal as the settings here say, {} brings back what goes.",
+                undo(survey, config)
+            )
         }
         Journal::InPlaces | Journal::Nowhere => {
             "What goes cannot be brought back, unless the worker keeps a journal (safety.journal).".to_owned()
@@ -55,24 +60,44 @@ pub fn of_enqueue(survey: &Survey, settings: &Settings) -> String {
     }
 }
 
-fn undo(survey: &Survey) -> String {
+fn undo(survey: &Survey, config: Option<&Path>) -> String {
+    let config = option(config);
     match survey.group().filter(|group| is_plain(group)) {
-        Some(group) => format!("`undo --group {}`", group.as_str()),
-        None => "`undo`".to_owned(),
+        Some(group) => format!("`undo{config} --group {}`", group.as_str()),
+        None => format!("`undo{config}`"),
     }
 }
 
+/// What each command needs that is to find the same settings.
+fn option(config: Option<&Path>) -> String {
+    config.map(|path| format!(" --config {}", quoted(&path.to_string_lossy()))).unwrap_or_default()
+}
+
 /// The way that needs no broker, which `archive` does without.
-pub fn undo_without_broker(group: Option<&Group>) -> String {
+pub fn undo_without_broker(group: Option<&Group>, config: Option<&Path>) -> String {
+    let config = option(config);
     match group.filter(|group| is_plain(group)) {
         Some(group) => {
-            format!("`association-archiver undo --group {} --print | association-archiver archive -`", group.as_str())
+            format!(
+                "`association-archiver undo{config} --group {} --print | association-archiver archive{config} -`",
+                group.as_str()
+            )
         }
-        None => "`undo` with --print, whose stdout `archive -` takes,".to_owned(),
+        None => format!("`undo{config}` with --print, whose stdout `archive{config} -` takes,"),
     }
 }
 
 /// It needs no quotes in a shell.
 fn is_plain(group: &Group) -> bool {
     group.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// As a shell reads it.
+pub fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,@%+=".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::program::{
     BACKGROUND, DEAD_LETTERS, JOBS, bare_ground, command, ground, on_a_terminal, on_a_terminal_of, run,
 };
+use super::terminal::Terminal;
 
 const RESULTS: &str = "association-archiver.results";
 
@@ -217,6 +218,17 @@ async fn a_redrive_on_a_terminal_counts_what_it_is_about_to_put_back() {
     assert!(shown.contains("Put 1 of 2 dead letters in association-archiver.dead-letters back on"), "{shown}");
     assert!(shown.contains("nothing was redriven"), "{shown}");
     assert_eq!(client.count(DEAD_LETTERS).await.unwrap(), 2);
+    // Ctrl-C is a no, and nothing is on its way that would have to be finished.
+    let mut terminal = Terminal::start(&redrive, &[("amqp.uri", &uri)], (120, 40));
+    for (said, key) in [("[y/N] ", "\u{3}"), ("nothing was redriven", "")] {
+        let shown = async || Ok(terminal.raw().contains(said).then_some(()));
+        eventually(SOON, said, shown).await.unwrap_or_else(|_| panic!("{}", terminal.raw()));
+        terminal.press(key);
+    }
+    assert!(!terminal.raw().contains("finished first"), "{}", terminal.raw());
+    eventually(SOON, "the letters are back", async || Ok((client.count(DEAD_LETTERS).await? == 2).then_some(())))
+        .await
+        .unwrap();
     let shown = on_a_terminal(&redrive, &[("amqp.uri", &uri)], "yes\n").await;
     assert!(shown.contains("1 of 2 dead letters is back on association-archiver.jobs"), "{shown}");
 }

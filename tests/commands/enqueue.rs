@@ -121,6 +121,10 @@ async fn one_bad_row_and_nothing_is_published() {
         let ran = run(&["enqueue", &file, "--from-line", from_line], &[("amqp.uri", &uri)]).await;
         assert!(ran.error(2).contains(words), "{ran:?}");
     }
+    let rows = "from_object_type,from_id,to_object_type,to_id\ncontacts,1,companies,2\n,,,\n,,,\n";
+    let file = write(directory.path(), "tail.csv", rows);
+    let ran = run(&["enqueue", &file, "--from-line", "3"], &[("amqp.uri", &uri)]).await;
+    assert!(ran.error(2).ends_with("tail.csv has no row from that line on"), "{ran:?}");
     for (name, rows) in [
         ("empty.csv", ""),
         ("header.csv", "from_object_type,from_id,to_object_type,to_id\n"),

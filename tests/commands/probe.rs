@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::program::{Ran, Settings, command, on_a_terminal, run, run_with};
+use super::terminal::Terminal;
 
 const TOKEN: &str = "pat-eu1-top-secret";
 const SOON: Duration = Duration::from_secs(90);
@@ -230,6 +231,13 @@ async fn the_wrong_portal_and_wrong_usage_change_nothing() {
     let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
     let shown = on_a_terminal(&asked, &settings(&simulator), "n\n").await;
     assert!(shown.contains("Only in a test account") && shown.contains("nothing was changed"), "{shown}");
+    let mut terminal = Terminal::start(&asked, &settings(&simulator), (120, 40));
+    for (said, key) in [("[y/N] ", "\u{3}"), ("nothing was changed", "")] {
+        let shown = async || Ok(terminal.raw().contains(said).then_some(()));
+        eventually(SOON, said, shown).await.unwrap_or_else(|_| panic!("{}", terminal.raw()));
+        terminal.press(key);
+    }
+    assert!(!terminal.raw().contains("put back first"), "nothing was changed: {}", terminal.raw());
     let state = simulator.state().await.unwrap();
     assert_eq!((&state["pairsArchivedTotal"], &state["pairsCreated"]), (&json!(0), &json!(0)));
 }

@@ -252,15 +252,23 @@ async fn the_question_before_a_removal_tells_whether_it_can_be_undone() {
     accounts("stream", "stream");
     assert_eq!(
         asked("archive", &[]).await,
-        "The journal records it first: `undo` with --print, whose stdout `archive -` takes, brings it back."
+        format!(
+            "The journal records it first: `undo --config {config}` with --print, whose stdout `archive --config {config} -` \
+             takes, brings it back."
+        )
     );
     assert_eq!(
         asked("archive", &["--group", "clean-up"]).await,
-        "The journal records it first: `association-archiver undo --group clean-up --print | association-archiver archive -` \
-         brings it back."
+        format!(
+            "The journal records it first: `association-archiver undo --config {config} --group clean-up --print | \
+             association-archiver archive --config {config} -` brings it back."
+        )
     );
     assert_eq!(
         asked("enqueue", &["--group", "clean-up"]).await,
-        "If the worker keeps a journal as the settings here say, `undo --group clean-up` brings back what goes."
+        format!(
+            "If the worker keeps a journal as the settings here say, `undo --config {config} --group clean-up` brings back \
+             what goes."
+        )
     );
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cli::exit::Failure;
 use crate::cli::report::{NewFile, Report, ReportRows, in_order_of_lines};
@@ -16,6 +16,8 @@ pub struct FailedFile {
     path: PathBuf,
     /// `None` from its end on.
     report: Arc<Mutex<Option<Report<NewFile>>>>,
+    /// In which its rows are put in order, under a name of its own until that is done.
+    ordered: Arc<Mutex<Option<PathBuf>>>,
 }
 
 /// What stands in it at the end.
@@ -39,7 +41,7 @@ impl FailedFile {
     /// Makes it.
     pub fn create(path: &Path) -> Result<Self, Failure> {
         let report = Report::new(NewFile::create(path)?).map_err(|error| unwritable(path, &error))?;
-        Ok(Self { path: path.to_owned(), report: Arc::new(Mutex::new(Some(report))) })
+        Ok(Self { path: path.to_owned(), report: Arc::new(Mutex::new(Some(report))), ordered: Arc::default() })
     }
 
     /// Writes the rows of one outcome: all of them, or none after the end.
@@ -56,7 +58,7 @@ impl FailedFile {
         if let Some(Ended { path, rows, order }) = &mut ended
             && rows.count() > 0
             // Whatever stands in the way of the order, all rows are in the file.
-            && in_order_of_lines(path).unwrap_or(false)
+            && in_order_of_lines(path, |ordered| *self.in_ordering() = Some(ordered.to_owned())).unwrap_or(false)
         {
             *order = Order::OfInput;
         }
@@ -77,8 +79,16 @@ impl FailedFile {
         Ok(Some(Ended { path: self.path.clone(), rows, order: Order::OfAnswers }))
     }
 
+    fn in_ordering(&self) -> MutexGuard<'_, Option<PathBuf>> {
+        self.ordered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends it before all is answered, and says what became of it; nothing where that is said.
     pub fn cut_short(&self) -> Option<String> {
+        if let Some(ordered) = self.in_ordering().take() {
+            // Where the order is made, it has the name of the file itself by now.
+            let _ = std::fs::remove_file(ordered);
+        }
         match self.end_as_it_is() {
             Ok(None) => None,
             Ok(Some(ended)) if ended.rows.count() == 0 => {
@@ -120,7 +130,27 @@ impl fmt::Display for Ended {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used)]
+
     use super::*;
+
+    #[test]
+    fn whoever_ends_the_command_while_the_rows_are_put_in_order_leaves_nothing_beside_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("failed.csv");
+        let file = FailedFile::create(&path).unwrap();
+        let (_, kept) = tempfile::NamedTempFile::new_in(directory.path()).unwrap().keep().unwrap();
+        *file.in_ordering() = Some(kept);
+        file.cut_short().unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "it has no rows");
+        let ordered = || {
+            std::fs::write(&path, "line,message\n2,x\n1,y\n").unwrap();
+            in_order_of_lines(&path, |ordered| *file.in_ordering() = Some(ordered.to_owned())).unwrap()
+        };
+        assert!(ordered() && file.in_ordering().as_ref().is_some_and(|ordered| !ordered.exists()));
+        assert_eq!(file.cut_short(), None);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "line,message\n1,y\n2,x\n");
+    }
 
     #[test]
     fn it_is_told_how_many_rows_there_are_and_of_what() {

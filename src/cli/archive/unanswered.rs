@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Arguments;
 use crate::cli::output::remark;
-use crate::cli::way_back::undo_without_broker;
+use crate::cli::way_back::{quoted, undo_without_broker};
 use crate::config::Settings;
 use crate::contract::grouped::Grouped;
 
@@ -157,7 +157,7 @@ enum Outcomes {
 }
 
 impl WayOn {
-    pub fn new(arguments: &Arguments, settings: &Settings, is_file: bool) -> Self {
+    pub fn new(arguments: &Arguments, (settings, config): (&Settings, Option<&Path>), is_file: bool) -> Self {
         let is_named = arguments.file.as_deref().is_some_and(|file| file != Path::new("-"));
         let stdin = if is_named { None } else { opened_file(std::io::stdin(), "0") };
         let typed = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
@@ -173,7 +173,7 @@ impl WayOn {
                 None if std::io::stdout().is_terminal() => Outcomes::Shown,
                 None => Outcomes::Elsewhere,
             },
-            undo: records.then(|| undo_without_broker(arguments.hints.group.as_ref())),
+            undo: records.then(|| undo_without_broker(arguments.hints.group.as_ref(), config)),
         }
     }
 
@@ -265,16 +265,6 @@ fn new_name(path: &Path) -> PathBuf {
     let stem = numbered.map_or(&*stem, |(before, _)| before);
     let numbered = (2_u64..).map(|number| named(&format!("{stem}-{number}")));
     std::iter::once(path.to_owned()).chain(numbered).find(|name| !name.exists()).unwrap_or_else(|| path.to_owned())
-}
-
-/// As a shell reads it.
-fn quoted(word: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,@%+=".contains(&byte);
-    if !word.is_empty() && word.bytes().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 /// The file that a shell has opened for stdin or stdout, as seen from the working directory.

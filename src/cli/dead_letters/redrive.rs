@@ -77,12 +77,13 @@ pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, F
                 ));
             }
         };
-        signals::stop_on_signals(stop.clone(), FINISHED_FIRST, last_words)
-            .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
         if !arguments.yes && !agrees(settings, &arguments.selection).await? {
             remark("nothing was redriven");
             return Ok(ExitCode::FAILURE);
         }
+        // Not before: until then nothing is on its way.
+        signals::stop_on_signals(stop.clone(), FINISHED_FIRST, last_words)
+            .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
         let sieve = arguments.selection.begin(settings).await?;
         let mut browser = open(settings).await?;
         let there = browser.there();

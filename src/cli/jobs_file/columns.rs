@@ -494,15 +494,21 @@ fn nothing_known(header: &[String], hints: &Hints) -> String {
 
 /// How to put a header above a row that has none, so that the file is read.
 fn header_for(row: &[String], hints: &Hints) -> String {
-    let numbers: Vec<usize> = (0..row.len()).filter(|place| is_number(&row[*place])).collect();
+    let has_ids = |text: &str| text.split(';').all(|id| is_number(id.trim()));
+    let numbers: Vec<usize> = (0..row.len()).filter(|place| has_ids(&row[*place])).collect();
     if row.len() == 4 && numbers == [1, 3] {
         return "put from_object_type,from_id,to_object_type,to_id above".to_owned();
     }
-    let names: Vec<String> = (1..=row.len().min(MAX_NAMED)).map(|number| format!("column{number}")).collect();
-    let [from, to] = match numbers[..] {
-        [from, to, ..] => [from + 1, to + 1],
-        _ => [1, 2],
+    let [from, to, ..] = numbers[..] else {
+        return "a row needs the ids of two records, and only one cell of this one is a number; write the rows with both, and \
+                a line with the names of the columns above"
+            .to_owned();
     };
+    let [from, to] = [from + 1, to + 1];
+    let mut names: Vec<String> = (1..=row.len().min(MAX_NAMED)).map(|number| format!("column{number}")).collect();
+    if row.len() > MAX_NAMED {
+        names.push(format!("and so on to column{}", row.len()));
+    }
     let types = match (hints.from.is_some(), hints.to.is_some()) {
         (true, true) => "",
         (false, true) => " and the type with --from",

@@ -283,6 +283,16 @@ fn what_is_no_row_says_why() {
             "",
             "first line must name the columns, and is a row, \"contacts\", \"1\", \"companies\", \"2\"",
         ),
+        ("contacts,1,companies,8;9", "", ": put from_object_type,from_id,to_object_type,to_id above"),
+        ("Ann,101,Acme", "", ": a row needs the ids of two records, and only one cell of this one is a number; write"),
+        ("101", "", "and is a row, \"101\": a row needs the ids of two records"),
+        (
+            "Ann,101,Acme,9001;9002,x",
+            "",
+            "such as column1,column2,column3,column4,column5, separated as the row is, and say with --map which have ids, such as \
+             \"column2=from_id,column4=to_id\" and the types",
+        ),
+        ("1,2,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t,u,v,w", "", "column19,column20,and so on to column23, separated as"),
         (
             "First name,Company name",
             "",
