@@ -249,7 +249,9 @@ async fn an_interrupt_before_the_proof_says_what_was_sent_and_how_to_go_on() -> 
     assert_eq!(answered + unanswered, COUNT, "{said}");
     let gone = number(&simulator.state().await?, "/pairsArchivedTotal");
     assert!(gone > 0 && gone == sent + answered, "{gone}, {answered}: {said}");
-    assert!(said.contains("undo --group cleanup --print | association-archiver archive -`"), "{said}");
+    let undo =
+        "undo --config settings.toml --group cleanup --print | association-archiver archive --config settings.toml -`";
+    assert!(said.contains(undo), "{said}");
     assert!(said.contains("stopping (SIGINT): what is on its way to HubSpot is finished first"), "{said}");
     let resumed = if answered > 0 { " --resume outcomes.ndjson" } else { "" };
     let options = format!("--group cleanup --config settings.toml{resumed} --failed failed.csv");
