@@ -10,7 +10,7 @@
 //! frame is an entry in the queue's log, and the broker finds the delivery by a walk over all outstanding ones below it.
 //! So stragglers of a *crowd* wait longer while the mark moves, which then passes most of them. This happens when the
 //! rounds of several tasks come back one after the other. Those that cannot wait are named from the lowest tag upwards,
-//! so that none is on the way to another.
+//! so that each walk passes none of those that were named before it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -66,7 +66,7 @@ pub struct AckWindow {
     /// What the broker must still be told of the mark. Its tag is the highest one up to the mark that an `AckUpTo` may
     /// name: if the frame named a tag that was told before, the broker would close the channel.
     untold: Option<Untold>,
-    /// The stragglers, in the order in which they finished. Some may wait no longer; the first does.
+    /// The stragglers, in the order in which they finished. Some of them may no longer wait, but the first one always does.
     stragglers: VecDeque<(Instant, u64)>,
     frames: Vec<Frame>,
 }

@@ -36,9 +36,10 @@ impl Takers {
         let look = move |channel: lapin::Channel| async move {
             channel.queue_declare(queue, PASSIVE, FieldTable::default()).await
         };
-        let found = call(&connection, look).await.ok()?;
-        self.connection = Some(connection);
-        Some(found.consumer_count())
+        let found = call(&connection, look).await;
+        // A look that was refused, as at a queue that is missing, costs only its channel.
+        self.connection = Some(connection).filter(|connection| connection.status().connected());
+        Some(found.ok()?.consumer_count())
     }
 
     /// Ends in time whatever the broker does.

@@ -10,9 +10,10 @@ use std::task::{Context, Poll, Waker};
 /// Bytes of whole bodies that the library may hold. A message is counted when it is complete, so that a larger one passes.
 const MAX_UNTAKEN_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Stands between the socket of a connection and its consumers. The socket is held up. (For a while there are two
-/// connections, where the channel numbers of the first are used up.) The consumers must go on taking
+/// Stands between the socket of a connection and its consumers. The socket is held up. The consumers must go on taking
 /// deliveries whatever else they wait for, since answers of the broker come behind its deliveries.
+///
+/// Two connections share it for a while where the first one is out of channel numbers.
 #[derive(Debug, Default)]
 pub struct Valve {
     /// Consumers that take what comes. Without one nobody would open the valve again.

@@ -1,4 +1,5 @@
-//! How long something takes or has lasted, as people read it at a glance: everywhere in the same way.
+//! How long something takes or has lasted, as people read it at a glance. The page, `top`, `/readyz` and the answers to
+//! orders have it in these words. Settings are told back in the form in which they are written, such as `1m 30s`.
 
 /// `12 s`, `3 min 20 s`, `5 h 10 min`, `2 d 4 h`.
 pub fn span(seconds: f64) -> String {
@@ -18,7 +19,8 @@ pub fn span(seconds: f64) -> String {
     }
 }
 
-fn whole(number: f64) -> u64 {
+/// The nearest whole number.
+pub fn whole(number: f64) -> u64 {
     // Negative, endless and unknown become the nearest number there is.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as says just that")]
     let whole = number.round() as u64;

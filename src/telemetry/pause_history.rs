@@ -93,8 +93,18 @@ impl PauseHistory {
 /// Whether a pause that comes again within seconds is the same trouble. It is not where a person has spoken, nor where
 /// HubSpot asks each time for a wait of its own and serves the account in between.
 pub fn comes_again(kind: PauseKind) -> bool {
-    use PauseKind::{Guard, Operator, PortalMoving, Throttled};
-    !matches!(kind, Operator | Guard | Throttled | PortalMoving)
+    match kind {
+        PauseKind::Operator | PauseKind::Guard | PauseKind::Throttled | PauseKind::PortalMoving => false,
+        PauseKind::Unauthorized
+        | PauseKind::RefreshRefused
+        | PauseKind::PortalMismatch
+        | PauseKind::DaySpent
+        | PauseKind::Outage
+        | PauseKind::Journal
+        | PauseKind::MissingScopes
+        | PauseKind::Forbidden
+        | PauseKind::WrongPath => true,
+    }
 }
 
 impl PauseSpan {

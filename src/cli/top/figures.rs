@@ -4,6 +4,7 @@ use ratatui::text::Span;
 
 use crate::contract::grouped::Grouped;
 pub use crate::telemetry::duration_words::span;
+use crate::telemetry::duration_words::whole;
 
 pub fn count(number: u64) -> String {
     Grouped(number).to_string()
@@ -141,13 +142,6 @@ pub fn fitted(text: &str, width: usize) -> String {
     let text = cut(text, width);
     let missing = width.saturating_sub(cells_of(&text));
     format!("{text}{}", " ".repeat(missing))
-}
-
-fn whole(number: f64) -> u64 {
-    // Negative, endless and unknown become the nearest number there is.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as says just that")]
-    let whole = number.round() as u64;
-    whole
 }
 
 #[cfg(test)]
