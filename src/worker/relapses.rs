@@ -123,6 +123,18 @@ mod tests {
         assert_eq!(told(relapses.admit(paused(PauseKind::Journal))), ["journal stands"], "a new one");
     }
 
+    /// A pause can be followed by another kind without a word of its end.
+    #[test]
+    fn what_another_pause_has_replaced_adds_nothing_to_a_later_one() {
+        let mut relapses = Relapses::default();
+        relapses.admit(paused(PauseKind::Journal));
+        relapses.admit(over(PauseKind::Journal, 10));
+        assert_eq!(told(relapses.admit(paused(PauseKind::Journal))), [""; 0], "it stands again");
+        assert_eq!(told(relapses.admit(paused(PauseKind::Outage))), ["outage stands"]);
+        relapses.admit(over(PauseKind::Journal, 3));
+        assert_eq!(told(relapses.due(at(6), false)), ["journal over after 3"]);
+    }
+
     #[test]
     fn what_ends_is_told_before_what_comes_and_before_the_end() {
         let mut relapses = Relapses::default();
