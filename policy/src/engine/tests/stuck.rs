@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 
+use super::super::background::Urgency;
 use super::*;
 use crate::engine::pace::Ceiling;
 use crate::engine::pack::Caps;
@@ -96,6 +97,26 @@ fn the_next_try_of_a_pair_that_was_alone_is_told() {
     bench.run(Duration::from_secs(60));
     assert_eq!(bench.parked.len(), 1);
     assert_eq!(bench.engine.next_try(&bench.sent[0].1.lane, pair(1, 7)), None, "it comes back from the broker");
+}
+
+/// A live lane and one of the background have the same name.
+#[test]
+fn the_next_try_is_told_of_a_pair_in_either_lane_of_a_name() {
+    let mut bench = bench_with_stuck(policy(), vec![1, 2], 3);
+    bench.admit(("contacts", "companies"), &[pair(1, 7)]);
+    let step = Duration::from_millis(10);
+    while bench.sent.is_empty() || !bench.on_wire.is_empty() {
+        bench.run(step);
+    }
+    let job = new_job(("contacts", "companies"), [whole(&[pair(2, 7)])], Carried::fresh(bench.now.wall));
+    bench.engine.admit_as(Urgency::Background, job, bench.now);
+    let lane = bench.sent[0].1.lane.clone();
+    let both_wait = |bench: &Bench| [1, 2].iter().all(|n| bench.engine.next_try(&lane, pair(*n, 7)).is_some());
+    let end = bench.now.tick + Duration::from_secs(20);
+    while !both_wait(&bench) && bench.now.tick < end {
+        bench.run(step);
+    }
+    assert!(both_wait(&bench));
 }
 
 #[test]
