@@ -76,6 +76,11 @@ pub enum StreamFault {
     Connect(#[from] ConnectFault),
     #[error("stream {0:?} does not exist: create it, or start the worker with amqp.declare_topology = true")]
     Missing(String),
+    #[error(
+        "stream {0:?} does not exist, so nothing is recorded there: a worker declares it before its first removal; if there \
+         was one, name the worker's stream in safety.journal_stream"
+    )]
+    Unrecorded(String),
     #[error("queue {0:?} is no stream: delete it, or name another one in safety.journal_stream")]
     NoStream(String),
     #[error("the broker's user may not {action} stream {stream:?}: {cause}; grant it the right")]
@@ -319,7 +324,9 @@ impl StreamReader {
     ) -> Result<Self, StreamFault> {
         let mut writer = StreamWriter { may_declare: false, ..StreamWriter::new(settings, stream) };
         let end = Uuid::from_u128(fastrand::u128(..));
-        writer.append(&[mark(end)]).await?;
+        writer.append(&[mark(end)]).await.map_err(|fault| {
+            if let StreamFault::Missing(stream) = fault { StreamFault::Unrecorded(stream) } else { fault }
+        })?;
         writer.close().await;
 
         let name = stream.name.as_str().to_owned();

@@ -62,7 +62,7 @@ async fn a_journal_that_could_not_be_written_is_wrong() {
     let simulator = simulator().await;
     let stream = "association-archiver.journal";
     let found = findings(&check(&uri, &simulator, &[("safety.journal", "stream")]).await, 0);
-    assert_eq!(find(&found, &format!("queue {stream}"), "declares it when it starts")["verdict"], "right");
+    assert_eq!(find(&found, &format!("queue {stream}"), "declares it before its first removal")["verdict"], "right");
     client.declare_quorum(stream, &[]).await.unwrap();
     let found = findings(&check(&uri, &simulator, &[("safety.journal", "stream")]).await, 1);
     assert_eq!(find(&found, &format!("queue {stream}"), "it is no stream")["verdict"], "wrong");

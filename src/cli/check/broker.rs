@@ -70,7 +70,12 @@ fn judge(item: &Inspected, settings: &AmqpSettings, journals: &[JournalStream], 
     let subject = format!("{kind} {name}");
     match state {
         State::Missing if settings.declare_topology => rights::undeclarable(item, settings, permissions)
-            .unwrap_or_else(|| Finding::right(subject, "is not there yet; the service declares it when it starts")),
+            .unwrap_or_else(|| {
+                // The writer of a journal connects when there is something to write.
+                let is_journal = journals.iter().any(|journal| journal.name.as_str() == name);
+                let when = if is_journal { "before its first removal" } else { "when it starts" };
+                Finding::right(subject, format!("is not there yet; the service declares it {when}"))
+            }),
         State::Missing => {
             let mend = format!("create the {kind}, or set amqp.declare_topology = true");
             Finding::wrong(subject, "does not exist, and the service may not declare it", mend)
