@@ -94,18 +94,102 @@ fn the_table_of_categories_is_that_of_the_code() {
     assert_eq!(told.len(), WorkerCategory::ALL.len(), "{told:?}");
 }
 
-/// The headers and categories of a dead letter are the same for programs as for people.
-#[test]
-fn the_dead_letters_of_the_asyncapi_document_are_those_of_the_text() {
+/// The table of headers: name, and on which messages it is.
+fn table_of_headers() -> Vec<(String, String)> {
     let text = Document::read("docs/producers.md").text;
-    let (_, section) = text.split_once("\n## Dead letters\n").unwrap();
-    let section = section.split("\n## ").next().unwrap();
-    let words = section.split('`').filter(|word| word.starts_with("x-"));
+    let (_, table) = text.split_once("\n| header | on | meaning |\n").unwrap();
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+    let rows = rows.flat_map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let names: Vec<&str> = cells[1].split(", ").map(|name| name.trim_matches('`')).collect();
+        names.into_iter().map(|name| (name.to_owned(), cells[2].to_owned())).collect::<Vec<_>>()
+    });
+    rows.collect()
+}
+
+/// Names that begin with `x-` and are no headers of ours.
+const NOT_OURS: [&str; 28] = [
+    // How queues are declared and consumed.
+    "x-dead-letter",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-dead-letter-strategy",
+    "x-delivery-limit",
+    "x-expires",
+    "x-max-age",
+    "x-message-ttl",
+    "x-overflow",
+    "x-priority",
+    "x-queue-type",
+    "x-single-active-consumer",
+    "x-stream-offset",
+    // What the broker notes.
+    "x-acquired-count",
+    "x-death",
+    "x-delivery-count",
+    "x-first-death-queue",
+    "x-first-death-reason",
+    "x-last-death-reason",
+    // Of HubSpot's answers.
+    "x-hubspot-correlation-id",
+    "x-hubspot-ratelimit-daily",
+    "x-hubspot-ratelimit-daily-remaining",
+    "x-hubspot-ratelimit-interval-milliseconds",
+    "x-hubspot-ratelimit-max",
+    "x-hubspot-ratelimit-remaining",
+    // Fields that AsyncAPI leaves to us.
+    "x-exchange",
+    "x-routing-key",
+    "x-routing-keys",
+];
+
+#[test]
+fn every_header_in_the_source_is_in_the_table_of_headers() {
+    let mut files = Vec::new();
+    let mut waiting = vec![root().join("src"), root().join("policy/src")];
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let is_of_tests = path.file_stem().is_some_and(|name| name == "tests");
+            if path.is_dir() && !is_of_tests {
+                waiting.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !is_of_tests {
+                files.push(std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let shipped = files.iter().map(|text| text.split("#[cfg(test)]").next().unwrap());
+    let named = shipped.flat_map(|text| text.split('"').filter(|literal| literal.starts_with("x-")));
+    let is_name = |literal: &&str| {
+        literal.len() > 2 && !literal.ends_with('-') && literal.chars().all(|c| c == '-' || c.is_ascii_lowercase())
+    };
+    let ours = named.filter(is_name).filter(|name| !NOT_OURS.contains(name));
+    let ours: BTreeSet<&str> = ours.collect();
+    let table = table_of_headers();
+    let told = table.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with("x-"));
+    assert_eq!(ours, told.collect(), "left: the source; right: docs/producers.md");
+}
+
+/// The headers and categories are the same for programs as for people.
+#[test]
+fn the_headers_and_dead_letters_of_the_asyncapi_document_are_those_of_the_text() {
+    let text = Document::read("docs/producers.md").text;
     let document: serde_json::Value =
         serde_json::from_str(&Document::read("docs/contract/asyncapi.json").text).unwrap();
+    let table = table_of_headers();
+    for (message, word) in [("job", "job"), ("outcome", "outcome"), ("deadLetter", "dead letter")] {
+        let headers = document["components"]["messages"][message]["headers"]["properties"].as_object().unwrap();
+        let named = headers.keys().map(String::as_str);
+        // Properties of AMQP stand among them.
+        let named = named.filter(|name| name.starts_with("x-") || TRACE_CONTEXT.contains(name));
+        let told = table.iter().filter(|(_, on)| on.split([',', ':']).any(|on| on.trim().ends_with(word)));
+        assert_eq!(
+            named.collect::<BTreeSet<&str>>(),
+            told.map(|(name, _)| name.as_str()).collect(),
+            "{message}; left: docs/contract/asyncapi.json; right: docs/producers.md"
+        );
+    }
     let headers = &document["components"]["messages"]["deadLetter"]["headers"]["properties"];
-    let named: BTreeSet<&str> = headers.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(named, words.collect(), "left: docs/contract/asyncapi.json; right: docs/producers.md");
     let categories = headers[REJECT_CATEGORY]["enum"].as_array().unwrap();
     let rows = text.lines().filter_map(|row| row.split(" | ").collect::<Vec<_>>().try_into().ok());
     let kept = rows.filter_map(|[category, _, copy, ..]: [&str; 5]| (copy == "yes").then_some(category));

@@ -1,17 +1,19 @@
 //! The queues around the worker, with the names of the default settings.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{job, outcome};
 use crate::amqp::route::{BACKGROUND_KEY, DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY};
 use crate::config::AmqpSettings;
 use crate::contract::message::{
     APP_ID, CONTENT_TYPE, DEAD_LETTERED, DELIVERY_MODE, HEADERS_DROPPED, JOB_STATUS, OF_BACKGROUND,
-    ORIGINAL_EXPIRATION, ORIGINAL_USER_ID, OUTCOME_TYPE, PLAIN_ENCODINGS, REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE,
-    REJECTED_AT, TRACE_CONTEXT,
+    ORIGINAL_EXPIRATION, ORIGINAL_USER_ID, OUTCOME_TYPE, PARKED, PLAIN_ENCODINGS, REDRIVEN, REJECT_CATEGORY,
+    REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT,
 };
 use crate::contract::outcome::Status;
 use crate::contract::refusal::WorkerCategory;
+use crate::engine::pause::Tier;
+use crate::worker::delivery::carried_headers::{AGE, ATTEMPTS, DEADLINE, MOVED, PARKS, RECEIVED, STARTED, TIER};
 
 /// Version of the AMQP bindings.
 const BINDINGS: &str = "0.3.0";
@@ -86,6 +88,59 @@ fn sent(key: &str, exchange: &str) -> Value {
     })
 }
 
+/// What the worker writes on the copy of a job that it publishes again: parked, moved, or as a dead letter.
+fn of_copies() -> Map<String, Value> {
+    let millis = |what: &str| json!({"description": format!("{what}, in milliseconds since 1970."), "type": "integer"});
+    let count =
+        |what: &str| json!({"description": format!("{what}. Absent for none."), "type": "integer", "minimum": 1});
+    let text = |what: &str| json!({"description": what, "type": "string"});
+    let headers = [
+        (REDRIVEN, count("How often the job was put back from the dead letters")),
+        (ORIGINAL_USER_ID, text("The user_id that the message came with.")),
+        (ORIGINAL_EXPIRATION, text("The expiration that the message came with.")),
+        (
+            HEADERS_DROPPED,
+            count(
+                "How many headers were left out, the largest first, because all together were too large for the broker",
+            ),
+        ),
+        (RECEIVED, millis("When a worker received the job first")),
+        (STARTED, millis("When the first request of the job left")),
+        (
+            ATTEMPTS,
+            json!({"description": "How many requests carried any pair of the job.", "type": "integer", "minimum": 0}),
+        ),
+        (
+            AGE,
+            json!({"description": "How much of retry.max_age is used up, in milliseconds.", "type": "integer", "minimum": 0}),
+        ),
+        (
+            PARKS,
+            json!({"description": "How often the job was parked because its requests failed.", "type": "integer", "minimum": 0}),
+        ),
+        (
+            TIER,
+            json!({"description": "The delay queue in which the job waited last.", "enum": Tier::ALL.map(Tier::as_str)}),
+        ),
+        (DEADLINE, millis("When the time ends that the property expiration gave the job")),
+        (PARKED, millis("When the job was put into a delay queue last")),
+        (
+            MOVED,
+            count("How often the job was moved from the shared jobs queue to a shard since a worker last worked on it"),
+        ),
+    ];
+    headers.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+/// An object with these headers, and those of a copy.
+fn with_those_of_copies(own: Value) -> Value {
+    let mut all = of_copies();
+    if let Value::Object(own) = own {
+        all.extend(own);
+    }
+    Value::Object(all)
+}
+
 fn job_message() -> Value {
     let encodings = format!("AMQP property. Absent, or one of these in whatever case: {}.", PLAIN_ENCODINGS.join(", "));
     json!({
@@ -93,16 +148,15 @@ fn job_message() -> Value {
         "title": "Association archive job",
         "contentType": CONTENT_TYPE,
         "correlationId": {"description": "Comes back as that of the outcome; else message_id, else the job id does.", "location": "$message.header#/correlation_id"},
-        "headers": {"type": "object", "properties": {
+        "headers": {"type": "object", "description": "Headers that begin with x- are those of copies that the worker, or a redrive, has published again: a producer sets none.", "properties": with_those_of_copies(json!({
             "message_id": {"description": "AMQP property. The job id, where the body has none: then 1 to 128 bytes without control characters.", "type": "string", "maxLength": 255},
             "correlation_id": {"description": "AMQP property.", "type": "string", "maxLength": 255},
             "timestamp": {"description": "AMQP property, seconds since 1970. Messages that differ in it have outcomes of their own.", "type": "integer", "minimum": 0},
             "expiration": {"description": "AMQP property, milliseconds: a deadline like notAfter, counted from the first receipt by the worker.", "type": "string", "pattern": "^[0-9]+$"},
             "content_encoding": {"description": encodings, "type": "string"},
-            REDRIVEN: {"description": "How often the job was put back from the dead letters.", "type": "integer", "minimum": 0},
             TRACE_CONTEXT[0]: {"description": "W3C trace context, carried over to the outcome.", "type": "string"},
             TRACE_CONTEXT[1]: {"type": "string"},
-        }},
+        }))},
         "payload": {"$ref": "#/components/schemas/job"},
         "examples": [{"name": "two pairs", "payload": job::example()}],
     })
@@ -134,17 +188,13 @@ fn dead_letter_message() -> Value {
         "name": "deadLetter",
         "title": "Dead letter",
         "summary": "A message as it came, whatever that was.",
-        "headers": {"type": "object", "properties": {
-            REJECT_CATEGORY: {"description": "Why. Absent where the broker moved the message here, as are the other headers.", "enum": categories.map(WorkerCategory::as_str).collect::<Vec<_>>()},
+        "headers": {"type": "object", "description": "Beside those that the message came with.", "properties": with_those_of_copies(json!({
+            REJECT_CATEGORY: {"description": "Why. Absent where the broker moved the message here, as are the other headers that a dead letter alone has.", "enum": categories.map(WorkerCategory::as_str).collect::<Vec<_>>()},
             REJECT_MESSAGE: {"description": "What was wrong with it.", "type": "string", "maxLength": 500},
             REJECTED_AT: {"description": "RFC 3339, UTC, with milliseconds.", "type": "string", "format": "date-time"},
             DEAD_LETTERED: {"description": "How often the worker made a dead letter of the message since it was last redriven.", "type": "integer", "minimum": 1},
-            REDRIVEN: {"description": "How often it was put back from the dead letters. Absent for never.", "type": "integer", "minimum": 1},
             OF_BACKGROUND: {"description": "It was a job of the background, and is put back there. Absent for others.", "const": "true"},
-            ORIGINAL_USER_ID: {"description": "The user_id it came with.", "type": "string"},
-            ORIGINAL_EXPIRATION: {"description": "The expiration it came with.", "type": "string"},
-            HEADERS_DROPPED: {"description": "How many headers were left out, the largest first, because all together were too large for the broker. Absent for none.", "type": "integer", "minimum": 1},
-        }},
+        }))},
         "payload": {"description": "Anything, and not always JSON."},
     })
 }
