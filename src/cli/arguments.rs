@@ -68,7 +68,7 @@ enum Command {
     /// Shows what became of jobs, by the outcomes in the results queue; they stay where they are
     Outcomes(outcomes::Arguments),
     /// Looks into the dead-letter queue, writes it out, puts messages back on the jobs queue
-    #[command(subcommand)]
+    #[command(subcommand, after_long_help = dead_letters::LONG_HELP)]
     DeadLetters(dead_letters::Command),
     /// Shows or writes out what was recorded before it was removed
     #[command(subcommand)]

@@ -15,19 +15,23 @@ mod selection;
 
 macro_rules! counts {
     () => {
-        "The messages seen are held until the command ends and then given back. The broker counts each look as a delivery: a
-queue with a low x-delivery-limit loses a message that was looked at too often. The queue as the worker declares it
-allows 1,000,000."
+        "While the command looks, it holds the messages, and gives them back when it ends. The broker counts each look as a
+delivery, and drops a message that it has delivered more often than the queue's x-delivery-limit allows. A queue that the
+worker has declared allows 1,000,000."
     };
 }
 
 macro_rules! form {
     () => {
-        "Each line is one message: {\"properties\": {\"messageId\": \"…\", …, \"headers\": {…}}, \"body\": …}. The body is a string, the
-message's text as it came, so a program reads the job out of it with a JSON parser of its own. Where the bytes are no
+        "Each line is one message: {\"properties\": {\"messageId\": \"…\", …, \"headers\": {…}}, \"body\": …}. The body is a string: the
+text of the message as it came, in which a program finds the job by parsing it as JSON once more. Where its bytes are no
 UTF-8 the body is an object instead, {\"base64\": \"…\"}; so is a header whose bytes are no UTF-8."
     };
 }
+
+pub const LONG_HELP: &str = "\
+A dead letter is a copy of a message that needs a person: it was no valid job, its retries are exhausted, an operator rejected
+it, or the broker gave it up. `list` shows the reason of each. Mend the cause, and then put the jobs back with `redrive`.";
 
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {

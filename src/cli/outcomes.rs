@@ -25,19 +25,19 @@ use crate::telemetry::progress;
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = LONG_HELP)]
 pub struct Arguments {
-    /// Only of jobs that were not done for all their pairs
+    /// Only outcomes of jobs that were not done for every pair
     #[arg(long)]
     failed: bool,
-    /// Only those completed since: a time, or how long ago, as 1h
+    /// Only outcomes since then: a time, as 2026-11-28T09:00:00Z, or how long ago, as 1h
     #[arg(long, value_name = "TIME", value_parser = age::parse_since)]
     since: Option<Timestamp>,
-    /// Only those of this group's jobs
+    /// Only outcomes of jobs of this group
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
-    /// At most this many, of those that lie first in the queue
+    /// At most this many: those that lie first in the queue
     #[arg(long, value_name = "N", value_parser = option_values::limit)]
     limit: Option<u64>,
-    /// The pairs for which the job was not done, as a CSV that can be given to `enqueue` or `archive`
+    /// As CSV, a row for each pair that was not done: `enqueue` and `archive` take it
     #[arg(long, conflicts_with = "json")]
     csv: bool,
     /// The outcomes as they are, one JSON object a line
@@ -46,16 +46,17 @@ pub struct Arguments {
 }
 
 const LONG_HELP: &str = "\
-Looks through the results queue and takes nothing from it: what nobody has read yet is there. Where another program reads
-that queue, look at what it has kept, or let `enqueue --follow --outcomes FILE` keep a copy. While the command looks, the
-messages seen are held, and then given back in their order; the broker counts each look as a delivery (the queue as the
-worker declares it allows 1,000,000).
+Looks through the results queue and takes nothing from it. So it shows only what no other program has taken from there.
+Where one does, look at what that program has kept, or let `enqueue --follow --outcomes FILE` keep a copy.
 
-The oldest comes first; of those that were completed in the same millisecond, rows that were enqueued from one file come in
-its order. In the CSV the column line says in which line of that file a row stood.
+While the command looks, it holds the messages, and then gives them back in their order. The broker counts each look as a
+delivery; a queue that the worker has declared allows 1,000,000 of each message.
 
-An outcome says what became of one message: what was mended and sent again since has another one, and the old one is still
-listed. Name the time of the last attempt with --since before you send anything again.
+The oldest outcome comes first. Where jobs of one file were done in the same millisecond, the file's order counts. In the CSV
+the column `line` is the line of that file.
+
+Each message has an outcome of its own. So where a job failed, was mended and was sent again, both its outcomes are listed.
+Before you send anything again, leave the earlier ones out: give the time of the last attempt with --since.
 
 Examples:
   association-archiver outcomes --failed
@@ -90,7 +91,10 @@ async fn look(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fa
             1 => ", the oldest first",
             _ => ", too many to put them in order as a whole: in parts, each with the oldest first",
         };
-        remark(&format!("{} of {} messages in {queue}{order}", Grouped(outcomes), Grouped(there.into())));
+        match there {
+            0 => remark(&format!("{queue} is empty: nothing was answered, or a program has taken the outcomes")),
+            _ => remark(&format!("{} of {} messages in {queue}{order}", Grouped(outcomes), Grouped(there.into()))),
+        }
         summary.lines().iter().for_each(|line| remark(line));
     }
     if let (Some(group), 0, false) = (&arguments.group, outcomes, groups.is_empty()) {

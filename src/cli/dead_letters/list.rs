@@ -41,11 +41,11 @@ pub async fn list(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
     if !arguments.json {
         let order = if there > MOST_IN_ORDER { ", too many to put them in order" } else { "" };
         let shown: u64 = reasons.values().sum();
-        remark(&format!(
-            "{shown} of {there} dead letters in {}{order}{}",
-            settings.amqp.dead_letter_queue,
-            told(&reasons)
-        ));
+        let queue = &settings.amqp.dead_letter_queue;
+        match there {
+            0 => remark(&format!("{queue} is empty: there are no dead letters")),
+            _ => remark(&format!("{shown} of {there} dead letters in {queue}{order}{}", told(&reasons))),
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -42,10 +42,13 @@ pub struct Arguments {
 }
 
 pub const LONG_HELP: &str = "\
-Takes each message that is there when it begins, once, and adds 1 to its x-redriven. What came from the background queue
-goes back there, all else to the jobs queue. What is not selected stays. On a terminal it counts what is selected and
-asks; elsewhere --yes is needed. Nothing is lost if it is interrupted or killed; a message that was just being moved can
-then be in two queues, and both copies are answered under the same message id.
+Puts each selected message that is there when the command begins back once, as it came, and adds 1 to its header x-redriven.
+What came from the background queue goes back there, all else to the jobs queue. So mend the cause first, such as a missing
+account: what is no valid job comes straight back. Export such a message, and enqueue the mended job.
+
+On a terminal the command counts what is selected and asks; elsewhere --yes is needed. Nothing is lost if it is interrupted or
+killed. A message that was just being moved can then be in both queues; if it is redriven again, the outcomes of both copies
+have the same message id.
 
 Examples:
   association-archiver dead-letters redrive --reason RETRIES_EXHAUSTED
@@ -92,7 +95,7 @@ pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, F
         browser.close().await;
         let redriven = redriven.load(Ordering::Relaxed);
         done.map_err(|cause| {
-            Failure::Running(format!("{cause}; {redriven} were redriven, the others are where they were"))
+            Failure::Running(format!("{cause}; {redriven} were redriven, the others are still among the dead letters"))
         })?;
         summarise(arguments, settings, (redriven, moving.of_background), there)
     })

@@ -39,7 +39,7 @@ pub struct Selection {
     /// Rejected less long ago than this
     #[arg(long, value_name = "TIME", value_parser = age::parse_duration)]
     newer_than: Option<Duration>,
-    /// At most this many, those that were rejected first
+    /// At most this many: those that were rejected first
     #[arg(long, value_name = "N", value_parser = option_values::limit)]
     limit: Option<u64>,
 }
