@@ -178,7 +178,13 @@ fn resumed(before: &AccountStatus, after: &AccountStatus, now: &Snapshot) -> Str
         format!(" Parked jobs come back by themselves, the last of them within {span} at the latest.")
     });
     let next = format!("No job of it is in hand: the first one that comes is tried at once.{parked}");
+    let asks_of_day = before.day.left == Some(0) && after.day.left != Some(0);
     match (before.own_pause().map(|pause| pause.kind), after.own_pause()) {
+        (None, None) if asks_of_day => {
+            let asked =
+                "HubSpot said that nothing is left of its day: one request finds out whether that is so.".to_owned();
+            if nobody { format!("{asked} {next}") } else { asked }
+        }
         (None, None) => "It does not stand still as a whole. Its lanes that stand still are tried at once.".to_owned(),
         (Some(PauseKind::Operator), None) if nobody => format!("The operator's pause is over. {next}"),
         (Some(PauseKind::Operator), None) => "The operator's pause is over.".to_owned(),

@@ -29,10 +29,15 @@ impl Engine {
     }
 
     /// Ends an operator's pause of an account. Another pause of it ends too, is tried at once, or stays, as [`OnOrder`]
-    /// says of its kind. Other pauses of its lanes are tried at once. `false` if there is no such account.
+    /// says of its kind. Other pauses of its lanes are tried at once. What HubSpot said of a day that is spent is asked
+    /// anew, also where no job has come yet for which the account would pause. `false` if there is no such account.
     pub fn resume(&mut self, account: AccountIndex, now: Now) -> bool {
         let Some(of_account) = self.accounts.get_mut(account) else { return false };
         of_account.pause_orders = of_account.pause_orders.saturating_add(1);
+        if of_account.day.spent_until(now.wall).is_some() {
+            of_account.day.doubt();
+            of_account.pace.feel_the_way();
+        }
         if self.pauses.account_is_paused_for(account, PauseKind::Operator) {
             self.resume_account(account, now);
         } else if let Some(kind) = self.pauses.of_account(account).map(|pause| pause.kind) {
@@ -53,11 +58,7 @@ impl Engine {
     /// Ends a pause before its time, since a person may know better: the next request finds out, now or when there is
     /// one. A budget of the settings that is spent stays so.
     fn end_early(&mut self, account: AccountIndex, kind: PauseKind, now: Now) {
-        let day = &mut self.accounts[account].day;
-        if kind == PauseKind::DaySpent {
-            day.doubt();
-        }
-        if kind != PauseKind::DaySpent || day.spent_until(now.wall).is_none() {
+        if kind != PauseKind::DaySpent || self.accounts[account].day.spent_until(now.wall).is_none() {
             self.resume_account(account, now);
         }
     }

@@ -54,7 +54,8 @@ pub struct Pace {
     lowered_at: u64,
     closed_until: Tick,
     throttled_in_a_row: u32,
-    /// The last refusal named a limit whose end nobody knows: until something is accepted, single requests find out.
+    /// The last refusal named a limit whose end nobody knows, or a person doubts what HubSpot said of the day: until
+    /// something is accepted, single requests find out.
     feels_its_way: bool,
     accepted: u64,
     smoother: Smoother,
@@ -297,8 +298,15 @@ impl Pace {
         Some(count(self.log.iter().rev().take_while(|before| sent.since(before.at) < reach).count()))
     }
 
-    /// HubSpot answered 429. Returns until when the account is closed; the day's limit is not decided here.
+    /// Until something is accepted, one request at a time finds out what is allowed.
+    pub fn feel_the_way(&mut self) {
+        self.feels_its_way = true;
+    }
+
+    /// HubSpot answered 429. Returns until when the account is closed. How long a day's limit holds is decided by the
+    /// day alone (`day.rs`), so that a person can doubt it.
     pub fn throttled(&mut self, slot: Slot, policy: Policy, wait: Option<Duration>, now: Tick) -> Tick {
+        let wait = wait.filter(|_| policy != Policy::Daily);
         let index = slot.0.checked_sub(self.first_slot).and_then(|index| usize::try_from(index).ok());
         if let Some(sent) = index.and_then(|index| self.log.get_mut(index)) {
             sent.throttled = true;
