@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::contract::association::Pair;
 use crate::contract::ids::AccountIndex;
+use crate::contract::time::up_to_second;
 use crate::engine::pause::Tier;
 use crate::engine::status::{AccountStatus, write_time, write_time_or_null};
 
@@ -73,7 +74,7 @@ impl FailingAlone {
     /// A job goes on in a delay queue, from now on.
     pub fn parked(&mut self, job_id: &str, tier: Tier, now: Timestamp) {
         for Entry { told, .. } in self.0.iter_mut().filter(|entry| entry.told.job_id == job_id) {
-            told.next_try_at = now.checked_add(tier.wait()).ok();
+            told.next_try_at = now.checked_add(tier.wait()).ok().map(up_to_second);
         }
     }
 

@@ -15,6 +15,7 @@ use super::seams::{
     Arrival, BatchReply, Clock, Departure, Errand, Instruction, Obeyed, Order, Question, Return, Target, Watcher,
 };
 use super::tenant::{self, LeaseEnds, LeaseNews, Tenants};
+use crate::contract::time::up_to_second;
 use crate::engine::Engine;
 use crate::engine::background::Urgency;
 use crate::engine::backlog::JobKey;
@@ -194,7 +195,7 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
                 self.watcher.answered(&call, &reply, &answered, took, now);
                 if let Some((_, job)) = alone.and_then(|job| self.held.get(&job)) {
                     let next_try = call.pairs.first().and_then(|&pair| self.engine.next_try(&call.lane, pair));
-                    let next_try = next_try.map(|next| now.wall_at(next));
+                    let next_try = next_try.map(|next| up_to_second(now.wall_at(next)));
                     self.watcher.answered_alone(&call, &reply, answered.result, (job, next_try), now);
                 }
             }

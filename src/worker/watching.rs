@@ -20,6 +20,7 @@ use crate::contract::ids::{AccountIndex, Group};
 use crate::contract::message::TRACE_CONTEXT;
 use crate::contract::outcome::{Ending, Head};
 use crate::contract::refusal::Refusal;
+use crate::contract::time::up_to_second;
 use crate::engine::Counters;
 use crate::engine::answered::Answered;
 use crate::engine::clock::{Now, Tick};
@@ -453,7 +454,7 @@ pub fn log_notice(portals: &Portals, mends: &Mends, notice: &Notice) {
     match notice {
         Notice::Paused { account, lane, kind, detail, until } => {
             let lane = lane.as_ref().map(lane_name);
-            let resume_at = until.map(|until| until.to_string());
+            let resume_at = until.map(|until| up_to_second(until).to_string());
             let mend = mends.of(*kind, *account);
             let (runbook, mend, portal_id, kind) = (mend.runbook(), mend.what, portal(account), kind.as_str());
             tracing::warn!(portal_id, lane, kind, detail, mend, runbook, resume_at, "paused");
@@ -479,7 +480,7 @@ pub fn log_notice(portals: &Portals, mends: &Mends, notice: &Notice) {
             );
         }
         Notice::Slowed { account, policy, until } => {
-            let resume_at = until.map(|until| until.to_string());
+            let resume_at = until.map(|until| up_to_second(until).to_string());
             tracing::info!(portal_id = portal(account), policy = policy.as_str(), resume_at, "slowed down by HubSpot");
         }
         Notice::Isolating { lane, pairs } => {

@@ -1,7 +1,7 @@
 //! Times on the wire: RFC 3339 in both directions, and nothing looser.
 
-use jiff::Timestamp;
 use jiff::tz::Offset;
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 /// Reads `2026-12-01T00:00:00Z` or the like with an offset; `None` for anything RFC 3339 does not allow.
 ///
@@ -22,6 +22,12 @@ pub fn parse(text: &str) -> Option<Timestamp> {
 /// Length of `2026-12-01T00:00:00`.
 const SECONDS_END: usize = 19;
 const NANOSECOND_DIGITS: usize = 9;
+
+/// The first full second that is not before `time`, for a time before which nothing happens, as people are told it. Clocks
+/// are compared to the microsecond, and without this a midnight may be told as 23:59:59.999.
+pub fn up_to_second(time: Timestamp) -> Timestamp {
+    time.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil)).unwrap_or(time)
+}
 
 /// Appends the time in UTC with exactly three digits of milliseconds: `2026-12-01T00:00:00.000Z`.
 ///
@@ -89,6 +95,18 @@ mod tests {
         let mut out = Vec::new();
         write(time, &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_time_before_which_nothing_happens_is_told_in_full_seconds_and_not_too_early() {
+        for (time, told) in [
+            ("2026-11-30T23:59:59.999999Z", "2026-12-01T00:00:00.000Z"),
+            ("2026-12-01T00:00:00Z", "2026-12-01T00:00:00.000Z"),
+            ("2026-12-01T00:00:00.000000001Z", "2026-12-01T00:00:01.000Z"),
+        ] {
+            assert_eq!(written(up_to_second(parse(time).unwrap())), told, "{time}");
+        }
+        assert_eq!(up_to_second(Timestamp::MAX), Timestamp::MAX);
     }
 
     #[test]

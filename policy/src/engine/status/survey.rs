@@ -11,6 +11,7 @@ use super::{
 };
 use crate::contract::association::Extent;
 use crate::contract::ids::{AccountIndex, PortalId};
+use crate::contract::time::up_to_second;
 use crate::engine::Engine;
 use crate::engine::account::{Account, AccountTotals};
 use crate::engine::background::Urgency;
@@ -278,8 +279,9 @@ fn pause_status(scope: PauseScope, pause: &Pause, now: Now) -> PauseStatus {
         kind: pause.kind,
         detail: pause.detail.clone(),
         since: pause.since_wall,
-        resume_at: pause.until,
-        probe_at: pause.probe_at().map(|at| now.wall_at(at)),
+        resume_at: pause.until.map(up_to_second),
+        // Where the end is known, it is reckoned by the wall clock.
+        probe_at: pause.until.or_else(|| pause.probe_at().map(|at| now.wall_at(at))).map(up_to_second),
     }
 }
 

@@ -84,6 +84,19 @@ fn an_account_that_stands_has_no_drain_time() {
     assert!(engine.status(at(5)).paused_accounts.is_empty());
 }
 
+/// Ticks are microseconds, and the wall clock is finer.
+#[test]
+fn a_pause_until_midnight_is_told_as_midnight() {
+    let mut engine = engine(&[Some(1)]);
+    let now = Now { wall: at(3).wall + Duration::from_nanos(300), ..at(3) };
+    let (midnight, soon) = (at(3_600).wall, at(60).wall + Duration::from_millis(1));
+    for (until, told) in [(midnight, midnight), (soon, at(61).wall)] {
+        engine.pause_account(AccountIndex(0), PauseKind::DaySpent, Some(until), String::new(), now);
+        let pause = engine.status(now).accounts[0].pause.clone().unwrap();
+        assert_eq!((pause.resume_at, pause.probe_at), (Some(told), Some(told)));
+    }
+}
+
 #[test]
 fn an_account_whose_lanes_all_stand_counts_as_paused() {
     let mut engine = engine(&[Some(1)]);
