@@ -35,7 +35,9 @@ impl Portals {
                 Err(Refusal::worker(WorkerCategory::UnknownPortal, &message))
             }
             (Some(portal), _) => self.by_portal.get(&portal).copied().ok_or_else(|| {
-                let message = format!("portalId {portal} is not among hubspot.accounts");
+                let message = format!(
+                    "portalId {portal} is not among the worker's hubspot.accounts: correct it, or have the account added there"
+                );
                 Refusal::worker(WorkerCategory::UnknownPortal, &message)
             }),
         }

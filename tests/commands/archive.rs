@@ -27,7 +27,7 @@ async fn the_question_counts_what_can_go_and_says_why_the_rest_cannot() {
     let shown = on_a_terminal(&["archive", &mixed], &settings, "n\n").await;
     for words in [
         "rows that will be answered REJECTED: 2",
-        "  line 3: to_id: \"5000x\" is not",
+        "  line 3: to_id: is \"5000x\", but must be",
         "  line 4: portal_id 4799 is named, but the only account is configured without",
         "1 pair, contacts → companies (only the label USER_DEFINED 37), portal ",
         "Archive what is in",

@@ -89,7 +89,7 @@ async fn one_bad_row_and_nothing_is_published() {
     let ran = run(&["enqueue", &file], &[("amqp.uri", &uri)]).await;
     assert_eq!(ran.code, 2, "{ran:?}");
     let said: Vec<&str> = ran.stderr.lines().collect();
-    assert!(said[0].starts_with("line 32: from_id: \"007\" "), "{said:#?}");
+    assert!(said[0].starts_with("line 32: from_id: is \"007\", but must be "), "{said:#?}");
     assert!(said[1].starts_with("line 33: from_object_type: \"contact s\" "), "{said:#?}");
     assert!(said[2].starts_with("line 34: has 3 fields, the header has 5"), "{said:#?}");
     assert_eq!(said[20], "… and 13 more");

@@ -165,20 +165,26 @@ pub fn parse(body: &[u8], properties: JobProperties<'_>, limits: &JobLimits) -> 
 fn read(body: &[u8], properties: JobProperties<'_>, limits: &JobLimits) -> Result<Job, String> {
     if let Some(encoding) = properties.content_encoding.filter(|encoding| !message::is_plain(encoding)) {
         return Err(format!(
-            "content_encoding: must be absent or one of {}, is {}; send the body as plain UTF-8, uncompressed",
-            message::PLAIN_ENCODINGS.join(", "),
-            place::quoted(encoding)
+            "content_encoding: is {}, but must be one of {}, or not be set; send the body as plain UTF-8, uncompressed",
+            place::quoted(encoding),
+            message::PLAIN_ENCODINGS.join(", ")
         ));
     }
     if body.len() > limits.max_bytes {
         let [bytes, max_bytes] = [body.len(), limits.max_bytes].map(|bytes| Grouped(bytes as u64));
-        return Err(format!("body: has {bytes} bytes; jobs.max_bytes allows {max_bytes}"));
+        return Err(format!("body: has {bytes} bytes, but jobs.max_bytes allows {max_bytes}; split the job"));
     }
     let draft = reader::read(text::without_mark(body), limits.max_pairs)?;
     let id = match (draft.id, properties.message_id) {
         (Some(id), _) => id,
         (None, None) => return Err(NO_ID.to_owned()),
-        (None, Some(message_id)) => JobId::new(message_id).ok_or(UNFIT_MESSAGE_ID)?,
+        (None, Some(message_id)) => JobId::new(message_id).ok_or_else(|| {
+            format!(
+                "jobId: is missing, and the message_id property, {}, cannot stand in: it must have 1 to 128 bytes and no \
+                 control characters; give the job a jobId",
+                place::quoted(message_id)
+            )
+        })?,
     };
     Ok(Job {
         id,
@@ -193,11 +199,8 @@ fn read(body: &[u8], properties: JobProperties<'_>, limits: &JobLimits) -> Resul
     })
 }
 
-const NO_ID: &str =
-    "jobId: is missing, and so is the message_id property; without either the outcome could not be matched to the job";
-
-const UNFIT_MESSAGE_ID: &str =
-    "jobId: is missing, and the message_id property cannot stand in: it must be 1-128 bytes without control characters";
+const NO_ID: &str = "jobId: is missing, and so is the message_id property; set one of them, or the outcome could not be \
+                     matched to the job";
 
 #[cfg(test)]
 mod tests;

@@ -188,7 +188,7 @@ pub enum TypeFault {
     #[error("is no type id; those are two numbers without leading zeros, such as `0-1` or `2-123456`")]
     TypeId,
     #[error(
-        "is no standard name, which `association-archiver schema job` lists; write the type id (`2-…` for a custom object, else `0-…`) or `p_name`"
+        "is no standard name (`association-archiver schema job` lists them); write the type id (`2-…` for a custom object, else `0-…`) or the full name of a custom object, such as `p_name`"
     )]
     UnknownName,
 }

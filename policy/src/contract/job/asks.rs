@@ -38,29 +38,29 @@ impl std::fmt::Display for Named {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.to {
             Some(to) => write!(f, "the pair {} -> {to}", self.from),
-            None => write!(f, "the record {}, whose `to` is \"all\",", self.from),
+            None => write!(f, "the record {} with `to` \"all\"", self.from),
         }
     }
 }
 
-/// Why the inputs of a job do not make a job.
+/// Why the inputs of a job do not make a job. Each text goes on after the name of the field.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(super) enum AskFault {
     #[error(
-        "has more than {} distinct pairs and records with `to` \"all\", the most that jobs.max_pairs allows; split the job",
+        "have more than {} distinct pairs, the most that jobs.max_pairs allows (a record with `to` \"all\" counts as one); split the job",
         Grouped(*max as u64)
     )]
     TooManyPairs { max: usize },
-    #[error("contradicts itself: {0} is there both with and without `types`")]
-    Contradiction(Named),
+    #[error("contradict each other: {typed} is there with `types`, {whole} without; keep the one that is meant")]
+    Contradiction { typed: Named, whole: Named },
     #[error(
-        "contradicts itself: {0} is there with `types` that the same record with `to` \"all\" does not have; put it into a job of its own"
+        "contradict each other: {0} is there with other `types` than the same record with `to` \"all\"; put it into a job of its own"
     )]
     OtherTypes(Named),
-    #[error("has more than {MAX_LABELS} `types` for {0}")]
+    #[error("have more than {MAX_LABELS} `types` for {0}, the most for one pair; split the job")]
     TooManyLabels(Named),
     #[error(
-        "has more than {} `types`, each counted for every pair, and for {} pairs (jobs.max_pairs) where `to` is \"all\"; split the job",
+        "have more than {} labels: each of the `types` counts once for every pair that it is for, and {} times (jobs.max_pairs) where `to` is \"all\"; split the job, or spread its `types` over several",
         Grouped(MAX_LABELS_OF_ALL_PAIRS as u64),
         Grouped(*max_pairs as u64)
     )]
@@ -119,8 +119,8 @@ impl Gathered {
         let mut all: Option<(RecordId, Arc<[Label]>)> = None;
         for entries in self.labelled.chunk_by(|a, b| a.0 == b.0) {
             let named = entries[0].0;
-            if self.is_there_without_types(named) {
-                return Err(AskFault::Contradiction(named));
+            if let Some(whole) = self.without_types(named) {
+                return Err(AskFault::Contradiction { typed: named, whole });
             }
             let set = self.union(entries)?;
             match &all {
@@ -156,14 +156,14 @@ impl Gathered {
         Ok(asks)
     }
 
-    /// Whether the job also asks for the whole association of `named`, of which it asks here to remove labels; or may
-    /// turn out to ask for it, where one of the two is a record with all its associations.
-    fn is_there_without_types(&self, named: Named) -> bool {
+    /// Where the job also asks for the whole association of `named`, of which it asks here to remove labels; or may
+    /// turn out to ask for it, since one of the two is a record with all its associations.
+    fn without_types(&self, named: Named) -> Option<Named> {
         let record = Named::all_of(named.from);
         match (self.whole.binary_search(&record), named.to) {
-            (Ok(_), _) => true,
-            (Err(next), None) => self.whole.get(next).is_some_and(|next| next.from == named.from),
-            (Err(_), Some(_)) => self.whole.binary_search(&named).is_ok(),
+            (Ok(_), _) => Some(record),
+            (Err(next), None) => self.whole.get(next).copied().filter(|next| next.from == named.from),
+            (Err(_), Some(_)) => self.whole.binary_search(&named).is_ok().then_some(named),
         }
     }
 

@@ -37,7 +37,7 @@ impl<F: FieldName> Fields<F> {
         let Some(index) = map.next_key_seed(Seed(Name(self.names)))? else { return Ok(None) };
         let (name, field) = F::ALL[index];
         if self.seen & 1 << index != 0 {
-            return Err(A::Error::custom(format_args!("has the field {} twice", quoted(name))));
+            return Err(A::Error::custom(format_args!("has the field {} twice; keep one of the two", quoted(name))));
         }
         self.seen |= 1 << index;
         Ok(Some(field))
@@ -57,8 +57,10 @@ impl<'de, F: FieldName> Visitor<'de> for Name<F> {
     fn visit_str<E: Error>(self, name: &str) -> Result<usize, E> {
         F::ALL.iter().position(|(known, _)| *known == name).ok_or_else(|| {
             let known: Vec<_> = F::ALL.iter().map(|(known, _)| *known).collect();
-            let rule = "nothing is ignored, so only these are allowed:";
-            E::custom(format_args!("has the unknown field {}; {rule} {}", quoted(name), known.join(", ")))
+            let (name, known) = (quoted(name), known.join(", "));
+            E::custom(format_args!(
+                "has the unknown field {name}, and none is ignored: correct its name, or remove it if the job means the same without it. These are allowed: {known}"
+            ))
         })
     }
 }

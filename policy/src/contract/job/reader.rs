@@ -11,9 +11,9 @@ use super::asks::MAX_LABELS;
 use super::fields::{FieldName, Fields};
 use super::place::{Place, QUOTE_MAX_BYTES};
 use super::reading::{Reading, Seed};
-use super::value::{LabelTypeId, Scalar, Value};
+use super::value::{LabelTypeId, Scalar, Value, in_words};
 use crate::contract::action::Action;
-use crate::contract::association::{Label, RecordId};
+use crate::contract::association::{Label, LabelCategory, RecordId};
 use crate::contract::ids::{Group, JobId, PortalId};
 use crate::contract::object_type::ObjectType;
 use crate::contract::text::cut;
@@ -48,7 +48,7 @@ fn described(error: &serde_json::Error, at: Place) -> String {
     let position = format!(" at line {} column {}", error.line(), error.column());
     let rule = text.strip_suffix(&position).unwrap_or(&text);
     match rule.strip_prefix("invalid type: ").and_then(|rule| rule.rsplit_once(", expected ")) {
-        Some((found, expected)) => format!("{at}: must be {expected}, is {}", in_words_of_json(found)),
+        Some((found, expected)) => format!("{at}: is {}, but must be {expected}", in_words_of_json(found)),
         None => format!("{at}: {rule}"),
     }
 }
@@ -80,7 +80,7 @@ impl<'de> Visitor<'de> for JobObject<'_> {
     type Value = Draft;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
+        f.write_str("a JSON object, which is the job")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Draft, A::Error> {
@@ -106,9 +106,9 @@ impl<'de> Visitor<'de> for JobObject<'_> {
                 }
             }
         }
-        let from_type = from_type.ok_or_else(|| reading.refuse(Place::FromObjectType, MISSING))?;
-        let to_type = to_type.ok_or_else(|| reading.refuse(Place::ToObjectType, MISSING))?;
-        inputs.ok_or_else(|| reading.refuse(Place::Inputs, MISSING))?;
+        let from_type = from_type.ok_or_else(|| missing::<ObjectType, _>(reading, Place::FromObjectType))?;
+        let to_type = to_type.ok_or_else(|| missing::<ObjectType, _>(reading, Place::ToObjectType))?;
+        inputs.ok_or_else(|| lacks(reading, Place::Inputs, INPUTS))?;
         let action = match (action.unwrap_or_default(), include_primary) {
             (Action::Archive, None) => Action::Archive,
             (Action::Archive, Some(_)) => return Err(reading.refuse(Place::IncludePrimary, NO_PRIMARY)),
@@ -158,7 +158,7 @@ impl<'de> Visitor<'de> for Inputs<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
+        f.write_str(INPUTS)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut inputs: A) -> Result<(), A::Error> {
@@ -171,7 +171,7 @@ impl<'de> Visitor<'de> for Inputs<'_> {
             }
             count += 1;
         }
-        if count == 0 { Err(reading.refuse(Place::Inputs, EMPTY)) } else { Ok(()) }
+        if count == 0 { Err(empty(reading, Place::Inputs, INPUTS)) } else { Ok(()) }
     }
 }
 
@@ -181,7 +181,7 @@ impl<'de> Visitor<'de> for Input<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(r#"an object such as {"from": {"id": "101"}, "to": [{"id": "9001"}]}"#)
+        f.write_str(INPUT)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -208,8 +208,8 @@ impl<'de> Visitor<'de> for Input<'_> {
                 }
             }
         }
-        let from = from.ok_or_else(|| reading.refuse(Place::From(i), MISSING))?;
-        let added = match to.ok_or_else(|| reading.refuse(Place::To(i), MISSING))? {
+        let from = from.ok_or_else(|| lacks(reading, Place::From(i), RECORD))?;
+        let added = match to.ok_or_else(|| lacks(reading, Place::To(i), TO))? {
             To::Records => reading.gathered.add(from, &reading.to, labels),
             To::All => {
                 reading.first_all.get_or_insert(i);
@@ -241,7 +241,7 @@ impl<'de> Visitor<'de> for Record<'_> {
     type Value = RecordId;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(r#"an object such as {"id": "101"}"#)
+        f.write_str(RECORD)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RecordId, A::Error> {
@@ -251,7 +251,7 @@ impl<'de> Visitor<'de> for Record<'_> {
         while let Some(RecordField::Id) = fields.next(reading, &mut map)? {
             id = Some(value(reading, id_at, &mut map)?);
         }
-        id.ok_or_else(|| reading.refuse(id_at, MISSING))
+        id.ok_or_else(|| missing::<RecordId, _>(reading, id_at))
     }
 }
 
@@ -278,7 +278,7 @@ impl<'de> Visitor<'de> for ToRecords<'_> {
     type Value = To;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(r#"an array such as [{"id": "9001"}], or "all""#)
+        f.write_str(TO)
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<To, E> {
@@ -304,7 +304,7 @@ impl<'de> Visitor<'de> for ToRecords<'_> {
             }
         }
         if count == 0 {
-            return Err(reading.refuse(Place::To(i), EMPTY));
+            return Err(empty(reading, Place::To(i), TO));
         }
         if reading.to.len() > reading.max_pairs {
             reading.squeeze_to()?;
@@ -319,7 +319,7 @@ impl<'de> Visitor<'de> for Labels<'_> {
     type Value = Vec<Label>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of labels, or absent for the whole association")
+        f.write_str(LABELS)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<Label>, A::Error> {
@@ -330,11 +330,12 @@ impl<'de> Visitor<'de> for Labels<'_> {
             reading.at = Place::Label(i, k);
             let Some(label) = entries.next_element_seed(Seed(LabelObject(reading, i, k)))? else { break };
             if k == MAX_LABELS {
-                return Err(reading.refuse(Place::Types(i), format_args!("has more than {MAX_LABELS} entries")));
+                let rule = format_args!("has more than {MAX_LABELS} labels, the most for one pair; name fewer");
+                return Err(reading.refuse(Place::Types(i), rule));
             }
             labels.push(label);
         }
-        if labels.is_empty() { Err(reading.refuse(Place::Types(i), NO_LABELS)) } else { Ok(labels) }
+        if labels.is_empty() { Err(empty(reading, Place::Types(i), LABELS)) } else { Ok(labels) }
     }
 }
 
@@ -344,7 +345,7 @@ impl<'de> Visitor<'de> for LabelObject<'_> {
     type Value = Label;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(r#"an object such as {"associationCategory": "USER_DEFINED", "associationTypeId": 37}"#)
+        f.write_str(LABEL)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Label, A::Error> {
@@ -357,8 +358,9 @@ impl<'de> Visitor<'de> for LabelObject<'_> {
                 LabelField::TypeId => type_id = Some(value(reading, Place::LabelTypeId(i, k), &mut map)?),
             }
         }
-        let category = category.ok_or_else(|| reading.refuse(Place::LabelCategory(i, k), MISSING))?;
-        let LabelTypeId(type_id) = type_id.ok_or_else(|| reading.refuse(Place::LabelTypeId(i, k), MISSING))?;
+        let category = category.ok_or_else(|| missing::<LabelCategory, _>(reading, Place::LabelCategory(i, k)))?;
+        let LabelTypeId(type_id) =
+            type_id.ok_or_else(|| missing::<LabelTypeId, _>(reading, Place::LabelTypeId(i, k)))?;
         Ok(Label { category, type_id })
     }
 }
@@ -377,12 +379,28 @@ impl FieldName for LabelField {
 /// A `to` that stands for every record.
 const ALL: &str = "all";
 
-const NO_PRIMARY: &str = "is only for `action` \"restore\"";
-const RESTORE_ALL: &str =
-    "must be a list where `action` is \"restore\": what a record was associated with is not known to HubSpot any more";
-const MISSING: &str = "is missing";
-const EMPTY: &str = "is empty; name at least one";
-const NO_LABELS: &str = "is empty; name at least one label, or leave `types` out for the whole association";
+const NO_PRIMARY: &str = "is allowed only where `action` is \"restore\"; leave it out";
+const RESTORE_ALL: &str = "is \"all\", but must be a list where `action` is \"restore\": HubSpot does not tell what a record was associated with before";
+
+// Each completes "must be …".
+const INPUTS: &str = r#"a list of inputs such as [{"from": {"id": "101"}, "to": [{"id": "9001"}]}]"#;
+const INPUT: &str = r#"an object such as {"from": {"id": "101"}, "to": [{"id": "9001"}]}"#;
+const RECORD: &str = r#"an object such as {"id": "101"}"#;
+const TO: &str = r#"a list of records such as [{"id": "9001"}], or "all""#;
+const LABELS: &str = r#"a list of labels such as [{"associationCategory": "USER_DEFINED", "associationTypeId": 37}]; leave it out for the whole association"#;
+const LABEL: &str = r#"an object such as {"associationCategory": "USER_DEFINED", "associationTypeId": 37}"#;
+
+fn missing<V: Value, E: Error>(reading: &mut Reading, at: Place) -> E {
+    lacks(reading, at, &in_words::<V>())
+}
+
+fn lacks<E: Error>(reading: &mut Reading, at: Place, rule: &str) -> E {
+    reading.refuse(at, format_args!("is missing; it must be {rule}"))
+}
+
+fn empty<E: Error>(reading: &mut Reading, at: Place, rule: &str) -> E {
+    reading.refuse(at, format_args!("is empty; it must be {rule}"))
+}
 
 /// Reads the value of a field that stands at `at`.
 fn value<'de, V: Value, A: MapAccess<'de>>(reading: &mut Reading, at: Place, map: &mut A) -> Result<V, A::Error> {

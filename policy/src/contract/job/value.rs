@@ -16,8 +16,11 @@ use crate::contract::time;
 
 /// A value that is a string, an integer, a boolean or, for record ids, a string or an integer.
 pub(super) trait Value: Sized {
-    /// Completes "must be …".
+    /// Completes "but must be …".
     const RULE: &'static str;
+
+    /// What to say behind the rule: what it means where the field is left out.
+    const LEFT_OUT: &'static str = "";
 
     fn from_text(_text: &str) -> Option<Self> {
         None
@@ -34,10 +37,18 @@ pub(super) trait Value: Sized {
     /// What to say besides the rule of a number above [`LARGEST_EXACT`].
     const ON_LARGE_NUMBERS: &'static str = "";
 
-    /// Completes "`text` …" for a text that is no such value.
-    fn why_not(_text: &str) -> String {
-        format!("is not {}", Self::RULE)
+    /// What a text is called where it is refused for being one.
+    const NO_TEXT: &'static str = "";
+
+    /// What to say of a text that is no such value.
+    fn why_not(text: &str) -> String {
+        format!("is {}{}, but must be {}", Self::NO_TEXT, quoted(text), in_words::<Self>())
     }
+}
+
+/// The rule with what follows it.
+pub(super) fn in_words<V: Value>() -> String {
+    format!("{}{}", V::RULE, V::LEFT_OUT)
 }
 
 /// 2^53. In many languages a JSON number is a double, and above 2^53 a double cannot hold every integer. So a larger
@@ -57,18 +68,19 @@ impl<'de, V: Value> Visitor<'de> for Scalar<V> {
     type Value = V;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(V::RULE)
+        f.write_str(V::RULE)?;
+        f.write_str(V::LEFT_OUT)
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<V, E> {
-        V::from_text(text).ok_or_else(|| E::custom(format_args!("{} {}", quoted(text), V::why_not(text))))
+        V::from_text(text).ok_or_else(|| E::custom(V::why_not(text)))
     }
 
     fn visit_u64<E: Error>(self, integer: u64) -> Result<V, E> {
         let advice = if integer > LARGEST_EXACT { V::ON_LARGE_NUMBERS } else { "" };
         NonZeroU64::new(integer)
             .and_then(V::from_integer)
-            .ok_or_else(|| E::custom(format_args!("must be {}, is the number {integer}{advice}", V::RULE)))
+            .ok_or_else(|| E::custom(format_args!("is the number {integer}, but must be {}{advice}", in_words::<V>())))
     }
 
     fn visit_bool<E: Error>(self, flag: bool) -> Result<V, E> {
@@ -80,7 +92,8 @@ impl<'de, V: Value> Visitor<'de> for Scalar<V> {
         match whole(number) {
             Some(integer) => self.visit_u64(integer),
             None if number > LARGEST_EXACT as f64 && !V::ON_LARGE_NUMBERS.is_empty() => {
-                Err(E::custom(format_args!("must be {}, is the number {number}{}", V::RULE, V::ON_LARGE_NUMBERS)))
+                let (rule, advice) = (in_words::<V>(), V::ON_LARGE_NUMBERS);
+                Err(E::custom(format_args!("is the number {number}, but must be {rule}{advice}")))
             }
             None => Err(E::invalid_type(Unexpected::Float(number), &self)),
         }
@@ -94,8 +107,11 @@ fn whole(number: f64) -> Option<u64> {
     exact.then(|| format!("{number:.0}").parse().ok()).flatten()
 }
 
+/// Of a job id and of a group.
+const NAME: &str = "a string of 1 to 128 bytes without control characters";
+
 impl Value for JobId {
-    const RULE: &'static str = "a string of 1-128 bytes without control characters";
+    const RULE: &'static str = NAME;
 
     fn from_text(text: &str) -> Option<Self> {
         Self::new(text)
@@ -103,7 +119,9 @@ impl Value for JobId {
 }
 
 impl Value for Group {
-    const RULE: &'static str = "a string of 1-128 bytes without control characters, or absent";
+    const RULE: &'static str = NAME;
+
+    const LEFT_OUT: &'static str = "; leave it out if the job is of no group";
 
     fn from_text(text: &str) -> Option<Self> {
         Self::new(text)
@@ -112,7 +130,9 @@ impl Value for Group {
 
 /// `action`, by its word alone: what else the job says of it is read apart.
 impl Value for Action {
-    const RULE: &'static str = "\"archive\" or \"restore\", or absent";
+    const RULE: &'static str = "\"archive\" or \"restore\"";
+
+    const LEFT_OUT: &'static str = "; left out, it means \"archive\"";
 
     fn from_text(text: &str) -> Option<Self> {
         Self::of_word(text)
@@ -120,15 +140,26 @@ impl Value for Action {
 }
 
 impl Value for bool {
-    const RULE: &'static str = "true or false, or absent";
+    const RULE: &'static str = "true or false";
+
+    const LEFT_OUT: &'static str = "; left out, it means false";
+
+    const NO_TEXT: &'static str = "the string ";
 
     fn from_flag(flag: bool) -> Option<Self> {
         Some(flag)
     }
 }
 
+/// Of a portal and of a label's number.
+const INTEGER: &str = "an integer from 1 to 18446744073709551615";
+
 impl Value for PortalId {
-    const RULE: &'static str = "an integer from 1 to 18446744073709551615, or absent";
+    const RULE: &'static str = INTEGER;
+
+    const LEFT_OUT: &'static str = "; leave it out only if the worker has a single account";
+
+    const NO_TEXT: &'static str = "the string ";
 
     fn from_integer(integer: NonZeroU64) -> Option<Self> {
         Some(Self(integer))
@@ -143,12 +174,14 @@ impl Value for ObjectType {
     }
 
     fn why_not(text: &str) -> String {
-        Self::parse(text).err().map_or_else(String::new, |fault| fault.to_string())
+        Self::parse(text).err().map_or_else(String::new, |fault| format!("{} {fault}", quoted(text)))
     }
 }
 
 impl Value for Timestamp {
-    const RULE: &'static str = "an RFC 3339 time such as \"2026-12-01T00:00:00Z\", or absent";
+    const RULE: &'static str = "a time with its offset, as RFC 3339 has it, such as \"2026-12-01T00:00:00Z\"";
+
+    const LEFT_OUT: &'static str = "; leave it out if the job has no deadline";
 
     fn from_text(text: &str) -> Option<Self> {
         time::parse(text)
@@ -156,10 +189,10 @@ impl Value for Timestamp {
 }
 
 impl Value for RecordId {
-    const RULE: &'static str = "a string of digits, 1 to 18446744073709551615, without a leading zero";
+    const RULE: &'static str = "a string of digits from 1 to 18446744073709551615, without a leading zero";
 
     const ON_LARGE_NUMBERS: &'static str =
-        ": write ids as strings, since a number above 2^53 may have been rounded to another record's id";
+        "; write ids as strings, since a number above 2^53 may have been rounded to another record's id";
 
     fn from_text(text: &str) -> Option<Self> {
         Self::parse(text)
@@ -182,7 +215,9 @@ impl Value for LabelCategory {
 pub(super) struct LabelTypeId(pub(super) NonZeroU64);
 
 impl Value for LabelTypeId {
-    const RULE: &'static str = "an integer from 1 to 18446744073709551615";
+    const RULE: &'static str = INTEGER;
+
+    const NO_TEXT: &'static str = "the string ";
 
     fn from_integer(integer: NonZeroU64) -> Option<Self> {
         Some(Self(integer))
