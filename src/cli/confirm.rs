@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
+use rustix::termios::{QueueSelector, tcflush};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::Failure;
@@ -12,13 +13,15 @@ pub fn has_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Asks on stderr and reads the answer from stdin; only a clear yes is one, and Ctrl-C is a no.
+/// Asks on stderr and reads the answer from stdin. What was typed earlier is dropped; only a clear yes is one, and Ctrl-C is a no.
 pub async fn agrees(question: &str) -> Result<bool, Failure> {
     // From before the question is shown, so that Ctrl-C is heard as soon as somebody can have read it.
     let mut interrupts =
         signal(SignalKind::interrupt()).map_err(|error| Failure::Running(format!("no signals: {error}")))?;
     let question = format!("{question} [y/N] ");
     let asked = tokio::task::spawn_blocking(move || {
+        // What was typed before the question was shown answers something else. Where this fails, stdin is no terminal.
+        let _ = tcflush(std::io::stdin(), QueueSelector::IFlush);
         let mut stderr = std::io::stderr();
         write!(stderr, "{question}").and_then(|()| stderr.flush())?;
         let mut answer = String::new();

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
 use super::program::{JOBS, bare_ground, command, ground, ground_on, on_a_terminal, run, run_with};
+use super::terminal::Terminal;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -246,6 +247,24 @@ async fn a_dry_run_needs_no_broker() {
     let ran = run_with(&["enqueue", "--dry-run", "-"], &[("amqp.uri", "amqp://127.0.0.1:1")], &line).await;
     assert_eq!(ran.fine(), "1 job is valid; nothing was published\n");
     assert_eq!(ran.stderr, "the settings here have no account, so whether one takes the jobs is not checked\n");
+}
+
+/// Typed for something else, perhaps for the shell.
+#[tokio::test]
+async fn what_was_typed_before_the_question_is_no_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("rows");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let settings = [("amqp.uri", "amqp://127.0.0.1:1")];
+    let mut terminal = Terminal::start(&["enqueue", pipe.to_str().unwrap()], &settings, (120, 40));
+    terminal.press("y\n");
+    // It asks when the rows have ended.
+    std::fs::write(&pipe, "from_object_type,from_id,to_object_type,to_id\ncontacts,1,companies,2\n").unwrap();
+    for (said, keys) in [("[y/N] ", "n\n"), ("nothing was published", "")] {
+        let shown = async || Ok(terminal.raw().contains(said).then_some(()));
+        eventually(SOON, said, shown).await.unwrap_or_else(|_| panic!("{}", terminal.raw()));
+        terminal.press(keys);
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use association_archiver::amqp::edges::Outlet;
 use association_archiver::config::{AmqpSettings, SecretSource, SettingKey};
 use harness::{Broker, Client, Worker};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 pub const JOBS: &str = "association-archiver.jobs";
@@ -99,7 +99,8 @@ pub async fn on_a_terminal(arguments: &[&str], settings: Settings<'_>, typed: &s
 pub async fn on_a_terminal_of(kind: &str, arguments: &[&str], settings: Settings<'_>, typed: &str) -> String {
     let plain = command(arguments, settings);
     let quoted = std::iter::once(plain.as_std().get_program()).chain(plain.as_std().get_args());
-    let quoted: Vec<String> = quoted.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    let quoted: Vec<String> =
+        quoted.map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', r"'\''"))).collect();
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--echo", "never", "--command", &quoted.join(" "), "/dev/null"]);
     script.env_clear().current_dir(std::env::temp_dir());
@@ -108,14 +109,28 @@ pub async fn on_a_terminal_of(kind: &str, arguments: &[&str], settings: Settings
     script.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TERM", kind).env("NO_COLOR", "1");
     script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = script.spawn().unwrap();
-    let mut pipe = child.stdin.take().unwrap();
-    pipe.write_all(typed.as_bytes()).await.unwrap();
-    // It stays open: its end would hang up the terminal.
-    let output = tokio::time::timeout(LONGEST_COMMAND, child.wait_with_output()).await;
-    let output = output.unwrap_or_else(|_| panic!("{arguments:?} does not end on a terminal")).unwrap();
-    drop(pipe);
-    String::from_utf8(output.stdout).unwrap()
+    let (mut pipe, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let shown = async {
+        let (mut shown, mut typed, mut bytes) = (Vec::new(), Some(typed), [0; 4096]);
+        // The pipe stays open: its end would hang up the terminal.
+        while let Ok(length @ 1..) = screen.read(&mut bytes).await {
+            shown.extend_from_slice(&bytes[..length]);
+            // What is typed before the question is no answer.
+            if shown.windows(QUESTION.len()).any(|words| words == QUESTION)
+                && let Some(typed) = typed.take()
+            {
+                pipe.write_all(typed.as_bytes()).await.unwrap();
+            }
+        }
+        child.wait().await.unwrap();
+        shown
+    };
+    let shown = tokio::time::timeout(LONGEST_COMMAND, shown).await;
+    String::from_utf8(shown.unwrap_or_else(|_| panic!("{arguments:?} does not end on a terminal"))).unwrap()
 }
+
+/// How each question ends.
+const QUESTION: &[u8] = b"[y/N]";
 
 /// A virtual host without queues.
 pub async fn bare_ground(name: &str) -> (Client, String) {
