@@ -121,8 +121,9 @@ fn ended(told: bool, unfinished: Unfinished, handed_back: u64) -> Ended {
         (true, false) => Ended::GraceExpired(unfinished),
         (true, true) => {
             tracing::info!(
-                handed_back,
-                "stopped in good order: every request is answered and every outcome is published"
+                deliveries_handed_back = handed_back,
+                "stopped in good order: every request is answered and every outcome is published; a job that was \
+                 delivered again meanwhile was handed back, and is counted, each time"
             );
             Ended::Drained
         }

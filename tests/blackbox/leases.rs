@@ -94,6 +94,7 @@ async fn a_stop_with_slow_requests_on_the_wire_hands_over_at_once() -> Result<()
     hubspot.resume();
     assert_eq!(first.wait(crate::stage::STOP_LIMIT).await?, 0, "{}", first.last_words());
     assert!(first.stderr().contains("stopped in good order"), "{}", first.last_words());
+    assert!(first.stderr().contains("deliveries_handed_back"), "{}", first.last_words());
     finish(&stage, &second).await
 }
 
