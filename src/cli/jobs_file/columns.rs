@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::fields::{Separator, fields};
-use super::hints::Hints;
+use super::hints::{Hints, Mapping};
 use super::job_field::Field;
 use super::record_types::{RECORD_ID, contradict, doubt, doubt_by_columns, is_record_id, of_associated, of_ids};
 use super::text::invisible;
@@ -207,12 +207,35 @@ impl Columns {
                     .to_owned(),
             );
         }
-        let how = if hints.map.is_some() {
-            "name its columns with --map"
-        } else {
-            "the first line must name the columns, or --map \"YOUR COLUMN=from_id,…\" says which is which"
+        let how = match &hints.map {
+            Some(map) => match self.with_hubspots_names(map) {
+                Some(map) => format!(
+                    "with --map only the columns are read that it names, or that bear the name of a field; name all: --map {map:?}"
+                ),
+                None => "name its columns with --map".to_owned(),
+            },
+            None => "the first line must name the columns, or --map \"YOUR COLUMN=from_id,…\" says which is which"
+                .to_owned(),
         };
         Err(format!("the header lacks {}; {how}", missing.join(", ")))
+    }
+
+    /// What `--map` would have to be, if the ids that it leaves out stand in the columns that HubSpot's exports have for
+    /// them. It is only proposed: the records of an export need not be those that somebody meant who names another column.
+    fn with_hubspots_names(&self, map: &Mapping) -> Option<String> {
+        let only = |is_one: fn(&str) -> bool| {
+            let mut named = self.header.iter().filter(|name| is_one(name));
+            named.next().filter(|_| named.next().is_none())
+        };
+        let mut pairs: Vec<String> = map.pairs().map(|(column, field)| format!("{column}={}", field.name())).collect();
+        let given = pairs.len();
+        let ids = [(Field::FromId, only(is_record_id)), (Field::ToId, only(|name| of_associated(name).is_some()))];
+        for (field, column) in ids {
+            if let Some(column) = column.filter(|_| !self.columns.contains(&Column::Field(field))) {
+                pairs.push(format!("{column}={}", field.name()));
+            }
+        }
+        (pairs.len() > given).then(|| pairs.join(","))
     }
 
     /// Sentences for people, about types that may be wrong.

@@ -220,6 +220,29 @@ fn a_mapping_names_columns_and_passes_over_the_others() {
     assert!(job_with("Contact,Company,company", "1,2,3", &hints).unwrap_err().contains("twice"));
 }
 
+/// Which record is meant is not guessed: beside a column that somebody has named, it need not be that of the export.
+#[test]
+fn a_mapping_that_lacks_one_of_hubspots_own_columns_is_told_in_full() {
+    let types = |text: &str| ObjectType::parse(text).ok();
+    let hints = |map: &str| Hints {
+        map: Mapping::parse(map).ok(),
+        from: types("contacts"),
+        to: types("companies"),
+        ..Hints::default()
+    };
+    let header = "Record ID,Company,Associated Company IDs";
+    for (map, whole) in [
+        ("Company=to_id", "Company=to_id,Record ID=from_id"),
+        ("Company=from_id", "Company=from_id,Associated Company IDs=to_id"),
+    ] {
+        let fault = job_with(header, "1,2,3", &hints(map)).unwrap_err();
+        assert!(fault.ends_with(&format!("--map {whole:?}")), "{fault}");
+        job_with(header, "1,2,3", &hints(whole)).unwrap();
+    }
+    let two = "Record ID - Contact,Record ID - Deal,Company";
+    assert!(job_with(two, "1,2,3", &hints("Company=to_id")).unwrap_err().ends_with("name its columns with --map"));
+}
+
 /// What is advised for a file without a header works for that very file.
 #[test]
 fn the_header_that_is_advised_fits_the_row() {
