@@ -307,7 +307,8 @@ impl Survey {
         self.lanes.keys().map(|lane| lane.portal).collect::<BTreeSet<_>>().into_iter()
     }
 
-    /// `56,088 pairs, contacts → companies, portal 4711 (sandbox), about 562 requests, 57s`.
+    /// `56,088 pairs, contacts → companies, portal 4711 (sandbox), about 562 requests, 57s, or longer if
+    /// HubSpot allows less`: its limits are known from its answers only.
     pub fn amount(&self, settings: &Settings, introductions: &Introductions) -> String {
         let sum = |of: fn(&Amount) -> u64| self.lanes.values().map(of).sum::<u64>();
         let (pairs, different) = (sum(|amount| amount.pairs), sum(|amount| amount.different_pairs));
@@ -353,7 +354,7 @@ impl Survey {
         let what_for =
             if different < pairs { format!(" for {} different ones", Grouped(different)) } else { String::new() };
         format!(
-            "{} {}{of_repeated}{of_all}, {}, {}, {requests}{what_for}, {time}",
+            "{} {}{of_repeated}{of_all}, {}, {}, {requests}{what_for}, {time}, or longer if HubSpot allows less",
             Grouped(pairs),
             if pairs == 1 { "pair" } else { "pairs" },
             named(&routes),
