@@ -70,8 +70,8 @@ is done; 3: some are not; 1: the question was answered with no. CSV is known by 
 header; `enqueue --help` names the columns, which are the same.
 
 A file is read to its end before anything is sent. What is no text, or no CSV of jobs, is refused as a whole, with exit
-code 2, and so is a FILE without a single row. A row that is no job, or not one for the accounts in the settings, is
-answered REJECTED, and the others go ahead.
+code 2, and so is a FILE without a single row, or with none that has an id. A row that is no job, or not one for the
+accounts in the settings, is answered REJECTED, and the others go ahead.
 (`enqueue` publishes nothing where a row is no job.) On a terminal it then shows what the file asks for, and asks; it does
 not ask where nothing can be changed, as with --plan. What comes through a pipe is archived as it comes, and nothing is
 asked. --failed has the pairs in the order of the input, and its column line names the row there; a file of more than 256 MiB
@@ -154,6 +154,7 @@ async fn run(
     if is_file {
         let survey = Survey::of(&mut source, 1, Some(&assembly.portals), |job| !resume.leaves_out(job)).await?;
         if survey.is_empty() {
+            survey.remarks().iter().for_each(|line| remark(line));
             no_jobs(&source.name)?;
             return Ok(Went::Through { is_all_done: true });
         }
@@ -185,6 +186,7 @@ async fn run(
     if let Ok(Some(done)) = &read
         && done.is_empty()
     {
+        done.say();
         no_jobs(&source.name)?;
         return Ok(Went::Through { is_all_done: true });
     }

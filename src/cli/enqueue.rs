@@ -83,7 +83,7 @@ not, and may not say another one.
 --outcomes keeps the column dry_run, so that it can be sent again without harm; take that column out to do what it says.
 
 All rows are checked before the first is published; where one is no job, the bad lines are listed, nothing is published,
-and the exit code is 2, as it is where a FILE has no row at all. A row for a portal that is not in the settings here is
+and the exit code is 2, as it is where a FILE has no row at all, or none with an id. A row for a portal that is not in the settings here is
 published all the same, since the worker's settings decide; --dry-run fails then. What comes through a pipe is kept
 until the pipe has ended and all rows are checked. At a terminal the command then shows what the file asks for, and asks whether to go on.
 
@@ -163,11 +163,12 @@ fn check(survey: &Survey, name: &str, arguments: &Arguments) -> Result<(), Failu
         print_nothing_enqueued(survey, arguments.json);
         return Err(Failure::Usage(format!("--from-line {from_line}: {name} has no row from that line on")));
     }
-    if survey.is_empty()
-        && let Err(failure) = no_jobs(name)
-    {
-        print_nothing_enqueued(survey, arguments.json);
-        return Err(failure);
+    if survey.is_empty() {
+        survey.left_out.in_words().for_each(|line| remark(&line));
+        if let Err(failure) = no_jobs(name) {
+            print_nothing_enqueued(survey, arguments.json);
+            return Err(failure);
+        }
     }
     match survey.rejected.listed.first() {
         Some((line, why)) if arguments.dry_run => {

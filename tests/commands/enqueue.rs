@@ -136,6 +136,10 @@ async fn one_bad_row_and_nothing_is_published() {
         let ran = run(&["enqueue", &file], &[("amqp.uri", &uri)]).await;
         assert!(ran.error(2).starts_with(&format!("{file} has no jobs in it")) && ran.stdout.is_empty(), "{ran:?}");
     }
+    let rows = "from_object_type,from_id,to_object_type,to_id\ncontacts,,companies,\n";
+    let ran = run(&["enqueue", &write(directory.path(), "no-ids.csv", rows)], &[("amqp.uri", &uri)]).await;
+    let found = "rows left out because no id stands in them (from_id and to_id are empty): 1\nerror: ";
+    assert!(ran.code == 2 && ran.stderr.starts_with(found), "{ran:?}");
     let ran = run(&["enqueue", "--json"], &[("amqp.uri", &uri)]).await;
     assert!(ran.fine().contains("\"rows\":0") && ran.stderr.contains("stdin has no jobs in it"), "{ran:?}");
     // Rows that ask for nothing are rows.

@@ -16,6 +16,8 @@ use crate::cli::jobs_file::rows::{LeftOut, RowFault, RowJob, Rows, RowsFault};
 use crate::cli::jobs_file::source::Input;
 use crate::cli::jobs_file::survey::{REPEATED, Repeats};
 use crate::cli::output::remark;
+use crate::cli::way_back::lag_in_words;
+use crate::contract::action::Action;
 use crate::contract::grouped::Grouped;
 use crate::contract::ids::AccountIndex;
 use crate::contract::job::{Job, Malformed};
@@ -88,12 +90,12 @@ impl Read {
                 remark(&format!("{what}: {}", Grouped(count)));
             }
         }
+        left_out.in_words().for_each(|line| remark(&line));
     }
 
-    /// Whether there was no row at all, but for blank ones.
+    /// Whether there was no row at all, but for blank ones and those without ids.
     pub fn is_empty(self) -> bool {
-        let LeftOut { not_associated, done_before: of_status } = self.left_out;
-        self.jobs + self.done_before + not_associated + of_status == 0
+        self.jobs + self.done_before + self.left_out.telling() == 0
     }
 }
 
@@ -121,6 +123,9 @@ impl Reading {
                 if self.resume.leaves_out(job) {
                     read.done_before += 1;
                     continue;
+                }
+                if job.action != Action::Archive && !job.dry_run && !std::mem::replace(&mut self.lag_is_said, true) {
+                    remark(&lag_in_words());
                 }
                 if self.portals.resolve(job.portal).is_ok() {
                     repeated = self.repeats.of(job);

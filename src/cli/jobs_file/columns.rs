@@ -111,6 +111,8 @@ pub enum Content {
     Nothing,
     /// The row of a record that is associated with none, as exports have them: no `to_id` stands in it.
     NotAssociated,
+    /// Of both records the id is missing.
+    WithoutIds,
     /// A pair for which an earlier run has done the job.
     DoneBefore,
 }
@@ -296,7 +298,8 @@ impl Columns {
             return Ok(Content::DoneBefore);
         }
         if row.text(Field::ToId)?.is_empty() {
-            return Ok(Content::NotAssociated);
+            let is_named = !row.text(Field::FromId)?.is_empty();
+            return Ok(if is_named { Content::NotAssociated } else { Content::WithoutIds });
         }
         self.body(&row).map(Content::Job)
     }

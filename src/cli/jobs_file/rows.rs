@@ -11,6 +11,7 @@ use super::fields::{Separator, is_open};
 use super::hints::Hints;
 use super::text::{TextFault, TextLines, invisible, utf8};
 use crate::cli::outcome_record::OutcomeRecord;
+use crate::contract::grouped::Grouped;
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::{self, Job, JobLimits, JobProperties, Malformed};
 use crate::contract::refusal::Refusal;
@@ -68,7 +69,28 @@ enum Form {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct LeftOut {
     pub not_associated: u64,
+    pub without_ids: u64,
     pub done_before: u64,
+}
+
+impl LeftOut {
+    /// How many rows were left out, and why.
+    pub fn in_words(self) -> impl Iterator<Item = String> {
+        let Self { not_associated, without_ids, done_before } = self;
+        let counted = [
+            (not_associated, "no associated record (to_id) stands in them"),
+            (without_ids, "no id stands in them (from_id and to_id are empty)"),
+            (done_before, "their status is ARCHIVED or RESTORED"),
+        ];
+        let counted = counted.into_iter().filter(|(count, _)| *count > 0);
+        counted.map(|(count, why)| format!("rows left out because {why}: {}", Grouped(count)))
+    }
+
+    /// Those that say something of a record. The others are as good as blank.
+    pub fn telling(self) -> u64 {
+        let Self { not_associated, without_ids: _, done_before } = self;
+        not_associated + done_before
+    }
 }
 
 /// A row that stands for a job.
@@ -309,6 +331,10 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
             Content::Nothing => return Ok(None),
             Content::NotAssociated => {
                 self.left_out.not_associated += 1;
+                return Ok(None);
+            }
+            Content::WithoutIds => {
+                self.left_out.without_ids += 1;
                 return Ok(None);
             }
             Content::DoneBefore => {

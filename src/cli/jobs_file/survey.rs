@@ -245,10 +245,14 @@ impl Survey {
         !plain.is_empty()
     }
 
-    /// Whether there is no row at all, but for blank ones.
+    /// Whether there is no row at all, but for blank ones and those without ids.
     pub fn is_empty(&self) -> bool {
-        let LeftOut { not_associated, done_before } = self.left_out;
-        self.rows + self.bad.count + self.unwanted + not_associated + done_before == 0
+        self.jobs() + self.left_out.telling() == 0
+    }
+
+    /// Rows that stand for jobs, or were meant to.
+    pub fn jobs(&self) -> u64 {
+        self.rows + self.bad.count + self.unwanted
     }
 
     /// Rows that stand for jobs which the accounts in the settings take.
@@ -268,7 +272,7 @@ impl Survey {
 
     /// Says what is worth knowing beside the number of jobs, one line each, what may be wrong first.
     pub fn remarks(&self) -> Vec<String> {
-        let Self { repeated, left_out: LeftOut { not_associated, done_before }, doubts, plain, .. } = self;
+        let Self { repeated, left_out, doubts, plain, .. } = self;
         let mut remarks = doubts.clone();
         remarks.extend(plain.iter().map(|(type_id, pairs)| {
             format!(
@@ -277,14 +281,10 @@ impl Survey {
                 Grouped(*pairs)
             )
         }));
-        let mut say = |count: &u64, what: &str| {
-            if *count > 0 {
-                remarks.push(format!("{what}: {}", Grouped(*count)));
-            }
-        };
-        say(repeated, REPEATED);
-        say(not_associated, "rows left out because no associated record (to_id) stands in them");
-        say(done_before, "rows left out because their status is ARCHIVED or RESTORED");
+        if *repeated > 0 {
+            remarks.push(format!("{REPEATED}: {}", Grouped(*repeated)));
+        }
+        remarks.extend(left_out.in_words());
         remarks
     }
 

@@ -12,7 +12,9 @@ fn content(header: &str, row: &str, hints: &Hints) -> Result<Content, String> {
 fn job_with(header: &str, row: &str, hints: &Hints) -> Result<Value, String> {
     match content(header, row, hints)? {
         Content::Job(body) => Ok(serde_json::from_slice(&body).unwrap()),
-        other @ (Content::Nothing | Content::NotAssociated | Content::DoneBefore) => Err(format!("{other:?}")),
+        other @ (Content::Nothing | Content::NotAssociated | Content::WithoutIds | Content::DoneBefore) => {
+            Err(format!("{other:?}"))
+        }
     }
 }
 
@@ -286,6 +288,7 @@ fn blank_rows_and_columns_and_repeated_headers_are_passed_over() {
     }
     assert!(job(&header, "contacts,1,companies,2,,").is_ok());
     assert_eq!(content(HEADER, "contacts,1,companies,", &Hints::default()), Ok(Content::NotAssociated));
+    assert_eq!(content(HEADER, "contacts,,companies,", &Hints::default()), Ok(Content::WithoutIds));
     assert!(job(HEADER, "contacts,1,companies,;").unwrap_err().starts_with("to_id: is empty"));
     assert!(job(HEADER, "contacts,1,companies,2,,,").is_ok());
     assert!(job(HEADER, "contacts,1,companies,2,,x").unwrap_err().contains("\"x\" in column 6"));

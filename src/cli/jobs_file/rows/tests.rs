@@ -141,7 +141,7 @@ async fn a_field_that_nobody_reads_may_have_line_breaks_and_others_none() {
     let export = "Record ID,Notes,Associated Company IDs\n1,\"two\r\nlines\",2\n3,,\n4,x,5\n";
     let (read, left_out) = read_as(export.as_bytes(), of_export.clone()).await.unwrap();
     assert_eq!(read.iter().map(|(line, job)| (*line, job.is_ok())).collect::<Vec<_>>(), [(2, true), (5, true)]);
-    assert_eq!(left_out, LeftOut { not_associated: 1, done_before: 0 });
+    assert_eq!(left_out, LeftOut { not_associated: 1, without_ids: 0, done_before: 0 });
     let open = "Record ID,Notes,Associated Company IDs\n1,\"open,2\n3,x,4\n";
     let fault = read_as(open.as_bytes(), of_export).await.unwrap_err();
     assert_eq!(fault.to_string(), "opens a quote in line 2 that is not closed: mend that row");
