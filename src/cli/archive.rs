@@ -27,7 +27,7 @@ use super::output::remark;
 use super::paint::harmless;
 use super::report::NewFile;
 use super::signals::{self, FirstWords};
-use super::way_back;
+use super::way_back::{self, Undo};
 use crate::config::Settings;
 use crate::contract::grouped::Grouped;
 use crate::engine::Waiting;
@@ -142,7 +142,7 @@ async fn run(
         NewFile::check(failed)?;
     }
     let assembly = Assembly::new(settings, Waiting::InHand { give_up_after: GIVE_UP_AFTER })?;
-    let limits = service::limits(&settings.jobs);
+    let (limits, undo) = (service::limits(&settings.jobs), Undo::new(config));
     let mut source = Source::open(arguments.file.as_deref(), Naming::Required, limits, &arguments.hints).await?;
     let mut resume = Resume::default();
     if !arguments.resume.is_empty() {
@@ -151,6 +151,7 @@ async fn run(
     }
     // What is no stream is read to its end before anything is sent.
     let is_file = source.is_repeatable();
+    let mut group = arguments.hints.group.clone();
     if is_file {
         let survey = Survey::of(&mut source, 1, Some(&assembly.portals), |job| !resume.leaves_out(job)).await?;
         if survey.is_empty() {
@@ -159,15 +160,17 @@ async fn run(
             return Ok(Went::Through { is_all_done: true });
         }
         resume.rewind();
+        group = survey.group().cloned();
         say_what_is_there(&survey, (!arguments.resume.is_empty(), resume.in_doubt()));
-        if !arguments.yes && confirm::has_terminal() && !agrees(&survey, (settings, config), &source.name).await? {
+        if !arguments.yes && confirm::has_terminal() && !agrees(&survey, (settings, &undo), &source.name).await? {
             return Ok(Went::Refused);
         }
     }
     let failed = arguments.failed.as_deref().map(FailedFile::create).transpose()?;
     let answers = Answers::new(Arc::clone(tally), failed.clone());
 
-    let (stop, way_on) = (CancellationToken::new(), WayOn::new(arguments, (settings, config), is_file));
+    let (stop, way_on) =
+        (CancellationToken::new(), WayOn::new(arguments, (settings, &undo), (is_file, group.as_ref())));
     let last_words = {
         let (way_on, tally, failed) = (way_on.clone(), Arc::clone(tally), failed.clone());
         move || {
@@ -230,6 +233,7 @@ async fn work_through(
         arrivals: arrivals_in,
         room: Room::default(),
         is_surveyed,
+        lag_is_said: false,
     };
     let writer = std::thread::spawn(move || answers.write(written));
     let reading = {
@@ -293,7 +297,7 @@ fn say_what_is_there(survey: &Survey, (is_resumed, in_doubt): (bool, u64)) {
 }
 
 /// Shows what the file asks for, and asks whether that is meant.
-async fn agrees(survey: &Survey, (settings, config): (&Settings, Option<&Path>), name: &str) -> Result<bool, Failure> {
+async fn agrees(survey: &Survey, (settings, undo): (&Settings, &Undo), name: &str) -> Result<bool, Failure> {
     if survey.acceptable() == 0 {
         return Ok(true);
     }
@@ -305,7 +309,7 @@ async fn agrees(survey: &Survey, (settings, config): (&Settings, Option<&Path>),
         return Ok(true);
     }
     let question = match survey.archives() {
-        true => format!("Archive what is in {name}? {}", way_back::of_archive(survey, settings, config)),
+        true => format!("Archive what is in {name}? {}", way_back::of_archive(survey, settings, undo)),
         false => format!("Restore what is in {name}?"),
     };
     if confirm::agrees(&question).await? {

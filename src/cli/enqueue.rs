@@ -22,7 +22,8 @@ use super::jobs_file::survey::{self, Survey};
 use super::output::remark;
 use super::report::NewFile;
 use super::signals::{self, FirstWords};
-use super::{output, runtime, way_back};
+use super::way_back::{self, Undo};
+use super::{output, runtime};
 use crate::amqp::route::Route;
 use crate::config::{QueueName, Settings};
 use crate::contract::grouped::Grouped;
@@ -115,7 +116,7 @@ pub fn enqueue(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode,
 }
 
 async fn run(settings: &Settings, config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let begun = Instant::now();
+    let (begun, undo) = (Instant::now(), Undo::new(config));
     if let (Some(outcomes), false) = (&arguments.outcomes, arguments.dry_run) {
         NewFile::check(outcomes)?;
     }
@@ -141,7 +142,7 @@ async fn run(settings: &Settings, config: Option<&Path>, arguments: &Arguments) 
     }
     if !arguments.yes
         && confirm::has_terminal()
-        && !agrees(&survey, (settings, config), &source.name, &target.queue).await?
+        && !agrees(&survey, (settings, &undo), &source.name, &target.queue).await?
     {
         remark("nothing was published");
         return Ok(ExitCode::FAILURE);
@@ -182,7 +183,7 @@ fn check(survey: &Survey, name: &str, arguments: &Arguments) -> Result<(), Failu
 /// Shows what the file asks for, and asks whether that is meant.
 async fn agrees(
     survey: &Survey,
-    (settings, config): (&Settings, Option<&Path>),
+    (settings, undo): (&Settings, &Undo),
     name: &str,
     queue: &QueueName,
 ) -> Result<bool, Failure> {
@@ -199,7 +200,7 @@ async fn agrees(
     }
     let question = format!("Put the jobs of {name} on {queue}?");
     match survey.archives() {
-        true => confirm::agrees(&format!("{question} {}", way_back::of_enqueue(survey, settings, config))).await,
+        true => confirm::agrees(&format!("{question} {}", way_back::of_enqueue(survey, settings, undo))).await,
         false => confirm::agrees(&question).await,
     }
 }

@@ -18,6 +18,7 @@ use super::journal::selection::{Place, Selection};
 use super::output::{Output, Reader, remark};
 use super::paint::harmless;
 use super::signals::{self, FirstWords};
+use super::way_back::{Undo, lag_in_words};
 use super::{confirm, option_values, output, runtime};
 use crate::amqp::connection::ConnectFault;
 use crate::amqp::route::Route;
@@ -108,10 +109,10 @@ pub fn undo(config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Fa
     }
     let settings = Settings::load(config)?;
     super::remark_on_settings(&settings);
-    runtime::block_on(run(&settings, arguments))
+    runtime::block_on(run(&settings, config, arguments))
 }
 
-async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+async fn run(settings: &Settings, config: Option<&Path>, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let kind = if arguments.restores { ChangeKind::Restoration } else { ChangeKind::Removal };
     let gathered = gather(settings, &arguments.place, &arguments.selection, Meant::OfKind(kind)).await?;
     let wanted = match kind {
@@ -141,7 +142,7 @@ async fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fai
         remark("nothing was published");
         return Ok(ExitCode::FAILURE);
     }
-    let published = publish(settings, jobs).await?;
+    let published = publish(settings, config, jobs).await?;
     summarise(arguments, settings, &wanted, &manner, published)
 }
 
@@ -214,7 +215,11 @@ fn show(wanted: &Wanted, manner: &Manner, jobs: usize) {
     if wanted.lanes.keys().any(is_turned) {
         remark("(some were read from the other side, to save requests; what is done is the same from both)");
     }
-    let Wanted { refused, absent, changed, unknown, .. } = *wanted;
+    let Wanted { back, refused, absent, changed, unknown, .. } = *wanted;
+    if back > 0 {
+        let back = Grouped(back);
+        remark(&format!("of these, already restored since: {back} (to restore them again changes nothing)"));
+    }
     let (verb, refusal, change) = match manner.kind {
         ChangeKind::Removal => (
             "restore",
@@ -244,10 +249,12 @@ fn show(wanted: &Wanted, manner: &Manner, jobs: usize) {
 }
 
 /// What is wrong, and where no broker answers, the way that needs none.
-fn without_broker(fault: &SendFault) -> String {
+fn without_broker(fault: &SendFault, config: Option<&Path>) -> String {
     let way = match matches!(fault, SendFault::Connect(ConnectFault::Unreachable { .. })) {
-        true => "; without a broker give the same command with `--print | association-archiver archive -` behind it",
-        false => "",
+        true => {
+            format!("; without a broker give the same command with `{}` behind it", Undo::new(config).printed())
+        }
+        false => String::new(),
     };
     format!("{fault}{way}")
 }
@@ -255,11 +262,12 @@ fn without_broker(fault: &SendFault) -> String {
 /// Messages published before their confirms are awaited.
 const MAX_BATCH: usize = 200;
 
-async fn publish(settings: &Settings, jobs: Vec<UndoJob>) -> Result<u64, Failure> {
+async fn publish(settings: &Settings, config: Option<&Path>, jobs: Vec<UndoJob>) -> Result<u64, Failure> {
     let stop = CancellationToken::new();
     signals::stop_on_signals(stop.clone(), FINISHED_FIRST, || {})
         .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
-    let sender = Sender::open(&settings.amqp, &stop).await.map_err(|fault| Failure::Running(without_broker(&fault)))?;
+    let sender = Sender::open(&settings.amqp, &stop).await;
+    let sender = sender.map_err(|fault| Failure::Running(without_broker(&fault, config)))?;
     let (run, total) = (Run::new(), jobs.len() as u64);
     let bar = bar(total, 0, "jobs");
     let mut published = 0_u64;
@@ -298,13 +306,16 @@ fn summarise(
     let queue = settings.amqp.jobs_queue.as_str();
     if arguments.json {
         let summary = json!({
-            "pairs": wanted.pairs(), "refused": wanted.refused, "absent": wanted.absent,
+            "pairs": wanted.pairs(), "back": wanted.back, "refused": wanted.refused, "absent": wanted.absent,
             "changed": wanted.changed, "unknown": wanted.unknown,
             "jobs": published, "group": manner.group.as_str(), "queue": queue,
         });
         return output::result(&summary.to_string());
     }
     if published > 0 {
+        if manner.kind == ChangeKind::Removal && !manner.plan {
+            remark(&lag_in_words());
+        }
         let published = if published == 1 { "1 job is".to_owned() } else { format!("{} jobs are", Grouped(published)) };
         let group = &manner.group;
         return output::result(&format!(

@@ -25,7 +25,7 @@ use crate::contract::ids::AccountIndex;
 
 /// Reads are believed to lag behind removals by no more than this time. A proof also waits for this long before a pair
 /// that is still shown counts as one that stays.
-const LONGEST: Duration = Duration::from_secs(WAITS[0].as_secs() + WAITS[1].as_secs() + WAITS[2].as_secs());
+pub const LONGEST: Duration = Duration::from_secs(WAITS[0].as_secs() + WAITS[1].as_secs() + WAITS[2].as_secs());
 
 /// How long a removal on the wire is expected to take, where a look waits until it is believed.
 const ON_WIRE: Duration = Duration::from_secs(1);

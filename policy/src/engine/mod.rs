@@ -69,7 +69,7 @@ pub mod all;
 mod creating;
 mod either_side;
 mod expansion;
-mod lag;
+pub mod lag;
 mod planning;
 pub mod proof;
 mod restoring;

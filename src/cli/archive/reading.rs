@@ -63,6 +63,8 @@ pub struct Reading {
     pub room: Room,
     /// Whether the rows were read before, so that what there was to say of them was said.
     pub is_surveyed: bool,
+    /// Whether it was said what a restoration may wait for.
+    pub lag_is_said: bool,
 }
 
 /// What was read to its end, but for the jobs.
@@ -79,13 +81,7 @@ impl Read {
     /// Says what is worth knowing, on stderr.
     pub fn say(self) {
         let Self { jobs: _, done_before, repeated, left_out } = self;
-        let LeftOut { not_associated, done_before: of_status } = left_out;
-        for (count, what) in [
-            (done_before, "jobs left out because they were done before"),
-            (repeated, REPEATED),
-            (not_associated, "rows left out because no associated record (to_id) stands in them"),
-            (of_status, "rows left out because their status is ARCHIVED or RESTORED"),
-        ] {
+        for (count, what) in [(done_before, "jobs left out because they were done before"), (repeated, REPEATED)] {
             if count > 0 {
                 remark(&format!("{what}: {}", Grouped(count)));
             }

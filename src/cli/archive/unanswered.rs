@@ -11,9 +11,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Arguments;
 use crate::cli::output::remark;
-use crate::cli::way_back::{quoted, undo_without_broker};
+use crate::cli::way_back::{Undo, quoted};
 use crate::config::Settings;
 use crate::contract::grouped::Grouped;
+use crate::contract::ids::Group;
 
 /// Lines that stand for jobs, and what became of them.
 #[derive(Debug, Default)]
@@ -134,7 +135,7 @@ pub struct WayOn {
     resumed: Vec<PathBuf>,
     failed: Option<PathBuf>,
     outcomes: Outcomes,
-    /// The command that restores; `None` unless everything that is removed is recorded.
+    /// Which command restores; `None` unless everything that is removed is recorded.
     undo: Option<String>,
 }
 
@@ -157,7 +158,12 @@ enum Outcomes {
 }
 
 impl WayOn {
-    pub fn new(arguments: &Arguments, (settings, config): (&Settings, Option<&Path>), is_file: bool) -> Self {
+    /// `group`: of all jobs that archive, as far as that is known.
+    pub fn new(
+        arguments: &Arguments,
+        (settings, undo): (&Settings, &Undo),
+        (is_file, group): (bool, Option<&Group>),
+    ) -> Self {
         let is_named = arguments.file.as_deref().is_some_and(|file| file != Path::new("-"));
         let stdin = if is_named { None } else { opened_file(std::io::stdin(), "0") };
         let typed = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
@@ -173,7 +179,9 @@ impl WayOn {
                 None if std::io::stdout().is_terminal() => Outcomes::Shown,
                 None => Outcomes::Elsewhere,
             },
-            undo: records.then(|| undo_without_broker(arguments.hints.group.as_ref(), config)),
+            undo: records.then(|| {
+                format!("`{}` brings back what they removed{}", undo.without_broker(group), Undo::beside(group))
+            }),
         }
     }
 
@@ -187,7 +195,7 @@ impl WayOn {
         let sent = sent.min(unanswered);
         remark(&format!("jobs that were read and not answered: {}", Grouped(unanswered)));
         if sent > 0 {
-            let undo = self.undo.as_ref().map(|undo| format!("; {undo} brings back what they removed"));
+            let undo = self.undo.as_ref().map(|undo| format!("; {undo}"));
             remark(&format!(
                 "  sent to HubSpot, which may have done them, but not answered or not proven yet: {}{}",
                 Grouped(sent),

@@ -14,11 +14,13 @@ use crate::contract::association::{AssociationType, Extent, Label, LabelCategory
 use crate::contract::ids::PortalId;
 use crate::contract::journal::{ChangeKind, EntryPair, ReadFrom};
 
-/// What an undo does, and how many pairs it leaves out, by the reason.
+/// What an undo does, and how many pairs it leaves out, each once, by the reason.
 #[derive(Debug, Default)]
 pub struct Wanted {
     /// By the direction in which the types of the pairs have a meaning.
     pub lanes: Lanes,
+    /// Of these pairs, those of which all is back already, as the journal has it. To restore them again changes nothing.
+    pub back: u64,
     /// HubSpot refused to change them, or there was nothing to do after all.
     pub refused: u64,
     /// Nothing was there to be removed.
@@ -67,54 +69,80 @@ enum Back {
 /// A pair, seen from one of its sides.
 type Side = (LaneName, Pair);
 
+/// Why a pair is left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reason {
+    Refused,
+    Absent,
+    Changed,
+    Unknown,
+}
+
+/// The latest reason for each pair, from whichever side it was seen.
+#[derive(Default, Debug)]
+struct LeftOut(BTreeMap<Side, Reason>);
+
+impl LeftOut {
+    fn note(&mut self, side: Side, reason: Reason) {
+        let latest = self.0.entry(other_side(&side).min(side)).or_insert(reason);
+        // That it is not there follows from its change by another job.
+        if (*latest, reason) != (Reason::Changed, Reason::Absent) {
+            *latest = reason;
+        }
+    }
+
+    /// How many pairs the jobs do not have for this reason.
+    fn count(&self, lanes: &Lanes, why: Reason) -> u64 {
+        let has = |(lane, pair): &Side| lanes.get(lane).is_some_and(|pairs| pairs.contains_key(pair));
+        let of_reason = self.0.iter().filter(|(_, reason)| **reason == why);
+        of_reason.filter(|(side, _)| !has(side) && !has(&other_side(side))).count() as u64
+    }
+}
+
 impl Wanted {
     /// What went and is to come back. Pairs whose fate is not known are restored, too: to restore what is there changes
     /// nothing.
     pub fn of_removals(gathered: &Gathered) -> Self {
         let mut wanted = Self { names: names(gathered), ..Self::default() };
         let mut gone = AllGone::new();
-        let (mut refused, mut absent, mut changed) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut left_out = LeftOut::default();
         for (chosen, place, pair) in changes(gathered) {
             let side = side(chosen, pair);
             match (chosen.entry.kind, chosen.is_meant, chosen.state(place)) {
-                (ChangeKind::Removal, true, State::Refused) => {
-                    refused.insert(side);
-                }
+                (ChangeKind::Removal, true, State::Refused) => left_out.note(side, Reason::Refused),
                 (ChangeKind::Removal, true, _) => match what_went(&chosen.entry.extent, &pair.types) {
-                    None => {
-                        absent.insert(side);
-                    }
+                    None => left_out.note(side, Reason::Absent),
                     Some(what) => went(&mut gone, side, what),
                 },
                 (ChangeKind::Removal, false, State::Refused) => {}
                 (ChangeKind::Removal, false, _) => {
                     if went_again(&mut gone, &side, &chosen.entry.extent, &pair.types) {
-                        changed.insert(side);
+                        left_out.note(side, Reason::Changed);
                     }
                 }
                 (ChangeKind::Restoration, _, State::Restored) => came_back(&mut gone, &side, pair),
                 (ChangeKind::Restoration, _, State::Archived | State::Refused | State::Unknown) => {}
             }
         }
+        let is_back = |gone: &&Gone| matches!(gone.back, Back::All);
+        wanted.back = gone.values().flat_map(BTreeMap::values).filter(is_back).count() as u64;
         let lanes = gone.into_iter().filter(|(_, pairs)| !pairs.is_empty());
         let only_what = |pairs: BTreeMap<Pair, Gone>| pairs.into_iter().map(|(pair, gone)| (pair, gone.what)).collect();
         wanted.lanes = lanes.map(|(lane, pairs)| (lane, only_what(pairs))).collect();
-        [wanted.refused, wanted.absent, wanted.changed] =
-            [refused, absent, changed].map(|pairs| left_out(&pairs, &wanted.lanes));
-        wanted
+        wanted.left_out(&left_out)
     }
 
     /// What was restored and is to go again. Pairs whose fate is not known stay, and so do those that were changed since: a
     /// removal by mistake cannot always be taken back.
     pub fn of_restorations(gathered: &Gathered) -> Self {
         let mut wanted = Self { names: names(gathered), ..Self::default() };
-        let (mut refused, mut changed, mut unknown) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut left_out = LeftOut::default();
         for (chosen, place, pair) in changes(gathered) {
             let (lane, pair_of_lane) = side(chosen, pair);
             match (chosen.is_meant, chosen.state(place)) {
                 // The entry names no created type though types were there, so it is unclear what is to be removed.
                 (true, State::Restored) if !pair.types.is_empty() && pair.creates.is_empty() => {
-                    unknown.insert((lane, pair_of_lane));
+                    left_out.note((lane, pair_of_lane), Reason::Unknown);
                 }
                 (true, State::Restored) => {
                     let made = if pair.types.is_empty() { What::Whole } else { of_types(&pair.creates) };
@@ -122,27 +150,28 @@ impl Wanted {
                     let what = pairs.remove(&pair_of_lane).map_or(made.clone(), |known| known.or(made));
                     pairs.insert(pair_of_lane, what);
                 }
-                (true, State::Refused) => {
-                    refused.insert((lane, pair_of_lane));
-                }
-                (true, State::Archived | State::Unknown) => {
-                    unknown.insert((lane, pair_of_lane));
-                }
+                (true, State::Refused) => left_out.note((lane, pair_of_lane), Reason::Refused),
+                (true, State::Archived | State::Unknown) => left_out.note((lane, pair_of_lane), Reason::Unknown),
                 (false, State::Refused) => {}
                 (false, State::Archived | State::Restored | State::Unknown) => {
                     let side = (lane, pair_of_lane);
                     for (lane, pair) in [other_side(&side), side] {
                         if wanted.lanes.get_mut(&lane).and_then(|pairs| pairs.remove(&pair)).is_some() {
-                            changed.insert((lane, pair));
+                            left_out.note((lane, pair), Reason::Changed);
                         }
                     }
                 }
             }
         }
         wanted.lanes.retain(|_, pairs| !pairs.is_empty());
-        [wanted.refused, wanted.changed, wanted.unknown] =
-            [refused, changed, unknown].map(|pairs| left_out(&pairs, &wanted.lanes));
-        wanted
+        wanted.left_out(&left_out)
+    }
+
+    fn left_out(mut self, pairs: &LeftOut) -> Self {
+        let reasons = [Reason::Refused, Reason::Absent, Reason::Changed, Reason::Unknown];
+        [self.refused, self.absent, self.changed, self.unknown] =
+            reasons.map(|reason| pairs.count(&self.lanes, reason));
+        self
     }
 
     pub fn pairs(&self) -> usize {
@@ -185,12 +214,6 @@ fn names(gathered: &Gathered) -> BTreeMap<LaneName, BTreeMap<Label, Arc<str>>> {
         }
     }
     names
-}
-
-/// How many of these pairs the jobs do not have, whichever side they were seen from.
-fn left_out(pairs: &BTreeSet<Side>, lanes: &Lanes) -> u64 {
-    let has = |(lane, pair): &Side| lanes.get(lane).is_some_and(|pairs| pairs.contains_key(pair));
-    pairs.iter().filter(|&side| !has(side) && !has(&other_side(side))).count() as u64
 }
 
 fn changes(gathered: &Gathered) -> impl Iterator<Item = (&Chosen, u32, &EntryPair)> {
