@@ -151,7 +151,7 @@ async fn run(
     }
     // What is no stream is read to its end before anything is sent.
     let is_file = source.is_repeatable();
-    let mut group = arguments.hints.group.clone();
+    let (mut group, mut before) = (arguments.hints.group.clone(), None);
     if is_file {
         let survey = Survey::of(&mut source, 1, Some(&assembly.portals), |job| !resume.leaves_out(job)).await?;
         if survey.is_empty() {
@@ -161,6 +161,7 @@ async fn run(
         }
         resume.rewind();
         group = survey.group().cloned();
+        before = (!arguments.resume.is_empty()).then_some(Before { jobs: survey.jobs(), done: survey.unwanted });
         say_what_is_there(&survey, (!arguments.resume.is_empty(), resume.in_doubt()));
         if !arguments.yes && confirm::has_terminal() && !agrees(&survey, (settings, &undo), &source.name).await? {
             return Ok(Went::Refused);
@@ -194,6 +195,13 @@ async fn run(
         return Ok(Went::Through { is_all_done: true });
     }
     written.summary.lines().iter().for_each(|line| remark(line));
+    match before {
+        Some(before) => remark(&before.with(written.summary.jobs_done())),
+        None if written.summary.jobs() == 0 && matches!(read, Ok(Some(_))) => {
+            remark("no row asks for anything; nothing was done");
+        }
+        None => {}
+    }
     written.failed.iter().for_each(|failed| remark(&failed.to_string()));
     match read {
         Ok(Some(done)) if !is_file => done.say(),
@@ -202,6 +210,23 @@ async fn run(
     }
     way_on.say(tally);
     Ok(Went::Through { is_all_done: tally.is_all_done(is_file) })
+}
+
+/// What there was of the file before a run that is given outcomes of earlier ones.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    jobs: u64,
+    done: u64,
+}
+
+impl Before {
+    /// The table is about this run alone: this is the whole.
+    fn with(self, done_now: u64) -> String {
+        let Self { jobs, done } = self;
+        let left = Grouped(jobs.saturating_sub(done + done_now));
+        let [jobs, done, done_now] = [jobs, done, done_now].map(Grouped);
+        format!("all runs together: {jobs} jobs, {done} of them done before and {done_now} now, {left} left")
+    }
 }
 
 /// How far the rows were read; `None` if a signal or the end of the loop stopped that.

@@ -255,10 +255,13 @@ async fn what_was_done_in_the_second_run_is_left_out_of_the_third() {
     simulator.configure(&json!({"everyAccount": {"badIds": []}})).await.unwrap();
     let ran = resumed(&[&first]).await;
     assert!(ran.stderr.contains("left out because they were done before: 1\n"), "{ran:?}");
+    assert!(ran.stderr.contains("all runs together: 4 jobs, 1 of them done before and 3 now, 0 left\n"), "{ran:?}");
     std::fs::write(&second, ran.fine()).unwrap();
     for files in [[&first, &second], [&second, &first]] {
         let ran = resumed(&files.map(String::as_str)).await;
         assert!(ran.stderr.contains("left out because they were done before: 4\n"), "{ran:?}");
+        let whole = "all runs together: 4 jobs, 4 of them done before and 0 now, 0 left\n";
+        assert!(ran.stderr.contains(whole), "{ran:?}");
         assert_eq!(ran.fine(), "", "nothing is sent");
     }
 }
