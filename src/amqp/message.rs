@@ -12,6 +12,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::receipt::Receipt;
 use super::route::Route;
+use crate::contract::ids::JobId;
 use crate::contract::message::{
     APP_ID, CONTENT_TYPE, DELIVERY_MODE, HEADERS_DROPPED, JOB_STATUS, MessageId, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID,
     OUTCOME_TYPE, is_dropped_when_republished,
@@ -243,13 +244,15 @@ pub struct Deposit {
     pub key: u64,
     /// The delivery that is answered; `None` where there is none, as when jobs are enqueued.
     pub receipt: Option<Receipt>,
+    /// Whose copy goes to the dead letters, for those who look on; `None` also where the message has no job id.
+    pub dead_job: Option<JobId>,
     /// Never empty: an answer of no message would acknowledge a delivery for nothing.
     messages: SmallVec<[Outgoing; 1]>,
 }
 
 impl Deposit {
     pub fn new(key: u64, receipt: Option<Receipt>, message: Outgoing) -> Self {
-        Self { key, receipt, messages: smallvec![message] }
+        Self { key, receipt, dead_job: None, messages: smallvec![message] }
     }
 
     /// One more message without which the delivery may not be acknowledged.
@@ -257,6 +260,12 @@ impl Deposit {
     pub fn and(mut self, message: Outgoing) -> Self {
         self.messages.push(message);
         self
+    }
+
+    /// The same with a copy of this job for the dead letters.
+    #[must_use]
+    pub fn and_dead_letter(self, dead_letter: Outgoing, job: JobId) -> Self {
+        Self { dead_job: Some(job), ..self.and(dead_letter) }
     }
 
     /// The same without its delivery, which is settled or lost.

@@ -38,7 +38,8 @@ pub enum Command {
     /// Shows the dead letters, the oldest first; they stay where they are
     #[command(after_long_help = concat!(counts!(), "\n\nExamples:
   association-archiver dead-letters list
-  association-archiver dead-letters list --reason MALFORMED_JOB --newer-than 1h"))]
+  association-archiver dead-letters list --reason MALFORMED_JOB --newer-than 1h
+  association-archiver dead-letters list --id crm-sync-81f2"))]
     List(list::Arguments),
     /// Writes dead letters as NDJSON, with bodies, properties and headers; they stay where they are
     #[command(after_long_help = concat!(form!(), "\n\n", counts!(), "\n\nExamples:

@@ -23,7 +23,7 @@ pub struct DeadLetterCause {
     pub messages: u64,
     /// The reason given for the latest, as in the header `x-reject-message`.
     pub message: String,
-    /// `message_id` or `correlation_id` of the latest, at most [`DeadLetterCauses::MAX_IDS`]; the newest last.
+    /// [`LetterIds::shown`] of the latest, at most [`DeadLetterCauses::MAX_IDS`]; the newest last.
     pub ids: Vec<String>,
     #[serde(serialize_with = "write_time")]
     pub last_at: Timestamp,
@@ -34,8 +34,23 @@ struct Entry {
     cause: DeadLetterCause,
     told: Option<Instant>,
     untold: u64,
-    /// Of the latest message, where it has one.
-    latest_id: Option<String>,
+    /// Of the latest message.
+    latest: LetterIds,
+}
+
+/// By which a dead letter is found again.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LetterIds {
+    pub job: Option<String>,
+    /// `message_id`, else `correlation_id`.
+    pub message: Option<String>,
+}
+
+impl LetterIds {
+    /// As `dead-letters list` shows it.
+    fn shown(&self) -> Option<&String> {
+        self.job.as_ref().or(self.message.as_ref())
+    }
 }
 
 /// The late log line about the latest dead letter of a cause. No line was written about that one when it came.
@@ -43,7 +58,7 @@ struct Entry {
 pub struct Overdue {
     pub category: String,
     pub message: String,
-    pub id: Option<String>,
+    pub ids: LetterIds,
     /// Those before it that have no line either.
     pub repeated: u64,
 }
@@ -61,7 +76,7 @@ impl DeadLetterCauses {
 
     /// Counts one more dead letter. `Some` where a log line is due; it has the number of dead letters that were not
     /// told since the last line.
-    pub fn note(&self, category: &str, message: &str, id: Option<&str>, at: Timestamp, now: Instant) -> Option<u64> {
+    pub fn note(&self, category: &str, message: &str, ids: &LetterIds, at: Timestamp, now: Instant) -> Option<u64> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = entries.iter().position(|entry| entry.cause.category == category);
         let place = known.or_else(|| (entries.len() >= Self::MAX_CAUSES).then(|| entries.len() - 1));
@@ -69,16 +84,16 @@ impl DeadLetterCauses {
             entries.push(Entry::new(cut(category, TEXT_MAX_BYTES), at));
             entries.len() - 1
         });
-        let Entry { cause, told, untold, latest_id } = entries.get_mut(place)?;
+        let Entry { cause, told, untold, latest } = entries.get_mut(place)?;
         cause.messages += 1;
         cause.message = cut(message, MESSAGE_MAX_BYTES).to_owned();
         cause.last_at = at;
-        *latest_id = id.map(|id| cut(id, TEXT_MAX_BYTES).to_owned());
-        if let Some(id) = id {
+        latest.clone_from(ids);
+        if let Some(id) = ids.shown() {
             if cause.ids.len() >= Self::MAX_IDS {
                 cause.ids.remove(0);
             }
-            cause.ids.push(cut(id, TEXT_MAX_BYTES).to_owned());
+            cause.ids.push(id.clone());
         }
         if told.is_some_and(|told| now.saturating_duration_since(told) < TELL_EVERY) {
             *untold += 1;
@@ -92,14 +107,14 @@ impl DeadLetterCauses {
     /// longer than [`TELL_EVERY`].
     pub fn overdue(&self, now: Instant) -> Vec<Overdue> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = entries.iter_mut().filter_map(|Entry { cause, told, untold, latest_id }| {
+        let due = entries.iter_mut().filter_map(|Entry { cause, told, untold, latest }| {
             let repeated = untold.checked_sub(1)?;
             if told.is_some_and(|told| now.saturating_duration_since(told) < TELL_EVERY) {
                 return None;
             }
             (*told, *untold) = (Some(now), 0);
             let (category, message) = (cause.category.clone(), cause.message.clone());
-            Some(Overdue { category, message, id: latest_id.clone(), repeated })
+            Some(Overdue { category, message, ids: latest.clone(), repeated })
         });
         due.collect()
     }
@@ -117,7 +132,7 @@ impl Entry {
     fn new(category: &str, at: Timestamp) -> Self {
         let (category, message) = (category.to_owned(), String::new());
         let cause = DeadLetterCause { category, messages: 0, message, ids: Vec::new(), last_at: at };
-        Self { cause, told: None, untold: 0, latest_id: None }
+        Self { cause, told: None, untold: 0, latest: LetterIds::default() }
     }
 }
 
@@ -125,13 +140,17 @@ impl Entry {
 mod tests {
     use super::*;
 
+    fn ids(message: Option<&str>) -> LetterIds {
+        LetterIds { job: None, message: message.map(str::to_owned) }
+    }
+
     #[test]
     fn each_cause_has_its_count_its_latest_ids_and_a_line_in_a_while() {
         let causes = DeadLetterCauses::default();
         let begun = Instant::now();
         let note = |category, id: &str, seconds| {
             let now = begun + Duration::from_secs(seconds);
-            causes.note(category, "jobId is missing", Some(id), Timestamp::UNIX_EPOCH, now)
+            causes.note(category, "jobId is missing", &ids(Some(id)), Timestamp::UNIX_EPOCH, now)
         };
         assert_eq!(note("MALFORMED_JOB", "a", 0), Some(0));
         for id in ["b", "c", "d", "e", "f"] {
@@ -152,12 +171,12 @@ mod tests {
         let begun = Instant::now();
         let at = |seconds| begun + Duration::from_secs(seconds);
         for id in [Some("a"), Some("b"), None] {
-            causes.note("MALFORMED_JOB", "jobId is missing", id, Timestamp::UNIX_EPOCH, begun);
+            causes.note("MALFORMED_JOB", "jobId is missing", &ids(id), Timestamp::UNIX_EPOCH, begun);
         }
-        causes.note("UNKNOWN_PORTAL", "portalId", Some("x"), Timestamp::UNIX_EPOCH, begun);
+        causes.note("UNKNOWN_PORTAL", "portalId", &ids(Some("x")), Timestamp::UNIX_EPOCH, begun);
         assert_eq!(causes.overdue(at(9)), []);
         let (category, message) = ("MALFORMED_JOB".to_owned(), "jobId is missing".to_owned());
-        let line = Overdue { category, message, id: None, repeated: 1 };
+        let line = Overdue { category, message, ids: LetterIds::default(), repeated: 1 };
         assert_eq!(causes.overdue(at(10)), [line], "the other cause was told when it came");
         assert_eq!(causes.overdue(at(30)), []);
     }
@@ -166,7 +185,7 @@ mod tests {
     fn causes_are_bounded() {
         let causes = DeadLetterCauses::default();
         for number in 0..1_000 {
-            causes.note(&format!("CAUSE_{number}"), "", None, Timestamp::UNIX_EPOCH, Instant::now());
+            causes.note(&format!("CAUSE_{number}"), "", &ids(None), Timestamp::UNIX_EPOCH, Instant::now());
         }
         let read = causes.read();
         assert_eq!((read.len(), read[0].messages), (20, 981));

@@ -8,6 +8,7 @@ use super::delivery::{self, Delivery, carried_headers};
 use crate::amqp::message::{Deposit, Envelope, HeaderValue, OutcomeEnvelope, Outgoing, Properties};
 use crate::amqp::receipt::Receipt;
 use crate::amqp::route::Route;
+use crate::contract::ids::JobId;
 use crate::contract::message::{
     DEAD_LETTERED, MessageId, OF_BACKGROUND, PARKED, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT,
     TRACE_MAX_BYTES, correlation_id,
@@ -37,7 +38,7 @@ struct Pending {
     end: usize,
     receipt: Receipt,
     envelope: OutcomeEnvelope,
-    dead_letter: Option<Outgoing>,
+    dead_letter: Option<(Outgoing, JobId)>,
 }
 
 impl OutcomeWriter {
@@ -49,8 +50,10 @@ impl OutcomeWriter {
         let envelope = envelope(message_id, &properties, queue, &outcome, completed);
         log_job(&outcome, &envelope.correlation_id);
         outcome.encode(&mut self.buffer);
-        let dead_letter =
-            dead_letter.map(|refusal| dead_letter_of(body.into(), &properties, queue, &refusal, completed));
+        let dead_letter = dead_letter.map(|refusal| {
+            let copy = dead_letter_of(body.into(), &properties, queue, &refusal, completed);
+            (copy, outcome.head.job_id.clone())
+        });
         self.pending.push(Pending { end: self.buffer.len(), receipt, envelope, dead_letter });
         if self.buffer.len() >= BUFFER_BYTES {
             self.finish(answers);
@@ -71,7 +74,7 @@ impl OutcomeWriter {
             let outcome = Outgoing { route: Route::Results, body, envelope: Envelope::Outcome(envelope) };
             let answer = Deposit::new(0, Some(receipt), outcome);
             match dead_letter {
-                Some(dead_letter) => answer.and(dead_letter),
+                Some((dead_letter, job)) => answer.and_dead_letter(dead_letter, job),
                 None => answer,
             }
         }));
@@ -127,13 +130,15 @@ pub fn rejected(
     let dead_letter = dead_letter_of(body.into(), &properties, queue, &refusal, now);
     let Some(head) = head else { return Deposit::new(0, Some(receipt), dead_letter) };
     let message_id = delivery::message_id(&head, &dead_letter.body, &properties);
+    let job = head.job_id.clone();
     let outcome = Outcome::rejected(head, refusal, now);
     let envelope = envelope(message_id, &properties, queue, &outcome, now);
     log_job(&outcome, &envelope.correlation_id);
     let mut body = Vec::new();
     outcome.encode(&mut body);
     let envelope = Envelope::Outcome(envelope);
-    Deposit::new(0, Some(receipt), Outgoing { route: Route::Results, body: body.into(), envelope }).and(dead_letter)
+    let outcome = Outgoing { route: Route::Results, body: body.into(), envelope };
+    Deposit::new(0, Some(receipt), outcome).and_dead_letter(dead_letter, job)
 }
 
 fn dead_letter_of(

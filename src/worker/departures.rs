@@ -13,8 +13,9 @@ use crate::amqp::acknowledge::Settler;
 use crate::amqp::message::{Deposit, Envelope, Properties};
 use crate::amqp::publisher::Publisher;
 use crate::amqp::route::Route;
+use crate::contract::ids::JobId;
 use crate::contract::message::{REJECT_CATEGORY, REJECT_MESSAGE};
-use crate::telemetry::dead_letters::Overdue;
+use crate::telemetry::dead_letters::{LetterIds, Overdue};
 use crate::telemetry::metrics::Metrics;
 
 /// Between two looks for dead letters that are not in the log yet.
@@ -83,7 +84,9 @@ pub async fn count_published(publisher: Arc<Publisher>, metrics: Arc<Metrics>) {
 }
 
 fn count(published: &[Deposit], metrics: &Metrics) {
-    for message in published.iter().flat_map(Deposit::messages) {
+    let messages =
+        published.iter().flat_map(|deposit| deposit.messages().iter().map(move |message| (deposit, message)));
+    for (deposit, message) in messages {
         match (&message.envelope, message.route) {
             (Envelope::Outcome(outcome), _) => {
                 metrics.outcomes.of(outcome.status).increment();
@@ -93,7 +96,7 @@ fn count(published: &[Deposit], metrics: &Metrics) {
             }
             (Envelope::Copy(properties), Route::DeadLetters) => {
                 metrics.dead_letters.increment();
-                tell_dead_letter(properties, metrics);
+                tell_dead_letter(properties, deposit.dead_job.as_ref(), metrics);
             }
             (Envelope::Copy(_), Route::Delay(tier) | Route::BackgroundDelay(tier)) => {
                 metrics.jobs_parked.of(tier).increment();
@@ -106,22 +109,24 @@ fn count(published: &[Deposit], metrics: &Metrics) {
 
 /// Dead letters that had no line when they came.
 fn tell_overdue(metrics: &Metrics) {
-    for Overdue { category, message, id, repeated } in metrics.dead_letter_causes.overdue(Instant::now()) {
-        log_dead_letter(&category, &message, id.as_deref(), repeated);
+    for Overdue { category, message, ids, repeated } in metrics.dead_letter_causes.overdue(Instant::now()) {
+        log_dead_letter(&category, &message, &ids, repeated);
     }
 }
 
-fn log_dead_letter(category: &str, detail: &str, message_id: Option<&str>, repeated: u64) {
-    tracing::warn!(category, detail, message_id, repeated, "a message went to the dead letters");
+fn log_dead_letter(category: &str, detail: &str, LetterIds { job, message }: &LetterIds, repeated: u64) {
+    let (job_id, message_id) = (job.as_deref(), message.as_deref());
+    tracing::warn!(category, detail, job_id, message_id, repeated, "a message went to the dead letters");
 }
 
 /// For each cause one line within some seconds: a producer with a fault may send a thousand a second.
-fn tell_dead_letter(properties: &Properties, metrics: &Metrics) {
+fn tell_dead_letter(properties: &Properties, job: Option<&JobId>, metrics: &Metrics) {
     let category = properties.text_header(REJECT_CATEGORY).unwrap_or_default();
     let message = properties.text_header(REJECT_MESSAGE).unwrap_or_default();
-    let id = properties.message_id().or_else(|| properties.correlation_id());
+    let message_id = properties.message_id().or_else(|| properties.correlation_id());
+    let ids = LetterIds { job: job.map(JobId::to_string), message: message_id.map(str::to_owned) };
     let causes = &metrics.dead_letter_causes;
-    if let Some(repeated) = causes.note(&category, &message, id, Timestamp::now(), Instant::now()) {
-        log_dead_letter(&category, &message, id, repeated);
+    if let Some(repeated) = causes.note(&category, &message, &ids, Timestamp::now(), Instant::now()) {
+        log_dead_letter(&category, &message, &ids, repeated);
     }
 }

@@ -82,7 +82,11 @@ async fn jobs_whose_outcomes_cannot_be_published_are_counted_until_the_policy_go
 async fn rejections_and_refusals_are_told_with_their_ids_and_hubspots_words() -> Result<()> {
     let stage = Stage::set("sight-refused", &["--bad-id", "13", "--bad-mode", "400-unnamed"]).await?;
     let worker = stage.start(&stage.worker()).await?;
-    let malformed = (0..3).map(|n| Message::json(&json!({"simulate": true})).id(&format!("wrong-{n}")));
+    let malformed = (0..3).map(|n| {
+        let body =
+            if n == 2 { json!({"simulate": true}) } else { json!({"jobId": format!("job-{n}"), "simulate": true}) };
+        Message::json(&body).id(&format!("message-{n}"))
+    });
     stage.client.publish(JOBS, malformed.collect::<Result<Vec<_>>>()?).await?;
     stage.client.publish(JOBS, [job("the-bad-one").pair(13, 1).to_message()?]).await?;
     let status = eventually(LIMIT, "a dead letter and a failure", async || {
@@ -93,7 +97,7 @@ async fn rejections_and_refusals_are_told_with_their_ids_and_hubspots_words() ->
     .await?;
     let (letter, failure) = (&status["deadLetters"][0], &status["failures"][0]);
     ensure!(
-        letter["category"] == "MALFORMED_JOB" && letter["ids"].as_array().is_some_and(|ids| ids.len() == 3),
+        letter["category"] == "MALFORMED_JOB" && letter["ids"] == json!(["job-0", "job-1", "message-2"]),
         "{letter}"
     );
     ensure!(failure["jobIds"] == json!(["the-bad-one"]) && failure["pairsSinceStart"] == 1, "{failure}");
@@ -104,7 +108,7 @@ async fn rejections_and_refusals_are_told_with_their_ids_and_hubspots_words() ->
     let table = answer.text().await?;
     ensure!(table.lines().count() == 2 && table.contains(",the-bad-one,1,13,1,HUBSPOT,"), "{table}");
 
-    worker.says(&["a message went to the dead letters"]).await?;
+    worker.says(&["a message went to the dead letters", r#""job_id":"job-0","message_id":"message-0""#]).await?;
     let refused: Value = serde_json::from_str(&worker.says(&["HubSpot did not do what a batch asked for"]).await?)?;
     let log = worker.stderr();
     let letters = log.lines().filter(|line| line.contains("a message went to the dead letters")).count();

@@ -28,7 +28,7 @@ async fn a_list_shows_all_and_leaves_them_there() {
     assert_eq!(
         listed[7],
         json!({
-            "id": "job-7", "reason": "MALFORMED_JOB", "message": "why 7", "portalId": 4711,
+            "id": "job-7", "messageId": "job-7", "reason": "MALFORMED_JOB", "message": "why 7", "portalId": 4711,
             "fromObjectType": "contacts", "toObjectType": "companies",
             "rejectedAt": "2026-01-02T03:04:05.678Z", "redriven": 0,
         })
@@ -121,6 +121,7 @@ async fn what_is_meant_can_be_told_apart() {
         (&["--older-than", "1h"], &["job-1", "job-2"]),
         (&["--newer-than", "1h"], &["other-lane"]),
         (&["--portal", "4711", "--reason", "MALFORMED_JOB"], &["job-1"]),
+        (&["--id", "job-2", "--id", "broken"], &["job-2", "broken"]),
         (&["--limit", "1"], &["job-1"]),
         (&["--limit", "3"], &["job-1", "job-2", "other-lane"]),
         (&["--limit", "1", "--reason", "RETRIES_EXHAUSTED"], &["job-2"]),

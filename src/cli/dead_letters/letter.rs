@@ -12,8 +12,10 @@ use crate::contract::time;
 
 #[derive(Clone, Debug)]
 pub struct Letter {
-    /// The job id, else the message's.
+    /// The job id, else the message's. The page and `top` show the same.
     pub id: Option<String>,
+    /// `message_id`, else `correlation_id`.
+    pub message_id: Option<String>,
     /// The worker's category; for a job that the broker delivered too often, the broker's word, such as
     /// `delivery_limit`.
     pub reason: Option<String>,
@@ -43,9 +45,10 @@ impl Letter {
             Err(malformed) => (malformed.job_id, malformed.portal, malformed.from_type, malformed.to_type),
         };
         let text = |name: &str| properties.text_header(name).map(|text| text.into_owned());
-        let own_id = || properties.message_id().map(str::to_owned);
+        let message_id = properties.message_id().or_else(|| properties.correlation_id()).map(str::to_owned);
         Self {
-            id: job_id.as_ref().map(JobId::to_string).or_else(own_id),
+            id: job_id.as_ref().map(JobId::to_string).or_else(|| message_id.clone()),
+            message_id,
             reason: text(REJECT_CATEGORY).or_else(|| text(BROKERS_REASON)).or_else(|| text(BROKERS_FIRST_REASON)),
             message: text(REJECT_MESSAGE),
             portal,

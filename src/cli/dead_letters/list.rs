@@ -140,9 +140,10 @@ fn row(cells: [&str; 7]) -> String {
 }
 
 fn json_line(letter: &Letter) -> Value {
-    let Letter { id, reason, message, portal, from_type, to_type, rejected_at, redriven } = letter;
+    let Letter { id, message_id, reason, message, portal, from_type, to_type, rejected_at, redriven } = letter;
     json!({
         "id": id,
+        "messageId": message_id,
         "reason": reason,
         "message": message,
         "portalId": portal.map(|portal| portal.0),

@@ -24,6 +24,9 @@ use crate::worker::service;
 /// All that are given must hold.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Selection {
+    /// With this id: the job's, as it is listed and as the page and top show it, or the message's; for several, repeat it
+    #[arg(long, value_name = "ID")]
+    id: Vec<String>,
     /// Rejected for this reason: MALFORMED_JOB, UNKNOWN_PORTAL, RETRIES_EXHAUSTED or GUARD_REJECTED, or the broker's own, such as delivery_limit
     #[arg(long, value_name = "CATEGORY", value_parser = reason)]
     reason: Option<String>,
@@ -33,7 +36,7 @@ pub struct Selection {
     /// Jobs of this lane, as FROM/TO: contacts/companies
     #[arg(long, value_name = "FROM/TO", value_parser = LanePattern::parse)]
     lane: Option<LanePattern>,
-    /// Rejected longer ago than this: 90s, 1h, 2days
+    /// Rejected longer ago than this: 90s, 1h, 2d
     #[arg(long, value_name = "TIME", value_parser = age::parse_duration)]
     older_than: Option<Duration>,
     /// Rejected less long ago than this
@@ -165,7 +168,9 @@ impl Sieve<'_> {
     }
 
     fn fits(&self, letter: &Letter) -> bool {
-        let Selection { reason, portal, lane, older_than, newer_than, limit: _ } = self.selection;
+        let Selection { id, reason, portal, lane, older_than, newer_than, limit: _ } = self.selection;
+        let ids = [letter.id.as_ref(), letter.message_id.as_ref()];
+        let id_fits = id.is_empty() || ids.into_iter().flatten().any(|of_letter| id.contains(of_letter));
         let reason_fits = reason
             .as_deref()
             .is_none_or(|wanted| letter.reason.as_deref().is_some_and(|reason| reason.eq_ignore_ascii_case(wanted)));
@@ -174,7 +179,7 @@ impl Sieve<'_> {
         let age = letter.rejected_at.map(|at| Duration::try_from(self.now.duration_since(at)).unwrap_or_default());
         let old_enough = older_than.is_none_or(|least| age.is_some_and(|age| age > least));
         let new_enough = newer_than.is_none_or(|most| age.is_some_and(|age| age < most));
-        reason_fits && portal_fits && lane_fits && old_enough && new_enough
+        id_fits && reason_fits && portal_fits && lane_fits && old_enough && new_enough
     }
 }
 
@@ -194,12 +199,20 @@ mod tests {
 
     use super::*;
 
-    const ANY: Selection =
-        Selection { reason: None, portal: None, lane: None, older_than: None, newer_than: None, limit: None };
+    const ANY: Selection = Selection {
+        id: Vec::new(),
+        reason: None,
+        portal: None,
+        lane: None,
+        older_than: None,
+        newer_than: None,
+        limit: None,
+    };
 
     fn letter() -> Letter {
         Letter {
             id: Some("a".to_owned()),
+            message_id: Some("of-the-message".to_owned()),
             reason: Some("RETRIES_EXHAUSTED".to_owned()),
             message: None,
             portal: NonZeroU64::new(7).map(PortalId),
@@ -218,6 +231,9 @@ mod tests {
     fn every_condition_must_hold() {
         let hours = |hours: u64| Some(Duration::from_secs(hours * 3_600));
         assert!(takes(&ANY));
+        for (id, is_meant) in [("a", true), ("of-the-message", true), ("b", false)] {
+            assert_eq!(takes(&Selection { id: vec!["c".to_owned(), id.to_owned()], ..ANY }), is_meant, "{id}");
+        }
         assert!(takes(&Selection { reason: Some("retries_exhausted".to_owned()), ..ANY }));
         assert!(!takes(&Selection { reason: Some("UNATTRIBUTED".to_owned()), ..ANY }));
         assert!(takes(&Selection { portal: NonZeroU64::new(7).map(PortalId), ..ANY }));
