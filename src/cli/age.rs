@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// How long ago: `90s`, `1h`, `2days`. The error is for the command line.
+/// How long ago: `90s`, `1h`, `2d`. The error is for the command line.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "write a time span, such as 90s, 15m, 1h or 2days".to_owned())
+    humantime::parse_duration(text).map_err(|_| "write a time span, such as 90s, 15m, 1h or 2d".to_owned())
 }
 
 /// A time, or how long ago: `2026-11-28T09:00:00Z`, `1h`. The error is for the command line.
 pub fn parse_since(text: &str) -> Result<Timestamp, String> {
     let ago = || Timestamp::now().checked_sub(humantime::parse_duration(text).ok()?).ok();
     let read = text.parse().ok().or_else(ago);
-    read.ok_or_else(|| "write a time, such as 2026-11-28T09:00:00Z, or how long ago, such as 1h or 2days".to_owned())
+    read.ok_or_else(|| "write a time, such as 2026-11-28T09:00:00Z, or how long ago, such as 1h or 2d".to_owned())
 }
 
 #[cfg(test)]

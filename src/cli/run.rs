@@ -12,6 +12,7 @@ use super::signals::{self, FirstWords};
 use crate::amqp::connection::ConnectFault;
 use crate::amqp::edges::StartFault;
 use crate::config::{AccountSettings, Settings};
+use crate::contract::as_set::AsSet;
 use crate::worker::service::{self, Ended, StartError};
 
 /// Runs until a signal asks it to stop; a second one stops it at once.
@@ -47,7 +48,7 @@ pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
         Ended::GraceExpired(unfinished) => Err(Failure::Running(format!(
             "shutdown.grace ({}) is over and not everything has ended: {unfinished}; the jobs concerned will be \
              delivered again",
-            humantime::format_duration(settings.shutdown.grace)
+            AsSet(settings.shutdown.grace)
         ))),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::section::Section;
 use super::{SettingKey, SettingsError};
+use crate::contract::as_set::AsSet;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetrySettings {
@@ -53,8 +54,8 @@ impl RetrySettings {
             return Err(SettingKey::new("retry.max_delay")
                 .refused(format!(
                     "is {}, but must not be shorter than retry.base_delay ({})",
-                    humantime::format_duration(settings.max_delay),
-                    humantime::format_duration(settings.base_delay)
+                    AsSet(settings.max_delay),
+                    AsSet(settings.base_delay)
                 ))
                 .beside("retry.base_delay"));
         }

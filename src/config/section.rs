@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::node::{Kind, Node, Origin, Table};
 use super::{NamedFile, SecretSource, SettingsError, quantity, secret};
+use crate::contract::as_set::AsSet;
 
 /// The full name of a setting, and where it is written. `Display` gives both of its spellings: `amqp.prefetch
 /// (ARCHIVER__AMQP__PREFETCH)`.
@@ -159,7 +160,7 @@ impl Section {
         key: &'static str,
         range: RangeInclusive<Duration>,
     ) -> Result<Option<Duration>, SettingsError> {
-        let [from, to] = [range.start(), range.end()].map(|end| humantime::format_duration(*end));
+        let [from, to] = [range.start(), range.end()].map(|end| AsSet(*end));
         self.measured(key, quantity::duration, &range, &format!("must be a duration from {from} to {to}"))
     }
 

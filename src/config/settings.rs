@@ -9,6 +9,7 @@ use super::{
     JournalStore, Layers, LogSettings, RateLimit, RetrySettings, SafetySettings, SettingKey, SettingsError,
     ShutdownSettings, TelemetrySettings,
 };
+use crate::contract::as_set::AsSet;
 
 /// What the process was told, checked; each part of the program gets its own section and no more.
 ///
@@ -95,16 +96,16 @@ impl Settings {
         if self.amqp.max_hold <= self.hubspot.request_timeout {
             return Err(SettingKey::new("amqp.max_hold").refused(format!(
                 "is {}, but must be longer than hubspot.request_timeout ({}): a job is held at least while its request runs; raise the one or lower the other",
-                humantime::format_duration(self.amqp.max_hold),
-                humantime::format_duration(self.hubspot.request_timeout)
+                AsSet(self.amqp.max_hold),
+                AsSet(self.hubspot.request_timeout)
             )).beside("hubspot.request_timeout"));
         }
         if self.amqp.max_hold <= self.batch.linger {
             return Err(SettingKey::new("batch.linger")
                 .refused(format!(
                     "is {}, but must be shorter than amqp.max_hold ({})",
-                    humantime::format_duration(self.batch.linger),
-                    humantime::format_duration(self.amqp.max_hold)
+                    AsSet(self.batch.linger),
+                    AsSet(self.amqp.max_hold)
                 ))
                 .beside("amqp.max_hold"));
         }

@@ -1,5 +1,6 @@
 //! How long something takes or has lasted, as people read it at a glance. The page, `top`, `/readyz` and the answers to
-//! orders have it in these words. Settings are told back in the form in which they are written, such as `1m 30s`.
+//! orders have it in these words. Settings are told back in the form in which they are written, such as `1m 30s`:
+//! [`crate::contract::as_set`].
 
 /// `12 s`, `3 min 20 s`, `5 h 10 min`, `2 d 4 h`.
 pub fn span(seconds: f64) -> String {

@@ -204,7 +204,7 @@ async fn a_wrong_call_is_one_line_and_publishes_nothing() {
     for (arguments, words) in [
         (&["undo", "--group", "spring", "--json", "--print"][..], "cannot be used with"),
         (&["undo", "--group", "spring", "--as-group", ""], "1 to 128 bytes"),
-        (&["undo", "--since", "yesterday"], "such as 1h or 2days"),
+        (&["undo", "--since", "yesterday"], "such as 1h or 2d"),
         (&["undo", "--from-type", "con tacts"], "--from-type"),
         (&["undo", "--portal", "0"], "--portal"),
     ] {

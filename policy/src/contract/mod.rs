@@ -1,6 +1,7 @@
 //! What the world outside sees: the messages in, the messages out, and the words both use.
 
 pub mod action;
+pub mod as_set;
 pub mod association;
 pub mod expiry;
 pub mod grouped;

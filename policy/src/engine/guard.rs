@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::clock::{Now, Tick};
+use crate::contract::as_set::AsSet;
 use crate::contract::grouped::Grouped;
 use crate::contract::refusal::{Refusal, WorkerCategory};
 use crate::lease::memory::{GuardMemory, GuardStand};
@@ -206,7 +207,7 @@ impl Guard {
     /// Why the account stands still.
     pub fn detail(&self, now: Tick) -> String {
         let GuardPolicy { max_pairs, window } = self.policy;
-        let (used, window, max_pairs) = (self.sent.total(now), words(window), Grouped(max_pairs.get()));
+        let (used, window, max_pairs) = (self.sent.total(now), AsSet(window), Grouped(max_pairs.get()));
         match used {
             // The window has passed since, or another worker reached the limit.
             0 => format!("safety.max_pairs, {max_pairs} in {window}, was reached"),
@@ -356,16 +357,6 @@ pub fn rejected_pair(in_doubt: bool) -> Refusal {
 }
 
 const REJECTED: &str = "the operator rejected what the guard (safety.max_pairs) of the account had stopped";
-
-/// `30m`, as in the settings.
-fn words(span: Duration) -> String {
-    let seconds = span.as_secs();
-    match (seconds % 3600, seconds % 60) {
-        (0, _) if seconds > 0 => format!("{}h", seconds / 3600),
-        (_, 0) if seconds > 0 => format!("{}m", seconds / 60),
-        _ => format!("{}s", span.as_secs_f64()),
-    }
-}
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used)]

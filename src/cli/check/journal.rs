@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use humantime::format_duration;
-
 use super::finding::Finding;
 use crate::amqp::journal::JournalStream;
 use crate::config::{JournalStore, Settings};
+use crate::contract::as_set::AsSet;
 use crate::contract::grouped::Grouped;
 use crate::journal::probe::{Probed, probe};
 
@@ -39,7 +38,7 @@ fn file(path: &Path, max_age: Duration) -> Finding {
         Ok(Probed { bytes, earlier }) => {
             let size = bytes.map_or("is not there yet".to_owned(), |bytes| format!("has {} bytes", Grouped(bytes)));
             let earlier = Grouped(earlier as u64);
-            let kept = format_duration(max_age);
+            let kept = AsSet(max_age);
             Finding::right(subject, format!("{size}, can be written; {earlier} earlier files, kept for {kept}"))
         }
         Err(fault) => {

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use humantime::format_duration;
-
 use super::finding::Finding;
 use crate::config::{ApiVersion, Settings};
+use crate::contract::as_set::AsSet;
 use crate::contract::grouped::Grouped;
 use crate::telemetry::log;
 
@@ -64,7 +63,7 @@ fn prefetch(settings: &Settings) -> Finding {
 /// AMQP has no question for the broker's timeout.
 fn hold(settings: &Settings) -> Finding {
     const SUBJECT: &str = "amqp.max_hold";
-    let (hold, usual) = (format_duration(settings.amqp.max_hold), format_duration(USUAL_ACK_TIMEOUT));
+    let (hold, usual) = (AsSet(settings.amqp.max_hold), AsSet(USUAL_ACK_TIMEOUT));
     if settings.amqp.max_hold >= USUAL_ACK_TIMEOUT {
         return Finding::warning(
             SUBJECT,

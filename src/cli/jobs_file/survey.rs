@@ -13,6 +13,7 @@ use crate::cli::exit::Failure;
 use crate::cli::introductions::{Introductions, account_of};
 use crate::config::{BatchSettings, RateLimit, Settings};
 use crate::contract::action::Action;
+use crate::contract::as_set::AsSet;
 use crate::contract::association::{Extent, Label, LabelCategory};
 use crate::contract::grouped::Grouped;
 use crate::contract::ids::Group;
@@ -333,7 +334,7 @@ impl Survey {
         }
         let longest = |of: fn(&Span) -> Requests| {
             let times = of_account.iter().map(|(portal, span)| time_of(*portal, of(span), settings));
-            humantime::format_duration(times.max().unwrap_or_default())
+            AsSet(times.max().unwrap_or_default())
         };
         let (least, most) = (longest(|span| span.least), longest(|span| span.most));
         let of_repeated = match pairs - different {

@@ -27,7 +27,7 @@ pub struct Selection {
     /// To records of this type
     #[arg(long, value_name = "TYPE", value_parser = option_values::object_type)]
     pub to_type: Option<ObjectType>,
-    /// Recorded then or later: a time, or how long ago, such as 1h or 2days
+    /// Recorded then or later: a time, or how long ago, such as 1h or 2d
     #[arg(long, value_name = "TIME", value_parser = age::parse_since)]
     pub since: Option<Timestamp>,
     /// Recorded before that: a time, or how long ago
