@@ -347,13 +347,18 @@ pub fn rejected() -> Refusal {
     Refusal::worker(WorkerCategory::GuardRejected, REJECTED)
 }
 
-/// Why a pair of such a job was not archived. `in_doubt`: a request that was never answered carried the pair.
+/// What a job that ends early has done to a pair. `in_doubt`: a request that was never answered carried the pair, or one
+/// whose effect is not proven.
+pub fn left_behind(in_doubt: bool) -> &'static str {
+    match in_doubt {
+        true => "this job may have changed the pair in HubSpot: what became of a request for it is not known",
+        false => "this job has not changed the pair in HubSpot: no request for it was carried out",
+    }
+}
+
+/// Why a pair of such a job was not archived.
 pub fn rejected_pair(in_doubt: bool) -> Refusal {
-    let carried = match in_doubt {
-        true => "a request that was never answered carried the pair, so it may have been archived",
-        false => "no request without an answer carried the pair, so it was not archived by this job",
-    };
-    Refusal::worker(WorkerCategory::GuardRejected, &format!("{REJECTED}; {carried}"))
+    Refusal::worker(WorkerCategory::GuardRejected, &format!("{REJECTED}; {}", left_behind(in_doubt)))
 }
 
 const REJECTED: &str = "the operator rejected what the guard (safety.max_pairs) of the account had stopped";

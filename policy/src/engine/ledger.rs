@@ -353,9 +353,5 @@ pub enum End {
 /// The error of a pair without a verdict when its job's time has passed.
 fn expired(expiry: Option<Expiry>, in_doubt: bool) -> Refusal {
     let what = expiry.map_or_else(|| "its time".to_owned(), |expiry| expiry.to_string());
-    let carried = match in_doubt {
-        true => "a request that was never answered carried the pair, so it may have been archived",
-        false => "no request without an answer carried the pair, so it was not archived by this job",
-    };
-    Refusal::worker(WorkerCategory::Expired, &format!("{what} has passed; {carried}"))
+    Refusal::worker(WorkerCategory::Expired, &format!("{what} has passed; {}", guard::left_behind(in_doubt)))
 }

@@ -570,6 +570,13 @@ fn a_job_past_its_time_expires_and_one_in_doubt_says_so() {
     assert!(
         matches!(bench.ends[&sent].1, End::Settled { status: Status::Failed, failed: 1, attempts } if attempts > 0)
     );
+    assert!(
+        told.ends_with("; this job has not changed the pair in HubSpot: no request for it was carried out"),
+        "{told}"
+    );
+    let Ending::Settled { errors, .. } = &bench.endings[&sent] else { panic!("{:?}", bench.endings[&sent]) };
+    let told = &errors[0].refusal.message;
+    assert!(told.contains("; this job may have changed the pair in HubSpot: what became of a request"), "{told}");
 }
 
 #[test]

@@ -289,7 +289,7 @@ fn a_job_that_ends_before_its_proof_is_not_told_that_its_pair_is_gone() {
             panic!("{:?}", bench.endings[&job])
         };
         assert_eq!(errors[0].refusal.source.category(), "EXPIRED");
-        assert!(errors[0].refusal.message.contains("may have been archived"), "{}", errors[0].refusal.message);
+        assert!(errors[0].refusal.message.contains("may have changed the pair"), "{}", errors[0].refusal.message);
     }
     assert_eq!(bench.engine.remains(), Remains::default());
 }
