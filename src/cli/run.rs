@@ -19,7 +19,6 @@ use crate::worker::service::{self, Ended, StartError};
 pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
     let settings = Settings::load(config)?;
     super::start_logging(&settings)?;
-    announce(&settings);
     let runtime = Runtime::new().map_err(|error| Failure::Running(format!("no runtime: {error}")))?;
     let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
@@ -27,7 +26,7 @@ pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
             || tracing::warn!("second signal: stopping at once; what is not answered will be delivered again");
         signals::stop_on_signals(stop.clone(), FirstWords::Logged, last_words)
             .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
-        Box::pin(service::run(&settings, stop)).await.map_err(|error| match error {
+        Box::pin(service::run(&settings, stop, || announce(&settings))).await.map_err(|error| match error {
             StartError::Settings(error) => Failure::from(error),
             StartError::Broker(StartFault::Connect(fault @ ConnectFault::Settings { .. })) => {
                 Failure::Usage(fault.to_string())
@@ -56,20 +55,18 @@ pub fn run(config: Option<&Path>) -> Result<ExitCode, Failure> {
 /// Accounts named one by one.
 const MAX_NAMED_ACCOUNTS: usize = 10;
 
-/// The first lines: who starts, for which accounts, between which queues, and where to look.
+/// The first line: who starts, for which accounts, between which queues, and where to look.
 fn announce(settings: &Settings) {
     let version = env!("VERSION_WITH_COMMIT");
     let page = format!("http://{}/", reachable(settings.admin.listen));
-    tracing::info!(version, page, "association-archiver starts");
     let amqp = &settings.amqp;
     let (jobs, results, dead_letters) =
         (amqp.jobs_queue.as_str(), amqp.results_queue.as_str(), amqp.dead_letter_queue.as_str());
-    tracing::info!(jobs, results, dead_letters, "queues");
-    // Without accounts the start ends with a reason.
-    let Ok(accounts) = settings.hubspot.accounts() else { return };
+    let accounts = settings.hubspot.accounts().unwrap_or_default();
     let name = |account: &AccountSettings| {
         account.portal_id.map_or_else(|| "one without portal id".to_owned(), |id| id.to_string())
     };
     let named: Vec<String> = accounts.iter().take(MAX_NAMED_ACCOUNTS).map(name).collect();
-    tracing::info!(count = accounts.len(), portals = named.join(", "), "accounts");
+    let (accounts, portals) = (accounts.len(), named.join(", "));
+    tracing::info!(version, page, jobs, results, dead_letters, accounts, portals, "association-archiver starts");
 }

@@ -61,9 +61,9 @@ const MAX_READY_BUNDLES: usize = 16;
 /// Bundles of jobs on their way to the loop, each of at most 256.
 const MAX_ARRIVALS: usize = 16;
 
-/// Runs until `stop` and everything in flight is finished, or the grace is over.
-pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, StartError> {
-    warn_of_version(settings.hubspot.api_version);
+/// Runs until `stop` and everything in flight is finished, or the grace is over. `announce` is called once the start can
+/// fail by the broker alone: whoever reads why it failed should find nothing else.
+pub async fn run(settings: &Settings, stop: CancellationToken, announce: impl FnOnce()) -> Result<Ended, StartError> {
     let assembly = Assembly::new(settings, policy::in_broker(settings))?;
     let mends = Mends::new(settings.hubspot.accounts()?).with_virtual_host(virtual_host(&settings.amqp));
     let metrics = Arc::new(Metrics::new(Timestamp::now()));
@@ -82,6 +82,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
         token: settings.admin.token()?,
     };
     let endpoints = Endpoints::open(settings.admin.listen, state).await?;
+    announce();
 
     let tell = || tell_start(&mut reporter, &assembly, &health);
     let starting = Box::pin(meanwhile(tell, Edges::start_seen(&settings.amqp, Arc::clone(&health))));
@@ -90,7 +91,9 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Ended, 
         endpoints.close().await;
         return Ok(Ended::Drained);
     };
-    let Edges { intakes, publisher, settler, held: _, health, lease, background, topology: _, closer } = edges?;
+    let edges = edges?;
+    warn_of_version(settings.hubspot.api_version);
+    let Edges { intakes, publisher, settler, held: _, health, lease, background, topology: _, closer } = edges;
     let publisher = Arc::new(publisher);
     let of_broker = Arc::clone(&health);
 
