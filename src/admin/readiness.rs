@@ -113,19 +113,19 @@ fn draining(snapshot: &Snapshot) -> String {
     let Snapshot { status, broker, grace_until, at, .. } = snapshot;
     let mut waits = Vec::new();
     if status.held.in_flight > 0 {
-        waits.push(format!("requests that HubSpot has not answered: {}", Grouped(status.held.in_flight as u64)));
+        waits.push(format!("requests that HubSpot has not answered ({})", Grouped(status.held.in_flight as u64)));
     }
     if broker.unpublished > 0 {
-        waits.push(format!("outcomes that the broker has not confirmed: {}", Grouped(broker.unpublished)));
+        waits.push(format!("outcomes that the broker has not confirmed ({})", Grouped(broker.unpublished)));
     }
     let stops = "draining: the worker stops and takes no new jobs";
     if waits.is_empty() {
         return stops.to_owned();
     }
     let left = grace_until.map_or_else(String::new, |until| {
-        format!(", for {} at most (shutdown.grace)", span(until.duration_since(*at).as_secs_f64()))
+        format!(", {} at most (shutdown.grace),", span(until.duration_since(*at).as_secs_f64()))
     });
-    format!("{stops}; it waits{left} for {}", waits.join(", and for "))
+    format!("{stops}; it waits{left} for {}", waits.join(" and for "))
 }
 
 /// What a worker that is ready to take over says of itself.
@@ -134,12 +134,12 @@ fn standby(broker: &BrokerState, mends: &Mends) -> Option<String> {
     if !is_ready_to_take_over(broker) {
         None
     } else if leases.iter().any(|lease| lease.standing == LeaseStanding::Waiting) {
-        Some("about to work: whoever worked before must have stopped first".to_owned())
+        Some("about to work: it waits until the worker before it has surely stopped".to_owned())
     } else {
         let who = mends.who_holds(leases);
         Some(format!(
-            "standing by: another worker holds the lease (`{who}` names it, as single_active), and shows what stands \
-             still"
+            "standing by: another worker holds the lease, does the work, and shows what stands still; to find it: \
+             `{who}`, which shows it as single_active"
         ))
     }
 }
@@ -212,11 +212,10 @@ fn rejecting(status: &Status) -> Option<String> {
     let name = portal_id.unwrap_or((*index).into());
     let others = match accounts.count() {
         0 => String::new(),
-        1 => "; removals of 1 other account are rejected too, until it is approved itself".to_owned(),
-        others => format!(
-            "; removals of {} other accounts are rejected too, each until it is approved itself",
-            Grouped(others as u64)
-        ),
+        1 => ", and every removal of 1 other account until that is approved".to_owned(),
+        others => {
+            format!(", and every removal of {} other accounts, each until it is approved", Grouped(others as u64))
+        }
     };
     Some(format!("every removal of account {name} is rejected until `association-archiver approve {name}`{others}"))
 }

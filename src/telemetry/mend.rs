@@ -102,8 +102,8 @@ impl Origin {
             PauseKind::Unauthorized => self.new_token(),
             PauseKind::RefreshRefused => self.install_again(),
             PauseKind::PortalMismatch => format!(
-                "Correct portal_id in the settings of this account, or: {}",
-                lower_first(&self.new_token())
+                "Correct portal_id in the settings of this account and restart the worker. Is it right already? {}",
+                self.new_token()
             ),
             PauseKind::MissingScopes => match &self.token {
                 TokenSource::OAuth(_) => {
@@ -140,15 +140,15 @@ impl Origin {
                 "Nothing: it goes on by itself at the time that HubSpot named.".to_owned()
             }
             PauseKind::Guard => format!(
-                "Is it meant to be removed? The groups and ids of the jobs behind the guard (`behind` in /status) tell \
-                 who produced it. They wait in the jobs queue and in the delay queues (…delay.10s to …delay.10m), \
-                 from where they come back by themselves. `association-archiver approve {0}` lets everything through \
-                 for one window; `association-archiver reject {0}` ends it with GUARD_REJECTED, and copies in the dead \
-                 letters.",
+                "Find out whether these pairs are meant to be removed: the groups and ids of the jobs behind the guard \
+                 (`behind` in /status) tell who sent them. If yes, `association-archiver approve {0}` lets everything \
+                 through for one window (safety.max_pairs_window). If no, `association-archiver reject {0}` ends these \
+                 jobs with GUARD_REJECTED, with copies in the dead letters. Until then they wait in the jobs queue and \
+                 in the delay queues (…delay.10s to …delay.10m); nothing is lost.",
                 self.name
             ),
             PauseKind::Operator => format!(
-                "Resume it here, or with `association-archiver resume {}`. If `paused = true` is set for it, take that \
+                "Resume it on the page, in `top`, or with `association-archiver resume {}`. If `paused = true` is set for it, take that \
                  out of the settings as well.",
                 self.name
             ),
@@ -186,11 +186,6 @@ fn as_one_word(text: &str) -> String {
         true => text.to_owned(),
         false => format!("'{}'", text.replace('\'', r"'\''")),
     }
-}
-
-fn lower_first(sentence: &str) -> String {
-    let mut characters = sentence.chars();
-    characters.next().map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
 }
 
 /// Where [`RUNBOOK`] says more.

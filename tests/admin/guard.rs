@@ -130,8 +130,8 @@ async fn the_page_shows_the_stop_and_takes_the_answer() -> Result<()> {
     for expected in [
         "holds the lease as host/7",
         "until it is approved or rejected",
-        "2 of 2, waiting",
-        "Behind it 2,903 jobs: group <b>import-7</b> 2,800 (such as crm-1, crm-2); without a group 100 (such as x-1, x-2); and 3 more groups",
+        "2 of 2; waits for approve or reject",
+        "Behind the guard 2,903 jobs: 2,800 of group <b>import-7</b> (such as crm-1, crm-2); 100 without a group (such as x-1, x-2); and 3 more groups",
     ] {
         ensure!(text.contains(expected), "{expected:?} is not in\n{text}");
     }

@@ -71,7 +71,7 @@ async fn the_page_shows_trouble_and_takes_nothing_for_html() -> Result<()> {
     for expected in [
         "portal 815 stands still: by hand",
         "until an operator resumes it",
-        "What to do: Resume it here, or with association-archiver resume",
+        "What to do: Resume it on the page, in top, or with association-archiver resume",
         "contacts → companies",
         "<img src=x onerror=alert(1)>",
     ] {
@@ -166,6 +166,86 @@ const OVERFLOWING: &str = "(() => {
     return wide.map((node) => node.tagName + '.' + node.className + ' ' + node.textContent.slice(0, 60)).join('; ');
 })()";
 
+/// Lines of text, buttons and labels that lie on one another. An id is cut, so its text is wider than what is seen.
+const OVERLAPPING: &str = "(() => {
+    const boxes = [...document.querySelectorAll('main :is(button, .chip)')].map((node) => [node, node.getBoundingClientRect()]);
+    const walker = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
+    for (let node; (node = walker.nextNode()); ) {
+        if (!node.data.trim() || node.parentElement.closest('[hidden], noscript, svg, .id')) continue;
+        const range = document.createRange();
+        range.selectNodeContents(node);
+        boxes.push(...[...range.getClientRects()].map((line) => [node, line]));
+    }
+    const over = [], isIn = (a, b) => a === b || a.contains(b) || b.contains(a);
+    boxes.forEach(([a, p], i) => boxes.slice(i + 1).forEach(([b, q]) => {
+        const wide = Math.min(p.right, q.right) - Math.max(p.left, q.left);
+        const high = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
+        if (wide > 1 && high > 4 && !isIn(a, b)) over.push(a.textContent.slice(0, 40) + ' | ' + b.textContent.slice(0, 40));
+    }));
+    return over.join('; ');
+})()";
+
+/// Nothing is cut, broken, or on top of something else.
+async fn fits(browser: &mut Browser, of: &str) -> Result<()> {
+    for (what, told) in [
+        ("broken", BROKEN_WORDS),
+        ("too wide", OVERFLOWING),
+        ("run into each other", CROWDED),
+        ("on one another", OVERLAPPING),
+    ] {
+        let told = browser.run(told).await?;
+        ensure!(told == "", "{what} of {of}: {told}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_lies_on_something_else_while_a_worker_stops_or_stands_by() -> Result<()> {
+    let worker = Worker::start(None).await;
+    let mut browser = Browser::start().await?;
+    for (state, snapshot) in [("stopping", stopping()), ("standby", standing_by()), ("draining", draining())] {
+        worker.snapshots.send_replace(Arc::new(snapshot));
+        for (width, height) in [(390, 844), (820, 1180), (1200, 900)] {
+            browser.screen(width, height, Scheme::Light).await?;
+            browser.open(&worker.url("/")).await?;
+            browser.until(LIMIT, "document.querySelectorAll('.account').length === 2").await?;
+            if let Ok(place) = std::env::var("PICTURES") {
+                browser.picture(std::path::Path::new(&format!("{place}/{state}-{width}.png")), 6_000).await?;
+            }
+            fits(&mut browser, &format!("{state} at {width}")).await?;
+        }
+    }
+    Ok(())
+}
+
+/// It has left the lease, and waits for what is on the wire.
+fn stopping() -> Snapshot {
+    let mut snapshot = draining();
+    for account in &mut snapshot.status.accounts {
+        (account.stands_by, account.in_flight, account.pause) = (true, 14, None);
+    }
+    snapshot.broker.leases.iter_mut().for_each(|lease| lease.standing = LeaseStanding::Left);
+    snapshot
+}
+
+fn draining() -> Snapshot {
+    let mut snapshot = everything_at_once();
+    (snapshot.draining, snapshot.status.held.in_flight) = (true, 14);
+    snapshot.grace_until = Some(now().wall + SignedDuration::from_secs(25));
+    snapshot
+}
+
+fn standing_by() -> Snapshot {
+    let mut snapshot = everything_at_once();
+    snapshot.broker.consuming = false;
+    snapshot.broker.leases.truncate(1);
+    snapshot.broker.leases[0].standing = LeaseStanding::StandingBy;
+    for account in &mut snapshot.status.accounts {
+        (account.stands_by, account.pause) = (true, None);
+    }
+    snapshot
+}
+
 #[tokio::test]
 async fn no_word_is_broken_and_nothing_overflows_on_any_screen() -> Result<()> {
     let worker = Worker::start(None).await;
@@ -181,11 +261,7 @@ async fn no_word_is_broken_and_nothing_overflows_on_any_screen() -> Result<()> {
             let file = format!("{place}/everything-{width}-{scheme:?}.png");
             browser.picture(std::path::Path::new(&file), 6_000).await?;
         }
-        let (broken, wide) = (browser.run(BROKEN_WORDS).await?, browser.run(OVERFLOWING).await?);
-        ensure!(broken == "", "broken at {width}: {broken}");
-        ensure!(wide == "", "too wide at {width}: {wide}");
-        let crowded = browser.run(CROWDED).await?;
-        ensure!(crowded == "", "run into each other at {width}: {crowded}");
+        fits(&mut browser, &format!("everything at {width}")).await?;
         let flow = "[...document.querySelectorAll('#flow i')].every((part) => part.clientWidth >= 3)";
         ensure!(browser.run(flow).await? == true, "a part of the jobs cannot be seen at {width}");
     }
@@ -194,25 +270,27 @@ async fn no_word_is_broken_and_nothing_overflows_on_any_screen() -> Result<()> {
     for part in [
         "back within 27 min at the latest",
         "48,774, back within 10 min at the latest",
-        "of the jobs are of the background",
+        "12 background jobs among them",
         "and 2,208 in the background queue",
         "about 14 min 40 s",
         "until the background is done, at the 4/s of the last minutes; 12,450 answered since the start",
-        "1,300 of the jobs are of the background",
-        "until the 4 of 16 jobs queues of this worker are answered: unknown",
+        "1,300 background jobs among them",
+        "until the jobs in this worker's queues (4 of 16) are answered: unknown",
+        "97 sent; 100 allowed",
+        "13 sent; 87 allowed now, 100 set",
         "1,204,778",
         "There was a problem with the request. Job ",
         "since amqp.shards is set.",
         "in the jobs queue, 2 s ago",
-        "the next one in 10 min",
+        "tried alone 12 times, last 0 s ago, next in 10 min",
         "is declared again; about 12,900 messages are lost.",
         "was gone 1 h 30 min ago and is declared again",
-        "Nobody is subscribed to the results queue, for 0 s; 250,000 outcomes wait there.",
+        "Nobody has been subscribed to the results queue for 0 s; 250,000 outcomes wait there.",
         "Dead letters since the start; 17 in the queue now",
     ] {
         ensure!(told.contains(part) && !told.contains(".."), "{part:?} is not in\n{told}");
     }
-    let place = "document.querySelector('#hints').innerText.includes('Nobody is subscribed')";
+    let place = "document.querySelector('#hints').innerText.includes('Nobody has been subscribed')";
     ensure!(browser.run(place).await? == true, "what may be fetched at any moment is no trouble yet");
     let linked = "[...document.querySelectorAll('.card.warning')].filter((card) => !card.querySelector('a')).length";
     ensure!(browser.run(linked).await? == 0, "a warning does not say where to read on");
@@ -263,6 +341,7 @@ fn everything_at_once() -> Snapshot {
     status.accounts[0].pause = Some(pause(PauseScope::Account, PauseKind::Unauthorized, words));
     status.accounts[0].day.left = Some(1_234);
     status.accounts[0].day.used = 248_766;
+    (status.accounts[0].rate.used, status.accounts[0].rate.requests) = (13, 87);
     status.accounts[1].rate.used = 97;
     let guard = |state, approved_until| GuardStatus {
         max_pairs: 1_000_000,

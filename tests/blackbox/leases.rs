@@ -34,7 +34,8 @@ async fn one_of_two_works_and_a_drained_stop_hands_over_at_once() -> Result<()> 
     standing(&second, "standingBy").await?;
     let list = "list_consumers queue_name consumer_tag activity_status | grep -F";
     let standby = second.readiness().await?.1["standby"].take();
-    let expected = format!("(`rabbitmqctl --vhost lease-drained {list} {JOBS}.lease` names it, as single_active)");
+    let expected =
+        format!("to find it: `rabbitmqctl --vhost lease-drained {list} {JOBS}.lease`, which shows it as single_active");
     ensure!(standby.as_str().is_some_and(|told| told.contains(&expected)), "{expected} is not in {standby}");
     assert_eq!(second.metrics().await?.value("association_archiver_leases_held", &[]), Some(0.0));
     // As the runbook says, since the one that stands by cannot know.

@@ -37,7 +37,7 @@ async fn an_account_is_paused_from_the_terminal_whatever_its_size() {
     terminal.press("p");
     terminal.shows(&["y/n"]).await;
     terminal.press("y");
-    terminal.shows(&["portal 4711 STANDS STILL: by hand", "What to do: Resume it here"]).await;
+    terminal.shows(&["portal 4711 STANDS STILL: by hand", "What to do: Resume it on the page"]).await;
     assert_eq!(worker.status().await.unwrap()["paused"][0]["kind"], "operator");
 
     terminal.resize(40, 12);
@@ -96,7 +96,7 @@ async fn a_guard_is_answered_from_the_terminal_through_a_worker_that_stands_by()
     let stands_by = ["ready, stands by", "stands by: another worker holds the lease", "portal 4711  another worker"];
     beside.shows(&stands_by).await;
     // It knows nothing of the guard; what is ordered here is the holder's to do.
-    beside.shows(&["nobody is subscribed to the results queue"]).await;
+    beside.shows(&["nobody has been subscribed to the results queue"]).await;
     beside.press("p");
     beside.shows(&["Pause portal 4711? y/n"]).await;
     beside.press("y");
@@ -150,7 +150,14 @@ async fn in_a_pipe_it_is_one_frame_of_plain_text() {
         Ok((told.contains("archived 1 ") && told.contains("jobs: bad")).then_some(told))
     });
     let told = told.await.unwrap();
-    for part in ["ready", "X failed 1", "portal 4711", "of 100 in 10 s", "1 pairs archived", "VALIDATION_ERROR"] {
+    for part in [
+        "ready",
+        "X failed 1",
+        "portal 4711",
+        "sent in the last 10 s; 100 allowed",
+        "1 pair archived",
+        "VALIDATION_ERROR",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert!(!told.contains('\u{1b}') && told.lines().all(|line| line.chars().count() <= 100), "{told}");

@@ -122,10 +122,10 @@ function mend(pause, above) {
 
 /* Whoever is to approve or reject must know what. */
 function behind(b) {
-  if (b.jobs === 0) return "Behind it: no job was seen yet. Those that are parked come back within ten minutes.";
-  const groups = b.groups.map((g) => (g.group === null ? "without a group " : "group " + g.group + " ") + count(g.jobs) + " (such as " + g.jobIds.join(", ") + ")");
+  if (b.jobs === 0) return "Behind the guard: this worker has seen no job yet. Parked jobs come back within ten minutes.";
+  const groups = b.groups.map((g) => count(g.jobs) + (g.group === null ? " without a group" : " of group " + g.group) + " (such as " + g.jobIds.join(", ") + ")");
   if (b.groupsLeftOut > 0) groups.push("and " + count(b.groupsLeftOut) + " more groups");
-  return "Behind it" + (b.atLeast ? " at least " : " ") + of(b.jobs, "job") + ": " + groups.join("; ");
+  return "Behind the guard" + (b.atLeast ? " at least " : " ") + of(b.jobs, "job") + ": " + groups.join("; ");
 }
 
 function pauseCard(pause, now, above) {
@@ -177,7 +177,7 @@ function trouble(s) {
   for (const f of s.failingAlone.slice(0, 5)) {
     const [from, to] = f.lane.split("/"), said = (f.httpStatus ? "HubSpot says " + f.httpStatus : "no answer") + (f.message ? ": " + f.message : "");
     cards.push(make("article", "card note", make("p", "text", "One pair fails by itself while others go on: " + accountName(f.portalId, 0) + ", " + from + " ", id(f.from), " → " + to + " ", id(f.to),
-      ", tried by itself " + count(f.tries) + " times, the latest " + span(between(f.lastAt, s.at)) + " ago" + nextTry(f, s.at) + "; " + sentence(said) + " Job ", id(f.jobId), "."),
+      ", tried alone " + count(f.tries) + " times, last " + span(between(f.lastAt, s.at)) + " ago" + nextTry(f, s.at) + "; " + sentence(said) + " Job ", id(f.jobId), "."),
     make("div", "foot", link("Runbook", s.runbook + "#one-pair-fails-by-itself"))));
   }
   if (s.failingAlone.length > 5) cards.push(make("p", "soft small", "and " + count(s.failingAlone.length - 5) + " more pairs, in /status"));
@@ -189,7 +189,7 @@ function trouble(s) {
 function nextTry(f, now) {
   if (!known(f.nextTryAt)) return "";
   const ahead = between(now, f.nextTryAt);
-  return ahead > 0 ? ", the next one in " + span(ahead) : ", the next one is due";
+  return ahead > 0 ? ", next in " + span(ahead) : ", next due now";
 }
 
 /* Outcomes that nobody fetches are trouble once that has lasted for as long as the alert waits; a queue that was deleted
@@ -199,7 +199,7 @@ const LASTS = 3600;
 function unreadResults(s, asTrouble) {
   const b = s.broker, seconds = known(b.resultsUnreadSince) ? between(b.resultsUnreadSince, s.at) : 0;
   if (b.resultsConsumers !== 0 || !(b.resultsReady > 0) || asTrouble !== (seconds >= LASTS)) return [];
-  const words = "Nobody is subscribed to the results queue, for " + span(seconds) + "; " + of(b.resultsReady, "outcome") + (b.resultsReady === 1 ? " waits" : " wait") + " there.";
+  const words = "Nobody has been subscribed to the results queue for " + span(seconds) + "; " + of(b.resultsReady, "outcome") + (b.resultsReady === 1 ? " waits" : " wait") + " there.";
   return [make("article", "card " + (asTrouble ? "warning" : "note"), make("p", "text", words), make("div", "foot", link("Runbook", s.runbook + "#nobody-reads-the-results")))];
 }
 
@@ -220,7 +220,7 @@ function places(s) {
   const tiers = Object.entries(s.broker.parked).filter(([, jobs]) => jobs > 0).map(([tier, jobs]) => tier + "\u00a0" + count(jobs)
     + ", back within " + span(Math.max(0, between(s.at, s.broker.backBy[tier]))) + " at the latest");
   const others = [[o.RESTORED, " restored"], [o.PLANNED, " only looked at"]].filter(([jobs]) => jobs > 0).map(([jobs, words]) => count(jobs) + words);
-  const ofBackground = (jobs) => (jobs > 0 ? "; " + count(jobs) + " of the jobs are of the background" : "");
+  const ofBackground = (jobs) => (jobs > 0 ? "; " + of(jobs, "background job") + " among them" : "");
   return [
     ["archived", o.ARCHIVED, "archived", others.length ? "and " + others.join(", ") : "since the start"],
     ["failed", o.PARTIAL + o.FAILED, "failed", count(o.PARTIAL) + " of them in part"],
@@ -244,9 +244,9 @@ function background(g) {
 /* Several workers may share the jobs queues, and one without a lease knows of no other. */
 function whoseWork(s) {
   const held = s.leases.filter((l) => l.standing === "held").length;
-  if (s.leases.length === 0) return "until all is answered by this worker alone";
+  if (s.leases.length === 0) return "until all jobs are answered, if no other worker helps";
   return held < s.leases.length && s.leases.length > 1
-    ? "until the " + count(held) + " of " + count(s.leases.length) + " jobs queues of this worker are answered" : "until all is answered";
+    ? "until the jobs in this worker's queues (" + count(held) + " of " + count(s.leases.length) + ") are answered" : "until all jobs are answered";
 }
 
 /* What the work takes, and up to how long with the wait of parked jobs. The background is not in it. */
@@ -261,7 +261,7 @@ function estimate(s) {
     words.push(of(b.jobsParked, "parked job") + (b.jobsParked === 1 ? " comes" : " come") + " back within " + span(wait) + " at the latest");
   }
   const background = g ? sum([g.ready, g.held, g.parked].filter(known)) : 0;
-  if (background > 0) words.push("without " + of(background, "job") + " of the background");
+  if (background > 0) words.push("not counted: " + of(background, "background job"));
   return [value, words.join("; ")];
 }
 
@@ -432,10 +432,12 @@ function workedOnBy(s) {
 function accountState(a) {
   if (a.standsBy) return [workedOnBy(latest) + (a.inFlight > 0 ? ", " + of(a.inFlight, "request") + " in flight" : ""), a.inFlight > 0 ? "warn" : "soft"];
   if (ownPause(a)) return ["paused: " + kindWords(a.pause.kind), "warn"];
+  if (a.guard && a.guard.state === "rejected") return ["rejected: its removals end with GUARD_REJECTED", "warn"];
   if (a.pausedLanes > 0) return [a.pausedLanes === 1 ? "1 lane paused" : count(a.pausedLanes) + " lanes paused", "warn"];
   return a.heldJobs > 0 ? ["working", "good"] : ["nothing in hand", "soft"];
 }
 
+const GUARD_STATES = { waiting: "waits for approve or reject", rejected: "rejected until it is approved" };
 /* Once approved, the limit holds nothing up: a full bar would say that it stops soon. */
 function guardMeasure(g) {
   const words = "Pairs sent in " + span(g.windowSeconds) + " (guard)";
@@ -443,22 +445,28 @@ function guardMeasure(g) {
     const told = "approved: everything passes until " + clocks[1].format(Date.parse(g.approvedUntil)) + "; " + count(g.used) + " so far";
     return make("div", "measure", make("span", "soft", words), make("span", null, told));
   }
-  return measure(words, count(g.used) + " of " + count(g.maxPairs) + (g.state === "open" ? "" : ", " + g.state), g.used, g.maxPairs, true);
+  return measure(words, count(g.used) + " of " + count(g.maxPairs) + (known(GUARD_STATES[g.state]) ? "; " + GUARD_STATES[g.state] : ""), g.used, g.maxPairs, true);
+}
+
+/* HubSpot may allow fewer than the settings do. */
+function paceWords(r) {
+  const isSet = r.requests === r.configuredRequests && r.intervalSeconds === r.configuredIntervalSeconds;
+  const set = r.intervalSeconds === r.configuredIntervalSeconds ? "" : " in " + span(r.configuredIntervalSeconds);
+  return count(r.used) + " sent; " + count(r.requests) + " allowed" + (isSet ? "" : " now, " + count(r.configuredRequests) + set + " set");
 }
 
 /* HubSpot's limit is that of all apps of the account together; the setting's budget is this service's own. */
 const dayLimit = (d) => (known(d.usedByAll) ? d.limit : known(d.budget) ? d.budget : d.used + d.left);
-const dayWords = (d) => count(d.used) + " by this service" + (known(d.usedByAll) ? ", " + count(d.usedByAll) + " of " + count(d.limit) + " by all" : "")
-  + (known(d.budget) ? ", budget " + count(d.budget) : "") + ", " + count(d.left) + " left";
+const dayWords = (d) => count(d.used) + (known(d.budget) ? " of " + count(d.budget) : "") + " sent by this service"
+  + (known(d.usedByAll) ? "; all apps together: " + count(d.usedByAll) + " of " + count(d.limit) : "") + "; " + count(d.left) + " left";
 
 function accountCard(a) {
   const name = accountName(a.portalId, a.index), [words, kind] = accountState(a), pause = ownPause(a);
   const path = accountPath(a.portalId, a.index), guard = a.guard, stopped = guard && ["waiting", "rejected"].includes(guard.state);
   const actions = [...(stopped ? ["approve"] : []), ...(stopped && guard.state === "waiting" ? ["reject"] : []), pause && pause.kind === "operator" ? "resume" : "pause"];
-  const r = a.rate, ceiling = count(r.used) + " of " + count(r.requests) + (r.requests < r.configuredRequests ? " (set: " + count(r.configuredRequests) + ")" : "");
   const facts = [
     ["jobs in hand", count(a.heldJobs)], ["pairs in hand", count(a.heldPairs)], ["in flight", count(a.inFlight) + " / " + count(a.maxInFlight)],
-    ["archived", count(a.totals.pairsArchived)], ["429s", count(a.totals.throttled)], ["in hand done in", a.heldJobs > 0 ? span(a.drainSeconds) : "–"],
+    ["archived", count(a.totals.pairsArchived)], ["429s", count(a.totals.throttled)], ["work in hand takes", a.heldJobs > 0 ? span(a.drainSeconds) : "–"],
   ];
   const safety = [a.safety.journal && "journal", a.safety.verify && "verify"].filter(Boolean);
   if (safety.length) facts.push(["safety", safety.join(", ")]);
@@ -467,7 +475,7 @@ function accountCard(a) {
   /* Neither its quota nor its guard is known here. */
   if (a.standsBy) return make("article", "account", head);
   return make("article", "account", head,
-    measure("Requests in " + span(r.intervalSeconds), ceiling, r.used, r.requests, false),
+    measure("Requests in the last " + span(a.rate.intervalSeconds), paceWords(a.rate), a.rate.used, a.rate.requests, false),
     known(a.day.left)
       ? measure("Requests today", dayWords(a.day), known(a.day.usedByAll) ? a.day.usedByAll : a.day.used, dayLimit(a.day), true)
       : make("div", "measure", make("span", "soft", "Requests today"), make("span", null, count(a.day.used))),
@@ -566,7 +574,7 @@ const CONSEQUENCES = {
   pause: "Nothing is sent for it until it is resumed; its jobs wait in the broker. The pause of a lane ends with the worker's process, that of an account does not.",
   resume: "An operator's pause ends. What stands still for a reason of its own is tried at once.",
   approve: "Everything passes its guard for one whole window from now on; then pairs are counted anew.",
-  reject: "All its jobs that are to remove something end with GUARD_REJECTED and a copy in the dead letters, those that come as well, until it is approved.",
+  reject: "Until it is approved, every job of it that removes something ends with GUARD_REJECTED and a copy in the dead letters: those that wait now, and those that come.",
 };
 const ORDERS = { pause: "Pause", resume: "Resume", approve: "Approve", reject: "Reject" };
 

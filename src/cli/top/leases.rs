@@ -49,11 +49,11 @@ pub fn worked_on_by(status: &Status) -> &'static str {
 pub fn whose_work(leases: &[Lease]) -> String {
     let held = leases.iter().filter(|lease| lease.standing == "held").count();
     match leases {
-        [] => "by this worker alone all is".to_owned(),
+        [] => "if no other worker helps, all jobs".to_owned(),
         [_, _, ..] if held < leases.len() => {
-            format!("{} of {} jobs queues, those of this worker, are", count(held as u64), count(leases.len() as u64))
+            format!("the jobs in this worker's queues ({} of {})", count(held as u64), count(leases.len() as u64))
         }
-        [_, ..] => "all is".to_owned(),
+        [_, ..] => "all jobs".to_owned(),
     }
 }
 

@@ -8,7 +8,8 @@ use super::figures::{self, bar, cells_of, count, cut, fitted, sentence, span, sp
 use super::leases::{rank, short_name, standing_words, worked_on_by};
 use super::order::{Order, Target, account_name, orders_of};
 use super::status::{
-    Account, Behind, Day, DeadLetters, FailingPair, Failure, GroupBehind, Guard, Lane, Lease, LostQueue, Paused, Status,
+    Account, Behind, Day, DeadLetters, FailingPair, Failure, GroupBehind, Guard, Lane, Lease, LostQueue, Paused, Rate,
+    Status,
 };
 use super::theme::Theme;
 use crate::telemetry::unread_results::UnreadResults;
@@ -71,20 +72,33 @@ struct Page<'a> {
     width: usize,
 }
 
+/// HubSpot may allow fewer than the settings do.
+fn pace_words(rate: &Rate, bars: usize) -> String {
+    let Rate { requests, interval_seconds, configured_requests, configured_interval_seconds, used } = *rate;
+    let interval_is_set = interval_seconds == configured_interval_seconds;
+    let set = match (interval_is_set, requests == configured_requests) {
+        (true, true) => String::new(),
+        (true, false) => format!(" now, {} set", count(configured_requests)),
+        (false, _) => format!(" now, {} in {} set", count(configured_requests), span(configured_interval_seconds)),
+    };
+    let (bar, interval) = (bar(used, requests, bars), span(interval_seconds));
+    format!("{bar} {} sent in the last {interval}; {} allowed{set}", count(used), count(requests))
+}
+
 /// HubSpot's limit is that of all apps of the account together; the budget of the settings is this service's own.
 fn day_words(day: &Day, left: u64, bars: usize) -> String {
     let Day { used, budget, limit, used_by_all, .. } = *day;
     match (limit.zip(used_by_all), budget) {
         (Some((limit, all)), _) => format!(
-            "{} {} today, {} of {} by all apps, {} left",
+            "{} {} sent today, {} of {} by all apps together, {} left",
             bar(all, limit, bars),
             count(used),
             count(all),
             count(limit),
             count(left)
         ),
-        (None, Some(budget)) => format!("{} {} of {} today", bar(used, budget, bars), count(used), count(budget)),
-        (None, None) => format!("{} today, {} left", count(used), count(left)),
+        (None, Some(budget)) => format!("{} {} of {} sent today", bar(used, budget, bars), count(used), count(budget)),
+        (None, None) => format!("{} sent today, {} left", count(used), count(left)),
     }
 }
 
@@ -102,16 +116,17 @@ fn common_mend(paused: &Paused) -> (&str, String) {
 fn behind_words(behind: &Behind) -> String {
     let Behind { jobs, at_least, groups, groups_left_out } = behind;
     if *jobs == 0 {
-        return "Behind it: no job was seen yet. Those that are parked come back within ten minutes.".to_owned();
+        return "Behind the guard: this worker has seen no job yet. Parked jobs come back within ten minutes."
+            .to_owned();
     }
     let of_group = |GroupBehind { group, jobs, job_ids }: &GroupBehind| {
-        let name = group.as_ref().map_or_else(|| "without a group".to_owned(), |group| format!("group {group}"));
-        format!("{name} {} (such as {})", count(*jobs), job_ids.join(", "))
+        let name = group.as_ref().map_or_else(|| "without a group".to_owned(), |group| format!("of group {group}"));
+        format!("{} {name} (such as {})", count(*jobs), job_ids.join(", "))
     };
     let mut told: Vec<String> = groups.iter().map(of_group).collect();
     told.extend((*groups_left_out > 0).then(|| format!("and {} more groups", count(*groups_left_out))));
     let at_least = if *at_least { "at least " } else { "" };
-    format!("Behind it {at_least}{}: {}", figures::of(*jobs, "job"), told.join("; "))
+    format!("Behind the guard {at_least}{}: {}", figures::of(*jobs, "job"), told.join("; "))
 }
 
 impl Page<'_> {
@@ -155,7 +170,7 @@ impl Page<'_> {
             return None;
         }
         let waiting = format!("{} {} there", figures::of(ready, "outcome"), if ready == 1 { "waits" } else { "wait" });
-        let words = format!("nobody is subscribed to the results queue, for {}; {waiting}", span(seconds));
+        let words = format!("nobody has been subscribed to the results queue for {}; {waiting}", span(seconds));
         let style = if as_trouble { self.theme.warning() } else { self.theme.quiet() };
         let mut lines = self.wrapped(&words, MARGIN, style);
         lines.extend(self.runbook(UNREAD));
@@ -178,8 +193,8 @@ impl Page<'_> {
         let said = http_status.map_or_else(|| "no answer".to_owned(), |status| format!("HubSpot says {status}"));
         let said = message.as_ref().map_or_else(|| said.clone(), |message| format!("{said}: {message}"));
         let words = format!(
-            "one pair fails by itself while others go on: {}, {from_type} {from} → {to_type} {to}, tried by itself \
-             {} times, the latest {} ago{}; {} Job {job_id}",
+            "one pair fails by itself while others go on: {}, {from_type} {from} → {to_type} {to}, tried alone \
+             {} times, last {} ago{}; {} Job {job_id}",
             account_name(0, *portal_id),
             count(*tries),
             span(self.status.ago(*last_at)),
@@ -193,8 +208,8 @@ impl Page<'_> {
 
     fn next_try(&self, at: Timestamp) -> String {
         match self.status.ahead(at) {
-            seconds if seconds > 0.0 => format!(", the next one in {}", span(seconds)),
-            _ => ", the next one is due".to_owned(),
+            seconds if seconds > 0.0 => format!(", next in {}", span(seconds)),
+            _ => ", next due now".to_owned(),
         }
     }
 
@@ -283,12 +298,12 @@ impl Page<'_> {
             }
             _ if account.stands_by => (worked_on_by(self.status).to_owned(), self.theme.quiet()),
             Some(pause) => (format!("PAUSED: {}", words_of(&pause.kind)), self.theme.warning()),
+            None if account.guard.as_ref().is_some_and(Guard::is_stopped) => {
+                ("REJECTED: its removals end with GUARD_REJECTED".to_owned(), self.theme.warning())
+            }
             None if account.paused_lanes == 1 => ("1 lane PAUSED".to_owned(), self.theme.warning()),
             None if account.paused_lanes > 1 => {
                 (format!("{} lanes PAUSED", count(account.paused_lanes)), self.theme.warning())
-            }
-            None if account.guard.as_ref().is_some_and(Guard::is_stopped) => {
-                ("REJECTED: its removals end unsent".to_owned(), self.theme.warning())
             }
             None if account.held_jobs > 0 => ("working".to_owned(), self.theme.good()),
             None => ("nothing in hand".to_owned(), Style::new()),
@@ -302,22 +317,11 @@ impl Page<'_> {
         if account.stands_by {
             return self.row(format!("account {path}"), orders_of(account), vec![first]);
         }
-        let rate = &account.rate;
-        let set = match rate.requests < rate.configured_requests {
-            true => format!(" (set: {})", count(rate.configured_requests)),
-            false => String::new(),
-        };
         let bars = if self.width < 60 { 8 } else { 16 };
-        let quota = format!(
-            "{} {} of {} in {}{set}",
-            bar(rate.used, rate.requests, bars),
-            count(rate.used),
-            count(rate.requests),
-            span(rate.interval_seconds),
-        );
+        let quota = pace_words(&account.rate, bars);
         let day = match account.day.left {
             Some(left) => day_words(&account.day, left, bars),
-            None => format!("{} requests today", count(account.day.used)),
+            None => format!("{} sent today", count(account.day.used)),
         };
         let safety = match (account.safety.journal, account.safety.verify) {
             (true, true) => Some("journal and verify on"),
@@ -332,7 +336,7 @@ impl Page<'_> {
             format!("{} throttled", count(account.totals.throttled)),
         ];
         if account.held_jobs > 0 {
-            facts.push(format!("what is in hand done in {}", span_or_dash(account.drain_seconds)));
+            facts.push(format!("work in hand takes {}", span_or_dash(account.drain_seconds)));
         }
         facts.extend(safety.map(str::to_owned));
         let guard = account.guard.as_ref().map(|guard| self.guard(guard, bars));

@@ -240,6 +240,7 @@ pub struct Rate {
     pub requests: u64,
     pub interval_seconds: f64,
     pub configured_requests: u64,
+    pub configured_interval_seconds: f64,
     pub used: u64,
 }
 

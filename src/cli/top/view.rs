@@ -214,7 +214,7 @@ impl View {
         let counted = counted.filter(|_| backlog.jobs_ready.is_some()).unwrap_or_default();
         let background = match backlog.background_held {
             0 => String::new(),
-            jobs => format!(" ({} of the background)", count(jobs)),
+            jobs => format!(" ({} among them)", of(jobs, "background job")),
         };
         let places = [
             ('█', "archived", Some(ended(&["ARCHIVED"])), ""),
@@ -238,20 +238,20 @@ impl View {
             told.map(|(letter, name, jobs, more)| format!("{letter} {name} {}{more}", count_or_dash(*jobs))).collect();
         let whose = leases::whose_work(&status.leases);
         let mut figures = match &backlog.drain_unknown {
-            Some(why) => vec![format!("until {whose} answered: unknown, since {why}")],
+            Some(why) => vec![format!("nobody can tell when {whose} are answered: {why}")],
             None => {
                 let wait = wait_of_parked(status);
-                let all = format!("{whose} answered in {}", range(backlog.drain_seconds, wait));
+                let all = format!("{whose} are answered in {}", range(backlog.drain_seconds, wait));
                 let left_out = backlog.drain_seconds.map(|_| left_out(status)).unwrap_or_default();
                 [vec![all], left_out].concat()
             }
         };
         figures.extend(status.background.as_ref().map(of_background));
         figures.extend([
-            format!("{} pairs archived", count(status.totals.pairs_archived)),
-            format!("{} requests, {} throttled", count(status.totals.requests), count(status.totals.throttled)),
+            format!("{} archived", of(status.totals.pairs_archived, "pair")),
+            format!("{}, {} throttled", of(status.totals.requests, "request"), count(status.totals.throttled)),
             format!("{} of {} in flight", count(status.requests.in_flight), count(status.requests.max_in_flight)),
-            format!("{} pairs, {} in hand", count(backlog.pairs_held), HumanBytes(backlog.bytes_held)),
+            format!("{}, {} in hand", of(backlog.pairs_held, "pair"), HumanBytes(backlog.bytes_held)),
         ]);
         figures.extend(leases::summary(&status.leases));
         let mut lines = vec![Line::styled(bar, self.theme.good())];
@@ -378,7 +378,7 @@ fn left_out(status: &Status) -> Vec<String> {
         [*ready, *parked, Some(*held)].into_iter().flatten().sum::<u64>()
     });
     let background = background.filter(|jobs| *jobs > 0);
-    let background = background.map(|jobs| format!("without {} of the background", of(jobs, "job")));
+    let background = background.map(|jobs| format!("not counted: {}", of(jobs, "background job")));
     parked.into_iter().chain(background).collect()
 }
 
@@ -393,7 +393,7 @@ fn of_background(background: &Background) -> String {
     let waiting = format!("background: {} waiting{held}{parked}", count_or_dash(*ready));
     let done = format!("{} answered since the start{lately}", count(*answered));
     let rest = match (drain_seconds, drain_unknown) {
-        (Some(seconds), _) if *seconds > 0.0 => format!("its rest in about {}", span(*seconds)),
+        (Some(seconds), _) if *seconds > 0.0 => format!("the rest takes about {}", span(*seconds)),
         (Some(_), _) => "all of it done".to_owned(),
         (None, Some(why)) => format!("no estimate of it: {why}"),
         (None, None) => "no estimate of it".to_owned(),

@@ -56,9 +56,9 @@ fn everything_is_told_somewhere() {
     for part in [
         "z parked 5,722 (10s 5,722, back within 10 s at the latest)",
         "▓ unpublished 7,334",
-        "all is answered in –",
+        "all jobs are answered in –",
         "portal 815  PAUSED: unauthorized",
-        "52 today, 1,148 left",
+        "52 sent today, 1,148 left",
         "1 lane PAUSED",
         "contacts → deals",
         "VALIDATION_ERROR (said by HubSpot, 400): 9 in 15 min, 9 in all",
@@ -91,17 +91,18 @@ fn what_the_estimate_leaves_out_stands_beside_it() {
     };
     let known = told(status.clone());
     for part in [
-        "all is answered in about 9 s to 27 min 9 s · 50 parked jobs come back within 27 min at the latest",
-        "without 4,708 jobs of the background",
+        "all jobs are answered in about 9 s to 27 min 9 s",
+        "50 parked jobs come back within 27 min at the latest",
+        "not counted: 4,708 background jobs",
         "z parked 50 (1h 50, back within 27 min at the latest)",
-        "in hand 2,575 (2,500 of the background)",
+        "in hand 2,575 (2,500 background jobs among them)",
     ] {
         assert!(known.contains(part), "{part} is not in\n{known}");
     }
     status.broker.back_by.clear();
     let unknown = told(status);
-    let words = "answered in about 9 s to 1 h · 50 parked jobs come back within 1 h at the latest";
-    assert!(unknown.contains(words), "{unknown}");
+    let wait = "50 parked jobs come back within 1 h at the latest";
+    assert!(unknown.contains("answered in about 9 s to 1 h") && unknown.contains(wait), "{unknown}");
     assert!(unknown.contains("z parked 50 (1h 50, back within 1 h at the latest)"), "{unknown}");
 }
 
@@ -123,12 +124,12 @@ fn a_guard_that_has_stopped_names_what_waits_behind_it() {
         whole(&mut view).split_whitespace().collect::<Vec<_>>().join(" ")
     };
     let some = told(status.clone());
-    let words = "Behind it at least 20,000 jobs: group import-7 2,800 (such as crm-1, crm-2); without a group 100 (such \
-                 as by-hand); and 3 more groups";
+    let words = "Behind the guard at least 20,000 jobs: 2,800 of group import-7 (such as crm-1, crm-2); 100 without a \
+                 group (such as by-hand); and 3 more groups";
     assert!(some.contains(words), "{some}");
     status.paused[0].behind = Some(Behind::default());
     let none = told(status);
-    assert!(none.contains("Behind it: no job was seen yet."), "{none}");
+    assert!(none.contains("Behind the guard: this worker has seen no job yet."), "{none}");
 }
 
 #[test]
@@ -157,10 +158,10 @@ fn the_estimate_says_whose_jobs_it_is_about_and_how_far_the_background_is() {
     status.background = Some(background.clone());
     let sharded = told(status.clone());
     for part in [
-        "1 of 3 jobs queues, those of this worker, are answered in about 9 s",
+        "the jobs in this worker's queues (1 of 3) are answered in about 9 s",
         "background: 2,208 waiting, 100 parked",
         "12,450 answered since the start, 1,300/s lately",
-        "its rest in about 2 h 10 min",
+        "the rest takes about 2 h 10 min",
     ] {
         assert!(sharded.contains(part), "{part} is not in\n{sharded}");
     }
@@ -168,7 +169,7 @@ fn the_estimate_says_whose_jobs_it_is_about_and_how_far_the_background_is() {
     let why = Some("background.window is closed".to_owned());
     status.background = Some(Background { drain_seconds: None, drain_unknown: why, ..background });
     let alone = told(status);
-    assert!(alone.contains("by this worker alone all is answered in about 9 s"), "{alone}");
+    assert!(alone.contains("if no other worker helps, all jobs are answered in about 9 s"), "{alone}");
     assert!(alone.contains("no estimate of it: background.window is closed"), "{alone}");
 }
 
@@ -207,7 +208,7 @@ fn a_pair_that_fails_by_itself_is_told_once_and_when_it_goes_again() {
         whole(&mut view).split_whitespace().collect::<Vec<_>>().join(" ")
     };
     let some = told(status.clone());
-    assert!(some.contains("4 times, the latest 0 s ago, the next one in 10 min; no answer."), "{some}");
+    assert!(some.contains("4 times, last 0 s ago, next in 10 min; no answer."), "{some}");
     assert_eq!(some.matches("while others go on").count(), 1, "{some}");
     status.failing_alone.clear();
     assert!(told(status).contains("while others go on"));
@@ -231,7 +232,7 @@ fn what_is_no_trouble_yet_or_no_longer_comes_last() {
     let early = told(status.clone());
     let (_, hints) = early.split_once("Worth knowing").unwrap();
     for part in [
-        "nobody is subscribed to the results queue, for 11 s; 1 outcome waits there",
+        "nobody has been subscribed to the results queue for 11 s; 1 outcome waits there",
         "queue \"results\" was gone 1 h ago and is declared again, 2 times by now; about 12,900 messages that were in \
          it when last looked at are lost",
         "#a-queue-was-deleted",
@@ -241,7 +242,7 @@ fn what_is_no_trouble_yet_or_no_longer_comes_last() {
     status.broker.results_unread_since = Some(long_ago);
     let late = told(status);
     let (trouble, _) = late.split_once("Accounts").unwrap();
-    assert!(trouble.contains("the results queue, for 1 h; 1 outcome waits there"), "{trouble}");
+    assert!(trouble.contains("the results queue for 1 h; 1 outcome waits there"), "{trouble}");
 }
 
 #[test]
@@ -398,7 +399,14 @@ fn whoever_was_rejected_can_be_approved_and_an_open_guard_wants_no_answer() {
     };
     let (of_rejected, told) = orders(guarded("rejected"));
     assert_eq!(of_rejected, [Some(Instruction::Pause), Some(Instruction::Approve), None]);
-    assert!(told.contains("portal 815  REJECTED") && told.contains("REJECTED until it is approved (a)"), "{told}");
+    assert!(
+        told.contains("portal 815  REJECTED: its removals end with GUARD_REJECTED")
+            && told.contains("REJECTED until it is approved (a)"),
+        "{told}"
+    );
+    for words in ["rejected: its removals end with GUARD_REJECTED", "rejected until it is approved"] {
+        assert!(PAGE.contains(words), "the page says it in other words: {words}");
+    }
     let (of_open, _) = orders(guarded("open"));
     assert_eq!(of_open, [Some(Instruction::Pause), None, None]);
 }
