@@ -103,7 +103,7 @@ async fn csv_is_known_by_its_header_or_its_name() {
         let read = read(&text, expected).await.unwrap();
         assert_eq!(read[0], (2, Ok("a".to_owned())));
         assert_eq!(read[1].0, 4);
-        assert!(read[1].1.as_ref().unwrap_err().starts_with("from_id: \"01\" is not"), "{:?}", read[1]);
+        assert!(read[1].1.as_ref().unwrap_err().starts_with("from_id: is \"01\", but must be"), "{:?}", read[1]);
     }
     assert!(matches!(read("contacts,1,companies,2\n", Expected::Csv).await, Err(RowsFault::Text(_))));
     assert!(read("contacts,1,companies,2\n", Expected::Either).await.unwrap()[0].1.is_err());
