@@ -20,6 +20,7 @@ use super::{age, option_values, runtime};
 use crate::amqp::browser::{Browser, Shelf};
 use crate::config::Settings;
 use crate::contract::grouped::Grouped;
+use crate::contract::outcome::Status;
 use crate::telemetry::progress;
 
 #[derive(clap::Args, Debug)]
@@ -292,7 +293,9 @@ fn table_line(outcome: &OutcomeRecord) -> String {
         Some(plan) => plan.len() as u64,
         None => outcome.num_archived + outcome.num_restored,
     };
-    let done = format!("{} of {}", Grouped(done), Grouped(outcome.num_pairs));
+    // Of what was no job nobody knows how many pairs it was for.
+    let is_counted = outcome.status != Status::Rejected.as_str();
+    let done = if is_counted { format!("{} of {}", Grouped(done), Grouped(outcome.num_pairs)) } else { "-".to_owned() };
     let cause = outcome.errors.first().map(|error| {
         let ends = error.ends().map(|(from, to)| format!("{from} → {to} ")).unwrap_or_default();
         harmless(&format!("{ends}{}: {}", error.category, error.message))

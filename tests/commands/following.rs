@@ -231,6 +231,19 @@ async fn outcomes_are_told_in_the_order_in_which_they_were_completed_and_then_of
     assert!(table.stderr.contains("2 of 5 messages in association-archiver.results, the oldest first\n"), "{table:?}");
     let none = run(&["outcomes", "--group", "sprng"], &settings).await;
     assert!(none.stderr.ends_with("is of the group \"sprng\"; the latest groups there are: spring\n"), "{none:?}");
+
+    let no_job = json!({
+        "jobId": "no-job", "status": "REJECTED", "numPairs": 0, "numArchived": 0, "errors": [],
+        "completedAt": "2026-01-01T00:00:00.000Z",
+    });
+    client.publish(RESULTS, [Message::new(no_job.to_string().into_bytes())]).await.unwrap();
+    let table = run(&["outcomes"], &settings).await;
+    let done_of = |job: &str| {
+        let line = table.stdout.lines().find(|line| line.contains(job)).unwrap_or_else(|| panic!("{table:?}"));
+        let cells: Vec<&str> = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        cells[4].to_owned()
+    };
+    assert_eq!([done_of("no-job"), done_of("line-9")], ["-", "0 of 1"]);
 }
 
 /// Whoever sends a restore or a look again must not remove anything.
