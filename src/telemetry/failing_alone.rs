@@ -86,12 +86,14 @@ impl FailingAlone {
     }
 
     /// Those that have failed longest first. Pairs of an account that stands still as a whole are left out: it is not
-    /// their fault.
+    /// their fault. Those of an account on which another worker works by now are forgotten: that one knows them.
     pub fn read(&mut self, accounts: &[AccountStatus], now: Timestamp) -> Vec<FailingPair> {
-        self.0.retain(|entry| now.duration_since(entry.told.last_at).unsigned_abs() < Self::KEPT);
-        let stands = |index: AccountIndex| {
-            accounts.iter().any(|account| account.index == index.0 && account.own_pause().is_some())
-        };
+        let of = |index: AccountIndex| accounts.iter().find(|account| account.index == index.0);
+        self.0.retain(|entry| {
+            now.duration_since(entry.told.last_at).unsigned_abs() < Self::KEPT
+                && !of(entry.account).is_some_and(|account| account.stands_by)
+        });
+        let stands = |index| of(index).is_some_and(|account| account.own_pause().is_some());
         let told = self.0.iter().filter(|entry| entry.told.tries >= Self::TOLD_FROM && !stands(entry.account));
         let mut told: Vec<FailingPair> = told.map(|entry| entry.told.clone()).collect();
         told.sort_by(|a, b| a.since.cmp(&b.since).then_with(|| a.from.cmp(&b.from)));
@@ -105,6 +107,7 @@ mod tests {
 
     use super::*;
     use crate::contract::association::RecordId;
+    use crate::telemetry::snapshot::tests::account;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
@@ -144,6 +147,18 @@ mod tests {
         assert_eq!(list.read(&[], at(61)).len(), 1);
         list.settled("job-7");
         assert_eq!(list.read(&[], at(61)), []);
+    }
+
+    #[test]
+    fn a_worker_that_stands_by_tells_nothing_of_the_time_when_it_worked() {
+        let mut list = FailingAlone::default();
+        fails(&mut list, 7, 0);
+        fails(&mut list, 7, 60);
+        let works = account(0, Some(4711));
+        assert_eq!(list.read(std::slice::from_ref(&works), at(61)).len(), 1);
+        let standby = AccountStatus { stands_by: true, ..account(0, Some(4711)) };
+        assert_eq!(list.read(&[standby], at(62)), []);
+        assert_eq!(list.read(&[works], at(63)), [], "when it works again, it tells what it then sees");
     }
 
     #[test]

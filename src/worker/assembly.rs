@@ -102,7 +102,13 @@ impl Assembly {
         let (news_in, news) = mpsc::channel(MAX_NEWS);
         let refreshing = TaskTracker::new();
         let fences = lease.as_ref().map_or_else(Fences::default, |lease| Fences::of(&lease.leases));
-        let calls = Calls { client, credentials: credentials.clone(), refreshing: refreshing.clone(), fences };
+        let calls = Calls {
+            client,
+            credentials: credentials.clone(),
+            refreshing: refreshing.clone(),
+            fences,
+            portals: portals.clone(),
+        };
         let ends = Ends { arrivals, departures, errands: errands_in, returns, orders };
         let policy_loop = PolicyLoop::new(engine, clock, clock.epoch, watcher, ends);
         let (journal, recording) = journals.map(|journals| start_journal(journals, name)).unzip();

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::accounts::Portals;
 use super::seams::{BatchReply, Errand, Return};
 use crate::amqp::lease::fence::Fences;
+use crate::contract::ids::AccountIndex;
 use crate::engine::command::IdentityReply;
 use crate::engine::reply::{Reply, Silence};
 use crate::hubspot::client::HubspotClient;
@@ -24,6 +25,7 @@ pub struct Calls {
     pub refreshing: TaskTracker,
     /// Hold requests back where several workers share the quota and another one may be sending.
     pub fences: Fences,
+    pub portals: Portals,
 }
 
 impl Calls {
@@ -63,7 +65,8 @@ impl Calls {
             Errand::Refresh { call, account } => {
                 let Refreshed { reply, warning } = self.credentials.refresh(&self.client, account).await;
                 if let Some(warning) = warning {
-                    tracing::warn!(account = account.0, "{warning}");
+                    let portal_id = self.portals.portal(account).map(|portal| portal.0.get());
+                    tracing::warn!(portal_id, account = account.0, "{warning}");
                 }
                 Some(Return::Refreshed { call, reply, took: began.elapsed() })
             }
@@ -75,11 +78,16 @@ impl Calls {
                 Some(Return::Identified { call, reply, took: began.elapsed() })
             }
             Errand::RereadCredentials { account } => {
-                let changed = self.credentials.reread(account).await.unwrap_or_else(|fault| {
-                    tracing::warn!(account = account.0, "{fault}");
-                    false
-                });
-                changed.then_some(Return::CredentialsChanged { account })
+                let news = match self.credentials.reread(account).await {
+                    Ok(false) => return None,
+                    Ok(true) => CredentialNews::Changed(account),
+                    Err(fault) => CredentialNews::Unreadable { account, fault },
+                };
+                tell(&news, &self.portals);
+                match news {
+                    CredentialNews::Changed(account) => Some(Return::CredentialsChanged { account }),
+                    CredentialNews::Unreadable { .. } => None,
+                }
             }
         }
     }
@@ -87,22 +95,31 @@ impl Calls {
 
 /// Passes on which accounts' secrets have changed, for as long as the loop lives.
 pub async fn watch(mut news: mpsc::Receiver<CredentialNews>, returns: mpsc::UnboundedSender<Return>, portals: Portals) {
-    let portal_id = |account| portals.portal(account).map(|portal| portal.0.get());
     while let Some(item) = news.recv().await {
+        tell(&item, &portals);
         match item {
             CredentialNews::Changed(account) => {
-                tracing::info!(
-                    portal_id = portal_id(account),
-                    account = account.0,
-                    "the account's credentials have changed"
-                );
                 if returns.send(Return::CredentialsChanged { account }).is_err() {
                     return;
                 }
             }
-            CredentialNews::Unreadable { account, fault } => {
-                tracing::warn!(portal_id = portal_id(account), account = account.0, "{fault}")
-            }
+            CredentialNews::Unreadable { .. } => {}
+        }
+    }
+}
+
+/// Also where HubSpot's refusal made this worker look: whoever mended a token sees in the log of the worker that sends
+/// that it has the new one.
+fn tell(news: &CredentialNews, portals: &Portals) {
+    let portal_id = |account: &AccountIndex| portals.portal(*account).map(|portal| portal.0.get());
+    match news {
+        CredentialNews::Changed(account) => tracing::info!(
+            portal_id = portal_id(account),
+            account = account.0,
+            "the account's credentials have changed"
+        ),
+        CredentialNews::Unreadable { account, fault } => {
+            tracing::warn!(portal_id = portal_id(account), account = account.0, "{fault}");
         }
     }
 }
