@@ -208,6 +208,36 @@ async fn three_workers_even_out_and_two_take_over_what_the_third_held() -> Resul
     stop(&second).await
 }
 
+/// The last answers of a worker that stops may take long. Were it counted meanwhile, the other one would release shards
+/// for it that it no longer takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_waits_for_its_last_answers_is_counted_no_more() -> Result<()> {
+    let stage = Stage::set("shards-drained", &of_portals(4)).await?;
+    let settings = sharded(&stage, 4, "per-account").set("amqp.lease_time", "2s");
+    let (first, second) = (stage.start_sharded(&settings).await?, stage.start_sharded(&settings).await?);
+    eventually(LONG, "two shards each", async || {
+        Ok((shards_held(&first).await? == 2 && shards_held(&second).await? == 2).then_some(()))
+    })
+    .await?;
+    stage.simulator.configure(&serde_json::json!({"latency": "20s"})).await?;
+    stage.client.publish(JOBS, jobs("job", 4, 4)?).await?;
+    eventually(LONG, "requests of the first worker on the wire", async || {
+        let in_flight = first.status().await?["held"]["inFlight"].as_u64();
+        Ok((in_flight == Some(2)).then_some(()))
+    })
+    .await?;
+    first.term()?;
+    eventually(LONG, "one worker to be counted", async || {
+        Ok((consumers(&stage, &format!("{JOBS}.workers")).await? == 1).then_some(()))
+    })
+    .await?;
+    assert_eq!(first.ended()?, None, "it is no longer counted because it has ended");
+    holds(&second, 5).await?;
+    assert_eq!(first.wait(LONG).await?, 0, "{}", first.last_words());
+    assert!(!second.stderr().contains("releases a shard"), "{}", second.stderr());
+    stop(&second).await
+}
+
 /// An operator may ask any worker: the one that holds the account's shard obeys, and the others' accounts go on.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_reaches_the_holder_of_the_accounts_shard() -> Result<()> {

@@ -88,7 +88,13 @@ impl Balance {
         matches!(self.standing(queue), Some(LeaseStanding::Held | LeaseStanding::Waiting))
     }
 
-    /// Keeps up the subscription by which others count this worker. Ends when the link is closed.
+    /// This worker stops, and has given back every lease or asks for it no more: it takes no shard.
+    fn leaves(&self) -> bool {
+        self.shards.iter().all(|queue| self.standing(*queue) == Some(LeaseStanding::Left))
+    }
+
+    /// Keeps up the subscription by which others count this worker. Ends when the link is closed, or when this worker
+    /// stops: its last requests may take long to be answered, and no worker must release a shard for it meanwhile.
     async fn be_present(&self) {
         let mut backoff = Backoff::default();
         // No worker must release a shard for one that cannot take it yet.
@@ -99,13 +105,15 @@ impl Balance {
             }
             sleep(LOOK_EVERY).await;
         }
-        while let Some((channel, _)) = self.link.channel().await {
+        while !self.leaves()
+            && let Some((channel, _)) = self.link.channel().await
+        {
             match timeout(CALL_TIMEOUT, subscribe(&channel, &self.workers)).await {
-                Ok(Ok(mut consumer)) => {
+                Ok(Ok(consumer)) => {
                     backoff.reset();
-                    // A message that somebody has put there means nothing to this worker.
-                    while let Some(Ok(delivery)) = consumer.next().await {
-                        self.link.valve().took(delivery.data.len() as u64);
+                    tokio::select! {
+                        () = self.pass_over(consumer) => {}
+                        () = self.until_it_leaves() => {}
                     }
                 }
                 Ok(Err(error)) if backoff.tries().is_power_of_two() => {
@@ -119,6 +127,19 @@ impl Balance {
             }
             let _ = timeout(CLOSE_TIMEOUT, channel.close(REPLY_SUCCESS, "OK".into())).await;
             sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// A message that somebody has put there means nothing to this worker.
+    async fn pass_over(&self, mut consumer: Consumer) {
+        while let Some(Ok(delivery)) = consumer.next().await {
+            self.link.valve().took(delivery.data.len() as u64);
+        }
+    }
+
+    async fn until_it_leaves(&self) {
+        while !self.leaves() {
+            sleep(LOOK_EVERY).await;
         }
     }
 }
