@@ -127,6 +127,19 @@ impl Layout {
         suffix.map_or_else(|| shared.to_owned(), |suffix| format!("{shared}.{suffix}"))
     }
 
+    /// Names that shards have where the setting is another one, and that no shard has here: by number, and by portal, each
+    /// in the order in which a worker declares them. If there is such a queue, the setting was changed.
+    pub fn names_elsewhere(&self, shared: &str) -> [Vec<String>; 2] {
+        let portals: Vec<String> = self.portals.iter().flatten().map(PortalId::to_string).collect();
+        let is_none_here = |suffix: &String| !self.suffixes.contains(suffix);
+        let numbers = (0..MAX_SHARDS).map(|shard| shard.to_string()).filter(|number| !portals.contains(number));
+        let name = |suffix: String| format!("{shared}.{suffix}");
+        [
+            numbers.filter(is_none_here).map(name).collect(),
+            portals.iter().filter(|portal| is_none_here(portal)).take(MAX_SHARDS.into()).cloned().map(name).collect(),
+        ]
+    }
+
     /// The accounts that are worked on while the queue's lease is held, in ascending order.
     pub fn accounts_of(&self, queue: QueueIndex) -> Vec<AccountIndex> {
         let of_all = self.queues.iter().zip(0..);
@@ -204,6 +217,18 @@ mod tests {
         assert_eq!(layout.accounts_of(QueueIndex::SHARED), [AccountIndex(0), AccountIndex(1)]);
         assert_eq!(layout.name(QueueIndex::SHARED, "jobs"), "jobs");
         assert_eq!(layout.portal_keys(QueueIndex::SHARED), Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_that_shards_have_elsewhere_are_by_number_and_by_portal() {
+        let portals = vec![portal(7), None, portal(4711)];
+        let of = |sharding| Layout::new(sharding, portals.clone()).unwrap().names_elsewhere("jobs");
+        let [numbers, named] = of(Sharding::Number(number(4)));
+        assert_eq!(numbers[..3], ["jobs.4", "jobs.5", "jobs.6"], "7 is a portal");
+        assert_eq!((numbers.len(), named), (495, vec!["jobs.7".to_owned(), "jobs.4711".to_owned()]));
+        assert_eq!(of(Sharding::None)[0][..2], ["jobs.0", "jobs.1"]);
+        let per_account = Layout::new(Sharding::PerAccount, vec![portal(7)]).unwrap().names_elsewhere("jobs");
+        assert_eq!((per_account[0].len(), per_account[1].len()), (499, 0));
     }
 
     #[test]

@@ -10,9 +10,11 @@ use tokio::time::timeout;
 use super::connection::{
     ACCESS_REFUSED, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, PRECONDITION_FAILED, REPLY_SUCCESS, reply_text,
 };
+use super::deserted::{self, Deserted};
 use super::greeting::Greeting;
 use super::journal::JournalStream;
 use super::lease::LeaseQueue;
+use super::link::Depth;
 use super::permissions::{self, Permission};
 use super::request::{CallFault, call};
 use super::topology::{DURABLE, Kind, PASSIVE, QueuePlan, Topology, declare};
@@ -30,8 +32,8 @@ pub struct Inspection {
     /// The exchange unless it is the default one, then the queues: jobs, results, dead letters, delays, the lease where
     /// `amqp.lease` is on, and the journal's streams.
     pub items: Vec<Inspected>,
-    /// Where there must be no background queue: that queue.
-    pub deserted: Option<Inspected>,
+    /// Queues that are there, and from which no worker of these settings takes.
+    pub deserted: Vec<(Deserted, Depth)>,
     /// What the service needs rights for; nothing where the broker is not RabbitMQ, which is the one known to answer.
     pub permissions: Vec<Permission>,
 }
@@ -102,13 +104,13 @@ pub async fn inspect(settings: &AmqpSettings, journals: &[JournalStream]) -> Res
         "RabbitMQ" => permissions_for(&connection, settings, &topology, &leases, &streams, &items).await,
         _ => Vec::new(),
     };
-    let deserted = match settings.deserted_background() {
-        Some(name) => {
-            let plan = QueuePlan::new(ShortString::from(name.as_str()), Vec::new(), FieldTable::default());
-            Some(queue(&connection, &plan).await)
-        }
-        None => None,
+    let on = &connection;
+    let look = |name| async move {
+        let plan = QueuePlan::new(name, Vec::new(), FieldTable::default());
+        let found = call(on, |channel| declare(channel, plan, PASSIVE)).await.ok()?;
+        Some(Depth { ready: found.message_count().into(), consumers: found.consumer_count().into() })
     };
+    let deserted = deserted::look_for(settings, look).await;
     // An error means that the connection was lost after its last answer.
     let _ = timeout(CLOSE_TIMEOUT, connection.close(REPLY_SUCCESS, "OK".into())).await;
     Ok(Inspection { greeting, items, deserted, permissions })

@@ -97,6 +97,18 @@ async fn jobs_in_a_background_queue_that_nobody_takes_from_are_told_of() -> Resu
     stop(&worker).await
 }
 
+/// As after a change from numbered shards, while no worker with that setting runs any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_in_a_shard_of_another_setting_are_told_of_at_the_start() -> Result<()> {
+    let stage = Stage::set("shards-before", &of_portals(2)).await?;
+    stage.client.declare_quorum(&shard(0), &[]).await?;
+    stage.client.publish(&shard(0), jobs("left", 3, 2)?).await?;
+    let worker = stage.start_sharded(&sharded(&stage, 2, "per-account")).await?;
+    worker.says(&["3 jobs wait in queue", "jobs.0", "the amqp.shards of before"]).await?;
+    holds(&worker, 3).await?;
+    stop(&worker).await
+}
+
 /// One account has more jobs waiting than a worker takes in at a time; the other's do not wait for them.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_accounts_backlog_is_not_in_anothers_way() -> Result<()> {

@@ -108,6 +108,31 @@ async fn a_background_queue_that_nobody_takes_from_is_found() {
     assert_eq!(find(&found, &format!("queue {BACKGROUND}"), "messages ready: 1")["verdict"], "warning");
 }
 
+/// As after a change of `amqp.shards` from 3 to 1, and with none.
+#[tokio::test]
+async fn shards_of_another_setting_are_found() {
+    let (client, uri) = bare_ground("check-shards-before").await;
+    let simulator = simulator().await;
+    let shard = |number: u32| format!("{JOBS}.{number}");
+    for number in 0..3 {
+        client.declare_quorum(&shard(number), &[]).await.unwrap();
+    }
+    client.publish(&shard(2), [Message::new("{}")]).await.unwrap();
+    client.count_becomes(&shard(2), 1).await.unwrap();
+    for (shards, first) in [("1", 1), ("none", 0)] {
+        let found = findings(&check(&uri, &simulator, &[("amqp.shards", shards)]).await, 1);
+        for number in first..2 {
+            let empty = find(&found, &format!("queue {}", shard(number)), "no shard by the present amqp.shards");
+            assert_eq!(empty["verdict"], "warning");
+        }
+        let left = find(&found, &format!("queue {}", shard(2)), "1 messages wait in it");
+        assert_eq!(left["verdict"], "wrong");
+        assert!(left["mend"].as_str().unwrap().contains("the amqp.shards of before"), "{left}");
+    }
+    let found = findings(&check(&uri, &simulator, &[("amqp.shards", "3")]).await, 0);
+    assert!(!found.iter().any(|finding| finding.to_string().contains("present amqp.shards")), "{found:?}");
+}
+
 #[tokio::test]
 async fn results_that_nobody_reads_are_a_warning() {
     let (client, uri) = ground("check-unread").await;

@@ -3,11 +3,12 @@
 use super::finding::Finding;
 use super::rights;
 use crate::amqp::connection::ConnectFault;
-use crate::amqp::deserted;
+use crate::amqp::deserted::Deserted;
 use crate::amqp::greeting::Greeting;
 use crate::amqp::inspection::{Arguments, Difference, Inspected, Inspection, State, inspect};
 use crate::amqp::journal::{JournalStream, QUEUE_TYPE};
 use crate::amqp::lease::SINGLE_ACTIVE_CONSUMER;
+use crate::amqp::link::Depth;
 use crate::amqp::permissions::Permission;
 use crate::amqp::route::{DEAD_LETTERS_KEY, key_to};
 use crate::amqp::topology::Kind;
@@ -28,7 +29,7 @@ pub async fn findings(settings: &AmqpSettings, journals: &[JournalStream]) -> Ve
     findings.extend(default_exchange(settings));
     findings.extend(items.iter().map(|item| judge(item, settings, journals, &permissions)));
     findings.extend(unread(&items, settings));
-    findings.extend(deserted.and_then(|queue| answered_by_nobody(&queue, settings)));
+    findings.extend(deserted.iter().filter_map(|(queue, depth)| answered_by_nobody(queue, *depth)));
     findings.extend(settings.shards.queues().filter_map(|queue| without_lease(&items, queue, settings)));
     findings.extend(rights::findings(&permissions, &items, settings));
     findings
@@ -197,21 +198,21 @@ fn unread(items: &[Inspected], settings: &AmqpSettings) -> Option<Finding> {
     }
 }
 
-/// The broker confirms what is sent to a background queue that is still there, and nobody takes it.
-fn answered_by_nobody(queue: &Inspected, settings: &AmqpSettings) -> Option<Finding> {
-    let (subject, cause) = (format!("queue {}", queue.name), settings.background().err()?);
-    match queue.state {
-        State::Existing { ready: 0, consumers: 0, .. } => Some(Finding::warning(
+/// The broker confirms what is sent to such a queue, and nobody takes it.
+fn answered_by_nobody(queue: &Deserted, depth: Depth) -> Option<Finding> {
+    let (subject, cause) = (format!("queue {}", queue.queue.as_str()), queue.cause);
+    match depth {
+        Depth { ready: 0, consumers: 0 } => Some(Finding::warning(
             subject,
             format!("is there, and nobody takes from it, since {cause}: a job sent there would never be answered"),
             "delete the queue, so that producers are told that no queue takes what they send there",
         )),
-        State::Existing { ready, consumers: 0, .. } => Some(Finding::wrong(
+        Depth { ready, consumers: 0 } => Some(Finding::wrong(
             subject,
-            format!("{} messages wait in it, and nobody takes from it, since {cause}", Grouped(ready.into())),
-            deserted::MEND,
+            format!("{} messages wait in it, and nobody takes from it, since {cause}", Grouped(ready)),
+            queue.mend,
         )),
-        State::Existing { .. } | State::Missing | State::Unseen { .. } => None,
+        Depth { .. } => None,
     }
 }
 
