@@ -36,6 +36,8 @@ pub(super) struct Done {
     paused: Option<bool>,
     /// This worker stands by, and has handed the order on to the one that works.
     handed_on: bool,
+    /// It is carried out, but must be given again: nobody knows whether it is written down in the lease.
+    give_again: bool,
     note: Cow<'static, str>,
 }
 
@@ -249,8 +251,7 @@ async fn order(
     state.orders.try_send(order).map_err(|_| unavailable("the worker takes no orders now: try again"))?;
     match timeout(LONGEST_WAIT, done).await {
         Ok(Ok(Obeyed::NotHandedOn(why))) => Err(unavailable(&not_handed_on(&why, &state.snapshots.borrow().broker))),
-        Ok(Ok(Obeyed::Unwritten)) => Err(unavailable(UNWRITTEN)),
-        Ok(Ok(obeyed @ (Obeyed::Done(_) | Obeyed::HandedOn))) => Ok(obeyed),
+        Ok(Ok(obeyed @ (Obeyed::Done(_) | Obeyed::Unwritten | Obeyed::HandedOn))) => Ok(obeyed),
         Ok(Err(_)) => Err(unavailable("the worker stops and did not carry out the order")),
         Err(_) => Err(unavailable("the worker did not answer in time; /status tells whether it was done")),
     }
@@ -291,17 +292,18 @@ fn answer(
         Instruction::Resume => Some(false),
         Instruction::Approve | Instruction::Reject => None,
     };
-    let handed_on = *obeyed == Obeyed::HandedOn;
-    let note = match (handed_on, instruction, &lane) {
-        (true, _, _) => HANDED_ON.into(),
-        (false, Instruction::Pause, None) => LASTS.into(),
-        (false, Instruction::Pause, Some(_)) => ENDS_WITH_PROCESS.into(),
-        (false, Instruction::Resume, _) => resumed.map_or(TRIES_AGAIN.into(), Cow::from),
-        (false, Instruction::Approve, _) => APPROVED.into(),
-        (false, Instruction::Reject, _) => REJECTED.into(),
+    let (handed_on, give_again) = (*obeyed == Obeyed::HandedOn, *obeyed == Obeyed::Unwritten);
+    let note = match (instruction, &lane) {
+        _ if handed_on => HANDED_ON.into(),
+        _ if give_again => UNWRITTEN.into(),
+        (Instruction::Pause, None) => LASTS.into(),
+        (Instruction::Pause, Some(_)) => ENDS_WITH_PROCESS.into(),
+        (Instruction::Resume, _) => resumed.map_or(TRIES_AGAIN.into(), Cow::from),
+        (Instruction::Approve, _) => APPROVED.into(),
+        (Instruction::Reject, _) => REJECTED.into(),
     };
-    let status = if handed_on { StatusCode::ACCEPTED } else { StatusCode::OK };
-    (status, Json(Done { account: account.0, portal_id, lane, paused, handed_on, note }))
+    let status = if handed_on || give_again { StatusCode::ACCEPTED } else { StatusCode::OK };
+    (status, Json(Done { account: account.0, portal_id, lane, paused, handed_on, give_again, note }))
 }
 
 const LASTS: &str = "The pause holds until it is resumed, also after a restart or with another worker. With \
@@ -320,8 +322,9 @@ const APPROVED: &str =
 const REJECTED: &str = "What waits to be removed, and what comes, ends with GUARD_REJECTED and a copy in the dead letters, \
                         until it is approved. What is on its way to HubSpot is answered first.";
 
-const UNWRITTEN: &str = "The order is carried out here, but it is not written down in the lease, since the broker takes nothing: another \
-                         worker that takes over would not know of it. Give it again.";
+const UNWRITTEN: &str = "This worker has carried out the order. But the broker has not confirmed in time that it is written down in \
+                         the lease: another worker that takes over may not know of it. Give the order again once the \
+                         broker is back.";
 
 const HANDED_ON: &str = "This worker stands by. The order is in the lease queue, and the worker that holds the lease takes it from there: the \
      active consumer of that queue bears its name.";

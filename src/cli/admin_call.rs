@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::exit::Failure;
+use super::paint::harmless;
 
 /// The service answers within 5 s or says that it does not know.
 const LONGEST_CALL: Duration = Duration::from_secs(10);
@@ -54,6 +55,13 @@ pub struct AdminAnswer {
     pub status: u16,
     /// `null` where the body is no JSON.
     pub body: Value,
+}
+
+/// What the service says of an order that it has carried out, and that must be given again all the same, since nobody
+/// knows whether the next worker would know of it.
+pub fn give_again(answer: &AdminAnswer) -> Option<String> {
+    let is_so = answer.body.get("giveAgain").and_then(Value::as_bool).unwrap_or(false);
+    is_so.then(|| harmless(answer.body.get("note").and_then(Value::as_str).unwrap_or("give the order again")))
 }
 
 /// `POST path`, with the token; `listen` as in the service's settings.

@@ -91,8 +91,12 @@ fn order(config: Option<&Path>, arguments: &Arguments, order: Instruction) -> Re
             harmless(said)
         )));
     }
-    if *json {
-        return output::result(&answer.body.to_string());
+    let shown = if *json { Some(output::result(&answer.body.to_string())?) } else { None };
+    if let Some(note) = admin_call::give_again(&answer) {
+        return Err(Failure::Running(format!("{verb} {subject}: {note}")));
+    }
+    if let Some(shown) = shown {
+        return Ok(shown);
     }
     let told = match answer.status {
         202 => format!(

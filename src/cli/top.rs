@@ -247,7 +247,10 @@ impl Desk {
                     let note = answer.body.get("note").and_then(serde_json::Value::as_str);
                     order.done(note.map(harmless).as_deref())
                 }
-                Ok(answer) if answer.status == 202 => order.handed_on(),
+                Ok(answer) if answer.status == 202 => match admin_call::give_again(&answer) {
+                    Some(note) => format!("{}: {note}", order.target.subject),
+                    None => order.handed_on(),
+                },
                 Ok(answer) => {
                     let said =
                         answer.body.get("error").and_then(serde_json::Value::as_str).unwrap_or("it does not say why");

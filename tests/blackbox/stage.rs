@@ -184,9 +184,9 @@ pub async fn order(worker: &Worker, account: u64, what: &str, token: &str) -> Re
     let given = eventually(START_LIMIT, "an order that is written down", async || {
         let request = client.post(format!("{}/accounts/{account}/{what}", worker.admin())).bearer_auth(token);
         let response = request.send().await?;
-        let answer = (response.status().as_u16(), response.json().await?);
+        let answer: (u16, Value) = (response.status().as_u16(), response.json().await?);
         last = Some(answer.clone());
-        Ok((answer.0 != 503).then_some(answer))
+        Ok((answer.0 != 503 && answer.1["giveAgain"] != true).then_some(answer))
     });
     given.await.with_context(|| format!("{last:?}\n{}", worker.last_words()))
 }

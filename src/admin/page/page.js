@@ -605,8 +605,8 @@ byId("ask").querySelector("form").addEventListener("submit", async (event) => {
     if (!answer.ok) throw new Error(body.error);
     token = shown;
     /* A worker that stands by: what became of the order is seen on the page of the one that works. What follows from a
-       resumption depends on why it stood. */
-    if (body.handedOn || order.path.endsWith("/resume")) {
+       resumption depends on why it stood. An order that may not outlive this worker must be given again. */
+    if (body.handedOn || body.giveAgain || order.path.endsWith("/resume")) {
       byId("done").textContent = body.note;
       byId("order").hidden = true;
     } else {
