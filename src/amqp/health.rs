@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 use super::lost_queues::LostQueues;
 use crate::engine::pause::Tier;
@@ -26,6 +27,8 @@ pub struct Health {
     pub publishing_stalled: Flag,
     /// Why messages do not go out.
     pub publishing_trouble: Trouble,
+    /// Wakes whoever waits before the next try at the broker, each time that a connection is made anew.
+    pub broker_is_back: Notify,
     /// Times that this worker has taken a lease, lost it or given it back.
     pub lease_changes: Count,
     /// What lies in the queues other than the jobs queues, and how long jobs have stood still in the jobs queues, when
@@ -101,6 +104,7 @@ impl Health {
             connection_trouble: Trouble::default(),
             publishing_stalled: Flag::default(),
             publishing_trouble: Trouble::default(),
+            broker_is_back: Notify::new(),
             lease_changes: Count::default(),
             depths: Depths::default(),
             deserted: Trouble::default(),

@@ -1,6 +1,6 @@
 //! A connection that is made again whenever it is needed and gone.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -60,8 +60,8 @@ pub struct Link {
     dial: Dial,
     purpose: Purpose,
     connection: tokio::sync::Mutex<Current>,
-    /// The same connection's status, to be read while another task is busy connecting.
-    status: Mutex<Option<ConnectionStatus>>,
+    /// What the connections say of themselves, to be read while another task is busy connecting.
+    statuses: Mutex<Statuses>,
     health: Arc<Health>,
     /// Ends all waiting for the broker.
     closing: CancellationToken,
@@ -79,6 +79,13 @@ struct Current {
     ensured: Option<u64>,
     /// The trouble that health shows is this link's, and not of those who work on it.
     complained: bool,
+}
+
+#[derive(Debug, Default)]
+struct Statuses {
+    newest: Option<ConnectionStatus>,
+    /// Of the connections that are out of channel numbers. Channels on them go on working.
+    used_up: Vec<ConnectionStatus>,
 }
 
 #[derive(Debug)]
@@ -123,8 +130,8 @@ fn tried_again() -> String {
 
 impl Link {
     pub fn new(dial: Dial, purpose: Purpose, health: &Arc<Health>, closing: CancellationToken) -> Self {
-        let (connection, status) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self { dial, purpose, connection, status, health: Arc::clone(health), closing }
+        let (connection, statuses) = (tokio::sync::Mutex::default(), Mutex::default());
+        Self { dial, purpose, connection, statuses, health: Arc::clone(health), closing }
     }
 
     /// The first connection: tried until `patience` is over. What only a person can mend ends it at once.
@@ -163,6 +170,7 @@ impl Link {
         let work = async {
             let mut current = self.connection.lock().await;
             let mut backoff = Backoff::default();
+            let mut is_new = false;
             loop {
                 if let Some(open) = &current.connection
                     && open.status().connected()
@@ -170,6 +178,9 @@ impl Link {
                     let trouble = match timeout(CALL_TIMEOUT, open_channel(open)).await {
                         Ok(Ok(channel)) => {
                             self.calm_down(&mut current);
+                            if is_new {
+                                self.health.broker_is_back.notify_waiters();
+                            }
                             current.opened(&channel);
                             Self::close_unused(&mut current);
                             return (channel, Epoch(current.epoch));
@@ -183,17 +194,20 @@ impl Link {
                     };
                     if let Some(trouble) = trouble {
                         self.complain(&mut current, trouble);
-                        sleep(backoff.next_wait()).await;
+                        self.wait(backoff.next_wait()).await;
                     }
                 }
                 if let Some(lost) = current.connection.take() {
                     self.forget(lost);
                 }
                 match self.reconnect(&mut backoff).await {
-                    Ok(connection) => current.connection = Some(connection),
+                    Ok(connection) => {
+                        current.connection = Some(connection);
+                        is_new = true;
+                    }
                     Err((fault, wait)) => {
                         self.complain(&mut current, fault.to_string());
-                        sleep(wait).await;
+                        self.wait(wait).await;
                     }
                 }
                 current.epoch += 1;
@@ -202,14 +216,26 @@ impl Link {
         self.closing.run_until_cancelled(work).await
     }
 
+    /// Waits before the next try, but no longer than until the worker's other connection is back. That one ends a wait
+    /// once for each time that it is made anew.
+    async fn wait(&self, longest: Duration) {
+        // An error means that the time is over.
+        let _ = timeout(longest, self.health.broker_is_back.notified()).await;
+    }
+
     pub(super) fn valve(&self) -> &Arc<Valve> {
         self.dial.valve()
     }
 
-    /// True while a resource alarm of the broker stops this connection.
+    /// True while a resource alarm of the broker stops this connection. A broker says so only to a connection that
+    /// publishes, so one that is used up counts as well: the channel that publishes may be on it.
     pub fn blocked(&self) -> bool {
-        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.as_ref().is_some_and(|status| status.connected() && status.blocked())
+        let statuses = self.statuses();
+        statuses.newest.iter().chain(&statuses.used_up).any(|status| status.connected() && status.blocked())
+    }
+
+    fn statuses(&self) -> MutexGuard<'_, Statuses> {
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Checks the topology, and declares what is missing of it; `None` while there is no connection.
@@ -389,7 +415,12 @@ impl Link {
     }
 
     fn adopt(&self, connection: Connection) -> Connection {
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.status().clone());
+        {
+            let mut statuses = self.statuses();
+            let before = statuses.newest.replace(connection.status().clone());
+            statuses.used_up.extend(before);
+            statuses.used_up.retain(ConnectionStatus::connected);
+        }
         if self.purpose == Purpose::Publish {
             self.health.publishing.set(true);
         }
@@ -398,7 +429,7 @@ impl Link {
 
     /// In a task of its own, because a connection that does not answer would not answer the goodbye either.
     fn forget(&self, lost: Connection) {
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.statuses().newest = None;
         if self.purpose == Purpose::Publish {
             self.health.publishing.set(false);
         }
@@ -428,5 +459,28 @@ fn say_goodbye(connection: Connection) {
 impl Channels for Link {
     async fn channel(&self) -> Option<Channel> {
         Some(Self::channel(self).await?.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::AmqpSettings;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_return_of_one_connection_ends_the_wait_of_the_other() {
+        let health = Arc::default();
+        let link = |purpose| {
+            Link::new(Dial::new(&AmqpSettings::default(), "test"), purpose, &health, CancellationToken::new())
+        };
+        let (consume, begun) = (link(Purpose::Consume), Instant::now());
+        let back = async {
+            sleep(Duration::from_secs(1)).await;
+            health.broker_is_back.notify_waiters();
+        };
+        tokio::join!(consume.wait(Duration::from_secs(30)), back);
+        assert_eq!(begun.elapsed(), Duration::from_secs(1));
+        consume.wait(Duration::from_secs(30)).await;
+        assert_eq!(begun.elapsed(), Duration::from_secs(31), "once for each return");
     }
 }
