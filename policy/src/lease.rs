@@ -110,6 +110,8 @@ pub enum Standing {
     Away,
     /// Another worker holds the lease, or nobody does yet.
     StandingBy,
+    /// The lease lapsed, and no message of this worker has got through since. Nobody else is known to hold it.
+    NotRenewed,
     /// The lease is this worker's as soon as the holder before must have stopped.
     Waiting,
     Held,
@@ -162,6 +164,8 @@ struct Subscription {
     since: Tick,
     /// The lease was held and lapsed in this subscription, and nothing came since.
     lapsed: bool,
+    /// The broker has confirmed a message that was published in this subscription, or since the lease lapsed in it.
+    heard: bool,
     last_published: Option<Tick>,
     /// When its first message came. Whoever held the lease before stops within the lease time from then on.
     first: Option<Tick>,
@@ -333,6 +337,9 @@ impl Lease {
         }
         self.in_flight = None;
         self.seeding = None;
+        if let Some(subscription) = self.subscription.as_mut().filter(|one| one.last_published.is_some()) {
+            subscription.heard = true;
+        }
         let publication = self.subscription.as_mut().and_then(|one| one.publications.get_mut(&key.0));
         if let Some(publication) = publication {
             publication.confirmed = true;
@@ -423,6 +430,7 @@ impl Lease {
             _ if self.reach.is_some() => Standing::Held,
             (None, _) => Standing::Away,
             (Some(subscription), _) if subscription.first.is_some() => Standing::Waiting,
+            (Some(subscription), _) if subscription.lapsed && !subscription.heard => Standing::NotRenewed,
             (Some(_), _) => Standing::StandingBy,
         }
     }
@@ -556,6 +564,7 @@ impl Subscription {
         Self {
             since,
             lapsed: false,
+            heard: false,
             last_published: None,
             first: None,
             unacknowledged: Vec::new(),

@@ -257,14 +257,15 @@ async fn order(
     }
 }
 
-/// Why an order came to nothing: this worker does not hold the account's lease. Where the broker is away, that is why.
+/// Why an order came to nothing: this worker does not hold the account's lease. Where it has no broker, or the broker takes
+/// nothing, that is why.
 fn not_handed_on(why: &str, broker: &BrokerState) -> String {
     let stands_by = broker.leases.iter().any(|lease| lease.standing == LeaseStanding::StandingBy);
     let cause = broker.publishing_trouble.as_deref().or(broker.consuming_trouble.as_deref());
     match cause.or(broker.lease_trouble.as_deref()).filter(|_| !stands_by || !broker.publishing) {
         Some(cause) => format!(
-            "this worker does not hold the lease while it has no broker, and carries out no order: {cause}. Nothing new is \
-             sent to HubSpot meanwhile; give the order again once the broker is back"
+            "this worker does not hold the lease, and carries out no order: {cause}. It sends nothing new to HubSpot \
+             meanwhile; give the order again once the broker is back, or takes messages again"
         ),
         None => format!(
             "this worker stands by and could not hand the order on to the one that works ({why}): try again, or ask that one"

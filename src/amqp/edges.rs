@@ -140,7 +140,8 @@ impl Edges {
             let (link, settings, health) = (Arc::clone(&consume), settings.clone(), Arc::clone(&ground.health));
             async move { deserted::watch(link, &settings, health).await }
         };
-        let mut tasks = vec![tokio::spawn(looking), tokio::spawn(deserted)];
+        let alarms = tokio::spawn(Arc::clone(&publish).watch_for_alarms());
+        let mut tasks = vec![tokio::spawn(looking), tokio::spawn(deserted), alarms];
         let (lease, keeping) = if shared {
             let (lease, keeping, balancing) = ground.keep(found, keepers, (&consume, &publish));
             tasks.extend(balancing);
@@ -203,7 +204,8 @@ impl Outlet {
         let topology = ground.prepare(&publish).await?;
         let settler = Settler::start(&ground.health);
         let publisher = ground.publisher(&publish, &settler);
-        let (keeping, tasks, links) = (Vec::new(), Vec::new(), vec![publish]);
+        let tasks = vec![tokio::spawn(Arc::clone(&publish).watch_for_alarms())];
+        let (keeping, links) = (Vec::new(), vec![publish]);
         let closer = Closer { settler, keeping, tasks, closing: ground.closing, links };
         Ok(Self { publisher, health: ground.health, topology, closer })
     }

@@ -321,7 +321,13 @@ mod tests {
             queue.taken_over.begin(at(9_000));
         }
         assert_eq!(health.alone_since(), Some(at(1_500)));
-        let others = [LeaseStanding::StandingBy, LeaseStanding::Waiting, LeaseStanding::Away, LeaseStanding::Left];
+        let others = [
+            LeaseStanding::StandingBy,
+            LeaseStanding::NotRenewed,
+            LeaseStanding::Waiting,
+            LeaseStanding::Away,
+            LeaseStanding::Left,
+        ];
         for standing in others {
             health.queues()[0].lease.set(lease(standing));
             assert_eq!(health.alone_since(), None, "{standing:?}: another worker may work");

@@ -10,6 +10,7 @@ pub mod gate;
 mod queue;
 mod scribe;
 
+use std::mem::discriminant;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +28,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use self::fence::{Fence, Until};
 use self::gate::GateKeeper;
 pub use self::queue::{LeaseFault, LeaseFound, LeaseQueue, SINGLE_ACTIVE_CONSUMER};
-use self::scribe::{ORDER_TYPE, Scribe, Written};
+use self::scribe::{ORDER_TYPE, Scribe, WriteFault, Written};
 use super::backoff::Backoff;
 use super::connection::{CANCELLED, CLOSE_TIMEOUT, REPLY_SUCCESS};
 use super::health::{Health, QueueHealth};
@@ -102,11 +103,18 @@ pub struct LeaseEnd {
     pub fence: Fence,
     /// The accounts that it is about, in ascending order.
     pub accounts: Vec<AccountIndex>,
+    of_queue: Arc<QueueHealth>,
 }
 
 impl LeaseEnd {
     pub fn is_for(&self, account: AccountIndex) -> bool {
         self.accounts.binary_search(&account).is_ok()
+    }
+
+    /// Whether no other worker is known that an order could be handed on to: this one held the lease last, and cannot
+    /// renew it.
+    pub fn is_last_holder(&self) -> bool {
+        self.of_queue.lease.get().is_some_and(|lease| lease.standing == LeaseStanding::NotRenewed)
     }
 }
 
@@ -152,6 +160,7 @@ pub fn keep(wiring: LeaseWiring) -> (LeaseEnd, JoinHandle<()>) {
     tokio::spawn(scribe.clone().run(writings_out, results_in));
     let fence = Fence::default();
     let holder = holder();
+    let of_queue = health.queue(index);
     let keeper = Keeper {
         lease: tenure(time, &holder),
         time,
@@ -159,7 +168,7 @@ pub fn keep(wiring: LeaseWiring) -> (LeaseEnd, JoinHandle<()>) {
         index,
         queue: Arc::new(queue),
         link: consume,
-        of_queue: health.queue(index),
+        of_queue: Arc::clone(&of_queue),
         health,
         gate: Arc::new(gate),
         fence: fence.clone(),
@@ -182,7 +191,7 @@ pub fn keep(wiring: LeaseWiring) -> (LeaseEnd, JoinHandle<()>) {
         channel: None,
         writing_trouble: None,
     };
-    (LeaseEnd { words, orders, fence, accounts }, tokio::spawn(keeper.run()))
+    (LeaseEnd { words, orders, fence, accounts, of_queue }, tokio::spawn(keeper.run()))
 }
 
 fn tenure(time: Duration, holder: &str) -> Lease {
@@ -234,7 +243,8 @@ struct Keeper {
     /// count: the broker counts them as well until their last job is settled.
     most_consumers: u64,
     channel: Option<Channel>,
-    writing_trouble: Option<String>,
+    /// Why the last message could not be written.
+    writing_trouble: Option<WriteFault>,
 }
 
 /// Whether the keeper goes on.
@@ -501,12 +511,13 @@ impl Keeper {
                 self.lease.published(key, self.now());
             }
             Err(fault) => {
-                if self.writing_trouble.is_none() {
-                    tracing::warn!("the lease cannot be renewed: {fault}");
+                let is_known =
+                    self.writing_trouble.as_ref().is_some_and(|known| discriminant(known) == discriminant(&fault));
+                if !is_known {
+                    tracing::warn!(queue = self.queue.jobs_queue.as_str(), "the lease cannot be renewed: {fault}");
                 }
-                let trouble = format!("the lease cannot be renewed: {fault}");
-                self.of_queue.lease_trouble.set(&trouble);
-                self.writing_trouble = Some(trouble);
+                self.trouble(format!("the lease cannot be renewed: {fault}"));
+                self.writing_trouble = Some(fault);
                 self.lease.not_published(key, self.now());
             }
         }
@@ -609,11 +620,14 @@ impl Keeper {
         self.gate.set(false);
         let (holder, queue) = (self.holder.as_str(), self.queue.jobs_queue.as_str());
         match lapse {
-            Lapse::NotRenewed => tracing::warn!(
-                holder,
-                queue,
-                "the lease could not be renewed in time: nothing more is sent until it is, and jobs are handed back"
-            ),
+            Lapse::NotRenewed => {
+                let cause = self.writing_trouble.as_ref().map_or_else(String::new, |fault| format!(" ({fault})"));
+                tracing::warn!(
+                    holder,
+                    queue,
+                    "the lease could not be renewed in time{cause}: nothing more is sent until it is, and jobs are handed back"
+                );
+            }
             Lapse::Displaced => {
                 tracing::warn!(holder, queue, "another worker has taken the lease: standing by");
             }
@@ -647,6 +661,7 @@ impl Keeper {
             Standing::Held => (LeaseStanding::Waiting, None),
             Standing::Waiting => (LeaseStanding::Waiting, self.lease.predecessor().map(str::to_owned)),
             Standing::StandingBy => (LeaseStanding::StandingBy, None),
+            Standing::NotRenewed => (LeaseStanding::NotRenewed, None),
             Standing::Away => (LeaseStanding::Away, None),
             Standing::Left => (LeaseStanding::Left, None),
         };

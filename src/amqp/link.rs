@@ -28,6 +28,9 @@ pub enum Purpose {
     Publish,
 }
 
+/// How often it is seen whether a resource alarm of the broker began or ended.
+const ALARM_CHECK: Duration = Duration::from_millis(500);
+
 /// Tells a connection from those before and after it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Epoch(u64);
@@ -236,6 +239,23 @@ impl Link {
 
     fn statuses(&self) -> MutexGuard<'_, Statuses> {
         self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows whether a resource alarm of the broker stops what is published on this connection, whoever publishes: answers,
+    /// the lease, orders. Never ends.
+    pub(super) async fn watch_for_alarms(self: Arc<Self>) {
+        loop {
+            let blocked = self.blocked();
+            match (self.health.blocked.set(blocked), blocked) {
+                (true, true) => tracing::warn!(
+                    "a resource alarm of the broker (memory or disk) stops publishing: outcomes, and the renewal of the \
+                     lease, wait until it ends; `rabbitmq-diagnostics alarms` names it"
+                ),
+                (true, false) => tracing::warn!("the resource alarm of the broker has ended: publishing goes on"),
+                (false, _) => {}
+            }
+            sleep(ALARM_CHECK).await;
+        }
     }
 
     /// Checks the topology, and declares what is missing of it; `None` while there is no connection.

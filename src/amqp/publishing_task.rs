@@ -300,9 +300,6 @@ impl PublishingTask {
         loop {
             let done = timeout(BLOCKED_CHECK, &mut work).await;
             let blocked = done.is_err() && self.wiring.link.blocked();
-            if self.wiring.health.blocked.set(blocked) {
-                tracing::warn!(blocked, "a resource alarm of the broker began or ended");
-            }
             match done {
                 Ok(done) => return Ok(done),
                 Err(_elapsed) if blocked => {}

@@ -219,7 +219,9 @@ impl<D: Send, C: Clock, W: Watcher<D>> PolicyLoop<D, C, W> {
     fn take_order(&mut self, order: Order) {
         let now = self.clock.now();
         let account = order.target.account();
-        if let Some(tenants) = self.tenants.as_ref().filter(|_| self.engine.is_standing_by(account)) {
+        if let Some(tenants) = self.tenants.as_ref().filter(|_| self.engine.is_standing_by(account))
+            && !tenants.is_last_holder(account)
+        {
             return tenants.hand_on(order, &self.engine, now);
         }
         let Order { target, instruction, from, reply } = order;

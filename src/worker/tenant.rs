@@ -81,6 +81,12 @@ impl Tenants {
         }
     }
 
+    /// Whether this worker, which stands by for the account, is the one to obey: it could not renew the lease, and knows of
+    /// nobody else who holds it.
+    pub fn is_last_holder(&self, account: AccountIndex) -> bool {
+        self.tenants.iter().any(|tenant| tenant.end.is_for(account) && tenant.end.is_last_holder())
+    }
+
     /// This worker stands by for the account: whoever holds its lease is to obey.
     pub fn hand_on(&self, order: Order, engine: &Engine, now: Now) {
         let Order { target, instruction, from: _, reply } = order;

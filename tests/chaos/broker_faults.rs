@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use harness::{Client, Cluster};
+use harness::{Client, Cluster, eventually};
 use tokio::time::sleep;
 
 use crate::nodes::disturbed;
@@ -94,6 +94,50 @@ async fn a_memory_alarm_that_outlasts_the_lease_loses_nothing_and_doubles_nothin
     told?;
     stage.flows(300).await?;
     stage.conclude(2_000).await?.exactly_once()
+}
+
+/// Nothing is published but the lease's own messages. The only worker must not say that another one works, and obeys an
+/// order, which holds when the alarm is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_worker_under_an_alarm_names_the_alarm_and_obeys() -> Result<()> {
+    const TOKEN: &str = "open-sesame";
+    let node = disturbed().await?;
+    let vhost = node.vhost("memory-alarm-idle").await?;
+    let simulator = hubspot().await?;
+    let settings = settings(&vhost.uri, &simulator).set("amqp.lease_time", "1s").set("admin.token", TOKEN);
+    let worker = settings.start()?;
+    worker.ready(SOON).await?;
+    node.raise_memory_alarm().await?;
+    let told = async {
+        eventually(RECOVERY, "the alarm to be shown", async || {
+            let status = worker.status().await?;
+            let standing = &status["leases"][0]["standing"];
+            ensure!(standing == "notRenewed" && status["broker"]["blocked"] == true, "{status}");
+            let (code, readyz) = worker.readiness().await?;
+            ensure!(code == 503 && readyz["standby"].is_null() && readyz.to_string().contains("alarm"), "{readyz}");
+            Ok(Some(()))
+        })
+        .await?;
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let pause = client.post(format!("{}/accounts/0/pause", worker.admin())).bearer_auth(TOKEN);
+        let answer = pause.send().await?.text().await?;
+        ensure!(answer.contains("carried out") && !answer.contains("stands by"), "{answer}");
+        Ok(())
+    }
+    .await;
+    node.clear_memory_alarm().await?;
+    told?;
+    eventually(RECOVERY, "the pause", async || {
+        let status = worker.status().await?;
+        ensure!(
+            status["accounts"][0]["pause"]["kind"] == "operator" && status["broker"]["blocked"] == false,
+            "{status}"
+        );
+        Ok(Some(()))
+    })
+    .await?;
+    ensure!(worker.stderr().contains("rabbitmq-diagnostics alarms"), "{}", worker.last_words());
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -114,6 +114,28 @@ fn past_its_reach_nothing_is_sent_whatever_comes_later() {
     assert_eq!(reach, Reach::new(at(14.0), TIME));
 }
 
+/// As under a resource alarm of the broker, which takes no message: nobody else can have taken the lease.
+#[test]
+fn a_worker_that_could_not_renew_knows_of_nobody_else_until_it_is_heard_again() {
+    let (mut lease, _) = held(0.0);
+    lease.wake(at(4.0));
+    let (late, _) = publication(&mut lease);
+    lease.wake(at(12.0));
+    assert_eq!((commands(&mut lease).len(), lease.standing()), (1, Standing::NotRenewed));
+    lease.not_published(late, at(13.0));
+    lease.wake(at(14.0));
+    let (key, next) = publication(&mut lease);
+    assert_eq!(lease.standing(), Standing::NotRenewed);
+    lease.published(key, at(14.5));
+    assert_eq!(lease.standing(), Standing::StandingBy, "the broker has it, and gives it to somebody else");
+    lease.delivered(3, Ok(next), at(14.6));
+    assert_eq!(lease.standing(), Standing::Waiting);
+
+    let (mut displaced, _) = held(0.0);
+    displaced.delivered(3, Ok(foreign(9, 99, 8, Claim::Held)), at(1.0));
+    assert_eq!(displaced.standing(), Standing::Waiting, "another worker's message has come");
+}
+
 #[test]
 fn a_machine_that_was_suspended_has_lost_its_lease() {
     let (mut lease, _) = held(0.0);

@@ -26,6 +26,9 @@ pub enum LeaseStanding {
     Held,
     /// Another one does, and this worker is subscribed and ready to take over.
     StandingBy,
+    /// This worker held it and could not renew it, as under a resource alarm of the broker. Nobody else is known to hold
+    /// it, and nobody sends anything: this worker goes on as soon as the broker takes its messages again.
+    NotRenewed,
     /// It is this worker's as soon as the holder before must have stopped, or its own message gets through again.
     Waiting,
     /// This worker cannot reach the lease queue.

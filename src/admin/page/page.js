@@ -144,10 +144,12 @@ function pauseCard(pause, now, above) {
 }
 
 const SECTIONS = [
+  /* Whatever does not work then, this is why. */
+  [/resource alarm/, "outcomes-cannot-be-published"],
   [/the broker refuses messages/, "the-broker-refuses-messages"], [/no queue is bound/, "a-message-has-nowhere-to-go"],
   [/^draining/, "a-stop-takes-long"],
   [/^the worker hangs/, "the-worker-is-down"], [/^no jobs come in|^the jobs of a queue/, "no-jobs-are-taken"],
-  [/^a queue is not worked on/, "no-worker-holds-the-lease"], [/^no outcomes can go out|alarm/, "outcomes-cannot-be-published"], [/^messages wait/, "the-broker-refuses-messages"],
+  [/^a queue is not worked on/, "no-worker-holds-the-lease"], [/^no outcomes can go out/, "outcomes-cannot-be-published"], [/^messages wait/, "the-broker-refuses-messages"],
   [/^every removal/, "the-guard-has-stopped-an-account"], [/occupy too much memory/, "no-jobs-are-taken"],
   [/from which nobody takes/, "jobs-wait-in-a-background-queue-that-nobody-takes-from"],
   [/while others go on/, "one-pair-fails-by-itself"], [/was gone at/, "a-queue-was-deleted"],
@@ -426,6 +428,7 @@ const ownPause = (a) => (a.pause && a.pause.scope === "account" ? a.pause : null
 function workedOnBy(s) {
   const is = (standing) => s.leases.some((l) => l.standing === standing);
   if (s.draining) return "left to another worker: this one stops";
+  if (is("notRenewed")) return "nobody works on it: the lease could not be renewed";
   return s.leases.length === 0 || is("standingBy") ? "another worker works on it" : is("waiting") ? "this worker is about to work on it" : "this worker cannot work on it now";
 }
 
@@ -543,7 +546,7 @@ function lanes(s) {
 
 /* Jobs queues: of each, one worker of several holds the lease and works. */
 
-const STANDINGS = { away: "cannot reach the lease", waiting: "about to hold the lease", held: "holds the lease", left: "leaves the lease to another worker", standingBy: "stands by: another worker holds the lease" };
+const STANDINGS = { notRenewed: "could not renew the lease", away: "cannot reach the lease", waiting: "about to hold the lease", held: "holds the lease", left: "leaves the lease to another worker", standingBy: "stands by: another worker holds the lease" };
 const ORDER = Object.keys(STANDINGS);
 
 function leaseSummary(leases) {
@@ -553,7 +556,7 @@ function leaseSummary(leases) {
     return [STANDINGS[l.standing] + (l.standing === "held" && l.holder ? " as " + l.holder : l.holder ? " after " + l.holder : "")];
   }
   const of = (standing) => leases.filter((l) => l.standing === standing).length;
-  const others = [[of("waiting"), "about to hold "], [of("away"), "cannot reach "]].filter(([number]) => number > 0);
+  const others = [[of("waiting"), "about to hold "], [of("notRenewed"), "could not renew "], [of("away"), "cannot reach "]].filter(([number]) => number > 0);
   return ["holds " + count(of("held")) + " of " + count(leases.length) + " jobs queues", ...others.map(([number, words]) => words + count(number))];
 }
 
@@ -562,7 +565,7 @@ function queues(s) {
   const rows = [...s.leases].sort((a, b) => ORDER.indexOf(a.standing) - ORDER.indexOf(b.standing));
   table("queues", [
     ["Jobs queue", (l) => make("strong", "text", l.jobsQueue), "lead"],
-    ["This worker", (l) => make("span", l.standing === "away" ? "warn" : l.standing === "held" ? "good" : "soft", STANDINGS[l.standing])],
+    ["This worker", (l) => make("span", ["away", "notRenewed"].includes(l.standing) ? "warn" : l.standing === "held" ? "good" : "soft", STANDINGS[l.standing])],
     ["For", (l) => span(between(l.since, s.at)), "number"],
   ], rows, "None.", 0);
 }

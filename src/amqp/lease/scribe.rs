@@ -36,7 +36,7 @@ pub(super) struct Written {
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum WriteFault {
-    #[error("a resource alarm of the broker stops publishing")]
+    #[error("a resource alarm of the broker stops publishing (`rabbitmq-diagnostics alarms` names it)")]
     Blocked,
     #[error("the broker does not confirm in time")]
     Silent,
@@ -64,7 +64,7 @@ impl Scribe {
         while let Some((key, body)) = orders.recv().await {
             let result = match timeout(self.patience, self.write(&mut open, &body)).await {
                 Ok(result) => result,
-                Err(_elapsed) => Err(WriteFault::Silent),
+                Err(_elapsed) => Err(self.silent()),
             };
             match &result {
                 // Perhaps somebody has deleted the exchange, and with it the bindings, or the binding alone.
@@ -97,7 +97,13 @@ impl Scribe {
             tokio::spawn(close(channel));
             result
         };
-        timeout(ORDER_PATIENCE.min(self.patience), work).await.unwrap_or(Err(WriteFault::Silent))
+        timeout(ORDER_PATIENCE.min(self.patience), work).await.unwrap_or_else(|_elapsed| Err(self.silent()))
+    }
+
+    /// Why no confirm comes. Of an alarm the broker tells a connection only when it publishes, so the first message
+    /// waits in vain.
+    fn silent(&self) -> WriteFault {
+        if self.link.blocked() { WriteFault::Blocked } else { WriteFault::Silent }
     }
 
     async fn write(&self, open: &mut Option<Channel>, body: &[u8]) -> Result<(), WriteFault> {

@@ -7,13 +7,14 @@ use super::status::{Lease, Status};
 const MOST_NAMED: usize = 6;
 
 /// In the order in which they matter to whoever looks.
-const STANDINGS: [&str; 5] = ["away", "waiting", "held", "left", "standingBy"];
+const STANDINGS: [&str; 6] = ["notRenewed", "away", "waiting", "held", "left", "standingBy"];
 
 pub fn standing_words(standing: &str) -> &str {
     match standing {
         "held" => "holds the lease",
         "standingBy" => "stands by: another worker holds the lease",
         "waiting" => "about to hold the lease",
+        "notRenewed" => "could not renew the lease",
         "away" => "cannot reach the lease",
         "left" => "leaves the lease to another worker",
         // Of another version.
@@ -36,6 +37,8 @@ pub fn worked_on_by(status: &Status) -> &'static str {
     let is = |standing: &str| status.leases.iter().any(|lease| lease.standing == standing);
     if status.draining {
         "left to another worker: this one stops"
+    } else if is("notRenewed") {
+        "nobody works on it: the lease could not be renewed"
     } else if status.leases.is_empty() || is("standingBy") {
         "another worker works on it"
     } else if is("waiting") {
@@ -84,7 +87,8 @@ fn summary_of_many(leases: &[Lease]) -> String {
     if !named.is_empty() {
         parts[0].push_str(&format!(": {named}"));
     }
-    for (standing, words) in [("waiting", "about to hold"), ("away", "cannot reach")] {
+    for (standing, words) in [("waiting", "about to hold"), ("notRenewed", "could not renew"), ("away", "cannot reach")]
+    {
         let number = of(standing).count();
         if number > 0 {
             parts.push(format!("{words} {}", count(number as u64)));
@@ -119,6 +123,10 @@ mod tests {
         assert_eq!(summary(&[held]).as_deref(), Some("holds the lease as host/7"));
         let standby = summary(&[lease("", "standingBy")]);
         assert_eq!(standby.as_deref(), Some("stands by: another worker holds the lease"));
+        // Nobody else is known to hold it.
+        let alone = Status { leases: vec![lease("", "notRenewed")], ..Status::default() };
+        assert_eq!(summary(&alone.leases).as_deref(), Some("could not renew the lease"));
+        assert_eq!(worked_on_by(&alone), "nobody works on it: the lease could not be renewed");
         let many = [lease("", "standingBy"), lease(".4711", "held"), lease(".815", "held"), lease(".9", "away")];
         assert_eq!(summary(&many).as_deref(), Some("holds 2 of 4 jobs queues: 4711, 815; cannot reach 1"));
         let numbered: Vec<Lease> = (0..12).map(|shard| lease(&format!(".{shard}"), "held")).collect();

@@ -28,6 +28,8 @@ const DELETED: &str = "a-queue-was-deleted";
 const UNREAD: &str = "nobody-reads-the-results";
 /// What a sentence of `/readyz` has in it, and the section of the runbook about it: the first that is found.
 const SECTIONS: [(&str, &str); 15] = [
+    // Whatever does not work then, this is why.
+    ("resource alarm", "outcomes-cannot-be-published"),
     ("the broker refuses messages", "the-broker-refuses-messages"),
     ("no queue is bound", "a-message-has-nowhere-to-go"),
     ("draining:", "a-stop-takes-long"),
@@ -36,7 +38,6 @@ const SECTIONS: [(&str, &str); 15] = [
     ("the jobs of a queue do not come in", "no-jobs-are-taken"),
     ("a queue is not worked on", "no-worker-holds-the-lease"),
     ("no outcomes can go out", "outcomes-cannot-be-published"),
-    ("a resource alarm", "outcomes-cannot-be-published"),
     ("messages wait", "the-broker-refuses-messages"),
     ("every removal", "the-guard-has-stopped-an-account"),
     ("occupy too much memory", "no-jobs-are-taken"),

@@ -117,7 +117,7 @@ pub struct LostQueue {
 #[serde(rename_all = "camelCase", default)]
 pub struct Lease {
     pub jobs_queue: String,
-    /// `held`, `standingBy`, `waiting`, `away`, `left`.
+    /// `held`, `standingBy`, `notRenewed`, `waiting`, `away`, `left`.
     pub standing: String,
     pub since: Timestamp,
     pub holder: Option<String>,
