@@ -28,6 +28,7 @@ use association_archiver::telemetry::lost_queue::LostQueue;
 use association_archiver::telemetry::mend::Mends;
 use association_archiver::telemetry::metrics::{Metrics, documented_metrics};
 use association_archiver::telemetry::snapshot::{BrokerState, Snapshot};
+use association_archiver::telemetry::throttled::Throttled;
 use association_archiver::worker::seams::{self, Instruction, Obeyed, Order, Target};
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
@@ -287,6 +288,41 @@ async fn an_order_that_nobody_can_take_names_the_broker_as_the_cause() {
     }
     let standby = refused(LeaseStanding::StandingBy, true, None).await;
     assert!(standby.contains("stands by") && standby.contains("does not confirm in time"), "{standby}");
+}
+
+/// Whoever is woken wants to know what began first.
+#[tokio::test]
+async fn whatever_is_wrong_is_told_with_since_when() {
+    let worker = Worker::start(None).await;
+    let told = async |paused: bool, broker: BrokerState| {
+        let mut engine = engine();
+        for account in [0, 1].map(AccountIndex).into_iter().filter(|_| paused) {
+            engine.pause(account, now());
+        }
+        worker.show(&engine, broker, false);
+        worker.snapshots.send_modify(|snapshot| {
+            let snapshot = Arc::make_mut(snapshot);
+            let so = snapshot.clone();
+            snapshot.begun.note(|condition| so.shows(condition), so.at);
+            let account = &snapshot.status.accounts[0];
+            let (index, portal_id, rate) = (account.index, account.portal_id, account.rate);
+            snapshot.throttled = vec![Throttled { index, portal_id, rate, since: snapshot.at }];
+        });
+        let body = worker.get_json("/readyz").await.1;
+        let all = ["reasons", "warnings"].map(|list| body[list].as_array().unwrap().clone()).concat();
+        all.iter().map(|told| told.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let trouble = || Some("it is broken".to_owned());
+    let nothing_works = told(true, BrokerState::default()).await;
+    let broker =
+        BrokerState { consuming: true, publishing: true, blocked: true, overfull: true, ..BrokerState::default() };
+    let broker = BrokerState { consuming_trouble: trouble(), publishing_trouble: trouble(), ..broker };
+    let some_works = told(false, BrokerState { lease_trouble: trouble(), deserted: trouble(), ..broker }).await;
+    assert_eq!((nothing_works.len(), some_works.len()), (4, 7), "{nothing_works:?} {some_works:?}");
+    let since = format!(" since {}", now().wall.strftime("%Y-%m-%dT%H:%M:%SZ"));
+    for told in nothing_works.iter().chain(&some_works) {
+        assert!(told.contains(&since), "{told}");
+    }
 }
 
 /// A record that HubSpot cannot handle, and a queue that was deleted.

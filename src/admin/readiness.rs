@@ -7,16 +7,17 @@ use serde::Serialize;
 
 use crate::contract::grouped::Grouped;
 use crate::contract::ids::AccountIndex;
-use crate::engine::guard::GuardState;
 use crate::engine::pause::PauseKind;
 use crate::engine::status::{AccountStatus, LaneStatus, PauseStatus, Status, write_time, write_time_or_null};
-use crate::lease::view::{LeaseStanding, LeaseView};
+use crate::lease::view::LeaseStanding;
 use crate::telemetry::behind_guards::JobsBehind;
+use crate::telemetry::conditions::{Condition, is_rejecting, to_the_second};
 use crate::telemetry::duration_words::span;
 use crate::telemetry::failing_alone::FailingPair;
 use crate::telemetry::lost_queue::LostQueue;
 use crate::telemetry::mend::Mends;
 use crate::telemetry::snapshot::{BrokerState, Snapshot};
+use crate::telemetry::throttled::Throttled;
 
 /// The body of `/readyz`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -94,17 +95,13 @@ fn reasons(snapshot: &Snapshot, silence: Duration) -> Vec<String> {
     if snapshot.draining {
         reasons.push(draining(snapshot));
     }
-    if !broker.consuming && !broker.overfull && !snapshot.draining && !is_ready_to_take_over(broker) {
-        let cause = broker.consuming_trouble.as_deref().or(broker.lease_trouble.as_deref());
-        reasons.push(with_cause("no jobs come in from the broker", cause));
-    }
-    if !broker.publishing || broker.publishing_stalled {
-        reasons.push(with_cause("no outcomes can go out to the broker", broker.publishing_trouble.as_deref()));
-    }
-    let accounts = &snapshot.status.accounts;
-    if !accounts.is_empty() && accounts.iter().all(|account| account.own_pause().is_some()) {
-        reasons.push("every account is paused".to_owned());
-    }
+    let cause = broker.consuming_trouble.as_deref().or(broker.lease_trouble.as_deref());
+    let standing = [
+        (Condition::NothingComesIn, "no jobs come in from the broker", cause),
+        (Condition::NothingGoesOut, "no outcomes can go out to the broker", broker.publishing_trouble.as_deref()),
+        (Condition::EveryAccountPaused, "every account is paused", None),
+    ];
+    reasons.extend(lasting(snapshot, standing));
     reasons
 }
 
@@ -131,7 +128,7 @@ fn draining(snapshot: &Snapshot) -> String {
 /// What a worker that is ready to take over says of itself.
 fn standby(broker: &BrokerState, mends: &Mends) -> Option<String> {
     let leases = &broker.leases;
-    if !is_ready_to_take_over(broker) {
+    if !broker.is_ready_to_take_over() {
         None
     } else if leases.iter().any(|lease| lease.standing == LeaseStanding::Waiting) {
         Some("about to work: it waits until the worker before it has surely stopped".to_owned())
@@ -144,38 +141,51 @@ fn standby(broker: &BrokerState, mends: &Mends) -> Option<String> {
     }
 }
 
-/// This worker works on no queue, and another one works, or has worked until now.
-fn is_ready_to_take_over(broker: &BrokerState) -> bool {
-    let is_of = |wanted: LeaseStanding| move |lease: &LeaseView| lease.standing == wanted;
-    let leases = &broker.leases;
-    let is_at_work = broker.consuming || broker.overfull || leases.iter().any(is_of(LeaseStanding::Held));
-    let stands_by =
-        leases.iter().any(is_of(LeaseStanding::Waiting)) || leases.iter().any(is_of(LeaseStanding::StandingBy));
-    !is_at_work && broker.lease_trouble.is_none() && stands_by
-}
-
 fn warnings(snapshot: &Snapshot) -> Vec<String> {
     let broker = &snapshot.broker;
-    let blocked = "a resource alarm of the broker holds outcomes back";
-    let overfull = "the jobs in hand occupy too much memory (amqp.max_held_bytes): no new ones are taken for now";
-    let standing = [(broker.blocked, blocked), (broker.overfull, overfull)];
-    let standing = standing.into_iter().filter(|(applies, _)| *applies).map(|(_, warning)| warning.to_owned());
-    // Where nothing goes out at all it is a reason instead.
-    let some_go_out = broker.publishing && !broker.publishing_stalled;
-    let unpublished = broker.publishing_trouble.as_deref().filter(|_| some_go_out);
-    // Where nothing comes in at all it is a reason instead.
-    let some_come_in = broker.consuming || broker.overfull;
-    let not_taken = broker.consuming_trouble.as_deref().filter(|_| some_come_in);
-    let not_held = broker.lease_trouble.as_deref().filter(|_| some_come_in);
-    standing
-        .chain(unpublished.map(|cause| with_cause("messages wait to be published", Some(cause))))
-        .chain(not_taken.map(|cause| with_cause("the jobs of a queue do not come in", Some(cause))))
-        .chain(not_held.map(|cause| with_cause("a queue is not worked on", Some(cause))))
-        .chain(broker.deserted.clone())
+    // Where nothing goes out, comes in or is worked on at all it is a reason instead.
+    let standing = [
+        (Condition::Alarm, "a resource alarm of the broker holds outcomes back", None),
+        (Condition::Overfull, OVERFULL, None),
+        (Condition::SomeDoNotGoOut, "messages wait to be published", broker.publishing_trouble.as_deref()),
+        (Condition::SomeDoNotComeIn, "the jobs of a queue do not come in", broker.consuming_trouble.as_deref()),
+        (Condition::SomeNotWorkedOn, "a queue is not worked on", broker.lease_trouble.as_deref()),
+    ];
+    let sentence = |what: String, condition| format!("{what}{}", snapshot.begun.since(condition, ";"));
+    lasting(snapshot, standing)
+        .chain(broker.deserted.clone().map(|what| sentence(what, Condition::Deserted)))
+        .chain(snapshot.throttled.iter().map(throttled))
         .chain(failing_alone(&snapshot.failing_alone))
         .chain(lost_queues(&broker.lost_queues, snapshot.at))
-        .chain(rejecting(&snapshot.status))
+        .chain(rejecting(&snapshot.status).map(|what| sentence(what, Condition::Rejecting)))
         .collect()
+}
+
+const OVERFULL: &str =
+    "no new jobs are taken for now, because the jobs in hand occupy too much memory (amqp.max_held_bytes)";
+
+/// Those that apply, each with since when it lasts and its cause.
+fn lasting<'a, const N: usize>(
+    snapshot: &'a Snapshot,
+    conditions: [(Condition, &'static str, Option<&'a str>); N],
+) -> impl Iterator<Item = String> + 'a {
+    conditions.into_iter().filter(|(condition, ..)| snapshot.shows(*condition)).map(|(condition, what, cause)| {
+        let since = snapshot.begun.since(condition, "");
+        cause.map_or_else(|| format!("{what}{since}"), |cause| format!("{what}{since}: {cause}"))
+    })
+}
+
+/// An account that gets nowhere, though nothing of it is paused.
+fn throttled(account: &Throttled) -> String {
+    let Throttled { index, portal_id, since, rate } = account;
+    let name = portal_id.unwrap_or((*index).into());
+    format!(
+        "HubSpot answers every request of account {name} with 429 (too many requests) since {}: probably another app of \
+         the account uses the quota. The worker goes on trying, now with {} requests in {}",
+        to_the_second(*since),
+        Grouped(u64::from(rate.requests)),
+        span(rate.interval_seconds)
+    )
 }
 
 /// Pairs that fail though others are served.
@@ -205,9 +215,7 @@ fn lost_queues(queues: &[LostQueue], now: Timestamp) -> impl Iterator<Item = Str
 
 /// Accounts whose jobs end because a person rejected what their guard had stopped.
 fn rejecting(status: &Status) -> Option<String> {
-    let is_rejecting =
-        |account: &&AccountStatus| account.guard.is_some_and(|guard| guard.state == GuardState::Rejected);
-    let mut accounts = status.accounts.iter().filter(is_rejecting);
+    let mut accounts = status.accounts.iter().filter(|account| is_rejecting(account));
     let AccountStatus { index, portal_id, .. } = accounts.next()?;
     let name = portal_id.unwrap_or((*index).into());
     let others = match accounts.count() {
@@ -218,10 +226,6 @@ fn rejecting(status: &Status) -> Option<String> {
         }
     };
     Some(format!("every removal of account {name} is rejected until `association-archiver approve {name}`{others}"))
-}
-
-fn with_cause(what: &str, cause: Option<&str>) -> String {
-    cause.map_or_else(|| what.to_owned(), |cause| format!("{what}: {cause}"))
 }
 
 fn paused(snapshot: &Snapshot, mends: &Mends) -> Vec<Paused> {

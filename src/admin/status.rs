@@ -99,6 +99,8 @@ impl<'a> StatusBody<'a> {
         let Snapshot {
             at,
             starting: _,
+            throttled: _,
+            begun: _,
             status,
             jobs: counts,
             broker,

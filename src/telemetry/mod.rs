@@ -22,6 +22,7 @@ pub mod traces;
 // The snapshot, and what is counted and remembered for it.
 pub mod background;
 pub mod behind_guards;
+pub mod conditions;
 pub mod dead_letters;
 pub mod failing_alone;
 pub mod failures;
@@ -33,6 +34,7 @@ pub mod parked;
 pub mod pause_history;
 pub mod reporter;
 pub mod snapshot;
+pub mod throttled;
 pub mod throughput;
 pub mod unread_results;
 mod window;

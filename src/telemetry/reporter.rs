@@ -7,12 +7,14 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::behind_guards::BehindGuards;
+use super::conditions::Begun;
 use super::failing_alone::FailingAlone;
 use super::failures::{FailedJob, Failures};
 use super::heartbeat::Heartbeat;
 use super::metrics::Metrics;
 use super::pause_history::PauseHistory;
 use super::snapshot::{BrokerState, Snapshot};
+use super::throttled::ThrottledAccounts;
 use super::throughput::{Done, Throughput, Unanswered};
 use crate::engine::clock::{Now, Tick};
 use crate::engine::status::Status;
@@ -29,6 +31,8 @@ pub struct Reporter {
     failures: Failures,
     failing_alone: FailingAlone,
     behind_guards: BehindGuards,
+    throttled: ThrottledAccounts,
+    begun: Begun,
     /// How long a stop waits for what is in flight.
     grace: Option<Duration>,
     grace_until: Option<Timestamp>,
@@ -50,6 +54,8 @@ impl Reporter {
             failures: Failures::default(),
             failing_alone: FailingAlone::default(),
             behind_guards: BehindGuards::default(),
+            throttled: ThrottledAccounts::default(),
+            begun: Begun::default(),
             grace: None,
             grace_until: None,
             due: Tick::ZERO,
@@ -135,9 +141,10 @@ impl Reporter {
         if draining && self.grace_until.is_none() {
             self.grace_until = self.grace.and_then(|grace| now.wall.checked_add(grace).ok());
         }
-        Snapshot {
+        let mut snapshot = Snapshot {
             at: now.wall,
             starting: false,
+            throttled: self.throttled.note(&status.accounts, now.wall),
             failing_alone: self.failing_alone.read(&status.accounts, now.wall),
             behind_guards: self.behind_guards.read(&status.accounts),
             status,
@@ -150,7 +157,11 @@ impl Reporter {
             pauses: self.pauses.read(),
             failures: self.failures.read(now),
             dead_letters: self.metrics.dead_letter_causes.read(),
-        }
+            begun: Begun::default(),
+        };
+        self.begun.note(|condition| snapshot.shows(condition), now.wall);
+        snapshot.begun = self.begun.clone();
+        snapshot
     }
 }
 

@@ -6,19 +6,21 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::behind_guards::JobsBehind;
+use super::conditions::{Begun, Condition, is_rejecting};
 use super::dead_letters::DeadLetterCause;
 use super::failing_alone::FailingPair;
 use super::failures::FailureCount;
 use super::lost_queue::LostQueue;
 use super::parked::{BackBy, ByTier};
 use super::pause_history::PauseSpan;
+use super::throttled::Throttled;
 use super::throughput::ThroughputSeries;
 use crate::contract::grouped::Grouped;
 use crate::contract::ids::AccountIndex;
 use crate::contract::outcome;
 use crate::engine::pause::Tier;
 use crate::engine::status::{AccountStatus, LaneStatus, Status, write_time_or_null};
-use crate::lease::view::LeaseView;
+use crate::lease::view::{LeaseStanding, LeaseView};
 
 /// The worker at one moment. The default is the moment before the first: nothing held, no broker.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -42,6 +44,10 @@ pub struct Snapshot {
     pub failing_alone: Vec<FailingPair>,
     /// Of each account whose guard waits for a person.
     pub behind_guards: BTreeMap<AccountIndex, JobsBehind>,
+    /// Accounts of which HubSpot has served no request for a while, since it answers each with 429.
+    pub throttled: Vec<Throttled>,
+    /// When what lasts now began.
+    pub begun: Begun,
     pub dead_letters: Vec<DeadLetterCause>,
 }
 
@@ -161,6 +167,27 @@ fn write_tiers<S: Serializer>(parked: &ByTier, serializer: S) -> Result<S::Ok, S
 }
 
 impl Snapshot {
+    /// Whether this is so at the moment of the snapshot.
+    pub fn shows(&self, condition: Condition) -> bool {
+        let (broker, accounts) = (&self.broker, &self.status.accounts);
+        let some_come_in = broker.consuming || broker.overfull;
+        let some_go_out = broker.publishing && !broker.publishing_stalled;
+        match condition {
+            Condition::NothingComesIn => !some_come_in && !self.draining && !broker.is_ready_to_take_over(),
+            Condition::NothingGoesOut => !some_go_out,
+            Condition::EveryAccountPaused => {
+                !accounts.is_empty() && accounts.iter().all(|account| account.own_pause().is_some())
+            }
+            Condition::Alarm => broker.blocked,
+            Condition::Overfull => broker.overfull,
+            Condition::SomeDoNotComeIn => some_come_in && broker.consuming_trouble.is_some(),
+            Condition::SomeDoNotGoOut => some_go_out && broker.publishing_trouble.is_some(),
+            Condition::SomeNotWorkedOn => some_come_in && broker.lease_trouble.is_some(),
+            Condition::Deserted => broker.deserted.is_some(),
+            Condition::Rejecting => accounts.iter().any(is_rejecting),
+        }
+    }
+
     /// Jobs that wait in the delay queues; `None` where nobody can say of one of them.
     pub fn parked(&self) -> Option<u64> {
         self.broker.parked.iter().copied().sum()
@@ -281,6 +308,16 @@ impl BrokerState {
     pub fn last_back(&self) -> Option<Timestamp> {
         let occupied = self.parked.iter().zip(&self.back_by).filter(|(jobs, _)| **jobs != Some(0));
         occupied.map(|(_, by)| *by).collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    /// This worker works on no queue, and another one works, or has worked until now.
+    pub fn is_ready_to_take_over(&self) -> bool {
+        let is_of = |wanted: LeaseStanding| move |lease: &LeaseView| lease.standing == wanted;
+        let leases = &self.leases;
+        let is_at_work = self.consuming || self.overfull || leases.iter().any(is_of(LeaseStanding::Held));
+        let stands_by =
+            leases.iter().any(is_of(LeaseStanding::Waiting)) || leases.iter().any(is_of(LeaseStanding::StandingBy));
+        !is_at_work && self.lease_trouble.is_none() && stands_by
     }
 
     /// Whether answers that wait to be published go out.

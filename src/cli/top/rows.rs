@@ -27,7 +27,7 @@ const ALONE: &str = "one-pair-fails-by-itself";
 const DELETED: &str = "a-queue-was-deleted";
 const UNREAD: &str = "nobody-reads-the-results";
 /// What a sentence of `/readyz` has in it, and the section of the runbook about it: the first that is found.
-const SECTIONS: [(&str, &str); 15] = [
+const SECTIONS: [(&str, &str); 16] = [
     // Whatever does not work then, this is why.
     ("resource alarm", "outcomes-cannot-be-published"),
     ("the broker refuses messages", "the-broker-refuses-messages"),
@@ -39,6 +39,7 @@ const SECTIONS: [(&str, &str); 15] = [
     ("a queue is not worked on", "no-worker-holds-the-lease"),
     ("no outcomes can go out", "outcomes-cannot-be-published"),
     ("messages wait", "the-broker-refuses-messages"),
+    ("with 429", "too-many-429s"),
     ("every removal", "the-guard-has-stopped-an-account"),
     ("occupy too much memory", "no-jobs-are-taken"),
     ("from which nobody takes", "jobs-wait-in-a-background-queue-that-nobody-takes-from"),
