@@ -245,6 +245,12 @@ async fn an_operator_pauses_and_resumes_accounts_and_lanes() {
     let lane = "/accounts/4711/lanes/contact/0-2";
     assert_eq!(worker.post(&format!("{lane}/pause"), Some(TOKEN)).await.status(), StatusCode::OK);
     assert_eq!(paused(&worker).await, (1, true), "its only lane stands, so the account counts as paused");
+    let (_, told) = worker.get_json("/readyz").await;
+    let command = "`association-archiver resume 0 --lane contacts/companies`";
+    assert!(told["paused"][0]["mend"].as_str().unwrap().contains(command), "{told}");
+    let answer = worker.post("/accounts/4711/resume", Some(TOKEN)).await.text().await.unwrap();
+    assert!(answer.contains("stay paused") && answer.contains(command), "{answer}");
+    assert_eq!(paused(&worker).await, (1, true), "an order for the account leaves what was ordered for the lane");
     assert_eq!(worker.post(&format!("{lane}/resume"), Some(TOKEN)).await.status(), StatusCode::OK);
     assert_eq!(paused(&worker).await, (0, false));
 

@@ -18,9 +18,10 @@ use super::token;
 use crate::contract::ids::AccountIndex;
 use crate::contract::object_type::ObjectType;
 use crate::engine::pause::PauseKind;
-use crate::engine::status::{AccountStatus, PauseStatus};
+use crate::engine::status::{AccountStatus, LaneStatus, PauseStatus};
 use crate::lease::view::LeaseStanding;
 use crate::telemetry::duration_words::span;
+use crate::telemetry::mend::Mends;
 use crate::telemetry::snapshot::{BrokerState, Snapshot};
 use crate::worker::seams::{Instruction, Obeyed, Order, Target};
 
@@ -120,7 +121,10 @@ async fn order_account(
     let before = account_of(state, index);
     let obeyed = order(state, Target::Account(index), instruction, peer).await?;
     let resumed = match (instruction, before, account_of(state, index)) {
-        (Instruction::Resume, Some(before), Some(after)) => Some(resumed(&before, &after, &state.snapshots.borrow())),
+        (Instruction::Resume, Some(before), Some(after)) => {
+            let now = state.snapshots.borrow();
+            Some(resumed(&before, &after, &now) + &still_paused(index, &now, &state.mends))
+        }
         _ => None,
     };
     Ok(answer(index, portal_id, None, instruction, &obeyed, resumed))
@@ -187,7 +191,7 @@ fn resumed(before: &AccountStatus, after: &AccountStatus, now: &Snapshot) -> Str
                 "HubSpot said that nothing is left of its day: one request finds out whether that is so.".to_owned();
             if nobody { format!("{asked} {next}") } else { asked }
         }
-        (None, None) => "It does not stand still as a whole. Its lanes that stand still are tried at once.".to_owned(),
+        (None, None) => "It does not stand still as a whole. Its lanes that stand still for a reason of their own are tried at once.".to_owned(),
         (Some(PauseKind::Operator), None) if nobody => format!("The operator's pause is over. {next}"),
         (Some(PauseKind::Operator), None) => "The operator's pause is over.".to_owned(),
         (Some(kind), None) => {
@@ -212,6 +216,30 @@ fn resumed(before: &AccountStatus, after: &AccountStatus, now: &Snapshot) -> Str
         }
     }
 }
+
+/// Its lanes that were paused by hand stay so: each is resumed by an order of its own.
+fn still_paused(account: AccountIndex, now: &Snapshot, mends: &Mends) -> String {
+    let is_by_hand = |lane: &&LaneStatus| {
+        lane.account == account.0 && lane.pause.as_ref().is_some_and(|pause| pause.kind == PauseKind::Operator)
+    };
+    let names = now.status.lanes.iter().filter(is_by_hand).map(LaneStatus::name);
+    let mut commands: Vec<String> = names.map(|lane| format!("`{}`", mends.resume_lane(account, &lane))).collect();
+    // What removes labels is a lane of its own between the same types, and is paused and resumed with the other.
+    commands.sort_unstable();
+    commands.dedup();
+    let more = commands.len().saturating_sub(MOST_COMMANDS);
+    commands.truncate(MOST_COMMANDS);
+    match (commands.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!(" Lanes of it that were paused by hand stay paused: {}.", commands.join(", ")),
+        (false, more) => {
+            format!(" Lanes of it that were paused by hand stay paused: {}, and {more} more.", commands.join(", "))
+        }
+    }
+}
+
+/// Most lanes that an answer names.
+const MOST_COMMANDS: usize = 5;
 
 fn has_guard(state: &AdminState, AccountIndex(index): AccountIndex) -> bool {
     let snapshot = state.snapshots.borrow();

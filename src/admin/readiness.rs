@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::contract::grouped::Grouped;
 use crate::contract::ids::AccountIndex;
 use crate::engine::pause::PauseKind;
-use crate::engine::status::{AccountStatus, LaneStatus, PauseStatus, Status, write_time, write_time_or_null};
+use crate::engine::status::{AccountStatus, PauseStatus, Status, write_time, write_time_or_null};
 use crate::lease::view::LeaseStanding;
 use crate::telemetry::behind_guards::JobsBehind;
 use crate::telemetry::conditions::{Condition, is_rejecting, to_the_second};
@@ -236,17 +236,19 @@ fn paused(snapshot: &Snapshot, mends: &Mends) -> Vec<Paused> {
         let standstill = entry(account.index, account.portal_id, None, pause, mends);
         Some(Paused { behind: behind.cloned(), ..standstill })
     });
-    let lanes = status.lanes.iter().filter_map(|lane| {
-        let LaneStatus { from_object_type, to_object_type, .. } = lane;
-        let name = format!("{from_object_type}/{to_object_type}");
-        Some(entry(lane.account, lane.portal_id, Some(name), lane.pause.as_ref()?, mends))
-    });
+    let lanes = status
+        .lanes
+        .iter()
+        .filter_map(|lane| Some(entry(lane.account, lane.portal_id, Some(lane.name()), lane.pause.as_ref()?, mends)));
     accounts.chain(lanes).take(Readiness::MAX_PAUSED).collect()
 }
 
 fn entry(account: u32, portal_id: Option<u64>, lane: Option<String>, pause: &PauseStatus, mends: &Mends) -> Paused {
     let PauseStatus { scope: _, kind, detail, since, resume_at, probe_at } = pause;
-    let mend = mends.of(*kind, AccountIndex(account));
+    let mend = match &lane {
+        None => mends.of(*kind, AccountIndex(account)),
+        Some(lane) => mends.of_lane(*kind, AccountIndex(account), lane),
+    };
     Paused {
         account,
         portal_id,

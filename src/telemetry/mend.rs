@@ -78,11 +78,28 @@ impl Mends {
         )
     }
 
-    /// The mend for a pause of this account, or of one of its lanes.
+    /// The mend for a pause of this account.
     pub fn of(&self, kind: PauseKind, account: AccountIndex) -> Mend {
         let general = Origin { name: account.0.to_string(), token: TokenSource::Unknown };
         let place = self.accounts.get(account.0 as usize).unwrap_or(&general);
         Mend { what: place.what(kind), section: section(kind) }
+    }
+
+    /// The mend for a pause of one of its lanes, such as `contacts/companies`. What an operator has ordered for a lane is
+    /// taken back for that lane; `resume` of the account leaves it.
+    pub fn of_lane(&self, kind: PauseKind, account: AccountIndex, lane: &str) -> Mend {
+        let of_account = self.of(kind, account);
+        if kind != PauseKind::Operator {
+            return of_account;
+        }
+        let command = self.resume_lane(account, lane);
+        Mend { what: format!("Resume it on the page, in `top`, or with `{command}`."), ..of_account }
+    }
+
+    /// The command that resumes one lane.
+    pub fn resume_lane(&self, account: AccountIndex, lane: &str) -> String {
+        let name = self.accounts.get(account.0 as usize).map_or_else(|| account.0.to_string(), |of| of.name.clone());
+        format!("association-archiver resume {name} --lane {}", as_one_word(lane))
     }
 }
 
@@ -276,6 +293,15 @@ mod tests {
                 .contains(&format!("into the file {refresh:?} (hubspot.accounts[2].oauth"))
         );
         assert!(what(PauseKind::Operator, 1).contains("association-archiver resume 815"));
+        assert_eq!(
+            mends.of_lane(PauseKind::Operator, AccountIndex(1), "contacts/companies").what,
+            "Resume it on the page, in `top`, or with `association-archiver resume 815 --lane contacts/companies`."
+        );
+        // Nobody resumes a whole account for one of its lanes: no other kind of a lane's pause names that command.
+        for kind in [PauseKind::Operator, PauseKind::MissingScopes, PauseKind::Forbidden, PauseKind::WrongPath] {
+            let what = mends.of_lane(kind, AccountIndex(1), "contacts/companies").what;
+            assert!(!what.contains("resume 815`") && !what.contains("paused = true"), "{kind:?}: {what}");
+        }
         for kind in PauseKind::ALL {
             for account in 0..4 {
                 let Mend { what, section } = mends.of(kind, AccountIndex(account));

@@ -455,7 +455,10 @@ pub fn log_notice(portals: &Portals, mends: &Mends, notice: &Notice) {
         Notice::Paused { account, lane, kind, detail, until } => {
             let lane = lane.as_ref().map(lane_name);
             let resume_at = until.map(|until| up_to_second(until).to_string());
-            let mend = mends.of(*kind, *account);
+            let mend = match &lane {
+                None => mends.of(*kind, *account),
+                Some(lane) => mends.of_lane(*kind, *account, lane),
+            };
             let (runbook, mend, portal_id, kind) = (mend.runbook(), mend.what, portal(account), kind.as_str());
             tracing::warn!(portal_id, lane, kind, detail, mend, runbook, resume_at, "paused");
         }

@@ -258,6 +258,11 @@ impl Status {
 impl LaneStatus {
     /// Most labels listed of one lane.
     pub const MAX_LABELS: usize = 8;
+
+    /// `contacts/companies`, as the commands name it.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.from_object_type, self.to_object_type)
+    }
 }
 
 impl Serialize for PauseKind {

@@ -575,8 +575,10 @@ function queues(s) {
 
 let token = "", order = null;
 const CONSEQUENCES = {
-  pause: "Nothing is sent for it until it is resumed; its jobs wait in the broker. The pause of a lane ends with the worker's process, that of an account does not.",
-  resume: "An operator's pause ends. What stands still for a reason of its own is tried at once.",
+  pause: "Nothing is sent for it until it is resumed; its jobs wait in the broker. The pause outlives the worker's process.",
+  pauseLane: "Nothing is sent for it until it is resumed; its jobs wait in the broker. The pause of a lane ends with the worker's process.",
+  resume: "An operator's pause ends. What stands still for a reason of its own is tried at once; lanes that were paused by hand stay paused.",
+  resumeLane: "An operator's pause of the lane ends. If it stands still for another reason, it is tried at once.",
   approve: "Everything passes its guard for one whole window from now on; then pairs are counted anew.",
   reject: "Until it is approved, every job of it that removes something ends with GUARD_REJECTED and a copy in the dead letters: those that wait now, and those that come.",
 };
@@ -591,7 +593,7 @@ function orderButton(path, subject, action, words) {
 function ask(path, subject, action) {
   order = { path: path + "/" + action };
   byId("question").textContent = ORDERS[action] + " " + subject + "?";
-  byId("consequence").textContent = CONSEQUENCES[action];
+  byId("consequence").textContent = path.includes("/lanes/") ? CONSEQUENCES[action + "Lane"] : CONSEQUENCES[action];
   byId("order").textContent = ORDERS[action];
   byId("answer").textContent = byId("done").textContent = "";
   byId("order").hidden = false;
