@@ -14,7 +14,8 @@ use tokio::time::{sleep, timeout};
 
 use super::barrier::Published;
 use super::connection::{
-    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, REPLY_SUCCESS, reply_code, reply_text,
+    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, GRANT, NOT_FOUND, REPLY_SUCCESS, reply_code,
+    reply_text,
 };
 use super::message::Properties;
 use super::pipeline::all_in_order;
@@ -93,7 +94,7 @@ pub enum BrowseFault {
     )]
     NoQueue { queue: String, shelf: Shelf },
     #[error(
-        "the broker's user may not read queue {queue:?}: {cause}; give it the right `read` on this queue, or use another user in amqp.uri"
+        "the broker's user may not read queue {queue:?}: {cause}; {grant}, or use another user in amqp.uri", grant = GRANT
     )]
     NoRight { queue: String, cause: String },
     #[error("the broker does not deliver the messages that it says are in queue {queue:?}: look at the queue there")]

@@ -260,6 +260,18 @@ pub fn reply_code(error: &lapin::Error) -> Option<u16> {
     if let ErrorKind::ProtocolError(reply) = error.kind() { Some(reply.get_id()) } else { None }
 }
 
+/// What gives the broker's user a right that it lacks. The command sets all three patterns anew.
+pub const GRANT: &str = "grant it the right with `rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ`; \
+                         deploy/rabbitmq/definitions.json has the three patterns";
+
+/// The fault of a request for which the broker's user needs `right`: `configure`, `write` or `read`.
+pub(super) fn in_words(error: &lapin::Error, right: &str) -> String {
+    match (reply_code(error), reply_text(error)) {
+        (Some(ACCESS_REFUSED), Some(cause)) => format!("{cause}: the broker's user lacks the right `{right}`; {GRANT}"),
+        _ => error.to_string(),
+    }
+}
+
 /// The broker's own words for it.
 pub fn reply_text(error: &lapin::Error) -> Option<String> {
     if let ErrorKind::ProtocolError(reply) = error.kind() { Some(reply.get_message().to_string()) } else { None }

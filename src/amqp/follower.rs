@@ -13,7 +13,8 @@ use tokio::time::{sleep, timeout};
 
 use super::backoff::Backoff;
 use super::connection::{
-    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, REPLY_SUCCESS, reply_code, reply_text,
+    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, GRANT, NOT_FOUND, REPLY_SUCCESS, reply_code,
+    reply_text,
 };
 use super::message::{Properties, short};
 use super::route::RESULTS_KEY;
@@ -67,7 +68,7 @@ pub enum FollowFault {
     )]
     NoExchange { exchange: String },
     #[error(
-        "the broker's user may not declare queue {queue:?}, bind it to exchange {exchange:?} and read it: {cause}; grant it these rights, or leave out --follow"
+        "the broker's user may not declare queue {queue:?}, bind it to exchange {exchange:?} and read it: {cause}; {grant}, or leave out --follow", grant = GRANT
     )]
     NoRight { queue: String, exchange: String, cause: String },
     #[error(

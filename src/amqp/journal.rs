@@ -17,8 +17,8 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::connection::{
-    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, PRECONDITION_FAILED, REPLY_SUCCESS,
-    reply_code, reply_text,
+    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, GRANT, NOT_FOUND, PRECONDITION_FAILED,
+    REPLY_SUCCESS, reply_code, reply_text,
 };
 use super::message::short;
 use super::pipeline::all_in_order;
@@ -83,7 +83,7 @@ pub enum StreamFault {
     Unrecorded(String),
     #[error("queue {0:?} is no stream: delete it, or name another one in safety.journal_stream")]
     NoStream(String),
-    #[error("the broker's user may not {action} stream {stream:?}: {cause}; grant it the right")]
+    #[error("the broker's user may not {action} stream {stream:?}: {cause}; {grant}", grant = GRANT)]
     Refused { action: &'static str, stream: String, cause: String },
     #[error("{}; create it", no_route(.exchange, .stream))]
     Returned { exchange: Exchange, stream: String },

@@ -21,7 +21,7 @@ use super::backoff::{self, Backoff};
 use super::barrier::{Confirm, Fate, Identity, Published, judge};
 use super::blocked::{Blocked, Unpublished};
 use super::complaints::Said;
-use super::connection::{CALL_TIMEOUT, REPLY_SUCCESS};
+use super::connection::{CALL_TIMEOUT, REPLY_SUCCESS, in_words};
 use super::health::Health;
 use super::link::{Epoch, Link};
 use super::message::{Deposit, Outgoing};
@@ -565,7 +565,7 @@ enum Left {
 
 #[derive(Debug, thiserror::Error)]
 enum PublishFault {
-    #[error("the broker lost the channel for publishing: {0}")]
+    #[error("the broker closed the channel for publishing: {}", in_words(.0, "write"))]
     Channel(lapin::Error),
     #[error("the broker has not confirmed for {} s", CONFIRM_TIMEOUT.as_secs())]
     Silent,

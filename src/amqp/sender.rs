@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::barrier::{Fate, Published};
 use super::connection::{
-    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, NOT_FOUND, REPLY_SUCCESS, reply_code, reply_text,
+    ACCESS_REFUSED, CALL_TIMEOUT, CLOSE_TIMEOUT, ConnectFault, Dial, GRANT, NOT_FOUND, REPLY_SUCCESS, reply_code,
+    reply_text,
 };
 use super::message::Outgoing;
 use super::publishing_task::publish_once;
@@ -57,7 +58,7 @@ pub enum SendFault {
         "{exchange} does not exist: start the worker once, which declares what is missing, or create it (amqp.exchange)"
     )]
     NoExchange { exchange: Exchange },
-    #[error("the broker's user may not publish to {exchange}: {cause}; grant it the right to write there")]
+    #[error("the broker's user may not publish to {exchange}: {cause}; {grant}", grant = GRANT)]
     NoRight { exchange: Exchange, cause: String },
     #[error("the broker refuses messages with key {key:?}: their queue is full or at fault; make room there")]
     Refused { key: String },

@@ -21,7 +21,7 @@ use lapin::{Channel, Consumer};
 use tokio::time::timeout;
 
 use super::acknowledge::Settler;
-use super::connection::CALL_TIMEOUT;
+use super::connection::{CALL_TIMEOUT, in_words};
 use super::echo::{Echo, Origin};
 use super::health::QueueHealth;
 use super::message::{Delivered, Properties};
@@ -65,7 +65,7 @@ pub(super) enum Rest<'a> {
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConsumeFault {
-    #[error("the broker refuses the subscription: {0}")]
+    #[error("the broker refuses the subscription: {}", in_words(.0, "read"))]
     Broker(lapin::Error),
     #[error("the broker does not answer")]
     Silent,

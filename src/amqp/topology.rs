@@ -12,7 +12,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Connection, ExchangeKind};
 
-use super::connection::{ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, is_passing, reply_code, reply_text};
+use super::connection::{ACCESS_REFUSED, GRANT, NOT_FOUND, PRECONDITION_FAILED, is_passing, reply_code, reply_text};
 use super::request::{CallFault, Channels, call, link_call};
 use super::route::{BACKGROUND_KEY, DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY, Route, delay_queue, is_of, key_to};
 use crate::config::{AmqpSettings, Exchange, workers_queue};
@@ -120,7 +120,7 @@ pub enum TopologyFault {
     #[error("{kind} {name:?} does not exist: create it, or set amqp.declare_topology = true")]
     Missing { kind: Kind, name: String },
     #[error(
-        "the broker's user may not use {kind} {name:?}: {cause}; grant it the right, or create the {kind} beforehand"
+        "the broker's user may not use {kind} {name:?}: {cause}; {grant}, or create the {kind} beforehand", grant = GRANT
     )]
     Refused { kind: Kind, name: String, cause: String },
     #[error("{kind} {name:?} cannot be used: {cause}")]

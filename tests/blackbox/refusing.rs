@@ -159,28 +159,34 @@ async fn a_worker_that_can_publish_nothing_is_not_ready() -> Result<()> {
     stop(&declaring).await?;
     let broker = Broker::shared().await?;
     let rights = Rights { configure: "^$", write: "^association-archiver$", read: ".*" };
-    broker.add_user("mute", "secret", "unpublished", Rights { write: "^$", ..rights }).await?;
+    broker.add_user("mute", "secret", "unpublished", Rights { write: "^$", read: "^$", ..rights }).await?;
     let user = stage.worker().set("amqp.uri", broker.uri_as("mute", "secret", "unpublished"));
     // Without a lease, which could not be renewed either: nobody tries to publish before there is an answer.
     let worker = user.set("amqp.declare_topology", "false").set("amqp.lease", "false").start()?;
-    worker.ready(LIMIT).await?;
 
-    let not_ready = async |cause: &str| {
+    let not_ready = async |trouble: &str, cause: &str| {
         harness::eventually(LIMIT, "readiness to be refused", async || {
             let (status, body) = worker.readiness().await?;
             let reasons = body["reasons"].to_string();
-            let told = reasons.contains("no outcomes can go out to the broker") && reasons.contains(cause);
+            let told = reasons.contains(trouble) && reasons.contains(cause);
             anyhow::ensure!(status == 503 && told, "{status} {body}");
             Ok(Some(()))
         })
         .await
     };
+    // A missing right is named with its mend.
+    let lacks =
+        |right: &str| format!("lacks the right `{right}`; grant it the right with `rabbitmqctl set_permissions");
+    not_ready("no jobs come in from the broker", &lacks("read")).await?;
+    broker.set_rights("mute", "unpublished", Rights { write: "^$", ..rights }).await?;
+    worker.ready(LIMIT).await?;
     // No jobs, so that only the broker has a part in it.
     stage.client.publish(JOBS, vec![Message::new("{}").id("first")?]).await?;
-    not_ready("ACCESS_REFUSED").await?;
+    let no_outcomes = "no outcomes can go out to the broker";
+    not_ready(no_outcomes, &lacks("write")).await?;
     stage.client.delete(RESULTS).await?;
     broker.set_rights("mute", "unpublished", rights).await?;
-    not_ready("association-archiver.results").await?;
+    not_ready(no_outcomes, "association-archiver.results").await?;
     stage.client.declare_quorum(RESULTS, &[]).await?;
     stage.client.bind(RESULTS, "association-archiver", "results").await?;
     worker.ready(LIMIT).await?;

@@ -66,7 +66,10 @@ async fn an_empty_queue_that_may_not_be_read_is_no_empty_answer() {
     ] {
         let ran = run(arguments, &settings).await;
         let error = ran.error(1);
-        let (names, mend) = (format!("may not read queue {queue:?}: ACCESS_REFUSED"), "give it the right `read`");
+        let (names, mend) = (
+            format!("may not read queue {queue:?}: ACCESS_REFUSED"),
+            "grant it the right with `rabbitmqctl set_permissions",
+        );
         assert!(error.contains(&names) && error.contains(mend), "{error}");
     }
     broker.set_rights("blind", "letters-unread", Rights::ALL).await.unwrap();

@@ -9,7 +9,9 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Consumer, ExchangeKind};
 use tokio::time::timeout;
 
-use super::super::connection::{ACCESS_REFUSED, CALL_TIMEOUT, NOT_FOUND, PRECONDITION_FAILED, reply_code, reply_text};
+use super::super::connection::{
+    ACCESS_REFUSED, CALL_TIMEOUT, GRANT, NOT_FOUND, PRECONDITION_FAILED, reply_code, reply_text,
+};
 use super::super::link::Link;
 use super::super::message::short;
 use super::super::request::{CallFault, link_call};
@@ -50,7 +52,7 @@ pub struct LeaseFound {
 pub enum LeaseFault {
     #[error("queue {0:?} does not exist: create it, or set amqp.declare_topology = true")]
     Missing(String),
-    #[error("the broker's user may not {action} queue {queue:?}: {cause}; grant it the right")]
+    #[error("the broker's user may not {action} queue {queue:?}: {cause}; {grant}", grant = GRANT)]
     Refused { action: &'static str, queue: String, cause: String },
     #[error("queue {0:?} has no single active consumer: delete it, so that the worker declares it as it must be")]
     Shared(String),

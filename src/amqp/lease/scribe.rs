@@ -8,7 +8,7 @@ use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::super::connection::{CLOSE_TIMEOUT, REPLY_SUCCESS};
+use super::super::connection::{CLOSE_TIMEOUT, REPLY_SUCCESS, in_words};
 use super::super::link::Link;
 use super::super::message::short;
 use super::super::route::no_route;
@@ -142,7 +142,7 @@ impl Scribe {
 }
 
 fn fault(error: lapin::Error) -> WriteFault {
-    WriteFault::Channel(error.to_string())
+    WriteFault::Channel(in_words(&error, "write"))
 }
 
 async fn close(channel: Channel) {
