@@ -430,7 +430,7 @@ async fn an_answer_of_two_messages_needs_both() {
     let letter = Outgoing {
         route: Route::DeadLetters,
         body: job.body.clone().into(),
-        envelope: Envelope::Copy(job.properties.republished([category])),
+        envelope: Envelope::Copy(job.properties.republished(None, [category])),
     };
     edges.publisher.publish(vec![outcome(job).and(letter)]).await;
     eventually(SOON, "the outcome", async || Ok((client.count(RESULTS).await? == 1).then_some(()))).await.unwrap();
@@ -845,7 +845,7 @@ async fn a_message_that_costs_the_connection_holds_up_no_other() {
     let mut held = take(&mut edges, 300).await;
     let poison = held.remove(150);
     let oversize = ("x-more-than-a-frame", HeaderValue::Text("x".repeat(200_000)));
-    let copy = Envelope::Copy(poison.properties.republished([oversize]));
+    let copy = Envelope::Copy(poison.properties.republished(None, [oversize]));
     let letter = Outgoing { route: Route::DeadLetters, body: poison.body.into(), envelope: copy };
     let mut answers: Vec<Deposit> = held.into_iter().map(outcome).collect();
     answers.insert(150, Deposit::new(7, Some(poison.receipt), letter));
@@ -985,7 +985,7 @@ async fn dead_letters_are_put_back_by_the_same_means() {
     let mut moved: Vec<Vec<u8>> = taken.iter().map(|letter| letter.body.to_vec()).collect();
     moved.sort_unstable();
     let again = taken.into_iter().map(|letter| {
-        let copy = Envelope::Copy(letter.properties.republished([("x-redriven", HeaderValue::Integer(1))]));
+        let copy = Envelope::Copy(letter.properties.republished(None, [("x-redriven", HeaderValue::Integer(1))]));
         let message = Outgoing { route: Route::Jobs, body: letter.body.into(), envelope: copy };
         Deposit::new(0, Some(letter.receipt), message)
     });
@@ -1199,7 +1199,7 @@ fn outcome(job: Delivered) -> Deposit {
 }
 
 fn parked(job: Delivered, tier: Tier) -> Deposit {
-    let copy: Properties = job.properties.republished([("x-archiver-tier", HeaderValue::Integer(1))]);
+    let copy: Properties = job.properties.republished(None, [("x-archiver-tier", HeaderValue::Integer(1))]);
     let message = Outgoing { route: Route::Delay(tier), body: job.body.into(), envelope: Envelope::Copy(copy) };
     Deposit::new(0, Some(job.receipt), message)
 }

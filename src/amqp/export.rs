@@ -38,17 +38,6 @@ impl Properties {
         }
         Value::Object(object)
     }
-
-    /// When the broker dead-lettered the message last, in seconds since 1970: the newest entry of its own header.
-    pub fn death_seconds(&self) -> Option<u64> {
-        let headers = self.raw().headers().as_ref()?.inner();
-        let Some(AMQPValue::FieldArray(deaths)) = headers.get("x-death") else { return None };
-        let times = deaths.as_slice().iter().filter_map(|death| {
-            let AMQPValue::FieldTable(death) = death else { return None };
-            if let Some(AMQPValue::Timestamp(seconds)) = death.inner().get("time") { Some(*seconds) } else { None }
-        });
-        times.max()
-    }
 }
 
 /// Bytes as text where they are UTF-8.

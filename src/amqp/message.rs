@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, MAX_SHORT_STRING_LENGTH, ShortString};
 use smallvec::{SmallVec, smallvec};
@@ -14,8 +15,8 @@ use super::receipt::Receipt;
 use super::route::Route;
 use crate::contract::ids::JobId;
 use crate::contract::message::{
-    APP_ID, CONTENT_TYPE, DELIVERY_MODE, HEADERS_DROPPED, JOB_STATUS, MessageId, ORIGINAL_EXPIRATION, ORIGINAL_USER_ID,
-    OUTCOME_TYPE, is_dropped_when_republished,
+    APP_ID, CONTENT_TYPE, DEADLINE, DELIVERY_MODE, HEADERS_DROPPED, JOB_STATUS, MessageId, ORIGINAL_EXPIRATION,
+    ORIGINAL_USER_ID, OUTCOME_TYPE, is_dropped_when_republished,
 };
 use crate::contract::outcome::Status;
 
@@ -105,8 +106,13 @@ impl Properties {
 
     /// The properties with which the message may be published again: persistent, without what would close the channel,
     /// expire the copy, route a second one, or be read by the broker as its own notes; with `additions`, which replace
-    /// headers of the same names.
-    pub fn republished(&self, additions: impl IntoIterator<Item = (&'static str, HeaderValue)>) -> Self {
+    /// headers of the same names. `deadline` says when the time to live is over that the copy does not have any more: no
+    /// copy may be made without asking for it.
+    pub fn republished(
+        &self,
+        deadline: Option<Timestamp>,
+        additions: impl IntoIterator<Item = (&'static str, HeaderValue)>,
+    ) -> Self {
         let mut headers = FieldTable::default();
         let kept = self.0.headers().iter().flat_map(|table| table.inner().iter());
         for (name, value) in kept.filter(|(name, _)| !is_dropped_when_republished(name.as_str())) {
@@ -122,7 +128,8 @@ impl Properties {
                 headers.insert(name.into(), AMQPValue::LongString(value.as_str().into()));
             }
         }
-        for (name, value) in additions {
+        let deadline = deadline.map(|at| (DEADLINE, HeaderValue::Integer(at.as_millisecond())));
+        for (name, value) in additions.into_iter().chain(deadline) {
             headers.insert(name.into(), value.into());
         }
         Self::new(self.without_user_and_expiration().with_headers(headers))
@@ -427,12 +434,14 @@ mod tests {
                 .with_expiration("60000".into())
                 .with_headers(headers),
         );
-        let copy = came.republished([("x-reject-message", HeaderValue::Text("why".into()))]);
+        let copy = came
+            .republished(Timestamp::from_millisecond(17).ok(), [("x-reject-message", HeaderValue::Text("why".into()))]);
 
         let mut expected = FieldTable::default();
         expected.insert("mine".into(), AMQPValue::Boolean(true));
         expected.insert("x-original-user-id".into(), AMQPValue::LongString("guest".into()));
         expected.insert("x-original-expiration".into(), AMQPValue::LongString("60000".into()));
+        expected.insert("x-archiver-deadline".into(), AMQPValue::LongLongInt(17));
         expected.insert("x-reject-message".into(), AMQPValue::LongString("why".into()));
         assert_eq!(
             *copy.0,
@@ -454,7 +463,7 @@ mod tests {
     fn a_copy_with_too_many_headers_leaves_out_the_largest() {
         let text = |bytes: usize| AMQPValue::LongString("v".repeat(bytes).into());
         let came = with_headers(vec![("small", text(10)), ("large", text(70_000)), ("larger", text(60_900))]);
-        let copy = came.republished([("x-reject-message", HeaderValue::Text("why".into()))]);
+        let copy = came.republished(None, [("x-reject-message", HeaderValue::Text("why".into()))]);
         let names = |copy: &Properties| -> Vec<String> {
             copy.0.headers().as_ref().unwrap().inner().keys().map(|name| name.as_str().to_owned()).collect()
         };
@@ -462,9 +471,9 @@ mod tests {
         assert_eq!(copy.integer_header("x-headers-dropped"), Some(1));
 
         let array = AMQPValue::FieldArray(vec![AMQPValue::Void; MAX_HEADERS_BYTES].into());
-        assert_eq!(names(&with_headers(vec![("array", array)]).republished([])), ["x-headers-dropped"]);
+        assert_eq!(names(&with_headers(vec![("array", array)]).republished(None, [])), ["x-headers-dropped"]);
         let fits = with_headers(vec![("a", text(60_000)), ("b", text(60_000))]);
-        assert_eq!(names(&fits.republished([])), ["a", "b"]);
+        assert_eq!(names(&fits.republished(None, [])), ["a", "b"]);
     }
 
     proptest! {

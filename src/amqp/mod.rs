@@ -54,6 +54,7 @@ pub mod journal;
 
 // For commands, which look into queues, or publish once.
 pub mod browser;
+pub mod death;
 pub mod export;
 pub mod follower;
 pub mod inspection;

@@ -44,14 +44,14 @@ struct Pending {
 impl OutcomeWriter {
     /// Writes a job's outcome. Once a buffer is full, the answers in it are added to `answers`.
     pub fn settled(&mut self, delivery: Delivery, settled: Settled, completed: Timestamp, answers: &mut Vec<Deposit>) {
-        let Delivery { receipt, body, properties, head, message_id, deadline: _ } = delivery;
+        let Delivery { receipt, body, properties, head, message_id, deadline } = delivery;
         let (outcome, dead_letter) = settled.outcome(head, completed);
         let queue = receipt.generation().queue;
         let envelope = envelope(message_id, &properties, queue, &outcome, completed);
         log_job(&outcome, &envelope.correlation_id);
         outcome.encode(&mut self.buffer);
         let dead_letter = dead_letter.map(|refusal| {
-            let copy = dead_letter_of(body.into(), &properties, queue, &refusal, completed);
+            let copy = dead_letter_of(body.into(), (&properties, deadline), queue, &refusal, completed);
             (copy, outcome.head.job_id.clone())
         });
         self.pending.push(Pending { end: self.buffer.len(), receipt, envelope, dead_letter });
@@ -127,7 +127,8 @@ pub fn rejected(
     now: Timestamp,
 ) -> Deposit {
     let queue = receipt.generation().queue;
-    let dead_letter = dead_letter_of(body.into(), &properties, queue, &refusal, now);
+    let deadline = delivery::expiry(&properties, now).map(|expiry| expiry.at);
+    let dead_letter = dead_letter_of(body.into(), (&properties, deadline), queue, &refusal, now);
     let Some(head) = head else { return Deposit::new(0, Some(receipt), dead_letter) };
     let message_id = delivery::message_id(&head, &dead_letter.body, &properties);
     let job = head.job_id.clone();
@@ -143,7 +144,7 @@ pub fn rejected(
 
 fn dead_letter_of(
     body: Bytes,
-    properties: &Properties,
+    (properties, deadline): (&Properties, Option<Timestamp>),
     queue: QueueIndex,
     refusal: &Refusal,
     now: Timestamp,
@@ -159,7 +160,7 @@ fn dead_letter_of(
         (queue == QueueIndex::BACKGROUND).then(|| (OF_BACKGROUND, HeaderValue::Text("true".to_owned())));
     // Since it was last a dead letter, a person may have put it on another queue.
     let bare = properties.clone().without_headers(&[OF_BACKGROUND]);
-    let envelope = Envelope::Copy(bare.republished(headers.into_iter().chain(of_background)));
+    let envelope = Envelope::Copy(bare.republished(deadline, headers.into_iter().chain(of_background)));
     Outgoing { route: Route::DeadLetters, body, envelope }
 }
 
@@ -171,7 +172,7 @@ fn rejected_at(now: Timestamp) -> String {
 
 /// The copy of a job that waits in a delay queue. Its headers keep what must not be forgotten meanwhile.
 pub fn parked(delivery: Delivery, parked: &Parked, now: Timestamp) -> Deposit {
-    use carried_headers::{AGE, ATTEMPTS, DEADLINE, MOVED, PARKS, RECEIVED, STARTED, TIER};
+    use carried_headers::{AGE, ATTEMPTS, MOVED, PARKS, RECEIVED, STARTED, TIER};
     let Delivery { receipt, body, properties, deadline, .. } = delivery;
     let carried = parked.carried;
     let millis = |time: Timestamp| HeaderValue::Integer(time.as_millisecond());
@@ -183,12 +184,11 @@ pub fn parked(delivery: Delivery, parked: &Parked, now: Timestamp) -> Deposit {
         (AGE, age),
         (PARKS, Some(HeaderValue::Integer(carried.parks.into()))),
         (TIER, Some(HeaderValue::Text(parked.tier.as_str().to_owned()))),
-        (DEADLINE, deadline.map(millis)),
         (PARKED, Some(millis(now))),
     ];
     let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
     // The job was worked on here, so earlier moves no longer count.
-    let envelope = Envelope::Copy(properties.republished(headers).without_headers(&[MOVED]));
+    let envelope = Envelope::Copy(properties.republished(deadline, headers).without_headers(&[MOVED]));
     let route = match receipt.generation().queue {
         QueueIndex::BACKGROUND => Route::BackgroundDelay(parked.tier),
         _ => Route::Delay(parked.tier),
@@ -208,7 +208,6 @@ pub fn misplaced(delivery: Delivery, tier: Tier, now: Timestamp) -> Deposit {
 
 fn passed_on<const N: usize>(delivery: Delivery, route: Route, headers: [(&'static str, HeaderValue); N]) -> Deposit {
     let Delivery { receipt, body, properties, deadline, .. } = delivery;
-    let deadline = deadline.map(|time| (carried_headers::DEADLINE, HeaderValue::Integer(time.as_millisecond())));
-    let envelope = Envelope::Copy(properties.republished(headers.into_iter().chain(deadline)));
+    let envelope = Envelope::Copy(properties.republished(deadline, headers));
     Deposit::new(0, Some(receipt), Outgoing { route, body: body.into(), envelope })
 }

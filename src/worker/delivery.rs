@@ -8,7 +8,9 @@ use crate::amqp::message::Properties;
 use crate::amqp::receipt::Receipt;
 use crate::contract::expiry::{Expiry, GivenBy};
 use crate::contract::journal::JobName;
-use crate::contract::message::{BodyDigest, MessageId, ORIGINAL_EXPIRATION, REDRIVEN, Request, correlation_id};
+use crate::contract::message::{
+    BodyDigest, DEADLINE, MessageId, ORIGINAL_EXPIRATION, REDRIVEN, Request, correlation_id,
+};
 use crate::contract::outcome::Head;
 use crate::engine::command::Carried;
 
@@ -22,7 +24,7 @@ pub struct Delivery {
     pub head: Head,
     /// The name of the outcome.
     pub message_id: MessageId,
-    /// When the time to live that the producer gave the message is over. It travels with a copy that is parked.
+    /// When the time to live that the producer gave the message is over. It travels with every copy of the message.
     pub deadline: Option<Timestamp>,
 }
 
@@ -64,13 +66,12 @@ pub mod carried_headers {
     pub const PARKS: &str = "x-archiver-parks";
     /// The delay queue it waited in last.
     pub const TIER: &str = "x-archiver-tier";
-    /// Milliseconds since 1970: when the time to live that the producer gave the message is over.
-    pub const DEADLINE: &str = "x-archiver-deadline";
     /// How many times it was moved from the shared jobs queue to a shard since it was last worked on.
     pub const MOVED: &str = "x-archiver-moved";
 
-    pub const ALL: [&str; 11] =
-        [RECEIVED, STARTED, ATTEMPTS, AGE, PARKS, TIER, DEADLINE, MOVED, PARKED, DEAD_LETTERED, OF_BACKGROUND];
+    /// What a job that is redriven leaves behind: it is a new request. Its deadline is not among them.
+    pub const LEFT_BEHIND: [&str; 10] =
+        [RECEIVED, STARTED, ATTEMPTS, AGE, PARKS, TIER, MOVED, PARKED, DEAD_LETTERED, OF_BACKGROUND];
 }
 
 /// How many times the message was moved.
@@ -95,15 +96,28 @@ pub fn carried(properties: &Properties, now: Timestamp) -> Carried {
     }
 }
 
-/// When the message's time to live is over. `expiration` counts from now. A message that was parked also has the
-/// worker's own header, which says when the time to live is over that began with the first receipt.
+/// When the message's time to live is over. `expiration` counts from now. A copy that was made of the message has the
+/// worker's own header instead, which says when the time to live is over that began with the first receipt.
 pub fn expiry(properties: &Properties, now: Timestamp) -> Option<Expiry> {
-    let parked = properties.integer_header(carried_headers::DEADLINE);
-    let parked = parked.and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    let carried = properties.integer_header(DEADLINE);
+    let carried = carried.and_then(|millis| Timestamp::from_millisecond(millis).ok());
     let given = || properties.integer_header(ORIGINAL_EXPIRATION).and_then(|millis| u64::try_from(millis).ok());
-    let parked = parked.map(|at| (at, given().map(Duration::from_millis)));
+    let carried = carried.map(|at| (at, given().map(Duration::from_millis)));
     // A time that no calendar has is never over.
     let fresh = properties.expiration().and_then(|span| Some((now.checked_add(span).ok()?, Some(span))));
-    let (at, span) = parked.into_iter().chain(fresh).min_by_key(|(at, _)| *at)?;
+    let (at, span) = carried.into_iter().chain(fresh).min_by_key(|(at, _)| *at)?;
     Some(Expiry { at, given_by: GivenBy::Expiration(span) })
+}
+
+/// The same of a dead letter, which the broker itself may have made of the message: then its note has the time to live.
+///
+/// What expired in the queue was over then. Where the broker gave a message up for another reason, nobody wrote down when
+/// it was received first; it was received for the last time just before.
+pub fn letters_expiry(properties: &Properties, now: Timestamp) -> Option<Expiry> {
+    let by_broker = properties.last_death().and_then(|death| {
+        let (died, span) = (Timestamp::from_second(death.seconds).ok()?, death.expiration?);
+        let at = if death.expired { died } else { died.checked_add(span).ok()? };
+        Some(Expiry { at, given_by: GivenBy::Expiration(Some(span)) })
+    });
+    expiry(properties, now).into_iter().chain(by_broker).min_by_key(|expiry| expiry.at)
 }

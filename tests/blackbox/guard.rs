@@ -88,11 +88,22 @@ async fn what_is_rejected_ends_in_the_dead_letters_also_after_a_restart() -> Res
     stop(&first).await?;
 
     let second = stage.start(&settings).await?;
-    stage.client.publish(JOBS, single_pairs("late", 31..=33)?).await?;
+    let mut late = single_pairs("late", 31..=33)?;
+    for message in &mut late {
+        message.properties = message.properties.clone().with_expiration("3600000".into());
+    }
+    let published = jiff::Timestamp::now().as_millisecond();
+    stage.client.publish(JOBS, late).await?;
     let outcomes = stage.outcomes(3, LONG).await?;
     assert!(outcomes.iter().all(is_rejected), "the answer survives a restart: {outcomes:?}");
     let letters = stage.client.collect(DEAD_LETTERS, Until::Count(23), LONG).await?;
     assert!(letters.iter().all(|letter| letter.header("x-reject-category").as_deref() == Some("GUARD_REJECTED")));
+    // A deadline is over when it is over, wherever the job lies by then.
+    let deadlines = letters.iter().filter_map(|letter| letter.header("x-archiver-deadline")?.parse::<i64>().ok());
+    let deadlines: Vec<i64> = deadlines.collect();
+    let first_receipt = published..=jiff::Timestamp::now().as_millisecond();
+    assert!(deadlines.iter().all(|at| first_receipt.contains(&(at - 3_600_000))), "{first_receipt:?}: {deadlines:?}");
+    assert_eq!(deadlines.len(), 3);
     assert_eq!(number(&stage.simulator.state().await?, "/pairsArchivedTotal"), 10);
 
     assert_eq!(order(&second, 0, "approve", TOKEN).await?.0, 200);

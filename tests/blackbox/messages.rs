@@ -330,6 +330,9 @@ fn harmless(copy: &Message) {
     assert_eq!(*properties.expiration(), None);
     assert_eq!(copy.header("x-original-user-id").as_deref(), Some("guest"));
     assert_eq!(copy.header("x-original-expiration").as_deref(), Some("3600000"));
+    let deadline = copy.header("x-archiver-deadline").and_then(|millis| millis.parse().ok());
+    let left = deadline.map(|millis: i64| millis - jiff::Timestamp::now().as_millisecond());
+    assert!(left.is_some_and(|left| (0..=3_600_000).contains(&left)), "{left:?}");
     for dropped in ["CC", "BCC", "x-death", "x-first-death-queue", "x-last-death-reason", "x-acquired-count"] {
         assert_eq!(copy.header(dropped), None, "{dropped}");
     }

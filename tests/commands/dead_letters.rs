@@ -30,7 +30,7 @@ async fn a_list_shows_all_and_leaves_them_there() {
         json!({
             "id": "job-7", "messageId": "job-7", "reason": "MALFORMED_JOB", "message": "why 7", "portalId": 4711,
             "fromObjectType": "contacts", "toObjectType": "companies",
-            "rejectedAt": "2026-01-02T03:04:05.678Z", "redriven": 0,
+            "rejectedAt": "2026-01-02T03:04:05.678Z", "redriven": 0, "deadline": null,
         })
     );
     assert_eq!(client.count(DEAD_LETTERS).await.unwrap(), 300);
@@ -173,7 +173,10 @@ async fn what_is_redriven_comes_back_as_it_was_but_counted() {
     assert!(unasked.error(2).contains("--yes"), "{unasked:?}");
     let redrive = ["dead-letters", "redrive", "--yes", "--json", "--reason", "RETRIES_EXHAUSTED"];
     let summary = run(&redrive, &[("amqp.uri", &uri)]).await.lines();
-    assert_eq!(summary[0], json!({"redriven": 1, "deadLetters": 2, "queue": JOBS, "toBackgroundQueue": 0}));
+    assert_eq!(
+        summary[0],
+        json!({"redriven": 1, "deadLetters": 2, "queue": JOBS, "toBackgroundQueue": 0, "pastDeadline": 0})
+    );
 
     let jobs = client.get_all(JOBS).await.unwrap();
     assert_eq!(jobs.len(), 1);
@@ -205,7 +208,7 @@ async fn what_came_from_the_background_goes_back_there() {
         .unwrap();
 
     let ran = run(&["dead-letters", "redrive", "--yes"], &[("amqp.uri", &uri)]).await;
-    assert_eq!(ran.fine(), format!("3 of 3 dead letters are back on {JOBS}, 2 of them on {BACKGROUND}\n"));
+    assert_eq!(ran.fine(), format!("3 of 3 dead letters are back: 1 on {JOBS}, 2 on {BACKGROUND}\n"));
     let names = |messages: &[Message]| -> BTreeSet<String> {
         messages.iter().map(|message| message.message_id().unwrap().to_owned()).collect()
     };
@@ -213,6 +216,54 @@ async fn what_came_from_the_background_goes_back_there() {
     assert_eq!(names(&background), BTreeSet::from(["job-1".to_owned(), "job-3".to_owned()]));
     assert!(background.iter().all(|message| message.header("x-archiver-background").is_none()));
     assert_eq!(names(&client.get_all(JOBS).await.unwrap()), BTreeSet::from(["job-2".to_owned()]));
+}
+
+/// Whoever made it a dead letter: the worker, which writes the deadline down, or the broker, which takes the property off
+/// and keeps it in a note of its own.
+#[tokio::test]
+async fn a_deadline_survives_the_dead_letters() {
+    let (client, uri) = ground("letters-late").await;
+    let living = |number: u64, millis: &str| {
+        let mut message = job(&format!("job-{number}")).portal(4711).pair(number, 2).to_message().unwrap();
+        message.properties = message.properties.with_expiration(millis.into());
+        message
+    };
+    client.publish(JOBS, [living(1, "3600000")]).await.unwrap();
+    let channel = client.channel().await.unwrap();
+    let given_up = channel.basic_get(JOBS.into(), BasicGetOptions::default()).await.unwrap().unwrap();
+    channel.basic_reject(given_up.delivery.delivery_tag, BasicRejectOptions { requeue: false }).await.unwrap();
+    client.publish(JOBS, [living(2, "1")]).await.unwrap();
+    let by_worker = letter(3, "GUARD_REJECTED").with_header("x-archiver-deadline", "32503680000123").unwrap();
+    let not_after = job("job-4").portal(4711).pair(4, 2).not_after("2020-01-01T00:00:00Z");
+    let by_body = dead(not_after, "GUARD_REJECTED", "2026-01-02T03:04:05.678Z");
+    client.publish(DEAD_LETTERS, [by_worker, by_body, letter(5, "RETRIES_EXHAUSTED")]).await.unwrap();
+    eventually(SOON, "the broker's dead letters", async || Ok((client.count(DEAD_LETTERS).await? == 5).then_some(())))
+        .await
+        .unwrap();
+
+    let late = "2 of them are past their deadline (notAfter, or the property expiration) and";
+    let listed = run(&["dead-letters", "list"], &[("amqp.uri", &uri)]).await;
+    assert!(listed.stderr.contains(&format!("{late} would be answered EXPIRED if redriven")), "{listed:?}");
+    let redrive = ["dead-letters", "redrive"];
+    let shown = on_a_terminal(&redrive, &[("amqp.uri", &uri)], "n\n").await;
+    assert!(shown.contains(&format!("{late} will be answered EXPIRED")), "{shown}");
+    let ran = run(&["dead-letters", "redrive", "--yes"], &[("amqp.uri", &uri)]).await;
+    assert!(ran.fine().ends_with(&format!("{late} will be answered EXPIRED\n")), "{ran:?}");
+
+    let jobs = client.get_all(JOBS).await.unwrap();
+    let now = i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let left = |id: &str| {
+        let message = jobs.iter().find(|message| message.message_id() == Some(id)).unwrap();
+        let number = |name: &str| message.header(name).map(|text| text.parse::<i64>().unwrap());
+        (number("x-archiver-deadline").map(|at| at - now), number("x-original-expiration"))
+    };
+    let (given_up, expired) = (left("job-1"), left("job-2"));
+    // The broker notes whole seconds.
+    assert!(given_up.0.is_some_and(|left| (3_000_000..=3_600_000).contains(&left)), "{given_up:?}");
+    assert!(expired.0.is_some_and(|left| (-600_000..=0).contains(&left)), "{expired:?}");
+    assert_eq!((given_up.1, expired.1), (Some(3_600_000), Some(1)));
+    assert_eq!(left("job-3"), (Some(32_503_680_000_123 - now), None));
+    assert_eq!((left("job-4"), left("job-5")), ((None, None), (None, None)));
 }
 
 #[tokio::test]
@@ -236,7 +287,7 @@ async fn a_redrive_on_a_terminal_counts_what_it_is_about_to_put_back() {
         .await
         .unwrap();
     let shown = on_a_terminal(&redrive, &[("amqp.uri", &uri)], "yes\n").await;
-    assert!(shown.contains("1 of 2 dead letters is back on association-archiver.jobs"), "{shown}");
+    assert!(shown.contains("1 of 2 dead letters is back: 1 on association-archiver.jobs"), "{shown}");
 }
 
 #[tokio::test]

@@ -61,6 +61,10 @@ pub const PLAIN_ENCODINGS: [&str; 6] = ["identity", "none", "utf-8", "utf8", "us
 /// On a republished message: the `expiration` it came with.
 pub const ORIGINAL_EXPIRATION: &str = "x-original-expiration";
 
+/// On a republished message: when the time to live that its producer gave it is over, in milliseconds since 1970. The
+/// `expiration` itself is gone from it, so without this header the message would have no deadline any more.
+pub const DEADLINE: &str = "x-archiver-deadline";
+
 /// On a republished message: how many headers were left out because all together were too large for the broker.
 pub const HEADERS_DROPPED: &str = "x-headers-dropped";
 

@@ -4,11 +4,13 @@ use jiff::Timestamp;
 
 use crate::amqp::browser::Found;
 use crate::amqp::message::Properties;
+use crate::contract::grouped::Grouped;
 use crate::contract::ids::{JobId, PortalId};
 use crate::contract::job::{self, JobLimits, JobProperties};
 use crate::contract::message::{REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT};
 use crate::contract::object_type::TypeText;
 use crate::contract::time;
+use crate::worker::delivery::letters_expiry;
 
 #[derive(Clone, Debug)]
 pub struct Letter {
@@ -26,6 +28,8 @@ pub struct Letter {
     pub rejected_at: Option<Timestamp>,
     /// How often it was put back on the jobs queue.
     pub redriven: u64,
+    /// By when the job must have been sent; `None` also where it is no job.
+    pub deadline: Option<Timestamp>,
 }
 
 /// The broker's own note on why a message was dead-lettered.
@@ -37,8 +41,11 @@ impl Letter {
         let properties = &found.properties;
         let envelope =
             JobProperties { message_id: properties.message_id(), content_encoding: properties.content_encoding() };
+        let mut deadline = None;
         let (job_id, portal, from_type, to_type) = match job::parse(&found.body, envelope, limits) {
             Ok(job) => {
+                let by_message = letters_expiry(properties, Timestamp::now()).map(|expiry| expiry.at);
+                deadline = job.not_after.into_iter().chain(by_message).min();
                 let types = (Some(job.from_type.text().clone()), Some(job.to_type.text().clone()));
                 (Some(job.id), job.portal, types.0, types.1)
             }
@@ -56,7 +63,13 @@ impl Letter {
             to_type,
             rejected_at: rejected_at(properties),
             redriven: redriven(properties),
+            deadline,
         }
+    }
+
+    /// Whoever redrives it now has it answered `EXPIRED`.
+    pub fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Timestamp::now())
     }
 
     /// `contacts/companies`, as the job wrote it.
@@ -66,6 +79,12 @@ impl Letter {
     }
 }
 
+/// What a person must know before letters that are late are put back; a sentence without its end.
+pub fn told_late(late: u64) -> String {
+    let (are, their) = if late == 1 { ("is", "its") } else { ("are", "their") };
+    format!("{} of them {are} past {their} deadline (notAfter, or the property expiration) and", Grouped(late))
+}
+
 /// What is no count counts as none.
 pub fn redriven(properties: &Properties) -> u64 {
     properties.integer_header(REDRIVEN).and_then(|count| u64::try_from(count).ok()).unwrap_or(0)
@@ -73,6 +92,6 @@ pub fn redriven(properties: &Properties) -> u64 {
 
 fn rejected_at(properties: &Properties) -> Option<Timestamp> {
     let by_worker = properties.text_header(REJECTED_AT).and_then(|text| time::parse(&text));
-    let by_broker = || Timestamp::from_second(i64::try_from(properties.death_seconds()?).ok()?).ok();
+    let by_broker = || Timestamp::from_second(properties.last_death()?.seconds).ok();
     by_worker.or_else(by_broker)
 }

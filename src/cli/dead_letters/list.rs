@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::letter::Letter;
+use super::letter::{Letter, told_late};
 use super::selection::{LOOKED_AT, Selection, Sieve, moment};
 use crate::amqp::browser::{Browser, Shelf};
 use crate::cli::bar::bar;
@@ -37,7 +37,7 @@ pub async fn list(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
     progress::end();
     let there = browser.there();
     browser.close().await;
-    let reasons = listed?;
+    let Shown { reasons, late } = listed?;
     if !arguments.json {
         let order = if there > MOST_IN_ORDER { ", too many to put them in order" } else { "" };
         let shown: u64 = reasons.values().sum();
@@ -46,8 +46,20 @@ pub async fn list(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
             0 => remark(&format!("{queue} is empty: there are no dead letters")),
             _ => remark(&format!("{shown} of {there} dead letters in {queue}{order}{}", told(&reasons))),
         }
+        if late > 0 {
+            let late = told_late(late);
+            remark(&format!("{late} would be answered EXPIRED if redriven: see dead-letters redrive --help"));
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was shown.
+#[derive(Default)]
+struct Shown {
+    reasons: Reasons,
+    /// Past their deadline.
+    late: u64,
 }
 
 /// How many are shown of each reason.
@@ -63,15 +75,10 @@ fn told(reasons: &Reasons) -> String {
     if each.is_empty() { String::new() } else { format!(": {}", each.join(", ")) }
 }
 
-async fn show(
-    browser: &mut Browser,
-    settings: &Settings,
-    mut sieve: Sieve<'_>,
-    json: bool,
-) -> Result<Reasons, Failure> {
+async fn show(browser: &mut Browser, settings: &Settings, mut sieve: Sieve<'_>, json: bool) -> Result<Shown, Failure> {
     let limits = service::limits(&settings.jobs);
     let in_order = browser.there() <= MOST_IN_ORDER;
-    let (mut table, mut kept) = (Table { output: Output::stdout(), json, shown: Reasons::new() }, Vec::new());
+    let (mut table, mut kept) = (Table { output: Output::stdout(), json, shown: Shown::default() }, Vec::new());
     // What is shown while it is read needs no line of progress.
     let looking = in_order.then(|| bar(browser.there().into(), 0, LOOKED_AT));
     while sieve.is_open()
@@ -102,17 +109,19 @@ async fn show(
 struct Table {
     output: Output,
     json: bool,
-    shown: Reasons,
+    shown: Shown,
 }
 
 impl Table {
     fn show(&mut self, letter: &Letter) -> Result<Reader, Failure> {
-        if self.shown.is_empty() && !self.json {
+        if self.shown.reasons.is_empty() && !self.json {
             self.output.line(&Paint::for_stdout().text(Tone::Heading, &row(HEADINGS)))?;
         }
         let reason = letter.reason.as_deref().unwrap_or("no reason named");
-        let is_told = self.shown.len() < MOST_REASONS || self.shown.contains_key(reason);
-        *self.shown.entry(if is_told { reason } else { OTHERS }.to_owned()).or_default() += 1;
+        let reasons = &mut self.shown.reasons;
+        let is_told = reasons.len() < MOST_REASONS || reasons.contains_key(reason);
+        *reasons.entry(if is_told { reason } else { OTHERS }.to_owned()).or_default() += 1;
+        self.shown.late += u64::from(letter.is_late());
         let line = if self.json { json_line(letter).to_string() } else { table_line(letter) };
         self.output.line(&line)
     }
@@ -140,7 +149,8 @@ fn row(cells: [&str; 7]) -> String {
 }
 
 fn json_line(letter: &Letter) -> Value {
-    let Letter { id, message_id, reason, message, portal, from_type, to_type, rejected_at, redriven } = letter;
+    let Letter { id, message_id, reason, message, portal, from_type, to_type, rejected_at, redriven, deadline } =
+        letter;
     json!({
         "id": id,
         "messageId": message_id,
@@ -151,5 +161,6 @@ fn json_line(letter: &Letter) -> Value {
         "toObjectType": to_type.as_ref().map(|text| text.as_str()),
         "rejectedAt": rejected_at.map(|at| format!("{at:.3}")),
         "redriven": redriven,
+        "deadline": deadline.map(|at| format!("{at:.3}")),
     })
 }

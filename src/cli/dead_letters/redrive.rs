@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::letter::{Letter, redriven};
+use super::letter::{Letter, redriven, told_late};
 use super::selection::{LOOKED_AT, Selection, Sieve};
 use crate::amqp::browser::{Browser, Found, Hold, Shelf};
 use crate::amqp::message::{Envelope, HeaderValue, Outgoing, Properties};
@@ -22,11 +23,14 @@ use crate::cli::output::remark;
 use crate::cli::signals::{self, FirstWords};
 use crate::cli::{confirm, output, runtime};
 use crate::config::{QueueName, Settings};
+use crate::contract::expiry::GivenBy;
 use crate::contract::grouped::Grouped;
 use crate::contract::job::JobLimits;
-use crate::contract::message::{OF_BACKGROUND, REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT};
+use crate::contract::message::{
+    OF_BACKGROUND, ORIGINAL_EXPIRATION, REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT,
+};
 use crate::telemetry::progress;
-use crate::worker::delivery::carried_headers;
+use crate::worker::delivery::{carried_headers, letters_expiry};
 use crate::worker::service;
 
 #[derive(clap::Args, Debug)]
@@ -50,9 +54,17 @@ On a terminal the command counts what is selected and asks; elsewhere --yes is n
 killed. A message that was just being moved can then be in both queues; if it is redriven again, the outcomes of both copies
 have the same message id.
 
+A deadline goes on counting among the dead letters: a job past its notAfter, or past the expiration that its message had,
+is answered EXPIRED and nothing is sent. What the broker itself ended in the queue (reason expired) is past it. To have
+such jobs done all the same, enqueue them as new jobs without their deadline, as in the last example: the dead letters stay
+where they are, and a redrive then only answers them EXPIRED.
+
 Examples:
   association-archiver dead-letters redrive --reason RETRIES_EXHAUSTED
-  association-archiver dead-letters redrive --portal 4711 --lane contacts/companies --older-than 1h --yes";
+  association-archiver dead-letters redrive --portal 4711 --lane contacts/companies --older-than 1h --yes
+  association-archiver dead-letters export --reason expired |
+      jq -c '.properties.messageId as $id | .body | fromjson | del(.notAfter) | .jobId //= $id' |
+      association-archiver enqueue -";
 
 /// Told to whoever interrupts it.
 const FINISHED_FIRST: FirstWords = FirstWords::Said("what is on its way to the broker is finished first");
@@ -97,7 +109,7 @@ pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, F
         done.map_err(|cause| {
             Failure::Running(format!("{cause}; {redriven} were redriven, the others are still among the dead letters"))
         })?;
-        summarise(arguments, settings, (redriven, moving.of_background), there)
+        summarise(arguments, settings, &moving, redriven, there)
     })
 }
 
@@ -108,7 +120,8 @@ async fn open(settings: &Settings) -> Result<Browser, Failure> {
 
 /// Counts the messages that are selected, gives them back, and asks. Where there is nothing to move it does not ask.
 async fn agrees(settings: &Settings, selection: &Selection) -> Result<bool, Failure> {
-    let (limits, mut sieve, mut selected) = (service::limits(&settings.jobs), selection.begin(settings).await?, 0_u64);
+    let (limits, mut sieve) = (service::limits(&settings.jobs), selection.begin(settings).await?);
+    let (mut selected, mut late) = (0_u64, 0_u64);
     let mut browser = open(settings).await?;
     let there = browser.there();
     let looking = bar(there.into(), 0, LOOKED_AT);
@@ -119,7 +132,11 @@ async fn agrees(settings: &Settings, selection: &Selection) -> Result<bool, Fail
         match browser.next().await {
             Ok(Some(found)) => {
                 looking.inc(1);
-                selected += u64::from(sieve.takes(&Letter::of(&found, &limits)));
+                let letter = Letter::of(&found, &limits);
+                if sieve.takes(&letter) {
+                    selected += 1;
+                    late += u64::from(letter.is_late());
+                }
             }
             Ok(None) => break Ok(()),
             Err(fault) => break Err(Failure::Running(fault.to_string())),
@@ -130,6 +147,9 @@ async fn agrees(settings: &Settings, selection: &Selection) -> Result<bool, Fail
     counted?;
     if selected == 0 {
         return Ok(true);
+    }
+    if late > 0 {
+        remark(&format!("{} will be answered EXPIRED: see --help", told_late(late)));
     }
     let (dead, jobs) = (&settings.amqp.dead_letter_queue, &settings.amqp.jobs_queue);
     let (selected, there) = (Grouped(selected), Grouped(there.into()));
@@ -145,6 +165,8 @@ struct Moving<'a> {
     redriven: Arc<AtomicU64>,
     /// How many of them went to the background queue.
     of_background: u64,
+    /// How many of those that are redriven are past their deadline.
+    late: u64,
     /// Where there is one.
     background: Option<QueueName>,
 }
@@ -158,6 +180,7 @@ impl<'a> Moving<'a> {
             round_bytes: 0,
             redriven,
             of_background: 0,
+            late: 0,
             background: settings.amqp.background().ok(),
         }
     }
@@ -187,7 +210,9 @@ impl<'a> Moving<'a> {
         while self.sieve.is_open()
             && let Some(found) = browser.next().await.map_err(|fault| fault.to_string())?
         {
-            if self.sieve.takes(&Letter::of(&found, &self.limits)) {
+            let letter = Letter::of(&found, &self.limits);
+            if self.sieve.takes(&letter) {
+                self.late += u64::from(letter.is_late());
                 self.round_bytes += found.body.len();
                 let route = self.route(&found.properties);
                 self.round.push(redrivable(found, route));
@@ -229,33 +254,44 @@ impl<'a> Moving<'a> {
 }
 
 /// The message as it first came, with the number of times that it was redriven, and without the headers that the worker
-/// added.
+/// added, but for its deadline: that goes on counting among the dead letters, as a `notAfter` does.
 fn redrivable(found: Found, route: Route) -> (Outgoing, Hold) {
     let (body, properties, hold) = found.into_parts();
     let count = i64::try_from(redriven(&properties)).unwrap_or(i64::MAX).saturating_add(1);
+    let expiry = letters_expiry(&properties, Timestamp::now());
+    let expiration = expiry.and_then(|expiry| match expiry.given_by {
+        GivenBy::Expiration(Some(span)) => Some((ORIGINAL_EXPIRATION, HeaderValue::Text(span.as_millis().to_string()))),
+        GivenBy::Expiration(None) | GivenBy::NotAfter => None,
+    });
+    let headers = expiration.into_iter().chain([(REDRIVEN, HeaderValue::Integer(count))]);
     let copy: Properties = properties
-        .republished([(REDRIVEN, HeaderValue::Integer(count))])
+        .republished(expiry.map(|expiry| expiry.at), headers)
         .without_headers(&[REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT])
-        .without_headers(&carried_headers::ALL);
+        .without_headers(&carried_headers::LEFT_BEHIND);
     (Outgoing { route, body: Bytes::from(body), envelope: Envelope::Copy(copy) }, hold)
 }
 
 fn summarise(
     arguments: &Arguments,
     settings: &Settings,
-    (redriven, of_background): (u64, u64),
+    &Moving { of_background, late, .. }: &Moving<'_>,
+    redriven: u64,
     there: u32,
 ) -> Result<ExitCode, Failure> {
     let queue = settings.amqp.jobs_queue.as_str();
     if arguments.json {
-        let summary =
-            json!({"redriven": redriven, "deadLetters": there, "queue": queue, "toBackgroundQueue": of_background});
+        let summary = json!({
+            "redriven": redriven, "deadLetters": there, "queue": queue, "toBackgroundQueue": of_background,
+            "pastDeadline": late,
+        });
         return output::result(&summary.to_string());
     }
-    let apart = match (of_background, settings.amqp.background()) {
-        (1.., Ok(background)) => format!(", {of_background} of them on {background}"),
-        (0, _) | (_, Err(_)) => String::new(),
-    };
+    let background = settings.amqp.background().ok().map(|background| (background.to_string(), of_background));
+    let each = [(queue.to_owned(), redriven - of_background)].into_iter().chain(background);
+    let each: Vec<String> =
+        each.filter(|(_, letters)| *letters > 0).map(|(queue, n)| format!("{n} on {queue}")).collect();
     let are = if redriven == 1 { "is" } else { "are" };
-    output::result(&format!("{redriven} of {there} dead letters {are} back on {queue}{apart}"))
+    let put_back = if each.is_empty() { String::new() } else { format!(": {}", each.join(", ")) };
+    let late = if late > 0 { format!("; {} will be answered EXPIRED", told_late(late)) } else { String::new() };
+    output::result(&format!("{redriven} of {there} dead letters {are} back{put_back}{late}"))
 }

@@ -220,6 +220,7 @@ mod tests {
             to_type: Some(TypeText::new("0-2")),
             rejected_at: Some(Timestamp::now() - jiff::SignedDuration::from_secs(3_600)),
             redriven: 0,
+            deadline: None,
         }
     }
 

@@ -6,14 +6,14 @@ use super::{job, outcome};
 use crate::amqp::route::{BACKGROUND_KEY, DEAD_LETTERS_KEY, JOBS_KEY, RESULTS_KEY};
 use crate::config::AmqpSettings;
 use crate::contract::message::{
-    APP_ID, CONTENT_TYPE, DEAD_LETTERED, DELIVERY_MODE, HEADERS_DROPPED, JOB_STATUS, OF_BACKGROUND,
+    APP_ID, CONTENT_TYPE, DEAD_LETTERED, DEADLINE, DELIVERY_MODE, HEADERS_DROPPED, JOB_STATUS, OF_BACKGROUND,
     ORIGINAL_EXPIRATION, ORIGINAL_USER_ID, OUTCOME_TYPE, PARKED, PLAIN_ENCODINGS, REDRIVEN, REJECT_CATEGORY,
     REJECT_MESSAGE, REJECTED_AT, TRACE_CONTEXT,
 };
 use crate::contract::outcome::Status;
 use crate::contract::refusal::WorkerCategory;
 use crate::engine::pause::Tier;
-use crate::worker::delivery::carried_headers::{AGE, ATTEMPTS, DEADLINE, MOVED, PARKS, RECEIVED, STARTED, TIER};
+use crate::worker::delivery::carried_headers::{AGE, ATTEMPTS, MOVED, PARKS, RECEIVED, STARTED, TIER};
 
 /// Version of the AMQP bindings.
 const BINDINGS: &str = "0.3.0";
@@ -35,7 +35,7 @@ pub fn document() -> Value {
             "jobs": channel(names.jobs_queue.as_str(), "Jobs. Published through the worker's exchange with the key `jobs`, or through the default exchange by the queue's name.", "job"),
             "backgroundJobs": channel(&background, "Jobs that may wait: they only use what those of the channel `jobs` leave, and a small share. Published with the key `jobs.background`, or through the default exchange by the queue's name. Not there with `amqp.shards`.", "job"),
             "results": channel(names.results_queue.as_str(), "Outcomes. Other queues may be bound to the exchange with the same key.", "outcome"),
-            "deadLetters": channel(names.dead_letter_queue.as_str(), "Messages that are no jobs, jobs whose retries are exhausted or that a guard's operator rejected, and jobs that the broker delivered too often.", "deadLetter"),
+            "deadLetters": channel(names.dead_letter_queue.as_str(), "Messages that are no jobs, jobs whose retries are exhausted or that a guard's operator rejected, and messages that the broker moved there itself: delivered too often, or with an expiration that ended in the queue.", "deadLetter"),
         },
         "operations": {
             "receiveJob": operation("receive", "jobs", "job", json!({"ack": true, "bindingVersion": BINDINGS})),
@@ -95,7 +95,7 @@ fn of_copies() -> Map<String, Value> {
         |what: &str| json!({"description": format!("{what}. Absent for none."), "type": "integer", "minimum": 1});
     let text = |what: &str| json!({"description": what, "type": "string"});
     let headers = [
-        (REDRIVEN, count("How often the job was put back from the dead letters")),
+        (REDRIVEN, count("How often the job was put back from the dead letters. Whoever puts one back raises it by 1")),
         (ORIGINAL_USER_ID, text("The user_id that the message came with.")),
         (ORIGINAL_EXPIRATION, text("The expiration that the message came with.")),
         (
@@ -152,7 +152,7 @@ fn job_message() -> Value {
             "message_id": {"description": "AMQP property. The job id, where the body has none: then 1 to 128 bytes without control characters.", "type": "string", "maxLength": 255},
             "correlation_id": {"description": "AMQP property.", "type": "string", "maxLength": 255},
             "timestamp": {"description": "AMQP property, seconds since 1970. Messages that differ in it have outcomes of their own.", "type": "integer", "minimum": 0},
-            "expiration": {"description": "AMQP property, milliseconds: a deadline like notAfter, counted from the first receipt by the worker.", "type": "string", "pattern": "^[0-9]+$"},
+            "expiration": {"description": "AMQP property, milliseconds: a deadline like notAfter, counted from the first receipt by the worker. What it ends while the message waits in the queue becomes a dead letter without an outcome, so prefer notAfter.", "type": "string", "pattern": "^[0-9]+$"},
             "content_encoding": {"description": encodings, "type": "string"},
             TRACE_CONTEXT[0]: {"description": "W3C trace context, carried over to the outcome.", "type": "string"},
             TRACE_CONTEXT[1]: {"type": "string"},
