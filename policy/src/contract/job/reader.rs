@@ -36,11 +36,11 @@ pub(super) fn read(body: &[u8], max_pairs: usize) -> Result<Draft, String> {
     let mut reading = Reading::new(max_pairs);
     let mut json = serde_json::Deserializer::from_slice(body);
     let draft = Seed(JobObject(&mut reading)).deserialize(&mut json).and_then(|draft| json.end().map(|()| draft));
-    draft.map_err(|error| described(&error, reading.at))
+    draft.map_err(|error| described(&error, body, reading.at))
 }
 
 /// `place: rule`, whoever found the fault.
-fn described(error: &serde_json::Error, at: Place) -> String {
+fn described(error: &serde_json::Error, body: &[u8], at: Place) -> String {
     let text = error.to_string();
     if !error.is_data() {
         return format!("{at}: is not well-formed JSON: {text}");
@@ -48,14 +48,17 @@ fn described(error: &serde_json::Error, at: Place) -> String {
     let position = format!(" at line {} column {}", error.line(), error.column());
     let rule = text.strip_suffix(&position).unwrap_or(&text);
     match rule.strip_prefix("invalid type: ").and_then(|rule| rule.rsplit_once(", expected ")) {
-        Some((found, expected)) => format!("{at}: is {}, but must be {expected}", in_words_of_json(found)),
+        Some((found, expected)) => {
+            let found = in_words_of_json(found, number_before(error, body));
+            format!("{at}: is {found}, but must be {expected}")
+        }
         None => format!("{at}: {rule}"),
     }
 }
 
 /// A value in the words of JSON instead of serde's, which are ``sequence``, ``map``, ``integer `17` `` and the like; without
-/// all of a long text.
-fn in_words_of_json(found: &str) -> String {
+/// all of a long text; a number as `written`, since as a double it may be another one.
+fn in_words_of_json(found: &str, written: Option<&str>) -> String {
     let in_ticks = |kind: &str| found.strip_prefix(kind)?.strip_prefix(" `")?.strip_suffix('`');
     match found {
         "sequence" => return "an array".to_owned(),
@@ -63,7 +66,7 @@ fn in_words_of_json(found: &str) -> String {
         _ => {}
     }
     if let Some(number) = in_ticks("integer").or_else(|| in_ticks("floating point")) {
-        return format!("the number {number}");
+        return format!("the number {}", cut(written.unwrap_or(number), QUOTE_MAX_BYTES));
     }
     if let Some(flag) = in_ticks("boolean") {
         return flag.to_owned();
@@ -72,6 +75,14 @@ fn in_words_of_json(found: &str) -> String {
     let dots = if short.len() < found.len() { "…" } else { "" };
     let article = if found.starts_with("string ") { "the " } else { "" };
     format!("{article}{short}{dots}")
+}
+
+/// The number in the body up to the place of the error.
+fn number_before<'b>(error: &serde_json::Error, body: &'b [u8]) -> Option<&'b str> {
+    let line = body.split(|byte| *byte == b'\n').nth(error.line().checked_sub(1)?)?;
+    let read = line.get(..error.column())?;
+    let before = read.iter().rposition(|byte| !b"+-.0123456789Ee".contains(byte)).map_or(0, |at| at + 1);
+    std::str::from_utf8(&read[before..]).ok().filter(|number| !number.is_empty())
 }
 
 struct JobObject<'r>(&'r mut Reading);

@@ -329,7 +329,19 @@ fn a_whole_number_is_one_however_it_is_written() {
 fn a_number_that_may_have_been_rounded_is_refused_with_advice() {
     let from = |id: &str| job_with(&format!(r#"[{{"from":{{"id":{id}}},"to":[{{"id":"1"}}]}}]"#));
     for number in ["9007199254740993", "18446744073709551615", "18446744073709551616", "1e300"] {
-        told(&from(number), "inputs[0].from.id: is the number ", "write ids as strings");
+        told(&from(number), "inputs[0].from.id: is ", "write ids as strings");
+    }
+}
+
+/// As doubles these are other numbers.
+#[test]
+fn a_refused_number_is_told_as_it_was_written_or_not_at_all() {
+    let from = job_with(r#"[{"from":{"id":9007199254740993.0},"to":[{"id":"1"}]}]"#);
+    told(&from, "inputs[0].from.id: is a number above 2^53, but must be", "write ids as strings");
+    for number in ["9007199254740993.0", "1.8e19", "-9007199254740993.0", "0.10000000000000000000001"] {
+        let is = format!("portalId: is the number {number}, but must be");
+        told(&job_and(&format!("\"portalId\":{number}")), &is, "");
+        told(&job_and(&format!("\"portalId\"\n : \n{number} ,\n\"group\":\"g\"")), &is, "");
     }
 }
 

@@ -93,7 +93,8 @@ impl<'de, V: Value> Visitor<'de> for Scalar<V> {
             Some(integer) => self.visit_u64(integer),
             None if number > LARGEST_EXACT as f64 && !V::ON_LARGE_NUMBERS.is_empty() => {
                 let (rule, advice) = (in_words::<V>(), V::ON_LARGE_NUMBERS);
-                Err(E::custom(format_args!("is the number {number}, but must be {rule}{advice}")))
+                // Not which: as a double it may be another one than the body has.
+                Err(E::custom(format_args!("is a number above 2^53, but must be {rule}{advice}")))
             }
             None => Err(E::invalid_type(Unexpected::Float(number), &self)),
         }
