@@ -31,6 +31,16 @@ impl Mend {
 pub struct Mends {
     accounts: Arc<[Origin]>,
     virtual_host: Option<Arc<str>>,
+    told_by: ToldBy,
+}
+
+/// Who tells the mend: what can be done about a command is not what can be done about the service.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum ToldBy {
+    #[default]
+    Service,
+    /// It has no endpoints and no queues, and can be given again.
+    Archive,
 }
 
 /// Where an account's credentials come from. It holds no secret.
@@ -56,7 +66,12 @@ impl Mends {
     /// `accounts` in the order of the settings.
     pub fn new(accounts: &[AccountSettings]) -> Self {
         let accounts = accounts.iter().zip(0..).map(|(account, index)| Origin::of(account, index)).collect();
-        Self { accounts, virtual_host: None }
+        Self { accounts, virtual_host: None, told_by: ToldBy::Service }
+    }
+
+    #[must_use]
+    pub fn told_by(self, told_by: ToldBy) -> Self {
+        Self { told_by, ..self }
     }
 
     #[must_use]
@@ -82,7 +97,7 @@ impl Mends {
     pub fn of(&self, kind: PauseKind, account: AccountIndex) -> Mend {
         let general = Origin { name: account.0.to_string(), token: TokenSource::Unknown };
         let place = self.accounts.get(account.0 as usize).unwrap_or(&general);
-        Mend { what: place.what(kind), section: section(kind) }
+        Mend { what: place.what(kind, self.told_by), section: section(kind) }
     }
 
     /// The mend for a pause of one of its lanes, such as `contacts/companies`. What an operator has ordered for a lane is
@@ -114,47 +129,63 @@ impl Origin {
         Self { name, token }
     }
 
-    fn what(&self, kind: PauseKind) -> String {
+    fn what(&self, kind: PauseKind, told_by: ToldBy) -> String {
+        let restart = match told_by {
+            ToldBy::Service => "restart the worker",
+            ToldBy::Archive => "give the command again",
+        };
         match kind {
-            PauseKind::Unauthorized => self.new_token(),
+            PauseKind::Unauthorized => self.new_token(restart),
             PauseKind::RefreshRefused => self.install_again(),
             PauseKind::PortalMismatch => format!(
-                "Correct portal_id in the settings of this account and restart the worker. Is it right already? {}",
-                self.new_token()
+                "Correct portal_id in the settings of this account and {restart}. Is it right already? {}",
+                self.new_token(restart)
             ),
             PauseKind::MissingScopes => match &self.token {
                 TokenSource::OAuth(_) => {
-                    "Add the scopes that HubSpot names to the OAuth app, and install the app again in this account. The \
-                     worker tries again by itself."
+                    "Add the scopes that HubSpot names to the OAuth app, and install the app again in this account. It \
+                     is tried again by itself."
                         .to_owned()
                 }
                 TokenSource::File(_) | TokenSource::Setting(_) | TokenSource::Unknown => {
                     "Add the scopes that HubSpot names to the private app, in HubSpot under Settings, Integrations, \
-                     Private Apps. The token stays the same; the worker tries again by itself."
+                     Private Apps. The token stays the same, and it is tried again by itself."
                         .to_owned()
                 }
             },
-            PauseKind::Forbidden => "Ask the administrator of the HubSpot account for the right that HubSpot names. The \
-                                     worker tries again by itself."
+            PauseKind::Forbidden => "Ask the administrator of the HubSpot account for the right that HubSpot names. It \
+                                     is tried again by itself."
                 .to_owned(),
-            PauseKind::WrongPath => "Check hubspot.base_url and hubspot.api_version, and whether the object types of the \
-                                     lane exist in this account; then restart the worker."
-                .to_owned(),
-            PauseKind::Outage => "Nothing, if HubSpot is down (status.hubspot.com): the worker tries again by itself. Is \
-                                  it only here? Check name lookup, proxy and firewall, and hubspot.ca_file."
+            PauseKind::WrongPath => format!(
+                "Check hubspot.base_url and hubspot.api_version, and whether the object types of the lane exist in this \
+                 account; then {restart}."
+            ),
+            PauseKind::Outage => "There is nothing to do if HubSpot is down (status.hubspot.com): it is tried again by itself. \
+                                  Is it only here? Check name lookup, proxy and firewall, and hubspot.ca_file."
                 .to_owned(),
             PauseKind::Journal => "Nothing is archived or restored while it cannot be recorded (safety.journal). Mend what keeps \
-                                   the worker from writing the journal: the reason is given with this pause. The worker \
-                                   tries again by itself."
+                                   the journal from being written: the reason is given with this pause. It is tried again \
+                                   by itself."
                 .to_owned(),
-            PauseKind::DaySpent => format!(
-                "Nothing: it goes on at the account's midnight. Was HubSpot's limit raised, or is it wrong? \
-                 `association-archiver resume {}` has the next request find out. Is rate_limit.daily spent? Raise it, and \
-                 restart the worker.",
-                self.name
-            ),
+            PauseKind::DaySpent => {
+                let try_now = match told_by {
+                    ToldBy::Service => {
+                        format!("`association-archiver resume {}` has the next request find out.", self.name)
+                    }
+                    ToldBy::Archive => "Then end this command with Ctrl-C, and give the one that it names: it tries at once.".to_owned(),
+                };
+                format!(
+                    "There is nothing to do: it goes on by itself. Was HubSpot's limit raised, or is it wrong? {try_now} Is \
+                     rate_limit.daily spent? Raise it, and {restart}."
+                )
+            }
             PauseKind::Throttled | PauseKind::PortalMoving => {
-                "Nothing: it goes on by itself at the time that HubSpot named.".to_owned()
+                "There is nothing to do: it goes on by itself at the time that HubSpot named.".to_owned()
+            }
+            PauseKind::Guard if told_by == ToldBy::Archive => {
+                "Is it meant to be removed? Raise safety.max_pairs, or take it out of the settings, and give the command \
+                 again: nobody can approve it here."
+                    .to_owned()
             }
             PauseKind::Guard => format!(
                 "Find out whether these pairs are meant to be removed: the groups and ids of the jobs behind the guard \
@@ -164,6 +195,9 @@ impl Origin {
                  in the delay queues (…delay.10s to …delay.10m); nothing is lost.",
                 self.name
             ),
+            PauseKind::Operator if told_by == ToldBy::Archive => {
+                "Take `paused = true` out of the settings of this account, and give the command again.".to_owned()
+            }
             PauseKind::Operator => format!(
                 "Resume it on the page, in `top`, or with `association-archiver resume {}`. If `paused = true` is set for it, take that \
                  out of the settings as well.",
@@ -172,13 +206,13 @@ impl Origin {
         }
     }
 
-    fn new_token(&self) -> String {
+    fn new_token(&self, restart: &str) -> String {
         match &self.token {
             TokenSource::File(place) => {
                 format!("Put a valid token of this account into {place}; no restart is needed.")
             }
             TokenSource::Setting(place) => {
-                format!("Set {place} to a valid token of this account, and restart the worker.")
+                format!("Set {place} to a valid token of this account, and {restart}.")
             }
             TokenSource::OAuth(_) => self.install_again(),
             TokenSource::Unknown => {
@@ -197,7 +231,7 @@ impl Origin {
 }
 
 /// As a shell reads it.
-fn as_one_word(text: &str) -> String {
+pub fn as_one_word(text: &str) -> String {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
     match !text.is_empty() && text.chars().all(is_plain) {
         true => text.to_owned(),
@@ -302,9 +336,14 @@ mod tests {
             let what = mends.of_lane(kind, AccountIndex(1), "contacts/companies").what;
             assert!(!what.contains("resume 815`") && !what.contains("paused = true"), "{kind:?}: {what}");
         }
+        let in_archive = mends.clone().told_by(ToldBy::Archive);
         for kind in PauseKind::ALL {
             for account in 0..4 {
+                let Mend { what, .. } = in_archive.of(kind, AccountIndex(account));
+                let service = ["worker", "association-archiver ", "/status", "queue", "Resume", "`top`"];
+                assert!(!service.iter().any(|word| what.contains(word)), "there is no service: {what}");
                 let Mend { what, section } = mends.of(kind, AccountIndex(account));
+                assert!(!what.starts_with("Nothing:"), "{what}");
                 assert!(what.ends_with('.') && !what.contains("pat-na1") && !what.contains("s3cret"), "{what}");
                 assert!(!section.is_empty());
             }

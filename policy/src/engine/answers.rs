@@ -394,7 +394,7 @@ impl Engine {
                 if !account.day.zone_is_known() {
                     account.access.ask_time_zone();
                 }
-                let detail = account.day.spent_words();
+                let detail = account.day.spent_words(until);
                 self.pause_account(call.account, PauseKind::DaySpent, until, detail, now);
                 until
             }

@@ -10,7 +10,7 @@ use super::backlog::{JobKey, LaneKey};
 use super::batch::Batch;
 use super::calls::Call;
 use super::clock::{Now, Tick};
-use super::command::{CallKey, Command, LaneId, Parked};
+use super::command::{CallKey, Command, LaneId, Notice, Parked};
 use super::deadlines::Deadline;
 use super::engine::Engine;
 use super::expected::expected;
@@ -217,10 +217,18 @@ impl Engine {
         detail: String,
         now: Now,
     ) {
-        if let Some(notice) = self.pauses.pause_account(account, kind, until, detail, now) {
+        if let Some(mut notice) = self.pauses.pause_account(account, kind, until, detail, now) {
+            if let Notice::Paused { until, .. } = &mut notice {
+                *until = until.filter(|until| !self.only_tries_at(account, kind, *until));
+            }
             self.command(Command::Notice(notice));
             self.turns.mark_ready(account);
         }
+    }
+
+    /// Whether the account is only tried again then, and may stand still for longer.
+    pub(super) fn only_tries_at(&self, account: AccountIndex, kind: PauseKind, until: Timestamp) -> bool {
+        kind == PauseKind::DaySpent && self.accounts[account].day.only_tries_at(until)
     }
 
     /// The account goes on.

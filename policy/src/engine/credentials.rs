@@ -79,7 +79,7 @@ impl Engine {
         }
         match self.accounts[index].day.spent_until(now.wall) {
             Some(until) => {
-                let detail = self.accounts[index].day.spent_words();
+                let detail = self.accounts[index].day.spent_words(Some(until));
                 self.pause_account(index, PauseKind::DaySpent, Some(until), detail, now);
             }
             None => self.resume_account(index, now),

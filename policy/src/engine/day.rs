@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::clock::{Now, Tick};
 use crate::contract::grouped::Grouped;
+use crate::contract::time::up_to_second;
 use crate::lease::memory::DayMemory;
 
 /// Requests of one calendar day in the account's time zone.
@@ -144,8 +145,28 @@ impl Day {
         self.limit.zip(self.left).map(|(limit, left)| limit.saturating_sub(left.requests))
     }
 
-    /// Why the day is spent, with its figures: who set the limit, and who used it.
-    pub fn spent_words(&self) -> String {
+    /// Whether a pause until then ends before the day does: a request finds out whether the day's limit still holds.
+    pub fn only_tries_at(&self, until: Timestamp) -> bool {
+        until < self.ends
+    }
+
+    /// Why the day is spent, with its figures: who set the limit, and who used it. And where the pause ends before the day
+    /// does, what happens then.
+    pub fn spent_words(&self, until: Option<Timestamp>) -> String {
+        let why = self.why_spent();
+        let Some(until) = until.filter(|until| self.only_tries_at(*until)).map(up_to_second) else { return why };
+        match self.zone_is_known {
+            true => format!(
+                "{why}; it is tried again at {until}, and goes on at {}, the account's midnight, at the latest",
+                up_to_second(self.ends)
+            ),
+            false => format!(
+                "{why}; it is tried again at {until}, and again and again until the account's midnight, whose time is not known"
+            ),
+        }
+    }
+
+    fn why_spent(&self) -> String {
         let used = Grouped(self.used);
         match (self.budget.filter(|&budget| self.used >= budget), self.limit, self.used_by_all()) {
             (Some(budget), _, _) => format!("the {} requests of rate_limit.daily are sent", Grouped(budget)),

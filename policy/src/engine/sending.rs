@@ -118,7 +118,7 @@ impl Engine {
                 Err(until)
             }
             Err(NoPermit::DaySpent(until)) => {
-                let detail = self.accounts[index].day.spent_words();
+                let detail = self.accounts[index].day.spent_words(Some(until));
                 self.pause_account(index, PauseKind::DaySpent, Some(until), detail, now);
                 Err(now.tick_of(until))
             }

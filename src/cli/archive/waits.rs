@@ -16,6 +16,7 @@ use crate::engine::Counters;
 use crate::engine::answered::Answered;
 use crate::engine::clock::{Now, Tick};
 use crate::engine::command::{BatchCall, CallResult, Notice, Parked, Settled};
+use crate::engine::pause::PauseKind;
 use crate::engine::reply::Reply;
 use crate::engine::status::{PauseStatus, Status};
 use crate::telemetry::mend::Mends;
@@ -89,6 +90,7 @@ fn in_words(name: &str, pause: &PauseStatus, jobs: usize, lasted: Duration) -> S
         None if pause.kind.needs_a_person() => {
             format!("only a person can end this, and it is given up after {} s", GIVE_UP_AFTER.as_secs())
         }
+        None if pause.kind == PauseKind::DaySpent => "nothing need be done".to_owned(),
         None => "it is tried again and again".to_owned(),
     };
     let line = format!(

@@ -150,7 +150,9 @@ impl Engine {
             return None;
         }
         if let Some(pause) = self.pauses.of_account(account) {
-            return Some(pause_status(PauseScope::Account, pause, now));
+            let status = pause_status(PauseScope::Account, pause, now);
+            let resume_at = status.resume_at.filter(|until| !self.only_tries_at(account, pause.kind, *until));
+            return Some(PauseStatus { resume_at, ..status });
         }
         let lanes = self.pauses.paused_lanes(account);
         if lanes.len() < self.holdings.lanes().of(account).len() {

@@ -14,7 +14,7 @@ use crate::contract::job::Ask;
 use crate::contract::object_type::ObjectType;
 use crate::engine::account::AccountPolicy;
 use crate::engine::clock::{Now, Tick};
-use crate::engine::command::{Carried, NewJob};
+use crate::engine::command::{Carried, Command, NewJob, Notice};
 use crate::engine::{Engine, EnginePolicy, Waiting};
 
 #[test]
@@ -91,10 +91,17 @@ fn a_pause_until_midnight_is_told_as_midnight() {
     let now = Now { wall: at(3).wall + Duration::from_nanos(300), ..at(3) };
     let (midnight, soon) = (at(3_600).wall, at(60).wall + Duration::from_millis(1));
     for (until, told) in [(midnight, midnight), (soon, at(61).wall)] {
-        engine.pause_account(AccountIndex(0), PauseKind::DaySpent, Some(until), String::new(), now);
+        engine.pause_account(AccountIndex(0), PauseKind::PortalMoving, Some(until), String::new(), now);
         let pause = engine.status(now).accounts[0].pause.clone().unwrap();
         assert_eq!((pause.resume_at, pause.probe_at), (Some(told), Some(told)));
     }
+    // Before the day is over it is only tried: nobody is told that it goes on then.
+    engine.pause_account(AccountIndex(0), PauseKind::DaySpent, Some(soon), String::new(), now);
+    let pause = engine.status(now).accounts[0].pause.clone().unwrap();
+    assert_eq!((pause.resume_at, pause.probe_at), (None, Some(at(61).wall)));
+    let told =
+        |command| matches!(command, Command::Notice(Notice::Paused { kind: PauseKind::DaySpent, until: None, .. }));
+    assert!(std::iter::from_fn(|| engine.next_command()).any(told));
 }
 
 #[test]
