@@ -31,7 +31,7 @@ use super::way_back::{self, Undo};
 use crate::config::Settings;
 use crate::contract::grouped::Grouped;
 use crate::engine::Waiting;
-use crate::telemetry::mend::Mends;
+use crate::telemetry::mend::{Mends, ToldBy};
 use crate::telemetry::progress;
 use crate::worker::assembly::{Assembly, Outside};
 use crate::worker::service;
@@ -141,7 +141,7 @@ async fn run(
     if let Some(failed) = &arguments.failed {
         NewFile::check(failed)?;
     }
-    let assembly = Assembly::new(settings, Waiting::InHand { give_up_after: GIVE_UP_AFTER })?;
+    let mut assembly = Assembly::new(settings, Waiting::InHand { give_up_after: GIVE_UP_AFTER })?;
     let (limits, undo) = (service::limits(&settings.jobs), Undo::new(config));
     let mut source = Source::open(arguments.file.as_deref(), Naming::Required, limits, &arguments.hints).await?;
     let mut resume = Resume::default();
@@ -163,7 +163,10 @@ async fn run(
         group = survey.group().cloned();
         before = (!arguments.resume.is_empty()).then_some(Before { jobs: survey.jobs(), done: survey.unwanted });
         say_what_is_there(&survey, (!arguments.resume.is_empty(), resume.in_doubt()));
-        if !arguments.yes && confirm::has_terminal() && !agrees(&survey, (settings, &undo), &source.name).await? {
+        if !arguments.yes
+            && confirm::has_terminal()
+            && !agrees(&survey, (settings, &undo), &source.name, &mut assembly).await?
+        {
             return Ok(Went::Refused);
         }
     }
@@ -182,7 +185,7 @@ async fn run(
     signals::stop_on_signals(stop.clone(), FINISHED_FIRST, last_words)
         .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
 
-    let mends = Mends::new(settings.hubspot.accounts()?);
+    let mends = Mends::new(settings.hubspot.accounts()?).told_by(ToldBy::Archive);
     let worked = work_through(assembly, mends, (source.rows()?, is_file), resume, answers, tally, &stop).await;
     let (written, read) = worked.inspect_err(|_| {
         failed.and_then(|failed| failed.cut_short()).iter().for_each(|line| remark(line));
@@ -322,11 +325,20 @@ fn say_what_is_there(survey: &Survey, (is_resumed, in_doubt): (bool, u64)) {
 }
 
 /// Shows what the file asks for, and asks whether that is meant.
-async fn agrees(survey: &Survey, (settings, undo): (&Settings, &Undo), name: &str) -> Result<bool, Failure> {
+async fn agrees(
+    survey: &Survey,
+    (settings, undo): (&Settings, &Undo),
+    name: &str,
+    assembly: &mut Assembly,
+) -> Result<bool, Failure> {
     if survey.acceptable() == 0 {
         return Ok(true);
     }
     let introductions = Introductions::of(survey.portals(), settings).await;
+    assembly.count(introductions.sent());
+    if let [first, ..] = introductions.mismatches() {
+        return Err(Failure::Usage(first.clone()));
+    }
     remark(&survey.amount(settings, &introductions));
     introductions.troubles().iter().for_each(|trouble| remark(trouble));
     if survey.only_looks() {

@@ -71,8 +71,8 @@ CSV is known by a name that ends with .csv or by its header line:
 
   from_object_type,from_id,to_object_type,to_id
 
-with the optional columns job_id, portal_id, types (labels to remove, as \"USER_DEFINED 37; USER_DEFINED 38\", or all for
-the whole association; a HUBSPOT_DEFINED type without a name is the association itself, with which all goes), not_after,
+with the optional columns job_id, portal_id, types (in every row, once the column is
+there: labels to remove, as \"USER_DEFINED 37; USER_DEFINED 38\", or all for the whole association; a HUBSPOT_DEFINED type without a name is the association itself, with which all goes), not_after,
 action (archive or restore), dry_run (true: looks and changes nothing) and group. to_id may hold several ids, separated
 by semicolons, or all: whatever the record is associated with when its turn comes. A row whose to_id is empty asks for
 nothing: it is left out and counted. Fields are separated by commas, semicolons or tabs; the text is UTF-8 or UTF-16.
@@ -193,7 +193,7 @@ async fn agrees(
     }
     let introductions = Introductions::of(survey.portals(), settings).await;
     remark(&survey.amount(settings, &introductions));
-    introductions.troubles().iter().for_each(|trouble| remark(trouble));
+    introductions.troubles().iter().chain(introductions.mismatches()).for_each(|trouble| remark(trouble));
     if survey.only_looks() && survey.rejected.count == 0 {
         remark("nothing will be changed");
         return Ok(true);

@@ -1,7 +1,7 @@
 //! Which accounts a file is about, as a person knows them: for whoever is asked whether that is meant.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use tokio::time::timeout;
@@ -12,6 +12,7 @@ use crate::contract::ids::{AccountIndex, PortalId};
 use crate::hubspot::client::HubspotClient;
 use crate::hubspot::credentials::CredentialStore;
 use crate::hubspot::identity::{Introduced, Introduction, introduce};
+use crate::worker::assembly::SentBefore;
 
 /// Somebody waits for the question.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
@@ -25,6 +26,10 @@ pub struct Introductions {
     names: BTreeMap<Option<u64>, String>,
     /// What will go wrong, one sentence each.
     troubles: Vec<String>,
+    /// Accounts whose token belongs to another portal, one sentence each.
+    mismatches: Vec<String>,
+    /// The requests that this took.
+    sent: Vec<SentBefore>,
 }
 
 impl Introductions {
@@ -40,6 +45,7 @@ impl Introductions {
             })
             .take(MOST_ASKED)
             .collect();
+        let indices: Vec<AccountIndex> = meant.iter().filter_map(|(_, account)| index_of(account, accounts)).collect();
         let tokens: Vec<AccountSettings> = meant.iter().map(|(_, account)| (*account).clone()).collect();
         let (Ok(client), Ok(store)) = (HubspotClient::new(&settings.hubspot), CredentialStore::new(&tokens)) else {
             return Self::default();
@@ -50,7 +56,10 @@ impl Introductions {
         });
         let told = futures_util::stream::iter(told).buffered(MOST_ASKED).collect::<Vec<_>>();
         let told = timeout(LONGEST_WAIT, told).await.unwrap_or_default();
-        let mut introductions = Self::default();
+        // One that was given up may have arrived as well.
+        let at = Instant::now();
+        let sent = indices.into_iter().map(|account| SentBefore { account, at }).collect();
+        let mut introductions = Self { sent, ..Self::default() };
         for (portal, account, introduced) in told.into_iter().flatten() {
             introductions.note(portal, account, &introduced, settings);
         }
@@ -60,13 +69,17 @@ impl Introductions {
     fn note(&mut self, portal: Option<u64>, account: &AccountSettings, introduced: &Introduced, settings: &Settings) {
         match introduced {
             Introduced::Told(introduction) => {
+                if let Some(configured) = account.portal_id.filter(|configured| configured.0 != introduction.portal) {
+                    let (place, told) = (place_of(&account.credentials), introduction.portal);
+                    self.mismatches.push(format!(
+                        "portal {configured}: the token in {place} belongs to portal {told}; put a token of portal \
+                         {configured} there, or correct portal_id in the settings of this account"
+                    ));
+                }
                 self.names.insert(portal, words(account.portal_id, introduction));
             }
             Introduced::TokenRefused(detail) => {
-                let place = match &account.credentials {
-                    Credentials::AccessToken(token) => token.place(),
-                    Credentials::OAuth(oauth) => oauth.refresh_token.place(),
-                };
+                let place = place_of(&account.credentials);
                 let name = self.name(portal, settings);
                 self.troubles.push(format!("{name}: HubSpot does not take the token in {place}: {}", harmless(detail)));
             }
@@ -81,6 +94,16 @@ impl Introductions {
     /// What stands in the way of the jobs, by what HubSpot says now.
     pub fn troubles(&self) -> &[String] {
         &self.troubles
+    }
+
+    /// Accounts in which nothing can be archived, since HubSpot says that their tokens belong to other portals.
+    pub fn mismatches(&self) -> &[String] {
+        &self.mismatches
+    }
+
+    /// What was sent to ask: it counts in the accounts' rolling intervals.
+    pub fn sent(&self) -> &[SentBefore] {
+        &self.sent
     }
 
     /// As HubSpot introduced it, else as the settings know it.
@@ -103,6 +126,17 @@ pub(super) fn account_of(portal: Option<u64>, accounts: &[AccountSettings]) -> O
         (None, [only]) => Some(only),
         (None, _) => None,
         (Some(portal), _) => accounts.iter().find(|account| account.portal_id.map(number) == Some(portal)),
+    }
+}
+
+fn index_of(account: &AccountSettings, accounts: &[AccountSettings]) -> Option<AccountIndex> {
+    (0..).map(AccountIndex).zip(accounts).find(|(_, other)| std::ptr::eq(*other, account)).map(|(index, _)| index)
+}
+
+fn place_of(credentials: &Credentials) -> String {
+    match credentials {
+        Credentials::AccessToken(token) => token.place(),
+        Credentials::OAuth(oauth) => oauth.refresh_token.place(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the service and the `archive` command have in common: the engine in its loop, and the tasks that run its
 //! errands to HubSpot. They differ in what is at the other ends of the loop's channels.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::sync::watch::Sender;
@@ -20,8 +20,10 @@ use super::wall_clock::WallClock;
 use crate::amqp::lease::LeaseEnds;
 use crate::amqp::lease::fence::Fences;
 use crate::config::{Settings, SettingsError};
+use crate::contract::ids::AccountIndex;
 use crate::contract::journal::JobName;
 use crate::engine::clock::Now;
+use crate::engine::pace::Recent;
 use crate::engine::status::Status;
 use crate::engine::{Engine, Waiting};
 use crate::hubspot::client::HubspotClient;
@@ -44,6 +46,14 @@ pub struct Assembly {
     client: HubspotClient,
     credentials: CredentialStore,
     journals: Option<Journals>,
+}
+
+/// A request to HubSpot that left before the loop was started.
+#[derive(Clone, Copy, Debug)]
+pub struct SentBefore {
+    pub account: AccountIndex,
+    /// The latest time at which HubSpot can have counted it: that of its answer.
+    pub at: Instant,
 }
 
 /// The outer ends of the loop's channels.
@@ -81,6 +91,15 @@ impl Assembly {
             credentials: CredentialStore::new(accounts)?,
             journals: Journals::new(accounts, &settings.amqp),
         })
+    }
+
+    /// What was sent for the accounts without the engine counts as what it sends itself: no interval holds more than the
+    /// ceiling. Whoever sends something before the start tells it here.
+    pub fn count(&mut self, sent: &[SentBefore]) {
+        let now = self.clock.now();
+        for SentBefore { account, at } in sent {
+            self.engine.sent_before(*account, &[Recent { age: at.elapsed(), count: 1 }], now);
+        }
     }
 
     /// What there is to tell before anything runs.

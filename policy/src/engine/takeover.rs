@@ -10,7 +10,7 @@ use super::clock::Now;
 use super::engine::Engine;
 use super::guard::Guard;
 use super::orders::paused_by_operator;
-use super::pace::Ceiling;
+use super::pace::{Ceiling, Recent};
 use super::pause::PauseKind;
 use super::tenancy::Tenancy;
 use crate::contract::ids::AccountIndex;
@@ -101,6 +101,13 @@ impl Engine {
         for &index in accounts {
             let Some(account) = self.accounts.get_mut(index) else { continue };
             account.pace.assume_spent(now.tick);
+        }
+    }
+
+    /// This process has sent these requests for the account itself, before it had an engine to ask.
+    pub fn sent_before(&mut self, index: AccountIndex, recent: &[Recent], now: Now) {
+        if let Some(account) = self.accounts.get_mut(index) {
+            account.pace.follow(recent, now.tick);
         }
     }
 
