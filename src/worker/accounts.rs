@@ -43,6 +43,11 @@ impl Portals {
         }
     }
 
+    /// The settings have one account, and do not name its portal.
+    pub fn is_one_without_id(&self) -> bool {
+        matches!(self.all.as_slice(), [None])
+    }
+
     pub fn portal(&self, index: AccountIndex) -> Option<PortalId> {
         self.all.get(index.0 as usize).copied().flatten()
     }

@@ -107,6 +107,82 @@ async fn the_question_says_that_hubspot_takes_no_token_or_cannot_be_asked() {
     assert!(away.contains(words) && away.contains("[y/N]"), "{away}");
 }
 
+/// The token of another portal: nobody is asked whether to archive there.
+#[tokio::test]
+async fn a_token_of_another_portal_is_refused_before_the_question() {
+    let simulator = SimulatorProcess::start(&["--token", "4711=good"]).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (config, pairs) = (path("settings.toml"), path("pairs.csv"));
+    std::fs::write(&config, "[[hubspot.accounts]]\nportal_id = 4712\naccess_token = \"good\"\n").unwrap();
+    std::fs::write(&pairs, format!("{HEADER}contacts,1,companies,2,all,\n")).unwrap();
+    let settings = [("hubspot.base_url", simulator.uri())];
+    let shown = on_a_terminal(&["archive", &pairs, "--config", &config], &settings, "y\n").await;
+    let words = "error: portal 4712: the token in hubspot.accounts[0].access_token belongs to portal 4711; put a token of \
+                 portal 4712 there, or correct portal_id";
+    assert!(shown.contains(words) && !shown.contains("[y/N]"), "{shown}");
+    assert_eq!(simulator.state().await.unwrap()["pairsArchivedTotal"], json!(0));
+}
+
+/// Whoever has a token in a variable, and no file of settings, is told how to name the portal; and that way works.
+#[tokio::test]
+async fn a_portal_that_is_named_for_a_token_without_one_is_told_how_to_be_named() {
+    let simulator = SimulatorProcess::start(&["--token", "4711=good"]).await.unwrap();
+    let row = |portal: &str| format!("{HEADER}contacts,1,companies,2,all,{portal}\n");
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    std::fs::write(&token, "good").unwrap();
+    let (uri, token) = (("hubspot.base_url", simulator.uri()), token.to_str().unwrap());
+    let plain = [uri, ("hubspot.access_token_file", token)];
+    let mend = "or name it in hubspot.accounts (by variables: ARCHIVER__HUBSPOT__ACCOUNTS__0__PORTAL_ID=4711 and, instead of \
+                ARCHIVER__HUBSPOT__ACCESS_TOKEN_FILE, ARCHIVER__HUBSPOT__ACCOUNTS__0__ACCESS_TOKEN_FILE)";
+    for (arguments, portal, words) in [
+        (
+            &["archive"][..],
+            "4711",
+            "portal_id 4711 is named, but the only account is configured without a portal id: leave portal_id out of the row, ",
+        ),
+        (
+            &["archive", "--portal", "4711"],
+            "",
+            "--portal 4711 is given, but the only account is configured without a portal id: leave --portal out, ",
+        ),
+    ] {
+        let ran = run_with(arguments, &plain, &row(portal)).await;
+        assert!(ran.code == 3 && ran.stdout.contains(&format!("{words}{mend}")), "{words}: {ran:?}");
+    }
+    let named = [uri, ("hubspot.accounts.0.portal_id", "4711"), ("hubspot.accounts.0.access_token_file", token)];
+    for (arguments, portal) in [(&["archive"][..], "4711"), (&["archive", "--portal", "4711"], "")] {
+        let ran = run_with(arguments, &named, &row(portal)).await;
+        assert!(ran.code == 0 && ran.stdout.contains("ARCHIVED"), "{ran:?}");
+    }
+}
+
+/// What is asked for the question counts in the rolling interval, as all that is sent afterwards.
+#[tokio::test]
+async fn the_request_for_the_question_counts_in_the_interval() {
+    let simulator = SimulatorProcess::start(&["--limit", "5/2s"]).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pairs.csv");
+    let rows: String = (1..=6).map(|id| format!("contacts,{id},companies,9,all,\n")).collect();
+    std::fs::write(&file, format!("{HEADER}{rows}")).unwrap();
+    let settings = [
+        ("hubspot.base_url", simulator.uri()),
+        ("hubspot.access_token", "x"),
+        ("rate_limit.requests", "5"),
+        ("rate_limit.interval", "2s"),
+        ("batch.max_pairs", "1"),
+    ];
+    let mut terminal = Terminal::start(&["archive", file.to_str().unwrap()], &settings, (120, 40));
+    for (said, keys) in [("about 6 requests", ""), ("[y/N] ", "y\n"), ("ARCHIVED              6", "")] {
+        let shown = async || Ok(terminal.raw().contains(said).then_some(()));
+        eventually(Duration::from_secs(60), said, shown).await.unwrap_or_else(|_| panic!("{}", terminal.raw()));
+        terminal.press(keys);
+    }
+    let state = simulator.state().await.unwrap();
+    assert_eq!(state["accounts"][0]["maxRequestsInInterval"], json!(5), "{state}");
+}
+
 /// What is wrong with a pair is told in its outcome. A line of the log about its request reads as if all of it had failed.
 #[tokio::test]
 async fn a_request_that_is_refused_for_one_pair_is_no_alarm() {
@@ -195,8 +271,11 @@ async fn the_question_counts_looks_and_proofs_and_is_not_asked_where_a_file_is_i
     let asked = async |settings: &[(&str, &str)], more: &[&str]| {
         on_a_terminal(&[&["archive", &pairs][..], more].concat(), settings, "n\n").await
     };
+    // A day's budget may take longer than the ceiling.
+    let daily = [&plain[..], &[("rate_limit.daily", "5")]].concat();
     for (settings, words) in [
-        (&plain[..], "about 13 requests, 13s, or longer if HubSpot allows less"),
+        (&daily[..], "about 13 requests, 3d, or longer if HubSpot allows less"),
+        (&plain, "about 13 requests, 13s, or longer if HubSpot allows less"),
         (&safe, "at least 17 requests (2 to look before, 2 to read back), 19s, or longer if HubSpot allows less"),
     ] {
         let shown = asked(settings, &["--failed", &failed]).await;

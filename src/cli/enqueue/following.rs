@@ -18,7 +18,7 @@ use super::outcomes_file::OutcomesFile;
 use crate::amqp::follower::Follower;
 use crate::cli::bar::bar;
 use crate::cli::exit::Failure;
-use crate::cli::jobs_file::columns::ALL;
+use crate::cli::jobs_file::columns::{ALL, UNANSWERED};
 use crate::cli::jobs_file::rows::RowJob;
 use crate::cli::jobs_file::source::Source;
 use crate::cli::outcome_record::{ErrorRecord, OutcomeRecord, PlanRecord, extent_in_words};
@@ -220,9 +220,6 @@ impl Followed {
         Ok(true)
     }
 }
-
-/// Stands in the column `status` for a job whose outcome was not waited for.
-const UNANSWERED: &str = "UNANSWERED";
 
 /// A row for each pair. `answer`: `None` if none came.
 fn write_job(

@@ -30,6 +30,8 @@ pub const REPORT_COLUMNS: [&str; 11] = [
 ];
 /// The status of a pair that needs nothing more.
 const DONE: [Status; 2] = [Status::Archived, Status::Restored];
+/// The status of a pair whose outcome was not waited for.
+pub const UNANSWERED: &str = "UNANSWERED";
 /// Stands in the column `to_id` for every record that the other is associated with.
 pub const ALL: &str = "all";
 /// Stands in the column `types` for all that associates two records.
@@ -105,8 +107,8 @@ impl Given {
 /// What stands in a row.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Content {
-    /// A job's body, not yet checked beyond what CSV and JSON need.
-    Job(Vec<u8>),
+    /// A job's body, not yet checked beyond what CSV and JSON need; and whether an earlier run had no answer for it.
+    Job { body: Vec<u8>, is_unanswered: bool },
     /// Nothing but separators, or the header of a file that was joined to the first.
     Nothing,
     /// The row of a record that is associated with none, as exports have them: no `to_id` stands in it.
@@ -139,6 +141,12 @@ impl Columns {
                 || lower.contains(Field::FromType.name())
                 || (lower.contains(RECORD_ID) && lower.contains("associated "))
                 || Separator::declared(line).is_some())
+    }
+
+    /// Whether a first line has cells, and is neither a job in JSON nor what is left of one.
+    pub fn looks_like_table(line: &str) -> bool {
+        let is_json = line.starts_with(['{', '[']) || line.contains("\":");
+        !is_json && line.contains([',', ';', '\t'])
     }
 
     /// Reads the header line; the error says what is wrong with it. `separator` as declared above it, if it was.
@@ -301,7 +309,8 @@ impl Columns {
             let is_named = !row.text(Field::FromId)?.is_empty();
             return Ok(if is_named { Content::NotAssociated } else { Content::WithoutIds });
         }
-        self.body(&row).map(Content::Job)
+        let is_unanswered = row.status().is_some_and(|text| text.eq_ignore_ascii_case(UNANSWERED));
+        self.body(&row).map(|body| Content::Job { body, is_unanswered })
     }
 
     fn is_header(&self, values: &[String]) -> bool {
@@ -324,9 +333,15 @@ impl Columns {
         if all {
             to_ids = vec![ALL];
         }
-        let types = row.has(Field::Types).then(|| types(row.text(Field::Types)?)).transpose()?.flatten();
-        let not_after = row.text(Field::NotAfter)?;
         let action = row.has(Field::Action).then(|| action(row.text(Field::Action)?)).transpose()?.unwrap_or_default();
+        if all && action != Action::Archive {
+            return Err(format!(
+                "to_id: all says what is to be removed; where action is {}, write the ids of the records",
+                action.as_str()
+            ));
+        }
+        let types = row.has(Field::Types).then(|| types(row.text(Field::Types)?, action)).transpose()?.flatten();
+        let not_after = row.text(Field::NotAfter)?;
         let says_dry = row.has(Field::DryRun).then(|| flag(Field::DryRun, row.text(Field::DryRun)?)).transpose()?;
         let dry_run = self.plan || says_dry.unwrap_or(false);
         let group = Some(row.text(Field::Group)?).filter(|group| !group.is_empty()).or(self.group.as_deref());
@@ -626,18 +641,23 @@ fn agreed<'a>(field: Field, row: &'a str, given: Option<&'a Given>) -> Result<&'
 }
 
 /// `USER_DEFINED 37; USER_DEFINED 38`. `None`: the whole association, which must be said: an empty field may be a slip.
-fn types(text: &str) -> Result<Option<Vec<(&'static str, u64)>>, String> {
+fn types(text: &str, action: Action) -> Result<Option<Vec<(&'static str, u64)>>, String> {
+    let (done, whole) = match action {
+        Action::Archive => ("remove", "the whole association"),
+        Action::Restore { .. } => ("restore", "the association itself, without labels"),
+    };
     if text.eq_ignore_ascii_case(WHOLE_ASSOCIATION) {
         return Ok(None);
     }
     if text == UNKNOWN_TYPES {
-        return Err("types: nothing tells whether only labels were to be removed; write the labels, such as USER_DEFINED 37, or all".to_owned());
+        return Err(format!(
+            "types: nothing tells whether only labels were to be {done}d; write the labels, such as USER_DEFINED 37, or all"
+        ));
     }
     if text.is_empty() {
-        return Err(
-            "types: is empty; write the labels to remove, such as USER_DEFINED 37, or all for the whole association"
-                .to_owned(),
-        );
+        return Err(format!(
+            "types: is empty; write the labels to {done}, such as USER_DEFINED 37, or all for {whole}"
+        ));
     }
     let one = |text: &str| {
         let (category, id) = text.split_once(' ')?;

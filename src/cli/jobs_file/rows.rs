@@ -53,6 +53,7 @@ pub struct Rows<R> {
     line: Vec<u8>,
     number: u64,
     left_out: LeftOut,
+    unanswered: u64,
 }
 
 #[derive(Debug)]
@@ -141,7 +142,15 @@ impl From<TextFault> for RowsFault {
 impl<R: AsyncBufRead + Unpin> Rows<R> {
     pub fn new(input: R, format: Format) -> Self {
         let lines = TextLines::new(input, format.limits.max_bytes);
-        Self { lines, format, form: Form::Unknown, line: Vec::new(), number: 0, left_out: LeftOut::default() }
+        Self {
+            lines,
+            format,
+            form: Form::Unknown,
+            line: Vec::new(),
+            number: 0,
+            left_out: LeftOut::default(),
+            unanswered: 0,
+        }
     }
 
     /// The number of the line read last.
@@ -159,11 +168,29 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
     /// The account of a job from here, or why it has none, in the words of this input.
     pub fn account_of(&self, job: &Job, portals: &Portals) -> Result<AccountIndex, Refusal> {
         portals.resolve(job.portal).map_err(|mut refusal| {
-            let mend = if job.portal.is_none() { "; or give --portal" } else { "" };
             let message = if self.is_csv() { in_columns(&refusal.message) } else { refusal.message.into() };
-            refusal.message = format!("{message}{mend}").into();
+            refusal.message = match job.portal {
+                None => format!("{message}; or give --portal"),
+                Some(portal) if portals.is_one_without_id() => self.without_id(portal),
+                Some(_) => message,
+            }
+            .into();
             refusal
         })
+    }
+
+    /// Whoever has a spreadsheet and a token may have no file of settings.
+    fn without_id(&self, portal: PortalId) -> String {
+        let (named, or) = match (self.format.hints.portal == Some(portal), self.is_csv()) {
+            (true, _) => (format!("--portal {portal} is given"), "leave --portal out"),
+            (false, true) => (format!("portal_id {portal} is named"), "leave portal_id out of the row"),
+            (false, false) => (format!("portalId {portal} is named"), "leave portalId out of the job"),
+        };
+        format!(
+            "{named}, but the only account is configured without a portal id: {or}, or name it in hubspot.accounts (by \
+             variables: ARCHIVER__HUBSPOT__ACCOUNTS__0__PORTAL_ID={portal} and, instead of \
+             ARCHIVER__HUBSPOT__ACCESS_TOKEN_FILE, ARCHIVER__HUBSPOT__ACCOUNTS__0__ACCESS_TOKEN_FILE)"
+        )
     }
 
     /// Sentences for people, about types that may be wrong. They are known with the first row.
@@ -176,6 +203,11 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
 
     pub fn left_out(&self) -> LeftOut {
         self.left_out
+    }
+
+    /// Rows for which an earlier run had no answer when it ended.
+    pub fn unanswered(&self) -> u64 {
+        self.unanswered
     }
 
     /// The next row; `None` at the end. To be called to its end each time: what it had read would be lost.
@@ -228,7 +260,8 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
         let is_csv = self.format.expected == Expected::Csv
             || declared.is_some()
             || Columns::looks_like_header(&text, &self.format.hints);
-        if !is_csv {
+        let is_table = !is_csv && !cut && Columns::looks_like_table(&text);
+        if !is_csv && !is_table {
             if self.format.hints.ask_for_csv() {
                 let why = "is no CSV, whose columns --map, --from and --to are about: jobs as NDJSON name their types themselves";
                 return Err(RowsFault::Text(why.to_owned()));
@@ -240,7 +273,8 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
             self.form = Form::Ndjson;
             return Ok(false);
         }
-        let no_csv = |fault: String| RowsFault::Text(format!("is no CSV of jobs: {fault}"));
+        let what = if is_table { "is no CSV of jobs and no NDJSON" } else { "is no CSV of jobs" };
+        let no_csv = |fault: String| RowsFault::Text(format!("{what}: {fault}"));
         if cut {
             return Err(no_csv(too_long(&self.format.limits)));
         }
@@ -327,7 +361,10 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
         let Form::Csv(columns) = &self.form else { return Ok(None) };
         let text = utf8(&self.line).map_err(RowFault::Encoding)?;
         let body = match columns.content(text.trim_end_matches(['\r', '\n'])).map_err(malformed)? {
-            Content::Job(body) => body,
+            Content::Job { body, is_unanswered } => {
+                self.unanswered += u64::from(is_unanswered);
+                body
+            }
             Content::Nothing => return Ok(None),
             Content::NotAssociated => {
                 self.left_out.not_associated += 1;

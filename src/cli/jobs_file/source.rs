@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::fs::File;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -80,6 +81,14 @@ impl Source {
         match self.content {
             Content::File { .. } | Content::Memory(_) => true,
             Content::Pipe(_) => false,
+        }
+    }
+
+    /// When the file was last written to; `None` where it is no file.
+    pub fn written_at(&self) -> Option<Timestamp> {
+        match &self.content {
+            Content::File { file, .. } => Timestamp::try_from(file.metadata().ok()?.modified().ok()?).ok(),
+            Content::Memory(_) | Content::Pipe(_) => None,
         }
     }
 

@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use hashbrown::HashSet;
+use jiff::{Timestamp, ToSpan};
 
 use super::rows::{LeftOut, RowFault, RowJob};
 use super::source::Source;
@@ -24,6 +25,7 @@ use crate::contract::refusal::Refusal;
 use crate::engine::pack::Caps;
 use crate::engine::proof::WAITS;
 use crate::engine::step::{Look, Step};
+use crate::telemetry::mend::as_one_word;
 use crate::worker::accounts::Portals;
 
 /// Lines of each kind that are listed; the others are counted.
@@ -51,6 +53,10 @@ pub struct Survey {
     pub rejected: Faults,
     pub left_out: LeftOut,
     pub last_line: u64,
+    /// Rows for which an earlier run had no answer when it ended.
+    unanswered: u64,
+    /// When the file was last written to.
+    written_at: Option<Timestamp>,
     /// See [`super::rows::Rows::doubts`].
     doubts: Vec<String>,
     /// Types that may be the plain association, of category `HUBSPOT_DEFINED`, and how many pairs name them.
@@ -192,6 +198,8 @@ impl Survey {
         survey.left_out = rows.left_out();
         survey.doubts = rows.doubts().to_vec();
         survey.last_line = rows.last_line();
+        survey.unanswered = rows.unanswered();
+        survey.written_at = source.written_at();
         Ok(survey)
     }
 
@@ -286,7 +294,30 @@ impl Survey {
             remarks.push(format!("{REPEATED}: {}", Grouped(*repeated)));
         }
         remarks.extend(left_out.in_words());
+        if self.unanswered > 0 {
+            remarks.push(format!(
+                "rows that are sent again although their jobs may be done by now, since their status is UNANSWERED: {}; {} \
+                 tells what became of them",
+                Grouped(self.unanswered),
+                self.outcomes_since()
+            ));
+        }
         remarks
+    }
+
+    /// The command that shows outcomes which came when nobody waited for them any more.
+    fn outcomes_since(&self) -> String {
+        match (self.group(), self.written_at) {
+            (Some(group), _) => format!("`association-archiver outcomes --group {}`", as_one_word(group.as_str())),
+            // Some may have been on their way when the file was written.
+            (None, Some(at)) => {
+                format!(
+                    "`association-archiver outcomes --since {:.0}` (a minute before the file was written)",
+                    at - 1.minute()
+                )
+            }
+            (None, None) => "`association-archiver outcomes`".to_owned(),
+        }
     }
 
     /// The portals in which something is to be removed, as [`Self::portals`].
@@ -497,13 +528,19 @@ impl fmt::Display for Requests {
     }
 }
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How long these requests take at the account's ceiling, in whole seconds, rounded up; what is read back waits a little
-/// before.
+/// before. Where a day's budget does not suffice, in days, each with its budget.
 fn time_of(portal: Option<u64>, requests: Requests, settings: &Settings) -> Duration {
     let accounts = settings.hubspot.accounts().unwrap_or_default();
     let account = account_of(portal, accounts).or(accounts.first());
-    let RateLimit { requests: ceiling, interval, .. } =
+    let RateLimit { requests: ceiling, interval, daily } =
         account.map_or(settings.rate_limit, |account| account.rate_limit);
+    let days = daily.map_or(1, |daily| requests.sum().div_ceil(daily.get().into()));
+    if days > 1 {
+        return DAY.saturating_mul(u32::try_from(days).unwrap_or(u32::MAX));
+    }
     let millis = u128::from(requests.sum()) * interval.as_millis() / u128::from(ceiling.get());
     let cooling = if requests.proofs > 0 { WAITS[0] } else { Duration::ZERO };
     Duration::from_secs(u64::try_from(millis.div_ceil(1_000)).unwrap_or(u64::MAX)).saturating_add(cooling)

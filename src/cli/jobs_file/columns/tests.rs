@@ -11,7 +11,7 @@ fn content(header: &str, row: &str, hints: &Hints) -> Result<Content, String> {
 
 fn job_with(header: &str, row: &str, hints: &Hints) -> Result<Value, String> {
     match content(header, row, hints)? {
-        Content::Job(body) => Ok(serde_json::from_slice(&body).unwrap()),
+        Content::Job { body, .. } => Ok(serde_json::from_slice(&body).unwrap()),
         other @ (Content::Nothing | Content::NotAssociated | Content::WithoutIds | Content::DoneBefore) => {
             Err(format!("{other:?}"))
         }
@@ -352,4 +352,20 @@ fn faults_are_named_by_column() {
     assert_eq!(in_columns("body: has too many bytes"), "body: has too many bytes");
     let of_account = "portalId 7 is named, but …, or leave portalId out of the job";
     assert_eq!(in_columns(of_account), "portal_id 7 is named, but …, or leave portal_id out of the row");
+}
+
+/// What is asked of whoever mends the row is what the row is for.
+#[test]
+fn a_restore_is_refused_in_words_about_restoring() {
+    let header = format!("{HEADER},types,action");
+    let fault = |row: &str| job(&header, row).unwrap_err();
+    let words = |done: &str, whole: &str| {
+        format!("types: is empty; write the labels to {done}, such as USER_DEFINED 37, or all for {whole}")
+    };
+    assert_eq!(fault("contacts,1,companies,2,,archive"), words("remove", "the whole association"));
+    assert_eq!(fault("contacts,1,companies,2,,restore"), words("restore", "the association itself, without labels"));
+    assert!(fault("contacts,1,companies,2,?,restore").contains("only labels were to be restored; write the labels"));
+    let all = "to_id: all says what is to be removed; where action is restore, write the ids of the records";
+    assert_eq!(fault("contacts,1,companies,all,all,restore"), all);
+    assert_eq!(fault("contacts,1,companies,all,,restore"), all);
 }

@@ -106,7 +106,7 @@ async fn csv_is_known_by_its_header_or_its_name() {
         assert!(read[1].1.as_ref().unwrap_err().starts_with("from_id: is \"01\", but must be"), "{:?}", read[1]);
     }
     assert!(matches!(read("contacts,1,companies,2\n", Expected::Csv).await, Err(RowsFault::Text(_))));
-    assert!(read("contacts,1,companies,2\n", Expected::Either).await.unwrap()[0].1.is_err());
+    assert!(matches!(read("contacts,1,companies,2\n", Expected::Either).await, Err(RowsFault::Text(_))));
     assert!(read("", Expected::Csv).await.unwrap().is_empty());
 }
 
@@ -179,4 +179,34 @@ async fn what_is_said_of_columns_is_not_ignored_where_there_are_none() {
     let hints = Hints { from: crate::contract::object_type::ObjectType::parse("deals").ok(), ..Hints::default() };
     let fault = read_as(JOB.as_bytes(), Format { hints, ..format(Expected::Either) }).await.unwrap_err();
     assert!(fault.to_string().contains("--from"), "{fault}");
+}
+
+/// A table whose name does not end with .csv, such as the "Unicode text" of a spreadsheet, is refused as a whole, and not
+/// row by row as JSON. Lines of JSON are answered one by one, also where the first is broken.
+#[tokio::test]
+async fn a_table_that_is_no_csv_of_jobs_is_not_read_as_json() {
+    for (text, words) in [
+        (
+            "Contact\tCompany\r\n101\t9001\r\n",
+            "the header has the columns \"Contact\", \"Company\"; needed are from_object_type",
+        ),
+        ("Contact;Company\n101;9001\n", "or say with --map \"YOUR COLUMN=from_id,…\""),
+        ("101\t9001\n102\t9001\n", "its first line must name the columns, and is a row"),
+        ("from_id,to_id\n101,9001\n", "the header lacks from_object_type (or --from TYPE), to_object_type"),
+    ] {
+        let fault = read(text, Expected::Either).await.unwrap_err().to_string();
+        assert!(fault.starts_with("is no CSV of jobs and no NDJSON: ") && fault.contains(words), "{text:?}: {fault}");
+    }
+    for broken in ["no job", "[1, 2]", "{\"jobId\": \"b\", ", "\"jobId\":\"b\",\"fromObjectType\":\"contacts\"}"] {
+        let read = read(&format!("{broken}\n{JOB}\n"), Expected::Either).await.unwrap();
+        assert!(matches!(&read[..], [(1, Err(_)), (2, Ok(id))] if id == "a"), "{broken}: {read:?}");
+    }
+}
+
+#[tokio::test]
+async fn rows_without_an_answer_are_counted() {
+    let text = format!("{HEADER},status\ncontacts,1,companies,2,UNANSWERED\ncontacts,1,companies,3,FAILED\n");
+    let mut rows = Rows::new(text.as_bytes(), format(Expected::Either));
+    while rows.next().await.unwrap().is_some() {}
+    assert_eq!(rows.unanswered(), 1);
 }
