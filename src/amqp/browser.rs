@@ -19,10 +19,14 @@ use super::connection::{
 };
 use super::message::Properties;
 use super::pipeline::all_in_order;
+use super::request::call;
+use super::topology::Topology;
 use crate::config::AmqpSettings;
 
 /// Messages in memory at most; those seen before are held by the broker alone.
 const ROUND: u16 = 64;
+/// Queues at most that are looked at for jobs that wait.
+const MOST_LOOKED_AT: usize = 64;
 /// When no message has come for this long, the broker is asked whether one is left.
 const LULL: Duration = Duration::from_millis(500);
 /// This many messages are given back before the worker waits until all of these are sent.
@@ -139,6 +143,27 @@ impl Browser {
     /// How many messages were there when it began.
     pub fn there(&self) -> u32 {
         self.there
+    }
+
+    /// How many jobs wait for a worker or in a delay queue; what a worker has in hand the broker does not tell. `None`:
+    /// it does not say in time, or not of every queue.
+    pub async fn waiting(&self, settings: &AmqpSettings) -> Option<u64> {
+        let topology = Topology::new(settings);
+        let queues: Vec<ShortString> = topology.queues_of_jobs().take(MOST_LOOKED_AT).cloned().collect();
+        let look = async {
+            let mut waiting = 0;
+            for queue in queues {
+                // A queue that is missing has no jobs, and costs only a channel.
+                let ask = |channel: Channel| async move { ready(&channel, &queue).await };
+                match call(&self.connection, ask).await {
+                    Ok(count) => waiting += u64::from(count),
+                    Err(fault) if fault.is(NOT_FOUND) => {}
+                    Err(_) => return None,
+                }
+            }
+            Some(waiting)
+        };
+        timeout(CALL_TIMEOUT, look).await.ok().flatten()
     }
 
     /// The next of them; `None` after the last, and where others have taken the rest meanwhile.

@@ -213,6 +213,12 @@ impl Topology {
         &self.dead_letter_queue
     }
 
+    /// The queues in which jobs wait: jobs queues, shards, background and the delay queues of all.
+    pub(super) fn queues_of_jobs(&self) -> impl Iterator<Item = &ShortString> {
+        let others = [&self.results_queue, &self.dead_letter_queue, &self.workers_queue];
+        self.queues().map(|plan| &plan.name).filter(move |name| !others.contains(name))
+    }
+
     pub(super) fn queues(&self) -> impl Iterator<Item = &QueuePlan> {
         self.queues.iter().chain(&self.shards)
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 
+use self::mended::{Mended, Origin};
 use super::bar::bar;
 use super::enqueue::message_id::origin;
 use super::exit::Failure;
@@ -23,6 +24,8 @@ use crate::contract::grouped::Grouped;
 use crate::contract::outcome::Status;
 use crate::telemetry::progress;
 
+mod mended;
+
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = LONG_HELP)]
 pub struct Arguments {
@@ -38,7 +41,7 @@ pub struct Arguments {
     /// At most this many: those that lie first in the queue
     #[arg(long, value_name = "N", value_parser = option_values::limit)]
     limit: Option<u64>,
-    /// As CSV, a row for each pair that was not done: `enqueue` and `archive` take it
+    /// As CSV, a row for each pair that was not done, and that no later attempt has mended: `enqueue` and `archive` take it
     #[arg(long, conflicts_with = "json")]
     csv: bool,
     /// The outcomes as they are, one JSON object a line
@@ -57,7 +60,8 @@ The oldest outcome comes first. Where jobs of one file were done in the same mil
 the column `line` is the line of that file.
 
 Each message has an outcome of its own. So where a job failed, was mended and was sent again, both its outcomes are listed.
-Before you send anything again, leave the earlier ones out: give the time of the last attempt with --since.
+Only --csv leaves out, and counts, a failure after which jobs with the same id, portal, object types and action have done as
+many pairs. Where other jobs did it, leave the earlier outcomes out: give the time of the last attempt with --since.
 
 Examples:
   association-archiver outcomes --failed
@@ -83,8 +87,12 @@ async fn look(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fa
     let shown = show(&mut browser, arguments).await;
     progress::end();
     let there = browser.there();
+    let waiting = match (&arguments.group, arguments.json) {
+        (Some(_), false) => browser.waiting(&settings.amqp).await,
+        (Some(_) | None, _) => None,
+    };
     browser.close().await;
-    let Shown { outcomes, parts, others, groups, of_unknown_labels, summary } = shown?;
+    let Shown { outcomes, parts, others, groups, of_unknown_labels, mended, summary } = shown?;
     if !arguments.json {
         let queue = &settings.amqp.results_queue;
         let order = match parts {
@@ -97,12 +105,22 @@ async fn look(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fa
             _ => remark(&format!("{} of {} messages in {queue}{order}", Grouped(outcomes), Grouped(there.into()))),
         }
         summary.lines().iter().for_each(|line| remark(line));
+        if let Some(waiting) = waiting.filter(|waiting| *waiting > 0 || outcomes > 0) {
+            remark(&format!(
+                "more may come: jobs of whatever group that still wait in the queues: {}; how many a worker has in hand is not \
+                 known here",
+                Grouped(waiting)
+            ));
+        }
     }
     if let (Some(group), 0, false) = (&arguments.group, outcomes, groups.is_empty()) {
         remark(&format!("none of these is of the group {group:?}; the latest groups there are: {}", groups.in_words()));
     }
     if others > 0 {
         remark(&format!("{} messages are no outcomes", Grouped(others)));
+    }
+    if mended > 0 {
+        remark(&format!("jobs left out, since a later attempt has mended them: {}", Grouped(mended)));
     }
     if of_unknown_labels > 0 {
         remark(&format!(
@@ -123,6 +141,8 @@ struct Shown {
     /// The groups of outcomes that are not meant.
     groups: LatestNames,
     of_unknown_labels: u64,
+    /// Outcomes that are left out, since a later attempt has mended what failed.
+    mended: u64,
     summary: Summary,
 }
 
@@ -136,15 +156,14 @@ enum Target {
 /// An outcome that is meant.
 struct Kept {
     completed_at: Timestamp,
-    /// Where `enqueue` has sent the job: which run of it, and from which line of the file.
-    origin: Option<(String, u64)>,
+    origin: Origin,
     body: Vec<u8>,
 }
 
 async fn show(browser: &mut Browser, arguments: &Arguments) -> Result<Shown, Failure> {
     let mut target = Target::of(arguments)?;
     let mut shown = Shown::default();
-    let (mut kept, mut bytes) = (Vec::new(), 0);
+    let (mut kept, mut bytes, mut mended) = (Vec::new(), 0, Mended::default());
     let (there, mut seen) = (browser.there().into(), 0);
     let mut looking = bar(there, seen, LOOKED_AT);
     while arguments.limit.is_none_or(|limit| shown.outcomes + (kept.len() as u64) < limit)
@@ -156,24 +175,27 @@ async fn show(browser: &mut Browser, arguments: &Arguments) -> Result<Shown, Fai
             shown.others += 1;
             continue;
         };
+        let (body, properties, _) = found.into_parts();
+        let origin = properties.correlation_id().and_then(origin).map(|(run, line)| (run.to_owned(), line));
+        if arguments.csv {
+            mended.note(&outcome, &origin);
+        }
         if !is_meant(&outcome, arguments, &mut shown.groups) {
             continue;
         }
-        let (body, properties, _) = found.into_parts();
         bytes += body.len();
-        let origin = properties.correlation_id().and_then(origin).map(|(run, line)| (run.to_owned(), line));
         kept.push(Kept { completed_at: outcome.completed_at, origin, body });
         if bytes > MOST_BYTES_IN_ORDER {
             bytes = 0;
             progress::end();
-            if target.write_all(&mut kept, &mut shown)? == Reader::Gone {
+            if target.write_all(&mut kept, &mended, &mut shown)? == Reader::Gone {
                 break;
             }
             looking = bar(there, seen, LOOKED_AT);
         }
     }
     progress::end();
-    target.write_all(&mut kept, &mut shown)?;
+    target.write_all(&mut kept, &mended, &mut shown)?;
     target.finish()?;
     Ok(shown)
 }
@@ -203,11 +225,15 @@ impl Target {
     }
 
     /// The oldest first; equals stay in the queue's order.
-    fn write_all(&mut self, kept: &mut Vec<Kept>, shown: &mut Shown) -> Result<Reader, Failure> {
+    fn write_all(&mut self, kept: &mut Vec<Kept>, mended: &Mended, shown: &mut Shown) -> Result<Reader, Failure> {
         shown.parts += u64::from(!kept.is_empty());
         kept.sort_by(|a, b| (a.completed_at, &a.origin).cmp(&(b.completed_at, &b.origin)));
         for Kept { body, origin, .. } in kept.drain(..) {
             let Some(outcome) = OutcomeRecord::parse(&body) else { continue };
+            if mended.has(&outcome, &origin) {
+                shown.mended += 1;
+                continue;
+            }
             let line = origin.map(|(_, line)| line);
             if self.write(&outcome, (line, &body), shown)? == Reader::Gone {
                 return Ok(Reader::Gone);

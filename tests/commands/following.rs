@@ -307,3 +307,35 @@ fn records(path: impl AsRef<Path>) -> Vec<Value> {
     };
     reader.records().map(|record| row(record.unwrap())).collect()
 }
+
+/// What failed and went well later need not be sent again; and what is answered by now may not be all.
+#[tokio::test]
+async fn a_csv_of_outcomes_leaves_out_what_was_mended_and_a_group_may_have_more_to_come() {
+    let (client, uri) = ground("outcomes-mended").await;
+    let outcome = |id: &str, second: u32, failed: bool| {
+        let error = json!({
+            "from": {"id": "1"}, "to": {"id": "2"}, "types": null, "source": "HUBSPOT", "category": "X", "subCategory": null,
+            "message": "m", "httpStatus": 400, "correlationId": null, "retryable": false,
+        });
+        let outcome = json!({
+            "jobId": id, "portalId": 4711, "fromObjectType": "contacts", "toObjectType": "companies", "group": "spring",
+            "status": if failed { "FAILED" } else { "ARCHIVED" }, "numPairs": 1, "numArchived": u32::from(!failed),
+            "errors": if failed { vec![error] } else { Vec::new() },
+            "completedAt": format!("2026-01-01T00:00:0{second}.000Z"),
+        });
+        Message::new(outcome.to_string().into_bytes())
+    };
+    let outcomes = [outcome("mended", 1, true), outcome("bad", 2, true), outcome("mended", 3, false)];
+    client.publish(RESULTS, outcomes).await.unwrap();
+    let jobs = ["a", "b"].map(|id| Message::new(job(id).pair(1, 2).to_json().to_string().into_bytes()));
+    client.publish(JOBS, jobs).await.unwrap();
+    let settings = [("amqp.uri", uri.as_str())];
+    let csv = run(&["outcomes", "--failed", "--csv"], &settings).await;
+    assert_eq!(csv.fine().lines().count(), 1 + 1, "{csv:?}");
+    assert!(csv.stdout.contains("bad"), "{csv:?}");
+    assert!(csv.stderr.contains("jobs left out, since a later attempt has mended them: 1\n"), "{csv:?}");
+    let table = run(&["outcomes", "--group", "spring"], &settings).await;
+    assert_eq!(table.fine().lines().count(), 1 + 3, "each attempt is listed: {table:?}");
+    let words = "more may come: jobs of whatever group that still wait in the queues: 2; how many a worker has in hand";
+    assert!(table.stderr.contains(words), "{table:?}");
+}
