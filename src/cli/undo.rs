@@ -81,6 +81,9 @@ With --restores the conditions are for restorations instead, such as the group o
 before are removed, of others only the types that were added. Pairs that the journal shows as changed since are left out,
 and so are those of which it does not know whether they were restored. Without a terminal this needs --yes.
 
+Exit code 2: the journal has no pair that meets the conditions, as where a group is misspelt. With `--print |
+association-archiver archive -` a shell shows that code after `set -o pipefail` only; else it shows that of `archive`.
+
 The jobs go the way of all jobs, and their outcomes are in the results queue, where `outcomes --group` shows them.
 
 Examples:
@@ -131,6 +134,13 @@ async fn run(settings: &Settings, config: Option<&Path>, arguments: &Arguments) 
     };
     let jobs = jobs(&wanted, &manner, &service::limits(&settings.jobs))?;
     show(&wanted, &manner, jobs.len());
+    if !wanted.is_anything() {
+        // A script must not take a misspelt group for an undo.
+        if arguments.json {
+            summarise(arguments, settings, &wanted, &manner, 0)?;
+        }
+        return Err(Failure::Usage("no pair in the journal meets these conditions: nothing was done".to_owned()));
+    }
     if arguments.print {
         return print(&jobs);
     }
@@ -239,7 +249,7 @@ fn show(wanted: &Wanted, manner: &Manner, jobs: usize) {
         }
     }
     match (wanted.pairs(), refused + absent + changed + unknown) {
-        (0, 0) => remark(&format!("no pair in the journal meets these conditions; there is nothing to {verb}")),
+        (0, 0) => {}
         (0, _) => remark(&format!("there is nothing to {verb}")),
         (pairs, _) => {
             let (pairs, jobs) = (counted(pairs, "pair", "pairs"), counted(jobs, "job", "jobs"));

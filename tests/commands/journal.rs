@@ -184,7 +184,7 @@ async fn what_became_of_each_pair_is_shown_as_a_table_and_as_csv() {
 }
 
 #[tokio::test]
-async fn where_nothing_is_found_that_is_said_and_is_no_fault() {
+async fn where_nothing_is_found_that_is_said_and_is_a_fault_of_an_undo_only() {
     let (_removals, file) = Removals::in_a_file().await;
     let settings = [("safety.journal", "file"), ("safety.journal_file", file.to_str().unwrap())];
     let nothing = ["--group", "spring", "--job-id", "deal"];
@@ -193,11 +193,15 @@ async fn where_nothing_is_found_that_is_said_and_is_no_fault() {
         (&["journal", "list", "--json"], 0, ""),
         (&["journal", "export"], 0, "0 pairs exported\n"),
         (&["journal", "export", "--csv"], 1, "0 pairs exported\n"),
-        (&["undo"], 0, "no pair in the journal meets these conditions; there is nothing to restore\n"),
-        (&["undo", "--print"], 0, "no pair in the journal meets these conditions; there is nothing to restore\n"),
     ] {
         let ran = run(&[command, &nothing].concat(), &settings).await;
         assert_eq!((ran.fine().lines().count(), ran.stderr.as_str()), (stdout_lines, said), "{command:?}");
+    }
+    // A script must not take it for an undo.
+    for command in [&["undo"][..], &["undo", "--print"], &["undo", "--restores", "--print"]] {
+        let ran = run(&[command, &nothing].concat(), &settings).await;
+        let said = ran.stderr.ends_with("error: no pair in the journal meets these conditions: nothing was done\n");
+        assert!(ran.code == 2 && said && ran.stdout.is_empty(), "{ran:?}");
     }
     // What is misspelt, or was never recorded, is told with what there is.
     for (arguments, said) in [
@@ -214,7 +218,7 @@ async fn where_nothing_is_found_that_is_said_and_is_no_fault() {
         ),
     ] {
         let ran = run(arguments, &settings).await;
-        ran.fine();
+        assert_eq!(ran.code, if arguments[0] == "undo" { 2 } else { 0 }, "{ran:?}");
         assert!(ran.stderr.starts_with(said) || ran.stderr.contains(said), "{ran:?}");
     }
     let groups = run(&["undo", "--print", "--group", "sprng"], &settings).await.stderr;

@@ -91,7 +91,8 @@ async fn on_a_terminal_it_shows_what_would_come_back_and_asks() {
     });
     assert_eq!(ran.lines(), [summary]);
     let none = run(&["undo", "--group", "summer", "--json"], &settings).await;
-    assert_eq!((&none.lines()[0]["pairs"], &none.lines()[0]["jobs"]), (&json!(0), &json!(0)));
+    let counts: Value = serde_json::from_str(&none.stdout).unwrap();
+    assert_eq!((none.code, &counts["pairs"], &counts["jobs"]), (2, &json!(0), &json!(0)), "{none:?}");
 }
 
 /// Removed, brought back, changed, removed again and brought back; then the undo is taken back, and brought back itself.

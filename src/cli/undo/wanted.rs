@@ -33,6 +33,14 @@ pub struct Wanted {
     names: BTreeMap<LaneName, BTreeMap<Label, Arc<str>>>,
 }
 
+impl Wanted {
+    /// Whether the journal has any pair that is meant, wanted or left out.
+    pub fn is_anything(&self) -> bool {
+        let Self { lanes: _, back: _, refused, absent, changed, unknown, names: _ } = self;
+        self.pairs() > 0 || refused + absent + changed + unknown > 0
+    }
+}
+
 pub type Lanes = BTreeMap<LaneName, BTreeMap<Pair, What>>;
 
 /// A portal, and two object types as a job may name them, in one direction.
