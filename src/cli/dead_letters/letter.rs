@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::amqp::browser::Found;
 use crate::amqp::message::Properties;
 use crate::contract::grouped::Grouped;
-use crate::contract::ids::{JobId, PortalId};
+use crate::contract::ids::{Group, JobId, PortalId};
 use crate::contract::job::{self, JobLimits, JobProperties};
 use crate::contract::message::{REDRIVEN, REJECT_CATEGORY, REJECT_MESSAGE, REJECTED_AT};
 use crate::contract::object_type::TypeText;
@@ -23,6 +23,7 @@ pub struct Letter {
     pub reason: Option<String>,
     pub message: Option<String>,
     pub portal: Option<PortalId>,
+    pub group: Option<Group>,
     pub from_type: Option<TypeText>,
     pub to_type: Option<TypeText>,
     pub rejected_at: Option<Timestamp>,
@@ -42,14 +43,16 @@ impl Letter {
         let envelope =
             JobProperties { message_id: properties.message_id(), content_encoding: properties.content_encoding() };
         let mut deadline = None;
-        let (job_id, portal, from_type, to_type) = match job::parse(&found.body, envelope, limits) {
+        let (job_id, portal, group, from_type, to_type) = match job::parse(&found.body, envelope, limits) {
             Ok(job) => {
                 let by_message = letters_expiry(properties, Timestamp::now()).map(|expiry| expiry.at);
                 deadline = job.not_after.into_iter().chain(by_message).min();
                 let types = (Some(job.from_type.text().clone()), Some(job.to_type.text().clone()));
-                (Some(job.id), job.portal, types.0, types.1)
+                (Some(job.id), job.portal, job.group, types.0, types.1)
             }
-            Err(malformed) => (malformed.job_id, malformed.portal, malformed.from_type, malformed.to_type),
+            Err(malformed) => {
+                (malformed.job_id, malformed.portal, malformed.group, malformed.from_type, malformed.to_type)
+            }
         };
         let text = |name: &str| properties.text_header(name).map(|text| text.into_owned());
         let message_id = properties.message_id().or_else(|| properties.correlation_id()).map(str::to_owned);
@@ -59,6 +62,7 @@ impl Letter {
             reason: text(REJECT_CATEGORY).or_else(|| text(BROKERS_REASON)).or_else(|| text(BROKERS_FIRST_REASON)),
             message: text(REJECT_MESSAGE),
             portal,
+            group,
             from_type,
             to_type,
             rejected_at: rejected_at(properties),

@@ -13,6 +13,7 @@ use crate::cli::exit::Failure;
 use crate::cli::output::{Output, Reader, remark};
 use crate::cli::paint::{Paint, Tone, harmless};
 use crate::config::Settings;
+use crate::contract::ids::Group;
 use crate::telemetry::progress;
 use crate::worker::service;
 
@@ -149,7 +150,7 @@ fn row(cells: [&str; 7]) -> String {
 }
 
 fn json_line(letter: &Letter) -> Value {
-    let Letter { id, message_id, reason, message, portal, from_type, to_type, rejected_at, redriven, deadline } =
+    let Letter { id, message_id, reason, message, portal, group, from_type, to_type, rejected_at, redriven, deadline } =
         letter;
     json!({
         "id": id,
@@ -157,6 +158,7 @@ fn json_line(letter: &Letter) -> Value {
         "reason": reason,
         "message": message,
         "portalId": portal.map(|portal| portal.0),
+        "group": group.as_ref().map(Group::as_str),
         "fromObjectType": from_type.as_ref().map(|text| text.as_str()),
         "toObjectType": to_type.as_ref().map(|text| text.as_str()),
         "rejectedAt": rejected_at.map(|at| format!("{at:.3}")),

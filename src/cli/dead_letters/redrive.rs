@@ -62,6 +62,7 @@ where they are, and a redrive then only answers them EXPIRED.
 Examples:
   association-archiver dead-letters redrive --reason RETRIES_EXHAUSTED
   association-archiver dead-letters redrive --portal 4711 --lane contacts/companies --older-than 1h --yes
+  association-archiver dead-letters redrive --reason GUARD_REJECTED --not-group crm-cleanup
   association-archiver dead-letters export --reason expired |
       jq -c '.properties.messageId as $id | .body | fromjson | del(.notAfter) | .jobId //= $id' |
       association-archiver enqueue -";
@@ -293,5 +294,10 @@ fn summarise(
     let are = if redriven == 1 { "is" } else { "are" };
     let put_back = if each.is_empty() { String::new() } else { format!(": {}", each.join(", ")) };
     let late = if late > 0 { format!("; {} will be answered EXPIRED", told_late(late)) } else { String::new() };
-    output::result(&format!("{redriven} of {there} dead letters {are} back{put_back}{late}"))
+    let left = match u64::from(there).saturating_sub(redriven) {
+        0 => String::new(),
+        1 => "; 1 was not selected".to_owned(),
+        left => format!("; {left} were not selected"),
+    };
+    output::result(&format!("{redriven} of {there} dead letters {are} back{put_back}{late}{left}"))
 }

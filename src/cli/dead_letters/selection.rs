@@ -33,6 +33,12 @@ pub struct Selection {
     /// Jobs of this portal
     #[arg(long, value_name = "ID", value_parser = option_values::portal)]
     portal: Option<PortalId>,
+    /// Jobs of this group; for several, repeat it
+    #[arg(long, value_name = "GROUP", conflicts_with = "not_group")]
+    group: Vec<String>,
+    /// Jobs of any group but this one, or of none; for several, repeat it
+    #[arg(long, value_name = "GROUP")]
+    not_group: Vec<String>,
     /// Jobs of this lane, as FROM/TO: contacts/companies
     #[arg(long, value_name = "FROM/TO", value_parser = LanePattern::parse)]
     lane: Option<LanePattern>,
@@ -168,18 +174,22 @@ impl Sieve<'_> {
     }
 
     fn fits(&self, letter: &Letter) -> bool {
-        let Selection { id, reason, portal, lane, older_than, newer_than, limit: _ } = self.selection;
+        let Selection { id, reason, portal, group, not_group, lane, older_than, newer_than, limit: _ } = self.selection;
         let ids = [letter.id.as_ref(), letter.message_id.as_ref()];
         let id_fits = id.is_empty() || ids.into_iter().flatten().any(|of_letter| id.contains(of_letter));
         let reason_fits = reason
             .as_deref()
             .is_none_or(|wanted| letter.reason.as_deref().is_some_and(|reason| reason.eq_ignore_ascii_case(wanted)));
         let portal_fits = portal.is_none_or(|wanted| letter.portal == Some(wanted));
+        let is_of_one = |groups: &[String]| {
+            letter.group.as_ref().is_some_and(|group| groups.iter().any(|named| named == group.as_str()))
+        };
+        let group_fits = (group.is_empty() || is_of_one(group)) && !is_of_one(not_group);
         let lane_fits = lane.as_ref().is_none_or(|wanted| is_of(wanted, letter));
         let age = letter.rejected_at.map(|at| Duration::try_from(self.now.duration_since(at)).unwrap_or_default());
         let old_enough = older_than.is_none_or(|least| age.is_some_and(|age| age > least));
         let new_enough = newer_than.is_none_or(|most| age.is_some_and(|age| age < most));
-        id_fits && reason_fits && portal_fits && lane_fits && old_enough && new_enough
+        id_fits && reason_fits && portal_fits && group_fits && lane_fits && old_enough && new_enough
     }
 }
 
@@ -198,11 +208,14 @@ mod tests {
     use std::num::NonZeroU64;
 
     use super::*;
+    use crate::contract::ids::Group;
 
     const ANY: Selection = Selection {
         id: Vec::new(),
         reason: None,
         portal: None,
+        group: Vec::new(),
+        not_group: Vec::new(),
         lane: None,
         older_than: None,
         newer_than: None,
@@ -216,6 +229,7 @@ mod tests {
             reason: Some("RETRIES_EXHAUSTED".to_owned()),
             message: None,
             portal: NonZeroU64::new(7).map(PortalId),
+            group: Group::new("import"),
             from_type: Some(TypeText::new("contact")),
             to_type: Some(TypeText::new("0-2")),
             rejected_at: Some(Timestamp::now() - jiff::SignedDuration::from_secs(3_600)),
@@ -239,6 +253,14 @@ mod tests {
         assert!(!takes(&Selection { reason: Some("UNATTRIBUTED".to_owned()), ..ANY }));
         assert!(takes(&Selection { portal: NonZeroU64::new(7).map(PortalId), ..ANY }));
         assert!(!takes(&Selection { portal: NonZeroU64::new(8).map(PortalId), ..ANY }));
+        let groups = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+        for (names, is_meant) in [(["x", "import"], true), (["x", "import2"], false)] {
+            assert_eq!(takes(&Selection { group: groups(names), ..ANY }), is_meant, "{names:?}");
+            assert_eq!(takes(&Selection { not_group: groups(names), ..ANY }), !is_meant, "all but {names:?}");
+        }
+        let of_none = Letter { group: None, ..letter() };
+        assert!(!Selection { group: groups(["x", "y"]), ..ANY }.without_limit().takes(&of_none));
+        assert!(Selection { not_group: groups(["x", "y"]), ..ANY }.without_limit().takes(&of_none));
         assert!(takes(&Selection { lane: LanePattern::parse("contacts/companies").ok(), ..ANY }));
         assert!(!takes(&Selection { lane: LanePattern::parse("companies/contacts").ok(), ..ANY }));
         let half = Some(Duration::from_secs(1_800));
