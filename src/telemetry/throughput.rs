@@ -89,13 +89,14 @@ impl ThroughputSeries {
         let waiting = |index: usize| of(&self.own_live_jobs, index);
         let live = |index: usize| of(&self.jobs, index).saturating_sub(of(&self.background_jobs, index));
         // The last interval is still open.
-        let closed = self.jobs.len().saturating_sub(1);
+        let open = self.jobs.len().saturating_sub(1);
         let was_busy = |&index: &usize| {
             let done = live(index);
             done > 0 && index > 0 && waiting(index - 1) >= done && waiting(index) > 0
         };
-        let busy = (closed.saturating_sub(LATELY)..closed).filter(was_busy);
-        let most = busy.map(live).max()?;
+        let busy = (open.saturating_sub(LATELY)..open).filter(was_busy);
+        // What the open one has done already counts: a slow spell is over as soon as more is done than in it.
+        let most = busy.map(live).max()?.max(live(open));
         (self.interval_seconds > 0.0).then(|| most as f64 / self.interval_seconds)
     }
 
@@ -197,6 +198,25 @@ mod tests {
         assert_eq!((last(&series.jobs), last(&series.pairs_archived)), ([12, 3], [120, 30]));
         assert_eq!((last(&series.pairs_failed), last(&series.requests)), ([3, 1], [1, 1]));
         assert_eq!((last(&series.jobs_ready), last(&series.jobs_parked)), ([400, 300], [7, 9]));
+    }
+
+    #[test]
+    fn a_slow_spell_is_over_as_soon_as_more_is_done() {
+        let mut throughput = Throughput::new(Throughput::SHORT);
+        let mut note = |seconds: u64, jobs| {
+            let now = Tick::from_micros(seconds * 1_000_000);
+            throughput.note(
+                Done { jobs, ..Done::default() },
+                Unanswered { own_live: 500, ..Unanswered::default() },
+                now,
+            );
+            throughput.series(now).best_lately()
+        };
+        for interval in 0..20 {
+            note(interval * 5 + 1, 2 * interval);
+        }
+        assert_eq!(note(97, 38), Some(0.4));
+        assert_eq!(note(98, 88), Some(10.4), "before the interval is over");
     }
 
     #[test]

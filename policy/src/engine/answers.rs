@@ -320,7 +320,12 @@ impl Engine {
         if in_a_row.is_some() || was_refused {
             let detail = match in_a_row {
                 Some(failures) => {
-                    format!("{} failures in a row, the last: {}", Grouped(failures.into()), again.refusal.message)
+                    // Those that follow are not counted here: the pause says when it is tried again.
+                    format!(
+                        "it began with {} failures in a row, the last: {}",
+                        Grouped(failures.into()),
+                        again.refusal.message
+                    )
                 }
                 None => again.refusal.message.to_string(),
             };

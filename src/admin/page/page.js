@@ -260,7 +260,8 @@ function estimate(s) {
   let value = (b.drainSeconds > 0 ? "about " : "") + span(b.drainSeconds);
   if (b.jobsParked > 0) {
     const wait = Math.max(0, ...waits);
-    value = "about " + span(b.drainSeconds) + " to " + span(b.drainSeconds + wait);
+    /* Ends that are next to each other are one figure. */
+    value = "about " + (wait < .05 * b.drainSeconds ? "" : span(b.drainSeconds) + " to ") + span(b.drainSeconds + wait);
     words.push(of(b.jobsParked, "parked job") + (b.jobsParked === 1 ? " comes" : " come") + " back within " + span(wait) + " at the latest");
   }
   const background = g ? sum([g.ready, g.held, g.parked].filter(known)) : 0;

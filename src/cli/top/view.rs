@@ -359,12 +359,17 @@ fn wait_of_parked(status: &Status) -> Option<f64> {
     occupied.map(|(tier, _)| longest_wait(status, tier)).reduce(f64::max)
 }
 
+/// A wait that is less than this share of what the work takes tells nothing of its own.
+const NEARLY: f64 = 0.05;
+
 /// What the work takes, and up to how long with the wait of parked jobs.
 fn range(seconds: Option<f64>, wait: Option<f64>) -> String {
     let Some(seconds) = seconds else { return "–".to_owned() };
     match wait {
         None if seconds > 0.0 => format!("about {}", span(seconds)),
         None => span(seconds),
+        // Ends that are next to each other are one figure.
+        Some(wait) if wait < NEARLY * seconds => format!("about {}", span(seconds + wait)),
         Some(wait) => format!("about {} to {}", span(seconds), span(seconds + wait)),
     }
 }

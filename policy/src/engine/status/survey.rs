@@ -75,7 +75,9 @@ impl Engine {
         }
         for batch in self.holdings.batches() {
             if let Some(lane) = expected(self.holdings.lane(batch.lane), "a batch keeps its lane open") {
-                survey.loads[lane.id.account].pairs += batch.nodes.len();
+                // A pair whose jobs have left stays in its batch until that is sent.
+                let in_hand = batch.all_nodes().filter(|&node| self.holdings.name(node).is_some());
+                survey.loads[lane.id.account].pairs += in_hand.count();
             }
         }
         survey

@@ -65,6 +65,22 @@ fn the_account_pauses_before_one_pair_too_many_leaves_and_goes_on_when_that_is_a
     assert_eq!(sent_pairs(&bench), approved + 50);
 }
 
+/// Requests that failed wait to go again when the account stops, and most of their jobs are parked.
+#[test]
+fn pairs_in_hand_are_those_of_the_jobs_in_hand() {
+    let mut bench = Bench::new(policy(), vec![guarded(1_000)], always(503, ""));
+    for n in 1..=600 {
+        bench.admit(CONTACTS, &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(5));
+    assert!(bench.sent.len() > 1, "nothing has failed");
+    bench.engine.pause(AccountIndex(0), bench.now);
+    bench.run(Duration::from_secs(300));
+    let EngineStatus { held, accounts, .. } = bench.engine.status(bench.now);
+    assert!(!bench.parked.is_empty() && held.jobs > 0, "{held:?}");
+    assert_eq!((held.pairs, accounts[0].held_pairs), (held.jobs, held.jobs));
+}
+
 #[test]
 fn a_pair_that_goes_again_counts_once() {
     let mut answers = [503, 429, 400, 204].into_iter().cycle();

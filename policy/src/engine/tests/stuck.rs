@@ -297,7 +297,7 @@ fn a_pause_for_an_outage_says_how_many_requests_failed() {
         bench.admit(("contacts", "companies"), &[pair(n, 7)]);
     }
     bench.run(Duration::from_secs(30));
-    assert!(why(&bench).starts_with("5 failures in a row"), "{}", why(&bench));
+    assert!(why(&bench).starts_with("it began with 5 failures in a row"), "{}", why(&bench));
 
     // While others are served, a batch of which all pairs fail is taken apart. Then only its parts are left.
     let mut bench = bench_with_stuck(policy(), (1..=100).collect(), 3);
@@ -309,7 +309,7 @@ fn a_pause_for_an_outage_says_how_many_requests_failed() {
         bench.run(Duration::from_millis(100));
     }
     bench.run(Duration::from_secs(120));
-    assert!(why(&bench).starts_with("20 failures in a row"), "{}", why(&bench));
+    assert!(why(&bench).starts_with("it began with 20 failures in a row"), "{}", why(&bench));
 }
 
 /// What HubSpot names can be a record with many pairs, of which one is stuck. With one quick try they must not be parked

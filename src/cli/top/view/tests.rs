@@ -511,3 +511,9 @@ fn every_section_of_the_runbook_that_is_linked_is_there() {
         assert!(PAGE.contains(section), "the page does not link {section}");
     }
 }
+
+#[test]
+fn ends_of_the_estimate_that_are_next_to_each_other_are_one() {
+    assert_eq!(range(Some(1_000.0), Some(1.0)), "about 16 min 41 s");
+    assert_eq!(range(Some(10.0), Some(60.0)), "about 10 s to 1 min 10 s");
+}
