@@ -28,7 +28,7 @@ async fn a_list_shows_all_and_leaves_them_there() {
     assert_eq!(
         listed[7],
         json!({
-            "id": "job-7", "messageId": "job-7", "reason": "MALFORMED_JOB", "message": "why 7", "portalId": 4711,
+            "id": "job-7", "messageId": "job-7", "reason": "MALFORMED_JOB", "message": "why 7", "group": null, "portalId": 4711,
             "fromObjectType": "contacts", "toObjectType": "companies",
             "rejectedAt": "2026-01-02T03:04:05.678Z", "redriven": 0, "deadline": null,
         })
