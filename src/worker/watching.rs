@@ -482,9 +482,11 @@ pub fn log_notice(portals: &Portals, mends: &Mends, notice: &Notice) {
                 "HubSpot does not say whose token it is: that it belongs to this portal is not checked"
             );
         }
-        Notice::Slowed { account, policy, until } => {
-            let resume_at = until.map(|until| up_to_second(until).to_string());
-            tracing::info!(portal_id = portal(account), policy = policy.as_str(), resume_at, "slowed down by HubSpot");
+        Notice::Slowed { account, policy, until, only_tries } => {
+            let at = up_to_second(*until).to_string();
+            let (resume_at, probe_at) = if *only_tries { (None, Some(at)) } else { (Some(at), None) };
+            let (portal_id, policy) = (portal(account), policy.as_str());
+            tracing::info!(portal_id, policy, resume_at, probe_at, "slowed down by HubSpot");
         }
         Notice::Isolating { lane, pairs } => {
             tracing::info!(
@@ -510,6 +512,35 @@ pub fn log_notice(portals: &Portals, mends: &Mends, notice: &Notice) {
                 detail,
                 "pairs of these two object types are not folded any more until the worker starts again, for the reason in `detail`; those that wait to be proven are archived once more from their own side. Run `probe` to see whether folding suits this account, or take the two types out of batch.fold"
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used)]
+
+    use std::io::{Read, Seek};
+
+    use super::*;
+    use crate::engine::verdict::Policy;
+
+    #[test]
+    fn a_time_at_which_it_is_only_tried_is_not_logged_as_one_at_which_it_goes_on() {
+        for (only_tries, field) in [(true, "probe_at"), (false, "resume_at")] {
+            let mut log = tempfile::tempfile().unwrap();
+            let lines = Arc::new(log.try_clone().unwrap());
+            let subscriber = tracing_subscriber::fmt().with_writer(lines).with_ansi(false).finish();
+            let (account, policy, until) = (AccountIndex(0), Policy::Daily, Timestamp::UNIX_EPOCH);
+            tracing::subscriber::with_default(subscriber, || {
+                let notice = Notice::Slowed { account, policy, until, only_tries };
+                log_notice(&Portals::new(vec![None]), &Mends::new(&[]), &notice);
+            });
+            let mut line = String::new();
+            log.rewind().unwrap();
+            log.read_to_string(&mut line).unwrap();
+            let (_, fields) = line.split_once("slowed down by HubSpot ").unwrap();
+            assert_eq!(fields.trim_end(), format!("policy=\"daily\" {field}=\"1970-01-01T00:00:00Z\""));
         }
     }
 }

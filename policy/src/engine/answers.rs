@@ -393,18 +393,19 @@ impl Engine {
         let policy = throttled.policy;
         let wait = throttled.retry_after.map(|after| after.wait(now.wall));
         let open_at = account.pace.throttled(slot, policy, wait, now.tick);
-        let until = match policy {
+        let (until, only_tries) = match policy {
             Policy::Daily => {
-                let until = Some(account.day.refused(wait, now.wall));
+                let until = account.day.refused(wait, now.wall);
                 if !account.day.zone_is_known() {
                     account.access.ask_time_zone();
                 }
-                let detail = account.day.spent_words(until);
-                self.pause_account(call.account, PauseKind::DaySpent, until, detail, now);
-                until
+                let detail = account.day.spent_words(Some(until));
+                let only_tries = account.day.only_tries_at(until);
+                self.pause_account(call.account, PauseKind::DaySpent, Some(until), detail, now);
+                (until, only_tries)
             }
             Policy::TenSecondly | Policy::Secondly | Policy::Unknown => {
-                let until = Some(now.wall_at(open_at));
+                let until = now.wall_at(open_at);
                 let told = wait.is_some_and(|wait| wait > LONGEST_THROTTLE_IN_HAND);
                 let unknown = policy == Policy::Unknown;
                 let far = told || (unknown && open_at.since(now.tick) > LONGEST_THROTTLE_IN_HAND);
@@ -413,12 +414,12 @@ impl Engine {
                         true => "HubSpot answered 429 and says when to come back".to_owned(),
                         false => format!("no request is accepted any more: {}", throttled.refusal.message),
                     };
-                    self.pause_account(call.account, PauseKind::Throttled, until, detail, now);
+                    self.pause_account(call.account, PauseKind::Throttled, Some(until), detail, now);
                 }
-                until
+                (until, false)
             }
         };
-        self.command(Command::Notice(Notice::Slowed { account: call.account, policy, until }));
+        self.command(Command::Notice(Notice::Slowed { account: call.account, policy, until, only_tries }));
     }
 }
 

@@ -290,7 +290,9 @@ pub enum Notice {
     Slowed {
         account: AccountIndex,
         policy: Policy,
-        until: Option<Timestamp>,
+        until: Timestamp,
+        /// What is slowed down is only tried again then, and may stand still for longer.
+        only_tries: bool,
     },
     Isolating {
         lane: LaneId,

@@ -45,7 +45,8 @@ fn what_happens_is_counted() {
     metrics.ended(HttpResult::Batch(CallResult::Transient(Transient::Locked)), Duration::from_millis(80));
     let (account, detail) = (AccountIndex(0), String::new());
     metrics.noticed(&Notice::Paused { account, lane: None, kind: PauseKind::Outage, detail, until: None });
-    metrics.noticed(&Notice::Slowed { account, policy: Policy::Secondly, until: None });
+    let (policy, until) = (Policy::Secondly, Timestamp::UNIX_EPOCH);
+    metrics.noticed(&Notice::Slowed { account, policy, until, only_tries: false });
     let (pairs_archived, pairs_looked_up, pairs_restored) = (9, 8, 7);
     let (trials, refusals, parked, merged) = (3, 2, 1, 5);
     let (pairs_gone, pairs_not_gone, pairs_reappeared, pairs_journaled) = (6, 5, 4, 3);

@@ -76,6 +76,12 @@ fn a_day_that_is_spent_is_tried_again_on_order_also_where_no_job_is_in_hand() {
         bench.run(Duration::from_secs(120));
         assert!(bench.engine.pauses.account_is_paused_for(ACCOUNT, PauseKind::DaySpent));
         assert_eq!((bench.engine.held_jobs(), bench.sent.len()), (0, 1));
+        let only_tries = |notice: &Notice| {
+            let Notice::Slowed { only_tries, .. } = notice else { return None };
+            Some(*only_tries)
+        };
+        let told: Vec<bool> = bench.notices.iter().filter_map(only_tries).collect();
+        assert_eq!(told, [retry_after.is_some()], "without a time of HubSpot's it goes on at midnight");
 
         bench.engine.resume(ACCOUNT, bench.now);
         assert!(bench.engine.pauses.of_account(ACCOUNT).is_none());
