@@ -101,15 +101,16 @@ impl Answers {
 
     fn count(&mut self, outcome: &Outcome, origin: &Origin, was_sent: bool) -> Result<(), Failure> {
         self.summary.repeated(origin.repeated);
+        let sent = was_sent.then_some(outcome.head.action);
         if let (status @ (Status::Archived | Status::Restored), Ending::Settled { num_pairs, .. }) =
             (outcome.status(), &outcome.ending)
         {
-            self.tally.answered(true, was_sent);
+            self.tally.answered(true, sent);
             self.summary.done(status, *num_pairs as u64);
             return Ok(());
         }
         let outcome = OutcomeRecord::of(outcome);
-        self.tally.answered(outcome.is_done(), was_sent);
+        self.tally.answered(outcome.is_done(), sent);
         self.summary.add(&outcome, Some(origin.line));
         if let Some(failed) = &self.failed {
             failed.write(|report| report_failed(report, &outcome, origin))?;

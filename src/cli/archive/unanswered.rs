@@ -13,6 +13,7 @@ use super::Arguments;
 use crate::cli::output::remark;
 use crate::cli::way_back::{Undo, quoted};
 use crate::config::Settings;
+use crate::contract::action::Action;
 use crate::contract::grouped::Grouped;
 use crate::contract::ids::Group;
 
@@ -24,7 +25,8 @@ pub struct Tally {
     /// Jobs that were done for all their pairs.
     done: AtomicU64,
     /// Not answered, and HubSpot may have changed something for them.
-    sent: AtomicU64,
+    archiving: AtomicU64,
+    restoring: AtomicU64,
     pairs: Mutex<Pairs>,
     last_line: AtomicU64,
     read_to_end: AtomicBool,
@@ -33,7 +35,7 @@ pub struct Tally {
 /// As the line of progress has it.
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { answered, done, unanswered, sent: _ } = self.counts();
+        let Counts { answered, done, unanswered, archiving: _, restoring: _ } = self.counts();
         let others = Grouped(answered.saturating_sub(done));
         write!(f, "jobs: {} done, {others} not, {} in hand", Grouped(done), Grouped(unanswered))?;
         write!(f, "{}", self.pairs())
@@ -50,20 +52,30 @@ impl Tally {
         self.read_to_end.store(true, Ordering::Relaxed);
     }
 
-    /// For this many lines more a request is on the wire that may change something.
-    pub fn sent(&self, lines: u64) {
-        self.sent.fetch_add(lines, Ordering::Relaxed);
+    /// For one more line of this action a request is on the wire that may change something.
+    pub fn sent(&self, action: Action) {
+        self.sent_for(action).fetch_add(1, Ordering::Relaxed);
     }
 
-    /// For this many of them it came back before HubSpot had done anything.
-    pub fn turned_away(&self, lines: u64) {
-        self.sent.fetch_sub(lines, Ordering::Relaxed);
+    /// For one of them it came back before HubSpot had done anything.
+    pub fn turned_away(&self, action: Action) {
+        self.sent_for(action).fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub fn answered(&self, is_done: bool, was_sent: bool) {
+    /// `sent`: the action of a line for which HubSpot may have changed something.
+    pub fn answered(&self, is_done: bool, sent: Option<Action>) {
         self.answered.fetch_add(1, Ordering::Relaxed);
         self.done.fetch_add(u64::from(is_done), Ordering::Relaxed);
-        self.sent.fetch_sub(u64::from(was_sent), Ordering::Relaxed);
+        if let Some(action) = sent {
+            self.sent_for(action).fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn sent_for(&self, action: Action) -> &AtomicU64 {
+        match action {
+            Action::Archive => &self.archiving,
+            Action::Restore { .. } => &self.restoring,
+        }
     }
 
     pub fn pairs_so_far(&self, pairs: Pairs) {
@@ -84,7 +96,9 @@ impl Tally {
     fn counts(&self) -> Counts {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let (read, answered, done) = (of(&self.read), of(&self.answered), of(&self.done));
-        Counts { answered, done, unanswered: read.saturating_sub(answered), sent: of(&self.sent) }
+        let unanswered = read.saturating_sub(answered);
+        let archiving = of(&self.archiving).min(unanswered);
+        Counts { answered, done, unanswered, archiving, restoring: of(&self.restoring).min(unanswered - archiving) }
     }
 }
 
@@ -121,8 +135,35 @@ struct Counts {
     answered: u64,
     done: u64,
     unanswered: u64,
-    /// Of the unanswered ones.
-    sent: u64,
+    /// Of the unanswered ones, those for which HubSpot may have removed something.
+    archiving: u64,
+    /// And those for which it may have restored something.
+    restoring: u64,
+}
+
+impl Counts {
+    /// What is not answered, a string a line. `undo`: how what was removed comes back.
+    fn unanswered_in_words(self, undo: Option<&str>) -> Vec<String> {
+        let Self { answered: _, done: _, unanswered, archiving, restoring } = self;
+        let undo = undo.map(|undo| format!("; {undo}")).unwrap_or_default();
+        let line =
+            |count: u64, what: &str, beside: &str| (count > 0).then(|| format!("{what}: {}{beside}", Grouped(count)));
+        let lines = [
+            line(unanswered, "jobs that were read and not answered", ""),
+            line(
+                archiving,
+                "  sent to HubSpot to archive, and perhaps done, but not answered or not proven yet",
+                &undo,
+            ),
+            line(
+                restoring,
+                "  sent to HubSpot to restore, and perhaps done, but not answered yet",
+                "; to send them again restores only what is still missing",
+            ),
+            line(unanswered - archiving - restoring, "  for which HubSpot has changed nothing", ""),
+        ];
+        lines.into_iter().flatten().collect()
+    }
 }
 
 /// How to go on after an interruption: what the command line says, and where stdout goes.
@@ -187,24 +228,12 @@ impl WayOn {
 
     /// Says on stderr what was not answered and how to go on; nothing where all was.
     pub fn say(&self, tally: &Tally) {
-        let Counts { answered, unanswered, sent, done: _ } = tally.counts();
+        let counts @ Counts { answered, unanswered, .. } = tally.counts();
         let is_left_unread = self.is_file && !tally.read_to_end.load(Ordering::Relaxed);
         if unanswered == 0 && !is_left_unread {
             return;
         }
-        let sent = sent.min(unanswered);
-        remark(&format!("jobs that were read and not answered: {}", Grouped(unanswered)));
-        if sent > 0 {
-            let undo = self.undo.as_ref().map(|undo| format!("; {undo}"));
-            remark(&format!(
-                "  sent to HubSpot, which may have done them, but not answered or not proven yet: {}{}",
-                Grouped(sent),
-                undo.unwrap_or_default()
-            ));
-        }
-        if unanswered > sent {
-            remark(&format!("  not done, since never sent, or turned away: {}", Grouped(unanswered - sent)));
-        }
+        counts.unanswered_in_words(self.undo.as_deref()).iter().for_each(|line| remark(line));
         if is_left_unread {
             remark(&format!("what stands below line {} was not read", tally.last_line.load(Ordering::Relaxed)));
         }
@@ -315,6 +344,37 @@ mod tests {
         assert_eq!(told(1_200, 0, 1_100, Some(4)), "; pairs removed: 1,100, of them proven: 4");
         assert_eq!(told(0, 2, 3, Some(1)), "; pairs removed: 3, of them proven: 1; pairs restored: 2");
         assert_eq!(told(9, 0, 3, None), "");
+    }
+
+    #[test]
+    fn what_is_not_answered_is_told_by_what_it_was_to_do() {
+        let restore = Action::Restore { include_primary: false };
+        let told = |actions: &[Action], unsent: usize| {
+            let tally = Tally::default();
+            (0..).take(actions.len() + unsent).for_each(|line| tally.read(line));
+            actions.iter().for_each(|action| tally.sent(*action));
+            // One more of each was sent and answered, and another one was turned away.
+            for action in [Action::Archive, restore] {
+                tally.read(0);
+                tally.sent(action);
+                tally.answered(true, Some(action));
+                tally.sent(action);
+                tally.turned_away(action);
+            }
+            tally.counts().unanswered_in_words(Some("`undo` brings it back")).join("\n")
+        };
+        let archiving = "  sent to HubSpot to archive, and perhaps done, but not answered or not proven yet: 1; `undo` brings it back";
+        let restoring = "  sent to HubSpot to restore, and perhaps done, but not answered yet: 2; to send them again restores \
+                         only what is still missing";
+        let unsent = "  for which HubSpot has changed nothing: 3";
+        let of =
+            |count: u64, lines: &[&str]| format!("jobs that were read and not answered: {count}\n{}", lines.join("\n"));
+        assert_eq!(told(&[Action::Archive], 0), of(1, &[archiving]));
+        assert_eq!(told(&[restore, restore], 3), of(5, &[restoring, unsent]));
+        assert_eq!(told(&[Action::Archive, restore, restore], 3), of(6, &[archiving, restoring, unsent]));
+        // So it is where all jobs are plans.
+        assert_eq!(told(&[], 3), of(3, &[unsent]));
+        assert_eq!(told(&[], 0), "");
     }
 
     #[test]

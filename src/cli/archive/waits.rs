@@ -106,13 +106,14 @@ fn in_words(name: &str, pause: &PauseStatus, jobs: usize, lasted: Duration) -> S
 impl Watcher<HeldLine> for LineWatcher {
     fn sent(&mut self, call: &BatchCall, jobs: &mut dyn Iterator<Item = &HeldLine>) {
         if call.lane.step().changes() {
-            self.tally.sent(jobs.filter(|line| line.sends(call.call)).count() as u64);
+            jobs.filter(|line| line.sends(call.call)).for_each(|line| self.tally.sent(line.head.action));
         }
     }
 
     fn returned(&mut self, call: &BatchCall, reply: &Reply, jobs: &mut dyn Iterator<Item = &HeldLine>) {
         if call.lane.step().changes() {
-            self.tally.turned_away(jobs.filter(|line| line.returns(call.call, reply)).count() as u64);
+            jobs.filter(|line| line.returns(call.call, reply))
+                .for_each(|line| self.tally.turned_away(line.head.action));
         }
     }
 
