@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{HumanDuration, HumanFloatCount, ProgressBar, ProgressState, ProgressStyle};
 
+use super::paint::harmless;
 use crate::telemetry::progress;
 
 /// A bar on a terminal, until [`progress::end`], and nothing elsewhere. It begins at `from`.
@@ -25,6 +26,35 @@ pub fn bar(total: u64, from: u64, what: &str) -> ProgressBar {
     }
     progress::show(&bar);
     bar
+}
+
+/// How far a file is read, on a terminal: `reading pairs.csv: 1,200,000 rows`. It is gone when this is dropped.
+#[derive(Debug)]
+pub struct ReadingBar(ProgressBar);
+
+impl ReadingBar {
+    /// `what`: the file is made of.
+    pub fn begin(name: &str, what: &str) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::new_spinner().with_message(harmless(name));
+        if let Ok(style) = ProgressStyle::with_template(&format!("{{spinner}} reading {{msg}}: {{human_pos}} {what}")) {
+            bar.set_style(style);
+        }
+        progress::show(&bar);
+        Self(bar)
+    }
+
+    pub fn one_more(&self) {
+        self.0.inc(1);
+    }
+}
+
+impl Drop for ReadingBar {
+    fn drop(&mut self) {
+        progress::end();
+    }
 }
 
 /// No pace can be told of a shorter time.

@@ -363,6 +363,27 @@ async fn an_interrupt_at_the_question_is_a_no() {
     }
 }
 
+/// A large file takes its time before the question.
+#[tokio::test]
+async fn on_a_terminal_it_says_how_far_a_file_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pairs.csv");
+    let rows: String = (1..=20_000).map(|id| format!("contacts,{id},companies,9,all,\n")).collect();
+    std::fs::write(&file, format!("{HEADER}{rows}contacts,x,companies,9,all,\n")).unwrap();
+    let file = file.to_str().unwrap();
+    let settings = [("hubspot.base_url", "http://127.0.0.1:1"), ("hubspot.access_token", "x")];
+    let reading = format!("reading {file}: ");
+    for (command, answer) in [(&["archive", file][..], "n\n"), (&["enqueue", file, "--dry-run"], "")] {
+        let shown = on_a_terminal_of("xterm", command, &settings, answer).await;
+        assert!(shown.contains(&reading) && shown.contains(" rows"), "{shown}");
+        let left: Vec<String> = shown.split('\n').map(left_standing).collect();
+        assert!(left.iter().any(|line| line.contains("line 20002: ")), "{left:?}");
+        assert!(!left.iter().any(|line| line.contains("reading ")), "it is gone when the reading ends: {left:?}");
+    }
+    let ran = run_with(&["enqueue", file, "--dry-run"], &settings, "").await;
+    assert!(ran.stderr.contains("line 20002: ") && !ran.stderr.contains("reading "), "{ran:?}");
+}
+
 /// A log line is not glued to the line of progress, and that says how far the proofs are.
 #[tokio::test]
 async fn lines_stand_above_the_line_of_progress() {

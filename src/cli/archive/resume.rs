@@ -9,6 +9,7 @@ use tokio::io::BufReader;
 use uuid::Uuid;
 
 use super::unanswered::is_stdout;
+use crate::cli::bar::ReadingBar;
 use crate::cli::exit::Failure;
 use crate::cli::jobs_file::rows::RowJob;
 use crate::cli::jobs_file::source::Source;
@@ -152,7 +153,9 @@ impl Resume {
         let (mut resume, mut by_id) = Self::of_runs(runs);
         let name = source.name.clone();
         let mut rows = source.rows()?;
+        let bar = ReadingBar::begin(&name, "rows");
         while let Some(row) = rows.next().await.map_err(|fault| Failure::Usage(format!("{name} {fault}")))? {
+            bar.one_more();
             if let Ok(RowJob { job, body }) = row.job {
                 let key = key_of(&job);
                 if let Some(of_id) = by_id.get_mut(&digest_of(job.id.as_str())) {
@@ -215,11 +218,13 @@ async fn read(path: &Path) -> Result<Run, Failure> {
     let (mut input, mut line) = (BufReader::new(file), Vec::new());
     let mut run = Run { by_key: HashMap::new(), ended: Timestamp::MIN };
     let mut broken = None;
+    let bar = ReadingBar::begin(&path.display().to_string(), "outcomes");
     for number in 1_u64.. {
         let more = next_line(&mut input, &mut line, MAX_OUTCOME_BYTES).await;
         if !more.map_err(|error| unreadable(format!("cannot be read to the end: {error}")))? {
             break;
         }
+        bar.one_more();
         // The last line may be cut off, where the run before was killed.
         if let Some(number) = broken {
             return Err(unreadable(format!("line {number} is no outcome; give what `archive` wrote to stdout")));

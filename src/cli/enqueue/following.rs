@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::message_id::Run;
 use super::outcomes_file::OutcomesFile;
 use crate::amqp::follower::Follower;
-use crate::cli::bar::bar;
+use crate::cli::bar::{ReadingBar, bar};
 use crate::cli::exit::Failure;
 use crate::cli::jobs_file::columns::{ALL, UNANSWERED};
 use crate::cli::jobs_file::rows::RowJob;
@@ -206,7 +206,9 @@ impl Followed {
         let mut report = Report::new(file).map_err(failure)?;
         let name = source.name.clone();
         let mut rows = source.rows()?;
+        let bar = ReadingBar::begin(&name, "rows");
         while let Some(row) = rows.next().await.map_err(|fault| Failure::Usage(format!("{name} {fault}")))? {
+            bar.one_more();
             if row.line < from_line {
                 continue;
             }

@@ -10,6 +10,7 @@ use jiff::{Timestamp, ToSpan};
 
 use super::rows::{LeftOut, RowFault, RowJob};
 use super::source::Source;
+use crate::cli::bar::ReadingBar;
 use crate::cli::exit::Failure;
 use crate::cli::introductions::{Introductions, account_of};
 use crate::config::{BatchSettings, RateLimit, Settings};
@@ -176,7 +177,9 @@ impl Survey {
         let name = source.name.clone();
         let unusable = |fault: &dyn std::fmt::Display| Failure::Usage(format!("{name} {fault}"));
         let mut rows = source.rows()?;
+        let bar = ReadingBar::begin(&name, "rows");
         while let Some(row) = rows.next().await.map_err(|fault| unusable(&fault))? {
+            bar.one_more();
             if row.line < from_line {
                 continue;
             }
