@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::jobs_file::columns::{ALL, UNKNOWN_TYPES, WHOLE_ASSOCIATION};
 use crate::contract::action::Action;
-use crate::contract::association::{AssociationType, Extent, Label, RecordId};
+use crate::contract::association::{AssociationType, Extent, Label, LabelCategory, RecordId};
 use crate::contract::job::Job;
 use crate::contract::outcome::{Ending, Outcome, PairError, Status};
 use crate::contract::plan::{PlanEntry, Warning};
@@ -235,6 +235,18 @@ impl PlanRecord {
             words.push(format!("and {} more", self.more_types));
         }
         words.join("; ")
+    }
+}
+
+impl PlanTypeRecord {
+    /// `USER_DEFINED 37 (Manager)`; `None` for what [`Warning::LabelsGo`] does not warn of: Primary, and the plain
+    /// association, which HubSpot defines and gives no name.
+    pub fn label_in_words(&self) -> Option<String> {
+        let Self { id: LabelRecord { association_category, association_type_id }, label } = self;
+        let is_hubspots = association_category == LabelCategory::HubspotDefined.as_str();
+        let is_no_label = label.as_ref().is_none_or(|name| name.to_ascii_lowercase().contains("primary"));
+        let name = label.as_deref().unwrap_or("name not known");
+        (!(is_hubspots && is_no_label)).then(|| format!("{association_category} {association_type_id} ({name})"))
     }
 }
 

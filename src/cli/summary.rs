@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::outcome_record::{ErrorRecord, OutcomeRecord};
+use super::outcome_record::{ErrorRecord, OutcomeRecord, PlanRecord, PlanTypeRecord};
 use super::paint::harmless;
 use crate::contract::action::Action;
 use crate::contract::grouped::Grouped;
@@ -16,6 +16,11 @@ use crate::contract::plan::Warning;
 const MAX_CAUSES: usize = 100;
 /// Causes shown on a terminal.
 const MAX_SHOWN: usize = 20;
+
+/// Labels told apart that go by a plan; of what comes after them it is only told that there is more.
+const MAX_LABELS: usize = 1_000;
+/// Labels shown on a terminal.
+const MAX_LABELS_SHOWN: usize = 10;
 
 /// Counts outcomes.
 #[derive(Default, Debug)]
@@ -34,7 +39,7 @@ pub struct Summary {
 }
 
 /// Pairs that dry runs told of.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 struct Planned {
     pairs: u64,
     present: u64,
@@ -42,6 +47,38 @@ struct Planned {
     unlabelled: u64,
     /// How many have each of [`Warning::ALL`].
     warned: [u64; Warning::ALL.len()],
+    /// The labels that [`Warning::LabelsGo`] warns of, as people know them, each with its pairs.
+    labels: BTreeMap<String, u64>,
+    /// There are labels beyond those told apart, or in outcomes that do not list all types of a pair.
+    other_labels: bool,
+}
+
+impl Planned {
+    fn add_labels(&mut self, entry: &PlanRecord) {
+        self.other_labels |= entry.more_types > 0;
+        for label in entry.types.iter().filter_map(PlanTypeRecord::label_in_words) {
+            match self.labels.len() < MAX_LABELS || self.labels.contains_key(&label) {
+                true => *self.labels.entry(label).or_default() += 1,
+                false => self.other_labels = true,
+            }
+        }
+    }
+
+    /// The most frequent labels, each with its pairs, and how many more there are.
+    fn labels_in_words(&self) -> Vec<(Option<u64>, String)> {
+        let mut labels: Vec<(&String, u64)> = self.labels.iter().map(|(label, pairs)| (label, *pairs)).collect();
+        labels.sort_by_key(|(_, pairs)| std::cmp::Reverse(*pairs));
+        let shown = labels.iter().take(MAX_LABELS_SHOWN);
+        let mut lines: Vec<_> = shown.map(|(label, pairs)| (Some(*pairs), harmless(&format!("  {label}")))).collect();
+        let more = match (labels.len().saturating_sub(MAX_LABELS_SHOWN), self.other_labels) {
+            (0, false) => return lines,
+            (0, true) => "perhaps others, which the outcomes do not list".to_owned(),
+            (more, false) => format!("{more} more labels"),
+            (more, true) => format!("{more} more labels, and perhaps others, which the outcomes do not list"),
+        };
+        lines.push((None, format!("  … and {more}")));
+        lines
+    }
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -106,6 +143,9 @@ impl Summary {
             self.planned.unlabelled += u64::from(is_unlabelled);
             for (count, warning) in self.planned.warned.iter_mut().zip(Warning::ALL) {
                 *count += u64::from(entry.warns_of(warning));
+            }
+            if entry.warns_of(Warning::LabelsGo) {
+                self.planned.add_labels(entry);
             }
         }
         for error in &outcome.errors {
@@ -220,19 +260,20 @@ impl Summary {
     }
 
     fn add_planned(&self, lines: &mut Vec<String>) {
-        let Planned { pairs, present, unlabelled, warned } = self.planned;
+        let Planned { pairs, present, unlabelled, warned, labels: _, other_labels: _ } = self.planned;
         if pairs == 0 {
             return;
         }
         let repeated = if self.repeated > 0 { ", repeated pairs as often as they are asked for" } else { "" };
         lines.push(format!("{:<10} {:>12} {:>12} PLAN{repeated}", "", "", "PAIRS"));
-        let mut line = |count: u64, words: &str| {
-            lines.push(format!("{:<10} {:>12} {:>12} {words}", "", "", Grouped(count).to_string()))
+        let mut line = |count: Option<u64>, words: &str| {
+            let count = count.map(|count| Grouped(count).to_string()).unwrap_or_default();
+            lines.push(format!("{:<10} {:>12} {count:>12} {words}", "", ""));
         };
-        line(present, "associated now");
-        line(pairs - present, "not associated now");
+        line(Some(present), "associated now");
+        line(Some(pairs - present), "not associated now");
         if unlabelled > 0 {
-            line(unlabelled, "associated, but without the labels that are to be removed: nothing would go");
+            line(Some(unlabelled), "associated, but without the labels that are to be removed: nothing would go");
         }
         for (warning, count) in Warning::ALL.into_iter().zip(warned) {
             let words = match warning {
@@ -243,7 +284,10 @@ impl Summary {
                 Warning::MayNotBeRestorable => "MAY_NOT_BE_RESTORABLE: HubSpot may refuse to create them again",
             };
             if count > 0 {
-                line(count, words);
+                line(Some(count), words);
+            }
+            if warning == Warning::LabelsGo {
+                self.planned.labels_in_words().iter().for_each(|(pairs, label)| line(*pairs, label));
             }
         }
     }
@@ -346,6 +390,48 @@ mod tests {
         assert_eq!(told["plan"], json!({"pairs": 3, "present": 2, "withoutTheLabels": 1, "warnings": warnings}));
         assert_eq!((summary.jobs(), summary.jobs_done()), (6, 4));
         assert_eq!(told["byStatus"]["ARCHIVED"], json!({"jobs": 1, "pairs": 3, "done": 3}));
+    }
+
+    #[test]
+    fn a_plan_names_the_labels_that_go() {
+        let told = |labels: &[(&str, u64, Option<&str>)], more_types: u64| {
+            let types = labels.iter().map(|(category, id, label)| {
+                json!({"associationCategory": category, "associationTypeId": id, "label": label})
+            });
+            let entry = |types: Vec<Value>| {
+                json!({
+                    "from": {"id": "1"}, "to": {"id": "2"}, "present": true, "types": types, "moreTypes": more_types,
+                    "warnings": ["LABELS_GO"],
+                })
+            };
+            let all: Vec<Value> = types.collect();
+            let plan = json!([entry(all.clone()), entry(all[..1].to_vec())]);
+            let mut summary = Summary::default();
+            summary.add(&outcome(&json!({"status": "PLANNED", "plan": plan})), None);
+            let lines = summary.lines();
+            let labels = lines.iter().skip_while(|line| !line.contains("LABELS_GO")).skip(1);
+            labels.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+        };
+        let user = "USER_DEFINED";
+        let few = [
+            (user, 38, Some("Manager")),
+            ("HUBSPOT_DEFINED", 279, None),
+            ("HUBSPOT_DEFINED", 1, Some("Primary")),
+            ("HUBSPOT_DEFINED", 931, Some("Billing")),
+            (user, 37, Some("Primary school\u{1b}[2J")),
+        ];
+        let shown = [
+            "2 USER_DEFINED 38 (Manager)",
+            "1 HUBSPOT_DEFINED 931 (Billing)",
+            "1 USER_DEFINED 37 (Primary school [2J)",
+        ];
+        assert_eq!(told(&few, 0), shown);
+        let cut = ["2 USER_DEFINED 38 (Manager)", "… and perhaps others, which the outcomes do not list"];
+        assert_eq!(told(&few[..1], 3), cut);
+        let many: Vec<_> = (1..=12).map(|id| (user, id, None)).collect();
+        let shown = told(&many, 0);
+        assert_eq!(shown.len(), 11);
+        assert_eq!((&*shown[0], &*shown[10]), ("2 USER_DEFINED 1 (name not known)", "… and 2 more labels"));
     }
 
     #[test]
