@@ -55,7 +55,9 @@ async fn a_service_that_has_not_reached_its_broker_says_why() {
         let (code, body) = worker.readiness().await?;
         assert_eq!(code, 503);
         let reasons = body["reasons"].to_string();
-        Ok(reasons.contains("no jobs come in from the broker: the broker at").then_some(reasons))
+        let has_cause =
+            reasons.contains("no jobs come in from the broker since") && reasons.contains(": the broker at");
+        Ok(has_cause.then_some(reasons))
     })
     .await
     .unwrap();

@@ -317,9 +317,9 @@ fn a_wrong_record_id_is_refused() {
 fn a_whole_number_is_one_however_it_is_written() {
     let types = r#"[{"associationCategory":"WORK","associationTypeId":3.7e1}]"#;
     let inputs =
-        format!(r#"[{{"from":{{"id":111.0}},"to":[{{"id":1.5e3}},{{"id":9007199254740992.0}}],"types":{types}}}]"#);
+        format!(r#"[{{"from":{{"id":111.0}},"to":[{{"id":1.5e3}},{{"id":9007199254740991.0}}],"types":{types}}}]"#);
     let job = parse_str(&job_with(&inputs)).unwrap();
-    let wanted = vec![pair(111, 1_500), pair(111, 9_007_199_254_740_992)];
+    let wanted = vec![pair(111, 1_500), pair(111, 9_007_199_254_740_991)];
     assert_eq!(pairs(&job), [(Extent::Labels([label(LabelCategory::Work, 37)].into()), wanted)]);
     let job = parse_str(&job_and(r#""portalId":4711.0"#)).unwrap();
     assert_eq!(job.portal, NonZeroU64::new(4711).map(PortalId));
@@ -336,8 +336,11 @@ fn a_number_that_may_have_been_rounded_is_refused_with_advice() {
 /// As doubles these are other numbers.
 #[test]
 fn a_refused_number_is_told_as_it_was_written_or_not_at_all() {
-    let from = job_with(r#"[{"from":{"id":9007199254740993.0},"to":[{"id":"1"}]}]"#);
-    told(&from, "inputs[0].from.id: is a number above 2^53, but must be", "write ids as strings");
+    // The second becomes the first as a double, or the next one, as the reader of JSON rounds.
+    for id in ["9007199254740992.0", "9007199254740993.0", "9007199254740994.0"] {
+        let from = job_with(&format!(r#"[{{"from":{{"id":{id}}},"to":[{{"id":"1"}}]}}]"#));
+        told(&from, "inputs[0].from.id: is a number of 2^53 or more, but must be", "write ids as strings");
+    }
     for number in ["9007199254740993.0", "1.8e19", "-9007199254740993.0", "0.10000000000000000000001"] {
         let is = format!("portalId: is the number {number}, but must be");
         told(&job_and(&format!("\"portalId\":{number}")), &is, "");

@@ -91,10 +91,10 @@ impl<'de, V: Value> Visitor<'de> for Scalar<V> {
     fn visit_f64<E: Error>(self, number: f64) -> Result<V, E> {
         match whole(number) {
             Some(integer) => self.visit_u64(integer),
-            None if number > LARGEST_EXACT as f64 && !V::ON_LARGE_NUMBERS.is_empty() => {
+            None if number >= LARGEST_EXACT as f64 && !V::ON_LARGE_NUMBERS.is_empty() => {
                 let (rule, advice) = (in_words::<V>(), V::ON_LARGE_NUMBERS);
                 // Not which: as a double it may be another one than the body has.
-                Err(E::custom(format_args!("is a number above 2^53, but must be {rule}{advice}")))
+                Err(E::custom(format_args!("is a number of 2^53 or more, but must be {rule}{advice}")))
             }
             None => Err(E::invalid_type(Unexpected::Float(number), &self)),
         }
@@ -102,9 +102,10 @@ impl<'de, V: Value> Visitor<'de> for Scalar<V> {
 }
 
 /// A whole number that is written with a fraction or an exponent, such as `111.0`: some programs keep every number so,
-/// and JSON Schema calls it an integer. Above 2^53 it may have been another number before it became a double.
+/// and JSON Schema calls it an integer. From 2^53 on it may have been another number before it became a double: 2^53 itself
+/// is what becomes of 9007199254740993.0.
 fn whole(number: f64) -> Option<u64> {
-    let exact = number.fract() == 0.0 && (0.0..=LARGEST_EXACT as f64).contains(&number);
+    let exact = number.fract() == 0.0 && (0.0..LARGEST_EXACT as f64).contains(&number);
     exact.then(|| format!("{number:.0}").parse().ok()).flatten()
 }
 
