@@ -508,6 +508,11 @@ fn nothing_known(header: &[String], hints: &Hints) -> String {
     if let Some((name, fault)) = unseen {
         return format!("the column {name:?} {fault}");
     }
+    if header.is_empty() {
+        return "the first line has only empty cells, and must name the columns: write the names there, or delete the lines \
+                above them"
+            .to_owned();
+    }
     let shown: Vec<String> = header.iter().map(|name| format!("{name:?}")).collect();
     let shown = named(&shown);
     if header.iter().any(|value| is_number(value)) {

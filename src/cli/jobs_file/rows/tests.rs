@@ -192,6 +192,7 @@ async fn a_table_that_is_no_csv_of_jobs_is_not_read_as_json() {
         ),
         ("Contact;Company\n101;9001\n", "or say with --map \"YOUR COLUMN=from_id,…\""),
         ("101\t9001\n102\t9001\n", "its first line must name the columns, and is a row"),
+        (",,\n,,\n", "the first line has only empty cells"),
         ("from_id,to_id\n101,9001\n", "the header lacks from_object_type (or --from TYPE), to_object_type"),
     ] {
         let fault = read(text, Expected::Either).await.unwrap_err().to_string();
