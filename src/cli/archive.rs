@@ -200,7 +200,7 @@ async fn run(
     written.summary.lines().iter().for_each(|line| remark(line));
     match before {
         Some(before) => remark(&before.with(written.summary.jobs_done())),
-        None if written.summary.jobs() == 0 && matches!(read, Ok(Some(_))) => {
+        None if matches!(&read, Ok(Some(read)) if read.has_no_jobs()) => {
             remark("no row asks for anything; nothing was done");
         }
         None => {}

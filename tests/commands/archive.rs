@@ -363,6 +363,30 @@ async fn an_interrupt_at_the_question_is_a_no() {
     }
 }
 
+/// That nothing is answered does not say that nothing was asked for, nor that nothing was done.
+#[tokio::test]
+async fn an_interrupt_before_the_first_answer_does_not_say_that_nothing_was_done() {
+    let simulator = SimulatorProcess::start(&[]).await.unwrap();
+    let done_unseen = json!([{"when": {"kind": "archive"}, "then": {"answer": {"status": 503, "done": true}}}]);
+    simulator.put_faults(&done_unseen).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ten.csv");
+    let rows: String = (1..=10).map(|id| format!("contacts,{id},companies,9,all,\n")).collect();
+    std::fs::write(&file, format!("{HEADER}{rows}")).unwrap();
+    let settings = [("hubspot.base_url", simulator.uri()), ("hubspot.access_token", "x")];
+    let mut terminal = Terminal::start(&["archive", file.to_str().unwrap(), "--yes"], &settings, (200, 40));
+    let is_sent = async || {
+        let sent = simulator.state().await?["requestsByKind"]["archive"].as_u64();
+        Ok(sent.is_some_and(|sent| sent > 0).then_some(()))
+    };
+    eventually(Duration::from_secs(60), "a request", is_sent).await.unwrap();
+    terminal.press("\u{3}");
+    let is_over = async || Ok(terminal.raw().contains("to go on: ").then_some(()));
+    eventually(Duration::from_secs(60), "the end", is_over).await.unwrap_or_else(|_| panic!("{}", terminal.raw()));
+    let shown = terminal.raw();
+    assert!(shown.contains("read and not answered: 10") && !shown.contains("nothing was done"), "{shown}");
+}
+
 /// A large file takes its time before the question.
 #[tokio::test]
 async fn on_a_terminal_it_says_how_far_a_file_is_read() {

@@ -89,6 +89,11 @@ impl Read {
         left_out.in_words().for_each(|line| remark(&line));
     }
 
+    /// Whether no row stands for a job, or was meant to. That none is answered does not say so.
+    pub fn has_no_jobs(self) -> bool {
+        self.jobs == 0
+    }
+
     /// Whether there was no row at all, but for blank ones and those without ids.
     pub fn is_empty(self) -> bool {
         self.jobs + self.done_before + self.left_out.telling() == 0
