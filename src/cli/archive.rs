@@ -151,7 +151,7 @@ async fn run(
     }
     // What is no stream is read to its end before anything is sent.
     let is_file = source.is_repeatable();
-    let (mut group, mut before) = (arguments.hints.group.clone(), None);
+    let (mut group, mut before, mut jobs) = (arguments.hints.group.clone(), None, None);
     if is_file {
         let survey = Survey::of(&mut source, 1, Some(&assembly.portals), |job| !resume.leaves_out(job)).await?;
         if survey.is_empty() {
@@ -161,6 +161,7 @@ async fn run(
         }
         resume.rewind();
         group = survey.group().cloned();
+        jobs = Some(survey.jobs() - survey.unwanted);
         before = (!arguments.resume.is_empty()).then_some(Before { jobs: survey.jobs(), done: survey.unwanted });
         say_what_is_there(&survey, (!arguments.resume.is_empty(), resume.in_doubt()));
         if !arguments.yes
@@ -173,8 +174,7 @@ async fn run(
     let failed = arguments.failed.as_deref().map(FailedFile::create).transpose()?;
     let answers = Answers::new(Arc::clone(tally), failed.clone());
 
-    let (stop, way_on) =
-        (CancellationToken::new(), WayOn::new(arguments, (settings, &undo), (is_file, group.as_ref())));
+    let (stop, way_on) = (CancellationToken::new(), WayOn::new(arguments, (settings, &undo), (jobs, group.as_ref())));
     let last_words = {
         let (way_on, tally, failed) = (way_on.clone(), Arc::clone(tally), failed.clone());
         move || {

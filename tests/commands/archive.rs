@@ -385,6 +385,7 @@ async fn an_interrupt_before_the_first_answer_does_not_say_that_nothing_was_done
     eventually(Duration::from_secs(60), "the end", is_over).await.unwrap_or_else(|_| panic!("{}", terminal.raw()));
     let shown = terminal.raw();
     assert!(shown.contains("read and not answered: 10") && !shown.contains("nothing was done"), "{shown}");
+    assert!(shown.contains("left without an answer: 10 of the 10 jobs of this run"), "{shown}");
 }
 
 /// A large file takes its time before the question.

@@ -169,7 +169,8 @@ impl Counts {
 /// How to go on after an interruption: what the command line says, and where stdout goes.
 #[derive(Clone, Debug)]
 pub struct WayOn {
-    is_file: bool,
+    /// The jobs of a file, without those that were done before; `None` for a stream.
+    jobs: Option<u64>,
     /// `None` where the input is a stream, which must be given again.
     command: Option<Command>,
     /// Outcomes of the runs before this one.
@@ -199,11 +200,11 @@ enum Outcomes {
 }
 
 impl WayOn {
-    /// `group`: of all jobs that archive, as far as that is known.
+    /// `jobs`: of a file, without those that were done before. `group`: of all jobs that archive, as far as that is known.
     pub fn new(
         arguments: &Arguments,
         (settings, undo): (&Settings, &Undo),
-        (is_file, group): (bool, Option<&Group>),
+        (jobs, group): (Option<u64>, Option<&Group>),
     ) -> Self {
         let is_named = arguments.file.as_deref().is_some_and(|file| file != Path::new("-"));
         let stdin = if is_named { None } else { opened_file(std::io::stdin(), "0") };
@@ -211,7 +212,7 @@ impl WayOn {
         let command = Command { words: without(typed, &["--resume", "--failed"]), stdin };
         let records = settings.hubspot.listed().iter().all(|account| account.safety.journal.is_on());
         Self {
-            is_file,
+            jobs,
             command: (is_named || command.stdin.is_some()).then_some(command),
             resumed: arguments.resume.clone(),
             failed: arguments.failed.clone(),
@@ -229,13 +230,17 @@ impl WayOn {
     /// Says on stderr what was not answered and how to go on; nothing where all was.
     pub fn say(&self, tally: &Tally) {
         let counts @ Counts { answered, unanswered, .. } = tally.counts();
-        let is_left_unread = self.is_file && !tally.read_to_end.load(Ordering::Relaxed);
-        if unanswered == 0 && !is_left_unread {
+        let is_left = self.jobs.is_some() && !tally.read_to_end.load(Ordering::Relaxed);
+        if unanswered == 0 && !is_left {
             return;
         }
         counts.unanswered_in_words(self.undo.as_deref()).iter().for_each(|line| remark(line));
-        if is_left_unread {
-            remark(&format!("what stands below line {} was not read", tally.last_line.load(Ordering::Relaxed)));
+        if is_left {
+            remark(&format!("what stands below line {} was not begun", tally.last_line.load(Ordering::Relaxed)));
+        }
+        if let Some(jobs) = self.jobs {
+            let left = Grouped(jobs.saturating_sub(answered));
+            remark(&format!("left without an answer: {left} of the {} jobs of this run", Grouped(jobs)));
         }
         if let (Outcomes::Shown, 1..) = (&self.outcomes, answered) {
             remark("the outcomes so far are in no file, so all jobs are sent again, which does no harm");
@@ -386,7 +391,7 @@ mod tests {
             "archiver archive --resume=first pairs.csv --map A=from_id --failed failed.csv --resume second --yes";
         let words = typed.split(' ').map(|word| word.replace("pairs", "my pairs").replace("A=", "it's="));
         let way_on = WayOn {
-            is_file: true,
+            jobs: Some(1),
             command: Some(Command { words: without(words, &["--resume", "--failed"]), stdin: None }),
             resumed: vec!["first".into(), "second".into()],
             failed: Some(path("failed.csv")),
