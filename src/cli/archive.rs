@@ -178,6 +178,7 @@ async fn run(
     let last_words = {
         let (way_on, tally, failed) = (way_on.clone(), Arc::clone(tally), failed.clone());
         move || {
+            remark(&tally.answered_in_words());
             failed.and_then(|failed| failed.cut_short()).iter().for_each(|line| remark(line));
             way_on.say(&tally);
         }

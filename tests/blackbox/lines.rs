@@ -438,7 +438,12 @@ async fn a_second_interrupt_ends_it_at_once_and_counts_the_rest() -> Result<()> 
     let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await??;
     feeding.abort();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    for words in ["read and not answered: 100", "not proven yet: 100", "the same input and command again"] {
+    for words in [
+        "jobs done: 0; answered, but not done: 0",
+        "read and not answered: 100",
+        "not proven yet: 100",
+        "the same input and command again",
+    ] {
         assert!(text.contains(words), "{words:?}: {text}");
     }
     assert!(!text.contains("--resume"), "nothing was answered: {text}");
@@ -464,6 +469,7 @@ async fn a_second_interrupt_leaves_no_half_file_of_what_failed() -> Result<()> {
         interrupt(&child)?;
         let text = interrupt_once_it_says(&mut child, "stopping").await?;
         tokio::time::timeout(LIMIT, child.wait()).await??;
+        assert!(text.contains("jobs done: 0; answered, but not done: "), "{text}");
         if no_jobs == 0 {
             assert!(text.contains("so far, so failed.csv is not made") && !path("failed.csv").exists(), "{text}");
             continue;

@@ -78,6 +78,12 @@ impl Tally {
         }
     }
 
+    /// For whoever does not wait for the table.
+    pub fn answered_in_words(&self) -> String {
+        let Counts { answered, done, .. } = self.counts();
+        format!("jobs done: {}; answered, but not done: {}", Grouped(done), Grouped(answered.saturating_sub(done)))
+    }
+
     pub fn pairs_so_far(&self, pairs: Pairs) {
         *self.pairs.lock().unwrap_or_else(PoisonError::into_inner) = pairs;
     }
