@@ -70,7 +70,7 @@ impl Introductions {
         match introduced {
             Introduced::Told(introduction) => {
                 if let Some(configured) = account.portal_id.filter(|configured| configured.0 != introduction.portal) {
-                    let (place, told) = (place_of(&account.credentials), introduction.portal);
+                    let (place, told) = (account.credentials.token().place(), introduction.portal);
                     self.mismatches.push(format!(
                         "portal {configured}: the token in {place} belongs to portal {told}; put a token of portal \
                          {configured} there, or correct portal_id in the settings of this account"
@@ -79,7 +79,7 @@ impl Introductions {
                 self.names.insert(portal, words(account.portal_id, introduction));
             }
             Introduced::TokenRefused(detail) => {
-                let place = place_of(&account.credentials);
+                let place = account.credentials.token().place();
                 let name = self.name(portal, settings);
                 self.troubles.push(format!("{name}: HubSpot does not take the token in {place}: {}", harmless(detail)));
             }
@@ -131,13 +131,6 @@ pub(super) fn account_of(portal: Option<u64>, accounts: &[AccountSettings]) -> O
 
 fn index_of(account: &AccountSettings, accounts: &[AccountSettings]) -> Option<AccountIndex> {
     (0..).map(AccountIndex).zip(accounts).find(|(_, other)| std::ptr::eq(*other, account)).map(|(index, _)| index)
-}
-
-fn place_of(credentials: &Credentials) -> String {
-    match credentials {
-        Credentials::AccessToken(token) => token.place(),
-        Credentials::OAuth(oauth) => oauth.refresh_token.place(),
-    }
 }
 
 fn number(PortalId(portal): PortalId) -> u64 {

@@ -28,6 +28,16 @@ pub enum Credentials {
     OAuth(OAuthCredentials),
 }
 
+impl Credentials {
+    /// What tells HubSpot which portal it is.
+    pub fn token(&self) -> &SecretSource {
+        match self {
+            Self::AccessToken(token) => token,
+            Self::OAuth(oauth) => &oauth.refresh_token,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct OAuthCredentials {
     pub client_id: String,

@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 
+use crate::config::AccountSettings;
 use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::refusal::{Refusal, WorkerCategory};
 
@@ -10,12 +11,34 @@ use crate::contract::refusal::{Refusal, WorkerCategory};
 pub struct Portals {
     all: Vec<Option<PortalId>>,
     by_portal: HashMap<PortalId, AccountIndex>,
+    /// Of the only account, where it has no portal id.
+    nameless: Option<Nameless>,
+}
+
+/// Where the token of an account without a portal id is.
+#[derive(Clone, Debug)]
+pub struct Nameless {
+    /// For people: the setting, and the file that it names.
+    pub place: String,
+    /// `hubspot.access_token_file`
+    pub setting: String,
 }
 
 impl Portals {
+    pub fn of(accounts: &[AccountSettings]) -> Self {
+        let nameless = match accounts {
+            [AccountSettings { portal_id: None, credentials, .. }] => {
+                let token = credentials.token();
+                Some(Nameless { place: token.place(), setting: token.key().dotted().to_owned() })
+            }
+            _ => None,
+        };
+        Self { nameless, ..Self::new(accounts.iter().map(|account| account.portal_id).collect()) }
+    }
+
     pub fn new(all: Vec<Option<PortalId>>) -> Self {
         let indexed = all.iter().zip(0..).filter_map(|(portal, index)| Some(((*portal)?, AccountIndex(index))));
-        Self { by_portal: indexed.collect(), all }
+        Self { by_portal: indexed.collect(), all, nameless: None }
     }
 
     /// The account of a job that names `portal`. Archiving in the wrong portal must be impossible: a job that names
@@ -29,8 +52,9 @@ impl Portals {
             }
             (Some(portal), [None]) => {
                 let message = format!(
-                    "portalId {portal} is named, but the only account is configured without a portal id: name it in \
-                     hubspot.accounts, or leave portalId out of the job"
+                    "portalId {portal} is named, but the only account is configured without a portal id: check first \
+                     that its token is of portal {portal}; only if it is, name the portal in hubspot.accounts, or leave \
+                     portalId out of the job"
                 );
                 Err(Refusal::worker(WorkerCategory::UnknownPortal, &message))
             }
@@ -44,8 +68,8 @@ impl Portals {
     }
 
     /// The settings have one account, and do not name its portal.
-    pub fn is_one_without_id(&self) -> bool {
-        matches!(self.all.as_slice(), [None])
+    pub fn nameless(&self) -> Option<&Nameless> {
+        self.nameless.as_ref()
     }
 
     pub fn portal(&self, index: AccountIndex) -> Option<PortalId> {

@@ -78,7 +78,7 @@ impl Assembly {
         let clock = WallClock::new();
         let of_engine = policy::of_engine(settings, waiting);
         Ok(Self {
-            portals: Portals::new(accounts.iter().map(|account| account.portal_id).collect()),
+            portals: Portals::of(accounts),
             engine: Engine::with_background(
                 of_engine,
                 settings.background.policy,

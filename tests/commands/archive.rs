@@ -35,7 +35,7 @@ async fn the_question_counts_what_can_go_and_says_why_the_rest_cannot() {
     ] {
         assert!(shown.contains(words), "{words:?}: {shown}");
     }
-    assert_eq!(shown.matches("portal 4").count(), 1, "{shown}");
+    assert_eq!(shown.matches(", portal 4").count(), 1, "{shown}");
 
     // Nothing can go: nothing is asked, and the rows have their answers.
     let none = write("none.csv", "contacts,4,companies,5,all,4799\n");
@@ -133,23 +133,47 @@ async fn a_portal_that_is_named_for_a_token_without_one_is_told_how_to_be_named(
     let token = directory.path().join("token");
     std::fs::write(&token, "good").unwrap();
     let (uri, token) = (("hubspot.base_url", simulator.uri()), token.to_str().unwrap());
-    let plain = [uri, ("hubspot.access_token_file", token)];
-    let mend = "or name it in hubspot.accounts (by variables: ARCHIVER__HUBSPOT__ACCOUNTS__0__PORTAL_ID=4711 and, instead of \
-                ARCHIVER__HUBSPOT__ACCESS_TOKEN_FILE, ARCHIVER__HUBSPOT__ACCOUNTS__0__ACCESS_TOKEN_FILE)";
-    for (arguments, portal, words) in [
+    let files = [uri, ("hubspot.access_token_file", token)];
+    let plain = [uri, ("hubspot.access_token", "good")];
+    let listed = [uri, ("hubspot.accounts.0.access_token", "good")];
+    let by_variables = |token: &str| {
+        format!(
+            "only if it is, name the portal in hubspot.accounts (by variables: ARCHIVER__HUBSPOT__ACCOUNTS__0__PORTAL_ID=4711 \
+             and, instead of ARCHIVER__HUBSPOT__{token}, ARCHIVER__HUBSPOT__ACCOUNTS__0__{token}), or leave "
+        )
+    };
+    let (by_row, by_option) = ("portal_id 4711 is named", "--portal 4711 is given");
+    for (settings, arguments, portal, named, place, mend) in [
         (
+            &files,
             &["archive"][..],
             "4711",
-            "portal_id 4711 is named, but the only account is configured without a portal id: leave portal_id out of the row, ",
+            by_row,
+            "the file ",
+            by_variables("ACCESS_TOKEN_FILE") + "portal_id out of the row",
         ),
         (
+            &files,
             &["archive", "--portal", "4711"],
             "",
-            "--portal 4711 is given, but the only account is configured without a portal id: leave --portal out, ",
+            by_option,
+            "the file ",
+            by_variables("ACCESS_TOKEN_FILE") + "--portal out",
+        ),
+        (&plain, &["archive"], "4711", by_row, "hubspot.access_token ", by_variables("ACCESS_TOKEN")),
+        (
+            &listed,
+            &["archive"],
+            "4711",
+            by_row,
+            "hubspot.accounts[0].access_token ",
+            "only if it is, give the account portal_id = 4711 in hubspot.accounts, or leave ".to_owned(),
         ),
     ] {
-        let ran = run_with(arguments, &plain, &row(portal)).await;
-        assert!(ran.code == 3 && ran.stdout.contains(&format!("{words}{mend}")), "{words}: {ran:?}");
+        let ran = run_with(arguments, settings, &row(portal)).await;
+        let check = "but the only account is configured without a portal id: check first that the token in";
+        let first = format!("{named}, {check} {place}");
+        assert!(ran.code == 3 && ran.stdout.contains(&first) && ran.stdout.contains(&mend), "{first}: {mend}: {ran:?}");
     }
     let named = [uri, ("hubspot.accounts.0.portal_id", "4711"), ("hubspot.accounts.0.access_token_file", token)];
     for (arguments, portal) in [(&["archive"][..], "4711"), (&["archive", "--portal", "4711"], "")] {

@@ -16,7 +16,7 @@ use crate::contract::ids::{AccountIndex, PortalId};
 use crate::contract::job::{self, Job, JobLimits, JobProperties, Malformed};
 use crate::contract::refusal::Refusal;
 use crate::contract::text::without_mark;
-use crate::worker::accounts::Portals;
+use crate::worker::accounts::{Nameless, Portals};
 
 /// How the file is to be read.
 #[derive(Clone, Debug)]
@@ -169,27 +169,37 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
     pub fn account_of(&self, job: &Job, portals: &Portals) -> Result<AccountIndex, Refusal> {
         portals.resolve(job.portal).map_err(|mut refusal| {
             let message = if self.is_csv() { in_columns(&refusal.message) } else { refusal.message.into() };
-            refusal.message = match job.portal {
-                None => format!("{message}; or give --portal"),
-                Some(portal) if portals.is_one_without_id() => self.without_id(portal),
-                Some(_) => message,
+            refusal.message = match (job.portal, portals.nameless()) {
+                (None, _) => format!("{message}; or give --portal"),
+                (Some(portal), Some(account)) => self.without_id(portal, account),
+                (Some(_), None) => message,
             }
             .into();
             refusal
         })
     }
 
-    /// Whoever has a spreadsheet and a token may have no file of settings.
-    fn without_id(&self, portal: PortalId) -> String {
+    /// Whoever has a spreadsheet and a token may have no file of settings. Without a portal a row goes to the token's, so
+    /// that is no advice for a row that is meant for another one.
+    fn without_id(&self, portal: PortalId, Nameless { place, setting }: &Nameless) -> String {
         let (named, or) = match (self.format.hints.portal == Some(portal), self.is_csv()) {
             (true, _) => (format!("--portal {portal} is given"), "leave --portal out"),
             (false, true) => (format!("portal_id {portal} is named"), "leave portal_id out of the row"),
             (false, false) => (format!("portalId {portal} is named"), "leave portalId out of the job"),
         };
+        let name_it = match setting.strip_prefix("hubspot.access_token") {
+            Some(file) => {
+                let (hubspot, token) = ("ARCHIVER__HUBSPOT__", format!("ACCESS_TOKEN{}", file.to_uppercase()));
+                format!(
+                    "name the portal in hubspot.accounts (by variables: {hubspot}ACCOUNTS__0__PORTAL_ID={portal} and, instead of \
+                     {hubspot}{token}, {hubspot}ACCOUNTS__0__{token})"
+                )
+            }
+            None => format!("give the account portal_id = {portal} in hubspot.accounts"),
+        };
         format!(
-            "{named}, but the only account is configured without a portal id: {or}, or name it in hubspot.accounts (by \
-             variables: ARCHIVER__HUBSPOT__ACCOUNTS__0__PORTAL_ID={portal} and, instead of \
-             ARCHIVER__HUBSPOT__ACCESS_TOKEN_FILE, ARCHIVER__HUBSPOT__ACCOUNTS__0__ACCESS_TOKEN_FILE)"
+            "{named}, but the only account is configured without a portal id: check first that the token in {place} is of \
+             portal {portal}; only if it is, {name_it}, or {or}"
         )
     }
 

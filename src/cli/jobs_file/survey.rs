@@ -160,8 +160,7 @@ struct Known {
 
 /// The accounts of the settings; `None` where they have none, as on a machine that only sends jobs.
 pub fn portals(settings: &Settings) -> Option<Portals> {
-    let accounts = &settings.hubspot.accounts().ok()?;
-    Some(Portals::new(accounts.iter().map(|account| account.portal_id).collect()))
+    Some(Portals::of(settings.hubspot.accounts().ok()?))
 }
 
 impl Survey {
