@@ -12,7 +12,7 @@ use super::enqueue::message_id::origin;
 use super::exit::Failure;
 use super::jobs_file::columns::UNKNOWN_TYPES;
 use super::latest_names::LatestNames;
-use super::outcome_record::OutcomeRecord;
+use super::outcome_record::{ErrorRecord, OutcomeRecord};
 use super::output::{Output, Reader, remark};
 use super::paint::{Paint, Tone, harmless};
 use super::report::{PairRow, Report};
@@ -61,7 +61,8 @@ the column `line` is the line of that file.
 
 Each message has an outcome of its own. So where a job failed, was mended and was sent again, both its outcomes are listed.
 Only --csv leaves out, and counts, a failure after which jobs with the same id, portal, object types and action have done as
-many pairs. Where other jobs did it, leave the earlier outcomes out: give the time of the last attempt with --since.
+many pairs, and the rows of earlier attempts that left the same pair undone. Where other jobs did it, leave the earlier
+outcomes out: give the time of the last attempt with --since.
 
 Examples:
   association-archiver outcomes --failed
@@ -92,7 +93,7 @@ async fn look(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fa
         (Some(_) | None, _) => None,
     };
     browser.close().await;
-    let Shown { outcomes, parts, others, groups, of_unknown_labels, mended, summary } = shown?;
+    let Shown { outcomes, parts, others, groups, of_unknown_labels, mended, superseded, summary } = shown?;
     if !arguments.json {
         let queue = &settings.amqp.results_queue;
         let order = match parts {
@@ -122,6 +123,12 @@ async fn look(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Fa
     if mended > 0 {
         remark(&format!("jobs left out, since a later attempt has mended them: {}", Grouped(mended)));
     }
+    if superseded > 0 {
+        remark(&format!(
+            "rows left out, since a later attempt of the same job left the same pair undone too: {}",
+            Grouped(superseded)
+        ));
+    }
     if of_unknown_labels > 0 {
         remark(&format!(
             "{} rows have {UNKNOWN_TYPES} in the column types, since their outcomes do not tell whether only labels were to be \
@@ -143,6 +150,8 @@ struct Shown {
     of_unknown_labels: u64,
     /// Outcomes that are left out, since a later attempt has mended what failed.
     mended: u64,
+    /// Rows that are left out, since a later attempt of their job has one for the same pair.
+    superseded: u64,
     summary: Summary,
 }
 
@@ -182,6 +191,9 @@ async fn show(browser: &mut Browser, arguments: &Arguments) -> Result<Shown, Fai
         }
         if !is_meant(&outcome, arguments, &mut shown.groups) {
             continue;
+        }
+        if arguments.csv {
+            mended.note_undone(&outcome, &origin);
         }
         bytes += body.len();
         kept.push(Kept { completed_at: outcome.completed_at, origin, body });
@@ -229,11 +241,19 @@ impl Target {
         shown.parts += u64::from(!kept.is_empty());
         kept.sort_by(|a, b| (a.completed_at, &a.origin).cmp(&(b.completed_at, &b.origin)));
         for Kept { body, origin, .. } in kept.drain(..) {
-            let Some(outcome) = OutcomeRecord::parse(&body) else { continue };
+            let Some(mut outcome) = OutcomeRecord::parse(&body) else { continue };
             if mended.has(&outcome, &origin) {
                 shown.mended += 1;
                 continue;
             }
+            let there = outcome.errors.len();
+            let superseded = |error: &ErrorRecord| mended.supersedes(&outcome, &origin, error);
+            let errors: Vec<_> = outcome.errors.iter().filter(|error| !superseded(error)).cloned().collect();
+            shown.superseded += (there - errors.len()) as u64;
+            if errors.is_empty() && there > 0 {
+                continue;
+            }
+            outcome.errors = errors;
             let line = origin.map(|(_, line)| line);
             if self.write(&outcome, (line, &body), shown)? == Reader::Gone {
                 return Ok(Reader::Gone);
