@@ -16,7 +16,7 @@ use super::course::Look;
 use super::engine::Engine;
 use super::expected::expected;
 use super::holdings::LastWord;
-use super::pause::PauseKind;
+use super::pause::{PauseKind, outage_detail};
 use super::reply::Reply;
 use super::search::{self, Circumstances, Failed, Findings, Halves};
 use super::step::Step;
@@ -243,6 +243,7 @@ impl Engine {
             self.holdings.leave_in_doubt(&batch.nodes);
         }
         self.note_failure(call, &batch, again, now);
+        self.pauses.outage_goes_on(call.account, &again.refusal.message);
         self.pauses.account_distrusts(call.account, again.cause == Transient::Tls);
         let since = *batch.failing_since.get_or_insert(now.tick);
         let in_outage = self.pauses.account_is_paused_for(call.account, PauseKind::Outage);
@@ -321,13 +322,10 @@ impl Engine {
             let detail = match in_a_row {
                 Some(failures) => {
                     // Those that follow are not counted here: the pause says when it is tried again.
-                    format!(
-                        "it began with {} failures in a row, the last: {}",
-                        Grouped(failures.into()),
-                        again.refusal.message
-                    )
+                    let began = format!("it began with {} failures in a row", Grouped(failures.into()));
+                    outage_detail(&began, &again.refusal.message)
                 }
-                None => again.refusal.message.to_string(),
+                None => outage_detail("the token was refused before", &again.refusal.message),
             };
             self.pause_account(call.account, PauseKind::Outage, None, detail, now);
         }
@@ -390,6 +388,7 @@ impl Engine {
         let Some(slot) = expected(call.slot, "a request has its place in the pace") else { return };
         let account = &mut self.accounts[call.account];
         account.throttled();
+        self.pauses.outage_goes_on(call.account, &throttled.refusal.message);
         let policy = throttled.policy;
         let wait = throttled.retry_after.map(|after| after.wait(now.wall));
         let open_at = account.pace.throttled(slot, policy, wait, now.tick);

@@ -188,6 +188,14 @@ pub struct Pause {
     probe_at: Option<Tick>,
 }
 
+/// Stands in the detail of an outage's pause between how it began and what the latest request met with.
+const LATEST: &str = "; the latest: ";
+
+/// The detail of an outage's pause.
+pub fn outage_detail(began: &str, latest: &str) -> String {
+    format!("{began}{LATEST}{latest}")
+}
+
 /// Without a broker to wait in, jobs fail after an outage of a day.
 const LONGEST_OUTAGE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -201,6 +209,15 @@ impl Pause {
             None => kind.longest_probe_interval().map(|_| now.tick + FIRST_PROBE),
         };
         Self { kind, since: now.tick, since_wall: now.wall, until, detail, is_distrust: false, probe_at }
+    }
+
+    /// Another request has failed. What HubSpot suffers from may not be what it began with, so people are told the latest.
+    pub fn goes_on(&mut self, latest: &str) {
+        if self.kind == PauseKind::Outage
+            && let Some((began, _)) = self.detail.split_once(LATEST)
+        {
+            self.detail = outage_detail(began, latest);
+        }
     }
 
     /// For how long nothing was sent, as people are told: as far as this worker knows, or another one wrote.

@@ -62,7 +62,7 @@ function id(text) {
 
 const accountName = (portalId, index) => (known(portalId) ? "portal " + portalId : "account " + index);
 const accountPath = (portalId, index) => "accounts/" + (known(portalId) ? portalId : index);
-const KINDS = { operator: "by hand", day_spent: "the day's requests are spent", outage: "HubSpot does not answer", guard: "by its guard", journal: "the journal cannot be written" };
+const KINDS = { operator: "by hand", day_spent: "the day's requests are spent", outage: "requests to HubSpot fail", guard: "by its guard", journal: "the journal cannot be written" };
 const kindWords = (kind) => KINDS[kind] ?? kind.replaceAll("_", " ");
 
 /* Lists that were opened with "all" stay open. */

@@ -536,7 +536,7 @@ fn words_of(kind: &str) -> String {
     match kind {
         "operator" => "by hand".to_owned(),
         "day_spent" => "the day's requests are spent".to_owned(),
-        "outage" => "HubSpot does not answer".to_owned(),
+        "outage" => "requests to HubSpot fail".to_owned(),
         "guard" => "by its guard".to_owned(),
         "journal" => "the journal cannot be written".to_owned(),
         other => other.replace('_', " "),

@@ -97,6 +97,13 @@ impl Pauses {
         }
     }
 
+    /// A request of the account has failed: where it stands for an outage, people are told the latest answer.
+    pub fn outage_goes_on(&mut self, account: AccountIndex, latest: &str) {
+        if let Some(pause) = &mut self.accounts[account].pause {
+            pause.goes_on(latest);
+        }
+    }
+
     /// Whether the connection is not trusted, as far as the latest failure tells; kept with the account's pause.
     pub fn account_distrusts(&mut self, account: AccountIndex, is_distrust: bool) {
         if let Some(pause) = &mut self.accounts[account].pause {

@@ -312,6 +312,36 @@ fn a_pause_for_an_outage_says_how_many_requests_failed() {
     assert!(why(&bench).starts_with("it began with 20 failures in a row"), "{}", why(&bench));
 }
 
+/// The outage begins with 503, then requests time out, then HubSpot answers 429: the reason told is the latest, the pause
+/// is one, and the log has one line.
+#[test]
+fn a_pause_for_an_outage_tells_the_latest_failure() {
+    let second = |seconds: u64| Tick::from_micros(seconds * 1_000_000);
+    let reply = move |_: &BatchCall, now: Tick| match now {
+        early if early < second(10) => answer(503, ""),
+        early if early < second(40) => Reply::Silence(Silence::TimedOut),
+        _ => answer(429, ""),
+    };
+    let mut bench = Bench::new(policy(), vec![account()], reply);
+    let pause = |bench: &Bench| bench.engine.status(bench.now).accounts[0].pause.clone().unwrap();
+    for n in 1..=1_000 {
+        bench.admit(("contacts", "companies"), &[pair(n, 7)]);
+    }
+    bench.run(Duration::from_secs(8));
+    let first = pause(&bench);
+    assert!(first.detail.starts_with("it began with 5 failures in a row; the latest: "), "{first:?}");
+    assert!(first.detail.contains("503"), "{first:?}");
+    for (seconds, latest) in [(30, "did not answer in time"), (30, "429")] {
+        bench.run(Duration::from_secs(seconds));
+        let now = pause(&bench);
+        assert_eq!((now.kind, now.since), (PauseKind::Outage, first.since));
+        assert!(now.detail.starts_with("it began with 5 failures in a row; the latest: "), "{now:?}");
+        assert!(now.detail.contains(latest) && !now.detail.contains("503"), "{now:?}");
+    }
+    let paused = bench.notices.iter().filter(|notice| matches!(notice, Notice::Paused { .. }));
+    assert_eq!(paused.count(), 1);
+}
+
 /// What HubSpot names can be a record with many pairs, of which one is stuck. With one quick try they must not be parked
 /// together, to come back together.
 #[test]
