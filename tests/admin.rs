@@ -133,8 +133,9 @@ async fn readiness_names_what_stands_and_why() {
     let worker = Worker::start(Some(TOKEN)).await;
     let mut engine = engine();
     engine.admit(job(0, "contacts", "companies", 1), now());
+    engine.admit(NewJob { dry_run: true, ..job(0, "contacts", "companies", 1) }, now());
     let (contacts, companies) = (ObjectType::parse("0-1").unwrap(), ObjectType::parse("Company").unwrap());
-    assert_eq!(engine.pause_lanes(AccountIndex(0), &contacts, &companies, now()), 1);
+    assert_eq!(engine.pause_lanes(AccountIndex(0), &contacts, &companies, now()), 2, "one of them only looks");
     worker.show(&engine, BrokerState { consuming: true, publishing: true, ..BrokerState::default() }, false);
 
     let (status, body) = worker.get_json("/readyz").await;

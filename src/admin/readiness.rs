@@ -1,5 +1,6 @@
 //! Whether the worker takes and answers jobs.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -67,7 +68,7 @@ pub(super) const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 /// `silence` is the time since the worker's loop last came round.
 pub fn readiness(snapshot: &Snapshot, mends: &Mends, silence: Duration) -> Readiness {
     let reasons = reasons(snapshot, silence);
-    let paused = paused(snapshot, mends);
+    let (paused, folded) = paused(snapshot, mends);
     let standing = &snapshot.status;
     let accounts = standing.accounts.iter().filter(|account| account.own_pause().is_some()).count();
     let all = accounts + standing.paused_lanes.values().sum::<usize>();
@@ -76,7 +77,7 @@ pub fn readiness(snapshot: &Snapshot, mends: &Mends, silence: Duration) -> Readi
         reasons,
         warnings: warnings(snapshot),
         standby: standby(&snapshot.broker, mends),
-        paused_left_out: all.saturating_sub(paused.len()),
+        paused_left_out: all.saturating_sub(folded + paused.len()),
         paused,
     }
 }
@@ -228,7 +229,9 @@ fn rejecting(status: &Status) -> Option<String> {
     Some(format!("every removal of account {name} is rejected until `association-archiver approve {name}`{others}"))
 }
 
-fn paused(snapshot: &Snapshot, mends: &Mends) -> Vec<Paused> {
+/// What stands still, and how many lanes of it are told together with another one: what one order or one reason stops are
+/// several lanes of the engine, such as that of the looks and that of the removals, and one for people.
+fn paused(snapshot: &Snapshot, mends: &Mends) -> (Vec<Paused>, usize) {
     let Snapshot { status, behind_guards, .. } = snapshot;
     let accounts = status.accounts.iter().filter_map(|account| {
         let pause = account.own_pause()?;
@@ -240,7 +243,12 @@ fn paused(snapshot: &Snapshot, mends: &Mends) -> Vec<Paused> {
         .lanes
         .iter()
         .filter_map(|lane| Some(entry(lane.account, lane.portal_id, Some(lane.name()), lane.pause.as_ref()?, mends)));
-    accounts.chain(lanes).take(Readiness::MAX_PAUSED).collect()
+    let mut paused: Vec<Paused> = accounts.chain(lanes).collect();
+    let (all, mut told) = (paused.len(), HashSet::new());
+    paused.retain(|entry| told.insert((entry.account, entry.lane.clone(), entry.kind, entry.since)));
+    let folded = all - paused.len();
+    paused.truncate(Readiness::MAX_PAUSED);
+    (paused, folded)
 }
 
 fn entry(account: u32, portal_id: Option<u64>, lane: Option<String>, pause: &PauseStatus, mends: &Mends) -> Paused {
