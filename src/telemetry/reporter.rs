@@ -15,7 +15,7 @@ use super::metrics::Metrics;
 use super::pause_history::PauseHistory;
 use super::snapshot::{BrokerState, Snapshot};
 use super::throttled::ThrottledAccounts;
-use super::throughput::{Done, Throughput, Unanswered};
+use super::throughput::{Done, Throughput, ThroughputSeries, Unanswered};
 use crate::engine::clock::{Now, Tick};
 use crate::engine::status::Status;
 
@@ -127,16 +127,6 @@ impl Reporter {
             pairs_failed: self.metrics.pair_errors.sum(),
             requests: status.totals.requests,
         };
-        let unanswered = Unanswered {
-            ready: broker.jobs_ready.unwrap_or_default(),
-            held: status.held.jobs as u64,
-            parked: broker.parked.iter().flatten().sum(),
-            unpublished: broker.unpublished,
-            background: broker.background_ready.unwrap_or_default() + status.held.background_jobs as u64,
-            own_live: broker.own_jobs_ready.unwrap_or_default() + status.held.live_jobs() as u64,
-        };
-        self.throughput.note(done, unanswered, now.tick);
-        self.history.note(done, unanswered, now.tick);
         self.pauses.note(&mut status, now.wall);
         if draining && self.grace_until.is_none() {
             self.grace_until = self.grace.and_then(|grace| now.wall.checked_add(grace).ok());
@@ -152,13 +142,29 @@ impl Reporter {
             broker,
             draining,
             grace_until: self.grace_until,
-            throughput: self.throughput.series(now.tick),
-            history: self.history.series(now.tick),
+            throughput: ThroughputSeries::default(),
+            history: ThroughputSeries::default(),
             pauses: self.pauses.read(),
             failures: self.failures.read(now),
             dead_letters: self.metrics.dead_letter_causes.read(),
             begun: Begun::default(),
         };
+        let Snapshot { broker, status, .. } = &snapshot;
+        // What is done while an account stands still does not show how fast all of it is done.
+        let goes_on = snapshot.drain_seconds().is_ok();
+        let own_live = broker.own_jobs_ready.unwrap_or_default() + status.held.live_jobs() as u64;
+        let unanswered = Unanswered {
+            ready: broker.jobs_ready.unwrap_or_default(),
+            held: status.held.jobs as u64,
+            parked: broker.parked.iter().flatten().sum(),
+            unpublished: broker.unpublished,
+            background: broker.background_ready.unwrap_or_default() + status.held.background_jobs as u64,
+            own_live: if goes_on { own_live } else { 0 },
+        };
+        self.throughput.note(done, unanswered, now.tick);
+        self.history.note(done, unanswered, now.tick);
+        snapshot.throughput = self.throughput.series(now.tick);
+        snapshot.history = self.history.series(now.tick);
         self.begun.note(|condition| snapshot.shows(condition), now.wall);
         snapshot.begun = self.begun.clone();
         snapshot

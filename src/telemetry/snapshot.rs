@@ -196,7 +196,7 @@ impl Snapshot {
     /// How many seconds the live jobs take that this worker is to do, wherever they are now, if nothing else gets in the
     /// way. Of several jobs queues these are the jobs of the queues that it works on, and all jobs that are parked, since
     /// nobody can say whose they are. The figure is never less than the ceilings in force allow, nor less than it takes
-    /// at the best pace of late, while there was always enough to do. The time that parked jobs still wait is not in it:
+    /// at the best pace of late, while there was always enough to do, about as much as now. The time that parked jobs still wait is not in it:
     /// only the longest possible wait is known ([`BrokerState::back_by`]), and a few such jobs would decide the figure for
     /// all others. Nor are jobs of the background in it, which have an estimate of their own: they take what is left over.
     ///
@@ -213,9 +213,9 @@ impl Snapshot {
         if self.broker.unpublished > 0 && !self.broker.takes_answers() {
             return unknown("outcomes cannot be published");
         }
-        let all = status.held.live_jobs() as f64 + (ready + parked) as f64 + self.broker.unpublished as f64;
+        let all = status.held.live_jobs() as u64 + ready + parked + self.broker.unpublished;
         let at_ceilings = self.seconds_at_ceilings((ready + parked) as f64);
-        let lately = self.throughput.best_lately().map(|rate| all / rate).unwrap_or_default();
+        let lately = self.throughput.best_lately(all).map(|rate| all as f64 / rate).unwrap_or_default();
         Ok(at_ceilings.max(lately))
     }
 

@@ -29,7 +29,7 @@ pub struct Unanswered {
     pub unpublished: u64,
     /// Of the background, in its queue and in hand.
     pub background: u64,
-    /// Live ones that this worker is to do, in its jobs queues and in hand.
+    /// Live ones that this worker is to do, in its jobs queues and in hand; 0 while it does not go on with all of them.
     pub own_live: u64,
 }
 
@@ -78,21 +78,26 @@ const INTERVALS: usize = 120;
 /// What was done this many intervals ago says nothing of now.
 const LATELY: usize = 12;
 
+/// An interval with less than one part in this many of the jobs that are there now was no interval like now.
+const LIKE_NOW: u64 = 10;
+
 /// Fewer intervals than this are too few for a mean.
 const LEAST_FOR_A_MEAN: usize = 6;
 
 impl ThroughputSeries {
-    /// The most live jobs a second of late, of the intervals in which there was always something to do for them; `None`
-    /// where there was none.
-    pub fn best_lately(&self) -> Option<f64> {
+    /// The most live jobs a second of late, of the intervals in which there was always something to do for them, and not
+    /// far less than the `jobs` that are to be done now; `None` where there was none. A worker that had a job every two
+    /// seconds shows nothing of how fast it does 50,000.
+    pub fn best_lately(&self, jobs: u64) -> Option<f64> {
         let of = |series: &[u64], index: usize| series.get(index).copied().unwrap_or_default();
         let waiting = |index: usize| of(&self.own_live_jobs, index);
         let live = |index: usize| of(&self.jobs, index).saturating_sub(of(&self.background_jobs, index));
+        let enough = (jobs / LIKE_NOW).max(1);
         // The last interval is still open.
         let open = self.jobs.len().saturating_sub(1);
         let was_busy = |&index: &usize| {
             let done = live(index);
-            done > 0 && index > 0 && waiting(index - 1) >= done && waiting(index) > 0
+            done > 0 && index > 0 && waiting(index - 1) >= done.max(enough) && waiting(index) >= enough
         };
         let busy = (open.saturating_sub(LATELY)..open).filter(was_busy);
         // What the open one has done already counts: a slow spell is over as soon as more is done than in it.
@@ -210,13 +215,31 @@ mod tests {
                 Unanswered { own_live: 500, ..Unanswered::default() },
                 now,
             );
-            throughput.series(now).best_lately()
+            throughput.series(now).best_lately(500)
         };
         for interval in 0..20 {
             note(interval * 5 + 1, 2 * interval);
         }
         assert_eq!(note(97, 38), Some(0.4));
         assert_eq!(note(98, 88), Some(10.4), "before the interval is over");
+    }
+
+    #[test]
+    fn quiet_traffic_does_not_show_how_fast_a_backlog_is_done() {
+        let mut throughput = Throughput::new(Throughput::SHORT);
+        let mut note = |seconds: u64, jobs, own_live| {
+            let now = Tick::from_micros(seconds * 1_000_000);
+            throughput.note(Done { jobs, ..Done::default() }, Unanswered { own_live, ..Unanswered::default() }, now);
+            throughput.series(now).best_lately(own_live)
+        };
+        // A job every two seconds: one is in hand, and one more was in the queue when it was counted last.
+        for seconds in 1..60 {
+            note(seconds, seconds / 2, 2);
+        }
+        assert_eq!(note(61, 30, 2), Some(0.4), "like now");
+        assert_eq!(note(62, 30, 50_000), None, "50,000 are enqueued");
+        assert_eq!(note(66, 3_030, 47_000), None, "the interval in which they came");
+        assert_eq!(note(71, 8_030, 42_000), Some(1_000.0));
     }
 
     #[test]
