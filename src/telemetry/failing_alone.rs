@@ -1,6 +1,7 @@
 //! Pairs whose requests fail again and again though nothing else was in them, while others are served: which they are,
 //! so that a person can look at these records in HubSpot long before `retry.max_age` is over.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,7 +15,11 @@ use crate::engine::status::{AccountStatus, write_time, write_time_or_null};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct FailingAlone(Vec<Entry>);
+pub struct FailingAlone {
+    pairs: Vec<Entry>,
+    /// When an account last did something that it was asked for, since its last outage.
+    served: HashMap<AccountIndex, Timestamp>,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -34,7 +39,7 @@ pub struct FailingPair {
     pub to: String,
     /// A job that waits for it.
     pub job_id: String,
-    /// Requests with nothing else in them.
+    /// Requests with nothing else in them that failed while others were served.
     pub tries: u64,
     #[serde(serialize_with = "write_time")]
     pub since: Timestamp,
@@ -58,30 +63,57 @@ impl FailingAlone {
     /// most.
     const KEPT: Duration = Duration::from_secs(30 * 60);
 
-    /// `latest` is told with one try; its time is now.
+    /// An account that did something this long before a failure was served then.
+    const SERVED_FOR: Duration = Duration::from_secs(30);
+
+    /// HubSpot has done something for this account.
+    pub fn served(&mut self, account: AccountIndex, now: Timestamp) {
+        self.served.insert(account, now);
+    }
+
+    /// An outage of this account begins: what failed before it was part of it, and what fails during it is no fault of
+    /// a pair.
+    pub fn outage(&mut self, account: AccountIndex) {
+        self.pairs.retain(|entry| entry.account != account);
+        self.served.remove(&account);
+    }
+
+    /// `latest` is told with one try; its time is now. It counts where the account was served shortly before, or since
+    /// the pair failed last.
     pub fn note(&mut self, account: AccountIndex, pair: Pair, latest: FailingPair) {
         let is_same = |entry: &Entry| entry.account == account && entry.pair == pair && entry.told.lane == latest.lane;
-        let before = self.0.iter().position(is_same).map(|place| self.0.swap_remove(place).told);
-        let (tries, since) = before.map_or((0, latest.since), |before| (before.tries, before.since));
-        if self.0.len() >= Self::MOST
-            && let Some(oldest) = (0..self.0.len()).min_by_key(|&index| self.0[index].told.last_at)
+        let before = self.pairs.iter().position(is_same).map(|place| self.pairs.swap_remove(place).told);
+        let served = self.served.get(&account).is_some_and(|&served| {
+            before.as_ref().is_some_and(|before| served > before.last_at)
+                || latest.last_at.duration_since(served).unsigned_abs() <= Self::SERVED_FOR
+        });
+        let (tries, since) = match before {
+            Some(before) if before.tries > 0 => (before.tries, before.since),
+            Some(_) | None => (0, latest.since),
+        };
+        if self.pairs.len() >= Self::MOST
+            && let Some(oldest) = (0..self.pairs.len()).min_by_key(|&index| self.pairs[index].told.last_at)
         {
-            self.0.swap_remove(oldest);
+            self.pairs.swap_remove(oldest);
         }
-        self.0.push(Entry { account, pair, told: FailingPair { tries: tries + 1, since, ..latest } });
+        self.pairs.push(Entry {
+            account,
+            pair,
+            told: FailingPair { tries: tries + u64::from(served), since, ..latest },
+        });
     }
 
     /// A job goes on in a delay queue, from now on.
     pub fn parked(&mut self, job_id: &str, tier: Tier, now: Timestamp) {
-        for Entry { told, .. } in self.0.iter_mut().filter(|entry| entry.told.job_id == job_id) {
+        for Entry { told, .. } in self.pairs.iter_mut().filter(|entry| entry.told.job_id == job_id) {
             told.next_try_at = now.checked_add(tier.wait()).ok().map(up_to_second);
         }
     }
 
     /// A job has its outcome.
     pub fn settled(&mut self, job_id: &str) {
-        if !self.0.is_empty() {
-            self.0.retain(|entry| entry.told.job_id != job_id);
+        if !self.pairs.is_empty() {
+            self.pairs.retain(|entry| entry.told.job_id != job_id);
         }
     }
 
@@ -89,12 +121,12 @@ impl FailingAlone {
     /// their fault. Those of an account on which another worker works by now are forgotten: that one knows them.
     pub fn read(&mut self, accounts: &[AccountStatus], now: Timestamp) -> Vec<FailingPair> {
         let of = |index: AccountIndex| accounts.iter().find(|account| account.index == index.0);
-        self.0.retain(|entry| {
+        self.pairs.retain(|entry| {
             now.duration_since(entry.told.last_at).unsigned_abs() < Self::KEPT
                 && !of(entry.account).is_some_and(|account| account.stands_by)
         });
         let stands = |index| of(index).is_some_and(|account| account.own_pause().is_some());
-        let told = self.0.iter().filter(|entry| entry.told.tries >= Self::TOLD_FROM && !stands(entry.account));
+        let told = self.pairs.iter().filter(|entry| entry.told.tries >= Self::TOLD_FROM && !stands(entry.account));
         let mut told: Vec<FailingPair> = told.map(|entry| entry.told.clone()).collect();
         told.sort_by(|a, b| a.since.cmp(&b.since).then_with(|| a.from.cmp(&b.from)));
         told
@@ -113,7 +145,13 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
     }
 
+    /// Fails while others are served.
     fn fails(list: &mut FailingAlone, from: u64, seconds: i64) {
+        list.served(AccountIndex(0), at(seconds));
+        fails_with_all(list, from, seconds);
+    }
+
+    fn fails_with_all(list: &mut FailingAlone, from: u64, seconds: i64) {
         let id = |digits: u64| RecordId(digits.try_into().unwrap());
         let latest = FailingPair {
             portal_id: Some(4711),
@@ -150,6 +188,31 @@ mod tests {
     }
 
     #[test]
+    fn what_fails_in_an_outage_does_not_fail_by_itself() {
+        let mut list = FailingAlone::default();
+        list.served(AccountIndex(0), at(0));
+        fails_with_all(&mut list, 7, 1);
+        fails_with_all(&mut list, 7, 2);
+        list.outage(AccountIndex(0));
+        // The trials of the outage.
+        fails_with_all(&mut list, 7, 12);
+        fails_with_all(&mut list, 7, 25);
+        list.served(AccountIndex(0), at(30));
+        assert_eq!(list.read(&[], at(30)), []);
+        // Now it does: before each try something else was done.
+        fails_with_all(&mut list, 7, 31);
+        list.served(AccountIndex(0), at(100));
+        assert_eq!(list.read(&[], at(100)), []);
+        fails_with_all(&mut list, 7, 631);
+        assert_eq!(list.read(&[], at(632)).iter().map(|told| (told.tries, told.since)).next(), Some((2, at(31))));
+        // Nothing else is asked for: this shows nothing.
+        fails_with_all(&mut list, 7, 1_231);
+        assert_eq!(list.read(&[], at(1_232))[0].tries, 2);
+        list.outage(AccountIndex(1));
+        assert_eq!(list.read(&[], at(1_232)).len(), 1, "another account's");
+    }
+
+    #[test]
     fn a_worker_that_stands_by_tells_nothing_of_the_time_when_it_worked() {
         let mut list = FailingAlone::default();
         fails(&mut list, 7, 0);
@@ -169,7 +232,7 @@ mod tests {
                 fails(&mut list, from, try_number);
             }
         }
-        assert!(list.0.len() <= FailingAlone::MOST);
+        assert!(list.pairs.len() <= FailingAlone::MOST);
         for _ in 0..3 {
             fails(&mut list, 7, 10);
         }

@@ -122,6 +122,9 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
     fn answered(&mut self, call: &BatchCall, reply: &Reply, answered: &Answered, took: Duration, now: Now) {
         let result = answered.result;
         self.metrics.ended(HttpResult::Batch(result), took);
+        if !result.went_wrong() {
+            self.reporter.failing_alone().served(call.lane.account, now.wall);
+        }
         if let Some(traces) = &mut self.traces {
             let portal = self.portals.portal(call.lane.account).map(|portal| portal.0.get());
             traces.returned(call, (portal, lane_name(&call.lane)), (reply, result), took);
@@ -208,6 +211,9 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         self.metrics.noticed(notice);
         if let Notice::Paused { account, kind: PauseKind::Guard, .. } = notice {
             self.reporter.behind_guards().stopped(*account);
+        }
+        if let Notice::Paused { account, kind: PauseKind::Outage, .. } = notice {
+            self.reporter.failing_alone().outage(*account);
         }
         if self.lane_news.admit(notice) {
             let told = self.relapses.admit(notice.clone());
