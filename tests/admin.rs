@@ -252,8 +252,12 @@ async fn an_operator_pauses_and_resumes_accounts_and_lanes() {
     let answer = worker.post("/accounts/4711/resume", Some(TOKEN)).await.text().await.unwrap();
     assert!(answer.contains("stay paused") && answer.contains(command), "{answer}");
     assert_eq!(paused(&worker).await, (1, true), "an order for the account leaves what was ordered for the lane");
-    assert_eq!(worker.post(&format!("{lane}/resume"), Some(TOKEN)).await.status(), StatusCode::OK);
-    assert_eq!(paused(&worker).await, (0, false));
+    for said in ["The operator's pause is over.", "It did not stand still: there was nothing to resume."] {
+        let answer = worker.post(&format!("{lane}/resume"), Some(TOKEN)).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.json::<Value>().await.unwrap()["note"], said);
+        assert_eq!(paused(&worker).await, (0, false));
+    }
 
     for path in ["/accounts/99/pause", "/accounts/x/pause", "/accounts/4711/lanes/contacts/deals/pause"] {
         assert_eq!(worker.post(path, Some(TOKEN)).await.status(), StatusCode::NOT_FOUND, "{path}");

@@ -141,12 +141,14 @@ async fn order_lane(
     let (index, portal_id) = find(state, account)?;
     let (from_type, to_type) = (object_type(from)?, object_type(to)?);
     let lane = format!("{}/{}", from_type.path_segment(), to_type.path_segment());
+    let before = lanes_of(state, index, &lane);
     let obeyed = order(state, Target::Lanes { account: index, from_type, to_type }, instruction, peer).await?;
     if obeyed == Obeyed::Done(0) {
-        let error = format!("no jobs of the lane {lane} are in hand: a lane can be paused while it has some");
+        let error = no_jobs_of(&lane, instruction);
         return Err(HttpRefusal::new(StatusCode::NOT_FOUND, error));
     }
-    Ok(answer(index, portal_id, Some(lane), instruction, &obeyed, None))
+    let resumed = resumed_lane(&before, &lanes_of(state, index, &lane), account_of(state, index).as_ref());
+    Ok(answer(index, portal_id, Some(lane), instruction, &obeyed, resumed))
 }
 
 /// A body that says anything is refused, so that nothing is passed over in silence.
@@ -173,6 +175,55 @@ fn find(state: &AdminState, account: &str) -> Result<(AccountIndex, Option<u64>)
 
 fn account_of(state: &AdminState, AccountIndex(index): AccountIndex) -> Option<AccountStatus> {
     state.snapshots.borrow().status.accounts.iter().find(|account| account.index == index).cloned()
+}
+
+/// Of what is listed: paused lanes are first.
+fn lanes_of(state: &AdminState, AccountIndex(index): AccountIndex, name: &str) -> Vec<LaneStatus> {
+    let is_meant = |lane: &&LaneStatus| lane.account == index && lane.name() == name;
+    state.snapshots.borrow().status.lanes.iter().filter(is_meant).cloned().collect()
+}
+
+/// Why an order for a lane came to nothing.
+fn no_jobs_of(lane: &str, instruction: Instruction) -> String {
+    let way_on = match instruction {
+        Instruction::Resume => "and nothing of it is paused: what comes is sent",
+        Instruction::Pause | Instruction::Approve | Instruction::Reject => {
+            "and a lane can be paused only while it has some: try again while jobs come, or pause the account"
+        }
+    };
+    format!("no jobs of the lane {lane} are in hand, {way_on}")
+}
+
+/// What has become of the lanes between two types that were to be resumed; `None` where they are not listed.
+fn resumed_lane(before: &[LaneStatus], after: &[LaneStatus], account: Option<&AccountStatus>) -> Option<String> {
+    let kinds = |lanes: &[LaneStatus]| -> Vec<PauseKind> {
+        lanes.iter().filter_map(|lane| lane.pause.as_ref()).map(|pause| pause.kind).collect()
+    };
+    let (stood, stand) = (kinds(before), kinds(after));
+    let by_hand = stood.contains(&PauseKind::Operator);
+    let own = stood.into_iter().find(|kind| *kind != PauseKind::Operator);
+    let is_empty = |lane: &LaneStatus| lane.waiting_pairs == 0 && lane.returned_batches == 0 && lane.in_flight == 0;
+    let next = match after.iter().all(is_empty) {
+        true => "No job of it is in hand: the first one that comes finds out whether that is over.",
+        false => "A request finds out at once whether that is over.",
+    };
+    let told = match (by_hand, own) {
+        _ if before.is_empty() => return None,
+        (false, None) => "It did not stand still: there was nothing to resume.".to_owned(),
+        (true, None) => "The operator's pause is over.".to_owned(),
+        (_, Some(kind)) if !stand.contains(&kind) => format!("Its pause ({}) is over.", kind.as_str()),
+        (false, Some(kind)) => format!("Nobody paused it by hand: it stands for {}. {next}", kind.as_str()),
+        (true, Some(kind)) => {
+            format!("The operator's pause is over. A part of it stands for {}. {next}", kind.as_str())
+        }
+    };
+    let of_account = account.and_then(AccountStatus::own_pause).map(|pause| {
+        format!(
+            " But its account stands still ({}): nothing of the lane is sent before that is over.",
+            pause.kind.as_str()
+        )
+    });
+    Some(told + &of_account.unwrap_or_default())
 }
 
 /// What has become of an account that was to be resumed. `now` is a snapshot that was taken after the order.
@@ -339,11 +390,10 @@ const LASTS: &str = "The pause holds until it is resumed, also after a restart o
                      `amqp.lease = false` it ends with this process, and a change of amqp.shards ends it; `paused = true` in \
                      the account's settings outlives both.";
 
-const ENDS_WITH_PROCESS: &str =
-    "A lane's pause ends with this process. To keep an account paused, set `paused = true` in its settings.";
+const ENDS_WITH_PROCESS: &str = "A lane's pause ends with this process. Longer than that only a whole account can be paused: by `pause` without a lane, \
+     or with `paused = true` in its settings.";
 
-const TRIES_AGAIN: &str =
-    "An operator's pause is over. What stands for a reason of its own is tried at once and goes on when that works.";
+const TRIES_AGAIN: &str = "What was paused by hand goes on. What stands for a reason of its own is tried at once and goes on when that works.";
 
 const APPROVED: &str =
     "Everything passes the guard for one whole safety.max_pairs_window from now on; then pairs are counted anew.";
@@ -357,3 +407,63 @@ const UNWRITTEN: &str = "This worker has carried out the order. But the broker h
 
 const HANDED_ON: &str = "This worker stands by. The order is in the lease queue, and the worker that holds the lease takes it from there: the \
      active consumer of that queue bears its name.";
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::engine::status::{LaneKind, PauseScope};
+    use crate::telemetry::snapshot::tests::account;
+
+    fn lane(pause: Option<PauseKind>, waiting_pairs: usize) -> LaneStatus {
+        let pause = pause.map(|kind| PauseStatus {
+            scope: PauseScope::Lane,
+            kind,
+            detail: String::new(),
+            since: Timestamp::UNIX_EPOCH,
+            resume_at: None,
+            probe_at: None,
+        });
+        LaneStatus {
+            account: 0,
+            portal_id: Some(4711),
+            from_object_type: "deals".to_owned(),
+            to_object_type: "tickets".to_owned(),
+            kind: LaneKind::Association,
+            background: false,
+            labels: Vec::new(),
+            waiting_pairs,
+            waiting_from: waiting_pairs,
+            in_flight: 0,
+            returned_batches: 0,
+            pause,
+            oldest_seconds: None,
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_lane_that_was_resumed_is_what_was_so() {
+        let (by_hand, own) = (Some(PauseKind::Operator), Some(PauseKind::MissingScopes));
+        let told = |before: LaneStatus, after: LaneStatus| resumed_lane(&[before], &[after], None).unwrap();
+        assert_eq!(told(lane(by_hand, 3), lane(None, 3)), "The operator's pause is over.");
+        assert_eq!(told(lane(None, 3), lane(None, 3)), "It did not stand still: there was nothing to resume.");
+        assert_eq!(
+            told(lane(own, 3), lane(own, 3)),
+            "Nobody paused it by hand: it stands for missing_scopes. A request finds out at once whether that is over."
+        );
+        assert_eq!(told(lane(own, 0), lane(None, 0)), "Its pause (missing_scopes) is over.");
+        let nobody = told(lane(own, 0), lane(own, 0));
+        assert!(nobody.ends_with("the first one that comes finds out whether that is over."), "{nobody}");
+        let both = resumed_lane(&[lane(by_hand, 1), lane(own, 1)], &[lane(None, 1), lane(own, 1)], None).unwrap();
+        assert!(both.starts_with("The operator's pause is over. A part of it stands for missing_scopes."), "{both}");
+
+        let pause =
+            lane(Some(PauseKind::Outage), 0).pause.map(|pause| PauseStatus { scope: PauseScope::Account, ..pause });
+        let stands = AccountStatus { pause, ..account(0, Some(4711)) };
+        let held_up = resumed_lane(&[lane(by_hand, 3)], &[lane(None, 3)], Some(&stands)).unwrap();
+        assert!(held_up.contains("But its account stands still (outage)"), "{held_up}");
+        assert_eq!(resumed_lane(&[], &[], None), None, "it was not listed");
+    }
+}

@@ -115,7 +115,7 @@ fn order(config: Option<&Path>, arguments: &Arguments, order: Instruction) -> Re
 fn consequence(order: Instruction, of_lane: bool) -> &'static str {
     match order {
         Instruction::Pause if of_lane => {
-            "is paused. A lane's pause ends with the service's process; `paused = true` in the account's settings outlives it."
+            "is paused. A lane's pause ends with the service's process; longer than that only the whole account can be paused, by `pause` without --lane."
         }
         Instruction::Pause => {
             "is paused until it is resumed, also after a restart; with amqp.lease = false the pause ends with the service's process, which `paused = true` in the account's settings outlives."

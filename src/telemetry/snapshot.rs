@@ -327,7 +327,7 @@ impl BrokerState {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::time::Duration;
 
