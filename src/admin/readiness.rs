@@ -179,14 +179,21 @@ fn lasting<'a, const N: usize>(
 /// An account that gets nowhere, though nothing of it is paused.
 fn throttled(account: &Throttled) -> String {
     let Throttled { index, portal_id, since, rate } = account;
-    let name = portal_id.unwrap_or((*index).into());
+    let name = account_name(*index, *portal_id);
+    let requests = match rate.requests {
+        1 => "1 request".to_owned(),
+        more => format!("{} requests", Grouped(u64::from(more))),
+    };
     format!(
-        "HubSpot answers every request of account {name} with 429 (too many requests) since {}: probably another app of \
-         the account uses the quota. The worker goes on trying, now with {} requests in {}",
+        "HubSpot answers every request of {name} with 429 (too many requests) since {}: probably another app of \
+         the account uses the quota. The worker goes on trying, now with {requests} in {}",
         to_the_second(*since),
-        Grouped(u64::from(rate.requests)),
         span(rate.interval_seconds)
     )
+}
+
+fn account_name(index: u32, portal_id: Option<u64>) -> String {
+    portal_id.map_or_else(|| format!("account {index}"), |portal| format!("portal {portal}"))
 }
 
 /// Pairs that fail though others are served.
@@ -226,7 +233,8 @@ fn rejecting(status: &Status) -> Option<String> {
             format!(", and every removal of {} other accounts, each until it is approved", Grouped(others as u64))
         }
     };
-    Some(format!("every removal of account {name} is rejected until `association-archiver approve {name}`{others}"))
+    let subject = account_name(*index, *portal_id);
+    Some(format!("every removal of {subject} is rejected until `association-archiver approve {name}`{others}"))
 }
 
 /// What stands still, and how many lanes of it are told together with another one: what one order or one reason stops are

@@ -224,7 +224,7 @@ impl Snapshot {
     fn goes_on(&self, parked: u64) -> Result<(), String> {
         let has_work = |account: &&AccountStatus| (account.held_jobs > 0 || parked > 0) && !account.stands_by;
         let accounts: Vec<&AccountStatus> = self.status.accounts.iter().filter(has_work).collect();
-        let named = |is_meant: fn(&AccountStatus) -> bool| {
+        let named = |is_meant: &dyn Fn(&AccountStatus) -> bool| {
             let mut meant = accounts.iter().filter(|account| is_meant(account));
             let AccountStatus { index, portal_id, .. } = meant.next()?;
             let name = portal_id.map_or_else(|| format!("account {index}"), |id| format!("portal {id}"));
@@ -233,16 +233,20 @@ impl Snapshot {
                 more => format!("{name} (and {} more)", Grouped(more as u64)),
             })
         };
-        if let Some(name) = named(|account| account.own_pause().is_some()) {
+        if let Some(name) = named(&|account| account.own_pause().is_some()) {
             return Err(format!("{name} stands still"));
         }
         if let Some(name) = self.lane_that_stands() {
             return Err(format!("{name} stands still"));
         }
-        if let Some(name) = named(|account| account.pause.is_some()) {
+        if let Some(name) = named(&|account| account.pause.is_some()) {
             return Err(format!("all lanes of {name} stand still"));
         }
-        match named(|account| account.live_drain_seconds.is_none()) {
+        let gets_nowhere = |account: &AccountStatus| self.throttled.iter().any(|of| of.index == account.index);
+        if let Some(name) = named(&gets_nowhere) {
+            return Err(format!("HubSpot answers every request of {name} with 429"));
+        }
+        match named(&|account| account.live_drain_seconds.is_none()) {
             Some(name) => Err(format!("the day of {name} has too few requests left")),
             None => Ok(()),
         }
@@ -501,6 +505,17 @@ pub(crate) mod tests {
         assert_eq!(partly.drain_seconds(), Err("deals/tickets of portal 4711 stands still".to_owned()));
         partly.status.lanes = vec![lane(0)];
         assert!(partly.drain_seconds().is_ok(), "nobody waits for it");
+
+        let mut refused = snapshot(10, Some(0.1), Some(0));
+        let (now, rate) = (Timestamp::UNIX_EPOCH, account(0, None).rate);
+        refused.status.accounts = vec![AccountStatus { held_jobs: 10, ..account(0, Some(4711)) }];
+        assert!(refused.drain_seconds().is_ok());
+        refused.throttled = vec![Throttled { index: 0, portal_id: Some(4711), since: now, rate }];
+        assert_eq!(
+            refused.drain_seconds(),
+            Err("HubSpot answers every request of portal 4711 with 429".to_owned()),
+            "what is refused is not done at the pace of the ceiling"
+        );
 
         let mut blocked = snapshot(0, Some(0.0), Some(0));
         blocked.broker.unpublished = 3_800;

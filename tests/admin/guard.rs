@@ -68,7 +68,7 @@ async fn the_stop_is_told_and_answered() {
         (&body["accounts"][1]["guard"]["state"], &body["accounts"][1]["pause"]),
         (&"rejected".into(), &Value::Null)
     );
-    let warning = "every removal of account 815 is rejected until `association-archiver approve 815`";
+    let warning = "every removal of portal 815 is rejected until `association-archiver approve 815`";
     assert_eq!(body["warnings"], serde_json::json!([warning]));
 
     assert_eq!(worker.post("/accounts/1/approve", Some(TOKEN)).await.status(), StatusCode::OK);
@@ -145,7 +145,7 @@ async fn the_page_shows_the_stop_and_takes_the_answer() -> Result<()> {
     browser
         .until(
             LIMIT,
-            "document.getElementById('trouble').innerText.includes('Every removal of account 815 is rejected')",
+            "document.getElementById('trouble').innerText.includes('Every removal of portal 815 is rejected')",
         )
         .await?;
     let approve =
