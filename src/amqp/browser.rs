@@ -5,6 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeclareOptions,
 };
@@ -56,7 +57,11 @@ pub struct Browser {
     queue: ShortString,
     there: u32,
     seen: u32,
+    missed: u32,
     round: Option<Round>,
+    /// Came with an earlier round beyond what it asked for, since the broker makes up for each acknowledgement while the
+    /// round is open; not seen yet.
+    early: VecDeque<Delivery>,
     /// The tags of the messages that go back, in the order in which they came.
     held: VecDeque<u64>,
 }
@@ -137,12 +142,28 @@ impl Browser {
             Ok(Err(error)) => return Err(fault_of(&error, &queue, shelf)),
             Err(_elapsed) => return Err(BrowseFault::Silent { queue: queue.to_string() }),
         };
-        Ok(Self { connection, channel, shelf, queue, there, seen: 0, round: None, held: VecDeque::new() })
+        Ok(Self {
+            connection,
+            channel,
+            shelf,
+            queue,
+            there,
+            seen: 0,
+            missed: 0,
+            round: None,
+            early: VecDeque::new(),
+            held: VecDeque::new(),
+        })
     }
 
     /// How many messages were there when it began.
     pub fn there(&self) -> u32 {
         self.there
+    }
+
+    /// How many of them could not be looked at, since others held them or had taken them when their turn came.
+    pub fn missed(&self) -> u32 {
+        self.missed
     }
 
     /// How many jobs wait for a worker or in a delay queue; what a worker has in hand the broker does not tell. `None`:
@@ -172,24 +193,17 @@ impl Browser {
             self.end_round().await?;
             return Ok(None);
         }
-        let mut round = match self.round.take() {
-            Some(round) => round,
-            None => self.begin_round().await?,
-        };
-        let Some(delivery) = self.delivery(&mut round.consumer).await? else {
-            self.round = Some(round);
+        let Some(delivery) = self.delivery().await? else {
+            self.missed = self.there - self.seen;
             self.seen = self.there;
             self.end_round().await?;
             return Ok(None);
         };
         self.seen += 1;
-        round.left -= 1;
         self.held.push_back(delivery.delivery_tag);
         let found =
             Found { body: delivery.data, properties: Properties::new(delivery.properties), tag: delivery.delivery_tag };
-        let over = round.left == 0;
-        self.round = Some(round);
-        if over {
+        if self.round.as_ref().is_some_and(|round| round.left == 0) {
             self.end_round().await?;
         }
         Ok(Some(found))
@@ -234,6 +248,7 @@ impl Browser {
     /// delivery in vain. They are given back one by one, since the broker changes the order of those that come back
     /// together.
     async fn give_back(&mut self) -> lapin::Result<()> {
+        self.held.extend(self.early.drain(..).map(|delivery| delivery.delivery_tag));
         let one = BasicNackOptions { multiple: false, requeue: true };
         while !self.held.is_empty() {
             let some = self.held.drain(..self.held.len().min(GIVEN_BACK_AT_ONCE));
@@ -260,17 +275,41 @@ impl Browser {
     }
 
     async fn end_round(&mut self) -> Result<(), BrowseFault> {
-        let Some(round) = self.round.take() else { return Ok(()) };
-        let cancel = self.channel.basic_cancel(round.consumer.tag(), BasicCancelOptions::default());
-        match timeout(CALL_TIMEOUT, cancel).await {
-            Ok(Ok(())) => Ok(()),
+        let Some(Round { consumer, .. }) = self.round.take() else { return Ok(()) };
+        let work = async {
+            self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
+            // The stream ends after the last that came before the broker's word.
+            let more: Vec<lapin::Result<Delivery>> = consumer.collect().await;
+            more.into_iter().collect::<lapin::Result<Vec<Delivery>>>()
+        };
+        match timeout(CALL_TIMEOUT, work).await {
+            Ok(Ok(more)) => {
+                self.early.extend(more);
+                Ok(())
+            }
             Ok(Err(error)) => Err(fault_of(&error, &self.queue, self.shelf)),
             Err(_elapsed) => Err(BrowseFault::Silent { queue: self.queue.to_string() }),
         }
     }
 
     /// The next delivery; `None` where none is left.
-    async fn delivery(&self, consumer: &mut Consumer) -> Result<Option<lapin::message::Delivery>, BrowseFault> {
+    async fn delivery(&mut self) -> Result<Option<Delivery>, BrowseFault> {
+        if self.round.is_none()
+            && let Some(delivery) = self.early.pop_front()
+        {
+            return Ok(Some(delivery));
+        }
+        let mut round = match self.round.take() {
+            Some(round) => round,
+            None => self.begin_round().await?,
+        };
+        let delivery = self.delivery_of(&mut round.consumer).await?;
+        round.left -= u16::from(delivery.is_some());
+        self.round = Some(round);
+        Ok(delivery)
+    }
+
+    async fn delivery_of(&self, consumer: &mut Consumer) -> Result<Option<Delivery>, BrowseFault> {
         let mut patience = CALL_TIMEOUT;
         loop {
             match timeout(LULL, consumer.next()).await {

@@ -175,7 +175,7 @@ async fn what_is_redriven_comes_back_as_it_was_but_counted() {
     let summary = run(&redrive, &[("amqp.uri", &uri)]).await.lines();
     assert_eq!(
         summary[0],
-        json!({"redriven": 1, "deadLetters": 2, "queue": JOBS, "toBackgroundQueue": 0, "pastDeadline": 0})
+        json!({"redriven": 1, "deadLetters": 2, "queue": JOBS, "toBackgroundQueue": 0, "pastDeadline": 0, "notLookedAt": 0})
     );
 
     let jobs = client.get_all(JOBS).await.unwrap();
@@ -191,6 +191,41 @@ async fn what_is_redriven_comes_back_as_it_was_but_counted() {
     assert_eq!(jobs[0].header("x-redriven").as_deref(), Some("5"));
     let left = client.get_all(DEAD_LETTERS).await.unwrap();
     assert_eq!(left.iter().map(Message::message_id).collect::<Vec<_>>(), [Some("job-1")]);
+}
+
+/// What is not selected shifts the acknowledgements into the middle of what is being read.
+#[tokio::test]
+async fn each_letter_that_was_there_is_looked_at_however_few_are_selected() {
+    const LETTERS: u64 = 3_000;
+    let (client, uri) = ground("letters-each").await;
+    let reason = |number| if number % 5 == 0 { "MALFORMED_JOB" } else { "GUARD_REJECTED" };
+    client.publish(DEAD_LETTERS, (0..LETTERS).map(|number| letter(number, reason(number)))).await.unwrap();
+    let redrive = ["dead-letters", "redrive", "--yes", "--reason", "GUARD_REJECTED"];
+    let ran = run(&redrive, &[("amqp.uri", &uri)]).await;
+    let told = format!("2400 of 3000 dead letters are back: 2400 on {JOBS}; 600 were not selected\n");
+    assert_eq!(ran.fine(), told);
+    let left = client.get_all(DEAD_LETTERS).await.unwrap();
+    let left: Vec<&str> = left.iter().filter_map(Message::message_id).collect();
+    let expected: Vec<String> = (0..LETTERS).step_by(5).map(|number| format!("job-{number}")).collect();
+    assert_eq!(left, expected, "in their order");
+}
+
+#[tokio::test]
+async fn letters_that_another_holds_when_their_turn_comes_are_told() {
+    let (client, uri) = ground("letters-held").await;
+    client.publish(DEAD_LETTERS, (0..20_000).map(|number| letter(number, "MALFORMED_JOB"))).await.unwrap();
+    let redrive = command(&["dead-letters", "redrive", "--yes"], &[("amqp.uri", &uri)]).output();
+    let other = async {
+        eventually(SOON, "letters to be moved", async || Ok((client.count_now(JOBS).await? > 0).then_some(())))
+            .await
+            .unwrap();
+        client.purge(DEAD_LETTERS).await.unwrap()
+    };
+    let (output, taken) = tokio::join!(redrive, other);
+    let said = String::from_utf8(output.unwrap().stdout).unwrap();
+    let told = format!("; {taken} could not be looked at, since another consumer has or had them: redrive again\n");
+    assert!(taken > 0 && said.ends_with(&told), "{said}");
+    assert!(!said.contains("selected"), "{said}");
 }
 
 /// Whether the worker gave it up, which says so in a header, or the broker, which does when it was delivered too often.

@@ -102,15 +102,15 @@ pub fn redrive(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, F
             .map_err(|error| Failure::Running(format!("no signals: {error}")))?;
         let sieve = arguments.selection.begin(settings).await?;
         let mut browser = open(settings).await?;
-        let there = browser.there();
         let mut moving = Moving::new(sieve, settings, Arc::clone(&redriven));
         let done = moving.run(settings, &mut browser, &stop).await;
+        let (there, missed) = (browser.there(), browser.missed());
         browser.close().await;
         let redriven = redriven.load(Ordering::Relaxed);
         done.map_err(|cause| {
             Failure::Running(format!("{cause}; {redriven} were redriven, the others are still among the dead letters"))
         })?;
-        summarise(arguments, settings, &moving, redriven, there)
+        summarise(arguments, settings, &moving, redriven, (there, missed))
     })
 }
 
@@ -277,13 +277,14 @@ fn summarise(
     settings: &Settings,
     &Moving { of_background, late, .. }: &Moving<'_>,
     redriven: u64,
-    there: u32,
+    (there, missed): (u32, u32),
 ) -> Result<ExitCode, Failure> {
     let queue = settings.amqp.jobs_queue.as_str();
     if arguments.json {
         let summary = json!({
             "redriven": redriven, "deadLetters": there, "queue": queue, "toBackgroundQueue": of_background,
             "pastDeadline": late,
+            "notLookedAt": missed,
         });
         return output::result(&summary.to_string());
     }
@@ -294,10 +295,14 @@ fn summarise(
     let are = if redriven == 1 { "is" } else { "are" };
     let put_back = if each.is_empty() { String::new() } else { format!(": {}", each.join(", ")) };
     let late = if late > 0 { format!("; {} will be answered EXPIRED", told_late(late)) } else { String::new() };
-    let left = match u64::from(there).saturating_sub(redriven) {
+    let left = match u64::from(there.saturating_sub(missed)).saturating_sub(redriven) {
         0 => String::new(),
         1 => "; 1 was not selected".to_owned(),
         left => format!("; {left} were not selected"),
     };
-    output::result(&format!("{redriven} of {there} dead letters {are} back{put_back}{late}{left}"))
+    let missed = match missed {
+        0 => String::new(),
+        missed => format!("; {missed} could not be looked at, since another consumer has or had them: redrive again"),
+    };
+    output::result(&format!("{redriven} of {there} dead letters {are} back{put_back}{late}{left}{missed}"))
 }
