@@ -2,6 +2,7 @@
 //! sends there, and nobody answers. So it is with a background queue where `amqp.shards` was set later, and with the
 //! shards of a setting that was changed.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use super::link::{Depth, Link};
 use crate::config::{AmqpSettings, QueueName};
 use crate::contract::grouped::Grouped;
 
-/// How often the background queue is looked at while it is there.
+/// How often those that are there are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
-/// How often it is looked for while it is not there: the broker logs each such look as an error.
+/// How often the background queue is looked for while it is not there: the broker logs each such look as an error.
 const SEARCH_EVERY: Duration = Duration::from_secs(600);
 
 /// How often the log says so again.
@@ -25,6 +26,9 @@ const TELL_EVERY: Duration = Duration::from_secs(600);
 /// Shards of one setting were declared one after the other, so where this many are missing the others are, too. A look at
 /// a queue that is missing costs a channel number for good.
 const MOST_MISSING: usize = 2;
+
+/// Those in which most jobs wait.
+const MOST_WATCHED: usize = 100;
 
 /// A queue of which this is so if it is there.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,35 +102,82 @@ async fn look_for_shards<F: Future<Output = Option<Depth>>>(
     found
 }
 
-/// Says once of shards that are left from another setting that jobs wait in them. Then watches the background queue, if
-/// there must be none; else it ends.
+/// Warns as long as jobs wait in such a queue and nobody takes them. Shards are searched for once; the background queue,
+/// if there must be none, again and again.
 pub(super) async fn watch(link: Arc<Link>, settings: &AmqpSettings, health: Arc<Health>) {
     let look = |queue| {
         let link = Arc::clone(&link);
         async move { link.depths(&[queue]).await.pop().flatten() }
     };
-    let shards = look_for_shards(settings, look).await;
-    for sentence in shards.iter().filter_map(|(shard, depth)| shard.sentence(*depth)) {
-        tracing::warn!("{sentence}");
-    }
-    let Some(background) = Deserted::background(settings) else { return };
-    let queue = [background.name()];
+    let mut shards = Shards::found(look_for_shards(settings, look).await);
+    let background = Deserted::background(settings);
+    let mut search_at = Instant::now();
     let mut told: Option<Instant> = None;
     loop {
-        let depth = link.depths(&queue).await.into_iter().next().flatten();
-        match depth.and_then(|depth| background.sentence(depth)) {
-            Some(sentence) => {
-                if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-                    tracing::warn!("{sentence}");
-                    told = Some(Instant::now());
-                }
-                health.deserted.set(sentence);
-            }
-            None => {
-                told = None;
-                health.deserted.clear();
-            }
+        let mut sentences = Vec::new();
+        if let Some(background) = background.as_ref().filter(|_| search_at <= Instant::now()) {
+            let depth = link.depths(&[background.name()]).await.pop().flatten();
+            sentences.extend(depth.and_then(|depth| background.sentence(depth)));
+            search_at = Instant::now() + if depth.is_some() { Duration::ZERO } else { SEARCH_EVERY };
         }
-        sleep(if depth.is_some() { LOOK_EVERY } else { SEARCH_EVERY }).await;
+        shards.look(&link, settings.jobs_queue.as_str().into()).await;
+        sentences.extend(shards.sentence());
+        if sentences.is_empty() {
+            told = None;
+            health.deserted.clear();
+        } else {
+            let sentence = sentences.join("; also, ");
+            if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                tracing::warn!("{sentence}");
+                told = Some(Instant::now());
+            }
+            health.deserted.set(sentence);
+        }
+        if background.is_none() && shards.0.is_empty() {
+            return;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Shards that are left from another setting, with what lies in them, and how many looks in a row did not find them.
+struct Shards(Vec<(Deserted, Depth, usize)>);
+
+impl Shards {
+    fn found(mut found: Vec<(Deserted, Depth)>) -> Self {
+        found.sort_by_key(|(_, depth)| Reverse(depth.ready));
+        found.truncate(MOST_WATCHED);
+        Self(found.into_iter().map(|(shard, depth)| (shard, depth, 0)).collect())
+    }
+
+    /// Those that were deleted are looked at no more. While the jobs queue cannot be seen either, nobody can say, and what
+    /// was seen last stands.
+    async fn look(&mut self, link: &Link, jobs_queue: ShortString) {
+        if self.0.is_empty() {
+            return;
+        }
+        let names: Vec<_> = self.0.iter().map(|(shard, ..)| shard.name()).chain([jobs_queue]).collect();
+        let depths = link.depths(&names).await;
+        if depths.last().is_none_or(Option::is_none) {
+            return;
+        }
+        for ((_, seen, missing), depth) in self.0.iter_mut().zip(depths) {
+            *missing = if depth.is_some() { 0 } else { *missing + 1 };
+            *seen = depth.unwrap_or(*seen);
+        }
+        // The first look in vain may be due to a connection that was lost just then.
+        self.0.retain(|(.., missing)| *missing < 2);
+    }
+
+    /// One sentence for all of them.
+    fn sentence(&self) -> Option<String> {
+        let mut waiting = self.0.iter().filter_map(|(shard, depth, _)| Some((shard.sentence(*depth)?, depth.ready)));
+        let (first, _) = waiting.next()?;
+        let others: Vec<u64> = waiting.map(|(_, ready)| ready).collect();
+        Some(match (others.len(), Grouped(others.iter().sum())) {
+            (0, _) => first,
+            (1, jobs) => format!("{first}; and so it is with 1 other queue ({jobs} waiting)"),
+            (queues, jobs) => format!("{first}; and so it is with {queues} other queues ({jobs} waiting)"),
+        })
     }
 }

@@ -34,7 +34,7 @@ pub struct Health {
     /// What lies in the queues other than the jobs queues, and how long jobs have stood still in the jobs queues, when
     /// last looked (every 3 s).
     pub depths: Depths,
-    /// Jobs lie in a queue that nobody takes from.
+    /// Jobs lie in queues that nobody takes from.
     pub deserted: Trouble,
     /// Queues that were deleted and are declared again.
     pub lost_queues: LostQueues,

@@ -99,13 +99,28 @@ async fn jobs_in_a_background_queue_that_nobody_takes_from_are_told_of() -> Resu
 
 /// As after a change from numbered shards, while no worker with that setting runs any more.
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_in_a_shard_of_another_setting_are_told_of_at_the_start() -> Result<()> {
+async fn jobs_in_shards_of_another_setting_are_told_of_until_they_are_gone() -> Result<()> {
     let stage = Stage::set("shards-before", &of_portals(2)).await?;
-    stage.client.declare_quorum(&shard(0), &[]).await?;
-    stage.client.publish(&shard(0), jobs("left", 3, 2)?).await?;
-    let worker = stage.start_sharded(&sharded(&stage, 2, "per-account")).await?;
-    worker.says(&["3 jobs wait in queue", "jobs.0", "the amqp.shards of before"]).await?;
-    holds(&worker, 3).await?;
+    for (left, count) in [(2, 2), (3, 3)] {
+        stage.client.declare_quorum(&shard(left), &[]).await?;
+        stage.client.publish(&shard(left), jobs("left", count, 2)?).await?;
+        stage.client.count_becomes(&shard(left), count as u32).await?;
+    }
+    let worker = stage.start_sharded(&sharded(&stage, 2, "2")).await?;
+    worker.says(&["3 jobs wait in queue", "jobs.3", "the amqp.shards of before"]).await?;
+    let warnings = async |wanted: &'static [&'static str]| {
+        eventually(LONG, wanted[0], async || {
+            let warnings = worker.readiness().await?.1["warnings"].to_string();
+            Ok(wanted.iter().all(|part| warnings.contains(part)).then_some(()))
+        })
+        .await
+        .with_context(|| worker.last_words())
+    };
+    warnings(&["3 jobs wait in queue", "jobs.3", "1 other queue (2 waiting)"]).await?;
+    stage.client.delete(&shard(3)).await?;
+    warnings(&["2 jobs wait in queue", "jobs.2"]).await?;
+    stage.client.delete(&shard(2)).await?;
+    warnings(&["[]"]).await?;
     stop(&worker).await
 }
 

@@ -152,7 +152,7 @@ const SECTIONS = [
   [/^a queue is not worked on/, "no-worker-holds-the-lease"], [/^no outcomes can go out/, "outcomes-cannot-be-published"], [/^messages wait/, "the-broker-refuses-messages"],
   [/with 429/, "too-many-429s"],
   [/^every removal/, "the-guard-has-stopped-an-account"], [/occupy too much memory/, "no-jobs-are-taken"],
-  [/from which nobody takes/, "jobs-wait-in-a-background-queue-that-nobody-takes-from"],
+  [/from which nobody takes/, "jobs-wait-in-a-queue-that-nobody-takes-from"],
   [/while others go on/, "one-pair-fails-by-itself"], [/was gone at/, "a-queue-was-deleted"],
 ];
 

@@ -42,7 +42,7 @@ const SECTIONS: [(&str, &str); 16] = [
     ("with 429", "too-many-429s"),
     ("every removal", "the-guard-has-stopped-an-account"),
     ("occupy too much memory", "no-jobs-are-taken"),
-    ("from which nobody takes", "jobs-wait-in-a-background-queue-that-nobody-takes-from"),
+    ("from which nobody takes", "jobs-wait-in-a-queue-that-nobody-takes-from"),
     (ALONE_WORDS, ALONE),
     ("was gone at", DELETED),
 ];

@@ -192,7 +192,7 @@ fn a_warning_links_its_section_and_a_sentence_has_one_full_stop() {
     let mut view = View::new("127.0.0.1:9090", Theme::without_colours());
     view.answered(status);
     let told = whole(&mut view).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(told.contains("#jobs-wait-in-a-background-queue-that-nobody-takes-from"), "{told}");
+    assert!(told.contains("#jobs-wait-in-a-queue-that-nobody-takes-from"), "{told}");
     assert!(told.contains("not valid. Job nightly"), "{told}");
 }
 
