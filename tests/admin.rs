@@ -325,6 +325,13 @@ async fn whatever_is_wrong_is_told_with_since_when() {
     };
     let trouble = || Some("it is broken".to_owned());
     let nothing_works = told(true, BrokerState::default()).await;
+    let down = BrokerState {
+        consuming_trouble: Some("the subscription was lost".to_owned()),
+        lease_trouble: Some("queue \"jobs.lease\" cannot be used".to_owned()),
+        ..BrokerState::default()
+    };
+    let both = told(false, down).await.concat();
+    assert!(both.contains("the subscription was lost; queue \"jobs.lease\" cannot be used"), "{both}");
     let broker =
         BrokerState { consuming: true, publishing: true, blocked: true, overfull: true, ..BrokerState::default() };
     let broker = BrokerState { consuming_trouble: trouble(), publishing_trouble: trouble(), ..broker };

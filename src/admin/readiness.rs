@@ -96,9 +96,11 @@ fn reasons(snapshot: &Snapshot, silence: Duration) -> Vec<String> {
     if snapshot.draining {
         reasons.push(draining(snapshot));
     }
-    let cause = broker.consuming_trouble.as_deref().or(broker.lease_trouble.as_deref());
+    // A queue that is lost shows in the subscription, and what is wrong with it often in the lease only.
+    let troubles: Vec<_> = [&broker.consuming_trouble, &broker.lease_trouble].into_iter().flatten().cloned().collect();
+    let cause = (!troubles.is_empty()).then(|| troubles.join("; "));
     let standing = [
-        (Condition::NothingComesIn, "no jobs come in from the broker", cause),
+        (Condition::NothingComesIn, "no jobs come in from the broker", cause.as_deref()),
         (Condition::NothingGoesOut, "no outcomes can go out to the broker", broker.publishing_trouble.as_deref()),
         (Condition::EveryAccountPaused, "every account is paused", None),
     ];
