@@ -243,7 +243,8 @@ impl Watcher<Box<Delivery>> for ServiceWatcher {
         let back_by = self.parked.back_by(self.health.alone_since(), now.wall);
         let mut broker = broker_state(&self.health, parked, back_by);
         broker.counted_at = self.counts.note(looks.get(), broker.jobs_ready.is_some(), now.wall);
-        broker.results_unread_since = self.unread.note(broker.results_ready, broker.results_consumers, now.wall);
+        broker.results_unread_since =
+            self.unread.note(looks.get(), broker.results_ready, broker.results_consumers, now.wall);
         self.reporter.publish(status, broker, draining, now);
     }
 }
