@@ -72,6 +72,21 @@ async fn the_whole_topology_is_declared_and_used_as_it_is_the_next_time() {
     stop(second).await;
 }
 
+/// Then each job goes to both, which AMQP tells nobody.
+#[tokio::test]
+async fn a_second_jobs_queue_on_the_same_exchange_is_warned_about_when_it_is_declared() {
+    let (_, settings) = own_vhost("second-queue").await;
+    stop(Edges::start(&settings).await.unwrap()).await;
+    let other = AmqpSettings { jobs_queue: QueueName::new("other.jobs").unwrap(), ..settings };
+    let first = Edges::start(&other).await.unwrap();
+    let warnings = first.topology.warnings.concat();
+    assert!(warnings.contains("\"other.jobs\"") && warnings.contains("each job goes to both"), "{warnings}");
+    stop(first).await;
+    let second = Edges::start(&other).await.unwrap();
+    assert_eq!(second.topology.warnings, Vec::<String>::new(), "once");
+    stop(second).await;
+}
+
 #[tokio::test]
 async fn a_jobs_queue_without_dead_letter_target_is_used_and_warned_about() {
     let (client, settings) = own_vhost("plain-queue").await;

@@ -283,6 +283,7 @@ impl<'a> Ground<'a> {
         if self.settings.declare_topology {
             report.warnings.extend(link.compare_jobs_queue(&self.topology).await);
         }
+        report.warnings.extend(self.topology.second_jobs_queue(&report));
         report.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         Ok(report)
     }

@@ -343,6 +343,24 @@ impl Topology {
         Some(Ok(report))
     }
 
+    /// Warns of a jobs queue that is new on an exchange that is not: the one that was used before may still be bound there.
+    /// Nobody can ask the broker for bindings over AMQP.
+    pub fn second_jobs_queue(&self, report: &TopologyReport) -> Option<String> {
+        let is = |kind, name: &ShortString, existed: bool| {
+            let mut items = report.items.iter().filter(|item| item.kind == kind && item.name == name.as_str());
+            items.any(|item| matches!(item.found, Found::Existing { .. }) == existed)
+        };
+        let (exchange, queue) = (self.exchange_name.as_str(), self.jobs_queue.as_str());
+        (is(Kind::Exchange, &self.exchange_name, true) && is(Kind::Queue, &self.jobs_queue, false)).then(|| {
+            format!(
+                "jobs queue {queue:?} is new on exchange {exchange:?}, which was there before. Is another jobs queue bound \
+                 there? Then each job goes to both, and may be done twice: see `rabbitmqctl list_bindings`; set an \
+                 amqp.exchange of its own for each amqp.jobs_queue, or remove the binding of the queue that is not used \
+                 from the key {JOBS_KEY:?}"
+            )
+        })
+    }
+
     /// Finds out whether a jobs queue that is there differs from what the worker would declare, by declaring it again:
     /// the broker then refuses and says what differs.
     ///
