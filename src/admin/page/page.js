@@ -224,6 +224,8 @@ function places(s) {
     + ", back within " + span(Math.max(0, between(s.at, s.broker.backBy[tier]))) + " at the latest");
   const others = [[o.RESTORED, " restored"], [o.PLANNED, " only looked at"]].filter(([jobs]) => jobs > 0).map(([jobs, words]) => count(jobs) + words);
   const ofBackground = (jobs) => (jobs > 0 ? "; " + of(jobs, "background job") + " among them" : "");
+  /* Thousands may come back and be parked again between two looks: whoever sees the number fall must not miss them. */
+  const goingRound = b.jobsParked > 0 && s.paused.length > 0 ? "; they come back and are parked again until the pause is over" : "";
   return [
     ["archived", o.ARCHIVED, "archived", others.length ? "and " + others.join(", ") : "since the start"],
     ["failed", o.PARTIAL + o.FAILED, "failed", count(o.PARTIAL) + " of them in part"],
@@ -232,7 +234,7 @@ function places(s) {
     ["held", b.jobsHeld, "in hand", count(b.pairsHeld) + " pairs, " + bytes(b.bytesHeld) + ofBackground(b.backgroundHeld)],
     ["ready", b.jobsReady, "waiting", "in the jobs queue" + (known(s.broker.countedAt) ? ", " + span(Math.round(between(s.broker.countedAt, s.at))) + " ago" : "")],
     ...(s.background ? [["background", s.background.ready, "background", "in a queue of its own"]] : []),
-    ["parked", b.jobsParked, "parked", (tiers.length ? tiers.join(" · ") : "in delay queues") + ofBackground(s.background?.parked)],
+    ["parked", b.jobsParked, "parked", (tiers.length ? tiers.join(" · ") : "in delay queues") + ofBackground(s.background?.parked) + goingRound],
   ];
 }
 
