@@ -91,6 +91,25 @@ async fn all_archived_is_exit_0_from_a_file_and_from_stdin() -> Result<()> {
     Ok(())
 }
 
+/// Of the built program: the build of the tests has features of the reader of JSON that the program's might lack.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_with_a_fraction_is_the_record_that_is_written() -> Result<()> {
+    let simulator = SimulatorProcess::start(&[]).await?;
+    let line = |id: &str, from: &str| {
+        format!(
+            r#"{{"jobId":"{id}","fromObjectType":"contacts","toObjectType":"companies","inputs":[{{"from":{{"id":{from}}},"to":[{{"id":"1"}}]}}]}}"#
+        )
+    };
+    let input = [line("exact", "9007199254740991.0"), line("rounded", "9007199254740993.0")].join("\n");
+    let output = fed(archive(&simulator)?, &input).await?;
+    let outcomes = outcomes(&output)?;
+    assert_eq!(statuses(&outcomes, Status::Archived), ["exact"]);
+    assert_eq!(statuses(&outcomes, Status::Rejected), ["rounded"]);
+    let archived = simulator.get("/_sim/archived?from=contacts&to=companies").await?.to_string();
+    assert!(archived.contains("9007199254740991") && !archived.contains("9007199254740990"), "{archived}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_archived_is_exit_3_and_lines_without_an_id_have_their_number() -> Result<()> {
     let simulator = SimulatorProcess::start(&["--bad-id", "2"]).await?;
