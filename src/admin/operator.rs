@@ -414,8 +414,8 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::engine::status::{LaneKind, PauseScope};
-    use crate::telemetry::snapshot::tests::account;
+    use crate::engine::status::PauseScope;
+    use crate::telemetry::snapshot::{self, tests::account};
 
     fn lane(pause: Option<PauseKind>, waiting_pairs: usize) -> LaneStatus {
         let pause = pause.map(|kind| PauseStatus {
@@ -426,21 +426,7 @@ mod tests {
             resume_at: None,
             probe_at: None,
         });
-        LaneStatus {
-            account: 0,
-            portal_id: Some(4711),
-            from_object_type: "deals".to_owned(),
-            to_object_type: "tickets".to_owned(),
-            kind: LaneKind::Association,
-            background: false,
-            labels: Vec::new(),
-            waiting_pairs,
-            waiting_from: waiting_pairs,
-            in_flight: 0,
-            returned_batches: 0,
-            pause,
-            oldest_seconds: None,
-        }
+        snapshot::tests::lane(pause, waiting_pairs)
     }
 
     #[test]

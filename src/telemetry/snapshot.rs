@@ -340,6 +340,25 @@ pub(crate) mod tests {
         AccountTotalsStatus, DayStatus, LaneKind, PauseScope, PauseStatus, RateStatus, SafetyStatus,
     };
 
+    /// Of deals and tickets, in the first account.
+    pub fn lane(pause: Option<PauseStatus>, waiting_pairs: usize) -> LaneStatus {
+        LaneStatus {
+            account: 0,
+            portal_id: Some(4711),
+            from_object_type: "deals".to_owned(),
+            to_object_type: "tickets".to_owned(),
+            kind: LaneKind::Association,
+            background: false,
+            labels: Vec::new(),
+            waiting_pairs,
+            waiting_from: waiting_pairs,
+            in_flight: 0,
+            returned_batches: 0,
+            pause,
+            oldest_seconds: None,
+        }
+    }
+
     /// An account that does nothing.
     pub fn account(index: u32, portal_id: Option<u64>) -> AccountStatus {
         AccountStatus {
@@ -486,21 +505,7 @@ pub(crate) mod tests {
 
         // Another lane of the account goes on: the jobs of this one are not answered before a person mends it.
         let mut partly = snapshot(10, Some(0.1), Some(0));
-        let lane = |waiting_pairs| LaneStatus {
-            account: 0,
-            portal_id: Some(4711),
-            from_object_type: "deals".to_owned(),
-            to_object_type: "tickets".to_owned(),
-            kind: LaneKind::Association,
-            background: false,
-            labels: Vec::new(),
-            waiting_pairs,
-            waiting_from: waiting_pairs,
-            in_flight: 0,
-            returned_batches: 0,
-            pause: Some(pause.clone()),
-            oldest_seconds: None,
-        };
+        let lane = |waiting_pairs| lane(Some(pause.clone()), waiting_pairs);
         partly.status.lanes = vec![lane(1)];
         assert_eq!(partly.drain_seconds(), Err("deals/tickets of portal 4711 stands still".to_owned()));
         partly.status.lanes = vec![lane(0)];

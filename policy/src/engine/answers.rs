@@ -398,9 +398,8 @@ impl Engine {
                 if !account.day.zone_is_known() {
                     account.access.ask_time_zone();
                 }
-                let detail = account.day.spent_words(Some(until));
                 let only_tries = account.day.only_tries_at(until);
-                self.pause_account(call.account, PauseKind::DaySpent, Some(until), detail, now);
+                self.pause_for_day(call.account, until, now);
                 (until, only_tries)
             }
             Policy::TenSecondly | Policy::Secondly | Policy::Unknown => {

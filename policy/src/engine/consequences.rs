@@ -226,6 +226,12 @@ impl Engine {
         }
     }
 
+    /// The day's requests are spent: the account pauses until then, and people are told why.
+    pub(super) fn pause_for_day(&mut self, account: AccountIndex, until: Timestamp, now: Now) {
+        let detail = self.accounts[account].day.spent_words(until);
+        self.pause_account(account, PauseKind::DaySpent, Some(until), detail, now);
+    }
+
     /// Whether the account is only tried again then, and may stand still for longer.
     pub(super) fn only_tries_at(&self, account: AccountIndex, kind: PauseKind, until: Timestamp) -> bool {
         kind == PauseKind::DaySpent && self.accounts[account].day.only_tries_at(until)

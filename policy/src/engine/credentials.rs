@@ -78,10 +78,7 @@ impl Engine {
             return;
         }
         match self.accounts[index].day.spent_until(now.wall) {
-            Some(until) => {
-                let detail = self.accounts[index].day.spent_words(Some(until));
-                self.pause_account(index, PauseKind::DaySpent, Some(until), detail, now);
-            }
+            Some(until) => self.pause_for_day(index, until, now),
             None => self.resume_account(index, now),
         }
     }

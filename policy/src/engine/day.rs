@@ -152,9 +152,12 @@ impl Day {
 
     /// Why the day is spent, with its figures: who set the limit, and who used it. And where the pause ends before the day
     /// does, what happens then.
-    pub fn spent_words(&self, until: Option<Timestamp>) -> String {
+    pub fn spent_words(&self, until: Timestamp) -> String {
         let why = self.why_spent();
-        let Some(until) = until.filter(|until| self.only_tries_at(*until)).map(up_to_second) else { return why };
+        if !self.only_tries_at(until) {
+            return why;
+        }
+        let until = up_to_second(until);
         match self.zone_is_known {
             true => format!(
                 "{why}; it is tried again at {until}, and goes on at {}, the account's midnight, at the latest",

@@ -118,8 +118,7 @@ impl Engine {
                 Err(until)
             }
             Err(NoPermit::DaySpent(until)) => {
-                let detail = self.accounts[index].day.spent_words(Some(until));
-                self.pause_account(index, PauseKind::DaySpent, Some(until), detail, now);
+                self.pause_for_day(index, until, now);
                 Err(now.tick_of(until))
             }
         }

@@ -120,36 +120,33 @@ fn what_is_spent_is_told_with_its_figures_and_a_person_may_doubt_it() {
     day.sent(noon);
     day.told(0, Some(250_000), noon);
     assert_eq!((day.used(), day.used_by_all(), day.limit()), (1, Some(250_000), Some(250_000)));
-    assert_eq!(
-        day.spent_words(None),
-        "HubSpot's limit of the day is used: 250,000 of 250,000; this service has sent 1"
-    );
+    assert_eq!(day.why_spent(), "HubSpot's limit of the day is used: 250,000 of 250,000; this service has sent 1");
     assert!(day.spent_until(noon).is_some());
     day.doubt();
     assert_eq!((day.spent_until(noon), day.used_by_all()), (None, None));
     day.refused(None, noon);
-    assert_eq!(day.spent_words(None), "HubSpot says that the day's requests are spent; this service has sent 1");
+    assert_eq!(day.why_spent(), "HubSpot says that the day's requests are spent; this service has sent 1");
     let until = |day: &mut Day| day.spent_until(noon);
     let midnight = until(&mut day);
-    assert_eq!(day.spent_words(midnight), day.spent_words(None), "it ends with the day");
+    assert_eq!(day.spent_words(midnight.unwrap()), day.why_spent(), "it ends with the day");
     day.doubt();
     assert_eq!(day.spent_until(noon), None);
 
     let soon = day.refused(Some(Duration::from_secs(60)), noon);
     assert_eq!(
-        day.spent_words(Some(soon)),
+        day.spent_words(soon),
         "HubSpot says that the day's requests are spent; this service has sent 1; it is tried again at \
          2026-12-01T12:01:00Z, and goes on at 2026-12-02T00:00:00Z, the account's midnight, at the latest"
     );
     let mut unknown = Day::new(None, None, noon);
     let soon = unknown.refused(None, noon);
-    assert!(unknown.spent_words(Some(soon)).ends_with(
+    assert!(unknown.spent_words(soon).ends_with(
         "it is tried again at 2026-12-01T12:00:30Z, and again and again until the account's midnight, whose time is not known"
     ));
 
     let mut day = Day::new(Some(TimeZone::UTC), Some(1), noon);
     day.sent(noon);
-    assert_eq!(day.spent_words(None), "the 1 requests of rate_limit.daily are sent");
+    assert_eq!(day.why_spent(), "the 1 requests of rate_limit.daily are sent");
     day.doubt();
     assert!(day.spent_until(noon).is_some(), "the setting's budget is no belief");
 }
