@@ -71,22 +71,23 @@ CSV is known by a name that ends with .csv or by its header line:
 
   from_object_type,from_id,to_object_type,to_id
 
-with the optional columns job_id, portal_id, types (in every row, once the column is
-there: labels to remove, as \"USER_DEFINED 37; USER_DEFINED 38\", or all for the whole association; a HUBSPOT_DEFINED type without a name is the association itself, with which all goes), not_after,
-action (archive or restore), dry_run (true: looks and changes nothing) and group. to_id may hold several ids, separated
-by semicolons, or all: whatever the record is associated with when its turn comes. A row whose to_id is empty asks for
-nothing: it is left out and counted. Fields are separated by commas, semicolons or tabs; the text is UTF-8 or UTF-16.
-HubSpot's own export is known by its columns Record ID and Associated ... IDs, and needs --from; --map says which column
-is which in any other file. Where the header names the type of the ids, as Record ID - Contact does, --from and --to need
-not, and may not say another one.
+with the optional columns job_id, portal_id, types, not_after, action (archive or restore), dry_run (true: looks and
+changes nothing) and group. types has the labels to remove, as \"USER_DEFINED 37; USER_DEFINED 38\", or all for the whole
+association; once the column is there, every row needs it. A HUBSPOT_DEFINED type without a name is the association
+itself, with which all goes. to_id may hold several ids, separated by semicolons, or all: whatever the record is
+associated with when its turn comes. A row whose to_id is empty asks for nothing: it is left out and counted. Fields are
+separated by commas, semicolons or tabs; the text is UTF-8 or UTF-16. HubSpot's own export is known by its columns
+Record ID and Associated ... IDs, and needs --from; --map says which column is which in any other file. Where the header
+names the type of the ids, as Record ID - Contact does, --from and --to need not, and may not say another one.
 
 --plan only looks: with --follow the table says how many pairs are associated now, and what would go with them. The CSV of
 --outcomes keeps the column dry_run, so that it can be sent again without harm; take that column out to do what it says.
 
 All rows are checked before the first is published; where one is no job, the bad lines are listed, nothing is published,
-and the exit code is 2, as it is where a FILE has no row at all, or none with an id. A row for a portal that is not in the settings here is
-published all the same, since the worker's settings decide; --dry-run fails then. What comes through a pipe is kept
-until the pipe has ended and all rows are checked. At a terminal the command then shows what the file asks for, and asks whether to go on.
+and the exit code is 2, as it is where a FILE has no row at all, or none with an id. A row for a portal that is not in
+the settings here is published all the same, since the worker's settings decide; --dry-run fails then. What comes
+through a pipe is kept until the pipe has ended and all rows are checked. At a terminal the command then shows what the
+file asks for, and asks whether to go on.
 
 A row without a job id gets one that follows from its content, so that the same row is the same job whenever and from
 whichever file it is sent; each message has an id of its own all the same. After an interruption the same file can be
